@@ -1,0 +1,1 @@
+"""The training library: `app.training` runs it, `app.transformer` is the model it trains."""

@@ -1,0 +1,33 @@
+"""GPT-style transformers: a configuration and the model it describes.
+
+Names are imported on first use, so that `app.transformer.config` never imports torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from app.transformer.config import TransformerConfig
+    from app.transformer.errors import ConfigError, Problem
+    from app.transformer.model import GPTModel
+
+__all__ = ["ConfigError", "GPTModel", "Problem", "TransformerConfig"]
+
+_HOMES = {
+    "ConfigError": "app.transformer.errors",
+    "GPTModel": "app.transformer.model",
+    "Problem": "app.transformer.errors",
+    "TransformerConfig": "app.transformer.config",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,231 @@
+"""The shape of a GPT-style transformer: its fields, its rules and its size. Never imports torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from app.transformer.errors import ConfigError, Problem
+from app.transformer.fields import read_known, type_problems
+
+Activation = Literal["gelu_approximate", "gelu", "relu", "relu_squared", "swiglu"]
+PositionEncoding = Literal["learned", "sinusoidal", "rotary"]
+Norm = Literal["layer_norm", "rms_norm"]
+
+_SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "num_layers",
+    "num_heads",
+    "num_kv_heads",
+    "intermediate_size",
+    "max_position_embeddings",
+)
+
+
+@dataclass
+class TransformerConfig:
+    """A decoder-only transformer. The defaults are GPT-2 small: 124,439,808 parameters."""
+
+    vocab_size: int = 50257
+    """Number of token ids, > 0; every token of the data must be below it. GPT-2's by default."""
+
+    hidden_size: int = 768
+    """Width of the residual stream, > 0."""
+
+    num_layers: int = 12
+    """Number of blocks (attention + MLP), > 0."""
+
+    num_heads: int = 12
+    """Query heads, > 0; must divide `hidden_size`. 64 dimensions a head is customary."""
+
+    num_kv_heads: int | None = None
+    """Key/value heads shared by groups of query heads (GQA, Ainslie et al. 2023); must divide
+    `num_heads`. None means one for each query head."""
+
+    intermediate_size: int | None = None
+    """Width of the MLP, > 0. None means 4 × `hidden_size`, whatever the activation."""
+
+    max_position_embeddings: int = 1024
+    """Longest context in tokens, > 0."""
+
+    activation: Activation = "gelu_approximate"
+    """MLP non-linearity. "gelu_approximate" is GPT-2's tanh form; "relu_squared" is Primer's
+    (So et al. 2021); "swiglu" adds a gate (Shazeer 2020)."""
+
+    dropout_rate: float = 0.0
+    """Probability of dropping embeddings, attention weights and residual branches, in [0, 1)."""
+
+    position_encoding_type: PositionEncoding = "learned"
+    """How a position is told: a learned table (GPT-2), fixed sinusoids (Vaswani et al. 2017), or
+    rotations of queries and keys (RoPE, Su et al. 2021)."""
+
+    layer_norm_type: Norm = "layer_norm"
+    """Pre-norm of each branch and the final norm, both with epsilon 1e-5."""
+
+    qk_norm: bool = False
+    """Normalise each query and key head to unit root mean square, without weights, after the
+    rotation. Lets the learning rate be larger."""
+
+    bias: bool = True
+    """Biases in linear layers and layer norms. RMS norms have none in any case."""
+
+    tie_word_embeddings: bool = True
+    """Use the token embedding as the output projection too."""
+
+    initializer_range: float = 0.02
+    """Standard deviation of initial weights, > 0. Projections back into the residual stream get
+    it divided by sqrt(2 × `num_layers`), as in GPT-2."""
+
+    zero_init_output_projections: bool = False
+    """Start projections back into the residual stream at zero instead, so that every block
+    begins as the identity; an untied output head starts at zero as well."""
+
+    @property
+    def head_dim(self) -> int:
+        """Dimensions of one attention head."""
+        return self.hidden_size // self.num_heads
+
+    @property
+    def key_value_heads(self) -> int:
+        """`num_kv_heads` with its default filled in."""
+        return self.num_heads if self.num_kv_heads is None else self.num_kv_heads
+
+    @property
+    def mlp_size(self) -> int:
+        """`intermediate_size` with its default filled in."""
+        return 4 * self.hidden_size if self.intermediate_size is None else self.intermediate_size
+
+    def problems(self) -> list[Problem]:
+        """Everything that keeps this configuration from being built; empty when it is valid."""
+        found = type_problems(self)
+        bad = {problem.field for problem in found}
+        for problem in _range_problems(self, bad):
+            found.append(problem)
+            bad.add(problem.field)
+        return found + _relation_problems(self, bad)
+
+    def validate(self) -> None:
+        """Raise one `ConfigError` that lists every problem, if there is any."""
+        found = self.problems()
+        if found:
+            raise ConfigError(found)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field by name, in order, as plain values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> TransformerConfig:
+        """Build from field names and values; fields left out keep their defaults.
+
+        Raises `ConfigError` for unknown keys and wrong types, listing what `validate` would find
+        as well. Values of the right type are left to `validate`.
+        """
+        config, unknown = cls.read(values)
+        if unknown or type_problems(config):
+            raise ConfigError(unknown + config.problems())
+        return config
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> tuple[TransformerConfig, list[Problem]]:
+        """The configuration that the known keys of `values` make, and a problem for each other.
+
+        For callers that gather the problems of several configurations before they refuse any;
+        `problems` of the result has the rest.
+        """
+        kept, unknown = read_known(cls, values)
+        return cls(**kept), unknown
+
+    def num_parameters(self) -> int:
+        """Trainable parameters of the model this describes, a tied embedding counted once."""
+        hidden, bias = self.hidden_size, int(self.bias)
+        norm = hidden * (1 + (bias if self.layer_norm_type == "layer_norm" else 0))
+        qkv_size = hidden + 2 * self.key_value_heads * self.head_dim
+        attention = (hidden + bias) * qkv_size + (hidden + bias) * hidden
+        up_size = self.mlp_size * (2 if self.activation == "swiglu" else 1)
+        mlp = (hidden + bias) * up_size + (self.mlp_size + bias) * hidden
+        embeddings = self.vocab_size * hidden * (1 if self.tie_word_embeddings else 2)
+        if self.position_encoding_type == "learned":
+            embeddings += self.max_position_embeddings * hidden
+        return embeddings + self.num_layers * (2 * norm + attention + mlp) + norm
+
+
+def _range_problems(config: TransformerConfig, bad: set[str]) -> list[Problem]:
+    """Values of the right type that are out of their own range."""
+    found = []
+    for name in _SIZES:
+        value = getattr(config, name)
+        if name not in bad and value is not None and value < 1:
+            default = getattr(TransformerConfig, name)
+            remedy = "leave it out" if default is None else f"GPT-2 small has {default}"
+            found.append(Problem(name, f"`{name}` is {value}; it must be at least 1; {remedy}"))
+    if "dropout_rate" not in bad and not 0.0 <= config.dropout_rate < 1.0:
+        found.append(
+            Problem(
+                "dropout_rate",
+                f"`dropout_rate` is {config.dropout_rate}; it must be at least 0 and below 1; "
+                "try 0.1, or 0 for none",
+            )
+        )
+    deviation = config.initializer_range
+    if "initializer_range" not in bad and not (deviation > 0 and math.isfinite(deviation)):
+        found.append(
+            Problem(
+                "initializer_range",
+                f"`initializer_range` is {deviation}; it must be above 0 and finite; try 0.02",
+            )
+        )
+    return found
+
+
+def _relation_problems(config: TransformerConfig, bad: set[str]) -> list[Problem]:
+    """Fields that are fine alone and do not fit each other."""
+    found: list[Problem] = []
+    if not bad & {"hidden_size", "num_heads"}:
+        if config.hidden_size % config.num_heads:
+            found.append(_not_a_divisor("num_heads", config.num_heads, "hidden_size", config))
+            bad = bad | {"num_heads"}
+        elif config.position_encoding_type == "rotary" and config.head_dim % 2:
+            found.append(_odd_rotary_head(config))
+    if (
+        not bad & {"num_heads", "num_kv_heads"}
+        and config.num_kv_heads is not None
+        and config.num_heads % config.num_kv_heads
+    ):
+        found.append(_not_a_divisor("num_kv_heads", config.num_kv_heads, "num_heads", config))
+    if (
+        "hidden_size" not in bad
+        and config.position_encoding_type == "sinusoidal"
+        and config.hidden_size % 2
+    ):
+        found.append(
+            Problem(
+                "hidden_size",
+                f"`hidden_size` is {config.hidden_size}; it must be even for sinusoidal "
+                f"positions; try {config.hidden_size + 1}",
+            )
+        )
+    return found
+
+
+def _odd_rotary_head(config: TransformerConfig) -> Problem:
+    return Problem(
+        "num_heads",
+        f"`num_heads` is {config.num_heads}; it must leave an even number of dimensions a head "
+        f"for rotary positions, and hidden_size={config.hidden_size} leaves {config.head_dim}; "
+        "try another num_heads, or learned positions",
+    )
+
+
+def _not_a_divisor(name: str, value: int, whole_name: str, config: TransformerConfig) -> Problem:
+    whole: int = getattr(config, whole_name)
+    below = next((n for n in range(min(value, whole), 0, -1) if whole % n == 0), 1)
+    above = next((n for n in range(value, min(whole, 2 * value) + 1) if whole % n == 0), below)
+    remedy = f"{below}" if above == below else f"{below} or {above}"
+    return Problem(
+        name, f"`{name}` is {value}; it must divide {whole_name}={whole}; try {remedy}"
+    )

@@ -1,0 +1,40 @@
+"""What is wrong with a configuration, said once for the whole library.
+
+    ValueError
+    └── ConfigError      a configuration with one or more `Problem`s
+
+Imports nothing but the standard library, so that a control plane can validate without torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that has to change before a configuration can be used."""
+
+    field: str
+    """Path of the field, dotted: `learning_rate`, `model_config.num_heads`."""
+
+    message: str
+    """The value found, the rule it breaks, and what to write instead."""
+
+    def under(self, path: str) -> Problem:
+        """The same problem seen from a configuration that holds this one at `path`."""
+        return Problem(f"{path}.{self.field}", self.message) if path else self
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.message}"
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used; `problems` lists every reason, not only the first."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems: tuple[Problem, ...] = tuple(problems)
+        count = len(self.problems)
+        title = f"the configuration has {count} problem{'' if count == 1 else 's'}:"
+        super().__init__("\n".join([title, *(f"  - {problem}" for problem in self.problems)]))

@@ -1,0 +1,128 @@
+"""Strict reading of dataclass fields: unknown keys and wrong types become `Problem`s.
+
+Used by every configuration of the library, so that all of them speak alike. Knows plain field
+types only: `int`, `float`, `bool`, `str`, `None`, `Literal[...]` and unions of these. Fields of
+any other type (nested configurations) are left to their owner.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any
+
+from app.transformer.errors import Problem
+
+_NAMES = {int: "an integer", float: "a number", bool: "true or false", str: "text"}
+
+
+@cache
+def _field_types(owner: type) -> dict[str, Any]:
+    hints = typing.get_type_hints(owner)
+    return {field.name: hints[field.name] for field in dataclasses.fields(owner)}
+
+
+def _alternatives(annotation: Any) -> tuple[Any, ...]:
+    """The members of a union, or the annotation alone."""
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return typing.get_args(annotation)
+    return (annotation,)
+
+
+def _is_plain(annotation: Any) -> bool:
+    return all(
+        alternative in (int, float, bool, str, type(None))
+        or typing.get_origin(alternative) is typing.Literal
+        for alternative in _alternatives(annotation)
+    )
+
+
+def _choices(annotation: Any) -> list[Any]:
+    return [
+        choice
+        for alternative in _alternatives(annotation)
+        if typing.get_origin(alternative) is typing.Literal
+        for choice in typing.get_args(alternative)
+    ]
+
+
+def _matches(value: object, alternative: Any) -> bool:
+    if typing.get_origin(alternative) is typing.Literal:
+        return any(
+            type(value) is type(choice) and value == choice
+            for choice in typing.get_args(alternative)
+        )
+    if alternative is float:  # `lr: 1` in a YAML file is meant as 1.0; True is not
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if alternative is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, alternative)
+
+
+def _expected(annotation: Any) -> str:
+    choices = [repr(choice) for choice in _choices(annotation)]
+    names = [_NAMES[part] for part in _alternatives(annotation) if part in _NAMES]
+    words = [f"one of {', '.join(choices)}"] if choices else []
+    words += names
+    if type(None) in _alternatives(annotation):
+        words.append("null")
+    return " or ".join(words)
+
+
+def _remedy(value: object, annotation: Any) -> str:
+    if isinstance(value, str):
+        near = difflib.get_close_matches(
+            value.lower(), [choice for choice in _choices(annotation) if isinstance(choice, str)], 1
+        )
+        if near:
+            return f"; did you mean {near[0]!r}?"
+        wants_number = any(part in (int, float) for part in _alternatives(annotation))
+        if wants_number:
+            return f"; write {_number_spelling(value)}"
+    if isinstance(value, float) and value.is_integer():
+        return f"; write {int(value)}"
+    return ""
+
+
+def _number_spelling(text: str) -> str:
+    try:
+        number = float(text)
+    except ValueError:
+        return "a number without quotes"
+    # YAML 1.1 reads `6e-4` as text; only `6.0e-4` is a number to it.
+    return f"{number!r} without quotes" if number % 1 else f"{number:.0f} without quotes"
+
+
+def type_problems(config: Any) -> list[Problem]:
+    """Fields of the dataclass instance `config` whose value is not of the declared type."""
+    return [
+        Problem(name, f"`{name}` is {value!r}; it must be {_expected(annotation)}"
+                f"{_remedy(value, annotation)}")
+        for name, annotation in _field_types(type(config)).items()
+        if _is_plain(annotation)
+        for value in [getattr(config, name)]
+        if not any(_matches(value, alternative) for alternative in _alternatives(annotation))
+    ]
+
+
+def unknown_key_problems(keys: Iterable[object], known: Iterable[str]) -> list[Problem]:
+    """Keys that no field has, each with the nearest one that exists."""
+    names = sorted(known)
+    return [_unknown_key(str(key), names) for key in keys if key not in names]
+
+
+def _unknown_key(key: str, names: list[str]) -> Problem:
+    near = difflib.get_close_matches(key, names, 1, cutoff=0.5)
+    remedy = f"did you mean `{near[0]}`?" if near else f"known keys are {', '.join(names)}"
+    return Problem(key, f"`{key}` is not a known key; {remedy}")
+
+
+def read_known(owner: type, values: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
+    """Split `values` into what the dataclass `owner` knows and problems for the rest."""
+    known = _field_types(owner)
+    kept = {key: value for key, value in values.items() if key in known}
+    return kept, unknown_key_problems(values, known)
