@@ -223,8 +223,11 @@ def _odd_rotary_head(config: TransformerConfig) -> Problem:
 
 def _not_a_divisor(name: str, value: int, whole_name: str, config: TransformerConfig) -> Problem:
     whole: int = getattr(config, whole_name)
-    below = next((n for n in range(min(value, whole), 0, -1) if whole % n == 0), 1)
-    above = next((n for n in range(value, min(whole, 2 * value) + 1) if whole % n == 0), below)
+    # Bounded searches: the numbers come from a client, who may write 10**18.
+    nearest = min(value, whole)
+    below = next((n for n in range(nearest, max(nearest - 4096, 0), -1) if whole % n == 0), 1)
+    highest = min(whole, 2 * value, value + 4096)
+    above = next((n for n in range(value, highest + 1) if whole % n == 0), below)
     remedy = f"{below}" if above == below else f"{below} or {above}"
     return Problem(
         name, f"`{name}` is {value}; it must divide {whole_name}={whole}; try {remedy}"

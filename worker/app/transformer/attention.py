@@ -1,0 +1,87 @@
+"""Causal self-attention with grouped key/value heads, and the cache that generation keeps."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from app.transformer.config import TransformerConfig
+from app.transformer.layers import NORM_EPSILON
+from app.transformer.positions import rotate
+
+
+class LayerCache:
+    """Keys and values of one layer for the positions seen so far, in room for `capacity`."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.length = 0
+        self._entries: Tensor | None = None
+
+    def append(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Add [batch, heads, time, head_dim] and return keys and values of all positions."""
+        batch, heads, time, head_dim = key.shape
+        if self._entries is None:
+            self._entries = key.new_empty(2, batch, heads, self.capacity, head_dim)
+        end = self.length + time
+        self._entries[0, :, :, self.length : end] = key
+        self._entries[1, :, :, self.length : end] = value
+        self.length = end
+        return self._entries[0, :, :, :end], self._entries[1, :, :, :end]
+
+
+class CausalSelfAttention(nn.Module):
+    """Multi-head attention in which position t sees positions up to t.
+
+    `qkv` holds the query rows first, then the key rows, then the value rows.
+    """
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.num_heads = config.num_heads
+        self.num_kv_heads = config.key_value_heads
+        self.head_dim = config.head_dim
+        self.qk_norm = config.qk_norm
+        self.dropout_rate = config.dropout_rate
+        qkv_size = (self.num_heads + 2 * self.num_kv_heads) * self.head_dim
+        self.qkv = nn.Linear(config.hidden_size, qkv_size, bias=config.bias)
+        self.output = nn.Linear(config.hidden_size, config.hidden_size, bias=config.bias)
+
+    def forward(
+        self, x: Tensor, rotary: Tensor | None = None, cache: LayerCache | None = None
+    ) -> Tensor:
+        """[batch, time, hidden] -> the same shape; `rotary` is the table for these positions."""
+        query, key, value = self._heads(x, rotary)
+        if cache is not None:
+            key, value = cache.append(key, value)
+        attended = self._attend(query, key, value)
+        x = self.output(attended.transpose(1, 2).flatten(2))
+        return F.dropout(x, self.dropout_rate, self.training)
+
+    def _heads(self, x: Tensor, rotary: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, [batch, heads, time, head_dim] each."""
+        turned_heads = self.num_heads + self.num_kv_heads
+        heads = self.qkv(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+        turned, value = heads[:, :turned_heads], heads[:, turned_heads:]
+        if rotary is not None:
+            turned = rotate(turned, rotary)
+        if self.qk_norm:
+            turned = F.rms_norm(turned, (self.head_dim,), eps=NORM_EPSILON)
+        return turned[:, : self.num_heads], turned[:, self.num_heads :], value
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        seen_before = key.shape[2] - query.shape[2]
+        mask = None
+        if seen_before and query.shape[2] > 1:
+            mask = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=query.device)
+            mask = mask.tril(seen_before)
+        return F.scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            attn_mask=mask,
+            dropout_p=self.dropout_rate if self.training else 0.0,
+            is_causal=seen_before == 0 and query.shape[2] > 1,
+            enable_gqa=self.num_kv_heads != self.num_heads,
+        )

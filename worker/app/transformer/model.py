@@ -1,0 +1,138 @@
+"""The model: token embeddings, a stack of pre-norm blocks, and a projection to the vocabulary."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from app.transformer.attention import CausalSelfAttention, LayerCache
+from app.transformer.config import TransformerConfig
+from app.transformer.initialization import initialize
+from app.transformer.layers import MLP, build_norm
+from app.transformer.positions import rotary_table, sinusoidal_table
+
+IGNORED_LABEL = -100
+"""Positions with this label do not count in the loss."""
+
+
+class Block(nn.Module):
+    """Attention and MLP, each behind a norm and added to the residual stream."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.attention_norm = build_norm(config)
+        self.attention = CausalSelfAttention(config)
+        self.mlp_norm = build_norm(config)
+        self.mlp = MLP(config)
+
+    def forward(
+        self, x: Tensor, rotary: Tensor | None = None, cache: LayerCache | None = None
+    ) -> Tensor:
+        x = x + self.attention(self.attention_norm(x), rotary, cache)
+        return x + self.mlp(self.mlp_norm(x))
+
+
+class GPTModel(nn.Module):
+    """A causal decoder-only transformer.
+
+    Raises `ConfigError` if `config` is not valid. State-dict keys are `token_embedding.weight`,
+    `blocks.{i}.…`, `final_norm.…`, with `position_embedding.weight` for learned positions and
+    `lm_head.weight` for an untied output projection.
+    """
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        config.validate()
+        self.config = config
+        length, hidden = config.max_position_embeddings, config.hidden_size
+        self.token_embedding = nn.Embedding(config.vocab_size, hidden)
+        if config.position_encoding_type == "learned":
+            self.position_embedding = nn.Embedding(length, hidden)
+        elif config.position_encoding_type == "sinusoidal":
+            self.register_buffer("sinusoids", sinusoidal_table(length, hidden), persistent=False)
+        else:
+            self.register_buffer("rotary", rotary_table(length, config.head_dim), persistent=False)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
+        self.final_norm = build_norm(config)
+        self.lm_head = (
+            None
+            if config.tie_word_embeddings
+            else nn.Linear(hidden, config.vocab_size, bias=False)
+        )
+        self.gradient_checkpointing = False
+        initialize(self, config)
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Keep only each block's input and compute the block again in the backward pass.
+
+        Activation memory falls from all layers' to one layer's; a step costs about a third more.
+        """
+        self.gradient_checkpointing = True
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        labels: Tensor | None = None,
+        *,
+        reduction: Literal["mean", "sum"] = "mean",
+    ) -> tuple[Tensor, Tensor | None]:
+        """Predict the token after each position.
+
+        `input_ids` is int64 [batch, time], time ≤ `max_position_embeddings`. `labels`, of the
+        same shape, holds at position t the target of the prediction at t: the *next* token. The
+        caller shifts, as in `inputs, labels = tokens[:, :-1], tokens[:, 1:]`. Labels of -100 are
+        ignored.
+
+        Returns logits [batch, time, vocab] and, with labels, the cross-entropy in nats: the mean
+        over the labels that count, or with `reduction="sum"` their sum, which is what gradient
+        accumulation needs to weight by tokens. Raises `ValueError` for a context too long.
+        """
+        logits = self.project(self.hidden_states(input_ids))
+        if labels is None:
+            return logits, None
+        loss = F.cross_entropy(
+            logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED_LABEL, reduction=reduction
+        )
+        return logits, loss
+
+    def hidden_states(self, input_ids: Tensor, caches: list[LayerCache] | None = None) -> Tensor:
+        """The normed output of the last block, [batch, time, hidden].
+
+        With `caches`, one for each block, `input_ids` continues what they have seen.
+        """
+        start = caches[0].length if caches else 0
+        end = start + input_ids.shape[1]
+        x = self._embed(input_ids, start, end)
+        rotary = None
+        if self.config.position_encoding_type == "rotary":
+            rotary = self.get_buffer("rotary")[:, start:end]
+        for index, block in enumerate(self.blocks):
+            if self.gradient_checkpointing and self.training:
+                x = checkpoint(block, x, rotary, use_reentrant=False)
+            else:
+                x = block(x, rotary, caches[index] if caches else None)
+        normed: Tensor = self.final_norm(x)
+        return normed
+
+    def project(self, hidden: Tensor) -> Tensor:
+        """Logits over the vocabulary, [..., hidden] -> [..., vocab]."""
+        head = self.token_embedding if self.lm_head is None else self.lm_head
+        return F.linear(hidden, head.weight)
+
+    def _embed(self, input_ids: Tensor, start: int, end: int) -> Tensor:
+        longest = self.config.max_position_embeddings
+        if end > longest:
+            raise ValueError(
+                f"the context is {end} tokens; it must be at most "
+                f"max_position_embeddings={longest}; shorten the input or train a longer model"
+            )
+        x: Tensor = self.token_embedding(input_ids)
+        if self.config.position_encoding_type == "learned":
+            x = x + self.position_embedding.weight[start:end]
+        elif self.config.position_encoding_type == "sinusoidal":
+            x = x + self.get_buffer("sinusoids")[start:end].to(x.dtype)
+        return F.dropout(x, self.config.dropout_rate, self.training)
