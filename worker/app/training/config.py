@@ -1,0 +1,289 @@
+"""The configuration of a training run: its fields, its rules, and its way to and from YAML.
+
+Never imports torch, so that a control plane can validate what a worker will run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from app.training.document import parse_document, read_numbers
+from app.training.rules import range_problems, relation_problems, run_warnings
+from app.transformer.config import TransformerConfig
+from app.transformer.errors import ConfigError, Problem
+from app.transformer.fields import read_known, type_problems
+
+__all__ = ["ConfigError", "DistributedConfig", "Problem", "TrainingConfig"]
+
+Optimizer = Literal["adamw"]
+Scheduler = Literal["cosine", "linear", "constant"]
+Precision = Literal["fp16", "bf16"]
+WandbMode = Literal["online", "offline", "disabled"]
+BestMetric = Literal["val_loss", "val_perplexity", "loss", "perplexity"]
+Strategy = Literal["ddp", "fsdp"]
+
+
+@dataclass
+class DistributedConfig:
+    """How one run spreads over several processes."""
+
+    strategy: Strategy = "ddp"
+    """"ddp" keeps a whole model in each process; "fsdp" shards it where one does not fit."""
+
+    processes: int | None = None
+    """Number of processes, >= 1. None means one for each GPU of the machine, or one on CPU."""
+
+
+@dataclass
+class TrainingConfig:
+    """Everything that decides what a run computes and where it writes."""
+
+    model_config: TransformerConfig = field(default_factory=TransformerConfig)
+    """Shape of the model. GPT-2 small by default."""
+
+    batch_size: int = 8
+    """Sequences in a micro-batch, on each device, >= 1."""
+
+    learning_rate: float = 6e-4
+    """Peak learning rate, > 0. GPT-2 small's customary value."""
+
+    max_steps: int = 100000
+    """Optimizer steps of the whole run, >= 1; micro-batches are not counted."""
+
+    warmup_steps: int = 2000
+    """Steps of linear warm-up from 0, >= 0. Shorten it for short runs."""
+
+    optimizer_type: Optimizer = "adamw"
+    """AdamW (Loshchilov & Hutter 2019) is the one optimizer there is."""
+
+    weight_decay: float = 0.01
+    """Decoupled weight decay, >= 0, on matrices only: norms and biases are left alone."""
+
+    adam_beta1: float = 0.9
+    """Decay of AdamW's mean of gradients, in [0, 1)."""
+
+    adam_beta2: float = 0.999
+    """Decay of AdamW's mean of squared gradients, in [0, 1)."""
+
+    adam_epsilon: float = 1e-8
+    """AdamW's guard against division by zero, > 0."""
+
+    scheduler_type: Scheduler = "cosine"
+    """How the learning rate falls after warm-up."""
+
+    min_lr_ratio: float = 0.1
+    """Where it ends, as a fraction of `learning_rate`, in [0, 1]. "constant" has no use for it."""
+
+    gradient_accumulation_steps: int = 1
+    """Micro-batches in one optimizer step, >= 1. Multiplies `batch_size` at no cost of memory."""
+
+    max_grad_norm: float = 1.0
+    """Gradients are scaled down to this total norm, >= 0. 0 turns clipping off."""
+
+    mixed_precision: Precision | None = None
+    """Autocast to "bf16" (A100 and later) or "fp16" (with loss scaling). None is fp32."""
+
+    logging_steps: int = 100
+    """Steps between logged metrics, >= 1. The last step is always logged."""
+
+    save_steps: int = 1000
+    """Steps between checkpoints, >= 1. The last step is always saved."""
+
+    eval_steps: int = 500
+    """Steps between passes over the validation set, >= 1. The last step is always validated."""
+
+    checkpoint_dir: str = "./checkpoints"
+    """Folder of the run: config.yaml, checkpoints with their manifests, metrics.jsonl."""
+
+    max_checkpoints_to_keep: int = 5
+    """Complete checkpoints kept, the best one included, >= 1."""
+
+    resume_from_checkpoint: bool | str = False
+    """True: from the newest complete checkpoint in `checkpoint_dir`. A path: from that file."""
+
+    wandb_project: str | None = None
+    """Weights & Biases project. None: nothing is sent."""
+
+    wandb_entity: str | None = None
+    """Weights & Biases team or user. None: the account's default."""
+
+    wandb_run_name: str | None = None
+    """Name of the run at Weights & Biases. None: it invents one."""
+
+    wandb_mode: WandbMode | None = None
+    """None leaves it to the WANDB_MODE variable, which means "online" unless set."""
+
+    seed: int = 1337
+    """Seed of initial weights, data order and dropout, in [0, 2**63)."""
+
+    dataset_path: str | None = None
+    """Training text or tokens: a file or folder, see `app.training.data.load_dataset`."""
+
+    val_dataset_path: str | None = None
+    """Validation data. None: the last `val_fraction` of the training data."""
+
+    val_fraction: float = 0.1
+    """Share of the data held back for validation, in [0, 1). 0 holds nothing back."""
+
+    tokenizer: str = "byte"
+    """"byte", "char", "gpt2" where its files are installed, or a path to a tokenizer.json."""
+
+    sequence_length: int | None = None
+    """Tokens a sequence is trained on, >= 1. None: the model's `max_position_embeddings`."""
+
+    num_workers: int = 0
+    """Processes that load data, >= 0. 0 loads in the training process, best for mapped files."""
+
+    compile: bool = False
+    """Run the model through torch.compile: slow to start, faster afterwards."""
+
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, about a third more time."""
+
+    deterministic: bool = False
+    """Refuse GPU kernels whose bits change from run to run. CPU runs are exact anyway."""
+
+    device: str = "auto"
+    """"auto" (CUDA, else CPU), "cpu", "cuda", "cuda:N" or "mps"."""
+
+    best_metric: BestMetric = "val_loss"
+    """The smallest value of this marks the best checkpoint, which rotation never deletes."""
+
+    distributed: DistributedConfig | None = None
+    """Several processes for one run. None: this process alone."""
+
+    def __post_init__(self) -> None:
+        self._unread: list[Problem] = []
+        self._given: frozenset[str] | None = None
+        if isinstance(cast("Any", self.model_config), Mapping):
+            self.model_config = self._read_part("model_config", TransformerConfig)
+        if isinstance(cast("Any", self.distributed), Mapping):
+            self.distributed = self._read_part("distributed", DistributedConfig)
+
+    def _read_part(self, name: str, owner: type) -> Any:
+        """The nested configuration that a plain mapping stands for; problems wait in `_unread`."""
+        kept, unknown = read_known(owner, read_numbers(owner, getattr(self, name)))
+        self._unread += [problem.under(name) for problem in unknown]
+        return owner(**kept)
+
+    def problems(self) -> list[Problem]:
+        """Everything that keeps this run from starting; empty when the configuration is valid."""
+        found = self._unread + type_problems(self)
+        found += _part_problems("model_config", self.model_config, TransformerConfig)
+        if self.distributed is not None:
+            found += _part_problems("distributed", self.distributed, DistributedConfig)
+        bad = {problem.field for problem in found}
+        found += (in_range := range_problems(self, bad))
+        bad |= {problem.field for problem in in_range}
+        return found + relation_problems(self, bad)
+
+    def warnings(self) -> list[Problem]:
+        """What is allowed and probably not meant. Ask only of a valid configuration."""
+        return run_warnings(self)
+
+    def validate(self) -> None:
+        """Raise one `ConfigError` that lists every problem, if there is any."""
+        if found := self.problems():
+            raise ConfigError(found)
+
+    def get_effective_batch_size(self) -> int:
+        """Sequences in one optimizer step, over all processes."""
+        processes = (self.distributed.processes or 1) if self.distributed else 1
+        return self.batch_size * self.gradient_accumulation_steps * processes
+
+    def get_sequence_length(self) -> int:
+        """`sequence_length` with its default filled in, in tokens."""
+        return self.sequence_length or self.model_config.max_position_embeddings
+
+    def fields_given(self) -> frozenset[str]:
+        """Dotted paths that were set on purpose: named in the document this came from, or, for
+        one built in Python, different from the default."""
+        if self._given is not None:
+            return self._given
+        mine, default = flatten(self.to_dict()), flatten(TrainingConfig().to_dict())
+        return frozenset(path for path, value in mine.items() if value != default.get(path))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field by name, in order, as plain values; the inverse of `from_dict`."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> tuple[TrainingConfig, list[Problem]]:
+        """The configuration that `values` describe, and everything wrong with it."""
+        kept, unknown = read_known(cls, read_numbers(cls, values))
+        config = cls(**kept)
+        config._given = frozenset(flatten(kept))
+        return config, unknown + config.problems()
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> TrainingConfig:
+        """Build from field names and values; fields left out keep their defaults.
+
+        Raises one `ConfigError` that lists unknown keys, wrong types and wrong values together.
+        """
+        if not isinstance(cast("Any", values), Mapping):
+            rule = "a configuration must be a mapping of keys to values"
+            raise ConfigError([Problem("config", f"{rule}; it is a {type(values).__name__}")])
+        config, found = cls.read(values)
+        if found:
+            raise ConfigError(found)
+        return config
+
+    @classmethod
+    def read_document(cls, text: str) -> tuple[TrainingConfig, list[Problem]]:
+        """The configuration in a YAML or JSON text, and everything wrong with text or values."""
+        values, of_form = parse_document(text)
+        config, of_values = cls.read(values)
+        return config, of_form + of_values
+
+    @classmethod
+    def from_document(cls, text: str) -> TrainingConfig:
+        """Build from YAML or JSON text. Raises one `ConfigError` that lists every problem."""
+        config, found = cls.read_document(text)
+        if found:
+            raise ConfigError(found)
+        return config
+
+    @classmethod
+    def from_yaml(cls, path: str | os.PathLike[str]) -> TrainingConfig:
+        """Build from a YAML or JSON file. Raises `ConfigError`, or `OSError` without the file."""
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            reason = f"{path} is not UTF-8 text; give a YAML file"
+            raise ConfigError([Problem("document", reason)]) from None
+        return cls.from_document(text)
+
+    def to_yaml(self, path: str | os.PathLike[str] | None = None) -> str:
+        """The configuration as YAML text, every field spelled out; written to `path` if given."""
+        import yaml
+
+        text = yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
+        if path is not None:
+            Path(path).write_text(text, encoding="utf-8")
+        return text
+
+
+def _part_problems(path: str, part: Any, owner: type) -> list[Problem]:
+    """Problems of a nested configuration, its fields named from the outside."""
+    if not isinstance(part, owner):
+        rule = f"it must be a mapping of keys to values or a {owner.__name__}"
+        return [Problem(path, f"`{path}` is {part!r}; {rule}")]
+    found = part.problems() if isinstance(part, TransformerConfig) else type_problems(part)
+    return [problem.under(path) for problem in found]
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested mapping as one of dotted paths: `{"a": {"b": 1}}` becomes `{"a.b": 1}`."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

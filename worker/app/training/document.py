@@ -1,0 +1,115 @@
+"""Reads a configuration document, YAML or JSON, into a plain mapping and the problems of its form.
+
+What the parsers would pass over in silence is a problem here: a key that stands twice, a document
+that is not a mapping.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import typing
+from collections.abc import Mapping
+from typing import Any, cast
+
+from app.transformer.errors import Problem
+
+_REMEDY = "write one `key: value` per line, as in examples/tiny.yaml"
+# YAML 1.1 reads `6e-4` (no dot) as text; whoever writes it means the number.
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
+
+
+def parse_document(text: str) -> tuple[dict[str, Any], list[Problem]]:
+    """The mapping that a YAML or JSON text holds, and the problems of its form.
+
+    A document that cannot be read at all gives an empty mapping and one problem.
+    """
+    twice: list[str] = []
+    try:
+        loaded = _load(text, twice)
+    except RecursionError:
+        return {}, [_form_problem("it is nested too deeply")]
+    except ValueError as error:
+        return {}, [_form_problem(f"it is neither YAML nor JSON: {error}")]
+    if not isinstance(loaded, Mapping):
+        found = "nothing" if loaded is None else f"a {type(loaded).__name__}"
+        return {}, [_form_problem(f"it holds {found} and must be a mapping of keys to values")]
+    return dict(loaded), [_duplicate(key) for key in dict.fromkeys(twice)]
+
+
+def read_numbers(owner: type, values: Mapping[Any, Any]) -> dict[str, Any]:
+    """`values` with numbers where YAML left text for a number field of the dataclass `owner`.
+
+    Text with an exponent counts for integer fields too (`max_steps: 1e5`); a quoted `"8"` does
+    not, and neither does a fraction: those stay as they are, for the type check to name.
+    """
+    hints = typing.get_type_hints(owner)
+    return {str(key): _read_number(value, hints.get(str(key))) for key, value in values.items()}
+
+
+def _read_number(value: Any, hint: Any) -> Any:
+    wanted = {hint, *typing.get_args(hint)}
+    if str in wanted or isinstance(value, bool):
+        return value
+    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
+        if float in wanted:
+            return float(value)
+        if int in wanted and "e" in value.lower() and float(value).is_integer():
+            return int(float(value))
+    if isinstance(value, float) and float not in wanted and int in wanted and value.is_integer():
+        return int(value)
+    if isinstance(value, int) and float in wanted and int not in wanted:
+        return float(value)
+    return value
+
+
+def _form_problem(reason: str) -> Problem:
+    return Problem("document", f"the document cannot be used: {reason}; {_REMEDY}")
+
+
+def _duplicate(key: str) -> Problem:
+    return Problem(key, f"`{key}` stands twice in the document; keep one of the two")
+
+
+def _load(text: str, twice: list[str]) -> Any:
+    if text.lstrip().startswith("{"):
+        try:
+            return json.loads(text, object_pairs_hook=lambda pairs: _unique(pairs, twice))
+        except json.JSONDecodeError:
+            twice.clear()  # `{a: 1}` is YAML's flow style
+    return _load_yaml(text, twice)
+
+
+def _unique(pairs: list[tuple[str, Any]], twice: list[str]) -> dict[str, Any]:
+    keys = [key for key, _ in pairs]
+    twice += [key for key in keys if keys.count(key) > 1]
+    return dict(pairs)
+
+
+def _load_yaml(text: str, twice: list[str]) -> Any:
+    import yaml  # here, so that importing the configuration stays cheap
+
+    class Loader(yaml.SafeLoader):
+        """`SafeLoader` that notes the keys it overwrites and refuses aliases.
+
+        Aliases can make a document that is endless, or far larger than its text.
+        """
+
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            if self.check_event(yaml.AliasEvent):
+                event = cast("Any", self).get_event()
+                problem = f"alias *{event.anchor} is not allowed; write the value out"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+            return super().compose_node(parent, index)
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            keys = [str(key.value) for key, _ in getattr(node, "value", [])]
+            twice.extend(key for key in keys if keys.count(key) > 1)
+            return cast("dict[Any, Any]", super().construct_mapping(node, deep))
+
+    try:
+        return yaml.load(text, Loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise ValueError(f"{where}{getattr(error, 'problem', None) or error}") from None

@@ -1,0 +1,165 @@
+"""The rules a training configuration must keep: ranges, relations between fields, and warnings.
+
+Each rule names the value, what it must be, and a value that would do.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from app.transformer.errors import Problem
+
+if TYPE_CHECKING:
+    from app.training.config import TrainingConfig
+
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """What holds of one field alone; `None` is always allowed where the type allows it."""
+
+    field: str
+    holds: Callable[[Any], bool]
+    rule: str
+    remedy: str
+
+    def check(self, value: Any) -> Problem | None:
+        if value is None or self.holds(value):
+            return None
+        message = f"`{self.field}` is {value!r}; it must be {self.rule}; {self.remedy}"
+        return Problem(self.field, message)
+
+
+def _at_least(low: int, field: str, remedy: str) -> _Rule:
+    # The upper end is where JSON's numbers stop being exact.
+    return _Rule(field, lambda v: low <= v < 2**53, f"at least {low} and below 2**53", remedy)
+
+
+def _above_zero(field: str, remedy: str) -> _Rule:
+    return _Rule(field, lambda v: v > 0 and math.isfinite(v), "above 0 and finite", remedy)
+
+
+def _below_one(field: str, remedy: str) -> _Rule:
+    return _Rule(field, lambda v: 0 <= v < 1, "at least 0 and below 1", remedy)
+
+
+def _not_negative(field: str, remedy: str) -> _Rule:
+    return _Rule(field, lambda v: 0 <= v < math.inf, "at least 0 and finite", remedy)
+
+
+def _not_empty(field: str, remedy: str) -> _Rule:
+    return _Rule(
+        field, lambda v: bool(v.strip()) and "\0" not in v, "text that is not empty", remedy
+    )
+
+
+_RULES = (
+    _at_least(1, "batch_size", "try 8"),
+    _above_zero("learning_rate", "try 6e-4 for a 124M model"),
+    _at_least(1, "max_steps", "try 10000"),
+    _at_least(0, "warmup_steps", "try a fiftieth of max_steps, or 0 for none"),
+    _not_negative("weight_decay", "try 0.01, or 0 for none"),
+    _below_one("adam_beta1", "try 0.9"),
+    _below_one("adam_beta2", "try 0.999"),
+    _above_zero("adam_epsilon", "try 1e-8"),
+    _Rule("min_lr_ratio", lambda v: 0 <= v <= 1, "between 0 and 1", "try 0.1"),
+    _at_least(1, "gradient_accumulation_steps", "try 1"),
+    _not_negative("max_grad_norm", "try 1.0, or 0 for no clipping"),
+    _at_least(1, "logging_steps", "try 100"),
+    _at_least(1, "save_steps", "try 1000"),
+    _at_least(1, "eval_steps", "try 500"),
+    _not_empty("checkpoint_dir", "try ./checkpoints"),
+    _at_least(1, "max_checkpoints_to_keep", "try 5"),
+    _Rule("seed", lambda v: 0 <= v < 2**63, "at least 0 and below 2**63", "try 1337"),
+    _not_empty("dataset_path", "give a file or folder, or leave it out"),
+    _not_empty("val_dataset_path", "give a file or folder, or leave it out"),
+    _below_one("val_fraction", "try 0.1, or 0 to hold nothing back"),
+    _not_empty("tokenizer", "try byte, char, gpt2 or the path of a tokenizer.json"),
+    _at_least(1, "sequence_length", "leave it out for the model's maximum"),
+    _at_least(0, "num_workers", "try 0 to load in the training process"),
+    _Rule(
+        "device",
+        lambda v: _DEVICE.fullmatch(v) is not None,
+        "auto, cpu, cuda, cuda:N or mps",
+        "try auto",
+    ),
+    _Rule(
+        "resume_from_checkpoint",
+        lambda v: isinstance(v, bool) or bool(v.strip()),
+        "true, false or the path of a checkpoint",
+        "try true",
+    ),
+    _not_empty("wandb_project", "give a name, or leave it out to send nothing"),
+    _at_least(1, "distributed.processes", "try 1, or leave it out for one for each GPU"),
+)
+
+
+def range_problems(config: TrainingConfig, bad: set[str]) -> list[Problem]:
+    """Values of the right type that are out of their own range; `bad` fields are passed over."""
+    checked = (r.check(_at(config, r.field)) for r in _RULES if not _touches(r.field, bad))
+    return [problem for problem in checked if problem is not None]
+
+
+def _at(config: Any, path: str) -> Any:
+    for name in path.split("."):
+        config = getattr(config, name, None)
+    return config
+
+
+def _touches(path: str, bad: set[str]) -> bool:
+    return path in bad or path.split(".")[0] in bad
+
+
+def relation_problems(config: TrainingConfig, bad: set[str]) -> list[Problem]:
+    """Fields that are fine alone and do not fit each other."""
+    longest = "model_config.max_position_embeddings"
+    if bad & {"sequence_length", "model_config", longest} or config.sequence_length is None:
+        return []
+    positions = config.model_config.max_position_embeddings
+    if config.sequence_length <= positions:
+        return []
+    message = (
+        f"`sequence_length` is {config.sequence_length}; it must not exceed {longest}={positions}; "
+        "shorten it, or lengthen the model's positions"
+    )
+    return [Problem("sequence_length", message)]
+
+
+def run_warnings(config: TrainingConfig) -> list[Problem]:
+    """Values that are allowed and probably not meant."""
+    found = []
+    if config.scheduler_type != "constant" and config.warmup_steps >= config.max_steps:
+        found.append(_long_warmup(config))
+    if config.best_metric.startswith("val_") and config.save_steps % config.eval_steps:
+        found.append(_unmeasured_checkpoints(config))
+    if config.mixed_precision == "fp16" and config.device == "cpu":
+        message = "`mixed_precision` is 'fp16' on a CPU, where it is slow; leave it out"
+        found.append(Problem("mixed_precision", message))
+    if config.learning_rate > 0.1:
+        message = f"`learning_rate` is {config.learning_rate}; training may diverge; try 6e-4"
+        found.append(Problem("learning_rate", message))
+    return found
+
+
+def _long_warmup(config: TrainingConfig) -> Problem:
+    return Problem(
+        "warmup_steps",
+        f"`warmup_steps` is {config.warmup_steps} and the run ends at max_steps="
+        f"{config.max_steps}: the learning rate never reaches its peak; "
+        f"try {max(config.max_steps // 50, 1)}",
+    )
+
+
+def _unmeasured_checkpoints(config: TrainingConfig) -> Problem:
+    nearest = config.eval_steps * max(round(config.save_steps / config.eval_steps), 1)
+    return Problem(
+        "save_steps",
+        f"`save_steps` is {config.save_steps}, not a multiple of eval_steps={config.eval_steps}: "
+        f"checkpoints without a {config.best_metric} of their step cannot be the best; "
+        f"try save_steps={nearest}",
+    )
