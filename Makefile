@@ -1,0 +1,67 @@
+# One command per chore, the same by hand and in CI. `make help` lists them.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# Extra arguments for pytest, e.g. make test ARGS="-k resume -x".
+ARGS ?=
+# Device for `make bench`: cpu or cuda.
+DEVICE ?= auto
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo up test lint format bench protos protos-check clean
+
+help: ## List the chores
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+install: $(STAMP) ## Create .venv with everything, pinned (a torch already in it is kept)
+
+# Torch goes first and alone: a torch that satisfies the pin is kept, whatever its build. On a
+# machine without a GPU, TORCH_INDEX may name an index of CPU-only builds.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.11"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $(STAMP)
+
+demo: $(STAMP) ## Train a small GPT on real text through the whole stack
+	$(BIN)/python -P -m local_stack.demo
+
+up: $(STAMP) ## Start the whole stack on this machine
+	$(BIN)/training-engine up
+
+test: lint ## Checks and tests
+	$(BIN)/python -P -m pytest $(ARGS)
+
+lint: $(STAMP) protos-check ## Ruff, mypy, import-linter, buf
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/buf lint protos
+
+format: $(STAMP) ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP) ## Benchmarks; DEVICE=cuda on a GPU
+	$(BIN)/python -P -m benchmarks --device $(DEVICE) $(ARGS)
+
+PROTO_FLAGS = -I protos --python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) \
+  --mypy_grpc_out=$(1) --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc
+
+protos: $(STAMP) ## Regenerate the stubs
+	$(BIN)/python -m grpc_tools.protoc $(call PROTO_FLAGS,client) protos/training_engine/v1/*.proto
+
+protos-check: $(STAMP)
+	@generated=$$(mktemp -d) && trap 'rm -rf "$$generated"' EXIT && \
+	  $(BIN)/python -m grpc_tools.protoc $(call PROTO_FLAGS,$$generated) protos/training_engine/v1/*.proto && \
+	  diff -r --exclude='__init__.py' --exclude='__pycache__' --exclude='py.typed' "$$generated/training_engine/v1" client/training_engine/v1 || \
+	  { echo "The committed stubs differ from the protos; run: make protos"; exit 1; }
+
+clean: ## Remove the environment and caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
