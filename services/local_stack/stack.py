@@ -1,0 +1,192 @@
+"""Which services make up a stack, how each is started, and in which order."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from local_stack.data_folder import DataFolder
+from local_stack.embedded_server import (
+    address_of,
+    find_server_binary,
+    wait_for_server,
+    write_configuration,
+)
+from local_stack.errors import ChildFailedError, PortInUseError
+from local_stack.supervisor import Service, Supervisor
+
+READY_WITHIN_SECONDS = 60.0
+"""The slowest part is a worker's import of torch, a few seconds on a laptop."""
+WORKER_GRACE_SECONDS = 35.0
+"""A worker takes up to 30 s to save a checkpoint and hand its job back."""
+
+
+@dataclass(frozen=True)
+class StackOptions:
+    """What `training-engine up` was asked for."""
+
+    grpc_port: int
+    http_port: int
+    workers: int
+    redis_url: str | None
+    data_roots: tuple[Path, ...]
+
+
+class Stack:
+    """A server, a control plane, a gateway and some workers on this machine, on loopback."""
+
+    def __init__(
+        self, options: StackOptions, folder: DataFolder, report: Callable[[str], None]
+    ) -> None:
+        self.options = options
+        self.folder = folder
+        self.supervisor = Supervisor(folder.logs, folder.lock_fd, report)
+        self.url = f"http://127.0.0.1:{options.http_port}"
+        self.address = f"127.0.0.1:{options.grpc_port}"
+
+    def start(self) -> None:
+        """Starts everything and returns when a job could be started and would be trained.
+
+        Raises StackError, with the failing service's last words, when that does not happen.
+        """
+        require_free_port(self.options.grpc_port, "gRPC", "--grpc-port")
+        require_free_port(self.options.http_port, "HTTP", "--http-port")
+        self.folder.describe_holder(url=self.url, address=self.address)
+        environment = self._environment(self._start_server())
+        self.supervisor.start(self._control_plane(environment))
+        self.supervisor.start(self._gateway(environment))
+        for number in range(1, self.options.workers + 1):
+            self.supervisor.start(self._worker(environment, number))
+        self._wait_until_ready()
+
+    def _start_server(self) -> str:
+        if url := self.options.redis_url:
+            wait_for_server(url, 5.0, what="the server named by --redis-url")
+            return url
+        binary = find_server_binary()
+        configuration, url = write_configuration(self.folder.server, free_port())
+        self.supervisor.start(
+            Service(
+                name="redis",
+                command=[str(binary), str(configuration)],
+                environment=os.environ,
+                stop_rank=2,
+                grace_seconds=20.0,
+            )
+        )
+        deadline = time.monotonic() + READY_WITHIN_SECONDS
+        while True:  # a long append-only file takes a while to load
+            self.supervisor.check_alive("redis")
+            try:
+                wait_for_server(url, 0.5)
+                return url
+            except ChildFailedError:
+                if time.monotonic() > deadline:
+                    raise
+
+    def _environment(self, redis_url: str) -> dict[str, str]:
+        # The URL holds the password: in the environment, never in argv.
+        return {
+            **os.environ,
+            "PYTHONUNBUFFERED": "1",
+            "TRAINING_ENGINE_REDIS_URL": redis_url,
+            "TRAINING_ENGINE_ARTIFACT_ROOT": str(self.folder.artifacts),
+        }
+
+    def _control_plane(self, environment: dict[str, str]) -> Service:
+        roots = (*self.options.data_roots, self.folder.datasets)
+        return Service(
+            name="control-plane",
+            command=[
+                *module("control_plane"),
+                f"--port={self.options.grpc_port}",
+                *(f"--data-root={root}" for root in roots),
+                "--roots-visible",
+            ],
+            environment=environment,
+            stop_rank=1,
+            grace_seconds=10.0,
+        )
+
+    def _gateway(self, environment: dict[str, str]) -> Service:
+        return Service(
+            name="gateway",
+            command=[
+                *module("gateway"),
+                f"--port={self.options.http_port}",
+                f"--control-plane-address={self.address}",
+            ],
+            environment=environment,
+            stop_rank=0,
+            grace_seconds=10.0,
+        )
+
+    def _worker(self, environment: dict[str, str], number: int) -> Service:
+        return Service(
+            name=f"worker-{number}",
+            command=[*module("training_worker"), f"--workers-on-host={self.options.workers}"],
+            environment=environment,
+            stop_rank=0,
+            grace_seconds=WORKER_GRACE_SECONDS,
+        )
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + READY_WITHIN_SECONDS
+        names = ["control-plane", "gateway"]
+        names += [f"worker-{number}" for number in range(1, self.options.workers + 1)]
+        while not self._is_ready():
+            for name in names:
+                self.supervisor.check_alive(name)
+            if time.monotonic() > deadline:
+                raise ChildFailedError(
+                    f"the stack was not ready within {READY_WITHIN_SECONDS:g} s; "
+                    f"see the logs in {self.folder.logs}"
+                )
+            time.sleep(0.1)
+
+    def _is_ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/readyz", timeout=2):
+                pass
+            with urllib.request.urlopen(f"{self.url}/api/training/workers", timeout=2) as answer:
+                return len(json.load(answer)["workers"]) >= self.options.workers
+        except (OSError, urllib.error.URLError):
+            return False
+
+
+def module(name: str) -> list[str]:
+    """The command line of one of our processes; -P keeps the current folder off sys.path."""
+    return [sys.executable, "-P", "-m", name]
+
+
+def free_port() -> int:
+    """A port on loopback that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def require_free_port(port: int, what: str, flag: str) -> None:
+    """Raises PortInUseError where somebody listens on `port`."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise PortInUseError(
+                f"the {what} port {port} cannot be used: {error.strerror}; "
+                f"end the process that listens there, or choose another port with {flag}"
+            ) from None
+
+
+def describe_server(options: StackOptions) -> str:
+    """Where the stack's records live, without a password."""
+    return address_of(options.redis_url) if options.redis_url else "embedded"

@@ -1,0 +1,171 @@
+"""Keeps the services of a stack running, and ends them in order.
+
+Every child is tied to this process by PR_SET_PDEATHSIG: when the supervisor dies, whatever kills
+it, the kernel kills the children. A child that dies is started again, after a delay that grows
+with quick deaths. No supervision library ties children to their parent this way, which is what a
+laptop's one command needs most; under Kubernetes the cluster does this work instead.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from local_stack.errors import ChildFailedError
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+PR_SET_PDEATHSIG = 1
+FIRST_DELAY_SECONDS = 0.1
+LONGEST_DELAY_SECONDS = 10.0
+STEADY_AFTER_SECONDS = 30.0
+"""A child that lived this long starts again without a delay."""
+LOG_LIMIT_BYTES = 16 << 20
+
+
+@dataclass(frozen=True)
+class Service:
+    """How one child is started and ended."""
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    stop_rank: int
+    """Children of a lower rank end first: those that need the others."""
+    grace_seconds: float
+    """Seconds between SIGTERM and SIGKILL."""
+
+
+@dataclass
+class Child:
+    """A running, or lately dead, service."""
+
+    service: Service
+    process: subprocess.Popen[bytes]
+    started: float
+    delay: float = 0.0
+    restart_at: float | None = None
+    deaths: int = field(default=0)
+
+
+class Supervisor:
+    """Starts services, restarts those that die, stops them all.
+
+    `log_folder` gets one file for each service, `inherited_fd` stays open in all of them, and
+    `report` is told, in one line, of every death.
+    """
+
+    def __init__(
+        self, log_folder: Path, inherited_fd: int, report: Callable[[str], None] = lambda _: None
+    ) -> None:
+        self._log_folder = log_folder
+        self._inherited_fd = inherited_fd
+        self._report = report
+        self._children: dict[str, Child] = {}
+
+    def start(self, service: Service) -> None:
+        """Starts a service."""
+        self._children[service.name] = Child(service, self._spawn(service), time.monotonic())
+
+    def log_path(self, name: str) -> Path:
+        """Where the service's output goes."""
+        return self._log_folder / f"{name}.log"
+
+    def check_alive(self, name: str) -> None:
+        """Raises ChildFailedError, with what it printed last, where a child has ended."""
+        process = self._children[name].process
+        if process.poll() is None:
+            return
+        path = self.log_path(name)
+        lines = path.read_text(errors="replace").strip().splitlines()
+        raise ChildFailedError(
+            f"{name} {_describe_end(process.returncode)} before it was ready; "
+            f"its last words, from {path}:\n" + "\n".join(f"  {line}" for line in lines[-8:])
+        )
+
+    def revive(self) -> None:
+        """Starts again what has died and has waited long enough. Call it a few times a second."""
+        now = time.monotonic()
+        for child in self._children.values():
+            if child.restart_at is None:
+                if child.process.poll() is not None:
+                    self._note_death(child, now)
+            elif now >= child.restart_at:
+                child.process = self._spawn(child.service)
+                child.started, child.restart_at = now, None
+
+    def stop_all(self) -> None:
+        """Ends all children: SIGTERM rank by rank, SIGKILL to those that outstay their grace."""
+        for rank in sorted({child.service.stop_rank for child in self._children.values()}):
+            group = [c for c in self._children.values() if c.service.stop_rank == rank]
+            for child in group:
+                if child.process.poll() is None:
+                    child.process.send_signal(signal.SIGTERM)
+            for child in group:
+                self._end(child)
+        self._children.clear()
+
+    def kill_all(self) -> None:
+        """Ends all children at once."""
+        for child in self._children.values():
+            child.process.kill()
+            child.process.wait()
+        self._children.clear()
+
+    def _end(self, child: Child) -> None:
+        try:
+            child.process.wait(timeout=child.service.grace_seconds)
+        except subprocess.TimeoutExpired:
+            self._report(
+                f"{child.service.name} did not end within "
+                f"{child.service.grace_seconds:g} s and was killed"
+            )
+            child.process.kill()
+            child.process.wait()
+
+    def _note_death(self, child: Child, now: float) -> None:
+        child.deaths += 1
+        if now - child.started > STEADY_AFTER_SECONDS:
+            child.delay = 0.0
+        child.restart_at = now + child.delay
+        self._report(
+            f"{child.service.name} {_describe_end(child.process.returncode)}; it starts again "
+            f"(log: {self.log_path(child.service.name)})"
+        )
+        child.delay = min(max(child.delay * 2, FIRST_DELAY_SECONDS), LONGEST_DELAY_SECONDS)
+
+    def _spawn(self, service: Service) -> subprocess.Popen[bytes]:
+        path = self.log_path(service.name)
+        if path.exists() and path.stat().st_size > LOG_LIMIT_BYTES:
+            path.replace(path.with_suffix(".log.1"))
+        parent = os.getpid()
+
+        def tie_to_parent() -> None:
+            LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+            if os.getppid() != parent:  # it died before the line above
+                os._exit(1)
+
+        # A file, not a pipe: no service ever waits for somebody to read what it prints. A session
+        # of its own: Ctrl-C reaches only the supervisor, which then stops the others in order.
+        with path.open("ab") as log:
+            return subprocess.Popen(
+                service.command,
+                env=dict(service.environment),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                pass_fds=(self._inherited_fd,),
+                preexec_fn=tie_to_parent,
+                start_new_session=True,
+            )
+
+
+def _describe_end(returncode: int) -> str:
+    if returncode < 0:
+        return f"was killed by {signal.Signals(-returncode).name}"
+    return f"ended with code {returncode}"
