@@ -29,7 +29,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $(STAMP)
 
 demo: $(STAMP) ## Train a small GPT on real text through the whole stack
-	$(BIN)/python -P -m local_stack.demo
+	$(BIN)/python -P examples/demo.py
 
 up: $(STAMP) ## Start the whole stack on this machine
 	$(BIN)/training-engine up
