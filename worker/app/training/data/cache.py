@@ -1,0 +1,229 @@
+"""A folder of tokenized datasets, keyed by content, safe to share among processes.
+
+An entry is a folder `tokens/{key}` with `tokens.bin` (raw little-endian ids) and `entry.json`. It
+is written under a temporary name and renamed as a whole, so an entry is complete or absent. One
+lock per key makes a second process wait for the first and then use its work; should the file
+system have no locks, both work and one rename wins, with equal content.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from app.training.data.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+LOCATION_VARIABLE = "TRAINING_ENGINE_CACHE"
+FORMAT_VERSION = 1
+"""Part of every key: raised when the same content would be written differently."""
+
+_BLOCK_BYTES = 1 << 20
+_MEMO_BYTES = 64 << 20  # smaller files are read anew, in about 0.1 s
+_CLOCK_MARGIN_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One tokenized dataset on disk."""
+
+    path: Path
+    """Raw ids, little-endian, `dtype` each."""
+    dtype: str
+    """`<u2` or `<u4`."""
+    count: int
+    """Number of ids."""
+    largest: int
+    """Largest id, -1 if there is none."""
+    extra: dict[str, Any]
+    """What the writer stored beside: the tokenizer's state."""
+
+
+def cache_directory(near: Path) -> Path:
+    """Return a writable cache folder.
+
+    It is `$TRAINING_ENGINE_CACHE`, else `~/.cache/training_engine`, else (both read-only, as in a
+    hardened container) a hidden folder beside the data, else one in the system's temporary folder.
+    """
+    named = os.environ.get(LOCATION_VARIABLE)
+    beside = near if near.is_dir() else near.parent
+    choices = [
+        Path(named or "~/.cache/training_engine").expanduser(),
+        beside / ".training_engine_cache",
+        Path(tempfile.gettempdir()) / f"training_engine_cache-{os.getuid()}",
+    ]
+    for choice in choices:
+        with contextlib.suppress(OSError):
+            choice.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with tempfile.TemporaryFile(dir=choice):
+                if choice is not choices[0]:
+                    logger.warning(
+                        "%s is not writable; tokens are cached in %s; set %s to choose a place",
+                        choices[0],
+                        choice,
+                        LOCATION_VARIABLE,
+                    )
+                return choice
+    raise DataError(
+        f"none of {', '.join(map(str, choices))} is writable; tokenized data needs one of them; "
+        f"set {LOCATION_VARIABLE} to a writable folder"
+    )
+
+
+def cache_key(*parts: str) -> str:
+    """Return the key of content that these parts determine."""
+    return hashlib.sha256("\n".join([str(FORMAT_VERSION), *parts]).encode()).hexdigest()
+
+
+def get_or_create(
+    directory: Path,
+    key: str,
+    dtype: str,
+    write: Callable[[], tuple[Iterable[npt.NDArray[Any]], dict[str, Any]]],
+) -> Entry:
+    """Return the entry of `key`, writing it first if it is absent or damaged.
+
+    Args:
+        write: returns the ids, as arrays whose values fit `dtype`, and what to store beside.
+
+    Raises:
+        DataError: the cache's disk is full or fails. Nothing is left behind then.
+    """
+    target = directory / "tokens" / key
+    if (entry := _read_entry(target)) is not None:
+        return entry
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(target.with_suffix(".lock")):
+        if (entry := _read_entry(target)) is not None:
+            return entry
+        temporary = Path(tempfile.mkdtemp(prefix=f"{key[:16]}.", suffix=".tmp", dir=target.parent))
+        try:
+            arrays, extra = write()
+            _write_entry(temporary, dtype, arrays, extra)
+            _publish(temporary, target)
+        except OSError as error:
+            raise DataError(
+                f"tokens cannot be written to {str(directory)!r} ({error.strerror or error}); the "
+                f"cache needs 2 or 4 bytes a token; free space, or set {LOCATION_VARIABLE} to "
+                "another disk"
+            ) from error
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    entry = _read_entry(target)
+    if entry is None:
+        raise DataError(
+            f"the cache entry {str(target)!r} cannot be read back; the cache must be on a working "
+            f"disk; set {LOCATION_VARIABLE} to another folder"
+        )
+    return entry
+
+
+def _write_entry(
+    folder: Path, dtype: str, arrays: Iterable[npt.NDArray[Any]], extra: dict[str, Any]
+) -> None:
+    count, largest = 0, -1
+    with (folder / "tokens.bin").open("wb") as file:
+        for array in arrays:
+            if array.size:
+                count += array.size
+                largest = max(largest, int(array.max()))
+                file.write(array.astype(dtype).tobytes())
+        file.flush()
+        os.fsync(file.fileno())
+    entry = {"format": FORMAT_VERSION, "dtype": dtype, "count": count, "largest": largest}
+    with (folder / "entry.json").open("w", encoding="utf-8") as file:
+        json.dump({**entry, "extra": extra}, file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _publish(temporary: Path, target: Path) -> None:
+    try:
+        temporary.rename(target)
+    except OSError:
+        if _read_entry(target) is not None:
+            return  # another process was first, with equal content
+        shutil.rmtree(target, ignore_errors=True)
+        temporary.rename(target)
+
+
+def _read_entry(folder: Path) -> Entry | None:
+    try:
+        stored = json.loads((folder / "entry.json").read_text(encoding="utf-8"))
+        dtype, count = np.dtype(stored["dtype"]), int(stored["count"])
+        size = (folder / "tokens.bin").stat().st_size
+        if stored["format"] != FORMAT_VERSION or size != count * dtype.itemsize:
+            raise ValueError(f"{size} bytes for {count} tokens")
+        return Entry(
+            folder / "tokens.bin", stored["dtype"], count, int(stored["largest"]), stored["extra"]
+        )
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        logger.warning("the cache entry %s is damaged (%s) and is made anew", folder, error)
+        return None
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        with contextlib.suppress(OSError):  # a file system without locks: see the module's text
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def content_digest(path: Path, directory: Path) -> str:
+    """Return the sha256 of a file's content."""
+    return remembered(path, directory, "sha256", lambda: _sha256(path))
+
+
+def remembered(path: Path, directory: Path, name: str, compute: Callable[[], str]) -> str:
+    """Return `compute()`, a fact about a file's content, kept while a large file is unchanged.
+
+    What is kept is bound to device, inode, size, mtime and ctime. The kernel sets ctime at every
+    write, and nothing is kept of a file written within the last two seconds, so that the memory
+    cannot outlive the content.
+    """
+    status = path.stat()
+    if status.st_size < _MEMO_BYTES:
+        return compute()
+    times = f"{status.st_mtime_ns}:{status.st_ctime_ns}"
+    identity = f"{name}:{status.st_dev}:{status.st_ino}:{status.st_size}:{times}"
+    memo = directory / "facts" / hashlib.sha256(identity.encode()).hexdigest()
+    with contextlib.suppress(OSError):
+        return memo.read_text(encoding="ascii")
+    fact = compute()
+    if time.time() - max(status.st_ctime, status.st_mtime) > _CLOCK_MARGIN_SECONDS:
+        _remember(memo, fact)
+    return fact
+
+
+def _remember(memo: Path, fact: str) -> None:
+    with contextlib.suppress(OSError):  # a memory that cannot be written only costs time
+        memo.parent.mkdir(parents=True, exist_ok=True)
+        temporary = memo.with_name(f"{memo.name}.{os.getpid()}.tmp")
+        temporary.write_text(fact, encoding="ascii")
+        temporary.replace(memo)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()

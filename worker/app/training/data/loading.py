@@ -1,0 +1,276 @@
+"""From a path in the configuration to a training and a validation dataset.
+
+Documents follow each other with a separator between them: the tokenizer's end-of-text id where it
+has one (gpt2), else a blank line. A single text file is one document and gets no separator.
+Records of `input_ids` are taken as they are and simply joined.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from app.training.config import TrainingConfig
+from app.training.data.arrays import TokenArray, open_token_file
+from app.training.data.cache import (
+    Entry,
+    cache_directory,
+    cache_key,
+    content_digest,
+    get_or_create,
+    remembered,
+)
+from app.training.data.errors import DataError
+from app.training.data.sources import (
+    RECORD_EXTENSIONS,
+    TEXT_EXTENSIONS,
+    Corpus,
+    DocumentEnd,
+    find_corpus,
+)
+from app.training.data.windows import TrainingWindows, ValidationWindows
+from app.training.tokenizer import (
+    Tokenizer,
+    TokenizerError,
+    load_tokenizer,
+    tokenizer_from_dict,
+)
+
+logger = logging.getLogger(__name__)
+
+ARRAY_EXTENSIONS = frozenset({".bin", ".npy"})
+BLANK_LINE = "\n\n"
+"""Separates documents where the tokenizer has no end-of-text id."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizedData:
+    """Ids on disk with what is known of them."""
+
+    tokens: TokenArray
+    largest: int
+    tokenizer: Tokenizer | None
+    fingerprint: str
+
+
+def load_dataset(
+    path: str | Path, config: TrainingConfig
+) -> tuple[TrainingWindows, ValidationWindows | None]:
+    """Return the training windows of `path`, and validation windows.
+
+    Validation is `config.val_dataset_path`, else the last `config.val_fraction` of `path`, else
+    (a fraction of 0) None. A dataset's `tokenizer` is None where ids came without one that fits.
+
+    Args:
+        path: text or source code (UTF-8), `.jsonl` or `.parquet` with `text` or `input_ids`, a
+            folder of these, or ids in `.bin` or `.npy`.
+        config: read for `tokenizer`, `sequence_length`, `seed`, `val_fraction`,
+            `val_dataset_path` and the model's `vocab_size`.
+
+    Raises:
+        DataError: the data is missing, unreadable, too short, or has ids outside `vocab_size`.
+        TokenizerError: the tokenizer cannot be had or cannot express the text.
+    """
+    data = _tokenize(Path(path), config, None)
+    split = data.tokens.count
+    if config.val_dataset_path is None:
+        split = int(data.tokens.count * (1 - config.val_fraction))
+    train = TrainingWindows(
+        *_training_part(data, split, path, config),
+        seed=config.seed,
+        tokenizer=data.tokenizer,
+        fingerprint=data.fingerprint,
+    )
+    if config.val_dataset_path is not None:
+        name: str | Path = config.val_dataset_path
+        val_data, start = _tokenize(Path(name), config, data.tokenizer), 0
+    elif split < data.tokens.count:
+        name, val_data, start = path, data, split
+    else:
+        return train, None
+    return train, _validation(val_data, start, name, config)
+
+
+def _training_part(
+    data: TokenizedData, split: int, path: str | Path, config: TrainingConfig
+) -> tuple[TokenArray, int, int, int]:
+    length = config.get_sequence_length()
+    if split < length + 1:
+        held_back = data.tokens.count - split
+        raise DataError(
+            f"{str(path)!r} has {data.tokens.count} tokens, of which {held_back} are held back "
+            f"for validation; training needs at least sequence_length + 1 = {length + 1}; lower "
+            "`sequence_length`, or give more text"
+        )
+    return data.tokens, 0, split, length
+
+
+def _validation(
+    data: TokenizedData, start: int, path: str | Path, config: TrainingConfig
+) -> ValidationWindows:
+    count = data.tokens.count - start
+    if count < 2:
+        raise DataError(
+            f"the validation part of {str(path)!r} has {count} token; it must have at least 2; "
+            "raise `val_fraction`, or set it to 0 to train without validation"
+        )
+    return ValidationWindows(
+        data.tokens,
+        start,
+        data.tokens.count,
+        config.get_sequence_length(),
+        tokenizer=data.tokenizer,
+        fingerprint=data.fingerprint,
+    )
+
+
+def _tokenize(path: Path, config: TrainingConfig, tokenizer: Tokenizer | None) -> TokenizedData:
+    """Return the ids of `path`; a given tokenizer wins over the configuration's."""
+    path = path.expanduser()
+    _require_readable(path)
+    directory = cache_directory(path)
+    vocab_size = config.model_config.vocab_size
+    if path.suffix.lower() in ARRAY_EXTENSIONS and not path.is_dir():
+        data = _from_array(path, directory, vocab_size, config.tokenizer)
+    else:
+        data = _from_corpus(find_corpus(path), directory, config.tokenizer, tokenizer)
+    if data.tokens.count == 0:
+        raise DataError(f"{str(path)!r} is empty; it must hold text or ids; check the path")
+    if data.largest >= vocab_size:
+        raise DataError(
+            f"{str(path)!r} holds the token {data.largest}, but `model_config.vocab_size` is "
+            f"{vocab_size}; every token must be below it; set vocab_size to at least "
+            f"{data.largest + 1}, or use the tokenizer that the model was made for"
+        )
+    return data
+
+
+def _require_readable(path: Path) -> None:
+    try:
+        if path.is_dir():
+            return
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        raise DataError(
+            f"`dataset_path` is {str(path)!r}, which cannot be opened ({error.strerror}); it must "
+            "be a readable file or folder; check the path"
+        ) from error
+    known = TEXT_EXTENSIONS | RECORD_EXTENSIONS | ARRAY_EXTENSIONS
+    if path.suffix.lower() not in known:
+        raise DataError(
+            f"{str(path)!r} has the extension {path.suffix!r}; it must be text (.txt, .md, source "
+            "code), .jsonl, .parquet, .bin or .npy; convert or rename it"
+        )
+
+
+def _from_array(path: Path, directory: Path, vocab_size: int, spec: str) -> TokenizedData:
+    tokens = open_token_file(path, vocab_size)
+    name = f"range:{tokens.dtype}:{tokens.offset}"
+    fact = remembered(path, directory, name, lambda: "{} {}".format(*tokens.range()))
+    smallest, largest = map(int, fact.split())
+    if smallest < 0:
+        raise _negative(path, smallest)
+    digest = cache_key(content_digest(path, directory), tokens.dtype)
+    return TokenizedData(tokens, largest, _tokenizer_of_ids(spec, largest), digest)
+
+
+def _from_corpus(
+    corpus: Corpus, directory: Path, spec: str, tokenizer: Tokenizer | None
+) -> TokenizedData:
+    digests = [f"{file.suffix.lower()} {content_digest(file, directory)}" for file in corpus.files]
+    if corpus.content == "input_ids":
+        key = cache_key("input_ids", *digests)
+        entry = get_or_create(directory, key, "<u4", lambda: (_joined_ids(corpus), {}))
+        return _tokenized(entry, key, _tokenizer_of_ids(spec, entry.largest))
+    if tokenizer is None and spec != "char":
+        tokenizer = load_tokenizer(spec)
+    # A character tokenizer follows from the text, so the text alone is its key: no look at the
+    # alphabet is needed to find the entry, which holds it.
+    key = cache_key("text", tokenizer.fingerprint if tokenizer else "char", *digests)
+
+    def write() -> tuple[Iterable[npt.NDArray[Any]], dict[str, Any]]:
+        logger.info("tokenizing %d files into %s", len(corpus.files), directory)
+        used = tokenizer or load_tokenizer("char", text_source=_plain_text(corpus))
+        return _encoded(corpus, used), {"tokenizer": used.to_dict()}
+
+    dtype = "<u2" if tokenizer is None or tokenizer.vocab_size <= 1 << 16 else "<u4"
+    entry = get_or_create(directory, key, dtype, write)
+    return _tokenized(entry, key, tokenizer or tokenizer_from_dict(entry.extra["tokenizer"]))
+
+
+def _tokenized(entry: Entry, fingerprint: str, tokenizer: Tokenizer | None) -> TokenizedData:
+    tokens = TokenArray(entry.path, entry.dtype, 0, entry.count)
+    return TokenizedData(tokens, entry.largest, tokenizer, fingerprint)
+
+
+def _tokenizer_of_ids(spec: str, largest: int) -> Tokenizer | None:
+    """Return the configured tokenizer if it can have made these ids, which training never needs."""
+    try:
+        tokenizer = load_tokenizer(spec)
+        if largest < tokenizer.vocab_size:
+            return tokenizer
+        reason = f"it has {tokenizer.vocab_size} ids and the data holds {largest}"
+    except TokenizerError as error:
+        reason = str(error)
+    logger.warning(
+        "the data holds ids, and the tokenizer %r does not fit them (%s); the checkpoint will have "
+        "none, so text cannot be generated from it",
+        spec,
+        reason,
+    )
+    return None
+
+
+def _encoded(corpus: Corpus, tokenizer: Tokenizer) -> Iterator[npt.NDArray[np.int64]]:
+    if tokenizer.end_of_text_id is None:
+        yield from (tokenizer.encode(text) for text in _plain_text(corpus))
+        return
+    separator = np.array([tokenizer.end_of_text_id], dtype=np.int64)
+    for text in _text_and_breaks(corpus):
+        yield separator if text is None else tokenizer.encode(text)
+
+
+def _plain_text(corpus: Corpus) -> Iterator[str]:
+    """Yield the text of a corpus with blank lines between its documents."""
+    return (BLANK_LINE if text is None else text for text in _text_and_breaks(corpus))
+
+
+def _text_and_breaks(corpus: Corpus) -> Iterator[str | None]:
+    """Yield pieces of text, and None between two documents; empty ones do not count."""
+    begun = ended = False
+    for piece in corpus.pieces():
+        if isinstance(piece, DocumentEnd):
+            ended = begun
+        elif isinstance(piece, str) and piece:
+            if ended:
+                yield None
+            begun, ended = True, False
+            yield piece
+
+
+def _joined_ids(corpus: Corpus) -> Iterator[npt.NDArray[np.int64]]:
+    for piece in corpus.pieces():
+        if isinstance(piece, np.ndarray) and piece.size:
+            smallest, largest = int(piece.min()), int(piece.max())
+            if smallest < 0:
+                raise _negative(corpus.files[0], smallest)
+            if largest >= 1 << 32:
+                raise DataError(
+                    f"{str(corpus.files[0])!r} holds the token {largest}; ids must be below 2^32; "
+                    "check the column"
+                )
+            yield piece
+
+
+def _negative(path: Path, smallest: int) -> DataError:
+    return DataError(
+        f"{str(path)!r} holds the token {smallest}; ids must be >= 0; remove padding and labels "
+        "such as -100 from the ids"
+    )

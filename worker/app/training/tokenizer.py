@@ -1,0 +1,407 @@
+"""From text to token ids and back: bytes, characters, or a trained `tokenizer.json`.
+
+A tokenizer is part of a run: its whole state is plain JSON, stored in every checkpoint, and its
+fingerprint tells two of them apart. Text that a tokenizer cannot express is an error and is never
+replaced silently; ids that it cannot express decode to U+FFFD, because a model may emit any id.
+
+    ValueError
+    └── TokenizerError      no such tokenizer, text it cannot encode, or a foreign saved state
+"""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+GPT2_LOCATION_VARIABLE = "TRAINING_ENGINE_GPT2_TOKENIZER"
+_STATE_FORMAT = 1
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+_END_OF_TEXT_NAMES = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[EOS]")
+
+Ids = npt.NDArray[np.int64]
+
+
+class TokenizerError(ValueError):
+    """A tokenizer that cannot be had, text that it cannot encode, or a state it cannot read."""
+
+
+class TextStream(Protocol):
+    """Turns ids into text as they arrive, never splitting a character."""
+
+    def push(self, token_id: int) -> str:
+        """Return the text that became certain with this id; possibly empty."""
+
+    def finish(self) -> str:
+        """Return what is left; an unfinished character becomes U+FFFD."""
+
+
+@runtime_checkable
+class Tokenizer(Protocol):
+    """What training, checkpoints and generation need of a tokenizer."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Ids lie in [0, vocab_size)."""
+
+    @property
+    def end_of_text_id(self) -> int | None:
+        """The id that ends a document, where the vocabulary has one."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex digest of the state: equal fingerprints give equal ids."""
+
+    def encode(self, text: str) -> Ids:
+        """Return the ids of `text`, int64 [n]; raises TokenizerError for text outside it."""
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Return the text of `ids`; what is no text becomes U+FFFD."""
+
+    def stream(self) -> TextStream:
+        """Return a fresh incremental decoder."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the whole state as JSON-able values, for `tokenizer_from_dict`."""
+
+
+class ByteTokenizer:
+    """UTF-8 bytes as ids 0..255: needs no training and expresses every text."""
+
+    vocab_size = 256
+    end_of_text_id: int | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        return _fingerprint(self.to_dict())
+
+    def encode(self, text: str) -> Ids:
+        # `surrogatepass` would produce bytes that no decoder accepts; a lone surrogate is an error.
+        try:
+            data = text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise TokenizerError(
+                f"the text holds {text[error.start]!r} at {error.start}; it must be valid Unicode; "
+                "remove lone surrogates"
+            ) from error
+        return np.frombuffer(data, dtype=np.uint8).astype(np.int64)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        stream = self.stream()
+        return "".join([stream.push(int(i)) for i in ids]) + stream.finish()
+
+    def stream(self) -> TextStream:
+        return _ByteStream()
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"format": _STATE_FORMAT, "type": "byte"}
+
+
+class CharTokenizer:
+    """One id per character, in code point order, of the characters seen in the training text.
+
+    Args:
+        characters: the alphabet; sorted and without repetition whatever is given.
+    """
+
+    end_of_text_id: int | None = None
+
+    def __init__(self, characters: Iterable[str]) -> None:
+        self.characters = "".join(sorted(set(characters)))
+        if not self.characters:
+            raise TokenizerError(
+                "the character tokenizer has no characters; its training text must not be empty; "
+                "check `dataset_path`"
+            )
+        code_points = np.array([ord(character) for character in self.characters])
+        # Indexed by code point, so that encoding is one gather; at most 4.5 MB.
+        self._ids = np.full(int(code_points[-1]) + 2, -1, dtype=np.int32)
+        self._ids[code_points] = np.arange(len(code_points))
+
+    @classmethod
+    def from_text(cls, pieces: Iterable[str]) -> CharTokenizer:
+        """Collect the alphabet of a text that comes in pieces, in constant memory."""
+        alphabet: set[str] = set()
+        for piece in pieces:
+            alphabet.update(piece)
+        return cls(alphabet)
+
+    @property
+    def vocab_size(self) -> int:
+        return len(self.characters)
+
+    @property
+    def fingerprint(self) -> str:
+        return _fingerprint(self.to_dict())
+
+    def encode(self, text: str) -> Ids:
+        data = text.encode("utf-32-le", "surrogatepass")
+        code_points = np.frombuffer(data, dtype="<u4").astype(np.int64)
+        # Everything past the alphabet's last character shares the last, unknown, entry.
+        ids = self._ids[np.minimum(code_points, len(self._ids) - 1)].astype(np.int64)
+        if ids.size and int(ids.min()) < 0:
+            self._refuse(text, int(np.argmin(ids)))
+        return ids
+
+    def _refuse(self, text: str, position: int) -> None:
+        raise TokenizerError(
+            f"the text holds {text[position]!r} at {position}; the character tokenizer knows the "
+            f"{self.vocab_size} characters of its training text only; leave it out, or train with "
+            '`tokenizer: "byte"`, which knows every text'
+        )
+
+    def decode(self, ids: Iterable[int]) -> str:
+        size = self.vocab_size
+        return "".join([self.characters[i] if 0 <= i < size else _REPLACEMENT for i in ids])
+
+    def stream(self) -> TextStream:
+        return _CharStream(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"format": _STATE_FORMAT, "type": "char", "characters": self.characters}
+
+
+class PretrainedTokenizer:
+    """A `tokenizer.json` of the Hugging Face `tokenizers` library, kept as its own text.
+
+    Special tokens are not added to encoded text; those named in the text are recognised.
+
+    Args:
+        definition: the content of a `tokenizer.json`.
+        name: what to call it in messages, such as `gpt2` or a file name.
+    """
+
+    def __init__(self, definition: str, name: str = "tokenizer.json") -> None:
+        import tokenizers
+
+        try:
+            self._tokenizer = tokenizers.Tokenizer.from_str(definition)
+        except Exception as error:  # the library raises plain Exception
+            raise TokenizerError(
+                f"`tokenizer` is {name!r}, which cannot be read ({error}); it must be a "
+                "tokenizer.json of the Hugging Face `tokenizers` library; save it again with "
+                "`tokenizer.save(path)`"
+            ) from error
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self.name = name
+        self.definition = definition
+        vocabulary: dict[str, int] = self._tokenizer.get_vocab(with_added_tokens=True)
+        self._vocab_size = max(vocabulary.values(), default=-1) + 1
+        known = (vocabulary.get(name) for name in _END_OF_TEXT_NAMES)
+        self._end_of_text_id = next((i for i in known if i is not None), None)
+
+    @property
+    def vocab_size(self) -> int:
+        return self._vocab_size
+
+    @property
+    def end_of_text_id(self) -> int | None:
+        return self._end_of_text_id
+
+    @property
+    def fingerprint(self) -> str:
+        return _fingerprint({"definition": self.definition})
+
+    def encode(self, text: str) -> Ids:
+        return np.array(self._tokenizer.encode(text, add_special_tokens=False).ids, dtype=np.int64)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        known = [int(i) for i in ids if 0 <= i < self._vocab_size]
+        return str(self._tokenizer.decode(known, skip_special_tokens=True))
+
+    def stream(self) -> TextStream:
+        return _PretrainedStream(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "format": _STATE_FORMAT,
+            "type": "pretrained",
+            "name": self.name,
+            "definition": self.definition,
+        }
+
+
+class _ByteStream:
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def push(self, token_id: int) -> str:
+        if not 0 <= token_id < 256:
+            return self._decoder.decode(b"", final=True) + _REPLACEMENT
+        return self._decoder.decode(bytes([token_id]))
+
+    def finish(self) -> str:
+        return self._decoder.decode(b"", final=True)
+
+
+class _CharStream:
+    def __init__(self, tokenizer: CharTokenizer) -> None:
+        self._tokenizer = tokenizer
+
+    def push(self, token_id: int) -> str:
+        return self._tokenizer.decode([token_id])
+
+    def finish(self) -> str:
+        return ""
+
+
+class _PretrainedStream:
+    """Decodes a short window of ids twice and emits the difference.
+
+    Some decoders treat the first id of a text specially, so a new id cannot be decoded alone; and
+    a character may take several ids, seen as U+FFFD at the end until it is whole. Cost per id is
+    bounded by the window, not by the length of the text.
+    """
+
+    _LONGEST_WAIT = 16  # ids; a run that still ends in U+FFFD then is not text
+
+    def __init__(self, tokenizer: PretrainedTokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._settled: list[int] = []
+        self._pending: list[int] = []
+
+    def push(self, token_id: int) -> str:
+        self._pending.append(token_id)
+        new = self._undecided()
+        if new.endswith(_REPLACEMENT) and len(self._pending) < self._LONGEST_WAIT:
+            return ""
+        return self._settle(new)
+
+    def finish(self) -> str:
+        return self._settle(self._undecided()) if self._pending else ""
+
+    def _undecided(self) -> str:
+        before = self._tokenizer.decode(self._settled)
+        return self._tokenizer.decode(self._settled + self._pending)[len(before) :]
+
+    def _settle(self, text: str) -> str:
+        self._settled, self._pending = self._pending, []
+        return text
+
+
+def load_tokenizer(spec: str, *, text_source: Iterable[str] | None = None) -> Tokenizer:
+    """Return the tokenizer that a configuration names.
+
+    Args:
+        spec: `"byte"`, `"char"`, `"gpt2"`, or the path of a `tokenizer.json` or its folder.
+        text_source: the training text in pieces, of which `"char"` takes its alphabet.
+
+    Raises:
+        TokenizerError: no such tokenizer, or its files are missing or damaged.
+    """
+    if spec == "byte":
+        return ByteTokenizer()
+    if spec == "char":
+        if text_source is None:
+            raise TokenizerError(
+                '`tokenizer` is "char"; it is built from the training text, and there is none '
+                "here; train on text, or name the tokenizer of the data's ids"
+            )
+        return CharTokenizer.from_text(text_source)
+    if spec == "gpt2":
+        return _load_gpt2()
+    path = Path(spec).expanduser()
+    path = path / "tokenizer.json" if path.is_dir() else path
+    if not path.is_file():
+        raise TokenizerError(
+            f'`tokenizer` is {spec!r}; it must be "byte", "char", "gpt2" or the path of a '
+            "tokenizer.json, and there is no such file; check the path"
+        )
+    return PretrainedTokenizer(_read_text(path), name=path.name)
+
+
+def tokenizer_from_dict(state: dict[str, Any]) -> Tokenizer:
+    """Rebuild a tokenizer from `to_dict`; raises TokenizerError for a state it does not know."""
+    kind = state.get("type")
+    if state.get("format") == _STATE_FORMAT:
+        if kind == "byte" and set(state) == {"format", "type"}:
+            return ByteTokenizer()
+        if kind == "char" and set(state) == {"format", "type", "characters"}:
+            return CharTokenizer(state["characters"])
+        if kind == "pretrained" and set(state) == {"format", "type", "name", "definition"}:
+            return PretrainedTokenizer(state["definition"], state["name"])
+    raise TokenizerError(
+        f"the saved tokenizer has format {state.get('format')!r}, type {kind!r} and keys "
+        f"{sorted(map(str, state))}; this release reads format {_STATE_FORMAT} of types byte, char "
+        "and pretrained; use the release that wrote the checkpoint"
+    )
+
+
+def require_same_tokenizer(current: Tokenizer, saved: dict[str, Any]) -> None:
+    """Refuse to continue a checkpoint with another tokenizer than it was trained with."""
+    recorded = tokenizer_from_dict(saved)
+    if recorded.fingerprint != current.fingerprint:
+        raise TokenizerError(
+            f"the data is encoded with {describe_tokenizer(current)}, but the checkpoint was "
+            f"trained with {describe_tokenizer(recorded)}; ids would change their meaning; resume "
+            "with the checkpoint's tokenizer and text, or start a new run"
+        )
+
+
+def describe_tokenizer(tokenizer: Tokenizer) -> str:
+    """Name a tokenizer in a message: its kind, size, and a short fingerprint."""
+    state = tokenizer.to_dict()
+    kind = state.get("name", state["type"])
+    return f"tokenizer {kind!r} ({tokenizer.vocab_size} ids, {tokenizer.fingerprint[:8]})"
+
+
+def _load_gpt2() -> Tokenizer:
+    places = list(_gpt2_places())
+    for place in places:
+        if place.is_file():
+            return PretrainedTokenizer(_read_text(place), name="gpt2")
+        if (place / "tokenizer.json").is_file():
+            return PretrainedTokenizer(_read_text(place / "tokenizer.json"), name="gpt2")
+        if (place / "vocab.json").is_file() and (place / "merges.txt").is_file():
+            return PretrainedTokenizer(_byte_level_bpe(place), name="gpt2")
+    raise TokenizerError(
+        '`tokenizer` is "gpt2", whose files are not installed; a folder with tokenizer.json, or '
+        f"vocab.json and merges.txt, must be named by {GPT2_LOCATION_VARIABLE} or lie in "
+        f"{' or '.join(str(place) for place in places[-3:])}; put them there, or use "
+        '`tokenizer: "byte"`'
+    )
+
+
+def _gpt2_places() -> Iterable[Path]:
+    if named := os.environ.get(GPT2_LOCATION_VARIABLE):
+        yield Path(named).expanduser()
+    hub = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser() / "hub"
+    for repository in ("models--openai-community--gpt2", "models--gpt2"):
+        yield from sorted((hub / repository / "snapshots").glob("*"))
+    yield Path("~/.cache/training_engine/tokenizers/gpt2").expanduser()
+    yield hub / "models--openai-community--gpt2"
+
+
+def _byte_level_bpe(folder: Path) -> str:
+    """Assemble GPT-2's published vocab.json and merges.txt into one definition."""
+    import tokenizers
+
+    vocabulary, merges = str(folder / "vocab.json"), str(folder / "merges.txt")
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE.from_file(vocabulary, merges))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = tokenizers.decoders.ByteLevel()
+    tokenizer.add_special_tokens(["<|endoftext|>"])
+    return str(tokenizer.to_str())
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise TokenizerError(
+            f"`tokenizer` is {str(path)!r}, which cannot be read ({error}); it must be a readable "
+            "UTF-8 tokenizer.json; check the file"
+        ) from error
+
+
+def _fingerprint(state: dict[str, Any]) -> str:
+    canonical = json.dumps(state, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
