@@ -1,0 +1,34 @@
+"""Checkpoints and datasets as named, verified blobs."""
+
+from artifact_store.errors import (
+    ArtifactDamagedError,
+    ArtifactError,
+    ArtifactNotFoundError,
+    ArtifactStoreFullError,
+    ArtifactTooLargeError,
+    InvalidKeyError,
+    OffsetOutOfRangeError,
+)
+from artifact_store.folder import FolderStore
+from artifact_store.keys import attempt_prefix, check_key, dataset_key, job_prefix, safe_segment
+from artifact_store.store import ArtifactInfo, ArtifactStat, ArtifactStore, ArtifactWriter
+
+__all__ = [
+    "ArtifactDamagedError",
+    "ArtifactError",
+    "ArtifactInfo",
+    "ArtifactNotFoundError",
+    "ArtifactStat",
+    "ArtifactStore",
+    "ArtifactStoreFullError",
+    "ArtifactTooLargeError",
+    "ArtifactWriter",
+    "FolderStore",
+    "InvalidKeyError",
+    "OffsetOutOfRangeError",
+    "attempt_prefix",
+    "check_key",
+    "dataset_key",
+    "job_prefix",
+    "safe_segment",
+]

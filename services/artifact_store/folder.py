@@ -1,0 +1,213 @@
+"""Artifacts as files in a folder: on one machine, or on a volume that all machines share."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+from artifact_store.errors import (
+    ArtifactDamagedError,
+    ArtifactNotFoundError,
+    ArtifactStoreFullError,
+    ArtifactTooLargeError,
+    InvalidKeyError,
+    OffsetOutOfRangeError,
+)
+from artifact_store.keys import check_key
+from artifact_store.store import CHUNK, ArtifactInfo, ArtifactStat
+
+_INCOMING = ".incoming"
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class FolderStore:
+    """An `ArtifactStore` whose keys are paths under `root`.
+
+    Uploads are written in `root/.incoming` and renamed into place once they are durable, so a
+    reader sees a whole artifact or none. A dot in front is no valid key: the folder is hidden
+    from every caller.
+    """
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self.root = Path(root).resolve()
+        self.root.mkdir(parents=True, exist_ok=True)
+
+    def local_path(self, key: str) -> Path:
+        """Where the artifact's file stands or will stand. Links out of `root` are refused."""
+        path = self.root / check_key(key)
+        if not path.resolve().is_relative_to(self.root):
+            raise InvalidKeyError(key, "its path leads out of the store's folder")
+        return path
+
+    def writer(self, key: str, *, limit: int | None = None) -> FolderWriter:
+        """Begin an upload of at most `limit` bytes."""
+        return FolderWriter(self.root, key, self.local_path(key), limit)
+
+    def put(self, key: str, chunks: Iterable[bytes], *, limit: int | None = None) -> ArtifactInfo:
+        """Store all of `chunks` or nothing, in constant memory."""
+        with self.writer(key, limit=limit) as upload:
+            for chunk in chunks:
+                upload.write(chunk)
+            return upload.commit()
+
+    def stat(self, key: str) -> ArtifactStat:
+        """Size and time. Raises `ArtifactNotFoundError`."""
+        with self._open(key) as file:
+            found = os.fstat(file.fileno())
+        return ArtifactStat(key, found.st_size, found.st_mtime)
+
+    def open_range(self, key: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """Chunks of the bytes from `offset` on, at most `length` of them."""
+        file = self._open(key)
+        size = os.fstat(file.fileno()).st_size
+        if not 0 <= offset <= size:
+            file.close()
+            raise OffsetOutOfRangeError(key, offset, size)
+        file.seek(offset)
+        return _chunks(file, size - offset if length is None else length)
+
+    def verify(self, key: str, *, size_bytes: int, sha256: str) -> None:
+        """Read it all; raise `ArtifactDamagedError` if size or checksum differ."""
+        found = self.stat(key).size_bytes
+        if found != size_bytes:
+            raise ArtifactDamagedError(key, f"{found} bytes", f"{size_bytes} bytes")
+        digest = hashlib.sha256()
+        for chunk in self.open_range(key):
+            digest.update(chunk)
+        if digest.hexdigest() != sha256:
+            raise ArtifactDamagedError(key, f"sha256 {digest.hexdigest()}", f"sha256 {sha256}")
+
+    def delete(self, key: str) -> bool:
+        """Remove an artifact; False if there was none."""
+        try:
+            self.local_path(key).unlink()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return False
+        return True
+
+    def delete_prefix(self, prefix: str) -> int:
+        """Remove everything under `prefix` + "/"; the number of artifacts removed."""
+        folder = self.local_path(prefix)
+        if not folder.is_dir():
+            return 0
+        removed = sum(len(files) for _, _, files in os.walk(folder))
+        # Renamed first: whoever lists the store never meets half a folder.
+        grave = self.root / _INCOMING / uuid.uuid4().hex
+        grave.parent.mkdir(exist_ok=True)
+        folder.rename(grave)
+        shutil.rmtree(grave, ignore_errors=True)
+        return removed
+
+    def discard_unfinished(self, older_than_seconds: float = 86400.0) -> int:
+        """Remove uploads whose process died; the number removed. Younger ones may be alive."""
+        incoming = self.root / _INCOMING
+        dead = [path for path in incoming.glob("*") if _age(path) > older_than_seconds]
+        for path in dead:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+        return len(dead)
+
+    def _open(self, key: str) -> BinaryIO:
+        try:
+            return self.local_path(key).open("rb")
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            raise ArtifactNotFoundError(key) from None
+
+
+class FolderWriter:
+    """An upload into a `FolderStore`; use it as a context manager."""
+
+    def __init__(self, root: Path, key: str, target: Path, limit: int | None) -> None:
+        self._key, self._target, self._limit = key, target, limit
+        self._size = 0
+        self._digest = hashlib.sha256()
+        incoming = root / _INCOMING
+        incoming.mkdir(exist_ok=True)
+        self._path = incoming / uuid.uuid4().hex
+        self._file = self._path.open("xb", buffering=0)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes written so far."""
+        return self._size
+
+    def write(self, chunk: bytes) -> None:
+        """Append a chunk. Raises `ArtifactTooLargeError` past the limit."""
+        if self._limit is not None and self._size + len(chunk) > self._limit:
+            self.abort()
+            raise ArtifactTooLargeError(self._key, self._limit)
+        with self._room():
+            rest = memoryview(chunk)
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        self._digest.update(chunk)
+        self._size += len(chunk)
+
+    def commit(self) -> ArtifactInfo:
+        """Make the artifact durable and visible, replacing what stood there."""
+        with self._room():
+            os.fsync(self._file.fileno())
+        self._file.close()
+        self._target.parent.mkdir(parents=True, exist_ok=True)
+        self._path.replace(self._target)
+        sync_folder(self._target.parent)
+        return ArtifactInfo(self._key, self._size, self._digest.hexdigest())
+
+    def abort(self) -> None:
+        """Forget what was written. Does nothing after `commit`."""
+        self._file.close()
+        self._path.unlink(missing_ok=True)
+
+    def __enter__(self) -> FolderWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.abort()
+
+    @contextlib.contextmanager
+    def _room(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.abort()
+            if error.errno in _NO_ROOM:
+                raise ArtifactStoreFullError(self._key) from error
+            raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename inside `folder` survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _chunks(file: BinaryIO, length: int) -> Iterator[bytes]:
+    with file:
+        while length > 0 and (chunk := file.read(min(CHUNK, length))):
+            length -= len(chunk)
+            yield chunk
+
+
+def _age(path: Path) -> float:
+    with contextlib.suppress(FileNotFoundError):
+        return time.time() - path.stat().st_mtime
+    return 0.0

@@ -1,0 +1,47 @@
+"""The names of artifacts: plain paths of plain words, valid on any disk and any object store."""
+
+from __future__ import annotations
+
+import re
+
+from artifact_store.errors import InvalidKeyError
+
+MAX_KEY = 1000
+"""Characters in a key; object stores end at 1024 bytes."""
+
+MAX_SEGMENT = 200
+"""Characters between two slashes; file systems end at 255 bytes, temporary suffixes included."""
+
+_SEGMENT = re.compile(r"[A-Za-z0-9_=@+-][A-Za-z0-9_.=@+-]*")
+_ODD = re.compile(r"[^A-Za-z0-9_.=@+-]+")
+
+
+def check_key(key: str) -> str:
+    """`key` itself, or `InvalidKeyError` where it could leave the store or hide in it."""
+    if not key or len(key) > MAX_KEY:
+        raise InvalidKeyError(key, f"a key has 1 to {MAX_KEY} characters")
+    for segment in key.split("/"):
+        if len(segment) > MAX_SEGMENT or not _SEGMENT.fullmatch(segment):
+            rule = "each part between slashes has letters, digits and `_.=@+-`, no dot in front"
+            raise InvalidKeyError(key, f"{rule}, and 1 to {MAX_SEGMENT} characters")
+    return key
+
+
+def safe_segment(name: str) -> str:
+    """A user's file name as one part of a key: odd characters become `_`, the ending survives."""
+    return _ODD.sub("_", name).lstrip(".")[-MAX_SEGMENT:].lstrip(".") or "unnamed"
+
+
+def job_prefix(job_id: str) -> str:
+    """Everything that the job's attempts wrote stands under this."""
+    return check_key(f"jobs/{job_id}")
+
+
+def attempt_prefix(job_id: str, attempt: int, claim_id: str) -> str:
+    """The one place where this claim of this attempt may write."""
+    return check_key(f"jobs/{job_id}/attempts/{attempt}-{claim_id}")
+
+
+def dataset_key(dataset_id: str, name: str) -> str:
+    """Where an uploaded dataset stands; `name` keeps its ending, which tells its format."""
+    return check_key(f"datasets/{dataset_id}/{safe_segment(name)}")

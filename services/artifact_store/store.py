@@ -1,0 +1,108 @@
+"""What every artifact store can do. `FolderStore` is one; an object store is another.
+
+A caller that needs a file (the trainer, a memory map) asks `local_path` first; a store without
+local files answers None, and the caller streams the artifact to a scratch file of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+CHUNK = 1 << 20
+"""Bytes handed over at a time: memory stays constant whatever the size of the artifact."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactInfo:
+    """What was stored."""
+
+    key: str
+    size_bytes: int
+    sha256: str
+    """Lower-case hex."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactStat:
+    """What the store knows of an artifact without reading it."""
+
+    key: str
+    size_bytes: int
+    modified_at: float
+    """Seconds since the epoch."""
+
+
+class ArtifactWriter(Protocol):
+    """An upload in progress. Nothing is visible under the key before `commit`."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes written so far."""
+        ...
+
+    def write(self, chunk: bytes) -> None:
+        """Append a chunk. Raises `ArtifactTooLargeError` past the limit."""
+        ...
+
+    def commit(self) -> ArtifactInfo:
+        """Make the artifact durable and visible, replacing what stood there."""
+        ...
+
+    def abort(self) -> None:
+        """Forget what was written. Does nothing after `commit`."""
+        ...
+
+    def __enter__(self) -> ArtifactWriter: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Abort unless committed."""
+        ...
+
+
+class ArtifactStore(Protocol):
+    """Named blobs. Every call raises `InvalidKeyError` for a key that no store accepts."""
+
+    def writer(self, key: str, *, limit: int | None = None) -> ArtifactWriter:
+        """Begin an upload of at most `limit` bytes."""
+        ...
+
+    def put(self, key: str, chunks: Iterable[bytes], *, limit: int | None = None) -> ArtifactInfo:
+        """Store all of `chunks` or nothing, in constant memory."""
+        ...
+
+    def stat(self, key: str) -> ArtifactStat:
+        """Size and time. Raises `ArtifactNotFoundError`."""
+        ...
+
+    def open_range(self, key: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """Chunks of the bytes from `offset` on, at most `length` of them.
+
+        The artifact is opened before this returns, so that errors come at once and a deletion
+        meanwhile does not disturb the reader.
+        """
+        ...
+
+    def verify(self, key: str, *, size_bytes: int, sha256: str) -> None:
+        """Read it all; raise `ArtifactDamagedError` if size or checksum differ."""
+        ...
+
+    def delete(self, key: str) -> bool:
+        """Remove an artifact; False if there was none."""
+        ...
+
+    def delete_prefix(self, prefix: str) -> int:
+        """Remove everything under `prefix` + "/"; the number of artifacts removed."""
+        ...
+
+    def local_path(self, key: str) -> Path | None:
+        """Where the artifact's file stands or will stand on this machine; None without files."""
+        ...

@@ -1,0 +1,169 @@
+"""Blobs in a folder: whole or absent, verified, and never outside it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import resource
+import signal
+from pathlib import Path
+
+import pytest
+
+from artifact_store import (
+    ArtifactDamagedError,
+    ArtifactNotFoundError,
+    ArtifactStore,
+    ArtifactStoreFullError,
+    ArtifactTooLargeError,
+    FolderStore,
+    InvalidKeyError,
+    OffsetOutOfRangeError,
+    attempt_prefix,
+    dataset_key,
+    safe_segment,
+)
+
+KEY = "datasets/d1/corpus.txt"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FolderStore:
+    return FolderStore(tmp_path / "artifacts")
+
+
+def files(store: FolderStore) -> list[str]:
+    return sorted(str(p.relative_to(store.root)) for p in store.root.rglob("*") if p.is_file())
+
+
+def test_put_streams_and_reports_size_and_sha256(store: FolderStore) -> None:
+    info = store.put(KEY, iter([b"hello ", b"", b"world"]))
+    assert (info.key, info.size_bytes) == (KEY, 11)
+    assert info.sha256 == hashlib.sha256(b"hello world").hexdigest()
+    assert store.local_path(KEY).read_bytes() == b"hello world"
+    assert store.stat(KEY).size_bytes == 11
+    assert files(store) == [KEY]
+
+
+def test_a_broken_upload_leaves_nothing_and_keeps_the_old_one(store: FolderStore) -> None:
+    store.put(KEY, [b"old"])
+
+    def breaks() -> object:
+        yield b"new"
+        raise ConnectionError("client went away")
+
+    with pytest.raises(ConnectionError, match="client went away"):
+        store.put(KEY, breaks())  # type: ignore[arg-type]
+    assert b"".join(store.open_range(KEY)) == b"old"
+    assert files(store) == [KEY]
+
+
+def test_an_upload_past_its_limit_is_refused(store: FolderStore) -> None:
+    with pytest.raises(ArtifactTooLargeError, match="larger than the limit of 4 bytes; split it"):
+        store.put(KEY, [b"123", b"45"], limit=4)
+    assert store.put(KEY, [b"1234"], limit=4).size_bytes == 4
+    assert files(store) == [KEY]
+
+
+def test_a_full_disk_is_named_and_leaves_nothing(store: FolderStore) -> None:
+    # A file size limit makes write() fail as a full disk does, without needing one.
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+        try:
+            store.put(KEY, [b"x" * 600, b"x" * 600])
+        except ArtifactStoreFullError as error:
+            os._exit(0 if "no room left to store artifact 'datasets/d1" in str(error) else 1)
+        os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert files(store) == []
+
+
+@pytest.mark.parametrize(
+    ("offset", "length", "expected"),
+    [
+        (0, None, b"0123456789"),
+        (4, None, b"456789"),
+        (4, 3, b"456"),
+        (10, None, b""),
+        (8, 9, b"89"),
+    ],
+)
+def test_ranges(store: FolderStore, offset: int, length: int | None, expected: bytes) -> None:
+    store.put(KEY, [b"0123456789"])
+    assert b"".join(store.open_range(KEY, offset, length)) == expected
+
+
+@pytest.mark.parametrize("offset", [-1, 11])
+def test_an_offset_outside_is_refused_at_once(store: FolderStore, offset: int) -> None:
+    store.put(KEY, [b"0123456789"])
+    with pytest.raises(OffsetOutOfRangeError, match=f"offset {offset} is outside .* from 0 to 10"):
+        store.open_range(KEY, offset)
+
+
+def test_a_reader_survives_the_deletion(store: FolderStore) -> None:
+    store.put(KEY, [b"still here"])
+    chunks = store.open_range(KEY)
+    assert store.delete(KEY) is True
+    assert b"".join(chunks) == b"still here"
+    assert store.delete(KEY) is False
+    with pytest.raises(ArtifactNotFoundError, match="there is no artifact 'datasets/d1/corpus"):
+        store.stat(KEY)
+
+
+def test_verify_tells_damage(store: FolderStore) -> None:
+    info = store.put(KEY, [b"abc"])
+    store.verify(KEY, size_bytes=3, sha256=info.sha256)
+    store.local_path(KEY).write_bytes(b"abd")
+    with pytest.raises(ArtifactDamagedError, match=r"sha256 .* was recorded; its file was damaged"):
+        store.verify(KEY, size_bytes=3, sha256=info.sha256)
+    store.local_path(KEY).write_bytes(b"ab")
+    with pytest.raises(ArtifactDamagedError, match="has 2 bytes where 3 bytes was recorded"):
+        store.verify(KEY, size_bytes=3, sha256=info.sha256)
+
+
+def test_delete_prefix_takes_the_folder_and_no_neighbour(store: FolderStore) -> None:
+    for key in ("jobs/a/attempts/1-x/one.pt", "jobs/a/attempts/2-y/two.pt", "jobs/ab/three.pt"):
+        store.put(key, [b"x"])
+    assert store.delete_prefix("jobs/a") == 2
+    assert store.delete_prefix("jobs/a") == 0
+    assert files(store) == ["jobs/ab/three.pt"]
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["", "/etc/passwd", "../x", "a/../b", "a//b", "a/./b", ".incoming/x", "a/.hidden", "a\\b",
+     "a\0b", "a b", "a\n", "x" * 201, "/".join(["x"] * 600)],
+)  # fmt: skip
+def test_keys_that_could_leave_or_hide_are_refused(store: FolderStore, key: str) -> None:
+    with pytest.raises(InvalidKeyError, match="is refused"):
+        store.local_path(key)
+
+
+def test_a_link_out_of_the_store_is_refused(store: FolderStore, tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    (store.root / "link").symlink_to(tmp_path / "outside")
+    with pytest.raises(InvalidKeyError, match="leads out of the store's folder"):
+        store.put("link/file", [b"x"])
+
+
+def test_unfinished_uploads_are_discarded_by_age(store: FolderStore) -> None:
+    upload = store.writer(KEY)
+    upload.write(b"x")
+    assert store.discard_unfinished() == 0
+    assert store.discard_unfinished(older_than_seconds=-1) == 1
+    upload.abort()
+
+
+def test_keys_are_built_from_ids_and_odd_names() -> None:
+    assert attempt_prefix("j-1", 2, "c0ffee") == "jobs/j-1/attempts/2-c0ffee"
+    assert dataset_key("d1", "../my corpus (1).txt") == "datasets/d1/_my_corpus_1_.txt"
+    assert safe_segment("...") == "unnamed"
+    with pytest.raises(InvalidKeyError):
+        attempt_prefix("../j", 1, "c")
+
+
+def test_the_folder_store_is_an_artifact_store(store: FolderStore) -> None:
+    typed: ArtifactStore = store
+    assert typed.local_path(KEY) == store.root / KEY
