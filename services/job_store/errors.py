@@ -1,0 +1,125 @@
+"""What can go wrong in the job store, as one tree with stable codes.
+
+JobStoreError
+├── NotFound               no such job, config, checkpoint, dataset or worker
+├── TransitionRefused      the state table forbids the action in the job's state
+├── RequestIdReused        the request_id was used within 24 h with another body
+├── Fenced                 the attempt that writes is no longer the current one
+├── InvalidCursor          a stream cursor that this store did not issue for this job
+├── InvalidPageToken       a page token that this store did not issue for this list
+├── RecordVersionError     a record written in a format this version does not read
+└── StoreUnavailable       the Redis server is away, loading, read-only or refuses the login
+"""
+
+from __future__ import annotations
+
+
+class JobStoreError(Exception):
+    """Base of every error of this package; `code` is stable and safe to show to clients."""
+
+    code = "JOB_STORE_ERROR"
+
+
+class NotFound(JobStoreError):
+    """No record of this kind under this id."""
+
+    code = "NOT_FOUND"
+
+    def __init__(self, kind: str, id: str) -> None:
+        self.kind = kind
+        self.id = id
+        shown = id if len(id) <= 80 else id[:77] + "..."
+        super().__init__(f"there is no {kind} {shown!r}; list the {kind}s to see which exist")
+
+
+class TransitionRefused(JobStoreError):
+    """The job's state does not allow the action (the state table of the service)."""
+
+    code = "TRANSITION_REFUSED"
+
+    def __init__(self, job_id: str, state: str, action: str, why: str = "") -> None:
+        self.job_id = job_id
+        self.state = state
+        self.action = action
+        self.why = why
+        reason = f": {why}" if why else ""
+        super().__init__(f"job {job_id} is {state}, which does not allow to {action} it{reason}")
+
+
+class RequestIdReused(JobStoreError):
+    """The same request_id came with another request within its 24 hours."""
+
+    code = "REQUEST_ID_REUSED"
+
+    def __init__(self, request_id: str) -> None:
+        self.request_id = request_id
+        super().__init__(
+            f"request_id {request_id[:80]!r} was already used for another request; "
+            "a request_id names one request: send a new one, or repeat the first request unchanged"
+        )
+
+
+class Fenced(JobStoreError):
+    """A write by an attempt that is not, or no longer, the job's current one: stop writing."""
+
+    code = "FENCED"
+
+    def __init__(self, job_id: str, attempt: int, state: str) -> None:
+        self.job_id = job_id
+        self.attempt = attempt
+        self.state = state
+        super().__init__(
+            f"attempt {attempt} of job {job_id} no longer owns the job ({state}); "
+            "nothing was written and this trainer must stop"
+        )
+
+
+class InvalidCursor(JobStoreError):
+    """A stream cursor that is damaged, of another job or not a cursor at all."""
+
+    code = "INVALID_CURSOR"
+
+    def __init__(self, cursor: str, why: str) -> None:
+        self.cursor = cursor
+        super().__init__(
+            f"cursor {cursor[:80]!r} cannot be used: {why}; "
+            "pass a cursor received on this job's stream, or none to start from the beginning"
+        )
+
+
+class InvalidPageToken(JobStoreError):
+    """A page token that is damaged or of another list."""
+
+    code = "INVALID_PAGE_TOKEN"
+
+    def __init__(self, token: str, why: str) -> None:
+        self.token = token
+        super().__init__(
+            f"page_token {token[:80]!r} cannot be used: {why}; "
+            "pass next_page_token of the previous page of the same list, or none for the first"
+        )
+
+
+class RecordVersionError(JobStoreError):
+    """A stored record has a version, or a shape, that this program does not read."""
+
+    code = "RECORD_VERSION"
+
+    def __init__(self, kind: str, id: str, found: str, expected: str) -> None:
+        self.kind = kind
+        self.id = id
+        self.found = found
+        self.expected = expected
+        super().__init__(
+            f"{kind} {id} is stored as {found}, and this program reads {expected}; "
+            "run the version that wrote it, or delete it"
+        )
+
+
+class StoreUnavailable(JobStoreError):
+    """The Redis server cannot serve this request now; trying again later may work."""
+
+    code = "STORE_UNAVAILABLE"
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the job store's Redis server is not available: {why}; try again shortly")

@@ -1,0 +1,52 @@
+"""Identifiers: a kind, 10 characters of time and 16 of chance, so that ids sort by creation."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+
+from job_store.errors import NotFound
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_KINDS = {"job": "job", "config": "cfg", "checkpoint": "ckpt", "dataset": "ds"}
+_PATTERN = {
+    kind: re.compile(rf"{prefix}_[0-9a-hjkmnp-tv-z]{{26}}", re.ASCII)
+    for kind, prefix in _KINDS.items()
+}
+_WORKER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}", re.ASCII)
+
+
+def new_id(kind: str) -> str:
+    """A fresh id of this kind (`job`, `config`, `checkpoint`, `dataset`)."""
+    number = (int(time.time() * 1000) << 80) | secrets.randbits(80)
+    digits = []
+    for _ in range(26):
+        number, digit = divmod(number, 32)
+        digits.append(_ALPHABET[digit])
+    return f"{_KINDS[kind]}_{''.join(reversed(digits))}"
+
+
+def new_claim_id() -> str:
+    """A random claim id, 128 bits, safe in file names."""
+    return secrets.token_hex(16)
+
+
+def check_id(kind: str, text: str) -> str:
+    """`text` if it has the form of an id of this kind; NotFound otherwise.
+
+    Ids become parts of Redis keys and of file names, so no other text may pass.
+    """
+    if not _PATTERN[kind].fullmatch(text):
+        raise NotFound(kind, text)
+    return text
+
+
+def check_worker_id(text: str) -> str:
+    """`text` if it may name a worker; ValueError otherwise."""
+    if not _WORKER_ID.fullmatch(text):
+        raise ValueError(
+            f"worker_id is {text[:80]!r}; it must be 1 to 128 letters, digits or any of ._:-, "
+            "beginning with a letter or digit; try the host name and process id"
+        )
+    return text

@@ -1,0 +1,464 @@
+"""The typed records of the job store. All are frozen; times are server milliseconds (Redis TIME).
+
+How they are written to Redis and read back is in `codec.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+RECORD_VERSION = 1
+"""Version of every stored record; a record of another version is refused, never guessed at."""
+
+MAX_LOG_LINE_BYTES = 8192
+"""A longer log line is cut at this many bytes of UTF-8."""
+
+
+class JobStatus(StrEnum):
+    """States of a job, as stored and as shown by REST."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+    @property
+    def is_terminal(self) -> bool:
+        """True where the job stays as it is until somebody resumes or deletes it."""
+        return self in (JobStatus.STOPPED, JobStatus.SUCCEEDED, JobStatus.FAILED)
+
+
+class Priority(StrEnum):
+    """Queue a job waits in."""
+
+    HIGH = "high"
+    DEFAULT = "default"
+    LOW = "low"
+
+
+class Phase(StrEnum):
+    """What a running trainer does; the stall timeout is off outside TRAINING and STARTING."""
+
+    STARTING = "starting"
+    TRAINING = "training"
+    EVALUATING = "evaluating"
+    SAVING = "saving"
+
+
+class OutcomeKind(StrEnum):
+    """How an attempt ended, as its worker reports it."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    """A definite error (bad data, non-finite loss): FAILED at once, no retry."""
+    STOPPED = "stopped"
+    """The requested stop was carried out."""
+    HANDED_BACK = "handed_back"
+    """The worker shuts down: QUEUED, attempt + 1, never counted as a failure."""
+    CRASHED = "crashed"
+    """The trainer died: QUEUED, attempt + 1, or FAILED once the retries are spent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """Where and how a job runs."""
+
+    priority: Priority = Priority.DEFAULT
+    processes: int = 1
+    """Trainer processes per node."""
+    nodes: int = 1
+    device: str = "auto"
+    max_retries: int = 3
+    """Consecutive attempts without a new checkpoint that are retried before FAILED."""
+    stop_timeout_seconds: float = 300.0
+    """Seconds from a stop request to the hard kill."""
+    stall_timeout_seconds: float = 600.0
+    """Seconds without a step after which the attempt is killed and requeued."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobError:
+    """Why a job FAILED, or what its last lost attempt died of."""
+
+    reason: str
+    """Stable code, from the protos' enum of reasons."""
+    message: str
+    log_tail: str = ""
+    """Last lines of the trainer's output, where there were any."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The idempotency of one mutation: its id and a digest of what it asks for."""
+
+    request_id: str
+    body_hash: str
+
+    @staticmethod
+    def of(request_id: str | None, method: str, body: bytes) -> Request | None:
+        """Request for this id, or None for an empty one. `method` keeps two calls apart."""
+        if not request_id:
+            return None
+        digest = hashlib.sha256(method.encode() + b"\0" + body).hexdigest()
+        return Request(request_id, digest)
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """What `JobStore.create` stores; ids, times and the rest are added by the store."""
+
+    config_document: str
+    """The resolved configuration, as JSON text."""
+    max_steps: int
+    dataset_path: str
+    name: str = ""
+    val_dataset_path: str = ""
+    tokenizer: str = ""
+    config_id: str = ""
+    execution: Execution = field(default_factory=Execution)
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord:
+    """A job as stored. `config_document` is empty in lists (see `JobStore.list`)."""
+
+    job_id: str
+    name: str
+    status: JobStatus
+    current_step: int
+    """Last executed step, 0 before the first."""
+    max_steps: int
+    attempt: int
+    """Current attempt, counted from 1."""
+    claim_id: str
+    """Random id of the attempt's claim; empty until a worker has claimed it."""
+    worker_id: str
+    resumed_from_step: int | None
+    """Step of the checkpoint that the current attempt began with; None for a fresh start."""
+    resume_checkpoint_id: str
+    created_at: int
+    updated_at: int
+    started_at: int | None
+    """Time of the first claim."""
+    completed_at: int | None
+    """Time of the last terminal state; None while the job is not in one."""
+    error: JobError | None
+    message: str
+    """What a person should know about the state, e.g. where a killed stop left the job."""
+    config_document: str
+    config_id: str
+    dataset_path: str
+    val_dataset_path: str
+    tokenizer: str
+    execution: Execution
+    warnings: tuple[str, ...]
+    notes: tuple[str, ...]
+    """Exactness notes: each says why the run is no longer bitwise reproducible."""
+    consecutive_failures: int
+    tokens_seen: int
+    phase: Phase
+    best_checkpoint_id: str
+    enqueued_at: int | None
+    """When the current attempt's message was handed to the queue; None if it was not yet."""
+    stop_requested_at: int | None
+    stop_deadline: int | None
+    """When a STOPPING job is to be killed."""
+
+    @property
+    def progress(self) -> float:
+        """Share of the steps that were executed, 0 to 1."""
+        return min(1.0, self.current_step / self.max_steps) if self.max_steps > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class JobPage:
+    """A page of jobs, newest first; an empty token says that it is the last."""
+
+    jobs: tuple[JobRecord, ...]
+    next_page_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigRecord:
+    """A named, stored configuration."""
+
+    config_id: str
+    name: str
+    document: str
+    """The configuration as JSON text."""
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigPage:
+    """A page of configs, newest first."""
+
+    configs: tuple[ConfigRecord, ...]
+    next_page_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetRecord:
+    """An uploaded dataset; its bytes are in the artifact store under `artifact`."""
+
+    dataset_id: str
+    name: str
+    size_bytes: int
+    sha256: str
+    artifact: str
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetPage:
+    """A page of datasets, newest first."""
+
+    datasets: tuple[DatasetRecord, ...]
+    next_page_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointRecord:
+    """A registered checkpoint; its bytes are in the artifact store under `artifact`."""
+
+    checkpoint_id: str
+    job_id: str
+    attempt: int
+    step: int
+    loss: float | None
+    size_bytes: int
+    sha256: str
+    artifact: str
+    """Name in the artifact store."""
+    created_at: int
+    """Set by the server at registration; what the caller passes is ignored."""
+    best_score: float | None = None
+    """Value of `best_metric` at this step, such that lower is better; None is never best."""
+    is_best: bool = False
+    """Computed at reading: True for the lowest `best_score` of the job."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointPage:
+    """A page of checkpoints, ascending by step."""
+
+    checkpoints: tuple[CheckpointRecord, ...]
+    next_page_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class FencingToken:
+    """Proof of being the current attempt; goes with every write of a worker."""
+
+    job_id: str
+    attempt: int
+    claim_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A successful claim."""
+
+    record: JobRecord
+    token: FencingToken
+    resume_from: CheckpointRecord | None
+    """Newest registered checkpoint, to resume from; None starts at step 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """What the store tells a worker in answer to each of its writes."""
+
+    stop_requested: bool
+    stop_deadline: int | None
+    """Server milliseconds at which the trainer is to be killed."""
+    server_time: int
+    delivered: int = 0
+    """Entries of the batch now in the store, duplicates of an earlier delivery included."""
+    duplicates: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MetricPoint:
+    """One logged step. Points of an attempt ascend by (step, part); an older one is a duplicate."""
+
+    step: int
+    values: Mapping[str, float]
+    time_ms: int
+    """Wall-clock of the worker."""
+    part: int = 0
+    """0 for the training step; 1 for what an evaluation adds to the same step.
+
+    Readers merge the parts of one step into one point.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line of a trainer's output; `seq` counts the lines of the attempt from 0."""
+
+    seq: int
+    text: str
+    time_ms: int
+    source: str = "stdout"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLogLine:
+    """A log line as read back, with the attempt that wrote it."""
+
+    attempt: int
+    seq: int
+    text: str
+    time_ms: int
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class LogPage:
+    """A page of log lines, oldest first."""
+
+    lines: tuple[StoredLogLine, ...]
+    next_page_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an attempt ended, for `AttemptStore.finish`."""
+
+    kind: OutcomeKind
+    error: JobError | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRecord:
+    """An attempt in the job's index, and which of its points readers see.
+
+    Visible are the points with `start_step < step <= end_step`; the folder of its files is
+    `jobs/{job_id}/attempts/{attempt}-{claim_id}/`.
+    """
+
+    attempt: int
+    claim_id: str
+    worker_id: str
+    start_step: int
+    end_step: int | None
+    """Lowest start step of all later attempts; None for the newest."""
+    claimed_at: int | None
+    ended_at: int | None
+    outcome: str
+    last_step: int | None
+    """Step of the last point in its stream; None if it has none."""
+    last_part: int
+    last_log_seq: int | None
+    points: int
+    """Points in its stream now (older ones may have been trimmed)."""
+
+
+@dataclass(frozen=True, slots=True)
+class LatestMetrics:
+    """Latest value of each metric; `steps` says at which step each was logged."""
+
+    job_id: str
+    step: int
+    values: Mapping[str, float]
+    steps: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryPoint:
+    """One logged step of the visible history, its parts merged."""
+
+    step: int
+    time_ms: int
+    attempt: int
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryPage:
+    """A page of points, ascending, each logged step once."""
+
+    points: tuple[HistoryPoint, ...]
+    next_page_token: str
+    first_raw_step: int | None
+    """First step still held raw; earlier ones are in summaries and in the attempts' spools."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """A metric within a bucket."""
+
+    min: float
+    max: float
+    last: float
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """Summary of consecutive points."""
+
+    first_step: int
+    last_step: int
+    count: int
+    time_ms: int
+    """Time of the last point."""
+    metrics: Mapping[str, Extent]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRecord:
+    """A worker as it last reported."""
+
+    worker_id: str
+    state: str
+    """idle, busy or draining."""
+    device: str
+    hostname: str
+    pid: int
+    started_at: int
+    """Wall-clock of the worker, milliseconds."""
+    last_heartbeat: int
+    """Server time; set by the store."""
+    job_id: str = ""
+    attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RunningAttempt:
+    """What the reconciler watches of a claimed attempt."""
+
+    job_id: str
+    attempt: int
+    claim_id: str
+    worker_id: str
+    status: JobStatus
+    """RUNNING or STOPPING."""
+    lease_count: int
+    """Grows with every renewal; the reconciler measures how long it stands still."""
+    phase: Phase
+    current_step: int
+    progress_at: int
+    """Server time at which the step or the phase last changed."""
+    stop_deadline: int | None
+    stall_timeout_seconds: float
+    server_time: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedAttempt:
+    """An attempt that waits for a worker."""
+
+    job_id: str
+    attempt: int
+    priority: Priority
+    enqueued_at: int | None
+    server_time: int
