@@ -1,0 +1,55 @@
+"""How a process of the engine begins and ends: tied to its parent, stopped by a signal."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import signal
+import sys
+
+_PR_SET_PDEATHSIG = 1
+
+
+def tie_to_parent(death_signal: signal.Signals = signal.SIGTERM) -> None:
+    """Ask the kernel for `death_signal` when the parent process dies (Linux; elsewhere nothing).
+
+    The kernel watches the *thread* that forked this process, so a parent must start its children
+    from a thread that lives as long as itself.
+    """
+    if sys.platform != "linux":
+        return
+    parent = os.getppid()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_PDEATHSIG, int(death_signal)) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"prctl(PR_SET_PDEATHSIG) failed: {os.strerror(code)}")
+    # The parent may have died before the request was in place; then nobody would tell us.
+    if os.getppid() != parent or parent == 1:
+        _signal_if_orphaned(parent, death_signal)
+
+
+def _signal_if_orphaned(parent: int, death_signal: signal.Signals) -> None:
+    if os.getppid() != parent:
+        os.kill(os.getpid(), death_signal)
+
+
+def stop_event() -> asyncio.Event:
+    """An event of the running loop that SIGTERM or SIGINT sets; a second signal ends at once."""
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+
+    def on_signal(number: signal.Signals) -> None:
+        if stopping.is_set():
+            os._exit(128 + number)
+        stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+    return stopping
+
+
+def fail(program: str, reason: str) -> int:
+    """Print why a process cannot start, in one line; returns its exit code, 1."""
+    print(f"{program}: error: {reason}", file=sys.stderr)
+    return 1

@@ -1,0 +1,229 @@
+"""Settings of a process: one pydantic model read from flags, then the environment, then defaults.
+
+Every field is a flag (`lease_seconds` is `--lease-seconds`) and a variable
+(`TRAINING_ENGINE_LEASE_SECONDS`). Flags are built here rather than by pydantic's own command-line
+source, so that `--help` names each unit, default and variable, secrets are never printed, and a
+wrong value is one line instead of a traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+ENV_PREFIX = "TRAINING_ENGINE_"
+
+SettingsType = TypeVar("SettingsType", bound=BaseSettings)
+
+
+def setting(default: Any, description: str, *, unit: str = "", **rules: Any) -> Any:
+    """A field of a settings class; `unit` (e.g. "seconds") is shown by `--help`.
+
+    `rules` are pydantic's own constraints (`gt`, `ge`, `le`, …).
+    """
+    if isinstance(default, list):
+        rules["default_factory"] = lambda: list(default)
+    else:
+        rules["default"] = default
+    return Field(description=description, json_schema_extra={"unit": unit}, **rules)
+
+
+def _split_paths(value: Any) -> Any:
+    """A list from a variable: entries are separated as in PATH."""
+    if isinstance(value, str):
+        return [part for part in value.split(os.pathsep) if part]
+    return value
+
+
+PathList = Annotated[list[Path], NoDecode, BeforeValidator(_split_paths)]
+"""A repeatable flag; in the environment, entries are separated as in PATH."""
+
+
+class ServiceSettings(BaseSettings):
+    """What every process takes."""
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="ignore")
+
+    log_level: Literal["debug", "info", "warning", "error"] = setting(
+        "info", "least severe messages that are logged"
+    )
+    log_format: Literal["console", "json"] = setting(
+        "console", "console is for people, json for collectors; both go to standard error"
+    )
+    metrics_host: str = setting("127.0.0.1", "address of the Prometheus metrics server")
+    metrics_port: int = setting(
+        0, "port of the Prometheus metrics server; 0 for none", ge=0, le=65535
+    )
+    exit_with_parent: bool = setting(
+        False, "get SIGTERM when the process that started this one dies (Linux)"
+    )
+
+
+class RedisSettings(BaseSettings):
+    """Where job state lives. The URL may hold a password, so it is never printed."""
+
+    redis_url: SecretStr = setting(
+        SecretStr("redis://127.0.0.1:6379/0"),
+        "Redis URL; a password in a flag is visible to other users of the machine, so prefer "
+        "the variable or --redis-url-file",
+    )
+    redis_url_file: Path | None = setting(
+        None, "file whose first line is the Redis URL; wins over --redis-url"
+    )
+
+    def resolved_redis_url(self) -> str:
+        """The URL to connect to, password included. Raises `SettingsError`."""
+        if self.redis_url_file is None:
+            return self.redis_url.get_secret_value()
+        return read_secret_lines(self.redis_url_file, "redis_url_file")[0]
+
+
+class AuthenticationSettings(BaseSettings):
+    """Who may call. Without tokens everybody may."""
+
+    auth_tokens: SecretStr | None = setting(
+        None, "bearer tokens that are let in, separated by commas; none lets everybody in"
+    )
+    auth_tokens_file: Path | None = setting(
+        None, "file of bearer tokens, one on a line; added to --auth-tokens"
+    )
+
+    def accepted_tokens(self) -> list[str]:
+        """Every configured token; empty where authentication is off. Raises `SettingsError`."""
+        given = self.auth_tokens.get_secret_value().split(",") if self.auth_tokens else []
+        tokens = [token.strip() for token in given if token.strip()]
+        if self.auth_tokens_file is not None:
+            tokens += read_secret_lines(self.auth_tokens_file, "auth_tokens_file")
+        return tokens
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be used; the text names the flag, the rule and the remedy."""
+
+
+def read_secret_lines(path: Path, field: str) -> list[str]:
+    """The non-empty lines of a file of secrets. Raises `SettingsError` without their text."""
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise SettingsError(f"{flag_name(field)}: cannot read {path}: {reason}") from None
+    lines = [line for line in lines if line]
+    if not lines:
+        raise SettingsError(f"{flag_name(field)}: {path} is empty; write the value on a line")
+    return lines
+
+
+def mask_url(url: str) -> str:
+    """`url` fit for a log: its password, if any, replaced."""
+    try:
+        password = urlsplit(url).password
+    except ValueError:
+        return "<a malformed URL>"
+    return url if not password else url.replace(f":{password}@", ":***@")
+
+
+def flag_name(field: str) -> str:
+    """The flag of a field."""
+    return "--" + field.replace("_", "-")
+
+
+def parse_settings(
+    settings_class: type[SettingsType], program: str, arguments: Sequence[str] | None = None
+) -> SettingsType:
+    """Settings from flags, environment and defaults, in this order.
+
+    Prints usage and exits 2 where a value is wrong, like any command.
+    """
+    parser = build_parser(settings_class, program)
+    given = vars(parser.parse_args(sys.argv[1:] if arguments is None else list(arguments)))
+    try:
+        return settings_class(**given)
+    except ValidationError as error:
+        parser.exit(2, "".join(f"{program}: error: {line}\n" for line in _complaints(error)))
+    raise AssertionError("unreachable: exit() above does not return")
+
+
+def build_parser(settings_class: type[BaseSettings], program: str) -> argparse.ArgumentParser:
+    """The command line of a settings class; a flag that is not given stays out of the result."""
+    parser = argparse.ArgumentParser(
+        prog=program,
+        description=settings_class.__doc__,
+        epilog=f"Each flag can also be set by the variable {ENV_PREFIX}NAME. Flags win.",
+        allow_abbrev=False,
+    )
+    for name, field in settings_class.model_fields.items():
+        _add_flag(parser, name, field)
+    return parser
+
+
+def _add_flag(parser: argparse.ArgumentParser, name: str, field: FieldInfo) -> None:
+    options: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS, "help": _help(field)}
+    kind = _plain_type(field)
+    if kind is bool:
+        options["action"] = argparse.BooleanOptionalAction
+    elif get_origin(kind) is Literal:
+        options["choices"] = get_args(kind)
+    else:
+        options["metavar"] = _metavar(kind)
+        options["action"] = "append" if get_origin(kind) is list else "store"
+    parser.add_argument(flag_name(name), **options)
+
+
+def _plain_type(field: FieldInfo) -> Any:
+    """The annotation without `None` and without metadata."""
+    annotation = field.annotation
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    if get_origin(annotation) in (Union, UnionType):
+        annotation = next(part for part in get_args(annotation) if part is not type(None))
+    return annotation
+
+
+def _metavar(kind: Any) -> str:
+    inner = get_args(kind)[0] if get_origin(kind) is list else kind
+    return {int: "N", float: "NUMBER", Path: "PATH", SecretStr: "SECRET"}.get(inner, "TEXT")
+
+
+def _help(field: FieldInfo) -> str:
+    extra = cast("dict[str, str]", field.json_schema_extra or {})
+    unit = extra.get("unit", "")
+    facts = [unit, f"default: {_shown_default(field)}"]
+    if get_origin(_plain_type(field)) is list:
+        facts.insert(0, "may be repeated")
+    text = f"{field.description} ({'; '.join(fact for fact in facts if fact)})"
+    return text.replace("%", "%%")
+
+
+def _shown_default(field: FieldInfo) -> str:
+    default = field.get_default(call_default_factory=True)
+    if isinstance(default, SecretStr):
+        return mask_url(default.get_secret_value())
+    if default is None or default == []:
+        return "none"
+    if isinstance(default, bool):
+        return "on" if default else "off"
+    if isinstance(default, list):
+        return ", ".join(map(str, default))
+    return str(default)
+
+
+def _complaints(error: ValidationError) -> list[str]:
+    """One line for each wrong value; secrets keep to themselves."""
+    lines = []
+    for problem in error.errors(include_url=False, include_context=False):
+        field = str(problem["loc"][0]) if problem["loc"] else "settings"
+        value = problem.get("input")
+        shown = "the value" if "url" in field or "token" in field else repr(value)
+        lines.append(f"{flag_name(field)}: {shown} is not usable: {problem['msg']}")
+    return lines
