@@ -13,6 +13,7 @@ import secrets
 import shutil
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import redis
 
@@ -87,5 +88,5 @@ def wait_for_server(url: str, patience_seconds: float, what: str = "the server")
 
 def address_of(url: str) -> str:
     """HOST:PORT of a Redis URL: what may be printed of it."""
-    settings = redis.connection.parse_url(url)
-    return str(settings.get("path") or f"{settings.get('host')}:{settings.get('port', 6379)}")
+    parts = urlsplit(url)
+    return parts.path if parts.scheme == "unix" else f"{parts.hostname}:{parts.port or 6379}"

@@ -1,0 +1,51 @@
+"""One stack for all end-to-end tests that do not break it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from running_stack import RunningStack, running_stack
+
+TEXT = "".join(
+    f"{n} bottles of beer on the wall, {n} bottles of beer; take one down, pass it around.\n"
+    for n in range(400, 0, -1)
+)
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+    """A running stack; its working folder is an allowed root."""
+    with running_stack(tmp_path_factory.mktemp("stack") / "data") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def text_file(stack: RunningStack) -> Path:
+    """Real, if monotonous, text under the stack's allowed root."""
+    path = stack.data_dir.parent / "bottles.txt"
+    path.write_text(TEXT)
+    return path
+
+
+@pytest.fixture
+def tiny_config() -> dict[str, object]:
+    """A model that trains a step in a few milliseconds."""
+    return {
+        "model_config": {
+            "vocab_size": 256,
+            "hidden_size": 32,
+            "num_layers": 2,
+            "num_heads": 2,
+            "max_position_embeddings": 32,
+        },
+        "batch_size": 4,
+        "learning_rate": 0.01,
+        "warmup_steps": 2,
+        "max_steps": 60,
+        "logging_steps": 1,
+        "eval_steps": 20,
+        "save_steps": 20,
+        "max_checkpoints_to_keep": 2,
+    }

@@ -1,0 +1,79 @@
+"""`training-engine up`: what it refuses, what it survives, what it leaves behind."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from running_stack import RunningStack, run_up, running_stack, wait_until
+
+from training_engine import TrainingEngine
+
+
+def test_port_in_use(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ended = run_up("--data-dir=data", f"--http-port={port}", "--grpc-port=0", cwd=tmp_path)
+    assert ended.returncode == 1
+    assert f"the HTTP port {port} cannot be used" in ended.stderr
+    assert "--http-port" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_data_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    ended = run_up("--data-dir=file/data", "--grpc-port=0", "--http-port=0", cwd=tmp_path)
+    assert ended.returncode == 1
+    assert "cannot be used" in ended.stderr
+    assert "--data-dir" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_redis_away_at_start(tmp_path: Path) -> None:
+    url = "redis://:hush@127.0.0.1:1/0"
+    ended = run_up("--data-dir=data", f"--redis-url={url}", cwd=tmp_path)
+    assert ended.returncode == 1
+    assert "127.0.0.1:1 did not answer" in ended.stderr
+    assert "hush" not in ended.stderr
+
+
+def test_second_up_on_the_same_folder_names_the_holder(stack: RunningStack, tmp_path: Path) -> None:
+    ended = run_up(f"--data-dir={stack.data_dir}", cwd=tmp_path)
+    assert ended.returncode == 1
+    assert f"held by the stack of process {stack.process.pid}" in ended.stderr.replace("\n", " ")
+    assert stack.url in ended.stderr
+
+
+def test_an_app_py_in_the_current_folder_does_no_harm(tmp_path: Path) -> None:
+    for name in ("app.py", "redis.py", "torch.py"):
+        (tmp_path / name).write_text("raise SystemExit('shadowed')\n")
+    with running_stack(tmp_path / "data", cwd=tmp_path) as stack:
+        with TrainingEngine(stack.address) as engine:
+            assert [worker.state for worker in engine.workers.list()] == ["idle"]
+        children = stack.descendants()
+        assert stack.interrupt() == 0
+    assert [child for child in children if child.is_running()] == []
+
+
+@pytest.mark.parametrize("end", ["interrupt", "kill"])
+def test_running_job_continues_at_the_next_up(
+    tmp_path: Path, tiny_config: dict[str, Any], end: str
+) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("to be or not to be, that is the question. " * 500)
+    tiny_config |= {"max_steps": 800, "save_steps": 50, "eval_steps": 1000}
+    with running_stack(tmp_path / "data") as stack:
+        with TrainingEngine(stack.address) as engine:
+            job = engine.jobs.start(config=tiny_config, dataset_path=str(text))
+            wait_until(lambda: job.refresh().current_step >= 120, "120 steps", timeout=60)
+        children = stack.descendants()
+        getattr(stack, end)()
+        wait_until(lambda: not any(c.is_running() for c in children), "the children to be gone")
+    with running_stack(tmp_path / "data") as stack, TrainingEngine(stack.address) as engine:
+        done = engine.jobs.get(job.job_id).wait(timeout=90)
+        assert (done.status, done.current_step, done.attempt) == ("succeeded", 800, 2)
+        assert done.resumed_from_step is not None
+        assert done.resumed_from_step >= 100
+        assert [p.step for p in engine.metrics.list(job.job_id)] == list(range(1, 801))

@@ -1,0 +1,237 @@
+"""A job travels the whole path, through gRPC, REST and the SDK, on a real stack."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from running_stack import RunningStack, wait_until
+
+from training_engine import InvalidConfigError, NotFoundError, TrainingEngine, TrainingEngineError
+
+Config = dict[str, Any]
+GRPCURL = shutil.which("grpcurl", path=str(Path(sys.executable).parent)) or "grpcurl"
+
+
+@pytest.fixture
+def api(stack: RunningStack) -> Any:
+    with httpx.Client(base_url=f"{stack.url}/api/training", timeout=30) as client:
+        yield client
+
+
+@pytest.mark.parametrize("door", ["grpc", "rest"])
+def test_sdk_trains_watches_downloads_and_samples(
+    stack: RunningStack, text_file: Path, tiny_config: Config, tmp_path: Path, door: str
+) -> None:
+    engine = (
+        TrainingEngine(stack.address) if door == "grpc" else TrainingEngine.over_rest(stack.url)
+    )
+    with engine:
+        job = engine.jobs.start(config=tiny_config, dataset_path=str(text_file), name="bottles")
+        points = list(job.stream_metrics())
+        assert [point.step for point in points] == list(range(1, 61))
+        assert points[-1].loss is not None
+        assert points[0].loss is not None
+        assert points[-1].loss < points[0].loss - 1
+        assert [point.step for point in points if point.val_loss is not None] == [20, 40, 60]
+
+        done = job.wait(timeout=30)
+        assert (done.status, done.current_step, done.attempt) == ("succeeded", 60, 1)
+        assert done.error == ""
+
+        checkpoints = list(done.checkpoints())
+        assert {checkpoint.step for checkpoint in checkpoints} == {40, 60}
+        last = max(checkpoints, key=lambda checkpoint: checkpoint.step)
+        path = engine.checkpoints.download(last.checkpoint_id, tmp_path / "last.pt")
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == last.sha256
+        assert load_step(path) == 60
+
+        options: dict[str, Any] = {"max_tokens": 20, "temperature": 0.8, "top_k": 20, "seed": 3}
+        texts = [
+            "".join(
+                p.text for p in engine.checkpoints.generate(last.checkpoint_id, "12 ", **options)
+            )
+            for _ in range(2)
+        ]
+        assert texts[0] == texts[1] != ""
+
+
+def load_step(path: Path) -> int:
+    """The checkpoint's step, read by the library in this process."""
+    import torch
+
+    return int(torch.load(path, weights_only=True)["step"])
+
+
+def test_rest_start_status_history_stream_and_download(
+    api: httpx.Client, text_file: Path, tiny_config: Config
+) -> None:
+    answer = api.post("/jobs/start", json={"config": tiny_config, "dataset_path": str(text_file)})
+    assert answer.status_code == 201, answer.text
+    job_id = answer.json()["job_id"]
+
+    events = read_events(api, f"/jobs/{job_id}/stream")
+    steps = [json.loads(data)["step"] for kind, _, data in events if kind == "metrics"]
+    assert steps == list(range(1, 61))
+    assert [json.loads(data)["status"] for kind, _, data in events if kind == "state"][-1] == (
+        "succeeded"
+    )
+    middle = next(
+        n
+        for n, event in enumerate(events)
+        if event[0] == "metrics" and steps[30:] and json.loads(event[2])["step"] == 30
+    )
+    again = read_events(api, f"/jobs/{job_id}/stream", {"Last-Event-ID": events[middle][1]})
+    assert [e[1:] for e in again if e[0] == "metrics"] == [
+        e[1:] for e in events[middle + 1 :] if e[0] == "metrics"
+    ]
+
+    status = api.get(f"/jobs/{job_id}/status").json()
+    assert {key: status[key] for key in ("status", "current_step", "max_steps", "progress")} == {
+        "status": "succeeded",
+        "current_step": 60,
+        "max_steps": 60,
+        "progress": 1.0,
+    }
+    assert status["resumed_from_step"] is None
+    assert status["completed_at"].endswith("Z")
+
+    assert read_history(api, job_id, page_size=17) == list(range(1, 61))
+    assert read_history(api, job_id, page_size=50, after_step=41) == list(range(42, 61))
+    assert api.get(f"/jobs/{job_id}/metrics").json()["step"] == 60
+    assert api.get(f"/jobs/{job_id}/throughput").json()["tokens_seen"] == 60 * 4 * 32
+
+    checkpoint = api.get(f"/jobs/{job_id}/checkpoints").json()["checkpoints"][0]
+    assert (checkpoint["job_id"], checkpoint["step"]) == (job_id, 60)
+    url = f"/checkpoints/{checkpoint['checkpoint_id']}/download"
+    whole = api.get(url)
+    assert whole.headers["etag"] == f'"{checkpoint["sha256"]}"'
+    assert hashlib.sha256(whole.content).hexdigest() == checkpoint["sha256"]
+    part = api.get(url, headers={"Range": "bytes=100-199"})
+    assert (part.status_code, part.content) == (206, whole.content[100:200])
+
+    assert api.get("/jobs").json()["jobs"][0]["job_id"] == job_id
+
+
+def read_events(
+    api: httpx.Client, path: str, headers: dict[str, str] | None = None
+) -> list[tuple[str, str, str]]:
+    """(event, id, data) of a whole SSE stream."""
+    events = []
+    with api.stream("GET", path, headers=headers, timeout=60) as answer:
+        assert answer.status_code == 200
+        fields: dict[str, str] = {}
+        for line in answer.iter_lines():
+            if line and not line.startswith(":"):
+                name, _, value = line.partition(":")
+                fields[name] = value.removeprefix(" ")
+            elif not line and "data" in fields:
+                events.append((fields["event"], fields["id"], fields["data"]))
+                fields = {}
+    return events
+
+
+def read_history(api: httpx.Client, job_id: str, **query: int) -> list[int]:
+    """Steps of the whole history, page by page."""
+    steps: list[int] = []
+    token = ""
+    while True:
+        page = api.get(
+            f"/jobs/{job_id}/metrics/history", params={**query, "page_token": token}
+        ).json()
+        assert len(page["points"]) <= query["page_size"]
+        steps += [point["step"] for point in page["points"]]
+        if not (token := page["next_page_token"]):
+            return steps
+
+
+@pytest.mark.parametrize("door", ["grpc", "rest"])
+def test_stop_saves_a_checkpoint_and_resume_continues(
+    stack: RunningStack, text_file: Path, tiny_config: Config, door: str
+) -> None:
+    engine = (
+        TrainingEngine(stack.address) if door == "grpc" else TrainingEngine.over_rest(stack.url)
+    )
+    tiny_config |= {"max_steps": 100_000, "save_steps": 100_000, "eval_steps": 100_000}
+    with engine:
+        job = engine.jobs.start(config=tiny_config, dataset_path=str(text_file))
+        wait_until(lambda: engine.jobs.get(job.job_id).current_step >= 5, "five steps")
+        job.stop()
+        stopped = job.wait(timeout=30)
+        assert stopped.status == "stopped"
+        (checkpoint,) = stopped.checkpoints()
+        assert checkpoint.step == stopped.current_step
+
+        resumed = stopped.resume(max_steps=stopped.current_step + 20)
+        done = resumed.wait(timeout=60)
+        assert (done.status, done.attempt) == ("succeeded", 2)
+        assert done.resumed_from_step == checkpoint.step
+        steps = [point.step for point in engine.metrics.list(job.job_id)]
+        assert steps == list(range(1, checkpoint.step + 21))
+
+
+def test_bad_input_gets_the_same_clear_answer_at_every_door(
+    stack: RunningStack, api: httpx.Client, text_file: Path, tiny_config: Config
+) -> None:
+    bad = tiny_config | {"learning_rate": -1, "bach_size": 3}
+    with TrainingEngine(stack.address) as engine:
+        with pytest.raises(InvalidConfigError) as refused:
+            engine.jobs.start(config=bad, dataset_path=str(text_file))
+        with pytest.raises(NotFoundError, match="job_missing"):
+            engine.jobs.get("job_missing")
+        with pytest.raises(TrainingEngineError, match=r"nowhere\.txt") as missing:
+            engine.jobs.start(
+                config=tiny_config, dataset_path=str(text_file.parent / "nowhere.txt")
+            )
+    assert missing.value.code == "path_not_found"
+    answer = api.post("/jobs/start", json={"config": bad, "dataset_path": str(text_file)})
+    assert answer.status_code == 400
+    problem = answer.json()
+    assert problem["reason"] == refused.value.code == "invalid_config"
+    assert {error["field"] for error in problem["errors"]} == {"learning_rate", "bach_size"}
+    assert "batch_size" in str(problem["errors"])
+    assert api.get("/jobs/job_missing/status").status_code == 404
+    outside = api.post("/jobs/start", json={"config": tiny_config, "dataset_path": "/etc/passwd"})
+    assert (outside.status_code, outside.json()["reason"]) == (400, "path_not_allowed")
+
+
+def test_grpcurl_lists_services_and_streams_metrics(
+    stack: RunningStack, text_file: Path, tiny_config: Config
+) -> None:
+    listed = grpcurl(stack.address, "list").split()
+    assert {
+        f"training_engine.v1.{name}Service"
+        for name in ("Config", "Job", "Metrics", "Checkpoint", "Dataset", "Generation", "Worker")
+    } <= set(listed)
+    assert "grpc.health.v1.Health" in listed
+    request = json.dumps(
+        {"config_document": json.dumps(tiny_config), "dataset_path": str(text_file)}
+    )
+    started = json.loads(
+        grpcurl("-d", request, stack.address, "training_engine.v1.JobService/StartJob")
+    )
+    job_id = json.dumps({"job_id": started["job"]["jobId"]})
+    streamed = grpcurl(
+        "-d", job_id, stack.address, "training_engine.v1.MetricsService/StreamMetrics"
+    )
+    assert streamed.count('"cursor"') == 60
+
+
+def grpcurl(*arguments: str) -> str:
+    """What grpcurl prints."""
+    flags = [a for a in arguments if a.startswith(("-", "{"))]
+    rest = [a for a in arguments if a not in flags]
+    return subprocess.run(
+        [GRPCURL, "-plaintext", *flags, *rest],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    ).stdout
