@@ -62,7 +62,7 @@ class CheckpointServiceServicer:
     """
 
     def ListCheckpoints(self, request, context):
-        """Lists a job's checkpoints, newest first.
+        """Lists a job's checkpoints, ascending by step.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -34,7 +34,7 @@ class CheckpointServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> CheckpointServiceAsyncStub: ...
     ListCheckpoints: _grpc.UnaryUnaryMultiCallable[_checkpoint_pb2.ListCheckpointsRequest, _checkpoint_pb2.ListCheckpointsResponse]
-    """Lists a job's checkpoints, newest first."""
+    """Lists a job's checkpoints, ascending by step."""
     GetCheckpoint: _grpc.UnaryUnaryMultiCallable[_checkpoint_pb2.GetCheckpointRequest, _checkpoint_pb2.GetCheckpointResponse]
     """Returns one checkpoint. CHECKPOINT_NOT_FOUND where there is none."""
     DownloadCheckpoint: _grpc.UnaryStreamMultiCallable[_checkpoint_pb2.DownloadCheckpointRequest, _checkpoint_pb2.DownloadCheckpointResponse]
@@ -48,7 +48,7 @@ class CheckpointServiceAsyncStub(CheckpointServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListCheckpoints: _aio.UnaryUnaryMultiCallable[_checkpoint_pb2.ListCheckpointsRequest, _checkpoint_pb2.ListCheckpointsResponse]  # type: ignore[assignment]
-    """Lists a job's checkpoints, newest first."""
+    """Lists a job's checkpoints, ascending by step."""
     GetCheckpoint: _aio.UnaryUnaryMultiCallable[_checkpoint_pb2.GetCheckpointRequest, _checkpoint_pb2.GetCheckpointResponse]  # type: ignore[assignment]
     """Returns one checkpoint. CHECKPOINT_NOT_FOUND where there is none."""
     DownloadCheckpoint: _aio.UnaryStreamMultiCallable[_checkpoint_pb2.DownloadCheckpointRequest, _checkpoint_pb2.DownloadCheckpointResponse]  # type: ignore[assignment]
@@ -65,7 +65,7 @@ class CheckpointServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _checkpoint_pb2.ListCheckpointsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_checkpoint_pb2.ListCheckpointsResponse, _abc.Awaitable[_checkpoint_pb2.ListCheckpointsResponse]]:
-        """Lists a job's checkpoints, newest first."""
+        """Lists a job's checkpoints, ascending by step."""
 
     @_abc_1.abstractmethod
     def GetCheckpoint(
