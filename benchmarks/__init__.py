@@ -1,0 +1,1 @@
+"""Timed claims, each measured against something run side by side. Run: make bench."""

@@ -1,0 +1,60 @@
+"""How long a save holds up training: the asynchronous form against the synchronous one.
+
+GPT-2 small, 124 million parameters, with AdamW's two moments: 1.5 GB of state. The stall is the
+time between the request for a save and the moment at which the loop may go on.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks.harness import Claim, describe, interleave, medians
+
+
+def run(device: str) -> list[Claim]:
+    """Compares the two forms, in seconds."""
+    import torch
+
+    from app.training import get_scheduler
+    from app.training.async_save import AsyncSaver
+    from app.training.checkpoint import CheckpointManager
+    from app.training.config import TrainingConfig
+    from app.transformer import GPTModel, TransformerConfig
+
+    model = GPTModel(TransformerConfig()).to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    scheduler = get_scheduler("constant", optimizer, warmup_steps=1)
+    parts: tuple[Any, ...] = (model, optimizer, scheduler)
+    with tempfile.TemporaryDirectory() as folder:
+        manager = CheckpointManager(Path(folder), max_checkpoints=2)
+        saver = AsyncSaver(manager)
+        config = TrainingConfig()
+        steps = iter(range(1, 1000))
+
+        def synchronous() -> float:
+            started = time.perf_counter()
+            manager.save_checkpoint(*parts, step=next(steps), loss=1.0, config=config)
+            return time.perf_counter() - started
+
+        def asynchronous() -> float:
+            started = time.perf_counter()
+            saver.save(*parts, step=next(steps), loss=1.0, config=config)
+            stall = time.perf_counter() - started
+            saver.join()
+            return stall
+
+        asynchronous()  # the first snapshot allocates the buffers that later ones use again
+        figures = interleave({"sync": partial(synchronous), "async": partial(asynchronous)})
+    median = medians(figures)
+    return [
+        Claim("stall of an asynchronous save / synchronous save", median["async"] / median["sync"],
+              0.15, False, detail=describe(figures, "s"))
+    ]  # fmt: skip

@@ -1,0 +1,247 @@
+"""Tokens a second of the trainer, against a bare loop, nanoGPT's way and Hugging Face's Trainer.
+
+All train a GPT of 4 layers, 4 heads, width 128 on batches of 12 x 64 characters in full
+precision (GPT-2's architecture), with AdamW, clipping at 1.0 and a log line every 10 steps.
+Model construction and the first steps are not timed.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from app.training import Trainer, TrainingConfig
+from app.transformer import GPTModel, TransformerConfig
+from benchmarks.harness import Claim, describe, interleave, medians
+
+LAYERS, HEADS, WIDTH, CONTEXT, BATCH, VOCAB = 4, 4, 128, 64, 12, 65
+WARM_STEPS, TIMED_STEPS, LOG_EVERY = 20, 200, 10
+TOKENS = torch.randint(VOCAB, (200_000,), generator=torch.Generator().manual_seed(0))
+
+MODEL = TransformerConfig(
+    vocab_size=VOCAB,
+    hidden_size=WIDTH,
+    num_layers=LAYERS,
+    num_heads=HEADS,
+    max_position_embeddings=CONTEXT,
+)
+
+
+class Clock:
+    """Times the steps after the warm ones."""
+
+    def __init__(self) -> None:
+        self.started = 0.0
+        self.elapsed = 0.0
+
+    def step(self, number: int) -> None:
+        """Call at the end of each step, counted from 1."""
+        if number == WARM_STEPS:
+            self.started = time.perf_counter()
+        elif number == WARM_STEPS + TIMED_STEPS:
+            self.elapsed = time.perf_counter() - self.started
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Of the timed steps."""
+        return TIMED_STEPS * BATCH * CONTEXT / self.elapsed
+
+
+class Windows(torch.utils.data.Dataset[Tensor]):
+    """Windows of one more token than the context, as the trainer's own dataset serves them."""
+
+    draws_random_numbers = False
+
+    def __init__(self, shift: int = 1) -> None:
+        self.windows = TOKENS.unfold(0, CONTEXT + shift, CONTEXT)
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.windows[index]
+
+    def __getitems__(self, indices: list[int]) -> Tensor:
+        """A batch in one gather."""
+        return self.windows[indices]
+
+
+def batches(device: str) -> Iterator[tuple[Tensor, Tensor]]:
+    """Random batches for the loops that bring no data loader."""
+    generator = torch.Generator().manual_seed(1)
+    windows = Windows().windows
+    while True:
+        chosen = windows[torch.randint(len(windows), (BATCH,), generator=generator)].to(device)
+        yield chosen[:, :-1], chosen[:, 1:]
+
+
+class TickingCallback:
+    """Tells the clock of each of the trainer's steps."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+
+    def on_step_end(self, step: int, metrics: Any) -> None:
+        """The trainer's hook."""
+        self.clock.step(step)
+
+
+def trainer(device: str) -> float:
+    """This project's Trainer."""
+    clock = Clock()
+    with tempfile.TemporaryDirectory() as folder:
+        run = Trainer(trainer_config(device, folder), train_dataset=Windows())
+        run.callbacks.append(TickingCallback(clock))
+        run.train()
+    return clock.tokens_per_second
+
+
+def trainer_config(device: str, folder: str) -> TrainingConfig:
+    """The work, as a configuration."""
+    return TrainingConfig(
+        model_config=MODEL,
+        batch_size=BATCH,
+        learning_rate=1e-3,
+        max_steps=WARM_STEPS + TIMED_STEPS,
+        warmup_steps=10,
+        logging_steps=LOG_EVERY,
+        save_steps=10**6,
+        eval_steps=10**6,
+        tokenizer="char",
+        checkpoint_dir=str(Path(folder) / "run"),
+        device=device,
+    )
+
+
+def plain_loop(model: nn.Module, forward: Callable[..., Tensor], device: str) -> float:
+    """The loop that everybody writes: forward, backward, clip, step, and now and then a log."""
+    model.to(device).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
+    clock = Clock()
+    for step, (inputs, labels) in enumerate(batches(device), start=1):
+        loss = forward(inputs, labels)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        if step % LOG_EVERY == 0:
+            loss.item()
+        clock.step(step)
+        if clock.elapsed:
+            return clock.tokens_per_second
+    raise AssertionError("batches never ends")
+
+
+def bare_loop(device: str) -> float:
+    """The plain loop around the same model."""
+    model = GPTModel(MODEL)
+    return plain_loop(model, lambda inputs, labels: model(inputs, labels)[1], device)
+
+
+class PlainBlock(nn.Module):
+    """A GPT-2 block of stock modules, with exact GELU, as nanoGPT builds it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm_1, self.norm_2 = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
+        self.qkv, self.out = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
+        self.up, self.down = nn.Linear(WIDTH, 4 * WIDTH), nn.Linear(4 * WIDTH, WIDTH)
+        self.gelu, self.drop = nn.GELU(), nn.Dropout(0.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[batch, time, width] to the same."""
+        heads = (*x.shape[:2], HEADS, WIDTH // HEADS)
+        q, k, v = (
+            part.view(heads).transpose(1, 2)
+            for part in self.qkv(self.norm_1(x)).split(WIDTH, dim=2)
+        )
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.drop(self.out(mixed.transpose(1, 2).contiguous().view(x.shape)))
+        return x + self.drop(self.down(self.gelu(self.up(self.norm_2(x)))))
+
+
+class PlainGPT(nn.Module):
+    """GPT-2 of stock modules."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens, self.positions = nn.Embedding(VOCAB, WIDTH), nn.Embedding(CONTEXT, WIDTH)
+        self.blocks = nn.Sequential(*(PlainBlock() for _ in range(LAYERS)))
+        self.norm = nn.LayerNorm(WIDTH)
+
+    def forward(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        """Mean cross-entropy."""
+        where = torch.arange(inputs.shape[1], device=inputs.device)
+        x = self.norm(self.blocks(self.tokens(inputs) + self.positions(where)))
+        logits = x @ self.tokens.weight.T
+        return F.cross_entropy(logits.view(-1, VOCAB), labels.reshape(-1))
+
+
+def nanogpt_way(device: str) -> float:
+    """nanoGPT's model and loop, written anew with stock modules."""
+    model = PlainGPT()
+    return plain_loop(model, model, device)
+
+
+def hugging_face(device: str) -> float:
+    """Hugging Face's GPT2LMHeadModel in its Trainer."""
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    config = transformers.GPT2Config(
+        vocab_size=VOCAB, n_embd=WIDTH, n_layer=LAYERS, n_head=HEADS, n_positions=CONTEXT,
+        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=0, eos_token_id=0,
+    )  # fmt: skip
+    windows = Windows(shift=0)  # its model shifts the labels itself
+    clock = Clock()
+
+    class Ticking(transformers.TrainerCallback):  # type: ignore[misc]
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            clock.step(state.global_step)
+
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = transformers.TrainingArguments(
+            output_dir=folder, per_device_train_batch_size=BATCH, learning_rate=1e-3,
+            max_steps=WARM_STEPS + TIMED_STEPS, logging_steps=LOG_EVERY, save_strategy="no",
+            report_to=[], disable_tqdm=True, use_cpu=device == "cpu", optim="adamw_torch_fused",
+        )  # fmt: skip
+        run = transformers.Trainer(
+            model=transformers.GPT2LMHeadModel(config),
+            args=arguments,
+            train_dataset=windows,
+            data_collator=lambda rows: {
+                "input_ids": torch.stack(rows),
+                "labels": torch.stack(rows),
+            },
+        )
+        run.remove_callback(transformers.PrinterCallback)
+        run.add_callback(Ticking())
+        run.train()
+    return clock.tokens_per_second
+
+
+def run(device: str) -> list[Claim]:
+    """Runs all four in turn."""
+    rivals = {
+        "trainer": trainer,
+        "bare loop": bare_loop,
+        "nanoGPT's way": nanogpt_way,
+        "Hugging Face": hugging_face,
+    }
+    figures = interleave({name: partial(rival, device) for name, rival in rivals.items()})
+    median = medians(figures)
+    ours, detail = median["trainer"], describe(figures, "tokens/s")
+    return [
+        Claim("trainer / bare loop of the same model", ours / median["bare loop"], 0.97, True,
+              detail=detail),
+        Claim("trainer / nanoGPT's way", ours / median["nanoGPT's way"], 1.0, True),
+        Claim("trainer / Hugging Face's Trainer", ours / median["Hugging Face"], 1.8, True),
+    ]  # fmt: skip
