@@ -1,0 +1,197 @@
+"""The cache: hit, race, damage, full disk, bounded memory."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from app.training.data import DataError, load_dataset
+from app.training.data.cache import cache_directory, content_digest, get_or_create, remembered
+from app.training.tokenizer import ByteTokenizer
+
+TEXT = "to be or not to be\n" * 20
+
+
+@pytest.fixture
+def text_file(tmp_path: Path) -> Path:
+    path = tmp_path / "a.txt"
+    path.write_text(TEXT)
+    return path
+
+
+def entries(cache: Path) -> list[Path]:
+    return [path for path in (cache / "tokens").iterdir() if path.suffix != ".lock"]
+
+
+def test_a_hit_does_not_tokenize_again(
+    text_file: Path, cache: Path, make_config: Any, monkeypatch: pytest.MonkeyPatch
+):
+    first, _ = load_dataset(text_file, make_config())
+    copy = text_file.with_name("copy.txt")  # content is the key, not the name
+    copy.write_text(TEXT)
+
+    def encode(self: ByteTokenizer, text: str) -> None:
+        raise AssertionError("tokenized again")
+
+    monkeypatch.setattr(ByteTokenizer, "encode", encode)
+    second, _ = load_dataset(copy, make_config())
+    assert first.tokens.path == second.tokens.path
+    assert len(entries(cache)) == 1
+
+
+def test_other_content_or_tokenizer_is_another_entry(
+    text_file: Path, cache: Path, make_config: Any
+):
+    load_dataset(text_file, make_config())
+    load_dataset(text_file, make_config(tokenizer="char"))
+    text_file.write_text(TEXT + "!")
+    train, _ = load_dataset(text_file, make_config(tokenizer="char", val_fraction=0))
+    assert train.tokenizer is not None
+    assert train.tokenizer.decode(train.tokens.ids.tolist()) == TEXT + "!"
+    assert len(entries(cache)) == 3
+
+
+@pytest.mark.parametrize("damage", ["cut", "metadata", "missing"])
+def test_a_damaged_entry_is_made_anew(
+    text_file: Path, cache: Path, make_config: Any, damage: str, caplog: pytest.LogCaptureFixture
+):
+    load_dataset(text_file, make_config())
+    (entry,) = entries(cache)
+    if damage == "cut":
+        (entry / "tokens.bin").write_bytes(b"12")
+    elif damage == "metadata":
+        (entry / "entry.json").write_text("{}")
+    else:
+        (entry / "tokens.bin").unlink()
+    train, _ = load_dataset(text_file, make_config(val_fraction=0))
+    assert bytes(train.tokens.ids.tolist()).decode() == TEXT
+    if damage != "missing":
+        assert f"the cache entry {entry} is damaged" in caplog.text
+
+
+def test_a_failed_write_leaves_nothing_behind(cache: Path):
+    def full_disk() -> Any:
+        def arrays() -> Any:
+            yield np.arange(3)
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        return arrays(), {}
+
+    with pytest.raises(DataError, match=r"No space left on device\); .* free space, or set"):
+        get_or_create(cache, "a" * 64, "<u2", full_disk)
+    assert entries(cache) == []
+
+
+RACER = """
+import sys
+from app.training.config import TrainingConfig
+from app.training.data import load_dataset
+from app.transformer.config import TransformerConfig
+model = TransformerConfig(vocab_size=256, hidden_size=8, num_layers=1, num_heads=1)
+config = TrainingConfig(model_config=model, sequence_length=4, tokenizer="char")
+sys.stdin.read(1)  # all start together
+train, _ = load_dataset(sys.argv[1], config)
+print(train.fingerprint, int(train.tokens.ids.sum()), train.tokens.count)
+"""
+
+
+def test_processes_that_tokenize_at_once_agree(tmp_path: Path, cache: Path):
+    path = tmp_path / "a.txt"
+    path.write_text(TEXT * 20_000)
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-P", "-c", RACER, str(path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    for racer in racers:
+        assert racer.stdin is not None
+        racer.stdin.write("x")
+        racer.stdin.flush()
+    answers = [racer.communicate(timeout=120)[0] for racer in racers]
+    assert [racer.returncode for racer in racers] == [0, 0]
+    assert answers[0] == answers[1]
+    assert answers[0].split()[2] == str(len(TEXT) * 20_000)
+    assert len(entries(cache)) == 1
+
+
+METER = """
+import resource, sys, torch
+from app.training.config import TrainingConfig
+from app.training.data import load_dataset
+from app.transformer.config import TransformerConfig
+model = TransformerConfig(vocab_size=256, hidden_size=8, num_layers=1, num_heads=1)
+config = TrainingConfig(model_config=model, sequence_length=64, tokenizer=sys.argv[2])
+load_dataset(sys.argv[3], config)  # a small file first: imports and buffers are not counted
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+train, _ = load_dataset(sys.argv[1], config)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, train.tokens.count)
+"""
+
+
+@pytest.mark.parametrize("tokenizer", ["byte", "char"])
+def test_tokenizing_takes_constant_memory(tmp_path: Path, tokenizer: str):
+    size = 96 << 20
+    big, small = tmp_path / "big.txt", tmp_path / "small.txt"
+    small.write_text(TEXT * 200_000)  # several pieces
+    with big.open("w") as file:
+        for _ in range(size >> 20):
+            file.write((TEXT * 2760)[: 1 << 20])
+    command = [sys.executable, "-P", "-c", METER, str(big), tokenizer, str(small)]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=200)
+    grown_kib, count = map(int, result.stdout.split())
+    assert count == size
+    assert grown_kib < 24 << 10  # a quarter of the text, an eighth of its ids
+
+
+def test_the_place_of_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setenv("TRAINING_ENGINE_CACHE", str(tmp_path / "mine"))
+    assert cache_directory(tmp_path) == tmp_path / "mine"
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TRAINING_ENGINE_CACHE", str(tmp_path / "file" / "impossible"))
+    assert cache_directory(tmp_path) == tmp_path / ".training_engine_cache"
+    assert "impossible is not writable; tokens are cached in" in caplog.text
+    monkeypatch.delenv("TRAINING_ENGINE_CACHE")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_directory(tmp_path) == tmp_path / ".cache" / "training_engine"
+
+
+def test_facts_about_a_large_file_last_until_it_changes(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("app.training.data.cache._MEMO_BYTES", 0)
+    monkeypatch.setattr("app.training.data.cache._CLOCK_MARGIN_SECONDS", -1)
+    path = tmp_path / "a.txt"
+    path.write_text("one")
+    asked = []
+
+    def fact() -> str:
+        asked.append(1)
+        return str(len(asked))
+
+    assert [remembered(path, cache, "n", fact) for _ in range(3)] == ["1", "1", "1"]
+    stamp = path.stat().st_mtime_ns
+    path.write_text("two")
+    os.utime(path, ns=(stamp, stamp))  # same size, same mtime: ctime still tells
+    assert remembered(path, cache, "n", fact) == "2"
+    assert content_digest(path, cache) == content_digest(path, cache)
+
+
+def test_the_entry_holds_the_tokenizer(text_file: Path, cache: Path, make_config: Any):
+    load_dataset(text_file, make_config(tokenizer="char"))
+    (entry,) = entries(cache)
+    stored = json.loads((entry / "entry.json").read_text())
+    assert stored["extra"]["tokenizer"]["characters"] == "\n benort"
