@@ -1,0 +1,230 @@
+"""From a dataset of token sequences to micro-batches, in an exact order and with exact bits.
+
+Samples of a dataset that draws random numbers are seeded one by one from (seed, epoch, index), so
+they are the same in this process, in a loader's worker, and after a resume.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from app.training.rng import cpu_isolated, seed_sample
+from app.training.sampler import BatchSampler, seed_for
+
+IGNORED = -100
+"""Label of a position that does not count in the loss."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A micro-batch on its way to the model."""
+
+    inputs: Tensor
+    """int64 [samples, time]."""
+    labels: Tensor
+    """int64 [samples, time]: the next token at each position, or `IGNORED`."""
+    tokens: int
+    """Labels that count."""
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch on a device; copies from pinned memory do not wait."""
+        if device.type == "cpu":
+            return self
+        move = {"device": device, "non_blocking": True}
+        return Batch(self.inputs.to(**move), self.labels.to(**move), self.tokens)
+
+
+class SampleReader:
+    """Reads samples of a map-style dataset by index and makes micro-batches of them.
+
+    A dataset that never draws random numbers says so with `draws_random_numbers = False` and
+    saves the seeding. One that changes by epoch has `set_epoch(epoch)`.
+
+    Args:
+        dataset: yields 1-D integer tensors of tokens.
+        seed: with epoch and index it seeds each sample.
+        vocab_size: tokens must be below it.
+        max_length: tokens a sample may have, one more than the model's context.
+    """
+
+    def __init__(self, dataset: Any, seed: int, vocab_size: int, max_length: int) -> None:
+        self._dataset = dataset
+        self._seed = seed
+        self._vocab_size = vocab_size
+        self._max_length = max_length
+        self._draws = getattr(dataset, "draws_random_numbers", True)
+        self._set_epoch = getattr(dataset, "set_epoch", None)
+        self._epoch: int | None = None
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitems__(self, where: tuple[int, Tensor]) -> Batch:
+        """The micro-batch of `(epoch, indices)`; the name is what torch's loader calls."""
+        epoch, indices = where[0], where[1].tolist()
+        if self._set_epoch is not None and epoch != self._epoch:
+            self._set_epoch(epoch)
+            self._epoch = epoch
+        samples = self._read_seeded(epoch, indices) if self._draws else self._read(indices)
+        return self._batch(samples, indices)
+
+    def _read(self, indices: list[int]) -> Any:
+        if hasattr(self._dataset, "__getitems__"):
+            return self._dataset.__getitems__(indices)
+        return [self._dataset[index] for index in indices]
+
+    def _read_seeded(self, epoch: int, indices: list[int]) -> list[Any]:
+        samples = []
+        with cpu_isolated():
+            for index in indices:
+                seed_sample(self._seed, epoch, index)
+                samples.append(self._dataset[index])
+        return samples
+
+    def _batch(self, samples: Any, indices: list[int]) -> Batch:
+        if isinstance(samples, Tensor):
+            tokens = samples.long()
+            self._check(tokens, tokens.shape[1], tokens.shape[1], indices)
+            return Batch(tokens[:, :-1], tokens[:, 1:], tokens[:, 1:].numel())
+        rows = [_as_row(sample, i) for sample, i in zip(samples, indices, strict=True)]
+        shortest, longest = min(map(len, rows)), max(map(len, rows))
+        self._check(torch.cat(rows), shortest, longest, indices)
+        counting = sum(map(len, rows)) - len(rows)
+        if shortest == longest:
+            tokens = torch.stack(rows)
+            return Batch(tokens[:, :-1], tokens[:, 1:], counting)
+        tokens = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=IGNORED)
+        return Batch(tokens[:, :-1].clamp(min=0), tokens[:, 1:], counting)
+
+    def _check(self, tokens: Tensor, shortest: int, longest: int, indices: list[int]) -> None:
+        if shortest < 2 or longest > self._max_length:
+            raise ValueError(
+                f"a sample among {indices} has {shortest if shortest < 2 else longest} tokens; it "
+                f"must have between 2 and sequence_length + 1 = {self._max_length}; cut the "
+                "samples, or raise `sequence_length`"
+            )
+        low, high = (int(extreme) for extreme in torch.aminmax(tokens))
+        if low < 0 or high >= self._vocab_size:
+            raise ValueError(
+                f"a sample among {indices} holds token {low if low < 0 else high}; tokens must be "
+                f"at least 0 and below vocab_size={self._vocab_size}; raise "
+                "model_config.vocab_size, or use the tokenizer that the data was made with"
+            )
+
+
+def _as_row(sample: Any, index: int) -> Tensor:
+    row = torch.as_tensor(sample) if not isinstance(sample, Tensor) else sample
+    if row.ndim != 1 or row.is_floating_point() or row.is_complex() or row.dtype == torch.bool:
+        raise ValueError(
+            f"sample {index} is a tensor of {row.dtype} and shape {list(row.shape)}; it must be a "
+            "1-D integer tensor of tokens; return for example torch.tensor(tokens)"
+        )
+    return row.long()
+
+
+class BatchStream:
+    """Endless micro-batches in the sampler's order; the sampler moves as they are taken.
+
+    With `num_workers`, loader processes read ahead; what they have read and nobody has taken does
+    not count, so a checkpoint never skips it.
+    """
+
+    def __init__(
+        self, reader: SampleReader, sampler: BatchSampler, num_workers: int, pin_memory: bool
+    ) -> None:
+        self._reader = reader
+        self._sampler = sampler
+        self._num_workers = num_workers
+        self._pin_memory = pin_memory
+        self._prefetched: Iterator[Batch] | None = None
+
+    def next(self) -> Batch:
+        """The next micro-batch, counted as taken."""
+        if self._num_workers == 0:
+            epoch = self._sampler.epoch
+            batch = self._reader.__getitems__((epoch, self._sampler.next_batch()))
+            return _pinned(batch) if self._pin_memory else batch
+        if self._prefetched is None:
+            self._prefetched = iter(self._loader())
+        batch = next(self._prefetched)
+        self._sampler.advance()
+        return _pinned(batch) if self._pin_memory else batch
+
+    def close(self) -> None:
+        """End the loader's processes, if any."""
+        self._prefetched = None
+
+    def _loader(self) -> DataLoader[Batch]:
+        # Its own generator: a loader otherwise draws from the one that belongs to dropout.
+        generator = torch.Generator().manual_seed(0)
+        return DataLoader(
+            self._reader,  # type: ignore[arg-type]
+            batch_sampler=_LookAhead(self._sampler),
+            num_workers=self._num_workers,
+            collate_fn=_as_it_is,
+            generator=generator,
+        )
+
+
+class _LookAhead:
+    """The order from the sampler's present place on, for ever, without moving the sampler."""
+
+    def __init__(self, sampler: BatchSampler) -> None:
+        self._sampler = sampler
+
+    def __iter__(self) -> Iterator[Any]:
+        ahead = BatchSampler(
+            self._sampler.num_samples,
+            self._sampler.batch_size,
+            self._sampler.seed,
+            self._sampler.shuffle,
+            rank=self._sampler.rank,
+            world_size=self._sampler.world_size,
+        )
+        ahead.load_state_dict(self._sampler.state_dict())
+        while True:
+            yield ahead.epoch, ahead.next_batch()
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    return batch
+
+
+def _pinned(batch: Batch) -> Batch:
+    return Batch(batch.inputs.pin_memory(), batch.labels.pin_memory(), batch.tokens)
+
+
+def sample_count(dataset: Any, name: str) -> int:
+    """Length of a dataset. Raises `ValueError` if it has none or is empty."""
+    try:
+        count = len(dataset)
+    except TypeError:
+        raise ValueError(
+            f"`{name}` is a {type(dataset).__name__} without a length; it must be a map-style "
+            "Dataset with __len__ and __getitem__, so that a run can be resumed exactly"
+        ) from None
+    if count < 1:
+        raise ValueError(f"`{name}` is empty; it must hold at least 1 sample; check its source")
+    return count
+
+
+def validation_batches(reader: SampleReader, batch_size: int) -> Iterator[Batch]:
+    """The whole dataset once, in its own order, the last micro-batch possibly smaller."""
+    for batch_indices in _chunks(range(len(reader)), batch_size):
+        yield reader.__getitems__((0, torch.tensor(batch_indices)))
+
+
+def _chunks(indices: Sequence[int], size: int) -> Iterator[list[int]]:
+    for start in range(0, len(indices), size):
+        yield list(indices[start : start + size])
+
+
+def data_seed(seed: int, part: str) -> int:
+    """The seed of one part of the data, apart from every other use of the run's seed."""
+    return seed_for(part, seed)

@@ -1,0 +1,57 @@
+"""What a run tells to whoever listens: any object with any of the methods of `Callback`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from app.training.checkpoint_file import CheckpointInfo
+
+
+class Callback(Protocol):
+    """Every hook there is; implement those you need. All run in the training loop's thread, and
+    an exception from one of them ends the run as any error does, after the save under way."""
+
+    def on_train_start(self) -> None:
+        """The run is about to take its first step; the trainer's `step` is where it resumes."""
+
+    def on_step_end(self, step: int, metrics: Mapping[str, float]) -> None:
+        """A step is done. `metrics` are the newest logged ones, perhaps of an earlier step."""
+
+    def on_log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Metrics of a step were measured and are in metrics.jsonl."""
+
+    def on_evaluate(self, step: int, metrics: Mapping[str, float]) -> None:
+        """The validation set was passed: `val_loss` and `val_perplexity`."""
+
+    def on_evaluate_start(self, step: int) -> None:
+        """A pass over the validation set begins; no step is to be expected until it ends."""
+
+    def on_checkpoint(self, info: CheckpointInfo) -> None:
+        """A checkpoint is complete and durable, in the order of saving."""
+
+    def on_rotate(self, paths: list[str]) -> None:
+        """These checkpoints are about to be deleted; an exception keeps them."""
+
+    def on_train_end(self) -> None:
+        """The last save is durable; `stopped` says whether steps remain."""
+
+
+class CallbackList(list[Any]):
+    """The listeners of a run; costs nothing for hooks that nobody has."""
+
+    def bind(self, hook: str) -> Callable[..., None]:
+        """One function that calls `hook` of every listener that has it, in order."""
+        bound = [getattr(each, hook) for each in self if callable(getattr(each, hook, None))]
+        if not bound:
+            return _nothing
+
+        def call(*args: Any) -> None:
+            for function in bound:
+                function(*args)
+
+        return call
+
+
+def _nothing(*args: Any) -> None:
+    """What is called where nobody listens."""

@@ -1,0 +1,276 @@
+"""One checkpoint on disk: complete or absent, and verified before it is believed.
+
+The file is written under a temporary name, fsynced and renamed; then its manifest is written the
+same way. A checkpoint without a manifest does not exist, whatever cut the save short: a crash, a
+power failure or a full disk.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import time
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+
+from app.training.errors import CheckpointError
+
+FORMAT_VERSION = 1
+"""Version of the checkpoint's keys and of its manifest."""
+
+_REQUIRED = {"model_state_dict", "optimizer_state_dict", "scheduler_state_dict", "step", "loss"}
+_REQUIRED |= {"config", "timestamp"}
+_BLOCK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointInfo:
+    """What the manifest says of a complete checkpoint."""
+
+    path: str
+    """The checkpoint file."""
+    step: int
+    """Optimizer steps done."""
+    loss: float
+    """Training loss of that step, in nats."""
+    timestamp: float
+    """When it was written, in seconds since the epoch."""
+    size_bytes: int
+    """Size of the file."""
+    sha256: str
+    """Hex digest of the file."""
+    metric: str | None = None
+    """What it is compared by with others, smaller being better; None if it was not measured."""
+    metric_value: float | None = None
+    """The metric at that step."""
+    is_best: bool = False
+    """Whether no other checkpoint of the run has a better metric."""
+
+
+class HashingFile:
+    """A file to write to that takes the sha256 on the way, so that nothing is read back."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._digest = hashlib.sha256()
+        self.size = 0
+        self.error: OSError | None = None
+
+    def write(self, data: bytes | memoryview) -> int:
+        """Write all of `data`. A failure is kept, since torch reports it as something else."""
+        try:
+            self._file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+        self._digest.update(data)
+        length = memoryview(data).nbytes
+        self.size += length
+        return length
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def hexdigest(self) -> str:
+        return self._digest.hexdigest()
+
+
+def manifest_path(checkpoint: Path) -> Path:
+    """Where a checkpoint's manifest lies: beside it, with the ending `.json`."""
+    return checkpoint.with_suffix(".json")
+
+
+def write_checkpoint(
+    path: Path,
+    state: Mapping[str, Any],
+    metric: tuple[str, float] | None = None,
+    before_manifest: Callable[[], None] | None = None,
+) -> CheckpointInfo:
+    """Write `state` to `path` and make it durable; on failure nothing of it is left.
+
+    `before_manifest` runs when the file is safe and the checkpoint not yet complete: what must be
+    durable no later than the checkpoint is made durable there.
+
+    Raises `CheckpointError` if the disk is full or cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # A save that replaces a checkpoint must not leave the old manifest beside the new file.
+        manifest_path(path).unlink(missing_ok=True)
+        size, sha256 = _write_file(temporary, state)
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+        if before_manifest:
+            before_manifest()
+        info = CheckpointInfo(
+            path=str(path),
+            step=int(state["step"]),
+            loss=float(state["loss"]),
+            timestamp=float(state["timestamp"]),
+            size_bytes=size,
+            sha256=sha256,
+            metric=metric[0] if metric else None,
+            metric_value=metric[1] if metric else None,
+        )
+        _write_manifest(info)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise _write_error(path, error) from error
+    return info
+
+
+def _write_file(path: Path, state: Mapping[str, Any]) -> tuple[int, str]:
+    with open(path, "wb", buffering=0) as raw:
+        file = HashingFile(_Unbuffered(raw))  # type: ignore[arg-type]
+        try:
+            torch.save(dict(state), file)  # type: ignore[arg-type]
+        except (OSError, RuntimeError) as error:
+            raise (file.error or error) from None
+        os.fsync(raw.fileno())
+    return file.size, file.hexdigest()
+
+
+class _Unbuffered:
+    """Writes whole blocks: a raw file may take only a part of one."""
+
+    def __init__(self, raw: Any) -> None:
+        self._raw = raw
+
+    def write(self, data: bytes | memoryview) -> int:
+        rest = memoryview(data).cast("B")
+        length = rest.nbytes
+        while rest.nbytes:
+            rest = rest[self._raw.write(rest) :]
+        return length
+
+    def flush(self) -> None:
+        self._raw.flush()
+
+
+def _write_manifest(info: CheckpointInfo) -> None:
+    fields = asdict(info)
+    fields["file"] = Path(fields.pop("path")).name
+    del fields["is_best"]  # depends on the others; told when they are listed
+    write_atomically(
+        manifest_path(Path(info.path)),
+        json.dumps({"format_version": FORMAT_VERSION, **fields}, indent=2) + "\n",
+    )
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a small text file as a whole, durably."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames and removals in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_error(path: Path, error: OSError) -> CheckpointError:
+    remedy = "check the folder and its permissions"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        remedy = (
+            "free some space, lower `max_checkpoints_to_keep`, or choose another checkpoint_dir"
+        )
+    return CheckpointError(
+        f"the checkpoint {path} could not be written ({error.strerror or error}); earlier "
+        f"checkpoints are untouched; {remedy}"
+    )
+
+
+def read_manifest(checkpoint: Path) -> CheckpointInfo:
+    """What the manifest of a checkpoint says. Raises `CheckpointError` if it is no manifest."""
+    try:
+        fields = json.loads(manifest_path(checkpoint).read_text(encoding="utf-8"))
+        if fields.pop("format_version") != FORMAT_VERSION:
+            raise ValueError("it has another format version")
+        if fields.pop("file") != checkpoint.name:
+            raise ValueError("it describes another file")
+        return CheckpointInfo(path=str(checkpoint), **fields)
+    except FileNotFoundError:
+        raise CheckpointError(f"{checkpoint} has no manifest: its save never finished") from None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise CheckpointError(f"the manifest of {checkpoint} cannot be read: {error}") from error
+
+
+def verify_size(info: CheckpointInfo) -> None:
+    """The cheap half of verification: the file is there and as long as it was."""
+    try:
+        size = os.stat(info.path).st_size
+    except OSError as error:
+        raise CheckpointError(f"{info.path} cannot be read: {error.strerror}") from None
+    if size != info.size_bytes:
+        raise CheckpointError(
+            f"{info.path} has {size} bytes and its manifest says {info.size_bytes}: it is damaged"
+        )
+
+
+def verify(info: CheckpointInfo) -> None:
+    """The whole file is what its manifest says. Reads all of it."""
+    verify_size(info)
+    digest = hashlib.sha256()
+    with open(info.path, "rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+    if digest.hexdigest() != info.sha256:
+        raise CheckpointError(f"{info.path} does not match its manifest's sha256: it is damaged")
+
+
+def verify_unlisted(path: Path) -> None:
+    """What can be verified of a file without manifest: the checksums inside the archive."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (OSError, zipfile.BadZipFile, NotImplementedError) as error:
+        raise CheckpointError(f"{path} is not a complete checkpoint: {error}") from None
+    if damaged:
+        raise CheckpointError(f"{path} is damaged: its part {damaged!r} fails its checksum")
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """The content of a verified checkpoint, tensors on the CPU. Never executes what it reads."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for a file that is none of its own
+        first_line = str(error).split("\n", 1)[0]
+        raise CheckpointError(f"{path} is not a checkpoint of this library: {first_line}") from None
+    if not isinstance(state, dict) or not state.keys() >= _REQUIRED:
+        lacking = sorted(_REQUIRED - set(state)) if isinstance(state, dict) else sorted(_REQUIRED)
+        raise CheckpointError(
+            f"{path} is not a checkpoint of this library: it lacks {', '.join(lacking)}"
+        )
+    version = state.get("format_version", FORMAT_VERSION)
+    if version != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path} has format version {version}; this release reads {FORMAT_VERSION}; "
+            "load it with the release that wrote it"
+        )
+    return state
+
+
+def now() -> float:
+    """Wall-clock seconds, for timestamps."""
+    return time.time()

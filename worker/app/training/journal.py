@@ -1,0 +1,63 @@
+"""`metrics.jsonl`: one line of JSON for each logged or validated step, each step once.
+
+A run that resumes cuts the file back to the step it resumes from, so a reader sees one history
+whatever happened to the processes that wrote it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TextIO
+
+from app.training.checkpoint_file import write_atomically
+
+
+class MetricsJournal:
+    """Appends to one file; lines reach the system at once and the disk at `sync`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: TextIO | None = None
+
+    def open(self, resume_step: int) -> None:
+        """Begin or go on after `resume_step`; lines of later steps are dropped."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if self.path.exists():
+            lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
+            kept = [line for line in lines if _step_of(line, resume_step + 1) <= resume_step]
+            if kept != lines:
+                write_atomically(self.path, "".join(f"{line}\n" for line in kept))
+        self._file = self.path.open("a", encoding="utf-8")
+
+    def write(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Add one line. Values that JSON cannot hold are left out."""
+        assert self._file is not None, "open() comes first"
+        finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
+        self._file.write(json.dumps({"step": step, **finite}) + "\n")
+        self._file.flush()
+
+    def sync(self) -> None:
+        """Make everything written so far durable."""
+        if self._file is not None:
+            os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Make it durable and let go of the file."""
+        if self._file is not None:
+            with contextlib.suppress(OSError):  # a full disk has been reported by the save
+                self.sync()
+            self._file.close()
+            self._file = None
+
+
+def _step_of(line: str, otherwise: int) -> int:
+    """The step a line is about; a line that was cut short counts as too late."""
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return otherwise

@@ -1,0 +1,153 @@
+"""What a run says of itself: logged metrics, validation, one line of the journal for each step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from app.training.callbacks import CallbackList
+from app.training.config import TrainingConfig
+from app.training.journal import MetricsJournal
+from app.training.metrics import (
+    MetricsTracker,
+    Stopwatch,
+    compute_perplexity,
+    flops_per_token,
+    get_gpu_memory_usage,
+    peak_flops,
+)
+from app.training.tracker import Tracker
+
+
+class Reporter:
+    """Measures where it is due and tells the journal, the tracker and the callbacks.
+
+    Args:
+        evaluate: passes the validation set; None if there is none. Its result is None when a stop
+            was requested before the end.
+    """
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        device: torch.device,
+        metrics_tracker: MetricsTracker,
+        evaluate: Callable[[], dict[str, float] | None] | None,
+        tracker: Tracker,
+    ) -> None:
+        self._config = config
+        self._device = device
+        self._metrics_tracker = metrics_tracker
+        self._evaluate = evaluate
+        self._tracker = tracker
+        self.watch = Stopwatch()
+        self.run_id: str | None = None
+        self.latest: dict[str, float] = {}
+        """The newest value of each metric."""
+        self.unfinished_line: dict[str, float] | None = None
+        """What was logged at the last step when a stop cut its validation short; the resumed run
+        validates first and completes the line, so that the history is the same."""
+        self._validated: tuple[int, dict[str, float]] = (-1, {})
+        self._journal = MetricsJournal(Path())
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+        self._peak_flops = peak_flops(name, config.mixed_precision)
+        length = config.get_sequence_length()
+        self._flops_per_token = flops_per_token(config.model_config, length)
+
+    def open(self, journal: MetricsJournal, step: int, callbacks: CallbackList) -> None:
+        """Begin to report, after `step`."""
+        self._journal = journal
+        journal.open(step)
+        self._tracker.start(self._config, self.run_id)
+        self.run_id = self._tracker.run_id
+        self._on_log = callbacks.bind("on_log")
+        self._on_evaluate_start = callbacks.bind("on_evaluate_start")
+        self._on_evaluate = callbacks.bind("on_evaluate")
+        self.watch.start()
+
+    def close(self) -> None:
+        """Make the journal durable and end the tracked run."""
+        self.watch.pause()
+        self._journal.close()
+        self._tracker.finish()
+
+    def complete_unfinished_line(self, step: int) -> None:
+        """Do the validation that a stop cut short."""
+        if self.unfinished_line is not None:
+            line, self.unfinished_line = self.unfinished_line, None
+            self._validate_into(line, step)
+
+    def report(
+        self, step: int, loss: Tensor, grad_norm: Tensor, lr: float, tokens_seen: int
+    ) -> None:
+        """Log and validate where it is due; both stand in one line."""
+        config = self._config
+        last = step == config.max_steps
+        line: dict[str, float] = {}
+        if last or step % config.logging_steps == 0:
+            line = self._log(step, loss.item(), grad_norm.item(), lr, tokens_seen)
+        if self._evaluate and (last or step % config.eval_steps == 0):
+            self._validate_into(line, step)
+        elif line:
+            self._write(step, line)
+
+    def is_due(self, step: int) -> bool:
+        """Whether anything is measured at this step."""
+        config = self._config
+        if step == config.max_steps or step % config.logging_steps == 0:
+            return True
+        return self._evaluate is not None and step % config.eval_steps == 0
+
+    def metric_at(self, step: int, name: str, loss: float) -> tuple[str, float] | None:
+        """The value of a metric at a step, if it was measured there."""
+        measured = {"loss": loss, "perplexity": compute_perplexity(loss)}
+        if self._validated[0] == step:
+            measured |= self._validated[1]
+        return (name, measured[name]) if name in measured else None
+
+    def _log(
+        self, step: int, loss: float, grad_norm: float, lr: float, tokens_seen: int
+    ) -> dict[str, float]:
+        metrics = {
+            "loss": loss,
+            "perplexity": compute_perplexity(loss),
+            "lr": lr,
+            "grad_norm": grad_norm,
+            **self.watch.lap(),
+            "tokens_seen": float(tokens_seen),
+            **self._of_device(),
+        }
+        self.latest = {**self.latest, **metrics}
+        self._metrics_tracker.update(metrics, steps=self._config.logging_steps)
+        self._on_log(step, metrics)
+        return metrics
+
+    def _of_device(self) -> dict[str, float]:
+        if self._device.type != "cuda":
+            return {}
+        found = {"gpu_memory_allocated_gb": get_gpu_memory_usage(self._device)["allocated_gb"]}
+        if self._peak_flops:
+            rate = self.watch.total()["tokens_per_second"]
+            found["mfu"] = rate * self._flops_per_token / self._peak_flops
+        return found
+
+    def _validate_into(self, line: dict[str, float], step: int) -> None:
+        assert self._evaluate is not None
+        self.watch.pause()  # a rate is of training
+        self._on_evaluate_start(step)
+        measured = self._evaluate()
+        self.watch.start()
+        if measured is None:
+            self.unfinished_line = line
+            return
+        self.latest = {**self.latest, **measured}
+        self._validated = (step, measured)
+        self._on_evaluate(step, measured)
+        self._write(step, {**line, **measured})
+
+    def _write(self, step: int, line: Mapping[str, float]) -> None:
+        self._journal.write(step, line)
+        self._tracker.log(step, line)

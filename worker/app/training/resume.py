@@ -1,0 +1,94 @@
+"""Whether a checkpoint fits a run, and what can no longer be bitwise about continuing it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from app.training.config import TrainingConfig, flatten
+from app.training.errors import ResumeError
+from app.training.tokenizer import TokenizerError, require_same_tokenizer
+
+logger = logging.getLogger(__name__)
+
+# A run may go on with other values of these; everything else in model_config is the model itself.
+_MODEL_FIELDS_FREE_TO_CHANGE = {"dropout_rate", "initializer_range", "zero_init_output_projections"}
+# These never change what is computed.
+_FIELDS_WITHOUT_EFFECT = {"resume_from_checkpoint", "checkpoint_dir"}
+
+
+def check_fits(state: Mapping[str, Any], config: TrainingConfig, tokenizer: Any, path: str) -> None:
+    """Raise `ResumeError` if the run cannot continue this checkpoint, saying why and what helps."""
+    _check_model(state["config"], config, path)
+    if config.max_steps < state["step"]:
+        raise ResumeError(
+            f"`max_steps` is {config.max_steps} and the checkpoint {path} is at step "
+            f"{state['step']}; it must be at least that; raise max_steps, or resume from an "
+            "earlier checkpoint"
+        )
+    saved = state.get("tokenizer")
+    if saved is not None and tokenizer is not None:
+        try:
+            require_same_tokenizer(tokenizer, saved)
+        except TokenizerError as error:
+            raise ResumeError(f"cannot resume from {path}: {error}") from None
+
+
+def _check_model(saved: Mapping[str, Any], config: TrainingConfig, path: str) -> None:
+    theirs, ours = dict(saved.get("model_config", {})), config.model_config.to_dict()
+    differing = [
+        f"{name} is {ours.get(name)!r} and was {theirs.get(name)!r}"
+        for name in ours.keys() | theirs.keys()
+        if name not in _MODEL_FIELDS_FREE_TO_CHANGE and ours.get(name) != theirs.get(name)
+    ]
+    if differing:
+        raise ResumeError(
+            f"the checkpoint {path} is of another model: in model_config "
+            f"{', '.join(sorted(differing))}; use the checkpoint's model_config, or start a new "
+            "run in another checkpoint_dir"
+        )
+
+
+def config_changes(saved: Mapping[str, Any], config: TrainingConfig) -> list[str]:
+    """The fields that differ from the checkpoint's, as lines `name: before -> now`."""
+    before, now = flatten(saved), flatten(config.to_dict())
+    return [
+        f"{name}: {before.get(name)} -> {now.get(name)}"
+        for name in dict.fromkeys([*now, *before])
+        if before.get(name) != now.get(name) and name not in _FIELDS_WITHOUT_EFFECT
+    ]
+
+
+def report_changes(saved: Mapping[str, Any], config: TrainingConfig) -> None:
+    """Print what has changed in the configuration since the checkpoint, if anything."""
+    if changes := config_changes(saved, config):
+        logger.warning("the configuration changed on resume:\n  %s", "\n  ".join(changes))
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """What the bits of a run depend on besides its configuration and data."""
+    kind = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return {
+        "torch_version": str(torch.__version__),
+        "device": kind,
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "num_threads": torch.get_num_threads(),
+    }
+
+
+def restore_environment(saved: Mapping[str, Any], device: torch.device) -> None:
+    """Take the recorded number of threads, and name whatever cannot be kept."""
+    if saved.get("num_threads"):
+        # Sums are split by threads: with another number they round differently.
+        torch.set_num_threads(int(saved["num_threads"]))
+    ours = environment(device)
+    lost = [
+        f"{name} is {ours[name]} and was {saved.get(name)}"
+        for name in ours
+        if saved.get(name) != ours[name]
+    ]
+    if lost:
+        logger.warning("the run is no longer bitwise what it would have been: %s", "; ".join(lost))

@@ -1,0 +1,62 @@
+"""The folder of a run: one trainer at a time, its configuration, and what earlier runs left."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from app.training.checkpoint import CheckpointManager
+from app.training.checkpoint_file import write_atomically
+from app.training.config import TrainingConfig
+from app.training.errors import TrainingError
+
+logger = logging.getLogger(__name__)
+
+METRICS_FILE = "metrics.jsonl"
+CONFIG_FILE = "config.yaml"
+
+
+@contextlib.contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Hold the folder for one trainer; two would delete each other's checkpoints.
+
+    The lock ends with its process, however that ends. Raises `TrainingError` if it is taken.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / ".lock").open("w")
+    except OSError as error:
+        raise TrainingError(
+            f"`checkpoint_dir` is {str(folder)!r}, which cannot be written ({error.strerror}); "
+            "choose a folder that this user may write to"
+        ) from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise TrainingError(
+                f"`checkpoint_dir` is {str(folder)!r}, where another run is training; each run "
+                "needs its own; choose another folder or stop the other run"
+            ) from None
+        yield
+
+
+def prepare(folder: Path, manager: CheckpointManager, config: TrainingConfig, step: int) -> None:
+    """Write config.yaml, and move aside what does not belong to a run that stands at `step`.
+
+    A new run finds an older run's files, a run that went back finds checkpoints of a future that
+    will not be: both are kept, in a folder of their own.
+    """
+    aside = manager.set_aside(step if step else -1, "superseded" if step else "previous")
+    if aside is not None:
+        what = f"checkpoints beyond step {step}" if step else "the checkpoints of an earlier run"
+        logger.warning("%s were moved to %s", what, aside)
+        if not step:
+            for name in (METRICS_FILE, CONFIG_FILE):
+                with contextlib.suppress(FileNotFoundError):
+                    os.replace(folder / name, aside / name)
+    write_atomically(folder / CONFIG_FILE, config.to_yaml())

@@ -1,0 +1,80 @@
+"""The trainer's saves: asynchronous, announced in order, rotated after the new one is safe."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from app.training.async_save import AsyncSaver
+from app.training.callbacks import CallbackList
+from app.training.checkpoint import CheckpointInfo, CheckpointManager
+
+logger = logging.getLogger(__name__)
+
+
+class RunSaver:
+    """Saves a run's checkpoints beside its training.
+
+    Args:
+        before_manifest: makes durable what must be no later than a checkpoint.
+        best: metric and value of the best checkpoint so far, wherever it lies.
+    """
+
+    def __init__(
+        self,
+        manager: CheckpointManager,
+        before_manifest: Callable[[], None],
+        callbacks: CallbackList,
+        best: tuple[str, float] | None,
+    ) -> None:
+        self._manager = manager
+        self._saver = AsyncSaver(manager, before_manifest)
+        self._on_checkpoint = callbacks.bind("on_checkpoint")
+        manager.on_rotate = callbacks.bind("on_rotate")
+        self._best = best
+        self.best = best
+        """Including the save under way."""
+        self.last_step = -1
+        """Step of the newest save, perhaps still under way."""
+
+    def save(self, state: Mapping[str, Any], metric: tuple[str, float] | None) -> None:
+        """Take a copy of `state` and write it in the background, after the save under way."""
+        self.finish()
+        self._saver.submit(state, metric)
+        self.last_step = int(state["step"])
+
+    def consider(self, metric: tuple[str, float] | None) -> tuple[str, float] | None:
+        """The best metric if a checkpoint with `metric` is saved now."""
+        if metric is None:
+            return self.best
+        if self.best is None or self.best[0] != metric[0] or metric[1] <= self.best[1]:
+            self.best = metric
+        return self.best
+
+    def poll(self) -> None:
+        """Announce a save that has become complete; raise the error of one that failed."""
+        self._take(self._saver.poll())
+
+    def finish(self) -> None:
+        """Wait for the save under way and announce it."""
+        self._take(self._saver.wait())
+
+    def abandon(self) -> None:
+        """Let the save under way end when the run has failed; its own failure is only logged."""
+        try:
+            self.finish()
+        except Exception as error:
+            logger.warning("while the run was ending: %s", error)
+
+    def _take(self, info: CheckpointInfo | None) -> None:
+        if info is None:
+            return
+        if info.metric is not None and info.metric_value is not None:
+            before, value = self._best, (info.metric, info.metric_value)
+            if before is None or before[0] != value[0] or value[1] <= before[1]:
+                self._best = value
+                info = replace(info, is_best=True)
+        self._on_checkpoint(info)
+        self._manager._rotate_checkpoints(keep=[info.path])

@@ -1,0 +1,345 @@
+"""The trainer: from a configuration and a dataset to a trained model that no crash can lose."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from app.training import rng, run_folder
+from app.training.batches import Batch, BatchStream, SampleReader, sample_count
+from app.training.callbacks import CallbackList
+from app.training.checkpoint import CheckpointManager, build_state, load_model
+from app.training.config import ConfigError, Problem, TrainingConfig
+from app.training.errors import ResumeError, TrainingMemoryError
+from app.training.evaluation import evaluate
+from app.training.journal import MetricsJournal
+from app.training.metrics import MetricsTracker
+from app.training.precision import choose_device, process_switches
+from app.training.reporting import Reporter
+from app.training.resume import check_fits, environment, report_changes, restore_environment
+from app.training.sampler import BatchSampler, SamplerStateError, seed_for
+from app.training.saving import RunSaver
+from app.training.scheduler import get_scheduler
+from app.training.stepping import Stepper, build_optimizer
+from app.training.tracker import build_tracker
+from app.transformer import GPTModel
+
+__all__ = ["Trainer"]
+
+logger = logging.getLogger(__name__)
+
+
+class Trainer:
+    """Trains a GPT-style model, exactly resumable at any step.
+
+    Args:
+        config: what to train and how; validated here.
+        train_dataset: map-style, yielding 1-D integer tensors of tokens.
+        val_dataset: the same for validation, passed whole every `eval_steps`.
+        callbacks: objects with any of the methods of `app.training.callbacks.Callback`.
+
+    Raises `ConfigError`, `ResumeError`, `CheckpointError`, or `ValueError` for unusable data.
+    """
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        train_dataset: Any,
+        val_dataset: Any = None,
+        callbacks: Iterable[Any] = (),
+    ) -> None:
+        config.validate()
+        _refuse_several_processes(config)
+        for warning in config.warnings():
+            logger.warning("%s", warning.message)
+        self.config = config
+        self.device = choose_device(config.device)
+        self.callbacks = CallbackList(callbacks)
+        self.metrics_tracker = MetricsTracker()
+        self.manager = CheckpointManager(config.checkpoint_dir, config.max_checkpoints_to_keep)
+        self.step = 0
+        """Optimizer steps done, those before a resume included."""
+        self.tokens_seen = 0
+        """Target tokens trained on, those before a resume included."""
+        self.stopped = False
+        """Whether `train` returned because of `request_stop`, with steps left to do."""
+        self._stop_requested = False
+        self._loss = torch.full((), float("nan"))
+        self._best: tuple[str, float] | None = None
+        self._rng_state: Mapping[str, Any] | None = None
+        self._build_data(train_dataset, val_dataset)
+        self._build_model()
+        self._reporter = Reporter(
+            config,
+            self.device,
+            self.metrics_tracker,
+            self._evaluate if self._val_reader else None,
+            build_tracker(config),
+        )
+        if config.resume_from_checkpoint:
+            self._resume(config.resume_from_checkpoint)
+
+    def train(self) -> None:
+        """Train up to `max_steps`, or until `request_stop`; return when the last save is durable.
+
+        Raises `NonFiniteLossError`, `TrainingMemoryError`, `CheckpointError`, or what a callback
+        or dataset raises.
+        """
+        self.stopped = False
+        if self.step >= self.config.max_steps:
+            logger.warning("nothing to do: the run has reached max_steps=%d", self.step)
+            return
+        with ExitStack() as stack:
+            self._open(stack)
+            try:
+                self._loop()
+                self._finish()
+            except (RuntimeError, MemoryError) as error:
+                if _is_out_of_memory(error):
+                    raise _memory_error(error, self.config, self.device) from error
+                raise
+
+    def _loop(self) -> None:
+        """The recipe. Whatever is not a step of it has a name and a place of its own."""
+        while self.step < self.config.max_steps and not self._stop_requested:
+            batches, position = self._fetch()
+            self._loss = self._stepper.backward(batches)
+            grad_norm = self._stepper.clip()
+            self._stepper.apply(self.step + 1, position, self._loss, grad_norm)
+            self.scheduler.step()
+            self._count(batches)
+            self._report(grad_norm)
+            self._save_if_due()
+            self._on_step_end(self.step, self._reporter.latest)
+
+    def request_stop(self) -> None:
+        """Ask the run to save at the next step boundary and return.
+
+        Safe from another thread, a callback or a signal handler. Before `train` it makes that
+        return at once.
+        """
+        self._stop_requested = True
+
+    def get_throughput(self) -> dict[str, float]:
+        """`steps_per_second` and `tokens_per_second` of this process's training time."""
+        return self._reporter.watch.total()
+
+    # -- what the constructor builds ---------------------------------------------------------
+
+    def _build_data(self, train_dataset: Any, val_dataset: Any) -> None:
+        config = self.config
+        size, length = config.model_config.vocab_size, config.get_sequence_length() + 1
+        self._tokenizer = getattr(train_dataset, "tokenizer", None)
+        self._data_fingerprint = getattr(train_dataset, "fingerprint", None)
+        samples = sample_count(train_dataset, "train_dataset")
+        self._sampler = BatchSampler(samples, config.batch_size, config.seed)
+        reader = SampleReader(train_dataset, config.seed, size, length)
+        pinned = self.device.type == "cuda"
+        self._stream = BatchStream(reader, self._sampler, config.num_workers, pinned)
+        self._val_reader: SampleReader | None = None
+        if val_dataset is not None:
+            sample_count(val_dataset, "val_dataset")
+            seed = seed_for("validation", config.seed)
+            self._val_reader = SampleReader(val_dataset, seed, size, length)
+
+    def _build_model(self) -> None:
+        config = self.config
+        with rng.isolated(config.seed):
+            self.model = GPTModel(config.model_config)
+        if config.gradient_checkpointing:
+            self.model.enable_gradient_checkpointing()
+        self.model.to(self.device)
+        self._forward: Any = torch.compile(self.model) if config.compile else self.model
+        self.optimizer = build_optimizer(self.model, config, self.device)
+        self.scheduler = get_scheduler(
+            config.scheduler_type,
+            self.optimizer,
+            config.warmup_steps,
+            config.max_steps,
+            min_lr_ratio=config.min_lr_ratio,
+        )
+        self._stepper = Stepper(self._forward, self.model, self.optimizer, config, self.device)
+
+    # -- what the loop calls -----------------------------------------------------------------
+
+    def _fetch(self) -> tuple[list[Batch], str]:
+        """The micro-batches of the next step, and where in the data they come from."""
+        epoch, first = self._sampler.epoch, self._sampler.position
+        batches = [self._stream.next() for _ in range(self.config.gradient_accumulation_steps)]
+        count = sum(len(batch.inputs) for batch in batches)
+        return batches, f"epoch {epoch}, {count} samples from {first} on"
+
+    def _count(self, batches: list[Batch]) -> None:
+        tokens = sum(batch.tokens for batch in batches)
+        self.step += 1
+        self.tokens_seen += tokens
+        self._reporter.watch.count(tokens)
+
+    def _report(self, grad_norm: Tensor) -> None:
+        if self._reporter.is_due(self.step):
+            self._stepper.settle()
+            lr = self.scheduler.base_lrs[0] * self.scheduler.factor(self.step - 1)
+            self._reporter.report(self.step, self._loss, grad_norm, lr, self.tokens_seen)
+
+    def _evaluate(self) -> dict[str, float] | None:
+        assert self._val_reader is not None
+        return evaluate(
+            self._forward,
+            self.model,
+            self._val_reader,
+            self.config.batch_size,
+            self.device,
+            self.config.mixed_precision,
+            lambda: self._stop_requested,
+        )
+
+    def _save_if_due(self) -> None:
+        self._saver.poll()
+        if self.step % self.config.save_steps == 0:
+            self._save()
+
+    def _save(self) -> None:
+        self._stepper.settle()
+        loss = self._loss.item()
+        metric = self._reporter.metric_at(self.step, self.config.best_metric, loss)
+        self._best = self._saver.consider(metric)
+        self._saver.save(self._state(loss), metric)
+
+    # -- the beginning and the end of a run --------------------------------------------------
+
+    def _open(self, stack: ExitStack) -> None:
+        """Take the folder, torch's switches and the listeners; the stack gives them back."""
+        folder = Path(self.config.checkpoint_dir)
+        stack.enter_context(run_folder.exclusive(folder))
+        run_folder.prepare(folder, self.manager, self.config, self.step)
+        stack.enter_context(process_switches(self.config, self.device))
+        journal = MetricsJournal(folder / run_folder.METRICS_FILE)
+        stack.callback(self._reporter.close)
+        self._reporter.open(journal, self.step, self.callbacks)
+        self._saver = RunSaver(self.manager, journal.sync, self.callbacks, self._best)
+        stack.callback(self._saver.abandon)
+        stack.callback(self._stream.close)
+        self._on_step_end = self.callbacks.bind("on_step_end")
+        self.callbacks.bind("on_train_start")()
+        if self._rng_state is None:
+            rng.seed_everything(seed_for("training", self.config.seed))
+        else:
+            rng.restore(self._rng_state)
+        self.model.train()
+        self._reporter.complete_unfinished_line(self.step)
+
+    def _finish(self) -> None:
+        """Save the last step if that has not been done, and wait until all is durable."""
+        self._stepper.settle()
+        self._reporter.watch.pause()
+        if self.step > 0 and self._saver.last_step != self.step:
+            self._save()
+        self._saver.finish()
+        self._rng_state = rng.capture()
+        self.stopped = self.step < self.config.max_steps
+        self._stop_requested = False
+        if self._stepper.skipped_steps:
+            logger.warning("fp16 skipped %d steps that overflowed", self._stepper.skipped_steps)
+        self.callbacks.bind("on_train_end")()
+
+    # -- the state of a run ------------------------------------------------------------------
+
+    def _state(self, loss: float) -> dict[str, Any]:
+        """All that a run is, at a step boundary. Tensors are the live ones."""
+        extra = {
+            "scaler_state_dict": self._stepper.scaler.state_dict(),
+            "rng_state": rng.capture(),
+            "sampler_state_dict": self._sampler.state_dict(),
+            "tokens_seen": self.tokens_seen,
+            "skipped_steps": self._stepper.skipped_steps,
+            "tokenizer": self._tokenizer.to_dict() if self._tokenizer is not None else None,
+            "data_fingerprint": self._data_fingerprint,
+            "tracker_run_id": self._reporter.run_id,
+            "unfinished_line": self._reporter.unfinished_line,
+            "best": list(self._best) if self._best else None,
+            "environment": environment(self.device),
+        }
+        return build_state(
+            self.model, self.optimizer, self.scheduler, self.step, loss, self.config, extra
+        )
+
+    def _resume(self, where: bool | str) -> None:
+        path = self.manager.get_latest_checkpoint() if where is True else str(where)
+        if path is None:
+            folder = self.config.checkpoint_dir
+            logger.warning("No checkpoint found to resume from in %s; starting anew", folder)
+            return
+        state = self.manager.load_state(path)
+        if "rng_state" not in state:
+            raise ResumeError(
+                f"the checkpoint {path} holds weights but no run (it was saved by hand); a trainer "
+                "resumes from what a trainer saved; load it with CheckpointManager instead"
+            )
+        check_fits(state, self.config, self._tokenizer, path)
+        report_changes(state["config"], self.config)
+        self._restore(state, Path(path))
+        self.manager.protect(path)
+        logger.info("resuming from %s at step %d", path, self.step)
+
+    def _restore(self, state: Mapping[str, Any], path: Path) -> None:
+        try:
+            self._sampler.load_state_dict(state["sampler_state_dict"])
+        except SamplerStateError as error:
+            raise ResumeError(f"cannot resume from {path}: {error}") from None
+        load_model(self.model, state["model_state_dict"], path)
+        options = [{k: v for k, v in g.items() if k != "params"} for g in self._groups()]
+        self.optimizer.load_state_dict(state["optimizer_state_dict"])
+        for group, configured in zip(self._groups(), options, strict=True):
+            group.update(configured)  # the configuration's rates and decays, not the saved ones
+        self.scheduler.load_state_dict(state["scheduler_state_dict"])
+        self._stepper.scaler.load_state_dict(state["scaler_state_dict"])
+        self._stepper.skipped_steps = state["skipped_steps"]
+        self.step = state["step"]
+        self.tokens_seen = state["tokens_seen"]
+        self._loss = torch.full((), state["loss"])
+        self._best = tuple(state["best"]) if state["best"] else None
+        self._rng_state = state["rng_state"]
+        self._reporter.run_id = state["tracker_run_id"]
+        self._reporter.unfinished_line = state["unfinished_line"]
+        restore_environment(state["environment"], self.device)
+        if state["data_fingerprint"] != self._data_fingerprint:
+            logger.warning("the run is no longer bitwise what it would have been: other data")
+
+    def _groups(self) -> list[dict[str, Any]]:
+        return self.optimizer.param_groups
+
+
+def _refuse_several_processes(config: TrainingConfig) -> None:
+    processes = config.distributed.processes if config.distributed else None
+    if processes is not None and processes > 1:
+        message = (
+            f"`distributed.processes` is {processes}; a Trainer is one process of its own; set it "
+            "to 1, or leave `distributed` out"
+        )
+        raise ConfigError([Problem("distributed.processes", message)])
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return "can't allocate memory" in str(error)  # what the CPU's allocator says
+
+
+def _memory_error(
+    error: BaseException, config: TrainingConfig, device: torch.device
+) -> TrainingMemoryError:
+    first_line = str(error).split("\n", 1)[0]
+    half = max(config.batch_size // 2, 1)
+    return TrainingMemoryError(
+        f"out of memory on {device} with batch_size={config.batch_size} and "
+        f"sequence_length={config.get_sequence_length()} ({first_line}); lower `batch_size` to "
+        f"{half} and raise `gradient_accumulation_steps` to "
+        f"{config.get_effective_batch_size() // half}, which trains the same; or set "
+        "`gradient_checkpointing: true`, `mixed_precision: bf16`, or a smaller `sequence_length`"
+    )
