@@ -1,0 +1,135 @@
+"""The SDK of the training engine: start jobs, follow them, fetch what they made.
+
+    from training_engine import TrainingEngine
+
+    with TrainingEngine() as engine:
+        job = engine.jobs.start(config="config.yaml", dataset_path="/data/text")
+        print(job.wait().status)
+
+Names are imported on first use, so that importing the package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from training_engine._version import __version__
+
+if TYPE_CHECKING:
+    from training_engine._aio_jobs import AsyncJob
+    from training_engine._jobs import Job
+    from training_engine.aio import AsyncTrainingEngine
+    from training_engine.engine import TrainingEngine
+    from training_engine.errors import (
+        ArtifactDamagedError,
+        ConflictError,
+        DeadlineExceededError,
+        FieldProblem,
+        InternalError,
+        InvalidArgumentError,
+        InvalidConfigError,
+        NotFoundError,
+        PayloadTooLargeError,
+        PermissionDeniedError,
+        RateLimitedError,
+        StateForbidsError,
+        TrainingEngineError,
+        UnauthenticatedError,
+        UnavailableError,
+    )
+    from training_engine.records import (
+        BulkResult,
+        Checkpoint,
+        Config,
+        ConfigReport,
+        Dataset,
+        EventKind,
+        Execution,
+        JobEvent,
+        JobRecord,
+        JobStatus,
+        LogLine,
+        MemoryEstimate,
+        MetricPoint,
+        Page,
+        Rewind,
+        Throughput,
+        Worker,
+    )
+
+__all__ = [
+    "ArtifactDamagedError",
+    "AsyncJob",
+    "AsyncTrainingEngine",
+    "BulkResult",
+    "Checkpoint",
+    "Config",
+    "ConfigReport",
+    "ConflictError",
+    "Dataset",
+    "DeadlineExceededError",
+    "EventKind",
+    "Execution",
+    "FieldProblem",
+    "InternalError",
+    "InvalidArgumentError",
+    "InvalidConfigError",
+    "Job",
+    "JobEvent",
+    "JobRecord",
+    "JobStatus",
+    "LogLine",
+    "MemoryEstimate",
+    "MetricPoint",
+    "NotFoundError",
+    "Page",
+    "PayloadTooLargeError",
+    "PermissionDeniedError",
+    "RateLimitedError",
+    "Rewind",
+    "StateForbidsError",
+    "Throughput",
+    "TrainingEngine",
+    "TrainingEngineError",
+    "UnauthenticatedError",
+    "UnavailableError",
+    "Worker",
+    "__version__",
+]
+
+_HOMES = {
+    "AsyncJob": "_aio_jobs",
+    "AsyncTrainingEngine": "aio",
+    "Job": "_jobs",
+    "TrainingEngine": "engine",
+    "BulkResult": "records",
+    "Checkpoint": "records",
+    "Config": "records",
+    "ConfigReport": "records",
+    "Dataset": "records",
+    "EventKind": "records",
+    "Execution": "records",
+    "JobEvent": "records",
+    "JobRecord": "records",
+    "JobStatus": "records",
+    "LogLine": "records",
+    "MemoryEstimate": "records",
+    "MetricPoint": "records",
+    "Page": "records",
+    "Rewind": "records",
+    "Throughput": "records",
+    "Worker": "records",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = importlib.import_module(f"{__name__}.{_HOMES.get(name, 'errors')}")
+    value = globals()[name] = getattr(home, name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,112 @@
+"""A configuration as a caller has it, ready for either transport.
+
+gRPC sends the text itself, so that the service can name the line of a mistake; REST sends the
+mapping. Nothing is validated here: the control plane alone does, for every door alike.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from training_engine.errors import FieldProblem, InvalidConfigError
+from training_engine.records import Plain
+
+
+@runtime_checkable
+class HasToDict(Protocol):
+    """Anything like the library's TrainingConfig."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the configuration as plain values."""
+
+
+ConfigLike = Mapping[str, Any] | HasToDict | str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class ConfigSource:
+    """One configuration, as text and as a mapping; each is made when a transport asks for it."""
+
+    text: str | None = None
+    values: Plain | None = None
+
+    @cached_property
+    def document(self) -> str:
+        """YAML or JSON text."""
+        if self.text is not None:
+            return self.text
+        try:
+            return json.dumps(self.values, default=_plain_value)
+        except (TypeError, ValueError) as error:
+            raise _unusable(f"it cannot be written as JSON: {error}") from error
+
+    @cached_property
+    def mapping(self) -> Plain:
+        """The mapping that the text holds, or the given one, of JSON values only."""
+        values = json.loads(self.document) if self.text is None else _parse(self.text)
+        if not isinstance(values, dict):
+            raise _unusable(
+                f"it holds {type(values).__name__}, and must be a mapping of keys to values"
+            )
+        return values
+
+
+def config_source(config: ConfigLike) -> ConfigSource:
+    """Return the source of a dict, an object with `to_dict`, a YAML or JSON path, or YAML text.
+
+    A string with a newline or a `: ` in it is text; any other string is a path.
+
+    Raises:
+        InvalidConfigError: The file cannot be read, or the object is none of these.
+    """
+    if isinstance(config, Mapping):
+        return ConfigSource(values=dict(config))
+    if isinstance(config, HasToDict):
+        return ConfigSource(values=config.to_dict())
+    if isinstance(config, str) and ("\n" in config or ": " in config or config[:1] == "{"):
+        return ConfigSource(text=config)
+    if isinstance(config, str | os.PathLike):
+        return ConfigSource(text=_read(Path(config)))
+    raise _unusable(
+        f"it is a {type(config).__name__}; give a dict, a TrainingConfig, a path or YAML text"
+    )
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise _unusable(f"{path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise _unusable(f"{path} is not UTF-8 text: {error.reason} at byte {error.start}") from None
+
+
+def _parse(text: str) -> Any:
+    import yaml  # 20 ms that only callers of REST with a file pay
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise _unusable(f"it is neither YAML nor JSON: {error}") from error
+
+
+def _plain_value(value: Any) -> Any:
+    """Accept what people put into such dicts: paths, numpy numbers, nested configurations."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, HasToDict):
+        return value.to_dict()
+    if callable(item := getattr(value, "item", None)):
+        return item()
+    raise TypeError(f"{value!r} is a {type(value).__name__}")
+
+
+def _unusable(why: str) -> InvalidConfigError:
+    message = f"the configuration cannot be used: {why}"
+    return InvalidConfigError(message, errors=[FieldProblem("", message)])

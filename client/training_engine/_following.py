@@ -1,0 +1,117 @@
+"""How a stream is followed across broken connections, without any I/O of its own.
+
+The blocking and the asyncio reader feed what arrives to a follower and ask it where to continue;
+so neither loses nor repeats a step, whichever transport broke.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar, cast
+
+from training_engine._retry import Patience
+from training_engine.errors import TrainingEngineError, UnavailableError
+from training_engine.records import EVENT_RECORDS, EventKind, JobEvent, JobStatus, MetricPoint, read
+
+T = TypeVar("T")
+#: A connection that lasted so long was a good one, even if nothing happened in the job.
+GOOD_CONNECTION_SECONDS = 10.0
+
+
+class Follower(Generic[T]):
+    """Keeps the place in a job's stream.
+
+    Attributes:
+        cursor: Opaque place behind the last thing received; empty at the start.
+        after_step: For streams of metrics: the last step that need not come again.
+        at_end: True where the last state received was one that ends the stream.
+    """
+
+    def __init__(self, patience_seconds: float, cursor: str = "") -> None:
+        self.cursor = cursor
+        self.after_step: int | None = None
+        self.at_end = False
+        self._patience = Patience(patience_seconds)
+        self._connected_at = 0.0
+
+    def connecting(self) -> None:
+        """A new connection is about to be made."""
+        self._connected_at = time.monotonic()
+
+    def receive(self, plain: dict[str, Any]) -> T | None:
+        """Take what arrived; return what the reader's caller shall see of it, if anything."""
+        self._patience.progressed()
+        item = self._read(plain)
+        self.cursor = plain.get("cursor") or self.cursor
+        if (state := plain.get(EventKind.STATE)) is not None:
+            self.at_end = JobStatus(state["status"]).is_terminal
+        return item
+
+    def delay_after(self, error: TrainingEngineError | None) -> float:
+        """Return the seconds until the next connection; raise where there shall be none.
+
+        None stands for a stream that ended in order although its job has not.
+        """
+        if time.monotonic() - self._connected_at > GOOD_CONNECTION_SECONDS:
+            self._patience.progressed()
+        ended = UnavailableError("the stream ended before its job", code="shutting_down")
+        return self._patience.delay_after(error or ended)
+
+    def _read(self, plain: dict[str, Any]) -> T | None:
+        raise NotImplementedError
+
+
+class EventFollower(Follower[JobEvent]):
+    """Follows everything that happens to a job."""
+
+    def _read(self, plain: dict[str, Any]) -> JobEvent | None:
+        for kind in EventKind:
+            if (data := plain.get(kind)) is not None:
+                return JobEvent(kind, read(EVENT_RECORDS[kind], data), plain.get("cursor", ""))
+        return None  # a kind of event that is newer than this SDK
+
+
+class MetricsFollower(Follower[MetricPoint]):
+    """Follows a job's metrics; hands out strictly increasing steps.
+
+    After a rewind a job measures some steps again. They are skipped, for an exact system measures
+    the same again; a caller who wants them anyway names `on_rewind` and is told first.
+    """
+
+    def __init__(
+        self,
+        patience_seconds: float,
+        after_step: int | None = None,
+        on_rewind: Callable[[int], object] | None = None,
+    ) -> None:
+        super().__init__(patience_seconds)
+        self.after_step = after_step
+        self._on_rewind = on_rewind
+
+    def _read(self, plain: dict[str, Any]) -> MetricPoint | None:
+        if (rewound := _rewound_to(plain)) is not None:
+            self._rewind(rewound)
+            return None
+        point = plain.get("point") or plain.get(EventKind.METRICS)
+        if point is None or (self.after_step is not None and point["step"] <= self.after_step):
+            return None
+        self.after_step = point["step"]
+        return read(MetricPoint, point)
+
+    def _rewind(self, to_step: int) -> None:
+        if self._on_rewind and self.after_step is not None and to_step < self.after_step:
+            self.after_step = to_step
+            self._on_rewind(to_step)
+
+    def delay_after(self, error: TrainingEngineError | None) -> float:
+        if error is not None and error.code == "invalid_cursor" and self.cursor:
+            self.cursor = ""  # the service forgot the place, but the step says it too
+            return 0.0
+        return super().delay_after(error)
+
+
+def _rewound_to(plain: dict[str, Any]) -> int | None:
+    if (rewind := plain.get(EventKind.REWOUND)) is not None:
+        return cast("int", rewind["to_step"])
+    return plain.get("rewound_to_step")

@@ -1,0 +1,274 @@
+"""The blocking `Job` handle and the resource that makes them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from training_engine import _calls
+from training_engine._config_source import ConfigLike, config_source
+from training_engine._following import EventFollower
+from training_engine._link import Link
+from training_engine._polling import Polling
+from training_engine._resources import Resource
+from training_engine._transport import Options
+from training_engine.errors import TrainingEngineError
+from training_engine.records import (
+    BulkResult,
+    Checkpoint,
+    Execution,
+    JobEvent,
+    JobRecord,
+    JobStatus,
+    LogLine,
+    MetricPoint,
+    Page,
+    Plain,
+    Throughput,
+    read,
+)
+
+if TYPE_CHECKING:
+    from training_engine.engine import TrainingEngine
+
+BulkResults = list[BulkResult]  # inside `Jobs`, `list` is a method
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job(JobRecord):
+    """A job as it was when it was fetched, and what can be done with it.
+
+    The fields never change; `refresh`, `wait`, `stop` and `resume` return a newer `Job`.
+    """
+
+    _engine: TrainingEngine = field(repr=False, compare=False)
+
+    def refresh(self) -> Job:
+        """Return the job as it stands now."""
+        return self._engine.jobs.get(self.job_id)
+
+    def wait(self, timeout: float | None = None) -> Job:
+        """Wait until the job ends and return it, whether it succeeded, failed or was stopped.
+
+        Raises:
+            DeadlineExceededError: (a TimeoutError) It has not ended within `timeout` seconds.
+        """
+        return self._engine.jobs.wait(self.job_id, timeout)
+
+    def stop(self) -> Job:
+        """Ask the job to save a checkpoint at the next step and stop."""
+        return self._engine.jobs.stop(self.job_id)
+
+    def resume(self, checkpoint_id: str | None = None, *, max_steps: int | None = None) -> Job:
+        """Continue the job; see `Jobs.resume`."""
+        return self._engine.jobs.resume(self.job_id, checkpoint_id, max_steps=max_steps)
+
+    def delete(self) -> None:
+        """Delete the job with its history, logs and checkpoints."""
+        self._engine.jobs.delete(self.job_id)
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """Return the job's checkpoints, newest first."""
+        return list(self._engine.checkpoints.list(self.job_id))
+
+    def metrics(self) -> MetricPoint:
+        """Return the latest value of each metric."""
+        return self._engine.metrics.get(self.job_id)
+
+    def history(
+        self, *, after_step: int | None = None, max_points: int | None = None
+    ) -> Iterator[MetricPoint]:
+        """Iterate over logged steps, ascending; see `Metrics.history`."""
+        return self._engine.metrics.history(
+            self.job_id, after_step=after_step, max_points=max_points
+        )
+
+    def throughput(self) -> Throughput:
+        """Return how fast the job trains."""
+        return self._engine.metrics.throughput(self.job_id)
+
+    def stream_metrics(
+        self,
+        *,
+        after_step: int | None = None,
+        on_rewind: Callable[[int], object] | None = None,
+    ) -> Iterator[MetricPoint]:
+        """Replay logged steps, then follow them live; see `Metrics.stream`."""
+        return self._engine.metrics.stream(self.job_id, after_step=after_step, on_rewind=on_rewind)
+
+    def logs(self) -> Iterator[LogLine]:
+        """Iterate over what the trainer printed, oldest first."""
+        return self._engine.jobs.logs(self.job_id)
+
+    def watch(self, *, after: str = "") -> Iterator[JobEvent]:
+        """Follow everything that happens to the job; see `Jobs.watch`."""
+        return self._engine.jobs.watch(self.job_id, after=after)
+
+
+class Jobs(Resource):
+    """Jobs: started, followed, stopped and resumed."""
+
+    def __init__(self, link: Link, options: Options, engine: TrainingEngine) -> None:
+        super().__init__(link, options)
+        self._engine = engine
+
+    def _job(self, record: JobRecord) -> Job:
+        return Job(_engine=self._engine, **vars(record))
+
+    def _whole(self, plain: Plain) -> Job:
+        """REST answers some calls with a few fields; fetch the rest."""
+        if plain.get("created_at") is None:
+            return self.get(plain["job_id"])
+        return self._job(read(JobRecord, plain))
+
+    def start(
+        self,
+        config: ConfigLike | None = None,
+        *,
+        config_id: str | None = None,
+        dataset_path: str | None = None,
+        val_dataset_path: str | None = None,
+        name: str | None = None,
+        execution: Execution | Mapping[str, Any] | None = None,
+    ) -> Job:
+        """Validate a configuration, store a job and queue it.
+
+        Args:
+            config: A dict, a TrainingConfig, the path of a YAML file, or YAML text.
+            config_id: A stored configuration instead.
+            dataset_path: Training data, as the service sees it: a path under an allowed root or
+                `dataset://ID`. Wins over the configuration's.
+            val_dataset_path: Validation data, likewise.
+            name: A name to find it by.
+            execution: Priority, processes, retries and the like.
+
+        Raises:
+            InvalidConfigError: The configuration has problems; every one is in `.problems`.
+        """
+        call = _calls.start_job(
+            config_source(config) if config is not None else None,
+            config_id=config_id,
+            dataset_path=dataset_path,
+            val_dataset_path=val_dataset_path,
+            name=name,
+            execution=execution,
+        )
+        return self._whole(self._link.unary(call))
+
+    def get(self, job_id: str) -> Job:
+        """Return one job; NotFoundError where there is none."""
+        return self._job(read(JobRecord, self._link.unary(_calls.get_job(job_id))))
+
+    def list(
+        self, *, status: JobStatus | str | None = None, page_size: int | None = None
+    ) -> Iterator[Job]:
+        """Iterate over all jobs, newest first, page by page; their `config` is left out."""
+        records = self._every(
+            lambda token: _calls.list_jobs(status, page_size, token), "jobs", JobRecord
+        )
+        return map(self._job, records)
+
+    def page(
+        self,
+        *,
+        status: JobStatus | str | None = None,
+        page_size: int | None = None,
+        page_token: str = "",
+    ) -> Page[Job]:
+        """Return one page of jobs, newest first."""
+        page = self._link.page(_calls.list_jobs(status, page_size, page_token), "jobs", JobRecord)
+        return Page(tuple(map(self._job, page)), page.next_page_token)
+
+    def stop(self, job_id: str) -> Job:
+        """Ask a job to save a checkpoint at the next step and stop; a queued one stops at once.
+
+        Raises:
+            StateForbidsError: It has ended.
+        """
+        return self._whole(self._link.unary(_calls.stop_job(job_id)))
+
+    def resume(
+        self, job_id: str, checkpoint_id: str | None = None, *, max_steps: int | None = None
+    ) -> Job:
+        """Queue a new attempt of a job that has ended.
+
+        Args:
+            job_id: The job.
+            checkpoint_id: Continue from this checkpoint instead of the newest; later ones and
+                their history are cut.
+            max_steps: Train to this step instead.
+
+        Raises:
+            StateForbidsError: It has not ended, or it succeeded and neither a larger `max_steps`
+                nor an earlier checkpoint is given.
+        """
+        return self._whole(self._link.unary(_calls.resume_job(job_id, checkpoint_id, max_steps)))
+
+    def delete(self, job_id: str) -> None:
+        """Delete a job that is not running, with its history, logs and checkpoints."""
+        self._link.unary(_calls.delete_job(job_id))
+
+    def stop_many(
+        self, job_ids: Iterable[str] = (), *, status: JobStatus | str | None = None
+    ) -> BulkResults:
+        """Stop the jobs of a list, and all that are in a state; one failure stops no other."""
+        return self._each(self.stop, job_ids, status)
+
+    def delete_many(
+        self, job_ids: Iterable[str] = (), *, status: JobStatus | str | None = None
+    ) -> BulkResults:
+        """Delete the jobs of a list, and all that are in a state; one failure stops no other."""
+        return self._each(self.delete, job_ids, status)
+
+    def _each(
+        self,
+        act: Callable[[str], object],
+        job_ids: Iterable[str],
+        status: JobStatus | str | None,
+    ) -> BulkResults:
+        # The list is read to its end first: acting on its rows would shift its pages.
+        chosen = list(job_ids)
+        if status is not None:
+            chosen += [job.job_id for job in self.list(status=status)]
+        results = []
+        for job_id in dict.fromkeys(chosen):
+            try:
+                act(job_id)
+                results.append(BulkResult(job_id))
+            except TrainingEngineError as error:
+                results.append(BulkResult(job_id, error))
+        return results
+
+    def wait(self, job_id: str, timeout: float | None = None) -> Job:
+        """Wait until a job ends and return it; see `Job.wait`."""
+        polling = Polling(job_id, timeout, self._options.reconnect_for)
+        while True:
+            try:
+                job = self.get(job_id)
+            except TrainingEngineError as error:
+                time.sleep(polling.delay_after_failure(error))
+                continue
+            if job.is_terminal:
+                return job
+            time.sleep(polling.delay_after_answer(job.status))
+
+    def logs(self, job_id: str, *, page_size: int | None = None) -> Iterator[LogLine]:
+        """Iterate over what a job's trainer printed so far, oldest first."""
+        return self._every(
+            lambda token: _calls.list_logs(job_id, page_size, token), "lines", LogLine
+        )
+
+    def watch(self, job_id: str, *, after: str = "") -> Iterator[JobEvent]:
+        """Replay what happened to a job, then follow it live, until it ends.
+
+        Reconnects by itself. After a `rewound` event, forget points and checkpoints past its
+        `to_step`: they arrive anew.
+
+        Args:
+            job_id: The job.
+            after: Cursor of the last event that need not come again; empty for all.
+        """
+        follower = EventFollower(self._options.reconnect_for, after)
+        return self._link.follow(job_id, _calls.watch_job(job_id), follower)

@@ -1,0 +1,103 @@
+"""Calls with patience: retries, paging, streams and transfers that survive a lost connection."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from training_engine import _calls
+from training_engine._calls import Call
+from training_engine._files import PartialFile, chunks_of
+from training_engine._following import Follower
+from training_engine._retry import Patience
+from training_engine._transport import Options, Transport
+from training_engine.errors import NotFoundError, TrainingEngineError
+from training_engine.records import JobStatus, Page, Plain, read
+
+T = TypeVar("T")
+
+
+class Link:
+    """One engine's connection. Every call may be repeated: it reads, or carries a request_id."""
+
+    def __init__(self, transport: Transport, options: Options) -> None:
+        self._transport = transport
+        self._options = options
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def _retry(self, attempt: Callable[[], T]) -> T:
+        patience = Patience(self._options.retry_for)
+        while True:
+            try:
+                return attempt()
+            except TrainingEngineError as error:
+                time.sleep(patience.delay_after(error))
+
+    def unary(self, call: Call) -> Plain:
+        """Send a call, again while the service is away."""
+        return self._retry(lambda: self._transport.unary(call))
+
+    def page(self, call: Call, key: str, kind: type[T]) -> Page[T]:
+        """Fetch one page of a list."""
+        plain = self.unary(call)
+        rows = tuple(read(kind, row) for row in plain.get(key) or ())
+        return Page(rows, plain.get("next_page_token") or "")
+
+    def upload(self, call: Call, path: Path) -> Plain:
+        """Send a file, from its start again while the service is away."""
+        return self._retry(lambda: self._transport.upload(call, chunks_of(path)))
+
+    def follow(self, job_id: str, call: Call, follower: Follower[T]) -> Iterator[T]:
+        """Read a job's stream to its end, across as many connections as it takes."""
+        self.unary(_calls.get_job(job_id))  # an unknown job or an absent service shows here
+        while True:
+            failure: TrainingEngineError | None = None
+            follower.connecting()
+            try:
+                events = self._transport.events(call, follower.cursor, follower.after_step)
+                for plain in events:
+                    if (item := follower.receive(plain)) is not None:
+                        yield item
+            except TrainingEngineError as error:
+                failure = error
+            if failure is None and (follower.at_end or self._is_over(job_id)):
+                return
+            time.sleep(follower.delay_after(failure))
+
+    def _is_over(self, job_id: str) -> bool:
+        try:
+            return JobStatus(self.unary(_calls.get_job(job_id))["status"]).is_terminal
+        except NotFoundError:
+            return True  # deleted since
+
+    def tokens(self, call: Call) -> Iterator[Plain]:
+        """Read a generation; repeated only while nothing has come, for samples differ."""
+        patience = Patience(self._options.retry_for)
+        started = False
+        while True:
+            try:
+                for plain in self._transport.tokens(call):
+                    started = True
+                    yield plain
+                return
+            except TrainingEngineError as error:
+                if started:
+                    raise
+                time.sleep(patience.delay_after(error))
+
+    def download(self, call: Call, part: PartialFile) -> None:
+        """Fetch what a partial file lacks, across broken connections."""
+        patience = Patience(self._options.reconnect_for)
+        while not part.complete:
+            try:
+                for offset, data in self._transport.download(call, part.offset):
+                    part.write(offset, data)
+                    patience.progressed()
+                if not part.complete:
+                    return  # ended in order but short: the checksum tells
+            except TrainingEngineError as error:
+                time.sleep(patience.delay_after(error))

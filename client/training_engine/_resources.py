@@ -1,0 +1,276 @@
+"""The blocking resources of an engine, jobs apart."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from training_engine import _calls
+from training_engine._calls import Call
+from training_engine._config_source import ConfigLike, config_source
+from training_engine._files import PartialFile, Progress, destination, measure
+from training_engine._following import MetricsFollower
+from training_engine._link import Link
+from training_engine._transport import Options
+from training_engine.records import (
+    Checkpoint,
+    Config,
+    ConfigReport,
+    Dataset,
+    MetricPoint,
+    Page,
+    Throughput,
+    Worker,
+    read,
+)
+
+T = TypeVar("T")
+
+
+class Resource:
+    """What the resources share: the engine's connection."""
+
+    def __init__(self, link: Link, options: Options) -> None:
+        self._link = link
+        self._options = options
+
+    def _every(self, call: Callable[[str], Call], key: str, kind: type[T]) -> Iterator[T]:
+        """Yield the rows of all pages; `call` asks for the page of a token."""
+        token = ""
+        while True:
+            page = self._link.page(call(token), key, kind)
+            yield from page
+            token = page.next_page_token
+            if not token:
+                return
+
+
+class Configs(Resource):
+    """Stored configurations."""
+
+    def create(self, name: str, config: ConfigLike) -> Config:
+        """Validate a configuration and store it.
+
+        Args:
+            name: A name to find it by, 1 to 200 characters.
+            config: A dict, a TrainingConfig, the path of a YAML file, or YAML text.
+
+        Raises:
+            InvalidConfigError: It has problems; every one is in `.problems`.
+        """
+        return read(Config, self._link.unary(_calls.create_config(name, config_source(config))))
+
+    def validate(self, config: ConfigLike) -> ConfigReport:
+        """Say whether a configuration would be accepted, and what it would cost."""
+        return read(ConfigReport, self._link.unary(_calls.validate_config(config_source(config))))
+
+    def get(self, config_id: str) -> Config:
+        """Return one configuration; NotFoundError where there is none."""
+        return read(Config, self._link.unary(_calls.get_config(config_id)))
+
+    def list(self, *, page_size: int | None = None) -> Iterator[Config]:
+        """Iterate over all configurations, newest first, page by page."""
+        return self._every(lambda token: _calls.list_configs(page_size, token), "configs", Config)
+
+    def page(self, *, page_size: int | None = None, page_token: str = "") -> Page[Config]:
+        """Return one page of configurations, newest first."""
+        return self._link.page(_calls.list_configs(page_size, page_token), "configs", Config)
+
+    def delete(self, config_id: str) -> None:
+        """Delete a configuration; jobs started from it keep their own copy."""
+        self._link.unary(_calls.delete_config(config_id))
+
+
+class Metrics(Resource):
+    """What jobs measure."""
+
+    def get(self, job_id: str) -> MetricPoint:
+        """Return the latest value of each metric; NotFoundError before the first logged step."""
+        return read(MetricPoint, self._link.unary(_calls.get_metrics(job_id)))
+
+    def throughput(self, job_id: str) -> Throughput:
+        """Return how fast a job trains."""
+        return read(Throughput, self._link.unary(_calls.get_throughput(job_id)))
+
+    def history(
+        self,
+        job_id: str,
+        *,
+        after_step: int | None = None,
+        from_step: int | None = None,
+        to_step: int | None = None,
+        max_points: int | None = None,
+        page_size: int | None = None,
+    ) -> Iterator[MetricPoint]:
+        """Iterate over logged steps, ascending, each once.
+
+        Args:
+            job_id: The job.
+            after_step: Only steps greater than this.
+            from_step: Only steps from this on.
+            to_step: Only steps up to this.
+            max_points: Downsample to at most so many points; extremes are kept.
+            page_size: Points fetched at a time, 1 to 10000.
+        """
+
+        def call(token: str) -> Call:
+            return _calls.list_metrics(
+                job_id,
+                after_step=after_step,
+                from_step=from_step,
+                to_step=to_step,
+                max_points=max_points,
+                page_size=page_size,
+                page_token=token,
+            )
+
+        return self._every(call, "points", MetricPoint)
+
+    def stream(
+        self,
+        job_id: str,
+        *,
+        after_step: int | None = None,
+        on_rewind: Callable[[int], object] | None = None,
+    ) -> Iterator[MetricPoint]:
+        """Replay logged steps, then follow them live, until the job ends.
+
+        Steps come strictly increasing, each once, across lost connections and restarted services.
+        When a job continues from a checkpoint (after a lost worker, say) it measures the steps
+        past it again; an exact run measures the same values, so they are skipped. With
+        `on_rewind` they are not: it is called with the last step that still stands, then the
+        steps past it arrive anew. `jobs.watch` always tells of rewinds.
+
+        Args:
+            job_id: The job.
+            after_step: Only steps greater than this.
+            on_rewind: Called when history was cut below what was handed out.
+        """
+        follower = MetricsFollower(self._options.reconnect_for, after_step, on_rewind)
+        return self._link.follow(job_id, _calls.stream_metrics(job_id), follower)
+
+
+class Checkpoints(Resource):
+    """Checkpoints, and text sampled from them."""
+
+    def list(self, job_id: str, *, page_size: int | None = None) -> Iterator[Checkpoint]:
+        """Iterate over a job's checkpoints, newest first."""
+        return self._every(
+            lambda token: _calls.list_checkpoints(job_id, page_size, token),
+            "checkpoints",
+            Checkpoint,
+        )
+
+    def page(
+        self, job_id: str, *, page_size: int | None = None, page_token: str = ""
+    ) -> Page[Checkpoint]:
+        """Return one page of a job's checkpoints, newest first."""
+        call = _calls.list_checkpoints(job_id, page_size, page_token)
+        return self._link.page(call, "checkpoints", Checkpoint)
+
+    def get(self, checkpoint_id: str) -> Checkpoint:
+        """Return one checkpoint; NotFoundError where there is none."""
+        return read(Checkpoint, self._link.unary(_calls.get_checkpoint(checkpoint_id)))
+
+    def delete(self, checkpoint_id: str) -> None:
+        """Delete a checkpoint; ConflictError for the one that an active job would resume from."""
+        self._link.unary(_calls.delete_checkpoint(checkpoint_id))
+
+    def download(
+        self,
+        checkpoint_id: str,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        progress: Progress | None = None,
+    ) -> Path:
+        """Download a checkpoint's file and return where it is.
+
+        A broken download is taken up where it broke, also by a later call: what has come is kept
+        in a `.part` file beside the destination, which appears only when its SHA-256 is verified.
+
+        Args:
+            checkpoint_id: Which one.
+            path: The file to write or the folder to write it in; default
+                `checkpoint_step_N.pt` in the current folder.
+            progress: Called with (bytes so far, bytes in all).
+
+        Raises:
+            ArtifactDamagedError: What arrived differs from its checksum.
+        """
+        checkpoint = self.get(checkpoint_id)
+        with PartialFile(destination(path, checkpoint), checkpoint, progress) as part:
+            self._link.download(_calls.download_checkpoint(checkpoint_id), part)
+            return part.finish()
+
+    def generate(
+        self,
+        checkpoint_id: str,
+        prompt: str = "",
+        *,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int | None = None,
+    ) -> Iterator[str]:
+        """Sample text from a checkpoint and yield its pieces as they come.
+
+        Args:
+            checkpoint_id: Which one; its job may still train.
+            prompt: The text to continue; not part of what is yielded.
+            max_tokens: Tokens to sample, 1 to 100000; default 256.
+            temperature: 0 always takes the likeliest token; default 1.
+            top_k: Sample among the k likeliest tokens; default all.
+            top_p: Sample among the likeliest tokens that hold this probability, in (0, 1].
+            seed: Equal seeds give equal text.
+        """
+        options = {
+            "max_tokens": max_tokens,
+            "temperature": temperature,
+            "top_k": top_k,
+            "top_p": top_p,
+            "seed": seed,
+        }
+        for token in self._link.tokens(_calls.generate(checkpoint_id, prompt, options)):
+            if text := token.get("text"):
+                yield text
+
+
+class Datasets(Resource):
+    """Uploaded datasets."""
+
+    def upload(self, path: str | os.PathLike[str], *, name: str | None = None) -> Dataset:
+        """Upload one file; its checksum is verified on arrival.
+
+        Args:
+            path: The file.
+            name: What to call it; its ending says what it holds. Default: the file's own name.
+        """
+        file = Path(path)
+        sha256, size = measure(file)
+        call = _calls.upload_dataset(name or file.name, sha256, size)
+        return read(Dataset, self._link.upload(call, file))
+
+    def get(self, dataset_id: str) -> Dataset:
+        """Return one dataset; NotFoundError where there is none."""
+        return read(Dataset, self._link.unary(_calls.get_dataset(dataset_id)))
+
+    def list(self, *, page_size: int | None = None) -> Iterator[Dataset]:
+        """Iterate over all datasets, newest first."""
+        return self._every(
+            lambda token: _calls.list_datasets(page_size, token), "datasets", Dataset
+        )
+
+    def delete(self, dataset_id: str) -> None:
+        """Delete a dataset; ConflictError while a job that has not ended names it."""
+        self._link.unary(_calls.delete_dataset(dataset_id))
+
+
+class Workers(Resource):
+    """The processes that train."""
+
+    def list(self, *, page_size: int | None = None) -> Iterator[Worker]:
+        """Iterate over the workers that were heard of lately."""
+        return self._every(lambda token: _calls.list_workers(page_size, token), "workers", Worker)

@@ -1,0 +1,41 @@
+"""How long a caller bears failures that may pass, and how it spaces its tries."""
+
+from __future__ import annotations
+
+import random
+import time
+
+from training_engine.errors import TrainingEngineError
+
+FIRST_DELAY_SECONDS = 0.1
+LONGEST_DELAY_SECONDS = 2.0
+
+
+class Patience:
+    """Bears retryable errors until none of the tries has got anywhere for `seconds`.
+
+    Delays double from 0.1 s to 2 s, with jitter over their upper half, so that the clients of a
+    restarted service do not come back all at once.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self.progressed()
+
+    def progressed(self) -> None:
+        """Something arrived: start over."""
+        self._failures = 0
+        self._failing_since: float | None = None
+
+    def delay_after(self, error: TrainingEngineError) -> float:
+        """Return the seconds to wait before the next try; raise the error where none is left."""
+        now = time.monotonic()
+        if self._failing_since is None:
+            self._failing_since = now
+        left = self._failing_since + self._seconds - now
+        if not error.retryable or left <= 0:
+            raise error
+        delay = min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2.0**self._failures)
+        self._failures += 1
+        delay *= random.uniform(0.5, 1.0)
+        return min(max(delay, error.retry_after or 0.0), left)
