@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 GPT2_LOCATION_VARIABLE = "TRAINING_ENGINE_GPT2_TOKENIZER"
+_GPT2_FOLDER = "~/.cache/training_engine/tokenizers/gpt2"
 _STATE_FORMAT = 1
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _END_OF_TEXT_NAMES = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[EOS]")
@@ -354,8 +355,7 @@ def describe_tokenizer(tokenizer: Tokenizer) -> str:
 
 
 def _load_gpt2() -> Tokenizer:
-    places = list(_gpt2_places())
-    for place in places:
+    for place in _gpt2_places():
         if place.is_file():
             return PretrainedTokenizer(_read_text(place), name="gpt2")
         if (place / "tokenizer.json").is_file():
@@ -364,20 +364,18 @@ def _load_gpt2() -> Tokenizer:
             return PretrainedTokenizer(_byte_level_bpe(place), name="gpt2")
     raise TokenizerError(
         '`tokenizer` is "gpt2", whose files are not installed; a folder with tokenizer.json, or '
-        f"vocab.json and merges.txt, must be named by {GPT2_LOCATION_VARIABLE} or lie in "
-        f"{' or '.join(str(place) for place in places[-3:])}; put them there, or use "
-        '`tokenizer: "byte"`'
+        f"vocab.json and merges.txt, must be named by {GPT2_LOCATION_VARIABLE}, be {_GPT2_FOLDER}, "
+        'or be in Hugging Face\'s cache; put them there, or use `tokenizer: "byte"`'
     )
 
 
 def _gpt2_places() -> Iterable[Path]:
     if named := os.environ.get(GPT2_LOCATION_VARIABLE):
         yield Path(named).expanduser()
+    yield Path(_GPT2_FOLDER).expanduser()
     hub = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser() / "hub"
     for repository in ("models--openai-community--gpt2", "models--gpt2"):
         yield from sorted((hub / repository / "snapshots").glob("*"))
-    yield Path("~/.cache/training_engine/tokenizers/gpt2").expanduser()
-    yield hub / "models--openai-community--gpt2"
 
 
 def _byte_level_bpe(folder: Path) -> str:

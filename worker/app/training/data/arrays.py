@@ -93,9 +93,11 @@ def _open_npy(path: Path, vocab_size: int) -> TokenArray:
 def _open_bin(path: Path, vocab_size: int) -> TokenArray:
     size = path.stat().st_size
     header_bytes = 4 * _HEADER_INTEGERS
-    header = np.fromfile(path, dtype="<i4", count=_HEADER_INTEGERS) if size >= header_bytes else ()
-    if len(header) and int(header[0]) in _LLM_C_FORMATS:
-        return _open_llm_c(path, size, int(header[0]), int(header[1]), int(header[2]))
+    if size >= header_bytes:
+        header = np.fromfile(path, dtype="<i4", count=_HEADER_INTEGERS)
+        magic, version, count = (int(number) for number in header[:3])
+        if magic in _LLM_C_FORMATS:
+            return _open_llm_c(path, size, magic, version, count)
     dtype = np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
     if size % dtype.itemsize:
         raise DataError(

@@ -1,0 +1,91 @@
+"""The shipped configurations are valid, and the three of the guide say exactly what it says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from app.training.config import TrainingConfig
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+NAMES = sorted(path.name for path in EXAMPLES.glob("*.yaml"))
+
+GUIDE = {
+    "small.yaml": {
+        "model_config": {
+            "vocab_size": 50257,
+            "hidden_size": 256,
+            "num_layers": 4,
+            "num_heads": 4,
+        },
+        "batch_size": 16,
+        "learning_rate": 0.001,
+        "max_steps": 10000,
+        "warmup_steps": 500,
+        "mixed_precision": "bf16",
+    },
+    "medium.yaml": {
+        "model_config": {
+            "vocab_size": 50257,
+            "hidden_size": 768,
+            "num_layers": 12,
+            "num_heads": 12,
+        },
+        "batch_size": 8,
+        "gradient_accumulation_steps": 4,
+        "learning_rate": 0.0006,
+        "max_steps": 100000,
+        "warmup_steps": 2000,
+        "scheduler_type": "cosine",
+        "mixed_precision": "bf16",
+    },
+    "large.yaml": {
+        "model_config": {
+            "vocab_size": 50257,
+            "hidden_size": 1024,
+            "num_layers": 24,
+            "num_heads": 16,
+        },
+        "batch_size": 4,
+        "gradient_accumulation_steps": 8,
+        "learning_rate": 0.00025,
+        "max_steps": 300000,
+        "warmup_steps": 4000,
+        "scheduler_type": "cosine",
+        "mixed_precision": "bf16",
+        "max_grad_norm": 1.0,
+        "weight_decay": 0.01,
+    },
+}
+
+
+def test_the_promised_examples_are_here():
+    promised = [*GUIDE, "tiny.yaml", "shakespeare_char.yaml", "shakespeare_char_gpt2.yaml"]
+    assert set(promised) <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_example_is_valid_and_without_warnings(name: str):
+    config = TrainingConfig.from_yaml(EXAMPLES / name)
+    assert config.problems() == []
+    assert config.warnings() == []
+
+
+@pytest.mark.parametrize("name", sorted(GUIDE))
+def test_the_guides_examples_are_exactly_the_guides(name: str):
+    assert yaml.safe_load((EXAMPLES / name).read_text()) == GUIDE[name]
+
+
+def test_the_two_shakespeare_recipes_are_of_the_same_size():
+    modern = TrainingConfig.from_yaml(EXAMPLES / "shakespeare_char.yaml")
+    classic = TrainingConfig.from_yaml(EXAMPLES / "shakespeare_char_gpt2.yaml")
+    for config in (modern, classic):
+        model = config.model_config
+        assert (model.num_layers, model.num_heads, model.hidden_size) == (4, 4, 128)
+        assert (config.batch_size, config.get_sequence_length(), model.vocab_size) == (12, 64, 65)
+    assert (classic.max_steps, classic.learning_rate, classic.adam_beta2) == (2000, 0.001, 0.99)
+    assert modern.max_steps * 3 <= classic.max_steps
+    assert modern.model_config.qk_norm
+    assert modern.model_config.zero_init_output_projections
