@@ -76,4 +76,4 @@ def test_running_job_continues_at_the_next_up(
         assert (done.status, done.current_step, done.attempt) == ("succeeded", 800, 2)
         assert done.resumed_from_step is not None
         assert done.resumed_from_step >= 100
-        assert [p.step for p in engine.metrics.list(job.job_id)] == list(range(1, 801))
+        assert [p.step for p in engine.metrics.history(job.job_id)] == list(range(1, 801))

@@ -173,7 +173,7 @@ def test_stop_saves_a_checkpoint_and_resume_continues(
         done = resumed.wait(timeout=60)
         assert (done.status, done.attempt) == ("succeeded", 2)
         assert done.resumed_from_step == checkpoint.step
-        steps = [point.step for point in engine.metrics.list(job.job_id)]
+        steps = [point.step for point in engine.metrics.history(job.job_id)]
         assert steps == list(range(1, checkpoint.step + 21))
 
 
