@@ -1,0 +1,90 @@
+"""The gateway as a process: `python -P -m gateway --port 8000`."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from typing import Any
+
+import uvicorn
+
+from gateway.application import create_app
+from gateway.settings import GatewaySettings
+from service_runtime.logs import configure_logging, get_logger
+from service_runtime.process import fail, tie_to_parent
+from service_runtime.settings import SettingsError, parse_settings
+
+PROGRAM = "gateway"
+
+
+class GatewayServer(uvicorn.Server):
+    """A server that ends its event streams when it is told to leave.
+
+    uvicorn waits for open answers first, and an event stream would never end by itself.
+    """
+
+    def __init__(self, config: uvicorn.Config, closing: Any) -> None:
+        super().__init__(config)
+        self._closing = closing
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._closing.set()
+        await super().shutdown(sockets)
+
+
+def build_server(settings: GatewaySettings) -> GatewayServer:
+    """The server, not yet listening."""
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=settings.shutdown_seconds,
+    )
+    return GatewayServer(config, app.state.closing)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket. Raises `SettingsError` where the address cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host.strip("[]"), port))
+    except OSError as error:
+        listener.close()
+        raise SettingsError(
+            f"--host/--port: cannot listen on {host}:{port}: {error.strerror or error}; choose "
+            "another --port, or 0 for any free one"
+        ) from None
+    return listener
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit code."""
+    settings = parse_settings(GatewaySettings, PROGRAM, arguments)
+    if settings.exit_with_parent:
+        tie_to_parent()
+    configure_logging(settings, PROGRAM)
+    try:
+        settings.require_safe_binding()
+        server = build_server(settings)
+        listener = listen(settings.host, settings.port)
+    except SettingsError as error:
+        return fail(PROGRAM, str(error))
+    address, port = listener.getsockname()[:2]
+    get_logger(PROGRAM).info(
+        "gateway listens",
+        url=f"http://{f'[{address}]' if ':' in address else address}:{port}",
+        control_plane=settings.control_plane_address,
+    )
+    server.run(sockets=[listener])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

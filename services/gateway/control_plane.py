@@ -1,0 +1,91 @@
+"""The gateway's connection to the control plane: one channel, its stubs, and their manners."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+from fastapi import Request
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from training_engine.v1 import (
+    checkpoint_pb2_grpc,
+    config_pb2_grpc,
+    dataset_pb2_grpc,
+    generation_pb2_grpc,
+    job_pb2_grpc,
+    metrics_pb2_grpc,
+    worker_pb2_grpc,
+)
+
+# A page may hold 10,000 log lines, far beyond gRPC's usual 4 MiB.
+_MAX_ANSWER_BYTES = 64 << 20
+
+_CHANNEL_OPTIONS = [
+    ("grpc.max_receive_message_length", _MAX_ANSWER_BYTES),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    # gRPC's own backoff grows to two minutes: far too long after a short restart.
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.min_reconnect_backoff_ms", 500),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+]
+
+Metadata = tuple[tuple[str, str], ...]
+
+
+class ControlPlane:
+    """Stubs of every service over one channel. Make it inside a running event loop."""
+
+    def __init__(self, address: str, timeout_seconds: float) -> None:
+        self.address = address
+        self._timeout = timeout_seconds
+        channel = grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
+        self._channel = channel
+        self.configs = config_pb2_grpc.ConfigServiceStub(channel)
+        self.jobs = job_pb2_grpc.JobServiceStub(channel)
+        self.metrics = metrics_pb2_grpc.MetricsServiceStub(channel)
+        self.checkpoints = checkpoint_pb2_grpc.CheckpointServiceStub(channel)
+        self.datasets = dataset_pb2_grpc.DatasetServiceStub(channel)
+        self.generation = generation_pb2_grpc.GenerationServiceStub(channel)
+        self.workers = worker_pb2_grpc.WorkerServiceStub(channel)
+        self._health = health_pb2_grpc.HealthStub(channel)
+
+    async def call(self, method: Callable[..., Any], message: Any, metadata: Metadata) -> Any:
+        """One unary call with the deadline every call gets. Raises `AioRpcError`."""
+        return await method(message, timeout=self._timeout, metadata=metadata)
+
+    async def serving(self) -> bool:
+        """Whether the control plane is reached and says that it serves."""
+        try:
+            answer = await self._health.Check(
+                health_pb2.HealthCheckRequest(), timeout=min(2.0, self._timeout)
+            )
+        except grpc.aio.AioRpcError:
+            return False
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+    async def close(self) -> None:
+        """Close the channel; open streams end."""
+        await self._channel.close()
+
+
+class Caller:
+    """The control plane as one request sees it: calls carry the caller's credentials on."""
+
+    def __init__(self, request: Request) -> None:
+        self.control_plane: ControlPlane = request.app.state.control_plane
+        authorization = request.headers.get("authorization", "")
+        self.metadata: Metadata = (
+            (("authorization", authorization),) if _fits_metadata(authorization) else ()
+        )
+
+    async def call(self, method: Callable[..., Any], message: Any) -> Any:
+        """One unary call. Raises `AioRpcError`, which becomes a problem."""
+        return await self.control_plane.call(method, message, self.metadata)
+
+
+def _fits_metadata(value: str) -> bool:
+    """gRPC takes printable ASCII only; anything else could not be a known token anyway."""
+    return bool(value) and value.isascii() and value.isprintable()

@@ -1,0 +1,66 @@
+"""Reads JSON requests strictly: what two parsers could read differently is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+
+from gateway.problems import FieldError, Problem
+
+
+def _malformed(message: str) -> Problem:
+    return Problem(400, message, errors=[FieldError("", message)])
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in result:
+            raise _malformed(f"the body names {key!r} twice in one object; keep one of them")
+        result[key] = value
+    return result
+
+
+def _constant(name: str) -> Any:
+    raise _malformed(f"the body holds {name}, which is no JSON; use a finite number or null")
+
+
+def parse(data: bytes) -> Any:
+    """A JSON document. Raises `json.JSONDecodeError` or `Problem`."""
+    try:
+        text = data.decode("utf-8")
+        value = json.loads(text, object_pairs_hook=_object, parse_constant=_constant)
+        # Lone surrogates and numbers beyond a double cannot be sent on.
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
+    except json.JSONDecodeError:
+        raise
+    except RecursionError:
+        raise _malformed("the body is nested too deeply; flatten it") from None
+    except UnicodeError:
+        raise _malformed("the body holds text that is not valid Unicode; send UTF-8") from None
+    except ValueError as error:
+        raise _malformed(f"the body holds a number that cannot be read: {error}") from None
+    return value
+
+
+class StrictRequest(Request):
+    """A request whose JSON is read by `parse`."""
+
+    async def json(self) -> Any:
+        return parse(await self.body())
+
+
+class StrictRoute(APIRoute):
+    """A route that gets `StrictRequest`s."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def strict(request: Request) -> Response:
+            return await handle(StrictRequest(request.scope, request.receive))
+
+        return strict

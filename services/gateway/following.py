@@ -1,0 +1,125 @@
+"""Follows a job's events for one client: across restarts of the control plane, and silences."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+
+from gateway.codec import job_summary, to_json
+from gateway.control_plane import Caller
+from gateway.streaming import PING, event
+from training_engine.v1 import job_pb2
+
+_RETRYABLE = {
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+}
+_FIRST_WAIT_SECONDS = 0.2
+_LONGEST_WAIT_SECONDS = 2.0
+
+ENDED = frozenset(
+    {
+        job_pb2.JOB_STATUS_STOPPED,
+        job_pb2.JOB_STATUS_SUCCEEDED,
+        job_pb2.JOB_STATUS_FAILED,
+    }
+)
+
+
+class JobFollower:
+    """One watch of one job, opened anew from its cursor whenever the control plane is away."""
+
+    def __init__(self, caller: Caller, job_id: str, after: str, closing: asyncio.Event) -> None:
+        self._caller = caller
+        self._job_id = job_id
+        self._cursor = after
+        self._closing = closing
+        self._call: Any = None
+        self._reading: asyncio.Future[Any] | None = None
+
+    async def first_answer(self, wait_seconds: float) -> bool:
+        """False if the watch ended at once, without an event.
+
+        Waits at most `wait_seconds` for an answer, so that a refusal (an unknown cursor, say)
+        can still be told by a status. Raises `AioRpcError`.
+        """
+        reading = self._read()
+        await asyncio.wait({reading}, timeout=wait_seconds)
+        if not reading.done():
+            return True
+        return reading.result() is not grpc.aio.EOF
+
+    async def events(self, ping_seconds: float) -> AsyncIterator[bytes]:
+        """Encoded events and pings, until the job has ended or the gateway closes."""
+        closing = asyncio.ensure_future(self._closing.wait())
+        wait = _FIRST_WAIT_SECONDS
+        try:
+            while not closing.done():
+                reading = self._read()
+                await asyncio.wait(
+                    {reading, closing}, timeout=ping_seconds, return_when=asyncio.FIRST_COMPLETED
+                )
+                if not reading.done():
+                    yield PING
+                    continue
+                try:
+                    message = self._taken(reading)
+                except grpc.aio.AioRpcError as error:
+                    if error.code() not in _RETRYABLE:
+                        return  # deleted meanwhile: a new connection is told by its status
+                    yield PING  # also tells a client that has gone from one that waits
+                    await asyncio.wait({closing}, timeout=wait)
+                    wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
+                    continue
+                if message is grpc.aio.EOF:
+                    return
+                wait = _FIRST_WAIT_SECONDS
+                self._cursor = message.cursor
+                yield encoded(message)
+        finally:
+            closing.cancel()
+            await self.close()
+
+    def _read(self) -> asyncio.Future[Any]:
+        """The read under way; pings come and go while it waits."""
+        if self._reading is None:
+            if self._call is None:
+                self._call = self._caller.control_plane.jobs.WatchJob(
+                    job_pb2.WatchJobRequest(job_id=self._job_id, after=self._cursor),
+                    metadata=self._caller.metadata,
+                )
+            self._reading = asyncio.ensure_future(self._call.read())
+        return self._reading
+
+    def _taken(self, reading: asyncio.Future[Any]) -> Any:
+        self._reading = None
+        try:
+            return reading.result()
+        except grpc.aio.AioRpcError:
+            self._call = None
+            raise
+
+    async def close(self) -> None:
+        """End the watch."""
+        if self._call is not None:
+            self._call.cancel()
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.wait({self._reading})
+            if not self._reading.cancelled():
+                self._reading.exception()
+            self._reading = None
+
+
+def encoded(message: job_pb2.WatchJobResponse) -> bytes:
+    """One event as the client gets it; a kind that is not known here only moves the cursor."""
+    kind = message.WhichOneof("event")
+    if kind is None:
+        return b"id: " + message.cursor.encode() + b"\n\n"
+    payload = getattr(message, kind)
+    data = job_summary(payload) if kind == "state" else to_json(payload)
+    return event(kind, data, message.cursor)

@@ -1,0 +1,175 @@
+"""Keeps out what a browser could be tricked into sending, and bodies that are too large.
+
+Without tokens, loopback alone is no protection: a page on any site can make its visitor's browser
+send requests to 127.0.0.1, and can rename itself to look local (DNS rebinding). So a request must
+name this host by an address or a known name, and a change must not come from another origin.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.problems import Problem
+from service_runtime.tokens import TokenVerifier
+
+_SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
+_API = "/api/"
+_UPLOADS = "/api/training/datasets"
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class Guard:
+    """ASGI middleware: Host, Origin, tokens and body sizes are checked before any route runs."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        allowed_hosts: Iterable[str],
+        verifier: TokenVerifier,
+        max_body_bytes: int,
+        max_upload_bytes: int,
+    ) -> None:
+        self._app = app
+        self._hosts = {host.lower() for host in allowed_hosts}
+        self._verifier = verifier
+        self._max_body = max_body_bytes
+        self._max_upload = max_upload_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        limit = self._limit(scope)
+        try:
+            self._check(scope, headers, limit)
+        except Problem as problem:
+            await problem.response()(scope, receive, send)
+            return
+        await self._app(scope, _limited(receive, limit), _hardened(send))
+
+    def _limit(self, scope: Scope) -> int:
+        return self._max_upload if scope["path"] == _UPLOADS else self._max_body
+
+    def _check(self, scope: Scope, headers: Headers, limit: int) -> None:
+        self._check_host(headers.get("host", ""))
+        if scope["method"] not in _SAFE_METHODS:
+            _check_origin(headers)
+        if scope["path"].startswith(_API) and not self._verifier.accepts(
+            headers.get("authorization")
+        ):
+            raise Problem(
+                401,
+                "the request carries no known token; send `Authorization: Bearer TOKEN` with a "
+                "token that the gateway was started with",
+                reason="UNAUTHENTICATED",
+            )
+        length = headers.get("content-length", "")
+        if length.isdigit() and int(length) > limit:
+            raise _too_large(limit)
+
+    def _check_host(self, host: str) -> None:
+        name = _host_name(host)
+        if name in self._hosts or _is_local_or_address(name):
+            return
+        raise Problem(
+            403,
+            f"the request names the host {name!r}, which this gateway does not go by; call it by "
+            "its address, or start it with --allowed-host",
+            reason="PERMISSION_DENIED",
+        )
+
+
+def _host_name(host: str) -> str:
+    """`[::1]:8000` as `::1`; empty where it cannot be read."""
+    try:
+        return (urlsplit(f"//{host}").hostname or "").rstrip(".")
+    except ValueError:
+        return ""
+
+
+def _is_local_or_address(name: str) -> bool:
+    # An attacker's page is served from a name; nobody can rebind a plain address.
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_origin(headers: Headers) -> None:
+    origin = headers.get("origin")
+    site = headers.get("sec-fetch-site")
+    # A browser that speaks Fetch Metadata knows best, also behind a proxy that renames hosts.
+    own = (
+        site in ("same-origin", "none")
+        if site is not None
+        else origin is None or _same_host(origin, headers.get("host", ""))
+    )
+    if not own:
+        raise Problem(
+            403,
+            f"a page from {origin or 'another site'} may not change anything here; open the "
+            "dashboard of this gateway itself",
+            reason="PERMISSION_DENIED",
+        )
+
+
+def _same_host(origin: str, host: str) -> bool:
+    try:
+        there = urlsplit(origin)
+        here = urlsplit(f"//{host}")
+        port = _DEFAULT_PORTS.get(there.scheme)
+        return there.hostname is not None and (there.hostname, there.port or port) == (
+            here.hostname,
+            here.port or port,
+        )
+    except ValueError:
+        return False
+
+
+def _too_large(limit: int) -> Problem:
+    return Problem(
+        413,
+        f"the body is larger than the {limit} bytes that are accepted here",
+        reason="PAYLOAD_TOO_LARGE",
+        # What is left of the body will not be read.
+        headers={"Connection": "close"},
+    )
+
+
+def _limited(receive: Receive, limit: int) -> Receive:
+    """`receive`, refusing a body that grows beyond `limit` without having said so."""
+    received = 0
+
+    async def counted() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > limit:
+            raise _too_large(limit)
+        return message
+
+    return counted
+
+
+def _hardened(send: Send) -> Send:
+    """`send`, adding what keeps browsers from guessing types and from framing our pages."""
+
+    async def hardened(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            headers.setdefault("X-Content-Type-Options", "nosniff")
+            headers.setdefault("Referrer-Policy", "no-referrer")
+            headers.setdefault("X-Frame-Options", "DENY")
+        await send(message)
+
+    return hardened

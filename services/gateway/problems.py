@@ -1,0 +1,232 @@
+"""Every error as `application/problem+json` (RFC 9457), whoever found it.
+
+    HTTPException (starlette)
+    └── Problem          status, reason, detail, fields at fault
+
+Reasons are the names of the enum in `errors.proto`, in lower case and without its prefix.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from http import HTTPStatus
+from typing import Any
+
+import grpc
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+from starlette.exceptions import HTTPException
+
+from gateway.codec import dumps
+from training_engine.v1.errors_pb2 import ErrorReason
+
+log = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_SECONDS = 2
+_SHOWN_INPUT = 80
+_REASONS = frozenset(ErrorReason.DESCRIPTOR.values_by_name)
+
+_STATUS_OF_CODE = {
+    grpc.StatusCode.INVALID_ARGUMENT: 400,
+    grpc.StatusCode.UNAUTHENTICATED: 401,
+    grpc.StatusCode.PERMISSION_DENIED: 403,
+    grpc.StatusCode.NOT_FOUND: 404,
+    grpc.StatusCode.FAILED_PRECONDITION: 409,
+    grpc.StatusCode.ABORTED: 409,
+    grpc.StatusCode.ALREADY_EXISTS: 409,
+    grpc.StatusCode.OUT_OF_RANGE: 416,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
+    grpc.StatusCode.UNIMPLEMENTED: 501,
+    grpc.StatusCode.UNAVAILABLE: 503,
+    grpc.StatusCode.DEADLINE_EXCEEDED: 503,
+    grpc.StatusCode.CANCELLED: 503,
+    # A damaged file or a defect behind the gateway: 502, for the gateway itself is well.
+    grpc.StatusCode.DATA_LOSS: 502,
+    grpc.StatusCode.INTERNAL: 502,
+    grpc.StatusCode.UNKNOWN: 502,
+}
+# Where HTTP tells more apart than gRPC's codes do.
+_STATUS_OF_REASON = {
+    "PAYLOAD_TOO_LARGE": 413,
+    "RATE_LIMITED": 429,
+    "REQUEST_ID_REUSED": 409,
+}
+_REASON_OF_STATUS = {
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    413: "PAYLOAD_TOO_LARGE",
+    416: "OFFSET_OUT_OF_RANGE",
+    429: "RATE_LIMITED",
+    502: "INTERNAL",
+    503: "CONTROL_PLANE_UNAVAILABLE",
+}
+
+
+@dataclass(frozen=True)
+class FieldError:
+    """One field at fault."""
+
+    field: str
+    message: str
+
+
+class Problem(HTTPException):
+    """A refused request, as its client will see it."""
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *,
+        reason: str = "INVALID_ARGUMENT",
+        errors: Sequence[FieldError] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        ErrorReason.Value(f"ERROR_REASON_{reason}")  # a name outside the one list is a defect
+        given = dict(headers or {})
+        if status in (429, 503):
+            given.setdefault("Retry-After", str(RETRY_AFTER_SECONDS))
+        if status == 401:
+            given.setdefault("WWW-Authenticate", "Bearer")
+        super().__init__(status, detail, given)
+        self.reason = reason.lower()
+        self.errors = tuple(errors)
+
+    def body(self) -> dict[str, Any]:
+        """The JSON object."""
+        return {
+            "type": f"urn:training-engine:problem:{self.reason}",
+            "title": _title(self.status_code),
+            "status": self.status_code,
+            "detail": self.detail,
+            "reason": self.reason,
+            "errors": [asdict(error) for error in self.errors],
+        }
+
+    def response(self) -> Response:
+        """The answer, headers included."""
+        return Response(
+            dumps(self.body()), self.status_code, headers=self.headers, media_type=MEDIA_TYPE
+        )
+
+
+def _title(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Error"
+
+
+def from_rpc_error(error: grpc.aio.AioRpcError) -> Problem:
+    """What a failed call of the control plane means over HTTP."""
+    info, violations, retry_after = _details(error)
+    text = error.details() or ""
+    reason = info or _unnamed_reason(error.code(), text)
+    status = _STATUS_OF_REASON.get(reason, _STATUS_OF_CODE.get(error.code(), 502))
+    if info is None and status == 502:
+        log.error("the control plane failed: %s %s", error.code().name, text)
+        text = "the control plane failed; its log has the cause"
+    if info is None and status == 503:
+        text = f"the control plane did not answer ({error.code().name.lower()}); try again"
+    headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
+    return Problem(status, text, reason=reason, errors=violations, headers=headers)
+
+
+def _details(
+    error: grpc.aio.AioRpcError,
+) -> tuple[str | None, list[FieldError], int | None]:
+    """Reason, fields at fault and seconds to wait, as far as the status names them."""
+    reason, fields, retry_after = None, [], None
+    try:
+        status = rpc_status.from_call(error)
+    except ValueError:  # details that contradict the code: not one of ours
+        status = None
+    for packed in status.details if status is not None else ():
+        if packed.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
+            info = error_details_pb2.ErrorInfo()
+            packed.Unpack(info)
+            known = info.reason if f"ERROR_REASON_{info.reason}" in _REASONS else None
+            reason = known
+        elif packed.Is(error_details_pb2.BadRequest.DESCRIPTOR):
+            bad = error_details_pb2.BadRequest()
+            packed.Unpack(bad)
+            fields = [FieldError(v.field, v.description) for v in bad.field_violations]
+        elif packed.Is(error_details_pb2.RetryInfo.DESCRIPTOR):
+            retry = error_details_pb2.RetryInfo()
+            packed.Unpack(retry)
+            retry_after = max(1, math.ceil(retry.retry_delay.ToTimedelta().total_seconds()))
+    return reason, fields, retry_after
+
+
+def _unnamed_reason(code: grpc.StatusCode, text: str) -> str:
+    """The reason of an error that gRPC itself raised."""
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in text:
+        return "PAYLOAD_TOO_LARGE"
+    return _REASON_OF_STATUS.get(_STATUS_OF_CODE.get(code, 502), "INVALID_ARGUMENT")
+
+
+def from_validation_error(error: RequestValidationError) -> Problem:
+    """FastAPI's complaints as 400, each with the field's path, its value and the rule."""
+    fields = [_field_error(complaint) for complaint in error.errors()]
+    return Problem(400, "; ".join(field.message for field in fields), errors=fields)
+
+
+def _field_error(complaint: dict[str, Any]) -> FieldError:
+    place, *path = complaint["loc"] or ("request",)
+    if complaint["type"] == "json_invalid":
+        at = f" at character {path[0]}" if path else ""
+        return FieldError("", f"the body is not JSON{at}: {complaint['ctx']['error']}")
+    field = ".".join(str(part) for part in path)
+    name = field or f"the {place}"
+    if complaint["type"] == "missing":
+        return FieldError(field, f"{name} is missing; it is required")
+    if complaint["type"] == "extra_forbidden":
+        return FieldError(field, f"{name} is not known here; remove it or correct its spelling")
+    if not field and isinstance(complaint.get("input"), bytes):
+        return FieldError("", "the body must be JSON, sent with Content-Type: application/json")
+    shown = repr(complaint.get("input"))
+    if len(shown) > _SHOWN_INPUT:
+        shown = shown[:_SHOWN_INPUT] + "…"
+    return FieldError(field, f"{name} is {shown}: {_rule(complaint['msg'])}")
+
+
+def _rule(message: str) -> str:
+    """Pydantic's sentence as the second half of ours."""
+    text = message.removeprefix("Value error, ").removeprefix("Input ")
+    return f"it {text}" if text.startswith("should") else text
+
+
+def install(app: FastAPI) -> None:
+    """Answer every exception of `app` with a problem."""
+
+    async def on_http(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        return (error if isinstance(error, Problem) else _from_http(error)).response()
+
+    async def on_validation(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        return from_validation_error(error).response()
+
+    async def on_rpc(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, grpc.aio.AioRpcError)
+        return from_rpc_error(error).response()
+
+    app.add_exception_handler(HTTPException, on_http)
+    app.add_exception_handler(RequestValidationError, on_validation)
+    app.add_exception_handler(grpc.aio.AioRpcError, on_rpc)
+
+
+def _from_http(error: HTTPException) -> Problem:
+    """Starlette's own refusals: no such route, no such method, a body that cannot be read."""
+    detail = {
+        404: "no such address; /docs lists every one that there is",
+        405: "this address does not take this method; the Allow header names those it takes",
+    }.get(error.status_code, str(error.detail))
+    reason = _REASON_OF_STATUS.get(error.status_code, "INVALID_ARGUMENT")
+    return Problem(error.status_code, detail, reason=reason, headers=error.headers)

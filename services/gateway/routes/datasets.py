@@ -1,0 +1,149 @@
+"""Uploaded datasets."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+import grpc
+from fastapi import Query, Request, Response
+from starlette.requests import ClientDisconnect
+
+from gateway.codec import page_to_json, to_json
+from gateway.problems import FieldError, Problem
+from gateway.routes.declare import (
+    NO_CONTENT,
+    PREFIX,
+    CallerOf,
+    IdempotencyKey,
+    answer,
+    problems,
+    router,
+    rpc,
+)
+from gateway.schemas.base import PageQuery
+from gateway.schemas.datasets import Dataset, DatasetPage, UploadQuery
+from training_engine.v1 import dataset_pb2
+
+routes = router("datasets")
+
+_CHUNK_BYTES = 512 << 10
+_CLIENT_CLOSED_REQUEST = 499
+
+
+@routes.post(
+    "/datasets",
+    status_code=201,
+    response_model=Dataset,
+    responses=problems(409, 413),
+    openapi_extra={
+        **rpc("DatasetService.UploadDataset"),
+        "requestBody": {
+            "required": True,
+            "description": "The file itself, as `curl --data-binary @FILE` or `curl -T` send it.",
+            "content": {"application/octet-stream": {"schema": {"type": "string"}}},
+        },
+    },
+)
+async def upload_dataset(
+    request: Request,
+    query: Annotated[UploadQuery, Query()],
+    caller: CallerOf,
+    idempotency_key: IdempotencyKey = "",
+) -> Response:
+    """Store a file, streamed as it arrives. Jobs name it as `dataset://ID`."""
+    _refuse_forms(request)
+    header = dataset_pb2.DatasetHeader(
+        name=query.name, sha256=query.sha256, request_id=idempotency_key
+    )
+    try:
+        stored = await _upload(caller, header, request)
+    except ClientDisconnect:
+        return Response(status_code=_CLIENT_CLOSED_REQUEST)  # nobody reads it
+    location = f"{PREFIX}/datasets/{stored.dataset.dataset_id}"
+    return answer(to_json(stored.dataset), 201, Location=location)
+
+
+def _refuse_forms(request: Request) -> None:
+    if request.headers.get("content-type", "").startswith("multipart/"):
+        message = "the body is a form; send the file itself, e.g. curl --data-binary @FILE"
+        raise Problem(400, message, errors=[FieldError("", message)])
+
+
+async def _upload(
+    caller: CallerOf, header: dataset_pb2.DatasetHeader, request: Request
+) -> dataset_pb2.UploadDatasetResponse:
+    """One client stream; a client that goes away takes the half-sent file with it."""
+    call = caller.control_plane.datasets.UploadDataset(metadata=caller.metadata)
+    complete = False
+    try:
+        await call.write(dataset_pb2.UploadDatasetRequest(header=header))
+        async for data in _chunks(request):
+            if call.done():
+                break  # refused early: the answer says why
+            await call.write(dataset_pb2.UploadDatasetRequest(data=data))
+        await call.done_writing()
+        complete = True
+    except grpc.aio.AioRpcError:
+        complete = True  # the call has ended; its status is read below
+    except grpc.aio.UsageError:
+        complete = True  # it ended between the check and the write
+    finally:
+        if not complete:
+            call.cancel()
+    return await call
+
+
+async def _chunks(request: Request) -> AsyncIterator[bytes]:
+    """The body in pieces of at least `_CHUNK_BYTES`, the last one excepted, each below 1 MiB."""
+    gathered = bytearray()
+    async for data in request.stream():
+        for start in range(0, len(data), _CHUNK_BYTES):
+            gathered += data[start : start + _CHUNK_BYTES]
+            if len(gathered) >= _CHUNK_BYTES:
+                yield bytes(gathered[:_CHUNK_BYTES])
+                del gathered[:_CHUNK_BYTES]
+    if gathered:
+        yield bytes(gathered)
+
+
+@routes.get(
+    "/datasets",
+    response_model=DatasetPage,
+    responses=problems(),
+    openapi_extra=rpc("DatasetService.ListDatasets"),
+)
+async def list_datasets(page: Annotated[PageQuery, Query()], caller: CallerOf) -> Response:
+    """Datasets, newest first."""
+    request = dataset_pb2.ListDatasetsRequest(page_size=page.page_size, page_token=page.page_token)
+    return answer(
+        page_to_json(await caller.call(caller.control_plane.datasets.ListDatasets, request))
+    )
+
+
+@routes.get(
+    "/datasets/{dataset_id}",
+    response_model=Dataset,
+    responses=problems(404),
+    openapi_extra=rpc("DatasetService.GetDataset"),
+)
+async def get_dataset(dataset_id: str, caller: CallerOf) -> Response:
+    """One dataset."""
+    request = dataset_pb2.GetDatasetRequest(dataset_id=dataset_id)
+    found = await caller.call(caller.control_plane.datasets.GetDataset, request)
+    return answer(to_json(found.dataset))
+
+
+@routes.delete(
+    "/datasets/{dataset_id}",
+    status_code=NO_CONTENT,
+    responses=problems(404, 409),
+    openapi_extra=rpc("DatasetService.DeleteDataset"),
+)
+async def delete_dataset(
+    dataset_id: str, caller: CallerOf, idempotency_key: IdempotencyKey = ""
+) -> Response:
+    """Delete a dataset that no unfinished job names."""
+    request = dataset_pb2.DeleteDatasetRequest(dataset_id=dataset_id, request_id=idempotency_key)
+    await caller.call(caller.control_plane.datasets.DeleteDataset, request)
+    return Response(status_code=NO_CONTENT)

@@ -1,0 +1,89 @@
+"""How a route says what it is: the RPC behind it, and the problems it may answer with."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Response
+
+from gateway.codec import dumps
+from gateway.control_plane import Caller
+from gateway.documents import StrictRoute
+from gateway.problems import MEDIA_TYPE, Problem
+from gateway.schemas.base import IdempotencyKey
+
+PREFIX = "/api/training"
+RPC = "x-grpc-methods"
+
+CallerOf = Annotated[Caller, Depends(Caller)]
+"""The control plane, on behalf of the request."""
+
+PROBLEM_SCHEMA = {"$ref": "#/components/schemas/Problem"}
+
+_MEANING = {
+    400: "Malformed or invalid; every fault is listed.",
+    401: "No known token.",
+    403: "From a page or a host name that may not do this.",
+    404: "No such id.",
+    409: "The state forbids it, or the Idempotency-Key was used with another body.",
+    413: "Too large.",
+    416: "The range lies outside the file.",
+    429: "Too much at once; try again after Retry-After seconds.",
+    501: "The control plane does not offer this.",
+    502: "The control plane failed, or a file is damaged.",
+    503: "Redis, the control plane or a worker is away; try again after Retry-After seconds.",
+}
+_EVERYWHERE = (400, 401, 403, 429, 501, 502, 503)
+
+
+def router(tag: str) -> APIRouter:
+    """A router of the API whose JSON is read strictly."""
+    return APIRouter(prefix=PREFIX, tags=[tag], route_class=StrictRoute)
+
+
+def rpc(*names: str) -> dict[str, Any]:
+    """`openapi_extra` that names the RPCs behind a route, as `Service.Method`."""
+    return {RPC: list(names)}
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """`responses` of a route: what it may refuse with, besides what every route may."""
+    return {
+        status: {
+            "description": _MEANING[status],
+            "content": {MEDIA_TYPE: {"schema": PROBLEM_SCHEMA}},
+        }
+        for status in sorted({*_EVERYWHERE, *statuses})
+    }
+
+
+def answer(value: Any, status: int = 200, **headers: str) -> Response:
+    """A JSON answer. The shapes are checked in tests, not on every call."""
+    return Response(dumps(value), status, headers=headers, media_type="application/json")
+
+
+NO_CONTENT = 204
+
+
+def request_id(header: str, body: str = "") -> str:
+    """The idempotency key of a change, from its header or its body."""
+    if header and body and header != body:
+        raise Problem(
+            400,
+            f"Idempotency-Key is {header!r} and request_id is {body!r}; send one of them",
+        )
+    return header or body
+
+
+__all__ = [
+    "NO_CONTENT",
+    "PREFIX",
+    "RPC",
+    "CallerOf",
+    "IdempotencyKey",
+    "answer",
+    "problems",
+    "request_id",
+    "router",
+    "rpc",
+]

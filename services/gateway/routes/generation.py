@@ -1,0 +1,112 @@
+"""Text sampled from a checkpoint, token by token or at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+from fastapi import Request, Response
+
+from gateway.codec import to_json
+from gateway.problems import from_rpc_error
+from gateway.routes.declare import CallerOf, answer, problems, router, rpc
+from gateway.schemas.checkpoints import GenerateBody, GeneratedText
+from gateway.streaming import (
+    EVENT_STREAM_HEADERS,
+    PING,
+    ClientGone,
+    RelayResponse,
+    event,
+    while_connected,
+)
+from training_engine.v1 import generation_pb2
+
+routes = router("checkpoints")
+
+_CLIENT_CLOSED_REQUEST = 499
+_EXAMPLE = 'event: token\ndata: {"index":0,"token_id":84,"text":"T","finish_reason":null}\n\n'
+
+
+@routes.post(
+    "/checkpoints/{checkpoint_id}/generate",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "Events `token`, the last with its finish_reason; an event `error` "
+            "holds a problem that came too late for a status. One JSON with `stream: false`.",
+            "model": GeneratedText,
+            "content": {"text/event-stream": {"schema": {"type": "string"}, "example": _EXAMPLE}},
+        },
+        **problems(404, 409, 413),
+    },
+    openapi_extra=rpc("GenerationService.Generate"),
+)
+async def generate(
+    checkpoint_id: str, body: GenerateBody, request: Request, caller: CallerOf
+) -> Response:
+    """Continue a prompt, also while the job still trains."""
+    call = caller.control_plane.generation.Generate(
+        generation_pb2.GenerateRequest(
+            checkpoint_id=checkpoint_id, **body.model_dump(exclude={"stream"}, exclude_none=True)
+        ),
+        metadata=caller.metadata,
+    )
+    try:
+        if not body.stream:
+            return answer(await while_connected(request, _whole(checkpoint_id, body.prompt, call)))
+        first = await while_connected(request, call.read())
+    except ClientGone:
+        call.cancel()
+        return Response(status_code=_CLIENT_CLOSED_REQUEST)  # nobody reads it
+    except BaseException:
+        call.cancel()
+        raise
+    state = request.app.state
+    return RelayResponse(
+        state.streams.counted(_tokens(call, first, state.closing, state.settings.ping_seconds)),
+        headers=EVENT_STREAM_HEADERS,
+        media_type="text/event-stream",
+    )
+
+
+async def _whole(checkpoint_id: str, prompt: str, call: Any) -> dict[str, Any]:
+    tokens = [to_json(token) async for token in call]
+    return {
+        "checkpoint_id": checkpoint_id,
+        "prompt": prompt,
+        "text": "".join(token["text"] for token in tokens),
+        "token_ids": [token["token_id"] for token in tokens],
+        "finish_reason": tokens[-1]["finish_reason"] if tokens else None,
+    }
+
+
+async def _tokens(
+    call: Any, first: Any, closing: asyncio.Event, ping_seconds: float
+) -> AsyncIterator[bytes]:
+    """Token events, with pings while sampling is slow; ends with the client or the gateway."""
+    token = first
+    closed = asyncio.ensure_future(closing.wait())
+    reading: asyncio.Future[Any] | None = None
+    try:
+        while token is not grpc.aio.EOF and not closed.done():
+            if token is not None:
+                yield event("token", to_json(token))
+            reading = reading or asyncio.ensure_future(call.read())
+            await asyncio.wait(
+                {reading, closed}, timeout=ping_seconds, return_when=asyncio.FIRST_COMPLETED
+            )
+            if reading.done():
+                token, reading = reading.result(), None
+            else:
+                token = None
+                yield PING
+    except grpc.aio.AioRpcError as error:
+        yield event("error", from_rpc_error(error).body())
+    finally:
+        closed.cancel()
+        call.cancel()
+        if reading is not None:
+            reading.cancel()
+            await asyncio.wait({reading})

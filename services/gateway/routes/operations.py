@@ -1,0 +1,56 @@
+"""What an operator asks: alive, ready, how busy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from gateway.problems import Problem
+from gateway.routes.declare import answer, problems
+from gateway.schemas.base import Answer
+
+routes = APIRouter(tags=["operations"])
+
+
+class Health(Answer):
+    """How the gateway is."""
+
+    status: str
+
+
+_UNREADY: dict[int | str, dict[str, Any]] = {503: problems()[503]}
+
+
+@routes.get("/healthz", response_model=Health)
+async def healthz() -> Response:
+    """The process is alive."""
+    return answer({"status": "ok"})
+
+
+@routes.get("/readyz", response_model=Health, responses=_UNREADY)
+async def readyz(request: Request) -> Response:
+    """The control plane is reached and serves."""
+    state = request.app.state
+    if state.closing.is_set():
+        raise Problem(503, "the gateway is shutting down", reason="SHUTTING_DOWN")
+    if not await state.control_plane.serving():
+        raise Problem(
+            503,
+            f"no control plane serves at {state.control_plane.address}; "
+            "start one, or point --control-plane-address at it",
+            reason="CONTROL_PLANE_UNAVAILABLE",
+        )
+    return answer({"status": "ready"})
+
+
+@routes.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
+async def prometheus(request: Request) -> Response:
+    """This process's own measurements, for Prometheus."""
+    text = generate_latest(request.app.state.telemetry.registry)
+    return Response(text, media_type=CONTENT_TYPE_LATEST)

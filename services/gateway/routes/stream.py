@@ -1,0 +1,79 @@
+"""A job's events as they happen, as server-sent events."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Header, Query, Request, Response
+
+from gateway.following import ENDED, JobFollower
+from gateway.problems import Problem
+from gateway.routes.declare import NO_CONTENT, CallerOf, problems, router, rpc
+from gateway.schemas.jobs import StreamQuery
+from gateway.streaming import EVENT_STREAM_HEADERS, RelayResponse
+from training_engine.v1 import job_pb2
+
+routes = router("jobs")
+
+# A watch of a live job is told of a bad cursor within milliseconds; longer than this would only
+# delay the headers of one that has nothing to replay.
+_REFUSAL_WAIT_SECONDS = 0.25
+_REPLAY_WAIT_SECONDS = 5.0
+
+_EXAMPLE = (
+    "id: 1-42\nevent: metrics\n"
+    'data: {"step":42,"loss":2.31,"lr":0.0006,"attempt":1,"created_at":"2030-01-01T12:00:00Z"}\n\n'
+)
+
+
+@routes.get(
+    "/jobs/{job_id}/stream",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "Events `state` (a job without its config), `metrics` (a point), "
+            "`checkpoint`, `log` (a line) and `rewound` (forget what lies past `to_step`). "
+            "Closes after the job's last state.",
+            "content": {"text/event-stream": {"schema": {"type": "string"}, "example": _EXAMPLE}},
+        },
+        204: {"description": "The job has ended and Last-Event-ID was its last event."},
+        **problems(404),
+    },
+    openapi_extra=rpc("JobService.WatchJob", "MetricsService.StreamMetrics"),
+)
+async def stream_job(
+    job_id: str,
+    request: Request,
+    query: Annotated[StreamQuery, Query()],
+    caller: CallerOf,
+    last_event_id: Annotated[
+        str, Header(description="Continue after this event; its `id` is a cursor.")
+    ] = "",
+) -> Response:
+    """What happened to the job, from its start or from Last-Event-ID, and then what happens."""
+    state = request.app.state
+    if state.closing.is_set():
+        raise Problem(503, "the gateway is shutting down; reconnect", reason="SHUTTING_DOWN")
+    if state.streams.count >= state.settings.max_streams:
+        raise Problem(429, "too many event streams are open; try later", reason="RATE_LIMITED")
+    found = await caller.call(
+        caller.control_plane.jobs.GetJob, job_pb2.GetJobRequest(job_id=job_id)
+    )
+    ended = found.job.status in ENDED
+    after = last_event_id or query.after
+    follower = JobFollower(caller, job_id, after, state.closing)
+    try:
+        anything = await follower.first_answer(
+            _REPLAY_WAIT_SECONDS if ended else _REFUSAL_WAIT_SECONDS
+        )
+    except BaseException:
+        await follower.close()
+        raise
+    if not anything and after:
+        await follower.close()
+        return Response(status_code=NO_CONTENT)
+    return RelayResponse(
+        state.streams.counted(follower.events(state.settings.ping_seconds)),
+        headers=EVENT_STREAM_HEADERS,
+        media_type="text/event-stream",
+    )

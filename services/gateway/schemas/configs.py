@@ -1,0 +1,223 @@
+"""Training configurations."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field, WithJsonSchema
+
+from gateway.schemas.base import Answer, Body, FieldProblem, PageToken, RequestId, with_example
+
+SHOWN_AS = "x-shown-as"
+"""Marks a schema that OpenAPI replaces by a reference to the named one."""
+
+CONFIG_EXAMPLE: dict[str, Any] = {
+    "model_config": {"vocab_size": 256, "hidden_size": 128, "num_layers": 4, "num_heads": 4},
+    "batch_size": 12,
+    "learning_rate": 0.001,
+    "max_steps": 2000,
+    "warmup_steps": 100,
+    "tokenizer": "byte",
+}
+
+
+class TransformerConfig(Answer):
+    """The model's shape."""
+
+    vocab_size: int | None = Field(None, description="Number of token ids. Default 50257.")
+    hidden_size: int | None = Field(None, description="Width of the residual stream. Default 768.")
+    num_layers: int | None = Field(None, description="Number of blocks. Default 12.")
+    num_heads: int | None = Field(None, description="Query heads in each attention. Default 12.")
+    num_kv_heads: int | None = Field(
+        None, description="Key and value heads; divides num_heads. Default num_heads."
+    )
+    intermediate_size: int | None = Field(
+        None, description="Width of the feed-forward layer. Default 4 x hidden_size."
+    )
+    max_position_embeddings: int | None = Field(
+        None, description="Longest sequence in tokens. Default 1024."
+    )
+    activation: str | None = Field(
+        None, description="gelu_approximate (default), gelu, relu, relu_squared or swiglu."
+    )
+    dropout_rate: float | None = Field(
+        None, description="Probability of dropping an activation, in [0, 1). Default 0."
+    )
+    position_encoding_type: str | None = Field(
+        None, description="learned (default), sinusoidal or rotary."
+    )
+    layer_norm_type: str | None = Field(None, description="layer_norm (default) or rms_norm.")
+    qk_norm: bool | None = Field(None, description="Normalise queries and keys. Default false.")
+    bias: bool | None = Field(None, description="Biases in linear layers and norms. Default true.")
+    tie_word_embeddings: bool | None = Field(
+        None, description="Share the token embedding with the output layer. Default true."
+    )
+    initializer_range: float | None = Field(
+        None, description="Standard deviation of initial weights. Default 0.02."
+    )
+    zero_init_output_projections: bool | None = Field(
+        None, description="Start each block as the identity. Default false."
+    )
+
+
+class DistributedConfig(Answer):
+    """How a job spreads over processes."""
+
+    strategy: str | None = Field(None, description="ddp or fsdp.")
+    processes: int | None = Field(None, description="Processes on one machine.")
+
+
+class TrainingConfig(BaseModel):
+    """A whole training run. Absent fields take the default named with each."""
+
+    # `model_config` is pydantic's own name for settings, hence the underscore and the alias.
+    model_config = {**with_example(CONFIG_EXAMPLE), "extra": "forbid"}
+
+    transformer: TransformerConfig | None = Field(
+        None, alias="model_config", description="The model."
+    )
+    batch_size: int | None = Field(
+        None, description="Sequences in a micro-batch on each device. Default 8."
+    )
+    learning_rate: float | None = Field(None, description="Peak learning rate. Default 6e-4.")
+    max_steps: int | None = Field(None, description="Optimizer steps. Default 100000.")
+    warmup_steps: int | None = Field(None, description="Steps of linear warm-up. Default 2000.")
+    optimizer_type: str | None = Field(None, description="adamw, the only one.")
+    weight_decay: float | None = Field(None, description="Decoupled decay. Default 0.01.")
+    adam_beta1: float | None = Field(None, description="AdamW's beta1. Default 0.9.")
+    adam_beta2: float | None = Field(None, description="AdamW's beta2. Default 0.999.")
+    adam_epsilon: float | None = Field(None, description="AdamW's epsilon. Default 1e-8.")
+    scheduler_type: str | None = Field(None, description="cosine (default), linear or constant.")
+    min_lr_ratio: float | None = Field(
+        None, description="Final learning rate as a fraction of the peak. Default 0.1."
+    )
+    gradient_accumulation_steps: int | None = Field(
+        None, description="Micro-batches in one optimizer step. Default 1."
+    )
+    max_grad_norm: float | None = Field(
+        None, description="Clip the gradient's norm at this. Default 1.0."
+    )
+    mixed_precision: str | None = Field(None, description="fp16 or bf16; null for full precision.")
+    logging_steps: int | None = Field(
+        None, description="Log metrics every so many steps. Default 100."
+    )
+    save_steps: int | None = Field(
+        None, description="Save a checkpoint every so many steps. Default 1000."
+    )
+    eval_steps: int | None = Field(None, description="Validate every so many steps. Default 500.")
+    checkpoint_dir: str | None = Field(
+        None, description="Where the library writes; ignored by the service, with a warning."
+    )
+    max_checkpoints_to_keep: int | None = Field(None, description="Checkpoints kept. Default 5.")
+    resume_from_checkpoint: bool | None = Field(
+        None, description="Continue from the newest checkpoint; the service decides this itself."
+    )
+    wandb_project: str | None = Field(
+        None, description="Weights & Biases project; null for no tracking."
+    )
+    wandb_entity: str | None = Field(None, description="Weights & Biases team or user.")
+    wandb_run_name: str | None = Field(None, description="Weights & Biases run name.")
+    wandb_mode: str | None = Field(None, description="online, offline or disabled.")
+    seed: int | None = Field(
+        None, description="Seed of weights, data order and dropout. Default 1337."
+    )
+    dataset_path: str | None = Field(
+        None, description="Training data: a path under an allowed root, or dataset://ID."
+    )
+    val_dataset_path: str | None = Field(
+        None, description="Validation data; null for the last val_fraction of the training data."
+    )
+    val_fraction: float | None = Field(
+        None, description="Share of the data held out for validation. Default 0.1."
+    )
+    tokenizer: str | None = Field(
+        None, description="byte (default), char, gpt2, or the path of a tokenizer.json."
+    )
+    sequence_length: int | None = Field(
+        None, description="Tokens in a training window; null for the model's maximum."
+    )
+    num_workers: int | None = Field(None, description="Data loader processes. Default 0.")
+    compile: bool | None = Field(
+        None, description="Compile the model with torch.compile. Default false."
+    )
+    gradient_checkpointing: bool | None = Field(
+        None, description="Recompute activations in the backward pass. Default false."
+    )
+    deterministic: bool | None = Field(
+        None, description="Refuse operations without a deterministic form. Default false."
+    )
+    device: str | None = Field(None, description="auto (default), cpu, cuda or cuda:N.")
+    best_metric: str | None = Field(
+        None, description="The metric that marks the best checkpoint. Default val_loss."
+    )
+    distributed: DistributedConfig | None = Field(
+        None, description="Processes of the run; null for one."
+    )
+
+
+# The object passes through as it came: the control plane alone validates, so that every door lists
+# the same problems. OpenAPI shows what it may hold.
+ConfigDocument = Annotated[dict[str, Any], WithJsonSchema({SHOWN_AS: "TrainingConfig"})]
+"""A configuration as its author wrote it."""
+
+
+class CreateConfigBody(Body):
+    """A configuration to store."""
+
+    model_config = with_example(
+        {"name": "char-small", "config": CONFIG_EXAMPLE}, extra="forbid", strict=True
+    )
+
+    name: str = Field(description="A name to find it by, 1 to 200 characters.")
+    config: ConfigDocument
+    request_id: RequestId = ""
+
+
+class ValidateConfigBody(Body):
+    """A configuration to check."""
+
+    model_config = with_example({"config": CONFIG_EXAMPLE}, extra="forbid", strict=True)
+
+    config: ConfigDocument
+
+
+class Config(Answer):
+    """A stored configuration, every field resolved."""
+
+    config_id: str
+    name: str
+    config: TrainingConfig
+    created_at: str = Field(description="RFC 3339, UTC.")
+
+
+class CreatedConfig(Config):
+    """The stored configuration and what was questionable about it."""
+
+    warnings: list[FieldProblem] = Field(description="Questionable values that were accepted.")
+
+
+class ConfigPage(Answer):
+    """Configurations, newest first."""
+
+    configs: list[Config]
+    next_page_token: PageToken
+
+
+class MemoryEstimate(Answer):
+    """A rough account of the memory that training takes, in bytes."""
+
+    parameters_bytes: int
+    gradients_bytes: int
+    optimizer_bytes: int
+    activations_bytes: int = Field(description="Of one micro-batch.")
+    total_bytes: int
+
+
+class Validation(Answer):
+    """Whether a configuration would be accepted."""
+
+    valid: bool
+    errors: list[FieldProblem]
+    warnings: list[FieldProblem]
+    num_parameters: int | None = Field(description="Null where the model is invalid.")
+    memory_estimate: MemoryEstimate | None = Field(description="Null where it is invalid.")

@@ -1,0 +1,229 @@
+"""Jobs, their logs and their events."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from gateway.schemas.base import (
+    INT32_MAX,
+    INT64_MAX,
+    Answer,
+    Body,
+    FieldProblem,
+    PageQuery,
+    PageToken,
+    Query,
+    RequestId,
+    with_example,
+)
+from gateway.schemas.configs import CONFIG_EXAMPLE, ConfigDocument, TrainingConfig
+
+Status = Literal["queued", "running", "stopping", "stopped", "succeeded", "failed"]
+Count = Annotated[int, Field(ge=1, le=INT32_MAX)]
+
+
+class ExecutionBody(Body):
+    """How to run a job. Absent fields take the default named with each."""
+
+    priority: Literal["high", "default", "low"] | None = Field(
+        None, description="Which queue it waits in. Default `default`."
+    )
+    processes: Count | None = Field(None, description="Trainer processes on a node. Default 1.")
+    nodes: Count | None = Field(None, description="Nodes. Default 1.")
+    device: str | None = Field(None, description="auto (default), cpu or cuda.")
+    max_retries: Annotated[int, Field(ge=0, le=INT32_MAX)] | None = Field(
+        None, description="Consecutive attempts without a new checkpoint before failing. Default 3."
+    )
+    stop_timeout_seconds: float | None = Field(
+        None, description="Seconds a stop may take before the trainer is killed. Default 300."
+    )
+    stall_timeout_seconds: float | None = Field(
+        None, description="Seconds without a step before an attempt is replaced. Default 600."
+    )
+
+
+class Execution(Answer):
+    """How a job is run."""
+
+    priority: Literal["high", "default", "low"] | None
+    processes: int | None
+    nodes: int | None
+    device: str | None
+    max_retries: int | None
+    stop_timeout_seconds: float | None
+    stall_timeout_seconds: float | None
+
+
+class StartJobBody(Body):
+    """A job to start: a configuration or the id of a stored one, and its data."""
+
+    model_config = with_example(
+        {"config": CONFIG_EXAMPLE, "dataset_path": "/data/shakespeare.txt", "name": "first-run"},
+        extra="forbid",
+        strict=True,
+    )
+
+    config: ConfigDocument | None = None
+    config_id: str | None = Field(None, description="A stored configuration instead of `config`.")
+    dataset_path: str | None = Field(
+        None,
+        description="Training data, wins over the configuration's: a path under an allowed root, "
+        "or `dataset://ID`.",
+    )
+    val_dataset_path: str | None = Field(None, description="Validation data.")
+    name: str | None = Field(None, description="A name to find it by, up to 200 characters.")
+    execution: ExecutionBody | None = None
+    request_id: RequestId = ""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> StartJobBody:
+        if (self.config is None) == (self.config_id is None):
+            raise ValueError("give exactly one of `config` and `config_id`")
+        return self
+
+
+class ResumeJobBody(Body):
+    """Where and how far to continue; empty for the newest checkpoint."""
+
+    model_config = with_example({"max_steps": 4000}, extra="forbid", strict=True)
+
+    checkpoint_id: str | None = Field(
+        None, description="Continue from this one; later ones and their history are cut."
+    )
+    max_steps: Annotated[int, Field(ge=1, le=INT64_MAX)] | None = Field(
+        None, description="Train to this step instead."
+    )
+    request_id: RequestId = ""
+
+
+class JobQuery(PageQuery):
+    """Which jobs to list."""
+
+    status: Status | None = Field(None, description="Only jobs in this state.")
+
+
+class LogQuery(Query):
+    """Which lines to list."""
+
+    page_size: int = Field(0, ge=0, le=10_000, description="Lines on the page; 0 for 1000.")
+    page_token: str = Field("", description="`next_page_token` of the page before.")
+
+
+class StreamQuery(Query):
+    """Where to begin."""
+
+    after: str = Field(
+        "", description="The same as Last-Event-ID, for a first connection; the header wins."
+    )
+
+
+class JobStatus(Answer):
+    """Where a job stands."""
+
+    model_config = with_example(
+        {
+            "job_id": "job_01",
+            "name": "first-run",
+            "status": "running",
+            "current_step": 420,
+            "max_steps": 2000,
+            "progress": 0.21,
+            "attempt": 1,
+            "worker_id": "worker_a",
+            "resumed_from_step": None,
+            "created_at": "2030-01-01T12:00:00Z",
+            "started_at": "2030-01-01T12:00:01Z",
+            "completed_at": None,
+            "error": None,
+            "eta_seconds": 93.5,
+        },
+        extra="forbid",
+    )
+
+    job_id: str
+    name: str = Field(description="Its id where no name was given.")
+    status: Status | None
+    current_step: int = Field(description="The last executed optimizer step.")
+    max_steps: int
+    progress: float = Field(description="current_step / max_steps.")
+    attempt: int = Field(description="Counts from 1.")
+    worker_id: str | None = Field(description="The worker that holds it, or held it last.")
+    resumed_from_step: int | None = Field(
+        description="The step that the current attempt continued from; null for a fresh start."
+    )
+    created_at: str | None
+    started_at: str | None = Field(description="When its first attempt was claimed.")
+    completed_at: str | None = Field(description="When it ended.")
+    error: str | None = Field(description="Why it failed, or how an attempt was lost.")
+    eta_seconds: float | None = Field(description="Estimated seconds to its end.")
+
+
+class JobSummary(JobStatus):
+    """A job without its configuration."""
+
+    updated_at: str | None
+    config_id: str | None = Field(description="The stored configuration it was started from.")
+    dataset_path: str | None
+    val_dataset_path: str | None
+    execution: Execution | None
+    warnings: list[FieldProblem]
+    exactness_notes: list[str] = Field(
+        description="Why a resumed run is no longer bitwise equal to an undisturbed one."
+    )
+    consecutive_failures: int = Field(
+        description="Consecutive attempts lost without a new checkpoint."
+    )
+
+
+class Job(JobSummary):
+    """The whole record."""
+
+    config: TrainingConfig | None
+
+
+class JobPage(Answer):
+    """Jobs, newest first."""
+
+    jobs: list[JobSummary]
+    next_page_token: PageToken
+
+
+class StoppedJob(Answer):
+    """A job that was asked to stop."""
+
+    job_id: str
+    status: Status | None
+
+
+class ResumedJob(StoppedJob):
+    """A job that was queued anew."""
+
+    attempt: int
+    resumed_from_step: int | None = Field(description="The step it will continue from.")
+
+
+class LogLine(Answer):
+    """One line that a trainer printed."""
+
+    sequence: int = Field(description="Counts up within an attempt.")
+    attempt: int
+    stream: str = Field(description="stdout or stderr.")
+    text: str
+    created_at: str | None
+
+
+class LogPage(Answer):
+    """Lines, oldest first."""
+
+    lines: list[LogLine]
+    next_page_token: PageToken
+
+
+class Rewind(Answer):
+    """History was cut: forget points and checkpoints past `to_step`."""
+
+    to_step: int
+    attempt: int
+    reason: str

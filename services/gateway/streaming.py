@@ -1,0 +1,103 @@
+"""Responses that last: they end with their client, and leave nothing running behind them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from typing import Any, TypeVar
+
+from fastapi import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from gateway.codec import dumps
+
+T = TypeVar("T")
+
+EVENT_STREAM_HEADERS = {
+    "Cache-Control": "no-store",
+    # Proxies of the nginx kind would hold events back.
+    "X-Accel-Buffering": "no",
+}
+PING = b": ping\n\n"
+
+
+class ClientGone(Exception):
+    """The client closed its connection; there is nobody to answer."""
+
+
+class BrokenOff(Exception):
+    """The source ended early; the client must see a broken body, never a complete one."""
+
+
+class RelayResponse(Response):
+    """Sends `chunks` as they come; closes the iterator when the client goes away."""
+
+    def __init__(
+        self,
+        chunks: AsyncIterator[bytes],
+        status_code: int = 200,
+        *,
+        headers: Mapping[str, str],
+        media_type: str,
+    ) -> None:
+        super().__init__(None, status_code, headers=headers, media_type=media_type)
+        if "content-length" not in {name.lower() for name in headers}:
+            del self.headers["content-length"]
+        self._chunks = chunks
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = asyncio.ensure_future(self._send_all(send))
+        gone = asyncio.ensure_future(_disconnect(receive))
+        try:
+            await asyncio.wait({body, gone}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await _cancelled(gone)
+            finished = body.done()
+            await _cancelled(body)
+            await self._chunks.aclose()  # type: ignore[attr-defined]
+        if finished:
+            body.result()
+
+    async def _send_all(self, send: Send) -> None:
+        start = {"status": self.status_code, "headers": self.raw_headers}
+        await send({"type": "http.response.start", **start})
+        try:
+            async for chunk in self._chunks:
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        except BrokenOff:
+            return  # without an end, the server closes the connection
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _cancelled(task: asyncio.Future[Any]) -> None:
+    """Cancel `task` and wait for its end; its outcome is read elsewhere or of no interest."""
+    task.cancel()
+    await asyncio.wait({task})
+    if not task.cancelled():
+        task.exception()
+
+
+async def while_connected(request: Request, work: Awaitable[T]) -> T:
+    """The result of `work`, cancelled when the client goes away. Raises `ClientGone`."""
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_disconnect(request.receive))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise ClientGone
+    finally:
+        await _cancelled(gone)
+        await _cancelled(task)
+
+
+def event(name: str, data: Any, cursor: str = "") -> bytes:
+    """One server-sent event; JSON holds no raw newline, so one data line is enough."""
+    head = f"event: {name}\n" + (f"id: {cursor}\n" if cursor else "")
+    return head.encode() + b"data: " + dumps(data) + b"\n\n"
