@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from app.transformer import cpu_kernels
 from app.transformer.config import TransformerConfig
 from app.transformer.layers import NORM_EPSILON
 from app.transformer.positions import rotate
@@ -61,17 +62,24 @@ class CausalSelfAttention(nn.Module):
 
     def _heads(self, x: Tensor, rotary: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, [batch, heads, time, head_dim] each."""
-        turned_heads = self.num_heads + self.num_kv_heads
-        heads = self.qkv(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
-        turned, value = heads[:, :turned_heads], heads[:, turned_heads:]
+        counts = (self.num_heads + self.num_kv_heads, self.num_kv_heads)
+        heads = self.qkv(x).unflatten(-1, (sum(counts), self.head_dim)).transpose(1, 2)
+        # `split` and not slices: its gradient is one concatenation instead of padded sums.
+        if rotary is None and not self.qk_norm:
+            query, key, value = heads.split((self.num_heads, self.num_kv_heads, counts[1]), 1)
+            return query, key, value
+        turned, value = heads.split(counts, 1)
         if rotary is not None:
             turned = rotate(turned, rotary)
         if self.qk_norm:
             turned = F.rms_norm(turned, (self.head_dim,), eps=NORM_EPSILON)
-        return turned[:, : self.num_heads], turned[:, self.num_heads :], value
+        query, key = turned.split((self.num_heads, self.num_kv_heads), 1)
+        return query, key, value
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         seen_before = key.shape[2] - query.shape[2]
+        if self._short_on_cpu(query, key):
+            return cpu_kernels.causal_attention(query, key, value)
         mask = None
         if seen_before and query.shape[2] > 1:
             mask = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=query.device)
@@ -84,4 +92,12 @@ class CausalSelfAttention(nn.Module):
             dropout_p=self.dropout_rate if self.training else 0.0,
             is_causal=seen_before == 0 and query.shape[2] > 1,
             enable_gqa=self.num_kv_heads != self.num_heads,
+        )
+
+    def _short_on_cpu(self, query: Tensor, key: Tensor) -> bool:
+        return (
+            query.shape == key.shape
+            and query.shape[2] <= cpu_kernels.LONGEST_SHORT_CONTEXT
+            and not (self.training and self.dropout_rate)
+            and cpu_kernels.applies_to(query)
         )

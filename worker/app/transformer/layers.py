@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from app.transformer import cpu_kernels
 from app.transformer.config import TransformerConfig
 
 NORM_EPSILON = 1e-5
@@ -65,7 +66,11 @@ class MLP(nn.Module):
 def activate(x: Tensor, activation: str) -> Tensor:
     """Apply a non-linearity by its configured name; "swiglu" halves the last dimension."""
     if activation == "gelu_approximate":
-        return F.gelu(x, approximate="tanh")
+        return (
+            cpu_kernels.gelu_tanh(x)
+            if cpu_kernels.applies_to(x)
+            else F.gelu(x, approximate="tanh")
+        )
     if activation == "gelu":
         return F.gelu(x)
     if activation == "relu":

@@ -1,0 +1,98 @@
+"""Two operations that PyTorch 2.13 computes slowly on a CPU, composed from faster ones.
+
+Both are exact to rounding, deterministic at a fixed thread count, and equal to plain autograd in
+the tests. Timings: forward + backward, minimum of many interleaved runs on two Zen 4 cores, for
+a model of 4 heads of 32 on 12 x 64 tokens. Elsewhere (CUDA, autocast, torch.compile) PyTorch's
+own operations are the faster ones, and are used.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+LONGEST_SHORT_CONTEXT = 256
+"""Up to here attention as two batched products beats the blockwise kernel; beyond it, computing
+the masked half costs more than it saves, and so does storing time x time weights."""
+
+
+def applies_to(x: Tensor) -> bool:
+    """Whether these kernels are the right ones for `x`."""
+    return (
+        x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and not torch.compiler.is_compiling()
+        and not torch.is_autocast_enabled("cpu")
+    )
+
+
+def gelu_tanh(x: Tensor) -> Tensor:
+    """GELU in GPT-2's tanh form, 0.4 ms instead of 0.8 ms.
+
+    0.5 x (1 + tanh(u)) is x sigmoid(2u), and vectorised sigmoid costs a sixth of tanh.
+    """
+    result: Tensor = _GeluTanh.apply(x)
+    return result
+
+
+def causal_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """softmax(QK'/sqrt(d)) V under a causal mask, 1.2 ms instead of 1.7 ms.
+
+    All of [batch, heads, time, head_dim] with time ≤ `LONGEST_SHORT_CONTEXT`.
+    """
+    batch, heads, time, head_dim = query.shape
+    flat = (x.reshape(batch * heads, time, head_dim) for x in (query, key, value))
+    result: Tensor = _CausalAttention.apply(*flat)
+    return result.view(batch, heads, time, head_dim)
+
+
+_LINEAR = 2 * math.sqrt(2 / math.pi)
+_CUBIC = 0.044715 * _LINEAR
+
+
+class _GeluTanh(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        # sigmoid(a x + b x^3), in one buffer
+        gate = (x * x).mul_(_CUBIC).add_(_LINEAR).mul_(x).sigmoid_()
+        ctx.save_for_backward(x, gate)
+        return x * gate
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        # d/dx = gate (1 + (1 - gate) (a x + 3 b x^3))
+        x, gate = ctx.saved_tensors
+        slope = (x * x).mul_(3 * _CUBIC).add_(_LINEAR).mul_(x)
+        slope.addcmul_(slope, gate, value=-1)
+        scaled = grad * gate
+        return scaled.addcmul_(scaled, slope)
+
+
+class _CausalAttention(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        time = query.shape[1]
+        mask = query.new_full((time, time), -math.inf).triu_(1)
+        scale = 1 / math.sqrt(query.shape[2])
+        weights = torch.baddbmm(mask, query, key.transpose(1, 2), alpha=scale)
+        torch.softmax(weights, -1, out=weights)
+        ctx.save_for_backward(query, key, value, weights)
+        return torch.bmm(weights, value)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        query, key, value, weights = ctx.saved_tensors
+        scale = 1 / math.sqrt(query.shape[2])
+        grad_value = torch.bmm(weights.transpose(1, 2), grad)
+        grad_scores = torch._softmax_backward_data(
+            torch.bmm(grad, value.transpose(1, 2)), weights, -1, weights.dtype
+        ).mul_(scale)
+        grad_query = torch.bmm(grad_scores, key)
+        grad_key = torch.bmm(grad_scores.transpose(1, 2), query)
+        return grad_query, grad_key, grad_value
