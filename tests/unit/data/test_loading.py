@@ -189,7 +189,7 @@ def test_too_short_data_says_how_much_is_needed(tmp_path: Path, make_config: Any
     assert "sequence_length + 1 = 1025" in refused(path, make_config(sequence_length=None))
 
 
-@pytest.mark.parametrize("name", ["a.txt", "a.bin", "a.npy"])
+@pytest.mark.parametrize("name", ["a.txt", "a.bin", "a.npy", "a.jsonl"])
 def test_an_empty_file_is_refused(tmp_path: Path, make_config: Any, name: str):
     (tmp_path / name).touch()
     assert f"{str(tmp_path / name)!r} is empty" in refused(tmp_path / name, make_config())

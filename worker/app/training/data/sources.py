@@ -133,7 +133,10 @@ def _content_of(path: Path) -> Content:
     """Tell text from ids by the first record; `text` wins, so that `tokenizer` is obeyed."""
     suffix = path.suffix.lower()
     if suffix == ".jsonl":
-        columns = next((set(record) for _, record in _json_records(path)), set())
+        first = next(_json_records(path), None)
+        if first is None:
+            raise DataError(f"{str(path)!r} is empty; it must hold records; check the path")
+        columns = set(first[1])
     elif suffix == ".parquet":
         columns = set(_open_parquet(path).schema_arrow.names)
     else:
