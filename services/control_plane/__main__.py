@@ -1,0 +1,54 @@
+"""Runs the control plane: python -P -m control_plane --help"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Sequence
+
+from control_plane.server import ControlPlane
+from control_plane.settings import ControlPlaneSettings
+from control_plane.state import ServiceState
+from service_runtime.logs import configure_logging, get_logger
+from service_runtime.process import fail, stop_event, tie_to_parent
+from service_runtime.settings import SettingsError, mask_url, parse_settings
+from service_runtime.telemetry import start_metrics_server
+
+_PROGRAM = "control_plane"
+
+
+async def serve(settings: ControlPlaneSettings) -> None:
+    """Serve until SIGTERM or SIGINT. Raises `SettingsError` where it cannot begin."""
+    log = get_logger(_PROGRAM)
+    stopping = stop_event()
+    start_metrics_server(settings)
+    state = ServiceState.open(settings)
+    plane = ControlPlane(state, settings.accepted_tokens())
+    try:
+        await plane.start()
+    except SettingsError:
+        await state.close()
+        raise
+    redis = mask_url(settings.resolved_redis_url())
+    log.info("control plane listens", host=settings.host, port=plane.port, redis=redis)
+    await stopping.wait()
+    log.info("control plane is stopping")
+    await plane.stop(settings.shutdown_grace_seconds)
+    log.info("control plane has stopped")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The process; returns its exit code."""
+    settings = parse_settings(ControlPlaneSettings, f"python -P -m {_PROGRAM}", arguments)
+    configure_logging(settings, _PROGRAM)
+    if settings.exit_with_parent:
+        tie_to_parent()
+    try:
+        asyncio.run(serve(settings))
+    except (SettingsError, OSError) as error:
+        return fail(_PROGRAM, str(error))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""CheckpointService: lists, downloads and deletes what jobs saved."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import grpc
+
+from artifact_store import ArtifactDamagedError
+from control_plane.conversion import checkpoint_message
+from control_plane.errors import in_use, invalid_argument, shutting_down
+from control_plane.paging import page_size
+from control_plane.requests import idempotency
+from control_plane.state import ServiceState
+from job_store.errors import TransitionRefused
+from job_store.records import CheckpointRecord
+from training_engine.v1 import checkpoint_pb2, checkpoint_pb2_grpc
+
+_Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class CheckpointServicer(checkpoint_pb2_grpc.CheckpointServiceServicer):
+    """See `checkpoint.proto` for what each method promises."""
+
+    def __init__(self, state: ServiceState) -> None:
+        self._state = state
+
+    async def ListCheckpoints(
+        self, request: checkpoint_pb2.ListCheckpointsRequest, context: _Context
+    ) -> checkpoint_pb2.ListCheckpointsResponse:
+        page = await self._state.jobs.list_checkpoints(
+            request.job_id, page_size(request.page_size), request.page_token
+        )
+        return checkpoint_pb2.ListCheckpointsResponse(
+            checkpoints=[checkpoint_message(record) for record in page.checkpoints],
+            next_page_token=page.next_page_token,
+        )
+
+    async def GetCheckpoint(
+        self, request: checkpoint_pb2.GetCheckpointRequest, context: _Context
+    ) -> checkpoint_pb2.GetCheckpointResponse:
+        record = await self._state.jobs.get_checkpoint(request.checkpoint_id)
+        return checkpoint_pb2.GetCheckpointResponse(checkpoint=checkpoint_message(record))
+
+    async def DownloadCheckpoint(
+        self, request: checkpoint_pb2.DownloadCheckpointRequest, context: _Context
+    ) -> AsyncIterator[checkpoint_pb2.DownloadCheckpointResponse]:
+        for field, value in (("offset", request.offset), ("length", request.length)):
+            if value < 0:
+                message = f"`{field}` is {value}; it must be 0 or more; leave it out for the whole"
+                raise invalid_argument(field, message)
+        record = await self._state.jobs.get_checkpoint(request.checkpoint_id)
+        chunks = await asyncio.to_thread(self._open, record, request.offset, request.length)
+        position = request.offset
+        # The first message says what the file is, even where no byte of it was asked for.
+        data = await asyncio.to_thread(next, chunks, b"")
+        yield checkpoint_pb2.DownloadCheckpointResponse(
+            checkpoint=checkpoint_message(record), offset=position, data=data
+        )
+        while data:
+            position += len(data)
+            data = await asyncio.to_thread(next, chunks, b"")
+            if data:
+                yield checkpoint_pb2.DownloadCheckpointResponse(offset=position, data=data)
+            if self._state.shutting_down:
+                raise shutting_down()
+
+    def _open(self, record: CheckpointRecord, offset: int, length: int) -> Iterator[bytes]:
+        """The file's chunks; a file of another size than registered is not even begun."""
+        found = self._state.artifacts.stat(record.artifact).size_bytes
+        if found != record.size_bytes:
+            raise ArtifactDamagedError(
+                record.artifact, f"{found} bytes", f"{record.size_bytes} bytes"
+            )
+        return self._state.artifacts.open_range(record.artifact, offset, length or None)
+
+    async def DeleteCheckpoint(
+        self, request: checkpoint_pb2.DeleteCheckpointRequest, context: _Context
+    ) -> checkpoint_pb2.DeleteCheckpointResponse:
+        state = self._state
+        wanted = idempotency(request, "DeleteCheckpoint")
+        record = await state.jobs.get_checkpoint(request.checkpoint_id)
+        try:
+            await state.jobs.delete_checkpoint(request.checkpoint_id, wanted)
+        except TransitionRefused as error:
+            raise in_use(str(error)) from None
+        await asyncio.to_thread(state.artifacts.delete, record.artifact)
+        return checkpoint_pb2.DeleteCheckpointResponse()

@@ -1,0 +1,89 @@
+"""Configurations between their typed message, a plain dict and the stored JSON document.
+
+All roads lead through `TrainingConfig`'s own rules, so every door lists the same problems.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import Any
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+from app.training.config import TrainingConfig
+from app.transformer.errors import Problem
+from training_engine.v1 import config_pb2
+
+
+def message_to_dict(message: Message) -> dict[str, Any]:
+    """The fields that are present in a typed configuration, by name."""
+    return {
+        field.name: message_to_dict(value) if field.message_type is not None else value
+        for field, value in message.ListFields()
+    }
+
+
+def config_to_message(document: str) -> config_pb2.TrainingConfig:
+    """A stored JSON document as a typed configuration; fields it does not know stay absent.
+
+    Documents are few and read often, so the encoded message is remembered; each caller gets a
+    message of its own.
+    """
+    return config_pb2.TrainingConfig.FromString(_encoded(document))
+
+
+@lru_cache(maxsize=1024)
+def _encoded(document: str) -> bytes:
+    message = config_pb2.TrainingConfig()
+    _fill(message, json.loads(document))
+    return message.SerializeToString()
+
+
+def _fill(message: Any, values: dict[str, Any]) -> None:
+    for field in message.DESCRIPTOR.fields:
+        value = values.get(field.name)
+        if value is None:
+            continue
+        if field.message_type is not None:
+            part = getattr(message, field.name)
+            part.SetInParent()
+            _fill(part, value)
+        else:
+            setattr(message, field.name, _as_field_type(field, value))
+
+
+def _as_field_type(field: FieldDescriptor, value: Any) -> Any:
+    """`resume_from_checkpoint` may be a path in the library; the service only knows a flag."""
+    if field.type == FieldDescriptor.TYPE_BOOL:
+        return bool(value)
+    if field.type == FieldDescriptor.TYPE_DOUBLE:
+        return float(value)
+    return value
+
+
+def read_message(message: config_pb2.TrainingConfig) -> tuple[TrainingConfig, list[Problem]]:
+    """The configuration that a typed message describes, and everything wrong with it."""
+    config, problems = TrainingConfig.read(message_to_dict(message))
+    return config, problems + unknown_field_problems(message)
+
+
+def unknown_field_problems(message: Message) -> list[Problem]:
+    """Fields that the client's newer protos have and this service does not know."""
+    if message.ByteSize() == _known_size(message):
+        return []
+    text = "the typed configuration has fields that this service does not know; update the service"
+    return [Problem("config", f"{text}, or leave them out")]
+
+
+def _known_size(message: Message) -> int:
+    known = type(message)()
+    known.CopyFrom(message)
+    known.DiscardUnknownFields()
+    return known.ByteSize()
+
+
+def to_document(config: TrainingConfig) -> str:
+    """The configuration as the JSON text that is stored: every field spelled out."""
+    return json.dumps(config.to_dict(), separators=(",", ":"), ensure_ascii=False)

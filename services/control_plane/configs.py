@@ -1,0 +1,92 @@
+"""ConfigService: validates configurations and stores them under an id."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+
+from app.training.config import Problem, TrainingConfig
+from control_plane.config_codec import to_document
+from control_plane.configurations import read_source, require_source
+from control_plane.conversion import config_message, problem_messages
+from control_plane.errors import invalid_argument
+from control_plane.memory import estimate_memory
+from control_plane.paging import page_size
+from control_plane.requests import check_name, idempotency
+from control_plane.state import ServiceState
+from training_engine.v1 import config_pb2, config_pb2_grpc
+
+_Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class ConfigServicer(config_pb2_grpc.ConfigServiceServicer):
+    """See `config.proto` for what each method promises."""
+
+    def __init__(self, state: ServiceState) -> None:
+        self._state = state
+
+    async def CreateConfig(
+        self, request: config_pb2.CreateConfigRequest, context: _Context
+    ) -> config_pb2.CreateConfigResponse:
+        name = check_name(request.name, required=True)
+        source = request.WhichOneof("source")
+        config = await require_source(request, source, self._state.configs)
+        record = await self._state.configs.create(
+            name, to_document(config), idempotency(request, "CreateConfig")
+        )
+        return config_pb2.CreateConfigResponse(
+            config=config_message(record), warnings=problem_messages(config.warnings())
+        )
+
+    async def GetConfig(
+        self, request: config_pb2.GetConfigRequest, context: _Context
+    ) -> config_pb2.GetConfigResponse:
+        record = await self._state.configs.get(request.config_id)
+        return config_pb2.GetConfigResponse(config=config_message(record))
+
+    async def ListConfigs(
+        self, request: config_pb2.ListConfigsRequest, context: _Context
+    ) -> config_pb2.ListConfigsResponse:
+        page = await self._state.configs.list(page_size(request.page_size), request.page_token)
+        return config_pb2.ListConfigsResponse(
+            configs=[config_message(record) for record in page.configs],
+            next_page_token=page.next_page_token,
+        )
+
+    async def DeleteConfig(
+        self, request: config_pb2.DeleteConfigRequest, context: _Context
+    ) -> config_pb2.DeleteConfigResponse:
+        await self._state.configs.delete(request.config_id, idempotency(request, "DeleteConfig"))
+        return config_pb2.DeleteConfigResponse()
+
+    async def ValidateConfig(
+        self, request: config_pb2.ValidateConfigRequest, context: _Context
+    ) -> config_pb2.ValidateConfigResponse:
+        source = request.WhichOneof("source")
+        if source is None:
+            message = "the request has no configuration; give `config` or `config_document`"
+            raise invalid_argument("config", message)
+        config, problems = await read_source(request, source)
+        return _verdict(config, problems)
+
+
+def _verdict(config: TrainingConfig, problems: list[Problem]) -> config_pb2.ValidateConfigResponse:
+    verdict = config_pb2.ValidateConfigResponse(
+        valid=not problems, errors=problem_messages(problems)
+    )
+    if not any(problem.field.startswith("model_config") for problem in problems):
+        verdict.num_parameters = config.model_config.num_parameters()
+    if not problems:
+        verdict.warnings.extend(problem_messages(config.warnings()))
+        estimate = estimate_memory(config)
+        verdict.memory_estimate.CopyFrom(
+            config_pb2.MemoryEstimate(
+                parameters_bytes=estimate.parameters_bytes,
+                gradients_bytes=estimate.gradients_bytes,
+                optimizer_bytes=estimate.optimizer_bytes,
+                activations_bytes=estimate.activations_bytes,
+                total_bytes=estimate.total_bytes,
+            )
+        )
+    return verdict

@@ -1,0 +1,71 @@
+"""From what a client sent to a valid configuration: typed, as text, or stored before."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Protocol
+
+import grpc
+from google.protobuf.message import Message
+
+from app.training.config import ConfigError, Problem, TrainingConfig
+from control_plane.config_codec import read_message
+from control_plane.errors import invalid_argument
+from job_store.catalog import ConfigStore
+from service_runtime.rpc_errors import FieldViolation, RpcError
+from training_engine.v1 import config_pb2
+
+MAX_DOCUMENT_CHARACTERS = 64 << 10
+"""Real configurations have a few thousand; reading YAML costs a second for each megabyte."""
+
+_SLOW_DOCUMENT = 4 << 10
+"""A longer document is read in a thread, so that other calls go on."""
+
+
+class ConfigSource(Protocol):
+    """A request with `oneof source {config, config_document}`."""
+
+    config: config_pb2.TrainingConfig
+    config_document: str
+
+
+async def read_source(request: ConfigSource, which: str) -> tuple[TrainingConfig, list[Problem]]:
+    """The configuration in the request's `which` field, and everything wrong with it."""
+    if which == "config_document":
+        return await read_document(request.config_document)
+    return read_message(request.config)
+
+
+async def read_document(text: str) -> tuple[TrainingConfig, list[Problem]]:
+    """The configuration in a YAML or JSON text, and everything wrong with it."""
+    if len(text) > MAX_DOCUMENT_CHARACTERS:
+        raise _too_large(len(text))
+    if len(text) > _SLOW_DOCUMENT:
+        return await asyncio.to_thread(TrainingConfig.read_document, text)
+    return TrainingConfig.read_document(text)
+
+
+def _too_large(length: int) -> RpcError:
+    message = (
+        f"`config_document` has {length} characters; it must have at most "
+        f"{MAX_DOCUMENT_CHARACTERS}; leave out what keeps its default"
+    )
+    violation = FieldViolation("config_document", message)
+    return RpcError(grpc.StatusCode.RESOURCE_EXHAUSTED, "PAYLOAD_TOO_LARGE", message, [violation])
+
+
+async def require_source(request: Message, which: str | None, store: ConfigStore) -> TrainingConfig:
+    """A valid configuration. Raises `ConfigError` with every problem, or `RpcError`."""
+    if which is None:
+        message = (
+            "the request has no configuration; give `config`, `config_document` or `config_id`"
+        )
+        raise invalid_argument("config", message)
+    if which == "config_id":
+        stored = await store.get(request.config_id)  # type: ignore[attr-defined]
+        return TrainingConfig.from_dict(json.loads(stored.document))
+    config, problems = await read_source(request, which)  # type: ignore[arg-type]
+    if problems:
+        raise ConfigError(problems)
+    return config

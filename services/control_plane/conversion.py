@@ -1,0 +1,232 @@
+"""Stored records as messages, field by field; the only place that knows both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from app.training.config import Problem
+from control_plane.config_codec import config_to_message
+from job_store.records import (
+    Bucket,
+    CheckpointRecord,
+    ConfigRecord,
+    DatasetRecord,
+    Execution,
+    HistoryPoint,
+    JobRecord,
+    JobStatus,
+    LatestMetrics,
+    Priority,
+    StoredLogLine,
+    WorkerRecord,
+)
+from training_engine.v1 import (
+    checkpoint_pb2,
+    config_pb2,
+    dataset_pb2,
+    job_pb2,
+    metrics_pb2,
+    worker_pb2,
+)
+
+STATUS_TO_MESSAGE: dict[JobStatus, Any] = {
+    status: job_pb2.JobStatus.Value(f"JOB_STATUS_{status.name}") for status in JobStatus
+}
+STATUS_FROM_MESSAGE = {number: status for status, number in STATUS_TO_MESSAGE.items()}
+PRIORITY_TO_MESSAGE: dict[Priority, Any] = {
+    priority: job_pb2.JobPriority.Value(f"JOB_PRIORITY_{priority.name}") for priority in Priority
+}
+PRIORITY_FROM_MESSAGE = {number: priority for priority, number in PRIORITY_TO_MESSAGE.items()}
+_WORKER_STATES = {
+    "idle": worker_pb2.WORKER_STATE_IDLE,
+    "busy": worker_pb2.WORKER_STATE_BUSY,
+    "draining": worker_pb2.WORKER_STATE_DRAINING,
+}
+METRIC_FIELDS = frozenset(
+    field.name
+    for field in metrics_pb2.MetricPoint.DESCRIPTOR.fields
+    if field.name not in ("step", "attempt", "created_at")
+)
+_WHOLE_NUMBERS = frozenset({"tokens_seen"})
+
+
+def timestamp(milliseconds: int | None) -> Timestamp | None:
+    """Server milliseconds as a timestamp; None stays None, which leaves a field absent."""
+    if milliseconds is None:
+        return None
+    seconds, rest = divmod(milliseconds, 1000)
+    return Timestamp(seconds=seconds, nanos=rest * 1_000_000)
+
+
+def problem_text(problem: Problem) -> str:
+    """A warning as it is stored in a job's record."""
+    return str(problem)
+
+
+def problem_messages(problems: Iterable[Problem]) -> list[config_pb2.FieldProblem]:
+    """Problems or warnings of a configuration."""
+    return [config_pb2.FieldProblem(field=p.field, message=p.message) for p in problems]
+
+
+def _stored_warning(text: str) -> config_pb2.FieldProblem:
+    field, separator, message = text.partition(": ")
+    if not separator:
+        return config_pb2.FieldProblem(message=text)
+    return config_pb2.FieldProblem(field=field, message=message)
+
+
+def execution_message(execution: Execution) -> job_pb2.Execution:
+    """How a job is run, every field present."""
+    return job_pb2.Execution(
+        priority=PRIORITY_TO_MESSAGE[execution.priority],
+        processes=execution.processes,
+        nodes=execution.nodes,
+        device=execution.device,
+        max_retries=execution.max_retries,
+        stop_timeout_seconds=execution.stop_timeout_seconds,
+        stall_timeout_seconds=execution.stall_timeout_seconds,
+    )
+
+
+def job_message(record: JobRecord, eta_seconds: float | None = None) -> job_pb2.Job:
+    """A job; its configuration too where the record holds it."""
+    error = record.error
+    job = job_pb2.Job(
+        job_id=record.job_id,
+        name=record.name or record.job_id,
+        status=STATUS_TO_MESSAGE[record.status],
+        current_step=record.current_step,
+        max_steps=record.max_steps,
+        progress=record.progress,
+        attempt=record.attempt,
+        worker_id=record.worker_id,
+        resumed_from_step=record.resumed_from_step,
+        created_at=timestamp(record.created_at),
+        started_at=timestamp(record.started_at),
+        completed_at=timestamp(record.completed_at),
+        updated_at=timestamp(record.updated_at),
+        error=error.message if error else "",
+        eta_seconds=eta_seconds,
+        config_id=record.config_id,
+        dataset_path=record.dataset_path,
+        val_dataset_path=record.val_dataset_path,
+        execution=execution_message(record.execution),
+        warnings=[_stored_warning(text) for text in record.warnings],
+        exactness_notes=record.notes,
+        consecutive_failures=record.consecutive_failures,
+        error_reason=error.reason if error else "",
+        message=record.message,
+    )
+    if record.config_document:
+        job.config.CopyFrom(config_to_message(record.config_document))
+        job.log_tail = error.log_tail if error else ""
+    return job
+
+
+def config_message(record: ConfigRecord) -> config_pb2.Config:
+    """A stored configuration."""
+    return config_pb2.Config(
+        config_id=record.config_id,
+        name=record.name,
+        config=config_to_message(record.document),
+        created_at=timestamp(record.created_at),
+    )
+
+
+def checkpoint_message(record: CheckpointRecord) -> checkpoint_pb2.Checkpoint:
+    """A registered checkpoint. A loss that was not measured is NaN."""
+    return checkpoint_pb2.Checkpoint(
+        checkpoint_id=record.checkpoint_id,
+        job_id=record.job_id,
+        step=record.step,
+        loss=float("nan") if record.loss is None else record.loss,
+        size_bytes=record.size_bytes,
+        sha256=record.sha256,
+        created_at=timestamp(record.created_at),
+        is_best=record.is_best,
+        attempt=record.attempt,
+    )
+
+
+def dataset_message(record: DatasetRecord) -> dataset_pb2.Dataset:
+    """An uploaded dataset."""
+    return dataset_pb2.Dataset(
+        dataset_id=record.dataset_id,
+        name=record.name,
+        size_bytes=record.size_bytes,
+        sha256=record.sha256,
+        created_at=timestamp(record.created_at),
+    )
+
+
+def worker_message(record: WorkerRecord) -> worker_pb2.Worker:
+    """A worker as it last reported."""
+    return worker_pb2.Worker(
+        worker_id=record.worker_id,
+        state=_WORKER_STATES.get(record.state, worker_pb2.WORKER_STATE_UNSPECIFIED),
+        device=record.device,
+        hostname=record.hostname,
+        pid=record.pid,
+        job_id=record.job_id,
+        attempt=record.attempt,
+        last_heartbeat=timestamp(record.last_heartbeat),
+        started_at=timestamp(record.started_at),
+    )
+
+
+def log_line_message(line: StoredLogLine) -> job_pb2.LogLine:
+    """A line that a trainer printed."""
+    return job_pb2.LogLine(
+        sequence=line.seq,
+        attempt=line.attempt,
+        stream=line.source,
+        text=line.text,
+        created_at=timestamp(line.time_ms),
+    )
+
+
+def point_message(
+    step: int, attempt: int, time_ms: int | None, values: Mapping[str, float]
+) -> metrics_pb2.MetricPoint:
+    """One logged step; names that the contract does not have are left out."""
+    known: dict[str, Any] = {
+        name: int(value) if name in _WHOLE_NUMBERS else value
+        for name, value in values.items()
+        if name in METRIC_FIELDS
+    }
+    return metrics_pb2.MetricPoint(
+        step=step, attempt=attempt, created_at=timestamp(time_ms), **known
+    )
+
+
+def history_message(point: HistoryPoint) -> metrics_pb2.MetricPoint:
+    """A point of the history."""
+    return point_message(point.step, point.attempt, point.time_ms, point.values)
+
+
+def latest_message(latest: LatestMetrics) -> metrics_pb2.MetricPoint:
+    """Latest value of each metric."""
+    return point_message(latest.step, 0, None, latest.values)
+
+
+def bucket_messages(bucket: Bucket) -> list[metrics_pb2.MetricPoint]:
+    """A bucket as one point, or as two that hold each metric's minimum and maximum.
+
+    The extreme nearer to the bucket's last value comes second, so that a rising metric is drawn
+    rising.
+    """
+    if bucket.first_step == bucket.last_step:
+        last = {name: extent.last for name, extent in bucket.metrics.items()}
+        return [point_message(bucket.last_step, 0, bucket.time_ms, last)]
+    first, second = {}, {}
+    for name, extent in bucket.metrics.items():
+        falling = extent.last - extent.min <= extent.max - extent.last
+        first[name] = extent.max if falling else extent.min
+        second[name] = extent.min if falling else extent.max
+    return [
+        point_message(bucket.first_step, 0, None, first),
+        point_message(bucket.last_step, 0, bucket.time_ms, second),
+    ]

@@ -1,0 +1,173 @@
+"""DatasetService: text that was uploaded, to be named as dataset://ID."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import PurePath
+from typing import Any
+
+import grpc
+
+from artifact_store import ArtifactInfo, ArtifactWriter, dataset_key
+from control_plane.conversion import dataset_message
+from control_plane.errors import in_use, invalid_argument, shutting_down
+from control_plane.paging import LARGEST_PAGE, page_size
+from control_plane.paths import DATASET_SCHEME
+from control_plane.requests import check_name, check_request_id, idempotency
+from control_plane.state import ServiceState
+from job_store.ids import new_id
+from job_store.records import DatasetRecord, JobStatus, Request
+from training_engine.v1 import dataset_pb2, dataset_pb2_grpc
+
+_Context = grpc.aio.ServicerContext[Any, Any]
+_MAX_CHUNK = 1 << 20
+_NOT_DATA = (
+    *(".zip", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar", ".tar", ".tgz"),
+    *(".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".safetensors", ".h5", ".npz", ".arrow"),
+    *(".pdf", ".doc", ".docx", ".exe", ".so"),
+)
+"""Endings that are certainly no text or tokens; what is inside is checked when a job reads it."""
+
+
+class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
+    """See `dataset.proto` for what each method promises."""
+
+    def __init__(self, state: ServiceState) -> None:
+        self._state = state
+
+    async def UploadDataset(
+        self, request_iterator: AsyncIterator[dataset_pb2.UploadDatasetRequest], context: _Context
+    ) -> dataset_pb2.UploadDatasetResponse:
+        header = await _header(request_iterator)
+        dataset_id = new_id("dataset")
+        key = dataset_key(dataset_id, header.name)
+        info = await self._receive(key, header, request_iterator)
+        record = await self._store(dataset_id, header, info)
+        if record.dataset_id != dataset_id:  # a repeated request: the first upload stands
+            await asyncio.to_thread(self._state.artifacts.delete, key)
+        return dataset_pb2.UploadDatasetResponse(dataset=dataset_message(record))
+
+    async def _receive(
+        self,
+        key: str,
+        header: dataset_pb2.DatasetHeader,
+        messages: AsyncIterator[dataset_pb2.UploadDatasetRequest],
+    ) -> ArtifactInfo:
+        limit = self._state.settings.max_dataset_bytes
+        upload = await asyncio.to_thread(self._state.artifacts.writer, key, limit=limit)
+        try:
+            await self._copy(upload, messages)
+            if upload.size_bytes == 0:
+                message = "the upload holds no data; send at least one message with `data`"
+                raise invalid_argument("data", message)
+            info = await asyncio.to_thread(upload.commit)
+        finally:
+            await asyncio.to_thread(upload.abort)  # does nothing after a commit
+        if header.sha256 and info.sha256 != header.sha256.lower():
+            await asyncio.to_thread(self._state.artifacts.delete, key)
+            message = (
+                f"the bytes received have sha256 {info.sha256}, not the announced "
+                f"{header.sha256[:80]!r}; they were damaged on the way: send them again"
+            )
+            raise invalid_argument("header.sha256", message, "CHECKSUM_MISMATCH")
+        return info
+
+    async def _copy(
+        self, upload: ArtifactWriter, messages: AsyncIterator[dataset_pb2.UploadDatasetRequest]
+    ) -> None:
+        async for message in messages:
+            if message.WhichOneof("part") != "data":
+                text = "a second header came; only the first message carries one"
+                raise invalid_argument("header", text)
+            if len(message.data) > _MAX_CHUNK:
+                text = f"`data` has {len(message.data)} bytes; it must have at most {_MAX_CHUNK}"
+                raise invalid_argument("data", f"{text}; send smaller pieces")
+            if self._state.shutting_down:
+                raise shutting_down()
+            await asyncio.to_thread(upload.write, message.data)
+
+    async def _store(
+        self, dataset_id: str, header: dataset_pb2.DatasetHeader, info: ArtifactInfo
+    ) -> DatasetRecord:
+        body = f"{header.name}\0{info.sha256}".encode()
+        try:
+            return await self._state.datasets.create(
+                header.name,
+                info.size_bytes,
+                info.sha256,
+                info.key,
+                dataset_id=dataset_id,
+                request=Request.of(header.request_id, "UploadDataset", body),
+            )
+        except Exception:
+            await asyncio.to_thread(self._state.artifacts.delete, info.key)
+            raise
+
+    async def GetDataset(
+        self, request: dataset_pb2.GetDatasetRequest, context: _Context
+    ) -> dataset_pb2.GetDatasetResponse:
+        record = await self._state.datasets.get(request.dataset_id)
+        return dataset_pb2.GetDatasetResponse(dataset=dataset_message(record))
+
+    async def ListDatasets(
+        self, request: dataset_pb2.ListDatasetsRequest, context: _Context
+    ) -> dataset_pb2.ListDatasetsResponse:
+        page = await self._state.datasets.list(page_size(request.page_size), request.page_token)
+        return dataset_pb2.ListDatasetsResponse(
+            datasets=[dataset_message(record) for record in page.datasets],
+            next_page_token=page.next_page_token,
+        )
+
+    async def DeleteDataset(
+        self, request: dataset_pb2.DeleteDatasetRequest, context: _Context
+    ) -> dataset_pb2.DeleteDatasetResponse:
+        state = self._state
+        wanted = idempotency(request, "DeleteDataset")
+        record = await state.datasets.get(request.dataset_id)
+        if user := await self._job_using(request.dataset_id):
+            raise in_use(
+                f"dataset {request.dataset_id} is read by job {user}, which has not ended; "
+                "stop that job first, or wait for its end"
+            )
+        await state.datasets.delete(request.dataset_id, wanted)
+        await asyncio.to_thread(state.artifacts.delete, record.artifact)
+        return dataset_pb2.DeleteDatasetResponse()
+
+    async def _job_using(self, dataset_id: str) -> str | None:
+        """A job that has not ended and names the dataset."""
+        name = DATASET_SCHEME + dataset_id
+        for status in (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.STOPPING):
+            token = ""
+            while True:
+                page = await self._state.jobs.list(status, LARGEST_PAGE, token)
+                for job in page.jobs:
+                    if name in (job.dataset_path, job.val_dataset_path):
+                        return job.job_id
+                token = page.next_page_token
+                if not token:
+                    break
+        return None
+
+
+async def _header(
+    messages: AsyncIterator[dataset_pb2.UploadDatasetRequest],
+) -> dataset_pb2.DatasetHeader:
+    """The first message's header, checked. Raises `RpcError`."""
+    first = await anext(aiter(messages), None)
+    if first is None or first.WhichOneof("part") != "header":
+        raise invalid_argument("header", "the upload begins without a header; send it first")
+    header = first.header
+    if header.request_id:
+        check_request_id(header.request_id)
+    header.name = check_name(header.name, "header.name", required=True)
+    if "/" in header.name or "\\" in header.name:
+        message = f"`header.name` is {header.name!r}; it must be a file name without a folder"
+        raise invalid_argument("header.name", f"{message}; give its last part")
+    if PurePath(header.name).suffix.lower() in _NOT_DATA:
+        message = (
+            f"`header.name` is {header.name!r}; it must end in .txt, .md, .jsonl, .parquet, .bin "
+            "or .npy, or be source text; unpack or convert it first"
+        )
+        raise invalid_argument("header.name", message)
+    return header

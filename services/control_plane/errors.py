@@ -1,0 +1,133 @@
+"""What the stores and rules refuse, as clients see it: one place maps each error to its reason.
+
+Anything that is not in this table is a defect: INTERNAL with a reference id that stands in the
+log beside the traceback, which the client never sees.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+
+import grpc
+
+from app.training.config import ConfigError, Problem
+from artifact_store import (
+    ArtifactDamagedError,
+    ArtifactError,
+    ArtifactNotFoundError,
+    ArtifactStoreFullError,
+    ArtifactTooLargeError,
+    InvalidKeyError,
+    OffsetOutOfRangeError,
+)
+from job_store.errors import (
+    InvalidCursor,
+    InvalidPageToken,
+    JobStoreError,
+    NotFound,
+    RecordVersionError,
+    RequestIdReused,
+    StoreUnavailable,
+    TransitionRefused,
+)
+from service_runtime.logs import get_logger
+from service_runtime.rpc_errors import FieldViolation, RpcError
+
+_log = get_logger("control_plane")
+_Code = grpc.StatusCode
+
+_STORE_REASONS: dict[type[Exception], tuple[grpc.StatusCode, str]] = {
+    TransitionRefused: (_Code.FAILED_PRECONDITION, "STATE_FORBIDS"),
+    RequestIdReused: (_Code.INVALID_ARGUMENT, "REQUEST_ID_REUSED"),
+    InvalidCursor: (_Code.INVALID_ARGUMENT, "INVALID_CURSOR"),
+    InvalidPageToken: (_Code.INVALID_ARGUMENT, "INVALID_PAGE_TOKEN"),
+    RecordVersionError: (_Code.FAILED_PRECONDITION, "RECORD_VERSION"),
+    ArtifactNotFoundError: (_Code.DATA_LOSS, "ARTIFACT_DAMAGED"),
+    ArtifactDamagedError: (_Code.DATA_LOSS, "ARTIFACT_DAMAGED"),
+    InvalidKeyError: (_Code.DATA_LOSS, "ARTIFACT_DAMAGED"),
+    OffsetOutOfRangeError: (_Code.OUT_OF_RANGE, "OFFSET_OUT_OF_RANGE"),
+    ArtifactTooLargeError: (_Code.RESOURCE_EXHAUSTED, "PAYLOAD_TOO_LARGE"),
+    ArtifactStoreFullError: (_Code.RESOURCE_EXHAUSTED, "RATE_LIMITED"),
+}
+_RETRY_SECONDS = 1.0
+
+
+def invalid_argument(field: str, message: str, reason: str = "INVALID_ARGUMENT") -> RpcError:
+    """A request field at fault."""
+    return RpcError(_Code.INVALID_ARGUMENT, reason, message, [FieldViolation(field, message)])
+
+
+def invalid_config(problems: Iterable[Problem]) -> RpcError:
+    """Every problem of a configuration, at once."""
+    return _config_refused(ConfigError(list(problems)))
+
+
+def not_found(kind: str, id: str) -> RpcError:
+    """No such job, config, checkpoint or dataset."""
+    return to_rpc_error(NotFound(kind, id))
+
+
+def in_use(message: str) -> RpcError:
+    """Something that cannot be deleted now."""
+    return RpcError(_Code.FAILED_PRECONDITION, "IN_USE", message)
+
+
+def shutting_down() -> RpcError:
+    """Ends a stream that can be continued elsewhere."""
+    return RpcError(
+        _Code.UNAVAILABLE,
+        "SHUTTING_DOWN",
+        "the control plane is shutting down; reconnect and continue from the last cursor",
+        retry_after_seconds=_RETRY_SECONDS,
+    )
+
+
+def watcher_too_slow() -> RpcError:
+    """Ends the stream of a reader that does not keep up."""
+    return RpcError(
+        _Code.UNAVAILABLE,
+        "WATCHER_TOO_SLOW",
+        "the stream fell too far behind what happened; reconnect and continue from the last cursor",
+        retry_after_seconds=0.0,
+    )
+
+
+def to_rpc_error(error: BaseException) -> RpcError:
+    """What a client is told of `error`; a defect is logged here under a reference id."""
+    if isinstance(error, RpcError):
+        return error
+    if isinstance(error, ConfigError):
+        return _config_refused(error)
+    if isinstance(error, JobStoreError | ArtifactError):
+        return _refused_by_store(error)
+    reference = uuid.uuid4().hex[:12]
+    _log.error("a call failed by a defect", reference=reference, exc_info=error)
+    return RpcError(
+        _Code.INTERNAL,
+        "INTERNAL",
+        f"the call failed by a defect of the service; its log tells more under {reference}",
+        metadata={"reference": reference},
+    )
+
+
+def _config_refused(error: ConfigError) -> RpcError:
+    violations = [FieldViolation(problem.field, problem.message) for problem in error.problems]
+    return RpcError(_Code.INVALID_ARGUMENT, "INVALID_CONFIG", str(error), violations)
+
+
+def _refused_by_store(error: JobStoreError | ArtifactError) -> RpcError:
+    if isinstance(error, NotFound):
+        return RpcError(_Code.NOT_FOUND, f"{error.kind.upper()}_NOT_FOUND", str(error))
+    if isinstance(error, StoreUnavailable):
+        return RpcError(
+            _Code.UNAVAILABLE,
+            "STORE_UNAVAILABLE",
+            str(error),
+            retry_after_seconds=_RETRY_SECONDS,
+        )
+    for kind, (code, reason) in _STORE_REASONS.items():
+        if isinstance(error, kind):
+            metadata = {"state": error.state} if isinstance(error, TransitionRefused) else {}
+            return RpcError(code, reason, str(error), metadata=metadata)
+    raise error  # a new class of store error: the table above has to learn it

@@ -1,0 +1,83 @@
+"""Checks how a job is to be run: every limit at once."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from app.training.config import Problem, TrainingConfig
+from control_plane.conversion import PRIORITY_FROM_MESSAGE
+from job_store.records import Execution, Priority
+from training_engine.v1 import job_pb2
+
+MAX_PROCESSES = 1
+MAX_NODES = 1
+_MAX_SECONDS = 30 * 86_400.0
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
+_DEFAULT = Execution()
+
+
+def read_execution(message: job_pb2.Execution, config: TrainingConfig) -> Execution:
+    """The execution that the message asks for; the configuration's device unless it names one."""
+    wanted = {
+        name: getattr(message, name)
+        for name in (
+            "processes",
+            "nodes",
+            "max_retries",
+            "stop_timeout_seconds",
+            "stall_timeout_seconds",
+        )
+        if message.HasField(name)
+    }
+    return Execution(
+        priority=PRIORITY_FROM_MESSAGE.get(message.priority, Priority.DEFAULT),
+        device=message.device if message.HasField("device") else config.device,
+        **wanted,
+    )
+
+
+def execution_problems(message: job_pb2.Execution, config: TrainingConfig) -> list[Problem]:
+    """Everything that keeps a job from being run as asked; empty where nothing does."""
+    execution = read_execution(message, config)
+    found = [
+        *_count_problems("processes", execution.processes, MAX_PROCESSES),
+        *_count_problems("nodes", execution.nodes, MAX_NODES),
+        *_seconds_problems("stop_timeout_seconds", execution.stop_timeout_seconds),
+        *_seconds_problems("stall_timeout_seconds", execution.stall_timeout_seconds),
+    ]
+    if message.priority not in PRIORITY_FROM_MESSAGE and message.priority != 0:
+        rule = "it must be 1 (high), 2 (default) or 3 (low)"
+        found.append(_problem("priority", message.priority, f"{rule}; leave it out for default"))
+    if not 0 <= execution.max_retries <= 1000:
+        found.append(_problem("max_retries", execution.max_retries, "it must be 0 to 1000; try 3"))
+    if not _DEVICE.fullmatch(execution.device):
+        rule = "it must be auto, cpu, cuda, cuda:N or mps; try auto"
+        found.append(_problem("device", execution.device[:80], rule))
+    spread = config.distributed.processes if config.distributed else None
+    if (spread or 1) > MAX_PROCESSES:
+        found.append(_too_many("distributed.processes", spread or 1, MAX_PROCESSES))
+    return found
+
+
+def _count_problems(name: str, value: int, most: int) -> list[Problem]:
+    if value < 1:
+        return [_problem(name, value, "it must be at least 1; leave it out for 1")]
+    return [_too_many(f"execution.{name}", value, most)] if value > most else []
+
+
+def _too_many(field: str, value: int, most: int) -> Problem:
+    unit = "node" if field.endswith("nodes") else "process"
+    rule = f"this service runs a job on {most} {unit}; leave it out, or train with train.py"
+    return Problem(field, f"`{field}` is {value}; {rule}")
+
+
+def _seconds_problems(name: str, value: float) -> list[Problem]:
+    if math.isfinite(value) and 0 < value <= _MAX_SECONDS:
+        return []
+    rule = f"it must be above 0 and at most {_MAX_SECONDS:.0f}"
+    return [_problem(name, value, f"{rule}; try {getattr(_DEFAULT, name):.0f}")]
+
+
+def _problem(name: str, value: object, rule: str) -> Problem:
+    return Problem(f"execution.{name}", f"`execution.{name}` is {value!r}; {rule}")

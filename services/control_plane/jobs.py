@@ -1,0 +1,174 @@
+"""JobService: starts, shows, follows, stops, resumes and deletes jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+
+from app.training.config import TrainingConfig
+from artifact_store import job_prefix
+from control_plane.config_codec import to_document
+from control_plane.conversion import STATUS_FROM_MESSAGE, job_message, log_line_message
+from control_plane.errors import invalid_argument
+from control_plane.paging import long_page_size, page_size
+from control_plane.planning import plan_job
+from control_plane.requests import idempotency
+from control_plane.state import ServiceState
+from control_plane.watching import watch_job
+from job_store.errors import StoreUnavailable
+from job_store.records import JobRecord, JobStatus
+from service_runtime.logs import get_logger
+from training_engine.v1 import job_pb2, job_pb2_grpc
+
+_log = get_logger("control_plane")
+_Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class JobServicer(job_pb2_grpc.JobServiceServicer):
+    """See `job.proto` for what each method promises."""
+
+    def __init__(self, state: ServiceState) -> None:
+        self._state = state
+        self._speeds = StepRates(state)
+
+    async def StartJob(
+        self, request: job_pb2.StartJobRequest, context: _Context
+    ) -> job_pb2.StartJobResponse:
+        new = await plan_job(request, self._state)
+        record = await self._state.jobs.create(new, idempotency(request, "StartJob"))
+        await self._enqueue(record)
+        return job_pb2.StartJobResponse(job=job_message(record))
+
+    async def GetJob(
+        self, request: job_pb2.GetJobRequest, context: _Context
+    ) -> job_pb2.GetJobResponse:
+        record = await self._state.jobs.get(request.job_id)
+        eta = await self._speeds.eta_seconds(record)
+        return job_pb2.GetJobResponse(job=job_message(record, eta))
+
+    async def ListJobs(
+        self, request: job_pb2.ListJobsRequest, context: _Context
+    ) -> job_pb2.ListJobsResponse:
+        page = await self._state.jobs.list(
+            _status_filter(request.status), page_size(request.page_size), request.page_token
+        )
+        return job_pb2.ListJobsResponse(
+            jobs=[job_message(record) for record in page.jobs],
+            next_page_token=page.next_page_token,
+        )
+
+    async def StopJob(
+        self, request: job_pb2.StopJobRequest, context: _Context
+    ) -> job_pb2.StopJobResponse:
+        record = await self._state.jobs.request_stop(
+            request.job_id, idempotency(request, "StopJob")
+        )
+        return job_pb2.StopJobResponse(job=job_message(record))
+
+    async def ResumeJob(
+        self, request: job_pb2.ResumeJobRequest, context: _Context
+    ) -> job_pb2.ResumeJobResponse:
+        max_steps = request.max_steps if request.HasField("max_steps") else None
+        document = await self._longer_config(request.job_id, max_steps) if max_steps else None
+        if max_steps is not None and max_steps < 1:
+            message = f"`max_steps` is {max_steps}; it must be at least 1; leave it out to keep it"
+            raise invalid_argument("max_steps", message)
+        record = await self._state.jobs.resume(
+            request.job_id,
+            checkpoint_id=request.checkpoint_id or None,
+            max_steps=max_steps,
+            config_document=document,
+            request=idempotency(request, "ResumeJob"),
+        )
+        await self._enqueue(record)
+        return job_pb2.ResumeJobResponse(job=job_message(record))
+
+    async def DeleteJob(
+        self, request: job_pb2.DeleteJobRequest, context: _Context
+    ) -> job_pb2.DeleteJobResponse:
+        await self._state.jobs.delete(request.job_id, idempotency(request, "DeleteJob"))
+        # After the record: a job that is seen always has its files.
+        await asyncio.to_thread(self._state.artifacts.delete_prefix, job_prefix(request.job_id))
+        return job_pb2.DeleteJobResponse()
+
+    async def ListLogs(
+        self, request: job_pb2.ListLogsRequest, context: _Context
+    ) -> job_pb2.ListLogsResponse:
+        page = await self._state.history.logs(
+            request.job_id,
+            page_size=long_page_size(request.page_size),
+            page_token=request.page_token,
+        )
+        return job_pb2.ListLogsResponse(
+            lines=[log_line_message(line) for line in page.lines],
+            next_page_token=page.next_page_token,
+        )
+
+    async def WatchJob(
+        self, request: job_pb2.WatchJobRequest, context: _Context
+    ) -> AsyncIterator[job_pb2.WatchJobResponse]:
+        async for response in watch_job(self._state, request.job_id, request.after):
+            yield response
+
+    async def _enqueue(self, record: JobRecord) -> None:
+        """Hand the attempt to the queue. Where that fails the reconciler does it later."""
+        if record.status is not JobStatus.QUEUED or record.enqueued_at is not None:
+            return  # a repeated request: its message is out already
+        try:
+            await self._state.queue.send(record.job_id, record.attempt, record.execution.priority)
+            await self._state.jobs.mark_enqueued(record.job_id, record.attempt)
+        except StoreUnavailable as error:
+            _log.warning(
+                "a message is left to the reconciler", job_id=record.job_id, why=str(error)
+            )
+
+    async def _longer_config(self, job_id: str, max_steps: int) -> str:
+        """The job's configuration with another `max_steps`. Raises `ConfigError`."""
+        record = await self._state.jobs.get(job_id)
+        values = json.loads(record.config_document) | {"max_steps": max_steps}
+        return to_document(TrainingConfig.from_dict(values))
+
+
+def _status_filter(number: int) -> JobStatus | None:
+    if number == job_pb2.JOB_STATUS_UNSPECIFIED:
+        return None
+    if number not in STATUS_FROM_MESSAGE:
+        known = ", ".join(f"{n} ({status.value})" for n, status in STATUS_FROM_MESSAGE.items())
+        message = f"`status` is {number}; it must be one of {known}; leave it out for all"
+        raise invalid_argument("status", message)
+    return STATUS_FROM_MESSAGE[number]
+
+
+class StepRates:
+    """How fast each running job steps, remembered for a second: `GetJob` is asked often."""
+
+    _FRESH_SECONDS = 1.0
+    _MOST = 4096
+
+    def __init__(self, state: ServiceState) -> None:
+        self._state = state
+        self._known: dict[str, tuple[float, float]] = {}
+
+    async def eta_seconds(self, record: JobRecord) -> float | None:
+        """Seconds to the job's last step; None where its speed is unknown."""
+        if record.status is not JobStatus.RUNNING:
+            return None
+        rate = await self._steps_per_second(record.job_id)
+        return (record.max_steps - record.current_step) / rate if rate > 0 else None
+
+    async def _steps_per_second(self, job_id: str) -> float:
+        now = time.monotonic()
+        asked, rate = self._known.get(job_id, (-self._FRESH_SECONDS, 0.0))
+        if now - asked < self._FRESH_SECONDS:
+            return rate
+        latest = await self._state.history.latest(job_id)
+        rate = latest.values.get("steps_per_second", 0.0)
+        if len(self._known) >= self._MOST:
+            self._known.clear()
+        self._known[job_id] = (now, rate)
+        return rate

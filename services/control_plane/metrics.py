@@ -1,0 +1,111 @@
+"""MetricsService: what jobs measured, once or as it comes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+
+from control_plane.conversion import bucket_messages, history_message, latest_message
+from control_plane.errors import invalid_argument
+from control_plane.paging import LARGEST_LONG_PAGE, long_page_size
+from control_plane.state import ServiceState
+from control_plane.watching import stream_metrics
+from job_store.records import LatestMetrics
+from service_runtime.rpc_errors import RpcError
+from training_engine.v1 import metrics_pb2, metrics_pb2_grpc
+
+_Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class MetricsServicer(metrics_pb2_grpc.MetricsServiceServicer):
+    """See `metrics.proto` for what each method promises."""
+
+    def __init__(self, state: ServiceState) -> None:
+        self._state = state
+
+    async def GetMetrics(
+        self, request: metrics_pb2.GetMetricsRequest, context: _Context
+    ) -> metrics_pb2.GetMetricsResponse:
+        latest = await self._latest(request.job_id)
+        return metrics_pb2.GetMetricsResponse(metrics=latest_message(latest))
+
+    async def GetThroughput(
+        self, request: metrics_pb2.GetThroughputRequest, context: _Context
+    ) -> metrics_pb2.GetThroughputResponse:
+        latest = await self._latest(request.job_id)
+        values = latest.values
+        return metrics_pb2.GetThroughputResponse(
+            step=latest.step,
+            steps_per_second=values.get("steps_per_second", 0.0),
+            tokens_per_second=values.get("tokens_per_second", 0.0),
+            tokens_seen=int(values.get("tokens_seen", 0)),
+        )
+
+    async def ListMetrics(
+        self, request: metrics_pb2.ListMetricsRequest, context: _Context
+    ) -> metrics_pb2.ListMetricsResponse:
+        if request.max_points:
+            return await self._chart(request)
+        page = await self._state.history.page(
+            request.job_id,
+            after_step=_optional(request, "after_step"),
+            from_step=_optional(request, "from_step"),
+            to_step=_optional(request, "to_step"),
+            page_size=long_page_size(request.page_size),
+            page_token=request.page_token,
+        )
+        return metrics_pb2.ListMetricsResponse(
+            points=[history_message(point) for point in page.points],
+            next_page_token=page.next_page_token,
+        )
+
+    async def StreamMetrics(
+        self, request: metrics_pb2.StreamMetricsRequest, context: _Context
+    ) -> AsyncIterator[metrics_pb2.StreamMetricsResponse]:
+        start = request.WhichOneof("start")
+        after = request.after if start == "after" else None
+        after_step = request.after_step if start == "after_step" else None
+        async for response in stream_metrics(
+            self._state, request.job_id, after or None, after_step
+        ):
+            yield response
+
+    async def _latest(self, job_id: str) -> LatestMetrics:
+        latest = await self._state.history.latest(job_id)
+        if latest.values:
+            return latest
+        raise RpcError(
+            grpc.StatusCode.NOT_FOUND,
+            "METRICS_NOT_FOUND",
+            f"job {job_id} has logged no metrics yet; ask again after its first logging_steps",
+        )
+
+    async def _chart(
+        self, request: metrics_pb2.ListMetricsRequest
+    ) -> metrics_pb2.ListMetricsResponse:
+        if request.max_points < 2:
+            message = f"`max_points` is {request.max_points}; it must be at least 2; try 1000"
+            raise invalid_argument("max_points", message)
+        buckets = await self._state.history.chart(
+            request.job_id,
+            min(request.max_points, LARGEST_LONG_PAGE) // 2,
+            from_step=_first_step(request),
+            to_step=_optional(request, "to_step"),
+        )
+        points = [point for bucket in buckets for point in bucket_messages(bucket)]
+        return metrics_pb2.ListMetricsResponse(points=points)
+
+
+def _optional(request: metrics_pb2.ListMetricsRequest, field: Any) -> int | None:
+    return getattr(request, field) if request.HasField(field) else None
+
+
+def _first_step(request: metrics_pb2.ListMetricsRequest) -> int | None:
+    """`after_step` as a first step; the later of the two where both are given."""
+    given = [
+        *([request.after_step + 1] if request.HasField("after_step") else []),
+        *([request.from_step] if request.HasField("from_step") else []),
+    ]
+    return max(given) if given else None

@@ -1,0 +1,78 @@
+"""Hands attempts to workers through RQ. The queue is transport only: a message may come twice,
+late or never, and the job record decides what it is worth.
+
+A message carries two plain arguments, encoded as JSON; nothing in it is ever unpickled. RQ's own
+classes build it; the commands that they queue are then sent in one round trip on the asyncio
+connection.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import redis
+from rq import Queue
+from rq.job import Job
+from rq.serializers import JSONSerializer
+
+from job_store.connection import AsyncConnection
+
+QUEUE_PREFIX = "training:"
+PRIORITIES = ("high", "default", "low")
+QUEUE_NAMES = tuple(QUEUE_PREFIX + priority for priority in PRIORITIES)
+"""In the order in which a worker should listen to them."""
+
+RUN_ATTEMPT = "training_worker.attempt.run_attempt"
+"""The one function that a message may name; called with (job_id, attempt)."""
+
+_KEEP_DONE_SECONDS = 60
+_KEEP_FAILED_SECONDS = 86_400
+
+
+def message_id(job_id: str, attempt: int) -> str:
+    """The RQ job id of an attempt's message: the same for every copy of it."""
+    return f"{job_id}-{attempt}"
+
+
+class AttemptQueue:
+    """Writes messages and sees which are waiting."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+        # RQ wants a synchronous client; this one only collects commands and never connects.
+        self._collector = redis.Redis()
+        self._queues = {name: _queue(name, self._collector) for name in QUEUE_NAMES}
+
+    async def send(self, job_id: str, attempt: int, priority: str) -> None:
+        """Put the attempt's message at the end of its queue. StoreUnavailable."""
+        await self._connection.transaction(*self._commands(job_id, attempt, priority))
+
+    def _commands(self, job_id: str, attempt: int, priority: str) -> list[tuple[Any, ...]]:
+        """What RQ would send to enqueue the message."""
+        message = Job.create(
+            RUN_ATTEMPT,
+            args=(job_id, attempt),
+            id=message_id(job_id, attempt),
+            connection=self._collector,
+            serializer=JSONSerializer,
+            timeout=-1,  # a training run has no deadline
+            result_ttl=_KEEP_DONE_SECONDS,
+            failure_ttl=_KEEP_FAILED_SECONDS,
+        )
+        pipeline = self._collector.pipeline(transaction=True)
+        self._queues[QUEUE_PREFIX + priority].enqueue_job(message, pipeline=pipeline)
+        return [arguments for arguments, _options in pipeline.command_stack]
+
+    async def waiting(self) -> set[str]:
+        """Ids of all messages that wait in a queue. StoreUnavailable."""
+        lists = await self._connection.pipeline(
+            *(("LRANGE", queue.key, 0, -1) for queue in self._queues.values())
+        )
+        return {entry.decode() for entries in lists for entry in entries}
+
+
+def _queue(name: str, connection: redis.Redis) -> Queue:
+    queue = Queue(name, connection=connection, serializer=JSONSerializer)
+    # Told beforehand: RQ would ask the server, and there is none behind the collector.
+    queue.redis_server_version = (7, 0, 0)
+    return queue

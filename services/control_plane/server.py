@@ -1,0 +1,128 @@
+"""The control plane's server: its services, its options, its graceful end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from control_plane.checkpoints import CheckpointServicer
+from control_plane.configs import ConfigServicer
+from control_plane.datasets import DatasetServicer
+from control_plane.health import HealthMonitor
+from control_plane.interceptors import ErrorInterceptor
+from control_plane.jobs import JobServicer
+from control_plane.metrics import MetricsServicer
+from control_plane.settings import ControlPlaneSettings
+from control_plane.state import ServiceState
+from control_plane.workers import WorkerServicer
+from service_runtime.logs import get_logger
+from service_runtime.rpc_authentication import AuthenticationInterceptor
+from service_runtime.settings import SettingsError
+from service_runtime.tokens import TokenVerifier
+from training_engine.v1 import (
+    checkpoint_pb2,
+    checkpoint_pb2_grpc,
+    config_pb2,
+    config_pb2_grpc,
+    dataset_pb2,
+    dataset_pb2_grpc,
+    job_pb2,
+    job_pb2_grpc,
+    metrics_pb2,
+    metrics_pb2_grpc,
+    worker_pb2,
+    worker_pb2_grpc,
+)
+
+_log = get_logger("control_plane")
+
+_SERVICE_NAMES = tuple(
+    module.DESCRIPTOR.services_by_name[name].full_name
+    for module, name in (
+        (config_pb2, "ConfigService"),
+        (job_pb2, "JobService"),
+        (metrics_pb2, "MetricsService"),
+        (checkpoint_pb2, "CheckpointService"),
+        (dataset_pb2, "DatasetService"),
+        (worker_pb2, "WorkerService"),
+    )
+)
+
+
+class ControlPlane:
+    """A server that was started; `stop` ends it without breaking what can be finished."""
+
+    def __init__(self, state: ServiceState, tokens: list[str]) -> None:
+        self.state = state
+        self._health = HealthMonitor(state.connection, _SERVICE_NAMES)
+        self._server = _server(state.settings, tokens)
+        self._tasks: list[asyncio.Task[None]] = []
+        self.port = 0
+
+    async def start(self) -> None:
+        """Listen. Raises `SettingsError` where the address cannot be used."""
+        self._add_services()
+        self.port = self._bind()
+        await self._health.check()
+        await self._server.start()
+        self._tasks.append(asyncio.create_task(self._health.run()))
+
+    def _add_services(self) -> None:
+        state, server = self.state, self._server
+        config_pb2_grpc.add_ConfigServiceServicer_to_server(ConfigServicer(state), server)
+        job_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(state), server)
+        metrics_pb2_grpc.add_MetricsServiceServicer_to_server(MetricsServicer(state), server)
+        checkpoint_pb2_grpc.add_CheckpointServiceServicer_to_server(
+            CheckpointServicer(state), server
+        )
+        dataset_pb2_grpc.add_DatasetServiceServicer_to_server(DatasetServicer(state), server)
+        worker_pb2_grpc.add_WorkerServiceServicer_to_server(WorkerServicer(state), server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, server)
+        names = (*_SERVICE_NAMES, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
+        reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), server)
+
+    def _bind(self) -> int:
+        settings = self.state.settings
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        try:
+            return self._server.add_insecure_port(f"{host}:{settings.port}")
+        except RuntimeError:
+            raise SettingsError(
+                f"{settings.host}:{settings.port} cannot be listened on: another process uses it, "
+                "or the address is not of this machine; choose another --port or --host"
+            ) from None
+
+    async def stop(self, grace: float) -> None:
+        """NOT_SERVING first, then end the streams, then let calls finish for `grace` seconds."""
+        await self._health.leave()
+        self.state.shutting_down = True
+        await self.state.feeds.close()
+        await self._server.stop(grace)
+        for task in self._tasks:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        await self.state.close()
+
+
+def _server(settings: ControlPlaneSettings, tokens: list[str]) -> grpc.aio.Server:
+    verifier = TokenVerifier(tokens)
+    guards = [AuthenticationInterceptor(verifier)] if verifier.required else []
+    return grpc.aio.server(
+        interceptors=[*guards, ErrorInterceptor()],
+        options=[
+            # Without this a second server binds the same port in silence.
+            ("grpc.so_reuseport", 0),
+            ("grpc.max_receive_message_length", settings.max_message_bytes),
+            ("grpc.max_send_message_length", settings.max_message_bytes),
+            # Clients ping every 30 s; the default would answer with GOAWAY.
+            ("grpc.http2.min_recv_ping_interval_without_data_ms", 20_000),
+            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.keepalive_time_ms", 60_000),
+            ("grpc.keepalive_timeout_ms", 20_000),
+        ],
+    )

@@ -1,0 +1,58 @@
+"""Settings of the control plane."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from service_runtime.settings import (
+    AuthenticationSettings,
+    PathList,
+    RedisSettings,
+    ServiceSettings,
+    setting,
+)
+
+
+class ControlPlaneSettings(AuthenticationSettings, RedisSettings, ServiceSettings):
+    """Serve the gRPC API of the training engine, and take care of jobs whose workers are lost."""
+
+    host: str = setting("127.0.0.1", "address to listen on; 0.0.0.0 for every interface")
+    port: int = setting(50051, "port to listen on; 0 for a free one", ge=0, le=65535)
+    artifact_root: Path = setting(
+        Path("./artifacts"), "folder of checkpoints and datasets, shared with the workers"
+    )
+    data_root: PathList = setting([], "folder that jobs may read data and tokenizers from")
+    roots_visible: bool = setting(
+        True, "the data roots are the same files here and at the workers: refuse missing paths"
+    )
+    lease_seconds: float = setting(
+        15.0, "a worker that renews nothing for so long is declared lost", unit="seconds", gt=0
+    )
+    reconcile_interval_seconds: float = setting(
+        1.0, "time between two looks at running and waiting jobs", unit="seconds", gt=0
+    )
+    requeue_after_seconds: float = setting(
+        10.0, "a waiting job whose message is seen in no queue for so long is queued again",
+        unit="seconds", gt=0,
+    )  # fmt: skip
+    stop_grace_seconds: float = setting(
+        10.0,
+        "past its stop or stall deadline a job is left to its worker for so long, then declared "
+        "lost",
+        unit="seconds",
+        ge=0,
+    )
+    leader_ttl_seconds: float = setting(
+        5.0, "how long the leading reconciler may be silent before another takes over",
+        unit="seconds", gt=0,
+    )  # fmt: skip
+    max_message_bytes: int = setting(
+        16 << 20, "largest message taken", unit="bytes", ge=2 << 20, le=1 << 30
+    )
+    max_dataset_bytes: int = setting(10 << 30, "largest dataset taken", unit="bytes", gt=0)
+    shutdown_grace_seconds: float = setting(
+        5.0, "how long calls may go on after SIGTERM", unit="seconds", ge=0
+    )
+    generate_timeout_seconds: float = setting(
+        30.0, "longest wait for a worker's first or next token", unit="seconds", gt=0
+    )

@@ -1,0 +1,67 @@
+"""What every servicer shares: the stores, the queue, the artifacts, and whether the end is near."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from artifact_store import ArtifactStore, FolderStore
+from control_plane.paths import AllowedRoots
+from control_plane.queue import AttemptQueue
+from control_plane.settings import ControlPlaneSettings
+from job_store.catalog import ConfigStore, DatasetStore
+from job_store.connection import AsyncConnection
+from job_store.history import HistoryStore
+from job_store.jobs import JobStore
+from job_store.reconcile import ReconcileStore
+from job_store.streams import JobFeeds
+from job_store.workers import WorkerDirectory
+from service_runtime.settings import SettingsError
+
+
+@dataclass
+class ServiceState:
+    """One for a process; servicers keep nothing of their own that another process would miss."""
+
+    settings: ControlPlaneSettings
+    connection: AsyncConnection
+    artifacts: ArtifactStore
+    roots: AllowedRoots
+    jobs: JobStore = field(init=False)
+    configs: ConfigStore = field(init=False)
+    datasets: DatasetStore = field(init=False)
+    history: HistoryStore = field(init=False)
+    workers: WorkerDirectory = field(init=False)
+    reconcile: ReconcileStore = field(init=False)
+    feeds: JobFeeds = field(init=False)
+    queue: AttemptQueue = field(init=False)
+    shutting_down: bool = False
+    """Set before streams are ended, so that each says why."""
+
+    def __post_init__(self) -> None:
+        self.jobs = JobStore(self.connection)
+        self.configs = ConfigStore(self.connection)
+        self.datasets = DatasetStore(self.connection)
+        self.history = HistoryStore(self.connection)
+        self.workers = WorkerDirectory(self.connection)
+        self.reconcile = ReconcileStore(self.connection)
+        self.feeds = JobFeeds(self.connection)
+        self.queue = AttemptQueue(self.connection)
+
+    @classmethod
+    def open(cls, settings: ControlPlaneSettings) -> ServiceState:
+        """Connect lazily: Redis need not be there yet. Raises `SettingsError`."""
+        try:
+            connection = AsyncConnection.open(settings.resolved_redis_url())
+        except ValueError as error:
+            raise SettingsError(f"--redis-url: {error}") from None
+        return cls(
+            settings=settings,
+            connection=connection,
+            artifacts=FolderStore(settings.artifact_root),
+            roots=AllowedRoots.of(settings.data_root, settings.roots_visible),
+        )
+
+    async def close(self) -> None:
+        """Give everything back."""
+        await self.feeds.close()
+        await self.connection.close()
