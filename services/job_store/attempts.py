@@ -6,10 +6,27 @@ Everything may be repeated after a broken connection: repetitions change nothing
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from job_store.codec import (
+    decode_checkpoint,
+    decode_job,
+    encode_checkpoint,
+    encode_error,
+    encode_log_line,
+    pack_point,
+    text_fields,
+)
 from job_store.connection import Connection
+from job_store.errors import JobStoreError, NotFound
+from job_store.ids import check_id, check_worker_id, new_claim_id
+from job_store.keys import Keys
 from job_store.records import (
+    MAX_LOG_LINE_BYTES,
     AttemptRecord,
     CheckpointRecord,
     Claimed,
@@ -22,17 +39,45 @@ from job_store.records import (
     Phase,
     Signals,
 )
+from job_store.segments import AttemptReads, attempt_records
+
+MAX_RAW_POINTS = 200_000
+"""Raw points kept in Redis for each job; the oldest go first. Summaries stay."""
+
+MAX_LOG_LINES = 5_000
+"""Log lines kept of each attempt; of the last eight attempts."""
+
+_BATCH = 500
+# Points in one script call: about 10 ms of the server's time.
+
+_METRIC_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]{0,63}", re.ASCII)
+_MAX_COLUMNS = 64
 
 
 class AttemptStore:
     """What workers write."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        max_raw_points: int = MAX_RAW_POINTS,
+        max_log_lines: int = MAX_LOG_LINES,
+    ) -> None:
         self._db = connection
+        self._keys = Keys(connection.prefix)
+        self._max_raw_points = max_raw_points
+        self._max_log_lines = max_log_lines
 
     def get(self, job_id: str) -> JobRecord:
         """The job's record. NotFound, RecordVersionError."""
-        raise NotImplementedError
+        check_id("job", job_id)
+        stored, config = self._db.transaction(
+            ("HGETALL", self._keys.job(job_id)), ("GET", self._keys.job(job_id, "config"))
+        )
+        if not stored:
+            raise NotFound("job", job_id)
+        return decode_job(job_id, text_fields(stored), (config or b"").decode())
 
     def claim(
         self, job_id: str, attempt: int, worker_id: str, claim_id: str | None = None
@@ -40,13 +85,25 @@ class AttemptStore:
         """Take a queued attempt; None for any duplicate, stale, stopped or deleted one.
 
         Cuts the history at the newest registered checkpoint. RecordVersionError where the record
-        cannot be read (report it with `reject`).
+        cannot be read. NotFound where `job_id` is not even an id.
         """
-        raise NotImplementedError
+        check_id("job", job_id)
+        check_worker_id(worker_id)
+        claim_id = claim_id or new_claim_id()
+        reply = self._db.run("claim", job_id, int(attempt), worker_id, claim_id)
+        if reply is None:
+            return None
+        record = self._with_config(reply)
+        resume_from = None
+        if record.resume_checkpoint_id:
+            found = self._checkpoints(job_id, [record.resume_checkpoint_id.encode()])
+            resume_from = found[0] if found else None
+        return Claimed(record, FencingToken(job_id, record.attempt, claim_id), resume_from)
 
     def reject(self, job_id: str, attempt: int, error: JobError) -> bool:
         """QUEUED becomes FAILED; False if the attempt does not wait any more."""
-        raise NotImplementedError
+        reply = self._db.run("reject", check_id("job", job_id), int(attempt), encode_error(error))
+        return bool(reply and reply[0])
 
     def confirm_start(self, token: FencingToken, step: int, notes: Sequence[str] = ()) -> None:
         """The attempt really starts after `step` (0: afresh), once its checkpoint is loaded.
@@ -55,17 +112,19 @@ class AttemptStore:
         checkpoint), cuts the history there and supersedes the later checkpoints.
         `notes` say why the run is no longer bitwise, if so.
         """
-        raise NotImplementedError
+        self._db.run("confirm_start", *_words(token), step, json.dumps(list(notes)))
 
     def renew_lease(self, token: FencingToken) -> Signals:
         """Count the lease up (every 3 s, from outside the trainer). Fenced."""
-        raise NotImplementedError
+        return _signals(self._db.run("lease", *_words(token)))
 
     def report_progress(
         self, token: FencingToken, step: int, phase: Phase, tokens_seen: int = 0
     ) -> Signals:
         """Last executed step and what the trainer does, without metrics. Fenced."""
-        raise NotImplementedError
+        return _signals(
+            self._db.run("progress", *_words(token), step, phase.value, int(tokens_seen))
+        )
 
     def publish_metrics(
         self,
@@ -80,37 +139,182 @@ class AttemptStore:
         (points beyond it are dropped and counted as delivered). To be done before the first own
         point. See `attempts()` for what each stream holds.
         """
-        raise NotImplementedError
+        target = _target(token, of_attempt)
+        replies = []
+        for start in range(0, max(1, len(points)), _BATCH):
+            batch = points[start : start + _BATCH]
+            words: list[Any] = []
+            for point in batch:
+                words += _point_words(point)
+            replies.append(
+                _signals(
+                    self._db.run(
+                        "publish_metrics",
+                        *_words(token),
+                        target,
+                        self._max_raw_points,
+                        _tokens_seen(batch),
+                        *words,
+                    )
+                )
+            )
+        return _sum(replies)
 
     def append_logs(
         self, token: FencingToken, lines: Sequence[LogLine], *, of_attempt: int | None = None
     ) -> Signals:
         """Append log lines, in order of `seq`. Same rules as `publish_metrics`."""
-        raise NotImplementedError
+        target = _target(token, of_attempt)
+        replies = []
+        for start in range(0, max(1, len(lines)), _BATCH):
+            words: list[Any] = []
+            for line in lines[start : start + _BATCH]:
+                words += [int(line.seq), encode_log_line(line, MAX_LOG_LINE_BYTES)]
+            replies.append(
+                _signals(
+                    self._db.run("append_logs", *_words(token), target, self._max_log_lines, *words)
+                )
+            )
+        return _sum(replies)
 
     def attempts(self, job_id: str) -> Sequence[AttemptRecord]:
-        """All attempts that were claimed, oldest first, with what their streams hold."""
-        raise NotImplementedError
+        """All attempts in the job's index, oldest first, with what their streams hold.
+
+        The newest may not be claimed yet (empty `claim_id`) after a resume.
+        """
+        check_id("job", job_id)
+        index = self._db.command("HGETALL", self._keys.job(job_id, "attempts"))
+        reads = AttemptReads(self._keys, job_id, index)
+        replies = self._db.transaction(*reads.commands) if reads.commands else []
+        return attempt_records(reads, replies)
 
     def register_checkpoint(self, token: FencingToken, record: CheckpointRecord) -> None:
         """Register a complete checkpoint, after its metrics were published. Fenced."""
-        raise NotImplementedError
+        check_id("checkpoint", record.checkpoint_id)
+        score = record.best_score
+        comparable = score is not None and not math.isnan(score)
+        self._db.run(
+            "register_checkpoint",
+            *_words(token),
+            record.checkpoint_id,
+            int(record.step),
+            repr(float(score)) if comparable and score is not None else "",
+            encode_checkpoint(record),
+        )
 
     def unregister_checkpoint(self, token: FencingToken, checkpoint_id: str) -> bool:
         """Drop it from the registry, before its files are removed; False if it was not there."""
-        raise NotImplementedError
+        check_id("checkpoint", checkpoint_id)
+        reply = self._db.run(
+            "remove_checkpoint",
+            token.job_id,
+            checkpoint_id,
+            token.attempt,
+            token.claim_id,
+            *("", "", ""),
+        )
+        return bool(reply and reply[0])
 
     def checkpoints(self, job_id: str) -> Sequence[CheckpointRecord]:
         """Registered checkpoints, ascending by step."""
-        raise NotImplementedError
+        check_id("job", job_id)
+        ids = self._db.command("ZRANGE", self._keys.job(job_id, "checkpoints"), 0, -1)
+        return self._checkpoints(job_id, ids)
 
     def retired_checkpoints(self, job_id: str) -> Sequence[CheckpointRecord]:
         """Superseded ones whose files may be removed."""
-        raise NotImplementedError
+        check_id("job", job_id)
+        ids = self._db.command("SMEMBERS", self._keys.job(job_id, "retired_checkpoints"))
+        return self._checkpoints(job_id, sorted(ids))
 
     def finish(self, token: FencingToken, outcome: Outcome) -> JobRecord:
         """End the attempt, after everything was published. Fenced, TransitionRefused.
 
         The state table decides; the record returned says where the job went.
         """
-        raise NotImplementedError
+        message = outcome.message or (outcome.error.message if outcome.error else "")
+        reply = self._db.run(
+            "finish", *_words(token), outcome.kind.value, encode_error(outcome.error), message
+        )
+        return self._with_config(reply)
+
+    def _with_config(self, reply: list[Any] | None) -> JobRecord:
+        if reply is None:
+            raise JobStoreError("a script that answers with a job answered with none")
+        fields: Mapping[str, str] = json.loads(reply[0])
+        job_id = fields["job_id"]
+        config = self._db.command("GET", self._keys.job(job_id, "config"))
+        return decode_job(job_id, fields, (config or b"").decode())
+
+    def _checkpoints(self, job_id: str, ids: Sequence[bytes]) -> list[CheckpointRecord]:
+        if not ids:
+            return []
+        stored, best = self._db.transaction(
+            ("HMGET", self._keys.job(job_id, "checkpoint_data"), *ids),
+            ("HGET", self._keys.job(job_id), "best_checkpoint_id"),
+        )
+        best_id = (best or b"").decode()
+        return [
+            decode_checkpoint(id.decode(), data, best_id)
+            for id, data in zip(ids, stored, strict=True)
+            if data is not None
+        ]
+
+
+def _words(token: FencingToken) -> tuple[str, int, str]:
+    return check_id("job", token.job_id), token.attempt, token.claim_id
+
+
+def _target(token: FencingToken, of_attempt: int | None) -> int:
+    target = token.attempt if of_attempt is None else of_attempt
+    if not 1 <= target <= token.attempt:
+        raise ValueError(
+            f"of_attempt is {target}; it must be an attempt from 1 to {token.attempt}, the own one"
+        )
+    return target
+
+
+def _point_words(point: MetricPoint) -> list[Any]:
+    if point.step < 0 or point.part < 0:
+        raise ValueError(
+            f"a point has step {point.step} and part {point.part}; both must be ≥ 0; "
+            "count steps from 1"
+        )
+    if not 0 < len(point.values) <= _MAX_COLUMNS:
+        raise ValueError(
+            f"the point of step {point.step} has {len(point.values)} metrics; "
+            f"it must have 1 to {_MAX_COLUMNS}; log fewer of them"
+        )
+    for name in point.values:
+        if not _METRIC_NAME.fullmatch(name):
+            raise ValueError(
+                f"a metric is called {name!r}; a name has 1 to 64 letters, digits or any of _./- "
+                "and begins with a letter or _; rename it"
+            )
+    return [int(point.step), int(point.part), *pack_point(point.time_ms, point.values)]
+
+
+def _tokens_seen(points: Sequence[MetricPoint]) -> str:
+    for point in reversed(points):
+        tokens = point.values.get("tokens_seen")
+        if tokens is not None and math.isfinite(tokens):
+            return str(int(tokens))
+    return ""
+
+
+def _signals(reply: list[Any] | None) -> Signals:
+    if reply is None:
+        raise JobStoreError("a script that answers with signals answered with none")
+    stop, deadline, now, delivered, duplicates = reply
+    return Signals(bool(stop), int(deadline) if deadline else None, int(now), delivered, duplicates)
+
+
+def _sum(replies: Sequence[Signals]) -> Signals:
+    last = replies[-1]
+    return Signals(
+        last.stop_requested,
+        last.stop_deadline,
+        last.server_time,
+        sum(reply.delivered for reply in replies),
+        sum(reply.duplicates for reply in replies),
+    )

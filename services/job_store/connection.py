@@ -2,11 +2,93 @@
 
 from __future__ import annotations
 
+import hashlib
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
 import redis
 import redis.asyncio
+import redis.asyncio.retry
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    NoScriptError,
+    RedisError,
+    ResponseError,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.retry import Retry
+
+from job_store.errors import JobStoreError, StoreUnavailable
+from job_store.records import Request
+from job_store.scripts import read_reply, script
 
 DEFAULT_PREFIX = "te:"
 """All keys begin with it, so that the server can be shared with the queue."""
+
+REQUEST_MEMORY_MS = 24 * 3600 * 1000
+"""How long a request_id keeps its first answer."""
+
+_RETRY_MEMORY_MS = 10 * 60 * 1000
+# A mutation without a request_id gets a private one, so that a repetition by the connection
+# after a broken reply returns the first answer instead of acting twice.
+
+_AWAY = ("READONLY", "NOREPLICAS", "MISCONF", "MASTERDOWN", "OOM", "LOADING", "CLUSTERDOWN", "BUSY")
+
+
+def _away(error: RedisError) -> JobStoreError | None:
+    """The StoreUnavailable that this error means, or None for a real error."""
+    if isinstance(error, AuthenticationError):
+        return StoreUnavailable("it refuses the password; set the one of the server")
+    if isinstance(error, RedisConnectionError | RedisTimeoutError):
+        return StoreUnavailable(str(error) or type(error).__name__)
+    message = str(error)
+    if isinstance(error, ResponseError) and any(word in message[:80] for word in _AWAY):
+        return StoreUnavailable(message.split(" script:")[0])
+    if "NOAUTH" in message or "NOPERM" in message:
+        return StoreUnavailable("it asks for a password that was not given, or forbids a command")
+    return None
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except RedisError as error:
+        away = _away(error)
+        if away is None:
+            raise
+        raise away from error
+
+
+@asynccontextmanager
+async def _translated_async() -> AsyncIterator[None]:
+    with _translated():
+        yield
+
+
+def _check_url(url: str) -> str:
+    """The URL as it is; a wrong one is described without its password."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("redis", "rediss", "unix"):
+        raise ValueError(
+            f"the Redis URL begins with {parts.scheme!r}; it must be redis://, rediss:// or "
+            "unix://; try redis://127.0.0.1:6379/0"
+        )
+    return url
+
+
+def memo_arguments(prefix: str, request: Request | None) -> tuple[str, str, int]:
+    """Key, body digest and lifetime (ms) of a request's memo, as the scripts take them."""
+    if request is None:
+        return f"{prefix}request:~{secrets.token_hex(12)}", "-", _RETRY_MEMORY_MS
+    # Hashed: a request_id is the client's text, of any length and with any characters.
+    digest = hashlib.sha256(request.request_id.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{prefix}request:{digest}", request.body_hash, REQUEST_MEMORY_MS
 
 
 class Connection:
@@ -15,11 +97,43 @@ class Connection:
     def __init__(self, client: redis.Redis, prefix: str = DEFAULT_PREFIX) -> None:
         self.client = client
         self.prefix = prefix
+        # redis-py leaves this method untyped.
+        self._execute: Callable[..., Any] = client.execute_command
 
     @staticmethod
     def open(url: str, prefix: str = DEFAULT_PREFIX, *, retries: int = 300) -> Connection:
         """Connect lazily to `redis://[:password@]host:port/db`; `retries` at most 2 s apart."""
-        raise NotImplementedError
+        client = redis.Redis.from_url(
+            _check_url(url),
+            # A frozen server or a silent network must end in a retry, not in a hang.
+            socket_timeout=15,
+            socket_connect_timeout=3,
+            retry=Retry(ExponentialBackoff(cap=2, base=0.1), retries),
+        )
+        return Connection(client, prefix)
+
+    def command(self, *words: Any) -> Any:
+        """One Redis command. StoreUnavailable once the retries are spent."""
+        with _translated():
+            return self._execute(*words)
+
+    def transaction(self, *commands: tuple[Any, ...]) -> list[Any]:
+        """Several commands as one atomic MULTI/EXEC, in one round trip."""
+        with _translated():
+            pipeline = self.client.pipeline(transaction=True)
+            for words in commands:
+                pipeline.execute_command(*words)  # type: ignore[no-untyped-call]
+            return list(pipeline.execute())
+
+    def run(self, name: str, *arguments: Any, request: Request | None = None) -> list[Any] | None:
+        """Run a script (see `scripts.read_reply`)."""
+        text = script(name)
+        with _translated():
+            try:
+                reply = self._execute("EVALSHA", text.sha, 0, self.prefix, *arguments)
+            except NoScriptError:
+                reply = self._execute("EVAL", text.text, 0, self.prefix, *arguments)
+        return read_reply(reply, request.request_id if request else "")
 
     def close(self) -> None:
         """Give the sockets back."""
@@ -29,19 +143,85 @@ class Connection:
 class AsyncConnection:
     """Asynchronous connection, for the control plane: gives up within seconds (503)."""
 
-    def __init__(self, client: redis.asyncio.Redis, prefix: str = DEFAULT_PREFIX) -> None:
+    def __init__(
+        self,
+        client: redis.asyncio.Redis,
+        prefix: str = DEFAULT_PREFIX,
+        blocking: redis.asyncio.Redis | None = None,
+    ) -> None:
         self.client = client
         self.prefix = prefix
+        self._blocking = blocking or client
+        self._execute: Callable[..., Awaitable[Any]] = client.execute_command
+        self._execute_blocking: Callable[..., Awaitable[Any]] = self._blocking.execute_command
 
     @staticmethod
-    def open(url: str, prefix: str = DEFAULT_PREFIX) -> AsyncConnection:
+    def open(
+        url: str, prefix: str = DEFAULT_PREFIX, *, max_connections: int = 64
+    ) -> AsyncConnection:
         """Connect lazily to `redis://[:password@]host:port/db`."""
-        raise NotImplementedError
+        retry = redis.asyncio.retry.Retry(ExponentialBackoff(cap=0.2, base=0.05), 2)
+        pool = redis.asyncio.BlockingConnectionPool.from_url(
+            _check_url(url),
+            max_connections=max_connections,
+            timeout=3,
+            socket_timeout=3,
+            socket_connect_timeout=1,
+            retry=retry,
+        )
+        # Blocking reads hold a connection each; they must not starve the short commands.
+        blocking = redis.asyncio.ConnectionPool.from_url(
+            url, socket_timeout=10, socket_connect_timeout=1, retry=retry
+        )
+        return AsyncConnection(
+            redis.asyncio.Redis.from_pool(pool), prefix, redis.asyncio.Redis.from_pool(blocking)
+        )
+
+    async def command(self, *words: Any) -> Any:
+        """One Redis command. StoreUnavailable."""
+        async with _translated_async():
+            return await self._execute(*words)
+
+    async def blocking_command(self, *words: Any) -> Any:
+        """One command that may block for up to 3 s, on a connection of its own."""
+        async with _translated_async():
+            return await self._execute_blocking(*words)
+
+    async def transaction(self, *commands: tuple[Any, ...]) -> list[Any]:
+        """Several commands as one atomic MULTI/EXEC, in one round trip."""
+        return await self._pipelined(commands, atomic=True)
+
+    async def pipeline(self, *commands: tuple[Any, ...]) -> list[Any]:
+        """Several independent commands in one round trip."""
+        return await self._pipelined(commands, atomic=False)
+
+    async def _pipelined(self, commands: tuple[tuple[Any, ...], ...], atomic: bool) -> list[Any]:
+        async with _translated_async():
+            pipeline = self.client.pipeline(transaction=atomic)
+            for words in commands:
+                pipeline.execute_command(*words)
+            return list(await pipeline.execute())
+
+    async def run(
+        self, name: str, *arguments: Any, request: Request | None = None
+    ) -> list[Any] | None:
+        """Run a script (see `scripts.read_reply`)."""
+        text = script(name)
+        async with _translated_async():
+            try:
+                reply = await self._execute("EVALSHA", text.sha, 0, self.prefix, *arguments)
+            except NoScriptError:
+                reply = await self._execute("EVAL", text.text, 0, self.prefix, *arguments)
+        return read_reply(reply, request.request_id if request else "")
 
     async def ping(self) -> None:
         """StoreUnavailable unless the server answers and takes writes."""
-        raise NotImplementedError
+        await self.command("SET", f"{self.prefix}ping", "1", "PX", 10_000)
 
     async def close(self) -> None:
         """Give the sockets back."""
         await self.client.aclose()
+        await self.client.connection_pool.disconnect()
+        if self._blocking is not self.client:
+            await self._blocking.aclose()
+            await self._blocking.connection_pool.disconnect()

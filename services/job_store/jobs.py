@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import builtins
+import json
 from collections.abc import Sequence
+from typing import Any
 
-from job_store.connection import AsyncConnection
+from job_store.codec import decode_checkpoint, decode_job, new_job_fields, text_fields
+from job_store.connection import AsyncConnection, memo_arguments
+from job_store.errors import InvalidPageToken, JobStoreError, NotFound
+from job_store.ids import check_id, new_id
+from job_store.keys import Keys
+from job_store.paging import decode_token, encode_token, page_bounds
 from job_store.records import (
     CheckpointPage,
     CheckpointRecord,
@@ -16,34 +24,68 @@ from job_store.records import (
     Request,
 )
 
+MAX_PAGE = 1000
+"""Jobs or checkpoints in a page at most; a larger `page_size` gets this many."""
+
 
 class JobStore:
     """Job records in Redis; every mutation is one atomic script and idempotent by its Request."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._db = connection
+        self._keys = Keys(connection.prefix)
 
     async def create(self, new: NewJob, request: Request | None = None) -> JobRecord:
         """Store a QUEUED job with attempt 1, lacking its queue message. RequestIdReused."""
-        raise NotImplementedError
+        memo = memo_arguments(self._db.prefix, request)
+        fields = new_job_fields(new)
+        reply = await self._db.run(
+            "create_job", new_id("job"), *memo, new.config_document, *fields, request=request
+        )
+        return self._answer(reply, new.config_document)
 
     async def get(self, job_id: str, *, with_config: bool = True) -> JobRecord:
         """The record. NotFound, RecordVersionError."""
-        raise NotImplementedError
+        check_id("job", job_id)
+        commands = [("HGETALL", self._keys.job(job_id))]
+        if with_config:
+            commands.append(("GET", self._keys.job(job_id, "config")))
+        if with_config:
+            stored, config = await self._db.pipeline(*commands)
+        else:
+            stored, config = await self._db.command(*commands[0]), b""
+        if not stored:
+            raise NotFound("job", job_id)
+        return decode_job(job_id, text_fields(stored), (config or b"").decode())
 
     async def list(
         self, status: JobStatus | None = None, page_size: int = 50, page_token: str = ""
     ) -> JobPage:
-        """Newest first, without config documents; costs O(page). InvalidPageToken."""
-        raise NotImplementedError
+        """Newest first, without config documents; costs O(page). InvalidPageToken.
+
+        A record that cannot be read (another version) is left out; `get` names it.
+        """
+        index = status.value if status else "all"
+        below = "+"
+        if page_token:
+            below = "(" + _page_position(page_token, "jobs", index)
+        size = page_bounds(page_size, MAX_PAGE)
+        ids = await self._db.command(
+            "ZRANGE", self._keys.index(index), below, "-", "BYLEX", "REV", "LIMIT", 0, size + 1
+        )
+        names = [id.decode() for id in ids]
+        jobs = await self._records(names[:size])
+        token = encode_token("jobs", index, names[size - 1]) if len(names) > size else ""
+        return JobPage(tuple(jobs), token)
 
     async def count(self, status: JobStatus | None = None) -> int:
         """How many jobs are in this state (all without one)."""
-        raise NotImplementedError
+        index = self._keys.index(status.value if status else "all")
+        return int(await self._db.command("ZCARD", index))
 
     async def request_stop(self, job_id: str, request: Request | None = None) -> JobRecord:
         """QUEUED becomes STOPPED, RUNNING becomes STOPPING, STOPPING stays. TransitionRefused."""
-        raise NotImplementedError
+        return await self._mutate("stop_job", job_id, request)
 
     async def resume(
         self,
@@ -60,42 +102,168 @@ class JobStore:
         `config_document` replaces the stored one (it holds `max_steps` too).
         TransitionRefused, NotFound (job, checkpoint), RequestIdReused.
         """
-        raise NotImplementedError
+        if checkpoint_id:
+            check_id("checkpoint", checkpoint_id)
+        larger = "" if max_steps is None else max_steps
+        return await self._mutate(
+            "resume_job", job_id, request, checkpoint_id or "", larger, config_document or ""
+        )
 
     async def delete(self, job_id: str, request: Request | None = None) -> None:
         """Remove a job that is not RUNNING or STOPPING and all its keys."""
-        raise NotImplementedError
+        check_id("job", job_id)
+        memo = memo_arguments(self._db.prefix, request)
+        await self._db.run("delete_job", job_id, *memo, request=request)
 
     async def jobs_lacking_message(self, limit: int = 100) -> Sequence[QueuedAttempt]:
         """Queued attempts whose message was not yet handed to the queue, oldest first."""
-        raise NotImplementedError
+        return await queued_attempts(self._db, "unsent", limit)
 
     async def mark_enqueued(self, job_id: str, attempt: int) -> None:
         """The message of this attempt is in the queue. A stale attempt changes nothing."""
-        raise NotImplementedError
+        await self._db.run("message", check_id("job", job_id), attempt, "sent")
 
     async def request_message(self, job_id: str, attempt: int) -> bool:
         """Ask for the message again (it was lost); False if the attempt no longer waits."""
-        raise NotImplementedError
+        reply = await self._db.run("message", check_id("job", job_id), attempt, "lost")
+        return bool(reply and reply[0])
 
     async def list_checkpoints(
         self, job_id: str, page_size: int = 100, page_token: str = ""
     ) -> CheckpointPage:
         """Registered, not superseded, not deleted; ascending by step."""
-        raise NotImplementedError
+        start = "-inf"
+        if page_token:
+            start = "(" + _page_position(page_token, "checkpoints", job_id)
+        await self._require(job_id)
+        size = page_bounds(page_size, MAX_PAGE)
+        # Steps are unique: a later attempt registers a step again only after it was superseded.
+        found = await self._db.command(
+            *("ZRANGE", self._keys.job(job_id, "checkpoints"), start, "+inf", "BYSCORE"),
+            *("LIMIT", 0, size + 1),
+        )
+        records = await self._checkpoints(job_id, found[:size])
+        token = ""
+        if len(found) > size and records:
+            token = encode_token("checkpoints", job_id, records[-1].step)
+        return CheckpointPage(tuple(records), token)
 
     async def get_checkpoint(self, checkpoint_id: str) -> CheckpointRecord:
         """One checkpoint. NotFound."""
-        raise NotImplementedError
+        job_id = await self._job_of(checkpoint_id)
+        records = await self._checkpoints(job_id, [checkpoint_id.encode()])
+        if not records:
+            raise NotFound("checkpoint", checkpoint_id)
+        return records[0]
 
     async def delete_checkpoint(self, checkpoint_id: str, request: Request | None = None) -> None:
-        """Remove it from the registry of a job that is not RUNNING or STOPPING."""
-        raise NotImplementedError
+        """Remove it from the registry of a job that is not RUNNING or STOPPING.
+
+        Its files may be removed then; it is among `retired_checkpoints` until they are.
+        """
+        memo = memo_arguments(self._db.prefix, request)
+        check_id("checkpoint", checkpoint_id)
+        if request is not None and await self._db.command("EXISTS", memo[0]):
+            job_id = ""  # the script answers from its memory, or refuses another body
+        else:
+            job_id = await self._job_of(checkpoint_id)
+        await self._db.run(
+            "remove_checkpoint", job_id, checkpoint_id, "", "", *memo, request=request
+        )
 
     async def retired_checkpoints(self, job_id: str) -> Sequence[CheckpointRecord]:
         """Superseded ones whose files may be removed; see `forget_checkpoint`."""
-        raise NotImplementedError
+        check_id("job", job_id)
+        ids = await self._db.command("SMEMBERS", self._keys.job(job_id, "retired_checkpoints"))
+        return await self._checkpoints(job_id, sorted(ids))
 
     async def forget_checkpoint(self, job_id: str, checkpoint_id: str) -> None:
         """The files of a retired checkpoint are gone: drop its record too."""
-        raise NotImplementedError
+        check_id("checkpoint", checkpoint_id)
+        await self._db.run("forget_checkpoint", check_id("job", job_id), checkpoint_id)
+
+    async def _mutate(
+        self, script: str, job_id: str, request: Request | None, *arguments: Any
+    ) -> JobRecord:
+        check_id("job", job_id)
+        memo = memo_arguments(self._db.prefix, request)
+        reply = await self._db.run(script, job_id, *memo, *arguments, request=request)
+        config = await self._db.command("GET", self._keys.job(job_id, "config"))
+        return self._answer(reply, (config or b"").decode())
+
+    @staticmethod
+    def _answer(reply: builtins.list[Any] | None, config_document: str) -> JobRecord:
+        if reply is None:
+            raise JobStoreError("a script that answers with a job answered with none")
+        fields = json.loads(reply[0])
+        return decode_job(fields.get("job_id", ""), fields, config_document)
+
+    async def _records(self, job_ids: Sequence[str]) -> builtins.list[JobRecord]:
+        if not job_ids:
+            return []
+        commands = [("HGETALL", self._keys.job(job_id)) for job_id in job_ids]
+        stored = await self._db.pipeline(*commands)
+        records = []
+        for job_id, fields in zip(job_ids, stored, strict=True):
+            try:
+                records.append(decode_job(job_id, text_fields(fields)))
+            except JobStoreError:
+                continue  # deleted since, or of another version: one record hides no other
+        return records
+
+    async def _require(self, job_id: str) -> None:
+        check_id("job", job_id)
+        if not await self._db.command("EXISTS", self._keys.job(job_id)):
+            raise NotFound("job", job_id)
+
+    async def _job_of(self, checkpoint_id: str) -> str:
+        check_id("checkpoint", checkpoint_id)
+        job_id = await self._db.command("GET", self._keys.item("checkpoint", checkpoint_id))
+        if job_id is None:
+            raise NotFound("checkpoint", checkpoint_id)
+        return str(job_id.decode())
+
+    async def _checkpoints(
+        self, job_id: str, ids: Sequence[bytes]
+    ) -> builtins.list[CheckpointRecord]:
+        if not ids:
+            return []
+        stored, best = await self._db.pipeline(
+            ("HMGET", self._keys.job(job_id, "checkpoint_data"), *ids),
+            ("HGET", self._keys.job(job_id), "best_checkpoint_id"),
+        )
+        best_id = (best or b"").decode()
+        return [
+            decode_checkpoint(id.decode(), data, best_id)
+            for id, data in zip(ids, stored, strict=True)
+            if data is not None
+        ]
+
+
+def _page_position(token: str, kind: str, subject: str) -> str:
+    try:
+        (position,) = decode_token(token, kind, subject)
+    except ValueError as error:
+        raise InvalidPageToken(token, str(error)) from error
+    return position
+
+
+async def queued_attempts(
+    connection: AsyncConnection, index: str, limit: int
+) -> builtins.list[QueuedAttempt]:
+    """The first queued attempts of an index (`unsent` or `queued`), oldest first."""
+    keys = Keys(connection.prefix)
+    ids = await connection.command("ZRANGE", keys.index(index), 0, limit - 1)
+    if not ids:
+        return []
+    names = [id.decode() for id in ids]
+    fields = ("status", "attempt", "priority", "enqueued_at")
+    time, *rows = await connection.pipeline(
+        ("TIME",), *[("HMGET", keys.job(name), *fields) for name in names]
+    )
+    now = int(time[0]) * 1000 + int(time[1]) // 1000
+    return [
+        QueuedAttempt(name, int(row[1]), row[2].decode(), int(row[3]) if row[3] else None, now)
+        for name, row in zip(names, rows, strict=True)
+        if row[0] == b"queued"
+    ]

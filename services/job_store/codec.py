@@ -1,0 +1,322 @@
+"""Records to and from what Redis holds: strict, versioned, never guessing.
+
+A record of another version, or with a missing or damaged field, raises RecordVersionError.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from job_store.errors import RecordVersionError
+from job_store.records import (
+    RECORD_VERSION,
+    CheckpointRecord,
+    ConfigRecord,
+    DatasetRecord,
+    Execution,
+    JobError,
+    JobRecord,
+    JobStatus,
+    LogLine,
+    NewJob,
+    Phase,
+    Priority,
+    StoredLogLine,
+    WorkerRecord,
+)
+
+Fields = Mapping[str, str]
+T = TypeVar("T")
+
+
+def text_fields(stored: Mapping[bytes, bytes]) -> dict[str, str]:
+    """A Redis hash as text."""
+    return {
+        name.decode("utf-8", "replace"): value.decode("utf-8", "replace")
+        for name, value in stored.items()
+    }
+
+
+def _damaged(kind: str, id: str, why: str) -> RecordVersionError:
+    return RecordVersionError(kind, id, f"a damaged record ({why})", f"version {RECORD_VERSION}")
+
+
+def _strict(kind: str, id: str, fields: Fields, read: Callable[[Fields], T]) -> T:
+    version = fields.get("v", "none")
+    if version != str(RECORD_VERSION):
+        raise RecordVersionError(kind, id, f"version {version}", f"version {RECORD_VERSION}")
+    try:
+        return read(fields)
+    except KeyError as error:
+        raise _damaged(kind, id, f"no field {error.args[0]!r}") from error
+    except (ValueError, TypeError) as error:
+        raise _damaged(kind, id, str(error)) from error
+
+
+def _optional_int(text: str) -> int | None:
+    return int(text) if text else None
+
+
+def _strings(text: str) -> tuple[str, ...]:
+    return tuple(str(item) for item in json.loads(text)) if text else ()
+
+
+def encode_error(error: JobError | None) -> str:
+    """An error as stored in a job; the empty text for none."""
+    if error is None:
+        return ""
+    return json.dumps(
+        {"reason": error.reason, "message": error.message, "log_tail": error.log_tail}
+    )
+
+
+def decode_error(text: str) -> JobError | None:
+    """The error stored in a job or event, if there is one."""
+    if not text:
+        return None
+    stored = json.loads(text)
+    return JobError(stored["reason"], stored["message"], stored["log_tail"])
+
+
+def new_job_fields(new: NewJob) -> list[str]:
+    """Field, value, field, value, ... of a fresh job; the script adds id, state and times."""
+    run = new.execution
+    fields = {
+        "name": new.name,
+        "max_steps": str(new.max_steps),
+        "dataset_path": new.dataset_path,
+        "val_dataset_path": new.val_dataset_path,
+        "tokenizer": new.tokenizer,
+        "config_id": new.config_id,
+        "warnings": json.dumps(list(new.warnings)),
+        "priority": run.priority.value,
+        "processes": str(run.processes),
+        "nodes": str(run.nodes),
+        "device": run.device,
+        "max_retries": str(run.max_retries),
+        "stop_timeout_seconds": repr(float(run.stop_timeout_seconds)),
+        "stall_timeout_seconds": repr(float(run.stall_timeout_seconds)),
+        **_FRESH,
+    }
+    return [word for pair in fields.items() for word in pair]
+
+
+_EMPTY = (
+    "claim_id worker_id resumed_from_step resume_checkpoint_id started_at completed_at error "
+    "message notes best_checkpoint_id enqueued_at stop_requested_at stop_deadline state_event "
+    "progress_at"
+)
+_FRESH = {
+    **dict.fromkeys(_EMPTY.split(), ""),
+    "attempt": "1",
+    "current_step": "0",
+    "consecutive_failures": "0",
+    "tokens_seen": "0",
+    "lease_count": "0",
+    "fresh_checkpoint": "0",
+    "visible_step": "0",
+    "phase": "starting",
+    "last_point": "0:0:0",
+    "last_log": "0:0",
+}
+
+
+def decode_job(job_id: str, fields: Fields, config_document: str = "") -> JobRecord:
+    """A job's hash as a record."""
+
+    def read(f: Fields) -> JobRecord:
+        return JobRecord(
+            job_id=f["job_id"],
+            name=f["name"],
+            status=JobStatus(f["status"]),
+            current_step=int(f["current_step"]),
+            max_steps=int(f["max_steps"]),
+            attempt=int(f["attempt"]),
+            claim_id=f["claim_id"],
+            worker_id=f["worker_id"],
+            resumed_from_step=_optional_int(f["resumed_from_step"]),
+            resume_checkpoint_id=f["resume_checkpoint_id"],
+            created_at=int(f["created_at"]),
+            updated_at=int(f["updated_at"]),
+            started_at=_optional_int(f["started_at"]),
+            completed_at=_optional_int(f["completed_at"]),
+            error=decode_error(f["error"]),
+            message=f["message"],
+            config_document=config_document,
+            config_id=f["config_id"],
+            dataset_path=f["dataset_path"],
+            val_dataset_path=f["val_dataset_path"],
+            tokenizer=f["tokenizer"],
+            execution=_decode_execution(f),
+            warnings=_strings(f["warnings"]),
+            notes=_strings(f["notes"]),
+            consecutive_failures=int(f["consecutive_failures"]),
+            tokens_seen=int(f["tokens_seen"]),
+            phase=Phase(f["phase"]),
+            best_checkpoint_id=f["best_checkpoint_id"],
+            enqueued_at=_optional_int(f["enqueued_at"]),
+            stop_requested_at=_optional_int(f["stop_requested_at"]),
+            stop_deadline=_optional_int(f["stop_deadline"]),
+        )
+
+    return _strict("job", job_id, fields, read)
+
+
+def _decode_execution(f: Fields) -> Execution:
+    return Execution(
+        priority=Priority(f["priority"]),
+        processes=int(f["processes"]),
+        nodes=int(f["nodes"]),
+        device=f["device"],
+        max_retries=int(f["max_retries"]),
+        stop_timeout_seconds=float(f["stop_timeout_seconds"]),
+        stall_timeout_seconds=float(f["stall_timeout_seconds"]),
+    )
+
+
+def decode_config(config_id: str, fields: Fields) -> ConfigRecord:
+    """A config's hash as a record."""
+    return _strict(
+        "config",
+        config_id,
+        fields,
+        lambda f: ConfigRecord(f["id"], f["name"], f["document"], int(f["created_at"])),
+    )
+
+
+def decode_dataset(dataset_id: str, fields: Fields) -> DatasetRecord:
+    """A dataset's hash as a record."""
+    return _strict(
+        "dataset",
+        dataset_id,
+        fields,
+        lambda f: DatasetRecord(
+            f["id"],
+            f["name"],
+            int(f["size_bytes"]),
+            f["sha256"],
+            f["artifact"],
+            int(f["created_at"]),
+        ),
+    )
+
+
+def encode_checkpoint(record: CheckpointRecord) -> str:
+    """A checkpoint as JSON; the script adds the time."""
+    return json.dumps(
+        {
+            "v": RECORD_VERSION,
+            "checkpoint_id": record.checkpoint_id,
+            "job_id": record.job_id,
+            "attempt": record.attempt,
+            "step": record.step,
+            "loss": record.loss,
+            "size_bytes": record.size_bytes,
+            "sha256": record.sha256,
+            "artifact": record.artifact,
+            "best_score": record.best_score,
+            "metrics": dict(record.metrics),
+        }
+    )
+
+
+def decode_checkpoint(checkpoint_id: str, stored: bytes, best_id: str = "") -> CheckpointRecord:
+    """The record from `time\\nJSON`."""
+    created_at, _, document = stored.partition(b"\n")
+
+    def read(f: Mapping[str, Any]) -> CheckpointRecord:
+        return CheckpointRecord(
+            checkpoint_id=f["checkpoint_id"],
+            job_id=f["job_id"],
+            attempt=f["attempt"],
+            step=f["step"],
+            loss=f["loss"],
+            size_bytes=f["size_bytes"],
+            sha256=f["sha256"],
+            artifact=f["artifact"],
+            created_at=int(created_at),
+            best_score=f["best_score"],
+            is_best=f["checkpoint_id"] == best_id,
+            metrics=f["metrics"],
+        )
+
+    fields = _json_object("checkpoint", checkpoint_id, document)
+    return _strict("checkpoint", checkpoint_id, fields, read)
+
+
+def encode_worker(worker: WorkerRecord) -> str:
+    """A worker as JSON; the script adds the time of the heartbeat."""
+    return json.dumps(
+        {
+            "v": RECORD_VERSION,
+            "worker_id": worker.worker_id,
+            "state": worker.state,
+            "device": worker.device,
+            "hostname": worker.hostname,
+            "pid": worker.pid,
+            "started_at": worker.started_at,
+            "job_id": worker.job_id,
+            "attempt": worker.attempt,
+        }
+    )
+
+
+def decode_worker(worker_id: str, stored: bytes) -> WorkerRecord:
+    """The record from `time\\nJSON`."""
+    heartbeat, _, document = stored.partition(b"\n")
+
+    def read(f: Mapping[str, Any]) -> WorkerRecord:
+        return WorkerRecord(
+            worker_id=f["worker_id"],
+            state=f["state"],
+            device=f["device"],
+            hostname=f["hostname"],
+            pid=f["pid"],
+            started_at=f["started_at"],
+            last_heartbeat=int(heartbeat),
+            job_id=f["job_id"],
+            attempt=f["attempt"],
+        )
+
+    return _strict("worker", worker_id, _json_object("worker", worker_id, document), read)
+
+
+def _json_object(kind: str, id: str, document: bytes) -> dict[str, Any]:
+    """The JSON object, its version as text, as `_strict` compares it."""
+    try:
+        fields = json.loads(document)
+    except ValueError as error:
+        raise _damaged(kind, id, "not JSON") from error
+    if not isinstance(fields, dict):
+        raise _damaged(kind, id, "not a JSON object")
+    fields["v"] = str(fields.get("v", "none"))
+    return fields
+
+
+def pack_point(time_ms: int, values: Mapping[str, float]) -> tuple[str, bytes]:
+    """Column names, and time and values as little-endian doubles (float64 keeps every bit)."""
+    packed = struct.pack(f"<{len(values) + 1}d", time_ms, *values.values())
+    return ",".join(values), packed
+
+
+def unpack_point(columns: tuple[str, ...], packed: bytes) -> tuple[int, dict[str, float]]:
+    """Time and values of a stored point; an integral value of `tokens_seen` stays a float."""
+    time_ms, *values = struct.unpack(f"<{len(columns) + 1}d", packed)
+    return int(time_ms), dict(zip(columns, values, strict=True))
+
+
+def encode_log_line(line: LogLine, max_bytes: int) -> bytes:
+    """`time source text`, tab-separated, cut to `max_bytes` of text."""
+    body = line.text.encode("utf-8", "replace")
+    if len(body) > max_bytes:
+        body = body[:max_bytes].decode("utf-8", "ignore").encode() + " […]".encode()
+    return f"{line.time_ms}\t{line.source}\t".encode() + body
+
+
+def decode_log_line(attempt: int, seq: int, stored: bytes) -> StoredLogLine:
+    """The line as read back."""
+    time_ms, source, text = stored.decode("utf-8", "replace").split("\t", 2)
+    return StoredLogLine(attempt, seq, text, int(time_ms), source)

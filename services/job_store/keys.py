@@ -1,0 +1,37 @@
+"""Names of the keys that Python reads; `scripts/prelude.lua` builds the same ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """All keys of one store, below its prefix.
+
+    job:ID                        hash, the record            job:ID:events      stream
+    job:ID:config                 string                      job:ID:attempts    hash n → JSON
+    job:ID:latest                 hash metric → step, value   job:ID:schemas     hash columns → n
+    job:ID:metrics:N              stream of attempt N         job:ID:logs:N      stream
+    job:ID:summary:N[:LEVEL]      open buckets; full ones     job:ID:checkpoint* registry
+    jobs:{all,unsent,STATUS}      ids in order of creation    request:DIGEST     memo, 24 h
+    config:ID configs dataset:ID datasets worker:ID workers checkpoint:ID leader
+    """
+
+    prefix: str
+
+    def job(self, job_id: str, *parts: str | int) -> str:
+        """A key of one job."""
+        return f"{self.prefix}job:" + ":".join([job_id, *map(str, parts)])
+
+    def index(self, status: str) -> str:
+        """The ids of the jobs in a state, or `all`, or `unsent`."""
+        return f"{self.prefix}jobs:{status}"
+
+    def item(self, kind: str, id: str) -> str:
+        """A config, dataset, worker or checkpoint."""
+        return f"{self.prefix}{kind}:{id}"
+
+    def items(self, kind: str) -> str:
+        """The list of all of a kind."""
+        return f"{self.prefix}{kind}s"

@@ -1,0 +1,82 @@
+"""The Lua scripts: which parts each one is put together from, and what their replies mean."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from job_store.errors import (
+    Fenced,
+    JobStoreError,
+    NotFound,
+    RecordVersionError,
+    RequestIdReused,
+    TransitionRefused,
+)
+from job_store.records import RECORD_VERSION
+
+# Scripts that need more than the prelude.
+_PARTS = {
+    "publish_metrics": ("summaries",),
+    "create_job": ("transitions",),
+    "stop_job": ("transitions",),
+    "resume_job": ("transitions",),
+    "claim": ("transitions",),
+    "reject": ("transitions",),
+    "confirm_start": ("transitions",),
+    "finish": ("transitions",),
+    "declare_lost": ("transitions",),
+    "register_checkpoint": ("transitions",),
+    "remove_checkpoint": ("transitions",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """Text of a script and the SHA-1 under which the server knows it."""
+
+    name: str
+    text: str
+    sha: str
+
+
+@cache
+def script(name: str) -> Script:
+    """The packaged script of this name, with the parts it needs before it."""
+    folder = resources.files("job_store") / "scripts"
+    parts = ("prelude", *_PARTS.get(name, ()), name)
+    text = "\n".join((folder / f"{part}.lua").read_text(encoding="utf-8") for part in parts)
+    sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+    return Script(name, text, sha)
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def read_reply(reply: Any, request_id: str = "") -> list[Any] | None:
+    """What follows `ok` in a script's reply; None for `none`; raises what it names otherwise."""
+    verdict = _text(reply[0])
+    if verdict == "ok":
+        return list(reply[1:])
+    if verdict == "none":
+        return None
+    raise _error(verdict, [_text(part) for part in reply[1:]], request_id)
+
+
+def _error(verdict: str, details: list[str], request_id: str) -> JobStoreError:
+    if verdict == "not_found":
+        return NotFound(details[0], details[1])
+    if verdict == "refused":
+        return TransitionRefused(details[0], details[1], details[2], details[3])
+    if verdict == "fenced":
+        return Fenced(details[0], int(details[1]), details[2])
+    if verdict == "reused":
+        return RequestIdReused(request_id)
+    if verdict == "version":
+        kind, id, found = details
+        return RecordVersionError(kind, id, f"version {found}", f"version {RECORD_VERSION}")
+    return JobStoreError(f"a script of the job store answered {verdict!r}")

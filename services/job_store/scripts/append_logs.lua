@@ -1,0 +1,20 @@
+-- append_logs: prefix, job_id, attempt, claim_id, of_attempt, max_lines, then (seq, line) pairs.
+local id, attempt, target, max_lines = ARGV[2], ARGV[3], ARGV[5], ARGV[6]
+local stale, fenced = fence(id, attempt, ARGV[4])
+if stale then return stale end
+local stream = job_key(id, 'logs', target)
+local newest = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
+local last, added, seen = newest and tonumber(string.match(newest[1], '^%d+')) or -1, 0, 0
+for i = 7, #ARGV, 2 do
+  local seq = tonumber(ARGV[i])
+  if seq > last then
+    redis.call('XADD', stream, 'MAXLEN', '~', max_lines, ARGV[i] .. '-1', 'l', ARGV[i + 1])
+    last, added = seq, added + 1
+  end
+  seen = seen + 1
+end
+local reached = tonumber(string.match(fenced.last_log, '^%d+'))
+if added > 0 and tonumber(target) >= reached then
+  redis.call('HSET', job_key(id), 'last_log', target .. ':' .. text(last))
+end
+return signals(fenced, now_ms(), seen, seen - added)

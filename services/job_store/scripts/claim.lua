@@ -1,0 +1,26 @@
+-- claim: prefix, job_id, attempt, worker_id, claim_id. 'none' for every message but the first.
+local id, attempt, worker, claim = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local job, err = load_job(id)
+if err then
+  if err[1] == 'not_found' then return {'none'} end
+  return err
+end
+local mine = job.claim_id == claim and job.attempt == attempt
+if mine and (job.status == 'running' or job.status == 'stopping') then
+  return snapshot(job)  -- the first answer was lost on the way
+end
+if job.status ~= 'queued' or job.attempt ~= attempt then return {'none'} end
+
+local now = now_ms()
+local checkpoint_id, step = newest_checkpoint(id)
+write_attempt(id, attempt, {claim_id = claim, worker_id = worker, claimed_at = now,
+                            start_step = text(step)})
+move(id, job, 'running', now, {
+  claim_id = claim, worker_id = worker, error = '', message = '',
+  started_at = job.started_at ~= '' and job.started_at or now,
+  current_step = text(step), resume_checkpoint_id = checkpoint_id,
+  resumed_from_step = checkpoint_id ~= '' and text(step) or '',
+  lease_count = '0', phase = 'starting', progress_at = now, fresh_checkpoint = '0'})
+cut_history(id, job, attempt, step, now)
+redis.call('UNLINK', job_key(id, 'logs', tonumber(attempt) - 8))  -- logs of 8 attempts are kept
+return snapshot(job)

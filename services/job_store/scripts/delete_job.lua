@@ -1,0 +1,30 @@
+-- delete_job: prefix, job_id, request_key, body_hash, ttl_ms
+local id, request_key, body_hash = ARGV[2], ARGV[3], ARGV[4]
+local known = recall(request_key, body_hash)
+if known then return known end
+-- A record of another version can be deleted too: that is the remedy its error names.
+local job = map(redis.call('HGETALL', job_key(id)))
+if not job.v then return {'not_found', 'job', id} end
+if job.status == 'running' or job.status == 'stopping' then
+  return refused(id, job, 'delete', 'stop it first')
+end
+
+for _, checkpoint_id in ipairs(redis.call('HKEYS', job_key(id, 'checkpoint_data'))) do
+  redis.call('DEL', PREFIX .. 'checkpoint:' .. checkpoint_id)
+end
+-- UNLINK frees large streams outside the main thread.
+for _, part in ipairs({'config', 'attempts', 'latest', 'events', 'schemas', 'checkpoints',
+                       'checkpoint_data', 'checkpoint_scores', 'retired_checkpoints'}) do
+  redis.call('UNLINK', job_key(id, part))
+end
+for attempt = 1, tonumber(job.attempt) or 0 do
+  local summary = job_key(id, 'summary', attempt)
+  local keys = {job_key(id, 'metrics', attempt), job_key(id, 'logs', attempt), summary}
+  for level = 3, 30 do keys[#keys + 1] = summary .. ':' .. level end
+  redis.call('UNLINK', unpack(keys))
+end
+redis.call('UNLINK', job_key(id))
+for _, index in ipairs({'all', 'unsent', 'queued', 'stopped', 'succeeded', 'failed'}) do
+  redis.call('ZREM', index_key(index), id)
+end
+return remember(request_key, body_hash, ARGV[5], '{}')

@@ -1,0 +1,96 @@
+-- publish_metrics: prefix, job_id, attempt, claim_id, of_attempt, max_points, tokens_seen,
+--                  then (step, part, columns, packed) for each point.
+-- packed is time and values as little-endian doubles; columns names the values.
+local id, attempt, target = ARGV[2], ARGV[3], ARGV[5]
+local max_points = tonumber(ARGV[6])
+local stale, fenced = fence(id, attempt, ARGV[4])
+if stale then return stale end
+local reached = tonumber(string.match(fenced.last_point, '^%d+'))
+if target ~= attempt and reached == tonumber(attempt) then
+  return {'refused', id, fenced.status, 'complete an earlier attempt of',
+          'this attempt has already published points'}
+end
+local stream, summary = job_key(id, 'metrics', target), job_key(id, 'summary', target)
+local state = map(redis.call('HGETALL', summary))
+local last_step, last_part = -1, 0
+if state.last then
+  last_step, last_part = string.match(state.last, '^(%d+):(%d+)$')
+  last_step, last_part = tonumber(last_step), tonumber(last_part)
+end
+
+-- An older attempt may be completed only up to the step where its successors took over.
+local limit = math.huge
+if target ~= attempt then
+  for number, entry in pairs(map(redis.call('HGETALL', job_key(id, 'attempts')))) do
+    if tonumber(number) > tonumber(target) then
+      limit = math.min(limit, tonumber(cjson.decode(entry).start_step))
+    end
+  end
+end
+
+local schemas, latest, added, seen = {}, {}, 0, 0
+local fold, save = summariser(summary, state)
+
+local function schema_of(columns)
+  if not schemas[columns] then
+    local key = job_key(id, 'schemas')
+    local schema = redis.call('HGET', key, columns)
+    if not schema then
+      schema = text(redis.call('HLEN', key))
+      redis.call('HSET', key, columns, schema)
+    end
+    local names = {}
+    for name in string.gmatch(columns, '[^,]+') do names[#names + 1] = name end
+    schemas[columns] = {schema, names, '<' .. string.rep('d', #names + 1)}
+  end
+  return schemas[columns]
+end
+
+for i = 8, #ARGV, 4 do
+  local step, part = tonumber(ARGV[i]), tonumber(ARGV[i + 1])
+  local newer = step > last_step or (step == last_step and part > last_part)
+  if newer and step <= limit then
+    local schema = schema_of(ARGV[i + 2])
+    redis.call('XADD', stream, 'MAXLEN', '~', max_points, ARGV[i] .. '-' .. text(part + 1),
+               schema[1], ARGV[i + 3])
+    local values = {struct.unpack(schema[3], ARGV[i + 3])}
+    for column, name in ipairs(schema[2]) do
+      latest[name] = struct.pack('<dd', step, values[column + 1])
+    end
+    fold(step, part, schema[2], values)
+    last_step, last_part, added = step, part, added + 1
+  end
+  seen = seen + 1
+end
+
+local now = now_ms()
+if added > 0 then
+  local before = tonumber(state.points or '0')
+  save(last_step, last_part, before + added)
+  local flat = {}
+  for name, packed in pairs(latest) do
+    flat[#flat + 1] = name
+    flat[#flat + 1] = packed
+  end
+  redis.call('HSET', job_key(id, 'latest'), unpack(flat))
+  local changes = {'visible_step', text(last_step)}
+  if tonumber(target) >= reached then
+    changes[3] = 'last_point'
+    changes[4] = target .. ':' .. text(last_step) .. ':' .. text(last_part)
+  end
+  if target == attempt and last_step > tonumber(fenced.current_step) then
+    for _, change in ipairs({'current_step', text(last_step), 'progress_at', now,
+                             'updated_at', now}) do
+      changes[#changes + 1] = change
+    end
+  end
+  if ARGV[7] ~= '' then
+    changes[#changes + 1] = 'tokens_seen'
+    changes[#changes + 1] = ARGV[7]
+  end
+  redis.call('HSET', job_key(id), unpack(changes))
+  if math.floor(before / 1024) ~= math.floor((before + added) / 1024) then
+    bound_points(id, tonumber(attempt), max_points)
+  end
+end
+return signals(fenced, now, seen, seen - added)

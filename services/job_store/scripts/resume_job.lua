@@ -1,0 +1,42 @@
+-- resume_job: prefix, job_id, request_key, body_hash, ttl_ms, checkpoint_id, max_steps, document
+local id, request_key, body_hash = ARGV[2], ARGV[3], ARGV[4]
+local checkpoint_id, max_steps, document = ARGV[6], tonumber(ARGV[7]), ARGV[8]
+local known = recall(request_key, body_hash)
+if known then return known end
+local job, err = load_job(id)
+if err then return err end
+if not TERMINAL[job.status] then
+  return refused(id, job, 'resume', 'only stopped, failed and succeeded jobs can be resumed')
+end
+
+local newest, step = newest_checkpoint(id)
+local newest_step = step
+if checkpoint_id ~= '' then
+  step = tonumber(redis.call('ZSCORE', job_key(id, 'checkpoints'), checkpoint_id))
+  if not step then return {'not_found', 'checkpoint', checkpoint_id} end
+else
+  checkpoint_id = newest
+end
+if max_steps and max_steps <= step then
+  return refused(id, job, 'resume', 'max_steps ' .. text(max_steps) ..
+    ' must be larger than the step to resume from, ' .. text(step))
+end
+local longer = max_steps and max_steps > tonumber(job.max_steps)
+local earlier = step < newest_step and step < (max_steps or tonumber(job.max_steps))
+if job.status == 'succeeded' and not longer and not earlier then
+  return refused(id, job, 'resume', 'a succeeded job needs a larger max_steps than ' ..
+    job.max_steps .. ' or an earlier checkpoint')
+end
+
+local now = now_ms()
+supersede_checkpoints(id, job, step)
+if document ~= '' then redis.call('SET', job_key(id, 'config'), document) end
+local attempt = text(tonumber(job.attempt) + 1)
+write_attempt(id, attempt, {start_step = text(step)})
+requeue(id, job, now, {
+  max_steps = max_steps and text(max_steps) or job.max_steps, message = '',
+  consecutive_failures = '0', current_step = text(step),
+  resumed_from_step = checkpoint_id ~= '' and text(step) or '',
+  resume_checkpoint_id = checkpoint_id})
+cut_history(id, job, attempt, step, now)
+return remember(request_key, body_hash, ARGV[5], cjson.encode(job))

@@ -1,0 +1,110 @@
+-- Summaries at write time: buckets of 2^level points, level 3 and up, one stream a level.
+-- A full bucket is appended to its level and merged into the open bucket of the level above, so
+-- a point costs two merges on average. Bucket: doubles index, first step, last step, count, time,
+-- then (min, max, last) for each column of the attempt; NaN where the metric was not logged.
+local BASE_LEVEL, TOP_LEVEL, KEPT_BUCKETS = 3, 30, 8192
+local NAN = 0 / 0
+
+local function merge(bucket, first, last, part, count, time, extents)
+  if bucket.count == 0 then bucket.first = first end
+  bucket.last, bucket.part, bucket.time = last, part, time
+  bucket.count = bucket.count + count
+  for i = 1, #extents, 3 do
+    local low, high, final = extents[i], extents[i + 1], extents[i + 2]
+    if final == final then  -- not NaN
+      local e = bucket.extents
+      while #e < i do
+        local n = #e
+        e[n + 1], e[n + 2], e[n + 3] = NAN, NAN, NAN
+      end
+      if not (e[i] <= low) then e[i] = low end
+      if not (e[i + 1] >= high) then e[i + 1] = high end
+      e[i + 2] = final
+    end
+  end
+end
+
+local function pack_bucket(b)
+  return struct.pack('<' .. string.rep('d', 6 + #b.extents), b.index, b.first, b.last, b.count,
+                     b.time, b.part, unpack(b.extents))
+end
+
+local function unpack_bucket(packed)
+  local v = {struct.unpack('<' .. string.rep('d', #packed / 8), packed)}
+  local extents = {}
+  for i = 7, #v - 1 do extents[#extents + 1] = v[i] end  -- the last is unpack's position
+  return {index = v[1], first = v[2], last = v[3], count = v[4], time = v[5], part = v[6],
+          extents = extents}
+end
+
+-- fold(step, part, names, values) adds a point; save(...) stores what is open.
+local function summariser(summary, state)
+  local open, column_of, columns = {}, {}, {}
+  for name in string.gmatch(state.columns or '', '[^,]+') do
+    columns[#columns + 1] = name
+    column_of[name] = #columns
+  end
+
+  local function opened(level)
+    if not open[level] then
+      local packed = state['open' .. level]
+      open[level] = packed and unpack_bucket(packed) or
+        {index = 0, first = 0, last = 0, count = 0, time = 0, part = 0, extents = {}}
+    end
+    return open[level]
+  end
+
+  local function close_full(level)
+    local b = open[level]
+    if b.count < 2 ^ level then return end
+    redis.call('XADD', summary .. ':' .. level, 'MAXLEN', '~', KEPT_BUCKETS,
+               text(b.last) .. '-' .. text(b.part + 1), 'b', pack_bucket(b))
+    if level < TOP_LEVEL then
+      merge(opened(level + 1), b.first, b.last, b.part, b.count, b.time, b.extents)
+      close_full(level + 1)
+    end
+    open[level] = {index = b.index + 1, first = 0, last = 0, count = 0, time = 0, part = 0,
+                   extents = {}}
+  end
+
+  local function fold(step, part, names, values)
+    local extents = {}
+    for i, name in ipairs(names) do
+      if not column_of[name] then
+        columns[#columns + 1] = name
+        column_of[name] = #columns
+      end
+      local at, value = 3 * column_of[name] - 2, values[i + 1]
+      while #extents < at - 1 do extents[#extents + 1] = NAN end
+      extents[at], extents[at + 1], extents[at + 2] = value, value, value
+    end
+    merge(opened(BASE_LEVEL), step, step, part, 1, values[1], extents)
+    close_full(BASE_LEVEL)
+  end
+
+  local function save(last_step, last_part, points)
+    local flat = {'last', text(last_step) .. ':' .. text(last_part), 'points', text(points),
+                  'columns', table.concat(columns, ',')}
+    for level, bucket in pairs(open) do
+      flat[#flat + 1] = 'open' .. level
+      flat[#flat + 1] = pack_bucket(bucket)
+    end
+    redis.call('HSET', summary, unpack(flat))
+  end
+
+  return fold, save
+end
+
+-- Keeps a job's raw points under the bound: the oldest attempts lose theirs first.
+local function bound_points(id, newest, max_points)
+  local total = 0
+  for attempt = newest, 1, -1 do
+    local stream = job_key(id, 'metrics', attempt)
+    local length = redis.call('XLEN', stream)
+    if total + length > max_points then
+      redis.call('XTRIM', stream, 'MAXLEN', '~', math.max(0, max_points - total))
+      length = math.max(0, max_points - total)
+    end
+    total = total + length
+  end
+end

@@ -1,0 +1,156 @@
+-- The state machine's moves, shared by the scripts that change a job's state.
+
+-- Event of a job. p and l say what was published before it, so that readers keep the order.
+local function emit(id, job, kind, data)
+  return redis.call('XADD', job_key(id, 'events'), 'MAXLEN', '~', 20000, '*', 'e', kind,
+                    'd', data, 'p', job.last_point, 'l', job.last_log)
+end
+
+local function emit_state(id, job, now)
+  local event = emit(id, job, 'state', cjson.encode({
+    status = job.status, attempt = job.attempt, at = now, step = job.current_step,
+    message = job.message, error = job.error}))
+  set_fields(id, job, {state_event = event})
+end
+
+local TERMINAL = {stopped = true, succeeded = true, failed = true}
+
+-- Moves the job to a state: fields, index, event.
+local function move(id, job, status, now, changes)
+  redis.call('ZREM', index_key(job.status), id)
+  redis.call('ZADD', index_key(status), 0, id)
+  changes.status = status
+  changes.updated_at = now
+  changes.completed_at = TERMINAL[status] and now or ''
+  if status ~= 'stopping' then
+    changes.stop_requested_at = ''
+    changes.stop_deadline = ''
+  end
+  if status ~= 'queued' then redis.call('ZREM', index_key('unsent'), id) end
+  set_fields(id, job, changes)
+  emit_state(id, job, now)
+end
+
+local function newest_checkpoint(id)
+  local newest = redis.call('ZRANGE', job_key(id, 'checkpoints'), -1, -1, 'WITHSCORES')
+  return newest[1] or '', tonumber(newest[2] or 0)
+end
+
+local function update_best(id, job)
+  local best = redis.call('ZRANGE', job_key(id, 'checkpoint_scores'), 0, 0)[1] or ''
+  if best ~= job.best_checkpoint_id then set_fields(id, job, {best_checkpoint_id = best}) end
+end
+
+-- Takes a checkpoint out of the registry; its record stays until its files are gone.
+local function retire_checkpoint(id, checkpoint_id)
+  redis.call('ZREM', job_key(id, 'checkpoints'), checkpoint_id)
+  redis.call('ZREM', job_key(id, 'checkpoint_scores'), checkpoint_id)
+  redis.call('SADD', job_key(id, 'retired_checkpoints'), checkpoint_id)
+  redis.call('DEL', PREFIX .. 'checkpoint:' .. checkpoint_id)
+end
+
+local function supersede_checkpoints(id, job, step)
+  local later = redis.call('ZRANGEBYSCORE', job_key(id, 'checkpoints'), '(' .. text(step), '+inf')
+  for _, checkpoint_id in ipairs(later) do retire_checkpoint(id, checkpoint_id) end
+  if #later > 0 then update_best(id, job) end
+end
+
+-- Attempts in descending order as {number, entry}.
+local function attempts_of(id)
+  local list = {}
+  for number, entry in pairs(map(redis.call('HGETALL', job_key(id, 'attempts')))) do
+    list[#list + 1] = {tonumber(number), cjson.decode(entry)}
+  end
+  table.sort(list, function(a, b) return a[1] > b[1] end)
+  return list
+end
+
+-- Latest values after a cut: the newest 300 visible points of each attempt, newest first.
+local function rebuild_latest(id, cut)
+  local latest, names = {}, {}
+  for columns, schema in pairs(map(redis.call('HGETALL', job_key(id, 'schemas')))) do
+    names[schema] = columns
+  end
+  local limit = cut
+  for _, attempt in ipairs(attempts_of(id)) do
+    local entries = redis.call('XREVRANGE', job_key(id, 'metrics', attempt[1]),
+                               text(limit), '-', 'COUNT', 300)
+    for _, entry in ipairs(entries) do
+      local step, offset = tonumber(string.match(entry[1], '^%d+')), 9
+      for name in string.gmatch(names[entry[2][1]], '[^,]+') do
+        if not latest[name] then
+          local value = struct.unpack('<d', entry[2][2], offset)
+          latest[name] = struct.pack('<dd', step, value)
+        end
+        offset = offset + 8
+      end
+    end
+    limit = math.min(limit, tonumber(attempt[2].start_step))
+  end
+  redis.call('DEL', job_key(id, 'latest'))
+  for name, packed in pairs(latest) do redis.call('HSET', job_key(id, 'latest'), name, packed) end
+end
+
+-- From now on `attempt` continues after `step`: what earlier attempts logged beyond is hidden.
+local function cut_history(id, job, attempt, step, now)
+  if tonumber(job.visible_step) > step then
+    rebuild_latest(id, step)
+    set_fields(id, job, {visible_step = text(step)})
+    emit(id, job, 'rewound', cjson.encode({to_step = text(step), attempt = attempt, at = now}))
+  end
+end
+
+local function write_attempt(id, attempt, entry)
+  redis.call('HSET', job_key(id, 'attempts'), attempt, cjson.encode(entry))
+end
+
+local function read_attempt(id, attempt)
+  local entry = redis.call('HGET', job_key(id, 'attempts'), attempt)
+  return entry and cjson.decode(entry) or nil
+end
+
+local function end_attempt(id, attempt, outcome, now)
+  local entry = read_attempt(id, attempt)
+  if entry then
+    entry.outcome = outcome
+    entry.ended_at = now
+    write_attempt(id, attempt, entry)
+  end
+end
+
+local function requeue(id, job, now, changes)
+  changes.attempt = text(tonumber(job.attempt) + 1)
+  changes.claim_id = ''
+  changes.worker_id = ''
+  changes.enqueued_at = ''
+  changes.error = ''
+  redis.call('ZADD', index_key('unsent'), 0, id)
+  move(id, job, 'queued', now, changes)
+end
+
+-- The worker of the current attempt is gone, or its trainer died.
+local function lose(id, job, outcome, error_json, message, now)
+  end_attempt(id, job.attempt, outcome, now)
+  local _, step = newest_checkpoint(id)
+  if job.status == 'stopping' then
+    local left = step > 0 and 'its last registered checkpoint, step ' .. text(step)
+      or 'step 0: it has no checkpoint'
+    move(id, job, 'stopped', now, {
+      message = 'the attempt ended before it could stop by itself (' .. message ..
+        '); the job stands at ' .. left})
+    return
+  end
+  local failures = tonumber(job.consecutive_failures)
+  if job.fresh_checkpoint ~= '1' then failures = failures + 1 end
+  local allowed = tonumber(job.max_retries)
+  if failures > allowed then
+    move(id, job, 'failed', now, {
+      consecutive_failures = text(failures), error = error_json,
+      message = text(failures) .. ' attempts in a row ended without a new checkpoint (max_retries ' ..
+        text(allowed) .. ')'})
+    return
+  end
+  requeue(id, job, now, {
+    consecutive_failures = text(failures),
+    message = 'attempt ' .. job.attempt .. ' ended early and is tried again: ' .. message})
+end

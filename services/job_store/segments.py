@@ -1,0 +1,84 @@
+"""Which attempt's points are visible: the attempt index, read and cut."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from job_store.keys import Keys
+from job_store.records import AttemptRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """The visible steps of an attempt: `start < step <= end` (no end for the newest)."""
+
+    attempt: int
+    start: int
+    end: int | None
+
+
+def segments_of(index: Mapping[bytes, bytes]) -> list[Segment]:
+    """Segments from the stored attempt index, ascending; a later start hides what is beyond it.
+
+    The first attempt starts at -1, so that a point logged at step 0 is visible.
+    """
+    starts = sorted(
+        (int(number), int(json.loads(entry)["start_step"])) for number, entry in index.items()
+    )
+    segments: list[Segment] = []
+    end: int | None = None
+    for attempt, start in reversed(starts):
+        segments.append(Segment(attempt, start if start > 0 else -1, end))
+        end = start if end is None else min(end, start)
+    return segments[::-1]
+
+
+class AttemptReads:
+    """The commands that tell what each attempt's streams hold."""
+
+    PER_ATTEMPT = 3
+
+    def __init__(self, keys: Keys, job_id: str, index: Mapping[bytes, bytes]) -> None:
+        self.index = index
+        self.numbers = sorted(int(number) for number in index)
+        self.commands: list[tuple[Any, ...]] = []
+        for n in self.numbers:
+            self.commands += [
+                ("HMGET", keys.job(job_id, "summary", n), "last", "points"),
+                ("XLEN", keys.job(job_id, "metrics", n)),
+                ("XREVRANGE", keys.job(job_id, "logs", n), "+", "-", "COUNT", 1),
+            ]
+
+
+def attempt_records(reads: AttemptReads, replies: Sequence[Any]) -> list[AttemptRecord]:
+    """Records from the index and the replies to `reads.commands`."""
+    records = []
+    segments = {segment.attempt: segment for segment in segments_of(reads.index)}
+    for i, n in enumerate(reads.numbers):
+        entry = json.loads(reads.index[str(n).encode()])
+        (last, _), points, log = replies[i * reads.PER_ATTEMPT : (i + 1) * reads.PER_ATTEMPT]
+        step, part = (last or b":").decode().split(":")
+        records.append(
+            AttemptRecord(
+                attempt=n,
+                claim_id=entry.get("claim_id", ""),
+                worker_id=entry.get("worker_id", ""),
+                start_step=int(entry["start_step"]),
+                end_step=segments[n].end,
+                claimed_at=_time(entry, "claimed_at"),
+                ended_at=_time(entry, "ended_at"),
+                outcome=entry.get("outcome", ""),
+                last_step=int(step) if step else None,
+                last_part=int(part) if part else 0,
+                last_log_seq=int(log[0][0].split(b"-")[0]) if log else None,
+                points=points,
+            )
+        )
+    return records
+
+
+def _time(entry: Mapping[str, str], name: str) -> int | None:
+    return int(entry[name]) if entry.get(name) else None

