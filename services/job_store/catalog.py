@@ -2,40 +2,128 @@
 
 from __future__ import annotations
 
-from job_store.connection import AsyncConnection
+import builtins
+import json
+from collections.abc import Callable
+from typing import TypeVar
+
+from job_store.codec import decode_config, decode_dataset, text_fields
+from job_store.connection import AsyncConnection, memo_arguments
+from job_store.errors import InvalidPageToken, JobStoreError, NotFound
+from job_store.ids import check_id, new_id
+from job_store.keys import Keys
+from job_store.paging import decode_token, encode_token, page_bounds
 from job_store.records import ConfigPage, ConfigRecord, DatasetPage, DatasetRecord, Request
+
+MAX_PAGE = 1000
+"""Items in a page at most."""
+
+_MAX_CONFIG_PAGE = 100
+# A config may have megabytes.
+
+T = TypeVar("T")
+
+
+class _Items:
+    """Hashes of one kind and their list, newest first."""
+
+    def __init__(self, connection: AsyncConnection, kind: str) -> None:
+        self._db = connection
+        self._keys = Keys(connection.prefix)
+        self._kind = kind
+
+    async def create(
+        self, id: str, fields: dict[str, str], request: Request | None
+    ) -> tuple[str, int]:
+        """Id and time of creation; the first ones where the request was seen before."""
+        memo = memo_arguments(self._db.prefix, request)
+        words = [word for pair in fields.items() for word in pair]
+        reply = await self._db.run("create_item", self._kind, id, *memo, *words, request=request)
+        answer = json.loads(reply[0]) if reply else {}
+        return answer["id"], int(answer["created_at"])
+
+    async def get(self, id: str, decode: Callable[[str, dict[str, str]], T]) -> T:
+        """One item. NotFound, RecordVersionError."""
+        check_id(self._kind, id)
+        stored = await self._db.command("HGETALL", self._keys.item(self._kind, id))
+        if not stored:
+            raise NotFound(self._kind, id)
+        return decode(id, text_fields(stored))
+
+    async def list(
+        self, size: int, page_token: str, decode: Callable[[str, dict[str, str]], T]
+    ) -> tuple[builtins.list[T], str]:
+        """A page and the token of the next one."""
+        below = "+"
+        if page_token:
+            below = "(" + self._position(page_token)
+        found = await self._db.command(
+            *("ZRANGE", self._keys.items(self._kind), below, "-", "BYLEX", "REV"),
+            *("LIMIT", 0, size + 1),
+        )
+        ids = [id.decode() for id in found]
+        token = encode_token(self._kind, "all", ids[size - 1]) if len(ids) > size else ""
+        if not ids:
+            return [], ""
+        stored = await self._db.pipeline(
+            *[("HGETALL", self._keys.item(self._kind, id)) for id in ids[:size]]
+        )
+        items = []
+        for id, fields in zip(ids, stored, strict=False):
+            try:
+                items.append(decode(id, text_fields(fields)))
+            except JobStoreError:
+                continue  # deleted since, or of another version: one record hides no other
+        return items, token
+
+    async def delete(self, id: str, request: Request | None) -> None:
+        """Remove the item. NotFound."""
+        check_id(self._kind, id)
+        memo = memo_arguments(self._db.prefix, request)
+        await self._db.run("delete_item", self._kind, id, *memo, request=request)
+
+    def _position(self, token: str) -> str:
+        try:
+            (position,) = decode_token(token, self._kind, "all")
+        except ValueError as error:
+            raise InvalidPageToken(token, str(error)) from error
+        return position
 
 
 class ConfigStore:
     """Stored configurations."""
 
     def __init__(self, connection: AsyncConnection) -> None:
-        self._db = connection
+        self._items = _Items(connection, "config")
 
     async def create(
         self, name: str, document: str, request: Request | None = None
     ) -> ConfigRecord:
         """Store a configuration (JSON text). RequestIdReused."""
-        raise NotImplementedError
+        fields = {"name": name, "document": document}
+        id, created_at = await self._items.create(new_id("config"), fields, request)
+        return ConfigRecord(id, name, document, created_at)
 
     async def get(self, config_id: str) -> ConfigRecord:
         """One configuration. NotFound, RecordVersionError."""
-        raise NotImplementedError
+        return await self._items.get(config_id, decode_config)
 
     async def list(self, page_size: int = 50, page_token: str = "") -> ConfigPage:
         """Newest first. InvalidPageToken."""
-        raise NotImplementedError
+        size = page_bounds(page_size, _MAX_CONFIG_PAGE)
+        configs, token = await self._items.list(size, page_token, decode_config)
+        return ConfigPage(tuple(configs), token)
 
     async def delete(self, config_id: str, request: Request | None = None) -> None:
         """Remove it; jobs started from it keep their own copy. NotFound."""
-        raise NotImplementedError
+        await self._items.delete(config_id, request)
 
 
 class DatasetStore:
     """Uploaded datasets."""
 
     def __init__(self, connection: AsyncConnection) -> None:
-        self._db = connection
+        self._items = _Items(connection, "dataset")
 
     async def create(
         self,
@@ -51,16 +139,28 @@ class DatasetStore:
 
         `dataset_id`: from `ids.new_id("dataset")`, where the caller needed it for `artifact`.
         """
-        raise NotImplementedError
+        fields = {
+            "name": name,
+            "size_bytes": str(size_bytes),
+            "sha256": sha256,
+            "artifact": artifact,
+        }
+        fresh = check_id("dataset", dataset_id) if dataset_id else new_id("dataset")
+        id, created_at = await self._items.create(fresh, fields, request)
+        if id != fresh:  # an earlier request's: it has its own artifact
+            return await self.get(id)
+        return DatasetRecord(id, name, size_bytes, sha256, artifact, created_at)
 
     async def get(self, dataset_id: str) -> DatasetRecord:
         """One dataset. NotFound, RecordVersionError."""
-        raise NotImplementedError
+        return await self._items.get(dataset_id, decode_dataset)
 
     async def list(self, page_size: int = 50, page_token: str = "") -> DatasetPage:
         """Newest first. InvalidPageToken."""
-        raise NotImplementedError
+        size = page_bounds(page_size, MAX_PAGE)
+        datasets, token = await self._items.list(size, page_token, decode_dataset)
+        return DatasetPage(tuple(datasets), token)
 
     async def delete(self, dataset_id: str, request: Request | None = None) -> None:
         """Remove the record. NotFound."""
-        raise NotImplementedError
+        await self._items.delete(dataset_id, request)

@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
+from job_store.codec import decode_job, encode_error
 from job_store.connection import AsyncConnection
-from job_store.records import JobError, JobRecord, QueuedAttempt, RunningAttempt
+from job_store.errors import RecordVersionError
+from job_store.ids import check_id
+from job_store.jobs import queued_attempts
+from job_store.keys import Keys
+from job_store.records import (
+    JobError,
+    JobRecord,
+    JobStatus,
+    Phase,
+    QueuedAttempt,
+    RunningAttempt,
+)
+
+_WATCHED = (
+    "attempt claim_id worker_id status lease_count phase current_step progress_at stop_deadline "
+    "stall_timeout_seconds v"
+).split()
 
 
 class ReconcileStore:
@@ -13,14 +31,37 @@ class ReconcileStore:
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._db = connection
+        self._keys = Keys(connection.prefix)
 
     async def running_attempts(self) -> Sequence[RunningAttempt]:
-        """All claimed attempts (RUNNING and STOPPING), with their lease counters."""
-        raise NotImplementedError
+        """All claimed attempts (RUNNING and STOPPING), with their lease counters.
+
+        A record of another version is left out: its own program looks after it.
+        """
+        found = await self._db.pipeline(
+            ("ZRANGE", self._keys.index("running"), 0, -1),
+            ("ZRANGE", self._keys.index("stopping"), 0, -1),
+        )
+        names = [id.decode() for ids in found for id in ids]
+        if not names:
+            return []
+        time, *rows = await self._db.pipeline(
+            ("TIME",), *[("HMGET", self._keys.job(name), *_WATCHED) for name in names]
+        )
+        now = int(time[0]) * 1000 + int(time[1]) // 1000
+        attempts = []
+        for name, row in zip(names, rows, strict=True):
+            try:
+                attempt = _running(name, row, now)
+            except RecordVersionError:
+                continue
+            if attempt is not None:
+                attempts.append(attempt)
+        return attempts
 
     async def queued_attempts(self, limit: int = 1000) -> Sequence[QueuedAttempt]:
         """Attempts that wait, oldest first, to compare with what the queue holds."""
-        raise NotImplementedError
+        return await queued_attempts(self._db, "queued", limit)
 
     async def declare_lost(
         self, job_id: str, attempt: int, claim_id: str, error: JobError
@@ -30,20 +71,50 @@ class ReconcileStore:
         RUNNING becomes QUEUED with attempt + 1, or FAILED once the retries are spent; STOPPING
         becomes STOPPED at its last registered checkpoint.
         """
-        raise NotImplementedError
+        check_id("job", job_id)
+        reply = await self._db.run(
+            "declare_lost", job_id, attempt, claim_id, encode_error(error), error.message
+        )
+        return decode_job(job_id, json.loads(reply[0])) if reply else None
 
     async def reject(self, job_id: str, attempt: int, error: JobError) -> bool:
         """QUEUED becomes FAILED; False if the attempt does not wait any more."""
-        raise NotImplementedError
+        reply = await self._db.run("reject", check_id("job", job_id), attempt, encode_error(error))
+        return bool(reply and reply[0])
 
     async def acquire_leadership(self, owner: str, ttl_seconds: float) -> bool:
         """Become the leader, or stay it; False while another owner holds the lock."""
-        raise NotImplementedError
+        reply = await self._db.run("leader", owner, max(1, int(ttl_seconds * 1000)))
+        return bool(reply and reply[0])
 
     async def release_leadership(self, owner: str) -> None:
         """Let another one lead at once; nothing happens if `owner` does not hold the lock."""
-        raise NotImplementedError
+        await self._db.run("leader", owner, 0)
 
     async def server_time(self) -> int:
         """Redis TIME in milliseconds."""
-        raise NotImplementedError
+        seconds, micros = await self._db.command("TIME")
+        return int(seconds) * 1000 + int(micros) // 1000
+
+
+def _running(job_id: str, row: Sequence[bytes | None], now: int) -> RunningAttempt | None:
+    f = {name: (value or b"").decode() for name, value in zip(_WATCHED, row, strict=True)}
+    if f["status"] not in ("running", "stopping"):
+        return None  # moved on since the index was read
+    try:
+        return RunningAttempt(
+            job_id=job_id,
+            attempt=int(f["attempt"]),
+            claim_id=f["claim_id"],
+            worker_id=f["worker_id"],
+            status=JobStatus(f["status"]),
+            lease_count=int(f["lease_count"]),
+            phase=Phase(f["phase"]),
+            current_step=int(f["current_step"]),
+            progress_at=int(f["progress_at"]),
+            stop_deadline=int(f["stop_deadline"]) if f["stop_deadline"] else None,
+            stall_timeout_seconds=float(f["stall_timeout_seconds"]),
+            server_time=now,
+        )
+    except ValueError as error:
+        raise RecordVersionError("job", job_id, f"version {f['v']}", "a readable one") from error

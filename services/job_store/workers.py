@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from job_store.codec import decode_dataset, decode_worker, encode_worker, text_fields
 from job_store.connection import AsyncConnection, Connection
+from job_store.errors import JobStoreError, NotFound
+from job_store.ids import check_id, check_worker_id
+from job_store.keys import Keys
 from job_store.records import DatasetRecord, WorkerRecord
+
+WORKER_STATES = ("idle", "busy", "draining")
 
 
 class WorkerRegistry:
@@ -13,19 +19,31 @@ class WorkerRegistry:
 
     def __init__(self, connection: Connection, ttl_seconds: float = 15.0) -> None:
         self._db = connection
+        self._keys = Keys(connection.prefix)
         self._ttl_ms = int(ttl_seconds * 1000)
 
     def heartbeat(self, worker: WorkerRecord) -> None:
         """Register or refresh; `last_heartbeat` is set by the server."""
-        raise NotImplementedError
+        check_worker_id(worker.worker_id)
+        if worker.state not in WORKER_STATES:
+            raise ValueError(f"state is {worker.state!r}; it must be one of {WORKER_STATES}")
+        self._db.run("heartbeat", worker.worker_id, self._ttl_ms, encode_worker(worker))
 
     def leave(self, worker_id: str) -> None:
         """The worker exits: forget it at once."""
-        raise NotImplementedError
+        check_worker_id(worker_id)
+        self._db.transaction(
+            ("DEL", self._keys.item("worker", worker_id)),
+            ("ZREM", self._keys.items("worker"), worker_id),
+        )
 
     def get_dataset(self, dataset_id: str) -> DatasetRecord:
         """The record of an uploaded dataset. NotFound."""
-        raise NotImplementedError
+        check_id("dataset", dataset_id)
+        stored = self._db.command("HGETALL", self._keys.item("dataset", dataset_id))
+        if not stored:
+            raise NotFound("dataset", dataset_id)
+        return decode_dataset(dataset_id, text_fields(stored))
 
 
 class WorkerDirectory:
@@ -33,7 +51,25 @@ class WorkerDirectory:
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._db = connection
+        self._keys = Keys(connection.prefix)
 
     async def list(self) -> Sequence[WorkerRecord]:
         """All live workers, by id."""
-        raise NotImplementedError
+        ids = await self._db.command("ZRANGE", self._keys.items("worker"), 0, -1)
+        if not ids:
+            return []
+        names = [id.decode() for id in ids]
+        stored = await self._db.command(
+            "MGET", *[self._keys.item("worker", name) for name in names]
+        )
+        gone = [name for name, record in zip(names, stored, strict=True) if record is None]
+        workers = []
+        for name, record in zip(names, stored, strict=True):
+            try:
+                if record is not None:
+                    workers.append(decode_worker(name, record))
+            except JobStoreError:
+                continue  # of another version: one record hides no other
+        if gone:
+            await self._db.run("forget_workers", *gone)
+        return sorted(workers, key=lambda worker: worker.worker_id)
