@@ -1,0 +1,1 @@
+"""Takes attempts from the queue, supervises their trainers, and publishes what they do."""

@@ -1,0 +1,49 @@
+"""Runs a worker: `python -P -m training_worker --help`."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+
+from service_runtime.logs import configure_logging
+from service_runtime.process import fail, tie_to_parent
+from service_runtime.settings import SettingsError, parse_settings
+from training_worker.settings import WorkerSettings
+
+
+def main() -> int:
+    """Read the settings, import torch, and work until a signal. Returns the exit code."""
+    settings = parse_settings(WorkerSettings, "training_worker")
+    configure_logging(settings, "training_worker")
+    if settings.exit_with_parent:
+        tie_to_parent(signal.SIGTERM)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave)  # until the worker takes over
+    try:
+        return _work(settings, settings.resolved_redis_url())
+    except (SettingsError, OSError, ValueError) as error:
+        return fail("training_worker", str(error))
+
+
+def _work(settings: WorkerSettings, url: str) -> int:
+    from training_worker.connections import patient_client, prompt_connection, wait_for_redis
+    from training_worker.preload import describe_device, preload
+    from training_worker.worker import TrainingWorker
+
+    wait_for_redis(url)
+    preload()
+    worker = TrainingWorker(
+        settings, patient_client(url), prompt_connection(url), describe_device(settings.device)
+    )
+    logging.getLogger("rq.worker").setLevel(logging.WARNING)
+    worker.work(burst=settings.burst, logging_level=None)
+    return 0
+
+
+def _leave(number: int, frame: object) -> None:
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,262 @@
+"""One attempt of a job, in the process that trains it: data, trainer, reports, and its end."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+import traceback
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from artifact_store import ArtifactStore, attempt_prefix
+from job_store.attempts import AttemptStore
+from job_store.errors import Fenced, NotFound, StoreUnavailable, TransitionRefused
+from job_store.ids import new_id
+from job_store.records import (
+    CheckpointRecord,
+    Claimed,
+    Outcome,
+    OutcomeKind,
+    Phase,
+)
+from job_store.workers import WorkerRegistry
+from training_worker.board import Board
+from training_worker.datasets import dataset_file
+from training_worker.failures import describe_failure
+from training_worker.output import OutputReader, output_tail
+from training_worker.publisher import Beginning, Publisher
+from training_worker.resume import ResumePoint, choose_resume_point
+from training_worker.settings import WorkerSettings
+from training_worker.spool import SpoolReader, SpoolWriter
+
+if TYPE_CHECKING:
+    from app.training.checkpoint_file import CheckpointInfo
+    from app.training.trainer import Trainer
+
+logger = logging.getLogger(__name__)
+
+_UNBOUNDED = 1 << 60
+"""Checkpoints that the library's own rotation keeps: all, see `retention`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """What an attempt talks to, on connections of its own."""
+
+    attempts: AttemptStore
+    workers: WorkerRegistry
+    artifacts: ArtifactStore
+
+
+class StopRequest:
+    """Whether, and why, the trainer is to save and return. Set from signals and other threads."""
+
+    def __init__(self) -> None:
+        self.outcome: OutcomeKind | None = None
+        self._trainer: Trainer | None = None
+        self._lock = threading.RLock()  # a signal handler may interrupt its own thread's hold
+
+    def ask(self, outcome: OutcomeKind) -> None:
+        """Stop at the next step boundary. The first reason stands, except that a user's stop
+        outranks a hand-back: the job would only be queued again to be stopped."""
+        with self._lock:
+            if self.outcome is None or outcome is OutcomeKind.STOPPED:
+                self.outcome = outcome
+            if self._trainer is not None:
+                self._trainer.request_stop()
+
+    def watch(self, trainer: Trainer) -> None:
+        """From now on `ask` reaches this trainer; an earlier one does so at once."""
+        with self._lock:
+            self._trainer = trainer
+            if self.outcome is not None:
+                trainer.request_stop()
+
+
+class Attempt:
+    """Trains one claimed attempt to its end and reports it.
+
+    Args:
+        claimed: the job, the fencing token and the checkpoint to continue.
+        stores: connections of this process.
+        board: shown to the parent process.
+        stop: asked from outside.
+        on_fenced: called from the publisher when another attempt has taken over; must not return.
+    """
+
+    def __init__(
+        self,
+        claimed: Claimed,
+        stores: Stores,
+        settings: WorkerSettings,
+        board: Board,
+        stop: StopRequest,
+        on_fenced: Any,
+    ) -> None:
+        self._claimed, self._stores, self._settings = claimed, stores, settings
+        self._board, self._stop = board, stop
+        self.prefix = attempt_prefix(
+            claimed.token.job_id, claimed.token.attempt, claimed.token.claim_id
+        )
+        self.folder = attempt_folder(stores.artifacts, claimed)
+        self._config = _configuration(claimed, self.folder, settings)
+        self._spool = SpoolWriter(self.folder)
+        self._resume = ResumePoint(None, 0, None)
+        self._publisher = Publisher(
+            claimed,
+            stores.attempts,
+            stores.artifacts,
+            self._spool,
+            SpoolReader(self.folder),
+            OutputReader(self.folder, max_bytes=int(settings.max_output_mib * (1 << 20))),
+            board,
+            keep_checkpoints=self._config.max_checkpoints_to_keep,
+            progress_seconds=settings.progress_seconds,
+            on_stop=lambda: stop.ask(OutcomeKind.STOPPED),
+            on_fenced=on_fenced,
+        )
+
+    def run(self) -> None:
+        """Train, deliver everything, and only then end the attempt in the job's record."""
+        self._publisher.start()
+        outcome = self._train_to_outcome()
+        self._publisher.drain()
+        self._spool.close()
+        self._finish(outcome)
+
+    def _train_to_outcome(self) -> Outcome:
+        try:
+            self._config.validate()
+            trainer = self._build_trainer()
+            if self._stop.outcome is None:
+                trainer.train()
+            return self._outcome(trainer)
+        except Exception as error:
+            traceback.print_exc()
+            return describe_failure(error, output_tail(self.folder))
+
+    def _build_trainer(self) -> Trainer:
+        import torch
+
+        from app.training.data import load_dataset
+        from app.training.trainer import Trainer
+
+        torch.set_num_threads(self._settings.resolved_threads())
+        config, record = self._config, self._claimed.record
+        workers, artifacts = self._stores.workers, self._stores.artifacts
+        path = dataset_file(record.dataset_path, workers, artifacts)
+        config.dataset_path = path
+        if record.val_dataset_path:
+            config.val_dataset_path = dataset_file(record.val_dataset_path, workers, artifacts)
+        train, validation = load_dataset(path, config)
+        self._resume = choose_resume_point(self._stores.attempts, artifacts, self._claimed)
+        if self._resume.path is not None:
+            config.resume_from_checkpoint = str(self._resume.path)
+        trainer = Trainer(config, train, validation, callbacks=[self])
+        trainer.manager.max_checkpoints = _UNBOUNDED
+        self._trainer = trainer
+        self._begin(trainer)
+        self._stop.watch(trainer)
+        return trainer
+
+    def _begin(self, trainer: Trainer) -> None:
+        notes = tuple(getattr(trainer, "exactness_notes", ()))
+        written_by = self._resume.record.attempt if self._resume.record else None
+        self._board.write(trainer.step, Phase.STARTING, trainer.tokens_seen)
+        self._publisher.begin(Beginning(trainer.step, written_by, notes))
+
+    def _outcome(self, trainer: Trainer) -> Outcome:
+        if trainer.step >= self._config.max_steps:
+            return Outcome(OutcomeKind.SUCCEEDED)
+        return Outcome(self._stop.outcome or OutcomeKind.STOPPED)
+
+    def _finish(self, outcome: Outcome) -> None:
+        """Change the job's state, however long the store is away. A repeat changes nothing."""
+        while True:
+            try:
+                record = self._stores.attempts.finish(self._claimed.token, outcome)
+            except StoreUnavailable as error:
+                logger.warning("ending the attempt waits: %s", error)
+                time.sleep(0.5)
+            except (Fenced, NotFound, TransitionRefused) as error:
+                logger.warning("the attempt's end was not needed any more: %s", error)
+                return
+            else:
+                logger.info("attempt ended as %s; the job is %s", outcome.kind, record.status)
+                return
+
+    # -- what the trainer tells; see app.training.callbacks.Callback -------------------------
+
+    def on_step_end(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Show the step to the parent. The last save is made after the last step."""
+        saving = step >= self._config.max_steps or self._stop.outcome is not None
+        phase = Phase.SAVING if saving else Phase.TRAINING
+        self._board.write(step, phase, self._trainer.tokens_seen)
+        if step == self._resume.step + 1:
+            self._publisher.wake()
+
+    def on_log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """A point goes to the spool, then to whoever watches."""
+        self._spool.append(step, 0, _now_ms(), metrics)
+        self._publisher.wake()
+
+    def on_evaluate_start(self, step: int) -> None:
+        """No step is to be expected for a while."""
+        self._board.write(step, Phase.EVALUATING, self._trainer.tokens_seen)
+
+    def on_evaluate(self, step: int, metrics: Mapping[str, float]) -> None:
+        """What validation found completes the step's point."""
+        self._spool.append(step, 1, _now_ms(), metrics)
+        self._board.write(step, Phase.TRAINING, self._trainer.tokens_seen)
+        self._publisher.wake()
+
+    def on_checkpoint(self, info: CheckpointInfo) -> None:
+        """A checkpoint is durable; it exists for the service once it is registered."""
+        score = info.metric_value if info.metric == self._config.best_metric else None
+        self._publisher.register(
+            CheckpointRecord(
+                checkpoint_id=new_id("checkpoint"),
+                job_id=self._claimed.token.job_id,
+                attempt=self._claimed.token.attempt,
+                step=info.step,
+                loss=info.loss,
+                size_bytes=info.size_bytes,
+                sha256=info.sha256,
+                artifact=f"{self.prefix}/{Path(info.path).name}",
+                created_at=0,
+                best_score=score,
+            )
+        )
+
+
+def attempt_folder(artifacts: ArtifactStore, claimed: Claimed) -> Path:
+    """The folder of this claim, made if need be; nobody else ever writes there."""
+    token = claimed.token
+    folder = artifacts.local_path(attempt_prefix(token.job_id, token.attempt, token.claim_id))
+    if folder is None:
+        raise RuntimeError("the artifact store has no local files; give the worker a folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _configuration(claimed: Claimed, folder: Path, settings: WorkerSettings) -> Any:
+    """The job's configuration, with what the service decides filled in."""
+    from app.training.config import TrainingConfig
+
+    config, _ = TrainingConfig.read(json.loads(claimed.record.config_document))
+    config.checkpoint_dir = str(folder)
+    config.resume_from_checkpoint = False
+    with suppress(AttributeError):
+        wanted = claimed.record.execution.device
+        if config.device == "auto":
+            config.device = wanted if wanted != "auto" else settings.device
+    return config
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)

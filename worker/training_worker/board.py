@@ -1,0 +1,36 @@
+"""Where a trainer shows its parent what it does: a page of shared memory, no system call.
+
+The parent must see a stalled trainer even while Redis is away, and the trainer must never wait
+for a reader, so this is neither Redis nor a pipe.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+
+from job_store.records import Phase
+
+_LAYOUT = struct.Struct("=qqq")
+_PHASES = tuple(Phase)
+
+
+class Board:
+    """Made before the fork; written by the trainer, read by its parent and its publisher."""
+
+    def __init__(self) -> None:
+        self._page = mmap.mmap(-1, mmap.PAGESIZE)
+        self.write(0, Phase.STARTING, 0)
+
+    def write(self, step: int, phase: Phase, tokens_seen: int) -> None:
+        """Show the last executed step, what happens now, and the tokens trained on."""
+        _LAYOUT.pack_into(self._page, 0, step, _PHASES.index(phase), tokens_seen)
+
+    def read(self) -> tuple[int, Phase, int]:
+        """Step, phase and tokens seen, as last written."""
+        step, phase, tokens_seen = _LAYOUT.unpack_from(self._page)
+        return step, _PHASES[phase], tokens_seen
+
+    def close(self) -> None:
+        """Give the page back."""
+        self._page.close()

@@ -1,0 +1,32 @@
+"""From an exception to how an attempt ends: what trying again could cure, and what not."""
+
+from __future__ import annotations
+
+from job_store.records import JobError, Outcome, OutcomeKind
+
+_MESSAGE_LENGTH = 2000
+
+# Matched by class name along the inheritance, so that telling an error apart does not need the
+# library's torch-laden modules in every process that can fail.
+_DEFINITE = {
+    "NonFiniteLossError": "NON_FINITE_LOSS",
+    "TrainingMemoryError": "OUT_OF_MEMORY",
+    "OutOfMemoryError": "OUT_OF_MEMORY",
+    "ConfigError": "INVALID_CONFIG",
+    "DataError": "INVALID_DATA",
+    "TokenizerError": "INVALID_DATA",
+    "DatasetUnavailableError": "INVALID_DATA",
+    "ResumeError": "RESUME_IMPOSSIBLE",
+}
+_PASSING = {"CheckpointError": "CHECKPOINT_FAILED", "OSError": "INPUT_OUTPUT"}
+
+
+def describe_failure(error: BaseException, log_tail: str) -> Outcome:
+    """FAILED for what another attempt would meet again; CRASHED, to be retried, for the rest."""
+    names = [kind.__name__ for kind in type(error).__mro__]
+    message = f"{type(error).__name__}: {error}"[:_MESSAGE_LENGTH]
+    for name in names:
+        if name in _DEFINITE:
+            return Outcome(OutcomeKind.FAILED, JobError(_DEFINITE[name], message, log_tail))
+    reason = next((_PASSING[name] for name in names if name in _PASSING), "TRAINER_ERROR")
+    return Outcome(OutcomeKind.CRASHED, JobError(reason, message, log_tail))

@@ -1,0 +1,65 @@
+"""What a queue message may say: run this attempt. Anything else is refused, never called.
+
+RQ calls a message's function by its name, so whoever writes to Redis could run any function of
+any module. Here a message is only read: the name must be the one below, the arguments a job id
+and an attempt, and the worker decides itself what to do with them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from rq import Queue
+from rq.job import Job
+
+RUN_ATTEMPT = "training_worker.attempt.run_attempt"
+"""The one function that a message may name."""
+
+QUEUES = ("training:high", "training:default", "training:low")
+"""In the order in which they are listened to: a lower one waits until the upper are empty."""
+
+
+class MessageRefusedError(ValueError):
+    """A message that this worker does not act on."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptOrder:
+    """What a good message asks for."""
+
+    job_id: str
+    attempt: int
+
+
+class AttemptJob(Job):
+    """RQ's record of a message, with an allow-list of one in place of a call by name."""
+
+    def order(self) -> AttemptOrder:
+        """What the message asks for. Raises `MessageRefusedError`."""
+        try:
+            name, args, kwargs = self.func_name, self.args, self.kwargs
+        except Exception as error:  # whatever stands in the queue, it must not end the worker
+            raise MessageRefusedError(f"it cannot be read: {error}") from None
+        if name != RUN_ATTEMPT:
+            raise MessageRefusedError(
+                f"it names {str(name)[:100]!r}, and only {RUN_ATTEMPT!r} is allowed"
+            )
+        return _read_order(args, kwargs)
+
+    def perform(self) -> NoReturn:
+        """Never: workers act on `order()`."""
+        raise MessageRefusedError("a message's function is never called by its name")
+
+
+class AttemptQueue(Queue):
+    """A queue whose messages are read as `AttemptJob`."""
+
+    job_class = AttemptJob
+
+
+def _read_order(args: Any, kwargs: Any) -> AttemptOrder:
+    well_formed = isinstance(args, list | tuple) and len(args) == 2 and not kwargs
+    if not well_formed or not isinstance(args[0], str) or type(args[1]) is not int:
+        raise MessageRefusedError("its arguments must be a job id (text) and an attempt (integer)")
+    return AttemptOrder(args[0], args[1])

@@ -1,0 +1,228 @@
+"""Brings what an attempt does to the job store, from a thread of its own.
+
+Training appends to files and to a short list of saved checkpoints; this thread reads them and
+retries for as long as the store is away, so training never waits for it. The order is what makes
+history exact: a checkpoint is registered after its metrics are on disk and delivered, so a job
+never resumes behind points that nobody has.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from artifact_store import ArtifactStore
+from job_store.attempts import AttemptStore
+from job_store.errors import Fenced, NotFound, StoreUnavailable
+from job_store.records import CheckpointRecord, Claimed, MetricPoint, Phase, Signals
+from training_worker.board import Board
+from training_worker.output import OutputReader
+from training_worker.republish import republish_missing
+from training_worker.retention import retire_surplus
+from training_worker.spool import SpoolReader, SpoolWriter
+
+logger = logging.getLogger(__name__)
+
+_POLL_SECONDS = 0.5
+"""Longest silence towards the store: its answers are what brings a stop request."""
+_LONGEST_BACKOFF = 2.0
+_TOLERATED_DEFECTS = 5
+
+
+class PublishError(RuntimeError):
+    """The store refuses, again and again, for a reason that waiting does not cure."""
+
+
+@dataclass(frozen=True, slots=True)
+class SavedCheckpoint:
+    """A durable checkpoint that waits for its registration."""
+
+    record: CheckpointRecord
+    spool_end: int
+    """Everything in the spool before this is to be delivered first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """Where an attempt really starts."""
+
+    step: int
+    """0 afresh, else the step of the checkpoint that was loaded."""
+    of_attempt: int | None
+    """The attempt that wrote that checkpoint."""
+    notes: tuple[str, ...] = ()
+    """Why the run is no longer bitwise what it would have been."""
+
+
+class Publisher(threading.Thread):
+    """Publishes one attempt until `drain`.
+
+    Args:
+        claimed: whose token goes with every write.
+        store: an own connection that does not retry by itself.
+        on_stop: called once when the job is asked to stop.
+        on_fenced: called when the attempt is no longer the current one; must not return.
+    """
+
+    def __init__(
+        self,
+        claimed: Claimed,
+        store: AttemptStore,
+        artifacts: ArtifactStore,
+        spool: SpoolWriter,
+        points: SpoolReader,
+        output: OutputReader,
+        board: Board,
+        *,
+        keep_checkpoints: int,
+        progress_seconds: float,
+        on_stop: Callable[[], None],
+        on_fenced: Callable[[Exception], None],
+    ) -> None:
+        super().__init__(name="publisher", daemon=True)
+        self._claimed, self._store, self._artifacts = claimed, store, artifacts
+        self._spool, self._points, self._output, self._board = spool, points, output, board
+        self._keep_checkpoints = keep_checkpoints
+        self._progress_seconds = progress_seconds
+        self._on_stop, self._on_fenced = on_stop, on_fenced
+        self._checkpoints: deque[SavedCheckpoint] = deque()
+        self._wake = threading.Event()
+        self._start: Beginning | None = None
+        self._confirmed = False
+        self._draining = False
+        self._stop_reported = False
+        self._reported: tuple[int, Phase] | None = None
+        self._answered_at = self._reported_at = time.monotonic()
+        self._defect: Exception | None = None
+
+    # -- called by the trainer's thread ----------------------------------------------------
+
+    def begin(self, beginning: Beginning) -> None:
+        """The checkpoint is loaded and the attempt really starts; points may follow."""
+        self._start = beginning
+        self._wake.set()
+
+    def wake(self) -> None:
+        """There is something new to publish."""
+        self._wake.set()
+
+    def register(self, record: CheckpointRecord) -> None:
+        """A checkpoint is durable; it is registered once its metrics are delivered."""
+        self._checkpoints.append(SavedCheckpoint(record, self._spool.end))
+        self._wake.set()
+
+    def drain(self) -> None:
+        """Return when everything is delivered, however long the store is away.
+
+        Raises `PublishError` if the store keeps refusing.
+        """
+        self._draining = True
+        self._wake.set()
+        self.join()
+        if self._defect is not None:
+            raise PublishError(f"publishing failed: {self._defect}") from self._defect
+
+    # -- the thread ------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Publish until drained."""
+        backoff, defects = 0.0, 0
+        while True:
+            self._wake.wait(timeout=backoff or self._progress_seconds)
+            last_round = self._draining
+            self._wake.clear()
+            try:
+                self._publish(final=last_round)
+            except (Fenced, NotFound) as error:
+                self._on_fenced(error)
+                return
+            except StoreUnavailable as error:
+                if not backoff:
+                    logger.warning("publishing waits: %s", error)
+                backoff = self._wait_out(backoff)
+            except Exception as error:
+                logger.exception("publishing failed; trying again")
+                defects += 1
+                if defects >= _TOLERATED_DEFECTS:
+                    self._defect = error
+                    self._on_stop()
+                    return
+                backoff = self._wait_out(backoff)
+            else:
+                backoff, defects = 0.0, 0
+                if last_round:
+                    return
+
+    def _wait_out(self, backoff: float) -> float:
+        """Sleep whatever wakes up meanwhile: an outage must not become a busy loop."""
+        backoff = min(_LONGEST_BACKOFF, backoff * 2 or 0.1)
+        time.sleep(backoff)
+        return backoff
+
+    def _publish(self, *, final: bool) -> None:
+        if not self._confirmed and self._start is not None:
+            self._confirm(self._start)
+        if self._confirmed:
+            self._publish_points()
+        self._publish_output(final=final)
+        self._report_progress(final=final)
+
+    def _confirm(self, start: Beginning) -> None:
+        self._store.confirm_start(self._claimed.token, start.step, start.notes)
+        republish_missing(self._store, self._artifacts, self._claimed, start.step)
+        self._confirmed = True
+
+    def _publish_points(self) -> None:
+        self._register_due()
+        while True:
+            points, end = self._points.peek()
+            if end == self._points.offset:
+                return
+            self._publish_batch(points)
+            self._points.advance(end)
+            self._register_due()
+
+    def _publish_batch(self, points: Sequence[MetricPoint]) -> None:
+        """Deliver points; those at the resume step complete a line of an earlier attempt."""
+        assert self._start is not None
+        start, token = self._start, self._claimed.token
+        early = [point for point in points if point.step <= start.step]
+        own = [point for point in points if point.step > start.step]
+        if early:
+            self._note(self._store.publish_metrics(token, early, of_attempt=start.of_attempt))
+        if own:
+            self._note(self._store.publish_metrics(token, own))
+
+    def _register_due(self) -> None:
+        while self._checkpoints and self._checkpoints[0].spool_end <= self._points.offset:
+            self._spool.sync()
+            record = self._checkpoints[0].record
+            self._store.register_checkpoint(self._claimed.token, record)
+            logger.info("checkpoint %s of step %d", record.checkpoint_id, record.step)
+            self._checkpoints.popleft()
+            retire_surplus(self._store, self._artifacts, self._claimed, self._keep_checkpoints)
+
+    def _publish_output(self, *, final: bool) -> None:
+        while lines := self._output.peek(final=final):
+            self._note(self._store.append_logs(self._claimed.token, lines))
+            self._output.advance()
+
+    def _report_progress(self, *, final: bool) -> None:
+        step, phase, tokens_seen = self._board.read()
+        now = time.monotonic()
+        changed = (step, phase) != self._reported
+        due = changed and (final or now - self._reported_at >= self._progress_seconds * 0.9)
+        if due or self._reported is None or now - self._answered_at >= _POLL_SECONDS:
+            token = self._claimed.token
+            self._note(self._store.report_progress(token, step, phase, tokens_seen))
+            self._reported, self._reported_at = (step, phase), now
+
+    def _note(self, signals: Signals) -> None:
+        self._answered_at = time.monotonic()
+        if signals.stop_requested and not self._stop_reported:
+            self._stop_reported = True
+            self._on_stop()

@@ -1,0 +1,61 @@
+"""Settings of a worker: flags, `TRAINING_ENGINE_*` variables, defaults."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from pathlib import Path
+
+from service_runtime.settings import RedisSettings, ServiceSettings, setting
+
+
+class WorkerSettings(ServiceSettings, RedisSettings):
+    """Trains the jobs of the queue, one at a time, and hands its job back on SIGTERM."""
+
+    artifact_root: Path = setting(
+        Path("./artifacts"), "folder of checkpoints and datasets, shared with the control plane"
+    )
+    worker_id: str = setting("", "name of this worker; empty makes one of host and process id")
+    workers_on_host: int = setting(
+        1, "workers that share this machine's cores; see --threads", ge=1
+    )
+    threads: int = setting(
+        0, "threads of a fresh job's trainer; 0 for cores / workers on this host", ge=0
+    )
+    device: str = setting(
+        "auto", 'device of jobs that leave theirs at "auto": auto, cpu, cuda or cuda:N'
+    )
+    lease_renewal_seconds: float = setting(
+        3.0, "time between two lease renewals; keep it a fifth of the lease", unit="seconds", gt=0
+    )
+    grace_seconds: float = setting(
+        30.0,
+        "time from SIGTERM to the end of the process; a trainer that has not saved by then is "
+        "killed and its job falls back to the last registered checkpoint",
+        unit="seconds",
+        gt=0,
+    )
+    progress_seconds: float = setting(
+        0.2, "longest time between two reports of a step", unit="seconds", gt=0
+    )
+    heartbeat_seconds: float = setting(
+        3.0, "time between two reports of the worker itself", unit="seconds", gt=0
+    )
+    max_output_mib: float = setting(
+        16.0, "bound of the file that a trainer's output goes to", unit="MiB", gt=0
+    )
+    burst: bool = setting(False, "exit once the queues are empty, instead of waiting")
+    generation: bool = setting(True, "answer requests for generated text, in a process beside")
+
+    def resolved_worker_id(self) -> str:
+        """`worker_id`, or one that no other process has."""
+        if self.worker_id:
+            return self.worker_id
+        host = "".join(c if c.isalnum() or c in "._-" else "-" for c in socket.gethostname())
+        return f"{host.strip('._-') or 'host'}-{os.getpid()}-{secrets.token_hex(3)}"
+
+    def resolved_threads(self) -> int:
+        """Threads of a fresh job: this worker's fair share of the cores it may use."""
+        cores = len(os.sched_getaffinity(0))
+        return self.threads or max(1, cores // self.workers_on_host)

@@ -1,0 +1,78 @@
+"""The spool: every logged point of an attempt, on disk before anyone is told of it.
+
+One line of JSON for each point. The trainer appends; the publisher reads from the file, so that
+an outage of any length costs no memory; the next attempt reads what its predecessor left.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from job_store.records import MetricPoint
+
+FILE_NAME = "metrics.spool"
+_BATCH_BYTES = 1 << 18
+
+
+class SpoolWriter:
+    """Appends to an attempt's spool, from one thread."""
+
+    def __init__(self, folder: Path) -> None:
+        # Unbuffered: a line is with the kernel, which outlives this process, when append returns.
+        self._file = (folder / FILE_NAME).open("ab", buffering=0)
+        self.end = self._file.tell()
+
+    def append(self, step: int, part: int, time_ms: int, values: Mapping[str, float]) -> None:
+        """Add a point. Values that are not finite are left out: JSON has none."""
+        finite = {name: value for name, value in values.items() if math.isfinite(value)}
+        if not finite:
+            return
+        line = json.dumps([step, part, time_ms, finite], separators=(",", ":")).encode() + b"\n"
+        self._file.write(line)
+        self.end += len(line)
+
+    def sync(self) -> None:
+        """Make everything appended so far survive a power cut."""
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+
+
+class SpoolReader:
+    """Reads a spool forwards, whole lines only."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / FILE_NAME
+        self.offset = 0
+        """Bytes whose points were handed out and `advance`d over."""
+
+    def peek(self) -> tuple[list[MetricPoint], int]:
+        """The next points, and the offset behind them; the same ones until `advance`."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self.offset)
+                data = file.read(_BATCH_BYTES)
+        except FileNotFoundError:
+            return [], self.offset
+        whole = data[: data.rfind(b"\n") + 1]
+        points = [point for line in whole.splitlines() if (point := _parse(line))]
+        return points, self.offset + len(whole)
+
+    def advance(self, offset: int) -> None:
+        """The points up to `offset` are delivered."""
+        self.offset = offset
+
+
+def _parse(line: bytes) -> MetricPoint | None:
+    """A point, or None for a line that a power cut left behind."""
+    try:
+        step, part, time_ms, values = json.loads(line)
+        return MetricPoint(step=step, part=part, time_ms=time_ms, values=values)
+    except (ValueError, TypeError):
+        return None

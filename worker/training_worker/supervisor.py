@@ -1,0 +1,236 @@
+"""The parent's side of an attempt: renews its lease, watches its steps, and ends it if it must.
+
+Runs outside the trainer's process, so that a trainer which is busy in a long kernel, or stuck,
+neither loses its lease nor keeps it for ever.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from job_store.attempts import AttemptStore
+from job_store.errors import Fenced, JobStoreError, NotFound, StoreUnavailable, TransitionRefused
+from job_store.records import Claimed, JobError, Outcome, OutcomeKind, Phase, Signals
+from training_worker.board import Board
+from training_worker.horse import EXIT_FENCED, EXIT_OK
+from training_worker.output import OutputReader, output_tail
+
+logger = logging.getLogger(__name__)
+
+_TICK_MS = 100
+_LEAVE_MARGIN_SECONDS = 2.0
+"""Kept back from the grace for reporting and leaving."""
+_WITHOUT_STEPS = {Phase.EVALUATING, Phase.SAVING}
+
+
+class Kill(Enum):
+    """Why the parent killed a trainer."""
+
+    FENCED = "another attempt has taken over"
+    STOP_TIMEOUT = "the stop took too long"
+    STALLED = "no step for too long"
+    GRACE = "the worker's grace ran out"
+    FORCED = "a second signal"
+
+
+@dataclass
+class Deadlines:
+    """Moments of the monotonic clock; None while there is none."""
+
+    stop: float | None = None
+    leave: float | None = None
+
+
+class Supervisor:
+    """Watches one horse until it is gone, then reports what it could not report itself."""
+
+    def __init__(
+        self,
+        claimed: Claimed,
+        store: AttemptStore,
+        board: Board,
+        folder: Path,
+        *,
+        renewal_seconds: float,
+        heartbeat: Callable[[], None],
+    ) -> None:
+        self._claimed, self._store, self._board, self._folder = claimed, store, board, folder
+        self._renewal_seconds = renewal_seconds
+        self._heartbeat = heartbeat
+        self._deadlines = Deadlines()
+        self._killed: Kill | None = None
+        self._pid = 0
+        self._seen = board.read()
+        self._moved_at = time.monotonic()
+        self._renew_at = 0.0
+        self._told_to_stop = False
+
+    # -- called from signal handlers ---------------------------------------------------------
+
+    def hand_back(self, grace_seconds: float) -> None:
+        """The worker leaves: let the horse save and hand its job back."""
+        margin = min(_LEAVE_MARGIN_SECONDS, grace_seconds / 4)
+        self._deadlines.leave = time.monotonic() + grace_seconds - margin
+        self._signal(signal.SIGTERM)
+
+    def kill(self, why: Kill) -> None:
+        """End the horse and its children now."""
+        self._killed = self._killed or why
+        logger.warning("killing the trainer of job %s: %s", self._job_id, why.value)
+        _kill_group(self._pid)
+
+    @property
+    def _job_id(self) -> str:
+        return self._claimed.token.job_id
+
+    # -- watching ----------------------------------------------------------------------------
+
+    def attach(self, pid: int) -> None:
+        """From now on signals reach this process."""
+        self._pid = pid
+
+    def watch(self, pid: int) -> None:
+        """Return when the horse is gone and the attempt's end is reported."""
+        self._renew_at = time.monotonic() + self._renewal_seconds
+        handle = os.pidfd_open(pid)
+        try:
+            poller = select.poll()
+            poller.register(handle, select.POLLIN)
+            while not poller.poll(_TICK_MS):
+                self._tick(time.monotonic())
+        finally:
+            os.close(handle)
+        _kill_group(pid)  # data loaders that outlived it
+        _, status = os.waitpid(pid, 0)
+        self._pid = 0
+        self._report(os.waitstatus_to_exitcode(status))
+
+    def _tick(self, now: float) -> None:
+        if now >= self._renew_at:
+            self._renew_at = now + self._renewal_seconds
+            self._renew()
+            self._heartbeat()
+        if self._killed is not None:
+            return
+        if _passed(self._deadlines.stop, now):
+            self.kill(Kill.STOP_TIMEOUT)
+        elif _passed(self._deadlines.leave, now):
+            self.kill(Kill.GRACE)
+        elif self._is_stalled(now):
+            self.kill(Kill.STALLED)
+
+    def _renew(self) -> None:
+        try:
+            signals = self._store.renew_lease(self._claimed.token)
+        except (Fenced, NotFound):
+            self.kill(Kill.FENCED)
+        except StoreUnavailable as error:
+            # Nobody is declared lost for an outage: whoever decides that cannot see us either.
+            logger.warning("the lease of job %s waits: %s", self._job_id, error)
+        else:
+            self._obey(signals)
+
+    def _obey(self, signals: Signals) -> None:
+        if not signals.stop_requested:
+            return
+        if not self._told_to_stop:
+            # The trainer's own publisher usually knew first; this is for one that is stuck.
+            self._told_to_stop = True
+            self._signal(signal.SIGUSR1)
+        if signals.stop_deadline is not None:
+            left = (signals.stop_deadline - signals.server_time) / 1000
+            self._deadlines.stop = time.monotonic() + left
+
+    def _is_stalled(self, now: float) -> bool:
+        seen = self._board.read()
+        if seen != self._seen or seen[1] in _WITHOUT_STEPS:
+            self._seen, self._moved_at = seen, now
+        return now - self._moved_at > self._claimed.record.execution.stall_timeout_seconds
+
+    def _signal(self, number: signal.Signals) -> None:
+        """To the horse alone: its group holds data loaders that must live to the step's end."""
+        if self._pid:
+            with suppress(ProcessLookupError):
+                os.kill(self._pid, number)
+
+    # -- the end -----------------------------------------------------------------------------
+
+    def _report(self, code: int) -> None:
+        if code in (EXIT_OK, EXIT_FENCED) or self._killed is Kill.FENCED:
+            return
+        outcome = self._outcome(code)
+        logger.warning("the trainer of job %s ended by itself: %s", self._job_id, outcome)
+        while not self._try_report(outcome):
+            if _passed(self._deadlines.leave, time.monotonic()):
+                logger.warning("leaving without a report; the reconciler will notice")
+                return
+            time.sleep(0.3)
+
+    def _try_report(self, outcome: Outcome) -> bool:
+        """Deliver the last lines of output, then end the attempt; False if the store is away."""
+        try:
+            self._publish_last_output()
+            self._store.finish(self._claimed.token, outcome)
+        except StoreUnavailable:
+            return False
+        except (Fenced, NotFound, TransitionRefused) as error:
+            logger.warning("the report was not needed any more: %s", error)
+        except JobStoreError as error:
+            logger.error("the end of job %s was refused: %s", self._job_id, error)
+        return True
+
+    def _publish_last_output(self) -> None:
+        token = self._claimed.token
+        mine = [a for a in self._store.attempts(token.job_id) if a.attempt == token.attempt]
+        last = mine[0].last_log_seq if mine else None
+        reader = OutputReader(self._folder, next_seq=0 if last is None else last + 1)
+        while lines := reader.peek(final=True):
+            self._store.append_logs(token, lines)
+            reader.advance()
+
+    def _outcome(self, code: int) -> Outcome:
+        execution = self._claimed.record.execution
+        if self._killed is Kill.STOP_TIMEOUT:
+            message = (
+                f"the trainer did not stop within {execution.stop_timeout_seconds:g} s and was "
+                "killed; the job stands at its last registered checkpoint"
+            )
+            return Outcome(OutcomeKind.STOPPED, message=message)
+        if self._killed in (Kill.GRACE, Kill.FORCED):
+            message = (
+                "the worker left before the trainer could save; the job continues from its last "
+                "registered checkpoint"
+            )
+            return Outcome(OutcomeKind.HANDED_BACK, message=message)
+        return Outcome(OutcomeKind.CRASHED, self._error(code))
+
+    def _error(self, code: int) -> JobError:
+        tail = output_tail(self._folder)
+        if self._killed is Kill.STALLED:
+            seconds = self._claimed.record.execution.stall_timeout_seconds
+            step = self._seen[0]
+            return JobError("STALLED", f"no step for {seconds:g} s after step {step}", tail)
+        if code < 0:
+            name = signal.Signals(-code).name
+            hint = "; the machine may be out of memory" if -code == signal.SIGKILL else ""
+            return JobError("TRAINER_DIED", f"the trainer was ended by {name}{hint}", tail)
+        return JobError("TRAINER_DIED", f"the trainer exited with code {code}", tail)
+
+
+def _passed(deadline: float | None, now: float) -> bool:
+    return deadline is not None and now >= deadline
+
+
+def _kill_group(pid: int) -> None:
+    if pid:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)

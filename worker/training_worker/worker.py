@@ -1,0 +1,285 @@
+"""The worker: RQ's, with its own idea of what a message is, who runs it and how it ends.
+
+RQ brings the queues, the blocking pop, the fork and the warm shutdown. The rest of it stays off:
+its registries, results, retries, sweeps and job timeouts would be a second truth beside the job
+record. A message is taken, its attempt is claimed, and the message is gone.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from contextlib import suppress
+from typing import Any, NoReturn
+
+from redis.exceptions import RedisError
+from rq import Queue, Worker, worker_registration
+from rq.job import Job
+from rq.serializers import JSONSerializer
+from rq.worker.base import WorkerStatus
+
+from artifact_store import FolderStore
+from job_store.attempts import AttemptStore
+from job_store.connection import Connection
+from job_store.errors import JobStoreError, NotFound, RecordVersionError, StoreUnavailable
+from job_store.ids import new_claim_id
+from job_store.records import Claimed, JobError, WorkerRecord
+from job_store.workers import WorkerRegistry
+from training_worker.attempt import attempt_folder
+from training_worker.board import Board
+from training_worker.horse import run_horse
+from training_worker.messages import (
+    QUEUES,
+    AttemptJob,
+    AttemptOrder,
+    AttemptQueue,
+    MessageRefusedError,
+)
+from training_worker.settings import WorkerSettings
+from training_worker.supervisor import Kill, Supervisor
+
+logger = logging.getLogger(__name__)
+
+_FORK_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+_SLOWEST_HEARTBEAT = 10.0
+
+
+class TrainingWorker(Worker):
+    """Trains one attempt at a time in a forked process.
+
+    Args:
+        settings: of this worker.
+        client: patient, for RQ.
+        prompt: quick to give up, for everything that must not wait.
+        device: what `ListWorkers` shows.
+    """
+
+    job_class = AttemptJob
+    queue_class = AttemptQueue
+    log_job_description = False
+    max_connection_wait_time = 2.0
+
+    def __init__(
+        self, settings: WorkerSettings, client: Any, prompt: Connection, device: str
+    ) -> None:
+        self._settings = settings
+        self._prompt = prompt
+        self._attempts = AttemptStore(prompt)
+        self._workers = WorkerRegistry(prompt)
+        self._artifacts = FolderStore(settings.artifact_root)
+        self._device = device
+        self._started_at = int(time.time() * 1000)
+        self._current: AttemptOrder | None = None
+        self._supervisor: Supervisor | None = None
+        super().__init__(
+            list(QUEUES),
+            name=settings.resolved_worker_id(),
+            connection=client,
+            serializer=JSONSerializer,
+            worker_ttl=60,
+            log_job_description=False,
+        )
+
+    # -- messages --------------------------------------------------------------------------
+
+    def dequeue_job_and_maintain_ttl(
+        self, timeout: int | None, max_idle_time: int | None = None
+    ) -> tuple[Job, Queue] | None:
+        """The next message that asks for something; all others are refused and forgotten."""
+        while True:
+            try:
+                result = super().dequeue_job_and_maintain_ttl(timeout, max_idle_time)
+            except (UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
+                self._refuse(getattr(error, "job_id", "?"), str(error))
+                continue
+            except RedisError as error:
+                if not hasattr(error, "job_id"):  # else: the message's key holds no message
+                    raise
+                self._refuse(error.job_id, str(error))
+                continue
+            if result is None:
+                return None
+            job, queue = result
+            try:
+                _order(job)
+            except MessageRefusedError as error:
+                self._refuse(job.id, str(error))
+                continue
+            return job, queue
+
+    def _refuse(self, message_id: str, reason: str) -> None:
+        logger.error("refused message %s: %s", message_id, reason[:500])
+        self._forget(message_id)
+
+    def _forget(self, message_id: str) -> None:
+        """Remove RQ's record of a message; its place in the queue went with the pop."""
+        with suppress(RedisError):
+            self._prompt.client.delete(Job.key_for(message_id))
+
+    # -- attempts --------------------------------------------------------------------------
+
+    def execute_job(self, job: Job, queue: Queue) -> None:
+        """Claim the attempt that a message asks for, and have it trained. Never raises for what
+        a message or a job may hold."""
+        # Kept local: a shutdown from here on waits for the attempt, whether Redis knows or not.
+        self._state = WorkerStatus.BUSY
+        order = _order(job)
+        try:
+            claimed = self._claim(order)
+            self._forget(job.id)
+            if claimed is None:
+                logger.info("attempt %d of job %s needs no worker", order.attempt, order.job_id)
+                return
+            self._train(claimed)
+        except (JobStoreError, ValueError, OSError) as error:
+            logger.exception("attempt %d of job %s: %s", order.attempt, order.job_id, error)
+        finally:
+            self._current = None
+            self._supervisor = None
+
+    def _claim(self, order: AttemptOrder) -> Claimed | None:
+        """Take the attempt; the same claim id makes a repeat after a broken answer harmless."""
+        claim_id = new_claim_id()
+        while not self._stop_requested:
+            try:
+                return self._attempts.claim(order.job_id, order.attempt, self.name, claim_id)
+            except StoreUnavailable as error:
+                logger.warning("claiming waits: %s", error)
+                time.sleep(0.2)
+            except NotFound as error:
+                logger.warning("a message names an unknown job: %s", error)
+                return None
+            except RecordVersionError as error:
+                logger.error("%s", error)
+                refusal = JobError("RECORD_VERSION", str(error))
+                self._attempts.reject(order.job_id, order.attempt, refusal)
+                return None
+        return None
+
+    def _train(self, claimed: Claimed) -> None:
+        token = claimed.token
+        self._current = AttemptOrder(token.job_id, token.attempt)
+        board = Board()
+        self._supervisor = Supervisor(
+            claimed,
+            self._attempts,
+            board,
+            attempt_folder(self._artifacts, claimed),
+            renewal_seconds=self._settings.lease_renewal_seconds,
+            heartbeat=self._report_alive,
+        )
+        logger.info("training attempt %d of job %s", token.attempt, token.job_id)
+        pid = self._fork(claimed, board)
+        self._report_alive()
+        self._supervisor.watch(pid)
+        self._horse_pid = 0
+        board.close()
+
+    def _fork(self, claimed: Claimed, board: Board) -> int:
+        """Start the trainer. A signal meanwhile waits until both sides can handle it."""
+        assert self._supervisor is not None
+        signal.pthread_sigmask(signal.SIG_BLOCK, _FORK_SIGNALS)
+        pid = os.fork()
+        if pid == 0:
+            os.setpgrp()  # Ctrl-C in a terminal is for the parent, which then asks politely
+            run_horse(claimed, self._settings, board)
+        self._horse_pid = pid
+        self._supervisor.attach(pid)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORK_SIGNALS)
+        if self._stop_requested:  # the signal came between the pop and the fork
+            self.handle_warm_shutdown_request()
+        return pid
+
+    # -- leaving ---------------------------------------------------------------------------
+
+    def handle_warm_shutdown_request(self) -> None:
+        """First SIGTERM or SIGINT: the job is saved and handed back, then the worker leaves."""
+        if self._supervisor is not None:
+            self._supervisor.hand_back(self._settings.grace_seconds)
+
+    def set_shutdown_requested_date(self) -> None:
+        """Nothing: called in a signal handler, which must not wait for Redis."""
+
+    def request_force_stop(self, signum: int, frame: Any) -> None:
+        """Second signal: the trainer is killed; its job falls back to the last checkpoint."""
+        if self._supervisor is not None:
+            self._supervisor.kill(Kill.FORCED)
+
+    def register_death(self) -> None:
+        """Leave the lists of workers, if Redis is there to be told."""
+        with suppress(RedisError, JobStoreError):
+            self._workers.leave(self.name)
+        with suppress(RedisError), self._prompt.client.pipeline() as pipeline:
+            worker_registration.unregister(self, pipeline)
+            pipeline.delete(self.key)
+            pipeline.execute()
+
+    # -- staying known ---------------------------------------------------------------------
+
+    @property
+    def dequeue_timeout(self) -> int:
+        """Whole seconds of one blocking pop; a heartbeat stands between two of them."""
+        return max(1, round(min(self._settings.heartbeat_seconds, _SLOWEST_HEARTBEAT)))
+
+    @property
+    def connection_timeout(self) -> int:
+        """Seconds a socket may stay silent: longer than a blocking pop."""
+        return self.dequeue_timeout + 10
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
+        """Tell RQ and the worker list that this worker lives; missing one does no harm."""
+        if pipeline is not None:
+            super().heartbeat(timeout, pipeline)
+            return
+        with suppress(RedisError), self._prompt.client.pipeline(transaction=False) as quick:
+            super().heartbeat(timeout, quick)
+            quick.execute()
+        self._report_alive()
+
+    def _report_alive(self) -> None:
+        with suppress(JobStoreError, RedisError):
+            self._workers.heartbeat(self._record())
+
+    def _record(self) -> WorkerRecord:
+        current = self._current
+        busy = "draining" if self._stop_requested else "busy"
+        return WorkerRecord(
+            worker_id=self.name,
+            state=busy if current else "idle",
+            device=self._device,
+            hostname=self.hostname or "",
+            pid=os.getpid(),
+            started_at=self._started_at,
+            last_heartbeat=0,
+            job_id=current.job_id if current else "",
+            attempt=current.attempt if current else 0,
+        )
+
+    # -- what RQ does and this worker does not ---------------------------------------------
+
+    @property
+    def should_run_maintenance_tasks(self) -> bool:
+        """Never: the reconciler watches attempts, and RQ's sweep is not atomic."""
+        return False
+
+    def subscribe(self) -> None:
+        """No commands by pub/sub: its kill saves nothing, and its thread would be forked."""
+
+    def unsubscribe(self) -> None:
+        """See `subscribe`."""
+
+    def check_for_suspension(self, burst: bool) -> None:
+        """No suspension by a key in Redis: workers are stopped by signals."""
+
+    def fork_work_horse(self, job: Job, queue: Any) -> NoReturn:
+        """RQ's own way to run a message by its function's name."""
+        raise MessageRefusedError("this worker runs attempts, not functions")
+
+
+def _order(job: Job) -> AttemptOrder:
+    """What a message asks for. Raises `MessageRefusedError`."""
+    if not isinstance(job, AttemptJob):
+        raise MessageRefusedError(f"it was read as a {type(job).__name__}")
+    return job.order()
