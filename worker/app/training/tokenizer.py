@@ -196,8 +196,9 @@ class PretrainedTokenizer:
         self.definition = definition
         vocabulary: dict[str, int] = self._tokenizer.get_vocab(with_added_tokens=True)
         self._vocab_size = max(vocabulary.values(), default=-1) + 1
-        known = (vocabulary.get(name) for name in _END_OF_TEXT_NAMES)
-        self._end_of_text_id = next((i for i in known if i is not None), None)
+        self.end_of_text = next((word for word in _END_OF_TEXT_NAMES if word in vocabulary), None)
+        """The id's text, such as `<|endoftext|>`."""
+        self._end_of_text_id = vocabulary[self.end_of_text] if self.end_of_text else None
 
     @property
     def vocab_size(self) -> int:

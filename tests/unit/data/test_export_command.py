@@ -1,0 +1,124 @@
+"""`training-engine export`: what it writes, and that transformers reads it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import tokenizers
+import torch
+import typer
+from typer.testing import CliRunner
+
+from app.training.checkpoint_file import write_checkpoint
+from app.training.commands import export
+from app.training.config import TrainingConfig
+from app.training.tokenizer import ByteTokenizer, PretrainedTokenizer, Tokenizer
+from app.transformer.config import TransformerConfig
+from app.transformer.model import GPTModel
+
+app = typer.Typer()
+app.command()(export)
+
+
+@pytest.fixture
+def word_tokenizer() -> PretrainedTokenizer:
+    words = {"<|endoftext|>": 0, "the": 1, "cat": 2}
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="<|endoftext|>"))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    return PretrainedTokenizer(tokenizer.to_str())
+
+
+def save(path: Path, model_config: TransformerConfig, tokenizer: Tokenizer | None) -> GPTModel:
+    torch.manual_seed(1)
+    model = GPTModel(model_config)
+    state = {
+        "format_version": 1,
+        "model_state_dict": model.state_dict(),
+        "optimizer_state_dict": {},
+        "scheduler_state_dict": {},
+        "step": 3,
+        "loss": 1.5,
+        "config": TrainingConfig(model_config=model_config).to_dict(),
+        "timestamp": time.time(),
+        "tokenizer": tokenizer.to_dict() if tokenizer else None,
+    }
+    write_checkpoint(path, state)
+    return model
+
+
+def small(**fields: object) -> TransformerConfig:
+    return TransformerConfig.from_dict(
+        {
+            "vocab_size": 256,
+            "hidden_size": 8,
+            "num_layers": 1,
+            "num_heads": 2,
+            "max_position_embeddings": 16,
+            **fields,
+        }
+    )
+
+
+def test_transformers_loads_what_is_written(tmp_path: Path, word_tokenizer: PretrainedTokenizer):
+    transformers = pytest.importorskip("transformers")
+    model = save(tmp_path / "c.pt", small(), word_tokenizer).eval()
+    out = tmp_path / "out"
+    result = CliRunner().invoke(app, [str(tmp_path / "c.pt"), "--output", str(out)])
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert [Path(line.split()[1]).name for line in lines] == [
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ]
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(out).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(out)
+    ids = tokenizer("the cat", return_tensors="pt").input_ids
+    assert ids.tolist() == [[1, 2]]
+    assert tokenizer.eos_token == "<|endoftext|>"
+    with torch.no_grad():
+        torch.testing.assert_close(theirs(ids).logits, model(ids)[0], atol=1e-5, rtol=1e-5)
+
+
+def test_json_and_a_tokenizer_that_is_ours(tmp_path: Path):
+    save(tmp_path / "c.pt", small(), ByteTokenizer())
+    arguments = [str(tmp_path / "c.pt"), "--output", str(tmp_path / "out")]
+    result = CliRunner().invoke(app, [*arguments, "--json"])
+    assert json.loads(result.stdout) == {
+        "output": str(tmp_path / "out"),
+        "files": ["config.json", "model.safetensors"],
+    }
+    assert "no tokenizer.json" in CliRunner().invoke(app, arguments).stdout
+
+
+def test_what_cannot_be_exported_is_said_and_nothing_is_written(tmp_path: Path):
+    save(tmp_path / "c.pt", small(activation="relu_squared"), None)
+    out = tmp_path / "out"
+    result = CliRunner().invoke(app, [str(tmp_path / "c.pt"), "--output", str(out)])
+    assert result.exit_code == 1
+    assert "error: this model has no Hugging Face equivalent: activation='relu_squared'" in (
+        result.stderr
+    )
+    assert not out.exists()
+    result = CliRunner().invoke(app, [str(tmp_path / "none.pt"), "--output", str(out)])
+    assert result.exit_code == 1
+    assert "error: there is no checkpoint" in result.stderr
+    (tmp_path / "file").touch()
+    save(tmp_path / "c.pt", small(), None)
+    blocked = str(tmp_path / "file" / "out")
+    result = CliRunner().invoke(app, [str(tmp_path / "c.pt"), "--output", blocked])
+    assert result.exit_code == 1
+    assert f"error: {blocked} cannot be written (Not a directory)" in result.stderr
+
+
+def test_finding_the_command_does_not_import_torch():
+    code = "import sys, app.training.commands; print('torch' in sys.modules)"
+    command = [sys.executable, "-P", "-c", code]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert result.stdout == "False\n"

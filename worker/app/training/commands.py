@@ -1,0 +1,85 @@
+"""Commands of the CLI that need the library: `training-engine export`.
+
+Found through the entry-point group `training_engine.commands`. Importing this file is cheap: torch
+is imported when a command runs.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from app.training.tokenizer import Tokenizer
+
+
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint file, checkpoint_step_N.pt.")],
+    output: Annotated[Path, typer.Option(help="Folder to write to; made if missing.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Write a checkpoint as Hugging Face config and safetensors.
+
+    `AutoModelForCausalLM.from_pretrained(OUTPUT)` loads the result, without custom code. Needs a
+    model of GPT-2's form, or of Llama's (rotary, rms_norm, swiglu, no biases).
+    """
+    from app.training.errors import CheckpointError
+    from app.training.tokenizer import TokenizerError
+    from app.transformer.huggingface import UnsupportedModelError
+
+    try:
+        files = export_checkpoint(checkpoint, output)
+    except (CheckpointError, TokenizerError, UnsupportedModelError) as error:
+        _fail(str(error))
+    except OSError as error:
+        _fail(f"{output} cannot be written ({error.strerror or error}); choose another folder")
+    if as_json:
+        typer.echo(json.dumps({"output": str(output), "files": [path.name for path in files]}))
+        return
+    for path in files:
+        typer.echo(f"wrote {path} ({path.stat().st_size:,} bytes)")
+    if not any(path.name == "tokenizer.json" for path in files):
+        typer.echo("no tokenizer.json: the model's tokenizer is not a Hugging Face one")
+
+
+def export_checkpoint(checkpoint: Path, output: Path) -> list[Path]:
+    """Write the model of a checkpoint file to a folder, its tokenizer beside; return the files.
+
+    Raises:
+        CheckpointError, TokenizerError: the checkpoint cannot be read.
+        UnsupportedModelError: its model has no equivalent; nothing is written then.
+        OSError: the folder cannot be written.
+    """
+    from app.training.inference import load_for_generation
+    from app.transformer.huggingface import export_model
+
+    model, tokenizer = load_for_generation(checkpoint)
+    folder = export_model(model, output)
+    files = [folder / "config.json", folder / "model.safetensors"]
+    return files + _write_tokenizer(tokenizer, folder, model.config.max_position_embeddings)
+
+
+def _write_tokenizer(tokenizer: Tokenizer | None, folder: Path, longest: int) -> list[Path]:
+    """Write a Hugging Face tokenizer with the little that `AutoTokenizer` needs beside it."""
+    from app.training.tokenizer import PretrainedTokenizer
+
+    if not isinstance(tokenizer, PretrainedTokenizer):
+        return []
+    description: dict[str, str | int] = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": longest,
+    }
+    if tokenizer.end_of_text is not None:
+        description["eos_token"] = tokenizer.end_of_text
+    definition_file, description_file = folder / "tokenizer.json", folder / "tokenizer_config.json"
+    definition_file.write_text(tokenizer.definition, encoding="utf-8")
+    description_file.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    return [definition_file, description_file]
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(f"error: {message}", err=True)
+    raise typer.Exit(1)
