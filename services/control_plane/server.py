@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -16,6 +17,7 @@ from control_plane.health import HealthMonitor
 from control_plane.interceptors import ErrorInterceptor
 from control_plane.jobs import JobServicer
 from control_plane.metrics import MetricsServicer
+from control_plane.reconciler import Reconciler
 from control_plane.settings import ControlPlaneSettings
 from control_plane.state import ServiceState
 from control_plane.workers import WorkerServicer
@@ -69,7 +71,11 @@ class ControlPlane:
         self.port = self._bind()
         await self._health.check()
         await self._server.start()
-        self._tasks.append(asyncio.create_task(self._health.run()))
+        reconciler = Reconciler(self.state, owner=secrets.token_hex(16))
+        self._tasks = [
+            asyncio.create_task(self._health.run()),
+            asyncio.create_task(reconciler.run()),
+        ]
 
     def _add_services(self) -> None:
         state, server = self.state, self._server

@@ -1,0 +1,205 @@
+"""Takes care of jobs whose workers or messages are gone. One process leads, by a lock in Redis.
+
+It holds no state that matters: everything it knows it has watched itself, and every decision is
+an atomic script that refuses a claim which is no longer the current one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+from control_plane.leases import LeaseWatch
+from control_plane.queue import message_id
+from control_plane.state import ServiceState
+from job_store.errors import JobStoreError, StoreUnavailable
+from job_store.records import JobError, JobStatus, Phase, QueuedAttempt, RunningAttempt
+from service_runtime.logs import get_logger
+
+_log = get_logger("reconciler")
+_SUPERVISED_PHASES = (Phase.STARTING, Phase.TRAINING)
+_CLEANUP_SECONDS = 30.0
+
+
+class Reconciler:
+    """Runs in every control plane; only the leader acts."""
+
+    def __init__(self, state: ServiceState, owner: str) -> None:
+        self._state = state
+        self._owner = owner
+        self._leases = LeaseWatch(state.settings.lease_seconds)
+        self._leading = False
+        self._unsent: set[tuple[str, int]] = set()
+        self._missing: set[tuple[str, int]] = set()
+        self._queues_looked_at = -float("inf")
+        self._cleaned_at = -float("inf")
+
+    async def run(self) -> None:
+        """Look again and again, until cancelled; an outage of Redis is waited out."""
+        settings = self._state.settings
+        try:
+            while True:
+                await self.look()
+                await asyncio.sleep(settings.reconcile_interval_seconds)
+        finally:
+            await self._resign()
+
+    async def look(self) -> None:
+        """One round. Nothing that happens in it ends the reconciler."""
+        try:
+            await self._lead_or_follow()
+        except StoreUnavailable as error:
+            if self._leading:
+                _log.warning("the reconciler waits for Redis", why=str(error))
+            self._forget()
+            return
+        if not self._leading:
+            return
+        for duty in (self._tend_running, self._tend_unsent, self._tend_lost_messages, self._clean):
+            if not await self._attempt(duty):
+                return
+
+    async def _attempt(self, duty: Callable[[], Awaitable[None]]) -> bool:
+        """Whether the round may go on: one bad record must not stop the care for all others."""
+        try:
+            await duty()
+        except StoreUnavailable as error:
+            _log.warning("the reconciler waits for Redis", why=str(error))
+            self._forget()
+            return False
+        except JobStoreError as error:
+            _log.error("the reconciler cannot read a record", why=str(error))
+        except Exception as error:
+            _log.error("the reconciler met a defect", exc_info=error)
+        return True
+
+    async def _lead_or_follow(self) -> None:
+        leads = await self._state.reconcile.acquire_leadership(
+            self._owner, self._state.settings.leader_ttl_seconds
+        )
+        if leads and not self._leading:
+            _log.info("this process leads the reconciliation")
+            self._leases.forget()
+        self._leading = leads
+
+    def _forget(self) -> None:
+        """What was watched before an outage proves nothing after it."""
+        self._leading = False
+        self._leases.forget()
+        self._unsent.clear()
+        self._missing.clear()
+
+    async def _resign(self) -> None:
+        if not self._leading:
+            return
+        self._leading = False
+        try:
+            await self._state.reconcile.release_leadership(self._owner)
+        except StoreUnavailable:
+            return  # the lock runs out by itself
+
+    async def _tend_running(self) -> None:
+        """Declare lost what renews no lease, and what is past its deadlines."""
+        attempts = await self._state.reconcile.running_attempts()
+        now = time.monotonic()
+        for attempt in self._leases.observe(attempts, now):
+            seconds = self._state.settings.lease_seconds
+            text = f"worker {attempt.worker_id} renewed no lease for {seconds:g} s"
+            await self._declare_lost(attempt, JobError("WORKER_LOST", text))
+        grace = self._state.settings.stop_grace_seconds
+        for attempt in attempts:
+            # After an outage workers need a moment to tell how far they are.
+            if self._leases.watched_seconds(attempt, now) >= grace and (
+                error := overdue(attempt, grace)
+            ):
+                await self._declare_lost(attempt, error)
+
+    async def _declare_lost(self, attempt: RunningAttempt, error: JobError) -> None:
+        record = await self._state.reconcile.declare_lost(
+            attempt.job_id, attempt.attempt, attempt.claim_id, error
+        )
+        if record is None:
+            return
+        _log.warning(
+            "an attempt was declared lost",
+            job_id=attempt.job_id,
+            attempt=attempt.attempt,
+            why=error.message,
+            status=record.status.value,
+        )
+        if record.status is JobStatus.QUEUED:
+            await self._send(record.job_id, record.attempt, record.execution.priority)
+
+    async def _tend_unsent(self) -> None:
+        """Send messages that nobody sent. Twice seen: a `StartJob` may be about to do it."""
+        waiting = await self._state.jobs.jobs_lacking_message()
+        for queued in waiting:
+            if (queued.job_id, queued.attempt) in self._unsent:
+                await self._send(queued.job_id, queued.attempt, queued.priority)
+        self._unsent = {(queued.job_id, queued.attempt) for queued in waiting}
+
+    async def _tend_lost_messages(self) -> None:
+        """Send again what waits but stands in no queue, twice seen."""
+        patience = self._state.settings.requeue_after_seconds
+        now = time.monotonic()
+        if now - self._queues_looked_at < patience / 2:
+            return
+        self._queues_looked_at = now
+        candidates = [
+            queued
+            for queued in await self._state.reconcile.queued_attempts()
+            if _waited_seconds(queued) >= patience
+        ]
+        if not candidates:
+            self._missing.clear()
+            return
+        held = await self._state.queue.waiting()
+        missing = [
+            queued for queued in candidates if message_id(queued.job_id, queued.attempt) not in held
+        ]
+        for queued in missing:
+            if (queued.job_id, queued.attempt) in self._missing:
+                await self._send_again(queued)
+        self._missing = {(queued.job_id, queued.attempt) for queued in missing}
+
+    async def _send_again(self, queued: QueuedAttempt) -> None:
+        if await self._state.jobs.request_message(queued.job_id, queued.attempt):
+            _log.warning("a message was lost and is sent again", job_id=queued.job_id)
+            await self._send(queued.job_id, queued.attempt, queued.priority)
+
+    async def _send(self, job_id: str, attempt: int, priority: str) -> None:
+        await self._state.queue.send(job_id, attempt, priority)
+        await self._state.jobs.mark_enqueued(job_id, attempt)
+
+    async def _clean(self) -> None:
+        """Remove the files of checkpoints that a rewind superseded."""
+        now = time.monotonic()
+        if now - self._cleaned_at < _CLEANUP_SECONDS:
+            return
+        self._cleaned_at = now
+        for attempt in await self._state.reconcile.running_attempts():
+            for record in await self._state.jobs.retired_checkpoints(attempt.job_id):
+                await asyncio.to_thread(self._state.artifacts.delete, record.artifact)
+                await self._state.jobs.forget_checkpoint(attempt.job_id, record.checkpoint_id)
+
+
+def overdue(attempt: RunningAttempt, grace_seconds: float) -> JobError | None:
+    """Why a worker that lives should have ended this attempt by now; None if it need not."""
+    grace = grace_seconds * 1000
+    now = attempt.server_time
+    if attempt.stop_deadline is not None and now > attempt.stop_deadline + grace:
+        text = f"worker {attempt.worker_id} did not carry out the stop in time"
+        return JobError("STOP_TIMED_OUT", text)
+    stalled = now - attempt.progress_at > attempt.stall_timeout_seconds * 1000 + grace
+    if stalled and attempt.phase in _SUPERVISED_PHASES:
+        seconds = f"{attempt.stall_timeout_seconds:g} s"
+        return JobError("STALLED", f"no step for {seconds} after step {attempt.current_step}")
+    return None
+
+
+def _waited_seconds(queued: QueuedAttempt) -> float:
+    """Since its message was sent; 0 where none was, which is another duty's business."""
+    if queued.enqueued_at is None:
+        return 0.0
+    return (queued.server_time - queued.enqueued_at) / 1000
