@@ -301,7 +301,7 @@ def generate(checkpoint_id: str, prompt: str, options: Plain) -> Call:
 # --- datasets and workers
 
 
-def upload_dataset(name: str, sha256: str, size_bytes: int) -> Call:
+def upload_dataset(name: str, sha256: str) -> Call:
     request_id = new_request_id()
     return Call(
         "DatasetService/UploadDataset",
@@ -309,7 +309,6 @@ def upload_dataset(name: str, sha256: str, size_bytes: int) -> Call:
         "POST",
         f"{ROOT}/datasets",
         query={"name": name, "sha256": sha256},
-        body={"size_bytes": size_bytes},
         unwrap="dataset",
         request_id=request_id,
     )

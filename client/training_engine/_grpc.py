@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from functools import cache
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import grpc
 import grpc.aio
@@ -24,6 +24,8 @@ from training_engine._plain import message_to_plain, plain_to_message
 from training_engine._transport import Options, is_loopback
 from training_engine.errors import FieldProblem, TrainingEngineError
 from training_engine.records import Plain
+
+T = TypeVar("T")
 
 _PACKAGE = "training_engine.v1"
 _MEBIBYTE = 1 << 20
@@ -90,8 +92,8 @@ def _answer(call: Call, message: Message) -> Plain:
     return {**plain, **inner} if inner is not None else plain
 
 
-def _event(message: Message) -> Plain:
-    return message_to_plain(message)
+def _piece(message: Any) -> tuple[int, bytes]:
+    return message.offset, message.data
 
 
 def _start(cursor: str, after_step: int | None) -> Plain:
@@ -192,31 +194,28 @@ class GrpcTransport:
             raise to_error(error, self._address) from error
         return _answer(call, answer)
 
-    def _stream(self, call: Call, **more: Any) -> Iterator[Message]:
+    def _stream(self, call: Call, read: Callable[[Message], T], **more: Any) -> Iterator[T]:
         name, serializers = _route(call)
         method = self._channel.unary_stream(name, **serializers)
         stream = method(_request(call, **more), metadata=self._metadata)
         try:
-            yield from stream
+            for message in stream:
+                yield read(message)
         except grpc.RpcError as error:
             raise to_error(error, self._address) from error
         finally:
             stream.cancel()
 
     def events(self, call: Call, cursor: str, after_step: int | None) -> Iterator[Plain]:
-        for message in self._stream(call, **_start(cursor, after_step)):
-            yield _event(message)
+        return self._stream(call, message_to_plain, **_start(cursor, after_step))
 
     def tokens(self, call: Call) -> Iterator[Plain]:
-        for message in self._stream(call):
-            yield message_to_plain(message)
+        return self._stream(call, message_to_plain)
 
     def download(self, call: Call, offset: int) -> Iterator[tuple[int, bytes]]:
-        for message in self._stream(call, offset=offset):
-            piece = cast("Any", message)
-            yield piece.offset, piece.data
+        return self._stream(call, _piece, offset=offset)
 
-    def upload(self, call: Call, chunks: Iterable[bytes]) -> Plain:
+    def upload(self, call: Call, chunks: Iterable[bytes], size_bytes: int) -> Plain:
         name, serializers = _route(call)
         method = self._channel.stream_unary(name, **serializers)
         try:
@@ -261,32 +260,30 @@ class AsyncGrpcTransport:
             raise to_error(error, self._address) from error
         return _answer(call, answer)
 
-    async def _stream(self, call: Call, **more: Any) -> AsyncIterator[Message]:
+    async def _stream(
+        self, call: Call, read: Callable[[Message], T], **more: Any
+    ) -> AsyncIterator[T]:
         name, serializers = _route(call)
         method = self._channel.unary_stream(name, **serializers)
         stream = method(_request(call, **more), metadata=self._metadata)
         try:
             async for message in stream:
-                yield message
+                yield read(message)
         except grpc.RpcError as error:
             raise to_error(error, self._address) from error
         finally:
             stream.cancel()
 
-    async def events(self, call: Call, cursor: str, after_step: int | None) -> AsyncIterator[Plain]:
-        async for message in self._stream(call, **_start(cursor, after_step)):
-            yield _event(message)
+    def events(self, call: Call, cursor: str, after_step: int | None) -> AsyncIterator[Plain]:
+        return self._stream(call, message_to_plain, **_start(cursor, after_step))
 
-    async def tokens(self, call: Call) -> AsyncIterator[Plain]:
-        async for message in self._stream(call):
-            yield message_to_plain(message)
+    def tokens(self, call: Call) -> AsyncIterator[Plain]:
+        return self._stream(call, message_to_plain)
 
-    async def download(self, call: Call, offset: int) -> AsyncIterator[tuple[int, bytes]]:
-        async for message in self._stream(call, offset=offset):
-            piece = cast("Any", message)
-            yield piece.offset, piece.data
+    def download(self, call: Call, offset: int) -> AsyncIterator[tuple[int, bytes]]:
+        return self._stream(call, _piece, offset=offset)
 
-    async def upload(self, call: Call, chunks: AsyncIterator[bytes]) -> Plain:
+    async def upload(self, call: Call, chunks: AsyncIterator[bytes], size_bytes: int) -> Plain:
         name, serializers = _route(call)
         kind, _ = _method_types(call.rpc)
 

@@ -47,9 +47,9 @@ class Link:
         rows = tuple(read(kind, row) for row in plain.get(key) or ())
         return Page(rows, plain.get("next_page_token") or "")
 
-    def upload(self, call: Call, path: Path) -> Plain:
+    def upload(self, call: Call, path: Path, size_bytes: int) -> Plain:
         """Send a file, from its start again while the service is away."""
-        return self._retry(lambda: self._transport.upload(call, chunks_of(path)))
+        return self._retry(lambda: self._transport.upload(call, chunks_of(path), size_bytes))
 
     def follow(self, job_id: str, call: Call, follower: Follower[T]) -> Iterator[T]:
         """Read a job's stream to its end, across as many connections as it takes."""

@@ -250,8 +250,8 @@ class Datasets(Resource):
         """
         file = Path(path)
         sha256, size = measure(file)
-        call = _calls.upload_dataset(name or file.name, sha256, size)
-        return read(Dataset, self._link.upload(call, file))
+        call = _calls.upload_dataset(name or file.name, sha256)
+        return read(Dataset, self._link.upload(call, file, size))
 
     def get(self, dataset_id: str) -> Dataset:
         """Return one dataset; NotFoundError where there is none."""

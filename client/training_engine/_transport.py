@@ -66,7 +66,7 @@ class Transport(Protocol):
     def download(self, call: Call, offset: int) -> Iterator[tuple[int, bytes]]:
         """Fetch a file from `offset` on, as pieces with the offset of each."""
 
-    def upload(self, call: Call, chunks: Iterable[bytes]) -> Plain:
+    def upload(self, call: Call, chunks: Iterable[bytes], size_bytes: int) -> Plain:
         """Send a file and return the answer."""
 
     def close(self) -> None:
@@ -88,7 +88,7 @@ class AsyncTransport(Protocol):
     def download(self, call: Call, offset: int) -> AsyncIterator[tuple[int, bytes]]:
         """Fetch a file from `offset` on, as pieces with the offset of each."""
 
-    async def upload(self, call: Call, chunks: AsyncIterator[bytes]) -> Plain:
+    async def upload(self, call: Call, chunks: AsyncIterator[bytes], size_bytes: int) -> Plain:
         """Send a file and return the answer."""
 
     async def close(self) -> None:

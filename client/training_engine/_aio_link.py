@@ -1,0 +1,124 @@
+"""`_link` for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar, cast
+
+from training_engine import _calls
+from training_engine._calls import Call
+from training_engine._files import PartialFile, chunks_of
+from training_engine._following import Follower
+from training_engine._retry import Patience
+from training_engine._transport import AsyncTransport, Options
+from training_engine.errors import NotFoundError, TrainingEngineError
+from training_engine.records import JobStatus, Page, Plain, read
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+T = TypeVar("T")
+
+
+def closing(items: AsyncIterator[T]) -> aclosing[AsyncGenerator[T, None]]:
+    """Close a stream with its reader, not whenever the collector comes by."""
+    return aclosing(cast("AsyncGenerator[T, None]", items))
+
+
+class AsyncLink:
+    """One engine's connection. Every call may be repeated: it reads, or carries a request_id."""
+
+    def __init__(self, transport: AsyncTransport, options: Options) -> None:
+        self._transport = transport
+        self._options = options
+
+    async def close(self) -> None:
+        await self._transport.close()
+
+    async def _retry(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        patience = Patience(self._options.retry_for)
+        while True:
+            try:
+                return await attempt()
+            except TrainingEngineError as error:
+                await asyncio.sleep(patience.delay_after(error))
+
+    async def unary(self, call: Call) -> Plain:
+        """Send a call, again while the service is away."""
+        return await self._retry(lambda: self._transport.unary(call))
+
+    async def page(self, call: Call, key: str, kind: type[T]) -> Page[T]:
+        """Fetch one page of a list."""
+        plain = await self.unary(call)
+        rows = tuple(read(kind, row) for row in plain.get(key) or ())
+        return Page(rows, plain.get("next_page_token") or "")
+
+    async def upload(self, call: Call, path: Path, size_bytes: int) -> Plain:
+        """Send a file, from its start again while the service is away."""
+        return await self._retry(lambda: self._transport.upload(call, _chunks(path), size_bytes))
+
+    async def follow(self, job_id: str, call: Call, follower: Follower[T]) -> AsyncIterator[T]:
+        """Read a job's stream to its end, across as many connections as it takes."""
+        await self.unary(_calls.get_job(job_id))  # an unknown job or an absent service shows here
+        while True:
+            failure: TrainingEngineError | None = None
+            follower.connecting()
+            try:
+                events = self._transport.events(call, follower.cursor, follower.after_step)
+                async with closing(events):
+                    async for plain in events:
+                        if (item := follower.receive(plain)) is not None:
+                            yield item
+            except TrainingEngineError as error:
+                failure = error
+            if failure is None and (follower.at_end or await self._is_over(job_id)):
+                return
+            await asyncio.sleep(follower.delay_after(failure))
+
+    async def _is_over(self, job_id: str) -> bool:
+        try:
+            plain = await self.unary(_calls.get_job(job_id))
+            return JobStatus(plain["status"]).is_terminal
+        except NotFoundError:
+            return True  # deleted since
+
+    async def tokens(self, call: Call) -> AsyncIterator[Plain]:
+        """Read a generation; repeated only while nothing has come, for samples differ."""
+        patience = Patience(self._options.retry_for)
+        started = False
+        while True:
+            try:
+                tokens = self._transport.tokens(call)
+                async with closing(tokens):
+                    async for plain in tokens:
+                        started = True
+                        yield plain
+                return
+            except TrainingEngineError as error:
+                if started:
+                    raise
+                await asyncio.sleep(patience.delay_after(error))
+
+    async def download(self, call: Call, part: PartialFile) -> None:
+        """Fetch what a partial file lacks, across broken connections."""
+        patience = Patience(self._options.reconnect_for)
+        while not part.complete:
+            try:
+                pieces = self._transport.download(call, part.offset)
+                async with closing(pieces):
+                    async for offset, data in pieces:
+                        await asyncio.to_thread(part.write, offset, data)
+                        patience.progressed()
+                if not part.complete:
+                    return  # ended in order but short: the checksum tells
+            except TrainingEngineError as error:
+                await asyncio.sleep(patience.delay_after(error))
+
+
+async def _chunks(path: Path) -> AsyncIterator[bytes]:
+    chunks = chunks_of(path)
+    while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
+        yield chunk

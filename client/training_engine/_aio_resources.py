@@ -1,0 +1,226 @@
+"""The resources of an asyncio engine, jobs apart: `_resources` with `await`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import TypeVar
+
+from training_engine import _calls
+from training_engine._aio_link import AsyncLink, closing
+from training_engine._calls import Call
+from training_engine._config_source import ConfigLike, config_source
+from training_engine._files import PartialFile, Progress, destination, measure
+from training_engine._following import MetricsFollower
+from training_engine._transport import Options
+from training_engine.records import (
+    Checkpoint,
+    Config,
+    ConfigReport,
+    Dataset,
+    MetricPoint,
+    Page,
+    Throughput,
+    Worker,
+    read,
+)
+
+T = TypeVar("T")
+
+
+class AsyncResource:
+    """What the resources share: the engine's connection."""
+
+    def __init__(self, link: AsyncLink, options: Options) -> None:
+        self._link = link
+        self._options = options
+
+    async def _every(
+        self, call: Callable[[str], Call], key: str, kind: type[T]
+    ) -> AsyncIterator[T]:
+        token = ""
+        while True:
+            page = await self._link.page(call(token), key, kind)
+            for item in page:
+                yield item
+            token = page.next_page_token
+            if not token:
+                return
+
+
+class AsyncConfigs(AsyncResource):
+    """Stored configurations; see `Configs`."""
+
+    async def create(self, name: str, config: ConfigLike) -> Config:
+        """Validate a configuration and store it; InvalidConfigError lists every problem."""
+        call = _calls.create_config(name, config_source(config))
+        return read(Config, await self._link.unary(call))
+
+    async def validate(self, config: ConfigLike) -> ConfigReport:
+        """Say whether a configuration would be accepted, and what it would cost."""
+        call = _calls.validate_config(config_source(config))
+        return read(ConfigReport, await self._link.unary(call))
+
+    async def get(self, config_id: str) -> Config:
+        """Return one configuration; NotFoundError where there is none."""
+        return read(Config, await self._link.unary(_calls.get_config(config_id)))
+
+    def list(self, *, page_size: int | None = None) -> AsyncIterator[Config]:
+        """Iterate over all configurations, newest first, page by page."""
+        return self._every(lambda token: _calls.list_configs(page_size, token), "configs", Config)
+
+    async def page(self, *, page_size: int | None = None, page_token: str = "") -> Page[Config]:
+        """Return one page of configurations, newest first."""
+        return await self._link.page(_calls.list_configs(page_size, page_token), "configs", Config)
+
+    async def delete(self, config_id: str) -> None:
+        """Delete a configuration; jobs started from it keep their own copy."""
+        await self._link.unary(_calls.delete_config(config_id))
+
+
+class AsyncMetrics(AsyncResource):
+    """What jobs measure; see `Metrics`."""
+
+    async def get(self, job_id: str) -> MetricPoint:
+        """Return the latest value of each metric; NotFoundError before the first logged step."""
+        return read(MetricPoint, await self._link.unary(_calls.get_metrics(job_id)))
+
+    async def throughput(self, job_id: str) -> Throughput:
+        """Return how fast a job trains."""
+        return read(Throughput, await self._link.unary(_calls.get_throughput(job_id)))
+
+    def history(
+        self,
+        job_id: str,
+        *,
+        after_step: int | None = None,
+        from_step: int | None = None,
+        to_step: int | None = None,
+        max_points: int | None = None,
+        page_size: int | None = None,
+    ) -> AsyncIterator[MetricPoint]:
+        """Iterate over logged steps, ascending, each once; see `Metrics.history`."""
+
+        def call(token: str) -> Call:
+            return _calls.list_metrics(
+                job_id,
+                after_step=after_step,
+                from_step=from_step,
+                to_step=to_step,
+                max_points=max_points,
+                page_size=page_size,
+                page_token=token,
+            )
+
+        return self._every(call, "points", MetricPoint)
+
+    def stream(
+        self,
+        job_id: str,
+        *,
+        after_step: int | None = None,
+        on_rewind: Callable[[int], object] | None = None,
+    ) -> AsyncIterator[MetricPoint]:
+        """Replay logged steps, then follow them live; see `Metrics.stream`."""
+        follower = MetricsFollower(self._options.reconnect_for, after_step, on_rewind)
+        return self._link.follow(job_id, _calls.stream_metrics(job_id), follower)
+
+
+class AsyncCheckpoints(AsyncResource):
+    """Checkpoints, and text sampled from them; see `Checkpoints`."""
+
+    def list(self, job_id: str, *, page_size: int | None = None) -> AsyncIterator[Checkpoint]:
+        """Iterate over a job's checkpoints, newest first."""
+        return self._every(
+            lambda token: _calls.list_checkpoints(job_id, page_size, token),
+            "checkpoints",
+            Checkpoint,
+        )
+
+    async def page(
+        self, job_id: str, *, page_size: int | None = None, page_token: str = ""
+    ) -> Page[Checkpoint]:
+        """Return one page of a job's checkpoints, newest first."""
+        call = _calls.list_checkpoints(job_id, page_size, page_token)
+        return await self._link.page(call, "checkpoints", Checkpoint)
+
+    async def get(self, checkpoint_id: str) -> Checkpoint:
+        """Return one checkpoint; NotFoundError where there is none."""
+        return read(Checkpoint, await self._link.unary(_calls.get_checkpoint(checkpoint_id)))
+
+    async def delete(self, checkpoint_id: str) -> None:
+        """Delete a checkpoint; ConflictError for the one that an active job would resume from."""
+        await self._link.unary(_calls.delete_checkpoint(checkpoint_id))
+
+    async def download(
+        self,
+        checkpoint_id: str,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        progress: Progress | None = None,
+    ) -> Path:
+        """Download a checkpoint's file and return where it is; see `Checkpoints.download`."""
+        checkpoint = await self.get(checkpoint_id)
+        with PartialFile(destination(path, checkpoint), checkpoint, progress) as part:
+            await self._link.download(_calls.download_checkpoint(checkpoint_id), part)
+            return await asyncio.to_thread(part.finish)
+
+    async def generate(
+        self,
+        checkpoint_id: str,
+        prompt: str = "",
+        *,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int | None = None,
+    ) -> AsyncIterator[str]:
+        """Sample text from a checkpoint and yield its pieces; see `Checkpoints.generate`."""
+        options = {
+            "max_tokens": max_tokens,
+            "temperature": temperature,
+            "top_k": top_k,
+            "top_p": top_p,
+            "seed": seed,
+        }
+        tokens = self._link.tokens(_calls.generate(checkpoint_id, prompt, options))
+        async with closing(tokens):
+            async for token in tokens:
+                if text := token.get("text"):
+                    yield text
+
+
+class AsyncDatasets(AsyncResource):
+    """Uploaded datasets; see `Datasets`."""
+
+    async def upload(self, path: str | os.PathLike[str], *, name: str | None = None) -> Dataset:
+        """Upload one file; its checksum is verified on arrival."""
+        file = Path(path)
+        sha256, size = await asyncio.to_thread(measure, file)
+        call = _calls.upload_dataset(name or file.name, sha256)
+        return read(Dataset, await self._link.upload(call, file, size))
+
+    async def get(self, dataset_id: str) -> Dataset:
+        """Return one dataset; NotFoundError where there is none."""
+        return read(Dataset, await self._link.unary(_calls.get_dataset(dataset_id)))
+
+    def list(self, *, page_size: int | None = None) -> AsyncIterator[Dataset]:
+        """Iterate over all datasets, newest first."""
+        return self._every(
+            lambda token: _calls.list_datasets(page_size, token), "datasets", Dataset
+        )
+
+    async def delete(self, dataset_id: str) -> None:
+        """Delete a dataset; ConflictError while a job that has not ended names it."""
+        await self._link.unary(_calls.delete_dataset(dataset_id))
+
+
+class AsyncWorkers(AsyncResource):
+    """The processes that train."""
+
+    def list(self, *, page_size: int | None = None) -> AsyncIterator[Worker]:
+        """Iterate over the workers that were heard of lately."""
+        return self._every(lambda token: _calls.list_workers(page_size, token), "workers", Worker)

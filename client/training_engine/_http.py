@@ -1,0 +1,203 @@
+"""What calls look like over HTTP, and what HTTP's answers and failures mean; no I/O here."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import httpx
+from httpx_sse import ServerSentEvent
+
+from training_engine import _version, errors
+from training_engine._calls import Call
+from training_engine._transport import STREAM_SILENCE_SECONDS, Options, is_loopback
+from training_engine.errors import FieldProblem, TrainingEngineError
+from training_engine.records import Plain
+
+CONNECT_SECONDS = 5.0
+_FALLBACKS: dict[int, type[TrainingEngineError]] = {
+    400: errors.InvalidArgumentError,
+    401: errors.UnauthenticatedError,
+    403: errors.PermissionDeniedError,
+    404: errors.NotFoundError,
+    409: errors.ConflictError,
+    413: errors.PayloadTooLargeError,
+    416: errors.InvalidArgumentError,
+    422: errors.InvalidArgumentError,
+    429: errors.RateLimitedError,
+    502: errors.UnavailableError,
+    503: errors.UnavailableError,
+    504: errors.UnavailableError,
+}
+
+
+def client_settings(url: str, options: Options) -> dict[str, Any]:
+    """Return the arguments of an httpx client."""
+    try:
+        base = httpx.URL(url.rstrip("/"))
+    except httpx.InvalidURL as error:
+        raise _bad_url(url) from error
+    if base.scheme not in ("http", "https") or not base.host:
+        raise _bad_url(url)
+    headers = {"user-agent": f"training-engine-sdk/{_version.__version__}"}
+    if options.token:
+        headers["authorization"] = f"Bearer {options.token}"
+    return {
+        "base_url": base,
+        "headers": headers,
+        "timeout": httpx.Timeout(options.timeout, connect=CONNECT_SECONDS),
+        "trust_env": not is_loopback(base.host),  # no proxy between a machine and itself
+    }
+
+
+def _bad_url(url: str) -> errors.InvalidArgumentError:
+    return errors.InvalidArgumentError(
+        f"url is {url!r}; it must begin with http:// or https:// and name a host, "
+        "e.g. http://localhost:8000"
+    )
+
+
+def request_settings(call: Call) -> dict[str, Any]:
+    """Return the arguments of an httpx request."""
+    settings: dict[str, Any] = {
+        "method": call.verb,
+        "url": call.path,
+        "params": call.query,
+        "headers": {"idempotency-key": call.request_id} if call.request_id else {},
+    }
+    if call.body is not None:
+        body = {name: value for name, value in call.body.items() if name != "request_id"}
+        settings["content"] = _json(body)
+        settings["headers"]["content-type"] = "application/json"
+    return settings
+
+
+def _json(body: Plain) -> bytes:
+    try:
+        return json.dumps(body, allow_nan=False).encode()
+    except ValueError as error:
+        raise errors.InvalidArgumentError(
+            f"the request holds a number that JSON cannot say ({error}); use a finite one or null"
+        ) from error
+
+
+def stream_settings(call: Call, cursor: str = "") -> dict[str, Any]:
+    """Return the arguments of a request for server-sent events behind a cursor."""
+    settings = request_settings(call)
+    settings["headers"]["accept"] = "text/event-stream"
+    settings["timeout"] = httpx.Timeout(STREAM_SILENCE_SECONDS, connect=CONNECT_SECONDS)
+    if cursor:
+        settings["headers"]["last-event-id"] = cursor
+    return settings
+
+
+def download_settings(call: Call, offset: int) -> dict[str, Any]:
+    """Return the arguments of a request for a file from `offset` on."""
+    settings = request_settings(call)
+    settings["timeout"] = httpx.Timeout(STREAM_SILENCE_SECONDS, connect=CONNECT_SECONDS)
+    settings["headers"]["accept-encoding"] = "identity"  # offsets count the file's own bytes
+    if offset:
+        settings["headers"]["range"] = f"bytes={offset}-"
+    return settings
+
+
+def upload_settings(call: Call, size_bytes: int) -> dict[str, Any]:
+    """Return the arguments of a request whose body is a file, the content itself apart."""
+    return {
+        "method": call.verb,
+        "url": call.path,
+        "params": call.query,
+        "headers": {
+            "idempotency-key": call.request_id,
+            "content-type": "application/octet-stream",
+            "content-length": str(size_bytes),
+        },
+        "timeout": httpx.Timeout(STREAM_SILENCE_SECONDS, connect=CONNECT_SECONDS),
+    }
+
+
+def first_byte(response: httpx.Response) -> int:
+    """Return the offset in the file at which the body begins."""
+    if response.status_code != httpx.codes.PARTIAL_CONTENT:
+        return 0
+    given = response.headers.get("content-range", "")
+    match = re.match(r"bytes (\d+)-", given)
+    if match is None:
+        raise errors.InternalError(f"a partial answer came with Content-Range {given!r}")
+    return int(match[1])
+
+
+def answer(response: httpx.Response) -> Plain:
+    """Return a read response's JSON object; raise what a failed one means."""
+    if not response.is_success:
+        raise problem(response)
+    if not response.content:
+        return {}
+    try:
+        plain = response.json()
+    except ValueError:
+        plain = None
+    if not isinstance(plain, dict):
+        raise errors.InternalError(
+            f"{response.url} answered with something that is no JSON object; is it the gateway?"
+        )
+    return plain
+
+
+def problem(response: httpx.Response) -> TrainingEngineError:
+    """Return the exception for a failed response, whose body has been read."""
+    try:
+        body = response.json()
+    except ValueError:
+        body = None
+    retry_after = response.headers.get("retry-after", "")
+    seconds = float(retry_after) if retry_after.isdigit() else None
+    if not isinstance(body, dict):
+        body = {"detail": f"{response.url} answered {response.status_code}"}
+    return _from_problem(body, response.status_code, seconds)
+
+
+def _from_problem(body: Plain, status: int, retry_after: float | None) -> TrainingEngineError:
+    """Return the exception for an `application/problem+json` object."""
+    return errors.error_for(
+        body.get("reason") or "",
+        body.get("detail") or body.get("title") or f"the gateway answered {status}",
+        fallback=_FALLBACKS.get(status, errors.InternalError),
+        errors=[
+            FieldProblem(item.get("field") or "", item.get("message") or "")
+            for item in body.get("errors") or ()
+        ],
+        retry_after=retry_after,
+    )
+
+
+def event(sent: ServerSentEvent) -> Plain | None:
+    """Return a server-sent event as a gRPC stream would have it; None for one without data."""
+    data = _event_data(sent)
+    return None if data is None else {"cursor": sent.id, sent.event: data}
+
+
+def token(sent: ServerSentEvent) -> Plain | None:
+    """Return a server-sent piece of generated text; None for an event without data."""
+    return _event_data(sent)
+
+
+def _event_data(sent: ServerSentEvent) -> Plain | None:
+    data: Plain | None = json.loads(sent.data) if sent.data else None
+    if sent.event == "error" and data is not None:
+        raise _from_problem(data, int(data.get("status") or 503), None)
+    return data
+
+
+def failure(error: httpx.HTTPError, url: str, *, streaming: bool = False) -> TrainingEngineError:
+    """Return the exception for a request that got no whole answer."""
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        return errors.UnavailableError(
+            f"no gateway at {url}; start one with `training-engine up` ({error})"
+        )
+    if isinstance(error, httpx.TimeoutException) and not streaming:
+        return errors.DeadlineExceededError(f"{url} gave no answer in time")
+    return errors.UnavailableError(
+        f"the connection to {url} broke ({error or type(error).__name__})"
+    )

@@ -1,0 +1,133 @@
+"""The REST transports, blocking and asyncio: the gateway's routes and server-sent events."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import httpx
+from httpx_sse import EventSource, ServerSentEvent
+
+from training_engine import _http
+from training_engine._calls import Call
+from training_engine._transport import Options
+from training_engine.records import Plain
+
+Read = Callable[[ServerSentEvent], Plain | None]
+
+
+class RestTransport:
+    """Talks to the gateway and blocks."""
+
+    def __init__(self, url: str, options: Options) -> None:
+        self._url = url
+        self._client = httpx.Client(**_http.client_settings(url, options))
+
+    def unary(self, call: Call) -> Plain:
+        try:
+            response = self._client.request(**_http.request_settings(call))
+        except httpx.HTTPError as error:
+            raise _http.failure(error, self._url) from error
+        return _http.answer(response)
+
+    @contextmanager
+    def _open(self, settings: dict[str, Any]) -> Iterator[httpx.Response]:
+        try:
+            with self._client.stream(**settings) as response:
+                if not response.is_success:
+                    response.read()
+                    raise _http.problem(response)
+                yield response
+        except httpx.HTTPError as error:
+            raise _http.failure(error, self._url, streaming=True) from error
+
+    def _sent(self, settings: dict[str, Any], read: Read) -> Iterator[Plain]:
+        with self._open(settings) as response:
+            if response.status_code == httpx.codes.NO_CONTENT:
+                return  # the job was over before
+            for sent in EventSource(response).iter_sse():
+                if (plain := read(sent)) is not None:
+                    yield plain
+
+    def events(self, call: Call, cursor: str, after_step: int | None) -> Iterator[Plain]:
+        return self._sent(_http.stream_settings(call, cursor), _http.event)
+
+    def tokens(self, call: Call) -> Iterator[Plain]:
+        return self._sent(_http.stream_settings(call), _http.token)
+
+    def download(self, call: Call, offset: int) -> Iterator[tuple[int, bytes]]:
+        with self._open(_http.download_settings(call, offset)) as response:
+            position = _http.first_byte(response)
+            for data in response.iter_bytes():
+                yield position, data
+                position += len(data)
+
+    def upload(self, call: Call, chunks: Iterable[bytes], size_bytes: int) -> Plain:
+        settings = _http.upload_settings(call, size_bytes)
+        try:
+            response = self._client.request(**settings, content=chunks)
+        except httpx.HTTPError as error:
+            raise _http.failure(error, self._url) from error
+        return _http.answer(response)
+
+    def close(self) -> None:
+        self._client.close()
+
+
+class AsyncRestTransport:
+    """Talks to the gateway under asyncio."""
+
+    def __init__(self, url: str, options: Options) -> None:
+        self._url = url
+        self._client = httpx.AsyncClient(**_http.client_settings(url, options))
+
+    async def unary(self, call: Call) -> Plain:
+        try:
+            response = await self._client.request(**_http.request_settings(call))
+        except httpx.HTTPError as error:
+            raise _http.failure(error, self._url) from error
+        return _http.answer(response)
+
+    @asynccontextmanager
+    async def _open(self, settings: dict[str, Any]) -> AsyncIterator[httpx.Response]:
+        try:
+            async with self._client.stream(**settings) as response:
+                if not response.is_success:
+                    await response.aread()
+                    raise _http.problem(response)
+                yield response
+        except httpx.HTTPError as error:
+            raise _http.failure(error, self._url, streaming=True) from error
+
+    async def _sent(self, settings: dict[str, Any], read: Read) -> AsyncIterator[Plain]:
+        async with self._open(settings) as response:
+            if response.status_code == httpx.codes.NO_CONTENT:
+                return  # the job was over before
+            async for sent in EventSource(response).aiter_sse():
+                if (plain := read(sent)) is not None:
+                    yield plain
+
+    def events(self, call: Call, cursor: str, after_step: int | None) -> AsyncIterator[Plain]:
+        return self._sent(_http.stream_settings(call, cursor), _http.event)
+
+    def tokens(self, call: Call) -> AsyncIterator[Plain]:
+        return self._sent(_http.stream_settings(call), _http.token)
+
+    async def download(self, call: Call, offset: int) -> AsyncIterator[tuple[int, bytes]]:
+        async with self._open(_http.download_settings(call, offset)) as response:
+            position = _http.first_byte(response)
+            async for data in response.aiter_bytes():
+                yield position, data
+                position += len(data)
+
+    async def upload(self, call: Call, chunks: AsyncIterator[bytes], size_bytes: int) -> Plain:
+        settings = _http.upload_settings(call, size_bytes)
+        try:
+            response = await self._client.request(**settings, content=chunks)
+        except httpx.HTTPError as error:
+            raise _http.failure(error, self._url) from error
+        return _http.answer(response)
+
+    async def close(self) -> None:
+        await self._client.aclose()
