@@ -36,8 +36,8 @@ class Batch:
         """The batch on a device; copies from pinned memory do not wait."""
         if device.type == "cpu":
             return self
-        move = {"device": device, "non_blocking": True}
-        return Batch(self.inputs.to(**move), self.labels.to(**move), self.tokens)
+        inputs = self.inputs.to(device, non_blocking=True)
+        return Batch(inputs, self.labels.to(device, non_blocking=True), self.tokens)
 
 
 class SampleReader:
@@ -119,7 +119,13 @@ class SampleReader:
 
 
 def _as_row(sample: Any, index: int) -> Tensor:
-    row = torch.as_tensor(sample) if not isinstance(sample, Tensor) else sample
+    try:
+        row = torch.as_tensor(sample)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(
+            f"sample {index} is a {type(sample).__name__}; it must be a 1-D integer tensor of "
+            "tokens; return for example torch.tensor(tokens)"
+        ) from None
     if row.ndim != 1 or row.is_floating_point() or row.is_complex() or row.dtype == torch.bool:
         raise ValueError(
             f"sample {index} is a tensor of {row.dtype} and shape {list(row.shape)}; it must be a "
@@ -167,7 +173,7 @@ class BatchStream:
             self._reader,  # type: ignore[arg-type]
             batch_sampler=_LookAhead(self._sampler),
             num_workers=self._num_workers,
-            collate_fn=_as_it_is,
+            collate_fn=_as_it_is,  # type: ignore[arg-type]
             generator=generator,
         )
 

@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import os
 import re
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -235,7 +236,7 @@ def build_state(
         "step": int(step),
         "loss": float(loss),
         "config": _config_values(config),
-        "timestamp": files.now(),
+        "timestamp": time.time(),
         **(extra or {}),
     }
 

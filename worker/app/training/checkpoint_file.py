@@ -11,7 +11,6 @@ import errno
 import hashlib
 import json
 import os
-import time
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -103,9 +102,9 @@ def write_checkpoint(
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # A save that replaces a checkpoint must not leave the old manifest beside the new file.
-        manifest_path(path).unlink(missing_ok=True)
         size, sha256 = _write_file(temporary, state)
+        # Where this replaces a checkpoint, the old manifest must not vouch for the new file.
+        manifest_path(path).unlink(missing_ok=True)
         os.replace(temporary, path)
         sync_folder(path.parent)
         if before_manifest:
@@ -124,35 +123,22 @@ def write_checkpoint(
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise _write_error(path, error) from error
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     return info
 
 
 def _write_file(path: Path, state: Mapping[str, Any]) -> tuple[int, str]:
-    with open(path, "wb", buffering=0) as raw:
-        file = HashingFile(_Unbuffered(raw))  # type: ignore[arg-type]
+    with path.open("wb") as raw:
+        file = HashingFile(raw)
         try:
             torch.save(dict(state), file)  # type: ignore[arg-type]
+            raw.flush()
         except (OSError, RuntimeError) as error:
             raise (file.error or error) from None
         os.fsync(raw.fileno())
     return file.size, file.hexdigest()
-
-
-class _Unbuffered:
-    """Writes whole blocks: a raw file may take only a part of one."""
-
-    def __init__(self, raw: Any) -> None:
-        self._raw = raw
-
-    def write(self, data: bytes | memoryview) -> int:
-        rest = memoryview(data).cast("B")
-        length = rest.nbytes
-        while rest.nbytes:
-            rest = rest[self._raw.write(rest) :]
-        return length
-
-    def flush(self) -> None:
-        self._raw.flush()
 
 
 def _write_manifest(info: CheckpointInfo) -> None:
@@ -269,8 +255,3 @@ def read_state(path: Path) -> dict[str, Any]:
             "load it with the release that wrote it"
         )
     return state
-
-
-def now() -> float:
-    """Wall-clock seconds, for timestamps."""
-    return time.time()

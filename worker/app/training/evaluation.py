@@ -39,7 +39,7 @@ def evaluate(
                     return None
                 moved = batch.to(device)
                 with autocast(device, mixed_precision):
-                    _, loss = forward(moved.inputs, moved.labels, reduction="sum")
+                    loss = forward(moved.inputs, moved.labels, reduction="sum")[1]
                 total += loss
                 tokens += batch.tokens
     finally:

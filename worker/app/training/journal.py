@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TextIO
 
 from app.training.checkpoint_file import write_atomically
+from app.training.errors import TrainingError
 
 
 class MetricsJournal:
@@ -38,8 +39,14 @@ class MetricsJournal:
         """Add one line. Values that JSON cannot hold are left out."""
         assert self._file is not None, "open() comes first"
         finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
-        self._file.write(json.dumps({"step": step, **finite}) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps({"step": step, **finite}) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise TrainingError(
+                f"{self.path} could not be written ({error.strerror}); metrics must not be lost "
+                "silently; free some space, and resume from the last checkpoint"
+            ) from error
 
     def sync(self) -> None:
         """Make everything written so far durable."""
@@ -49,9 +56,10 @@ class MetricsJournal:
     def close(self) -> None:
         """Make it durable and let go of the file."""
         if self._file is not None:
-            with contextlib.suppress(OSError):  # a full disk has been reported by the save
+            with contextlib.suppress(OSError):  # a full disk has been reported by now
                 self.sync()
-            self._file.close()
+            with contextlib.suppress(OSError):
+                self._file.close()
             self._file = None
 
 

@@ -32,7 +32,9 @@ def compute_gradient_norm(model: nn.Module) -> float:
 def total_norm(tensors: list[Tensor]) -> Tensor:
     """The L2 norm of several tensors as if they were one vector, on their device."""
     # One call for all: a Python loop over parameters costs more than the arithmetic.
-    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors)))
+    norms: tuple[Tensor, ...] = torch._foreach_norm(tensors)
+    total: Tensor = torch.linalg.vector_norm(torch.stack(norms))
+    return total
 
 
 def get_gpu_memory_usage(device: torch.device | None = None) -> dict[str, float]:

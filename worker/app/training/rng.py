@@ -23,11 +23,12 @@ _KEYS = {"python", "numpy", "torch", "cuda"}
 def capture() -> dict[str, Any]:
     """The state of every global generator, as values that load with `weights_only=True`."""
     name, keys, *rest = np.random.get_state(legacy=True)
+    on_cuda = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     return {
         "python": random.getstate(),
         "numpy": (name, torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest),
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
+        "cuda": torch.cuda.get_rng_state_all() if on_cuda else [],
     }
 
 

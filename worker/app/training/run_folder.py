@@ -42,6 +42,8 @@ def exclusive(folder: Path) -> Iterator[None]:
                 f"`checkpoint_dir` is {str(folder)!r}, where another run is training; each run "
                 "needs its own; choose another folder or stop the other run"
             ) from None
+        except OSError as error:  # a file system without locks
+            logger.debug("%s cannot be locked: %s", folder, error)
         yield
 
 
@@ -51,6 +53,8 @@ def prepare(folder: Path, manager: CheckpointManager, config: TrainingConfig, st
     A new run finds an older run's files, a run that went back finds checkpoints of a future that
     will not be: both are kept, in a folder of their own.
     """
+    for leftover in folder.glob(".*.tmp"):  # of a save that was killed
+        leftover.unlink(missing_ok=True)
     aside = manager.set_aside(step if step else -1, "superseded" if step else "previous")
     if aside is not None:
         what = f"checkpoints beyond step {step}" if step else "the checkpoints of an earlier run"

@@ -80,7 +80,8 @@ class Stepper:
         for batch in batches:
             moved = batch.to(self._device)
             with autocast(self._device, self._config.mixed_precision):
-                _, total = self._forward(moved.inputs, moved.labels, reduction="sum")
+                # Only the loss: logits kept alive through backward would be its largest tensor.
+                total = self._forward(moved.inputs, moved.labels, reduction="sum")[1]
             part = total / tokens
             self.scaler.scale(part).backward()
             loss += part.detach()
@@ -173,7 +174,7 @@ class DeferredGuard:
             return self._flag.clone(), None
         host = torch.empty((), pin_memory=True)
         host.copy_(self._flag, non_blocking=True)
-        event = torch.cuda.Event()
+        event: Any = torch.cuda.Event()  # type: ignore[no-untyped-call]
         event.record()
         return host, event
 

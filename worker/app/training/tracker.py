@@ -62,7 +62,6 @@ class WandbTracker:
                 entity=config.wandb_entity,
                 name=config.wandb_run_name,
                 mode=config.wandb_mode,
-                dir=config.checkpoint_dir,
                 config=config.to_dict(),
                 id=run_id,
                 resume="allow" if run_id else None,

@@ -92,7 +92,7 @@ class Trainer:
         or dataset raises.
         """
         self.stopped = False
-        if self.step >= self.config.max_steps:
+        if self._is_done():
             logger.warning("nothing to do: the run has reached max_steps=%d", self.step)
             return
         with ExitStack() as stack:
@@ -117,6 +117,10 @@ class Trainer:
             self._report(grad_norm)
             self._save_if_due()
             self._on_step_end(self.step, self._reporter.latest)
+
+    def _is_done(self) -> bool:
+        """Whether nothing is left to do, a validation that a stop cut short included."""
+        return self.step >= self.config.max_steps and self._reporter.unfinished_line is None
 
     def request_stop(self) -> None:
         """Ask the run to save at the next step boundary and return.
@@ -232,6 +236,7 @@ class Trainer:
         else:
             rng.restore(self._rng_state)
         self.model.train()
+        self.metrics_tracker.reset()
         self._reporter.complete_unfinished_line(self.step)
 
     def _finish(self) -> None:
@@ -242,7 +247,7 @@ class Trainer:
             self._save()
         self._saver.finish()
         self._rng_state = rng.capture()
-        self.stopped = self.step < self.config.max_steps
+        self.stopped = not self._is_done()
         self._stop_requested = False
         if self._stepper.skipped_steps:
             logger.warning("fp16 skipped %d steps that overflowed", self._stepper.skipped_steps)
@@ -328,7 +333,8 @@ def _refuse_several_processes(config: TrainingConfig) -> None:
 def _is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return "can't allocate memory" in str(error)  # what the CPU's allocator says
+    # What the CPU's allocator and cuBLAS say.
+    return any(s in str(error) for s in ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED"))
 
 
 def _memory_error(

@@ -1,0 +1,242 @@
+"""Train from the command line:
+
+python train.py --config config.yaml [--dataset PATH] [--resume] [--set key=value ...]
+
+Shows a progress bar, writes training.log in the current folder, and on Ctrl-C saves a checkpoint
+and says how to go on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from app.training.config import TrainingConfig
+from app.training.document import parse_document
+from app.transformer.errors import ConfigError, Problem
+
+LOG_FILE = "training.log"
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
+
+logger = logging.getLogger("train")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    console = Console(stderr=True)
+    try:
+        _log_to(console)
+        config = read_config(options.config, options.set, options.dataset, options.resume)
+        return _train(config, options, console)
+    except KeyboardInterrupt:
+        console.print("interrupted; the last checkpoint is good")
+        return INTERRUPTED
+    except (ValueError, RuntimeError, OSError) as error:
+        logger.debug("the run failed", exc_info=True)  # the traceback is for the file alone
+        console.print(
+            f"[red]error:[/red] {escape(_text_of(error))}", soft_wrap=True, highlight=False
+        )
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="train.py", description="Train a GPT-style model from a YAML configuration."
+    )
+    parser.add_argument("--config", required=True, metavar="FILE", help="YAML or JSON file")
+    parser.add_argument("--dataset", metavar="PATH", help="wins over the file's dataset_path")
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const=True,
+        metavar="CHECKPOINT",
+        help="continue from the newest checkpoint in checkpoint_dir, or from the one named",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change one field, such as max_steps=100 or model_config.num_layers=2; repeatable",
+    )
+    return parser
+
+
+def read_config(
+    path: str, changes: Sequence[str], dataset: str | None, resume: bool | str | None
+) -> TrainingConfig:
+    """The configuration in a file with the command line's changes. Raises `ConfigError` with
+    every problem of both."""
+    values, problems = parse_document(Path(path).read_text(encoding="utf-8"))
+    for change in changes:
+        problems += _apply_change(values, change)
+    if dataset is not None:
+        values["dataset_path"] = dataset
+    if resume is not None:
+        values["resume_from_checkpoint"] = resume
+    config, of_values = TrainingConfig.read(values)
+    problems += of_values
+    if config.dataset_path is None:
+        message = "`dataset_path` is not set; give --dataset PATH, or set it in the file"
+        problems.append(Problem("dataset_path", message))
+    if problems:
+        raise ConfigError(problems)
+    return config
+
+
+def _apply_change(values: dict[str, Any], change: str) -> list[Problem]:
+    """Set `a.b=value` in a nested mapping; the value is read as YAML."""
+    key, equals, text = change.partition("=")
+    parsed, problems = parse_document(f"value: {text}")
+    if not equals or not key or problems:
+        message = f"`--set {change}` must be KEY=VALUE; write for example --set max_steps=100"
+        return [Problem("--set", message)]
+    *parents, last = key.split(".")
+    target: Any = values
+    for parent in parents:
+        target = target.setdefault(parent, {})
+        if not isinstance(target, dict):
+            return [Problem(key, f"`--set {change}` names a field of {parent}, which has none")]
+    target[last] = parsed["value"]
+    return []
+
+
+def _log_to(console: Console) -> None:
+    """Everything goes to training.log, warnings to the terminal as well."""
+    file = logging.FileHandler(LOG_FILE, encoding="utf-8")
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    terminal: logging.Handler = logging.StreamHandler()
+    terminal.setLevel(logging.INFO)
+    if console.is_terminal:  # the bar shows the metrics there, and must not be torn
+        terminal = RichHandler(console=console, show_time=False, show_path=False, markup=False)
+        terminal.setLevel(logging.WARNING)
+    for name in ("train", "app"):
+        own = logging.getLogger(name)
+        own.handlers = [file, terminal]
+        own.setLevel(logging.DEBUG)
+        own.propagate = False
+
+
+def _train(config: TrainingConfig, options: argparse.Namespace, console: Console) -> int:
+    # Here, so that a mistake in the configuration is told before two seconds of import.
+    from app.training.data import load_dataset
+    from app.training.trainer import Trainer
+
+    assert config.dataset_path is not None
+    train_dataset, val_dataset = load_dataset(config.dataset_path, config)
+    with Progress(
+        TextColumn("step"),
+        MofNCompleteColumn(),
+        BarColumn(),
+        TextColumn("{task.fields[status]}"),
+        TimeElapsedColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(elapsed_when_finished=False),
+        console=console,
+        disable=not console.is_terminal,
+    ) as progress:
+        trainer = Trainer(config, train_dataset, val_dataset)
+        trainer.callbacks.append(_Display(progress, trainer.step, config.max_steps))
+        with _stop_on_signal(trainer):
+            trainer.train()
+    resume = f"python train.py --config {options.config}"
+    resume += f" --dataset {options.dataset}" if options.dataset else ""
+    resume += "".join(f" --set {change}" for change in options.set)
+    if trainer.stopped:
+        console.print(f"stopped at step {trainer.step}, saved in {config.checkpoint_dir}")
+        console.print(f"go on with: {resume} --resume", soft_wrap=True, highlight=False)
+        return INTERRUPTED
+    console.print(f"done: {trainer.step} steps, checkpoints in {config.checkpoint_dir}")
+    return 0
+
+
+@contextmanager
+def _stop_on_signal(trainer: Any) -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM saves and ends the run; the second ends it at once."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        logger.warning("stopping after this step and saving; once more ends it at once")
+        trainer.request_stop()
+        signal.signal(number, signal.default_int_handler)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Display:
+    """Shows a run as a progress bar, and writes its metrics to the log."""
+
+    def __init__(self, progress: Progress, step: int, max_steps: int) -> None:
+        self._progress = progress
+        self._values: dict[str, float] = {}
+        self._task = progress.add_task("", total=max_steps, completed=step, status="starting")
+
+    def on_step_end(self, step: int, metrics: Mapping[str, float]) -> None:
+        self._progress.update(self._task, completed=step)
+
+    def on_log(self, step: int, metrics: Mapping[str, float]) -> None:
+        self._show(step, metrics)
+
+    def on_evaluate_start(self, step: int) -> None:
+        self._progress.update(self._task, status="validating")
+
+    def on_evaluate(self, step: int, metrics: Mapping[str, float]) -> None:
+        self._show(step, metrics)
+
+    def on_checkpoint(self, info: Any) -> None:
+        best = ", the best so far" if info.is_best else ""
+        logger.info("step %d saved to %s%s", info.step, info.path, best)
+
+    def _show(self, step: int, metrics: Mapping[str, float]) -> None:
+        self._values.update(metrics)
+        shown = [
+            f"{label} {self._values[name]:{form}}"
+            for name, label, form in _SHOWN
+            if name in self._values
+        ]
+        self._progress.update(self._task, status="  ".join(shown))
+        texts = [f"{name}={value:.6g}" for name, value in metrics.items()]
+        logger.info("step %d: %s", step, " ".join(texts))
+
+
+_SHOWN = (
+    ("loss", "loss", ".4f"),
+    ("val_loss", "val", ".4f"),
+    ("lr", "lr", ".2e"),
+    ("tokens_per_second", "tokens/s", ",.0f"),
+)
+
+
+def _text_of(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename} cannot be used ({error.strerror}); check the path"
+    return str(error)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
