@@ -90,6 +90,15 @@ def test_a_failed_write_leaves_nothing_behind(cache: Path):
     assert entries(cache) == []
 
 
+def test_what_a_killed_process_left_is_cleared_away(text_file: Path, cache: Path, make_config: Any):
+    load_dataset(text_file, make_config())
+    (entry,) = entries(cache)
+    stale = entry.with_name(f"{entry.name[:16]}.abc.tmp")
+    entry.rename(stale)
+    load_dataset(text_file, make_config())
+    assert entries(cache) == [entry]
+
+
 RACER = """
 import sys
 from app.training.config import TrainingConfig

@@ -108,9 +108,12 @@ def get_or_create(
     if (entry := _read_entry(target)) is not None:
         return entry
     target.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(target.with_suffix(".lock")):
+    with _locked(target.with_suffix(".lock")) as alone:
         if (entry := _read_entry(target)) is not None:
             return entry
+        if alone:  # what a killed process left half-written
+            for stale in target.parent.glob(f"{key[:16]}.*.tmp"):
+                shutil.rmtree(stale, ignore_errors=True)
         temporary = Path(tempfile.mkdtemp(prefix=f"{key[:16]}.", suffix=".tmp", dir=target.parent))
         try:
             arrays, extra = write()
@@ -180,11 +183,15 @@ def _read_entry(folder: Path) -> Entry | None:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _locked(path: Path) -> Iterator[bool]:
+    """Hold the lock of a key; yields False where the file system has no locks."""
     with path.open("w") as file:
-        with contextlib.suppress(OSError):  # a file system without locks: see the module's text
+        try:
             fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        except OSError:
+            yield False
+        else:
+            yield True
 
 
 def content_digest(path: Path, directory: Path) -> str:
