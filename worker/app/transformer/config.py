@@ -229,6 +229,4 @@ def _not_a_divisor(name: str, value: int, whole_name: str, config: TransformerCo
     highest = min(whole, 2 * value, value + 4096)
     above = next((n for n in range(value, highest + 1) if whole % n == 0), below)
     remedy = f"{below}" if above == below else f"{below} or {above}"
-    return Problem(
-        name, f"`{name}` is {value}; it must divide {whole_name}={whole}; try {remedy}"
-    )
+    return Problem(name, f"`{name}` is {value}; it must divide {whole_name}={whole}; try {remedy}")

@@ -12,7 +12,6 @@ import difflib
 import types
 import typing
 from collections.abc import Iterable, Mapping
-from functools import cache
 from typing import Any
 
 from app.transformer.errors import Problem
@@ -20,8 +19,8 @@ from app.transformer.errors import Problem
 _NAMES = {int: "an integer", float: "a number", bool: "true or false", str: "text"}
 
 
-@cache
 def _field_types(owner: type) -> dict[str, Any]:
+    assert dataclasses.is_dataclass(owner)
     hints = typing.get_type_hints(owner)
     return {field.name: hints[field.name] for field in dataclasses.fields(owner)}
 
@@ -100,8 +99,11 @@ def _number_spelling(text: str) -> str:
 def type_problems(config: Any) -> list[Problem]:
     """Fields of the dataclass instance `config` whose value is not of the declared type."""
     return [
-        Problem(name, f"`{name}` is {value!r}; it must be {_expected(annotation)}"
-                f"{_remedy(value, annotation)}")
+        Problem(
+            name,
+            f"`{name}` is {value!r}; it must be {_expected(annotation)}"
+            f"{_remedy(value, annotation)}",
+        )
         for name, annotation in _field_types(type(config)).items()
         if _is_plain(annotation)
         for value in [getattr(config, name)]

@@ -67,9 +67,7 @@ def activate(x: Tensor, activation: str) -> Tensor:
     """Apply a non-linearity by its configured name; "swiglu" halves the last dimension."""
     if activation == "gelu_approximate":
         return (
-            cpu_kernels.gelu_tanh(x)
-            if cpu_kernels.applies_to(x)
-            else F.gelu(x, approximate="tanh")
+            cpu_kernels.gelu_tanh(x) if cpu_kernels.applies_to(x) else F.gelu(x, approximate="tanh")
         )
     if activation == "gelu":
         return F.gelu(x)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from typing import Literal
 
 import torch
@@ -11,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from app.transformer.attention import CausalSelfAttention, LayerCache
 from app.transformer.config import TransformerConfig
+from app.transformer.generation import Sampling, sample
 from app.transformer.initialization import initialize
 from app.transformer.layers import MLP, build_norm
 from app.transformer.positions import rotary_table, sinusoidal_table
@@ -32,8 +34,10 @@ class Block(nn.Module):
     def forward(
         self, x: Tensor, rotary: Tensor | None = None, cache: LayerCache | None = None
     ) -> Tensor:
-        x = x + self.attention(self.attention_norm(x), rotary, cache)
-        return x + self.mlp(self.mlp_norm(x))
+        attended: Tensor = self.attention(self.attention_norm(x), rotary, cache)
+        x = x + attended
+        widened: Tensor = self.mlp(self.mlp_norm(x))
+        return x + widened
 
 
 class GPTModel(nn.Module):
@@ -59,9 +63,7 @@ class GPTModel(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.final_norm = build_norm(config)
         self.lm_head = (
-            None
-            if config.tie_word_embeddings
-            else nn.Linear(hidden, config.vocab_size, bias=False)
+            None if config.tie_word_embeddings else nn.Linear(hidden, config.vocab_size, bias=False)
         )
         self.gradient_checkpointing = False
         initialize(self, config)
@@ -122,6 +124,51 @@ class GPTModel(nn.Module):
         """Logits over the vocabulary, [..., hidden] -> [..., vocab]."""
         head = self.token_embedding if self.lm_head is None else self.lm_head
         return F.linear(hidden, head.weight)
+
+    def generate(
+        self,
+        input_ids: Tensor,
+        max_new_tokens: int,
+        *,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int | None = None,
+        stop_tokens: Collection[int] = (),
+    ) -> Tensor:
+        """Continue each row of `input_ids`, int64 [batch, time ≥ 1].
+
+        Returns prompt and continuation, [batch, time + new]: fewer than `max_new_tokens` only
+        when every row has produced one of `stop_tokens`, which a finished row then repeats.
+        `temperature`, `top_k`, `top_p` and `seed` are those of `generation.Sampling`. A prompt
+        longer than `max_position_embeddings` is seen from its end; when the context fills up,
+        its newer half goes on. Neither the global random state nor the training mode changes.
+        Raises `ValueError` for arguments out of range.
+        """
+        sampling = Sampling(temperature, top_k, top_p, seed)
+        tokens = list(sample(self, input_ids, max_new_tokens, sampling, stop_tokens))
+        return torch.cat((input_ids, *(token[:, None] for token in tokens)), 1)
+
+    def generate_stream(
+        self,
+        input_ids: Tensor,
+        max_new_tokens: int,
+        *,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int | None = None,
+        stop_tokens: Collection[int] = (),
+    ) -> Iterator[int]:
+        """Like `generate` for a single row, [1, time], yielding each new token id at once."""
+        if input_ids.dim() != 2 or len(input_ids) != 1:
+            raise ValueError(
+                f"`input_ids` is of shape {tuple(input_ids.shape)}; a stream continues one row, "
+                "[1, time]; use generate for a batch"
+            )
+        sampling = Sampling(temperature, top_k, top_p, seed)
+        tokens = sample(self, input_ids, max_new_tokens, sampling, stop_tokens)
+        return (int(token) for token in tokens)
 
     def _embed(self, input_ids: Tensor, start: int, end: int) -> Tensor:
         longest = self.config.max_position_embeddings

@@ -1,0 +1,152 @@
+"""`TransformerConfig`: its problems by text, its dictionary form, its size, its lazy import."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import app.transformer
+from app.transformer.config import TransformerConfig
+from app.transformer.errors import ConfigError, Problem
+
+
+def messages(config: TransformerConfig) -> list[str]:
+    return [str(problem) for problem in config.problems()]
+
+
+def test_defaults_are_gpt2_small() -> None:
+    config = TransformerConfig()
+    config.validate()
+    assert config.num_parameters() == 124_439_808
+    assert (config.head_dim, config.key_value_heads, config.mlp_size) == (64, 12, 3072)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        (
+            {"num_heads": 5},
+            "num_heads: `num_heads` is 5; it must divide hidden_size=768; try 4 or 6",
+        ),
+        (
+            {"num_kv_heads": 5},
+            "num_kv_heads: `num_kv_heads` is 5; it must divide num_heads=12; try 4 or 6",
+        ),
+        (
+            {"vocab_size": 0},
+            "vocab_size: `vocab_size` is 0; it must be at least 1; GPT-2 small has 50257",
+        ),
+        (
+            {"intermediate_size": -1},
+            "intermediate_size: `intermediate_size` is -1; it must be at least 1; leave it out",
+        ),
+        (
+            {"dropout_rate": 1.0},
+            "dropout_rate: `dropout_rate` is 1.0; it must be at least 0 and below 1; "
+            "try 0.1, or 0 for none",
+        ),
+        (
+            {"initializer_range": float("nan")},
+            "initializer_range: `initializer_range` is nan; it must be above 0 and finite; "
+            "try 0.02",
+        ),
+        (
+            {"hidden_size": 12, "position_encoding_type": "rotary"},
+            "num_heads: `num_heads` is 12; it must leave an even number of dimensions a head for "
+            "rotary positions, and hidden_size=12 leaves 1; try another num_heads, or learned "
+            "positions",
+        ),
+        (
+            {"hidden_size": 5, "num_heads": 5, "position_encoding_type": "sinusoidal"},
+            "hidden_size: `hidden_size` is 5; it must be even for sinusoidal positions; try 6",
+        ),
+        (
+            {"bias": 1},
+            "bias: `bias` is 1; it must be true or false",
+        ),
+        (
+            {"num_layers": True},
+            "num_layers: `num_layers` is True; it must be an integer",
+        ),
+        (
+            {"num_layers": 12.0},
+            "num_layers: `num_layers` is 12.0; it must be an integer; write 12",
+        ),
+        (
+            {"initializer_range": "2e-2"},
+            "initializer_range: `initializer_range` is '2e-2'; it must be a number; "
+            "write 0.02 without quotes",
+        ),
+        (
+            {"layer_norm_type": "rmsnorm"},
+            "layer_norm_type: `layer_norm_type` is 'rmsnorm'; it must be one of 'layer_norm', "
+            "'rms_norm'; did you mean 'rms_norm'?",
+        ),
+    ],
+)
+def test_problem_names_value_rule_and_remedy(fields: dict[str, object], expected: str) -> None:
+    assert messages(TransformerConfig(**fields)) == [expected]  # type: ignore[arg-type]
+
+
+def test_one_error_lists_every_problem() -> None:
+    config = TransformerConfig(num_heads=5, dropout_rate=-1.0, activation="tanh")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError) as caught:
+        config.validate()
+    assert [problem.field for problem in caught.value.problems] == [
+        "activation",
+        "dropout_rate",
+        "num_heads",
+    ]
+    assert str(caught.value).startswith("the configuration has 3 problems:\n  - activation: ")
+
+
+def test_enormous_numbers_are_refused_at_once() -> None:
+    config = TransformerConfig(hidden_size=10**18, num_heads=10**17 + 3)
+    assert [problem.field for problem in config.problems()] == ["num_heads"]
+
+
+def test_from_dict_names_the_nearest_key_and_what_validate_would_find() -> None:
+    with pytest.raises(ConfigError) as caught:
+        TransformerConfig.from_dict({"num_head": 4, "hidden_size": "768", "num_layers": 0})
+    assert [str(problem) for problem in caught.value.problems] == [
+        "num_head: `num_head` is not a known key; did you mean `num_heads`?",
+        "hidden_size: `hidden_size` is '768'; it must be an integer; write 768 without quotes",
+        "num_layers: `num_layers` is 0; it must be at least 1; GPT-2 small has 12",
+    ]
+
+
+def test_from_dict_leaves_values_of_the_right_type_to_validate() -> None:
+    config = TransformerConfig.from_dict({"num_layers": 0})
+    assert config.num_layers == 0
+
+
+def test_dictionary_round_trip() -> None:
+    config = TransformerConfig(num_kv_heads=4, activation="swiglu", dropout_rate=0)
+    assert TransformerConfig.from_dict(config.to_dict()) == config
+    assert list(config.to_dict())[:2] == ["vocab_size", "hidden_size"]
+
+
+def test_problem_seen_from_the_outer_configuration() -> None:
+    assert Problem("num_heads", "m").under("model_config").field == "model_config.num_heads"
+
+
+def test_public_names_are_frozen_and_sorted() -> None:
+    assert app.transformer.__all__ == ["ConfigError", "GPTModel", "Problem", "TransformerConfig"]
+    for name in app.transformer.__all__:
+        assert getattr(app.transformer, name).__name__ == name
+    with pytest.raises(AttributeError, match="has no attribute 'Missing'"):
+        _ = app.transformer.Missing
+
+
+def test_configuration_never_imports_torch() -> None:
+    program = (
+        "import sys, app.transformer, app.transformer.config, app.transformer.errors\n"
+        "app.transformer.TransformerConfig().validate()\n"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "False"
