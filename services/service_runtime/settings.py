@@ -49,10 +49,18 @@ PathList = Annotated[list[Path], NoDecode, BeforeValidator(_split_paths)]
 """A repeatable flag; in the environment, entries are separated as in PATH."""
 
 
-class ServiceSettings(BaseSettings):
-    """What every process takes."""
+class EngineSettings(BaseSettings):
+    """Reads every field from a variable with our prefix.
+
+    The groups below all derive from it: pydantic lets the last base's configuration win, so a
+    group without the prefix would silently take it away from the whole class.
+    """
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="ignore")
+
+
+class ServiceSettings(EngineSettings):
+    """What every process takes."""
 
     log_level: Literal["debug", "info", "warning", "error"] = setting(
         "info", "least severe messages that are logged"
@@ -69,7 +77,7 @@ class ServiceSettings(BaseSettings):
     )
 
 
-class RedisSettings(BaseSettings):
+class RedisSettings(EngineSettings):
     """Where job state lives. The URL may hold a password, so it is never printed."""
 
     redis_url: SecretStr = setting(
@@ -88,7 +96,7 @@ class RedisSettings(BaseSettings):
         return read_secret_lines(self.redis_url_file, "redis_url_file")[0]
 
 
-class AuthenticationSettings(BaseSettings):
+class AuthenticationSettings(EngineSettings):
     """Who may call. Without tokens everybody may."""
 
     auth_tokens: SecretStr | None = setting(
