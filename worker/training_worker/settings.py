@@ -10,7 +10,7 @@ from pathlib import Path
 from service_runtime.settings import RedisSettings, ServiceSettings, setting
 
 
-class WorkerSettings(ServiceSettings, RedisSettings):
+class WorkerSettings(RedisSettings, ServiceSettings):
     """Trains the jobs of the queue, one at a time, and hands its job back on SIGTERM."""
 
     artifact_root: Path = setting(

@@ -1,0 +1,222 @@
+"""Real worker processes on a real server: jobs are trained once, and survive what is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import Any
+
+import pytest
+import redis
+import torch
+from rq import Queue
+from rq.serializers import JSONSerializer
+from training_site import Site, comparable
+
+from job_store.records import Execution, JobStatus
+
+END = (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.STOPPED)
+LONG: dict[str, Any] = {"max_steps": 100_000, "save_steps": 20, "eval_steps": 100_000}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    redis_server: Any, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[list[tuple[Any, ...]], dict[str, torch.Tensor]]:
+    """History and final weights of a run that nothing happened to."""
+    site = Site(redis_server.url(900), tmp_path_factory.mktemp("undisturbed"))
+    try:
+        site.start_worker()
+        job_id = site.submit(max_steps=60, save_steps=10, eval_steps=25)
+        assert site.wait(job_id, *END).status is JobStatus.SUCCEEDED, site.logs()
+        return comparable(site.history(job_id)), site.weights(job_id)
+    finally:
+        site.close()
+
+
+def assert_equal_to(
+    site: Site, job_id: str, undisturbed: tuple[list[Any], dict[str, torch.Tensor]]
+) -> None:
+    history, weights = undisturbed
+    assert comparable(site.history(job_id)) == history
+    found = site.weights(job_id)
+    assert found.keys() == weights.keys()
+    assert all(torch.equal(found[name], weights[name]) for name in weights)
+
+
+def test_a_job_is_trained_and_a_duplicate_message_changes_nothing(site: Site) -> None:
+    worker = site.start_worker()
+    job_id = site.submit(send=3)
+    record = site.wait(job_id, *END)
+    assert (record.status, record.current_step, record.attempt) == (JobStatus.SUCCEEDED, 12, 1)
+    history = site.history(job_id)
+    assert [step for step, _ in history] == list(range(1, 13))
+    assert history[-1][1]["loss"] < history[0][1]["loss"]
+    assert [step for step, values in history if "val_loss" in values] == [6, 12]
+    assert [c.step for c in site.store.checkpoints(job_id)] == [5, 10, 12]
+    second = site.submit()
+    assert site.wait(second, *END).status is JobStatus.SUCCEEDED
+    assert len(site.store.attempts(job_id)) == 1
+    client = redis.Redis.from_url(site.url)
+    leftovers = [key for key in client.keys("rq:*") if b":worker" not in key]
+    assert sorted(leftovers) == [b"rq:queues"]
+    client.close()
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(timeout=10) == 0
+
+
+def test_poisoned_messages_are_refused_and_the_worker_lives_on(site: Site) -> None:
+    client = redis.Redis.from_url(site.url)
+    queue = Queue("training:high", connection=client, serializer=JSONSerializer)
+    queue.enqueue_call("os.system", args=("touch /tmp/never",))
+    queue.enqueue_call("training_worker.attempt.run_attempt", args=("no-such-job", 1))
+    queue.enqueue_call("training_worker.attempt.run_attempt", args=({"a": 1},), kwargs={"x": 2})
+    Queue("training:high", connection=client).enqueue_call("builtins.print")  # a pickle
+    client.hset("rq:job:broken", mapping={"data": b"\xff\x00", "status": "nonsense"})
+    client.set("rq:job:wrong-type", "text")
+    client.rpush("training:high", "x")  # not RQ's list; must not matter
+    client.rpush("rq:queue:training:high", "broken", "wrong-type", "missing", b"\xff\xfe")
+    worker = site.start_worker()
+    job_id = site.submit(max_steps=2)
+    assert site.wait(job_id, *END).status is JobStatus.SUCCEEDED
+    said = site.logs()
+    assert "it names 'os.system', and only 'training_worker.attempt.run_attempt' is allowed" in said
+    assert "its arguments must be a job id (text) and an attempt (integer)" in said
+    assert "a message names an unknown job" in said
+    assert said.count("refused message") >= 6
+    assert worker.poll() is None
+    client.close()
+
+
+def test_a_vanished_dataset_fails_the_job_with_its_path(site: Site) -> None:
+    site.start_worker()
+    job_id = site.submit(dataset_path=str(site.text.with_name("gone.txt")))
+    record = site.wait(job_id, *END)
+    assert record.status is JobStatus.FAILED
+    assert record.error is not None
+    assert record.error.reason == "INVALID_DATA"
+    assert "gone.txt" in record.error.message
+    assert "Traceback" in record.error.log_tail
+    assert record.attempt == 1
+
+
+def test_a_stop_saves_at_the_next_step_and_is_prompt(site: Site) -> None:
+    site.start_worker()
+    job_id = site.submit(**LONG)
+    site.wait_for(lambda: site.job(job_id).current_step >= 5)
+    began = time.monotonic()
+    site.stop(job_id)
+    record = site.wait(job_id, *END)
+    assert record.status is JobStatus.STOPPED
+    assert time.monotonic() - began < 3.0
+    newest = site.store.checkpoints(job_id)[-1]
+    assert newest.step == record.current_step
+    assert site.history(job_id)[-1][0] == record.current_step
+
+
+def test_sigterm_hands_back_and_the_next_worker_ends_it_bitwise_equal(
+    site: Site, undisturbed: Any
+) -> None:
+    first = site.start_worker()
+    job_id = site.submit(max_steps=60, save_steps=10, eval_steps=25)
+    site.wait_for(lambda: site.job(job_id).current_step >= 12)
+    first.send_signal(signal.SIGTERM)
+    assert first.wait(timeout=30) == 0
+    record = site.job(job_id)
+    assert (record.status, record.attempt) == (JobStatus.QUEUED, 2)
+    assert record.consecutive_failures == 0
+    handed_back_at = site.store.checkpoints(job_id)[-1].step
+    assert handed_back_at >= 12
+    site.send(job_id)
+    site.start_worker()
+    record = site.wait(job_id, *END)
+    assert record.status is JobStatus.SUCCEEDED, site.logs()
+    assert record.resumed_from_step == handed_back_at
+    assert_equal_to(site, job_id, undisturbed)
+
+
+def test_a_killed_horse_is_requeued_at_once_and_resumes_bitwise_equal(
+    site: Site, undisturbed: Any
+) -> None:
+    worker = site.start_worker()
+    job_id = site.submit(max_steps=60, save_steps=10, eval_steps=25)
+    for attempt, step in ((1, 13), (2, 27)):
+        horse = site.horse(worker)
+        site.wait_for(lambda step=step: site.job(job_id).current_step >= step)
+        os.kill(horse, signal.SIGKILL)
+        record = site.wait(job_id, JobStatus.QUEUED, seconds=5)
+        assert record.attempt == attempt + 1
+        assert record.error is not None
+        assert record.error.message.startswith("the trainer was ended by SIGKILL")
+        site.send(job_id)
+        site.wait(job_id, JobStatus.RUNNING)
+    record = site.wait(job_id, *END)
+    assert record.status is JobStatus.SUCCEEDED, site.logs()
+    assert_equal_to(site, job_id, undisturbed)
+
+
+def test_a_killed_worker_takes_its_horse_along(site: Site) -> None:
+    worker = site.start_worker()
+    job_id = site.submit(**LONG)
+    horse = site.horse(worker)
+    site.wait_for(lambda: site.job(job_id).current_step >= 1)
+    worker.kill()
+    worker.wait()
+    site.wait_for(lambda: not os.path.exists(f"/proc/{horse}"), seconds=5)
+    assert site.job(job_id).status is JobStatus.RUNNING  # the reconciler's to find out
+
+
+def test_a_stalled_trainer_is_killed_and_requeued(site: Site) -> None:
+    worker = site.start_worker()
+    job_id = site.submit(Execution(stall_timeout_seconds=1.0), **LONG)
+    site.wait_for(lambda: site.job(job_id).current_step >= 1)
+    os.kill(site.horse(worker), signal.SIGSTOP)
+    record = site.wait(job_id, JobStatus.QUEUED, seconds=10)
+    assert record.error is not None
+    assert record.error.reason == "STALLED"
+    assert record.error.message.startswith("no step for 1 s after step ")
+
+
+def test_a_stop_that_takes_too_long_is_ended_hard(site: Site) -> None:
+    worker = site.start_worker()
+    job_id = site.submit(Execution(stop_timeout_seconds=0.5), **LONG)
+    site.wait_for(lambda: site.store.checkpoints(job_id))
+    os.kill(site.horse(worker), signal.SIGSTOP)
+    site.stop(job_id)
+    record = site.wait(job_id, *END, seconds=10)
+    assert record.status is JobStatus.STOPPED
+    assert "did not stop within 0.5 s and was killed" in record.message
+    assert worker.poll() is None
+
+
+def test_a_trainer_that_cannot_save_within_the_grace_is_left_behind(site: Site) -> None:
+    worker = site.start_worker(grace_seconds=2)
+    job_id = site.submit(**LONG)
+    site.wait_for(lambda: site.store.checkpoints(job_id))
+    os.kill(site.horse(worker), signal.SIGSTOP)
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(timeout=5) == 0
+    record = site.job(job_id)
+    assert (record.status, record.attempt) == (JobStatus.QUEUED, 2)
+    assert record.consecutive_failures == 0
+
+
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
+    site: Site, undisturbed: Any
+) -> None:
+    first = site.start_worker()
+    job_id = site.submit(max_steps=60, save_steps=10, eval_steps=25)
+    site.wait_for(lambda: site.job(job_id).current_step >= 22)
+    first.send_signal(signal.SIGTERM)
+    first.wait(timeout=30)
+    *_, before, newest = site.store.checkpoints(job_id)
+    damaged = site.artifacts / newest.artifact
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"\0")
+    site.send(job_id)
+    site.start_worker()
+    record = site.wait(job_id, *END)
+    assert record.status is JobStatus.SUCCEEDED, site.logs()
+    assert record.resumed_from_step == before.step
+    assert f"cannot resume from step {newest.step}: artifact" in site.logs()
+    assert_equal_to(site, job_id, undisturbed)
