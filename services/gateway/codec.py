@@ -22,12 +22,18 @@ _TIMESTAMP = Timestamp.DESCRIPTOR.full_name
 _ZERO_IS_NULL = {
     "Job.worker_id",
     "Job.error",
+    "Job.error_reason",
+    "Job.log_tail",
+    "Job.message",
     "Job.config_id",
     "Job.dataset_path",
     "Job.val_dataset_path",
     "Worker.job_id",
     "Worker.attempt",
 }
+
+# Reasons are upper-case in gRPC, and in REST in the lower case of every other code.
+_LOWERED = {"Job.error_reason"}
 
 
 def to_json(message: Message) -> dict[str, Any]:
@@ -65,7 +71,7 @@ def _field_value(message: Message, field: FieldDescriptor, path: str) -> Any:
         return None
     if path in _ZERO_IS_NULL and not value:
         return None
-    return _plain(value, field)
+    return value.lower() if path in _LOWERED else _plain(value, field)
 
 
 def _plain(value: Any, field: FieldDescriptor) -> Any:

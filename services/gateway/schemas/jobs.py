@@ -175,6 +175,11 @@ class JobSummary(JobStatus):
     consecutive_failures: int = Field(
         description="Consecutive attempts lost without a new checkpoint."
     )
+    error_reason: str | None = Field(description="Stable code of the error.")
+    log_tail: str | None = Field(
+        description="The trainer's last lines, where it ended by an error; null in lists."
+    )
+    message: str | None = Field(description="What a person should know about the state.")
 
 
 class Job(JobSummary):

@@ -1,0 +1,72 @@
+"""A gateway before a control plane in memory, each on a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import httpx
+import memory_control_plane
+import pytest
+
+from gateway.__main__ import GatewayServer, build_server, listen
+from gateway.settings import GatewaySettings
+
+DEADLINE_SECONDS = 10.0
+
+
+@contextlib.asynccontextmanager
+async def gateway_for(control_plane_port: int, **settings: Any) -> AsyncIterator[str]:
+    """A gateway of real uvicorn on a free port; yields its URL."""
+    given = GatewaySettings(
+        control_plane_address=f"127.0.0.1:{control_plane_port}",
+        port=0,
+        shutdown_seconds=2,
+        **settings,
+    )
+    server = build_server(given)
+    listener = listen(given.host, 0)
+    running = asyncio.create_task(_serve(server, listener))
+    try:
+        await eventually(lambda: server.started)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await asyncio.wait_for(running, DEADLINE_SECONDS)
+
+
+async def _serve(server: GatewayServer, listener: Any) -> None:
+    # Not serve(): that would take over the test process's signals.
+    await server._serve(sockets=[listener])
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    """Wait until `condition` holds; fail after a deadline."""
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def state() -> memory_control_plane.State:
+    return memory_control_plane.State()
+
+
+@pytest.fixture
+async def control_plane_port(state: memory_control_plane.State) -> AsyncIterator[int]:
+    async with memory_control_plane.serving(state) as port:
+        yield port
+
+
+@pytest.fixture
+async def url(control_plane_port: int) -> AsyncIterator[str]:
+    async with gateway_for(control_plane_port, max_body_bytes=64 << 10, ping_seconds=0.2) as found:
+        yield found
+
+
+@pytest.fixture
+async def client(url: str) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=url, timeout=DEADLINE_SECONDS) as made:
+        yield made

@@ -1,0 +1,485 @@
+"""A control plane in memory: the real protocol over a real socket, without a store behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+from google.protobuf import timestamp_pb2
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from service_runtime.rpc_errors import FieldViolation, RpcError
+from training_engine.v1 import (
+    checkpoint_pb2,
+    checkpoint_pb2_grpc,
+    config_pb2,
+    config_pb2_grpc,
+    dataset_pb2,
+    dataset_pb2_grpc,
+    generation_pb2,
+    generation_pb2_grpc,
+    job_pb2,
+    job_pb2_grpc,
+    metrics_pb2,
+    metrics_pb2_grpc,
+    worker_pb2,
+    worker_pb2_grpc,
+)
+
+BEGAN = timestamp_pb2.Timestamp(seconds=1_900_000_000, nanos=250_000_000)
+BEGAN_TEXT = "2030-03-17T17:46:40.250Z"
+ENDED = {job_pb2.JOB_STATUS_STOPPED, job_pb2.JOB_STATUS_SUCCEEDED, job_pb2.JOB_STATUS_FAILED}
+CHUNK = 64 << 10
+
+
+def not_found(kind: str, value: str) -> RpcError:
+    return RpcError(
+        grpc.StatusCode.NOT_FOUND, f"{kind.upper()}_NOT_FOUND", f"no {kind} has the id {value!r}"
+    )
+
+
+class State:
+    """What the services share, and what tests look at."""
+
+    def __init__(self) -> None:
+        self.configs: dict[str, config_pb2.Config] = {}
+        self.jobs: dict[str, job_pb2.Job] = {}
+        self.events: dict[str, list[job_pb2.WatchJobResponse]] = {}
+        self.changed = asyncio.Condition()
+        self.points: dict[str, list[metrics_pb2.MetricPoint]] = {}
+        self.checkpoints: dict[str, checkpoint_pb2.Checkpoint] = {}
+        self.files: dict[str, bytes] = {}
+        self.datasets: dict[str, dataset_pb2.Dataset] = {}
+        self.requests: list[Any] = []
+        self.open_watches = 0
+        self.open_generations = 0
+        self.fail_next: RpcError | None = None
+        self.break_downloads_after: int | None = None
+        self.max_dataset_bytes = 8 << 20
+        self.uploads_broken_off = 0
+        self.token_delay = 0.0
+
+    def job(self, job_id: str) -> job_pb2.Job:
+        if job_id not in self.jobs:
+            raise not_found("job", job_id)
+        return self.jobs[job_id]
+
+    def checkpoint(self, checkpoint_id: str) -> checkpoint_pb2.Checkpoint:
+        if checkpoint_id not in self.checkpoints:
+            raise not_found("checkpoint", checkpoint_id)
+        return self.checkpoints[checkpoint_id]
+
+    async def happen(self, job_id: str, **event: Any) -> None:
+        events = self.events[job_id]
+        events.append(job_pb2.WatchJobResponse(cursor=f"c-{len(events) + 1}", **event))
+        async with self.changed:
+            self.changed.notify_all()
+
+    async def log_step(self, job_id: str, step: int, **values: float) -> None:
+        point = metrics_pb2.MetricPoint(step=step, attempt=1, created_at=BEGAN, **values)
+        self.points[job_id].append(point)
+        await self.happen(job_id, metrics=point)
+
+    async def become(self, job_id: str, status: int, **fields: Any) -> None:
+        job = self.jobs[job_id]
+        job.status = status
+        for name, value in fields.items():
+            setattr(job, name, value)
+        await self.happen(job_id, state=job)
+
+    def add_checkpoint(self, checkpoint_id: str, job_id: str, step: int, data: bytes) -> None:
+        self.files[checkpoint_id] = data
+        self.checkpoints[checkpoint_id] = checkpoint_pb2.Checkpoint(
+            checkpoint_id=checkpoint_id,
+            job_id=job_id,
+            step=step,
+            loss=1.5,
+            size_bytes=len(data),
+            sha256=hashlib.sha256(data).hexdigest(),
+            created_at=BEGAN,
+            is_best=True,
+            attempt=1,
+        )
+
+    def served(self, request: Any) -> None:
+        self.requests.append(request)
+        if self.fail_next is not None:
+            error, self.fail_next = self.fail_next, None
+            raise error
+
+
+def read_config(document: str) -> config_pb2.TrainingConfig:
+    """Refuses what the real one would: unknown keys and a wrong value, all at once."""
+    values = json.loads(document)
+    known = config_pb2.TrainingConfig.DESCRIPTOR.fields_by_name
+    problems = [
+        FieldViolation(key, f"{key} is not a field; see the reference")
+        for key in values
+        if key not in known
+    ]
+    if values.get("learning_rate", 1) <= 0:
+        problems.append(FieldViolation("learning_rate", "learning_rate is -1; it must be > 0"))
+    if problems:
+        raise RpcError(
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "INVALID_CONFIG",
+            f"the configuration has {len(problems)} problems",
+            problems,
+        )
+    return config_pb2.TrainingConfig(**values)
+
+
+class Aborting(grpc.aio.ServerInterceptor):
+    """Turns RpcErrors into statuses, as the real control plane does."""
+
+    async def intercept_service(self, continuation: Any, details: Any) -> Any:
+        handler = await continuation(details)
+        if handler is None or details.method.startswith("/grpc."):
+            return handler
+        if handler.response_streaming:
+            return grpc.unary_stream_rpc_method_handler(
+                self._stream(handler.unary_stream),
+                handler.request_deserializer,
+                handler.response_serializer,
+            )
+        make, behaviour = (
+            (grpc.stream_unary_rpc_method_handler, handler.stream_unary)
+            if handler.request_streaming
+            else (grpc.unary_unary_rpc_method_handler, handler.unary_unary)
+        )
+        return make(
+            self._unary(behaviour), handler.request_deserializer, handler.response_serializer
+        )
+
+    def _unary(self, behaviour: Any) -> Any:
+        async def wrapped(request: Any, context: Any) -> Any:
+            try:
+                return await behaviour(request, context)
+            except RpcError as error:
+                await context.abort_with_status(error.to_grpc_status())
+
+        return wrapped
+
+    def _stream(self, behaviour: Any) -> Any:
+        async def wrapped(request: Any, context: Any) -> AsyncIterator[Any]:
+            try:
+                async for message in behaviour(request, context):
+                    yield message
+            except RpcError as error:
+                await context.abort_with_status(error.to_grpc_status())
+
+        return wrapped
+
+
+class Service:
+    def __init__(self, state: State) -> None:
+        self.state = state
+
+
+class Configs(Service, config_pb2_grpc.ConfigServiceServicer):
+    async def CreateConfig(self, request: Any, context: Any) -> Any:
+        self.state.served(request)
+        config = config_pb2.Config(
+            config_id=f"cfg_{len(self.state.configs) + 1}",
+            name=request.name,
+            config=read_config(request.config_document),
+            created_at=BEGAN,
+        )
+        self.state.configs[config.config_id] = config
+        warning = config_pb2.FieldProblem(field="warmup_steps", message="longer than the run")
+        return config_pb2.CreateConfigResponse(config=config, warnings=[warning])
+
+    async def GetConfig(self, request: Any, context: Any) -> Any:
+        self.state.served(request)
+        if request.config_id not in self.state.configs:
+            raise not_found("config", request.config_id)
+        return config_pb2.GetConfigResponse(config=self.state.configs[request.config_id])
+
+    async def ListConfigs(self, request: Any, context: Any) -> Any:
+        self.state.served(request)
+        return config_pb2.ListConfigsResponse(
+            configs=list(self.state.configs.values()), next_page_token="more"
+        )
+
+    async def DeleteConfig(self, request: Any, context: Any) -> Any:
+        self.state.served(request)
+        if self.state.configs.pop(request.config_id, None) is None:
+            raise not_found("config", request.config_id)
+        return config_pb2.DeleteConfigResponse()
+
+    async def ValidateConfig(self, request: Any, context: Any) -> Any:
+        self.state.served(request)
+        try:
+            read_config(request.config_document)
+        except RpcError as error:
+            return config_pb2.ValidateConfigResponse(
+                errors=[
+                    config_pb2.FieldProblem(field=v.field, message=v.message)
+                    for v in error.violations
+                ]
+            )
+        return config_pb2.ValidateConfigResponse(
+            valid=True,
+            num_parameters=124_439_808,
+            memory_estimate=config_pb2.MemoryEstimate(parameters_bytes=2**40, total_bytes=2**41),
+        )
+
+
+class Jobs(Service, job_pb2_grpc.JobServiceServicer):
+    async def StartJob(self, request: Any, context: Any) -> Any:
+        self.state.served(request)
+        config = read_config(request.config_document or "{}")
+        job_id = f"job_{len(self.state.jobs) + 1}"
+        job = job_pb2.Job(
+            job_id=job_id,
+            name=request.name or job_id,
+            status=job_pb2.JOB_STATUS_QUEUED,
+            max_steps=config.max_steps or 100_000,
+            attempt=1,
+            created_at=BEGAN,
+            config=config,
+            config_id=request.config_id,
+            dataset_path=request.dataset_path,
+            execution=request.execution,
+        )
+        self.state.jobs[job_id] = job
+        self.state.points[job_id] = []
+        self.state.events[job_id] = []
+        await self.state.happen(job_id, state=job)
+        return job_pb2.StartJobResponse(job=job)
+
+    async def GetJob(self, request: Any, context: Any) -> Any:
+        self.state.served(request)
+        return job_pb2.GetJobResponse(job=self.state.job(request.job_id))
+
+    async def ListJobs(self, request: Any, context: Any) -> Any:
+        self.state.served(request)
+        rows = [
+            job
+            for job in reversed(self.state.jobs.values())
+            if request.status in (job_pb2.JOB_STATUS_UNSPECIFIED, job.status)
+        ]
+        return job_pb2.ListJobsResponse(jobs=rows)
+
+    async def StopJob(self, request: Any, context: Any) -> Any:
+        self.state.served(request)
+        job = self.state.job(request.job_id)
+        if job.status in ENDED:
+            raise RpcError(
+                grpc.StatusCode.FAILED_PRECONDITION, "STATE_FORBIDS", "the job has ended"
+            )
+        await self.state.become(request.job_id, job_pb2.JOB_STATUS_STOPPING)
+        return job_pb2.StopJobResponse(job=job)
+
+    async def ResumeJob(self, request: Any, context: Any) -> Any:
+        self.state.served(request)
+        job = self.state.job(request.job_id)
+        await self.state.become(
+            request.job_id, job_pb2.JOB_STATUS_QUEUED, attempt=job.attempt + 1, resumed_from_step=20
+        )
+        return job_pb2.ResumeJobResponse(job=job)
+
+    async def DeleteJob(self, request: Any, context: Any) -> Any:
+        self.state.served(request)
+        self.state.job(request.job_id)
+        del self.state.jobs[request.job_id]
+        return job_pb2.DeleteJobResponse()
+
+    async def ListLogs(self, request: Any, context: Any) -> Any:
+        self.state.served(request)
+        self.state.job(request.job_id)
+        line = job_pb2.LogLine(sequence=1, attempt=1, stream="stderr", text="é", created_at=BEGAN)
+        return job_pb2.ListLogsResponse(lines=[line])
+
+    async def WatchJob(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        self.state.served(request)
+        self.state.job(request.job_id)
+        events = self.state.events[request.job_id]
+        position = self._position(request.after, len(events))
+        self.state.open_watches += 1
+        try:
+            while True:
+                for event in events[position:]:
+                    position += 1
+                    yield event
+                if self.state.jobs[request.job_id].status in ENDED:
+                    return
+                async with self.state.changed:
+                    await self.state.changed.wait_for(lambda: len(events) > position)  # noqa: B023
+        finally:
+            self.state.open_watches -= 1
+
+    def _position(self, after: str, count: int) -> int:
+        if not after:
+            return 0
+        digits = after.removeprefix("c-")
+        if digits == after or not digits.isdigit() or int(digits) > count:
+            raise RpcError(
+                grpc.StatusCode.INVALID_ARGUMENT, "INVALID_CURSOR", f"{after!r} is no cursor"
+            )
+        return int(digits)
+
+
+class Metrics(Service, metrics_pb2_grpc.MetricsServiceServicer):
+    async def GetMetrics(self, request: Any, context: Any) -> Any:
+        self.state.served(request)
+        self.state.job(request.job_id)
+        points = self.state.points[request.job_id]
+        if not points:
+            raise RpcError(grpc.StatusCode.NOT_FOUND, "METRICS_NOT_FOUND", "nothing logged yet")
+        return metrics_pb2.GetMetricsResponse(metrics=points[-1])
+
+    async def ListMetrics(self, request: Any, context: Any) -> Any:
+        self.state.served(request)
+        self.state.job(request.job_id)
+        points = [p for p in self.state.points[request.job_id] if p.step > request.after_step]
+        return metrics_pb2.ListMetricsResponse(points=points)
+
+    async def GetThroughput(self, request: Any, context: Any) -> Any:
+        self.state.served(request)
+        return metrics_pb2.GetThroughputResponse(
+            step=3, steps_per_second=2.5, tokens_per_second=float("inf"), tokens_seen=2**53 + 1
+        )
+
+
+class Checkpoints(Service, checkpoint_pb2_grpc.CheckpointServiceServicer):
+    async def ListCheckpoints(self, request: Any, context: Any) -> Any:
+        self.state.served(request)
+        self.state.job(request.job_id)
+        return checkpoint_pb2.ListCheckpointsResponse(
+            checkpoints=list(self.state.checkpoints.values())
+        )
+
+    async def GetCheckpoint(self, request: Any, context: Any) -> Any:
+        self.state.served(request)
+        return checkpoint_pb2.GetCheckpointResponse(
+            checkpoint=self.state.checkpoint(request.checkpoint_id)
+        )
+
+    async def DownloadCheckpoint(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        self.state.served(request)
+        data = self.state.files[request.checkpoint_id]
+        end = request.offset + request.length if request.length else len(data)
+        for offset in range(request.offset, end, CHUNK):
+            if self.state.break_downloads_after is not None:
+                if offset >= self.state.break_downloads_after:
+                    raise RpcError(
+                        grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE", "the store went away"
+                    )
+            yield checkpoint_pb2.DownloadCheckpointResponse(
+                offset=offset, data=data[offset : min(offset + CHUNK, end)]
+            )
+
+    async def DeleteCheckpoint(self, request: Any, context: Any) -> Any:
+        self.state.served(request)
+        self.state.checkpoint(request.checkpoint_id)
+        raise RpcError(grpc.StatusCode.FAILED_PRECONDITION, "IN_USE", "a job would resume from it")
+
+
+class Datasets(Service, dataset_pb2_grpc.DatasetServiceServicer):
+    async def UploadDataset(self, requests: Any, context: Any) -> Any:
+        header, data, digest = None, 0, hashlib.sha256()
+        complete = False
+        try:
+            async for message in requests:
+                if message.WhichOneof("part") == "header":
+                    header = message.header
+                    self.state.served(header)
+                    continue
+                data += len(message.data)
+                digest.update(message.data)
+                if data > self.state.max_dataset_bytes:
+                    complete = True
+                    raise RpcError(
+                        grpc.StatusCode.RESOURCE_EXHAUSTED, "PAYLOAD_TOO_LARGE", "too large"
+                    )
+            complete = True
+        finally:
+            if not complete:
+                self.state.uploads_broken_off += 1
+        assert header is not None
+        dataset = dataset_pb2.Dataset(
+            dataset_id=f"ds_{len(self.state.datasets) + 1}",
+            name=header.name,
+            size_bytes=data,
+            sha256=digest.hexdigest(),
+            created_at=BEGAN,
+        )
+        self.state.datasets[dataset.dataset_id] = dataset
+        return dataset_pb2.UploadDatasetResponse(dataset=dataset)
+
+    async def GetDataset(self, request: Any, context: Any) -> Any:
+        self.state.served(request)
+        if request.dataset_id not in self.state.datasets:
+            raise not_found("dataset", request.dataset_id)
+        return dataset_pb2.GetDatasetResponse(dataset=self.state.datasets[request.dataset_id])
+
+    async def ListDatasets(self, request: Any, context: Any) -> Any:
+        self.state.served(request)
+        return dataset_pb2.ListDatasetsResponse(datasets=list(self.state.datasets.values()))
+
+    async def DeleteDataset(self, request: Any, context: Any) -> Any:
+        self.state.served(request)
+        self.state.datasets.pop(request.dataset_id, None)
+        return dataset_pb2.DeleteDatasetResponse()
+
+
+class Generation(Service, generation_pb2_grpc.GenerationServiceServicer):
+    async def Generate(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        self.state.served(request)
+        self.state.checkpoint(request.checkpoint_id)
+        self.state.open_generations += 1
+        try:
+            count = request.max_tokens or 256
+            for index in range(count):
+                last = index == count - 1
+                yield generation_pb2.GenerateResponse(
+                    index=index,
+                    token_id=65 + index % 26,
+                    text=chr(65 + index % 26),
+                    finish_reason=generation_pb2.FINISH_REASON_LENGTH if last else 0,
+                )
+                await asyncio.sleep(self.state.token_delay)
+        finally:
+            self.state.open_generations -= 1
+
+
+class Workers(Service, worker_pb2_grpc.WorkerServiceServicer):
+    async def ListWorkers(self, request: Any, context: Any) -> Any:
+        self.state.served(request)
+        worker = worker_pb2.Worker(
+            worker_id="w1",
+            state=worker_pb2.WORKER_STATE_IDLE,
+            device="cpu",
+            hostname="h",
+            pid=2**40,
+            last_heartbeat=BEGAN,
+        )
+        return worker_pb2.ListWorkersResponse(workers=[worker])
+
+
+@contextlib.asynccontextmanager
+async def serving(state: State, port: int = 0) -> AsyncIterator[int]:
+    """Serve `state` on a loopback port, yielded, until the block ends."""
+    server = grpc.aio.server(interceptors=[Aborting()], options=[("grpc.so_reuseport", 0)])
+    config_pb2_grpc.add_ConfigServiceServicer_to_server(Configs(state), server)
+    job_pb2_grpc.add_JobServiceServicer_to_server(Jobs(state), server)
+    metrics_pb2_grpc.add_MetricsServiceServicer_to_server(Metrics(state), server)
+    checkpoint_pb2_grpc.add_CheckpointServiceServicer_to_server(Checkpoints(state), server)
+    dataset_pb2_grpc.add_DatasetServiceServicer_to_server(Datasets(state), server)
+    generation_pb2_grpc.add_GenerationServiceServicer_to_server(Generation(state), server)
+    worker_pb2_grpc.add_WorkerServiceServicer_to_server(Workers(state), server)
+    probe = health.aio.HealthServicer()
+    await probe.set("", health_pb2.HealthCheckResponse.SERVING)
+    health_pb2_grpc.add_HealthServicer_to_server(probe, server)
+    bound = server.add_insecure_port(f"127.0.0.1:{port}")
+    await server.start()
+    try:
+        yield bound
+    finally:
+        await server.stop(None)
