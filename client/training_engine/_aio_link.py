@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from training_engine import _calls
 from training_engine._calls import Call
 from training_engine._files import PartialFile, chunks_of
-from training_engine._following import Follower
+from training_engine._following import Follower, check_finished
 from training_engine._retry import Patience
 from training_engine._transport import AsyncTransport, Options
 from training_engine.errors import NotFoundError, TrainingEngineError
@@ -88,17 +88,18 @@ class AsyncLink:
     async def tokens(self, call: Call) -> AsyncIterator[Plain]:
         """Read a generation; repeated only while nothing has come, for samples differ."""
         patience = Patience(self._options.retry_for)
-        started = False
+        last: Plain | None = None
         while True:
             try:
                 tokens = self._transport.tokens(call)
                 async with closing(tokens):
                     async for plain in tokens:
-                        started = True
+                        last = plain
                         yield plain
+                check_finished(last)
                 return
             except TrainingEngineError as error:
-                if started:
+                if last is not None:
                     raise
                 await asyncio.sleep(patience.delay_after(error))
 

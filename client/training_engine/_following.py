@@ -115,3 +115,11 @@ def _rewound_to(plain: dict[str, Any]) -> int | None:
     if (rewind := plain.get(EventKind.REWOUND)) is not None:
         return cast("int", rewind["to_step"])
     return plain.get("rewound_to_step")
+
+
+def check_finished(last: dict[str, Any] | None) -> None:
+    """Raise where a generation's last piece does not say why it is the last."""
+    if last is None or not last.get("finish_reason"):
+        raise UnavailableError(
+            "the generation broke off before its end; ask again", code="shutting_down"
+        )

@@ -10,7 +10,7 @@ from typing import TypeVar
 from training_engine import _calls
 from training_engine._calls import Call
 from training_engine._files import PartialFile, chunks_of
-from training_engine._following import Follower
+from training_engine._following import Follower, check_finished
 from training_engine._retry import Patience
 from training_engine._transport import Options, Transport
 from training_engine.errors import NotFoundError, TrainingEngineError
@@ -77,15 +77,16 @@ class Link:
     def tokens(self, call: Call) -> Iterator[Plain]:
         """Read a generation; repeated only while nothing has come, for samples differ."""
         patience = Patience(self._options.retry_for)
-        started = False
+        last: Plain | None = None
         while True:
             try:
                 for plain in self._transport.tokens(call):
-                    started = True
+                    last = plain
                     yield plain
+                check_finished(last)
                 return
             except TrainingEngineError as error:
-                if started:
+                if last is not None:
                     raise
                 time.sleep(patience.delay_after(error))
 

@@ -1,0 +1,158 @@
+"""Commands about checkpoints: checkpoints, download, generate, export."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from training_engine.cli import extensions
+from training_engine.cli.job_commands import JobArgument
+from training_engine.cli.output import number, size
+from training_engine.cli.session import Session, connected
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CheckpointArgument = Annotated[
+    str, typer.Argument(metavar="CHECKPOINT", help="Id of the checkpoint.")
+]
+
+
+def checkpoints(session: Session, job: JobArgument) -> None:
+    """List a job's checkpoints, newest first."""
+    found = list(session.engine.checkpoints.list(job))
+    if session.output.as_json:
+        session.output.json({"checkpoints": found})
+        return
+    session.output.table(
+        ("CHECKPOINT", "STEP", "LOSS", "SIZE", "BEST", "CREATED"),
+        (
+            (
+                c.checkpoint_id,
+                c.step,
+                number(c.loss),
+                size(c.size_bytes),
+                "*" * c.is_best,
+                c.created_at,
+            )
+            for c in found
+        ),
+        "no checkpoints yet",
+    )
+
+
+def download(
+    session: Session,
+    checkpoint: CheckpointArgument,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="File or folder. Default: checkpoint_step_N.pt, here."),
+    ] = None,
+) -> None:
+    """Download a checkpoint; a broken download is taken up where it broke."""
+    with _progress(session) as report:
+        path = session.engine.checkpoints.download(checkpoint, output, progress=report)
+    if session.output.as_json:
+        session.output.json({"checkpoint_id": checkpoint, "path": str(path.absolute())})
+    else:
+        session.output.line(f"downloaded and verified {path}")
+
+
+@contextmanager
+def _progress(session: Session) -> Iterator[Callable[[int, int], None] | None]:
+    """Show a bar on stderr where that is a terminal."""
+    if not sys.stderr.isatty() or session.output.as_json:
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
+
+    columns = (BarColumn(), DownloadColumn(binary_units=True), TransferSpeedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("download", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def generate(
+    session: Session,
+    checkpoint: Annotated[
+        str,
+        typer.Argument(
+            metavar="CHECKPOINT", help="Id of the checkpoint; with --local, a checkpoint file."
+        ),
+    ],
+    prompt: Annotated[str, typer.Option("--prompt", "-p", help="The text to continue.")] = "",
+    max_tokens: Annotated[int | None, typer.Option(help="Tokens to sample; default 256.")] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="0 takes the likeliest token; default 1.")
+    ] = None,
+    top_k: Annotated[int | None, typer.Option(help="Only the k likeliest tokens.")] = None,
+    top_p: Annotated[
+        float | None, typer.Option(help="Only the likeliest with this probability.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Equal seeds give equal text.")] = None,
+    local: Annotated[
+        bool, typer.Option("--local", help="Sample on this machine, without a service.")
+    ] = False,
+) -> None:
+    """Continue a prompt with text sampled from a checkpoint."""
+    options = {
+        "max_tokens": max_tokens,
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "seed": seed,
+    }
+    pieces: Iterator[str]
+    if local:
+        given = {name: value for name, value in options.items() if value is not None}
+        pieces = extensions.load("generate")(Path(checkpoint), prompt, **given)
+    else:
+        pieces = session.engine.checkpoints.generate(checkpoint, prompt, **options)  # type: ignore[arg-type]
+    if session.output.as_json:
+        text = "".join(pieces)
+        session.output.json({"checkpoint_id": checkpoint, "prompt": prompt, "text": text})
+        return
+    print(prompt, end="", flush=True)
+    for piece in pieces:
+        print(piece, end="", flush=True)
+    print()
+
+
+def export(
+    session: Session,
+    checkpoint: Annotated[
+        str, typer.Argument(metavar="CHECKPOINT", help="A checkpoint file, or the id of one.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder to write to; made if missing.")
+    ],
+) -> None:
+    """Write a checkpoint as Hugging Face config and safetensors.
+
+    A file needs no service. AutoModelForCausalLM.from_pretrained(OUTPUT) loads the result.
+    """
+    write = extensions.load("export")
+    if Path(checkpoint).exists():
+        write(Path(checkpoint), output, session.output.as_json)
+        return
+    with (
+        tempfile.TemporaryDirectory(prefix="training-engine-") as folder,
+        _progress(session) as bar,
+    ):
+        path = session.engine.checkpoints.download(checkpoint, folder, progress=bar)
+        write(path, output, session.output.as_json)
+
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "checkpoints": connected(checkpoints),
+    "download": connected(download),
+    "generate": connected(generate),
+    "export": connected(export),
+}

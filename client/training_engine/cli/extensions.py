@@ -1,0 +1,63 @@
+"""Commands that need more than the SDK, found through the entry points of what is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from typing import Any
+
+import typer
+
+from training_engine.cli.exit_codes import FAILED
+from training_engine.errors import TrainingEngineError
+
+GROUP = "training_engine.commands"
+#: The extra that brings each command, for those who have only the SDK.
+EXTRAS = {"up": "local", "export": "worker", "generate": "worker"}
+
+
+class MissingExtraError(TrainingEngineError):
+    """A command needs packages that are not installed."""
+
+    default_code = "missing_extra"
+
+
+def load(name: str) -> Callable[..., Any]:
+    """Return the function behind a command.
+
+    Raises:
+        MissingExtraError: It, or something that it imports, is not installed.
+    """
+    extra = EXTRAS.get(name, "local")
+    remedy = f"install it with: pip install 'training-engine[{extra}]'"
+    found = list(entry_points(group=GROUP, name=name))
+    if not found:
+        raise MissingExtraError(f"`{name}` is not part of the SDK; {remedy}")
+    try:
+        function: Callable[..., Any] = found[0].load()
+    except ImportError as error:
+        what = error.name or str(error)
+        raise MissingExtraError(f"`{name}` needs {what}, which is missing; {remedy}") from error
+    except AttributeError as error:
+        raise MissingExtraError(f"`{name}` is not in this installation; {remedy}") from error
+    return function
+
+
+def names() -> list[str]:
+    """Return the commands that other packages bring, and those that they would bring."""
+    return sorted({point.name for point in entry_points(group=GROUP)} | set(EXTRAS))
+
+
+def command(name: str) -> Callable[..., Any]:
+    """Return the function for a command line; one that names the extra where it is missing."""
+    try:
+        return load(name)
+    except MissingExtraError as error:
+        message = str(error)
+
+        def missing(ctx: typer.Context) -> None:
+            typer.echo(f"error: {message}", err=True)
+            raise typer.Exit(FAILED)
+
+        missing.__doc__ = f"Not installed; needs training-engine[{EXTRAS.get(name, 'local')}]."
+        return missing

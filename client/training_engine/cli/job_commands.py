@@ -1,0 +1,265 @@
+"""Commands about jobs: start, list, status, watch, stop, resume, logs, delete."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from training_engine._calls import known_status
+from training_engine.cli.exit_codes import FAILED, exit_code
+from training_engine.cli.local_paths import absolute, is_config_id, read_config
+from training_engine.cli.output import duration, number
+from training_engine.cli.session import Session, connected
+from training_engine.cli.watch import watch_job
+from training_engine.errors import NotFoundError
+from training_engine.records import BulkResult, EventKind, JobStatus, LogLine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from training_engine._jobs import Job
+
+JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job.")]
+WatchOption = Annotated[bool, typer.Option("--watch", help="Follow it until it ends.")]
+
+
+StatusOption = Annotated[
+    str | None,
+    typer.Option(help=f"Only jobs in this state: {', '.join(JobStatus)}.", metavar="STATUS"),
+]
+
+
+def start(
+    session: Session,
+    config: Annotated[
+        str,
+        typer.Argument(metavar="CONFIG", help="YAML or JSON file, or a stored configuration's id."),
+    ],
+    dataset: Annotated[
+        str | None, typer.Option(help="Training data: a file, a folder or dataset://ID.")
+    ] = None,
+    val_dataset: Annotated[str | None, typer.Option(help="Validation data, likewise.")] = None,
+    name: Annotated[str | None, typer.Option(help="A name to find it by.")] = None,
+    priority: Annotated[str | None, typer.Option(help="high, default or low.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Override a value of the file, e.g. model_config.num_layers=2. Repeatable.",
+        ),
+    ] = None,
+    watch: WatchOption = False,
+) -> None:
+    """Start a training job."""
+    stored = is_config_id(config)
+    if stored and settings:
+        raise typer.BadParameter("--set needs a file; a stored configuration stays as it is")
+    job = session.engine.jobs.start(
+        config=None if stored else read_config(config, settings or []),
+        config_id=config if stored else None,
+        dataset_path=absolute(dataset),
+        val_dataset_path=absolute(val_dataset),
+        name=name,
+        execution={"priority": priority} if priority else None,
+    )
+    for warning in job.warnings:
+        session.output.note(f"warning: {warning}")
+    _tell(session, job, f"started job {job.job_id}", watch=watch)
+
+
+def _tell(session: Session, job: Job, said: str, *, watch: bool = False) -> None:
+    """Print what has become of a job, and follow it where that was asked for."""
+    if session.output.as_json:
+        session.output.json(job) if not watch else session.output.json_line(job)
+    else:
+        session.output.line(said)
+    if watch:
+        _finish(watch_job(session, job.job_id))
+    elif not session.output.as_json and not job.is_terminal:
+        session.output.note(f"follow it: training-engine watch {job.job_id}")
+
+
+def _finish(status: JobStatus) -> None:
+    if status is JobStatus.FAILED:
+        raise typer.Exit(FAILED)
+
+
+def list_jobs(
+    session: Session,
+    status: StatusOption = None,
+    limit: Annotated[int, typer.Option(min=1, help="Jobs to show, newest first.")] = 50,
+) -> None:
+    """List jobs, newest first."""
+    jobs = list(islice(session.engine.jobs.list(status=known_status(status)), limit + 1))
+    more, jobs = len(jobs) > limit, jobs[:limit]
+    if session.output.as_json:
+        session.output.json({"jobs": jobs})
+        return
+    heads = ("JOB", "NAME", "STATUS", "STEP", "PROGRESS", "ATTEMPT", "ETA", "CREATED")
+    session.output.table(heads, map(_row, jobs), "no jobs yet; start one: training-engine start")
+    if more:
+        session.output.note(f"there are more; show them with --limit {2 * limit}")
+
+
+def _row(job: Job) -> tuple[object, ...]:
+    eta = "" if job.eta_seconds is None or job.is_terminal else duration(job.eta_seconds)
+    steps = f"{job.current_step}/{job.max_steps}"
+    progress = f"{job.progress:.0%}"
+    name = "" if job.name == job.job_id else job.name
+    return job.job_id, name, job.status, steps, progress, job.attempt, eta, job.created_at
+
+
+def status(session: Session, job: JobArgument) -> None:
+    """Show where a job stands."""
+    found = session.engine.jobs.get(job)
+    if session.output.as_json:
+        session.output.json(found)
+        return
+    session.output.fields(
+        [
+            ("job", found.job_id),
+            ("name", found.name),
+            ("status", found.status),
+            ("step", f"{found.current_step} of {found.max_steps} ({found.progress:.0%})"),
+            *_latest(session, found),
+            ("eta", duration(found.eta_seconds) if found.eta_seconds is not None else None),
+            ("attempt", found.attempt),
+            ("resumed from step", found.resumed_from_step),
+            ("worker", found.worker_id),
+            ("data", found.dataset_path),
+            ("created", found.created_at),
+            ("started", found.started_at),
+            ("completed", found.completed_at),
+            ("error", found.error),
+            *(("warning", warning) for warning in found.warnings),
+            *(("not bitwise", note) for note in found.exactness_notes),
+        ]
+    )
+
+
+def _latest(session: Session, job: Job) -> list[tuple[str, str]]:
+    try:
+        point = session.engine.metrics.get(job.job_id)
+    except NotFoundError:
+        return []
+    speed = f"{point.tokens_per_second:,.0f} tokens/s" if point.tokens_per_second else ""
+    return [
+        ("loss", number(point.loss)),
+        ("validation loss", number(point.val_loss)),
+        ("learning rate", number(point.lr)),
+        ("speed", speed),
+    ]
+
+
+def watch(session: Session, job: JobArgument) -> None:
+    """Follow a job live until it ends: bar, loss curve, speed; plain lines where piped."""
+    _finish(watch_job(session, job))
+
+
+def stop(
+    session: Session,
+    jobs: Annotated[list[str] | None, typer.Argument(metavar="[JOB]...")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All queued and running jobs.")] = False,
+    status: StatusOption = None,
+) -> None:
+    """Ask jobs to save a checkpoint and stop."""
+    states = [JobStatus.QUEUED, JobStatus.RUNNING] if every else []
+    _bulk(session, session.engine.jobs.stop_many, jobs, [*states, status], "asked to stop")
+
+
+def delete(
+    session: Session,
+    jobs: Annotated[list[str] | None, typer.Argument(metavar="[JOB]...")] = None,
+    status: StatusOption = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Delete jobs that are not running, with their history, logs and checkpoints."""
+    if status and not yes:
+        typer.confirm(f"Delete every {status} job with its checkpoints?", abort=True)
+    _bulk(session, session.engine.jobs.delete_many, jobs, [status], "deleted")
+
+
+def _bulk(
+    session: Session,
+    act: Callable[..., list[BulkResult]],
+    jobs: list[str] | None,
+    states: list[JobStatus | str | None] | list[JobStatus | str],
+    done: str,
+) -> None:
+    chosen = [known_status(state) for state in states if state]
+    if not jobs and not chosen:
+        raise typer.BadParameter("name at least one job, or choose some by --status")
+    results = [*act(jobs or [])]
+    for state in chosen:
+        results += act(status=state)
+    if session.output.as_json:
+        outcomes = [
+            {"job_id": result.job_id, "error": str(result.error) if result.error else None}
+            for result in results
+        ]
+        session.output.json({"jobs": outcomes})
+    for result in results:
+        if result.error:
+            session.output.note(f"error: {result.job_id}: {result.error}")
+        elif not session.output.as_json:
+            session.output.line(f"{result.job_id} {done}")
+    if not results:
+        session.output.note("no such jobs")
+    failed = [result.error for result in results if result.error]
+    if failed:
+        raise typer.Exit(exit_code(failed[0]))
+
+
+def resume(
+    session: Session,
+    job: JobArgument,
+    checkpoint: Annotated[
+        str | None, typer.Option(help="Continue from this one instead of the newest.")
+    ] = None,
+    max_steps: Annotated[int | None, typer.Option(help="Train to this step instead.")] = None,
+    watch: WatchOption = False,
+) -> None:
+    """Continue a job that has ended."""
+    resumed = session.engine.jobs.resume(job, checkpoint, max_steps=max_steps)
+    begin = resumed.resumed_from_step or 0
+    said = f"job {job} continues from step {begin} as attempt {resumed.attempt}"
+    _tell(session, resumed, said, watch=watch)
+
+
+def logs(
+    session: Session,
+    job: JobArgument,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until the job ends.")
+    ] = False,
+) -> None:
+    """Print what a job's trainer printed."""
+    if not follow:
+        for line in session.engine.jobs.logs(job):
+            _print_log(session, line)
+        return
+    for event in session.engine.jobs.watch(job):
+        if event.kind is EventKind.LOG and isinstance(event.data, LogLine):
+            _print_log(session, event.data)
+
+
+def _print_log(session: Session, line: LogLine) -> None:
+    if session.output.as_json:
+        session.output.json_line(line)
+    else:
+        session.output.line(line.text)
+
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "start": connected(start),
+    "list": connected(list_jobs),
+    "status": connected(status),
+    "watch": connected(watch),
+    "stop": connected(stop),
+    "resume": connected(resume),
+    "logs": connected(logs),
+    "delete": connected(delete),
+}

@@ -1,0 +1,79 @@
+"""What a person names on this machine, made fit to be sent to another process.
+
+Relative paths mean the current folder of the person, not of the service: they are made absolute.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from training_engine._config_source import config_source
+from training_engine.errors import InvalidConfigError
+
+_PATH_KEYS = ("dataset_path", "val_dataset_path")
+
+
+def absolute(path: str | None) -> str | None:
+    """Return a data path as the service shall see it; `dataset://ID` and None stay."""
+    return path if path is None or "://" in path else os.path.abspath(path)
+
+
+def is_config_id(given: str) -> bool:
+    """True where an argument names a stored configuration rather than a file."""
+    path = Path(given)
+    return not path.exists() and path.parent == Path() and not path.suffix
+
+
+def read_config(path: str, settings: list[str]) -> str | dict[str, Any]:
+    """Return a configuration file's text; its mapping where something in it has to change.
+
+    Args:
+        path: The file.
+        settings: `key=value` each, dots for nested keys, values as in YAML.
+    """
+    source = config_source(Path(path))
+    try:
+        values = source.mapping
+    except InvalidConfigError:
+        if settings:
+            raise
+        return source.document  # the service says what is wrong, with line and column
+    changed = _with_absolute_paths(values)
+    for setting in settings:
+        changed = _with_setting(changed, setting)
+    return changed if changed != values else source.document
+
+
+def _with_absolute_paths(values: dict[str, Any]) -> dict[str, Any]:
+    paths = {key: absolute(values[key]) for key in _PATH_KEYS if isinstance(values.get(key), str)}
+    tokenizer = values.get("tokenizer")
+    if isinstance(tokenizer, str) and tokenizer.endswith(".json"):
+        paths["tokenizer"] = absolute(tokenizer)
+    return {**values, **paths}
+
+
+def _with_setting(values: dict[str, Any], setting: str) -> dict[str, Any]:
+    import yaml
+
+    key, equals, text = setting.partition("=")
+    if not equals or not key:
+        raise typer.BadParameter(
+            f"--set {setting} has no value; write key=value, e.g. --set max_steps=100"
+        )
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise typer.BadParameter(f"--set {setting}: the value is not YAML: {error}") from None
+    return _replaced(values, key.split("."), value)
+
+
+def _replaced(values: dict[str, Any], path: list[str], value: Any) -> dict[str, Any]:
+    first, *rest = path
+    if not rest:
+        return {**values, first: value}
+    inner = values.get(first)
+    return {**values, first: _replaced(inner if isinstance(inner, dict) else {}, rest, value)}

@@ -1,0 +1,120 @@
+"""How commands print: tables for people, JSON with the names of REST for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from training_engine.records import JobStatus, to_plain
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+_STYLES = {
+    JobStatus.QUEUED: "yellow",
+    JobStatus.RUNNING: "cyan",
+    JobStatus.STOPPING: "magenta",
+    JobStatus.STOPPED: "magenta",
+    JobStatus.SUCCEEDED: "green",
+    JobStatus.FAILED: "red",
+}
+
+
+@dataclass
+class Output:
+    """Where a command's answer goes."""
+
+    as_json: bool = False
+
+    @cached_property
+    def console(self) -> Console:
+        """Standard output; as wide as needed where it is no terminal, so that ids stay whole."""
+        from rich.console import Console
+
+        return Console(
+            width=None if sys.stdout.isatty() else 1000, highlight=False, soft_wrap=False
+        )
+
+    def json(self, value: Any) -> None:
+        """Print a record, or a dict of records, as JSON."""
+        print(json.dumps(to_plain(value), indent=2, ensure_ascii=False), flush=True)
+
+    def json_line(self, value: Any) -> None:
+        """Print a record as one line of JSON."""
+        print(json.dumps(to_plain(value), ensure_ascii=False), flush=True)
+
+    def line(self, text: str) -> None:
+        """Print a line for people, as it is."""
+        print(text, flush=True)
+
+    def note(self, text: str) -> None:
+        """Print a line beside the answer, on stderr."""
+        print(text, file=sys.stderr, flush=True)
+
+    def table(self, heads: Sequence[str], rows: Iterable[Sequence[Any]], empty: str) -> None:
+        """Print rows under heads, or `empty` where there are none."""
+        from rich.table import Table
+
+        table = Table(*heads, box=None, pad_edge=False, header_style="bold")
+        for row in rows:
+            table.add_row(*(_cell(value) for value in row))
+        if table.row_count:
+            self.console.print(table)
+        else:
+            self.note(empty)
+
+    def fields(self, rows: Iterable[tuple[str, Any]]) -> None:
+        """Print names and values, leaving out what is None or empty."""
+        from rich.table import Table
+
+        table = Table.grid(padding=(0, 2))
+        for name, value in rows:
+            if value is not None and value != "":
+                table.add_row(name, _cell(value))
+        self.console.print(table)
+
+
+def _cell(value: Any) -> Text:
+    from rich.text import Text
+
+    if isinstance(value, JobStatus):
+        return Text(value, style=_STYLES[value])
+    if isinstance(value, datetime):
+        return Text(ago(value))
+    return Text("" if value is None else str(value))
+
+
+def ago(time: datetime) -> str:
+    """Return how long ago a time was, in its two largest units."""
+    return f"{duration((datetime.now(UTC) - time).total_seconds())} ago"
+
+
+def duration(seconds: float) -> str:
+    """Return seconds in their two largest units, e.g. `3 h 20 min`."""
+    left = max(0, round(seconds))
+    parts: list[str] = []
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        count, left = divmod(left, size)
+        if count or parts:
+            parts.append(f"{count} {unit}")
+    return " ".join(part for part in parts[:2] if not part.startswith("0 ")) or "0 s"
+
+
+def size(count: float) -> str:
+    """Return bytes in a unit that suits them, e.g. `1.4 GiB`."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
+def number(value: float | None) -> str:
+    """Return a measured number in four digits; nothing for None."""
+    return "" if value is None else f"{value:.4g}"

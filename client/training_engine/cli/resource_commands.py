@@ -1,0 +1,181 @@
+"""Commands about configurations, datasets and workers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from training_engine.cli.exit_codes import INVALID_CONFIG
+from training_engine.cli.local_paths import read_config
+from training_engine.cli.output import size
+from training_engine.cli.session import Session, connected
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FileArgument = Annotated[str, typer.Argument(metavar="CONFIG", help="YAML or JSON file.")]
+ConfigArgument = Annotated[str, typer.Argument(metavar="CONFIG", help="Id of the configuration.")]
+DatasetArgument = Annotated[str, typer.Argument(metavar="DATASET", help="Id of the dataset.")]
+
+
+def validate(session: Session, config: FileArgument) -> None:
+    """Check a configuration file: every problem, model size and memory."""
+    report = session.engine.configs.validate(read_config(config, []))
+    if session.output.as_json:
+        session.output.json(report)
+    else:
+        for problem in report.errors:
+            session.output.line(f"error: {problem}")
+        for warning in report.warnings:
+            session.output.line(f"warning: {warning}")
+        parameters = report.num_parameters
+        memory = report.memory_estimate
+        session.output.fields(
+            [
+                ("parameters", f"{parameters:,}" if parameters is not None else None),
+                ("memory", f"about {size(memory.total_bytes)}" if memory else None),
+                ("valid", "yes" if report.valid else "no"),
+            ]
+        )
+    if not report.valid:
+        raise typer.Exit(INVALID_CONFIG)
+
+
+def workers(session: Session) -> None:
+    """List the workers that were heard of lately."""
+    found = list(session.engine.workers.list())
+    if session.output.as_json:
+        session.output.json({"workers": found})
+        return
+    session.output.table(
+        ("WORKER", "STATE", "DEVICE", "HOST", "PID", "JOB", "LAST HEARD"),
+        (
+            (w.worker_id, w.state, w.device, w.hostname, w.pid, w.job_id, w.last_heartbeat)
+            for w in found
+        ),
+        "no workers; jobs wait until one starts",
+    )
+
+
+def list_configs(session: Session) -> None:
+    """List stored configurations, newest first."""
+    found = list(session.engine.configs.list())
+    if session.output.as_json:
+        session.output.json({"configs": found})
+        return
+    rows = ((config.config_id, config.name, config.created_at) for config in found)
+    session.output.table(("CONFIG", "NAME", "CREATED"), rows, "no stored configurations")
+
+
+def create_config(
+    session: Session,
+    config: FileArgument,
+    name: Annotated[str | None, typer.Option(help="Default: the file's name.")] = None,
+) -> None:
+    """Validate a configuration file and store it."""
+    stored = session.engine.configs.create(name or Path(config).stem, read_config(config, []))
+    for warning in stored.warnings:
+        session.output.note(f"warning: {warning}")
+    if session.output.as_json:
+        session.output.json(stored)
+    else:
+        session.output.line(f"stored configuration {stored.config_id} ({stored.name})")
+
+
+def show_config(session: Session, config: ConfigArgument) -> None:
+    """Print a stored configuration as YAML."""
+    found = session.engine.configs.get(config)
+    if session.output.as_json:
+        session.output.json(found)
+        return
+    import yaml
+
+    print(yaml.safe_dump(found.config, sort_keys=False, allow_unicode=True), end="")
+
+
+def delete_config(session: Session, config: ConfigArgument) -> None:
+    """Delete a stored configuration; jobs started from it keep their copy."""
+    session.engine.configs.delete(config)
+    _deleted(session, "config_id", config)
+
+
+def _deleted(session: Session, key: str, value: str) -> None:
+    if session.output.as_json:
+        session.output.json({key: value, "deleted": True})
+    else:
+        session.output.line(f"deleted {value}")
+
+
+def upload_dataset(
+    session: Session,
+    file: Annotated[Path, typer.Argument(help="One file of text or tokens.")],
+    name: Annotated[str | None, typer.Option(help="Default: the file's own name.")] = None,
+) -> None:
+    """Upload a file, to be named as dataset://ID."""
+    stored = session.engine.datasets.upload(file, name=name)
+    if session.output.as_json:
+        session.output.json(stored)
+    else:
+        session.output.line(f"uploaded {stored.name} ({size(stored.size_bytes)}) as {stored.path}")
+
+
+def list_datasets(session: Session) -> None:
+    """List uploaded datasets, newest first."""
+    found = list(session.engine.datasets.list())
+    if session.output.as_json:
+        session.output.json({"datasets": found})
+        return
+    rows = ((d.dataset_id, d.name, size(d.size_bytes), d.created_at) for d in found)
+    session.output.table(("DATASET", "NAME", "SIZE", "CREATED"), rows, "no uploaded datasets")
+
+
+def show_dataset(session: Session, dataset: DatasetArgument) -> None:
+    """Show an uploaded dataset."""
+    found = session.engine.datasets.get(dataset)
+    if session.output.as_json:
+        session.output.json(found)
+        return
+    session.output.fields(
+        [
+            ("dataset", found.path),
+            ("name", found.name),
+            ("size", size(found.size_bytes)),
+            ("sha256", found.sha256),
+            ("created", found.created_at),
+        ]
+    )
+
+
+def delete_dataset(session: Session, dataset: DatasetArgument) -> None:
+    """Delete an uploaded dataset that no unfinished job names."""
+    session.engine.datasets.delete(dataset)
+    _deleted(session, "dataset_id", dataset)
+
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "validate": connected(validate),
+    "workers": connected(workers),
+}
+
+GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
+    "configs": (
+        "Stored configurations.",
+        {
+            "list": connected(list_configs),
+            "create": connected(create_config),
+            "show": connected(show_config),
+            "delete": connected(delete_config),
+        },
+    ),
+    "datasets": (
+        "Uploaded datasets.",
+        {
+            "upload": connected(upload_dataset),
+            "list": connected(list_datasets),
+            "show": connected(show_dataset),
+            "delete": connected(delete_dataset),
+        },
+    ),
+}

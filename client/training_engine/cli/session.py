@@ -1,0 +1,162 @@
+"""What every command shares: which engine it talks to, how it prints, how it fails."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec
+
+import typer
+
+from training_engine._transport import (
+    ADDRESS_VARIABLE,
+    DEFAULT_ADDRESS,
+    URL_VARIABLE,
+)
+from training_engine.cli.exit_codes import INTERRUPTED, exit_code, show_error
+from training_engine.cli.output import Output
+from training_engine.errors import TrainingEngineError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from training_engine.engine import TrainingEngine
+
+P = ParamSpec("P")
+#: A person waits less long than a program for a service that is not there.
+RETRY_SECONDS = 2.0
+
+AddressOption = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        metavar="HOST:PORT",
+        help=f"Control plane, over gRPC. Default: ${ADDRESS_VARIABLE}, else {DEFAULT_ADDRESS}.",
+        rich_help_panel="Connection",
+    ),
+]
+UrlOption = Annotated[
+    str | None,
+    typer.Option(
+        "--url",
+        metavar="URL",
+        help=f"Gateway, over REST instead. Default: ${URL_VARIABLE}.",
+        rich_help_panel="Connection",
+    ),
+]
+VerboseOption = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Say more about errors.", show_default=False)
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.", show_default=False)]
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where an engine is to be found, as flags or the environment name it."""
+
+    address: str | None = None
+    url: str | None = None
+
+    def or_else(self, other: Target) -> Target:
+        """Return this target where it names anything, else the other."""
+        return self if self.address or self.url else other
+
+    @classmethod
+    def from_environment(cls) -> Target:
+        """Return what the environment names; gRPC wins where both are set."""
+        address = os.environ.get(ADDRESS_VARIABLE)
+        return cls(address, None if address else os.environ.get(URL_VARIABLE))
+
+
+@dataclass
+class Session:
+    """One run of a command."""
+
+    target: Target
+    output: Output
+    verbose: bool = False
+
+    @cached_property
+    def engine(self) -> TrainingEngine:
+        """The engine; made on first use, for gRPC takes a moment to import."""
+        from training_engine.engine import TrainingEngine
+
+        if self.target.url:
+            return TrainingEngine.over_rest(self.target.url, retry_for=RETRY_SECONDS)
+        return TrainingEngine(self.target.address, retry_for=RETRY_SECONDS)
+
+    def close(self) -> None:
+        """Close the engine if one was made."""
+        if "engine" in self.__dict__:
+            self.engine.close()
+
+
+@contextmanager
+def shown_errors(verbose: bool) -> Iterator[None]:
+    """Turn errors into one readable block and an exit code."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
+    except BrokenPipeError:
+        # The reader has seen enough, as in `... | head`; nothing may be flushed any more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(0) from None
+    except (TrainingEngineError, OSError) as error:
+        show_error(error, verbose=verbose)
+        raise typer.Exit(exit_code(error)) from None
+
+
+def connected(
+    command: Callable[Concatenate[Session, P], None],
+) -> Callable[..., None]:
+    """Give a command its `Session`, and the options that a session needs.
+
+    The command's first parameter is replaced by --address, --url, --json and --verbose.
+    """
+
+    @functools.wraps(command)
+    def run(
+        ctx: typer.Context,
+        address: str | None,
+        url: str | None,
+        as_json: bool,
+        verbose: bool,
+        **arguments: Any,
+    ) -> None:
+        if address and url:
+            raise typer.BadParameter("give --address (gRPC) or --url (REST), not both")
+        outer: Target = ctx.obj if isinstance(ctx.obj, Target) else Target()
+        target = Target(address, url).or_else(outer).or_else(Target.from_environment())
+        session = Session(target, Output(as_json), verbose)
+        with shown_errors(verbose):
+            try:
+                command(session, **arguments)
+            finally:
+                session.close()
+
+    own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
+    run.__signature__ = inspect.Signature([*own, *_SESSION_PARAMETERS])  # type: ignore[attr-defined]
+    run.__annotations__ = {spec.name: spec.annotation for spec in [*own, *_SESSION_PARAMETERS]}
+    del run.__wrapped__  # type: ignore[attr-defined]
+    return run
+
+
+def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, kind, annotation=annotation, default=default)
+
+
+_SESSION_PARAMETERS = [
+    _parameter("ctx", typer.Context, inspect.Parameter.empty),
+    _parameter("address", AddressOption, None),
+    _parameter("url", UrlOption, None),
+    _parameter("as_json", JsonOption, False),
+    _parameter("verbose", VerboseOption, False),
+]

@@ -1,0 +1,164 @@
+"""`watch`: a job live on a terminal, as plain lines where piped, as JSON lines on request."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from training_engine.cli.curve import draw
+from training_engine.cli.output import duration, number
+from training_engine.cli.session import Session
+from training_engine.records import (
+    Checkpoint,
+    JobEvent,
+    JobRecord,
+    JobStatus,
+    LogLine,
+    MetricPoint,
+    Rewind,
+)
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+_CURVE_HEIGHT = 8
+_RECENT = 4
+
+
+@dataclass
+class View:
+    """What is known of a job while it is watched."""
+
+    job: JobRecord
+    points: list[MetricPoint] = field(default_factory=list)
+    recent: list[str] = field(default_factory=list)
+
+    def take(self, event: JobEvent) -> str | None:
+        """Take an event in; return what to say about it."""
+        said = self._take(event)
+        if said is not None and not isinstance(event.data, MetricPoint):
+            self.recent = [*self.recent, said][-_RECENT:]
+        return said
+
+    def _take(self, event: JobEvent) -> str | None:
+        match event.data:
+            case MetricPoint() as point:
+                self.points.append(point)
+                return point_line(point, self.job.max_steps)
+            case JobRecord() as job:
+                before, self.job = self.job.status, job
+                changed = before is not job.status or job.is_terminal
+                return state_line(job) if changed else None
+            case Checkpoint(step=step, loss=loss, is_best=best):
+                return f"checkpoint at step {step}, loss {number(loss)}{', the best' * best}"
+            case Rewind(to_step=to_step, reason=reason):
+                self.points = [point for point in self.points if point.step <= to_step]
+                self.job = replace(self.job, current_step=to_step)
+                return f"continues from step {to_step}" + (f": {reason}" if reason else "")
+            case LogLine(text=text):
+                return text
+
+    @property
+    def step(self) -> int:
+        """The last step known to be done."""
+        return max(self.points[-1].step if self.points else 0, self.job.current_step)
+
+    @property
+    def eta_seconds(self) -> float | None:
+        """Seconds to the end at the speed last measured."""
+        speed = next((p.steps_per_second for p in reversed(self.points) if p.steps_per_second), 0)
+        if not speed or self.job.is_terminal:
+            return None
+        return max(0.0, (self.job.max_steps - self.step) / speed)
+
+
+def state_line(job: JobRecord) -> str:
+    """Return a job's state in one line."""
+    where = f" at step {job.current_step}" if job.current_step else ""
+    why = f": {job.error}" if job.error else ""
+    return f"{job.status}{where}, attempt {job.attempt}{why}"
+
+
+def point_line(point: MetricPoint, max_steps: int) -> str:
+    """Return a point in one line."""
+    parts = [f"step {point.step}/{max_steps}" if max_steps else f"step {point.step}"]
+    for name, value in (("loss", point.loss), ("val_loss", point.val_loss), ("lr", point.lr)):
+        parts += [f"{name} {number(value)}"] if value is not None else []
+    if point.tokens_per_second:
+        parts.append(f"{point.tokens_per_second:,.0f} tokens/s")
+    return "  ".join(parts)
+
+
+def watch_job(session: Session, job_id: str) -> JobStatus:
+    """Follow a job to its end in the way that suits where it is printed; return how it ended."""
+    view = View(session.engine.jobs.get(job_id))
+    events = session.engine.jobs.watch(job_id)
+    if session.output.as_json:
+        for event in events:
+            view.take(event)
+            session.output.json_line(
+                {"event": event.kind, "cursor": event.cursor, "data": event.data}
+            )
+    elif sys.stdout.isatty():
+        _live(session, view, events)
+    else:
+        for event in events:
+            if said := view.take(event):
+                session.output.line(said)
+    return session.engine.jobs.get(job_id).status
+
+
+def _live(session: Session, view: View, events: Iterator[JobEvent]) -> None:
+    from rich.live import Live
+
+    console = session.output.console
+    with Live(
+        get_renderable=lambda: _render(view, console.width), console=console, refresh_per_second=4
+    ):
+        for event in events:
+            view.take(event)
+
+
+def _render(view: View, width: int) -> RenderableType:
+    from rich.console import Group
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+    job, step = view.job, view.step
+    bar = Table.grid(padding=(0, 1), expand=True)
+    bar.add_column(no_wrap=True)
+    bar.add_column(ratio=1)
+    bar.add_column(no_wrap=True)
+    share = step / job.max_steps if job.max_steps else 0.0
+    bar.add_row(
+        Text(f"{job.name or job.job_id}  {job.status}"),
+        ProgressBar(total=max(1, job.max_steps), completed=step),
+        Text(f"{step}/{job.max_steps}  {share:.0%}"),
+    )
+    losses = [p.loss for p in view.points if p.loss is not None and math.isfinite(p.loss)]
+    curve = draw(losses, max(20, min(width, 100)), _CURVE_HEIGHT)
+    return Group(
+        bar,
+        Text(_summary(view)),
+        *(Text(line, style="cyan", no_wrap=True) for line in curve),
+        *(Text(line, style="dim", no_wrap=True, overflow="ellipsis") for line in view.recent),
+    )
+
+
+def _summary(view: View) -> str:
+    """Return loss, rate, speed and ETA in one line."""
+    if not view.points:
+        waiting = view.job.status is JobStatus.QUEUED
+        return "waiting for a worker" if waiting else "waiting for the first logged step"
+    last = view.points[-1]
+    validation = next((p.val_loss for p in reversed(view.points) if p.val_loss is not None), None)
+    parts = [f"loss {number(last.loss)}"]
+    parts += [f"validation {number(validation)}"] if validation is not None else []
+    parts += [f"lr {number(last.lr)}"] if last.lr is not None else []
+    parts += [f"{last.tokens_per_second:,.0f} tokens/s"] if last.tokens_per_second else []
+    parts += [f"ETA {duration(view.eta_seconds)}"] if view.eta_seconds is not None else []
+    return "   ".join(parts)
