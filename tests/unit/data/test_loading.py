@@ -204,7 +204,7 @@ def test_missing_and_foreign_paths(tmp_path: Path, make_config: Any):
         tmp_path / "a.exe", make_config()
     )
     (tmp_path / "folder").mkdir()
-    assert "a folder without usable files" in refused(tmp_path / "folder", make_config())
+    assert "is a folder without usable files" in refused(tmp_path / "folder", make_config())
 
 
 def test_columns_and_records(tmp_path: Path, make_config: Any):

@@ -159,7 +159,7 @@ def _require_readable(path: Path) -> None:
             pass
     except OSError as error:
         raise DataError(
-            f"`dataset_path` is {str(path)!r}, which cannot be opened ({error.strerror}); it must "
+            f"the dataset {str(path)!r} cannot be opened ({error.strerror}); it must "
             "be a readable file or folder; check the path"
         ) from error
     known = TEXT_EXTENSIONS | RECORD_EXTENSIONS | ARRAY_EXTENSIONS

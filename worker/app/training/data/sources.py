@@ -92,13 +92,13 @@ def find_corpus(path: Path) -> Corpus:
         )
     if not files:
         raise DataError(
-            f"`dataset_path` is {str(path)!r}, a folder without usable files; it must hold text "
+            f"the dataset {str(path)!r} is a folder without usable files; it must hold text "
             "(.txt, .md, source code), .jsonl or .parquet; check the path"
         )
     contents = {_content_of(file) for file in files}
     if len(contents) > 1:
         raise DataError(
-            f"`dataset_path` is {str(path)!r}, which mixes text and `input_ids`; a folder must "
+            f"the dataset {str(path)!r} mixes text and `input_ids`; a folder must "
             "hold one of them; move them into two folders"
         )
     return Corpus(tuple(files), contents.pop())
