@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from redis_server import RedisServer
 from training_site import Site
 
+_DATABASE = 901
 
-@pytest.fixture
-def site(redis_url: str, tmp_path: Path) -> Iterator[Site]:
-    """An empty site; its processes end with the test."""
-    place = Site(redis_url, tmp_path)
+
+@pytest.fixture(scope="module")
+def site(redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """One site for all tests of a module: a worker takes seconds to start, a job does not."""
+    place = Site(redis_server.url(_DATABASE), tmp_path_factory.mktemp("site"))
     yield place
     place.close()

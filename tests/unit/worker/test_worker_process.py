@@ -17,22 +17,17 @@ from training_site import Site, comparable
 from job_store.records import Execution, JobStatus
 
 END = (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.STOPPED)
+SIXTY: dict[str, Any] = {"max_steps": 60, "save_steps": 10, "eval_steps": 25}
 LONG: dict[str, Any] = {"max_steps": 100_000, "save_steps": 20, "eval_steps": 100_000}
 
 
 @pytest.fixture(scope="module")
-def undisturbed(
-    redis_server: Any, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[list[tuple[Any, ...]], dict[str, torch.Tensor]]:
+def undisturbed(site: Site) -> tuple[list[tuple[Any, ...]], dict[str, torch.Tensor]]:
     """History and final weights of a run that nothing happened to."""
-    site = Site(redis_server.url(900), tmp_path_factory.mktemp("undisturbed"))
-    try:
-        site.start_worker()
-        job_id = site.submit(max_steps=60, save_steps=10, eval_steps=25)
-        assert site.wait(job_id, *END).status is JobStatus.SUCCEEDED, site.logs()
-        return comparable(site.history(job_id)), site.weights(job_id)
-    finally:
-        site.close()
+    site.worker()
+    job_id = site.submit(**SIXTY)
+    assert site.wait(job_id, *END).status is JobStatus.SUCCEEDED, site.logs()
+    return comparable(site.history(job_id)), site.weights(job_id)
 
 
 def assert_equal_to(
@@ -46,7 +41,7 @@ def assert_equal_to(
 
 
 def test_a_job_is_trained_and_a_duplicate_message_changes_nothing(site: Site) -> None:
-    worker = site.start_worker()
+    worker = site.worker()
     job_id = site.submit(send=3)
     record = site.wait(job_id, *END)
     assert (record.status, record.current_step, record.attempt) == (JobStatus.SUCCEEDED, 12, 1)
@@ -62,8 +57,7 @@ def test_a_job_is_trained_and_a_duplicate_message_changes_nothing(site: Site) ->
     leftovers = [key for key in client.keys("rq:*") if b":worker" not in key]
     assert sorted(leftovers) == [b"rq:queues"]
     client.close()
-    worker.send_signal(signal.SIGTERM)
-    assert worker.wait(timeout=10) == 0
+    assert worker.poll() is None
 
 
 def test_poisoned_messages_are_refused_and_the_worker_lives_on(site: Site) -> None:
@@ -77,7 +71,7 @@ def test_poisoned_messages_are_refused_and_the_worker_lives_on(site: Site) -> No
     client.set("rq:job:wrong-type", "text")
     client.rpush("training:high", "x")  # not RQ's list; must not matter
     client.rpush("rq:queue:training:high", "broken", "wrong-type", "missing", b"\xff\xfe")
-    worker = site.start_worker()
+    worker = site.worker()
     job_id = site.submit(max_steps=2)
     assert site.wait(job_id, *END).status is JobStatus.SUCCEEDED
     said = site.logs()
@@ -90,7 +84,7 @@ def test_poisoned_messages_are_refused_and_the_worker_lives_on(site: Site) -> No
 
 
 def test_a_vanished_dataset_fails_the_job_with_its_path(site: Site) -> None:
-    site.start_worker()
+    site.worker()
     job_id = site.submit(dataset_path=str(site.text.with_name("gone.txt")))
     record = site.wait(job_id, *END)
     assert record.status is JobStatus.FAILED
@@ -102,7 +96,7 @@ def test_a_vanished_dataset_fails_the_job_with_its_path(site: Site) -> None:
 
 
 def test_a_stop_saves_at_the_next_step_and_is_prompt(site: Site) -> None:
-    site.start_worker()
+    site.worker()
     job_id = site.submit(**LONG)
     site.wait_for(lambda: site.job(job_id).current_step >= 5)
     began = time.monotonic()
@@ -118,8 +112,8 @@ def test_a_stop_saves_at_the_next_step_and_is_prompt(site: Site) -> None:
 def test_sigterm_hands_back_and_the_next_worker_ends_it_bitwise_equal(
     site: Site, undisturbed: Any
 ) -> None:
-    first = site.start_worker()
-    job_id = site.submit(max_steps=60, save_steps=10, eval_steps=25)
+    first = site.worker()
+    job_id = site.submit(**SIXTY)
     site.wait_for(lambda: site.job(job_id).current_step >= 12)
     first.send_signal(signal.SIGTERM)
     assert first.wait(timeout=30) == 0
@@ -129,7 +123,7 @@ def test_sigterm_hands_back_and_the_next_worker_ends_it_bitwise_equal(
     handed_back_at = site.store.checkpoints(job_id)[-1].step
     assert handed_back_at >= 12
     site.send(job_id)
-    site.start_worker()
+    site.worker()
     record = site.wait(job_id, *END)
     assert record.status is JobStatus.SUCCEEDED, site.logs()
     assert record.resumed_from_step == handed_back_at
@@ -139,16 +133,16 @@ def test_sigterm_hands_back_and_the_next_worker_ends_it_bitwise_equal(
 def test_a_killed_horse_is_requeued_at_once_and_resumes_bitwise_equal(
     site: Site, undisturbed: Any
 ) -> None:
-    worker = site.start_worker()
-    job_id = site.submit(max_steps=60, save_steps=10, eval_steps=25)
+    worker = site.worker()
+    job_id = site.submit(**SIXTY)
     for attempt, step in ((1, 13), (2, 27)):
         horse = site.horse(worker)
         site.wait_for(lambda step=step: site.job(job_id).current_step >= step)
         os.kill(horse, signal.SIGKILL)
         record = site.wait(job_id, JobStatus.QUEUED, seconds=5)
         assert record.attempt == attempt + 1
-        assert record.error is not None
-        assert record.error.message.startswith("the trainer was ended by SIGKILL")
+        assert f"attempt {attempt} ended early and is tried again" in record.message
+        assert "the trainer was ended by SIGKILL" in record.message
         site.send(job_id)
         site.wait(job_id, JobStatus.RUNNING)
     record = site.wait(job_id, *END)
@@ -157,7 +151,7 @@ def test_a_killed_horse_is_requeued_at_once_and_resumes_bitwise_equal(
 
 
 def test_a_killed_worker_takes_its_horse_along(site: Site) -> None:
-    worker = site.start_worker()
+    worker = site.worker()
     job_id = site.submit(**LONG)
     horse = site.horse(worker)
     site.wait_for(lambda: site.job(job_id).current_step >= 1)
@@ -165,29 +159,6 @@ def test_a_killed_worker_takes_its_horse_along(site: Site) -> None:
     worker.wait()
     site.wait_for(lambda: not os.path.exists(f"/proc/{horse}"), seconds=5)
     assert site.job(job_id).status is JobStatus.RUNNING  # the reconciler's to find out
-
-
-def test_a_stalled_trainer_is_killed_and_requeued(site: Site) -> None:
-    worker = site.start_worker()
-    job_id = site.submit(Execution(stall_timeout_seconds=1.0), **LONG)
-    site.wait_for(lambda: site.job(job_id).current_step >= 1)
-    os.kill(site.horse(worker), signal.SIGSTOP)
-    record = site.wait(job_id, JobStatus.QUEUED, seconds=10)
-    assert record.error is not None
-    assert record.error.reason == "STALLED"
-    assert record.error.message.startswith("no step for 1 s after step ")
-
-
-def test_a_stop_that_takes_too_long_is_ended_hard(site: Site) -> None:
-    worker = site.start_worker()
-    job_id = site.submit(Execution(stop_timeout_seconds=0.5), **LONG)
-    site.wait_for(lambda: site.store.checkpoints(job_id))
-    os.kill(site.horse(worker), signal.SIGSTOP)
-    site.stop(job_id)
-    record = site.wait(job_id, *END, seconds=10)
-    assert record.status is JobStatus.STOPPED
-    assert "did not stop within 0.5 s and was killed" in record.message
-    assert worker.poll() is None
 
 
 def test_a_trainer_that_cannot_save_within_the_grace_is_left_behind(site: Site) -> None:
@@ -200,21 +171,46 @@ def test_a_trainer_that_cannot_save_within_the_grace_is_left_behind(site: Site) 
     record = site.job(job_id)
     assert (record.status, record.attempt) == (JobStatus.QUEUED, 2)
     assert record.consecutive_failures == 0
+    assert "the worker left before the trainer could save" in record.message
+
+
+def test_a_stalled_trainer_is_killed_and_requeued(site: Site) -> None:
+    worker = site.worker()
+    job_id = site.submit(Execution(stall_timeout_seconds=1.0), **LONG)
+    site.wait_for(lambda: site.job(job_id).current_step >= 1)
+    os.kill(site.horse(worker), signal.SIGSTOP)
+    record = site.wait(job_id, JobStatus.QUEUED, seconds=10)
+    assert "no step for 1 s after step " in record.message
+    site.stop(job_id)
+
+
+def test_a_stop_that_takes_too_long_is_ended_hard(site: Site) -> None:
+    worker = site.worker()
+    job_id = site.submit(Execution(stop_timeout_seconds=0.5), **LONG)
+    site.wait_for(lambda: site.store.checkpoints(job_id))
+    os.kill(site.horse(worker), signal.SIGSTOP)
+    site.stop(job_id)
+    record = site.wait(job_id, *END, seconds=10)
+    assert record.status is JobStatus.STOPPED
+    assert "did not stop within 0.5 s and was killed" in record.message
+    assert worker.poll() is None
 
 
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
     site: Site, undisturbed: Any
 ) -> None:
-    first = site.start_worker()
-    job_id = site.submit(max_steps=60, save_steps=10, eval_steps=25)
+    first = site.worker()
+    job_id = site.submit(**SIXTY)
     site.wait_for(lambda: site.job(job_id).current_step >= 22)
     first.send_signal(signal.SIGTERM)
     first.wait(timeout=30)
     *_, before, newest = site.store.checkpoints(job_id)
     damaged = site.artifacts / newest.artifact
-    damaged.write_bytes(damaged.read_bytes()[:-1] + b"\0")
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
     site.send(job_id)
-    site.start_worker()
+    site.worker()
     record = site.wait(job_id, *END)
     assert record.status is JobStatus.SUCCEEDED, site.logs()
     assert record.resumed_from_step == before.step

@@ -58,6 +58,11 @@ class Site:
 
     # -- doing -----------------------------------------------------------------------------
 
+    def worker(self) -> subprocess.Popen[bytes]:
+        """A worker that lives; the one of an earlier test, if it still does."""
+        living = [process for process in self._processes if process.poll() is None]
+        return living[0] if living else self.start_worker()
+
     def start_worker(self, **settings: object) -> subprocess.Popen[bytes]:
         """A worker process of its own, as `python -P -m training_worker` starts it."""
         flags = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]

@@ -1,0 +1,180 @@
+"""The parts of a worker that need no process: messages, spool, output, retention, failures."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from rq.serializers import JSONSerializer
+
+from app.training.data import DataError
+from app.training.errors import CheckpointError, NonFiniteLossError
+from job_store.records import CheckpointRecord, OutcomeKind, Phase
+from training_worker.board import Board
+from training_worker.failures import describe_failure
+from training_worker.messages import RUN_ATTEMPT, AttemptJob, AttemptOrder, MessageRefusedError
+from training_worker.output import FILE_NAME, OutputReader, output_tail, redirect_output
+from training_worker.retention import manifest_key, surplus
+from training_worker.settings import WorkerSettings
+from training_worker.spool import FILE_NAME as SPOOL
+from training_worker.spool import SpoolReader, SpoolWriter
+
+
+def message(name: str, *args: Any, **kwargs: Any) -> AttemptJob:
+    return AttemptJob.create(
+        name, args=args, kwargs=kwargs, connection=redis.Redis(), serializer=JSONSerializer
+    )
+
+
+def test_a_good_message_is_read() -> None:
+    assert message(RUN_ATTEMPT, "job_1", 2).order() == AttemptOrder("job_1", 2)
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (message("os.system", "x"), "it names 'os.system', and only"),
+        (message(RUN_ATTEMPT), "its arguments must be a job id"),
+        (message(RUN_ATTEMPT, "job_1", True), "its arguments must be a job id"),
+        (message(RUN_ATTEMPT, "job_1", "1"), "its arguments must be a job id"),
+        (message(RUN_ATTEMPT, "job_1", 1, more=1), "its arguments must be a job id"),
+    ],
+)
+def test_any_other_message_is_refused(bad: AttemptJob, reason: str) -> None:
+    with pytest.raises(MessageRefusedError, match=reason):
+        bad.order()
+    with pytest.raises(MessageRefusedError, match="never called by its name"):
+        bad.perform()
+
+
+def test_the_queue_and_the_worker_name_the_same_function_and_queues() -> None:
+    from control_plane import queue
+    from training_worker import messages
+
+    assert queue.RUN_ATTEMPT == messages.RUN_ATTEMPT
+    assert queue.QUEUE_NAMES == messages.QUEUES
+
+
+def test_the_board_shows_what_was_written() -> None:
+    board = Board()
+    assert board.read() == (0, Phase.STARTING, 0)
+    board.write(7, Phase.SAVING, 1 << 40)
+    assert board.read() == (7, Phase.SAVING, 1 << 40)
+    board.close()
+
+
+def test_the_spool_gives_back_exact_values_and_only_whole_lines(tmp_path: Path) -> None:
+    writer, reader = SpoolWriter(tmp_path), SpoolReader(tmp_path)
+    assert reader.peek() == ([], 0)
+    value = 0.1 + 0.2
+    writer.append(3, 0, 1000, {"loss": value, "perplexity": float("inf")})
+    writer.append(3, 1, 1001, {"val_loss": float("nan")})  # nothing is left: no line
+    writer.sync()
+    points, end = reader.peek()
+    assert [(p.step, p.part, p.time_ms, dict(p.values)) for p in points] == [
+        (3, 0, 1000, {"loss": value})
+    ]
+    assert end == writer.end
+    assert reader.peek() == (points, end)
+    reader.advance(end)
+    with (tmp_path / SPOOL).open("ab") as file:
+        file.write(b"[4,0,")
+    assert reader.peek() == ([], end)
+    writer.close()
+
+
+def test_output_lines_keep_their_numbers_and_streams(tmp_path: Path) -> None:
+    child = os.fork()
+    if child == 0:
+        redirect_output(tmp_path)
+        print("one")
+        print("two\nthree", file=sys.stderr)
+        os.write(2, b"from C\n")
+        print("10%\r20%\r30%")
+        sys.stdout.write("unfinished")
+        sys.stdout.flush()
+        os._exit(0)
+    os.waitpid(child, 0)
+    reader = OutputReader(tmp_path)
+    lines = reader.peek()
+    assert [(line.seq, line.source, line.text) for line in lines] == [
+        (0, "stdout", "one"),
+        (1, "stderr", "two"),
+        (2, "stderr", "three"),
+        (3, "stdout", "from C"),
+        (4, "stdout", "30%"),
+    ]
+    reader.advance()
+    assert reader.peek() == []
+    assert [line.text for line in reader.peek(final=True)] == ["unfinished"]
+    later = OutputReader(tmp_path, next_seq=4).peek(final=True)
+    assert [(line.seq, line.text) for line in later] == [(4, "30%"), (5, "unfinished")]
+    assert output_tail(tmp_path).startswith("one\ntwo\nthree\n")
+
+
+def test_output_is_bounded_and_numbers_go_on(tmp_path: Path) -> None:
+    path = tmp_path / FILE_NAME
+    reader = OutputReader(tmp_path, max_bytes=100)
+    seen = []
+    for start in range(0, 100, 10):
+        with path.open("a") as file:
+            file.write("".join(f"line {i}\n" for i in range(start, start + 10)))
+        seen += reader.peek()
+        reader.advance()
+        assert path.stat().st_size <= 200
+    assert [line.seq for line in seen] == list(range(100))
+    assert [line.text for line in seen] == [f"line {i}" for i in range(100)]
+    assert OutputReader(tmp_path, next_seq=100).peek() == []
+
+
+def checkpoint(step: int, *, best: bool = False) -> CheckpointRecord:
+    return CheckpointRecord(f"c{step}", "j", 1, step, 1.0, 1, "", f"x/{step}.pt", 0, None, best)
+
+
+@pytest.mark.parametrize(
+    ("best", "resumed", "keep", "expected"),
+    [
+        (None, "", 3, [1, 2]),
+        (1, "", 3, [2, 3]),
+        (1, "c2", 3, [3, 4]),
+        (None, "", 9, []),
+        (2, "c1", 1, [3, 4]),
+    ],
+)
+def test_surplus_spares_best_newest_and_resumed(
+    best: int | None, resumed: str, keep: int, expected: list[int]
+) -> None:
+    records = [checkpoint(step, best=step == best) for step in range(1, 6)]
+    assert [record.step for record in surplus(records, keep, resumed)] == expected
+    assert manifest_key("a/checkpoint_step_5.pt") == "a/checkpoint_step_5.json"
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "reason"),
+    [
+        (NonFiniteLossError(3, "loss", "here"), OutcomeKind.FAILED, "NON_FINITE_LOSS"),
+        (DataError("too short"), OutcomeKind.FAILED, "INVALID_DATA"),
+        (CheckpointError("disk full"), OutcomeKind.CRASHED, "CHECKPOINT_FAILED"),
+        (PermissionError(13, "no"), OutcomeKind.CRASHED, "INPUT_OUTPUT"),
+        (KeyError("x"), OutcomeKind.CRASHED, "TRAINER_ERROR"),
+    ],
+)
+def test_failures_say_whether_trying_again_helps(
+    error: Exception, kind: OutcomeKind, reason: str
+) -> None:
+    outcome = describe_failure(error, "tail")
+    assert outcome.error is not None
+    assert (outcome.kind, outcome.error.reason, outcome.error.log_tail) == (kind, reason, "tail")
+    assert str(error) in outcome.error.message
+
+
+def test_threads_are_a_fair_share_of_the_cores() -> None:
+    cores = len(os.sched_getaffinity(0))
+    assert WorkerSettings(workers_on_host=1).resolved_threads() == cores
+    assert WorkerSettings(workers_on_host=cores * 2).resolved_threads() == 1
+    assert WorkerSettings(threads=5).resolved_threads() == 5
+    assert WorkerSettings(worker_id="w").resolved_worker_id() == "w"
