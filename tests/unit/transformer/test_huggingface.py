@@ -56,12 +56,13 @@ def tokens() -> torch.Tensor:
 def test_exported_model_gives_the_same_logits(tmp_path: Path, fields: dict[str, Any]) -> None:
     model = build(**fields)
     export_model(model, tmp_path / "out")
-    theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "out").eval()
+    theirs: Any = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    theirs.eval()
     torch.testing.assert_close(theirs(tokens()).logits, model(tokens())[0], rtol=0, atol=1e-4)
     assert sum(p.numel() for p in theirs.parameters()) == model.config.num_parameters()
 
 
-def their_gpt2(**fields: Any) -> GPT2LMHeadModel:
+def their_gpt2(**fields: Any) -> Any:
     torch.manual_seed(4)
     config = GPT2Config(
         vocab_size=61,
@@ -74,7 +75,8 @@ def their_gpt2(**fields: Any) -> GPT2LMHeadModel:
         eos_token_id=None,
         **fields,
     )
-    return GPT2LMHeadModel(config).eval()
+    model: Any = GPT2LMHeadModel(config)
+    return model.eval()
 
 
 @pytest.mark.parametrize("fields", [{}, {"tie_word_embeddings": False, "n_inner": 40}])

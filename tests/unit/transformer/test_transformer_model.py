@@ -140,15 +140,15 @@ def test_gelu_kernel_equals_pytorch_and_its_numeric_gradient() -> None:
 
 def test_attention_kernel_equals_pytorch_and_its_numeric_gradient() -> None:
     generator = torch.Generator().manual_seed(1)
-    heads = [
+    query, key, value = (
         torch.randn(2, 2, 5, 4, dtype=torch.float64, generator=generator, requires_grad=True)
         for _ in range(3)
-    ]
-    torch.testing.assert_close(
-        cpu_kernels.causal_attention(*heads),
-        F.scaled_dot_product_attention(*heads, is_causal=True),
     )
-    assert torch.autograd.gradcheck(cpu_kernels.causal_attention, heads)
+    torch.testing.assert_close(
+        cpu_kernels.causal_attention(query, key, value),
+        F.scaled_dot_product_attention(query, key, value, is_causal=True),
+    )
+    assert torch.autograd.gradcheck(cpu_kernels.causal_attention, (query, key, value))
 
 
 def test_long_contexts_take_the_blockwise_kernel_and_agree() -> None:
@@ -192,7 +192,7 @@ def test_autocast_runs_in_bfloat16_and_stays_close() -> None:
 def test_initial_weights_have_gpt2s_deviations() -> None:
     torch.manual_seed(0)
     model = GPTModel(TransformerConfig(vocab_size=500, hidden_size=128, num_layers=8, num_heads=4))
-    block = model.blocks[5]
+    block: Any = model.blocks[5]
     assert model.token_embedding.weight.std().item() == pytest.approx(0.02, rel=0.03)
     assert block.mlp.up.weight.std().item() == pytest.approx(0.02, rel=0.03)
     for output in (block.attention.output, block.mlp.output):
