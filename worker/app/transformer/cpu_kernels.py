@@ -2,8 +2,8 @@
 
 Both are exact to rounding, deterministic at a fixed thread count, and equal to plain autograd in
 the tests. Timings: forward + backward, minimum CPU time of many interleaved runs on one Zen 4
-core, for 4 heads of 32 (MLP of 512) on 12 x 64 tokens. Elsewhere (CUDA, autocast, torch.compile) PyTorch's
-own operations are the faster ones, and are used.
+core, for 4 heads of 32 (MLP of 512) on 12 x 64 tokens. Elsewhere (CUDA, autocast,
+torch.compile) PyTorch's own operations are used.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def applies_to(x: Tensor) -> bool:
 def gelu_tanh(x: Tensor) -> Tensor:
     """GELU in GPT-2's tanh form, 1.4 ms instead of 1.6 ms.
 
-    0.5 x (1 + tanh(u)) is x sigmoid(2u), and vectorised sigmoid costs a sixth of tanh when measured alone.
+    0.5 x (1 + tanh(u)) is x sigmoid(2u), and sigmoid alone costs a sixth of tanh alone.
     """
     result: Tensor = _GeluTanh.apply(x)  # type: ignore[no-untyped-call]
     return result
