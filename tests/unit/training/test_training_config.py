@@ -1,0 +1,210 @@
+"""The configuration answers with every problem at once, and says what would do instead."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.training.config import DistributedConfig, TrainingConfig
+from app.transformer import ConfigError, TransformerConfig
+
+CONTRACT = {
+    "batch_size": 8,
+    "learning_rate": 6e-4,
+    "max_steps": 100000,
+    "warmup_steps": 2000,
+    "optimizer_type": "adamw",
+    "weight_decay": 0.01,
+    "adam_beta1": 0.9,
+    "adam_beta2": 0.999,
+    "adam_epsilon": 1e-8,
+    "scheduler_type": "cosine",
+    "min_lr_ratio": 0.1,
+    "gradient_accumulation_steps": 1,
+    "max_grad_norm": 1.0,
+    "mixed_precision": None,
+    "logging_steps": 100,
+    "save_steps": 1000,
+    "eval_steps": 500,
+    "checkpoint_dir": "./checkpoints",
+    "max_checkpoints_to_keep": 5,
+    "resume_from_checkpoint": False,
+    "wandb_project": None,
+    "wandb_entity": None,
+    "wandb_run_name": None,
+    "wandb_mode": None,
+    "seed": 1337,
+    "dataset_path": None,
+    "val_dataset_path": None,
+    "val_fraction": 0.1,
+    "tokenizer": "byte",
+    "sequence_length": None,
+    "num_workers": 0,
+    "compile": False,
+    "gradient_checkpointing": False,
+    "deterministic": False,
+    "device": "auto",
+    "best_metric": "val_loss",
+    "distributed": None,
+}
+
+
+def problems_of(document: str) -> dict[str, str]:
+    with pytest.raises(ConfigError) as caught:
+        TrainingConfig.from_document(document)
+    return {problem.field: problem.message for problem in caught.value.problems}
+
+
+def test_fields_and_defaults_are_the_contract() -> None:
+    values = TrainingConfig().to_dict()
+    assert values.pop("model_config") == TransformerConfig().to_dict()
+    assert values == CONTRACT
+    TrainingConfig().validate()
+
+
+def test_import_is_quick_and_free_of_torch() -> None:
+    code = (
+        "import sys, time; start = time.process_time(); import app.training.config; "
+        "print(time.process_time() - start, 'torch' in sys.modules, 'yaml' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True)
+    # CPU seconds: those of the wall also count what else the machine does.
+    seconds, torch_loaded, yaml_loaded = done.stdout.split()
+    assert (torch_loaded, yaml_loaded) == ("False", "False")
+    assert float(seconds) < 0.2
+
+
+def test_every_problem_is_listed_in_one_error() -> None:
+    found = problems_of(
+        """
+        batch_sise: 3
+        learning_rate: -6e-4
+        max_steps: soon
+        optimizer_type: sgd
+        seed: true
+        model_config: {num_heads: 5, hidden: 3}
+        distributed: {strategy: tp, processes: 0}
+        sequence_length: 5000
+        """
+    )
+    assert found == {
+        "batch_sise": "`batch_sise` is not a known key; did you mean `batch_size`?",
+        "learning_rate": "`learning_rate` is -0.0006; it must be above 0 and finite; "
+        "try 6e-4 for a 124M model",
+        "max_steps": found["max_steps"],
+        "optimizer_type": "`optimizer_type` is 'sgd'; it must be one of 'adamw'",
+        "seed": "`seed` is True; it must be an integer",
+        "model_config.num_heads": "`num_heads` is 5; it must divide hidden_size=768; try 4 or 6",
+        "model_config.hidden": found["model_config.hidden"],
+        "distributed.strategy": found["distributed.strategy"],
+        "distributed.processes": "`distributed.processes` is 0; it must be at least 1 and below "
+        "2**53; try 1, or leave it out for one for each GPU",
+        "sequence_length": "`sequence_length` is 5000; it must not exceed "
+        "model_config.max_position_embeddings=1024; shorten it, or lengthen the model's positions",
+    }
+    assert "'soon'" in found["max_steps"]
+    assert "an integer" in found["max_steps"]
+    assert "did you mean `hidden_size`?" in found["model_config.hidden"]
+    assert "'ddp', 'fsdp'" in found["distributed.strategy"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "rule"),
+    [
+        ("learning_rate", 0.0, "above 0"),
+        ("learning_rate", float("nan"), "above 0 and finite"),
+        ("batch_size", 0, "at least 1"),
+        ("batch_size", 10**30, "below 2**53"),
+        ("adam_beta1", 1.0, "below 1"),
+        ("min_lr_ratio", 1.5, "between 0 and 1"),
+        ("warmup_steps", -1, "at least 0"),
+        ("max_grad_norm", -1.0, "at least 0"),
+        ("seed", -1, "below 2**63"),
+        ("device", "gpu", "auto, cpu, cuda"),
+        ("val_fraction", 1.0, "below 1"),
+        ("checkpoint_dir", "", "not empty"),
+        ("mixed_precision", "fp8", "'fp16', 'bf16'"),
+        ("batch_size", "8", "an integer"),
+    ],
+)
+def test_validate_names_field_value_and_rule(field: str, value: object, rule: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        TrainingConfig(**{field: value}).validate()
+    (problem,) = caught.value.problems
+    assert problem.field == field
+    assert repr(value) in problem.message
+    assert rule in problem.message
+
+
+def test_numbers_that_yaml_takes_for_text() -> None:
+    config = TrainingConfig.from_document(
+        "learning_rate: 6e-4\nmax_steps: 1e5\nweight_decay: 1\nmodel_config: {dropout_rate: 1e-1}"
+    )
+    assert config.learning_rate == 6e-4
+    assert (config.max_steps, type(config.max_steps)) == (100000, int)
+    assert (config.weight_decay, type(config.weight_decay)) == (1.0, float)
+    assert config.model_config.dropout_rate == 0.1
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ("", "it holds nothing"),
+        ("- 1", "it holds a list"),
+        ("just words", "it holds a str"),
+        ("a: [", "line 1, column 5"),
+        ("x: &a 1\ny: *a", "alias *a is not allowed"),
+        ("!!python/object/apply:os.system ['true']", "neither YAML nor JSON"),
+        ("[" * 5000, "nested too deeply"),
+    ],
+)
+def test_a_document_that_is_no_mapping_is_one_clear_problem(document: str, message: str) -> None:
+    found = problems_of(document)
+    assert list(found) == ["document"]
+    assert message in found["document"]
+
+
+@pytest.mark.parametrize("document", ["seed: 1\nseed: 2", '{"seed": 1, "seed": 2}'])
+def test_a_key_that_stands_twice_is_a_problem(document: str) -> None:
+    message = "`seed` stands twice in the document; keep one of the two"
+    assert problems_of(document) == {"seed": message}
+
+
+def test_yaml_and_dict_round_trips(tmp_path: Path) -> None:
+    config = TrainingConfig(
+        model_config=TransformerConfig(hidden_size=64, num_heads=4),
+        learning_rate=1e-5,
+        adam_epsilon=1e-10,
+        distributed=DistributedConfig("fsdp", 2),
+        wandb_run_name="größer: [yes]",
+    )
+    config.to_yaml(tmp_path / "config.yaml")
+    assert TrainingConfig.from_yaml(tmp_path / "config.yaml") == config
+    assert TrainingConfig.from_dict(config.to_dict()) == config
+    assert TrainingConfig.from_document(json.dumps(config.to_dict())) == config
+
+
+def test_fields_given_tells_what_was_set() -> None:
+    read = TrainingConfig.from_document("batch_size: 8\nmodel_config: {num_layers: 2}")
+    assert read.fields_given() == {"batch_size", "model_config.num_layers"}
+    assert TrainingConfig(batch_size=9).fields_given() == {"batch_size"}
+
+
+def test_effective_batch_size_counts_accumulation_and_processes() -> None:
+    config = TrainingConfig(batch_size=4, gradient_accumulation_steps=8)
+    assert config.get_effective_batch_size() == 32
+    config.distributed = DistributedConfig("ddp", 2)
+    assert config.get_effective_batch_size() == 64
+
+
+def test_questionable_values_are_warnings_not_problems() -> None:
+    config = TrainingConfig(max_steps=100, save_steps=30, eval_steps=20)
+    config.validate()
+    found = {warning.field: warning.message for warning in config.warnings()}
+    assert set(found) == {"warmup_steps", "save_steps"}
+    assert "try 2" in found["warmup_steps"]
+    assert "try save_steps=40" in found["save_steps"]
