@@ -79,8 +79,8 @@ def environment(device: torch.device) -> dict[str, Any]:
     }
 
 
-def restore_environment(saved: Mapping[str, Any], device: torch.device) -> None:
-    """Take the recorded number of threads, and name whatever cannot be kept."""
+def restore_environment(saved: Mapping[str, Any], device: torch.device) -> list[str]:
+    """Take the recorded number of threads; return, and log, whatever cannot be kept."""
     if saved.get("num_threads"):
         # Sums are split by threads: with another number they round differently.
         torch.set_num_threads(int(saved["num_threads"]))
@@ -92,3 +92,4 @@ def restore_environment(saved: Mapping[str, Any], device: torch.device) -> None:
     ]
     if lost:
         logger.warning("the run is no longer bitwise what it would have been: %s", "; ".join(lost))
+    return lost

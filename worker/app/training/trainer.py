@@ -69,6 +69,8 @@ class Trainer:
         """Target tokens trained on, those before a resume included."""
         self.stopped = False
         """Whether `train` returned because of `request_stop`, with steps left to do."""
+        self.exactness_notes: list[str] = []
+        """Why a resumed run is no longer bitwise what it would have been; empty while it is."""
         self._stop_requested = False
         self._loss = torch.full((), float("nan"))
         self._best: tuple[str, float] | None = None
@@ -312,8 +314,9 @@ class Trainer:
         self._rng_state = state["rng_state"]
         self._reporter.run_id = state["tracker_run_id"]
         self._reporter.unfinished_line = state["unfinished_line"]
-        restore_environment(state["environment"], self.device)
+        self.exactness_notes += restore_environment(state["environment"], self.device)
         if state["data_fingerprint"] != self._data_fingerprint:
+            self.exactness_notes.append("the data are not those it was begun with")
             logger.warning("the run is no longer bitwise what it would have been: other data")
 
     def _groups(self) -> list[dict[str, Any]]:
