@@ -9,6 +9,7 @@ import sys
 from service_runtime.logs import configure_logging
 from service_runtime.process import fail, tie_to_parent
 from service_runtime.settings import SettingsError, parse_settings
+from service_runtime.telemetry import start_metrics_server
 from training_worker.settings import WorkerSettings
 
 
@@ -21,6 +22,7 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _leave)  # until the worker takes over
     try:
+        start_metrics_server(settings)
         return _work(settings, settings.resolved_redis_url())
     except (SettingsError, OSError, ValueError) as error:
         return fail("training_worker", str(error))

@@ -8,7 +8,6 @@ import threading
 import time
 import traceback
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -132,6 +131,7 @@ class Attempt:
     def _train_to_outcome(self) -> Outcome:
         try:
             self._config.validate()
+            _refuse_several_processes(self._claimed)
             trainer = self._build_trainer()
             if self._stop.outcome is None:
                 trainer.train()
@@ -165,7 +165,7 @@ class Attempt:
         return trainer
 
     def _begin(self, trainer: Trainer) -> None:
-        notes = tuple(getattr(trainer, "exactness_notes", ()))
+        notes = tuple(trainer.exactness_notes)
         written_by = self._resume.record.attempt if self._resume.record else None
         self._board.write(trainer.step, Phase.STARTING, trainer.tokens_seen)
         self._publisher.begin(Beginning(trainer.step, written_by, notes))
@@ -251,11 +251,25 @@ def _configuration(claimed: Claimed, folder: Path, settings: WorkerSettings) -> 
     config, _ = TrainingConfig.read(json.loads(claimed.record.config_document))
     config.checkpoint_dir = str(folder)
     config.resume_from_checkpoint = False
-    with suppress(AttributeError):
-        wanted = claimed.record.execution.device
-        if config.device == "auto":
-            config.device = wanted if wanted != "auto" else settings.device
+    wanted = claimed.record.execution.device
+    if wanted != "auto":
+        config.device = wanted
+    elif config.device == "auto":
+        config.device = settings.device
     return config
+
+
+def _refuse_several_processes(claimed: Claimed) -> None:
+    execution = claimed.record.execution
+    if execution.processes * execution.nodes > 1:
+        raise UnsupportedExecutionError(
+            f"`execution` asks for {execution.processes} processes on {execution.nodes} nodes; "
+            "this worker trains with one process; leave both out"
+        )
+
+
+class UnsupportedExecutionError(ValueError):
+    """What the job asks of its worker, this worker cannot do."""
 
 
 def _now_ms() -> int:

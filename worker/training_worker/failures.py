@@ -13,6 +13,7 @@ _DEFINITE = {
     "TrainingMemoryError": "OUT_OF_MEMORY",
     "OutOfMemoryError": "OUT_OF_MEMORY",
     "ConfigError": "INVALID_CONFIG",
+    "UnsupportedExecutionError": "INVALID_CONFIG",
     "DataError": "INVALID_DATA",
     "TokenizerError": "INVALID_DATA",
     "DatasetUnavailableError": "INVALID_DATA",

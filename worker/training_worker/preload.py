@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import gc
 import importlib
+import os
+from pathlib import Path
 
+_GPUS = Path("/proc/driver/nvidia/gpus")
 _MODULES = (
     "app.training.config",
     "app.training.data.loading",
@@ -32,13 +35,17 @@ def preload() -> None:
 
 
 def describe_device(wanted: str) -> str:
-    """ "cpu" or "cuda", with the device's name where known, without opening a CUDA context."""
-    import torch
+    """ "cpu" or "cuda", with the devices' names where known.
 
-    if not wanted.startswith("cuda") and wanted != "auto":
+    Asks the driver's files: a CUDA context in this process would break every trainer it forks.
+    """
+    if wanted not in ("auto", "cuda") and not wanted.startswith("cuda:"):
         return wanted
-    # NVML counts devices without a context; a context in the parent would break every fork.
-    count = torch.cuda.device_count() if torch.version.cuda else 0
-    if count == 0:
-        return "cpu"
-    return f"cuda ({count} device{'s' if count > 1 else ''})"
+    found = [_model_name(path) for path in sorted(_GPUS.glob("*/information"))]
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    return f"cuda ({', '.join(found)})" if found and not hidden else "cpu"
+
+
+def _model_name(information: Path) -> str:
+    rows = (row.partition(":") for row in information.read_text(errors="replace").splitlines())
+    return next((value.strip() for name, _, value in rows if name == "Model"), "unnamed")

@@ -29,6 +29,7 @@ from job_store.records import Claimed, JobError, WorkerRecord
 from job_store.workers import WorkerRegistry
 from training_worker.attempt import attempt_folder
 from training_worker.board import Board
+from training_worker.failures import describe_failure
 from training_worker.horse import run_horse
 from training_worker.messages import (
     QUEUES,
@@ -126,6 +127,7 @@ class TrainingWorker(Worker):
         # Kept local: a shutdown from here on waits for the attempt, whether Redis knows or not.
         self._state = WorkerStatus.BUSY
         order = _order(job)
+        claimed = None
         try:
             claimed = self._claim(order)
             self._forget(job.id)
@@ -135,6 +137,8 @@ class TrainingWorker(Worker):
             self._train(claimed)
         except (JobStoreError, ValueError, OSError) as error:
             logger.exception("attempt %d of job %s: %s", order.attempt, order.job_id, error)
+            if claimed is not None:
+                self._give_up(claimed, error)
         finally:
             self._current = None
             self._supervisor = None
@@ -176,6 +180,11 @@ class TrainingWorker(Worker):
         self._supervisor.watch(pid)
         self._horse_pid = 0
         board.close()
+
+    def _give_up(self, claimed: Claimed, error: Exception) -> None:
+        """The trainer could not even be started; where the store is away the lease tells."""
+        with suppress(JobStoreError):
+            self._attempts.finish(claimed.token, describe_failure(error, ""))
 
     def _fork(self, claimed: Claimed, board: Board) -> int:
         """Start the trainer. A signal meanwhile waits until both sides can handle it."""
