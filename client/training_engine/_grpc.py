@@ -137,7 +137,7 @@ def _bare_error(code: grpc.StatusCode, text: str, address: str) -> TrainingEngin
         return (errors.UnavailableError if broken else errors.InternalError)(text)
     if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
         return errors.UnavailableError(
-            f"no control plane at {address}; start one with `training-engine up` ({text})"
+            f"no control plane at {address}; start one with `training-engine up`"
         )
     return _FALLBACKS.get(code, errors.InternalError)(text)
 

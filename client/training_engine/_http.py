@@ -193,9 +193,7 @@ def _event_data(sent: ServerSentEvent) -> Plain | None:
 def failure(error: httpx.HTTPError, url: str, *, streaming: bool = False) -> TrainingEngineError:
     """Return the exception for a request that got no whole answer."""
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-        return errors.UnavailableError(
-            f"no gateway at {url}; start one with `training-engine up` ({error})"
-        )
+        return errors.UnavailableError(f"no gateway at {url}; start one with `training-engine up`")
     if isinstance(error, httpx.TimeoutException) and not streaming:
         return errors.DeadlineExceededError(f"{url} gave no answer in time")
     return errors.UnavailableError(

@@ -121,6 +121,8 @@ def connected(
     The command's first parameter is replaced by --address, --url, --json and --verbose.
     """
 
+    body: Callable[..., None] = command
+
     @functools.wraps(command)
     def run(
         ctx: typer.Context,
@@ -137,14 +139,14 @@ def connected(
         session = Session(target, Output(as_json), verbose)
         with shown_errors(verbose):
             try:
-                command(session, **arguments)
+                body(session, **arguments)
             finally:
                 session.close()
 
     own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
     run.__signature__ = inspect.Signature([*own, *_SESSION_PARAMETERS])  # type: ignore[attr-defined]
     run.__annotations__ = {spec.name: spec.annotation for spec in [*own, *_SESSION_PARAMETERS]}
-    del run.__wrapped__  # type: ignore[attr-defined]
+    del run.__wrapped__
     return run
 
 
