@@ -65,7 +65,7 @@ class AsyncJob(JobRecord):
         await self._engine.jobs.delete(self.job_id)
 
     async def checkpoints(self) -> list[Checkpoint]:
-        """Return the job's checkpoints, newest first."""
+        """Return the job's checkpoints, ascending by step."""
         return [item async for item in self._engine.checkpoints.list(self.job_id)]
 
     async def metrics(self) -> MetricPoint:

@@ -132,7 +132,7 @@ class AsyncCheckpoints(AsyncResource):
     """Checkpoints, and text sampled from them; see `Checkpoints`."""
 
     def list(self, job_id: str, *, page_size: int | None = None) -> AsyncIterator[Checkpoint]:
-        """Iterate over a job's checkpoints, newest first."""
+        """Iterate over a job's checkpoints, ascending by step."""
         return self._every(
             lambda token: _calls.list_checkpoints(job_id, page_size, token),
             "checkpoints",
@@ -142,7 +142,7 @@ class AsyncCheckpoints(AsyncResource):
     async def page(
         self, job_id: str, *, page_size: int | None = None, page_token: str = ""
     ) -> Page[Checkpoint]:
-        """Return one page of a job's checkpoints, newest first."""
+        """Return one page of a job's checkpoints, ascending by step."""
         call = _calls.list_checkpoints(job_id, page_size, page_token)
         return await self._link.page(call, "checkpoints", Checkpoint)
 

@@ -70,7 +70,7 @@ class Job(JobRecord):
         self._engine.jobs.delete(self.job_id)
 
     def checkpoints(self) -> list[Checkpoint]:
-        """Return the job's checkpoints, newest first."""
+        """Return the job's checkpoints, ascending by step."""
         return list(self._engine.checkpoints.list(self.job_id))
 
     def metrics(self) -> MetricPoint:

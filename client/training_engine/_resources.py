@@ -156,7 +156,7 @@ class Checkpoints(Resource):
     """Checkpoints, and text sampled from them."""
 
     def list(self, job_id: str, *, page_size: int | None = None) -> Iterator[Checkpoint]:
-        """Iterate over a job's checkpoints, newest first."""
+        """Iterate over a job's checkpoints, ascending by step."""
         return self._every(
             lambda token: _calls.list_checkpoints(job_id, page_size, token),
             "checkpoints",
@@ -166,7 +166,7 @@ class Checkpoints(Resource):
     def page(
         self, job_id: str, *, page_size: int | None = None, page_token: str = ""
     ) -> Page[Checkpoint]:
-        """Return one page of a job's checkpoints, newest first."""
+        """Return one page of a job's checkpoints, ascending by step."""
         call = _calls.list_checkpoints(job_id, page_size, page_token)
         return self._link.page(call, "checkpoints", Checkpoint)
 

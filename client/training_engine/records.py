@@ -139,6 +139,9 @@ class JobRecord:
         warnings: What was questionable about its configuration.
         exactness_notes: Why a resumed run is no longer bitwise equal to an undisturbed one.
         consecutive_failures: Attempts lost in a row without a new checkpoint.
+        error_reason: Stable name of the error in lower case, e.g. `non_finite_loss`, or empty.
+        log_tail: The trainer's last lines where `error` has any; empty in lists.
+        message: What a person should know about the state, or empty.
     """
 
     job_id: str
@@ -166,6 +169,9 @@ class JobRecord:
     warnings: tuple[FieldProblem, ...] = field(default=(), metadata={"read": _problems})
     exactness_notes: tuple[str, ...] = field(default=(), metadata={"read": tuple})
     consecutive_failures: int = 0
+    error_reason: str = field(default="", metadata={"read": str.lower})
+    log_tail: str = ""
+    message: str = ""
 
     @property
     def is_terminal(self) -> bool:

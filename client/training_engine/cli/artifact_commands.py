@@ -25,7 +25,7 @@ CheckpointArgument = Annotated[
 
 
 def checkpoints(session: Session, job: JobArgument) -> None:
-    """List a job's checkpoints, newest first."""
+    """List a job's checkpoints, ascending by step."""
     found = list(session.engine.checkpoints.list(job))
     if session.output.as_json:
         session.output.json({"checkpoints": found})

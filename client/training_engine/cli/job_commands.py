@@ -133,7 +133,9 @@ def status(session: Session, job: JobArgument) -> None:
             ("created", found.created_at),
             ("started", found.started_at),
             ("completed", found.completed_at),
+            ("message", found.message),
             ("error", found.error),
+            ("last lines", found.log_tail.rstrip()),
             *(("warning", warning) for warning in found.warnings),
             *(("not bitwise", note) for note in found.exactness_notes),
         ]

@@ -1,0 +1,196 @@
+"""Failures as typed exceptions, alike over gRPC and REST."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+from scripted_service import ScriptedService, code_pb2, refuse
+
+from training_engine import (
+    ConflictError,
+    DeadlineExceededError,
+    FieldProblem,
+    InternalError,
+    InvalidArgumentError,
+    InvalidConfigError,
+    NotFoundError,
+    PayloadTooLargeError,
+    RateLimitedError,
+    StateForbidsError,
+    TrainingEngine,
+    TrainingEngineError,
+    UnauthenticatedError,
+    UnavailableError,
+)
+from training_engine import _http as http
+from training_engine.errors import _BY_REASON
+from training_engine.v1.errors_pb2 import ErrorReason
+
+PROBLEMS = {
+    "learning_rate": "`learning_rate` is -1.0; it must be > 0; try 6e-4",
+    "batch_size": "`batch_size` is 0; it must be > 0; try 8",
+}
+
+
+def test_every_reason_of_the_contract_has_its_exception() -> None:
+    # Numbers from 60 on say why a job failed; no call ends with them.
+    names = [name for name, number in ErrorReason.items() if 0 < number < 60]
+    assert {name.removeprefix("ERROR_REASON_").lower() for name in names} == set(_BY_REASON)
+
+
+def test_an_invalid_configuration_lists_every_problem(
+    service: ScriptedService, engine: TrainingEngine
+) -> None:
+    service.on["StartJob"] = lambda request, context: refuse(
+        context, code_pb2.INVALID_ARGUMENT, "INVALID_CONFIG", "2 problems", PROBLEMS
+    )
+    with pytest.raises(InvalidConfigError) as caught:
+        engine.jobs.start({"learning_rate": -1.0, "batch_size": 0})
+    assert caught.value.code == "invalid_config"
+    assert caught.value.problems == tuple(FieldProblem(*item) for item in PROBLEMS.items())
+    assert str(caught.value).splitlines() == [
+        "2 problems",
+        "  learning_rate: `learning_rate` is -1.0; it must be > 0; try 6e-4",
+        "  batch_size: `batch_size` is 0; it must be > 0; try 8",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "kind"),
+    [
+        (code_pb2.NOT_FOUND, "JOB_NOT_FOUND", NotFoundError),
+        (code_pb2.FAILED_PRECONDITION, "STATE_FORBIDS", StateForbidsError),
+        (code_pb2.FAILED_PRECONDITION, "IN_USE", ConflictError),
+        (code_pb2.INVALID_ARGUMENT, "PATH_NOT_ALLOWED", InvalidArgumentError),
+        (code_pb2.UNAUTHENTICATED, "UNAUTHENTICATED", UnauthenticatedError),
+        (code_pb2.INTERNAL, "INTERNAL", InternalError),
+        (code_pb2.NOT_FOUND, "SOMETHING_NEWER", NotFoundError),
+    ],
+)
+def test_reasons_over_grpc(
+    service: ScriptedService,
+    engine: TrainingEngine,
+    code: int,
+    reason: str,
+    kind: type[TrainingEngineError],
+) -> None:
+    service.on["GetJob"] = lambda request, context: refuse(context, code, reason, "what happened")
+    with pytest.raises(kind) as caught:
+        engine.jobs.get("j1")
+    assert type(caught.value) is kind
+    assert caught.value.code == reason.lower()
+    assert caught.value.message == "what happened"
+    assert len(service.asked("GetJob")) == 1
+
+
+def _response(status: int, body: object, **headers: str) -> httpx.Response:
+    request = httpx.Request("GET", "http://gateway/api/training/jobs/j1")
+    if isinstance(body, str):
+        return httpx.Response(status, text=body, headers=headers, request=request)
+    return httpx.Response(status, json=body, headers=headers, request=request)
+
+
+def test_problem_json_gives_the_same_exception() -> None:
+    body = {
+        "type": "urn:training-engine:problem:invalid_config",
+        "title": "Bad Request",
+        "status": 400,
+        "detail": "2 problems",
+        "reason": "invalid_config",
+        "errors": [{"field": field, "message": text} for field, text in PROBLEMS.items()],
+    }
+    error = http.problem(_response(400, body))
+    assert isinstance(error, InvalidConfigError)
+    assert error.problems[1] == FieldProblem("batch_size", PROBLEMS["batch_size"])
+    assert error.message == "2 problems"
+
+
+def test_retry_after_is_kept() -> None:
+    error = http.problem(
+        _response(429, {"reason": "rate_limited", "detail": "slow down"}, **{"retry-after": "7"})
+    )
+    assert isinstance(error, RateLimitedError)
+    assert error.retry_after == 7.0
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(404, NotFoundError), (413, PayloadTooLargeError), (502, UnavailableError)],
+)
+def test_an_answer_that_is_no_problem_json_goes_by_its_status(
+    status: int, kind: type[TrainingEngineError]
+) -> None:
+    error = http.problem(_response(status, "<html>a proxy</html>"))
+    assert type(error) is kind
+    assert error.message == f"http://gateway/api/training/jobs/j1 answered {status}"
+
+
+def test_something_else_behind_the_url_is_named() -> None:
+    with pytest.raises(InternalError, match="no JSON object; is it the gateway"):
+        http.answer(_response(200, "<html>welcome</html>"))
+
+
+def test_an_absent_control_plane_is_named_with_the_remedy(service: ScriptedService) -> None:
+    address = service.address
+    service.stop()
+    with (
+        TrainingEngine(address, retry_for=0.2) as engine,
+        pytest.raises(UnavailableError) as caught,
+    ):
+        engine.jobs.get("j1")
+    assert str(caught.value) == (
+        f"no control plane at {address}; start one with `training-engine up`"
+    )
+    assert caught.value.code == "control_plane_unavailable"
+
+
+def test_an_absent_gateway_is_named_with_the_remedy(service: ScriptedService) -> None:
+    url = f"http://127.0.0.1:{service.port}"
+    service.stop()
+    with (
+        TrainingEngine.over_rest(url, retry_for=0.2) as engine,
+        pytest.raises(UnavailableError) as caught,
+    ):
+        engine.jobs.get("j1")
+    assert str(caught.value) == f"no gateway at {url}; start one with `training-engine up`"
+
+
+def test_an_older_service_is_named(service: ScriptedService, engine: TrainingEngine) -> None:
+    import grpc
+
+    service.on["GetJob"] = lambda request, context: context.abort(
+        grpc.StatusCode.UNIMPLEMENTED, "Method not found!"
+    )
+    with pytest.raises(TrainingEngineError, match="may be older than this SDK") as caught:
+        engine.jobs.get("j1")
+    assert caught.value.code == "unimplemented"
+
+
+def test_a_call_has_a_deadline(service: ScriptedService) -> None:
+    import threading
+
+    release = threading.Event()
+    service.on["GetJob"] = lambda request, context: release.wait(30)
+    with (
+        TrainingEngine(service.address, timeout=0.2) as engine,
+        pytest.raises(DeadlineExceededError) as caught,
+    ):
+        engine.jobs.get("j1")
+    release.set()
+    assert isinstance(caught.value, TimeoutError)
+    assert len(service.asked("GetJob")) == 1
+
+
+@pytest.mark.parametrize("bad", ["", None])
+def test_an_empty_id_never_reaches_the_service(engine: TrainingEngine, bad: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"job_id is .*; it must be a non-empty string"):
+        engine.jobs.get(bad)
+
+
+@pytest.mark.parametrize("url", ["localhost:8000", "ftp://host", "http://", ""])
+def test_a_url_without_scheme_or_host_is_refused(url: str) -> None:
+    if not url:
+        TrainingEngine.over_rest(url).close()  # the default
+        return
+    with pytest.raises(InvalidArgumentError, match="must begin with http:// or https://"):
+        TrainingEngine.over_rest(url)
