@@ -40,6 +40,12 @@ def text_fields(stored: Mapping[bytes, bytes]) -> dict[str, str]:
     }
 
 
+def json_fields(stored: bytes) -> dict[str, str]:
+    """A Redis hash that a script has sent as JSON, as text."""
+    fields: dict[str, str] = json.loads(stored.decode("utf-8", "replace"))
+    return fields
+
+
 def _damaged(kind: str, id: str, why: str) -> RecordVersionError:
     return RecordVersionError(kind, id, f"a damaged record ({why})", f"version {RECORD_VERSION}")
 

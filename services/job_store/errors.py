@@ -8,6 +8,7 @@ JobStoreError
 ├── InvalidCursor          a stream cursor that this store did not issue for this job
 ├── InvalidPageToken       a page token that this store did not issue for this list
 ├── RecordVersionError     a record written in a format this version does not read
+├── FeedsClosed            this process stops watching; another one can continue the stream
 └── StoreUnavailable       the Redis server is away, loading, read-only or refuses the login
 """
 
@@ -123,3 +124,12 @@ class StoreUnavailable(JobStoreError):
 
     def __init__(self, why: str) -> None:
         super().__init__(f"the job store's Redis server is not available: {why}; try again shortly")
+
+
+class FeedsClosed(JobStoreError):
+    """The process shuts down in order: the stream continues elsewhere, from the last cursor."""
+
+    code = "SHUTTING_DOWN"
+
+    def __init__(self) -> None:
+        super().__init__("this server is shutting down; reconnect with the last cursor received")

@@ -1,11 +1,41 @@
-"""The visible metric history: latest values, pages of points, charts from summaries."""
+"""The visible metric history: latest values, pages of points, charts from summaries, logs."""
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
+from typing import Any
 
+from job_store.charts import (
+    buckets_of,
+    join_small,
+    reduce_to,
+    unpack_buckets,
+    unpack_points,
+)
+from job_store.codec import decode_log_line
 from job_store.connection import AsyncConnection
-from job_store.records import AttemptRecord, Bucket, HistoryPage, LatestMetrics, LogPage
+from job_store.errors import InvalidPageToken, NotFound
+from job_store.ids import check_id
+from job_store.keys import Keys
+from job_store.paging import decode_token, encode_token, page_bounds
+from job_store.records import (
+    AttemptRecord,
+    Bucket,
+    HistoryPage,
+    LatestMetrics,
+    LogPage,
+    StoredLogLine,
+)
+from job_store.segments import AttemptReads, attempt_records
+
+MAX_PAGE = 10_000
+"""Points or log lines in a page at most."""
+
+MAX_BUCKETS = 2_000
+"""Buckets in a chart at most."""
+
+_LAST_STEP = 1 << 53
 
 
 class HistoryStore:
@@ -13,10 +43,21 @@ class HistoryStore:
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._db = connection
+        self._keys = Keys(connection.prefix)
 
     async def latest(self, job_id: str) -> LatestMetrics:
-        """Latest value of each metric. NotFound."""
-        raise NotImplementedError
+        """Latest value of each metric; step 0 and no values before the first. NotFound."""
+        check_id("job", job_id)
+        exists, stored = await self._db.pipeline(
+            ("EXISTS", self._keys.job(job_id)), ("HGETALL", self._keys.job(job_id, "latest"))
+        )
+        if not exists:
+            raise NotFound("job", job_id)
+        values, steps = {}, {}
+        for name, packed in stored.items():
+            step, value = struct.unpack("<dd", packed)
+            values[name.decode()], steps[name.decode()] = value, int(step)
+        return LatestMetrics(job_id, max(steps.values(), default=0), values, steps)
 
     async def page(
         self,
@@ -28,8 +69,20 @@ class HistoryStore:
         page_size: int = 1000,
         page_token: str = "",
     ) -> HistoryPage:
-        """Raw points in ascending order. NotFound, InvalidPageToken."""
-        raise NotImplementedError
+        """Raw points in ascending order. NotFound, InvalidPageToken.
+
+        The next page needs the same `to_step`; where it begins is in the token.
+        """
+        check_id("job", job_id)
+        first, last = _bounds(after_step, from_step, to_step)
+        if page_token:
+            first = max(first, int(_position(page_token, "points", job_id, 1)[0]) + 1)
+        size = page_bounds(page_size, MAX_PAGE)
+        reply = await self._db.run("read_points", job_id, first, last, size)
+        schemas, packed, more, first_raw = reply or ([], b"", 0, b"")
+        points = unpack_points(_pairs(schemas), packed)
+        token = encode_token("points", job_id, points[-1].step) if more and points else ""
+        return HistoryPage(tuple(points), token, int(first_raw) if first_raw else None)
 
     async def chart(
         self,
@@ -40,11 +93,27 @@ class HistoryStore:
         to_step: int | None = None,
     ) -> Sequence[Bucket]:
         """The history in at most `max_points` buckets that keep minimum, maximum and last."""
-        raise NotImplementedError
+        check_id("job", job_id)
+        wanted = page_bounds(max_points, MAX_BUCKETS)
+        first, last = _bounds(None, from_step, to_step)
+        reply = await self._db.run("read_chart", job_id, first, last, wanted)
+        level, *parts = reply or [0, [], b""]
+        if level == 0:  # short enough to be read raw
+            schemas, packed = parts
+            points = unpack_points(_pairs(schemas), packed)
+            return buckets_of(points, wanted)
+        buckets: list[Bucket] = []
+        for columns, packed in zip(parts[::2], parts[1::2], strict=True):
+            buckets += unpack_buckets(columns.decode().split(","), packed)
+        return reduce_to(join_small(buckets, 1 << level), wanted)
 
     async def attempts(self, job_id: str) -> Sequence[AttemptRecord]:
         """The job's attempts and the steps that readers see of each."""
-        raise NotImplementedError
+        check_id("job", job_id)
+        index = await self._db.command("HGETALL", self._keys.job(job_id, "attempts"))
+        reads = AttemptReads(self._keys, job_id, index)
+        replies = await self._db.transaction(*reads.commands) if reads.commands else []
+        return attempt_records(reads, replies)
 
     async def logs(
         self,
@@ -55,8 +124,70 @@ class HistoryStore:
         page_token: str = "",
     ) -> LogPage:
         """Log lines of all attempts (or one), oldest first. NotFound, InvalidPageToken."""
-        raise NotImplementedError
+        attempts = await self._log_attempts(job_id)
+        if attempt is not None:
+            attempts = [n for n in attempts if n == attempt]
+        at, start = 0, "-"
+        if page_token:
+            at_text, seq = _position(page_token, "logs", job_id, 2)
+            at, start = int(at_text), f"({seq}-1"
+        size = page_bounds(page_size, MAX_PAGE)
+        lines: list[StoredLogLine] = []
+        for n in [n for n in attempts if n >= at]:
+            entries = await self._db.command(
+                "XRANGE",
+                self._keys.job(job_id, "logs", n),
+                start if n == at else "-",
+                "+",
+                *("COUNT", size + 1 - len(lines)),
+            )
+            lines += [_log_line(n, entry) for entry in entries]
+            if len(lines) > size:
+                break
+        if len(lines) <= size:
+            return LogPage(tuple(lines), "")
+        last = lines[size - 1]
+        return LogPage(tuple(lines[:size]), encode_token("logs", job_id, last.attempt, last.seq))
 
     async def log_tail(self, job_id: str, lines: int = 50) -> str:
         """The last lines of the newest attempt that wrote any."""
-        raise NotImplementedError
+        for n in reversed(await self._log_attempts(job_id)):
+            entries = await self._db.command(
+                "XREVRANGE", self._keys.job(job_id, "logs", n), "+", "-", "COUNT", lines
+            )
+            if entries:
+                return "\n".join(_log_line(n, entry).text for entry in reversed(entries))
+        return ""
+
+    async def _log_attempts(self, job_id: str) -> list[int]:
+        check_id("job", job_id)
+        exists, numbers = await self._db.pipeline(
+            ("EXISTS", self._keys.job(job_id)), ("HKEYS", self._keys.job(job_id, "attempts"))
+        )
+        if not exists:
+            raise NotFound("job", job_id)
+        return sorted(int(number) for number in numbers)
+
+
+def _bounds(after: int | None, first: int | None, last: int | None) -> tuple[int, int]:
+    lowest = max(0, first or 0, 0 if after is None else after + 1)
+    return min(lowest, _LAST_STEP), max(-1, min(_LAST_STEP if last is None else last, _LAST_STEP))
+
+
+def _pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _log_line(attempt: int, entry: Any) -> StoredLogLine:
+    id, fields = entry
+    return decode_log_line(attempt, int(id.split(b"-")[0]), fields[b"l"])
+
+
+def _position(token: str, kind: str, job_id: str, parts: int) -> list[str]:
+    try:
+        position = decode_token(token, kind, job_id)
+    except ValueError as error:
+        raise InvalidPageToken(token, str(error)) from error
+    if len(position) != parts or not all(part.isdigit() for part in position):
+        raise InvalidPageToken(token, "it is not one of ours")
+    return position

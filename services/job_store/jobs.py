@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from job_store.codec import decode_checkpoint, decode_job, new_job_fields, text_fields
+from job_store.codec import decode_checkpoint, decode_job, json_fields, new_job_fields
 from job_store.connection import AsyncConnection, memo_arguments
 from job_store.errors import InvalidPageToken, JobStoreError, NotFound
 from job_store.ids import check_id, new_id
@@ -47,16 +47,11 @@ class JobStore:
     async def get(self, job_id: str, *, with_config: bool = True) -> JobRecord:
         """The record. NotFound, RecordVersionError."""
         check_id("job", job_id)
-        commands = [("HGETALL", self._keys.job(job_id))]
-        if with_config:
-            commands.append(("GET", self._keys.job(job_id, "config")))
-        if with_config:
-            stored, config = await self._db.pipeline(*commands)
-        else:
-            stored, config = await self._db.command(*commands[0]), b""
+        reply = await self._db.run("read_jobs", "", job_id, int(with_config))
+        stored, config = reply or (b"", b"")
         if not stored:
             raise NotFound("job", job_id)
-        return decode_job(job_id, text_fields(stored), (config or b"").decode())
+        return decode_job(job_id, json_fields(stored), config.decode() if config else "")
 
     async def list(
         self, status: JobStatus | None = None, page_size: int = 50, page_token: str = ""
@@ -70,11 +65,14 @@ class JobStore:
         if page_token:
             below = "(" + _page_position(page_token, "jobs", index)
         size = page_bounds(page_size, MAX_PAGE)
-        ids = await self._db.command(
-            "ZRANGE", self._keys.index(index), below, "-", "BYLEX", "REV", "LIMIT", 0, size + 1
-        )
-        names = [id.decode() for id in ids]
-        jobs = await self._records(names[:size])
+        reply = await self._db.run("read_jobs", index, below, size + 1) or []
+        names = [id.decode() for id in reply[::2]]
+        jobs = []
+        for job_id, stored in zip(names[:size], reply[1::2], strict=False):
+            try:
+                jobs.append(decode_job(job_id, json_fields(stored)))
+            except JobStoreError:
+                continue  # of another version: one record hides no other
         token = encode_token("jobs", index, names[size - 1]) if len(names) > size else ""
         return JobPage(tuple(jobs), token)
 
@@ -197,19 +195,6 @@ class JobStore:
             raise JobStoreError("a script that answers with a job answered with none")
         fields = json.loads(reply[0])
         return decode_job(fields.get("job_id", ""), fields, config_document)
-
-    async def _records(self, job_ids: Sequence[str]) -> builtins.list[JobRecord]:
-        if not job_ids:
-            return []
-        commands = [("HGETALL", self._keys.job(job_id)) for job_id in job_ids]
-        stored = await self._db.pipeline(*commands)
-        records = []
-        for job_id, fields in zip(job_ids, stored, strict=True):
-            try:
-                records.append(decode_job(job_id, text_fields(fields)))
-            except JobStoreError:
-                continue  # deleted since, or of another version: one record hides no other
-        return records
 
     async def _require(self, job_id: str) -> None:
         check_id("job", job_id)

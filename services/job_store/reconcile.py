@@ -21,9 +21,9 @@ from job_store.records import (
 )
 
 _WATCHED = (
-    "attempt claim_id worker_id status lease_count phase current_step progress_at stop_deadline "
-    "stall_timeout_seconds v"
-).split()
+    *("attempt", "claim_id", "worker_id", "status", "lease_count", "phase", "current_step"),
+    *("progress_at", "stop_deadline", "stall_timeout_seconds", "v"),
+)
 
 
 class ReconcileStore:

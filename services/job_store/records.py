@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 RECORD_VERSION = 1
 """Version of every stored record; a record of another version is refused, never guessed at."""
@@ -393,8 +394,7 @@ class HistoryPage:
     """First step still held raw; earlier ones are in summaries and in the attempts' spools."""
 
 
-@dataclass(frozen=True, slots=True)
-class Extent:
+class Extent(NamedTuple):
     """A metric within a bucket."""
 
     min: float

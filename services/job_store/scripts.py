@@ -21,6 +21,9 @@ from job_store.records import RECORD_VERSION
 # Scripts that need more than the prelude.
 _PARTS = {
     "publish_metrics": ("summaries",),
+    "read_points": ("visible",),
+    "read_feed": ("visible",),
+    "read_chart": ("summaries", "visible"),
     "create_job": ("transitions",),
     "stop_job": ("transitions",),
     "resume_job": ("transitions",),

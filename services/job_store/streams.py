@@ -1,67 +1,57 @@
 """One merged, resumable view of a job's life, for any number of watchers.
 
-feeds = JobFeeds(connection)
-async for item in feeds.watch(job_id, after=cursor):
-    ...  # item.event, item.cursor
-await feeds.close()
+    feeds = JobFeeds(connection)
+    async for item in feeds.watch(job_id, after=cursor):
+        ...  # item.event, item.cursor
+    await feeds.close()
+
+A watcher replays from its cursor and then follows the job's feed: the only task that reads the
+job's streams from Redis, into a ring that all watchers of the job look at. A watcher too slow for
+the ring replays again from where it is. Positions only grow, so nothing is shown twice; a replay
+begins after the place in the ring was noted, so nothing is left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from job_store.connection import AsyncConnection
-from job_store.records import CheckpointRecord, JobError, JobStatus, StoredLogLine
+from job_store.errors import FeedsClosed, NotFound, StoreUnavailable
+from job_store.events import (
+    CheckpointEvent,
+    Event,
+    Item,
+    LogEvent,
+    MetricsEvent,
+    Position,
+    RewoundEvent,
+    Snapshot,
+    StateEvent,
+    read_snapshot,
+)
+from job_store.ids import check_id
+from job_store.keys import Keys
 
+__all__ = [
+    "CheckpointEvent",
+    "Event",
+    "FeedItem",
+    "JobFeeds",
+    "LogEvent",
+    "MetricsEvent",
+    "RewoundEvent",
+    "StateEvent",
+]
 
-@dataclass(frozen=True, slots=True)
-class StateEvent:
-    """The job changed its state, or a new attempt of it."""
+RING_ITEMS = 4096
+"""Items a watcher may fall behind before it replays from Redis."""
 
-    status: JobStatus
-    attempt: int
-    time_ms: int
-    step: int
-    message: str
-    error: JobError | None
-
-
-@dataclass(frozen=True, slots=True)
-class MetricsEvent:
-    """A point was logged (see MetricPoint for `part`)."""
-
-    attempt: int
-    step: int
-    part: int
-    time_ms: int
-    values: Mapping[str, float]
-
-
-@dataclass(frozen=True, slots=True)
-class CheckpointEvent:
-    """A checkpoint was registered."""
-
-    checkpoint: CheckpointRecord
-
-
-@dataclass(frozen=True, slots=True)
-class LogEvent:
-    """A line of the trainer's output."""
-
-    line: StoredLogLine
-
-
-@dataclass(frozen=True, slots=True)
-class RewoundEvent:
-    """What was shown beyond `to_step` is no longer part of the history; it comes again."""
-
-    to_step: int
-    attempt: int
-    time_ms: int
-
-
-Event = StateEvent | MetricsEvent | CheckpointEvent | LogEvent | RewoundEvent
+_BATCH = 500
+_BLOCK_MS = 2500
+# Below the 3 s that socket deadlines allow; also how soon a deleted job is noticed.
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +62,98 @@ class FeedItem:
     cursor: str
 
 
+class _Feed:
+    """The one reader of a job's streams in this process."""
+
+    def __init__(self, connection: AsyncConnection, job_id: str) -> None:
+        self._db = connection
+        self._job_id = job_id
+        self._ring: deque[Item] = deque(maxlen=RING_ITEMS)
+        self._changed = asyncio.Event()
+        self.end_index = 0
+        """Number of items so far; an item's index is its place among all of them."""
+        self.ended = False
+        self.ready = asyncio.Event()
+        """Set once the reader has a position: from then on nothing is missed."""
+        self.watchers = 0
+        self._task = asyncio.create_task(self._read(), name=f"feed {job_id}")
+
+    def after(self, index: int) -> list[Item] | None:
+        """Items from this index on; None if the ring no longer holds them all."""
+        missing = self.end_index - index
+        if missing > len(self._ring):
+            return None
+        return [self._ring[i] for i in range(len(self._ring) - missing, len(self._ring))]
+
+    async def changed(self, index: int) -> None:
+        """Wait for items beyond `index`, or the end."""
+        while self.end_index == index and not self.ended:
+            await self._changed.wait()
+
+    async def close(self) -> None:
+        """Stop reading and let every watcher go."""
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        self._finish()
+
+    def _finish(self) -> None:
+        self.ended = True
+        self.ready.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def _read(self) -> None:
+        position: Position | None = None
+        pause = 0.1
+        try:
+            while True:
+                try:
+                    if position is None:
+                        position = await end_position(self._db, self._job_id)
+                        self.ready.set()
+                    snapshot = await read_after(self._db, self._job_id, position, logs=True)
+                    self._publish(position, snapshot)
+                    if snapshot.ended:
+                        return
+                    if not snapshot.more:
+                        await self._wait(snapshot)
+                    pause = 0.1
+                except StoreUnavailable:  # waited out: watchers keep their places
+                    await asyncio.sleep(pause)
+                    pause = min(1.0, 2 * pause)
+        except NotFound:
+            return  # deleted; the watchers find out by their own replay
+        finally:
+            self._finish()
+
+    def _publish(self, position: Position, snapshot: Snapshot) -> None:
+        before = self.end_index
+        for item in snapshot.items:
+            if position.pass_by(item):
+                self._ring.append(item)
+                self.end_index += 1
+        if self.end_index > before:
+            self._wake()
+
+    async def _wait(self, snapshot: Snapshot) -> None:
+        streams, ids = snapshot.wake[::2], snapshot.wake[1::2]
+        await self._db.blocking_command(
+            "XREAD", "COUNT", 1, "BLOCK", _BLOCK_MS, "STREAMS", *streams, *ids
+        )
+
+
 class JobFeeds:
     """Watches jobs with one Redis reader each, whatever the number of watchers."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._db = connection
+        self._feeds: dict[str, _Feed] = {}
+        self._closed = False
 
-    def watch(
+    async def watch(
         self,
         job_id: str,
         *,
@@ -88,12 +163,110 @@ class JobFeeds:
     ) -> AsyncIterator[FeedItem]:
         """Replay from the cursor (or the beginning), then live; ends after the terminal state.
 
-        `after_step` starts after this step instead (no earlier metrics are replayed).
+        `after_step` passes over the points up to this step, until a rewind brings them again.
         NotFound, InvalidCursor, StoreUnavailable; an outage while live is waited out.
-        A cursor past the end of a finished job gives an empty iteration.
+        FeedsClosed when this process shuts down. A cursor past the end of a finished job gives
+        an empty iteration.
         """
-        raise NotImplementedError
+        check_id("job", job_id)
+        position = Position.of_cursor(after, job_id) if after else Position()
+        if after_step is not None:
+            position.floor = max(position.floor, after_step)
+        feed = self._join(job_id)
+        try:
+            # The first look also tells of an unknown job before the first item.
+            while True:
+                await feed.ready.wait()
+                index = feed.end_index
+                while True:  # replay
+                    self._check_open()
+                    snapshot = await read_after(self._db, job_id, position, logs)
+                    for item in snapshot.items:
+                        if position.pass_by(item):
+                            yield FeedItem(item.event, position.cursor(job_id))
+                    if snapshot.ended:
+                        return
+                    if not snapshot.more:
+                        break
+                while True:  # live
+                    items = feed.after(index)
+                    if items is None:
+                        break
+                    index += len(items)
+                    for item in items:
+                        wanted = logs or not isinstance(item.event, LogEvent)
+                        if wanted and position.pass_by(item):
+                            yield FeedItem(item.event, position.cursor(job_id))
+                    if feed.ended and index == feed.end_index:
+                        # Finished, and resumed by now perhaps: a fresh feed and a look tell.
+                        await self._leave(job_id, feed)
+                        self._check_open()
+                        feed = self._join(job_id)
+                        break
+                    await feed.changed(index)
+        finally:
+            await self._leave(job_id, feed)
 
     async def close(self) -> None:
         """End all watches and readers."""
-        raise NotImplementedError
+        self._closed = True
+        feeds = list(self._feeds.values())
+        self._feeds.clear()
+        await asyncio.gather(*[feed.close() for feed in feeds])
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise FeedsClosed
+
+    def _join(self, job_id: str) -> _Feed:
+        self._check_open()
+        feed = self._feeds.get(job_id)
+        if feed is None or feed.ended:
+            feed = self._feeds[job_id] = _Feed(self._db, job_id)
+        feed.watchers += 1
+        return feed
+
+    async def _leave(self, job_id: str, feed: _Feed) -> None:
+        feed.watchers -= 1
+        if feed.watchers == 0:
+            if self._feeds.get(job_id) is feed:
+                del self._feeds[job_id]
+            await feed.close()
+
+
+async def read_after(
+    connection: AsyncConnection, job_id: str, position: Position, logs: bool
+) -> Snapshot:
+    """One consistent look at what follows a position. NotFound."""
+    reply = await connection.run(
+        "read_feed",
+        job_id,
+        f"{position.event[0]}-{position.event[1]}",
+        position.known,
+        *position.point,
+        *position.log,
+        _BATCH,
+        int(logs),
+    )
+    return read_snapshot(position, reply or [])
+
+
+async def end_position(connection: AsyncConnection, job_id: str) -> Position:
+    """The position behind all that is there now. NotFound."""
+    keys = Keys(connection.prefix)
+    fields, newest = await connection.transaction(
+        ("HMGET", keys.job(job_id), "status", "attempt", "last_point", "last_log"),
+        ("XREVRANGE", keys.job(job_id, "events"), "+", "-", "COUNT", 1),
+    )
+    status, attempt, last_point, last_log = fields
+    if status is None:
+        raise NotFound("job", job_id)
+    milliseconds, sequence = newest[0][0].split(b"-") if newest else (b"0", b"0")
+    point_attempt, step, part = (int(number) for number in last_point.split(b":"))
+    log_attempt, seq = (int(number) for number in last_log.split(b":"))
+    return Position(
+        event=(int(milliseconds), int(sequence)),
+        known=int(attempt) - (status == b"queued"),
+        point=(point_attempt, step, part),
+        log=(log_attempt, seq),
+    )

@@ -1,8 +1,8 @@
 -- Summaries at write time: buckets of 2^level points, level 3 and up, one stream a level.
 -- A full bucket is appended to its level and merged into the open bucket of the level above, so
--- a point costs two merges on average. Bucket: doubles index, first step, last step, count, time,
--- then (min, max, last) for each column of the attempt; NaN where the metric was not logged.
-local BASE_LEVEL, TOP_LEVEL, KEPT_BUCKETS = 3, 30, 8192
+-- a point costs two merges on average. Bucket, as doubles: index, first step, last step, count,
+-- time, part, then (min, max, last) for each column of the attempt; NaN where it was not logged.
+local BASE_LEVEL, TOP_LEVEL, KEPT_BUCKETS = 3, 30, 4096
 local NAN = 0 / 0
 
 local function merge(bucket, first, last, part, count, time, extents)

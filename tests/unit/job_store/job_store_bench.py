@@ -29,7 +29,7 @@ LOST = JobError("WORKER_LOST", "the worker did not renew its lease")
 def new_job(max_steps: int = 100, max_retries: int = 3, name: str = "tiny") -> NewJob:
     """A job to create."""
     return NewJob(
-        config_document='{"max_steps": %d}' % max_steps,
+        config_document=f'{{"max_steps": {max_steps}}}',
         max_steps=max_steps,
         dataset_path="/data/text.txt",
         name=name,

@@ -1,0 +1,125 @@
+"""Charts: buckets read from packed replies, and merged to the number asked for."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+
+from job_store.records import Bucket, Extent, HistoryPoint
+
+_ENTRY_HEAD = struct.Struct("<ddHH")
+_LENGTH = struct.Struct("<I")
+_HEAD_DOUBLES = 6
+# index, first step, last step, count, time, part; then (min, max, last) for each column.
+
+
+def unpack_entries(
+    schemas: Mapping[bytes, bytes], packed: bytes
+) -> Iterator[tuple[int, int, int, int, dict[str, float]]]:
+    """Step, part, attempt, time and values of each entry that `visible.lua` has packed."""
+    columns: dict[int, tuple[tuple[str, ...], struct.Struct]] = {}
+    for names, number in schemas.items():
+        split = tuple(names.decode().split(","))
+        columns[int(number)] = (split, struct.Struct(f"<{len(split) + 1}d"))
+    offset = 0
+    while offset < len(packed):
+        step, part, attempt, schema = _ENTRY_HEAD.unpack_from(packed, offset)
+        names_of, layout = columns[schema]
+        offset += _ENTRY_HEAD.size
+        time_ms, *values = layout.unpack_from(packed, offset)
+        offset += layout.size
+        yield int(step), int(part), attempt, int(time_ms), dict(zip(names_of, values, strict=True))
+
+
+def unpack_points(schemas: Mapping[bytes, bytes], packed: bytes) -> list[HistoryPoint]:
+    """Points from a reply of `read_points`; the parts of a step become one point."""
+    points: list[HistoryPoint] = []
+    for step, part, attempt, time_ms, values in unpack_entries(schemas, packed):
+        if part and points and points[-1].step == step:
+            values = {**points.pop().values, **values}
+        points.append(HistoryPoint(step, time_ms, attempt, values))
+    return points
+
+
+def unpack_buckets(columns: Sequence[str], packed: bytes) -> Iterator[Bucket]:
+    """Buckets of one attempt, from a reply of `read_chart`."""
+    offset = 0
+    while offset < len(packed):
+        (size,) = _LENGTH.unpack_from(packed, offset)
+        offset += _LENGTH.size
+        doubles = struct.unpack_from(f"<{size // 8}d", packed, offset)
+        offset += size
+        _, first, last, count, time_ms, _ = doubles[:_HEAD_DOUBLES]
+        metrics = {}
+        triples = iter(doubles[_HEAD_DOUBLES:])
+        for name, low, high, final in zip(columns, triples, triples, triples, strict=False):
+            if final == final:  # not NaN: logged in this bucket
+                metrics[name] = Extent(low, high, final)
+        yield Bucket(int(first), int(last), int(count), int(time_ms), metrics)
+
+
+def bucket_of(points: Sequence[HistoryPoint]) -> Bucket:
+    """Neighbouring points as a bucket; a NaN counts as not logged, as in stored summaries."""
+    metrics: dict[str, Extent] = {}
+    for point in points:
+        for name, value in point.values.items():
+            if value != value:
+                continue
+            before = metrics.get(name)
+            metrics[name] = (
+                Extent(value, value, value)
+                if before is None
+                else Extent(min(before[0], value), max(before[1], value), value)
+            )
+    last = points[-1]
+    return Bucket(points[0].step, last.step, len(points), last.time_ms, metrics)
+
+
+def buckets_of(points: Sequence[HistoryPoint], max_points: int) -> list[Bucket]:
+    """At most `max_points` buckets with equal numbers of points, but for the last."""
+    group = max(1, -(-len(points) // max_points))
+    return [bucket_of(points[i : i + group]) for i in range(0, len(points), group)]
+
+
+def merge(first: Bucket, second: Bucket) -> Bucket:
+    """Two neighbours as one."""
+    metrics = dict(first.metrics)
+    for name, extent in second.metrics.items():
+        before = metrics.get(name)
+        metrics[name] = (
+            extent
+            if before is None
+            else Extent(min(before.min, extent.min), max(before.max, extent.max), extent.last)
+        )
+    return Bucket(
+        first.first_step,
+        second.last_step,
+        first.count + second.count,
+        second.time_ms,
+        metrics,
+    )
+
+
+def join_small(buckets: Sequence[Bucket], size: int) -> list[Bucket]:
+    """Merges neighbours that together have at most `size` points: the pieces at the edges."""
+    joined: list[Bucket] = []
+    for bucket in buckets:
+        if joined and joined[-1].count + bucket.count <= size:
+            joined[-1] = merge(joined[-1], bucket)
+        else:
+            joined.append(bucket)
+    return joined
+
+
+def reduce_to(buckets: Sequence[Bucket], max_points: int) -> list[Bucket]:
+    """At most `max_points` buckets: equal numbers of neighbours are merged."""
+    if len(buckets) <= max_points:
+        return list(buckets)
+    group = -(-len(buckets) // max_points)
+    reduced = []
+    for start in range(0, len(buckets), group):
+        merged = buckets[start]
+        for bucket in buckets[start + 1 : start + group]:
+            merged = merge(merged, bucket)
+        reduced.append(merged)
+    return reduced

@@ -1,0 +1,237 @@
+"""Events of a job's life, and the position of a reader among them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from job_store.charts import unpack_entries
+from job_store.codec import decode_checkpoint, decode_error, decode_log_line
+from job_store.errors import InvalidCursor
+from job_store.paging import decode_token, encode_token
+from job_store.records import CheckpointRecord, JobError, JobStatus, StoredLogLine
+
+
+@dataclass(frozen=True, slots=True)
+class StateEvent:
+    """The job changed its state, or a new attempt of it."""
+
+    status: JobStatus
+    attempt: int
+    time_ms: int
+    step: int
+    message: str
+    error: JobError | None
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsEvent:
+    """A point was logged (see MetricPoint for `part`)."""
+
+    attempt: int
+    step: int
+    part: int
+    time_ms: int
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointEvent:
+    """A checkpoint was registered."""
+
+    checkpoint: CheckpointRecord
+
+
+@dataclass(frozen=True, slots=True)
+class LogEvent:
+    """A line of the trainer's output."""
+
+    line: StoredLogLine
+
+
+@dataclass(frozen=True, slots=True)
+class RewoundEvent:
+    """What was shown beyond `to_step` is no longer part of the history; it comes again."""
+
+    to_step: int
+    attempt: int
+    time_ms: int
+
+
+Event = StateEvent | MetricsEvent | CheckpointEvent | LogEvent | RewoundEvent
+
+_EVENT_ID = re.compile(r"(\d{1,20})-(\d{1,20})", re.ASCII)
+_NUMBER = re.compile(r"-?\d{1,18}", re.ASCII)
+
+
+@dataclass(slots=True)
+class Position:
+    """How far a reader is: in the events, the points and the log lines of a job."""
+
+    event: tuple[int, int] = (0, 0)
+    known: int = 0
+    """Newest attempt whose start the reader has been told of."""
+    point: tuple[int, int, int] = (0, -1, 0)
+    """Attempt, step, part of the last point."""
+    log: tuple[int, int] = (0, -1)
+    """Attempt and seq of the last log line."""
+    floor: int = -1
+    """Points up to this step are passed over: the reader has them, or asked to skip them."""
+
+    def copy(self) -> Position:
+        """An independent one."""
+        return replace(self)
+
+    def cursor(self, job_id: str) -> str:
+        """The opaque text that continues here."""
+        event = f"{self.event[0]}-{self.event[1]}"
+        return encode_token("watch", job_id, event, self.known, *self.point, *self.log, self.floor)
+
+    @staticmethod
+    def of_cursor(cursor: str, job_id: str) -> Position:
+        """The position of a cursor. InvalidCursor."""
+        try:
+            parts = decode_token(cursor, "watch", job_id)
+        except ValueError as error:
+            raise InvalidCursor(cursor, str(error)) from error
+        match = _EVENT_ID.fullmatch(parts[0]) if len(parts) == 8 else None
+        if match is None or not all(_NUMBER.fullmatch(part) for part in parts[1:]):
+            raise InvalidCursor(cursor, "it is not one of ours")
+        known, attempt, step, part, log_attempt, seq, floor = map(int, parts[1:])
+        event = int(match[1]), int(match[2])
+        return Position(event, known, (attempt, step, part), (log_attempt, seq), floor)
+
+    def pass_by(self, item: Item) -> bool:
+        """Move past an item; False if the reader was already there or does not want it."""
+        if isinstance(item.event, MetricsEvent):
+            if item.key <= self.point:
+                return False
+            self.point = item.key
+            return item.event.step > self.floor
+        if isinstance(item.event, LogEvent):
+            if item.key <= self.log:
+                return False
+            self.log = item.key
+            return True
+        if item.key <= self.event:
+            return False
+        self.event = item.key
+        self.known = max(self.known, item.known)
+        if isinstance(item.event, RewoundEvent):
+            self.floor = min(self.floor, item.event.to_step)
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An event with its place in its own stream."""
+
+    event: Event
+    key: Any
+    """Event id, (attempt, step, part) or (attempt, seq): grows within its stream."""
+    known: int = 0
+    """Attempt that a state event tells of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All that follows a position, in order, up to a limit."""
+
+    items: Sequence[Item]
+    more: bool
+    """There may be more right now."""
+    ended: bool
+    """The job is at rest and the items reach to its end."""
+    wake: Sequence[bytes]
+    """Stream, id, stream, id, ...: where the next entry will appear."""
+
+
+def read_snapshot(position: Position, reply: Sequence[Any]) -> Snapshot:
+    """The items of a `read_feed` reply in the order in which they were written.
+
+    Each event carries the last point and log line published before it; those go first.
+    """
+    status, state_event, more, stored_events, schemas, packed, lines, wake = reply
+    points = _points(schemas, packed)
+    logs = [_log(line) for line in lines]
+    items: list[Item] = []
+    for entry in stored_events:
+        fields = dict(zip(entry[1][::2], entry[1][1::2], strict=True))
+        reached_point = _numbers(fields[b"p"])
+        items += _take(points, reached_point)
+        items += _take(logs, _numbers(fields[b"l"]))
+        if more and not points and len(packed) > 0:
+            break  # the limit may have hidden points that belong before this event
+        if more and not logs and lines:
+            break
+        items.append(_event(entry[0], fields))
+    else:
+        if not (more and stored_events):
+            items += points + logs
+    last_event = items_event(items) or position.event
+    at_end = JobStatus(status.decode()).is_terminal and last_event >= _event_id(state_event)
+    return Snapshot(items, bool(more), at_end and not more, wake)
+
+
+def items_event(items: Sequence[Item]) -> tuple[int, int] | None:
+    """Id of the last state, checkpoint or rewound event among the items."""
+    for item in reversed(items):
+        if not isinstance(item.event, MetricsEvent | LogEvent):
+            key: tuple[int, int] = item.key
+            return key
+    return None
+
+
+def _take(waiting: list[Item], reached: tuple[int, ...]) -> list[Item]:
+    count = 0
+    while count < len(waiting) and waiting[count].key <= reached:
+        count += 1
+    taken = waiting[:count]
+    del waiting[:count]
+    return taken
+
+
+def _numbers(text: bytes) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(b":"))
+
+
+def _event_id(id: bytes) -> tuple[int, int]:
+    milliseconds, sequence = id.split(b"-")
+    return int(milliseconds), int(sequence)
+
+
+def _points(schemas: Sequence[bytes], packed: bytes) -> list[Item]:
+    table = dict(zip(schemas[::2], schemas[1::2], strict=True))
+    return [
+        Item(MetricsEvent(attempt, step, part, time_ms, values), (attempt, step, part))
+        for step, part, attempt, time_ms, values in unpack_entries(table, packed)
+    ]
+
+
+def _log(line: Sequence[Any]) -> Item:
+    attempt, id, stored = line
+    seq = int(id.split(b"-")[0])
+    return Item(LogEvent(decode_log_line(attempt, seq, stored)), (attempt, seq))
+
+
+def _event(id: bytes, fields: Mapping[bytes, bytes]) -> Item:
+    key, kind, data = _event_id(id), fields[b"e"], fields[b"d"]
+    if kind == b"checkpoint":
+        return Item(CheckpointEvent(decode_checkpoint("", data)), key)
+    stored = json.loads(data)
+    if kind == b"rewound":
+        event = RewoundEvent(int(stored["to_step"]), int(stored["attempt"]), int(stored["at"]))
+        return Item(event, key)
+    status, attempt = JobStatus(stored["status"]), int(stored["attempt"])
+    state = StateEvent(
+        status,
+        attempt,
+        int(stored["at"]),
+        int(stored["step"]),
+        stored["message"],
+        decode_error(stored["error"]),
+    )
+    return Item(state, key, known=attempt if status is not JobStatus.QUEUED else attempt - 1)

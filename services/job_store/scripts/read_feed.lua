@@ -1,0 +1,63 @@
+-- read_feed: prefix, job_id, event_id, known, attempt, step, part, log_attempt, log_seq, limit,
+--            logs (1 or 0). One consistent look at everything after a position.
+-- Only attempts up to `known` are read: the reader learns of an attempt from its state event.
+local id, known, limit = ARGV[2], tonumber(ARGV[4]), tonumber(ARGV[10])
+local at, step, part = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local log_at, log_seq = tonumber(ARGV[8]), tonumber(ARGV[9])
+local status = redis.call('HMGET', job_key(id), 'status', 'state_event')
+if not status[1] then return {'not_found', 'job', id} end
+
+local more, wake = 0, {}
+
+-- Where to wait for the next entry: behind all that is there, hidden points included.
+local function wait_behind(stream)
+  local newest = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
+  wake[#wake + 1] = stream
+  wake[#wake + 1] = newest and newest[1] or '0-0'
+end
+
+local function full(entries, wanted)
+  if #entries >= wanted then more = 1 end
+  return entries
+end
+
+local events = full(redis.call('XRANGE', job_key(id, 'events'), '(' .. ARGV[3], '+',
+                               'COUNT', limit), limit)
+wait_behind(job_key(id, 'events'))
+
+local points, found = {}, 0
+for _, segment in ipairs(visible_segments(id, 0, 2 ^ 53)) do
+  local attempt = segment[1]
+  if attempt >= at and attempt <= known and found < limit then
+    local stream = job_key(id, 'metrics', attempt)
+    local from = text(segment[2]) .. '-0'
+    if attempt == at and step >= segment[2] then
+      from = '(' .. text(step) .. '-' .. text(part + 1)
+    end
+    local wanted = limit - found
+    for _, entry in ipairs(full(redis.call('XRANGE', stream, from, text(segment[3]),
+                                           'COUNT', wanted), wanted)) do
+      pack_entry(points, attempt, entry)
+      found = found + 1
+    end
+  end
+end
+for attempt = math.max(1, at), known do wait_behind(job_key(id, 'metrics', attempt)) end
+
+local lines = {}
+if ARGV[11] == '1' then
+  for attempt = math.max(1, log_at), known do
+    local stream, wanted = job_key(id, 'logs', attempt), limit - #lines
+    if wanted > 0 then
+      local from = attempt == log_at and '(' .. text(log_seq) .. '-1' or '-'
+      if attempt == log_at and log_seq < 0 then from = '-' end
+      for _, entry in ipairs(full(redis.call('XRANGE', stream, from, '+', 'COUNT', wanted),
+                                  wanted)) do
+        lines[#lines + 1] = {attempt, entry[1], entry[2][2]}
+      end
+    end
+    wait_behind(stream)
+  end
+end
+return {'ok', status[1], status[2], more, events, redis.call('HGETALL', job_key(id, 'schemas')),
+        table.concat(points), lines, wake}
