@@ -279,7 +279,7 @@ def test_another_tokenizer_is_refused(
         return Trainer(config, *load_dataset(tmp_path / "text.txt", config))
 
     make("abcdef", max_steps=2).train()
-    with pytest.raises(ResumeError, match="cannot resume from .* ids would change their meaning"):
+    with pytest.raises(ResumeError, match=r"cannot resume from .* ids would change their meaning"):
         make("abcxyz", resume_from_checkpoint=True)
 
 

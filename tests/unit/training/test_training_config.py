@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -131,7 +132,7 @@ def test_every_problem_is_listed_in_one_error() -> None:
         ("batch_size", "8", "an integer"),
     ],
 )
-def test_validate_names_field_value_and_rule(field: str, value: object, rule: str) -> None:
+def test_validate_names_field_value_and_rule(field: str, value: Any, rule: str) -> None:
     with pytest.raises(ConfigError) as caught:
         TrainingConfig(**{field: value}).validate()
     (problem,) = caught.value.problems

@@ -68,7 +68,7 @@ class AsyncSaver:
     """
 
     def __init__(
-        self, manager: CheckpointManager, before_manifest: Callable[[], None] | None = None
+        self, manager: CheckpointManager, before_manifest: Callable[[], object] | None = None
     ) -> None:
         self._manager = manager
         self._before_manifest = before_manifest

@@ -79,7 +79,7 @@ class CheckpointManager:
         self,
         state: Mapping[str, Any],
         metric: tuple[str, float] | None = None,
-        before_manifest: Callable[[], None] | None = None,
+        before_manifest: Callable[[], object] | None = None,
     ) -> CheckpointInfo:
         """Write one checkpoint from a finished state; safe to call from another thread."""
         path = self.path_of(int(state["step"]))

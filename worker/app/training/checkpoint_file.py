@@ -7,6 +7,7 @@ power failure or a full disk.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -90,7 +91,7 @@ def write_checkpoint(
     path: Path,
     state: Mapping[str, Any],
     metric: tuple[str, float] | None = None,
-    before_manifest: Callable[[], None] | None = None,
+    before_manifest: Callable[[], object] | None = None,
 ) -> CheckpointInfo:
     """Write `state` to `path` and make it durable; on failure nothing of it is left.
 
@@ -121,10 +122,10 @@ def write_checkpoint(
         )
         _write_manifest(info)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        _discard(temporary)
         raise _write_error(path, error) from error
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        _discard(temporary)
         raise
     return info
 
@@ -161,9 +162,15 @@ def write_atomically(path: Path, text: str) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError:
-        temporary.unlink(missing_ok=True)
+        _discard(temporary)
         raise
     sync_folder(path.parent)
+
+
+def _discard(path: Path) -> None:
+    """Remove a file whose writing failed; the failure itself is what matters."""
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:
