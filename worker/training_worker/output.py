@@ -90,6 +90,11 @@ class OutputReader:
         if self._max_bytes is not None and self._offset > self._max_bytes:
             self._empty()
 
+    def rewind(self, next_seq: int) -> None:
+        """Go on with line `next_seq`, as far as the file still holds it."""
+        self._next_seq = next_seq
+        self._offset, self._seq = 0, _read_number(self._base_path)
+
     def _read(self, final: bool) -> list[LogLine]:
         try:
             with self._path.open("rb") as file:

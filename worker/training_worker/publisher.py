@@ -86,10 +86,12 @@ class Publisher(threading.Thread):
         super().__init__(name="publisher", daemon=True)
         self._claimed, self._store, self._artifacts = claimed, store, artifacts
         self._spool, self._points, self._output, self._board = spool, points, output, board
-        self._keep_checkpoints = keep_checkpoints
+        self._keep = keep_checkpoints
         self._progress_seconds = progress_seconds
         self._on_stop, self._on_fenced = on_stop, on_fenced
         self._checkpoints: deque[SavedCheckpoint] = deque()
+        self._registered: list[SavedCheckpoint] = []
+        self._outage = False
         self._wake = threading.Event()
         self._start: Beginning | None = None
         self._confirmed = False
@@ -143,6 +145,7 @@ class Publisher(threading.Thread):
             except StoreUnavailable as error:
                 if not backoff:
                     logger.warning("publishing waits: %s", error)
+                self._outage = True
                 backoff = self._wait_out(backoff)
             except Exception as error:
                 logger.exception("publishing failed; trying again")
@@ -166,6 +169,8 @@ class Publisher(threading.Thread):
     def _publish(self, *, final: bool) -> None:
         if not self._confirmed and self._start is not None:
             self._confirm(self._start)
+        if self._confirmed and self._outage:
+            self._recover()
         if self._confirmed:
             self._publish_points()
         self._publish_output(final=final)
@@ -175,6 +180,26 @@ class Publisher(threading.Thread):
         self._store.confirm_start(self._claimed.token, start.step, start.notes)
         republish_missing(self._store, self._artifacts, self._claimed, start.step)
         self._confirmed = True
+
+    def _recover(self) -> None:
+        """Go back to what the store really holds: a server that lost power or failed over may
+        have forgotten its last seconds, answered though they were."""
+        token = self._claimed.token
+        for mine in self._store.attempts(token.job_id):
+            if mine.attempt == token.attempt:
+                step = -1 if mine.last_step is None else mine.last_step
+                self._points.seek_behind(step, mine.last_part)
+                self._output.rewind(0 if mine.last_log_seq is None else mine.last_log_seq + 1)
+        held = {record.checkpoint_id for record in self._store.checkpoints(token.job_id)}
+        lost = [saved for saved in self._registered if saved.record.checkpoint_id not in held]
+        self._checkpoints.extendleft(reversed(lost))
+        self._registered = [saved for saved in self._registered if saved not in lost]
+        self._outage = False
+
+    @property
+    def _beginning(self) -> Beginning:
+        assert self._start is not None, "begin() comes before the first point"
+        return self._start
 
     def _publish_points(self) -> None:
         self._register_due()
@@ -188,8 +213,7 @@ class Publisher(threading.Thread):
 
     def _publish_batch(self, points: Sequence[MetricPoint]) -> None:
         """Deliver points; those at the resume step complete a line of an earlier attempt."""
-        assert self._start is not None
-        start, token = self._start, self._claimed.token
+        start, token = self._beginning, self._claimed.token
         early = [point for point in points if point.step <= start.step]
         own = [point for point in points if point.step > start.step]
         if early:
@@ -203,8 +227,9 @@ class Publisher(threading.Thread):
             record = self._checkpoints[0].record
             self._store.register_checkpoint(self._claimed.token, record)
             logger.info("checkpoint %s of step %d", record.checkpoint_id, record.step)
-            self._checkpoints.popleft()
-            retire_surplus(self._store, self._artifacts, self._claimed, self._keep_checkpoints)
+            self._registered.append(self._checkpoints.popleft())
+            gone = retire_surplus(self._store, self._artifacts, self._claimed, self._keep)
+            self._registered = [s for s in self._registered if s.record.checkpoint_id not in gone]
 
     def _publish_output(self, *, final: bool) -> None:
         while lines := self._output.peek(final=final):

@@ -21,13 +21,19 @@ MANIFEST_ENDING = ".json"
 
 def retire_surplus(
     store: AttemptStore, artifacts: ArtifactStore, claimed: Claimed, keep: int
-) -> None:
-    """Delete the oldest checkpoints beyond `keep`; never the best, newest or resumed one."""
+) -> set[str]:
+    """Delete the oldest checkpoints beyond `keep`; never the best, newest or resumed one.
+
+    Returns their ids.
+    """
+    gone = set()
     resumed = claimed.resume_from.checkpoint_id if claimed.resume_from else ""
     for record in surplus(store.checkpoints(claimed.record.job_id), keep, resumed):
         if store.unregister_checkpoint(claimed.token, record.checkpoint_id):
             delete_files(artifacts, record)
+            gone.add(record.checkpoint_id)
             logger.info("deleted checkpoint %s of step %d", record.checkpoint_id, record.step)
+    return gone
 
 
 def surplus(

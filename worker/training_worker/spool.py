@@ -68,6 +68,24 @@ class SpoolReader:
         """The points up to `offset` are delivered."""
         self.offset = offset
 
+    def seek_behind(self, step: int, part: int) -> None:
+        """Go on with the first point after (step, part). Points ascend, so this bisects."""
+        with self._path.open("rb") as file:
+            low, high = 0, file.seek(0, os.SEEK_END)
+            while low < high:
+                middle = (low + high) // 2
+                file.seek(middle)
+                if middle:
+                    file.seek(middle - 1)
+                    file.readline()  # to the start of a line
+                start = file.tell()
+                point = _parse(file.readline()) if start < high else None
+                if point is None or (point.step, point.part) > (step, part):
+                    high = middle
+                else:
+                    low = file.tell()
+        self.offset = low
+
 
 def _parse(line: bytes) -> MetricPoint | None:
     """A point, or None for a line that a power cut left behind."""

@@ -87,6 +87,17 @@ def test_the_spool_gives_back_exact_values_and_only_whole_lines(tmp_path: Path) 
     writer.close()
 
 
+@pytest.mark.parametrize("held", [(-1, 0), (0, 0), (1, 0), (1, 1), (50, 0), (97, 5), (99, 1)])
+def test_the_spool_is_found_again_behind_any_point(tmp_path: Path, held: tuple[int, int]) -> None:
+    writer, reader = SpoolWriter(tmp_path), SpoolReader(tmp_path)
+    written = [(step, part) for step in range(1, 100, 7) for part in (0, 1)]
+    for step, part in written:
+        writer.append(step, part, 1000, {"loss": 1.0 / step, "more": 10.0**part * step**9})
+    reader.seek_behind(*held)
+    assert [(p.step, p.part) for p in reader.peek()[0]] == [at for at in written if at > held]
+    writer.close()
+
+
 def test_output_lines_keep_their_numbers_and_streams(tmp_path: Path) -> None:
     child = os.fork()
     if child == 0:
