@@ -96,8 +96,12 @@ class GPTModel(nn.Module):
         logits = self.project(self.hidden_states(input_ids))
         if labels is None:
             return logits, None
+        # In full precision also under autocast, which on a CPU would leave it in half.
         loss = F.cross_entropy(
-            logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED_LABEL, reduction=reduction
+            logits.flatten(0, 1).float(),
+            labels.flatten(),
+            ignore_index=IGNORED_LABEL,
+            reduction=reduction,
         )
         return logits, loss
 
