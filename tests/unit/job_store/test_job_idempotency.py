@@ -1,0 +1,198 @@
+"""Requests and messages that come twice, and writers that come too late."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from job_store_bench import LOST, Bench, new_job, points
+
+from job_store.catalog import ConfigStore
+from job_store.errors import Fenced, NotFound, RequestIdReused
+from job_store.records import (
+    JobStatus,
+    LogLine,
+    Outcome,
+    OutcomeKind,
+    Phase,
+    Request,
+)
+
+
+async def test_a_repeated_create_gives_the_first_answer(bench: Bench) -> None:
+    request = Request.of("Łódź / 1\n", "StartJob", b"body")
+    first = await bench.jobs.create(new_job(), request)
+    bench.claim(first)
+    assert await bench.jobs.create(new_job(), request) == first
+    assert await bench.jobs.count() == 1
+    other = Request.of("Łódź / 1\n", "StartJob", b"another body")
+    with pytest.raises(RequestIdReused, match="was already used for another request"):
+        await bench.jobs.create(new_job(), other)
+
+
+async def test_the_same_id_for_another_method_is_refused(bench: Bench) -> None:
+    job = await bench.jobs.create(new_job(), Request.of("r", "StartJob", b""))
+    with pytest.raises(RequestIdReused):
+        await bench.jobs.request_stop(job.job_id, Request.of("r", "StopJob", b""))
+    assert (await bench.jobs.get(job.job_id)).status is JobStatus.QUEUED
+
+
+async def test_concurrent_creates_with_one_request_make_one_job(bench: Bench) -> None:
+    request = Request.of("once", "StartJob", b"body")
+    jobs = await asyncio.gather(*[bench.jobs.create(new_job(), request) for _ in range(20)])
+    assert len({job.job_id for job in jobs}) == 1
+    assert await bench.jobs.count() == 1
+
+
+async def test_repeated_mutations_act_once(bench: Bench) -> None:
+    job, _ = await bench.in_state(JobStatus.STOPPED, checkpoints=[10])
+    request = Request.of("resume", "ResumeJob", b"")
+    first = await bench.jobs.resume(job.job_id, request=request)
+    bench.claim(first)
+    assert await bench.jobs.resume(job.job_id, request=request) == first
+    assert (await bench.jobs.get(job.job_id)).attempt == 2
+    stop = Request.of("stop", "StopJob", b"")
+    stopping = await bench.jobs.request_stop(job.job_id, stop)
+    assert await bench.jobs.request_stop(job.job_id, stop) == stopping
+
+
+async def test_a_repeated_delete_succeeds_again(bench: Bench) -> None:
+    job, _ = await bench.in_state(JobStatus.STOPPED, checkpoints=[10])
+    (kept,) = (await bench.jobs.list_checkpoints(job.job_id)).checkpoints
+    request = Request.of("rm checkpoint", "DeleteCheckpoint", b"")
+    await bench.jobs.delete_checkpoint(kept.checkpoint_id, request)
+    await bench.jobs.delete_checkpoint(kept.checkpoint_id, request)
+    with pytest.raises(NotFound):
+        await bench.jobs.delete_checkpoint(kept.checkpoint_id)
+    request = Request.of("rm", "DeleteJob", b"")
+    await bench.jobs.delete(job.job_id, request)
+    await bench.jobs.delete(job.job_id, request)
+    with pytest.raises(NotFound):
+        await bench.jobs.delete(job.job_id)
+
+
+async def test_request_memory_lasts_a_day(bench: Bench) -> None:
+    configs = ConfigStore(bench.connection)
+    await configs.create("c", "{}", Request.of("id", "CreateConfig", b""))
+    (memo,) = bench.worker.command("KEYS", "te:request:*")
+    remaining = bench.worker.command("PTTL", memo)
+    assert 86_300_000 < remaining <= 86_400_000
+
+
+async def test_a_message_delivered_twice_is_claimed_once(bench: Bench) -> None:
+    job = await bench.jobs.create(new_job())
+    assert bench.attempts.claim(job.job_id, 2, "worker-1") is None  # not yet
+    first = bench.attempts.claim(job.job_id, 1, "worker-1", "claim-a")
+    assert first is not None
+    assert bench.attempts.claim(job.job_id, 1, "worker-2", "claim-b") is None
+    # The same claim again is a repetition by the connection, whose first answer was lost.
+    again = bench.attempts.claim(job.job_id, 1, "worker-1", "claim-a")
+    assert again == first
+    record = bench.attempts.finish(first.token, Outcome(OutcomeKind.CRASHED, LOST))
+    assert bench.attempts.claim(job.job_id, 1, "worker-2") is None  # stale
+    assert record.attempt == 2
+
+
+async def test_a_repeated_finish_gives_the_first_answer(bench: Bench) -> None:
+    _, token = await bench.running()
+    outcome = Outcome(OutcomeKind.SUCCEEDED)
+    first = bench.attempts.finish(token, outcome)
+    assert bench.attempts.finish(token, outcome) == first
+    with pytest.raises(Fenced):
+        bench.attempts.finish(token, Outcome(OutcomeKind.FAILED, LOST))
+
+
+async def test_a_zombie_changes_nothing(bench: Bench) -> None:
+    job, zombie = await bench.running()
+    bench.attempts.publish_metrics(zombie, points(1, 5))
+    record = await bench.reconciler.declare_lost(job.job_id, 1, zombie.claim_id, LOST)
+    assert record is not None
+    bench.claim(record)
+    before = await bench.jobs.get(job.job_id)
+    attempts = bench.attempts.attempts(job.job_id)
+    for write in (
+        lambda: bench.attempts.publish_metrics(zombie, points(6, 9)),
+        lambda: bench.attempts.append_logs(zombie, [LogLine(0, "boo", 1)]),
+        lambda: bench.attempts.report_progress(zombie, 9, Phase.TRAINING),
+        lambda: bench.attempts.renew_lease(zombie),
+        lambda: bench.attempts.confirm_start(zombie, 0),
+        lambda: bench.checkpoint(zombie, 9),
+        lambda: bench.attempts.finish(zombie, Outcome(OutcomeKind.SUCCEEDED)),
+    ):
+        with pytest.raises(Fenced, match=r"attempt 1 of job .* no longer owns the job") as caught:
+            write()
+        assert caught.value.attempt == 1
+    assert await bench.jobs.get(job.job_id) == before
+    assert bench.attempts.attempts(job.job_id) == attempts
+
+
+async def test_a_deleted_job_fences_its_zombie(bench: Bench) -> None:
+    job, token = await bench.in_state(JobStatus.STOPPED)
+    assert token is not None
+    await bench.jobs.delete(job.job_id)
+    with pytest.raises(Fenced, match="the job was deleted"):
+        bench.attempts.publish_metrics(token, points(1, 2))
+    assert bench.worker.command("KEYS", f"te:job:{job.job_id}*") == []
+
+
+async def test_duplicate_points_and_lines_count_as_delivered(bench: Bench) -> None:
+    job, token = await bench.running()
+    assert bench.attempts.publish_metrics(token, points(1, 10)).duplicates == 0
+    again = bench.attempts.publish_metrics(token, points(5, 12, offset=9.0))
+    assert (again.delivered, again.duplicates) == (8, 6)
+    page = await bench.history.page(job.job_id)
+    assert [(p.step, p.values["loss"]) for p in page.points] == [
+        *((s, 1 / s) for s in range(1, 11)),
+        *((s, 1 / s + 9.0) for s in (11, 12)),
+    ]
+    lines = [LogLine(i, f"line {i}", 5) for i in range(4)]
+    bench.attempts.append_logs(token, lines[:3])
+    assert bench.attempts.append_logs(token, lines).duplicates == 3
+    assert await bench.history.log_tail(job.job_id) == "line 0\nline 1\nline 2\nline 3"
+
+
+async def test_the_message_of_an_attempt_is_tracked(bench: Bench) -> None:
+    job = await bench.jobs.create(new_job())
+    (waiting,) = await bench.jobs.jobs_lacking_message()
+    assert (waiting.job_id, waiting.attempt, waiting.enqueued_at) == (job.job_id, 1, None)
+    await bench.jobs.mark_enqueued(job.job_id, 2)
+    assert len(await bench.jobs.jobs_lacking_message()) == 1
+    await bench.jobs.mark_enqueued(job.job_id, 1)
+    assert await bench.jobs.jobs_lacking_message() == []
+    (queued,) = await bench.reconciler.queued_attempts()
+    assert queued.enqueued_at is not None
+    assert await bench.jobs.request_message(job.job_id, 1) is True
+    assert len(await bench.jobs.jobs_lacking_message()) == 1
+    bench.claim(job)
+    assert await bench.jobs.jobs_lacking_message() == []
+    assert await bench.jobs.request_message(job.job_id, 1) is False
+
+
+async def test_the_reconciler_sees_leases_and_progress(bench: Bench) -> None:
+    job, token = await bench.running()
+    for _ in range(3):
+        bench.attempts.renew_lease(token)
+    bench.attempts.report_progress(token, 7, Phase.EVALUATING, tokens_seen=7000)
+    (seen,) = await bench.reconciler.running_attempts()
+    assert (seen.job_id, seen.claim_id) == (job.job_id, token.claim_id)
+    assert (seen.lease_count, seen.current_step, seen.phase) == (3, 7, Phase.EVALUATING)
+    assert seen.stall_timeout_seconds == 600.0
+    assert 0 <= seen.server_time - seen.progress_at < 60_000
+    assert (await bench.jobs.get(job.job_id)).tokens_seen == 7000
+    bench.attempts.report_progress(token, 7, Phase.EVALUATING)
+    assert (await bench.reconciler.running_attempts())[0].progress_at == seen.progress_at
+
+
+async def test_one_leader_at_a_time(bench: Bench) -> None:
+    store = bench.reconciler
+    assert await store.acquire_leadership("a", 30) is True
+    assert await store.acquire_leadership("b", 30) is False
+    assert await store.acquire_leadership("a", 0.05) is True  # renewed
+    await store.release_leadership("b")
+    assert bench.worker.command("GET", "te:leader") == b"a"
+    deadline = await store.server_time() + 5000
+    while not await store.acquire_leadership("b", 30):  # a's lock runs out
+        assert await store.server_time() < deadline
+        await asyncio.sleep(0.01)
+    await store.release_leadership("b")
+    assert await store.acquire_leadership("a", 30) is True

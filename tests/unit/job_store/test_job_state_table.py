@@ -1,0 +1,319 @@
+"""One test for each cell of the state table."""
+
+from __future__ import annotations
+
+import pytest
+from job_store_bench import LOST, Bench, checkpoint, points
+
+from job_store.errors import Fenced, NotFound, TransitionRefused
+from job_store.records import JobError, JobStatus, Outcome, OutcomeKind
+
+S = JobStatus
+AT_REST = (S.STOPPED, S.FAILED, S.SUCCEEDED)
+BAD_DATA = JobError("DATASET_NOT_FOUND", "no file /data/text.txt", "Traceback ...")
+
+
+async def state(bench: Bench, job_id: str) -> JobStatus:
+    return (await bench.jobs.get(job_id)).status
+
+
+# claim
+
+
+async def test_a_queued_job_is_claimed_and_runs(bench: Bench) -> None:
+    job, _ = await bench.in_state(S.QUEUED)
+    claimed = bench.attempts.claim(job.job_id, 1, "worker-1")
+    assert claimed is not None
+    assert claimed.record.status is S.RUNNING
+    assert claimed.record.worker_id == "worker-1"
+    assert claimed.record.started_at is not None
+    assert claimed.resume_from is None
+    assert await bench.jobs.count(S.RUNNING) == 1
+    assert await bench.jobs.count(S.QUEUED) == 0
+
+
+@pytest.mark.parametrize("status", [S.RUNNING, S.STOPPING, *AT_REST])
+async def test_a_claim_of_a_job_that_does_not_wait_is_a_no_op(
+    bench: Bench, status: JobStatus
+) -> None:
+    job, _ = await bench.in_state(status)
+    assert bench.attempts.claim(job.job_id, job.attempt, "worker-2") is None
+    assert await bench.jobs.get(job.job_id) == job
+
+
+# stop
+
+
+async def test_stop_of_a_queued_job_stops_it(bench: Bench) -> None:
+    job, _ = await bench.in_state(S.QUEUED)
+    stopped = await bench.jobs.request_stop(job.job_id)
+    assert stopped.status is S.STOPPED
+    assert stopped.completed_at is not None
+    assert await bench.jobs.jobs_lacking_message() == []
+
+
+async def test_stop_of_a_running_job_asks_its_worker(bench: Bench) -> None:
+    job, token = await bench.running()
+    stopping = await bench.jobs.request_stop(job.job_id)
+    assert stopping.status is S.STOPPING
+    assert stopping.stop_requested_at is not None
+    assert stopping.stop_deadline == stopping.stop_requested_at + 30_000
+    signals = bench.attempts.renew_lease(token)
+    assert (signals.stop_requested, signals.stop_deadline) == (True, stopping.stop_deadline)
+
+
+async def test_stop_of_a_stopping_job_changes_nothing(bench: Bench) -> None:
+    job, _ = await bench.in_state(S.STOPPING)
+    assert await bench.jobs.request_stop(job.job_id) == job
+
+
+@pytest.mark.parametrize("status", AT_REST)
+async def test_stop_of_a_job_at_rest_is_refused(bench: Bench, status: JobStatus) -> None:
+    job, _ = await bench.in_state(status)
+    with pytest.raises(TransitionRefused, match=f"is {status}, which does not allow to stop it"):
+        await bench.jobs.request_stop(job.job_id)
+    assert await bench.jobs.get(job.job_id) == job
+
+
+# finish and error
+
+
+async def test_a_queued_job_can_be_rejected(bench: Bench) -> None:
+    job, _ = await bench.in_state(S.QUEUED)
+    assert bench.attempts.reject(job.job_id, 1, BAD_DATA) is True
+    failed = await bench.jobs.get(job.job_id)
+    assert (failed.status, failed.error) == (S.FAILED, BAD_DATA)
+    assert bench.attempts.reject(job.job_id, 1, BAD_DATA) is False
+    assert await bench.reconciler.reject(job.job_id, 1, BAD_DATA) is False
+
+
+@pytest.mark.parametrize("status", [S.RUNNING, S.STOPPING])
+@pytest.mark.parametrize("kind", [OutcomeKind.SUCCEEDED, OutcomeKind.FAILED])
+async def test_a_claimed_job_finishes_or_fails(
+    bench: Bench, status: JobStatus, kind: OutcomeKind
+) -> None:
+    _job, token = await bench.in_state(status)
+    assert token is not None
+    error = BAD_DATA if kind is OutcomeKind.FAILED else None
+    done = bench.attempts.finish(token, Outcome(kind, error))
+    assert done.status == kind.value
+    assert done.error == error
+    assert done.completed_at is not None
+    assert await bench.jobs.count(done.status) == 1
+    with pytest.raises(Fenced, match=f"no longer owns the job .the job is {kind.value}"):
+        bench.attempts.renew_lease(token)
+
+
+async def test_a_stopping_job_stops(bench: Bench) -> None:
+    _job, token = await bench.in_state(S.STOPPING, checkpoints=[5])
+    assert token is not None
+    done = bench.attempts.finish(token, Outcome(OutcomeKind.STOPPED, message="stopped at step 5"))
+    assert (done.status, done.message) == (S.STOPPED, "stopped at step 5")
+    assert (done.stop_deadline, done.stop_requested_at) == (None, None)
+
+
+async def test_a_running_job_cannot_end_a_stop_nobody_asked_for(bench: Bench) -> None:
+    _, token = await bench.running()
+    with pytest.raises(TransitionRefused, match=r"is running.*no stop was requested"):
+        bench.attempts.finish(token, Outcome(OutcomeKind.STOPPED))
+
+
+# worker lost, crashed or preempted
+
+
+@pytest.mark.parametrize("how", ["lost", "crashed", "handed_back"])
+async def test_a_running_job_that_loses_its_worker_is_queued_again(bench: Bench, how: str) -> None:
+    job, token = await bench.running()
+    await bench.jobs.mark_enqueued(job.job_id, 1)
+    if how == "lost":
+        await bench.reconciler.declare_lost(job.job_id, 1, token.claim_id, LOST)
+    else:
+        bench.attempts.finish(token, Outcome(OutcomeKind(how), LOST))
+    again = await bench.jobs.get(job.job_id)
+    assert (again.status, again.attempt, again.claim_id) == (S.QUEUED, 2, "")
+    assert again.consecutive_failures == (0 if how == "handed_back" else 1)
+    assert again.enqueued_at is None
+    assert [a.attempt for a in await bench.jobs.jobs_lacking_message()] == [2]
+    with pytest.raises(Fenced):
+        bench.attempts.publish_metrics(token, points(1, 2))
+
+
+@pytest.mark.parametrize("how", ["lost", "crashed", "handed_back"])
+async def test_a_stopping_job_that_loses_its_worker_is_stopped(bench: Bench, how: str) -> None:
+    job, token = await bench.in_state(S.STOPPING, checkpoints=[7])
+    assert token is not None
+    if how == "lost":
+        await bench.reconciler.declare_lost(job.job_id, 1, token.claim_id, LOST)
+    else:
+        bench.attempts.finish(token, Outcome(OutcomeKind(how), LOST))
+    stopped = await bench.jobs.get(job.job_id)
+    assert (stopped.status, stopped.attempt) == (S.STOPPED, 1)
+    if how != "handed_back":
+        assert stopped.message.endswith("stands at its last registered checkpoint, step 7")
+
+
+@pytest.mark.parametrize("status", [S.QUEUED, *AT_REST])
+async def test_nothing_is_lost_where_nothing_runs(bench: Bench, status: JobStatus) -> None:
+    job, token = await bench.in_state(status)
+    claim_id = token.claim_id if token else ""
+    assert await bench.reconciler.declare_lost(job.job_id, 1, claim_id, LOST) is None
+    assert await bench.jobs.get(job.job_id) == job
+
+
+# resume
+
+
+@pytest.mark.parametrize("status", [S.QUEUED, S.RUNNING, S.STOPPING])
+async def test_resume_of_a_job_under_way_is_refused(bench: Bench, status: JobStatus) -> None:
+    job, _ = await bench.in_state(status)
+    with pytest.raises(TransitionRefused, match=f"is {status}, which does not allow to resume"):
+        await bench.jobs.resume(job.job_id)
+
+
+@pytest.mark.parametrize("status", [S.STOPPED, S.FAILED])
+async def test_resume_continues_from_the_newest_checkpoint(bench: Bench, status: JobStatus) -> None:
+    job, _ = await bench.in_state(status, checkpoints=[5, 10])
+    resumed = await bench.jobs.resume(job.job_id)
+    assert (resumed.status, resumed.attempt, resumed.resumed_from_step) == (S.QUEUED, 2, 10)
+    assert (resumed.error, resumed.completed_at, resumed.max_steps) == (None, None, 100)
+    claimed = bench.attempts.claim(job.job_id, 2, "worker-2")
+    assert claimed is not None
+    assert claimed.resume_from is not None
+    assert (claimed.resume_from.step, claimed.record.current_step) == (10, 10)
+
+
+async def test_a_succeeded_job_needs_more_steps_or_an_earlier_checkpoint(bench: Bench) -> None:
+    job, _ = await bench.in_state(S.SUCCEEDED, checkpoints=[50, 100])
+    with pytest.raises(TransitionRefused, match="needs a larger max_steps than 100 or an earlier"):
+        await bench.jobs.resume(job.job_id)
+    newest = (await bench.jobs.list_checkpoints(job.job_id)).checkpoints[-1]
+    with pytest.raises(TransitionRefused, match="needs a larger max_steps"):
+        await bench.jobs.resume(job.job_id, checkpoint_id=newest.checkpoint_id)
+    document = '{"max_steps": 200}'
+    longer = await bench.jobs.resume(job.job_id, max_steps=200, config_document=document)
+    assert (longer.status, longer.max_steps, longer.resumed_from_step) == (S.QUEUED, 200, 100)
+    assert (await bench.jobs.get(job.job_id)).config_document == document
+
+
+async def test_a_succeeded_job_resumes_from_an_earlier_checkpoint(bench: Bench) -> None:
+    job, _ = await bench.in_state(S.SUCCEEDED, checkpoints=[50, 100])
+    first, later = (await bench.jobs.list_checkpoints(job.job_id)).checkpoints
+    resumed = await bench.jobs.resume(job.job_id, checkpoint_id=first.checkpoint_id)
+    assert (resumed.resumed_from_step, resumed.current_step) == (50, 50)
+    left = (await bench.jobs.list_checkpoints(job.job_id)).checkpoints
+    assert [c.step for c in left] == [50]
+    with pytest.raises(NotFound, match="there is no checkpoint"):
+        await bench.jobs.get_checkpoint(later.checkpoint_id)
+    assert [c.step for c in await bench.jobs.retired_checkpoints(job.job_id)] == [100]
+    await bench.jobs.forget_checkpoint(job.job_id, later.checkpoint_id)
+    assert await bench.jobs.retired_checkpoints(job.job_id) == []
+
+
+async def test_resume_refuses_fewer_steps_than_were_done(bench: Bench) -> None:
+    job, _ = await bench.in_state(S.STOPPED, checkpoints=[50])
+    with pytest.raises(TransitionRefused, match=r"max_steps 50 must be larger than the step.* 50"):
+        await bench.jobs.resume(job.job_id, max_steps=50)
+
+
+async def test_resume_refuses_a_checkpoint_of_another_job(bench: Bench) -> None:
+    job, _ = await bench.in_state(S.STOPPED, checkpoints=[50])
+    other, _ = await bench.in_state(S.STOPPED, checkpoints=[50])
+    (foreign,) = (await bench.jobs.list_checkpoints(other.job_id)).checkpoints
+    with pytest.raises(NotFound, match="there is no checkpoint"):
+        await bench.jobs.resume(job.job_id, checkpoint_id=foreign.checkpoint_id)
+    assert await bench.jobs.get(job.job_id) == job
+
+
+# delete
+
+
+@pytest.mark.parametrize("status", [S.RUNNING, S.STOPPING])
+async def test_delete_of_a_job_under_way_is_refused(bench: Bench, status: JobStatus) -> None:
+    job, _ = await bench.in_state(status)
+    with pytest.raises(TransitionRefused, match=f"is {status}, which does not allow to delete"):
+        await bench.jobs.delete(job.job_id)
+
+
+@pytest.mark.parametrize("status", [S.QUEUED, *AT_REST])
+async def test_delete_leaves_no_key_behind(bench: Bench, status: JobStatus) -> None:
+    job, _ = await bench.in_state(status, checkpoints=[8, 16, 40])
+    await bench.jobs.delete(job.job_id)
+    with pytest.raises(NotFound, match=f"there is no job '{job.job_id}'"):
+        await bench.jobs.get(job.job_id)
+    keys = bench.worker.command("KEYS", "te:*")
+    assert [key for key in keys if not key.startswith(b"te:request:")] == []
+    assert bench.attempts.claim(job.job_id, job.attempt, "worker-1") is None
+
+
+# retries
+
+
+async def test_a_crash_loop_fails_with_the_last_error(bench: Bench) -> None:
+    job, token = await bench.running(max_retries=2)
+    for attempt in (1, 2):
+        bench.attempts.finish(token, Outcome(OutcomeKind.CRASHED, LOST))
+        token = bench.claim(await bench.jobs.get(job.job_id))
+        assert token.attempt == attempt + 1
+    last = JobError("TRAINER_DIED", "signal 9", "the last line")
+    done = bench.attempts.finish(token, Outcome(OutcomeKind.CRASHED, last))
+    assert (done.status, done.error, done.consecutive_failures) == (S.FAILED, last, 3)
+    assert done.message == "3 attempts in a row ended without a new checkpoint (max_retries 2)"
+
+
+async def test_a_new_checkpoint_forgives_and_a_hand_back_never_counts(bench: Bench) -> None:
+    job, token = await bench.running(max_retries=1)
+    for step in (10, 20, 30):
+        bench.checkpoint(token, step)
+        record = await bench.reconciler.declare_lost(
+            job.job_id, token.attempt, token.claim_id, LOST
+        )
+        assert record is not None
+        assert (record.status, record.consecutive_failures) == (S.QUEUED, 0)
+        token = bench.claim(record)
+    for _ in range(3):
+        record = bench.attempts.finish(token, Outcome(OutcomeKind.HANDED_BACK))
+        assert (record.status, record.consecutive_failures) == (S.QUEUED, 0)
+        token = bench.claim(record)
+    record = bench.attempts.finish(token, Outcome(OutcomeKind.CRASHED, LOST))
+    assert (record.status, record.consecutive_failures) == (S.QUEUED, 1)
+
+
+# a damaged checkpoint
+
+
+async def test_falling_back_supersedes_the_damaged_checkpoint(bench: Bench) -> None:
+    job, token = await bench.running()
+    bench.attempts.publish_metrics(token, points(1, 20))
+    bench.checkpoint(token, 10, score=0.5)
+    bench.checkpoint(token, 20, score=0.4)
+    record = bench.attempts.finish(token, Outcome(OutcomeKind.CRASHED, LOST))
+    token = bench.claim(record)
+    with pytest.raises(TransitionRefused, match="step 30 is beyond its newest registered"):
+        bench.attempts.confirm_start(token, 30)
+    bench.attempts.confirm_start(token, 10, ["the number of threads changed from 2 to 1"])
+    job = await bench.jobs.get(job.job_id)
+    assert (job.resumed_from_step, job.current_step) == (10, 10)
+    assert job.notes == ("the number of threads changed from 2 to 1",)
+    (left,) = bench.attempts.checkpoints(job.job_id)
+    assert (left.step, left.is_best) == (10, True)
+    page = await bench.history.page(job.job_id)
+    assert [p.step for p in page.points] == list(range(1, 11))
+
+
+async def test_checkpoints_are_removed_with_a_token_or_on_a_job_at_rest(bench: Bench) -> None:
+    job, token = await bench.running()
+    first, second = bench.checkpoint(token, 10, 0.3), bench.checkpoint(token, 20, 0.4)
+    assert (await bench.jobs.get_checkpoint(first.checkpoint_id)).is_best
+    with pytest.raises(TransitionRefused, match="does not allow to delete a checkpoint of it"):
+        await bench.jobs.delete_checkpoint(first.checkpoint_id)
+    assert bench.attempts.unregister_checkpoint(token, first.checkpoint_id) is True
+    assert bench.attempts.unregister_checkpoint(token, first.checkpoint_id) is False
+    assert (await bench.jobs.get_checkpoint(second.checkpoint_id)).is_best
+    bench.attempts.finish(token, Outcome(OutcomeKind.SUCCEEDED))
+    with pytest.raises(Fenced):
+        bench.attempts.unregister_checkpoint(token, second.checkpoint_id)
+    with pytest.raises(Fenced):
+        bench.attempts.register_checkpoint(token, checkpoint(token, 30))
+    await bench.jobs.delete_checkpoint(second.checkpoint_id)
+    assert (await bench.jobs.list_checkpoints(job.job_id)).checkpoints == ()
+    assert (await bench.jobs.get(job.job_id)).best_checkpoint_id == ""
