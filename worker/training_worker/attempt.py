@@ -105,13 +105,14 @@ class Attempt:
         self.folder = attempt_folder(stores.artifacts, claimed)
         self._config = _configuration(claimed, self.folder, settings)
         self._spool = SpoolWriter(self.folder)
+        self._points = SpoolReader(self.folder)
         self._resume = ResumePoint(None, 0, None)
         self._publisher = Publisher(
             claimed,
             stores.attempts,
             stores.artifacts,
             self._spool,
-            SpoolReader(self.folder),
+            self._points,
             OutputReader(self.folder, max_bytes=int(settings.max_output_mib * (1 << 20))),
             board,
             keep_checkpoints=self._config.max_checkpoints_to_keep,
@@ -126,6 +127,7 @@ class Attempt:
         outcome = self._train_to_outcome()
         self._publisher.drain()
         self._spool.close()
+        self._points.close()
         self._finish(outcome)
 
     def _train_to_outcome(self) -> Outcome:

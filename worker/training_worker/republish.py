@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import closing
 from pathlib import Path
 
 from artifact_store import ArtifactStore, attempt_prefix
@@ -39,15 +40,22 @@ def _republish_points(
     if earlier.last_step is not None and earlier.last_step > end_step:
         return
     held = (-1, -1) if earlier.last_step is None else (earlier.last_step, earlier.last_part)
-    reader = SpoolReader(folder)
+    with closing(SpoolReader(folder)) as reader:
+        reader.seek_behind(*held)
+        _publish_from(reader, store, claimed, earlier.attempt, end_step)
+
+
+def _publish_from(
+    reader: SpoolReader, store: AttemptStore, claimed: Claimed, attempt: int, end_step: int
+) -> None:
     while True:
         points, end = reader.peek()
         if end == reader.offset:
             return
-        lacking = [p for p in points if p.step <= end_step and (p.step, p.part) > held]
+        lacking = [point for point in points if point.step <= end_step]
         if lacking:
-            logger.info("publishing %d points of attempt %d", len(lacking), earlier.attempt)
-            store.publish_metrics(claimed.token, lacking, of_attempt=earlier.attempt)
+            logger.info("publishing %d points of attempt %d", len(lacking), attempt)
+            store.publish_metrics(claimed.token, lacking, of_attempt=attempt)
         reader.advance(end)
 
 

@@ -48,18 +48,17 @@ class SpoolReader:
     """Reads a spool forwards, whole lines only."""
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / FILE_NAME
+        path = folder / FILE_NAME
+        self._file = path.open("rb", buffering=0) if path.exists() else None
         self.offset = 0
         """Bytes whose points were handed out and `advance`d over."""
 
     def peek(self) -> tuple[list[MetricPoint], int]:
         """The next points, and the offset behind them; the same ones until `advance`."""
-        try:
-            with self._path.open("rb") as file:
-                file.seek(self.offset)
-                data = file.read(_BATCH_BYTES)
-        except FileNotFoundError:
+        if self._file is None:
             return [], self.offset
+        self._file.seek(self.offset)
+        data = self._file.read(_BATCH_BYTES)
         whole = data[: data.rfind(b"\n") + 1]
         points = [point for line in whole.splitlines() if (point := _parse(line))]
         return points, self.offset + len(whole)
@@ -70,13 +69,14 @@ class SpoolReader:
 
     def seek_behind(self, step: int, part: int) -> None:
         """Go on with the first point after (step, part). Points ascend, so this bisects."""
-        with self._path.open("rb") as file:
+        if self._file is None:
+            return
+        with open(self._file.fileno(), "rb", closefd=False) as file:
             low, high = 0, file.seek(0, os.SEEK_END)
             while low < high:
                 middle = (low + high) // 2
-                file.seek(middle)
+                file.seek(max(0, middle - 1))
                 if middle:
-                    file.seek(middle - 1)
                     file.readline()  # to the start of a line
                 start = file.tell()
                 point = _parse(file.readline()) if start < high else None
@@ -85,6 +85,11 @@ class SpoolReader:
                 else:
                     low = file.tell()
         self.offset = low
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._file is not None:
+            self._file.close()
 
 
 def _parse(line: bytes) -> MetricPoint | None:

@@ -85,6 +85,7 @@ def test_the_spool_gives_back_exact_values_and_only_whole_lines(tmp_path: Path) 
         file.write(b"[4,0,")
     assert reader.peek() == ([], end)
     writer.close()
+    reader.close()
 
 
 @pytest.mark.parametrize("held", [(-1, 0), (0, 0), (1, 0), (1, 1), (50, 0), (97, 5), (99, 1)])
@@ -96,6 +97,7 @@ def test_the_spool_is_found_again_behind_any_point(tmp_path: Path, held: tuple[i
     reader.seek_behind(*held)
     assert [(p.step, p.part) for p in reader.peek()[0]] == [at for at in written if at > held]
     writer.close()
+    reader.close()
 
 
 def test_output_lines_keep_their_numbers_and_streams(tmp_path: Path) -> None:
