@@ -33,10 +33,19 @@ ENDED = frozenset(
 class JobFollower:
     """One watch of one job, opened anew from its cursor whenever the control plane is away."""
 
-    def __init__(self, caller: Caller, job_id: str, after: str, closing: asyncio.Event) -> None:
+    def __init__(
+        self,
+        caller: Caller,
+        job_id: str,
+        *,
+        after: str,
+        after_step: int,
+        closing: asyncio.Event,
+    ) -> None:
         self._caller = caller
         self._job_id = job_id
         self._cursor = after
+        self._after_step = after_step
         self._closing = closing
         self._call: Any = None
         self._reading: asyncio.Future[Any] | None = None
@@ -79,10 +88,14 @@ class JobFollower:
                     return
                 wait = _FIRST_WAIT_SECONDS
                 self._cursor = message.cursor
-                yield encoded(message)
+                if not self._left_out(message):
+                    yield encoded(message)
         finally:
             closing.cancel()
             await self.close()
+
+    def _left_out(self, message: job_pb2.WatchJobResponse) -> bool:
+        return message.HasField("metrics") and message.metrics.step <= self._after_step
 
     def _read(self) -> asyncio.Future[Any]:
         """The read under way; pings come and go while it waits."""

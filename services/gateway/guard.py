@@ -7,6 +7,8 @@ name this host by an address or a known name, and a change must not come from an
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import ipaddress
 from collections.abc import Iterable
 from urllib.parse import urlsplit
@@ -20,6 +22,8 @@ from service_runtime.tokens import TokenVerifier
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 _API = "/api/"
 _UPLOADS = "/api/training/datasets"
+_DRAIN_BYTES = 16 << 20
+_DRAIN_SECONDS = 2.0
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -50,6 +54,7 @@ class Guard:
         try:
             self._check(scope, headers, limit)
         except Problem as problem:
+            await drained(receive)
             await problem.response()(scope, receive, send)
             return
         await self._app(scope, _limited(receive, limit), _hardened(send))
@@ -155,10 +160,27 @@ def _limited(receive: Receive, limit: int) -> Receive:
         message = await receive()
         received += len(message.get("body", b""))
         if received > limit:
+            await drained(receive)
             raise _too_large(limit)
         return message
 
     return counted
+
+
+async def drained(receive: Receive) -> None:
+    """Read on for a moment what a refused client still sends.
+
+    A connection that is closed while its client is sending is reset, and the client may never see
+    the answer that tells it why.
+    """
+    dropped = 0
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            while dropped < _DRAIN_BYTES:
+                message = await receive()
+                dropped += len(message.get("body", b""))
+                if message["type"] != "http.request" or not message.get("more_body", False):
+                    return
 
 
 def _hardened(send: Send) -> Send:

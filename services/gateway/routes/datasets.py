@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator
-from typing import Annotated
+from typing import Annotated, Any
 
 import grpc
 from fastapi import Query, Request, Response
 from starlette.requests import ClientDisconnect
 
 from gateway.codec import page_to_json, to_json
+from gateway.guard import drained
 from gateway.problems import FieldError, Problem
 from gateway.routes.declare import (
     NO_CONTENT,
@@ -28,6 +31,7 @@ from training_engine.v1 import dataset_pb2
 routes = router("datasets")
 
 _CHUNK_BYTES = 512 << 10
+_SPOIL_SECONDS = 2.0
 _CLIENT_CLOSED_REQUEST = 499
 
 
@@ -75,23 +79,37 @@ async def _upload(
 ) -> dataset_pb2.UploadDatasetResponse:
     """One client stream; a client that goes away takes the half-sent file with it."""
     call = caller.control_plane.datasets.UploadDataset(metadata=caller.metadata)
-    complete = False
+    first = dataset_pb2.UploadDatasetRequest(header=header)
     try:
-        await call.write(dataset_pb2.UploadDatasetRequest(header=header))
-        async for data in _chunks(request):
-            if call.done():
-                break  # refused early: the answer says why
-            await call.write(dataset_pb2.UploadDatasetRequest(data=data))
-        await call.done_writing()
-        complete = True
-    except grpc.aio.AioRpcError:
-        complete = True  # the call has ended; its status is read below
-    except grpc.aio.UsageError:
-        complete = True  # it ended between the check and the write
-    finally:
-        if not complete:
-            call.cancel()
+        # A call that has ended refuses writes; why it ended is told by its status below.
+        with contextlib.suppress(grpc.aio.AioRpcError, grpc.aio.UsageError):
+            await call.write(first)
+            async for data in _chunks(request):
+                if call.done():
+                    await drained(request.receive)
+                    break
+                await call.write(dataset_pb2.UploadDatasetRequest(data=data))
+            await call.done_writing()
+    except Exception:
+        await _spoil(call, first)
+        raise
+    except BaseException:
+        call.cancel()
+        raise
     return await call
+
+
+async def _spoil(call: Any, header: dataset_pb2.UploadDatasetRequest) -> None:
+    """Make the control plane refuse what it has received so far.
+
+    A grpc.aio server reads the end of a cancelled stream like the end of a complete one, before it
+    hears of the cancellation; a second header, which no upload may have, leaves no doubt.
+    """
+    with contextlib.suppress(grpc.aio.AioRpcError, grpc.aio.UsageError, TimeoutError):
+        async with asyncio.timeout(_SPOIL_SECONDS):
+            await call.write(header)
+            await call
+    call.cancel()
 
 
 async def _chunks(request: Request) -> AsyncIterator[bytes]:

@@ -61,7 +61,13 @@ async def stream_job(
     )
     ended = found.job.status in ENDED
     after = last_event_id or query.after
-    follower = JobFollower(caller, job_id, after, state.closing)
+    follower = JobFollower(
+        caller,
+        job_id,
+        after=after,
+        after_step=query.after_step or 0,
+        closing=state.closing,
+    )
     try:
         anything = await follower.first_answer(
             _REPLAY_WAIT_SECONDS if ended else _REFUSAL_WAIT_SECONDS

@@ -16,6 +16,7 @@ from gateway.schemas.base import (
     PageToken,
     Query,
     RequestId,
+    Step,
     with_example,
 )
 from gateway.schemas.configs import CONFIG_EXAMPLE, ConfigDocument, TrainingConfig
@@ -116,6 +117,11 @@ class StreamQuery(Query):
 
     after: str = Field(
         "", description="The same as Last-Event-ID, for a first connection; the header wins."
+    )
+    after_step: Step | None = Field(
+        None,
+        description="Leave out `metrics` events up to this step: for a page that has read the "
+        "history up to it.",
     )
 
 

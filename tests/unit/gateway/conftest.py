@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ import httpx
 import memory_control_plane
 import pytest
 
-from gateway.__main__ import GatewayServer, build_server, listen
+from gateway.__main__ import build_server, listen
 from gateway.settings import GatewaySettings
 
 DEADLINE_SECONDS = 10.0
@@ -28,18 +29,20 @@ async def gateway_for(control_plane_port: int, **settings: Any) -> AsyncIterator
     )
     server = build_server(given)
     listener = listen(given.host, 0)
-    running = asyncio.create_task(_serve(server, listener))
+    # The parts of serve() without its signal handlers and its 0.1 s tick.
+    server.config.load()
+    server.lifespan = server.config.lifespan_class(server.config)
+    await server.startup(sockets=[listener])
     try:
-        await eventually(lambda: server.started)
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
-        server.should_exit = True
-        await asyncio.wait_for(running, DEADLINE_SECONDS)
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            await server.shutdown(sockets=[listener])
 
 
-async def _serve(server: GatewayServer, listener: Any) -> None:
-    # Not serve(): that would take over the test process's signals.
-    await server._serve(sockets=[listener])
+def client_for(url: str) -> httpx.AsyncClient:
+    # Without verify=False, reading the certificates would take most of a test's time.
+    return httpx.AsyncClient(base_url=url, timeout=DEADLINE_SECONDS, verify=False)
 
 
 async def eventually(condition: Callable[[], bool]) -> None:
@@ -68,5 +71,12 @@ async def url(control_plane_port: int) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def client(url: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=url, timeout=DEADLINE_SECONDS) as made:
+    async with client_for(url) as made:
         yield made
+
+
+@pytest.fixture
+def unused_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -59,7 +59,7 @@ class State:
         self.open_watches = 0
         self.open_generations = 0
         self.fail_next: RpcError | None = None
-        self.break_downloads_after: int | None = None
+        self.break_downloads_after = float("inf")
         self.max_dataset_bytes = 8 << 20
         self.uploads_broken_off = 0
         self.token_delay = 0.0
@@ -366,11 +366,10 @@ class Checkpoints(Service, checkpoint_pb2_grpc.CheckpointServiceServicer):
         data = self.state.files[request.checkpoint_id]
         end = request.offset + request.length if request.length else len(data)
         for offset in range(request.offset, end, CHUNK):
-            if self.state.break_downloads_after is not None:
-                if offset >= self.state.break_downloads_after:
-                    raise RpcError(
-                        grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE", "the store went away"
-                    )
+            if offset >= self.state.break_downloads_after:
+                raise RpcError(
+                    grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE", "the store went away"
+                )
             yield checkpoint_pb2.DownloadCheckpointResponse(
                 offset=offset, data=data[offset : min(offset + CHUNK, end)]
             )
@@ -388,6 +387,10 @@ class Datasets(Service, dataset_pb2_grpc.DatasetServiceServicer):
         try:
             async for message in requests:
                 if message.WhichOneof("part") == "header":
+                    if header is not None:
+                        raise RpcError(
+                            grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT", "second header"
+                        )
                     header = message.header
                     self.state.served(header)
                     continue

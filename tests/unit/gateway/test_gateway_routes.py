@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import httpx
@@ -63,7 +64,10 @@ async def test_a_config_is_created_listed_read_and_deleted(
 async def test_the_document_reaches_the_control_plane_as_it_was_written(
     client: httpx.AsyncClient, state: State
 ) -> None:
-    raw = '{"name": "n", "config": {"learning_rate": 6e-4, "seed": 9007199254740993, "tokenizer": "é"}}'
+    raw = (
+        '{"name": "n", "config": {"learning_rate": 6e-4, "seed": 9007199254740993, '
+        '"tokenizer": "é"}}'
+    )
     sent = await client.post(
         f"{API}/configs", content=raw.encode(), headers={"Content-Type": "application/json"}
     )
@@ -285,8 +289,6 @@ async def test_datasets_are_uploaded_as_they_arrive(
     stored = shaped(response, 201, datasets.Dataset)
     assert stored["size_bytes"] == len(data)
     assert state.requests[-1].request_id == "u1"
-    import hashlib
-
     assert stored["sha256"] == hashlib.sha256(data).hexdigest()
     page = shaped(await client.get(f"{API}/datasets"), 200, datasets.DatasetPage)
     assert page["datasets"] == [stored]
