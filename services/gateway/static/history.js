@@ -1,0 +1,79 @@
+// A job's points: the whole run once, downsampled by the server, then what arrives live.
+
+import { at, get } from "./api.js";
+
+const POINTS = 1000;
+// Live points kept before the server is asked for a fresh summary of the whole run.
+const LIVE_POINTS = 4000;
+
+export class History {
+  constructor(jobId, signal, onChange) {
+    this.path = at("jobs", jobId, "metrics", "history");
+    this.signal = signal;
+    this.onChange = onChange;
+    this.points = [];
+    this.loading = null;
+    this.again = false;
+  }
+
+  get lastStep() {
+    return this.points.at(-1)?.step ?? 0;
+  }
+
+  // Reads the whole run anew; calls that come meanwhile are answered by one more reading.
+  async load() {
+    if (this.loading) {
+      this.again = true;
+      return this.loading;
+    }
+    this.loading = this.#read();
+    try {
+      await this.loading;
+    } finally {
+      this.loading = null;
+    }
+    if (this.again && !this.signal.aborted) {
+      this.again = false;
+      await this.load();
+    }
+  }
+
+  async #read() {
+    this.arrived = [];
+    const page = await get(`${this.path}?max_points=${POINTS}`, { signal: this.signal });
+    this.points = page.points;
+    for (const point of this.arrived) this.#insert(point);
+    this.arrived = null;
+    this.onChange();
+  }
+
+  add(point) {
+    this.arrived?.push(point);
+    this.#insert(point);
+    if (this.points.length > LIVE_POINTS) this.load().catch(() => {});
+    this.onChange();
+  }
+
+  #insert(point) {
+    let place = this.points.length;
+    while (place > 0 && this.points[place - 1].step > point.step) place -= 1;
+    const same = place > 0 && this.points[place - 1].step === point.step;
+    this.points.splice(same ? place - 1 : place, same ? 1 : 0, point);
+  }
+
+  // History was cut: show what still stands at once, and read what the server says.
+  rewind(toStep) {
+    this.points = this.points.filter((point) => point.step <= toStep);
+    if (this.arrived) this.arrived = this.arrived.filter((point) => point.step <= toStep);
+    this.onChange();
+    this.load().catch(() => {});
+  }
+
+  latest(name) {
+    for (let place = this.points.length - 1; place >= 0; place -= 1) {
+      const value = this.points[place][name];
+      if (value !== null && value !== undefined) return value;
+    }
+    return null;
+  }
+}
