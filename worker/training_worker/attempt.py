@@ -137,7 +137,9 @@ class Attempt:
             trainer = self._build_trainer()
             if self._stop.outcome is None:
                 trainer.train()
-            return self._outcome(trainer)
+                if not trainer.stopped:
+                    return Outcome(OutcomeKind.SUCCEEDED)
+            return Outcome(self._stop.outcome or OutcomeKind.CRASHED)
         except Exception as error:
             traceback.print_exc()
             return describe_failure(error, output_tail(self.folder))
@@ -171,11 +173,6 @@ class Attempt:
         written_by = self._resume.record.attempt if self._resume.record else None
         self._board.write(trainer.step, Phase.STARTING, trainer.tokens_seen)
         self._publisher.begin(Beginning(trainer.step, written_by, notes))
-
-    def _outcome(self, trainer: Trainer) -> Outcome:
-        if trainer.step >= self._config.max_steps:
-            return Outcome(OutcomeKind.SUCCEEDED)
-        return Outcome(self._stop.outcome or OutcomeKind.STOPPED)
 
     def _finish(self, outcome: Outcome) -> None:
         """Change the job's state, however long the store is away. A repeat changes nothing."""

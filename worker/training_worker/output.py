@@ -7,6 +7,7 @@ stderr begin with a mark; what C code writes there counts as stdout.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import sys
@@ -30,31 +31,42 @@ def redirect_output(folder: Path) -> None:
     for target in (1, 2):
         os.dup2(handle, target)
     os.close(handle)
-    sys.stdout = open(1, "w", buffering=1, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
-    sys.stderr = io.TextIOWrapper(
-        _MarkedWriter(2), encoding="utf-8", errors="replace", line_buffering=True
+    sys.stdout = _text(_FileWriter(1, b""))
+    sys.stderr = _text(_FileWriter(2, _STDERR_MARK))
+
+
+def _text(raw: io.RawIOBase) -> io.TextIOWrapper:
+    return io.TextIOWrapper(
+        raw,  # type: ignore[arg-type]  # unbuffered: a line is with the kernel once it is printed
+        encoding="utf-8",
+        errors="replace",
+        line_buffering=True,
     )
 
 
-class _MarkedWriter(io.RawIOBase):
-    """Puts the mark in front of each line."""
+class _FileWriter(io.RawIOBase):
+    """Writes to a descriptor, a mark in front of each line; a full disk costs the line alone."""
 
-    def __init__(self, handle: int) -> None:
-        self._handle = handle
+    def __init__(self, handle: int, mark: bytes) -> None:
+        self._handle, self._mark = handle, mark
         self._at_start = True
+
+    def fileno(self) -> int:
+        return self._handle
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: object) -> int:
         chunk = bytes(data)  # type: ignore[call-overload]
-        marked = chunk.replace(b"\n", b"\n" + _STDERR_MARK)
+        # Every newline is followed by the mark, except one that nothing follows yet.
+        inner, ending = (chunk[:-1], b"\n") if chunk.endswith(b"\n") else (chunk, b"")
+        marked = inner.replace(b"\n", b"\n" + self._mark) + ending
         if self._at_start:
-            marked = _STDERR_MARK + marked
-        self._at_start = chunk.endswith(b"\n")
-        if self._at_start:
-            marked = marked.removesuffix(_STDERR_MARK)
-        os.write(self._handle, marked)
+            marked = self._mark + marked
+        self._at_start = bool(ending)
+        with contextlib.suppress(OSError):
+            os.write(self._handle, marked)
         return len(chunk)
 
 

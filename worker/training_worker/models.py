@@ -1,0 +1,53 @@
+"""The last few models that text was asked of, loaded and verified once."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from artifact_store import ArtifactStore
+from job_store.records import CheckpointRecord
+
+if TYPE_CHECKING:
+    from app.training.tokenizer import Tokenizer
+    from app.transformer import GPTModel
+
+
+class ModelCache:
+    """Models by checkpoint id, the least recently used one dropped first.
+
+    Args:
+        artifacts: where the files are.
+        device: where the models are put.
+        capacity: models kept, >= 1.
+    """
+
+    def __init__(self, artifacts: ArtifactStore, device: str = "cpu", capacity: int = 2) -> None:
+        self._artifacts, self._device, self._capacity = artifacts, device, capacity
+        self._loaded: OrderedDict[str, tuple[GPTModel, Tokenizer | None]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, record: CheckpointRecord) -> tuple[GPTModel, Tokenizer | None]:
+        """The model in evaluation mode, and its tokenizer if it has one.
+
+        Raises `ArtifactError` for a file that is gone or not what was registered. Requests for
+        several models wait for each other: two loads at once would only need twice the memory.
+        """
+        with self._lock:
+            if record.checkpoint_id not in self._loaded:
+                self._loaded[record.checkpoint_id] = self._load(record)
+            self._loaded.move_to_end(record.checkpoint_id)
+            while len(self._loaded) > self._capacity:
+                self._loaded.popitem(last=False)
+            return self._loaded[record.checkpoint_id]
+
+    def _load(self, record: CheckpointRecord) -> tuple[GPTModel, Tokenizer | None]:
+        from app.training.inference import load_for_generation
+
+        self._artifacts.verify(record.artifact, size_bytes=record.size_bytes, sha256=record.sha256)
+        path: Path | None = self._artifacts.local_path(record.artifact)
+        if path is None:
+            raise RuntimeError("the artifact store has no local files; give the worker a folder")
+        return load_for_generation(path, self._device)
