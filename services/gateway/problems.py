@@ -63,6 +63,7 @@ _REASON_OF_STATUS = {
     413: "PAYLOAD_TOO_LARGE",
     416: "OFFSET_OUT_OF_RANGE",
     429: "RATE_LIMITED",
+    501: "INTERNAL",
     502: "INTERNAL",
     503: "CONTROL_PLANE_UNAVAILABLE",
 }
@@ -132,6 +133,8 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> Problem:
     if info is None and status == 502:
         log.error("the control plane failed: %s %s", error.code().name, text)
         text = "the control plane failed; its log has the cause"
+    if info is None and status == 501:
+        text = "the control plane does not offer this call; it may be older than this gateway"
     if info is None and status == 503:
         text = f"the control plane did not answer ({error.code().name.lower()}); try again"
     headers = {} if retry_after is None else {"Retry-After": str(retry_after)}

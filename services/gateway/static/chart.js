@@ -116,8 +116,9 @@ function extent(points, series) {
   }
   if (low > high) return null;
   const margin = (high - low || Math.abs(high) || 1) * 0.05;
+  const floor = low >= 0 ? Math.max(0, low - margin) : low - margin;
   const first = points[0].step;
-  return { low: low - margin, high: high + margin, first, last: Math.max(points.at(-1).step, first + 1) };
+  return { low: floor, high: high + margin, first, last: Math.max(points.at(-1).step, first + 1) };
 }
 
 const across = (step, area, range) =>
