@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -37,6 +38,10 @@ _RETRY_MEMORY_MS = 10 * 60 * 1000
 # A mutation without a request_id gets a private one, so that a repetition by the connection
 # after a broken reply returns the first answer instead of acting twice.
 
+_COMMAND_SECONDS = 3.0
+_BLOCKING_SECONDS = 10.0
+"""Deadlines of one call, its retries included."""
+
 _AWAY = ("READONLY", "NOREPLICAS", "MISCONF", "MASTERDOWN", "OOM", "LOADING", "CLUSTERDOWN", "BUSY")
 
 
@@ -66,9 +71,13 @@ def _translated() -> Iterator[None]:
 
 
 @asynccontextmanager
-async def _translated_async() -> AsyncIterator[None]:
-    with _translated():
-        yield
+async def _translated_async(deadline_seconds: float) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(deadline_seconds):
+            with _translated():
+                yield
+    except TimeoutError:
+        raise StoreUnavailable(f"it did not answer within {deadline_seconds:g} s") from None
 
 
 def _check_url(url: str) -> str:
@@ -165,13 +174,15 @@ class AsyncConnection:
             _check_url(url),
             max_connections=max_connections,
             timeout=3,
-            socket_timeout=3,
+            # No deadline of the socket's own: redis-py sets it by `asyncio.wait_for`, which on
+            # Python 3.11 swallows about every second cancellation. See `_translated_async`.
+            socket_timeout=None,
             socket_connect_timeout=1,
             retry=retry,
         )
         # Blocking reads hold a connection each; they must not starve the short commands.
         blocking = redis.asyncio.ConnectionPool.from_url(
-            url, socket_timeout=10, socket_connect_timeout=1, retry=retry
+            url, socket_timeout=None, socket_connect_timeout=1, retry=retry
         )
         return AsyncConnection(
             redis.asyncio.Redis.from_pool(pool), prefix, redis.asyncio.Redis.from_pool(blocking)
@@ -179,12 +190,12 @@ class AsyncConnection:
 
     async def command(self, *words: Any) -> Any:
         """One Redis command. StoreUnavailable."""
-        async with _translated_async():
+        async with _translated_async(_COMMAND_SECONDS):
             return await self._execute(*words)
 
     async def blocking_command(self, *words: Any) -> Any:
         """One command that may block for up to 3 s, on a connection of its own."""
-        async with _translated_async():
+        async with _translated_async(_COMMAND_SECONDS):
             return await self._execute_blocking(*words)
 
     async def transaction(self, *commands: tuple[Any, ...]) -> list[Any]:
@@ -196,7 +207,7 @@ class AsyncConnection:
         return await self._pipelined(commands, atomic=False)
 
     async def _pipelined(self, commands: tuple[tuple[Any, ...], ...], atomic: bool) -> list[Any]:
-        async with _translated_async():
+        async with _translated_async(_COMMAND_SECONDS):
             pipeline = self.client.pipeline(transaction=atomic)
             for words in commands:
                 pipeline.execute_command(*words)
@@ -207,7 +218,7 @@ class AsyncConnection:
     ) -> list[Any] | None:
         """Run a script (see `scripts.read_reply`)."""
         text = script(name)
-        async with _translated_async():
+        async with _translated_async(_COMMAND_SECONDS):
             try:
                 reply = await self._execute("EVALSHA", text.sha, 0, self.prefix, *arguments)
             except NoScriptError:
