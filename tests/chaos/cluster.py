@@ -5,47 +5,31 @@ All intervals are shortened by settings. Nothing restarts by itself here: the te
 
 from __future__ import annotations
 
-import os
-import secrets
 import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
-import redis
-from redis_server import find_server_binary
+from redis_server import RedisServer, free_port
 from running_stack import clean_environment, wait_until
 
 from training_engine import TrainingEngine
 
 LEASE_SECONDS = 2.0
-RENEWAL_SECONDS = 0.3
 
 
-@dataclass
 class Cluster:
-    """A server, control planes, a gateway and workers; `folder` holds all they write."""
+    """A server, control planes, a gateway and workers; `folder` holds all that they write."""
 
-    folder: Path
-    redis_port: int
-    password: str
-    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
-    ports: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def redis_url(self) -> str:
-        """With its password."""
-        return f"redis://:{self.password}@127.0.0.1:{self.redis_port}/0"
-
-    def address(self, control_plane: str = "control-plane") -> str:
-        """HOST:PORT of a control plane."""
-        return f"127.0.0.1:{self.ports[control_plane]}"
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.redis = RedisServer(folder / "redis")
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.ports: dict[str, int] = {}
 
     @property
     def url(self) -> str:
@@ -54,103 +38,43 @@ class Cluster:
 
     def engine(self, control_plane: str = "control-plane") -> TrainingEngine:
         """An SDK engine that bears long absences."""
-        return TrainingEngine(self.address(control_plane), retry_for=60, reconnect_for=120)
+        address = f"127.0.0.1:{self.ports[control_plane]}"
+        return TrainingEngine(address, retry_for=60, reconnect_for=120)
 
-    def start_redis(self) -> None:
-        """Starts the server and waits until it has loaded its log."""
-        folder = self.folder / "redis"
-        folder.mkdir(exist_ok=True)
-        configuration = folder / "server.conf"
-        configuration.write_text(
-            f"bind 127.0.0.1\nport {self.redis_port}\nrequirepass {self.password}\n"
-            f'dir "{folder}"\nappendonly yes\nsave ""\nappendfsync everysec\n'
-        )
-        configuration.chmod(0o600)
-        self._spawn("redis", [str(find_server_binary()), str(configuration)])
-        with redis.Redis.from_url(self.redis_url) as client:
+    def start(self, name: str, *flags: str) -> None:
+        """Starts a process, or starts it again; a control plane keeps its port."""
+        if name == "redis":
+            self.redis.start()
+        elif name.startswith("worker"):
+            self._spawn(name, "training_worker", *WORKER_FLAGS, *flags)
+        elif name == "gateway":
+            target = f"--control-plane-address=127.0.0.1:{self.ports['control-plane']}"
+            self._serve(name, "gateway", target, *flags)
+        else:
+            root = f"--data-root={self.folder}"
+            self._serve(name, "control_plane", root, *CONTROL_PLANE_FLAGS, *flags)
 
-            def answers() -> bool:
-                try:
-                    return bool(client.ping())
-                except redis.RedisError:
-                    return False
-
-            wait_until(answers, "the server")
-
-    def start_control_plane(self, name: str = "control-plane") -> None:
-        """Starts a control plane on its own port, the same one every time."""
-        port = self.ports.setdefault(name, free_port())
-        self._spawn(
-            name,
-            [
-                *module("control_plane"),
-                f"--port={port}",
-                f"--data-root={self.folder}",
-                f"--lease-seconds={LEASE_SECONDS}",
-                "--reconcile-interval-seconds=0.2",
-                "--requeue-after-seconds=2",
-                "--leader-ttl-seconds=1",
-                "--stop-grace-seconds=2",
-            ],
-        )
-        wait_for_port(port)
-
-    def start_gateway(self) -> None:
-        """Starts the gateway."""
-        port = self.ports.setdefault("gateway", free_port())
-        self._spawn(
-            "gateway",
-            [*module("gateway"), f"--port={port}", f"--control-plane-address={self.address()}"],
-        )
-        wait_for_port(port)
-
-    def start_worker(self, name: str = "worker", *flags: str) -> None:
-        """Starts a worker with one thread, so that runs compare whatever the machine."""
-        self._spawn(
-            name,
-            [
-                *module("training_worker"),
-                "--threads=1",
-                f"--lease-renewal-seconds={RENEWAL_SECONDS}",
-                "--heartbeat-seconds=0.5",
-                "--grace-seconds=10",
-                *flags,
-            ],
-        )
-
-    def start(self, name: str) -> None:
-        """Starts again what was killed."""
-        {
-            "redis": self.start_redis,
-            "control-plane": self.start_control_plane,
-            "gateway": self.start_gateway,
-            "worker": self.start_worker,
-        }[name]()
+    def kill(self, name: str) -> None:
+        """SIGKILL, and wait for the end."""
+        if name == "redis":
+            self.redis.kill()
+        else:
+            self.processes[name].kill()
+            self.processes[name].wait(timeout=10)
 
     def signal(self, name: str, number: signal.Signals) -> None:
         """Sends a signal to one process."""
         self.processes[name].send_signal(number)
 
-    def kill(self, name: str) -> None:
-        """SIGKILL, and wait for the end."""
-        self.processes[name].kill()
-        self.processes[name].wait(timeout=10)
-
-    def horses(self, worker: str = "worker") -> list[psutil.Process]:
-        """The worker's children."""
+    def trainer(self, worker: str = "worker") -> psutil.Process | None:
+        """The worker's child that trains: the one with a spool open."""
         try:
-            return psutil.Process(self.processes[worker].pid).children(recursive=True)
+            for child in psutil.Process(self.processes[worker].pid).children(recursive=True):
+                if any(f.path.endswith("metrics.spool") for f in child.open_files()):
+                    return child
         except psutil.NoSuchProcess:
-            return []
-
-    def kill_trainer(self, job_id: str, worker: str = "worker") -> bool:
-        """SIGKILL to the process that trains a job; False if there is none just now."""
-        with redis.Redis.from_url(self.redis_url):
-            for process in self.horses(worker):
-                if is_trainer(process):
-                    process.kill()
-                    return True
-        return False
+            pass
+        return None
 
     def log(self, name: str) -> str:
         """What a process printed so far."""
@@ -163,67 +87,60 @@ class Cluster:
                 process.send_signal(signal.SIGCONT)
                 process.kill()
             process.wait(timeout=10)
+        self.redis.resume()
+        self.redis.kill()
 
-    def _spawn(self, name: str, command: list[str]) -> None:
+    def _serve(self, name: str, module: str, *flags: str) -> None:
+        port = self.ports.setdefault(name, free_port())
+        self._spawn(name, module, f"--port={port}", *flags)
+        wait_until(lambda: _listens(port), f"{name} on port {port}")
+
+    def _spawn(self, name: str, module: str, *flags: str) -> None:
         environment = clean_environment() | {
-            "TRAINING_ENGINE_REDIS_URL": self.redis_url,
+            "TRAINING_ENGINE_REDIS_URL": self.redis.url(),
             "TRAINING_ENGINE_ARTIFACT_ROOT": str(self.folder / "artifacts"),
             "TRAINING_ENGINE_CACHE": str(self.folder / "cache"),
         }
         with (self.folder / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
-                command, env=environment, cwd=self.folder, stdout=log, stderr=subprocess.STDOUT
+                [sys.executable, "-P", "-m", module, *flags],
+                env=environment,
+                cwd=self.folder,
+                stdout=log,
+                stderr=subprocess.STDOUT,
             )
+
+
+CONTROL_PLANE_FLAGS = (
+    f"--lease-seconds={LEASE_SECONDS}",
+    "--reconcile-interval-seconds=0.2",
+    "--requeue-after-seconds=2",
+    "--leader-ttl-seconds=1",
+    "--stop-grace-seconds=2",
+)
+# One thread: runs compare whatever the machine.
+WORKER_FLAGS = (
+    "--threads=1",
+    "--lease-renewal-seconds=0.3",
+    "--heartbeat-seconds=0.5",
+    "--grace-seconds=10",
+    "--no-generation",
+)
 
 
 @contextmanager
 def cluster(folder: Path) -> Iterator[Cluster]:
-    """All of it, with one worker, ready to train."""
+    """All of it, with one worker."""
     (folder / "artifacts").mkdir(parents=True, exist_ok=True)
-    running = Cluster(folder, free_port(), secrets.token_hex(8))
+    running = Cluster(folder)
     try:
-        running.start_redis()
-        running.start_control_plane()
-        running.start_gateway()
-        running.start_worker()
+        for name in ("redis", "control-plane", "gateway", "worker"):
+            running.start(name)
         yield running
     finally:
         running.close()
 
 
-def is_trainer(process: psutil.Process) -> bool:
-    """Whether a worker's child trains a job (the others answer generation requests)."""
-    try:
-        return "attempt" in " ".join(process.cmdline()) or process.name().startswith("attempt")
-    except psutil.NoSuchProcess:
-        return False
-
-
-def module(name: str) -> list[str]:
-    """The command line of one of our processes."""
-    return [sys.executable, "-P", "-m", name]
-
-
-def free_port() -> int:
-    """A port that nobody listens on just now."""
+def _listens(port: int) -> bool:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_for_port(port: int) -> None:
-    """Returns when somebody listens on the port."""
-
-    def listens() -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", port)) == 0
-
-    wait_until(listens, f"port {port}")
-
-
-def monotonic_deadline(seconds: float) -> float:
-    """The end of a wait."""
-    return time.monotonic() + seconds
-
-
-__all__ = ["Cluster", "cluster", "free_port", "is_trainer", "os"]
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -1,0 +1,175 @@
+"""Any process is killed at any moment; the run ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import random
+import signal
+from pathlib import Path
+
+import pytest
+from cluster import Cluster
+from running_stack import wait_until
+from undisturbed import (
+    CONFIG,
+    NEVER_GIVE_UP,
+    Result,
+    assert_same,
+    history_of,
+    result_of,
+    wait_for_step,
+)
+
+from training_engine import Job, TrainingEngine
+
+pytestmark = pytest.mark.slow
+
+
+def start(services: Cluster, engine: TrainingEngine) -> Job:
+    """Starts the job that all of these tests disturb."""
+    return engine.jobs.start(
+        config=CONFIG, dataset_path=str(services.folder / "text.txt"), execution=NEVER_GIVE_UP
+    )
+
+
+def kill(services: Cluster, victim: str) -> None:
+    """SIGKILL to a process, which is then started again."""
+    if victim == "trainer":
+        trainer = wait_until(services.trainer, "a trainer to kill")
+        trainer.kill()
+    else:
+        services.kill(victim)
+        services.start(victim)
+
+
+@pytest.mark.parametrize("victim", ["worker", "trainer", "control-plane", "gateway", "redis"])
+def test_one_kill(services: Cluster, expected: Result, tmp_path: Path, victim: str) -> None:
+    with services.engine() as engine:
+        job = start(services, engine)
+        wait_for_step(job, 110)
+        kill(services, victim)
+        assert_same(result_of(engine, job, tmp_path), expected)
+        attempts = engine.jobs.get(job.job_id).attempt
+        assert attempts == (2 if victim in ("worker", "trainer") else 1)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", [1])
+def test_twenty_random_kills_in_one_job(
+    services: Cluster, expected: Result, tmp_path: Path, seed: int
+) -> None:
+    choose = random.Random(seed)
+    victims = ["worker", "trainer", "control-plane", "gateway", "redis"]
+    with services.engine() as engine:
+        job = start(services, engine)
+        reached = 0
+        for number in range(20):
+            # The job has started to train again each time: a step beyond the last one seen.
+            reached = max(reached, wait_for_step(job, reached + 1, timeout=90).current_step)
+            assert reached < 400, f"the job ended before kill {number + 1}"
+            victim = choose.choice(victims)
+            if choose.random() < 0.5:
+                reached = wait_for_step(job, reached + choose.randrange(12)).current_step
+            kill(services, victim)
+        assert_same(result_of(engine, job, tmp_path), expected)
+
+
+def test_watchers_see_each_step_once_through_kills(
+    services: Cluster, expected: Result, tmp_path: Path
+) -> None:
+    with services.engine() as engine:
+        job = start(services, engine)
+        seen = []
+        for point in job.stream_metrics():
+            seen.append((point.step, point.loss, point.lr, point.grad_norm, point.val_loss))
+            if point.step in (60, 130):
+                kill(services, "control-plane" if point.step == 60 else "worker")
+        assert seen == expected.history
+        assert_same(result_of(engine, job, tmp_path), expected)
+
+
+def test_frozen_worker_changes_nothing_when_it_wakes(
+    services: Cluster, expected: Result, tmp_path: Path
+) -> None:
+    with services.engine() as engine:
+        job = start(services, engine)
+        wait_for_step(job, 90)
+        trainer = wait_until(services.trainer, "the trainer")
+        services.signal("worker", signal.SIGSTOP)
+        trainer.suspend()
+        services.start("worker-2")
+        wait_until(lambda: job.refresh().attempt == 2, "the second attempt", timeout=30)
+        wait_for_step(job, 150)
+        before = history_of(engine, job)
+        trainer.resume()
+        services.signal("worker", signal.SIGCONT)
+        wait_until(lambda: not trainer.is_running(), "the old trainer to leave", timeout=30)
+        assert history_of(engine, job)[: len(before)] == before
+        assert_same(result_of(engine, job, tmp_path), expected)
+        done = engine.jobs.get(job.job_id)
+        assert done.attempt == 2
+        assert {checkpoint.attempt for checkpoint in done.checkpoints()} == {2}
+
+
+@pytest.mark.parametrize("seconds", [15, 60])
+@pytest.mark.timeout(400)
+def test_redis_away(services: Cluster, expected: Result, tmp_path: Path, seconds: int) -> None:
+    with services.engine() as engine:
+        job = start(services, engine)
+        wait_for_step(job, 50)
+        services.redis.kill()
+        trainer = wait_until(services.trainer, "the trainer")
+        # The outage is the test's subject; training goes on meanwhile, and nobody is killed.
+        signal.sigtimedwait([], seconds)
+        assert services.processes["worker"].poll() is None
+        services.redis.start()
+        assert_same(result_of(engine, job, tmp_path), expected)
+        assert engine.jobs.get(job.job_id).attempt == 1
+        assert trainer.pid
+
+
+def test_two_control_planes_have_one_leader(
+    services: Cluster, expected: Result, tmp_path: Path
+) -> None:
+    services.start("control-plane-2")
+    with services.engine() as engine, services.engine("control-plane-2") as other:
+        job = start(services, engine)
+        wait_for_step(job, 50)
+        kill(services, "worker")
+        wait_for_step(job, 120)
+        services.kill("control-plane")
+        kill(services, "worker")
+        again = other.jobs.get(job.job_id)
+        assert_same(result_of(other, again, tmp_path), expected)
+        assert other.jobs.get(job.job_id).attempt == 3
+
+
+def test_sigterm_hands_the_job_back(services: Cluster, expected: Result, tmp_path: Path) -> None:
+    with services.engine() as engine:
+        job = start(services, engine)
+        wait_for_step(job, 90)
+        services.signal("worker", signal.SIGTERM)
+        services.processes["worker"].wait(timeout=15)
+        handed_back = job.refresh()
+        assert handed_back.status == "queued"
+        assert handed_back.attempt == 2
+        services.start("worker")
+        assert_same(result_of(engine, job, tmp_path), expected)
+        resumed = engine.jobs.get(job.job_id).resumed_from_step
+        assert resumed == handed_back.current_step
+
+
+def test_resume_from_earlier_checkpoint_killed_before_its_first_save(
+    services: Cluster, expected: Result, tmp_path: Path
+) -> None:
+    with services.engine() as engine:
+        job = start(services, engine)
+        wait_for_step(job, 130)
+        job.stop()
+        stopped = job.wait(timeout=60)
+        assert stopped.status == "stopped"
+        earliest = min(stopped.checkpoints(), key=lambda checkpoint: checkpoint.step)
+        resumed = stopped.resume(earliest.checkpoint_id)
+        wait_for_step(resumed, earliest.step + 3)
+        kill(services, "trainer")
+        assert_same(result_of(engine, job, tmp_path), expected)
+        assert engine.jobs.get(job.job_id).attempt == 3
