@@ -27,7 +27,9 @@ from gateway.routes import (
     workers,
 )
 from gateway.schemas.base import Problem
+from gateway.schemas.checkpoints import GeneratedToken
 from gateway.schemas.configs import SHOWN_AS
+from gateway.schemas.jobs import Rewind
 from gateway.settings import GatewaySettings
 from gateway.telemetry import Measured, OpenStreams, Telemetry
 from service_runtime.tokens import TokenVerifier
@@ -104,8 +106,10 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
             for operation in operations_of_path.values():
                 operation["responses"].pop("422", None)
         schemas = document["components"]["schemas"]
-        schemas["Problem"] = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-        schemas["Problem"].pop("$defs")
+        for model in (Problem, Rewind, GeneratedToken):
+            schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+            schema.pop("$defs", None)
+            schemas[model.__name__] = schema
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
         app.openapi_schema = _with_references(document)

@@ -57,6 +57,27 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
+def event_stream(example: str, **data: str) -> dict[str, Any]:
+    """`content` of a stream of events; `data` maps each event's name to its data's schema."""
+    events = [
+        {
+            "type": "object",
+            "properties": {
+                "event": {"const": name},
+                "id": {"type": "string", "description": "A cursor, for Last-Event-ID."},
+                "data": {
+                    "type": "string",
+                    "contentMediaType": "application/json",
+                    "contentSchema": {"$ref": f"#/components/schemas/{schema}"},
+                },
+            },
+            "required": ["event", "data"],
+        }
+        for name, schema in data.items()
+    ]
+    return {"text/event-stream": {"itemSchema": {"oneOf": events}, "example": example}}
+
+
 def answer(value: Any, status: int = 200, **headers: str) -> Response:
     """A JSON answer. The shapes are checked in tests, not on every call."""
     return Response(dumps(value), status, headers=headers, media_type="application/json")
@@ -82,6 +103,7 @@ __all__ = [
     "CallerOf",
     "IdempotencyKey",
     "answer",
+    "event_stream",
     "problems",
     "request_id",
     "router",

@@ -11,7 +11,7 @@ from fastapi import Request, Response
 
 from gateway.codec import to_json
 from gateway.problems import from_rpc_error
-from gateway.routes.declare import CallerOf, answer, problems, router, rpc
+from gateway.routes.declare import CallerOf, answer, event_stream, problems, router, rpc
 from gateway.schemas.checkpoints import GenerateBody, GeneratedText
 from gateway.streaming import (
     EVENT_STREAM_HEADERS,
@@ -37,7 +37,7 @@ _EXAMPLE = 'event: token\ndata: {"index":0,"token_id":84,"text":"T","finish_reas
             "description": "Events `token`, the last with its finish_reason; an event `error` "
             "holds a problem that came too late for a status. One JSON with `stream: false`.",
             "model": GeneratedText,
-            "content": {"text/event-stream": {"schema": {"type": "string"}, "example": _EXAMPLE}},
+            "content": event_stream(_EXAMPLE, token="GeneratedToken", error="Problem"),
         },
         **problems(404, 409, 413),
     },

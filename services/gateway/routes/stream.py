@@ -8,7 +8,7 @@ from fastapi import Header, Query, Request, Response
 
 from gateway.following import ENDED, JobFollower
 from gateway.problems import Problem
-from gateway.routes.declare import NO_CONTENT, CallerOf, problems, router, rpc
+from gateway.routes.declare import NO_CONTENT, CallerOf, event_stream, problems, router, rpc
 from gateway.schemas.jobs import StreamQuery
 from gateway.streaming import EVENT_STREAM_HEADERS, RelayResponse
 from training_engine.v1 import job_pb2
@@ -34,7 +34,14 @@ _EXAMPLE = (
             "description": "Events `state` (a job without its config), `metrics` (a point), "
             "`checkpoint`, `log` (a line) and `rewound` (forget what lies past `to_step`). "
             "Closes after the job's last state.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}, "example": _EXAMPLE}},
+            "content": event_stream(
+                _EXAMPLE,
+                state="JobSummary",
+                metrics="MetricPoint",
+                checkpoint="Checkpoint",
+                log="LogLine",
+                rewound="Rewind",
+            ),
         },
         204: {"description": "The job has ended and Last-Event-ID was its last event."},
         **problems(404),

@@ -178,7 +178,9 @@ class ValidateConfigBody(Body):
 
     model_config = with_example({"config": CONFIG_EXAMPLE}, extra="forbid", strict=True)
 
-    config: ConfigDocument
+    config: dict[str, Any] = Field(
+        description="Anything: what makes it no valid configuration is the answer."
+    )
 
 
 class Config(Answer):

@@ -61,6 +61,6 @@ class Throughput(Answer):
 
     job_id: str
     step: int
-    steps_per_second: float
-    tokens_per_second: float
+    steps_per_second: float | None
+    tokens_per_second: float | None
     tokens_seen: int

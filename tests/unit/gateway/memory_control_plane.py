@@ -122,7 +122,8 @@ def read_config(document: str) -> config_pb2.TrainingConfig:
         for key in values
         if key not in known
     ]
-    if values.get("learning_rate", 1) <= 0:
+    values = {key: value for key, value in values.items() if value is not None}
+    if (values.get("learning_rate") or 1) <= 0:
         problems.append(FieldViolation("learning_rate", "learning_rate is -1; it must be > 0"))
     if problems:
         raise RpcError(
