@@ -24,6 +24,11 @@ end
 local events = full(redis.call('XRANGE', job_key(id, 'events'), '(' .. ARGV[3], '+',
                                'COUNT', limit), limit)
 wait_behind(job_key(id, 'events'))
+-- These events tell of attempts, and of points and lines ('p', 'l') that belong before them.
+for _, event in ipairs(events) do
+  known = math.max(known, tonumber(string.match(event[2][6], '^%d+')),
+                   tonumber(string.match(event[2][8], '^%d+')))
+end
 
 local points, found = {}, 0
 for _, segment in ipairs(visible_segments(id, 0, 2 ^ 53)) do
