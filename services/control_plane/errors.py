@@ -22,6 +22,7 @@ from artifact_store import (
     OffsetOutOfRangeError,
 )
 from job_store.errors import (
+    FeedsClosed,
     InvalidCursor,
     InvalidPageToken,
     JobStoreError,
@@ -83,16 +84,6 @@ def shutting_down() -> RpcError:
     )
 
 
-def watcher_too_slow() -> RpcError:
-    """Ends the stream of a reader that does not keep up."""
-    return RpcError(
-        _Code.UNAVAILABLE,
-        "WATCHER_TOO_SLOW",
-        "the stream fell too far behind what happened; reconnect and continue from the last cursor",
-        retry_after_seconds=0.0,
-    )
-
-
 def to_rpc_error(error: BaseException) -> RpcError:
     """What a client is told of `error`; a defect is logged here under a reference id."""
     if isinstance(error, RpcError):
@@ -117,6 +108,8 @@ def _config_refused(error: ConfigError) -> RpcError:
 
 
 def _refused_by_store(error: JobStoreError | ArtifactError) -> RpcError:
+    if isinstance(error, FeedsClosed):
+        return shutting_down()
     if isinstance(error, NotFound):
         return RpcError(_Code.NOT_FOUND, f"{error.kind.upper()}_NOT_FOUND", str(error))
     if isinstance(error, StoreUnavailable):

@@ -10,6 +10,7 @@ from grpc_health.v1 import health, health_pb2
 from job_store.connection import AsyncConnection
 from job_store.errors import StoreUnavailable
 from service_runtime.logs import get_logger
+from service_runtime.process import wait_for_event
 
 _log = get_logger("control_plane")
 _CHECK_SECONDS = 1.0
@@ -24,11 +25,11 @@ class HealthMonitor:
         self._services = ("", *services)
         self._serving: bool | None = None
 
-    async def run(self) -> None:
-        """Ask Redis every second, until cancelled."""
-        while True:
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Ask Redis every second until told to stop."""
+        while not stopping.is_set():
             await self.check()
-            await asyncio.sleep(_CHECK_SECONDS)
+            await wait_for_event(stopping, _CHECK_SECONDS)
 
     async def check(self) -> None:
         """Ask Redis once."""

@@ -16,6 +16,7 @@ from control_plane.state import ServiceState
 from job_store.errors import JobStoreError, StoreUnavailable
 from job_store.records import JobError, JobStatus, Phase, QueuedAttempt, RunningAttempt
 from service_runtime.logs import get_logger
+from service_runtime.process import wait_for_event
 
 _log = get_logger("reconciler")
 _SUPERVISED_PHASES = (Phase.STARTING, Phase.TRAINING)
@@ -35,15 +36,15 @@ class Reconciler:
         self._queues_looked_at = -float("inf")
         self._cleaned_at = -float("inf")
 
-    async def run(self) -> None:
-        """Look again and again, until cancelled; an outage of Redis is waited out."""
-        settings = self._state.settings
-        try:
-            while True:
-                await self.look()
-                await asyncio.sleep(settings.reconcile_interval_seconds)
-        finally:
-            await self._resign()
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Look again and again until told to stop; an outage of Redis is waited out.
+
+        Told, not cancelled: what was begun (a job declared lost, its message sent) is finished.
+        """
+        while not stopping.is_set():
+            await self.look()
+            await wait_for_event(stopping, self._state.settings.reconcile_interval_seconds)
+        await self._resign()
 
     async def look(self) -> None:
         """One round. Nothing that happens in it ends the reconciler."""

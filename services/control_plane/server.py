@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
 
 import grpc
@@ -62,6 +61,7 @@ class ControlPlane:
         self.state = state
         self._health = HealthMonitor(state.connection, _SERVICE_NAMES)
         self._server = _server(state.settings, tokens)
+        self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self.port = 0
 
@@ -73,8 +73,8 @@ class ControlPlane:
         await self._server.start()
         reconciler = Reconciler(self.state, owner=secrets.token_hex(16))
         self._tasks = [
-            asyncio.create_task(self._health.run()),
-            asyncio.create_task(reconciler.run()),
+            asyncio.create_task(self._health.run(self._stopping)),
+            asyncio.create_task(reconciler.run(self._stopping)),
         ]
 
     def _add_services(self) -> None:
@@ -108,10 +108,8 @@ class ControlPlane:
         self.state.shutting_down = True
         await self.state.feeds.close()
         await self._server.stop(grace)
-        for task in self._tasks:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        self._stopping.set()
+        await asyncio.gather(*self._tasks)
         await self.state.close()
 
 

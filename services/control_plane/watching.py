@@ -12,7 +12,6 @@ from control_plane.conversion import (
     log_line_message,
     point_message,
 )
-from control_plane.errors import shutting_down
 from control_plane.state import ServiceState
 from job_store.records import JobRecord
 from job_store.streams import (
@@ -32,8 +31,6 @@ async def watch_job(
     """Everything that happened after the cursor, then what happens; ends when the job does."""
     async for item in state.feeds.watch(job_id, after=after or None):
         yield await _watch_response(state, job_id, item)
-    if state.shutting_down:
-        raise shutting_down()
 
 
 async def _watch_response(
@@ -84,8 +81,6 @@ async def stream_metrics(
     items = state.feeds.watch(job_id, after=after, after_step=after_step, logs=False)
     async for response in _merge_parts(items, _evaluation_expected(record)):
         yield response
-    if state.shutting_down:
-        raise shutting_down()
 
 
 async def _merge_parts(

@@ -49,6 +49,16 @@ def stop_event() -> asyncio.Event:
     return stopping
 
 
+async def wait_for_event(event: asyncio.Event, seconds: float) -> bool:
+    """Whether the event was set within `seconds`."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
 def fail(program: str, reason: str) -> int:
     """Print why a process cannot start, in one line; returns its exit code, 1."""
     print(f"{program}: error: {reason}", file=sys.stderr)

@@ -1,0 +1,180 @@
+"""WatchJob and StreamMetrics over a real channel: replay, live, cursors, rewinds, the end."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import grpc
+from failure import failure_of, read_failure
+from started import running_job
+
+from control_plane.server import ControlPlane
+from job_store.attempts import AttemptStore
+from job_store.ids import new_id
+from job_store.records import (
+    CheckpointRecord,
+    FencingToken,
+    LogLine,
+    MetricPoint,
+    Outcome,
+    OutcomeKind,
+)
+from training_engine.v1 import job_pb2, metrics_pb2
+
+
+def points(*steps: int, part: int = 0) -> list[MetricPoint]:
+    name = "val_loss" if part else "loss"
+    return [MetricPoint(step, {name: 10.0 / step}, 1_000 * step, part) for step in steps]
+
+
+async def rest_of(call: Any) -> list[Any]:
+    """What a stream still tells until its end, which must come soon."""
+    found = []
+    async with asyncio.timeout(5):
+        while (response := await call.read()) is not grpc.aio.EOF:
+            found.append(response)
+    return found
+
+
+def save(attempts: AttemptStore, token: FencingToken, step: int) -> CheckpointRecord:
+    record = CheckpointRecord(
+        checkpoint_id=new_id("checkpoint"),
+        job_id=token.job_id,
+        attempt=token.attempt,
+        step=step,
+        loss=2.5,
+        size_bytes=3,
+        sha256="ab" * 32,
+        artifact=f"jobs/{token.job_id}/{step}.pt",
+        created_at=0,
+    )
+    attempts.register_checkpoint(token, record)
+    return record
+
+
+async def test_watch_tells_the_whole_life_and_ends_with_it(
+    stubs: Any, attempts: AttemptStore
+) -> None:
+    job_id, token = await running_job(stubs, attempts)
+    attempts.append_logs(token, [LogLine(0, "hello", 1, "stderr")])
+    attempts.publish_metrics(token, points(1, 2))
+    checkpoint = save(attempts, token, 2)
+    watch = stubs.jobs.WatchJob(job_pb2.WatchJobRequest(job_id=job_id))
+    events = [await watch.read() for _ in range(5)]
+    attempts.finish(token, Outcome(OutcomeKind.SUCCEEDED))
+    events += await rest_of(watch)
+    states = [event.state.status for event in events if event.WhichOneof("event") == "state"]
+    assert states == [
+        job_pb2.JOB_STATUS_QUEUED,
+        job_pb2.JOB_STATUS_RUNNING,
+        job_pb2.JOB_STATUS_SUCCEEDED,
+    ]
+    assert [e.metrics.step for e in events if e.WhichOneof("event") == "metrics"] == [1, 2]
+    logs = [e.log for e in events if e.WhichOneof("event") == "log"]
+    assert [(line.text, line.stream, line.attempt) for line in logs] == [("hello", "stderr", 1)]
+    saved = [e.checkpoint for e in events if e.WhichOneof("event") == "checkpoint"]
+    assert [(c.checkpoint_id, c.step) for c in saved] == [(checkpoint.checkpoint_id, 2)]
+    last = job_pb2.WatchJobRequest(job_id=job_id, after=events[-1].cursor)
+    assert await rest_of(stubs.jobs.WatchJob(last)) == []
+
+
+async def test_a_stream_continues_after_its_cursor_and_follows(
+    stubs: Any, attempts: AttemptStore
+) -> None:
+    job_id, token = await running_job(stubs, attempts)
+    attempts.publish_metrics(token, points(1, 2, 3))
+    stream = stubs.metrics.StreamMetrics(metrics_pb2.StreamMetricsRequest(job_id=job_id))
+    first = await stream.read()
+    assert (first.point.step, first.point.loss, first.point.attempt) == (1, 10.0, 1)
+    assert first.point.created_at.seconds == 1
+    stream.cancel()
+    request = metrics_pb2.StreamMetricsRequest(job_id=job_id, after=first.cursor)
+    continued = stubs.metrics.StreamMetrics(request)
+    assert [(await continued.read()).point.step for _ in range(2)] == [2, 3]
+    attempts.publish_metrics(token, points(4))
+    assert (await asyncio.wait_for(continued.read(), 5)).point.step == 4
+    attempts.finish(token, Outcome(OutcomeKind.SUCCEEDED))
+    assert await rest_of(continued) == []
+
+
+async def test_after_step_passes_over_what_is_known(stubs: Any, attempts: AttemptStore) -> None:
+    job_id, token = await running_job(stubs, attempts)
+    attempts.publish_metrics(token, points(1, 2, 3))
+    attempts.finish(token, Outcome(OutcomeKind.SUCCEEDED))
+    request = metrics_pb2.StreamMetricsRequest(job_id=job_id, after_step=2)
+    rest = await rest_of(stubs.metrics.StreamMetrics(request))
+    assert [response.point.step for response in rest] == [3]
+
+
+async def test_an_evaluation_joins_the_point_of_its_step(
+    stubs: Any, attempts: AttemptStore
+) -> None:
+    """eval_steps is 5: step 5 is held until its evaluation, so that readers see it once."""
+    job_id, token = await running_job(stubs, attempts, eval_steps=5)
+    stream = stubs.metrics.StreamMetrics(metrics_pb2.StreamMetricsRequest(job_id=job_id))
+    attempts.publish_metrics(token, points(4, 5))
+    assert (await stream.read()).point.step == 4
+    attempts.publish_metrics(token, points(5, part=1))
+    attempts.publish_metrics(token, points(6))
+    fifth = await stream.read()
+    assert (fifth.point.step, fifth.point.loss, fifth.point.val_loss) == (5, 2.0, 2.0)
+    assert (await stream.read()).point.step == 6
+    request = metrics_pb2.StreamMetricsRequest(job_id=job_id, after=fifth.cursor)
+    again = stubs.metrics.StreamMetrics(request)
+    assert (await again.read()).point.step == 6
+    stream.cancel()
+    again.cancel()
+
+
+async def test_a_lost_attempt_rewinds_its_readers(
+    stubs: Any, attempts: AttemptStore, plane: ControlPlane
+) -> None:
+    job_id, token = await running_job(stubs, attempts)
+    attempts.publish_metrics(token, points(1, 2))
+    save(attempts, token, 2)
+    attempts.publish_metrics(token, points(3, 4))
+    stream = stubs.metrics.StreamMetrics(metrics_pb2.StreamMetricsRequest(job_id=job_id))
+    assert [(await stream.read()).point.step for _ in range(4)] == [1, 2, 3, 4]
+    attempts.finish(token, Outcome(OutcomeKind.HANDED_BACK))
+    claimed = attempts.claim(job_id, 2, "worker-2")
+    assert claimed is not None
+    attempts.confirm_start(claimed.token, 2)
+    rewound = await asyncio.wait_for(stream.read(), 5)
+    assert rewound.HasField("rewound_to_step")
+    assert rewound.rewound_to_step == 2
+    attempts.publish_metrics(claimed.token, points(3))
+    assert (await stream.read()).point.attempt == 2
+    stream.cancel()
+
+
+async def test_what_streams_refuse(stubs: Any, attempts: AttemptStore) -> None:
+    job_id, _ = await running_job(stubs, attempts)
+    for after in ("nonsense", "x" * 10_000):
+        request = metrics_pb2.StreamMetricsRequest(job_id=job_id, after=after)
+        failure = await failure_of(stubs.metrics.StreamMetrics(request).read())
+        assert (failure.code, failure.reason) == (
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "INVALID_CURSOR",
+        )
+    failure = await failure_of(
+        stubs.jobs.WatchJob(job_pb2.WatchJobRequest(job_id="job_none")).read()
+    )
+    assert failure.reason == "JOB_NOT_FOUND"
+
+
+async def test_a_shutdown_ends_streams_with_a_retryable_status(
+    stubs: Any, attempts: AttemptStore, plane: ControlPlane
+) -> None:
+    job_id, token = await running_job(stubs, attempts)
+    attempts.publish_metrics(token, points(1))
+    stream = stubs.metrics.StreamMetrics(metrics_pb2.StreamMetricsRequest(job_id=job_id))
+    await stream.read()
+    stopping = asyncio.create_task(plane.stop(5.0))
+    try:
+        await asyncio.wait_for(stream.read(), 3)
+    except grpc.aio.AioRpcError as error:
+        failure = read_failure(error)
+    assert (failure.code, failure.reason) == (grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN")
+    assert "continue from the last cursor" in failure.message
+    await asyncio.wait_for(stopping, 3)
