@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from app.training.batches import SampleReader
 from app.training.config import ConfigError, DistributedConfig
 from app.training.errors import NonFiniteLossError, TrainingError, TrainingMemoryError
 from app.training.metrics import compute_gradient_norm
+from app.training.run_folder import exclusive
 from app.training.sampler import BatchSampler
 from app.training.stepping import DeferredGuard
 
@@ -260,6 +263,21 @@ def test_two_trainers_do_not_share_a_folder(make_trainer: Make) -> None:
     second = Second()
     make_trainer(callbacks=[second]).train()
     assert "where another run is training" in second.error
+
+
+def test_another_process_keeps_out_of_the_folder_until_it_is_free(tmp_path: Path) -> None:
+    code = (
+        "import pathlib, sys; from app.training.run_folder import exclusive\n"
+        "with exclusive(pathlib.Path(sys.argv[1])): print('held')"
+    )
+
+    def other() -> subprocess.CompletedProcess[str]:
+        arguments = [sys.executable, "-P", "-c", code, str(tmp_path)]
+        return subprocess.run(arguments, capture_output=True, text=True)
+
+    with exclusive(tmp_path):
+        assert "where another run is training" in other().stderr
+    assert other().stdout == "held\n"
 
 
 def test_deterministic_is_set_for_the_run_alone(make_trainer: Make) -> None:

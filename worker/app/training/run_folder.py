@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 from app.training.checkpoint import CheckpointManager
 from app.training.checkpoint_file import write_atomically
@@ -20,6 +21,10 @@ METRICS_FILE = "metrics.jsonl"
 CONFIG_FILE = "config.yaml"
 
 
+_held: set[Path] = set()
+"""Folders that trainers of this process hold."""
+
+
 @contextlib.contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
     """Hold the folder for one trainer; two would delete each other's checkpoints.
@@ -28,6 +33,9 @@ def exclusive(folder: Path) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        place = folder.resolve()
+        if place in _held:
+            raise _taken(folder)
         file = (folder / ".lock").open("w")
     except OSError as error:
         raise TrainingError(
@@ -35,16 +43,30 @@ def exclusive(folder: Path) -> Iterator[None]:
             "choose a folder that this user may write to"
         ) from None
     with file:
+        _lock(file, folder)
+        _held.add(place)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise TrainingError(
-                f"`checkpoint_dir` is {str(folder)!r}, where another run is training; each run "
-                "needs its own; choose another folder or stop the other run"
-            ) from None
-        except OSError as error:  # a file system without locks
-            logger.debug("%s cannot be locked: %s", folder, error)
-        yield
+            yield
+        finally:
+            _held.discard(place)
+
+
+def _lock(file: TextIO, folder: Path) -> None:
+    try:
+        # A record lock, not flock: a loader's forked process that outlives a killed trainer for
+        # a few seconds must not keep the folder from its successor.
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        raise _taken(folder) from None
+    except OSError as error:  # a file system without locks
+        logger.debug("%s cannot be locked: %s", folder, error)
+
+
+def _taken(folder: Path) -> TrainingError:
+    return TrainingError(
+        f"`checkpoint_dir` is {str(folder)!r}, where another run is training; each run needs its "
+        "own; choose another folder or stop the other run"
+    )
 
 
 def prepare(folder: Path, manager: CheckpointManager, config: TrainingConfig, step: int) -> None:

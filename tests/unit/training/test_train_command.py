@@ -1,0 +1,105 @@
+"""`python train.py`, as a person runs it: in a folder of its own, with Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from app.training import CheckpointManager
+
+SCRIPT = Path(__file__).parents[3] / "train.py"
+CONFIG = """
+model_config: {vocab_size: 256, hidden_size: 16, num_layers: 1, num_heads: 1,
+               max_position_embeddings: 8}
+batch_size: 2
+max_steps: 6
+warmup_steps: 1
+logging_steps: 2
+save_steps: 4
+eval_steps: 4
+learning_rate: 1e-3
+checkpoint_dir: ./run
+device: cpu
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    (tmp_path / "text.txt").write_text("the quick brown fox jumps over the lazy dog. " * 20)
+    return tmp_path
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-P", str(SCRIPT), "--config", "config.yaml", *arguments]
+
+
+def train(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        command(*arguments), cwd=folder, env=environment, capture_output=True, text=True
+    )
+
+
+def test_a_run_from_start_to_end(folder: Path) -> None:
+    done = train(folder, "--dataset", "text.txt")
+    assert done.returncode == 0, done.stderr
+    assert "done: 6 steps, checkpoints in ./run" in done.stderr
+    kept = CheckpointManager(folder / "run").list_checkpoints()
+    assert [entry["step"] for entry in kept] == [4, 6]
+    log = (folder / "training.log").read_text()
+    assert re.search(r"INFO step 2: loss=\d\.\d+ .*lr=.*tokens_per_second=", log)
+    assert "step 4: val_loss=" in log
+
+
+def test_mistakes_are_told_without_a_traceback(folder: Path) -> None:
+    done = train(folder, "--set", "batch_sise=3", "--set", "model_config.num_heads=3")
+    assert done.returncode == 1
+    assert "did you mean `batch_size`?" in done.stderr
+    assert "`num_heads` is 3; it must divide hidden_size=16" in done.stderr
+    assert "give --dataset PATH, or set it in the file" in done.stderr
+    assert "Traceback" not in done.stderr
+    missing = train(folder, "--dataset", "nowhere.txt")
+    assert missing.returncode == 1
+    assert "'nowhere.txt'" in missing.stderr
+    assert "cannot be opened (No such file or directory)" in missing.stderr
+    assert "Traceback" not in missing.stderr
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(folder: Path) -> None:
+    arguments = ("--dataset", "text.txt", "--set", "max_steps=1000000")
+    process = subprocess.Popen(
+        command(*arguments),
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        deadline = time.monotonic() + 120
+        journal = folder / "run" / "metrics.jsonl"
+        while not (journal.exists() and journal.read_text()):
+            assert time.monotonic() < deadline, "the run never logged a step"
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    stopped = re.search(r"stopped at step (\d+), saved in \./run", errors)
+    assert stopped, errors
+    newest = CheckpointManager(folder / "run").list_checkpoints()[-1]["step"]
+    assert newest == int(stopped[1])
+    assert "go on with: python train.py --config config.yaml --dataset text.txt" in errors
+    assert "--resume" in errors
+    more = train(folder, *arguments[:2], "--resume", "--set", f"max_steps={newest + 2}")
+    assert more.returncode == 0, more.stderr
+    assert f"max_steps: 1000000 -> {newest + 2}" in more.stderr
