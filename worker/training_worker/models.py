@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from artifact_store import ArtifactStore
-from job_store.records import CheckpointRecord
+from job_store.generation import GenerationRequest
 
 if TYPE_CHECKING:
     from app.training.tokenizer import Tokenizer
@@ -29,25 +29,27 @@ class ModelCache:
         self._loaded: OrderedDict[str, tuple[GPTModel, Tokenizer | None]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, record: CheckpointRecord) -> tuple[GPTModel, Tokenizer | None]:
+    def get(self, request: GenerationRequest) -> tuple[GPTModel, Tokenizer | None]:
         """The model in evaluation mode, and its tokenizer if it has one.
 
         Raises `ArtifactError` for a file that is gone or not what was registered. Requests for
         several models wait for each other: two loads at once would only need twice the memory.
         """
         with self._lock:
-            if record.checkpoint_id not in self._loaded:
-                self._loaded[record.checkpoint_id] = self._load(record)
-            self._loaded.move_to_end(record.checkpoint_id)
+            if request.checkpoint_id not in self._loaded:
+                self._loaded[request.checkpoint_id] = self._load(request)
+            self._loaded.move_to_end(request.checkpoint_id)
             while len(self._loaded) > self._capacity:
                 self._loaded.popitem(last=False)
-            return self._loaded[record.checkpoint_id]
+            return self._loaded[request.checkpoint_id]
 
-    def _load(self, record: CheckpointRecord) -> tuple[GPTModel, Tokenizer | None]:
+    def _load(self, request: GenerationRequest) -> tuple[GPTModel, Tokenizer | None]:
         from app.training.inference import load_for_generation
 
-        self._artifacts.verify(record.artifact, size_bytes=record.size_bytes, sha256=record.sha256)
-        path: Path | None = self._artifacts.local_path(record.artifact)
+        self._artifacts.verify(
+            request.artifact, size_bytes=request.size_bytes, sha256=request.sha256
+        )
+        path: Path | None = self._artifacts.local_path(request.artifact)
         if path is None:
             raise RuntimeError("the artifact store has no local files; give the worker a folder")
         return load_for_generation(path, self._device)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from job_store.generation import GeneratedPiece
 
 if TYPE_CHECKING:
     from app.training.tokenizer import Tokenizer
@@ -13,19 +14,6 @@ if TYPE_CHECKING:
 
 class NotSampledError(ValueError):
     """Text cannot be sampled as asked; the message is for whoever asked."""
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """What one sampled token adds."""
-
-    index: int
-    """Counts from 0."""
-    token_id: int
-    text: str
-    """May be empty inside a character."""
-    finish_reason: str = ""
-    """On the last piece: "length" or "stop"."""
 
 
 def sample_pieces(
@@ -38,7 +26,7 @@ def sample_pieces(
     top_k: int | None = None,
     top_p: float | None = None,
     seed: int | None = None,
-) -> Iterator[Piece]:
+) -> Iterator[GeneratedPiece]:
     """Continue `prompt` token by token, up to `max_tokens` or the tokenizer's end of text.
 
     Raises `NotSampledError` for a model without tokenizer, `ValueError` for arguments out of
@@ -65,13 +53,13 @@ def sample_pieces(
     stream = tokenizer.stream()
     for index, token in enumerate(tokens):
         if token == end:
-            yield Piece(index, token, stream.finish(), "stop")
+            yield GeneratedPiece(index, token, stream.finish(), "stop")
             return
         text = stream.push(token)
         if index + 1 >= max_tokens:
-            yield Piece(index, token, text + stream.finish(), "length")
+            yield GeneratedPiece(index, token, text + stream.finish(), "length")
             return
-        yield Piece(index, token, text)
+        yield GeneratedPiece(index, token, text)
 
 
 def _first_token(tokenizer: Tokenizer) -> int:

@@ -31,6 +31,7 @@ from training_worker.attempt import attempt_folder
 from training_worker.board import Board
 from training_worker.failures import describe_failure
 from training_worker.horse import run_horse
+from training_worker.inference import InferenceProcess
 from training_worker.messages import (
     QUEUES,
     AttemptJob,
@@ -74,6 +75,7 @@ class TrainingWorker(Worker):
         self._started_at = int(time.time() * 1000)
         self._current: AttemptOrder | None = None
         self._supervisor: Supervisor | None = None
+        self._inference = InferenceProcess(settings) if settings.generation else None
         super().__init__(
             list(QUEUES),
             name=settings.resolved_worker_id(),
@@ -218,6 +220,8 @@ class TrainingWorker(Worker):
 
     def register_death(self) -> None:
         """Leave the lists of workers, if Redis is there to be told."""
+        if self._inference is not None:
+            self._inference.end()
         with suppress(RedisError, JobStoreError):
             self._workers.leave(self.name)
         with suppress(RedisError), self._prompt.client.pipeline() as pipeline:
@@ -248,6 +252,8 @@ class TrainingWorker(Worker):
         self._report_alive()
 
     def _report_alive(self) -> None:
+        if self._inference is not None and not self._stop_requested:
+            self._inference.ensure()
         with suppress(JobStoreError, RedisError):
             self._workers.heartbeat(self._record())
 

@@ -63,12 +63,15 @@ class Site:
         living = [process for process in self._processes if process.poll() is None]
         return living[0] if living else self.start_worker()
 
-    def start_worker(self, **settings: object) -> subprocess.Popen[bytes]:
+    def start_worker(
+        self, *, generation: bool = False, **settings: object
+    ) -> subprocess.Popen[bytes]:
         """A worker process of its own, as `python -P -m training_worker` starts it."""
         flags = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
         log = (self._logs / f"worker-{len(self._processes)}.log").open("wb")
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "training_worker", "--threads=1", "--no-generation",
+            [sys.executable, "-P", "-m", "training_worker", "--threads=1",
+             "--generation" if generation else "--no-generation",
              "--heartbeat-seconds=1", "--lease-renewal-seconds=0.2", *flags],
             env={
                 **os.environ,
@@ -161,7 +164,7 @@ class Site:
         return model
 
     def horse(self, worker: subprocess.Popen[bytes]) -> int:
-        """Process id of the worker's trainer, once there is one."""
+        """Process id of the worker's trainer (or inference process), once there is one."""
         children = Path(f"/proc/{worker.pid}/task/{worker.pid}/children")
         return int(self.wait_for(lambda: children.read_text().split())[0])
 

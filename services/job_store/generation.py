@@ -1,0 +1,212 @@
+"""Requests for generated text, and the text on its way back.
+
+    control plane                        Redis                          worker
+    GenerationClient.generate() ──▶ generation:requests (list) ──▶ GenerationInbox.take()
+              ▲───────── generation:ID (stream of pieces) ◀────────── .send(), .fail()
+              └── generation:ID:reader, alive while somebody listens ──▶ .send() says False
+
+Nothing here is kept: a request that nobody took, or whose worker died, ends in a timeout and may
+simply be asked again, and keys expire by themselves.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import secrets
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+from job_store.connection import AsyncConnection, Connection
+from job_store.errors import JobStoreError
+from job_store.records import CheckpointRecord
+
+_BLOCK_MS = 500
+_READER_MS = 10_000
+"""How long a listener may be silent before the worker stops sampling for it."""
+_ANSWER_MS = 60_000
+"""How long an answer outlives its last piece."""
+_LONGEST_WAIT_MS = 120_000
+"""When an untaken list of requests, all of them given up by then, is forgotten."""
+
+
+class GenerationFailed(JobStoreError):
+    """The worker could not sample; `code` is a reason from the protos' enum."""
+
+    def __init__(self, code: str, message: str) -> None:
+        self.code = code
+        super().__init__(message)
+
+
+class GenerationTimedOut(JobStoreError):
+    """No worker took the request, or it fell silent."""
+
+    code = "WORKER_UNAVAILABLE"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            f"no worker sent a token within {seconds:g} s; see that a worker runs and answers "
+            "requests for text, or try again"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """What to sample, and from which file."""
+
+    artifact: str
+    """Name of the checkpoint in the artifact store."""
+    size_bytes: int
+    sha256: str
+    checkpoint_id: str
+    prompt: str
+    max_tokens: int = 256
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    request_id: str = ""
+    """Made by the client."""
+
+    @staticmethod
+    def of(
+        checkpoint: CheckpointRecord,
+        prompt: str,
+        *,
+        max_tokens: int = 256,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int | None = None,
+    ) -> GenerationRequest:
+        """A request for text from a registered checkpoint."""
+        return GenerationRequest(
+            checkpoint.artifact,
+            checkpoint.size_bytes,
+            checkpoint.sha256,
+            checkpoint.checkpoint_id,
+            prompt,
+            max_tokens,
+            temperature,
+            top_k,
+            top_p,
+            seed,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratedPiece:
+    """What one sampled token adds."""
+
+    index: int
+    """Counts from 0."""
+    token_id: int
+    text: str
+    """May be empty inside a character."""
+    finish_reason: str = ""
+    """On the last piece: "length" or "stop"."""
+
+
+class GenerationClient:
+    """The control plane's side."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._db = connection
+
+    async def generate(
+        self, request: GenerationRequest, timeout_seconds: float = 30.0
+    ) -> AsyncIterator[GeneratedPiece]:
+        """Pieces as they are sampled; leaving the iterator stops the sampling within seconds.
+
+        Raises `GenerationTimedOut` after `timeout_seconds` without one, `GenerationFailed`,
+        `StoreUnavailable`.
+        """
+        request_id = secrets.token_hex(16)
+        asked = dataclasses.replace(request, request_id=request_id)
+        queue, answer, reader = _keys(self._db.prefix, request_id)
+        await self._db.transaction(
+            ("SET", reader, "1", "PX", _READER_MS),
+            ("LPUSH", queue, json.dumps(dataclasses.asdict(asked))),
+            ("PEXPIRE", queue, _LONGEST_WAIT_MS),
+        )
+        try:
+            async for piece in self._follow(answer, reader, timeout_seconds):
+                yield piece
+        finally:
+            await self._db.command("DEL", answer, reader)
+
+    async def _follow(
+        self, answer: str, reader: str, timeout_seconds: float
+    ) -> AsyncIterator[GeneratedPiece]:
+        after, heard_at = b"0-0", time.monotonic()
+        while True:
+            reply = await self._db.blocking_command(
+                "XREAD", "COUNT", 256, "BLOCK", _BLOCK_MS, "STREAMS", answer, after
+            )
+            await self._db.command("SET", reader, "1", "PX", _READER_MS)
+            for _, entries in reply or ():
+                heard_at, after = time.monotonic(), entries[-1][0]
+                for _, fields in entries:
+                    piece = _read_piece(fields)
+                    yield piece
+                    if piece.finish_reason:
+                        return
+            if time.monotonic() - heard_at > timeout_seconds:
+                raise GenerationTimedOut(timeout_seconds)
+
+
+class GenerationInbox:
+    """A worker's side (synchronous)."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._db = connection
+
+    def take(self, seconds: int = 1) -> GenerationRequest | None:
+        """The request that waits longest and is still wanted; None after `seconds`.
+
+        Whatever else stands in the list is dropped: what cannot be read cannot be answered.
+        """
+        queue, _, _ = _keys(self._db.prefix, "")
+        reply = self._db.command("BRPOP", queue, seconds)
+        if not reply:
+            return None
+        try:
+            request = GenerationRequest(**json.loads(reply[1]))
+        except (ValueError, TypeError):
+            return None
+        return request if self._is_wanted(request) else None
+
+    def send(self, request: GenerationRequest, pieces: Sequence[GeneratedPiece]) -> bool:
+        """Deliver pieces, in order; False where nobody listens any more: stop sampling."""
+        _, answer, reader = _keys(self._db.prefix, request.request_id)
+        added = [("XADD", answer, "*", "p", json.dumps(dataclasses.astuple(p))) for p in pieces]
+        *_, wanted = self._db.transaction(
+            *added, ("PEXPIRE", answer, _ANSWER_MS), ("EXISTS", reader)
+        )
+        return bool(wanted)
+
+    def fail(self, request: GenerationRequest, code: str, message: str) -> None:
+        """End the answer with an error."""
+        _, answer, _ = _keys(self._db.prefix, request.request_id)
+        self._db.transaction(
+            ("XADD", answer, "*", "e", json.dumps([code, message])),
+            ("PEXPIRE", answer, _ANSWER_MS),
+        )
+
+    def _is_wanted(self, request: GenerationRequest) -> bool:
+        _, _, reader = _keys(self._db.prefix, request.request_id)
+        return bool(self._db.command("EXISTS", reader))
+
+
+def _keys(prefix: str, request_id: str) -> tuple[str, str, str]:
+    """The list of requests, the stream of this one's answer, and its listener's sign of life."""
+    answer = f"{prefix}generation:{request_id}"
+    return f"{prefix}generation:requests", answer, f"{answer}:reader"
+
+
+def _read_piece(fields: dict[bytes, bytes]) -> GeneratedPiece:
+    if b"e" in fields:
+        code, message = json.loads(fields[b"e"])
+        raise GenerationFailed(code, message)
+    return GeneratedPiece(*json.loads(fields[b"p"]))

@@ -1,0 +1,120 @@
+"""Text from a checkpoint, by the process that a worker keeps beside its trainer."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from typing import Any
+
+import pytest
+import redis
+from training_site import Site, connected
+
+from job_store.generation import (
+    GeneratedPiece,
+    GenerationClient,
+    GenerationFailed,
+    GenerationRequest,
+    GenerationTimedOut,
+)
+from job_store.records import CheckpointRecord, JobStatus
+
+
+@pytest.fixture(scope="module")
+def checkpoint(site: Site) -> CheckpointRecord:
+    """A checkpoint, and a worker that answers."""
+    site.start_worker(generation=True)
+    job_id = site.submit(max_steps=2)
+    record = site.wait(job_id, JobStatus.SUCCEEDED, JobStatus.FAILED)
+    assert record.status is JobStatus.SUCCEEDED, site.logs()
+    return site.store.checkpoints(job_id)[-1]
+
+
+def generate(
+    site: Site, request: GenerationRequest, *, leave_after: int = 0, seconds: float = 20.0
+) -> list[GeneratedPiece]:
+    async def run() -> list[GeneratedPiece]:
+        pieces = []
+        async with connected(site.url) as db:
+            stream = GenerationClient(db).generate(request, seconds)
+            async for piece in stream:
+                pieces.append(piece)
+                if len(pieces) == leave_after:
+                    await stream.aclose()  # type: ignore[attr-defined]
+                    break
+        return pieces
+
+    return asyncio.run(run())
+
+
+def ask(checkpoint: CheckpointRecord, **options: Any) -> GenerationRequest:
+    return GenerationRequest.of(checkpoint, "line 1", **{"max_tokens": 20, "seed": 7, **options})
+
+
+def text_of(pieces: list[GeneratedPiece]) -> str:
+    return "".join(piece.text for piece in pieces)
+
+
+def test_text_comes_token_by_token_and_a_seed_repeats_it(
+    site: Site, checkpoint: CheckpointRecord
+) -> None:
+    pieces = generate(site, ask(checkpoint))
+    assert [piece.index for piece in pieces] == list(range(20))
+    assert [piece.finish_reason for piece in pieces] == [""] * 19 + ["length"]
+    ids = bytes(piece.token_id for piece in pieces)
+    assert text_of(pieces) == ids.decode("utf-8", errors="replace")
+    assert generate(site, ask(checkpoint)) == pieces
+    assert generate(site, ask(checkpoint, seed=8)) != pieces
+    empty = GenerationRequest.of(checkpoint, "", max_tokens=3, temperature=0.0)
+    assert len(generate(site, empty)) == 3
+
+
+def test_text_comes_while_a_job_trains(site: Site, checkpoint: CheckpointRecord) -> None:
+    job_id = site.submit(max_steps=100_000, save_steps=20, eval_steps=100_000)
+    newest = site.wait_for(lambda: site.store.checkpoints(job_id))[-1]
+    assert len(generate(site, ask(newest))) == 20
+    assert site.job(job_id).status is JobStatus.RUNNING
+    site.stop(job_id)
+    site.wait(job_id, JobStatus.STOPPED)
+
+
+def test_what_cannot_be_sampled_says_why(site: Site, checkpoint: CheckpointRecord) -> None:
+    with pytest.raises(GenerationFailed, match=r"`temperature` is -1.0; it must be") as failure:
+        generate(site, ask(checkpoint, temperature=-1.0))
+    assert failure.value.code == "INVALID_ARGUMENT"
+    job_id = site.submit(max_steps=2)
+    site.wait(job_id, JobStatus.SUCCEEDED)
+    other = site.store.checkpoints(job_id)[-1]
+    path = site.artifacts / other.artifact
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(GenerationFailed, match="its file was damaged") as failure:
+        generate(site, ask(other))
+    assert failure.value.code == "ARTIFACT_DAMAGED"
+    path.unlink()
+    with pytest.raises(GenerationFailed, match="was deleted; choose another one") as failure:
+        generate(site, ask(other))
+    assert failure.value.code == "CHECKPOINT_NOT_FOUND"
+
+
+def test_a_reader_who_leaves_ends_the_sampling(site: Site, checkpoint: CheckpointRecord) -> None:
+    generate(site, ask(checkpoint, max_tokens=100_000), leave_after=3)
+    site.wait_for(lambda: "nobody waits for the text" in site.logs(), seconds=20)
+
+
+def test_a_killed_inference_process_is_replaced(site: Site, checkpoint: CheckpointRecord) -> None:
+    worker = site.worker()
+    process = site.horse(worker)
+    client = redis.Redis.from_url(site.url)
+    client.lpush("te:generation:requests", b"\xff not json", b'{"artifact": 1}')
+    client.close()
+    assert len(generate(site, ask(checkpoint))) == 20
+    os.kill(process, signal.SIGKILL)
+    site.wait_for(lambda: site.horse(worker) != process)
+    assert len(generate(site, ask(checkpoint))) == 20
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(timeout=10) == 0
+    with pytest.raises(GenerationTimedOut, match=r"no worker sent a token within 0.6 s"):
+        generate(site, ask(checkpoint), seconds=0.6)

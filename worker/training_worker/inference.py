@@ -1,0 +1,163 @@
+"""Answers requests for text, in a process of its own beside the one that trains.
+
+Forked from the worker, with torch imported already; ends with it, and is started again when it
+dies. It takes only as many requests as it can work on, so others find another worker.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import NoReturn
+
+from artifact_store import ArtifactError, ArtifactNotFoundError, ArtifactStore, FolderStore
+from job_store.connection import Connection
+from job_store.errors import JobStoreError, StoreUnavailable
+from job_store.generation import GeneratedPiece, GenerationInbox, GenerationRequest
+from service_runtime.process import tie_to_parent
+from training_worker.connections import patient_client
+from training_worker.models import ModelCache
+from training_worker.sampling import NotSampledError, sample_pieces
+from training_worker.settings import WorkerSettings
+
+logger = logging.getLogger(__name__)
+
+_AT_ONCE = 4
+"""Requests worked on side by side; they share this process's threads."""
+_BATCH_SECONDS = 0.02
+"""Tokens of a fast model travel together; the first always goes at once."""
+_RESTART_SECONDS = 2.0
+_LOWER_PRIORITY = 5
+"""Niceness: a running job comes first where cores are short."""
+
+
+class InferenceProcess:
+    """The child, as its parent sees it."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self._settings = settings
+        self._pid = 0
+        self._started_at = -_RESTART_SECONDS
+
+    def ensure(self) -> None:
+        """Start it if it does not run; cheap enough for every heartbeat."""
+        if self._pid:
+            ended, status = os.waitpid(self._pid, os.WNOHANG)
+            if not ended:
+                return
+            self._pid = 0
+            code = os.waitstatus_to_exitcode(status)
+            logger.warning("the inference process ended with code %d; starting another", code)
+        if time.monotonic() - self._started_at >= _RESTART_SECONDS:
+            self._started_at = time.monotonic()
+            self._pid = os.fork()
+            if self._pid == 0:
+                run_inference(self._settings)
+
+    def end(self) -> None:
+        """Kill it; whoever waits for text from it asks again."""
+        if self._pid:
+            os.kill(self._pid, signal.SIGKILL)
+            os.waitpid(self._pid, 0)
+            self._pid = 0
+
+
+def run_inference(settings: WorkerSettings) -> NoReturn:
+    """Serve until the parent ends; never returns into the parent's code."""
+    try:
+        tie_to_parent(signal.SIGKILL)
+        os.setpgrp()  # Ctrl-C in a terminal is for the parent
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        os.nice(_LOWER_PRIORITY)
+        import torch
+
+        torch.set_num_threads(settings.resolved_threads())
+        # Only where it was asked for: a training job may need the GPU's whole memory.
+        device = settings.device if settings.device.startswith("cuda") else "cpu"
+        inbox = GenerationInbox(Connection(patient_client(settings.resolved_redis_url())))
+        InferenceServer(inbox, FolderStore(settings.artifact_root), device).serve()
+    except BaseException:
+        logger.exception("the inference process fails")
+    finally:
+        os._exit(1)
+
+
+class InferenceServer:
+    """Takes requests and streams their text back."""
+
+    def __init__(self, inbox: GenerationInbox, artifacts: ArtifactStore, device: str) -> None:
+        self._inbox = inbox
+        self._models = ModelCache(artifacts, device)
+        self._free = threading.Semaphore(_AT_ONCE)
+        self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="generate")
+
+    def serve(self) -> NoReturn:
+        """Take requests for ever, one for each free place."""
+        while True:
+            self._free.acquire()
+            request = None
+            try:
+                request = self._inbox.take()
+            except JobStoreError as error:
+                logger.warning("waiting for requests: %s", error)
+                time.sleep(1.0)
+            finally:
+                if request is None:
+                    self._free.release()
+            if request is not None:
+                self._pool.submit(self._answer, request)
+
+    def _answer(self, request: GenerationRequest) -> None:
+        try:
+            self.answer(request)
+        except StoreUnavailable as error:
+            logger.warning("an answer is lost: %s", error)
+        finally:
+            self._free.release()
+
+    def answer(self, request: GenerationRequest) -> None:
+        """Sample and deliver; every failure is delivered as well."""
+        try:
+            self._deliver(request, self._sample(request))
+        except StoreUnavailable:
+            raise
+        except ArtifactNotFoundError:
+            missing = f"checkpoint {request.checkpoint_id} was deleted; choose another one"
+            self._inbox.fail(request, "CHECKPOINT_NOT_FOUND", missing)
+        except ArtifactError as error:
+            self._inbox.fail(request, "ARTIFACT_DAMAGED", str(error))
+        except (NotSampledError, ValueError) as error:
+            self._inbox.fail(request, "INVALID_ARGUMENT", str(error))
+        except Exception as error:
+            logger.exception("sampling from %s", request.checkpoint_id)
+            self._inbox.fail(request, "INTERNAL", f"sampling failed: {type(error).__name__}")
+
+    def _sample(self, request: GenerationRequest) -> Iterator[GeneratedPiece]:
+        model, tokenizer = self._models.get(request)
+        return sample_pieces(
+            model,
+            tokenizer,
+            request.prompt,
+            max_tokens=request.max_tokens,
+            temperature=request.temperature,
+            top_k=request.top_k,
+            top_p=request.top_p,
+            seed=request.seed,
+        )
+
+    def _deliver(self, request: GenerationRequest, pieces: Iterator[GeneratedPiece]) -> None:
+        waiting: list[GeneratedPiece] = []
+        sent_at = 0.0
+        for piece in pieces:
+            waiting.append(piece)
+            if piece.finish_reason or time.monotonic() - sent_at >= _BATCH_SECONDS:
+                if not self._inbox.send(request, waiting):
+                    logger.info("nobody waits for the text of %s", request.checkpoint_id)
+                    return
+                waiting, sent_at = [], time.monotonic()
