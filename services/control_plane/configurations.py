@@ -9,11 +9,11 @@ from typing import Protocol
 import grpc
 from google.protobuf.message import Message
 
-from app.training.config import ConfigError, Problem, TrainingConfig
+from app.training.config import ConfigError, Problem, TrainingConfig, flatten
 from control_plane.config_codec import read_message
 from control_plane.errors import invalid_argument
 from job_store.catalog import ConfigStore
-from service_runtime.rpc_errors import FieldViolation, RpcError
+from service_runtime.rpc_errors import FieldViolation, RpcError, as_text
 from training_engine.v1 import config_pb2
 
 MAX_DOCUMENT_CHARACTERS = 64 << 10
@@ -42,8 +42,20 @@ async def read_document(text: str) -> tuple[TrainingConfig, list[Problem]]:
     if len(text) > MAX_DOCUMENT_CHARACTERS:
         raise _too_large(len(text))
     if len(text) > _SLOW_DOCUMENT:
-        return await asyncio.to_thread(TrainingConfig.read_document, text)
-    return TrainingConfig.read_document(text)
+        return await asyncio.to_thread(_read, text)
+    return _read(text)
+
+
+def _read(text: str) -> tuple[TrainingConfig, list[Problem]]:
+    config, problems = TrainingConfig.read_document(text)
+    problems = [Problem(as_text(p.field), as_text(p.message)) for p in problems]
+    if not problems:
+        problems = [
+            Problem(path, f"`{path}` holds half a surrogate pair; it must be text; remove it")
+            for path, value in flatten(config.to_dict()).items()
+            if isinstance(value, str) and value != as_text(value)
+        ]
+    return config, problems
 
 
 def _too_large(length: int) -> RpcError:

@@ -18,6 +18,11 @@ from grpc_status import rpc_status
 
 DOMAIN = "training_engine"
 
+_MAX_MESSAGE_BYTES = 700
+_MAX_VIOLATIONS_BYTES = 3600
+# Message and details travel in trailers (the details base64 with the message in them once more),
+# and an ordinary client takes 8 KiB of those; with more it sees only that they were too large.
+
 
 @dataclass(frozen=True)
 class FieldViolation:
@@ -58,18 +63,49 @@ class RpcError(Exception):
         )
         details = [_packed(info)]
         if self.violations:
-            details.append(_packed(_bad_request(self.violations)))
+            details.append(_packed(_bad_request(_fitting(self.violations))))
         if self.retry_after_seconds is not None:
             delay = duration_pb2.Duration()
             delay.FromMilliseconds(int(self.retry_after_seconds * 1000))
             details.append(_packed(error_details_pb2.RetryInfo(retry_delay=delay)))
-        return status_pb2.Status(code=self.code.value[0], message=self.message, details=details)
+        message = _shortened(self.message, _MAX_MESSAGE_BYTES)
+        return status_pb2.Status(code=self.code.value[0], message=message, details=details)
 
 
 def _packed(message: object) -> any_pb2.Any:
     packed = any_pb2.Any()
     packed.Pack(message)  # type: ignore[arg-type]
     return packed
+
+
+def as_text(text: str) -> str:
+    """`text` as messages can carry it: JSON's `"\\ud800"` is a character that UTF-8 has not."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _shortened(text: str, limit: int) -> str:
+    """`text` cut to `limit` bytes as they travel: gRPC writes others than ASCII as %XX."""
+    text, spent = as_text(text), 0
+    for index, character in enumerate(text):
+        spent += 1 if " " <= character <= "~" else 3 * len(character.encode())
+        if spent > limit:
+            return text[:index] + "…"
+    return text
+
+
+def _fitting(violations: Sequence[FieldViolation]) -> Sequence[FieldViolation]:
+    """As many as a client will surely receive; the last one tells how many were left out."""
+    kept: list[FieldViolation] = []
+    spent = 0
+    for violation in violations:
+        message = _shortened(violation.message, 1000)
+        field = _shortened(violation.field, 200)
+        spent += len(field.encode()) + len(message.encode()) + 8
+        if spent > _MAX_VIOLATIONS_BYTES:
+            rest = f"and {len(violations) - len(kept)} more; ValidateConfig lists all of them"
+            return [*kept, FieldViolation("", rest)]
+        kept.append(FieldViolation(field, message))
+    return kept
 
 
 def _bad_request(violations: Sequence[FieldViolation]) -> error_details_pb2.BadRequest:

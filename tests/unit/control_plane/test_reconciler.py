@@ -1,0 +1,204 @@
+"""The reconciler: leases it has watched itself, deadlines, lost messages, one leader."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+from redis_server import RedisServer
+from started import running_job, start
+
+from control_plane.leases import LeaseWatch
+from control_plane.reconciler import Reconciler, overdue
+from control_plane.server import ControlPlane
+from control_plane.settings import ControlPlaneSettings
+from control_plane.state import ServiceState
+from job_store.attempts import AttemptStore
+from job_store.connection import Connection
+from job_store.errors import Fenced
+from job_store.records import JobStatus, MetricPoint, Phase, RunningAttempt
+from training_engine.v1 import job_pb2
+
+
+def attempt_of(count: int = 1, **fields: Any) -> RunningAttempt:
+    defaults = RunningAttempt(
+        "job_a", 1, "claim", "w", JobStatus.RUNNING, count, Phase.TRAINING, 7, 0, None, 600.0, 0
+    )
+    return dataclasses.replace(defaults, **fields)
+
+
+def test_a_lease_is_lost_after_it_stood_still_for_its_whole_length() -> None:
+    watch = LeaseWatch(15.0)
+    lost = [watch.observe([attempt_of(1)], now) for now in (100.0, 107.0, 114.0, 114.9)]
+    assert lost == [[], [], [], []]
+    assert watch.observe([attempt_of(1)], 115.0) == [attempt_of(1)]
+
+
+def test_a_renewal_or_another_claim_starts_the_clock_anew() -> None:
+    watch = LeaseWatch(15.0)
+    for now, count in ((100.0, 1), (107.0, 2), (114.0, 2), (121.0, 2)):
+        assert watch.observe([attempt_of(count)], now) == []
+    assert watch.observe([attempt_of(2, claim_id="other")], 122.5) == []
+    assert watch.watched_seconds(attempt_of(2, claim_id="other"), 123.5) == 1.0
+
+
+def test_an_outage_or_a_suspension_of_the_watcher_proves_nothing() -> None:
+    watch = LeaseWatch(15.0)
+    watch.observe([attempt_of(1)], 100.0)
+    watch.forget()
+    assert watch.observe([attempt_of(1)], 114.0) == []
+    # 60 s without a look: this process did not run, and perhaps no process of the machine did.
+    assert watch.observe([attempt_of(1)], 174.0) == []
+    assert watch.observe([attempt_of(1)], 181.0) == []
+    assert watch.observe([attempt_of(1)], 188.0) == []
+    assert watch.observe([attempt_of(1)], 189.0) == [attempt_of(1)]
+
+
+def test_deadlines_that_a_living_worker_has_missed() -> None:
+    stopping = attempt_of(stop_deadline=5_000, server_time=15_000, status=JobStatus.STOPPING)
+    assert overdue(stopping, 10.0) is None
+    late = overdue(dataclasses.replace(stopping, server_time=15_001), 10.0)
+    assert late is not None
+    assert (late.reason, late.message) == (
+        "STOP_TIMED_OUT",
+        "worker w did not carry out the stop in time",
+    )
+    stalled = attempt_of(stall_timeout_seconds=2.0, progress_at=1_000, server_time=13_001)
+    error = overdue(stalled, 10.0)
+    assert error is not None
+    assert (error.reason, error.message) == ("STALLED", "no step for 2 s after step 7")
+    assert overdue(dataclasses.replace(stalled, phase=Phase.SAVING), 10.0) is None
+    assert overdue(dataclasses.replace(stalled, phase=Phase.EVALUATING), 10.0) is None
+
+
+async def eventually(check: Callable[[], Awaitable[bool]], seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not await check():
+        assert time.monotonic() < deadline, "it did not come to pass in time"
+        await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+def plane_settings(plane_settings: ControlPlaneSettings) -> ControlPlaneSettings:
+    plane_settings.lease_seconds = 0.6
+    return plane_settings
+
+
+async def job_of(stubs: Any, job_id: str) -> job_pb2.Job:
+    return (await stubs.jobs.GetJob(job_pb2.GetJobRequest(job_id=job_id))).job
+
+
+async def test_a_lost_worker_is_replaced_by_a_new_attempt(
+    stubs: Any, attempts: AttemptStore, worker_connection: Connection
+) -> None:
+    job_id, token = await running_job(stubs, attempts)
+    began = time.monotonic()
+
+    async def requeued() -> bool:
+        return (await job_of(stubs, job_id)).attempt == 2
+
+    await eventually(requeued)
+    assert time.monotonic() - began >= 0.6
+    job = await job_of(stubs, job_id)
+    assert (job.status, job.error_reason) == (job_pb2.JOB_STATUS_QUEUED, "WORKER_LOST")
+    assert job.error == "worker worker-1 renewed no lease for 0.6 s"
+    with pytest.raises(Fenced):
+        attempts.publish_metrics(token, [MetricPoint(1, {"loss": 1.0}, 1)])
+
+    async def message_sent() -> bool:
+        queue = worker_connection.client.lrange("rq:queue:training:default", 0, -1)
+        return f"{job_id}-2".encode() in queue
+
+    await eventually(message_sent)
+
+
+async def test_a_renewed_lease_is_left_alone(stubs: Any, attempts: AttemptStore) -> None:
+    job_id, token = await running_job(stubs, attempts)
+    for _ in range(15):
+        attempts.renew_lease(token)
+        await asyncio.sleep(0.1)
+    assert (await job_of(stubs, job_id)).attempt == 1
+
+
+async def test_a_stop_that_its_worker_ignores_is_carried_out(
+    stubs: Any, attempts: AttemptStore
+) -> None:
+    execution = job_pb2.Execution(stop_timeout_seconds=0.2)
+    job_id, token = await running_job(stubs, attempts, execution)
+    await stubs.jobs.StopJob(job_pb2.StopJobRequest(job_id=job_id))
+
+    async def stopped() -> bool:
+        with contextlib.suppress(Fenced):
+            attempts.renew_lease(token)
+        return (await job_of(stubs, job_id)).status == job_pb2.JOB_STATUS_STOPPED
+
+    await eventually(stopped)
+
+
+async def test_a_lost_message_is_sent_again(stubs: Any, worker_connection: Connection) -> None:
+    job_id = await start(stubs)
+    queue = "rq:queue:training:default"
+    assert worker_connection.client.lpop(queue) == f"{job_id}-1".encode()
+
+    async def sent_again() -> bool:
+        return worker_connection.client.lrange(queue, 0, -1) == [f"{job_id}-1".encode()]
+
+    await eventually(sent_again)
+
+
+async def test_a_message_that_nobody_sent_is_sent(
+    plane: ControlPlane, stubs: Any, worker_connection: Connection
+) -> None:
+    job_id = await start(stubs)
+    worker_connection.client.delete("rq:queue:training:default")
+    assert await plane.state.jobs.request_message(job_id, 1)
+
+    async def sent() -> bool:
+        return worker_connection.client.llen("rq:queue:training:default") == 1
+
+    await eventually(sent)
+
+
+async def test_one_of_two_leads_and_the_other_follows(plane_settings: ControlPlaneSettings) -> None:
+    states = [ServiceState.open(plane_settings) for _ in range(2)]
+    first, second = (Reconciler(state, name) for state, name in zip(states, "ab", strict=True))
+    await first.look()
+    await second.look()
+    assert (first._leading, second._leading) == (True, False)
+    stopping = asyncio.Event()
+    stopping.set()
+    await first.run(stopping)  # resigns at once
+    await second.look()
+    assert second._leading
+    for state in states:
+        await state.close()
+
+
+async def test_an_outage_of_redis_declares_nobody_dead(
+    tmp_path: Path, plane_settings: ControlPlaneSettings
+) -> None:
+    server = RedisServer(tmp_path / "redis").start()
+    plane_settings.redis_url = SecretStr(server.url())
+    state = ServiceState.open(plane_settings)
+    reconciler = Reconciler(state, "a")
+    await reconciler.look()
+    assert reconciler._leading
+    server.kill()
+    await reconciler.look()
+    assert not reconciler._leading
+    server.start()
+
+    async def leads_again() -> bool:
+        await reconciler.look()
+        return reconciler._leading
+
+    await eventually(leads_again)
+    await state.close()
+    server.stop()
