@@ -62,7 +62,8 @@ class AsyncLink:
 
     async def follow(self, job_id: str, call: Call, follower: Follower[T]) -> AsyncIterator[T]:
         """Read a job's stream to its end, across as many connections as it takes."""
-        await self.unary(_calls.get_job(job_id))  # an unknown job or an absent service shows here
+        # An unknown job or an absent service shows here, before any patience with streams.
+        follower.begin(await self.unary(_calls.get_job(job_id)))
         while True:
             failure: TrainingEngineError | None = None
             follower.connecting()
@@ -70,11 +71,13 @@ class AsyncLink:
                 events = self._transport.events(call, follower.cursor, follower.after_step)
                 async with closing(events):
                     async for plain in events:
-                        if (item := follower.receive(plain)) is not None:
+                        for item in follower.receive(plain):
                             yield item
             except TrainingEngineError as error:
                 failure = error
             if failure is None and (follower.at_end or await self._is_over(job_id)):
+                for item in follower.finish():
+                    yield item
                 return
             await asyncio.sleep(follower.delay_after(failure))
 

@@ -7,12 +7,20 @@ so neither loses nor repeats a step, whichever transport broke.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar, cast
 
 from training_engine._retry import Patience
 from training_engine.errors import TrainingEngineError, UnavailableError
-from training_engine.records import EVENT_RECORDS, EventKind, JobEvent, JobStatus, MetricPoint, read
+from training_engine.records import (
+    EVENT_RECORDS,
+    EventKind,
+    JobEvent,
+    JobStatus,
+    MetricPoint,
+    merged,
+    read,
+)
 
 T = TypeVar("T")
 #: A connection that lasted so long was a good one, even if nothing happened in the job.
@@ -39,14 +47,20 @@ class Follower(Generic[T]):
         """A new connection is about to be made."""
         self._connected_at = time.monotonic()
 
-    def receive(self, plain: dict[str, Any]) -> T | None:
-        """Take what arrived; return what the reader's caller shall see of it, if anything."""
+    def begin(self, job: dict[str, Any]) -> None:
+        """Take in the job whose stream is about to be followed."""
+
+    def receive(self, plain: dict[str, Any]) -> Iterator[T]:
+        """Take what arrived; yield what the reader's caller shall see by now."""
         self._patience.progressed()
-        item = self._read(plain)
         self.cursor = plain.get("cursor") or self.cursor
         if (state := plain.get(EventKind.STATE)) is not None:
             self.at_end = JobStatus(state["status"]).is_terminal
-        return item
+        yield from self._read(plain)
+
+    def finish(self) -> Iterator[T]:
+        """The stream is over; yield what was held back."""
+        yield from ()
 
     def delay_after(self, error: TrainingEngineError | None) -> float:
         """Return the seconds until the next connection; raise where there shall be none.
@@ -58,18 +72,18 @@ class Follower(Generic[T]):
         ended = UnavailableError("the stream ended before its job", code="shutting_down")
         return self._patience.delay_after(error or ended)
 
-    def _read(self, plain: dict[str, Any]) -> T | None:
+    def _read(self, plain: dict[str, Any]) -> Iterator[T]:
         raise NotImplementedError
 
 
 class EventFollower(Follower[JobEvent]):
     """Follows everything that happens to a job."""
 
-    def _read(self, plain: dict[str, Any]) -> JobEvent | None:
+    def _read(self, plain: dict[str, Any]) -> Iterator[JobEvent]:
+        # A kind of event that is newer than this SDK is passed over.
         for kind in EventKind:
             if (data := plain.get(kind)) is not None:
-                return JobEvent(kind, read(EVENT_RECORDS[kind], data), plain.get("cursor", ""))
-        return None  # a kind of event that is newer than this SDK
+                yield JobEvent(kind, read(EVENT_RECORDS[kind], data), plain.get("cursor", ""))
 
 
 class MetricsFollower(Follower[MetricPoint]):
@@ -77,6 +91,9 @@ class MetricsFollower(Follower[MetricPoint]):
 
     After a rewind a job measures some steps again. They are skipped, for an exact system measures
     the same again; a caller who wants them anyway names `on_rewind` and is told first.
+
+    In a stream of events (REST's) the metrics of an evaluation follow those of their step as an
+    event of their own. So a step that is about to be evaluated is held back until the next event.
     """
 
     def __init__(
@@ -88,16 +105,45 @@ class MetricsFollower(Follower[MetricPoint]):
         super().__init__(patience_seconds)
         self.after_step = after_step
         self._on_rewind = on_rewind
+        self._held: MetricPoint | None = None
+        self._eval_steps = 1
+        self._last_step = 0
 
-    def _read(self, plain: dict[str, Any]) -> MetricPoint | None:
+    def begin(self, job: dict[str, Any]) -> None:
+        self._eval_steps = (job.get("config") or {}).get("eval_steps") or 1
+        self._last_step = job.get("max_steps") or 0
+
+    def _read(self, plain: dict[str, Any]) -> Iterator[MetricPoint]:
+        if (whole := plain.get("point")) is not None and "rewound_to_step" not in plain:
+            yield from self._new(read(MetricPoint, whole))
+            return
+        part = plain.get(EventKind.METRICS)
+        if part is not None and self._held is not None and part["step"] == self._held.step:
+            self._held = merged(self._held, read(MetricPoint, part))
+            yield from self.finish()
+            return
+        yield from self.finish()
+        if part is not None:
+            yield from self._hold(read(MetricPoint, part))
         if (rewound := _rewound_to(plain)) is not None:
             self._rewind(rewound)
-            return None
-        point = plain.get("point") or plain.get(EventKind.METRICS)
-        if point is None or (self.after_step is not None and point["step"] <= self.after_step):
-            return None
-        self.after_step = point["step"]
-        return read(MetricPoint, point)
+
+    def _hold(self, point: MetricPoint) -> Iterator[MetricPoint]:
+        evaluated = point.step % self._eval_steps == 0 or point.step >= self._last_step
+        if evaluated and point.val_loss is None:
+            self._held = point
+        else:
+            yield from self._new(point)
+
+    def finish(self) -> Iterator[MetricPoint]:
+        held, self._held = self._held, None
+        if held is not None:
+            yield from self._new(held)
+
+    def _new(self, point: MetricPoint) -> Iterator[MetricPoint]:
+        if self.after_step is None or point.step > self.after_step:
+            self.after_step = point.step
+            yield point
 
     def _rewind(self, to_step: int) -> None:
         if self._on_rewind and self.after_step is not None and to_step < self.after_step:
@@ -107,6 +153,7 @@ class MetricsFollower(Follower[MetricPoint]):
     def delay_after(self, error: TrainingEngineError | None) -> float:
         if error is not None and error.code == "invalid_cursor" and self.cursor:
             self.cursor = ""  # the service forgot the place, but the step says it too
+            self._held = None
             return 0.0
         return super().delay_after(error)
 
