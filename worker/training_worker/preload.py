@@ -16,8 +16,11 @@ _GPUS = Path("/proc/driver/nvidia/gpus")
 _MODULES = (
     "app.training.config",
     "app.training.data.loading",
+    "app.training.inference",
     "app.training.trainer",
     "app.transformer.model",
+    "torch.utils.serialization.config",
+    "yaml",
 )
 
 
