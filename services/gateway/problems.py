@@ -220,6 +220,13 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, grpc.aio.AioRpcError)
         return from_rpc_error(error).response()
 
+    async def on_defect(_request: Request, _error: Exception) -> Response:
+        # The server logs the traceback; the client gets none.
+        return Problem(
+            500, "the gateway failed; its log has the cause", reason="INTERNAL"
+        ).response()
+
+    app.add_exception_handler(Exception, on_defect)
     app.add_exception_handler(HTTPException, on_http)
     app.add_exception_handler(RequestValidationError, on_validation)
     app.add_exception_handler(grpc.aio.AioRpcError, on_rpc)

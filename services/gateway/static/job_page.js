@@ -244,7 +244,7 @@ export class JobPage {
       el("td", { class: "number" }, bytes(one.size_bytes)),
       el("td", {}, time(one.created_at)),
       el("td", {}, el("a", { href: downloadUrl(one.checkpoint_id), download: true, "aria-label": `Download step ${one.step}` }, "Download")),
-      el("td", {}, el("button", { type: "button", onclick: resume, "aria-label": `Resume from step ${one.step}` }, "Resume here")),
+      el("td", {}, el("button", { type: "button", onclick: resume, "aria-label": `Resume from step ${one.step}` }, "Resume")),
     );
   }
 

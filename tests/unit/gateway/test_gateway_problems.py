@@ -11,7 +11,9 @@ import pytest
 from conftest import client_for, gateway_for
 from memory_control_plane import State
 
+from gateway.application import create_app
 from gateway.schemas.base import Problem
+from gateway.settings import GatewaySettings
 from service_runtime.rpc_errors import RpcError
 
 API = "/api/training"
@@ -190,6 +192,21 @@ async def test_each_reason_has_its_status(
     response = await client.get(f"{API}/jobs")
     assert problem(response, status, reason.lower())["detail"] == "why"
     assert response.headers["retry-after"] == "7"
+
+
+async def test_a_defect_of_the_gateway_shows_no_traceback() -> None:
+    app = create_app(GatewaySettings())
+
+    @app.get("/defect")
+    async def defect() -> None:
+        raise ZeroDivisionError("a secret detail")
+
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        response = await client.get("/defect")
+    assert problem(response, 500, "internal")["detail"] == (
+        "the gateway failed; its log has the cause"
+    )
 
 
 async def test_a_control_plane_that_is_away_is_503_with_retry_after(
