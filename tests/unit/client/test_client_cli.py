@@ -1,0 +1,389 @@
+"""The command line against a real service: what it prints, sends and exits with."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scripted_service import (
+    CheckpointFile,
+    ScriptedService,
+    checkpoint_pb2,
+    code_pb2,
+    config_pb2,
+    generation_pb2,
+    job,
+    job_pb2,
+    point,
+    refuse,
+)
+from typer.testing import CliRunner, Result
+
+from training_engine import __version__
+from training_engine.cli import extensions, session
+from training_engine.cli.app import app
+from training_engine.cli.curve import draw
+from training_engine.cli.exit_codes import exit_code
+from training_engine.cli.output import duration, size
+from training_engine.errors import DeadlineExceededError, PermissionDeniedError
+
+
+class Cli:
+    def __init__(self, service: ScriptedService) -> None:
+        self.address = service.address
+
+    def __call__(self, *arguments: str) -> Result:
+        return CliRunner().invoke(app, ["--address", self.address, *arguments])
+
+
+@pytest.fixture
+def cli(service: ScriptedService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(session, "RETRY_SECONDS", 0.1)
+    service.on["GetJob"] = lambda request, context: job_pb2.GetJobResponse(
+        job=job(request.job_id, current_step=4, progress=0.4)
+    )
+    service.on["StartJob"] = lambda request, context: job_pb2.StartJobResponse(
+        job=job(status="QUEUED", warnings=[{"field": "warmup_steps", "message": "is long"}])
+    )
+    return Cli(service)
+
+
+def test_start_sends_absolute_paths_and_settings(
+    service: ScriptedService, cli: Cli, tmp_path: Path
+) -> None:
+    (tmp_path / "config.yaml").write_text("max_steps: 5\nval_dataset_path: val.txt\n")
+    result = cli(
+        "start", "config.yaml", "--dataset", "data/a.txt", "--priority", "high", "--name", "mine",
+        "--set", "model_config.num_layers=2", "--set", "learning_rate=1e-3",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert result.stdout == "started job j1\n"
+    assert result.stderr == (
+        "warning: warmup_steps: is long\nfollow it: training-engine watch j1\n"
+    )
+    (request,) = service.asked("StartJob")
+    assert request.dataset_path == f"{tmp_path}/data/a.txt"
+    assert json.loads(request.config_document) == {
+        "max_steps": 5,
+        "val_dataset_path": f"{tmp_path}/val.txt",
+        "model_config": {"num_layers": 2},
+        "learning_rate": "1e-3",
+    }
+    assert request.execution.priority == job_pb2.JOB_PRIORITY_HIGH
+
+
+def test_start_leaves_a_document_as_it_is(
+    service: ScriptedService, cli: Cli, tmp_path: Path
+) -> None:
+    (tmp_path / "config.yaml").write_text("# kept\nmax_steps: 5\n")
+    cli("start", "config.yaml", "--dataset", "dataset://d1")
+    cli("start", "cfg_1")
+    by_file, by_id = service.asked("StartJob")
+    assert by_file.config_document == "# kept\nmax_steps: 5\n"
+    assert by_file.dataset_path == "dataset://d1"
+    assert by_id.config_id == "cfg_1"
+
+
+def test_start_json(service: ScriptedService, cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("max_steps: 5\n")
+    plain = json.loads(cli("start", "c.yaml", "--json").stdout)
+    assert (plain["job_id"], plain["status"]) == ("j1", "queued")
+    assert plain["created_at"] == "2030-01-01T12:00:00Z"
+    assert plain["warnings"] == [{"field": "warmup_steps", "message": "is long"}]
+
+
+def test_list_shows_a_table_or_json(service: ScriptedService, cli: Cli) -> None:
+    service.on["ListJobs"] = lambda request, context: job_pb2.ListJobsResponse(
+        jobs=[job("j1", current_step=4, progress=0.4), job("j2", "FAILED")]
+    )
+    lines = cli("list").stdout.splitlines()
+    assert lines[0].split() == [
+        "JOB",
+        "NAME",
+        "STATUS",
+        "STEP",
+        "PROGRESS",
+        "ATTEMPT",
+        "ETA",
+        "CREATED",
+    ]
+    assert lines[1].split()[:4] == ["j1", "running", "4/10", "40%"]
+    rows = json.loads(cli("list", "--json").stdout)["jobs"]
+    assert [(row["job_id"], row["status"]) for row in rows] == [("j1", "running"), ("j2", "failed")]
+    limited = cli("list", "--limit", "1")
+    assert "j2" not in limited.stdout
+    assert limited.stderr == "there are more; show them with --limit 2\n"
+    wrong = cli("list", "--status", "done")
+    assert (wrong.exit_code, wrong.stderr) == (
+        2,
+        "error: status is 'done'; it must be one of queued, running, stopping, stopped, "
+        "succeeded, failed\n",
+    )
+
+
+def test_status(service: ScriptedService, cli: Cli) -> None:
+    service.on["GetMetrics"] = lambda request, context: refuse(
+        context, code_pb2.NOT_FOUND, "METRICS_NOT_FOUND", "none yet"
+    )
+    words = cli("status", "j1").stdout.split()
+    assert words[:11] == [
+        "job",
+        "j1",
+        "name",
+        "j1",
+        "status",
+        "running",
+        "step",
+        "4",
+        "of",
+        "10",
+        "(40%)",
+    ]
+    assert json.loads(cli("status", "j1", "--json").stdout)["current_step"] == 4
+
+
+def _events(end: str) -> Any:
+    def watch(request: Any, context: Any) -> Any:
+        answer = job_pb2.WatchJobResponse
+        yield answer(cursor="1", state=job(status="QUEUED"))
+        yield answer(cursor="2", state=job(status="RUNNING"))
+        yield answer(cursor="3", metrics=point(5, loss=2.5))
+        yield answer(cursor="4", log={"text": "hello"})
+        yield answer(cursor="5", checkpoint={"checkpoint_id": "c", "step": 5, "loss": 2.5})
+        yield answer(cursor="6", rewound={"to_step": 0, "reason": "worker lost"})
+        yield answer(cursor="7", state=job(status=end, current_step=9, error="why"))
+
+    return watch
+
+
+def test_watch_prints_lines_where_piped(service: ScriptedService, cli: Cli) -> None:
+    service.on["WatchJob"] = _events("FAILED")
+    service.on["GetJob"] = lambda request, context: job_pb2.GetJobResponse(job=job(status="FAILED"))
+    result = cli("watch", "j1")
+    assert result.stdout.splitlines() == [
+        "queued, attempt 1",
+        "running, attempt 1",
+        "step 5/10  loss 2.5",
+        "hello",
+        "checkpoint at step 5, loss 2.5",
+        "continues from step 0: worker lost",
+        "failed at step 9, attempt 1: why",
+    ]
+    assert result.exit_code == 1
+    events = [json.loads(line) for line in cli("watch", "j1", "--json").stdout.splitlines()]
+    assert [event["event"] for event in events][:3] == ["state", "state", "metrics"]
+    assert events[2]["data"]["loss"] == 2.5
+
+
+def test_a_live_view_shows_bar_curve_and_speed() -> None:
+    from rich.console import Console
+
+    from training_engine.cli.watch import View, _render
+    from training_engine.records import EventKind, JobEvent, JobRecord, JobStatus, MetricPoint
+
+    view = View(JobRecord(job_id="j1", status=JobStatus.RUNNING, max_steps=100))
+    for step in range(10, 60, 10):
+        measured = MetricPoint(step, loss=5.0 - step / 20, steps_per_second=2.0, lr=0.001)
+        view.take(JobEvent(EventKind.METRICS, measured))
+    view.take(JobEvent(EventKind.METRICS, MetricPoint(50, val_loss=2.75)))
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(_render(view, 80))
+    lines = console.export_text().splitlines()
+    assert lines[0].startswith("j1  running")
+    assert lines[0].endswith("50/100  50%")
+    assert lines[1].strip() == "loss 2.5   validation 2.75   lr 0.001   ETA 25 s"
+    assert lines[2].split()[0] == "4.5"
+    assert lines[9].split()[0] == "2.5"
+
+
+def test_stop_takes_several_and_says_what_failed(service: ScriptedService, cli: Cli) -> None:
+    def stop(request: Any, context: Any) -> Any:
+        if request.job_id == "j2":
+            refuse(context, code_pb2.FAILED_PRECONDITION, "STATE_FORBIDS", "j2 has ended")
+        return job_pb2.StopJobResponse(job=job(request.job_id, "STOPPING"))
+
+    service.on["StopJob"] = stop
+    result = cli("stop", "j1", "j2", "j3")
+    assert result.stdout == "j1 asked to stop\nj3 asked to stop\n"
+    assert result.stderr == "error: j2: j2 has ended\n"
+    assert result.exit_code == 4
+    service.on["ListJobs"] = lambda request, context: job_pb2.ListJobsResponse(
+        jobs=[job("j7")] if request.status == job_pb2.JOB_STATUS_RUNNING else []
+    )
+    assert cli("stop", "--all").stdout == "j7 asked to stop\n"
+    nothing = cli("stop")
+    assert nothing.exit_code == 2
+    assert "name at least one job" in nothing.stderr
+
+
+def test_resume_logs_and_delete(service: ScriptedService, cli: Cli) -> None:
+    service.on["ResumeJob"] = lambda request, context: job_pb2.ResumeJobResponse(
+        job=job(status="QUEUED", resumed_from_step=4)
+    )
+    service.on["ListLogs"] = lambda request, context: job_pb2.ListLogsResponse(
+        lines=[{"text": "[bold]one"}, {"text": "two"}]
+    )
+    service.on["DeleteJob"] = lambda request, context: job_pb2.DeleteJobResponse()
+    assert cli("resume", "j1", "--max-steps", "9").stdout == (
+        "job j1 continues from step 4 as attempt 1\n"
+    )
+    assert cli("logs", "j1").stdout == "[bold]one\ntwo\n"
+    service.on["WatchJob"] = _events("SUCCEEDED")
+    assert cli("logs", "j1", "--follow").stdout == "hello\n"
+    assert cli("delete", "j1").stdout == "j1 deleted\n"
+    assert cli("delete", "--status", "failed").exit_code == 1  # nobody there to say yes
+
+
+def test_checkpoints_and_download(service: ScriptedService, cli: Cli, tmp_path: Path) -> None:
+    file = CheckpointFile()
+    service.on["ListCheckpoints"] = lambda request, context: checkpoint_pb2.ListCheckpointsResponse(
+        checkpoints=[file.record(loss=2.5, is_best=True)]
+    )
+    service.on["GetCheckpoint"] = file.get
+    service.on["DownloadCheckpoint"] = file.download
+    assert cli("checkpoints", "j1").stdout.splitlines()[1].split() == [
+        "c1",
+        "7",
+        "2.5",
+        "1000",
+        "B",
+        "*",
+    ]
+    result = cli("download", "c1", "-o", "model.pt")
+    assert result.stdout == "downloaded and verified model.pt\n"
+    assert (tmp_path / "model.pt").read_bytes() == file.data
+    plain = json.loads(cli("download", "c1", "--json").stdout)
+    assert plain == {"checkpoint_id": "c1", "path": f"{tmp_path}/checkpoint_step_7.pt"}
+
+
+def test_generate(service: ScriptedService, cli: Cli) -> None:
+    service.on["Generate"] = lambda request, context: iter(
+        [
+            generation_pb2.GenerateResponse(text=" or"),
+            generation_pb2.GenerateResponse(text=" not", finish_reason="FINISH_REASON_LENGTH"),
+        ]
+    )
+    assert cli("generate", "c1", "--prompt", "To be", "--seed", "3").stdout == "To be or not\n"
+    assert json.loads(cli("generate", "c1", "--json").stdout)["text"] == " or not"
+    assert service.asked("Generate")[0].seed == 3
+
+
+def test_validate_lists_every_problem(service: ScriptedService, cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text("batch_size: 0\n")
+    service.on["ValidateConfig"] = lambda request, context: config_pb2.ValidateConfigResponse(
+        valid=False,
+        errors=[{"field": "batch_size", "message": "is 0"}, {"field": "x", "message": "unknown"}],
+        num_parameters=124_439_808,
+    )
+    result = cli("validate", "bad.yaml")
+    assert result.exit_code == 6
+    assert result.stdout.splitlines()[:2] == ["error: batch_size: is 0", "error: x: unknown"]
+    assert "124,439,808" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "exit_with"),
+    [
+        (code_pb2.NOT_FOUND, "JOB_NOT_FOUND", 3),
+        (code_pb2.FAILED_PRECONDITION, "STATE_FORBIDS", 4),
+        (code_pb2.INVALID_ARGUMENT, "INVALID_CONFIG", 6),
+        (code_pb2.INVALID_ARGUMENT, "PATH_NOT_ALLOWED", 2),
+        (code_pb2.UNAUTHENTICATED, "UNAUTHENTICATED", 7),
+        (code_pb2.INTERNAL, "INTERNAL", 1),
+    ],
+)
+def test_errors_are_one_block_and_an_exit_code(
+    service: ScriptedService, cli: Cli, code: int, reason: str, exit_with: int
+) -> None:
+    service.on["GetJob"] = lambda request, context: refuse(context, code, reason, "what happened")
+    result = cli("status", "j1")
+    assert (result.exit_code, result.stdout, result.stderr) == (
+        exit_with,
+        "",
+        "error: what happened\n",
+    )
+    assert f"  code: {reason.lower()}" in cli("status", "j1", "-v").stderr
+
+
+def test_other_exit_codes() -> None:
+    assert exit_code(DeadlineExceededError("late")) == 5
+    assert exit_code(PermissionDeniedError("no")) == 7
+    assert exit_code(OSError("disk")) == 1
+
+
+def test_where_nobody_listens_the_remedy_is_told(service: ScriptedService, cli: Cli) -> None:
+    service.stop()
+    result = cli("list")
+    assert (result.exit_code, result.stderr) == (
+        5,
+        f"error: no control plane at {service.address}; start one with `training-engine up`\n",
+    )
+    url = f"http://{service.address}"
+    over_rest = CliRunner().invoke(app, ["list", "--url", url])
+    assert over_rest.stderr == (
+        f"error: no gateway at {url}; start one with `training-engine up`\n"
+    )
+
+
+def test_flags_win_over_the_environment(
+    service: ScriptedService, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRAINING_ENGINE_URL", "http://127.0.0.1:1")
+    service.on["ListWorkers"] = lambda request, context: refuse(
+        context, code_pb2.NOT_FOUND, "JOB_NOT_FOUND", "reached"
+    )
+    assert cli("workers").stderr == "error: reached\n"
+    assert "no gateway at http://127.0.0.1:1" in CliRunner().invoke(app, ["workers"]).stderr
+    both = cli("workers", "--url", "http://x", "--address", "y")
+    assert both.exit_code == 2
+    assert "not both" in both.stderr
+
+
+def test_a_command_that_is_not_installed_names_its_extra(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extensions, "entry_points", lambda **choice: [])
+    remedy = "install it with: pip install 'training-engine[local]'"
+    result = cli("up", "--workers", "2")
+    assert result.exit_code == 1
+    assert result.stderr == f"error: `up` is not part of the SDK; {remedy}\n"
+    exported = cli("export", "model.pt", "--output", "folder")
+    assert "pip install 'training-engine[worker]'" in exported.stderr
+    assert "up" in cli("--help").stdout
+
+
+def test_the_script_runs_as_a_process() -> None:
+    command = [sys.executable, "-P", "-m", "training_engine.cli", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == f"training-engine {__version__}\n"
+
+
+def test_numbers_for_people() -> None:
+    assert [duration(s) for s in (0, 59, 61, 3600, 90000)] == [
+        "0 s",
+        "59 s",
+        "1 min 1 s",
+        "1 h",
+        "1 d 1 h",
+    ]
+    assert [size(n) for n in (5, 2048, 3 << 30, 5 << 40)] == [
+        "5 B",
+        "2.0 KiB",
+        "3.0 GiB",
+        "5.0 TiB",
+    ]
+
+
+def test_a_curve_spans_its_values_and_keeps_spikes() -> None:
+    assert draw([], 40, 4) == []
+    assert draw([1.0], 20, 1) == ["       1 ⠁"]
+    assert draw([4.0, 3.0, 2.0, 1.0], 20, 1) == ["       4 ⠑⢄"]
+    spiky = draw([0.0] * 500 + [9.0] + [0.0] * 500, 30, 5)
+    assert spiky[0].startswith("       9 ")
+    assert any(ord(cell) > 0x2800 for cell in spiky[0][9:])
