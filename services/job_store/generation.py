@@ -123,22 +123,23 @@ class GenerationClient:
         `StoreUnavailable`.
         """
         request_id = secrets.token_hex(16)
-        asked = dataclasses.replace(request, request_id=request_id)
-        queue, answer, reader = _keys(self._db.prefix, request_id)
+        body = json.dumps(dataclasses.asdict(dataclasses.replace(request, request_id=request_id)))
+        queue, answer, reader, taken = _keys(self._db.prefix, request_id)
         await self._db.transaction(
             ("SET", reader, "1", "PX", _READER_MS),
-            ("LPUSH", queue, json.dumps(dataclasses.asdict(asked))),
+            ("LPUSH", queue, body),
             ("PEXPIRE", queue, _LONGEST_WAIT_MS),
         )
         try:
-            async for piece in self._follow(answer, reader, timeout_seconds):
+            async for piece in self._follow(request_id, body, timeout_seconds):
                 yield piece
         finally:
-            await self._db.command("DEL", answer, reader)
+            await self._db.command("DEL", answer, reader, taken)
 
     async def _follow(
-        self, answer: str, reader: str, timeout_seconds: float
+        self, request_id: str, body: str, timeout_seconds: float
     ) -> AsyncIterator[GeneratedPiece]:
+        queue, answer, reader, taken = _keys(self._db.prefix, request_id)
         after, heard_at = b"0-0", time.monotonic()
         while True:
             reply = await self._db.blocking_command(
@@ -154,6 +155,14 @@ class GenerationClient:
                         return
             if time.monotonic() - heard_at > timeout_seconds:
                 raise GenerationTimedOut(timeout_seconds)
+            if not reply:
+                await self._send_again_if_lost(queue, taken, body)
+
+    async def _send_again_if_lost(self, queue: str, taken: str, body: str) -> None:
+        """A request popped for a worker that had just died is nowhere any more."""
+        is_taken, place = await self._db.transaction(("EXISTS", taken), ("LPOS", queue, body))
+        if not is_taken and place is None:
+            await self._db.transaction(("LPUSH", queue, body), ("PEXPIRE", queue, _LONGEST_WAIT_MS))
 
 
 class GenerationInbox:
@@ -167,7 +176,7 @@ class GenerationInbox:
 
         Whatever else stands in the list is dropped: what cannot be read cannot be answered.
         """
-        queue, _, _ = _keys(self._db.prefix, "")
+        queue, *_ = _keys(self._db.prefix, "")
         reply = self._db.command("BRPOP", queue, seconds)
         if not reply:
             return None
@@ -175,11 +184,11 @@ class GenerationInbox:
             request = GenerationRequest(**json.loads(reply[1]))
         except (ValueError, TypeError):
             return None
-        return request if self._is_wanted(request) else None
+        return request if self._is_ours(request) else None
 
     def send(self, request: GenerationRequest, pieces: Sequence[GeneratedPiece]) -> bool:
         """Deliver pieces, in order; False where nobody listens any more: stop sampling."""
-        _, answer, reader = _keys(self._db.prefix, request.request_id)
+        _, answer, reader, _ = _keys(self._db.prefix, request.request_id)
         added = [("XADD", answer, "*", "p", json.dumps(dataclasses.astuple(p))) for p in pieces]
         *_, wanted = self._db.transaction(
             *added, ("PEXPIRE", answer, _ANSWER_MS), ("EXISTS", reader)
@@ -188,21 +197,25 @@ class GenerationInbox:
 
     def fail(self, request: GenerationRequest, code: str, message: str) -> None:
         """End the answer with an error."""
-        _, answer, _ = _keys(self._db.prefix, request.request_id)
+        _, answer, *_ = _keys(self._db.prefix, request.request_id)
         self._db.transaction(
             ("XADD", answer, "*", "e", json.dumps([code, message])),
             ("PEXPIRE", answer, _ANSWER_MS),
         )
 
-    def _is_wanted(self, request: GenerationRequest) -> bool:
-        _, _, reader = _keys(self._db.prefix, request.request_id)
-        return bool(self._db.command("EXISTS", reader))
+    def _is_ours(self, request: GenerationRequest) -> bool:
+        """Whether somebody still listens, and no other copy of the request was taken."""
+        *_, reader, taken = _keys(self._db.prefix, request.request_id)
+        wanted, first = self._db.transaction(
+            ("EXISTS", reader), ("SET", taken, "1", "NX", "PX", _LONGEST_WAIT_MS)
+        )
+        return bool(wanted and first)
 
 
-def _keys(prefix: str, request_id: str) -> tuple[str, str, str]:
-    """The list of requests, the stream of this one's answer, and its listener's sign of life."""
+def _keys(prefix: str, request_id: str) -> tuple[str, str, str, str]:
+    """The list of requests; of this one: its answer, its listener's sign of life, its taker's."""
     answer = f"{prefix}generation:{request_id}"
-    return f"{prefix}generation:requests", answer, f"{answer}:reader"
+    return f"{prefix}generation:requests", answer, f"{answer}:reader", f"{answer}:taken"
 
 
 def _read_piece(fields: dict[bytes, bytes]) -> GeneratedPiece:

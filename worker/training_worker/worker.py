@@ -46,6 +46,7 @@ logger = logging.getLogger(__name__)
 
 _FORK_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 _SLOWEST_HEARTBEAT = 10.0
+_SAME_WISH_SECONDS = 2.0
 
 
 class TrainingWorker(Worker):
@@ -75,6 +76,7 @@ class TrainingWorker(Worker):
         self._started_at = int(time.time() * 1000)
         self._current: AttemptOrder | None = None
         self._supervisor: Supervisor | None = None
+        self._leaving_since = 0.0
         self._inference = InferenceProcess(settings) if settings.generation else None
         super().__init__(
             list(QUEUES),
@@ -207,6 +209,7 @@ class TrainingWorker(Worker):
 
     def handle_warm_shutdown_request(self) -> None:
         """First SIGTERM or SIGINT: the job is saved and handed back, then the worker leaves."""
+        self._leaving_since = time.monotonic()
         if self._supervisor is not None:
             self._supervisor.hand_back(self._settings.grace_seconds)
 
@@ -214,8 +217,14 @@ class TrainingWorker(Worker):
         """Nothing: called in a signal handler, which must not wait for Redis."""
 
     def request_force_stop(self, signum: int, frame: Any) -> None:
-        """Second signal: the trainer is killed; its job falls back to the last checkpoint."""
-        if self._supervisor is not None:
+        """Second signal: the trainer is killed; its job falls back to the last checkpoint.
+
+        One that follows at once is the same wish on two ways, as when Ctrl-C reaches a whole
+        terminal and the supervisor in it passes it on.
+        """
+        if self._supervisor is None:
+            return
+        if time.monotonic() - self._leaving_since >= _SAME_WISH_SECONDS:
             self._supervisor.kill(Kill.FORCED)
 
     def register_death(self) -> None:

@@ -112,8 +112,8 @@ def test_a_killed_inference_process_is_replaced(site: Site, checkpoint: Checkpoi
     client.close()
     assert len(generate(site, ask(checkpoint))) == 20
     os.kill(process, signal.SIGKILL)
-    site.wait_for(lambda: site.horse(worker) != process)
-    assert len(generate(site, ask(checkpoint))) == 20
+    assert len(generate(site, ask(checkpoint))) == 20  # even if the dead one had popped it
+    assert site.horse(worker) != process
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(timeout=10) == 0
     with pytest.raises(GenerationTimedOut, match=r"no worker sent a token within 0.6 s"):
