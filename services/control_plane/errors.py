@@ -32,6 +32,7 @@ from job_store.errors import (
     StoreUnavailable,
     TransitionRefused,
 )
+from job_store.generation import GenerationFailed, GenerationTimedOut
 from service_runtime.logs import get_logger
 from service_runtime.rpc_errors import FieldViolation, RpcError
 
@@ -51,6 +52,13 @@ _STORE_REASONS: dict[type[Exception], tuple[grpc.StatusCode, str]] = {
     ArtifactTooLargeError: (_Code.RESOURCE_EXHAUSTED, "PAYLOAD_TOO_LARGE"),
     ArtifactStoreFullError: (_Code.RESOURCE_EXHAUSTED, "RATE_LIMITED"),
 }
+_GENERATION_CODES = {
+    "CHECKPOINT_NOT_FOUND": _Code.NOT_FOUND,
+    "ARTIFACT_DAMAGED": _Code.DATA_LOSS,
+    "INVALID_ARGUMENT": _Code.INVALID_ARGUMENT,
+}
+"""What a worker may answer; the rest is a defect there."""
+
 _RETRY_SECONDS = 1.0
 
 
@@ -112,13 +120,12 @@ def _refused_by_store(error: JobStoreError | ArtifactError) -> RpcError:
         return shutting_down()
     if isinstance(error, NotFound):
         return RpcError(_Code.NOT_FOUND, f"{error.kind.upper()}_NOT_FOUND", str(error))
-    if isinstance(error, StoreUnavailable):
+    if isinstance(error, StoreUnavailable | GenerationTimedOut):
         return RpcError(
-            _Code.UNAVAILABLE,
-            "STORE_UNAVAILABLE",
-            str(error),
-            retry_after_seconds=_RETRY_SECONDS,
+            _Code.UNAVAILABLE, error.code, str(error), retry_after_seconds=_RETRY_SECONDS
         )
+    if isinstance(error, GenerationFailed):
+        return RpcError(_GENERATION_CODES.get(error.code, _Code.INTERNAL), error.code, str(error))
     for kind, (code, reason) in _STORE_REASONS.items():
         if isinstance(error, kind):
             metadata = {"state": error.state} if isinstance(error, TransitionRefused) else {}

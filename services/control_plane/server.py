@@ -12,6 +12,7 @@ from grpc_reflection.v1alpha import reflection
 from control_plane.checkpoints import CheckpointServicer
 from control_plane.configs import ConfigServicer
 from control_plane.datasets import DatasetServicer
+from control_plane.generation import GenerationServicer
 from control_plane.health import HealthMonitor
 from control_plane.interceptors import ErrorInterceptor
 from control_plane.jobs import JobServicer
@@ -31,6 +32,8 @@ from training_engine.v1 import (
     config_pb2_grpc,
     dataset_pb2,
     dataset_pb2_grpc,
+    generation_pb2,
+    generation_pb2_grpc,
     job_pb2,
     job_pb2_grpc,
     metrics_pb2,
@@ -49,6 +52,7 @@ _SERVICE_NAMES = tuple(
         (metrics_pb2, "MetricsService"),
         (checkpoint_pb2, "CheckpointService"),
         (dataset_pb2, "DatasetService"),
+        (generation_pb2, "GenerationService"),
         (worker_pb2, "WorkerService"),
     )
 )
@@ -86,6 +90,9 @@ class ControlPlane:
             CheckpointServicer(state), server
         )
         dataset_pb2_grpc.add_DatasetServiceServicer_to_server(DatasetServicer(state), server)
+        generation_pb2_grpc.add_GenerationServiceServicer_to_server(
+            GenerationServicer(state), server
+        )
         worker_pb2_grpc.add_WorkerServiceServicer_to_server(WorkerServicer(state), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, server)
         names = (*_SERVICE_NAMES, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)

@@ -10,6 +10,7 @@ from control_plane.queue import AttemptQueue
 from control_plane.settings import ControlPlaneSettings
 from job_store.catalog import ConfigStore, DatasetStore
 from job_store.connection import AsyncConnection
+from job_store.generation import GenerationClient
 from job_store.history import HistoryStore
 from job_store.jobs import JobStore
 from job_store.reconcile import ReconcileStore
@@ -34,6 +35,7 @@ class ServiceState:
     reconcile: ReconcileStore = field(init=False)
     feeds: JobFeeds = field(init=False)
     queue: AttemptQueue = field(init=False)
+    generation: GenerationClient = field(init=False)
     shutting_down: bool = False
     """Set before streams are ended, so that each says why."""
 
@@ -46,6 +48,7 @@ class ServiceState:
         self.reconcile = ReconcileStore(self.connection)
         self.feeds = JobFeeds(self.connection)
         self.queue = AttemptQueue(self.connection)
+        self.generation = GenerationClient(self.connection)
 
     @classmethod
     def open(cls, settings: ControlPlaneSettings) -> ServiceState:

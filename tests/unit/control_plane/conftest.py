@@ -20,6 +20,7 @@ from training_engine.v1 import (
     checkpoint_pb2_grpc,
     config_pb2_grpc,
     dataset_pb2_grpc,
+    generation_pb2_grpc,
     job_pb2_grpc,
     metrics_pb2_grpc,
     worker_pb2_grpc,
@@ -38,6 +39,7 @@ class Stubs:
         self.metrics = metrics_pb2_grpc.MetricsServiceStub(self.channel)
         self.checkpoints = checkpoint_pb2_grpc.CheckpointServiceStub(self.channel)
         self.datasets = dataset_pb2_grpc.DatasetServiceStub(self.channel)
+        self.generation = generation_pb2_grpc.GenerationServiceStub(self.channel)
         self.workers = worker_pb2_grpc.WorkerServiceStub(self.channel)
 
 

@@ -107,8 +107,10 @@ async def test_a_lost_worker_is_replaced_by_a_new_attempt(
     await eventually(requeued)
     assert time.monotonic() - began >= 0.6
     job = await job_of(stubs, job_id)
-    assert (job.status, job.error_reason) == (job_pb2.JOB_STATUS_QUEUED, "WORKER_LOST")
-    assert job.error == "worker worker-1 renewed no lease for 0.6 s"
+    assert job.status == job_pb2.JOB_STATUS_QUEUED
+    assert job.message == (
+        "attempt 1 ended early and is tried again: worker worker-1 renewed no lease for 0.6 s"
+    )
     with pytest.raises(Fenced):
         attempts.publish_metrics(token, [MetricPoint(1, {"loss": 1.0}, 1)])
 
@@ -117,6 +119,20 @@ async def test_a_lost_worker_is_replaced_by_a_new_attempt(
         return f"{job_id}-2".encode() in queue
 
     await eventually(message_sent)
+
+
+async def test_retries_end_in_failed_with_the_last_error(
+    stubs: Any, attempts: AttemptStore
+) -> None:
+    job_id, _ = await running_job(stubs, attempts, job_pb2.Execution(max_retries=0))
+
+    async def failed() -> bool:
+        return (await job_of(stubs, job_id)).status == job_pb2.JOB_STATUS_FAILED
+
+    await eventually(failed)
+    job = await job_of(stubs, job_id)
+    assert job.error_reason == "WORKER_LOST"
+    assert job.error == "worker worker-1 renewed no lease for 0.6 s"
 
 
 async def test_a_renewed_lease_is_left_alone(stubs: Any, attempts: AttemptStore) -> None:

@@ -1,0 +1,77 @@
+"""GenerationService: text from a checkpoint, sampled by a worker and passed through."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+import grpc
+
+from control_plane.errors import invalid_argument, shutting_down
+from control_plane.state import ServiceState
+from job_store.generation import GenerationRequest
+from job_store.records import CheckpointRecord
+from training_engine.v1 import generation_pb2, generation_pb2_grpc
+
+_Context = grpc.aio.ServicerContext[Any, Any]
+_MAX_PROMPT = 100_000
+_MAX_TOKENS = 100_000
+_FINISH_REASONS: dict[str, Any] = {
+    "length": generation_pb2.FINISH_REASON_LENGTH,
+    "stop": generation_pb2.FINISH_REASON_STOP,
+}
+
+
+class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
+    """See `generation.proto`."""
+
+    def __init__(self, state: ServiceState) -> None:
+        self._state = state
+
+    async def Generate(
+        self, request: generation_pb2.GenerateRequest, context: _Context
+    ) -> AsyncIterator[generation_pb2.GenerateResponse]:
+        _check(request)
+        checkpoint = await self._state.jobs.get_checkpoint(request.checkpoint_id)
+        pieces = self._state.generation.generate(
+            _request_of(request, checkpoint), self._state.settings.generate_timeout_seconds
+        )
+        # Closed at once where the client leaves: the worker must not go on for nobody.
+        async with aclosing(pieces):  # type: ignore[type-var]
+            async for piece in pieces:
+                yield generation_pb2.GenerateResponse(
+                    index=piece.index,
+                    token_id=piece.token_id,
+                    text=piece.text,
+                    finish_reason=_FINISH_REASONS.get(piece.finish_reason),
+                )
+                if self._state.shutting_down and not piece.finish_reason:
+                    raise shutting_down()
+
+
+def _check(request: generation_pb2.GenerateRequest) -> None:
+    if len(request.prompt) > _MAX_PROMPT:
+        message = f"`prompt` has {len(request.prompt)} characters; it must have at most"
+        raise invalid_argument("prompt", f"{message} {_MAX_PROMPT}; shorten it")
+    for field, holds, rule in (
+        ("max_tokens", 1 <= request.max_tokens <= _MAX_TOKENS, f"1 to {_MAX_TOKENS}; try 256"),
+        ("temperature", 0 <= request.temperature < math.inf, "at least 0 and finite; try 1"),
+        ("top_k", request.top_k >= 1, "at least 1; leave it out for all tokens"),
+        ("top_p", 0 < request.top_p <= 1, "above 0 and at most 1; leave it out for all tokens"),
+    ):
+        if request.HasField(field) and not holds:
+            value = getattr(request, field)
+            raise invalid_argument(field, f"`{field}` is {value}; it must be {rule}")
+
+
+def _request_of(
+    request: generation_pb2.GenerateRequest, checkpoint: CheckpointRecord
+) -> GenerationRequest:
+    given: dict[str, Any] = {
+        name: getattr(request, name)
+        for name in ("max_tokens", "temperature", "top_k", "top_p", "seed")
+        if request.HasField(name)
+    }
+    return GenerationRequest.of(checkpoint, request.prompt, **given)

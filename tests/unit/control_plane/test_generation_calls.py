@@ -1,0 +1,78 @@
+"""GenerationService over a real channel, with this test as the worker that samples."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import grpc
+import pytest
+from failure import failure_of
+from started import running_job
+
+from job_store.attempts import AttemptStore
+from job_store.connection import Connection
+from job_store.generation import GeneratedPiece, GenerationInbox
+from job_store.ids import new_id
+from job_store.records import CheckpointRecord
+from training_engine.v1 import generation_pb2
+
+
+async def checkpoint_id(stubs: Any, attempts: AttemptStore) -> str:
+    job_id, token = await running_job(stubs, attempts)
+    record = CheckpointRecord(
+        new_id("checkpoint"), job_id, 1, 2, 2.5, 3, "ab" * 32, f"jobs/{job_id}/2.pt", 0
+    )
+    attempts.register_checkpoint(token, record)
+    return record.checkpoint_id
+
+
+async def test_tokens_pass_through(
+    stubs: Any, attempts: AttemptStore, worker_connection: Connection
+) -> None:
+    request = generation_pb2.GenerateRequest(
+        checkpoint_id=await checkpoint_id(stubs, attempts), prompt="To", max_tokens=2, seed=7
+    )
+    call = stubs.generation.Generate(request)
+    inbox = GenerationInbox(worker_connection)
+    taken = await asyncio.to_thread(inbox.take, 5)
+    assert taken is not None
+    assert (taken.prompt, taken.max_tokens, taken.seed, taken.top_k) == ("To", 2, 7, None)
+    inbox.send(taken, [GeneratedPiece(0, 32, " "), GeneratedPiece(1, 98, "b", "length")])
+    responses = [response async for response in call]
+    assert [(r.index, r.token_id, r.text) for r in responses] == [(0, 32, " "), (1, 98, "b")]
+    assert responses[-1].finish_reason == generation_pb2.FINISH_REASON_LENGTH
+
+
+async def test_a_workers_refusal_and_its_absence(
+    stubs: Any, attempts: AttemptStore, worker_connection: Connection
+) -> None:
+    request = generation_pb2.GenerateRequest(checkpoint_id=await checkpoint_id(stubs, attempts))
+    call = stubs.generation.Generate(request)
+    inbox = GenerationInbox(worker_connection)
+    taken = await asyncio.to_thread(inbox.take, 5)
+    assert taken is not None
+    inbox.fail(taken, "ARTIFACT_DAMAGED", "the file differs")
+    failure = await failure_of(call.read())
+    assert (failure.code, failure.reason) == (grpc.StatusCode.DATA_LOSS, "ARTIFACT_DAMAGED")
+    failure = await failure_of(stubs.generation.Generate(request).read())
+    assert (failure.code, failure.reason) == (grpc.StatusCode.UNAVAILABLE, "WORKER_UNAVAILABLE")
+    assert failure.message.startswith("no worker sent a token within 1 s")
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"max_tokens": 0}, "`max_tokens` is 0; it must be 1 to 100000; try 256"),
+        ({"temperature": -1.0}, "`temperature` is -1.0; it must be at least 0 and finite; try 1"),
+        ({"temperature": float("nan")}, "`temperature` is nan"),
+        ({"top_k": 0}, "`top_k` is 0; it must be at least 1"),
+        ({"top_p": 1.5}, "`top_p` is 1.5; it must be above 0 and at most 1"),
+        ({"prompt": "x" * 100_001}, "`prompt` has 100001 characters"),
+    ],
+)
+async def test_what_generate_refuses(stubs: Any, fields: dict[str, Any], text: str) -> None:
+    request = generation_pb2.GenerateRequest(checkpoint_id="ckpt_x", **fields)
+    failure = await failure_of(stubs.generation.Generate(request).read())
+    assert failure.reason == "INVALID_ARGUMENT"
+    assert text in failure.message
