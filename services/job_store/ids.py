@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import threading
 import time
 
 from job_store.errors import NotFound
@@ -17,9 +18,21 @@ _PATTERN = {
 _WORKER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}", re.ASCII)
 
 
+_lock = threading.Lock()
+_newest = 0
+
+
 def new_id(kind: str) -> str:
-    """A fresh id of this kind (`job`, `config`, `checkpoint`, `dataset`)."""
-    number = (int(time.time() * 1000) << 80) | secrets.randbits(80)
+    """A fresh id of this kind (`job`, `config`, `checkpoint`, `dataset`).
+
+    Within a process ids grow even in one millisecond, and when the clock is set back.
+    """
+    global _newest
+    with _lock:
+        fresh = (int(time.time() * 1000) << 80) | secrets.randbits(80)
+        # Not just + 1: the next id must not be easy to guess from this one.
+        _newest = fresh if fresh > _newest else _newest + 1 + secrets.randbits(64)
+        number = _newest
     digits = []
     for _ in range(26):
         number, digit = divmod(number, 32)

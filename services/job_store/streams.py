@@ -73,6 +73,8 @@ class _Feed:
         self.end_index = 0
         """Number of items so far; an item's index is its place among all of them."""
         self.ended = False
+        self.error: Exception | None = None
+        """What the reader died of, for the watchers to raise."""
         self.ready = asyncio.Event()
         """Set once the reader has a position: from then on nothing is missed."""
         self.watchers = 0
@@ -126,6 +128,8 @@ class _Feed:
                     pause = min(1.0, 2 * pause)
         except NotFound:
             return  # deleted; the watchers find out by their own replay
+        except Exception as error:
+            self.error = error
         finally:
             self._finish()
 
@@ -197,6 +201,8 @@ class JobFeeds:
                         wanted = logs or not isinstance(item.event, LogEvent)
                         if wanted and position.pass_by(item):
                             yield FeedItem(item.event, position.cursor(job_id))
+                    if feed.error is not None:
+                        raise feed.error
                     if feed.ended and index == feed.end_index:
                         # Finished, and resumed by now perhaps: a fresh feed and a look tell.
                         await self._leave(job_id, feed)

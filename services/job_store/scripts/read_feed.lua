@@ -1,6 +1,6 @@
 -- read_feed: prefix, job_id, event_id, known, attempt, step, part, log_attempt, log_seq, limit,
 --            logs (1 or 0). One consistent look at everything after a position.
--- Only attempts up to `known` are read: the reader learns of an attempt from its state event.
+-- Only attempts that the reader knows of are read, up to `known` or by the state events here.
 local id, known, limit = ARGV[2], tonumber(ARGV[4]), tonumber(ARGV[10])
 local at, step, part = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local log_at, log_seq = tonumber(ARGV[8]), tonumber(ARGV[9])
@@ -24,10 +24,16 @@ end
 local events = full(redis.call('XRANGE', job_key(id, 'events'), '(' .. ARGV[3], '+',
                                'COUNT', limit), limit)
 wait_behind(job_key(id, 'events'))
--- These events tell of attempts, and of points and lines ('p', 'l') that belong before them.
+-- These events tell of attempts: a started one by its state, an earlier one by the points and
+-- lines ('p', 'l') that belong before the event.
 for _, event in ipairs(events) do
-  known = math.max(known, tonumber(string.match(event[2][6], '^%d+')),
-                   tonumber(string.match(event[2][8], '^%d+')))
+  local fields = event[2]
+  known = math.max(known, tonumber(string.match(fields[6], '^%d+')),
+                   tonumber(string.match(fields[8], '^%d+')))
+  if fields[2] == 'state' then
+    local state = cjson.decode(fields[4])
+    if state.status ~= 'queued' then known = math.max(known, tonumber(state.attempt)) end
+  end
 end
 
 local points, found = {}, 0

@@ -1,0 +1,291 @@
+"""Configs, datasets, workers, job lists; records that are old or damaged; the connection."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from pathlib import Path
+
+import pytest
+from job_store_bench import Bench, new_job, points
+from redis_server import RedisServer, free_port
+
+from job_store import errors, ids
+from job_store.attempts import AttemptStore
+from job_store.catalog import ConfigStore, DatasetStore
+from job_store.connection import AsyncConnection, Connection
+from job_store.errors import InvalidPageToken, NotFound, RecordVersionError, StoreUnavailable
+from job_store.records import Execution, JobStatus, NewJob, Priority, Request, WorkerRecord
+from job_store.scripts import script
+from job_store.workers import WorkerDirectory, WorkerRegistry
+
+
+async def test_a_job_comes_back_as_it_was_given(bench: Bench) -> None:
+    execution = Execution(Priority.HIGH, 2, 3, "cuda", 0, 0.5, 1.25)
+    new = NewJob(
+        config_document='{"näme": "€", "x": "' + "y" * 10_000_000 + '"}',
+        max_steps=10**12,
+        dataset_path="/data/ü\n'\"{}",
+        name="</script> \\ \u2028 名前",
+        val_dataset_path="dataset://x",
+        tokenizer="byte",
+        config_id="cfg",
+        execution=execution,
+        warnings=("a", "ß"),
+    )
+    job = await bench.jobs.create(new)
+    read = await bench.jobs.get(job.job_id)
+    assert read == job
+    assert bench.attempts.get(job.job_id) == job
+    for field in ("config_document", "max_steps", "dataset_path", "name", "execution", "warnings"):
+        assert getattr(read, field) == getattr(new, field)
+    assert abs(read.created_at - time.time() * 1000) < 60_000
+    (listed,) = (await bench.jobs.list()).jobs
+    assert (listed.name, listed.config_document) == (new.name, "")
+    assert (await bench.jobs.get(job.job_id, with_config=False)) == listed
+
+
+async def test_jobs_are_listed_newest_first_and_pages_survive_inserts(bench: Bench) -> None:
+    created = [(await bench.jobs.create(new_job(name=str(i)))).name for i in range(25)]
+    names, token = [], ""
+    while True:
+        page = await bench.jobs.list(JobStatus.QUEUED, page_size=10, page_token=token)
+        names += [job.name for job in page.jobs]
+        token = page.next_page_token
+        if not token:
+            break
+        await bench.jobs.create(new_job(name="later"))
+    assert sorted(names, key=int) == sorted(created, key=int)
+    assert (await bench.jobs.list(JobStatus.RUNNING)).jobs == ()
+    times = [job.created_at for job in (await bench.jobs.list()).jobs]
+    assert times == sorted(times, reverse=True)
+    token = (await bench.jobs.list(page_size=1)).next_page_token
+    with pytest.raises(InvalidPageToken, match="it belongs to 'all', not to 'failed'"):
+        await bench.jobs.list(JobStatus.FAILED, page_token=token)
+    with pytest.raises(InvalidPageToken, match="pass next_page_token of the previous page"):
+        await bench.jobs.list(page_token="nonsense")
+
+
+def test_ids_sort_by_time_and_are_checked() -> None:
+    made = []
+    for _ in range(3):
+        made.append(ids.new_id("job"))
+        time.sleep(0.002)
+    assert made == sorted(made)
+    assert len({ids.new_id("job") for _ in range(1000)}) == 1000
+    assert ids.check_id("job", made[0]) == made[0]
+    for bad in (made[0] + "\n", made[0].upper(), made[0][:-1], "cfg" + made[0][3:], "jöb_x"):
+        with pytest.raises(NotFound, match="there is no job"):
+            ids.check_id("job", bad)
+    assert ids.check_worker_id("host.example:12-a") == "host.example:12-a"
+    with pytest.raises(ValueError, match="worker_id is 'a b'; it must be 1 to 128 letters"):
+        ids.check_worker_id("a b")
+
+
+async def test_configs_are_created_once_listed_and_deleted(bench: Bench) -> None:
+    store = ConfigStore(bench.connection)
+    request = Request.of("r1", "CreateConfig", b"1")
+    first = await store.create("small", '{"a": 1.5}', request)
+    assert (await store.create("small", '{"a": 1.5}', request)) == first
+    assert await store.get(first.config_id) == first
+    others = [await store.create(str(i), "{}") for i in range(4)]
+    page = await store.list(page_size=3)
+    rest = await store.list(page_size=3, page_token=page.next_page_token)
+    assert {c.config_id for c in (*page.configs, *rest.configs)} == {
+        c.config_id for c in (first, *others)
+    }
+    assert rest.next_page_token == ""
+    removal = Request.of("r2", "DeleteConfig", b"")
+    await store.delete(first.config_id, removal)
+    await store.delete(first.config_id, removal)
+    with pytest.raises(NotFound, match=f"there is no config '{first.config_id}'"):
+        await store.get(first.config_id)
+    with pytest.raises(NotFound):
+        await store.delete(first.config_id)
+
+
+async def test_datasets_are_kept_for_workers_too(bench: Bench) -> None:
+    store = DatasetStore(bench.connection)
+    id = ids.new_id("dataset")
+    request = Request.of("up", "UploadDataset", b"")
+    made = await store.create("d", 3, "aa", f"datasets/{id}", dataset_id=id, request=request)
+    assert made.dataset_id == id
+    again = await store.create("d", 3, "aa", "datasets/other", request=request)
+    assert again == made == await store.get(id)
+    assert WorkerRegistry(bench.worker).get_dataset(id) == made
+    assert (await store.list()).datasets == (made,)
+    await store.delete(id)
+    with pytest.raises(NotFound, match="there is no dataset"):
+        WorkerRegistry(bench.worker).get_dataset(id)
+
+
+def worker(name: str, state: str = "idle") -> WorkerRecord:
+    return WorkerRecord(name, state, "cpu", "höst", 42, 1_700_000_000_000, 0, "job", 2)
+
+
+async def test_workers_appear_and_expire(bench: Bench) -> None:
+    directory = WorkerDirectory(bench.connection)
+    WorkerRegistry(bench.worker).heartbeat(worker("b", "busy"))
+    WorkerRegistry(bench.worker, ttl_seconds=0.05).heartbeat(worker("a"))
+    deadline = time.monotonic() + 10
+    while len(found := await directory.list()) > 1:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+    assert [(w.worker_id, w.state, w.pid, w.hostname) for w in found] == [("b", "busy", 42, "höst")]
+    assert abs(found[0].last_heartbeat - await bench.reconciler.server_time()) < 60_000
+    assert bench.worker.command("ZCARD", "te:workers") == 1
+    WorkerRegistry(bench.worker).leave("b")
+    assert await directory.list() == []
+    with pytest.raises(ValueError, match="state is 'lazy'; it must be one of"):
+        WorkerRegistry(bench.worker).heartbeat(worker("c", "lazy"))
+
+
+# old and damaged records
+
+
+async def test_a_record_of_another_version_is_named_and_hides_no_other(bench: Bench) -> None:
+    old, token = await bench.running()
+    fine = await bench.jobs.create(new_job())
+    bench.worker.command("HSET", f"te:job:{old.job_id}", "v", "0")
+    expected = f"job {old.job_id} is stored as version 0, and this program reads version 1"
+    with pytest.raises(RecordVersionError, match=expected):
+        await bench.jobs.get(old.job_id)
+    with pytest.raises(RecordVersionError, match=expected):
+        await bench.jobs.request_stop(old.job_id)
+    with pytest.raises(RecordVersionError, match=expected):
+        bench.attempts.publish_metrics(token, points(1, 1))
+    with pytest.raises(RecordVersionError, match=expected):
+        bench.attempts.claim(old.job_id, 1, "worker-1")
+    assert [job.job_id for job in (await bench.jobs.list()).jobs] == [fine.job_id]
+    assert await bench.jobs.get(fine.job_id) == fine
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "why"),
+    [
+        ("status", "melting", "'melting' is not a valid JobStatus"),
+        ("attempt", "two", "invalid literal for int"),
+        ("error", "{", "a damaged record"),
+        ("notes", None, "no field 'notes'"),
+    ],
+)
+async def test_a_damaged_record_is_named(
+    bench: Bench, field: str, value: str | None, why: str
+) -> None:
+    job = await bench.jobs.create(new_job())
+    key = f"te:job:{job.job_id}"
+    if value is None:
+        bench.worker.command("HDEL", key, field)
+    else:
+        bench.worker.command("HSET", key, field, value)
+    with pytest.raises(RecordVersionError, match=why):
+        await bench.jobs.get(job.job_id)
+    assert (await bench.jobs.list()).jobs == ()
+
+
+async def test_an_old_record_can_still_be_deleted(bench: Bench) -> None:
+    job = await bench.jobs.create(new_job())
+    bench.worker.command("HSET", f"te:job:{job.job_id}", "v", "0")
+    await bench.jobs.delete(job.job_id)
+    with pytest.raises(NotFound):
+        await bench.jobs.get(job.job_id)
+
+
+# the connection
+
+
+async def test_scripts_survive_a_flushed_script_cache(bench: Bench) -> None:
+    job = await bench.jobs.create(new_job())
+    bench.worker.command("SCRIPT", "FLUSH")
+    token = bench.claim(job)
+    bench.worker.command("SCRIPT", "FLUSH")
+    assert (await bench.jobs.request_stop(job.job_id)).status is JobStatus.STOPPING
+    assert bench.attempts.renew_lease(token).stop_requested is True
+
+
+async def test_an_absent_server_is_unavailable_within_seconds() -> None:
+    connection = AsyncConnection.open(f"redis://:secret-word@127.0.0.1:{free_port()}/0")
+    start = time.monotonic()
+    with pytest.raises(StoreUnavailable, match=r"is not available.*try again shortly") as caught:
+        await connection.ping()
+    assert time.monotonic() - start < 5
+    assert "secret-word" not in str(caught.value)
+    await connection.close()
+
+
+async def test_a_frozen_server_is_unavailable_within_seconds(tmp_path: Path) -> None:
+    server = RedisServer(tmp_path / "redis").start()
+    connection = AsyncConnection.open(server.url())
+    try:
+        await connection.ping()
+        server.pause()
+        with pytest.raises(StoreUnavailable):
+            await asyncio.wait_for(connection.ping(), 15)
+        server.resume()
+        await connection.ping()
+    finally:
+        await connection.close()
+        server.stop()
+
+
+async def test_a_wrong_password_says_so_and_stays_secret(redis_server: RedisServer) -> None:
+    url = redis_server.url().replace(redis_server.password, "wrong-word")
+    connection = AsyncConnection.open(url)
+    with pytest.raises(StoreUnavailable, match="refuses the password") as caught:
+        await connection.ping()
+    assert "wrong-word" not in str(caught.value)
+    await connection.close()
+    with pytest.raises(ValueError, match="the Redis URL begins with 'http'") as refused:
+        Connection.open("http://:wrong-word@host")
+    assert "wrong-word" not in str(refused.value)
+
+
+async def test_a_worker_outlives_a_restart_of_the_server(tmp_path: Path) -> None:
+    server = RedisServer(tmp_path / "redis").start()
+    connection, worker = AsyncConnection.open(server.url()), Connection.open(server.url())
+    try:
+        bench = Bench(connection, worker)
+        job, token = await bench.running()
+        bench.attempts.publish_metrics(token, points(1, 3))
+        server.kill()
+        publishing = asyncio.create_task(
+            asyncio.to_thread(AttemptStore(worker).publish_metrics, token, points(1, 6))
+        )
+        await asyncio.sleep(0)
+        server.start()
+        assert (await publishing).duplicates == 3
+        assert [p.step for p in (await bench.history.page(job.job_id)).points] == [*range(1, 7)]
+    finally:
+        await connection.close()
+        worker.close()
+        server.stop()
+
+
+def test_every_script_says_what_it_takes() -> None:
+    folder = Path(inspect.getfile(errors)).parent / "scripts"
+    shared = {"prelude", "transitions", "summaries", "visible"}
+    for path in folder.glob("*.lua"):
+        if path.stem not in shared:
+            assert path.read_text().startswith(f"-- {path.stem}: prefix"), path.stem
+            assert script(path.stem).text.endswith(path.read_text())
+
+
+def test_error_codes_are_stable() -> None:
+    codes = {
+        name: item.code
+        for name, item in vars(errors).items()
+        if inspect.isclass(item) and issubclass(item, errors.JobStoreError)
+    }
+    assert codes == {
+        "JobStoreError": "JOB_STORE_ERROR",
+        "NotFound": "NOT_FOUND",
+        "TransitionRefused": "TRANSITION_REFUSED",
+        "RequestIdReused": "REQUEST_ID_REUSED",
+        "Fenced": "FENCED",
+        "InvalidCursor": "INVALID_CURSOR",
+        "InvalidPageToken": "INVALID_PAGE_TOKEN",
+        "RecordVersionError": "RECORD_VERSION",
+        "FeedsClosed": "SHUTTING_DOWN",
+        "StoreUnavailable": "STORE_UNAVAILABLE",
+    }
