@@ -12,7 +12,7 @@ import httpx
 import memory_control_plane
 import pytest
 
-from gateway.__main__ import build_server, listen
+from gateway.__main__ import GatewayServer, build_server, listen
 from gateway.settings import GatewaySettings
 
 DEADLINE_SECONDS = 10.0
@@ -36,8 +36,17 @@ async def gateway_for(control_plane_port: int, **settings: Any) -> AsyncIterator
     try:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
+        await _clients_gone(server)
         async with asyncio.timeout(DEADLINE_SECONDS):
             await server.shutdown(sockets=[listener])
+
+
+async def _clients_gone(server: GatewayServer) -> None:
+    """Let the server hear that closed clients left: its shutdown looks for them every 0.1 s."""
+    for _ in range(10):
+        if not server.server_state.connections:
+            return
+        await asyncio.sleep(0.002)
 
 
 def client_for(url: str) -> httpx.AsyncClient:
