@@ -1,0 +1,202 @@
+"""Dataclasses, messages and stored records hold the same fields, and convert into each other."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+from google.protobuf.descriptor import FieldDescriptor
+
+from app.training.config import DistributedConfig, TrainingConfig
+from app.transformer.config import TransformerConfig
+from control_plane import conversion
+from control_plane.config_codec import config_to_message, message_to_dict, to_document
+from control_plane.memory import estimate_memory
+from job_store.records import (
+    Bucket,
+    CheckpointRecord,
+    Execution,
+    Extent,
+    JobError,
+    JobRecord,
+    JobStatus,
+    Phase,
+    Priority,
+)
+from training_engine.v1 import checkpoint_pb2, config_pb2, job_pb2, metrics_pb2
+
+METRIC_NAMES = (
+    "loss, perplexity, lr, grad_norm, tokens_per_second, steps_per_second, tokens_seen, val_loss, "
+    "val_perplexity, gpu_memory_allocated_gb, mfu"
+)
+
+
+@pytest.mark.parametrize(
+    ("dataclass_type", "message_type"),
+    [
+        (TrainingConfig, config_pb2.TrainingConfig),
+        (TransformerConfig, config_pb2.TransformerConfig),
+        (DistributedConfig, config_pb2.DistributedConfig),
+    ],
+)
+def test_dataclass_and_message_have_the_same_fields(dataclass_type: Any, message_type: Any) -> None:
+    fields = [field.name for field in dataclasses.fields(dataclass_type)]
+    messages = [field.name for field in message_type.DESCRIPTOR.fields]
+    assert sorted(fields) == sorted(messages)
+    assert all(field.has_presence for field in message_type.DESCRIPTOR.fields)
+
+
+def another_value(field: FieldDescriptor, name: str) -> Any:
+    """A value that is not the field's default, of the message's type."""
+    special = {
+        "mixed_precision": "bf16", "wandb_mode": "offline", "scheduler_type": "linear",
+        "optimizer_type": "adamw", "best_metric": "loss", "device": "cpu", "strategy": "fsdp",
+        "activation": "relu", "position_encoding_type": "rotary", "layer_norm_type": "rms_norm",
+        "hidden_size": 64, "num_heads": 4, "num_kv_heads": 2, "sequence_length": 17,
+        "max_position_embeddings": 99,
+    }  # fmt: skip
+    if name in special:
+        return special[name]
+    kinds: dict[int, Any] = {
+        FieldDescriptor.TYPE_INT64: 3,
+        FieldDescriptor.TYPE_DOUBLE: 0.375,
+        FieldDescriptor.TYPE_BOOL: True,
+        FieldDescriptor.TYPE_STRING: "some text",
+    }
+    return kinds[field.type]
+
+
+def filled(message: Any) -> Any:
+    for field in message.DESCRIPTOR.fields:
+        if field.message_type is not None:
+            filled(getattr(message, field.name)).SetInParent()
+        else:
+            setattr(message, field.name, another_value(field, field.name))
+    return message
+
+
+def test_every_field_survives_the_way_through_the_store() -> None:
+    message = filled(config_pb2.TrainingConfig())
+    config = TrainingConfig.from_dict(message_to_dict(message))
+    assert config_to_message(to_document(config)) == message
+
+
+def test_absent_stays_absent_and_default_is_spelled_out() -> None:
+    assert message_to_dict(config_pb2.TrainingConfig()) == {}
+    message = config_to_message(to_document(TrainingConfig()))
+    assert message.batch_size == 8
+    assert message.model_config.vocab_size == 50257
+    for name in ("mixed_precision", "wandb_project", "sequence_length", "distributed"):
+        assert not message.HasField(name)
+
+
+def test_each_caller_gets_a_message_of_its_own() -> None:
+    document = to_document(TrainingConfig())
+    config_to_message(document).batch_size = 77
+    assert config_to_message(document).batch_size == 8
+
+
+def test_metric_names_of_the_contract() -> None:
+    assert {name.strip() for name in METRIC_NAMES.split(",")} == conversion.METRIC_FIELDS
+
+
+def record_of(**fields: Any) -> JobRecord:
+    values: dict[str, Any] = {
+        "job_id": "job_1", "name": "run", "status": JobStatus.FAILED, "current_step": 5,
+        "max_steps": 20, "attempt": 3, "claim_id": "c", "worker_id": "w",
+        "resumed_from_step": 0, "resume_checkpoint_id": "ckpt_1", "created_at": 1_001,
+        "updated_at": 2_002, "started_at": 3_003, "completed_at": 4_004,
+        "error": JobError("STALLED", "no step", "last words"), "message": "note",
+        "config_document": to_document(TrainingConfig()), "config_id": "cfg_1",
+        "dataset_path": "/d", "val_dataset_path": "/v", "tokenizer": "byte",
+        "execution": Execution(Priority.LOW, 1, 1, "cpu", 7, 8.5, 9.5),
+        "warnings": ("lr: too high: really",), "notes": ("threads changed",),
+        "consecutive_failures": 2, "tokens_seen": 9, "phase": Phase.TRAINING,
+        "best_checkpoint_id": "", "enqueued_at": 1, "stop_requested_at": None,
+        "stop_deadline": None,
+    }  # fmt: skip
+    return JobRecord(**(values | fields))
+
+
+def test_every_field_of_a_job_is_told() -> None:
+    job = conversion.job_message(record_of(), eta_seconds=1.5)
+    missing = [
+        field.name
+        for field in job.DESCRIPTOR.fields
+        if field.name not in {set_field.name for set_field, _ in job.ListFields()}
+        and not (field.has_presence and job.HasField(field.name))
+    ]
+    assert missing == []
+    assert job.status == job_pb2.JOB_STATUS_FAILED
+    assert job.progress == 0.25
+    assert job.completed_at.ToMilliseconds() == 4_004
+    assert (job.error, job.error_reason, job.log_tail) == ("no step", "STALLED", "last words")
+    assert (job.warnings[0].field, job.warnings[0].message) == ("lr", "too high: really")
+    assert job.execution == job_pb2.Execution(
+        priority=job_pb2.JOB_PRIORITY_LOW, processes=1, nodes=1, device="cpu", max_retries=7,
+        stop_timeout_seconds=8.5, stall_timeout_seconds=9.5,
+    )  # fmt: skip
+
+
+def test_a_fresh_job_has_no_times_to_tell_and_is_named_by_its_id() -> None:
+    job = conversion.job_message(
+        record_of(name="", started_at=None, completed_at=None, resumed_from_step=None, error=None)
+    )
+    assert job.name == "job_1"
+    for name in ("started_at", "completed_at", "resumed_from_step", "eta_seconds"):
+        assert not job.HasField(name)
+    assert job.error == ""
+
+
+def test_execution_has_the_records_fields() -> None:
+    fields = {field.name for field in dataclasses.fields(Execution)}
+    assert fields == {field.name for field in job_pb2.Execution.DESCRIPTOR.fields}
+
+
+def test_a_checkpoint_has_the_records_public_fields() -> None:
+    hidden = {"artifact", "best_score", "metrics"}
+    fields = {field.name for field in dataclasses.fields(CheckpointRecord)} - hidden
+    assert fields == {field.name for field in checkpoint_pb2.Checkpoint.DESCRIPTOR.fields}
+
+
+def test_buckets_keep_extremes_and_direction() -> None:
+    falling, rising = Extent(min=1.0, max=9.0, last=2.0), Extent(min=1.0, max=9.0, last=9.0)
+    bucket = Bucket(10, 20, 11, 5_000, {"loss": falling, "lr": rising, "unheard_of": rising})
+    first, second = conversion.bucket_messages(bucket)
+    assert (first.step, first.loss, first.lr) == (10, 9.0, 1.0)
+    assert (second.step, second.loss, second.lr) == (20, 1.0, 9.0)
+    assert second.created_at.seconds == 5
+    single = Bucket(7, 7, 1, 5_000, {"loss": Extent(3.0, 3.0, 3.0)})
+    assert [point.step for point in conversion.bucket_messages(single)] == [7]
+
+
+def test_status_and_priority_tables_are_whole() -> None:
+    names = {f"JOB_STATUS_{status.name}" for status in JobStatus} | {"JOB_STATUS_UNSPECIFIED"}
+    assert names == set(job_pb2.JobStatus.keys())
+    names = {f"JOB_PRIORITY_{p.name}" for p in Priority} | {"JOB_PRIORITY_UNSPECIFIED"}
+    assert names == set(job_pb2.JobPriority.keys())
+
+
+def test_memory_counts_what_is_kept() -> None:
+    model = TransformerConfig(
+        vocab_size=100, hidden_size=8, num_layers=2, num_heads=2, max_position_embeddings=16
+    )
+    config = TrainingConfig(model_config=model, batch_size=4)
+    plain = estimate_memory(config)
+    # 4 × 16 tokens; each of 2 layers keeps 8 × 8 + 2 × 32 numbers; logits and their gradient.
+    assert plain.activations_bytes == 64 * 2 * (64 + 64) * 4 + 2 * 4 * 64 * 100
+    config.gradient_checkpointing = True
+    assert estimate_memory(config).activations_bytes == 64 * 2 * 8 * 4 + 2 * 4 * 64 * 100
+
+
+def test_points_leave_out_what_the_contract_does_not_name() -> None:
+    point = conversion.point_message(3, 1, 1_500, {"loss": 0.5, "mystery": 1.0, "tokens_seen": 8.0})
+    expected = metrics_pb2.MetricPoint(step=3, attempt=1, loss=0.5, tokens_seen=8)
+    expected.created_at.FromMilliseconds(1_500)
+    assert point == expected
+
+
+def test_documents_are_plain_json() -> None:
+    assert json.loads(to_document(TrainingConfig())) == TrainingConfig().to_dict()
