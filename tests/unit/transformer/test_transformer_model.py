@@ -138,6 +138,35 @@ def test_gelu_kernel_equals_pytorch_and_its_numeric_gradient() -> None:
     assert torch.autograd.gradcheck(cpu_kernels.gelu_tanh, double)
 
 
+def test_relu_squared_equals_pytorchs_values_and_gradients() -> None:
+    torch.manual_seed(2)  # no value so near 0 that a numeric gradient would straddle it
+    x = torch.randn(3, 5, 16, requires_grad=True)
+    ours, plain = cpu_kernels.relu_squared(x), F.relu(x).square()
+    torch.testing.assert_close(ours, plain)
+    grad = torch.randn_like(x)
+    torch.testing.assert_close(
+        torch.autograd.grad(ours, x, grad), torch.autograd.grad(plain, x, grad)
+    )
+    assert torch.autograd.gradcheck(cpu_kernels.relu_squared, x.detach().double().requires_grad_())
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+def test_rms_norm_equals_pytorchs_values_and_gradients(weighted: bool) -> None:
+    x = torch.randn(3, 5, 16, requires_grad=True)
+    weight = torch.randn(16, requires_grad=True) if weighted else None
+    inputs = [tensor for tensor in (x, weight) if tensor is not None]
+    ours, plain = cpu_kernels.rms_norm(x, weight, 1e-5), F.rms_norm(x, (16,), weight, 1e-5)
+    torch.testing.assert_close(ours, plain)
+    grad = torch.randn_like(x)
+    torch.testing.assert_close(
+        torch.autograd.grad(ours, inputs, grad), torch.autograd.grad(plain, inputs, grad)
+    )
+    doubles = [tensor.detach().double().requires_grad_() for tensor in inputs]
+    assert torch.autograd.gradcheck(
+        lambda x, weight=None: cpu_kernels.rms_norm(x, weight, 1e-5), doubles
+    )
+
+
 def test_attention_kernel_equals_pytorch_and_its_numeric_gradient() -> None:
     generator = torch.Generator().manual_seed(1)
     query, key, value = (

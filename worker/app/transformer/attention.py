@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from app.transformer import cpu_kernels
 from app.transformer.config import TransformerConfig
-from app.transformer.layers import NORM_EPSILON
+from app.transformer.layers import rms_norm
 from app.transformer.positions import rotate
 
 
@@ -72,7 +72,7 @@ class CausalSelfAttention(nn.Module):
         if rotary is not None:
             turned = rotate(turned, rotary)
         if self.qk_norm:
-            turned = F.rms_norm(turned, (self.head_dim,), eps=NORM_EPSILON)
+            turned = rms_norm(turned)
         query, key = turned.split((self.num_heads, self.num_kv_heads), 1)
         return query, key, value
 

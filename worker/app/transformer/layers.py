@@ -33,7 +33,14 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(size))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, self.weight.shape, self.weight, NORM_EPSILON)
+        return rms_norm(x, self.weight)
+
+
+def rms_norm(x: Tensor, weight: Tensor | None = None) -> Tensor:
+    """RMS norm over the last dimension."""
+    if cpu_kernels.applies_to(x):
+        return cpu_kernels.rms_norm(x, weight, NORM_EPSILON)
+    return F.rms_norm(x, x.shape[-1:], weight, NORM_EPSILON)
 
 
 def build_norm(config: TransformerConfig) -> nn.Module:
@@ -74,6 +81,6 @@ def activate(x: Tensor, activation: str) -> Tensor:
     if activation == "relu":
         return F.relu(x)
     if activation == "relu_squared":
-        return F.relu(x).square()
+        return cpu_kernels.relu_squared(x) if cpu_kernels.applies_to(x) else F.relu(x).square()
     gate, value = x.chunk(2, dim=-1)
     return F.silu(gate) * value
