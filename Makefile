@@ -49,7 +49,7 @@ format: $(STAMP) ## Format the code
 	$(BIN)/ruff format .
 
 bench: $(STAMP) ## Benchmarks; DEVICE=cuda on a GPU
-	$(BIN)/python -P -m benchmarks --device $(DEVICE) $(ARGS)
+	$(BIN)/python -m benchmarks --device $(DEVICE) $(ARGS)
 
 PROTO_FLAGS = -I protos --python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) \
   --mypy_grpc_out=$(1) --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc

@@ -36,7 +36,7 @@ def run(device: str) -> list[Claim]:
 
 def measure(kind: str, device: str) -> float:
     """Peak of one process, MiB above what its imports took."""
-    command = [sys.executable, "-P", "-m", "benchmarks.trainer_memory", kind, device]
+    command = [sys.executable, "-m", "benchmarks.trainer_memory", kind, device]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
@@ -44,7 +44,7 @@ def saved_state_mb(device: str) -> float:
     """Size of a checkpoint of the same model: parameters and two moments."""
     return float(
         subprocess.run(
-            [sys.executable, "-P", "-m", "benchmarks.trainer_memory", "state", device],
+            [sys.executable, "-m", "benchmarks.trainer_memory", "state", device],
             check=True,
             capture_output=True,
             text=True,
