@@ -41,11 +41,24 @@ def draw(values: Sequence[float], width: int, height: int) -> list[str]:
 
 
 def _columns(values: Sequence[float], count: int) -> list[tuple[float, float]]:
-    """Return the smallest and greatest value of each column of dots."""
+    """Return the smallest and greatest value of each of `count` columns of dots."""
+    if 1 < len(values) < count:
+        values = _stretched(values, count)
+    count = min(count, len(values))
     columns = []
-    for x in range(min(count, len(values))):
-        begin = x * len(values) // min(count, len(values))
-        end = max(begin + 1, (x + 1) * len(values) // min(count, len(values)))
-        part = values[begin:end]
+    for x in range(count):
+        begin = x * len(values) // count
+        part = values[begin : max(begin + 1, (x + 1) * len(values) // count)]
         columns.append((min(part), max(part)))
     return columns
+
+
+def _stretched(values: Sequence[float], count: int) -> list[float]:
+    """Return `count` values on the straight lines between the given ones."""
+    stretched = []
+    for x in range(count):
+        place = x * (len(values) - 1) / (count - 1)
+        left = min(int(place), len(values) - 2)
+        share = place - left
+        stretched.append(values[left] * (1 - share) + values[left + 1] * share)
+    return stretched

@@ -383,7 +383,7 @@ def test_numbers_for_people() -> None:
 def test_a_curve_spans_its_values_and_keeps_spikes() -> None:
     assert draw([], 40, 4) == []
     assert draw([1.0], 20, 1) == ["       1 ⠁"]
-    assert draw([4.0, 3.0, 2.0, 1.0], 20, 1) == ["       4 ⠑⢄"]
+    assert draw([4.0, 1.0], 13, 2) == ["       4 ⠑⢄", "       1 ⠀⠀⠑⢄"]
     spiky = draw([0.0] * 500 + [9.0] + [0.0] * 500, 30, 5)
     assert spiky[0].startswith("       9 ")
     assert any(ord(cell) > 0x2800 for cell in spiky[0][9:])
