@@ -10,6 +10,7 @@ import json
 import re
 import typing
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, cast
 
 from app.transformer.errors import Problem
@@ -43,8 +44,14 @@ def read_numbers(owner: type, values: Mapping[Any, Any]) -> dict[str, Any]:
     Text with an exponent counts for integer fields too (`max_steps: 1e5`); a quoted `"8"` does
     not, and neither does a fraction: those stay as they are, for the type check to name.
     """
-    hints = typing.get_type_hints(owner)
+    hints = _hints(owner)
     return {str(key): _read_number(value, hints.get(str(key))) for key, value in values.items()}
+
+
+@cache
+def _hints(owner: type) -> dict[str, Any]:
+    """Remembered: evaluating annotations takes half a millisecond, and services read often."""
+    return typing.get_type_hints(owner)
 
 
 def _read_number(value: Any, hint: Any) -> Any:

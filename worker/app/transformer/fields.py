@@ -12,6 +12,7 @@ import difflib
 import types
 import typing
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any
 
 from app.transformer.errors import Problem
@@ -19,6 +20,7 @@ from app.transformer.errors import Problem
 _NAMES = {int: "an integer", float: "a number", bool: "true or false", str: "text"}
 
 
+@cache
 def _field_types(owner: type) -> dict[str, Any]:
     assert dataclasses.is_dataclass(owner)
     hints = typing.get_type_hints(owner)
@@ -98,13 +100,14 @@ def _number_spelling(text: str) -> str:
 
 def type_problems(config: Any) -> list[Problem]:
     """Fields of the dataclass instance `config` whose value is not of the declared type."""
+    owner: type = type(config)
     return [
         Problem(
             name,
             f"`{name}` is {value!r}; it must be {_expected(annotation)}"
             f"{_remedy(value, annotation)}",
         )
-        for name, annotation in _field_types(type(config)).items()
+        for name, annotation in _field_types(owner).items()
         if _is_plain(annotation)
         for value in [getattr(config, name)]
         if not any(_matches(value, alternative) for alternative in _alternatives(annotation))
