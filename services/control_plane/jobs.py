@@ -109,11 +109,10 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
             next_page_token=page.next_page_token,
         )
 
-    async def WatchJob(
+    def WatchJob(
         self, request: job_pb2.WatchJobRequest, context: _Context
     ) -> AsyncIterator[job_pb2.WatchJobResponse]:
-        async for response in watch_job(self._state, request.job_id, request.after):
-            yield response
+        return watch_job(self._state, request.job_id, request.after)
 
     async def _enqueue(self, record: JobRecord) -> None:
         """Hand the attempt to the queue. Where that fails the reconciler does it later."""

@@ -61,16 +61,13 @@ class MetricsServicer(metrics_pb2_grpc.MetricsServiceServicer):
             next_page_token=page.next_page_token,
         )
 
-    async def StreamMetrics(
+    def StreamMetrics(
         self, request: metrics_pb2.StreamMetricsRequest, context: _Context
     ) -> AsyncIterator[metrics_pb2.StreamMetricsResponse]:
         start = request.WhichOneof("start")
         after = request.after if start == "after" else None
         after_step = request.after_step if start == "after_step" else None
-        async for response in stream_metrics(
-            self._state, request.job_id, after or None, after_step
-        ):
-            yield response
+        return stream_metrics(self._state, request.job_id, after or None, after_step)
 
     async def _latest(self, job_id: str) -> LatestMetrics:
         latest = await self._state.history.latest(job_id)

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from control_plane.leases import LeaseWatch
 from control_plane.queue import message_id
 from control_plane.state import ServiceState
+from control_plane.telemetry import LOST_ATTEMPTS, RESENT_MESSAGES
 from job_store.errors import JobStoreError, StoreUnavailable
 from job_store.records import JobError, JobStatus, Phase, QueuedAttempt, RunningAttempt
 from service_runtime.logs import get_logger
@@ -122,6 +123,7 @@ class Reconciler:
         )
         if record is None:
             return
+        LOST_ATTEMPTS.labels(error.reason).inc()
         _log.warning(
             "an attempt was declared lost",
             job_id=attempt.job_id,
@@ -167,6 +169,7 @@ class Reconciler:
     async def _send_again(self, queued: QueuedAttempt) -> None:
         if await self._state.jobs.request_message(queued.job_id, queued.attempt):
             _log.warning("a message was lost and is sent again", job_id=queued.job_id)
+            RESENT_MESSAGES.inc()
             await self._send(queued.job_id, queued.attempt, queued.priority)
 
     async def _send(self, job_id: str, attempt: int, priority: str) -> None:

@@ -20,6 +20,7 @@ from control_plane.metrics import MetricsServicer
 from control_plane.reconciler import Reconciler
 from control_plane.settings import ControlPlaneSettings
 from control_plane.state import ServiceState
+from control_plane.telemetry import count_jobs
 from control_plane.workers import WorkerServicer
 from service_runtime.logs import get_logger
 from service_runtime.rpc_authentication import AuthenticationInterceptor
@@ -79,6 +80,7 @@ class ControlPlane:
         self._tasks = [
             asyncio.create_task(self._health.run(self._stopping)),
             asyncio.create_task(reconciler.run(self._stopping)),
+            asyncio.create_task(count_jobs(self.state.jobs, self._stopping)),
         ]
 
     def _add_services(self) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
+from typing import cast
 
 from control_plane.conversion import (
     checkpoint_message,
@@ -29,8 +31,9 @@ async def watch_job(
     state: ServiceState, job_id: str, after: str
 ) -> AsyncIterator[job_pb2.WatchJobResponse]:
     """Everything that happened after the cursor, then what happens; ends when the job does."""
-    async for item in state.feeds.watch(job_id, after=after or None):
-        yield await _watch_response(state, job_id, item)
+    async with aclosing(_as_generator(state.feeds.watch(job_id, after=after or None))) as items:
+        async for item in items:
+            yield await _watch_response(state, job_id, item)
 
 
 async def _watch_response(
@@ -78,9 +81,15 @@ async def stream_metrics(
 ) -> AsyncIterator[metrics_pb2.StreamMetricsResponse]:
     """Each logged step once, with what its evaluation added, and rewinds."""
     record = await state.jobs.get(job_id)
-    items = state.feeds.watch(job_id, after=after, after_step=after_step, logs=False)
-    async for response in _merge_parts(items, _evaluation_expected(record)):
-        yield response
+    watch = state.feeds.watch(job_id, after=after, after_step=after_step, logs=False)
+    async with aclosing(_as_generator(watch)) as items:
+        async for response in _merge_parts(items, _evaluation_expected(record)):
+            yield response
+
+
+def _as_generator(items: AsyncIterator[FeedItem]) -> AsyncGenerator[FeedItem]:
+    """What a feed really is: it has to be closed, or its reader goes on until it is collected."""
+    return cast("AsyncGenerator[FeedItem]", items)
 
 
 async def _merge_parts(

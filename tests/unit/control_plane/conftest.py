@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import socket
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,6 +86,19 @@ async def stubs(plane: ControlPlane) -> AsyncIterator[Stubs]:
     """Its client."""
     async with grpc.aio.insecure_channel(f"127.0.0.1:{plane.port}") as channel:
         yield Stubs(channel)
+
+
+@pytest.fixture
+def quiet_port() -> int:
+    """A free port that no outgoing connection can be given while its server is away.
+
+    Below the range of ephemeral ports: there, a client that retries may even meet itself.
+    """
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return port
 
 
 @pytest.fixture

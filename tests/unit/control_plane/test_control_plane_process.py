@@ -74,8 +74,10 @@ async def until_health(port: int, status: Any, seconds: float = 10) -> None:
         await asyncio.sleep(0.05)
 
 
-async def test_it_waits_for_redis_and_serves_once_it_answers(tmp_path: Path) -> None:
-    server = RedisServer(tmp_path / "redis")
+async def test_it_waits_for_redis_and_serves_once_it_answers(
+    tmp_path: Path, quiet_port: int
+) -> None:
+    server = RedisServer(tmp_path / "redis", quiet_port)
     with running(tmp_path, TRAINING_ENGINE_REDIS_URL=server.url()) as (process, port):
         await until_health(port, NOT_SERVING)
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:

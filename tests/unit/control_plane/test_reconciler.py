@@ -198,9 +198,9 @@ async def test_one_of_two_leads_and_the_other_follows(plane_settings: ControlPla
 
 
 async def test_an_outage_of_redis_declares_nobody_dead(
-    tmp_path: Path, plane_settings: ControlPlaneSettings
+    tmp_path: Path, plane_settings: ControlPlaneSettings, quiet_port: int
 ) -> None:
-    server = RedisServer(tmp_path / "redis").start()
+    server = RedisServer(tmp_path / "redis", quiet_port).start()
     plane_settings.redis_url = SecretStr(server.url())
     state = ServiceState.open(plane_settings)
     reconciler = Reconciler(state, "a")

@@ -178,3 +178,23 @@ async def test_a_shutdown_ends_streams_with_a_retryable_status(
     assert (failure.code, failure.reason) == (grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN")
     assert "continue from the last cursor" in failure.message
     await asyncio.wait_for(stopping, 3)
+
+
+async def test_a_reader_that_leaves_is_forgotten(
+    stubs: Any, attempts: AttemptStore, plane: ControlPlane
+) -> None:
+    job_id, token = await running_job(stubs, attempts)
+    attempts.publish_metrics(token, points(1))
+    streams = [
+        stubs.metrics.StreamMetrics(metrics_pb2.StreamMetricsRequest(job_id=job_id))
+        for _ in range(5)
+    ]
+    streams.append(stubs.jobs.WatchJob(job_pb2.WatchJobRequest(job_id=job_id)))
+    for stream in streams:
+        await stream.read()
+    assert len(plane.state.feeds._feeds) == 1  # one reader, however many watch
+    for stream in streams:
+        stream.cancel()
+    async with asyncio.timeout(5):
+        while plane.state.feeds._feeds:
+            await asyncio.sleep(0.01)
