@@ -108,7 +108,7 @@ def test_rest_start_status_history_stream_and_download(
     assert api.get(f"/jobs/{job_id}/metrics").json()["step"] == 60
     assert api.get(f"/jobs/{job_id}/throughput").json()["tokens_seen"] == 60 * 4 * 32
 
-    checkpoint = api.get(f"/jobs/{job_id}/checkpoints").json()["checkpoints"][0]
+    checkpoint = api.get(f"/jobs/{job_id}/checkpoints").json()["checkpoints"][-1]
     assert (checkpoint["job_id"], checkpoint["step"]) == (job_id, 60)
     url = f"/checkpoints/{checkpoint['checkpoint_id']}/download"
     whole = api.get(url)

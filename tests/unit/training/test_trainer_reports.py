@@ -194,6 +194,20 @@ class _StopAt:
             self.trainer.request_stop()
 
 
+def test_on_metrics_tells_each_line_of_the_journal_once(make_trainer: Make) -> None:
+    class History:
+        def __init__(self) -> None:
+            self.lines: list[dict[str, Any]] = []
+
+        def on_metrics(self, step: int, metrics: dict[str, float]) -> None:
+            self.lines.append({"step": step, **metrics})
+
+    history = History()
+    trainer = make_trainer(logging_steps=2, eval_steps=3, max_steps=6, callbacks=[history])
+    trainer.train()
+    assert history.lines == journal_of(trainer)
+
+
 def test_an_exception_of_a_callback_ends_the_run(make_trainer: Make) -> None:
     class Fenced:
         def on_checkpoint(self, info: CheckpointInfo) -> None:

@@ -19,13 +19,19 @@ class Callback(Protocol):
         """A step is done. `metrics` are the newest logged ones, perhaps of an earlier step."""
 
     def on_log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Metrics of a step were measured and are in metrics.jsonl."""
+        """Training metrics of a step were measured; its validation, if due, comes next."""
 
     def on_evaluate(self, step: int, metrics: Mapping[str, float]) -> None:
         """The validation set was passed: `val_loss` and `val_perplexity`."""
 
     def on_evaluate_start(self, step: int) -> None:
         """A pass over the validation set begins; no step is to be expected until it ends."""
+
+    def on_metrics(self, step: int, metrics: Mapping[str, float]) -> None:
+        """A step's line of the history is complete: what was logged and what validation found.
+
+        Called once for each step that has a line, also across resumes.
+        """
 
     def on_checkpoint(self, info: CheckpointInfo) -> None:
         """A checkpoint is complete and durable, in the order of saving."""

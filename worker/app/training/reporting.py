@@ -66,6 +66,7 @@ class Reporter:
         self._on_log = callbacks.bind("on_log")
         self._on_evaluate_start = callbacks.bind("on_evaluate_start")
         self._on_evaluate = callbacks.bind("on_evaluate")
+        self._on_metrics = callbacks.bind("on_metrics")
         self.watch.start()
 
     def close(self) -> None:
@@ -151,3 +152,4 @@ class Reporter:
     def _write(self, step: int, line: Mapping[str, float]) -> None:
         self._journal.write(step, line)
         self._tracker.log(step, line)
+        self._on_metrics(step, line)
