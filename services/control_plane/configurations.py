@@ -16,8 +16,8 @@ from job_store.catalog import ConfigStore
 from service_runtime.rpc_errors import FieldViolation, RpcError, as_text
 from training_engine.v1 import config_pb2
 
-MAX_DOCUMENT_CHARACTERS = 64 << 10
-"""Real configurations have a few thousand; reading YAML costs a second for each megabyte."""
+MAX_DOCUMENT_CHARACTERS = 32 << 10
+"""Real configurations have a few thousand; naming the problems of a hostile one takes seconds."""
 
 _SLOW_DOCUMENT = 4 << 10
 """A longer document is read in a thread, so that other calls go on."""

@@ -176,7 +176,7 @@ async def test_a_document_that_is_too_long(stubs: Any) -> None:
     failure = await failure_of(stubs.jobs.StartJob(tiny_request(config_document=document)))
     assert failure.code is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert failure.reason == "PAYLOAD_TOO_LARGE"
-    assert "has 70002 characters; it must have at most 65536" in failure.fields["config_document"]
+    assert "has 70002 characters; it must have at most 32768" in failure.fields["config_document"]
 
 
 async def test_a_clients_checkpoint_dir_is_ignored_with_a_warning(stubs: Any) -> None:
