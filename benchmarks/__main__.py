@@ -17,6 +17,8 @@ BENCHMARKS = (
     "trainer_memory",
     "async_save",
     "modern_recipe",
+    "service_start",
+    "service_recovery",
 )
 
 

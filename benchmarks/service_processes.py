@@ -1,0 +1,207 @@
+"""The real processes that the service benchmarks measure: a Redis server, a control plane, workers.
+
+Default settings, loopback, free ports; everything is gone when the context ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from local_stack.embedded_server import find_server_binary, wait_for_server, write_configuration
+from training_engine.v1 import job_pb2, job_pb2_grpc, metrics_pb2_grpc, worker_pb2, worker_pb2_grpc
+
+TOKEN = "benchmark"
+"""Known to the control plane, so that authentication is part of every figure."""
+METADATA = (("authorization", f"Bearer {TOKEN}"),)
+LARGE_MESSAGES = (("grpc.max_receive_message_length", 16 << 20),)
+TEXT = "".join(f"{n} is followed by {n + 1}, and {n + 1} by {n + 2}.\n" for n in range(5000))
+
+
+class Services:
+    """A running Redis server and control plane, and as many workers as are started."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.text = folder / "text.txt"
+        self.text.write_text(TEXT)
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self.redis_url = self._start_redis()
+        self.address = self._start_control_plane()
+        self._channel = grpc.insecure_channel(self.address, options=LARGE_MESSAGES)
+        self._bearer = {"metadata": METADATA, "timeout": 60}
+        self._jobs = job_pb2_grpc.JobServiceStub(self._channel)
+        self._metrics = metrics_pb2_grpc.MetricsServiceStub(self._channel)
+        self._workers = worker_pb2_grpc.WorkerServiceStub(self._channel)
+
+    def start_worker(self, name: str, *flags: str) -> None:
+        """Starts a worker and returns once it waits for jobs."""
+        self._start(name, "training_worker", f"--worker-id={name}", *flags)
+        self._wait(lambda: name in self._idle_workers(), f"worker {name} to be idle")
+
+    def start_job(self, config: Mapping[str, Any]) -> str:
+        """Starts a job on the text; returns its id."""
+        request = job_pb2.StartJobRequest(
+            config_document=json.dumps(config), dataset_path=str(self.text)
+        )
+        return str(self._jobs.StartJob(request, **self._bearer).job.job_id)
+
+    def job(self, job_id: str) -> job_pb2.Job:
+        """The job as it is now."""
+        return self._jobs.GetJob(job_pb2.GetJobRequest(job_id=job_id), **self._bearer).job
+
+    def stop_job(self, job_id: str) -> None:
+        """Stops a job and waits for its end."""
+        self._jobs.StopJob(job_pb2.StopJobRequest(job_id=job_id), **self._bearer)
+        self.wait_for_end(job_id)
+
+    def wait_for_end(self, job_id: str) -> job_pb2.Job:
+        """Waits until no worker will touch the job any more; returns it."""
+        self._wait(lambda: self.job(job_id).status in _ENDED, f"the end of job {job_id}")
+        return self.job(job_id)
+
+    def metrics(self, method: str, request: Any, timeout: float | None = 120) -> Any:
+        """Calls a method of MetricsService."""
+        return getattr(self._metrics, method)(request, metadata=METADATA, timeout=timeout)
+
+    def kill(self, name: str) -> None:
+        """SIGKILL to one process, and wait for its end."""
+        self._children[name].kill()
+        self._children[name].wait(timeout=10)
+
+    def cpu_seconds(self, name: str) -> float:
+        """User and system time that a process (`redis`, `control_plane`, a worker) has taken."""
+        fields = Path(f"/proc/{self._children[name].pid}/stat").read_text().rpartition(")")[2]
+        user, system = fields.split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+    def close(self) -> None:
+        """Ends everything: workers first, the server last."""
+        self._channel.close()
+        for child in reversed(self._children.values()):
+            if child.poll() is None:
+                child.send_signal(signal.SIGKILL)
+            child.wait(timeout=10)
+
+    def _start_redis(self) -> str:
+        config, url = write_configuration(self.folder, free_port())
+        self._spawn("redis", [str(find_server_binary()), str(config)], {})
+        wait_for_server(url, 20)
+        return url
+
+    def _start_control_plane(self) -> str:
+        port = free_port()
+        self._start(
+            "control_plane", "control_plane", f"--port={port}", f"--data-root={self.folder}"
+        )
+        self._wait(lambda: _listens(port), "the control plane to listen")
+        return f"127.0.0.1:{port}"
+
+    def _start(self, name: str, module: str, *flags: str) -> None:
+        command = [sys.executable, "-P", "-m", module, "--exit-with-parent", *flags]
+        self._spawn(
+            name,
+            command,
+            {
+                "TRAINING_ENGINE_REDIS_URL": self.redis_url,
+                "TRAINING_ENGINE_AUTH_TOKENS": TOKEN,
+                "TRAINING_ENGINE_ARTIFACT_ROOT": str(self.folder / "artifacts"),
+                "TRAINING_ENGINE_CACHE": str(self.folder / "cache"),
+            },
+        )
+
+    def _spawn(self, name: str, command: Sequence[str], settings: Mapping[str, str]) -> None:
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("TRAINING_ENGINE_")}
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self._children[name] = subprocess.Popen(
+                command,
+                env=inherited | settings,
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    def _idle_workers(self) -> set[str]:
+        answer = self._workers.ListWorkers(worker_pb2.ListWorkersRequest(), **self._bearer)
+        idle = worker_pb2.WORKER_STATE_IDLE
+        return {worker.worker_id for worker in answer.workers if worker.state == idle}
+
+    def _wait(self, condition: Callable[[], bool], what: str, timeout: float = 120) -> None:
+        deadline = time.monotonic() + timeout
+        while not condition():
+            for name, child in self._children.items():
+                if child.poll() not in (None, -signal.SIGKILL):
+                    log = (self.folder / f"{name}.log").read_text(errors="replace")
+                    raise RuntimeError(f"{name} has ended: {log[-2000:]}")
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"waited {timeout:g} s for {what}")
+            time.sleep(0.02)
+
+
+_ENDED = (job_pb2.JOB_STATUS_SUCCEEDED, job_pb2.JOB_STATUS_STOPPED, job_pb2.JOB_STATUS_FAILED)
+
+
+@contextmanager
+def services() -> Iterator[Services]:
+    """Redis and a control plane, in a temporary folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        running = Services(Path(folder))
+        try:
+            yield running
+        finally:
+            running.close()
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def load() -> str:
+    """How busy the machine is besides: what every service figure stands beside."""
+    return "load {:.2f} {:.2f} {:.2f}".format(*os.getloadavg())
+
+
+async def calls_per_second(
+    call: Callable[[], Awaitable[Any]], count: int, concurrency: int
+) -> float:
+    """Rate of `count` calls, `concurrency` of them at a time."""
+    left = iter(range(count))
+
+    async def caller() -> None:
+        for _ in left:
+            await call()
+
+    gc.collect()
+    started = time.perf_counter()
+    await asyncio.gather(*(caller() for _ in range(concurrency)))
+    return count / (time.perf_counter() - started)
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """The smallest value that `percent` of them do not exceed."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
