@@ -19,6 +19,9 @@ BENCHMARKS = (
     "modern_recipe",
     "service_start",
     "service_recovery",
+    "service_calls",
+    "service_watching",
+    "service_history",
 )
 
 

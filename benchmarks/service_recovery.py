@@ -51,5 +51,5 @@ def recovery(stack: Services, number: int) -> float:
     assert answer.point.step > 1, "the second attempt began afresh: no checkpoint was registered"
     points.cancel()
     stack.stop_job(job_id)
-    stack.start_worker(victim, "--workers-on-host=2")
+    stack.start_worker(f"worker-{number + 2}", "--workers-on-host=2")
     return seconds

@@ -1,0 +1,187 @@
+"""How many calls a control plane answers, and how long a page of many jobs takes.
+
+GetJob is compared with a bare grpc.aio echo in a process of its own; both are called by the same
+client, in turn. Every call to the control plane carries a token that it checks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+import redis
+
+from benchmarks.harness import Claim, describe, interleave, medians
+from benchmarks.service_processes import (
+    LARGE_MESSAGES,
+    METADATA,
+    Services,
+    calls_per_second,
+    load,
+    percentile,
+    services,
+)
+from benchmarks.service_start import TINY
+from job_store.codec import new_job_fields
+from job_store.connection import DEFAULT_PREFIX
+from job_store.ids import new_id
+from job_store.records import NewJob
+from job_store.scripts import script
+from training_engine.v1 import job_pb2, job_pb2_grpc
+
+CALLS, ROUNDS, CONCURRENCY = 2_000, 7, 32
+STARTS = 500
+JOBS, PAGE = int(os.environ.get("BENCHMARK_JOBS", "100000")), 50
+ECHO = "/benchmark.Echo/Echo"
+
+
+def run(device: str) -> list[Claim]:
+    """Rates and latencies at the control plane; no worker runs."""
+    return [_get_job(), _start_job(), _list_jobs()]
+
+
+def _get_job() -> Claim:
+    with services() as stack, echo_server() as echo, asyncio.Runner() as loop:
+        client = Client(loop, stack.address, echo)
+        request = job_pb2.GetJobRequest(job_id=stack.start_job(TINY))
+        client.rate(lambda: client.jobs.GetJob(request, metadata=METADATA), CALLS // 4)
+        figures = interleave(
+            {
+                "echo": lambda: client.rate(lambda: client.echo(b"x" * 30), CALLS),
+                "GetJob": lambda: client.rate(
+                    lambda: client.jobs.GetJob(request, metadata=METADATA), CALLS
+                ),
+            },
+            ROUNDS,
+        )
+        client.close()
+    rate = medians(figures)
+    detail = f"{describe(figures, '/s')}, {CONCURRENCY} at a time, {load()}"
+    return Claim(
+        "GetJob / bare grpc.aio echo", rate["GetJob"] / rate["echo"], 0.4, True, "x", detail
+    )
+
+
+def _start_job() -> Claim:
+    with services() as stack, asyncio.Runner() as loop:
+        client = Client(loop, stack.address, stack.address)
+        request = job_pb2.StartJobRequest(
+            config_document=json.dumps(TINY), dataset_path=str(stack.text)
+        )
+
+        def rate() -> float:
+            return client.rate(lambda: client.jobs.StartJob(request, metadata=METADATA), STARTS)
+
+        rate()
+        rates = [rate() for _ in range(ROUNDS)]
+        client.close()
+    detail = f"{min(rates):.0f}–{max(rates):.0f} /s, {CONCURRENCY} at a time, {load()}"
+    return Claim("StartJob", statistics.median(rates), 200, True, "/s", detail)
+
+
+def _list_jobs() -> Claim:
+    with services() as stack:
+        job_id = stack.start_job(TINY)
+        store_jobs(stack, job_id, JOBS)
+        channel = grpc.insecure_channel(stack.address, options=LARGE_MESSAGES)
+        jobs = job_pb2_grpc.JobServiceStub(channel)
+        request, seconds, seen = job_pb2.ListJobsRequest(page_size=PAGE), [], 0
+        while True:
+            started = time.perf_counter()
+            page = jobs.ListJobs(request, metadata=METADATA)
+            seconds.append(time.perf_counter() - started)
+            seen += len(page.jobs)
+            if not page.next_page_token:
+                break
+            request.page_token = page.next_page_token
+        channel.close()
+    assert seen == JOBS + 1, f"the pages hold {seen} jobs of {JOBS + 1}"
+    detail = (
+        f"{len(seconds)} pages of {PAGE}, every one of the list, "
+        f"median {1000 * statistics.median(seconds):.1f} ms, {load()}"
+    )
+    p99 = 1000 * percentile(seconds, 99)
+    return Claim(f"a page of ListJobs out of {JOBS:,}, p99", p99, 20, False, "ms", detail)
+
+
+def store_jobs(stack: Services, example: str, count: int) -> None:
+    """Stores jobs as the control plane would, in bulk; ended ones, so that nobody acts on them."""
+    create, stop = script("create_job"), script("stop_job")
+    document = json.dumps(TINY)
+    fields = new_job_fields(NewJob(document, max_steps=5, dataset_path=str(stack.text)))
+    with redis.Redis.from_url(stack.redis_url) as client:
+        for text in (create.text, stop.text):
+            client.script_load(text)
+        for done in range(0, count, 500):
+            pipeline = client.pipeline(transaction=False)
+            for _ in range(min(500, count - done)):
+                job_id = new_id("job")
+                for sha, extra in ((create.sha, [document, *fields]), (stop.sha, [])):
+                    memo = (f"{DEFAULT_PREFIX}request:{secrets.token_hex(12)}", "-", 1)
+                    pipeline.execute_command(
+                        "EVALSHA", sha, 0, DEFAULT_PREFIX, job_id, *memo, *extra
+                    )
+            pipeline.execute()
+
+
+class Client:
+    """One grpc.aio client for both servers."""
+
+    def __init__(self, loop: asyncio.Runner, address: str, echo_address: str) -> None:
+        self._loop = loop
+        loop.run(self._connect(address, echo_address))
+
+    async def _connect(self, address: str, echo_address: str) -> None:
+        self._channels = [grpc.aio.insecure_channel(target) for target in (address, echo_address)]
+        self.jobs: Any = job_pb2_grpc.JobServiceStub(self._channels[0])
+        self.echo: Any = self._channels[1].unary_unary(ECHO)
+
+    def rate(self, call: Callable[[], Awaitable[Any]], count: int) -> float:
+        """Calls a second."""
+        return self._loop.run(calls_per_second(call, count, CONCURRENCY))
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        for channel in self._channels:
+            self._loop.run(channel.close())
+
+
+@contextmanager
+def echo_server() -> Iterator[str]:
+    """A bare grpc.aio server in its own process; its address."""
+    command = [sys.executable, "-m", "benchmarks.service_calls"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.kill()
+
+
+async def _serve_echo() -> None:
+    async def echo(request: bytes, context: Any) -> bytes:
+        return request
+
+    handlers = {"Echo": grpc.unary_unary_rpc_method_handler(echo)}
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler("benchmark.Echo", handlers),)
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    print(f"127.0.0.1:{port}", flush=True)
+    await server.wait_for_termination()
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve_echo())
