@@ -14,6 +14,8 @@ from service_runtime.process import wait_for_event
 
 _log = get_logger("control_plane")
 _CHECK_SECONDS = 1.0
+LIVENESS = "liveness"
+"""A name to ask health for: SERVING while the process answers at all, whatever Redis does."""
 
 
 class HealthMonitor:
@@ -51,6 +53,7 @@ class HealthMonitor:
         status = health_pb2.HealthCheckResponse
         for service in self._services:
             await self.servicer.set(service, status.SERVING if serving else status.NOT_SERVING)
+        await self.servicer.set(LIVENESS, status.SERVING)
 
     async def leave(self) -> None:
         """NOT_SERVING for good: balancers send no new call here."""
