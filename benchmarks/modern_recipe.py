@@ -45,8 +45,8 @@ def run(device: str) -> list[Claim]:
     return [
         Claim("validation loss, modern / GPT-2 style", loss["modern"] / loss["gpt2"], 1.0, False,
               detail=describe(losses, "nats")),
-        Claim("training time, modern / GPT-2 style", median["modern"] / median["gpt2"], 1 / 3, False,
-              detail=describe(figures, "s")),
+        Claim("training time, modern / GPT-2 style", median["modern"] / median["gpt2"], 1 / 3,
+              False, detail=describe(figures, "s")),
     ]  # fmt: skip
 
 

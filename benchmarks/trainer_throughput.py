@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -131,7 +131,7 @@ def plain_loop(model: nn.Module, forward: Callable[..., Tensor], device: str) ->
     clock = Clock()
     for step, (inputs, labels) in enumerate(batches(device), start=1):
         loss = forward(inputs, labels)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -168,7 +168,8 @@ class PlainBlock(nn.Module):
         )
         mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         x = x + self.drop(self.out(mixed.transpose(1, 2).contiguous().view(x.shape)))
-        return x + self.drop(self.down(self.gelu(self.up(self.norm_2(x)))))
+        wide: Tensor = self.gelu(self.up(self.norm_2(x)))
+        return x + cast(Tensor, self.drop(self.down(wide)))
 
 
 class PlainGPT(nn.Module):
@@ -185,7 +186,8 @@ class PlainGPT(nn.Module):
         where = torch.arange(inputs.shape[1], device=inputs.device)
         x = self.norm(self.blocks(self.tokens(inputs) + self.positions(where)))
         logits = x @ self.tokens.weight.T
-        return F.cross_entropy(logits.view(-1, VOCAB), labels.reshape(-1))
+        loss: Tensor = F.cross_entropy(logits.view(-1, VOCAB), labels.reshape(-1))
+        return loss
 
 
 def nanogpt_way(device: str) -> float:
@@ -198,7 +200,7 @@ def hugging_face(device: str) -> float:
     """Hugging Face's GPT2LMHeadModel in its Trainer."""
     import transformers
 
-    transformers.logging.set_verbosity_error()
+    transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     config = transformers.GPT2Config(
         vocab_size=VOCAB, n_embd=WIDTH, n_layer=LAYERS, n_head=HEADS, n_positions=CONTEXT,
         resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=0, eos_token_id=0,
@@ -206,7 +208,7 @@ def hugging_face(device: str) -> float:
     windows = Windows(shift=0)  # its model shifts the labels itself
     clock = Clock()
 
-    class Ticking(transformers.TrainerCallback):  # type: ignore[misc]
+    class Ticking(transformers.TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             clock.step(state.global_step)
 
