@@ -1,0 +1,132 @@
+"""Every block of README.md and docs/ is run against one real stack, or listed here with why not.
+
+`docs/quick-reference.md` has its own test in tests/integration, `docs/deployment.md` its own with
+the manifests that it describes.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from docs_blocks import ILLUSTRATIONS, RUN, Reader, Shell, blocks_of, inside
+from running_stack import RunningStack, clean_environment
+
+ROOT = Path(__file__).parents[2]
+OWN_TESTS = {"quick-reference.md", "deployment.md"}
+PAGES = sorted(
+    [
+        ROOT / "README.md",
+        *(page for page in (ROOT / "docs").glob("*.md") if page.name not in OWN_TESTS),
+    ]
+)
+
+# Blocks that this test does not run, by page and first line. Each says where else it is run, or
+# why it cannot be.
+ELSEWHERE: dict[tuple[str, str], str] = {
+    ("README.md", "make demo"): "both make an environment of their own; CI runs them on a clone",
+    ("README.md", "$ source .venv/bin/activate"): "`up`: the stack that all pages talk to is one",
+}
+
+# A page shows what fits a laptop; the same runs here in moments.
+SMALLER = [
+    (r"topics\.values\(\)", "list(topics.values())[:6]"),
+    (r"(\"?hidden_size\"?[:=] ?)128\b", r"\g<1>32"),
+    (r"(\"?num_layers\"?[:=] ?)4\b", r"\g<1>1"),
+    (r"(\"?num_heads\"?[:=] ?)4\b", r"\g<1>2"),
+    (r"(\"?max_position_embeddings\"?[:=] ?)64\b", r"\g<1>16"),
+    # Cheap steps, and enough of them for a job to be stopped on its way.
+    (r"(\"?max_steps\"?[:=] ?)300\b", r"\g<1>1500"),
+    (r"(\"?(?:eval|save)_steps\"?[:=] ?)100\b", r"\g<1>500"),
+    (r"(\"?logging_steps\"?[:=] ?)10\b", r"\g<1>50"),
+]
+
+# Their output is sampled from a model, and no shape can be told of it.
+SAMPLED = (r"^training-engine generate",)
+
+@pytest.fixture(scope="module")
+def folder(stack: RunningStack) -> Path:
+    """The folder that the stack was started in, looking like a checkout."""
+    folder = stack.data_dir.parent
+    (folder / "examples").mkdir()
+    text = (ROOT / "examples/tiny.yaml").read_text()
+    for shown, smaller in SMALLER:
+        text = re.sub(shown, smaller, text)
+    (folder / "examples/tiny.yaml").write_text(text)
+    shutil.copy(ROOT / "train.py", folder)
+    (folder / "protos").symlink_to(ROOT / "protos")
+    (folder / "docs").symlink_to(ROOT / "docs")
+    return folder
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_page(page: Path, stack: RunningStack, folder: Path) -> None:
+    host = urlsplit(stack.url).netloc
+    addresses = [
+        (r"(?:localhost|127\.0\.0\.1):50051", stack.address),
+        (r"(?:localhost|127\.0\.0\.1):8000", host),
+    ]
+    own = {"TRAINING_ENGINE_ADDRESS": stack.address, "OMP_NUM_THREADS": "1"}
+    path = f"{Path(sys.executable).parent}:{clean_environment()['PATH']}"
+    environment = {**clean_environment(), **own, "PATH": path, "COLUMNS": "100"}
+    shell = Shell(environment, folder)
+    reader = Reader(shell, [*addresses, *SMALLER], SAMPLED)
+    run = 0
+    try:
+        with inside(folder, {**own, "TRAINING_ENGINE_URL": stack.url}):
+            for block in blocks_of(page):
+                if block.language in RUN and (page.name, block.first_line) not in ELSEWHERE:
+                    reader.read(block)
+                    run += 1
+    finally:
+        shell.close()
+    left_out = [block for block in blocks_of(page) if block.language in ILLUSTRATIONS]
+    excepted = [name for name, _ in ELSEWHERE if name == page.name]
+    assert run + len(left_out) + len(excepted) == len(blocks_of(page))
+
+
+def test_every_exception_is_a_block_that_exists_once() -> None:
+    blocks = [
+        (page.name, block.first_line)
+        for page in PAGES
+        for block in blocks_of(page)
+        if block.language in RUN
+    ]
+    assert {key: blocks.count(key) for key in ELSEWHERE} == dict.fromkeys(ELSEWHERE, 1)
+
+
+def test_every_block_says_what_it_is() -> None:
+    unknown = [
+        block.place
+        for page in PAGES
+        for block in blocks_of(page)
+        if block.language not in (*RUN, *ILLUSTRATIONS)
+    ]
+    assert unknown == []
+
+
+def test_links_lead_somewhere() -> None:
+    broken = [
+        f"{page.name}: {target}"
+        for page in PAGES
+        for target in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", page.read_text())
+        if not (page.parent / target).exists()
+    ]
+    assert broken == []
+
+
+def test_the_configuration_reference_is_up_to_date(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-P", str(ROOT / "docs/generate_configuration.py"), tmp_path / "new.md"],
+        check=True,
+        timeout=60,
+    )
+    fresh = (tmp_path / "new.md").read_text()
+    assert fresh == (ROOT / "docs/configuration.md").read_text(), (
+        "run: python docs/generate_configuration.py"
+    )
