@@ -3,7 +3,8 @@
 # and never into an argument, which every process of the machine could read.
 set -eu
 umask 077
-password=$(cat "$REDIS_PASSWORD_FILE")
+# Quotes and backslashes mean something in the server's configuration.
+password=$(sed 's/[\\"]/\\&/g' "$REDIS_PASSWORD_FILE")
 if [ -z "$password" ]; then
   echo "redis-start: $REDIS_PASSWORD_FILE is empty; whoever can write to this server can run code" \
     "on workers, so it starts only with a password" >&2

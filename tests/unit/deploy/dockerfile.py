@@ -37,16 +37,11 @@ class Stage:
 
     def environment(self) -> dict[str, str]:
         """What ENV sets."""
-        return dict(
-            word.split("=", 1) for line in self.all("ENV") for word in shlex.split(line)
-        )
+        return dict(word.split("=", 1) for line in self.all("ENV") for word in shlex.split(line))
 
     def command(self, instruction: str) -> list[str]:
-        """The words of an ENTRYPOINT or HEALTHCHECK in exec form."""
-        return list(json.loads(self.all(instruction)[-1].partition("[")[1:][0] + self._tail(instruction)))
-
-    def _tail(self, instruction: str) -> str:
-        return self.all(instruction)[-1].partition("[")[2]
+        """The words of an ENTRYPOINT or a HEALTHCHECK in exec form."""
+        return list(json.loads(re.sub(r"^[^\[]*", "", self.all(instruction)[-1])))
 
 
 class Dockerfile:
@@ -89,6 +84,7 @@ class Dockerfile:
             **os.environ,
             **self.arguments,
             # The image's `python` is its base's; here it is a plain one of this version.
+            "PIP_NO_COMPILE": "1",  # what is run here is run once
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             **(variables or {}),
         }

@@ -1,0 +1,65 @@
+"""Renders the kustomizations, and finds things in what comes out."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from typing import Any
+
+import pytest
+import yaml
+from dockerfile import ROOT
+
+KUBERNETES = ROOT / "deploy" / "kubernetes"
+FOLDERS = sorted(
+    str(path.parent.relative_to(KUBERNETES)) for path in KUBERNETES.rglob("kustomization.yaml")
+)
+"""The base and every overlay."""
+
+Manifest = dict[str, Any]
+
+
+def render(folder: str) -> list[Manifest]:
+    """The objects that `kubectl apply -k` would send."""
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        pytest.skip("kubectl is not on PATH, and only it renders kustomizations; install it")
+    done = subprocess.run(
+        [kubectl, "kustomize", str(KUBERNETES / folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""  # deprecations are told here
+    return [manifest for manifest in yaml.safe_load_all(done.stdout) if manifest]
+
+
+def of_kind(manifests: list[Manifest], *kinds: str) -> dict[str, Manifest]:
+    """The objects of these kinds, by name."""
+    return {m["metadata"]["name"]: m for m in manifests if m["kind"] in kinds}
+
+
+def workloads(manifests: list[Manifest]) -> dict[str, Manifest]:
+    """Pod specifications by the name of what makes the pods."""
+    found = of_kind(manifests, "Deployment", "StatefulSet", "Job", "DaemonSet")
+    return {name: m["spec"]["template"]["spec"] for name, m in found.items()}
+
+
+def container(pod: Manifest) -> Manifest:
+    """A pod's only container."""
+    (only,) = pod["containers"]
+    return dict(only)
+
+
+def variables(pod: Manifest) -> dict[str, str]:
+    """A container's environment, values taken from resources filled in."""
+    only = container(pod)
+    filled = {}
+    for entry in only.get("env", []):
+        if "value" in entry:
+            filled[entry["name"]] = entry["value"]
+        else:
+            kind, resource = entry["valueFrom"]["resourceFieldRef"]["resource"].split(".")
+            filled[entry["name"]] = str(only["resources"][kind][resource])
+    return filled

@@ -1,0 +1,323 @@
+"""The Kubernetes manifests: rendered, against real schemas, and against the processes they run."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+from dockerfile import Dockerfile
+from manifests import (
+    FOLDERS,
+    KUBERNETES,
+    Manifest,
+    container,
+    of_kind,
+    render,
+    variables,
+    workloads,
+)
+from processes import SECRET_FILES, SETTINGS, resolved, secret_files
+
+from control_plane.health import LIVENESS
+
+ROLES = tuple(SETTINGS)
+MOUNT = "/run/secrets/training-engine"
+# The oldest release that the manifests are meant for, and the newest that the validator knows.
+VERSIONS = ("1.29.0", kubernetes_validate.latest_version())
+
+
+@pytest.fixture(scope="module", params=FOLDERS)
+def manifests(request: pytest.FixtureRequest) -> list[Manifest]:
+    """What one kustomization renders to."""
+    return render(request.param)
+
+
+def settings_of(manifests: list[Manifest], role: str) -> Any:
+    pod = workloads(manifests)[role]
+    assert "command" not in container(pod)  # the image's entry point runs
+    return resolved(role, container(pod)["args"], variables(pod))
+
+
+def selects(selector: dict[str, str], pod_labels: dict[str, str]) -> bool:
+    return selector.items() <= pod_labels.items()
+
+
+def test_there_is_a_base_and_two_overlays() -> None:
+    assert FOLDERS == ["base", "overlays/dev", "overlays/gpu"]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_object_is_valid(manifests: list[Manifest], version: str) -> None:
+    for manifest in manifests:
+        kubernetes_validate.validate(manifest, version, strict=True)
+    kinds = {manifest["kind"] for manifest in manifests}
+    assert kinds >= {
+        "ConfigMap", "Deployment", "Namespace", "NetworkPolicy", "PersistentVolumeClaim",
+        "PodDisruptionBudget", "Service", "StatefulSet",
+    }  # fmt: skip
+
+
+def test_the_validator_refuses_what_is_wrong() -> None:
+    service = of_kind(render("base"), "Service")["gateway"]
+    service["spec"]["ports"][0]["prot"] = 1
+    with pytest.raises(kubernetes_validate.ValidationError, match="'prot' was unexpected"):
+        kubernetes_validate.validate(service, VERSIONS[0], strict=True)
+
+
+def test_all_is_in_one_namespace(manifests: list[Manifest]) -> None:
+    (namespace,) = of_kind(manifests, "Namespace")
+    assert namespace == "training-engine"
+    others = [m["metadata"].get("namespace") for m in manifests if m["kind"] != "Namespace"]
+    assert set(others) == {namespace}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_flags_and_variables_are_those_of_the_process(manifests: list[Manifest], role: str) -> None:
+    settings = settings_of(manifests, role)
+    assert set(secret_files(settings)) == {f"{MOUNT}/{name}" for name in SECRET_FILES[role]}
+
+
+@pytest.mark.parametrize("role", [*ROLES, "redis"])
+def test_a_pod_sees_its_own_secrets_only(manifests: list[Manifest], role: str) -> None:
+    pod = workloads(manifests)[role]
+    (volume,) = [v for v in pod["volumes"] if "secret" in v]
+    needed = SECRET_FILES.get(role, {"redis_password"})
+    assert {item["key"] for item in volume["secret"]["items"]} == needed
+    assert {item["path"] for item in volume["secret"]["items"]} == needed
+    (mount,) = [m for m in container(pod)["volumeMounts"] if m["name"] == volume["name"]]
+    assert mount["mountPath"] == MOUNT
+    if role == "redis":
+        assert variables(pod)["REDIS_PASSWORD_FILE"] == f"{MOUNT}/redis_password"
+
+
+def test_the_secret_is_named_and_only_the_overlay_for_development_makes_one(
+    manifests: list[Manifest], request: pytest.FixtureRequest
+) -> None:
+    named = {
+        volume["secret"]["secretName"]
+        for pod in workloads(manifests).values()
+        for volume in pod["volumes"]
+        if "secret" in volume
+    }
+    made = of_kind(manifests, "Secret")
+    if request.node.callspec.params["manifests"] == "overlays/dev":
+        assert named == set(made)
+        (secret,) = made.values()
+        assert set(secret["data"]) == {"redis_password", "redis_url", "auth_tokens"}
+    else:
+        assert named == {"training-engine"}
+        assert made == {}
+
+
+def test_the_processes_listen_where_the_manifests_say(manifests: list[Manifest]) -> None:
+    for role, port_name in (("control-plane", "grpc"), ("gateway", "http")):
+        settings = settings_of(manifests, role)
+        ports = {p["name"]: p["containerPort"] for p in container_of(manifests, role)["ports"]}
+        assert (settings.host, ports[port_name]) == ("0.0.0.0", settings.port)
+    for role in ("control-plane", "worker"):
+        settings = settings_of(manifests, role)
+        ports = {p["name"]: p["containerPort"] for p in container_of(manifests, role)["ports"]}
+        assert (settings.metrics_host, ports["metrics"]) == ("0.0.0.0", settings.metrics_port)
+
+
+def container_of(manifests: list[Manifest], role: str) -> Manifest:
+    return container(workloads(manifests)[role])
+
+
+def test_services_lead_to_pods_and_ports_that_exist(manifests: list[Manifest]) -> None:
+    templates = {
+        name: m["spec"]["template"]
+        for name, m in of_kind(manifests, "Deployment", "StatefulSet").items()
+    }
+    services = of_kind(manifests, "Service")
+    assert set(services) == {"control-plane", "gateway", "redis"}
+    for name, service in services.items():
+        reached = [
+            other
+            for other, template in templates.items()
+            if selects(service["spec"]["selector"], template["metadata"]["labels"])
+        ]
+        assert reached == [name]
+        offered = {port["name"] for port in container_of(manifests, name)["ports"]}
+        assert {port["targetPort"] for port in service["spec"]["ports"]} <= offered
+
+
+def test_the_addresses_in_flags_are_those_of_services(manifests: list[Manifest]) -> None:
+    services = of_kind(manifests, "Service")
+    ports = {name: s["spec"]["ports"][0]["port"] for name, s in services.items()}
+    gateway = settings_of(manifests, "gateway")
+    assert gateway.control_plane_address == f"control-plane:{ports['control-plane']}"
+    assert ports["redis"] == 6379
+    namespace = next(iter(of_kind(manifests, "Namespace")))
+    assert gateway.allowed_host == [
+        "gateway",
+        f"gateway.{namespace}",
+        f"gateway.{namespace}.svc",
+        f"gateway.{namespace}.svc.cluster.local",
+    ]
+
+
+def test_budgets_and_selectors_match_pods(manifests: list[Manifest]) -> None:
+    deployments = of_kind(manifests, "Deployment", "StatefulSet")
+    for name, manifest in deployments.items():
+        labels = manifest["spec"]["template"]["metadata"]["labels"]
+        assert labels["app.kubernetes.io/name"] == name
+        assert labels["app.kubernetes.io/part-of"] == "training-engine"
+        assert selects(manifest["spec"]["selector"]["matchLabels"], labels)
+    budgets = of_kind(manifests, "PodDisruptionBudget")
+    assert set(budgets) == {"control-plane", "gateway"}
+    for name, budget in budgets.items():
+        labels = deployments[name]["spec"]["template"]["metadata"]["labels"]
+        assert selects(budget["spec"]["selector"]["matchLabels"], labels)
+
+
+def test_a_process_gets_the_time_that_it_takes_to_leave(manifests: list[Manifest]) -> None:
+    for role, field in (
+        ("control-plane", "shutdown_grace_seconds"),
+        ("gateway", "shutdown_seconds"),
+        ("worker", "grace_seconds"),
+    ):
+        pod = workloads(manifests)[role]
+        pause = container(pod).get("lifecycle", {}).get("preStop", {}).get("exec", {})
+        seconds = float(pause.get("command", ["sleep", "0"])[1])
+        needed = seconds + getattr(settings_of(manifests, role), field)
+        assert pod["terminationGracePeriodSeconds"] >= needed + 10, role
+
+
+def test_probes_ask_what_the_processes_answer(manifests: list[Manifest]) -> None:
+    plane = container_of(manifests, "control-plane")
+    port = settings_of(manifests, "control-plane").port
+    assert plane["readinessProbe"]["grpc"] == {"port": port}
+    for probe in ("livenessProbe", "startupProbe"):
+        assert plane[probe]["grpc"] == {"port": port, "service": LIVENESS}
+    gateway = container_of(manifests, "gateway")
+    paths = {name: gateway[name]["httpGet"]["path"] for name in gateway if name.endswith("Probe")}
+    assert paths == {
+        "readinessProbe": "/readyz", "livenessProbe": "/healthz", "startupProbe": "/healthz"
+    }  # fmt: skip
+    assert not [name for name in container_of(manifests, "worker") if name.endswith("Probe")]
+
+
+@pytest.mark.parametrize("role", [*ROLES, "redis"])
+def test_pods_meet_the_restricted_standard(manifests: list[Manifest], role: str) -> None:
+    pod = workloads(manifests)[role]
+    assert pod["automountServiceAccountToken"] is False
+    # Else a Service named like our prefix would set our variables.
+    assert pod["enableServiceLinks"] is False
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    if role != "redis":
+        user = Dockerfile(role).final.all("USER")[-1]
+        ids = (pod["securityContext"]["runAsUser"], pod["securityContext"]["runAsGroup"])
+        assert user == "{}:{}".format(*ids)
+    assert container(pod)["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert set(container(pod)["resources"]["requests"]) >= {"cpu", "memory"}
+
+
+@pytest.mark.parametrize("role", [*ROLES, "redis"])
+def test_mounts_name_volumes_and_volumes_name_claims(manifests: list[Manifest], role: str) -> None:
+    pod = workloads(manifests)[role]
+    claims = of_kind(manifests, "PersistentVolumeClaim")
+    templates = of_kind(manifests, "StatefulSet").get(role, {"spec": {}})["spec"]
+    names = [volume["name"] for volume in pod["volumes"]]
+    names += [claim["metadata"]["name"] for claim in templates.get("volumeClaimTemplates", [])]
+    assert {mount["name"] for mount in container(pod)["volumeMounts"]} == set(names)
+    for volume in pod["volumes"]:
+        if "persistentVolumeClaim" in volume:
+            assert volume["persistentVolumeClaim"]["claimName"] in claims
+
+
+def test_what_a_process_writes_to_is_writable(manifests: list[Manifest]) -> None:
+    for role in ("control-plane", "worker"):
+        mounts = {m["mountPath"]: m for m in container_of(manifests, role)["volumeMounts"]}
+        assert "readOnly" not in mounts[str(settings_of(manifests, role).artifact_root)]
+        assert "readOnly" not in mounts["/tmp"]
+        assert mounts["/data"]["readOnly"] is True
+    assert settings_of(manifests, "control-plane").data_root == [Path("/data")]
+    written = Dockerfile("worker").final.environment()
+    folders = [written[name] for name in written if re.search("HOME|CACHE|WANDB_DIR", name)]
+    assert len(folders) == 5
+    assert all(re.match("/cache|/tmp", folder) for folder in folders)
+
+
+def test_a_worker_takes_as_many_threads_as_it_has_cores(manifests: list[Manifest]) -> None:
+    limits = container_of(manifests, "worker")["resources"]["limits"]
+    assert settings_of(manifests, "worker").threads == int(limits["cpu"])
+
+
+def test_images_are_those_that_the_dockerfiles_build(manifests: list[Manifest]) -> None:
+    for role in ROLES:
+        image = container_of(manifests, role)["image"].partition(":")[0]
+        assert f"-t {image} ." in Dockerfile(role).text
+
+
+def test_redis_starts_from_the_files_of_the_base(manifests: list[Manifest]) -> None:
+    (configuration,) = of_kind(manifests, "ConfigMap").values()
+    for name, text in configuration["data"].items():
+        assert text == (KUBERNETES / "base" / name).read_text()
+    pod = workloads(manifests)["redis"]
+    (volume,) = [v for v in pod["volumes"] if "configMap" in v]
+    assert volume["configMap"]["name"] == configuration["metadata"]["name"]
+    scripts = [container(pod)["command"], container(pod)["readinessProbe"]["exec"]["command"]]
+    assert [Path(script[-1]).name for script in scripts] == ["redis-start.sh", "redis-ping.sh"]
+    assert {Path(script[-1]).name for script in scripts} <= set(configuration["data"])
+
+
+def test_redis_is_reached_by_those_that_have_its_url(manifests: list[Manifest]) -> None:
+    policy = of_kind(manifests, "NetworkPolicy")["redis"]["spec"]
+    assert policy["podSelector"]["matchLabels"] == {"app.kubernetes.io/name": "redis"}
+    ((source,),) = [rule["from"] for rule in policy["ingress"]]
+    (expression,) = source["podSelector"]["matchExpressions"]
+    assert set(expression["values"]) == {r for r, s in SECRET_FILES.items() if "redis_url" in s}
+
+
+def test_each_role_runs_as_often_as_its_overlay_says() -> None:
+    counted = {}
+    for folder in FOLDERS:
+        deployments = of_kind(render(folder), "Deployment")
+        counted[folder] = {name: m["spec"]["replicas"] for name, m in deployments.items()}
+    twice = {"control-plane": 2, "gateway": 2, "worker": 2}
+    assert counted == {
+        "base": twice,
+        "overlays/dev": {"control-plane": 1, "gateway": 1, "worker": 1},
+        "overlays/gpu": twice,
+    }
+
+
+def test_the_gpu_overlay_gives_each_worker_one_gpu() -> None:
+    rendered = render("overlays/gpu")
+    resources = container_of(rendered, "worker")["resources"]
+    assert resources["limits"]["nvidia.com/gpu"] == "1"
+    assert resources["requests"]["nvidia.com/gpu"] == "1"
+    assert settings_of(rendered, "worker").device == "cuda"
+    (shared,) = [
+        v["emptyDir"]
+        for v in workloads(rendered)["worker"]["volumes"]
+        if v["name"] == "shared-memory"
+    ]
+    assert shared == {"medium": "Memory", "sizeLimit": "8Gi"}
+    elsewhere = [yaml.safe_dump(render(folder)) for folder in FOLDERS if "gpu" not in folder]
+    assert not [text for text in elsewhere if "nvidia" in text]
+
+
+def test_claims_can_be_shared_where_there_are_many_nodes() -> None:
+    modes = {
+        folder: {
+            claim["spec"]["accessModes"][0]
+            for claim in of_kind(render(folder), "PersistentVolumeClaim").values()
+        }
+        for folder in FOLDERS
+    }
+    assert modes == {
+        "base": {"ReadWriteMany"},
+        "overlays/dev": {"ReadWriteOnce"},
+        "overlays/gpu": {"ReadWriteMany"},
+    }
