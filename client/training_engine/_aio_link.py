@@ -63,7 +63,7 @@ class AsyncLink:
     async def follow(self, job_id: str, call: Call, follower: Follower[T]) -> AsyncIterator[T]:
         """Read a job's stream to its end, across as many connections as it takes."""
         # An unknown job or an absent service shows here, before any patience with streams.
-        follower.begin(await self.unary(_calls.get_job(job_id)))
+        await self.unary(_calls.get_job(job_id))
         while True:
             failure: TrainingEngineError | None = None
             follower.connecting()
@@ -76,8 +76,6 @@ class AsyncLink:
             except TrainingEngineError as error:
                 failure = error
             if failure is None and (follower.at_end or await self._is_over(job_id)):
-                for item in follower.finish():
-                    yield item
                 return
             await asyncio.sleep(follower.delay_after(failure))
 

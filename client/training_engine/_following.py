@@ -18,7 +18,6 @@ from training_engine.records import (
     JobEvent,
     JobStatus,
     MetricPoint,
-    merged,
     read,
 )
 
@@ -47,9 +46,6 @@ class Follower(Generic[T]):
         """A new connection is about to be made."""
         self._connected_at = time.monotonic()
 
-    def begin(self, job: dict[str, Any]) -> None:
-        """Take in the job whose stream is about to be followed."""
-
     def receive(self, plain: dict[str, Any]) -> Iterator[T]:
         """Take what arrived; yield what the reader's caller shall see by now."""
         self._patience.progressed()
@@ -57,10 +53,6 @@ class Follower(Generic[T]):
         if (state := plain.get(EventKind.STATE)) is not None:
             self.at_end = JobStatus(state["status"]).is_terminal
         yield from self._read(plain)
-
-    def finish(self) -> Iterator[T]:
-        """The stream is over; yield what was held back."""
-        yield from ()
 
     def delay_after(self, error: TrainingEngineError | None) -> float:
         """Return the seconds until the next connection; raise where there shall be none.
@@ -91,9 +83,6 @@ class MetricsFollower(Follower[MetricPoint]):
 
     After a rewind a job measures some steps again. They are skipped, for an exact system measures
     the same again; a caller who wants them anyway names `on_rewind` and is told first.
-
-    In a stream of events (REST's) the metrics of an evaluation follow those of their step as an
-    event of their own. So a step that is about to be evaluated is held back until the next event.
     """
 
     def __init__(
@@ -105,42 +94,16 @@ class MetricsFollower(Follower[MetricPoint]):
         super().__init__(patience_seconds)
         self.after_step = after_step
         self._on_rewind = on_rewind
-        self._held: MetricPoint | None = None
-        self._eval_steps = 1
-        self._last_step = 0
-
-    def begin(self, job: dict[str, Any]) -> None:
-        self._eval_steps = (job.get("config") or {}).get("eval_steps") or 1
-        self._last_step = job.get("max_steps") or 0
 
     def _read(self, plain: dict[str, Any]) -> Iterator[MetricPoint]:
-        if (whole := plain.get("point")) is not None and "rewound_to_step" not in plain:
-            yield from self._new(read(MetricPoint, whole))
-            return
-        part = plain.get(EventKind.METRICS)
-        if part is not None and self._held is not None and part["step"] == self._held.step:
-            self._held = merged(self._held, read(MetricPoint, part))
-            yield from self.finish()
-            return
-        yield from self.finish()
-        if part is not None:
-            yield from self._hold(read(MetricPoint, part))
         if (rewound := _rewound_to(plain)) is not None:
             self._rewind(rewound)
-
-    def _hold(self, point: MetricPoint) -> Iterator[MetricPoint]:
-        evaluated = point.step % self._eval_steps == 0 or point.step >= self._last_step
-        if evaluated and point.val_loss is None:
-            self._held = point
-        else:
-            yield from self._new(point)
-
-    def finish(self) -> Iterator[MetricPoint]:
-        held, self._held = self._held, None
-        if held is not None:
-            yield from self._new(held)
-
-    def _new(self, point: MetricPoint) -> Iterator[MetricPoint]:
+            return
+        # StreamMetrics calls it a point; the stream of all events (REST's) names the event.
+        measured = plain.get("point") or plain.get(EventKind.METRICS)
+        if measured is None:
+            return
+        point = read(MetricPoint, measured)
         if self.after_step is None or point.step > self.after_step:
             self.after_step = point.step
             yield point
@@ -153,7 +116,6 @@ class MetricsFollower(Follower[MetricPoint]):
     def delay_after(self, error: TrainingEngineError | None) -> float:
         if error is not None and error.code == "invalid_cursor" and self.cursor:
             self.cursor = ""  # the service forgot the place, but the step says it too
-            self._held = None
             return 0.0
         return super().delay_after(error)
 

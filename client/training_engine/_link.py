@@ -54,7 +54,7 @@ class Link:
     def follow(self, job_id: str, call: Call, follower: Follower[T]) -> Iterator[T]:
         """Read a job's stream to its end, across as many connections as it takes."""
         # An unknown job or an absent service shows here, before any patience with streams.
-        follower.begin(self.unary(_calls.get_job(job_id)))
+        self.unary(_calls.get_job(job_id))
         while True:
             failure: TrainingEngineError | None = None
             follower.connecting()
@@ -65,7 +65,6 @@ class Link:
             except TrainingEngineError as error:
                 failure = error
             if failure is None and (follower.at_end or self._is_over(job_id)):
-                yield from follower.finish()
                 return
             time.sleep(follower.delay_after(failure))
 

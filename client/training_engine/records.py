@@ -220,16 +220,6 @@ class MetricPoint:
     created_at: datetime | None = None
 
 
-def merged(point: MetricPoint, more: MetricPoint) -> MetricPoint:
-    """Return a point with what another part of the same step adds, e.g. its evaluation."""
-    measured = {
-        spec.name: value
-        for spec in dataclasses.fields(more)
-        if (value := getattr(more, spec.name)) is not None
-    }
-    return dataclasses.replace(point, **measured)
-
-
 @dataclass(frozen=True, slots=True)
 class Throughput:
     """How fast a job trains, over its latest logging interval."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import cast
 
@@ -79,57 +78,19 @@ def _point(event: MetricsEvent) -> metrics_pb2.MetricPoint:
 async def stream_metrics(
     state: ServiceState, job_id: str, after: str | None, after_step: int | None
 ) -> AsyncIterator[metrics_pb2.StreamMetricsResponse]:
-    """Each logged step once, with what its evaluation added, and rewinds."""
-    record = await state.jobs.get(job_id)
+    """Each logged step once, and rewinds."""
     watch = state.feeds.watch(job_id, after=after, after_step=after_step, logs=False)
     async with aclosing(_as_generator(watch)) as items:
-        async for response in _merge_parts(items, _evaluation_expected(record)):
-            yield response
+        async for item in items:
+            event, cursor = item.event, item.cursor
+            if isinstance(event, MetricsEvent):
+                yield metrics_pb2.StreamMetricsResponse(cursor=cursor, point=_point(event))
+            elif isinstance(event, RewoundEvent):
+                yield metrics_pb2.StreamMetricsResponse(
+                    cursor=cursor, rewound_to_step=event.to_step
+                )
 
 
 def _as_generator(items: AsyncIterator[FeedItem]) -> AsyncGenerator[FeedItem]:
     """What a feed really is: it has to be closed, or its reader goes on until it is collected."""
     return cast("AsyncGenerator[FeedItem]", items)
-
-
-async def _merge_parts(
-    items: AsyncIterator[FeedItem], evaluation_expected: Callable[[int], bool]
-) -> AsyncIterator[metrics_pb2.StreamMetricsResponse]:
-    """An evaluation's metrics come after the step's own and belong to the same point.
-
-    So a step that is about to be evaluated is held back until its evaluation, or anything else,
-    follows: readers see each step once.
-    """
-    held: metrics_pb2.StreamMetricsResponse | None = None
-    async for item in items:
-        event = item.event
-        if isinstance(event, MetricsEvent):
-            if held is not None and held.point.step == event.step:
-                held.point.MergeFrom(_point(event))
-                held.cursor = item.cursor
-                yield held
-                held = None
-                continue
-            if held is not None:
-                yield held
-            held = metrics_pb2.StreamMetricsResponse(cursor=item.cursor, point=_point(event))
-            if event.part > 0 or not evaluation_expected(event.step):
-                yield held
-                held = None
-            continue
-        if held is not None:
-            yield held
-            held = None
-        if isinstance(event, RewoundEvent):
-            yield metrics_pb2.StreamMetricsResponse(
-                cursor=item.cursor, rewound_to_step=event.to_step
-            )
-    if held is not None:
-        yield held
-
-
-def _evaluation_expected(record: JobRecord) -> Callable[[int], bool]:
-    config = json.loads(record.config_document)
-    has_data = bool(record.val_dataset_path) or config.get("val_fraction", 0) > 0
-    every = config.get("eval_steps") or 1
-    return lambda step: has_data and (step % every == 0 or step >= record.max_steps)

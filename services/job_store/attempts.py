@@ -135,6 +135,10 @@ class AttemptStore:
     ) -> Signals:
         """Append points, in order. Those already there are counted as delivered. Fenced.
 
+        Readers see the points of an attempt that lie beyond its start step. One at or before it,
+        which an attempt measures where its predecessor was stopped in the middle of a validation,
+        belongs to the earlier attempt that `attempt_showing` names.
+
         `of_attempt`: publish what an earlier attempt's stream lacks, up to its `end_step`
         (points beyond it are dropped and counted as delivered). To be done before the first own
         point. See `attempts()` for what each stream holds.
@@ -275,11 +279,8 @@ def _target(token: FencingToken, of_attempt: int | None) -> int:
 
 
 def _point_words(point: MetricPoint) -> list[Any]:
-    if point.step < 0 or point.part < 0:
-        raise ValueError(
-            f"a point has step {point.step} and part {point.part}; both must be ≥ 0; "
-            "count steps from 1"
-        )
+    if point.step < 0:
+        raise ValueError(f"a point has step {point.step}; it must be ≥ 0; count steps from 1")
     if not 0 < len(point.values) <= _MAX_COLUMNS:
         raise ValueError(
             f"the point of step {point.step} has {len(point.values)} metrics; "
@@ -291,7 +292,7 @@ def _point_words(point: MetricPoint) -> list[Any]:
                 f"a metric is called {name!r}; a name has 1 to 64 letters, digits or any of _./- "
                 "and begins with a letter or _; rename it"
             )
-    return [int(point.step), int(point.part), *pack_point(point.time_ms, point.values)]
+    return [int(point.step), *pack_point(point.time_ms, point.values)]
 
 
 def _tokens_seen(points: Sequence[MetricPoint]) -> str:

@@ -7,38 +7,36 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from job_store.records import Bucket, Extent, HistoryPoint
 
-_ENTRY_HEAD = struct.Struct("<ddHH")
+_ENTRY_HEAD = struct.Struct("<dHH")
 _LENGTH = struct.Struct("<I")
-_HEAD_DOUBLES = 6
-# index, first step, last step, count, time, part; then (min, max, last) for each column.
+_HEAD_DOUBLES = 5
+# index, first step, last step, count, time; then (min, max, last) for each column.
 
 
 def unpack_entries(
     schemas: Mapping[bytes, bytes], packed: bytes
-) -> Iterator[tuple[int, int, int, int, dict[str, float]]]:
-    """Step, part, attempt, time and values of each entry that `visible.lua` has packed."""
+) -> Iterator[tuple[int, int, int, dict[str, float]]]:
+    """Step, attempt, time and values of each entry that `visible.lua` has packed."""
     columns: dict[int, tuple[tuple[str, ...], struct.Struct]] = {}
     for names, number in schemas.items():
         split = tuple(names.decode().split(","))
         columns[int(number)] = (split, struct.Struct(f"<{len(split) + 1}d"))
     offset = 0
     while offset < len(packed):
-        step, part, attempt, schema = _ENTRY_HEAD.unpack_from(packed, offset)
+        step, attempt, schema = _ENTRY_HEAD.unpack_from(packed, offset)
         names_of, layout = columns[schema]
         offset += _ENTRY_HEAD.size
         time_ms, *values = layout.unpack_from(packed, offset)
         offset += layout.size
-        yield int(step), int(part), attempt, int(time_ms), dict(zip(names_of, values, strict=True))
+        yield int(step), attempt, int(time_ms), dict(zip(names_of, values, strict=True))
 
 
 def unpack_points(schemas: Mapping[bytes, bytes], packed: bytes) -> list[HistoryPoint]:
-    """Points from a reply of `read_points`; the parts of a step become one point."""
-    points: list[HistoryPoint] = []
-    for step, part, attempt, time_ms, values in unpack_entries(schemas, packed):
-        if part and points and points[-1].step == step:
-            values = {**points.pop().values, **values}
-        points.append(HistoryPoint(step, time_ms, attempt, values))
-    return points
+    """Points from a reply of `read_points`."""
+    return [
+        HistoryPoint(step, time_ms, attempt, values)
+        for step, attempt, time_ms, values in unpack_entries(schemas, packed)
+    ]
 
 
 def unpack_buckets(columns: Sequence[str], packed: bytes) -> Iterator[Bucket]:
@@ -49,7 +47,7 @@ def unpack_buckets(columns: Sequence[str], packed: bytes) -> Iterator[Bucket]:
         offset += _LENGTH.size
         doubles = struct.unpack_from(f"<{size // 8}d", packed, offset)
         offset += size
-        _, first, last, count, time_ms, _ = doubles[:_HEAD_DOUBLES]
+        _, first, last, count, time_ms = doubles[:_HEAD_DOUBLES]
         metrics = {}
         triples = iter(doubles[_HEAD_DOUBLES:])
         for name, low, high, final in zip(columns, triples, triples, triples, strict=False):

@@ -125,7 +125,7 @@ _FRESH = {
     "fresh_checkpoint": "0",
     "visible_step": "0",
     "phase": "starting",
-    "last_point": "0:0:0",
+    "last_point": "0:0",
     "last_log": "0:0",
 }
 

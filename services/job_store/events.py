@@ -29,11 +29,10 @@ class StateEvent:
 
 @dataclass(frozen=True, slots=True)
 class MetricsEvent:
-    """A point was logged (see MetricPoint for `part`)."""
+    """A point was logged."""
 
     attempt: int
     step: int
-    part: int
     time_ms: int
     values: Mapping[str, float]
 
@@ -74,8 +73,8 @@ class Position:
     event: tuple[int, int] = (0, 0)
     known: int = 0
     """Newest attempt whose start the reader has been told of."""
-    point: tuple[int, int, int] = (0, -1, 0)
-    """Attempt, step, part of the last point."""
+    point: tuple[int, int] = (0, -1)
+    """Attempt and step of the last point."""
     log: tuple[int, int] = (0, -1)
     """Attempt and seq of the last log line."""
     floor: int = -1
@@ -97,12 +96,12 @@ class Position:
             parts = decode_token(cursor, "watch", job_id)
         except ValueError as error:
             raise InvalidCursor(cursor, str(error)) from error
-        match = _EVENT_ID.fullmatch(parts[0]) if len(parts) == 8 else None
+        match = _EVENT_ID.fullmatch(parts[0]) if len(parts) == 7 else None
         if match is None or not all(_NUMBER.fullmatch(part) for part in parts[1:]):
             raise InvalidCursor(cursor, "it is not one of ours")
-        known, attempt, step, part, log_attempt, seq, floor = map(int, parts[1:])
+        known, attempt, step, log_attempt, seq, floor = map(int, parts[1:])
         event = int(match[1]), int(match[2])
-        return Position(event, known, (attempt, step, part), (log_attempt, seq), floor)
+        return Position(event, known, (attempt, step), (log_attempt, seq), floor)
 
     def pass_by(self, item: Item) -> bool:
         """Move past an item; False if the reader was already there or does not want it."""
@@ -131,7 +130,7 @@ class Item:
 
     event: Event
     key: Any
-    """Event id, (attempt, step, part) or (attempt, seq): grows within its stream."""
+    """Event id, (attempt, step) or (attempt, seq): grows within its stream."""
     known: int = 0
     """Attempt that a state event tells of."""
 
@@ -206,8 +205,8 @@ def _event_id(id: bytes) -> tuple[int, int]:
 def _points(schemas: Sequence[bytes], packed: bytes) -> list[Item]:
     table = dict(zip(schemas[::2], schemas[1::2], strict=True))
     return [
-        Item(MetricsEvent(attempt, step, part, time_ms, values), (attempt, step, part))
-        for step, part, attempt, time_ms, values in unpack_entries(table, packed)
+        Item(MetricsEvent(attempt, step, time_ms, values), (attempt, step))
+        for step, attempt, time_ms, values in unpack_entries(table, packed)
     ]
 
 

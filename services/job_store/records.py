@@ -288,17 +288,13 @@ class Signals:
 
 @dataclass(frozen=True, slots=True)
 class MetricPoint:
-    """One logged step. Points of an attempt ascend by (step, part); an older one is a duplicate."""
+    """All that was measured at one logged step. The steps of an attempt's points ascend; a point
+    that does not is taken for a repetition of a delivered one."""
 
     step: int
     values: Mapping[str, float]
     time_ms: int
     """Wall-clock of the worker."""
-    part: int = 0
-    """0 for the training step; 1 for what an evaluation adds to the same step.
-
-    Readers merge the parts of one step into one point.
-    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,7 +354,6 @@ class AttemptRecord:
     outcome: str
     last_step: int | None
     """Step of the last point in its stream; None if it has none."""
-    last_part: int
     last_log_seq: int | None
     points: int
     """Points in its stream now (older ones may have been trimmed)."""
@@ -376,7 +371,7 @@ class LatestMetrics:
 
 @dataclass(frozen=True, slots=True)
 class HistoryPoint:
-    """One logged step of the visible history, its parts merged."""
+    """One logged step of the visible history."""
 
     step: int
     time_ms: int

@@ -36,6 +36,15 @@ def segments_of(index: Mapping[bytes, bytes]) -> list[Segment]:
     return segments[::-1]
 
 
+def attempt_showing(attempts: Sequence[AttemptRecord], step: int) -> int:
+    """The attempt whose point of this step readers see."""
+    for record in attempts:
+        start = record.start_step if record.start_step > 0 else -1
+        if start < step and (record.end_step is None or step <= record.end_step):
+            return record.attempt
+    raise LookupError(f"no attempt of the job shows step {step}; its first begins later")
+
+
 class AttemptReads:
     """The commands that tell what each attempt's streams hold."""
 
@@ -60,7 +69,6 @@ def attempt_records(reads: AttemptReads, replies: Sequence[Any]) -> list[Attempt
     for i, n in enumerate(reads.numbers):
         entry = json.loads(reads.index[str(n).encode()])
         (last, _), points, log = replies[i * reads.PER_ATTEMPT : (i + 1) * reads.PER_ATTEMPT]
-        step, part = (last or b":").decode().split(":")
         records.append(
             AttemptRecord(
                 attempt=n,
@@ -71,8 +79,7 @@ def attempt_records(reads: AttemptReads, replies: Sequence[Any]) -> list[Attempt
                 claimed_at=_time(entry, "claimed_at"),
                 ended_at=_time(entry, "ended_at"),
                 outcome=entry.get("outcome", ""),
-                last_step=int(step) if step else None,
-                last_part=int(part) if part else 0,
+                last_step=int(last) if last else None,
                 last_log_seq=int(log[0][0].split(b"-")[0]) if log else None,
                 points=points,
             )

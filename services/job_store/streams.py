@@ -268,11 +268,11 @@ async def end_position(connection: AsyncConnection, job_id: str) -> Position:
     if status is None:
         raise NotFound("job", job_id)
     milliseconds, sequence = newest[0][0].split(b"-") if newest else (b"0", b"0")
-    point_attempt, step, part = (int(number) for number in last_point.split(b":"))
+    point_attempt, step = (int(number) for number in last_point.split(b":"))
     log_attempt, seq = (int(number) for number in last_log.split(b":"))
     return Position(
         event=(int(milliseconds), int(sequence)),
         known=int(attempt) - (status == b"queued"),
-        point=(point_attempt, step, part),
+        point=(point_attempt, step),
         log=(log_attempt, seq),
     )

@@ -170,9 +170,8 @@ class Attempt:
 
     def _begin(self, trainer: Trainer) -> None:
         notes = tuple(trainer.exactness_notes)
-        written_by = self._resume.record.attempt if self._resume.record else None
         self._board.write(trainer.step, Phase.STARTING, trainer.tokens_seen)
-        self._publisher.begin(Beginning(trainer.step, written_by, notes))
+        self._publisher.begin(Beginning(trainer.step, notes))
 
     def _finish(self, outcome: Outcome) -> None:
         """Change the job's state, however long the store is away. A repeat changes nothing."""
@@ -199,9 +198,9 @@ class Attempt:
         if step == self._resume.step + 1:
             self._publisher.wake()
 
-    def on_log(self, step: int, metrics: Mapping[str, float]) -> None:
+    def on_metrics(self, step: int, metrics: Mapping[str, float]) -> None:
         """A point goes to the spool, then to whoever watches."""
-        self._spool.append(step, 0, _now_ms(), metrics)
+        self._spool.append(step, _now_ms(), metrics)
         self._publisher.wake()
 
     def on_evaluate_start(self, step: int) -> None:
@@ -209,10 +208,8 @@ class Attempt:
         self._board.write(step, Phase.EVALUATING, self._trainer.tokens_seen)
 
     def on_evaluate(self, step: int, metrics: Mapping[str, float]) -> None:
-        """What validation found completes the step's point."""
-        self._spool.append(step, 1, _now_ms(), metrics)
+        """Steps are to be expected again."""
         self._board.write(step, Phase.TRAINING, self._trainer.tokens_seen)
-        self._publisher.wake()
 
     def on_checkpoint(self, info: CheckpointInfo) -> None:
         """A checkpoint is durable; it exists for the service once it is registered."""

@@ -21,7 +21,7 @@ from job_store.errors import Fenced, NotFound, StoreUnavailable
 from job_store.records import CheckpointRecord, Claimed, MetricPoint, Phase, Signals
 from training_worker.board import Board
 from training_worker.output import OutputReader
-from training_worker.republish import republish_missing
+from training_worker.republish import publish_points, republish_missing
 from training_worker.retention import retire_surplus
 from training_worker.spool import SpoolReader, SpoolWriter
 
@@ -55,8 +55,6 @@ class Beginning:
 
     step: int
     """0 afresh, else the step of the checkpoint that was loaded."""
-    of_attempt: int | None
-    """The attempt that wrote that checkpoint."""
     notes: tuple[str, ...] = ()
     """Why the run is no longer bitwise what it would have been."""
 
@@ -94,7 +92,7 @@ class Publisher(threading.Thread):
         self._on_stop, self._on_fenced = on_stop, on_fenced
         self._checkpoints: deque[SavedCheckpoint] = deque()
         self._registered: list[SavedCheckpoint] = []
-        self._outage = False
+        self._unsure = False
         self._wake = threading.Event()
         self._start: Beginning | None = None
         self._confirmed = False
@@ -150,10 +148,11 @@ class Publisher(threading.Thread):
             except StoreUnavailable as error:
                 if not backoff:
                     logger.warning("publishing waits: %s", error)
-                self._outage = True
+                self._unsure = True
                 backoff = self._wait_out(backoff)
             except Exception as error:
                 logger.exception("publishing failed; trying again")
+                self._unsure = True
                 defects += 1
                 if defects >= _TOLERATED_DEFECTS:
                     self._defect = error
@@ -174,7 +173,7 @@ class Publisher(threading.Thread):
     def _publish(self, *, final: bool) -> None:
         if not self._confirmed and self._start is not None:
             self._confirm(self._start)
-        if self._confirmed and self._outage:
+        if self._confirmed and self._unsure:
             self._recover()
         if self._confirmed:
             self._publish_points()
@@ -193,18 +192,13 @@ class Publisher(threading.Thread):
         for mine in self._store.attempts(token.job_id):
             if mine.attempt == token.attempt:
                 step = -1 if mine.last_step is None else mine.last_step
-                self._points.seek_behind(step, mine.last_part)
+                self._points.seek_behind(step)
                 self._output.rewind(0 if mine.last_log_seq is None else mine.last_log_seq + 1)
         held = {record.checkpoint_id for record in self._store.checkpoints(token.job_id)}
         lost = [saved for saved in self._registered if saved.record.checkpoint_id not in held]
         self._checkpoints.extendleft(reversed(lost))
         self._registered = [saved for saved in self._registered if saved not in lost]
-        self._outage = False
-
-    @property
-    def _beginning(self) -> Beginning:
-        assert self._start is not None, "begin() comes before the first point"
-        return self._start
+        self._unsure = False
 
     def _publish_points(self) -> None:
         self._register_due()
@@ -212,21 +206,16 @@ class Publisher(threading.Thread):
             points, end = self._points.peek()
             if end == self._points.offset:
                 return
-            self._publish_batch(points)
+            self._deliver(points)
             self._points.advance(end)
             self._register_due()
             if end >= self._spool.end:
                 return
 
-    def _publish_batch(self, points: Sequence[MetricPoint]) -> None:
-        """Deliver points; those at the resume step complete a line of an earlier attempt."""
-        start, token = self._beginning, self._claimed.token
-        early = [point for point in points if point.step <= start.step]
-        own = [point for point in points if point.step > start.step]
-        if early:
-            self._note(self._store.publish_metrics(token, early, of_attempt=start.of_attempt))
-        if own:
-            self._note(self._store.publish_metrics(token, own))
+    def _deliver(self, points: Sequence[MetricPoint]) -> None:
+        assert self._start is not None, "begin() comes before the first point"
+        token = self._claimed.token
+        self._note(publish_points(self._store, token, token.attempt, self._start.step, points))
 
     def _register_due(self) -> None:
         while self._checkpoints and self._checkpoints[0].spool_end <= self._points.offset:

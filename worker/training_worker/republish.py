@@ -1,14 +1,17 @@
-"""Publishes what an earlier attempt had written to disk and could not deliver any more."""
+"""Which stream a point goes to; and what earlier attempts could not deliver any more."""
 
 from __future__ import annotations
 
 import logging
+from bisect import bisect_right
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
 from artifact_store import ArtifactStore, attempt_prefix
 from job_store.attempts import AttemptStore
-from job_store.records import AttemptRecord, Claimed
+from job_store.records import AttemptRecord, Claimed, FencingToken, MetricPoint, Signals
+from job_store.segments import attempt_showing
 from training_worker.output import OutputReader
 from training_worker.spool import SpoolReader
 
@@ -18,7 +21,7 @@ logger = logging.getLogger(__name__)
 def republish_missing(
     store: AttemptStore, artifacts: ArtifactStore, claimed: Claimed, resume_step: int
 ) -> None:
-    """Complete the streams of earlier attempts: points up to `resume_step`, and output.
+    """Complete the streams that readers see: points up to `resume_step`, and output.
 
     The store knows what each stream holds and drops the rest as duplicates or as beyond its cut;
     asking first saves reading spools that were delivered whole.
@@ -33,30 +36,48 @@ def republish_missing(
             _republish_output(store, claimed, earlier, folder)
 
 
+def publish_points(
+    store: AttemptStore,
+    token: FencingToken,
+    author: int,
+    start_step: int,
+    points: Sequence[MetricPoint],
+) -> Signals:
+    """Deliver what the attempt `author` wrote, each point to the stream that shows its step.
+
+    An attempt that resumes in the middle of a validation completes the line of its resume step,
+    and readers see that step among the points of an earlier attempt.
+    """
+    beyond = bisect_right(points, start_step, key=lambda point: point.step)
+    attempts = store.attempts(token.job_id) if beyond else []
+    signals = Signals(False, None, 0)
+    for point in points[:beyond]:
+        holder = attempt_showing(attempts, point.step)
+        signals = store.publish_metrics(token, [point], of_attempt=holder)
+    if own := points[beyond:]:
+        signals = store.publish_metrics(token, own, of_attempt=author)
+    return signals
+
+
 def _republish_points(
     store: AttemptStore, claimed: Claimed, earlier: AttemptRecord, folder: Path, resume_step: int
 ) -> None:
     end_step = min(resume_step, resume_step if earlier.end_step is None else earlier.end_step)
-    if earlier.last_step is not None and earlier.last_step > end_step:
+    held = -1 if earlier.last_step is None else earlier.last_step
+    if held > end_step:
         return
-    held = (-1, -1) if earlier.last_step is None else (earlier.last_step, earlier.last_part)
     with closing(SpoolReader(folder)) as reader:
-        reader.seek_behind(*held)
-        _publish_from(reader, store, claimed, earlier.attempt, end_step)
-
-
-def _publish_from(
-    reader: SpoolReader, store: AttemptStore, claimed: Claimed, attempt: int, end_step: int
-) -> None:
-    while True:
-        points, end = reader.peek()
-        if end == reader.offset:
-            return
-        lacking = [point for point in points if point.step <= end_step]
-        if lacking:
-            logger.info("publishing %d points of attempt %d", len(lacking), attempt)
-            store.publish_metrics(claimed.token, lacking, of_attempt=attempt)
-        reader.advance(end)
+        reader.seek_behind(held)
+        while True:
+            points, end = reader.peek()
+            lacking = [point for point in points if point.step <= end_step]
+            if lacking:
+                author = earlier.attempt
+                logger.info("publishing %d points of attempt %d", len(lacking), author)
+                publish_points(store, claimed.token, author, earlier.start_step, lacking)
+            if end == reader.offset or len(lacking) < len(points):
+                return
+            reader.advance(end)
 
 
 def _republish_output(

@@ -1,7 +1,8 @@
 """The spool: every logged point of an attempt, on disk before anyone is told of it.
 
-One line of JSON for each point. The trainer appends; the publisher reads from the file, so that
-an outage of any length costs no memory; the next attempt reads what its predecessor left.
+One line of JSON for each point: step, time, values. The trainer appends; the publisher reads from
+the file, so that an outage of any length costs no memory; the next attempt reads what its
+predecessor left.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ class SpoolWriter:
         self._file = (folder / FILE_NAME).open("ab", buffering=0)
         self.end = self._file.tell()
 
-    def append(self, step: int, part: int, time_ms: int, values: Mapping[str, float]) -> None:
+    def append(self, step: int, time_ms: int, values: Mapping[str, float]) -> None:
         """Add a point. Values that are not finite are left out: JSON has none."""
         finite = {name: value for name, value in values.items() if math.isfinite(value)}
         if not finite:
             return
-        line = json.dumps([step, part, time_ms, finite], separators=(",", ":")).encode() + b"\n"
+        line = json.dumps([step, time_ms, finite], separators=(",", ":")).encode() + b"\n"
         self._file.write(line)
         self.end += len(line)
 
@@ -67,8 +68,8 @@ class SpoolReader:
         """The points up to `offset` are delivered."""
         self.offset = offset
 
-    def seek_behind(self, step: int, part: int) -> None:
-        """Go on with the first point after (step, part). Points ascend, so this bisects."""
+    def seek_behind(self, step: int) -> None:
+        """Go on with the first point after this step. Points ascend, so this bisects."""
         if self._file is None:
             return
         with open(self._file.fileno(), "rb", closefd=False) as file:
@@ -80,7 +81,7 @@ class SpoolReader:
                     file.readline()  # to the start of a line
                 start = file.tell()
                 point = _parse(file.readline()) if start < high else None
-                if point is None or (point.step, point.part) > (step, part):
+                if point is None or point.step > step:
                     high = middle
                 else:
                     low = file.tell()
@@ -95,7 +96,7 @@ class SpoolReader:
 def _parse(line: bytes) -> MetricPoint | None:
     """A point, or None for a line that a power cut left behind."""
     try:
-        step, part, time_ms, values = json.loads(line)
-        return MetricPoint(step=step, part=part, time_ms=time_ms, values=values)
+        step, time_ms, values = json.loads(line)
+        return MetricPoint(step=step, time_ms=time_ms, values=values)
     except (ValueError, TypeError):
         return None

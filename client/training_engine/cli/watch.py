@@ -19,7 +19,6 @@ from training_engine.records import (
     LogLine,
     MetricPoint,
     Rewind,
-    merged,
 )
 
 if TYPE_CHECKING:
@@ -47,10 +46,7 @@ class View:
     def _take(self, event: JobEvent) -> str | None:
         match event.data:
             case MetricPoint() as point:
-                if self.points and self.points[-1].step == point.step:
-                    self.points[-1] = merged(self.points[-1], point)
-                else:
-                    self.points.append(point)
+                self.points.append(point)
                 return point_line(point, self.job.max_steps)
             case JobRecord() as job:
                 before, self.job = self.job.status, job

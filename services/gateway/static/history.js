@@ -6,9 +6,6 @@ const POINTS = 1000;
 // Live points kept before the server is asked for a fresh summary of the whole run.
 const LIVE_POINTS = 4000;
 
-const present = (point) =>
-  Object.fromEntries(Object.entries(point).filter(([, value]) => value !== null));
-
 export class History {
   constructor(jobId, signal, onChange) {
     this.path = at("jobs", jobId, "metrics", "history");
@@ -60,10 +57,9 @@ export class History {
   #insert(point) {
     let place = this.points.length;
     while (place > 0 && this.points[place - 1].step > point.step) place -= 1;
-    const same = place > 0 && this.points[place - 1].step === point.step;
-    // A step may be told in two parts: its training values, and later its validation.
-    if (same) Object.assign(this.points[place - 1], present(point));
-    else this.points.splice(place, 0, point);
+    // A point that the summary of the whole run already has may arrive again.
+    const known = place > 0 && this.points[place - 1].step === point.step;
+    if (!known) this.points.splice(place, 0, point);
   }
 
   // History was cut: show what still stands at once, and read what the server says.

@@ -1,6 +1,7 @@
 -- publish_metrics: prefix, job_id, attempt, claim_id, of_attempt, max_points, tokens_seen,
---                  then (step, part, columns, packed) for each point.
+--                  then (step, columns, packed) for each point.
 -- packed is time and values as little-endian doubles; columns names the values.
+-- The entry of a step is `{step}-1`: a step is stored once, and 0-0 would not be an id.
 local id, attempt, target = ARGV[2], ARGV[3], ARGV[5]
 local max_points = tonumber(ARGV[6])
 local stale, fenced = fence(id, attempt, ARGV[4])
@@ -12,11 +13,7 @@ if target ~= attempt and reached == tonumber(attempt) then
 end
 local stream, summary = job_key(id, 'metrics', target), job_key(id, 'summary', target)
 local state = map(redis.call('HGETALL', summary))
-local last_step, last_part = -1, 0
-if state.last then
-  last_step, last_part = string.match(state.last, '^(%d+):(%d+)$')
-  last_step, last_part = tonumber(last_step), tonumber(last_part)
-end
+local last_step = tonumber(state.last or '-1')
 
 -- An older attempt may be completed only up to the step where its successors took over.
 local limit = math.huge
@@ -46,19 +43,17 @@ local function schema_of(columns)
   return schemas[columns]
 end
 
-for i = 8, #ARGV, 4 do
-  local step, part = tonumber(ARGV[i]), tonumber(ARGV[i + 1])
-  local newer = step > last_step or (step == last_step and part > last_part)
-  if newer and step <= limit then
-    local schema = schema_of(ARGV[i + 2])
-    redis.call('XADD', stream, 'MAXLEN', '~', max_points, ARGV[i] .. '-' .. text(part + 1),
-               schema[1], ARGV[i + 3])
-    local values = {struct.unpack(schema[3], ARGV[i + 3])}
+for i = 8, #ARGV, 3 do
+  local step = tonumber(ARGV[i])
+  if step > last_step and step <= limit then
+    local schema = schema_of(ARGV[i + 1])
+    redis.call('XADD', stream, 'MAXLEN', '~', max_points, ARGV[i] .. '-1', schema[1], ARGV[i + 2])
+    local values = {struct.unpack(schema[3], ARGV[i + 2])}
     for column, name in ipairs(schema[2]) do
       latest[name] = struct.pack('<dd', step, values[column + 1])
     end
-    fold(step, part, schema[2], values)
-    last_step, last_part, added = step, part, added + 1
+    fold(step, schema[2], values)
+    last_step, added = step, added + 1
   end
   seen = seen + 1
 end
@@ -66,17 +61,19 @@ end
 local now = now_ms()
 if added > 0 then
   local before = tonumber(state.points or '0')
-  save(last_step, last_part, before + added)
-  local flat = {}
+  save(last_step, before + added)
+  -- What completes an earlier attempt must not take the place of points beyond it.
+  local shown = target == attempt and {} or map(redis.call('HGETALL', job_key(id, 'latest')))
   for name, packed in pairs(latest) do
-    flat[#flat + 1] = name
-    flat[#flat + 1] = packed
+    if not shown[name] or struct.unpack('<d', shown[name]) <= struct.unpack('<d', packed) then
+      redis.call('HSET', job_key(id, 'latest'), name, packed)
+    end
   end
-  redis.call('HSET', job_key(id, 'latest'), unpack(flat))
-  local changes = {'visible_step', text(last_step)}
+  local visible = tonumber(redis.call('HGET', job_key(id), 'visible_step'))
+  local changes = {'visible_step', text(math.max(visible, last_step))}
   if tonumber(target) >= reached then
     changes[3] = 'last_point'
-    changes[4] = target .. ':' .. text(last_step) .. ':' .. text(last_part)
+    changes[4] = target .. ':' .. text(last_step)
   end
   if target == attempt and last_step > tonumber(fenced.current_step) then
     for _, change in ipairs({'current_step', text(last_step), 'progress_at', now,

@@ -46,7 +46,7 @@ local function raw_covers()
     local oldest = redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
     local ever = tonumber(redis.call('HGET', job_key(id, 'summary', segment[1]), 'points') or '0')
     local trimmed = ever > redis.call('XLEN', stream)
-    if trimmed and (not oldest or position(oldest) > segment[2]) then return false end
+    if trimmed and (not oldest or step_of(oldest) > segment[2]) then return false end
   end
   return true
 end
@@ -91,9 +91,9 @@ local function bucket_of(entry, column_of)
     while #extents < at - 1 do extents[#extents + 1] = NAN end
     extents[at], extents[at + 1], extents[at + 2] = values[i + 1], values[i + 1], values[i + 1]
   end
-  local step, part = position(entry)
+  local step = step_of(entry)
   return pack_bucket({index = 0, first = step, last = step, count = 1, time = values[1],
-                      part = part, extents = extents})
+                      extents = extents})
 end
 
 local function collect(out, attempt, column_of, from, to, at_level)

@@ -1,9 +1,9 @@
--- read_feed: prefix, job_id, event_id, known, attempt, step, part, log_attempt, log_seq, limit,
+-- read_feed: prefix, job_id, event_id, known, attempt, step, log_attempt, log_seq, limit,
 --            logs (1 or 0). One consistent look at everything after a position.
 -- Only attempts that the reader knows of are read, up to `known` or by the state events here.
-local id, known, limit = ARGV[2], tonumber(ARGV[4]), tonumber(ARGV[10])
-local at, step, part = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
-local log_at, log_seq = tonumber(ARGV[8]), tonumber(ARGV[9])
+local id, known, limit = ARGV[2], tonumber(ARGV[4]), tonumber(ARGV[9])
+local at, step = tonumber(ARGV[5]), tonumber(ARGV[6])
+local log_at, log_seq = tonumber(ARGV[7]), tonumber(ARGV[8])
 local status = redis.call('HMGET', job_key(id), 'status', 'state_event')
 if not status[1] then return {'not_found', 'job', id} end
 
@@ -41,12 +41,9 @@ for _, segment in ipairs(visible_segments(id, 0, 2 ^ 53)) do
   local attempt = segment[1]
   if attempt >= at and attempt <= known and found < limit then
     local stream = job_key(id, 'metrics', attempt)
-    local from = text(segment[2]) .. '-0'
-    if attempt == at and step >= segment[2] then
-      from = '(' .. text(step) .. '-' .. text(part + 1)
-    end
+    local first = attempt == at and math.max(segment[2], step + 1) or segment[2]
     local wanted = limit - found
-    for _, entry in ipairs(full(redis.call('XRANGE', stream, from, text(segment[3]),
+    for _, entry in ipairs(full(redis.call('XRANGE', stream, text(first) .. '-0', text(segment[3]),
                                            'COUNT', wanted), wanted)) do
       pack_entry(points, attempt, entry)
       found = found + 1
@@ -56,7 +53,7 @@ end
 for attempt = math.max(1, at), known do wait_behind(job_key(id, 'metrics', attempt)) end
 
 local lines = {}
-if ARGV[11] == '1' then
+if ARGV[10] == '1' then
   for attempt = math.max(1, log_at), known do
     local stream, wanted = job_key(id, 'logs', attempt), limit - #lines
     if wanted > 0 then

@@ -3,23 +3,16 @@
 local id, lo, hi, wanted = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 if redis.call('EXISTS', job_key(id)) == 0 then return {'not_found', 'job', id} end
 
-local out, steps, previous = {}, 0, -1
+local out, steps = {}, 0
 for _, segment in ipairs(visible_segments(id, lo, hi)) do
-  local stream, from = job_key(id, 'metrics', segment[1]), text(segment[2]) .. '-0'
-  while steps <= wanted do
-    local count = wanted - steps + 8
-    local entries = redis.call('XRANGE', stream, from, text(segment[3]), 'COUNT', count)
+  if steps <= wanted then
+    local entries = redis.call('XRANGE', job_key(id, 'metrics', segment[1]),
+                               text(segment[2]) .. '-0', text(segment[3]),
+                               'COUNT', wanted + 1 - steps)
     for _, entry in ipairs(entries) do
-      local step = position(entry)
-      if step ~= previous then
-        steps = steps + 1
-        previous = step
-      end
-      if steps > wanted then break end
-      pack_entry(out, segment[1], entry)
+      steps = steps + 1
+      if steps <= wanted then pack_entry(out, segment[1], entry) end
     end
-    if #entries < count then break end
-    from = '(' .. entries[#entries][1]
   end
 end
 
@@ -28,7 +21,7 @@ for _, segment in ipairs(visible_segments(id, 0, hi)) do
   local entry = redis.call('XRANGE', job_key(id, 'metrics', segment[1]), text(segment[2]) .. '-0',
                            text(segment[3]), 'COUNT', 1)[1]
   if entry then
-    first_raw = text(position(entry))
+    first_raw = text(step_of(entry))
     break
   end
 end

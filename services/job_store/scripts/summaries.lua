@@ -1,13 +1,13 @@
 -- Summaries at write time: buckets of 2^level points, level 3 and up, one stream a level.
 -- A full bucket is appended to its level and merged into the open bucket of the level above, so
 -- a point costs two merges on average. Bucket, as doubles: index, first step, last step, count,
--- time, part, then (min, max, last) for each column of the attempt; NaN where it was not logged.
+-- time, then (min, max, last) for each column of the attempt; NaN where it was not logged.
 local BASE_LEVEL, TOP_LEVEL, KEPT_BUCKETS = 3, 30, 4096
 local NAN = 0 / 0
 
-local function merge(bucket, first, last, part, count, time, extents)
+local function merge(bucket, first, last, count, time, extents)
   if bucket.count == 0 then bucket.first = first end
-  bucket.last, bucket.part, bucket.time = last, part, time
+  bucket.last, bucket.time = last, time
   bucket.count = bucket.count + count
   for i = 1, #extents, 3 do
     local low, high, final = extents[i], extents[i + 1], extents[i + 2]
@@ -25,19 +25,18 @@ local function merge(bucket, first, last, part, count, time, extents)
 end
 
 local function pack_bucket(b)
-  return struct.pack('<' .. string.rep('d', 6 + #b.extents), b.index, b.first, b.last, b.count,
-                     b.time, b.part, unpack(b.extents))
+  return struct.pack('<' .. string.rep('d', 5 + #b.extents), b.index, b.first, b.last, b.count,
+                     b.time, unpack(b.extents))
 end
 
 local function unpack_bucket(packed)
   local v = {struct.unpack('<' .. string.rep('d', #packed / 8), packed)}
   local extents = {}
-  for i = 7, #v - 1 do extents[#extents + 1] = v[i] end  -- the last is unpack's position
-  return {index = v[1], first = v[2], last = v[3], count = v[4], time = v[5], part = v[6],
-          extents = extents}
+  for i = 6, #v - 1 do extents[#extents + 1] = v[i] end  -- the last is unpack's position
+  return {index = v[1], first = v[2], last = v[3], count = v[4], time = v[5], extents = extents}
 end
 
--- fold(step, part, names, values) adds a point; save(...) stores what is open.
+-- fold(step, names, values) adds a point; save(...) stores what is open.
 local function summariser(summary, state)
   local open, column_of, columns = {}, {}, {}
   for name in string.gmatch(state.columns or '', '[^,]+') do
@@ -49,7 +48,7 @@ local function summariser(summary, state)
     if not open[level] then
       local packed = state['open' .. level]
       open[level] = packed and unpack_bucket(packed) or
-        {index = 0, first = 0, last = 0, count = 0, time = 0, part = 0, extents = {}}
+        {index = 0, first = 0, last = 0, count = 0, time = 0, extents = {}}
     end
     return open[level]
   end
@@ -58,16 +57,15 @@ local function summariser(summary, state)
     local b = open[level]
     if b.count < 2 ^ level then return end
     redis.call('XADD', summary .. ':' .. level, 'MAXLEN', '~', KEPT_BUCKETS,
-               text(b.last) .. '-' .. text(b.part + 1), 'b', pack_bucket(b))
+               text(b.last) .. '-1', 'b', pack_bucket(b))
     if level < TOP_LEVEL then
-      merge(opened(level + 1), b.first, b.last, b.part, b.count, b.time, b.extents)
+      merge(opened(level + 1), b.first, b.last, b.count, b.time, b.extents)
       close_full(level + 1)
     end
-    open[level] = {index = b.index + 1, first = 0, last = 0, count = 0, time = 0, part = 0,
-                   extents = {}}
+    open[level] = {index = b.index + 1, first = 0, last = 0, count = 0, time = 0, extents = {}}
   end
 
-  local function fold(step, part, names, values)
+  local function fold(step, names, values)
     local extents = {}
     for i, name in ipairs(names) do
       if not column_of[name] then
@@ -78,12 +76,12 @@ local function summariser(summary, state)
       while #extents < at - 1 do extents[#extents + 1] = NAN end
       extents[at], extents[at + 1], extents[at + 2] = value, value, value
     end
-    merge(opened(BASE_LEVEL), step, step, part, 1, values[1], extents)
+    merge(opened(BASE_LEVEL), step, step, 1, values[1], extents)
     close_full(BASE_LEVEL)
   end
 
-  local function save(last_step, last_part, points)
-    local flat = {'last', text(last_step) .. ':' .. text(last_part), 'points', text(points),
+  local function save(last_step, points)
+    local flat = {'last', text(last_step), 'points', text(points),
                   'columns', table.concat(columns, ',')}
     for level, bucket in pairs(open) do
       flat[#flat + 1] = 'open' .. level

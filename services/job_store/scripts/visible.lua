@@ -18,16 +18,12 @@ local function visible_segments(id, lo, hi)
   return segments
 end
 
--- Step and part of a stream id.
-local function position(entry)
-  local step, part = string.match(entry[1], '^(%d+)-(%d+)$')
-  return tonumber(step), tonumber(part) - 1
+local function step_of(entry)
+  return tonumber(string.match(entry[1], '^%d+'))
 end
 
--- Appends step, part (doubles), attempt, schema (uint16) and the packed doubles to `out`.
+-- Appends step (double), attempt, schema (uint16) and the packed doubles to `out`.
 local function pack_entry(out, attempt, entry)
-  local step, part = position(entry)
-  out[#out + 1] = struct.pack('<ddHH', step, part, attempt, tonumber(entry[2][1]))
+  out[#out + 1] = struct.pack('<dHH', step_of(entry), attempt, tonumber(entry[2][1]))
   out[#out + 1] = entry[2][2]
-  return step
 end

@@ -189,9 +189,11 @@ def test_a_live_view_shows_bar_curve_and_speed() -> None:
 
     view = View(JobRecord(job_id="j1", status=JobStatus.RUNNING, max_steps=100))
     for step in range(10, 60, 10):
-        measured = MetricPoint(step, loss=5.0 - step / 20, steps_per_second=2.0, lr=0.001)
+        val_loss = 2.75 if step == 50 else None
+        measured = MetricPoint(
+            step, loss=5.0 - step / 20, val_loss=val_loss, steps_per_second=2.0, lr=0.001
+        )
         view.take(JobEvent(EventKind.METRICS, measured))
-    view.take(JobEvent(EventKind.METRICS, MetricPoint(50, val_loss=2.75)))
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(_render(view, 80))
     lines = console.export_text().splitlines()

@@ -23,9 +23,8 @@ from job_store.records import (
 from training_engine.v1 import job_pb2, metrics_pb2
 
 
-def points(*steps: int, part: int = 0) -> list[MetricPoint]:
-    name = "val_loss" if part else "loss"
-    return [MetricPoint(step, {name: 10.0 / step}, 1_000 * step, part) for step in steps]
+def points(*steps: int) -> list[MetricPoint]:
+    return [MetricPoint(step, {"loss": 10.0 / step}, 1_000 * step) for step in steps]
 
 
 async def rest_of(call: Any) -> list[Any]:
@@ -107,24 +106,42 @@ async def test_after_step_passes_over_what_is_known(stubs: Any, attempts: Attemp
     assert [response.point.step for response in rest] == [3]
 
 
-async def test_an_evaluation_joins_the_point_of_its_step(
+async def test_a_point_comes_with_its_validation_and_at_once(
     stubs: Any, attempts: AttemptStore
 ) -> None:
-    """eval_steps is 5: step 5 is held until its evaluation, so that readers see it once."""
     job_id, token = await running_job(stubs, attempts, eval_steps=5)
     stream = stubs.metrics.StreamMetrics(metrics_pb2.StreamMetricsRequest(job_id=job_id))
-    attempts.publish_metrics(token, points(4, 5))
+    validated = MetricPoint(5, {"loss": 2.0, "val_loss": 2.5}, 5_000)
+    attempts.publish_metrics(token, [*points(4), validated])
     assert (await stream.read()).point.step == 4
-    attempts.publish_metrics(token, points(5, part=1))
+    fifth = await asyncio.wait_for(stream.read(), 5)  # nothing has to follow it
+    assert (fifth.point.step, fifth.point.loss, fifth.point.val_loss) == (5, 2.0, 2.5)
     attempts.publish_metrics(token, points(6))
-    fifth = await stream.read()
-    assert (fifth.point.step, fifth.point.loss, fifth.point.val_loss) == (5, 2.0, 2.0)
-    assert (await stream.read()).point.step == 6
     request = metrics_pb2.StreamMetricsRequest(job_id=job_id, after=fifth.cursor)
     again = stubs.metrics.StreamMetrics(request)
     assert (await again.read()).point.step == 6
     stream.cancel()
     again.cancel()
+
+
+async def test_readers_see_a_validation_that_the_next_attempt_completed(
+    stubs: Any, attempts: AttemptStore
+) -> None:
+    job_id, token = await running_job(stubs, attempts)
+    attempts.publish_metrics(token, points(1))
+    save(attempts, token, 2)  # in the middle of its validation: no point yet
+    stream = stubs.metrics.StreamMetrics(metrics_pb2.StreamMetricsRequest(job_id=job_id))
+    assert (await stream.read()).point.step == 1
+    attempts.finish(token, Outcome(OutcomeKind.HANDED_BACK))
+    claimed = attempts.claim(job_id, 2, "worker-2")
+    assert claimed is not None
+    attempts.confirm_start(claimed.token, 2)
+    attempts.publish_metrics(claimed.token, points(2), of_attempt=1)
+    attempts.publish_metrics(claimed.token, points(3))
+    read = [(await asyncio.wait_for(stream.read(), 5)).point for _ in range(2)]
+    assert [(point.step, point.attempt) for point in read] == [(2, 1), (3, 2)]
+    attempts.finish(claimed.token, Outcome(OutcomeKind.SUCCEEDED))
+    assert await rest_of(stream) == []
 
 
 async def test_a_lost_attempt_rewinds_its_readers(

@@ -11,6 +11,7 @@ from job_store.attempts import AttemptStore
 from job_store.errors import InvalidPageToken, NotFound, TransitionRefused
 from job_store.ids import new_id
 from job_store.records import Bucket, FencingToken, LogLine, MetricPoint, Outcome, OutcomeKind
+from job_store.segments import attempt_showing
 
 
 async def steps(bench: Bench, job_id: str) -> list[int]:
@@ -71,17 +72,59 @@ async def test_the_next_attempt_publishes_what_the_spool_held(bench: Bench) -> N
         bench.attempts.publish_metrics(token, points(8, 9), of_attempt=3)
 
 
-async def test_the_parts_of_a_step_are_one_point(bench: Bench) -> None:
+async def test_a_step_is_stored_once_and_the_first_delivery_stands(bench: Bench) -> None:
     job, token = await bench.running()
-    evaluation = MetricPoint(2, {"val_loss": 0.25}, 9, part=1)
-    bench.attempts.publish_metrics(token, [*points(1, 2), evaluation, *points(3, 3)])
-    bench.attempts.publish_metrics(token, [evaluation])
+    validated = MetricPoint(2, {"loss": 0.5, "val_loss": 0.25}, 9)
+    bench.attempts.publish_metrics(token, [*points(1, 1), validated, *points(3, 3)])
+    again = bench.attempts.publish_metrics(token, points(2, 3, offset=1.0))
+    assert (again.delivered, again.duplicates) == (2, 2)
     page = await bench.history.page(job.job_id, page_size=2)
-    assert dict(page.points[1].values) == {"loss": 0.5, "lr": 2e-4, "val_loss": 0.25}
+    assert dict(page.points[1].values) == {"loss": 0.5, "val_loss": 0.25}
     rest = await bench.history.page(job.job_id, page_token=page.next_page_token)
-    assert [p.step for p in rest.points] == [3]
+    assert [(p.step, p.values["loss"]) for p in rest.points] == [(3, 1 / 3)]
     latest = await bench.history.latest(job.job_id)
     assert dict(latest.steps) == {"loss": 3, "lr": 3, "val_loss": 2}
+
+
+async def test_an_attempt_completes_the_line_of_its_resume_step(bench: Bench) -> None:
+    """Stopped in a validation at step 4, twice: the line belongs to the attempt before both."""
+    job, token = await bench.running()
+    bench.attempts.publish_metrics(token, points(1, 2))
+    for _ in range(2):
+        bench.checkpoint(token, 4)
+        token = bench.claim(bench.attempts.finish(token, Outcome(OutcomeKind.HANDED_BACK)))
+    attempts = bench.attempts.attempts(job.job_id)
+    assert [(a.start_step, a.end_step) for a in attempts] == [(0, 4), (4, 4), (4, None)]
+    assert [attempt_showing(attempts, step) for step in (0, 1, 4, 5, 99)] == [1, 1, 1, 3, 3]
+    whole = MetricPoint(4, {"loss": 0.25, "val_loss": 2.0}, 9)
+    bench.attempts.publish_metrics(token, [whole], of_attempt=1)
+    bench.attempts.publish_metrics(token, points(6, 8))
+    page = await bench.history.page(job.job_id)
+    assert [(p.step, p.attempt) for p in page.points] == [
+        (1, 1), (2, 1), (4, 1), (6, 3), (7, 3), (8, 3)
+    ]  # fmt: skip
+    assert dict((await bench.history.latest(job.job_id)).steps) == {
+        "loss": 8, "lr": 8, "val_loss": 4
+    }  # fmt: skip
+
+
+async def test_what_completes_an_old_attempt_is_not_taken_for_the_latest(bench: Bench) -> None:
+    """Attempt 1's worker could not deliver step 3; attempt 2 ran on another machine."""
+    job, token = await bench.running()
+    bench.attempts.publish_metrics(token, points(1, 2))
+    bench.checkpoint(token, 3)
+    token = crash(bench, token)
+    bench.attempts.publish_metrics(token, points(4, 6))
+    bench.checkpoint(token, 6)
+    token = crash(bench, token)
+    undelivered = MetricPoint(3, {"loss": 0.3, "val_loss": 2.0}, 3)
+    bench.attempts.publish_metrics(token, [undelivered], of_attempt=1)
+    assert await steps(bench, job.job_id) == [1, 2, 3, 4, 5, 6]
+    assert dict((await bench.history.latest(job.job_id)).steps) == {
+        "loss": 6, "lr": 6, "val_loss": 3
+    }  # fmt: skip
+    stored = bench.worker.command("HGET", f"te:job:{job.job_id}", "visible_step")
+    assert stored == b"6"
 
 
 async def test_values_come_back_bit_for_bit(bench: Bench) -> None:
@@ -140,7 +183,7 @@ async def test_wrong_points_are_refused_with_a_remedy(bench: Bench) -> None:
         bench.attempts.publish_metrics(token, [MetricPoint(1, {"a,b": 1.0}, 1)])
     with pytest.raises(ValueError, match="has 0 metrics; it must have 1 to 64"):
         bench.attempts.publish_metrics(token, [MetricPoint(1, {}, 1)])
-    with pytest.raises(ValueError, match="step -1 and part 0; both must be ≥ 0"):
+    with pytest.raises(ValueError, match="step -1; it must be ≥ 0; count steps from 1"):
         bench.attempts.publish_metrics(token, [MetricPoint(-1, {"loss": 1.0}, 1)])
 
 
