@@ -19,6 +19,7 @@ BENCHMARKS = (
     "modern_recipe",
     "service_start",
     "service_recovery",
+    "service_throughput",
     "service_calls",
     "service_watching",
     "service_history",

@@ -172,7 +172,7 @@ async def _serve_echo() -> None:
     async def echo(request: bytes, context: Any) -> bytes:
         return request
 
-    handlers = {"Echo": grpc.unary_unary_rpc_method_handler(echo)}
+    handlers: Any = {"Echo": grpc.unary_unary_rpc_method_handler(echo)}
     server = grpc.aio.server()
     server.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler("benchmark.Echo", handlers),)

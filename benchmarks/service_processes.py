@@ -19,13 +19,14 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 
 from local_stack.embedded_server import find_server_binary, wait_for_server, write_configuration
 from training_engine.v1 import job_pb2, job_pb2_grpc, metrics_pb2_grpc, worker_pb2, worker_pb2_grpc
 
+T = TypeVar("T")
 TOKEN = "benchmark"
 """Known to the control plane, so that authentication is part of every figure."""
 METADATA = (("authorization", f"Bearer {TOKEN}"),)
@@ -44,7 +45,7 @@ class Services:
         self.redis_url = self._start_redis()
         self.address = self._start_control_plane()
         self._channel = grpc.insecure_channel(self.address, options=LARGE_MESSAGES)
-        self._bearer = {"metadata": METADATA, "timeout": 60}
+        self._bearer: Any = {"metadata": METADATA, "timeout": 60}
         self._jobs = job_pb2_grpc.JobServiceStub(self._channel)
         self._metrics = metrics_pb2_grpc.MetricsServiceStub(self._channel)
         self._workers = worker_pb2_grpc.WorkerServiceStub(self._channel)
@@ -84,9 +85,13 @@ class Services:
         self._children[name].kill()
         self._children[name].wait(timeout=10)
 
+    def pid(self, name: str) -> int:
+        """Of one process: `redis`, `control_plane` or a worker."""
+        return self._children[name].pid
+
     def cpu_seconds(self, name: str) -> float:
-        """User and system time that a process (`redis`, `control_plane`, a worker) has taken."""
-        fields = Path(f"/proc/{self._children[name].pid}/stat").read_text().rpartition(")")[2]
+        """User and system time that a process has taken."""
+        fields = Path(f"/proc/{self.pid(name)}/stat").read_text().rpartition(")")[2]
         user, system = fields.split()[11:13]
         return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
@@ -125,7 +130,7 @@ class Services:
             },
         )
 
-    def _spawn(self, name: str, command: Sequence[str], settings: Mapping[str, str]) -> None:
+    def _spawn(self, name: str, command: Sequence[str], settings: dict[str, str]) -> None:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("TRAINING_ENGINE_")}
         with (self.folder / f"{name}.log").open("ab") as log:
             self._children[name] = subprocess.Popen(
@@ -142,16 +147,15 @@ class Services:
         idle = worker_pb2.WORKER_STATE_IDLE
         return {worker.worker_id for worker in answer.workers if worker.state == idle}
 
-    def _wait(self, condition: Callable[[], bool], what: str, timeout: float = 120) -> None:
-        deadline = time.monotonic() + timeout
-        while not condition():
+    def _wait(self, condition: Callable[[], bool], what: str) -> None:
+        def met() -> bool:
             for name, child in self._children.items():
                 if child.poll() not in (None, -signal.SIGKILL):
                     log = (self.folder / f"{name}.log").read_text(errors="replace")
                     raise RuntimeError(f"{name} has ended: {log[-2000:]}")
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"waited {timeout:g} s for {what}")
-            time.sleep(0.02)
+            return condition()
+
+        wait_until(met, what)
 
 
 _ENDED = (job_pb2.JOB_STATUS_SUCCEEDED, job_pb2.JOB_STATUS_STOPPED, job_pb2.JOB_STATUS_FAILED)
@@ -173,6 +177,16 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def wait_until(condition: Callable[[], T], what: str, timeout: float = 120) -> T:
+    """The condition's first true value. TimeoutError, naming `what`."""
+    deadline = time.monotonic() + timeout
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {timeout:g} s for {what}")
+        time.sleep(0.02)
+    return value
 
 
 def load() -> str:

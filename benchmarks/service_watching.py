@@ -8,6 +8,7 @@ its loss, seconds of the machine's monotonic clock), so latency is receive time 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import subprocess
 import sys
@@ -67,12 +68,13 @@ async def _watch(
         grpc.aio.insecure_channel(stack.address, options=(("grpc.use_local_subchannel_pool", 1),))
         for _ in range(min(watchers, CHANNELS))
     ]
+    openers: list[Any] = [channel.unary_stream(STREAM) for channel in channels]
     request = metrics_pb2.StreamMetricsRequest(job_id=job_id).SerializeToString()
     with sleeping_trainer(stack, job_id, steps, steps_per_second) as trainer:
-        streams = [
+        streams: list[Any] = [
             # Raw bytes: decoding a thousand copies is not what a watcher on its own machine does.
-            channels[number % len(channels)].unary_stream(STREAM)(request, metadata=METADATA)
-            for number in range(watchers)
+            opener(request, metadata=METADATA)
+            for opener in itertools.islice(itertools.cycle(openers), watchers)
         ]
         received: list[tuple[float, bytes]] = []
         reached = asyncio.Semaphore(0)
