@@ -29,7 +29,7 @@ names = [m.name for p in packages for m in pkgutil.walk_packages(p.__path__, p._
 for name in names:
     if not name.endswith("__main__"):
         importlib.import_module(name)
-print("torch" in sys.modules)
+print(getattr(sys.modules.get("torch"), "__file__", None))
 """
 
 
@@ -173,8 +173,8 @@ def test_control_plane_and_gateway_serve_without_torch(
     heavy = {"torch", "numpy", "pyarrow", "tokenizers", "pip"}
     assert not installed(control_plane) & (heavy | {"fastapi", "uvicorn"})
     assert not installed(gateway) & (heavy | {"redis", "rq", "grpcio-reflection"})
-    assert output(control_plane, "-P", "-c", IMPORT_ALL, "control_plane") == "False\n"
-    assert output(gateway, "-P", "-c", IMPORT_ALL, "gateway") == "False\n"
+    assert output(control_plane, "-P", "-c", IMPORT_ALL, "control_plane") == "None\n"
+    assert output(gateway, "-P", "-c", IMPORT_ALL, "gateway") == "None\n"
     assert "--redis-url-file" in output(control_plane, "-P", "-m", "control_plane", "--help")
     assert "--auth-tokens-file" in output(gateway, "-P", "-m", "gateway", "--help")
 
@@ -231,10 +231,9 @@ def test_the_worker_installs_beside_a_torch_of_its_own_layer(
 
     (site,) = python.parents[1].glob("lib/python*/site-packages")
     assert not (site / "torch").exists()
-    where = output(python, "-P", "-c", "import torch; print(torch.__file__)")
-    assert where.startswith(str(torch_alone))
     assert not installed(python) & {"fastapi", "uvicorn", "pip", "wandb"}
-    assert output(python, "-P", "-c", IMPORT_ALL, "training_worker", "app") == "True\n"
+    torch_file = output(python, "-P", "-c", IMPORT_ALL, "training_worker", "app")
+    assert torch_file.startswith(str(torch_alone))
     assert "--grace-seconds" in output(python, "-P", "-m", "training_worker", "--help")
     url = tmp_path / "redis_url"
     url.write_text(redis_url)

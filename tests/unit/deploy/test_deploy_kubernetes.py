@@ -10,6 +10,7 @@ import kubernetes_validate
 import pytest
 import yaml
 from dockerfile import Dockerfile
+from grpc_health.v1 import health_pb2
 from manifests import (
     FOLDERS,
     KUBERNETES,
@@ -21,8 +22,10 @@ from manifests import (
     workloads,
 )
 from processes import SECRET_FILES, SETTINGS, resolved, secret_files
+from redis_server import free_port
 
-from control_plane.health import LIVENESS
+from control_plane.health import LIVENESS, HealthMonitor
+from job_store.connection import AsyncConnection
 
 ROLES = tuple(SETTINGS)
 MOUNT = "/run/secrets/training-engine"
@@ -200,6 +203,19 @@ def test_probes_ask_what_the_processes_answer(manifests: list[Manifest]) -> None
         "readinessProbe": "/readyz", "livenessProbe": "/healthz", "startupProbe": "/healthz"
     }  # fmt: skip
     assert not [name for name in container_of(manifests, "worker") if name.endswith("Probe")]
+
+
+async def test_a_control_plane_without_redis_is_alive_and_not_ready() -> None:
+    connection = AsyncConnection.open(f"redis://127.0.0.1:{free_port()}/0")
+    monitor = HealthMonitor(connection, [])
+    await monitor.check()
+    answers = [
+        await monitor.servicer.Check(health_pb2.HealthCheckRequest(service=name), None)
+        for name in ("", LIVENESS)
+    ]
+    await connection.close()
+    status = health_pb2.HealthCheckResponse
+    assert [answer.status for answer in answers] == [status.NOT_SERVING, status.SERVING]
 
 
 @pytest.mark.parametrize("role", [*ROLES, "redis"])
