@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -24,7 +25,10 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 def page_faults(mode: str) -> int:
     command = [sys.executable, "-P", "-c", SCRIPT, mode]
-    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    # Fixed thresholds: otherwise glibc adapts them, and what it does by default varies.
+    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "131072"}
+    ended = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    return int(ended.stdout)
 
 
 def test_freed_buffers_cost_no_page_faults() -> None:

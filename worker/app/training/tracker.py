@@ -6,6 +6,7 @@ A tracker never stops a run: its first failure is logged and ends the tracking, 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -62,6 +63,8 @@ class WandbTracker:
                 entity=config.wandb_entity,
                 name=config.wandb_run_name,
                 mode=config.wandb_mode,
+                # Said anew each time: wandb remembers the folder of a process's first run.
+                dir=os.environ.get("WANDB_DIR") or os.getcwd(),
                 config=config.to_dict(),
                 id=run_id,
                 resume="allow" if run_id else None,
