@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -167,8 +168,10 @@ def wait_until_healthy(python: Path, role: str, port: int) -> None:
 def test_control_plane_and_gateway_serve_without_torch(
     wheels: Path, tmp_path: Path, redis_url: str
 ) -> None:
-    control_plane = install("control-plane", wheels, tmp_path / "control-plane")
-    gateway = install("gateway", wheels, tmp_path / "gateway")
+    with ThreadPoolExecutor() as pool:  # each waits for the network most of the time
+        control_plane, gateway = pool.map(
+            lambda role: install(role, wheels, tmp_path / role), ("control-plane", "gateway")
+        )
 
     heavy = {"torch", "numpy", "pyarrow", "tokenizers", "pip"}
     assert not installed(control_plane) & (heavy | {"fastapi", "uvicorn"})
