@@ -15,7 +15,16 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from docs_blocks import ILLUSTRATIONS, RUN, Reader, Shell, blocks_of, inside
+from docs_blocks import (
+    ILLUSTRATIONS,
+    RUN,
+    Reader,
+    Shell,
+    blocks_of,
+    commands_of,
+    first_missing,
+    inside,
+)
 from running_stack import RunningStack, clean_environment, running_stack
 
 ROOT = Path(__file__).parents[2]
@@ -47,9 +56,10 @@ SMALLER = [
     (r"(\"?num_layers\"?[:=] ?)4\b", r"\g<1>1"),
     (r"(\"?num_heads\"?[:=] ?)4\b", r"\g<1>2"),
     (r"(\"?max_position_embeddings\"?[:=] ?)64\b", r"\g<1>16"),
-    # Cheap steps, and enough of them for a job to be stopped on its way.
-    (r"(\"?max_steps\"?[:=] ?)300\b", r"\g<1>1500"),
-    (r"(\"?(?:eval|save)_steps\"?[:=] ?)100\b", r"\g<1>500"),
+    # Cheap steps, and enough of them for a job to be stopped on its way; the command line, which
+    # takes half a second to start, gets more (see `folder`).
+    (r"(\"?max_steps\"?[:=] ?)300\b", r"\g<1>500"),
+    (r"(\"?(?:eval|save)_steps\"?[:=] ?)100\b", r"\g<1>250"),
     (r"(\"?logging_steps\"?[:=] ?)10\b", r"\g<1>50"),
 ]
 
@@ -71,12 +81,10 @@ def folder(stack: RunningStack) -> Path:
     folder = stack.data_dir.parent
     (folder / "examples").mkdir()
     text = (ROOT / "examples/tiny.yaml").read_text()
-    for shown, smaller in SMALLER:
+    for shown, smaller in [(r"max_steps: 300\b", "max_steps: 1000"), *SMALLER]:
         text = re.sub(shown, smaller, text)
     (folder / "examples/tiny.yaml").write_text(text)
     shutil.copy(ROOT / "train.py", folder)
-    (folder / "protos").symlink_to(ROOT / "protos")
-    (folder / "docs").symlink_to(ROOT / "docs")
     return folder
 
 
@@ -149,3 +157,22 @@ def test_generated_tables_are_up_to_date(script: str, page: str, tmp_path: Path)
     )
     fresh = (tmp_path / page).read_text()
     assert fresh == (ROOT / "docs" / page).read_text(), f"run: python docs/{script}"
+
+
+def test_shapes_let_values_differ_and_nothing_else() -> None:
+    one, other = "job_" + "0" * 26, "job_" + "z" * 26
+    ids: dict[str, str] = {}
+    assert first_missing([f"started job {one}"], ["note", f"started job {other}"], ids) is None
+    assert ids == {one: other}
+    assert first_missing([f"{one} stopped"], [f"{other} stopped"], ids) is None
+    assert first_missing([f"{one} stopped"], [f"{one} stopped"], ids) == f"{one} stopped"
+    line = "step 10/300  loss 4.349  704 tokens/s"
+    assert first_missing([line], ["step 50/500  loss 3.1  1,556 tokens/s"], {}) is None
+    assert first_missing([line], ["step 50/500  loss nan  1,556 tokens/s"], {}) == line
+    assert first_missing(["b", "a"], ["a", "b"], {}) == "a"
+    assert first_missing(["a", "…", "b …"], ["a", "x", "b 3 min 2 s ago"], {}) is None
+
+
+def test_commands_of_a_console_block() -> None:
+    text = "$ one \\\n>   --two\nprinted\n$ three\n"
+    assert commands_of(text) == [("one \\\n  --two", ["printed"]), ("three", [])]
