@@ -50,7 +50,7 @@ for i = 8, #ARGV, 3 do
     redis.call('XADD', stream, 'MAXLEN', '~', max_points, ARGV[i] .. '-1', schema[1], ARGV[i + 2])
     local values = {struct.unpack(schema[3], ARGV[i + 2])}
     for column, name in ipairs(schema[2]) do
-      latest[name] = struct.pack('<dd', step, values[column + 1])
+      latest[name] = {step, values[column + 1]}
     end
     fold(step, schema[2], values)
     last_step, added = step, added + 1
@@ -64,11 +64,14 @@ if added > 0 then
   save(last_step, before + added)
   -- What completes an earlier attempt must not take the place of points beyond it.
   local shown = target == attempt and {} or map(redis.call('HGETALL', job_key(id, 'latest')))
-  for name, packed in pairs(latest) do
-    if not shown[name] or struct.unpack('<d', shown[name]) <= struct.unpack('<d', packed) then
-      redis.call('HSET', job_key(id, 'latest'), name, packed)
+  local flat = {}
+  for name, newest in pairs(latest) do
+    if not shown[name] or struct.unpack('<d', shown[name]) <= newest[1] then
+      flat[#flat + 1] = name
+      flat[#flat + 1] = struct.pack('<dd', newest[1], newest[2])
     end
   end
+  if #flat > 0 then redis.call('HSET', job_key(id, 'latest'), unpack(flat)) end
   local visible = tonumber(redis.call('HGET', job_key(id), 'visible_step'))
   local changes = {'visible_step', text(math.max(visible, last_step))}
   if tonumber(target) >= reached then
