@@ -22,7 +22,6 @@ from job_store.generation import GeneratedPiece, GenerationInbox, GenerationRequ
 from service_runtime.process import tie_to_parent
 from training_worker.connections import patient_client
 from training_worker.models import ModelCache
-from training_worker.sampling import NotSampledError, sample_pieces
 from training_worker.settings import WorkerSettings
 
 logger = logging.getLogger(__name__)
@@ -132,15 +131,17 @@ class InferenceServer:
             self._inbox.fail(request, "CHECKPOINT_NOT_FOUND", missing)
         except ArtifactError as error:
             self._inbox.fail(request, "ARTIFACT_DAMAGED", str(error))
-        except (NotSampledError, ValueError) as error:
+        except ValueError as error:  # NotSampledError, or an argument out of range
             self._inbox.fail(request, "INVALID_ARGUMENT", str(error))
         except Exception as error:
             logger.exception("sampling from %s", request.checkpoint_id)
             self._inbox.fail(request, "INTERNAL", f"sampling failed: {type(error).__name__}")
 
     def _sample(self, request: GenerationRequest) -> Iterator[GeneratedPiece]:
+        from app.training.inference import sample_pieces
+
         model, tokenizer = self._models.get(request)
-        return sample_pieces(
+        pieces = sample_pieces(
             model,
             tokenizer,
             request.prompt,
@@ -150,6 +151,7 @@ class InferenceServer:
             top_p=request.top_p,
             seed=request.seed,
         )
+        return (GeneratedPiece(p.index, p.token_id, p.text, p.finish_reason) for p in pieces)
 
     def _deliver(self, request: GenerationRequest, pieces: Iterator[GeneratedPiece]) -> None:
         waiting: list[GeneratedPiece] = []

@@ -1,4 +1,4 @@
-"""Commands of the CLI that need the library: `training-engine export`.
+"""Commands of the CLI that need the library: `export`, and `generate --local`.
 
 Found through the entry-point group `training_engine.commands`. Importing this file is cheap: torch
 is imported when a command runs.
@@ -7,6 +7,7 @@ is imported when a command runs.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -60,6 +61,40 @@ def export_checkpoint(checkpoint: Path, output: Path) -> list[Path]:
     folder = export_model(model, output)
     files = [folder / "config.json", folder / "model.safetensors"]
     return files + _write_tokenizer(tokenizer, folder, model.config.max_position_embeddings)
+
+
+def generate(
+    checkpoint: Path,
+    prompt: str,
+    *,
+    max_tokens: int = 256,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int | None = None,
+) -> Iterator[str]:
+    """Continue a prompt with the model of a checkpoint file, on this machine, piece by piece.
+
+    Ends the command with a message for a checkpoint that cannot be read, or arguments out of range.
+    """
+    from app.training.errors import CheckpointError
+    from app.training.inference import load_for_generation, sample_pieces
+
+    try:
+        model, tokenizer = load_for_generation(checkpoint)
+        pieces = sample_pieces(
+            model,
+            tokenizer,
+            prompt,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            seed=seed,
+        )
+    except (CheckpointError, ValueError) as error:
+        _fail(str(error))
+    return (piece.text for piece in pieces)
 
 
 def _write_tokenizer(tokenizer: Tokenizer | None, folder: Path, longest: int) -> list[Path]:

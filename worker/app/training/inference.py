@@ -1,7 +1,9 @@
-"""From a checkpoint file to a model and tokenizer that can generate text."""
+"""From a checkpoint file to a model and tokenizer, and from those to text."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,23 @@ from app.training.config import TrainingConfig
 from app.training.errors import CheckpointError
 from app.training.tokenizer import Tokenizer, tokenizer_from_dict
 from app.transformer.model import GPTModel
+
+
+class NotSampledError(ValueError):
+    """Text cannot be sampled as asked; the message is for whoever asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class SampledPiece:
+    """What one sampled token adds to the text."""
+
+    index: int
+    """Counts from 0."""
+    token_id: int
+    text: str
+    """May be empty inside a character."""
+    finish_reason: str = ""
+    """On the last piece: "length" or "stop"."""
 
 
 def load_for_generation(
@@ -41,6 +60,70 @@ def load_for_generation(
     model.to(device).eval()
     saved = state.get("tokenizer")
     return model, None if saved is None else tokenizer_from_dict(saved)
+
+
+def sample_pieces(
+    model: GPTModel,
+    tokenizer: Tokenizer | None,
+    prompt: str,
+    *,
+    max_tokens: int = 256,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int | None = None,
+) -> Iterator[SampledPiece]:
+    """Continue `prompt` token by token, up to `max_tokens` or the tokenizer's end of text.
+
+    `temperature`, `top_k`, `top_p` and `seed` are those of `app.transformer.generation.Sampling`.
+    A piece comes as soon as its text is certain.
+
+    Raises:
+        NotSampledError: the model has no tokenizer.
+        ValueError: an argument is out of range, or the tokenizer cannot express the prompt.
+    """
+    if tokenizer is None:
+        raise NotSampledError(
+            "the checkpoint has no tokenizer: it was trained on token ids of unknown origin; "
+            "train on text, or name the tokenizer in the configuration"
+        )
+    if max_tokens < 1:
+        raise ValueError(f"`max_tokens` is {max_tokens}; it must be at least 1; try 256")
+    end = tokenizer.end_of_text_id
+    ids = [int(token) for token in tokenizer.encode(prompt)] or [_first_token(tokenizer)]
+    tokens = model.generate_stream(
+        torch.tensor([ids], device=next(model.parameters()).device),
+        max_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        seed=seed,
+        stop_tokens=() if end is None else (end,),
+    )
+    return _pieces(tokens, tokenizer, max_tokens)
+
+
+def _pieces(tokens: Iterator[int], tokenizer: Tokenizer, max_tokens: int) -> Iterator[SampledPiece]:
+    stream = tokenizer.stream()
+    for index, token in enumerate(tokens):
+        if token == tokenizer.end_of_text_id:
+            yield SampledPiece(index, token, stream.finish(), "stop")
+            return
+        text = stream.push(token)
+        if index + 1 >= max_tokens:
+            yield SampledPiece(index, token, text + stream.finish(), "length")
+            return
+        yield SampledPiece(index, token, text)
+
+
+def _first_token(tokenizer: Tokenizer) -> int:
+    """What an empty prompt begins with: the end of a text before, or a line's end."""
+    if tokenizer.end_of_text_id is not None:
+        return tokenizer.end_of_text_id
+    try:
+        return int(tokenizer.encode("\n")[0])
+    except (ValueError, IndexError):
+        return 0
 
 
 def _verified_state(path: Path) -> dict[str, Any]:
