@@ -19,6 +19,7 @@ _PROGRAM = "control_plane"
 
 async def serve(settings: ControlPlaneSettings) -> None:
     """Serve until SIGTERM or SIGINT. Raises `SettingsError` where it cannot begin."""
+    settings.require_safe_binding()
     log = get_logger(_PROGRAM)
     stopping = stop_event()
     start_metrics_server(settings)

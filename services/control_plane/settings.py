@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from service_runtime.settings import (
-    AuthenticationSettings,
+    ListenSettings,
     PathList,
     RedisSettings,
     ServiceSettings,
@@ -13,10 +13,9 @@ from service_runtime.settings import (
 )
 
 
-class ControlPlaneSettings(AuthenticationSettings, RedisSettings, ServiceSettings):
+class ControlPlaneSettings(ListenSettings, RedisSettings, ServiceSettings):
     """Serve the gRPC API of the training engine, and take care of jobs whose workers are lost."""
 
-    host: str = setting("127.0.0.1", "address to listen on; 0.0.0.0 for every interface")
     port: int = setting(50051, "port to listen on; 0 for a free one", ge=0, le=65535)
     artifact_root: Path = setting(
         Path("./artifacts"), "folder of checkpoints and datasets, shared with the workers"

@@ -9,6 +9,7 @@ wrong value is one line instead of a traceback.
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import os
 import sys
 from collections.abc import Sequence
@@ -113,6 +114,35 @@ class AuthenticationSettings(EngineSettings):
         if self.auth_tokens_file is not None:
             tokens += read_secret_lines(self.auth_tokens_file, "auth_tokens_file")
         return tokens
+
+
+class ListenSettings(AuthenticationSettings):
+    """Where a server listens, and the rule that keeps strangers out."""
+
+    host: str = setting("127.0.0.1", "address to listen on; 0.0.0.0 for every interface")
+    allow_unauthenticated: bool = setting(
+        False, "listen beyond this machine although no token is configured"
+    )
+
+    def require_safe_binding(self) -> None:
+        """Refuse to serve a network that nobody is kept out of. Raises `SettingsError`."""
+        if is_loopback(self.host) or self.accepted_tokens() or self.allow_unauthenticated:
+            return
+        raise SettingsError(
+            f"--host: {self.host} can be reached from other machines and no token is configured, "
+            "so anybody there could stop jobs and read checkpoints; configure --auth-tokens-file, "
+            "listen on 127.0.0.1, or pass --allow-unauthenticated if the network itself is trusted"
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """True for an address or name that only this machine can reach."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 class SettingsError(ValueError):

@@ -112,6 +112,7 @@ def test_a_port_in_use_is_one_line(tmp_path: Path, redis_url: str) -> None:
     [
         (["--lease-seconds=-1"], 2, "--lease-seconds: '-1' is not usable"),
         (["--leas=1"], 2, "unrecognized arguments: --leas=1"),
+        (["--host=0.0.0.0"], 1, "--host: 0.0.0.0 can be reached from other machines and no token"),
         (["--redis-url=http://:pw@x"], 1, "--redis-url: the Redis URL begins with 'http'"),
         (["--redis-url-file=/none"], 1, "--redis-url-file: cannot read /none: No such file"),
     ],
