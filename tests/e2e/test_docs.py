@@ -176,3 +176,31 @@ def test_shapes_let_values_differ_and_nothing_else() -> None:
 def test_commands_of_a_console_block() -> None:
     text = "$ one \\\n>   --two\nprinted\n$ three\n"
     assert commands_of(text) == [("one \\\n  --two", ["printed"]), ("three", [])]
+
+
+def test_references_name_all_there_is(stack: RunningStack) -> None:
+    import httpx
+    import typer.main
+
+    from training_engine.cli.app import app
+    from training_engine.v1 import errors_pb2
+
+    pages = {page.stem: page.read_text() for page in PAGES}
+    commands = typer.main.get_command(app).list_commands(None)  # type: ignore[attr-defined, arg-type]
+    assert [name for name in commands if not re.search(rf"\| `{name}[ `]", pages["cli"])] == []
+    reasons = [
+        name.removeprefix("ERROR_REASON_")
+        for name, number in errors_pb2.ErrorReason.items()
+        if number
+    ]
+    assert [name for name in reasons if f"`{name}`" not in pages["grpc"]] == []
+    paths = httpx.get(f"{stack.url}/openapi.json").json()["paths"]
+    assert [path for path in paths if f"{path}" not in pages["rest"]] == []
+    methods = {
+        name.partition(".")[2]
+        for path in paths.values()
+        for route in path.values()
+        for name in route.get("x-grpc-methods", ())
+    }
+    assert len(methods) > 20
+    assert [name for name in methods if f"`{name}`" not in pages["grpc"]] == []
