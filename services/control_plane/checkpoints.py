@@ -81,6 +81,8 @@ class CheckpointServicer(checkpoint_pb2_grpc.CheckpointServiceServicer):
     ) -> checkpoint_pb2.DeleteCheckpointResponse:
         state = self._state
         wanted = idempotency(request, "DeleteCheckpoint")
+        if await state.jobs.was_done(wanted):
+            return checkpoint_pb2.DeleteCheckpointResponse()
         record = await state.jobs.get_checkpoint(request.checkpoint_id)
         try:
             await state.jobs.delete_checkpoint(request.checkpoint_id, wanted)

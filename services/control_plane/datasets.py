@@ -124,6 +124,8 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
     ) -> dataset_pb2.DeleteDatasetResponse:
         state = self._state
         wanted = idempotency(request, "DeleteDataset")
+        if await state.datasets.was_done(wanted):
+            return dataset_pb2.DeleteDatasetResponse()
         record = await state.datasets.get(request.dataset_id)
         if user := await self._job_using(request.dataset_id):
             raise in_use(

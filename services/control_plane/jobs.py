@@ -21,7 +21,7 @@ from control_plane.requests import idempotency
 from control_plane.state import ServiceState
 from control_plane.watching import watch_job
 from job_store.errors import StoreUnavailable
-from job_store.records import JobRecord, JobStatus
+from job_store.records import JobRecord, JobStatus, Request
 from service_runtime.logs import get_logger
 from training_engine.v1 import job_pb2, job_pb2_grpc
 
@@ -39,8 +39,10 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
     async def StartJob(
         self, request: job_pb2.StartJobRequest, context: _Context
     ) -> job_pb2.StartJobResponse:
-        new = await plan_job(request, self._state)
-        record = await self._state.jobs.create(new, idempotency(request, "StartJob"))
+        wanted = idempotency(request, "StartJob")
+        record = await self._state.jobs.answered(wanted)
+        if record is None:
+            record = await self._state.jobs.create(await plan_job(request, self._state), wanted)
         await self._enqueue(record)
         return job_pb2.StartJobResponse(job=job_message(record))
 
@@ -73,20 +75,26 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
     async def ResumeJob(
         self, request: job_pb2.ResumeJobRequest, context: _Context
     ) -> job_pb2.ResumeJobResponse:
+        wanted = idempotency(request, "ResumeJob")
+        record = await self._state.jobs.answered(wanted)
+        if record is None:
+            record = await self._resume(request, wanted)
+        await self._enqueue(record)
+        return job_pb2.ResumeJobResponse(job=job_message(record))
+
+    async def _resume(self, request: job_pb2.ResumeJobRequest, wanted: Request | None) -> JobRecord:
         max_steps = request.max_steps if request.HasField("max_steps") else None
         document = await self._longer_config(request.job_id, max_steps) if max_steps else None
         if max_steps is not None and max_steps < 1:
             message = f"`max_steps` is {max_steps}; it must be at least 1; leave it out to keep it"
             raise invalid_argument("max_steps", message)
-        record = await self._state.jobs.resume(
+        return await self._state.jobs.resume(
             request.job_id,
             checkpoint_id=request.checkpoint_id or None,
             max_steps=max_steps,
             config_document=document,
-            request=idempotency(request, "ResumeJob"),
+            request=wanted,
         )
-        await self._enqueue(record)
-        return job_pb2.ResumeJobResponse(job=job_message(record))
 
     async def DeleteJob(
         self, request: job_pb2.DeleteJobRequest, context: _Context

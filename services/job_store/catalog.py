@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from job_store.codec import decode_config, decode_dataset, text_fields
-from job_store.connection import AsyncConnection, memo_arguments
+from job_store.connection import AsyncConnection, memo_arguments, recall
 from job_store.errors import InvalidPageToken, JobStoreError, NotFound
 from job_store.ids import check_id, new_id
 from job_store.keys import Keys
@@ -123,6 +123,7 @@ class DatasetStore:
     """Uploaded datasets."""
 
     def __init__(self, connection: AsyncConnection) -> None:
+        self._db = connection
         self._items = _Items(connection, "dataset")
 
     async def create(
@@ -160,6 +161,10 @@ class DatasetStore:
         size = page_bounds(page_size, MAX_PAGE)
         datasets, token = await self._items.list(size, page_token, decode_dataset)
         return DatasetPage(tuple(datasets), token)
+
+    async def was_done(self, request: Request | None) -> bool:
+        """Whether this deletion is a repetition of one that was carried out. RequestIdReused."""
+        return await recall(self._db, request) is not None
 
     async def delete(self, dataset_id: str, request: Request | None = None) -> None:
         """Remove the record. NotFound."""

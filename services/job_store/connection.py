@@ -100,6 +100,18 @@ def memo_arguments(prefix: str, request: Request | None) -> tuple[str, str, int]
     return f"{prefix}request:{digest}", request.body_hash, REQUEST_MEMORY_MS
 
 
+async def recall(connection: AsyncConnection, request: Request | None) -> Any:
+    """The first answer to this request, as JSON text; None for a new one. RequestIdReused.
+
+    Asked before anything else is looked at: what the request named may be gone since.
+    """
+    if request is None:
+        return None
+    key, body_hash, _ = memo_arguments(connection.prefix, request)
+    reply = await connection.run("recall", key, body_hash, request=request)
+    return reply[0] if reply else None
+
+
 class Connection:
     """Synchronous connection, for workers: patient, survives outages of minutes."""
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from job_store.codec import decode_checkpoint, decode_job, json_fields, new_job_fields
-from job_store.connection import AsyncConnection, memo_arguments
+from job_store.connection import AsyncConnection, memo_arguments, recall
 from job_store.errors import InvalidPageToken, JobStoreError, NotFound
 from job_store.ids import check_id, new_id
 from job_store.keys import Keys
@@ -43,6 +43,20 @@ class JobStore:
             "create_job", new_id("job"), *memo, new.config_document, *fields, request=request
         )
         return self._answer(reply, new.config_document)
+
+    async def answered(self, request: Request | None) -> JobRecord | None:
+        """The first answer to a repeated mutation; None for a new one. RequestIdReused."""
+        answer = await recall(self._db, request)
+        if answer is None:
+            return None
+        config = await self._db.command(
+            "GET", self._keys.job(json.loads(answer)["job_id"], "config")
+        )
+        return self._answer([answer], (config or b"").decode())
+
+    async def was_done(self, request: Request | None) -> bool:
+        """Whether this deletion is a repetition of one that was carried out. RequestIdReused."""
+        return await recall(self._db, request) is not None
 
     async def get(self, job_id: str, *, with_config: bool = True) -> JobRecord:
         """The record. NotFound, RecordVersionError."""
@@ -159,12 +173,10 @@ class JobStore:
 
         Its files may be removed then; it is among `retired_checkpoints` until they are.
         """
+        if await self.was_done(request):
+            return
         memo = memo_arguments(self._db.prefix, request)
-        check_id("checkpoint", checkpoint_id)
-        if request is not None and await self._db.command("EXISTS", memo[0]):
-            job_id = ""  # the script answers from its memory, or refuses another body
-        else:
-            job_id = await self._job_of(checkpoint_id)
+        job_id = await self._job_of(checkpoint_id)
         await self._db.run(
             "remove_checkpoint", job_id, checkpoint_id, "", "", *memo, request=request
         )

@@ -5,6 +5,12 @@ if stale then return stale end
 local now = now_ms()
 if redis.call('HEXISTS', job_key(id, 'checkpoint_data'), checkpoint_id) == 1 then return {'ok'} end
 local job = load_job(id)
+-- An attempt that ends where it began saves that step again. The new one takes the place of the
+-- old, and its score where it has none: steps are unique, and a step was measured once.
+for _, old in ipairs(redis.call('ZRANGEBYSCORE', job_key(id, 'checkpoints'), ARGV[6], ARGV[6])) do
+  if score == '' then score = redis.call('ZSCORE', job_key(id, 'checkpoint_scores'), old) or '' end
+  retire_checkpoint(id, old)
+end
 -- The record keeps the bytes it came with: cjson would cut its numbers to 14 digits.
 local stored = now .. '\n' .. ARGV[8]
 redis.call('HSET', job_key(id, 'checkpoint_data'), checkpoint_id, stored)

@@ -13,6 +13,9 @@ if err then return err end
 if attempt == '' and (job.status == 'running' or job.status == 'stopping') then
   return refused(id, job, 'delete a checkpoint of', 'stop it first')
 end
+if attempt == '' and job.status == 'queued' and (newest_checkpoint(id)) == checkpoint_id then
+  return refused(id, job, 'delete this checkpoint of', 'it continues from it; stop it first')
+end
 local data = job_key(id, 'checkpoint_data')
 local registered = redis.call('ZSCORE', job_key(id, 'checkpoints'), checkpoint_id)
 if not registered then

@@ -108,12 +108,13 @@ async def test_an_uploaded_dataset_trains_and_is_held_while_it_does(
     path = f"dataset://{dataset.dataset_id}"
     job = (await stubs.jobs.StartJob(tiny_request(dataset_path=path))).job
     assert job.dataset_path == path
-    delete = dataset_pb2.DeleteDatasetRequest(dataset_id=dataset.dataset_id)
+    delete = dataset_pb2.DeleteDatasetRequest(dataset_id=dataset.dataset_id, request_id="rm")
     failure = await failure_of(stubs.datasets.DeleteDataset(delete))
     assert (failure.code, failure.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "IN_USE")
     assert f"is read by job {job.job_id}, which has not ended" in failure.message
     await stubs.jobs.StopJob(job_pb2.StopJobRequest(job_id=job.job_id))
-    await stubs.datasets.DeleteDataset(delete)
+    for _ in range(2):  # the repeated request gets the first answer
+        await stubs.datasets.DeleteDataset(delete)
     get = dataset_pb2.GetDatasetRequest(dataset_id=dataset.dataset_id)
     assert (await failure_of(stubs.datasets.GetDataset(get))).reason == "DATASET_NOT_FOUND"
     assert stored_files(plane) == []
@@ -264,6 +265,37 @@ async def test_deleting_a_checkpoint_and_its_job(
     assert len(stored_files(plane)) == 1
     await stubs.jobs.DeleteJob(job_pb2.DeleteJobRequest(job_id=other.job_id))
     assert stored_files(plane) == []
+
+
+async def test_a_checkpoint_that_a_job_continues_from_is_in_use(
+    stubs: Any, attempts: AttemptStore, plane: ControlPlane
+) -> None:
+    record = await saved_checkpoint(stubs, attempts, plane, b"abc")
+    delete = checkpoint_pb2.DeleteCheckpointRequest(checkpoint_id=record.checkpoint_id)
+    await stubs.jobs.ResumeJob(job_pb2.ResumeJobRequest(job_id=record.job_id, max_steps=1000))
+    failure = await failure_of(stubs.checkpoints.DeleteCheckpoint(delete))
+    assert (failure.code, failure.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "IN_USE")
+    assert "it continues from it; stop it first" in failure.message
+    claimed = attempts.claim(record.job_id, 2, "worker-2")
+    assert claimed is not None
+    assert claimed.resume_from is not None
+    assert claimed.resume_from.checkpoint_id == record.checkpoint_id
+    failure = await failure_of(stubs.checkpoints.DeleteCheckpoint(delete))
+    assert (failure.reason, len(stored_files(plane))) == ("IN_USE", 1)
+
+
+async def test_a_repeated_deletion_gives_the_first_answer(
+    stubs: Any, attempts: AttemptStore, plane: ControlPlane
+) -> None:
+    record = await saved_checkpoint(stubs, attempts, plane, b"abc")
+    delete = checkpoint_pb2.DeleteCheckpointRequest(
+        checkpoint_id=record.checkpoint_id, request_id="once"
+    )
+    for _ in range(2):
+        await stubs.checkpoints.DeleteCheckpoint(delete)
+    other = checkpoint_pb2.DeleteCheckpointRequest(checkpoint_id="ckpt_none", request_id="once")
+    failure = await failure_of(stubs.checkpoints.DeleteCheckpoint(other))
+    assert failure.reason == "REQUEST_ID_REUSED"
 
 
 async def test_metrics_latest_history_chart_and_throughput(

@@ -83,6 +83,26 @@ async def test_one_start_for_one_request_id(stubs: Any) -> None:
     assert "request_id 'r1' was already used for another request" in failure.message
 
 
+async def test_a_repeated_request_is_answered_although_it_could_not_begin_any_more(
+    stubs: Any, data_root: Path, attempts: AttemptStore
+) -> None:
+    first = await stubs.jobs.StartJob(tiny_request(request_id="start"))
+    (data_root / "corpus.txt").unlink()
+    again = await stubs.jobs.StartJob(tiny_request(request_id="start"))
+    assert again == first
+    failure = await failure_of(stubs.jobs.StartJob(tiny_request(request_id="other")))
+    assert failure.reason == "PATH_NOT_FOUND"
+    job_id = first.job.job_id
+    await stubs.jobs.StopJob(job_pb2.StopJobRequest(job_id=job_id))
+    resume = job_pb2.ResumeJobRequest(job_id=job_id, max_steps=40, request_id="resume")
+    resumed = await stubs.jobs.ResumeJob(resume)
+    assert (resumed.job.attempt, resumed.job.max_steps) == (2, 40)
+    await stubs.jobs.StopJob(job_pb2.StopJobRequest(job_id=job_id))
+    await stubs.jobs.DeleteJob(job_pb2.DeleteJobRequest(job_id=job_id))
+    again = await stubs.jobs.ResumeJob(resume)
+    assert (again.job.job_id, again.job.attempt) == (job_id, 2)
+
+
 async def test_every_problem_in_one_answer_by_both_doors(stubs: Any) -> None:
     wrong = {"batch_size": 0, "learning_rate": -1.0, "model_config": {"num_heads": 5}}
     document = json.dumps({**wrong, "lerning_rate": 1})

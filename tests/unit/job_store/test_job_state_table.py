@@ -300,6 +300,18 @@ async def test_falling_back_supersedes_the_damaged_checkpoint(bench: Bench) -> N
     assert [p.step for p in page.points] == list(range(1, 11))
 
 
+async def test_a_step_that_is_saved_again_keeps_one_checkpoint_and_its_score(bench: Bench) -> None:
+    job, token = await bench.running()
+    bench.checkpoint(token, 10, 0.3)
+    token = bench.claim(bench.attempts.finish(token, Outcome(OutcomeKind.HANDED_BACK)))
+    again = bench.checkpoint(token, 10)  # stopped before its first step: nothing new is measured
+    (kept,) = (await bench.jobs.list_checkpoints(job.job_id)).checkpoints
+    assert (kept.checkpoint_id, kept.attempt, kept.is_best) == (again.checkpoint_id, 2, True)
+    better = bench.checkpoint(token, 20, 0.2)
+    assert (await bench.jobs.get(job.job_id)).best_checkpoint_id == better.checkpoint_id
+    assert len(bench.attempts.retired_checkpoints(job.job_id)) == 1
+
+
 async def test_checkpoints_are_removed_with_a_token_or_on_a_job_at_rest(bench: Bench) -> None:
     job, token = await bench.running()
     first, second = bench.checkpoint(token, 10, 0.3), bench.checkpoint(token, 20, 0.4)

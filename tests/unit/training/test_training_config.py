@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from app.training.config import DistributedConfig, TrainingConfig
+from app.training.document import parse_document
 from app.transformer import ConfigError, TransformerConfig
 
 CONTRACT = {
@@ -173,6 +176,39 @@ def test_a_document_that_is_no_mapping_is_one_clear_problem(document: str, messa
 def test_a_key_that_stands_twice_is_a_problem(document: str) -> None:
     message = "`seed` stands twice in the document; keep one of the two"
     assert problems_of(document) == {"seed": message}
+
+
+@pytest.mark.parametrize("form", ["yaml", "json"])
+def test_thousands_of_wrong_keys_are_named_without_a_search_for_each(
+    form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched = []
+    close_matches = difflib.get_close_matches
+
+    def counted(word: str, *rest: Any, **options: Any) -> list[str]:
+        searched.append(word)
+        return close_matches(word, *rest, **options)
+
+    monkeypatch.setattr(difflib, "get_close_matches", counted)
+    keys = [f"sed{n}" for n in range(3000)] * 2
+    pairs = [f'"{key}": 1' for key in keys]
+    document = "{" + ", ".join(pairs) + "}" if form == "json" else "\n".join(pairs)
+    found = problems_of(document)
+    assert len(found) == 3000
+    assert found["sed2999"] == "`sed2999` is not a known key; leave it out"
+    assert searched == keys[:20]
+    _, problems = TrainingConfig.read_document(document)
+    messages = [problem.message for problem in problems]
+    assert "`sed7` is not a known key; did you mean `seed`?" in messages
+    assert "`sed2999` stands twice in the document; keep one of the two" in messages
+
+
+def test_repeated_keys_are_found_in_one_pass() -> None:
+    pairs = ", ".join(f'"key {n}": 1' for n in [*range(60_000), 7])
+    began = time.process_time()
+    _, problems = parse_document("{" + pairs + "}")
+    assert time.process_time() - began < 10  # counting each key anew takes a minute
+    assert [problem.field for problem in problems] == ["key 7"]
 
 
 def test_yaml_and_dict_round_trips(tmp_path: Path) -> None:

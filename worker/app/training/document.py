@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import re
 import typing
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any, cast
 
@@ -88,9 +89,12 @@ def _load(text: str, twice: list[str]) -> Any:
 
 
 def _unique(pairs: list[tuple[str, Any]], twice: list[str]) -> dict[str, Any]:
-    keys = [key for key, _ in pairs]
-    twice += [key for key in keys if keys.count(key) > 1]
+    twice += _repeated(key for key, _ in pairs)
     return dict(pairs)
+
+
+def _repeated(keys: Iterable[str]) -> list[str]:
+    return [key for key, count in Counter(keys).items() if count > 1]
 
 
 def _load_yaml(text: str, twice: list[str]) -> Any:
@@ -110,8 +114,7 @@ def _load_yaml(text: str, twice: list[str]) -> Any:
             return super().compose_node(parent, index)
 
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-            keys = [str(key.value) for key, _ in getattr(node, "value", [])]
-            twice.extend(key for key in keys if keys.count(key) > 1)
+            twice.extend(_repeated(str(key.value) for key, _ in getattr(node, "value", [])))
             return cast("dict[Any, Any]", super().construct_mapping(node, deep))
 
     try:

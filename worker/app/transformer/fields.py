@@ -114,10 +114,25 @@ def type_problems(config: Any) -> list[Problem]:
     ]
 
 
+_NEAREST_SOUGHT = 20
+
+
 def unknown_key_problems(keys: Iterable[object], known: Iterable[str]) -> list[Problem]:
-    """Keys that no field has, each with the nearest one that exists."""
-    names = sorted(known)
-    return [_unknown_key(str(key), names) for key in keys if key not in names]
+    """Keys that no field has, each with the nearest one that exists.
+
+    Looking for the nearest takes a millisecond a key, so it is done for the first few only: a
+    person has misspelt some keys, not thousands.
+    """
+    fields = set(known)
+    names = sorted(fields)
+    unknown = [str(key) for key in keys if key not in fields]
+    return [
+        *(_unknown_key(key, names) for key in unknown[:_NEAREST_SOUGHT]),
+        *(
+            Problem(key, f"`{key}` is not a known key; leave it out")
+            for key in unknown[_NEAREST_SOUGHT:]
+        ),
+    ]
 
 
 def _unknown_key(key: str, names: list[str]) -> Problem:
