@@ -226,7 +226,8 @@ class Reader:
             shown = shown[:-1] if interrupt else shown
             ran = self.shell.run(self._known(command), shown if interrupt else None)
             if any(re.search(pattern, command) for pattern in self.sampled):
-                assert any(ran.lines) and ran.status == 0, f"{place}: `{command}`: {ran}"
+                assert ran.status == 0, f"{place}: `{command}`: {ran}"
+                assert any(ran.lines), f"{place}: `{command}` printed nothing"
                 continue
             missing = first_missing(shown, ran.lines, self.ids)
             assert missing is None, (
