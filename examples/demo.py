@@ -48,7 +48,7 @@ def running_stack(folder: Path) -> Iterator[str]:
         said = ""
         for line in stack.stdout:  # ends when the stack does
             said += line
-            console.print(f"[dim]{line.rstrip()}[/]")
+            console.print(f"[dim]{line.rstrip()}[/]", soft_wrap=True)
             if line.startswith("Ctrl-C"):
                 break
         if found := re.search(r"gRPC\s+(\S+)", said):
@@ -87,7 +87,7 @@ def sample(engine: TrainingEngine, checkpoint_id: str) -> None:
     console.rule("a sample from the last checkpoint")
     text = PROMPT
     for piece in engine.checkpoints.generate(
-        checkpoint_id, PROMPT, max_tokens=500, temperature=0.7, seed=1
+        checkpoint_id, PROMPT, max_tokens=400, temperature=0.7, seed=1
     ):
         text += piece.text
     console.print(text, markup=False)
@@ -96,6 +96,9 @@ def sample(engine: TrainingEngine, checkpoint_id: str) -> None:
 
 def main() -> int:
     """Runs the demo; returns its exit code."""
+    # Whatever ends the demo, the stack is stopped on the way out.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(1))
     with tempfile.TemporaryDirectory(prefix="training-engine-demo-") as name:
         folder = Path(name)
         text = folder / "python-reference.txt"
