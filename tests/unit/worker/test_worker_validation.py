@@ -107,6 +107,7 @@ def test_handed_back_twice_within_it_and_killed_right_after(
     job_id = site.submit(**config)
     hand_back_within_validation(site, job_id)
     hand_back_within_validation(site, job_id)  # resumes with the same validation
+    assert [(c.step, c.attempt) for c in site.store.checkpoints(job_id)] == [(MIDDLE, 2)]
     worker = site.worker()
     site.wait_for(lambda: [s for s, _ in site.history(job_id) if s == MIDDLE])
     os.kill(site.horse(worker), signal.SIGKILL)
@@ -133,4 +134,5 @@ def test_stopped_within_each_validation_and_resumed(
     record = site.wait(job_id, *END)
     assert (record.status, record.attempt) == (JobStatus.SUCCEEDED, 3), site.logs()
     assert [a.start_step for a in site.store.attempts(job_id)] == [0, MIDDLE, LAST]
+    assert [c.step for c in site.store.checkpoints(job_id)] == [MIDDLE, LAST]
     assert_undisturbed(site, job_id, undisturbed)
