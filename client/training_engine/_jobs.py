@@ -263,9 +263,8 @@ class Jobs(Resource):
     def watch(self, job_id: str, *, after: str = "") -> Iterator[JobEvent]:
         """Replay what happened to a job, then follow it live, until it ends.
 
-        Reconnects by itself. What an evaluation measured comes as a second point of its step
-        (`metrics.stream` joins the two). After a `rewound` event, forget points and checkpoints
-        past its `to_step`: they arrive anew.
+        Reconnects by itself. After a `rewound` event, forget points and checkpoints past its
+        `to_step`: they arrive anew.
 
         Args:
             job_id: The job.
