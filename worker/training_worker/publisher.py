@@ -29,8 +29,8 @@ logger = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.5
 """Longest silence towards the store: its answers are what brings a stop request."""
-_SHORTEST_SECONDS = 0.04
-"""Between two rounds: a point that comes alone goes out at once, a hundred a second in batches,
+_SHORTEST_SECONDS = 0.1
+"""Between two rounds: a point that comes alone goes out at once, ten and more a second in batches,
 so that publishing costs the trainer's cores under one percent."""
 _LONGEST_BACKOFF = 2.0
 _TOLERATED_DEFECTS = 5
@@ -110,8 +110,9 @@ class Publisher(threading.Thread):
         self._wake.set()
 
     def wake(self) -> None:
-        """There is something new to publish."""
-        self._wake.set()
+        """There is something new to publish. Waking a thread costs; once a round is enough."""
+        if not self._wake.is_set():
+            self._wake.set()
 
     def register(self, record: CheckpointRecord) -> None:
         """A checkpoint is durable; it is registered once its metrics are delivered."""

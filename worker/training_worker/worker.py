@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import signal
 import time
 from contextlib import suppress
@@ -74,13 +75,16 @@ class TrainingWorker(Worker):
         self._artifacts = FolderStore(settings.artifact_root)
         self._device = device
         self._started_at = int(time.time() * 1000)
+        self._worker_id = settings.resolved_worker_id()
         self._current: AttemptOrder | None = None
         self._supervisor: Supervisor | None = None
         self._leaving_since = 0.0
         self._inference = InferenceProcess(settings) if settings.generation else None
         super().__init__(
             list(QUEUES),
-            name=settings.resolved_worker_id(),
+            # RQ refuses a name that a killed worker left behind, for as long as its key lives; a
+            # pod keeps its name, so RQ gets one of its own for each process.
+            name=f"{self._worker_id}-{secrets.token_hex(4)}",
             connection=client,
             serializer=JSONSerializer,
             worker_ttl=60,
@@ -152,7 +156,7 @@ class TrainingWorker(Worker):
         claim_id = new_claim_id()
         while not self._stop_requested:
             try:
-                return self._attempts.claim(order.job_id, order.attempt, self.name, claim_id)
+                return self._attempts.claim(order.job_id, order.attempt, self._worker_id, claim_id)
             except StoreUnavailable as error:
                 logger.warning("claiming waits: %s", error)
                 time.sleep(0.2)
@@ -232,7 +236,7 @@ class TrainingWorker(Worker):
         if self._inference is not None:
             self._inference.end()
         with suppress(RedisError, JobStoreError):
-            self._workers.leave(self.name)
+            self._workers.leave(self._worker_id)
         with suppress(RedisError), self._prompt.client.pipeline() as pipeline:
             worker_registration.unregister(self, pipeline)
             pipeline.delete(self.key)
@@ -270,7 +274,7 @@ class TrainingWorker(Worker):
         current = self._current
         busy = "draining" if self._stop_requested else "busy"
         return WorkerRecord(
-            worker_id=self.name,
+            worker_id=self._worker_id,
             state=busy if current else "idle",
             device=self._device,
             hostname=self.hostname or "",

@@ -161,6 +161,16 @@ def test_a_killed_worker_takes_its_horse_along(site: Site) -> None:
     assert site.job(job_id).status is JobStatus.RUNNING  # the reconciler's to find out
 
 
+def test_a_killed_worker_starts_again_under_its_name(site: Site) -> None:
+    site.worker().kill()
+    for _ in range(2):  # the second finds what the first left behind
+        worker = site.start_worker(worker_id="pod-0")
+        done = site.wait(site.submit(max_steps=2), JobStatus.SUCCEEDED)
+        assert done.worker_id == "pod-0"
+        worker.kill()
+        worker.wait()
+
+
 def test_a_trainer_that_cannot_save_within_the_grace_is_left_behind(site: Site) -> None:
     worker = site.start_worker(grace_seconds=2)
     job_id = site.submit(**LONG)
