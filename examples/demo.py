@@ -89,7 +89,7 @@ def sample(engine: TrainingEngine, checkpoint_id: str) -> None:
     for piece in engine.checkpoints.generate(
         checkpoint_id, PROMPT, max_tokens=400, temperature=0.7, seed=1
     ):
-        text += piece.text
+        text += piece
     console.print(text, markup=False)
     console.rule()
 
