@@ -127,7 +127,8 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
         if record.status is not JobStatus.QUEUED or record.enqueued_at is not None:
             return  # a repeated request: its message is out already
         try:
-            await self._state.queue.send(record.job_id, record.attempt, record.execution.priority)
+            run = record.execution
+            await self._state.queue.send(record.job_id, record.attempt, run.priority, run.device)
             await self._state.jobs.mark_enqueued(record.job_id, record.attempt)
         except StoreUnavailable as error:
             _log.warning(

@@ -12,6 +12,7 @@ from control_plane.execution import execution_problems, read_execution
 from control_plane.paths import DATASET_SCHEME, AllowedRoots
 from control_plane.requests import check_name
 from control_plane.state import ServiceState
+from job_store.queues import ResourceClass, resource_class
 from job_store.records import NewJob
 from training_engine.v1 import job_pb2
 
@@ -37,8 +38,9 @@ async def plan_job(request: job_pb2.StartJobRequest, state: ServiceState) -> New
     if problems := execution_problems(request.execution, config):
         raise ConfigError(problems)
     paths = await _data_paths(request, config, state)
-    warnings = config.warnings() + _ignored_fields(config)
     execution = read_execution(request.execution, config)
+    warnings = [problem_text(each) for each in config.warnings() + _ignored_fields(config)]
+    warnings += await _lacking_workers(execution.device, state)
     _settle(config, paths, execution.device)
     return NewJob(
         config_document=to_document(config),
@@ -49,8 +51,20 @@ async def plan_job(request: job_pb2.StartJobRequest, state: ServiceState) -> New
         name=name,
         config_id=request.config_id if which == "config_id" else "",
         execution=execution,
-        warnings=tuple(problem_text(warning) for warning in warnings),
+        warnings=tuple(warnings),
     )
+
+
+async def _lacking_workers(device: str, state: ServiceState) -> list[str]:
+    """Says that a job will wait. Only for cuda: every worker takes the others."""
+    if resource_class(device) is not ResourceClass.CUDA:
+        return []
+    if any(worker.device.startswith("cuda") for worker in await state.workers.list()):
+        return []
+    return [
+        f"execution.device: no worker offers {device!r} at the moment; the job waits for one; "
+        "start a worker on a machine with a GPU, or leave the device out"
+    ]
 
 
 async def _data_paths(

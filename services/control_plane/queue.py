@@ -16,11 +16,7 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 
 from job_store.connection import AsyncConnection
-
-QUEUE_PREFIX = "training:"
-PRIORITIES = ("high", "default", "low")
-QUEUE_NAMES = tuple(QUEUE_PREFIX + priority for priority in PRIORITIES)
-"""In the order in which a worker should listen to them."""
+from job_store.queues import QUEUE_NAMES, queue_name
 
 RUN_ATTEMPT = "training_worker.attempt.run_attempt"
 """The one function that a message may name; called with (job_id, attempt)."""
@@ -43,11 +39,13 @@ class AttemptQueue:
         self._collector = redis.Redis()
         self._queues = {name: _queue(name, self._collector) for name in QUEUE_NAMES}
 
-    async def send(self, job_id: str, attempt: int, priority: str) -> None:
-        """Put the attempt's message at the end of its queue. StoreUnavailable."""
-        await self._connection.transaction(*self._commands(job_id, attempt, priority))
+    async def send(self, job_id: str, attempt: int, priority: str, device: str) -> None:
+        """Put the attempt's message at the end of its queue; `priority` and `device` are those
+        of the job's execution. StoreUnavailable."""
+        queue = self._queues[queue_name(priority, device)]
+        await self._connection.transaction(*self._commands(job_id, attempt, queue))
 
-    def _commands(self, job_id: str, attempt: int, priority: str) -> list[tuple[Any, ...]]:
+    def _commands(self, job_id: str, attempt: int, queue: Queue) -> list[tuple[Any, ...]]:
         """What RQ would send to enqueue the message."""
         message = Job.create(
             RUN_ATTEMPT,
@@ -60,7 +58,7 @@ class AttemptQueue:
             failure_ttl=_KEEP_FAILED_SECONDS,
         )
         pipeline = self._collector.pipeline(transaction=True)
-        self._queues[QUEUE_PREFIX + priority].enqueue_job(message, pipeline=pipeline)
+        queue.enqueue_job(message, pipeline=pipeline)
         return [arguments for arguments, _options in pipeline.command_stack]
 
     async def waiting(self) -> set[str]:

@@ -132,14 +132,15 @@ class Reconciler:
             status=record.status.value,
         )
         if record.status is JobStatus.QUEUED:
-            await self._send(record.job_id, record.attempt, record.execution.priority)
+            run = record.execution
+            await self._send(record.job_id, record.attempt, run.priority, run.device)
 
     async def _tend_unsent(self) -> None:
         """Send messages that nobody sent. Twice seen: a `StartJob` may be about to do it."""
         waiting = await self._state.jobs.jobs_lacking_message()
         for queued in waiting:
             if (queued.job_id, queued.attempt) in self._unsent:
-                await self._send(queued.job_id, queued.attempt, queued.priority)
+                await self._send(queued.job_id, queued.attempt, queued.priority, queued.device)
         self._unsent = {(queued.job_id, queued.attempt) for queued in waiting}
 
     async def _tend_lost_messages(self) -> None:
@@ -170,10 +171,10 @@ class Reconciler:
         if await self._state.jobs.request_message(queued.job_id, queued.attempt):
             _log.warning("a message was lost and is sent again", job_id=queued.job_id)
             RESENT_MESSAGES.inc()
-            await self._send(queued.job_id, queued.attempt, queued.priority)
+            await self._send(queued.job_id, queued.attempt, queued.priority, queued.device)
 
-    async def _send(self, job_id: str, attempt: int, priority: str) -> None:
-        await self._state.queue.send(job_id, attempt, priority)
+    async def _send(self, job_id: str, attempt: int, priority: str, device: str) -> None:
+        await self._state.queue.send(job_id, attempt, priority, device)
         await self._state.jobs.mark_enqueued(job_id, attempt)
 
     async def _clean(self) -> None:

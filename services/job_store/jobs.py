@@ -20,6 +20,7 @@ from job_store.records import (
     JobRecord,
     JobStatus,
     NewJob,
+    Priority,
     QueuedAttempt,
     Request,
 )
@@ -254,13 +255,20 @@ async def queued_attempts(
     if not ids:
         return []
     names = [id.decode() for id in ids]
-    fields = ("status", "attempt", "priority", "enqueued_at")
+    fields = ("status", "attempt", "priority", "device", "enqueued_at")
     time, *rows = await connection.pipeline(
         ("TIME",), *[("HMGET", keys.job(name), *fields) for name in names]
     )
     now = int(time[0]) * 1000 + int(time[1]) // 1000
     return [
-        QueuedAttempt(name, int(row[1]), row[2].decode(), int(row[3]) if row[3] else None, now)
-        for name, row in zip(names, rows, strict=True)
-        if row[0] == b"queued"
+        QueuedAttempt(
+            job_id=name,
+            attempt=int(attempt),
+            priority=Priority(priority.decode()),
+            device=device.decode(),
+            enqueued_at=int(sent) if sent else None,
+            server_time=now,
+        )
+        for name, (status, attempt, priority, device, sent) in zip(names, rows, strict=True)
+        if status == b"queued"
     ]

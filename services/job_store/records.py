@@ -455,5 +455,6 @@ class QueuedAttempt:
     job_id: str
     attempt: int
     priority: Priority
+    device: str
     enqueued_at: int | None
     server_time: int

@@ -16,9 +16,6 @@ from rq.job import Job
 RUN_ATTEMPT = "training_worker.attempt.run_attempt"
 """The one function that a message may name."""
 
-QUEUES = ("training:high", "training:default", "training:low")
-"""In the order in which they are listened to: a lower one waits until the upper are empty."""
-
 
 class MessageRefusedError(ValueError):
     """A message that this worker does not act on."""

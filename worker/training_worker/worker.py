@@ -26,6 +26,7 @@ from job_store.attempts import AttemptStore
 from job_store.connection import Connection
 from job_store.errors import JobStoreError, NotFound, RecordVersionError, StoreUnavailable
 from job_store.ids import new_claim_id
+from job_store.queues import worker_queues
 from job_store.records import Claimed, JobError, WorkerRecord
 from job_store.workers import WorkerRegistry
 from training_worker.attempt import attempt_folder
@@ -34,7 +35,6 @@ from training_worker.failures import describe_failure
 from training_worker.horse import run_horse
 from training_worker.inference import InferenceProcess
 from training_worker.messages import (
-    QUEUES,
     AttemptJob,
     AttemptOrder,
     AttemptQueue,
@@ -57,7 +57,7 @@ class TrainingWorker(Worker):
         settings: of this worker.
         client: patient, for RQ.
         prompt: quick to give up, for everything that must not wait.
-        device: what `ListWorkers` shows.
+        device: what `ListWorkers` shows; it decides which queues are listened to.
     """
 
     job_class = AttemptJob
@@ -81,7 +81,7 @@ class TrainingWorker(Worker):
         self._leaving_since = 0.0
         self._inference = InferenceProcess(settings) if settings.generation else None
         super().__init__(
-            list(QUEUES),
+            list(worker_queues(device)),
             # RQ refuses a name that a killed worker left behind, for as long as its key lives; a
             # pod keeps its name, so RQ gets one of its own for each process.
             name=f"{self._worker_id}-{secrets.token_hex(4)}",

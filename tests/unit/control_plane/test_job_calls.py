@@ -72,6 +72,20 @@ async def test_start_puts_one_plain_message_into_the_queue(
     assert message.timeout == -1
 
 
+async def test_a_cuda_job_waits_for_cuda_and_says_so_where_there_is_none(
+    stubs: Any, worker_connection: Connection
+) -> None:
+    execution = job_pb2.Execution(device="cuda:0")
+    job = (await stubs.jobs.StartJob(tiny_request(execution=execution))).job
+    waiting = worker_connection.client.lrange("rq:queue:training:default:cuda", 0, -1)
+    assert waiting == [f"{job.job_id}-1".encode()]
+    assert job.warnings[-1].field == "execution.device"
+    assert job.warnings[-1].message == (
+        "no worker offers 'cuda:0' at the moment; the job waits for one; "
+        "start a worker on a machine with a GPU, or leave the device out"
+    )
+
+
 async def test_one_start_for_one_request_id(stubs: Any) -> None:
     first = await stubs.jobs.StartJob(tiny_request(request_id="r1"))
     again = await stubs.jobs.StartJob(tiny_request(request_id="r1"))

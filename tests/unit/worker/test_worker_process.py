@@ -83,6 +83,18 @@ def test_poisoned_messages_are_refused_and_the_worker_lives_on(site: Site) -> No
     client.close()
 
 
+def test_a_worker_without_a_gpu_leaves_a_cuda_job_and_trains_a_later_one(site: Site) -> None:
+    worker = site.worker()
+    for_cuda = site.submit(Execution(device="cuda"), max_steps=2)
+    for_cpu = site.submit(Execution(device="cpu"), max_steps=2)
+    assert site.wait(for_cpu, *END).status is JobStatus.SUCCEEDED
+    assert site.wait(site.submit(max_steps=2), *END).status is JobStatus.SUCCEEDED
+    left = site.job(for_cuda)
+    assert (left.status, left.attempt, left.worker_id) == (JobStatus.QUEUED, 1, "")
+    site.stop(for_cuda)
+    assert worker.poll() is None
+
+
 def test_a_vanished_dataset_fails_the_job_with_its_path(site: Site) -> None:
     site.worker()
     job_id = site.submit(dataset_path=str(site.text.with_name("gone.txt")))

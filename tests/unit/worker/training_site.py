@@ -99,7 +99,7 @@ class Site:
             async with connected(self.url) as db:
                 record = await JobStore(db).create(new)
                 for _ in range(send):
-                    await AttemptQueue(db).send(record.job_id, 1, "default")
+                    await AttemptQueue(db).send(record.job_id, 1, "default", new.execution.device)
                 return record.job_id
 
         return asyncio.run(run())
@@ -109,8 +109,9 @@ class Site:
 
         async def run() -> None:
             async with connected(self.url) as db:
-                attempt = (await JobStore(db).get(job_id)).attempt
-                await AttemptQueue(db).send(job_id, attempt, "default")
+                record = await JobStore(db).get(job_id)
+                device = record.execution.device
+                await AttemptQueue(db).send(job_id, record.attempt, "default", device)
 
         asyncio.run(run())
 
