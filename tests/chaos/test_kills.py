@@ -6,6 +6,7 @@ import random
 import signal
 from pathlib import Path
 
+import psutil
 import pytest
 from cluster import Cluster
 from running_stack import wait_until
@@ -71,6 +72,45 @@ def test_twenty_random_kills_in_one_job(
                 reached = wait_for_step(job, reached + choose.randrange(12)).current_step
             kill(services, victim)
         assert_same(result_of(engine, job, tmp_path), expected)
+
+
+@pytest.mark.parametrize("victim", ["worker", "trainer"])
+def test_kill_between_a_save_and_its_registration(
+    services: Cluster, expected: Result, tmp_path: Path, victim: str
+) -> None:
+    with services.engine() as engine:
+        job = start(services, engine)
+        wait_for_step(job, 50)
+        trainer = wait_until(services.trainer, "a trainer to kill")
+        services.redis.pause()
+        # From here on nothing is delivered: a checkpoint becomes complete on disk, unregistered,
+        # and the points before it stand in the spool alone.
+        before = saved_steps(services)
+        newer = wait_until(lambda: saved_steps(services) - before, "a save in the silence")
+        (trainer if victim == "trainer" else services.processes["worker"]).kill()
+        wait_until(lambda: not alive(trainer), "the trainer's end")
+        services.redis.resume()
+        if victim == "worker":
+            services.kill("worker")
+            services.start("worker")
+        assert_same(result_of(engine, job, tmp_path), expected)
+        done = engine.jobs.get(job.job_id)
+        assert done.attempt == 2
+        assert 40 <= (done.resumed_from_step or 0) < max(newer)
+
+
+def saved_steps(services: Cluster) -> set[int]:
+    """Steps whose checkpoints are complete on disk."""
+    found = (services.folder / "artifacts").glob("**/checkpoint_step_*.json")
+    return {int(path.stem.rpartition("_")[2]) for path in found}
+
+
+def alive(process: psutil.Process) -> bool:
+    """Whether a process still runs; one that nobody has waited for does not."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_watchers_see_each_step_once_through_kills(
