@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+
 from job_store.records import JobError, Outcome, OutcomeKind
 
 _MESSAGE_LENGTH = 2000
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_REMEDY = "free some space"
 
 # Matched by class name along the inheritance, so that telling an error apart does not need the
 # library's torch-laden modules in every process that can fail.
@@ -26,6 +30,8 @@ def describe_failure(error: BaseException, log_tail: str) -> Outcome:
     """FAILED for what another attempt would meet again; CRASHED, to be retried, for the rest."""
     names = [kind.__name__ for kind in type(error).__mro__]
     message = f"{type(error).__name__}: {error}"[:_MESSAGE_LENGTH]
+    if isinstance(error, OSError) and error.errno in _NO_SPACE and _REMEDY not in message:
+        message += f"; {_REMEDY}, and resume from the last checkpoint"
     for name in names:
         if name in _DEFINITE:
             return Outcome(OutcomeKind.FAILED, JobError(_DEFINITE[name], message, log_tail))

@@ -28,13 +28,31 @@ class SpoolWriter:
         self.end = self._file.tell()
 
     def append(self, step: int, time_ms: int, values: Mapping[str, float]) -> None:
-        """Add a point. Values that are not finite are left out: JSON has none."""
+        """Add a point. Values that are not finite are left out: JSON has none.
+
+        Raises `OSError` on a full disk; nothing of the point is in the file then.
+        """
         finite = {name: value for name, value in values.items() if math.isfinite(value)}
         if not finite:
             return
         line = json.dumps([step, time_ms, finite], separators=(",", ":")).encode() + b"\n"
-        self._file.write(line)
+        try:
+            self._write(line)
+        except OSError as error:
+            self._file.truncate(self.end)  # half a line would spoil the next one
+            raise OSError(
+                error.errno,
+                f"the point of step {step} could not be written ({error.strerror}); metrics must "
+                "not be lost silently; free some space, and resume from the last checkpoint",
+                self._file.name,
+            ) from error
         self.end += len(line)
+
+    def _write(self, line: bytes) -> None:
+        """All of it: an unbuffered file takes what fits on a filling disk, and says nothing."""
+        rest = memoryview(line)
+        while rest:
+            rest = rest[self._file.write(rest) :]
 
     def sync(self) -> None:
         """Make everything appended so far survive a power cut."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -188,3 +191,39 @@ def test_threads_are_a_fair_share_of_the_cores() -> None:
     assert WorkerSettings(workers_on_host=cores * 2).resolved_threads() == 1
     assert WorkerSettings(threads=5).resolved_threads() == 5
     assert WorkerSettings(worker_id="w").resolved_worker_id() == "w"
+
+
+def test_a_point_that_does_not_fit_the_disk_leaves_nothing_of_itself(tmp_path: Path) -> None:
+    spool = SpoolWriter(tmp_path)
+    spool.append(1, 10, {"loss": 2.0})
+    whole = spool.end
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # Room for some bytes of the next line; what does not fit is EFBIG here, ENOSPC on a disk.
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (whole + 5, unlimited[1]))
+    try:
+        with pytest.raises(OSError, match="the point of step 2 could not be written") as caught:
+            spool.append(2, 20, {"loss": 1.0})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+        signal.signal(signal.SIGXFSZ, before)
+    assert "free some space" in str(caught.value)
+    assert str(tmp_path / "metrics.spool") in str(caught.value)
+    assert (spool.end, (tmp_path / "metrics.spool").stat().st_size) == (whole, whole)
+    spool.append(2, 20, {"loss": 1.0})
+    spool.close()
+    reader = SpoolReader(tmp_path)
+    assert [point.step for point in reader.peek()[0]] == [1, 2]
+    reader.close()
+
+
+def test_a_full_disk_is_told_with_its_remedy_once() -> None:
+    bare = describe_failure(OSError(errno.ENOSPC, "No space left on device", "/data/x"), "")
+    assert bare.error is not None
+    assert bare.error.message == (
+        "OSError: [Errno 28] No space left on device: '/data/x'; free some space, and resume "
+        "from the last checkpoint"
+    )
+    told = describe_failure(OSError(errno.ENOSPC, "full; free some space"), "")
+    assert told.error is not None
+    assert told.error.message == "OSError: [Errno 28] full; free some space"

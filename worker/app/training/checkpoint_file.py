@@ -161,8 +161,9 @@ def write_atomically(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except OSError:
+    except OSError as error:
         _discard(temporary)
+        error.filename = error.filename or str(path)  # a write knows a descriptor, not a name
         raise
     sync_folder(path.parent)
 
