@@ -76,9 +76,13 @@ class RedisServer:
                 try:
                     client.ping()
                     return self
-                except redis.RedisError:
+                except redis.RedisError as error:
                     if self.process.poll() is not None or time.monotonic() > deadline:
-                        raise
+                        said = (self.folder / "server.log").read_text(errors="replace")[-2000:]
+                        raise AssertionError(
+                            f"the server does not answer on port {self.port} (its exit code: "
+                            f"{self.process.poll()}); its log ends:\n{said}"
+                        ) from error
                     time.sleep(0.01)
         finally:
             client.close()
