@@ -82,7 +82,8 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise _unusable(f"{path}: {error.strerror or error}") from error
+        why = f"{path}: {error.strerror or error}; give a YAML or JSON file that can be read"
+        raise _unusable(why) from error
     except UnicodeDecodeError as error:
         raise _unusable(f"{path} is not UTF-8 text: {error.reason} at byte {error.start}") from None
 
