@@ -37,5 +37,6 @@ export function duration(seconds) {
 }
 
 export function percent(share) {
-  return `${(100 * (share ?? 0)).toFixed(1)} %`;
+  // No line break between the number and its sign.
+  return `${(100 * (share ?? 0)).toFixed(share === 1 ? 0 : 1)}\u00a0%`;
 }

@@ -227,6 +227,7 @@ export class JobPage {
   async #loadCheckpoints() {
     const path = `${at("jobs", this.jobId, "checkpoints")}?page_size=100`;
     const { checkpoints } = await get(path, { signal: this.signal });
+    checkpoints.reverse(); // the API lists by step, ascending; the newest is what people want
     this.sampler.offer(checkpoints);
     fill(this.checkpoints, checkpoints.map((one) => this.#checkpointRow(one)));
     if (checkpoints.length === 0) {
