@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cluster import Cluster, cluster
-from undisturbed import CONFIG, MAX_STEPS, Result, result_of, write_text
+from undisturbed import CONFIG, LONG_CONFIG, Result, result_of, write_text
 
 
 @pytest.fixture
@@ -21,11 +22,21 @@ def services(tmp_path: Path) -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def expected(tmp_path_factory: pytest.TempPathFactory) -> Result:
     """What the configuration comes to when nothing happens."""
-    folder = tmp_path_factory.mktemp("undisturbed")
+    return undisturbed(tmp_path_factory.mktemp("undisturbed"), CONFIG)
+
+
+@pytest.fixture(scope="session")
+def expected_of_long_run(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    """The same for the run that is long enough to be killed twenty times on a fast machine."""
+    return undisturbed(tmp_path_factory.mktemp("undisturbed-long"), LONG_CONFIG)
+
+
+def undisturbed(folder: Path, config: dict[str, Any]) -> Result:
+    """Trains on a cluster that nobody disturbs."""
     text = write_text(folder)
     with cluster(folder) as running, running.engine() as engine:
-        job = engine.jobs.start(config=CONFIG, dataset_path=text)
+        job = engine.jobs.start(config=config, dataset_path=text)
         result = result_of(engine, job, folder)
-        assert [row[0] for row in result.history] == list(range(1, MAX_STEPS + 1))
+        assert [row[0] for row in result.history] == list(range(1, config["max_steps"] + 1))
         assert engine.jobs.get(job.job_id).attempt == 1
         return result

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import signal
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -12,6 +13,7 @@ from cluster import Cluster
 from running_stack import wait_until
 from undisturbed import (
     CONFIG,
+    LONG_CONFIG,
     NEVER_GIVE_UP,
     Result,
     assert_same,
@@ -25,10 +27,10 @@ from training_engine import Job, TrainingEngine
 pytestmark = pytest.mark.slow
 
 
-def start(services: Cluster, engine: TrainingEngine) -> Job:
-    """Starts the job that all of these tests disturb."""
+def start(services: Cluster, engine: TrainingEngine, config: dict[str, Any] = CONFIG) -> Job:
+    """Starts the job that a test disturbs."""
     return engine.jobs.start(
-        config=CONFIG, dataset_path=str(services.folder / "text.txt"), execution=NEVER_GIVE_UP
+        config=config, dataset_path=str(services.folder / "text.txt"), execution=NEVER_GIVE_UP
     )
 
 
@@ -56,22 +58,22 @@ def test_one_kill(services: Cluster, expected: Result, tmp_path: Path, victim: s
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", [1])
 def test_twenty_random_kills_in_one_job(
-    services: Cluster, expected: Result, tmp_path: Path, seed: int
+    services: Cluster, expected_of_long_run: Result, tmp_path: Path, seed: int
 ) -> None:
     choose = random.Random(seed)
     victims = ["worker", "trainer", "control-plane", "gateway", "redis"]
     with services.engine() as engine:
-        job = start(services, engine)
+        job = start(services, engine, LONG_CONFIG)
         reached = 0
         for number in range(20):
             # The job has started to train again each time: a step beyond the last one seen.
             reached = max(reached, wait_for_step(job, reached + 1, timeout=90).current_step)
-            assert reached < 400, f"the job ended before kill {number + 1}"
+            assert reached < LONG_CONFIG["max_steps"], f"the job ended before kill {number + 1}"
             victim = choose.choice(victims)
             if choose.random() < 0.5:
                 reached = wait_for_step(job, reached + choose.randrange(12)).current_step
             kill(services, victim)
-        assert_same(result_of(engine, job, tmp_path), expected)
+        assert_same(result_of(engine, job, tmp_path), expected_of_long_run)
 
 
 @pytest.mark.parametrize("victim", ["worker", "trainer"])

@@ -12,8 +12,6 @@ from running_stack import wait_until
 from training_engine import Job, TrainingEngine
 
 TEXT = "".join(f"{n} is followed by {n + 1}, and {n + 1} by {n + 2}.\n" for n in range(3000))
-MAX_STEPS = 400
-
 CONFIG: dict[str, Any] = {
     "model_config": {
         "vocab_size": 256,
@@ -27,7 +25,7 @@ CONFIG: dict[str, Any] = {
     "gradient_accumulation_steps": 2,
     "learning_rate": 0.003,
     "warmup_steps": 20,
-    "max_steps": MAX_STEPS,
+    "max_steps": 400,
     "logging_steps": 1,
     "eval_steps": 150,
     "save_steps": 20,
@@ -35,6 +33,9 @@ CONFIG: dict[str, Any] = {
     "val_fraction": 0.02,
 }
 """Dropout, accumulation, validation and several epochs: all that has state takes part."""
+
+LONG_CONFIG = CONFIG | {"max_steps": 1200}
+"""Enough steps for twenty kills: training goes on while a killed control plane starts again."""
 
 NEVER_GIVE_UP = {"max_retries": 1000}
 
