@@ -31,7 +31,7 @@ _POLL_SECONDS = 0.5
 """Longest silence towards the store: its answers are what brings a stop request."""
 _SHORTEST_SECONDS = 0.1
 """Between two rounds: a point that comes alone goes out at once, ten and more a second in batches,
-so that publishing costs the trainer's cores under one percent."""
+so that publishing takes as little as it can of the trainer's cores."""
 _LONGEST_BACKOFF = 2.0
 _TOLERATED_DEFECTS = 5
 
