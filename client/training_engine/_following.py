@@ -7,6 +7,7 @@ so neither loses nor repeats a step, whichever transport broke.
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar, cast
 
@@ -26,7 +27,7 @@ T = TypeVar("T")
 GOOD_CONNECTION_SECONDS = 10.0
 
 
-class Follower(Generic[T]):
+class Follower(ABC, Generic[T]):
     """Keeps the place in a job's stream.
 
     Attributes:
@@ -64,8 +65,9 @@ class Follower(Generic[T]):
         ended = UnavailableError("the stream ended before its job", code="shutting_down")
         return self._patience.delay_after(error or ended)
 
+    @abstractmethod
     def _read(self, plain: dict[str, Any]) -> Iterator[T]:
-        raise NotImplementedError
+        """What one message of the stream gives."""
 
 
 class EventFollower(Follower[JobEvent]):
