@@ -33,8 +33,10 @@ from training_engine.v1 import config_pb2
 routes = router("configs")
 
 
-def document(config: dict[str, Any]) -> str:
+def document(config: dict[str, Any] | str) -> str:
     """A configuration as text: the control plane alone reads and validates it."""
+    if isinstance(config, str):
+        return config
     return json.dumps(config, ensure_ascii=False, allow_nan=False)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
 
 from gateway.schemas.base import Answer, Body, FieldProblem, PageToken, RequestId, with_example
 
@@ -155,10 +155,27 @@ class TrainingConfig(BaseModel):
     )
 
 
-# The object passes through as it came: the control plane alone validates, so that every door lists
-# the same problems. OpenAPI shows what it may hold.
-ConfigDocument = Annotated[dict[str, Any], WithJsonSchema({SHOWN_AS: "TrainingConfig"})]
-"""A configuration as its author wrote it."""
+def _object_or_text(value: Any) -> Any:
+    if isinstance(value, dict | str):
+        return value
+    raise ValueError("should be an object, or the text of a YAML or JSON document")
+
+
+# It passes through as it came: the control plane alone validates, so that every door lists the
+# same problems. OpenAPI shows what it may hold.
+ObjectOrText = Annotated[dict[str, Any] | str, BeforeValidator(_object_or_text)]
+ConfigDocument = Annotated[
+    ObjectOrText,
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {SHOWN_AS: "TrainingConfig"},
+                {"type": "string", "description": "The same as the text of a YAML or JSON file."},
+            ]
+        }
+    ),
+]
+"""A configuration as its author wrote it: an object, or the text of a YAML or JSON file."""
 
 
 class CreateConfigBody(Body):
@@ -178,8 +195,9 @@ class ValidateConfigBody(Body):
 
     model_config = with_example({"config": CONFIG_EXAMPLE}, extra="forbid", strict=True)
 
-    config: dict[str, Any] = Field(
-        description="Anything: what makes it no valid configuration is the answer."
+    config: ObjectOrText = Field(
+        description="An object, or the text of a YAML or JSON file: what makes it no valid "
+        "configuration is the answer."
     )
 
 

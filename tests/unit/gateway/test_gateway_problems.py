@@ -94,7 +94,7 @@ async def test_an_invalid_config_lists_every_problem(client: httpx.AsyncClient) 
         ("null", "", "the body is None: it should be a valid dictionary"),
         ('{"config": {}, "datasetpath": "x"}', "datasetpath", "datasetpath is not known here"),
         ('{"config": {}, "execution": {"gpu": 1}}', "execution.gpu", "remove it or correct"),
-        ('{"config": []}', "config", "config is []: it should be a valid dictionary"),
+        ('{"config": []}', "config", "config is []: it should be an object, or the text of a YAML"),
         ('{"config": {}, "name": 5}', "name", "name is 5: it should be a valid string"),
         ('{"config": {}, "execution": {"nodes": 0}}', "execution.nodes", "greater than or equal"),
         ('{"config": {}, "execution": {"nodes": 1e30}}', "execution.nodes", "execution.nodes is"),

@@ -76,6 +76,14 @@ async def test_the_document_reaches_the_control_plane_as_it_was_written(
     assert document == '{"learning_rate": 0.0006, "seed": 9007199254740993, "tokenizer": "é"}'
 
 
+async def test_a_text_passes_as_it_is(client: httpx.AsyncClient, state: State) -> None:
+    text = '{"learning_rate" : 6e-4}  \n'
+    for path in ("configs/validate", "jobs/start"):
+        sent = await client.post(f"{API}/{path}", json={"config": text})
+        assert sent.is_success, sent.text
+        assert state.requests[-1].config_document == text
+
+
 async def test_validation_lists_every_problem_and_stores_nothing(
     client: httpx.AsyncClient, state: State
 ) -> None:
@@ -174,6 +182,8 @@ async def test_jobs_are_listed_by_state_without_configs(
     failed = await client.get(f"{API}/jobs", params={"status": "failed", "page_size": 10})
     assert [job["job_id"] for job in failed.json()["jobs"]] == [first]
     assert state.requests[-1].page_size == 10
+    await client.get(f"{API}/jobs", params={"name": "a name", "job_id_prefix": "job_0"})
+    assert (state.requests[-1].name, state.requests[-1].job_id_prefix) == ("a name", "job_0")
 
 
 async def test_stop_and_resume_answer_202(client: httpx.AsyncClient, state: State) -> None:
