@@ -22,6 +22,7 @@ from training_engine import _version, errors
 from training_engine._calls import Call
 from training_engine._plain import message_to_plain, plain_to_message
 from training_engine._transport import Options, is_loopback
+from training_engine.call_status import FirstStatus
 from training_engine.errors import FieldProblem, TrainingEngineError
 from training_engine.records import Plain
 
@@ -294,7 +295,7 @@ class AsyncGrpcTransport:
 
         method = self._channel.stream_unary(name, **serializers)
         try:
-            answer = await method(parts(), metadata=self._metadata)
+            answer = await FirstStatus(method(parts(), metadata=self._metadata)).answer()
         except grpc.RpcError as error:
             raise to_error(error, self._address) from error
         return _answer(call, answer)

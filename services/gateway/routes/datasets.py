@@ -26,6 +26,7 @@ from gateway.routes.declare import (
 )
 from gateway.schemas.base import PageQuery
 from gateway.schemas.datasets import Dataset, DatasetPage, UploadQuery
+from training_engine.call_status import FirstStatus
 from training_engine.v1 import dataset_pb2
 
 routes = router("datasets")
@@ -79,6 +80,7 @@ async def _upload(
 ) -> dataset_pb2.UploadDatasetResponse:
     """One client stream; a client that goes away takes the half-sent file with it."""
     call = caller.control_plane.datasets.UploadDataset(metadata=caller.metadata)
+    ended = FirstStatus(call)
     first = dataset_pb2.UploadDatasetRequest(header=header)
     try:
         # A call that has ended refuses writes; why it ended is told by its status below.
@@ -96,7 +98,8 @@ async def _upload(
     except BaseException:
         call.cancel()
         raise
-    return await call
+    upload: dataset_pb2.UploadDatasetResponse = await ended.answer()
+    return upload
 
 
 async def _spoil(call: Any, header: dataset_pb2.UploadDatasetRequest) -> None:
