@@ -23,6 +23,7 @@ from gateway.routes import (
     metrics,
     operations,
     pages,
+    session,
     stream,
     workers,
 )
@@ -30,11 +31,23 @@ from gateway.schemas.base import Problem
 from gateway.schemas.checkpoints import GeneratedToken
 from gateway.schemas.configs import SHOWN_AS
 from gateway.schemas.jobs import Rewind
+from gateway.sessions import Sessions
 from gateway.settings import GatewaySettings
 from gateway.telemetry import Measured, OpenStreams, Telemetry
 from service_runtime.tokens import TokenVerifier
 
-_RESOURCES = (configs, jobs, stream, metrics, checkpoints, generation, datasets, workers)
+_RESOURCES = (
+    configs,
+    jobs,
+    stream,
+    metrics,
+    checkpoints,
+    generation,
+    datasets,
+    workers,
+    session,
+    operations,
+)
 
 _DESCRIPTION = (
     "Trains GPT-style language models and never loses a job. Errors are "
@@ -67,16 +80,19 @@ def create_app(settings: GatewaySettings) -> FastAPI:
     app.state.telemetry = telemetry
     app.state.streams = OpenStreams(telemetry)
     app.state.closing = asyncio.Event()
+    tokens = settings.accepted_tokens()
+    app.state.verifier = TokenVerifier(tokens)
+    app.state.sessions = Sessions(tokens, settings.session_seconds)
     for resource in _RESOURCES:
         app.include_router(resource.routes)
-    app.include_router(operations.routes)
     pages.mount(app)
     problems.install(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     app.add_middleware(
         Guard,
         allowed_hosts=[settings.host, *settings.allowed_host],
-        verifier=TokenVerifier(settings.accepted_tokens()),
+        verifier=app.state.verifier,
+        sessions=app.state.sessions,
         max_body_bytes=settings.max_body_bytes,
         max_upload_bytes=settings.max_upload_bytes,
     )

@@ -17,10 +17,13 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.problems import Problem
+from gateway.sessions import Sessions
 from service_runtime.tokens import TokenVerifier
 
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 _API = "/api/"
+# Where a browser trades its token for a cookie; nobody has one yet.
+_SIGN_IN = "/api/session"
 _UPLOADS = "/api/training/datasets"
 _DRAIN_BYTES = 16 << 20
 _DRAIN_SECONDS = 2.0
@@ -36,12 +39,14 @@ class Guard:
         *,
         allowed_hosts: Iterable[str],
         verifier: TokenVerifier,
+        sessions: Sessions,
         max_body_bytes: int,
         max_upload_bytes: int,
     ) -> None:
         self._app = app
         self._hosts = {host.lower() for host in allowed_hosts}
         self._verifier = verifier
+        self._sessions = sessions
         self._max_body = max_body_bytes
         self._max_upload = max_upload_bytes
 
@@ -53,6 +58,7 @@ class Guard:
         limit = self._limit(scope)
         try:
             self._check(scope, headers, limit)
+            scope = self._authenticated(scope, headers)
         except Problem as problem:
             await drained(receive)
             await problem.response()(scope, receive, send)
@@ -66,18 +72,29 @@ class Guard:
         self._check_host(headers.get("host", ""))
         if scope["method"] not in _SAFE_METHODS:
             _check_origin(headers)
-        if scope["path"].startswith(_API) and not self._verifier.accepts(
-            headers.get("authorization")
-        ):
-            raise Problem(
-                401,
-                "the request carries no known token; send `Authorization: Bearer TOKEN` with a "
-                "token that the gateway was started with",
-                reason="UNAUTHENTICATED",
-            )
         length = headers.get("content-length", "")
         if length.isdigit() and int(length) > limit:
             raise _too_large(limit)
+
+    def _authenticated(self, scope: Scope, headers: Headers) -> Scope:
+        """`scope`, a session's token in its headers. Raises `Problem` where there is no token."""
+        if not scope["path"].startswith(_API) or scope["path"] == _SIGN_IN:
+            return scope
+        authorization = headers.get("authorization")
+        if self._verifier.accepts(authorization):
+            return scope
+        # Who sends a token means that token: a wrong one is not made good by a cookie.
+        session = self._sessions.read(headers.get("cookie", "")) if authorization is None else None
+        if session is None:
+            raise Problem(
+                401,
+                "the request carries no known token; send `Authorization: Bearer TOKEN` with a "
+                "token that the gateway was started with, or sign in on the dashboard",
+                reason="UNAUTHENTICATED",
+            )
+        _check_own_page(scope["method"], headers)
+        token = (b"authorization", b"Bearer " + session.token.encode())
+        return {**scope, "headers": [*scope["headers"], token]}
 
     def _check_host(self, host: str) -> None:
         name = _host_name(host)
@@ -124,6 +141,31 @@ def _check_origin(headers: Headers) -> None:
             403,
             f"a page from {origin or 'another site'} may not change anything here; open the "
             "dashboard of this gateway itself",
+            reason="PERMISSION_DENIED",
+        )
+
+
+def _check_own_page(method: str, headers: Headers) -> None:
+    """Refuse a cookie that a page of another origin made its browser send.
+
+    SameSite=Strict does not: a site is a host whatever its port, and other programs of this
+    machine serve pages too. A browser without Fetch Metadata (it speaks that only to https and
+    loopback) names the origin of every change and of every answer that a script could read.
+    """
+    origin = headers.get("origin")
+    site = headers.get("sec-fetch-site")
+    safe = method in _SAFE_METHODS
+    if site is not None:
+        own = site == "same-origin" or (site == "none" and safe)  # none: typed, or a bookmark
+    elif origin is not None:
+        own = _same_host(origin, headers.get("host", ""))
+    else:
+        own = safe
+    if not own:
+        raise Problem(
+            403,
+            f"{origin or 'whoever sent this'} may not use the session of this gateway's dashboard; "
+            "open the dashboard itself, or send `Authorization: Bearer TOKEN`",
             reason="PERMISSION_DENIED",
         )
 

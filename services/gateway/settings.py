@@ -40,6 +40,9 @@ class GatewaySettings(ListenSettings, ServiceSettings):
     max_upload_bytes: int = setting(
         64 << 30, "largest dataset that may be uploaded", unit="bytes", gt=0
     )
+    session_seconds: int = setting(
+        7 * 24 * 3600, "how long a browser stays signed in", unit="seconds", gt=0
+    )
     max_streams: int = setting(2000, "event streams that may be open at once", gt=0)
     ping_seconds: float = setting(
         15.0, "silence after which an event stream sends a comment", unit="seconds", gt=0

@@ -48,12 +48,17 @@ def rpc(*names: str) -> dict[str, Any]:
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """`responses` of a route: what it may refuse with, besides what every route may."""
+    return only_problems(*_EVERYWHERE, *statuses)
+
+
+def only_problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """`responses` of a route that asks no control plane."""
     return {
         status: {
             "description": _MEANING[status],
             "content": {MEDIA_TYPE: {"schema": PROBLEM_SCHEMA}},
         }
-        for status in sorted({*_EVERYWHERE, *statuses})
+        for status in sorted(set(statuses))
     }
 
 
@@ -104,6 +109,7 @@ __all__ = [
     "IdempotencyKey",
     "answer",
     "event_stream",
+    "only_problems",
     "problems",
     "request_id",
     "router",

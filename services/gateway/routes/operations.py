@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from gateway.problems import Problem
-from gateway.routes.declare import answer, problems
+from gateway.routes.declare import answer, only_problems
 from gateway.schemas.base import Answer
 
 routes = APIRouter(tags=["operations"])
@@ -20,16 +18,13 @@ class Health(Answer):
     status: str
 
 
-_UNREADY: dict[int | str, dict[str, Any]] = {503: problems()[503]}
-
-
-@routes.get("/healthz", response_model=Health)
+@routes.get("/healthz", response_model=Health, responses=only_problems(403))
 async def healthz() -> Response:
     """The process is alive."""
     return answer({"status": "ok"})
 
 
-@routes.get("/readyz", response_model=Health, responses=_UNREADY)
+@routes.get("/readyz", response_model=Health, responses=only_problems(403, 503))
 async def readyz(request: Request) -> Response:
     """The control plane is reached and serves."""
     state = request.app.state
@@ -48,7 +43,10 @@ async def readyz(request: Request) -> Response:
 @routes.get(
     "/metrics",
     response_class=Response,
-    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    responses={
+        200: {"content": {"text/plain": {"schema": {"type": "string"}}}},
+        **only_problems(403),
+    },
 )
 async def prometheus(request: Request) -> Response:
     """This process's own measurements, for Prometheus."""

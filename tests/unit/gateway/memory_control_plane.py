@@ -56,6 +56,7 @@ class State:
         self.files: dict[str, bytes] = {}
         self.datasets: dict[str, dataset_pb2.Dataset] = {}
         self.requests: list[Any] = []
+        self.credentials: list[str] = []
         self.open_watches = 0
         self.open_generations = 0
         self.fail_next: RpcError | None = None
@@ -136,10 +137,14 @@ def read_config(document: str) -> config_pb2.TrainingConfig:
 
 
 class Aborting(grpc.aio.ServerInterceptor):
-    """Turns RpcErrors into statuses, as the real control plane does."""
+    """Turns RpcErrors into statuses, as the real control plane does; notes who calls."""
+
+    def __init__(self, state: State) -> None:
+        self._credentials = state.credentials
 
     async def intercept_service(self, continuation: Any, details: Any) -> Any:
         handler = await continuation(details)
+        self._credentials += [v for k, v in details.invocation_metadata if k == "authorization"]
         if handler is None or details.method.startswith("/grpc."):
             return handler
         if handler.response_streaming:
@@ -470,7 +475,7 @@ class Workers(Service, worker_pb2_grpc.WorkerServiceServicer):
 @contextlib.asynccontextmanager
 async def serving(state: State, port: int = 0) -> AsyncIterator[int]:
     """Serve `state` on a loopback port, yielded, until the block ends."""
-    server = grpc.aio.server(interceptors=[Aborting()], options=[("grpc.so_reuseport", 0)])
+    server = grpc.aio.server(interceptors=[Aborting(state)], options=[("grpc.so_reuseport", 0)])
     config_pb2_grpc.add_ConfigServiceServicer_to_server(Configs(state), server)
     job_pb2_grpc.add_JobServiceServicer_to_server(Jobs(state), server)
     metrics_pb2_grpc.add_MetricsServiceServicer_to_server(Metrics(state), server)
