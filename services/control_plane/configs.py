@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import grpc
@@ -29,12 +30,15 @@ class ConfigServicer(config_pb2_grpc.ConfigServiceServicer):
     async def CreateConfig(
         self, request: config_pb2.CreateConfigRequest, context: _Context
     ) -> config_pb2.CreateConfigResponse:
-        name = check_name(request.name, required=True)
-        source = request.WhichOneof("source")
-        config = await require_source(request, source, self._state.configs)
-        record = await self._state.configs.create(
-            name, to_document(config), idempotency(request, "CreateConfig")
-        )
+        wanted = idempotency(request, "CreateConfig")
+        record = await self._state.configs.answered(wanted)
+        if record is None:
+            name = check_name(request.name, required=True)
+            source = request.WhichOneof("source")
+            config = await require_source(request, source, self._state.configs)
+            record = await self._state.configs.create(name, to_document(config), wanted)
+        else:  # not validated again: the rules may be others by now
+            config, _ = TrainingConfig.read(json.loads(record.document))
         return config_pb2.CreateConfigResponse(
             config=config_message(record), warnings=problem_messages(config.warnings())
         )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator
 from pathlib import PurePath
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 
-from artifact_store import ArtifactInfo, ArtifactWriter, dataset_key
+from artifact_store import ArtifactInfo, ArtifactTooLargeError, dataset_key
 from control_plane.conversion import dataset_message
 from control_plane.errors import in_use, invalid_argument, shutting_down
 from control_plane.paging import LARGEST_PAGE, page_size
@@ -40,13 +41,41 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
         self, request_iterator: AsyncIterator[dataset_pb2.UploadDatasetRequest], context: _Context
     ) -> dataset_pb2.UploadDatasetResponse:
         header = await _header(request_iterator)
+        record = None
+        if await self._state.datasets.was_sent(header.request_id):
+            record = await self._first_answer(header, request_iterator)
+        if record is None:
+            record = await self._create(header, request_iterator)
+        return dataset_pb2.UploadDatasetResponse(dataset=dataset_message(record))
+
+    async def _first_answer(
+        self,
+        header: dataset_pb2.DatasetHeader,
+        messages: AsyncIterator[dataset_pb2.UploadDatasetRequest],
+    ) -> DatasetRecord | None:
+        """The dataset that the same upload made before; None if its time ran out just now.
+
+        Stores nothing, and does not even read the bytes where their digest was announced.
+        """
+        sha256 = header.sha256.lower()
+        if not sha256:
+            digest = _Digest(header.name, self._state.settings.max_dataset_bytes)
+            await self._copy(digest, messages)
+            sha256 = digest.hexdigest()
+        return await self._state.datasets.answered(_memo(header, sha256))
+
+    async def _create(
+        self,
+        header: dataset_pb2.DatasetHeader,
+        messages: AsyncIterator[dataset_pb2.UploadDatasetRequest],
+    ) -> DatasetRecord:
         dataset_id = new_id("dataset")
         key = dataset_key(dataset_id, header.name)
-        info = await self._receive(key, header, request_iterator)
+        info = await self._receive(key, header, messages)
         record = await self._store(dataset_id, header, info)
-        if record.dataset_id != dataset_id:  # a repeated request: the first upload stands
+        if record.dataset_id != dataset_id:  # the same upload came twice at once: one stands
             await asyncio.to_thread(self._state.artifacts.delete, key)
-        return dataset_pb2.UploadDatasetResponse(dataset=dataset_message(record))
+        return record
 
     async def _receive(
         self,
@@ -74,7 +103,7 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
         return info
 
     async def _copy(
-        self, upload: ArtifactWriter, messages: AsyncIterator[dataset_pb2.UploadDatasetRequest]
+        self, upload: _Sink, messages: AsyncIterator[dataset_pb2.UploadDatasetRequest]
     ) -> None:
         async for message in messages:
             if message.WhichOneof("part") != "data":
@@ -90,7 +119,6 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
     async def _store(
         self, dataset_id: str, header: dataset_pb2.DatasetHeader, info: ArtifactInfo
     ) -> DatasetRecord:
-        body = f"{header.name}\0{info.sha256}".encode()
         try:
             return await self._state.datasets.create(
                 header.name,
@@ -98,7 +126,7 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
                 info.sha256,
                 info.key,
                 dataset_id=dataset_id,
-                request=Request.of(header.request_id, "UploadDataset", body),
+                request=_memo(header, info.sha256),
             )
         except Exception:
             await asyncio.to_thread(self._state.artifacts.delete, info.key)
@@ -150,6 +178,39 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
                 if not token:
                     break
         return None
+
+
+class _Sink(Protocol):
+    """Takes the bytes of an upload, piece by piece."""
+
+    def write(self, chunk: bytes) -> None:
+        """Take the next piece."""
+        ...
+
+
+class _Digest:
+    """Takes an upload's bytes for their sha256 alone, with the limit that storing them has."""
+
+    def __init__(self, name: str, limit: int) -> None:
+        self._name, self._limit = name, limit
+        self._size = 0
+        self._digest = hashlib.sha256()
+
+    def write(self, chunk: bytes) -> None:
+        """Raises `ArtifactTooLargeError` past the limit."""
+        self._size += len(chunk)
+        if self._size > self._limit:
+            raise ArtifactTooLargeError(self._name, self._limit)
+        self._digest.update(chunk)
+
+    def hexdigest(self) -> str:
+        """Lower-case, of all pieces so far."""
+        return self._digest.hexdigest()
+
+
+def _memo(header: dataset_pb2.DatasetHeader, sha256: str) -> Request | None:
+    """What names an upload: two are the same if their name and their bytes are."""
+    return Request.of(header.request_id, "UploadDataset", f"{header.name}\0{sha256}".encode())
 
 
 async def _header(

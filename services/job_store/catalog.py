@@ -76,6 +76,11 @@ class _Items:
                 continue  # deleted since, or of another version: one record hides no other
         return items, token
 
+    async def answered(self, request: Request | None) -> str | None:
+        """Id of the item that this request made; None for a new request. RequestIdReused."""
+        answer = await recall(self._db, request)
+        return None if answer is None else json.loads(answer)["id"]
+
     async def delete(self, id: str, request: Request | None) -> None:
         """Remove the item. NotFound."""
         check_id(self._kind, id)
@@ -103,6 +108,17 @@ class ConfigStore:
         fields = {"name": name, "document": document}
         id, created_at = await self._items.create(new_id("config"), fields, request)
         return ConfigRecord(id, name, document, created_at)
+
+    async def answered(self, request: Request | None) -> ConfigRecord | None:
+        """What a repeated `create` made; None for a new one, and for one that is gone since.
+
+        RequestIdReused.
+        """
+        id = await self._items.answered(request)
+        try:
+            return None if id is None else await self.get(id)
+        except NotFound:
+            return None
 
     async def get(self, config_id: str) -> ConfigRecord:
         """One configuration. NotFound, RecordVersionError."""
@@ -151,6 +167,18 @@ class DatasetStore:
         if id != fresh:  # an earlier request's: it has its own artifact
             return await self.get(id)
         return DatasetRecord(id, name, size_bytes, sha256, artifact, created_at)
+
+    async def was_sent(self, request_id: str) -> bool:
+        """Whether an upload with this id was stored before, of these bytes or of others."""
+        if not request_id:
+            return False
+        key, _, _ = memo_arguments(self._db.prefix, Request(request_id, ""))
+        return bool(await self._db.command("EXISTS", key))
+
+    async def answered(self, request: Request | None) -> DatasetRecord | None:
+        """What a repeated `create` made; None for a new one. RequestIdReused, NotFound."""
+        id = await self._items.answered(request)
+        return None if id is None else await self.get(id)
 
     async def get(self, dataset_id: str) -> DatasetRecord:
         """One dataset. NotFound, RecordVersionError."""

@@ -13,6 +13,9 @@ import pytest
 from failure import failure_of, read_failure
 from started import TINY, running_job, tiny_request
 
+from app.training.config import ConfigError, Problem
+from artifact_store import ArtifactStoreFullError
+from control_plane import configs
 from control_plane.server import ControlPlane
 from job_store.attempts import AttemptStore
 from job_store.ids import new_id
@@ -55,6 +58,34 @@ async def test_a_config_needs_a_name_and_is_stored_once(stubs: Any) -> None:
     assert (await store_config(stubs, request_id="once")).config_id == first.config_id
     failure = await failure_of(store_config(stubs, name="   "))
     assert "must not be empty" in failure.fields["name"]
+
+
+async def test_a_repeated_config_is_recalled_before_it_is_looked_at(
+    stubs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    questionable = json.dumps(TINY | {"warmup_steps": 50})
+    request = config_pb2.CreateConfigRequest(
+        name="tiny", config_document=questionable, request_id="once"
+    )
+    first = await stubs.configs.CreateConfig(request)
+    assert [warning.field for warning in first.warnings] == ["warmup_steps"]
+    wrong = config_pb2.CreateConfigRequest(
+        name="tiny", config_document='{"batch_size": -1}', request_id="once"
+    )
+    failure = await failure_of(stubs.configs.CreateConfig(wrong))
+    assert failure.reason == "REQUEST_ID_REUSED"
+
+    async def refuse(*_: Any) -> None:
+        raise ConfigError([Problem("batch_size", "what was allowed is refused since")])
+
+    monkeypatch.setattr(configs, "require_source", refuse)
+    assert await stubs.configs.CreateConfig(request) == first
+    delete = config_pb2.DeleteConfigRequest(config_id=first.config.config_id)
+    monkeypatch.undo()
+    await stubs.configs.DeleteConfig(delete)
+    assert await stubs.configs.CreateConfig(request) == first  # the answer, not a new config
+    listed = await stubs.configs.ListConfigs(config_pb2.ListConfigsRequest())
+    assert list(listed.configs) == []
 
 
 async def test_validation_tells_everything_without_storing(stubs: Any) -> None:
@@ -137,6 +168,36 @@ async def test_an_upload_is_stored_once_for_a_request_id(stubs: Any, plane: Cont
     )
     assert failure.reason == "REQUEST_ID_REUSED"
     assert len(stored_files(plane)) == 1
+
+
+async def test_a_repeated_upload_is_recalled_before_its_bytes_are_stored(
+    stubs: Any, plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = hashlib.sha256(b"abc").hexdigest()
+    first = await stubs.datasets.UploadDataset(upload("a.txt", b"abc", request_id="u1"))
+
+    def full(key: str, **_: Any) -> None:
+        raise ArtifactStoreFullError(key)
+
+    monkeypatch.setattr(plane.state.artifacts, "writer", full)
+    again = await stubs.datasets.UploadDataset(upload("a.txt", b"abc", request_id="u1"))
+    assert again == first
+    announced = {"request_id": "u1", "sha256": digest}
+    assert await stubs.datasets.UploadDataset(upload("a.txt", b"abc", **announced)) == first
+    # Without a byte: what the first answer depends on is in the header.
+    assert await stubs.datasets.UploadDataset(upload("a.txt", b"", **announced)) == first
+    for name, data, header in (
+        ("a.txt", b"other", {}),
+        ("b.txt", b"abc", {}),
+        ("a.txt", b"abc", {"sha256": "00" * 32}),
+    ):
+        calls = stubs.datasets.UploadDataset(upload(name, data, request_id="u1", **header))
+        assert (await failure_of(calls)).reason == "REQUEST_ID_REUSED"
+    plane.state.settings.max_dataset_bytes = 2
+    failure = await failure_of(
+        stubs.datasets.UploadDataset(upload("a.txt", b"abc", request_id="u1"))
+    )
+    assert failure.reason == "PAYLOAD_TOO_LARGE"
 
 
 @pytest.mark.parametrize(
