@@ -11,6 +11,7 @@ from training_engine import _calls
 from training_engine._aio_link import AsyncLink
 from training_engine._aio_resources import AsyncResource
 from training_engine._config_source import ConfigLike, config_source
+from training_engine._finding import is_job_id, lookups, no_such_job, only_job
 from training_engine._following import EventFollower
 from training_engine._polling import Polling
 from training_engine._transport import Options
@@ -143,12 +144,26 @@ class AsyncJobs(AsyncResource):
         """Return one job; NotFoundError where there is none."""
         return self._job(read(JobRecord, await self._link.unary(_calls.get_job(job_id))))
 
+    async def find(self, reference: str) -> AsyncJob:
+        """Return the job that an id, a name or the beginning of an id means; see `Jobs.find`."""
+        if is_job_id(reference):
+            return await self.get(reference)
+        for call in lookups(reference):
+            found = only_job(reference, await self._link.page(call, "jobs", JobRecord))
+            if found is not None:
+                return await self.get(found.job_id)
+        raise no_such_job(reference)
+
     async def list(
-        self, *, status: JobStatus | str | None = None, page_size: int | None = None
+        self,
+        *,
+        status: JobStatus | str | None = None,
+        name: str | None = None,
+        page_size: int | None = None,
     ) -> AsyncIterator[AsyncJob]:
-        """Iterate over all jobs, newest first, page by page; their `config` is left out."""
+        """Iterate over jobs, newest first, page by page; see `Jobs.list`."""
         records = self._every(
-            lambda token: _calls.list_jobs(status, page_size, token), "jobs", JobRecord
+            lambda token: _calls.list_jobs(status, page_size, token, name=name), "jobs", JobRecord
         )
         async for record in records:
             yield self._job(record)
@@ -157,11 +172,12 @@ class AsyncJobs(AsyncResource):
         self,
         *,
         status: JobStatus | str | None = None,
+        name: str | None = None,
         page_size: int | None = None,
         page_token: str = "",
     ) -> Page[AsyncJob]:
-        """Return one page of jobs, newest first."""
-        call = _calls.list_jobs(status, page_size, page_token)
+        """Return one page of jobs, newest first; see `Jobs.list`."""
+        call = _calls.list_jobs(status, page_size, page_token, name=name)
         page = await self._link.page(call, "jobs", JobRecord)
         return Page(tuple(map(self._job, page)), page.next_page_token)
 

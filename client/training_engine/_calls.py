@@ -161,9 +161,19 @@ def get_job(job_id: str) -> Call:
 
 
 def list_jobs(
-    status: JobStatus | str | None = None, page_size: int | None = None, page_token: str = ""
+    status: JobStatus | str | None = None,
+    page_size: int | None = None,
+    page_token: str = "",
+    *,
+    name: str | None = None,
+    job_id_prefix: str | None = None,
 ) -> Call:
-    query = {"status": known_status(status), **_paging(page_size, page_token)}
+    query = {
+        "status": known_status(status),
+        "name": name,
+        "job_id_prefix": job_id_prefix,
+        **_paging(page_size, page_token),
+    }
     return _list("JobService/ListJobs", f"{ROOT}/jobs", query)
 
 

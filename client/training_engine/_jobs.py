@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from training_engine import _calls
 from training_engine._config_source import ConfigLike, config_source
+from training_engine._finding import is_job_id, lookups, no_such_job, only_job
 from training_engine._following import EventFollower
 from training_engine._link import Link
 from training_engine._polling import Polling
@@ -161,12 +162,38 @@ class Jobs(Resource):
         """Return one job; NotFoundError where there is none."""
         return self._job(read(JobRecord, self._link.unary(_calls.get_job(job_id))))
 
+    def find(self, reference: str) -> Job:
+        """Return the one job that an id, a name, or the beginning of an id means.
+
+        Raises:
+            NotFoundError: Nothing has this id, this name, or an id that begins so.
+            InvalidArgumentError: Several have; `.code` is `ambiguous_job`, and the message lists
+                the newest of them.
+        """
+        if is_job_id(reference):
+            return self.get(reference)
+        for call in lookups(reference):
+            found = only_job(reference, self._link.page(call, "jobs", JobRecord))
+            if found is not None:
+                return self.get(found.job_id)
+        raise no_such_job(reference)
+
     def list(
-        self, *, status: JobStatus | str | None = None, page_size: int | None = None
+        self,
+        *,
+        status: JobStatus | str | None = None,
+        name: str | None = None,
+        page_size: int | None = None,
     ) -> Iterator[Job]:
-        """Iterate over all jobs, newest first, page by page; their `config` is left out."""
+        """Iterate over jobs, newest first, page by page; their `config` is left out.
+
+        Args:
+            status: Only jobs in this state.
+            name: Only jobs that were given exactly this name.
+            page_size: Jobs fetched at a time, 1 to 1000.
+        """
         records = self._every(
-            lambda token: _calls.list_jobs(status, page_size, token), "jobs", JobRecord
+            lambda token: _calls.list_jobs(status, page_size, token, name=name), "jobs", JobRecord
         )
         return map(self._job, records)
 
@@ -174,11 +201,13 @@ class Jobs(Resource):
         self,
         *,
         status: JobStatus | str | None = None,
+        name: str | None = None,
         page_size: int | None = None,
         page_token: str = "",
     ) -> Page[Job]:
-        """Return one page of jobs, newest first."""
-        page = self._link.page(_calls.list_jobs(status, page_size, page_token), "jobs", JobRecord)
+        """Return one page of jobs, newest first; see `list`."""
+        call = _calls.list_jobs(status, page_size, page_token, name=name)
+        page = self._link.page(call, "jobs", JobRecord)
         return Page(tuple(map(self._job, page)), page.next_page_token)
 
     def stop(self, job_id: str) -> Job:

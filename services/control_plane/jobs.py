@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -17,7 +18,7 @@ from control_plane.conversion import STATUS_FROM_MESSAGE, job_message, log_line_
 from control_plane.errors import invalid_argument
 from control_plane.paging import long_page_size, page_size
 from control_plane.planning import plan_job
-from control_plane.requests import idempotency
+from control_plane.requests import check_name, idempotency
 from control_plane.state import ServiceState
 from control_plane.watching import watch_job
 from job_store.errors import StoreUnavailable
@@ -57,7 +58,11 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
         self, request: job_pb2.ListJobsRequest, context: _Context
     ) -> job_pb2.ListJobsResponse:
         page = await self._state.jobs.list(
-            _status_filter(request.status), page_size(request.page_size), request.page_token
+            _status_filter(request.status),
+            page_size(request.page_size),
+            request.page_token,
+            name=check_name(request.name),
+            id_prefix=_id_prefix(request.job_id_prefix),
         )
         return job_pb2.ListJobsResponse(
             jobs=[job_message(record) for record in page.jobs],
@@ -150,6 +155,13 @@ def _status_filter(number: int) -> JobStatus | None:
         message = f"`status` is {number}; it must be one of {known}; leave it out for all"
         raise invalid_argument("status", message)
     return STATUS_FROM_MESSAGE[number]
+
+
+def _id_prefix(prefix: str) -> str:
+    if prefix and not re.fullmatch(r"[0-9a-z_]{1,40}", prefix):
+        rule = "it must be the beginning of an id as the service returned it; leave it out for all"
+        raise invalid_argument("job_id_prefix", f"`job_id_prefix` is {prefix[:80]!r}; {rule}")
+    return prefix
 
 
 class StepRates:

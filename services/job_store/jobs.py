@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import hashlib
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -69,26 +70,37 @@ class JobStore:
         return decode_job(job_id, json_fields(stored), config.decode() if config else "")
 
     async def list(
-        self, status: JobStatus | None = None, page_size: int = 50, page_token: str = ""
+        self,
+        status: JobStatus | None = None,
+        page_size: int = 50,
+        page_token: str = "",
+        *,
+        name: str = "",
+        id_prefix: str = "",
     ) -> JobPage:
         """Newest first, without config documents; costs O(page). InvalidPageToken.
 
-        A record that cannot be read (another version) is left out; `get` names it.
+        A record that cannot be read (another version) is left out; `get` names it. With `name`
+        and a status the page holds those of one page of that name that are in the state.
         """
-        index = status.value if status else "all"
-        below = "+"
+        index = f"name:{name}" if name else status.value if status else "all"
+        # A token is bound to what it pages through; a digest, for a name may be long.
+        subject = f"name:{_digest(name)}" if name else index
+        above, below = (f"[{id_prefix}", f"({id_prefix}\x7f") if id_prefix else ("-", "+")
         if page_token:
-            below = "(" + _page_position(page_token, "jobs", index)
+            below = "(" + _page_position(page_token, "jobs", subject)
         size = page_bounds(page_size, MAX_PAGE)
-        reply = await self._db.run("read_jobs", index, below, size + 1) or []
-        names = [id.decode() for id in reply[::2]]
+        reply = await self._db.run("read_jobs", index, below, size + 1, above) or []
+        ids = [id.decode() for id in reply[::2]]
         jobs = []
-        for job_id, stored in zip(names[:size], reply[1::2], strict=False):
+        for job_id, stored in zip(ids[:size], reply[1::2], strict=False):
             try:
-                jobs.append(decode_job(job_id, json_fields(stored)))
+                job = decode_job(job_id, json_fields(stored))
             except JobStoreError:
                 continue  # of another version: one record hides no other
-        token = encode_token("jobs", index, names[size - 1]) if len(names) > size else ""
+            if status in (None, job.status):
+                jobs.append(job)
+        token = encode_token("jobs", subject, ids[size - 1]) if len(ids) > size else ""
         return JobPage(tuple(jobs), token)
 
     async def count(self, status: JobStatus | None = None) -> int:
@@ -236,6 +248,10 @@ class JobStore:
             for id, data in zip(ids, stored, strict=True)
             if data is not None
         ]
+
+
+def _digest(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()[:16]
 
 
 def _page_position(token: str, kind: str, subject: str) -> str:

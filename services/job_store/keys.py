@@ -15,6 +15,7 @@ class Keys:
     job:ID:metrics:N              stream of attempt N         job:ID:logs:N      stream
     job:ID:summary:N[:LEVEL]      open buckets; full ones     job:ID:checkpoint* registry
     jobs:{all,unsent,STATUS}      ids in order of creation    request:DIGEST     memo, 24 h
+    jobs:name:NAME                ids of the jobs of a name
     config:ID configs dataset:ID datasets worker:ID workers checkpoint:ID leader
     """
 

@@ -26,7 +26,7 @@ CheckpointArgument = Annotated[
 
 def checkpoints(session: Session, job: JobArgument) -> None:
     """List a job's checkpoints, ascending by step."""
-    found = list(session.engine.checkpoints.list(job))
+    found = list(session.engine.checkpoints.list(session.job_id(job)))
     if session.output.as_json:
         session.output.json({"checkpoints": found})
         return

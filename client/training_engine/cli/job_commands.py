@@ -13,7 +13,7 @@ from training_engine.cli.local_paths import absolute, is_config_id, read_config
 from training_engine.cli.output import duration, number
 from training_engine.cli.session import Session, connected
 from training_engine.cli.watch import watch_job
-from training_engine.errors import NotFoundError
+from training_engine.errors import NotFoundError, TrainingEngineError
 from training_engine.records import BulkResult, EventKind, JobStatus, LogLine
 
 if TYPE_CHECKING:
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
     from training_engine._jobs import Job
 
-JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job.")]
+JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="Name or id of the job.")]
+JobsArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="[JOB]...", help="Names or ids of jobs.")
+]
 WatchOption = Annotated[bool, typer.Option("--watch", help="Follow it until it ends.")]
 
 
@@ -90,10 +93,14 @@ def _finish(status: JobStatus) -> None:
 def list_jobs(
     session: Session,
     status: StatusOption = None,
+    name: Annotated[str | None, typer.Option(help="Only jobs of exactly this name.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Jobs to show, newest first.")] = 50,
 ) -> None:
     """List jobs, newest first."""
-    jobs = list(islice(session.engine.jobs.list(status=known_status(status)), limit + 1))
+    if name is not None and not name.strip():
+        raise typer.BadParameter("--name is empty; leave it out for all jobs")
+    found = session.engine.jobs.list(status=known_status(status), name=name)
+    jobs = list(islice(found, limit + 1))
     more, jobs = len(jobs) > limit, jobs[:limit]
     if session.output.as_json:
         session.output.json({"jobs": jobs})
@@ -114,7 +121,7 @@ def _row(job: Job) -> tuple[object, ...]:
 
 def status(session: Session, job: JobArgument) -> None:
     """Show where a job stands."""
-    found = session.engine.jobs.get(job)
+    found = session.engine.jobs.find(job)
     if session.output.as_json:
         session.output.json(found)
         return
@@ -158,12 +165,12 @@ def _latest(session: Session, job: Job) -> list[tuple[str, str]]:
 
 def watch(session: Session, job: JobArgument) -> None:
     """Follow a job live until it ends: bar, loss curve, speed; plain lines where piped."""
-    _finish(watch_job(session, job))
+    _finish(watch_job(session, session.job_id(job)))
 
 
 def stop(
     session: Session,
-    jobs: Annotated[list[str] | None, typer.Argument(metavar="[JOB]...")] = None,
+    jobs: JobsArgument = None,
     every: Annotated[bool, typer.Option("--all", help="All queued and running jobs.")] = False,
     status: StatusOption = None,
 ) -> None:
@@ -174,7 +181,7 @@ def stop(
 
 def delete(
     session: Session,
-    jobs: Annotated[list[str] | None, typer.Argument(metavar="[JOB]...")] = None,
+    jobs: JobsArgument = None,
     status: StatusOption = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
@@ -194,7 +201,7 @@ def _bulk(
     chosen = [known_status(state) for state in states if state]
     if not jobs and not chosen:
         raise typer.BadParameter("name at least one job, or choose some by --status")
-    results = [*act(jobs or [])]
+    results = [_one(session, act, job) for job in dict.fromkeys(jobs or [])]
     for state in chosen:
         results += act(status=state)
     if session.output.as_json:
@@ -215,6 +222,14 @@ def _bulk(
         raise typer.Exit(exit_code(failed[0]))
 
 
+def _one(session: Session, act: Callable[..., list[BulkResult]], reference: str) -> BulkResult:
+    """Act on one job; what stands in the way is part of the result."""
+    try:
+        return act([session.job_id(reference)])[0]
+    except TrainingEngineError as error:
+        return BulkResult(reference, error)
+
+
 def resume(
     session: Session,
     job: JobArgument,
@@ -225,9 +240,9 @@ def resume(
     watch: WatchOption = False,
 ) -> None:
     """Continue a job that has ended."""
-    resumed = session.engine.jobs.resume(job, checkpoint, max_steps=max_steps)
+    resumed = session.engine.jobs.resume(session.job_id(job), checkpoint, max_steps=max_steps)
     begin = resumed.resumed_from_step or 0
-    said = f"job {job} continues from step {begin} as attempt {resumed.attempt}"
+    said = f"job {resumed.job_id} continues from step {begin} as attempt {resumed.attempt}"
     _tell(session, resumed, said, watch=watch)
 
 
@@ -239,6 +254,7 @@ def logs(
     ] = False,
 ) -> None:
     """Print what a job's trainer printed."""
+    job = session.job_id(job)
     if not follow:
         for line in session.engine.jobs.logs(job):
             _print_log(session, line)

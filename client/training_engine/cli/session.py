@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec
 
 import typer
 
+from training_engine._finding import is_job_id
 from training_engine._transport import (
     ADDRESS_VARIABLE,
     DEFAULT_ADDRESS,
@@ -90,6 +91,10 @@ class Session:
         if self.target.url:
             return TrainingEngine.over_rest(self.target.url, retry_for=RETRY_SECONDS)
         return TrainingEngine(self.target.address, retry_for=RETRY_SECONDS)
+
+    def job_id(self, reference: str) -> str:
+        """Return the id of the job that an id, a name or the beginning of an id means."""
+        return reference if is_job_id(reference) else self.engine.jobs.find(reference).job_id
 
     def close(self) -> None:
         """Close the engine if one was made."""

@@ -28,17 +28,17 @@ from training_engine.v1 import config_pb2 as training__engine_dot_v1_dot_config_
 from training_engine.v1 import metrics_pb2 as training__engine_dot_v1_dot_metrics__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctraining_engine/v1/job.proto\x12\x12training_engine.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#training_engine/v1/checkpoint.proto\x1a\x1ftraining_engine/v1/config.proto\x1a training_engine/v1/metrics.proto\"\xc6\x02\n\tExecution\x12\x31\n\x08priority\x18\x01 \x01(\x0e\x32\x1f.training_engine.v1.JobPriority\x12\x16\n\tprocesses\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x12\n\x05nodes\x18\x03 \x01(\x05H\x01\x88\x01\x01\x12\x13\n\x06\x64\x65vice\x18\x04 \x01(\tH\x02\x88\x01\x01\x12\x18\n\x0bmax_retries\x18\x05 \x01(\x05H\x03\x88\x01\x01\x12!\n\x14stop_timeout_seconds\x18\x06 \x01(\x01H\x04\x88\x01\x01\x12\"\n\x15stall_timeout_seconds\x18\x07 \x01(\x01H\x05\x88\x01\x01\x42\x0c\n\n_processesB\x08\n\x06_nodesB\t\n\x07_deviceB\x0e\n\x0c_max_retriesB\x17\n\x15_stop_timeout_secondsB\x18\n\x16_stall_timeout_seconds\"\xaf\x06\n\x03Job\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12-\n\x06status\x18\x03 \x01(\x0e\x32\x1d.training_engine.v1.JobStatus\x12\x14\n\x0c\x63urrent_step\x18\x04 \x01(\x03\x12\x11\n\tmax_steps\x18\x05 \x01(\x03\x12\x10\n\x08progress\x18\x06 \x01(\x01\x12\x0f\n\x07\x61ttempt\x18\x07 \x01(\x05\x12\x11\n\tworker_id\x18\x08 \x01(\t\x12\x1e\n\x11resumed_from_step\x18\t \x01(\x03H\x00\x88\x01\x01\x12.\n\ncreated_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstarted_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x63ompleted_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x65rror\x18\x0e \x01(\t\x12\x18\n\x0b\x65ta_seconds\x18\x0f \x01(\x01H\x01\x88\x01\x01\x12\x32\n\x06\x63onfig\x18\x10 \x01(\x0b\x32\".training_engine.v1.TrainingConfig\x12\x11\n\tconfig_id\x18\x11 \x01(\t\x12\x14\n\x0c\x64\x61taset_path\x18\x12 \x01(\t\x12\x18\n\x10val_dataset_path\x18\x13 \x01(\t\x12\x30\n\texecution\x18\x14 \x01(\x0b\x32\x1d.training_engine.v1.Execution\x12\x32\n\x08warnings\x18\x15 \x03(\x0b\x32 .training_engine.v1.FieldProblem\x12\x17\n\x0f\x65xactness_notes\x18\x16 \x03(\t\x12\x1c\n\x14\x63onsecutive_failures\x18\x17 \x01(\x05\x12\x14\n\x0c\x65rror_reason\x18\x18 \x01(\t\x12\x10\n\x08log_tail\x18\x19 \x01(\t\x12\x0f\n\x07message\x18\x1a \x01(\tB\x14\n\x12_resumed_from_stepB\x0e\n\x0c_eta_seconds\"\x85\x02\n\x0fStartJobRequest\x12\x34\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\".training_engine.v1.TrainingConfigH\x00\x12\x19\n\x0f\x63onfig_document\x18\x02 \x01(\tH\x00\x12\x13\n\tconfig_id\x18\x03 \x01(\tH\x00\x12\x14\n\x0c\x64\x61taset_path\x18\x04 \x01(\t\x12\x18\n\x10val_dataset_path\x18\x05 \x01(\t\x12\x0c\n\x04name\x18\x06 \x01(\t\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12\x30\n\texecution\x18\x08 \x01(\x0b\x32\x1d.training_engine.v1.ExecutionB\x08\n\x06source\"8\n\x10StartJobResponse\x12$\n\x03job\x18\x01 \x01(\x0b\x32\x17.training_engine.v1.Job\"\x1f\n\rGetJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"6\n\x0eGetJobResponse\x12$\n\x03job\x18\x01 \x01(\x0b\x32\x17.training_engine.v1.Job\"g\n\x0fListJobsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12-\n\x06status\x18\x03 \x01(\x0e\x32\x1d.training_engine.v1.JobStatus\"R\n\x10ListJobsResponse\x12%\n\x04jobs\x18\x01 \x03(\x0b\x32\x17.training_engine.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"4\n\x0eStopJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"7\n\x0fStopJobResponse\x12$\n\x03job\x18\x01 \x01(\x0b\x32\x17.training_engine.v1.Job\"s\n\x10ResumeJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x15\n\rcheckpoint_id\x18\x02 \x01(\t\x12\x16\n\tmax_steps\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x12\n\nrequest_id\x18\x04 \x01(\tB\x0c\n\n_max_steps\"9\n\x11ResumeJobResponse\x12$\n\x03job\x18\x01 \x01(\x0b\x32\x17.training_engine.v1.Job\"6\n\x10\x44\x65leteJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\x13\n\x11\x44\x65leteJobResponse\"z\n\x07LogLine\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12\x0e\n\x06stream\x18\x03 \x01(\t\x12\x0c\n\x04text\x18\x04 \x01(\t\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"H\n\x0fListLogsRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"W\n\x10ListLogsResponse\x12*\n\x05lines\x18\x01 \x03(\x0b\x32\x1b.training_engine.v1.LogLine\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"0\n\x0fWatchJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\t\":\n\x06Rewind\x12\x0f\n\x07to_step\x18\x01 \x01(\x03\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\x9a\x02\n\x10WatchJobResponse\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12(\n\x05state\x18\x02 \x01(\x0b\x32\x17.training_engine.v1.JobH\x00\x12\x32\n\x07metrics\x18\x03 \x01(\x0b\x32\x1f.training_engine.v1.MetricPointH\x00\x12\x34\n\ncheckpoint\x18\x04 \x01(\x0b\x32\x1e.training_engine.v1.CheckpointH\x00\x12*\n\x03log\x18\x05 \x01(\x0b\x32\x1b.training_engine.v1.LogLineH\x00\x12-\n\x07rewound\x18\x06 \x01(\x0b\x32\x1a.training_engine.v1.RewindH\x00\x42\x07\n\x05\x65vent*\xb8\x01\n\tJobStatus\x12\x1a\n\x16JOB_STATUS_UNSPECIFIED\x10\x00\x12\x15\n\x11JOB_STATUS_QUEUED\x10\x01\x12\x16\n\x12JOB_STATUS_RUNNING\x10\x02\x12\x17\n\x13JOB_STATUS_STOPPING\x10\x03\x12\x16\n\x12JOB_STATUS_STOPPED\x10\x04\x12\x18\n\x14JOB_STATUS_SUCCEEDED\x10\x05\x12\x15\n\x11JOB_STATUS_FAILED\x10\x06*r\n\x0bJobPriority\x12\x1c\n\x18JOB_PRIORITY_UNSPECIFIED\x10\x00\x12\x15\n\x11JOB_PRIORITY_HIGH\x10\x01\x12\x18\n\x14JOB_PRIORITY_DEFAULT\x10\x02\x12\x14\n\x10JOB_PRIORITY_LOW\x10\x03\x32\xc3\x05\n\nJobService\x12U\n\x08StartJob\x12#.training_engine.v1.StartJobRequest\x1a$.training_engine.v1.StartJobResponse\x12O\n\x06GetJob\x12!.training_engine.v1.GetJobRequest\x1a\".training_engine.v1.GetJobResponse\x12U\n\x08ListJobs\x12#.training_engine.v1.ListJobsRequest\x1a$.training_engine.v1.ListJobsResponse\x12R\n\x07StopJob\x12\".training_engine.v1.StopJobRequest\x1a#.training_engine.v1.StopJobResponse\x12X\n\tResumeJob\x12$.training_engine.v1.ResumeJobRequest\x1a%.training_engine.v1.ResumeJobResponse\x12X\n\tDeleteJob\x12$.training_engine.v1.DeleteJobRequest\x1a%.training_engine.v1.DeleteJobResponse\x12U\n\x08ListLogs\x12#.training_engine.v1.ListLogsRequest\x1a$.training_engine.v1.ListLogsResponse\x12W\n\x08WatchJob\x12#.training_engine.v1.WatchJobRequest\x1a$.training_engine.v1.WatchJobResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctraining_engine/v1/job.proto\x12\x12training_engine.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#training_engine/v1/checkpoint.proto\x1a\x1ftraining_engine/v1/config.proto\x1a training_engine/v1/metrics.proto\"\xc6\x02\n\tExecution\x12\x31\n\x08priority\x18\x01 \x01(\x0e\x32\x1f.training_engine.v1.JobPriority\x12\x16\n\tprocesses\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x12\n\x05nodes\x18\x03 \x01(\x05H\x01\x88\x01\x01\x12\x13\n\x06\x64\x65vice\x18\x04 \x01(\tH\x02\x88\x01\x01\x12\x18\n\x0bmax_retries\x18\x05 \x01(\x05H\x03\x88\x01\x01\x12!\n\x14stop_timeout_seconds\x18\x06 \x01(\x01H\x04\x88\x01\x01\x12\"\n\x15stall_timeout_seconds\x18\x07 \x01(\x01H\x05\x88\x01\x01\x42\x0c\n\n_processesB\x08\n\x06_nodesB\t\n\x07_deviceB\x0e\n\x0c_max_retriesB\x17\n\x15_stop_timeout_secondsB\x18\n\x16_stall_timeout_seconds\"\xaf\x06\n\x03Job\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12-\n\x06status\x18\x03 \x01(\x0e\x32\x1d.training_engine.v1.JobStatus\x12\x14\n\x0c\x63urrent_step\x18\x04 \x01(\x03\x12\x11\n\tmax_steps\x18\x05 \x01(\x03\x12\x10\n\x08progress\x18\x06 \x01(\x01\x12\x0f\n\x07\x61ttempt\x18\x07 \x01(\x05\x12\x11\n\tworker_id\x18\x08 \x01(\t\x12\x1e\n\x11resumed_from_step\x18\t \x01(\x03H\x00\x88\x01\x01\x12.\n\ncreated_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstarted_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x63ompleted_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x65rror\x18\x0e \x01(\t\x12\x18\n\x0b\x65ta_seconds\x18\x0f \x01(\x01H\x01\x88\x01\x01\x12\x32\n\x06\x63onfig\x18\x10 \x01(\x0b\x32\".training_engine.v1.TrainingConfig\x12\x11\n\tconfig_id\x18\x11 \x01(\t\x12\x14\n\x0c\x64\x61taset_path\x18\x12 \x01(\t\x12\x18\n\x10val_dataset_path\x18\x13 \x01(\t\x12\x30\n\texecution\x18\x14 \x01(\x0b\x32\x1d.training_engine.v1.Execution\x12\x32\n\x08warnings\x18\x15 \x03(\x0b\x32 .training_engine.v1.FieldProblem\x12\x17\n\x0f\x65xactness_notes\x18\x16 \x03(\t\x12\x1c\n\x14\x63onsecutive_failures\x18\x17 \x01(\x05\x12\x14\n\x0c\x65rror_reason\x18\x18 \x01(\t\x12\x10\n\x08log_tail\x18\x19 \x01(\t\x12\x0f\n\x07message\x18\x1a \x01(\tB\x14\n\x12_resumed_from_stepB\x0e\n\x0c_eta_seconds\"\x85\x02\n\x0fStartJobRequest\x12\x34\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\".training_engine.v1.TrainingConfigH\x00\x12\x19\n\x0f\x63onfig_document\x18\x02 \x01(\tH\x00\x12\x13\n\tconfig_id\x18\x03 \x01(\tH\x00\x12\x14\n\x0c\x64\x61taset_path\x18\x04 \x01(\t\x12\x18\n\x10val_dataset_path\x18\x05 \x01(\t\x12\x0c\n\x04name\x18\x06 \x01(\t\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12\x30\n\texecution\x18\x08 \x01(\x0b\x32\x1d.training_engine.v1.ExecutionB\x08\n\x06source\"8\n\x10StartJobResponse\x12$\n\x03job\x18\x01 \x01(\x0b\x32\x17.training_engine.v1.Job\"\x1f\n\rGetJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"6\n\x0eGetJobResponse\x12$\n\x03job\x18\x01 \x01(\x0b\x32\x17.training_engine.v1.Job\"\x8c\x01\n\x0fListJobsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12-\n\x06status\x18\x03 \x01(\x0e\x32\x1d.training_engine.v1.JobStatus\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x15\n\rjob_id_prefix\x18\x05 \x01(\t\"R\n\x10ListJobsResponse\x12%\n\x04jobs\x18\x01 \x03(\x0b\x32\x17.training_engine.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"4\n\x0eStopJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"7\n\x0fStopJobResponse\x12$\n\x03job\x18\x01 \x01(\x0b\x32\x17.training_engine.v1.Job\"s\n\x10ResumeJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x15\n\rcheckpoint_id\x18\x02 \x01(\t\x12\x16\n\tmax_steps\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x12\n\nrequest_id\x18\x04 \x01(\tB\x0c\n\n_max_steps\"9\n\x11ResumeJobResponse\x12$\n\x03job\x18\x01 \x01(\x0b\x32\x17.training_engine.v1.Job\"6\n\x10\x44\x65leteJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\x13\n\x11\x44\x65leteJobResponse\"z\n\x07LogLine\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12\x0e\n\x06stream\x18\x03 \x01(\t\x12\x0c\n\x04text\x18\x04 \x01(\t\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"H\n\x0fListLogsRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"W\n\x10ListLogsResponse\x12*\n\x05lines\x18\x01 \x03(\x0b\x32\x1b.training_engine.v1.LogLine\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"0\n\x0fWatchJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\t\":\n\x06Rewind\x12\x0f\n\x07to_step\x18\x01 \x01(\x03\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\x9a\x02\n\x10WatchJobResponse\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12(\n\x05state\x18\x02 \x01(\x0b\x32\x17.training_engine.v1.JobH\x00\x12\x32\n\x07metrics\x18\x03 \x01(\x0b\x32\x1f.training_engine.v1.MetricPointH\x00\x12\x34\n\ncheckpoint\x18\x04 \x01(\x0b\x32\x1e.training_engine.v1.CheckpointH\x00\x12*\n\x03log\x18\x05 \x01(\x0b\x32\x1b.training_engine.v1.LogLineH\x00\x12-\n\x07rewound\x18\x06 \x01(\x0b\x32\x1a.training_engine.v1.RewindH\x00\x42\x07\n\x05\x65vent*\xb8\x01\n\tJobStatus\x12\x1a\n\x16JOB_STATUS_UNSPECIFIED\x10\x00\x12\x15\n\x11JOB_STATUS_QUEUED\x10\x01\x12\x16\n\x12JOB_STATUS_RUNNING\x10\x02\x12\x17\n\x13JOB_STATUS_STOPPING\x10\x03\x12\x16\n\x12JOB_STATUS_STOPPED\x10\x04\x12\x18\n\x14JOB_STATUS_SUCCEEDED\x10\x05\x12\x15\n\x11JOB_STATUS_FAILED\x10\x06*r\n\x0bJobPriority\x12\x1c\n\x18JOB_PRIORITY_UNSPECIFIED\x10\x00\x12\x15\n\x11JOB_PRIORITY_HIGH\x10\x01\x12\x18\n\x14JOB_PRIORITY_DEFAULT\x10\x02\x12\x14\n\x10JOB_PRIORITY_LOW\x10\x03\x32\xc3\x05\n\nJobService\x12U\n\x08StartJob\x12#.training_engine.v1.StartJobRequest\x1a$.training_engine.v1.StartJobResponse\x12O\n\x06GetJob\x12!.training_engine.v1.GetJobRequest\x1a\".training_engine.v1.GetJobResponse\x12U\n\x08ListJobs\x12#.training_engine.v1.ListJobsRequest\x1a$.training_engine.v1.ListJobsResponse\x12R\n\x07StopJob\x12\".training_engine.v1.StopJobRequest\x1a#.training_engine.v1.StopJobResponse\x12X\n\tResumeJob\x12$.training_engine.v1.ResumeJobRequest\x1a%.training_engine.v1.ResumeJobResponse\x12X\n\tDeleteJob\x12$.training_engine.v1.DeleteJobRequest\x1a%.training_engine.v1.DeleteJobResponse\x12U\n\x08ListLogs\x12#.training_engine.v1.ListLogsRequest\x1a$.training_engine.v1.ListLogsResponse\x12W\n\x08WatchJob\x12#.training_engine.v1.WatchJobRequest\x1a$.training_engine.v1.WatchJobResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'training_engine.v1.job_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_JOBSTATUS']._serialized_start=2983
-  _globals['_JOBSTATUS']._serialized_end=3167
-  _globals['_JOBPRIORITY']._serialized_start=3169
-  _globals['_JOBPRIORITY']._serialized_end=3283
+  _globals['_JOBSTATUS']._serialized_start=3021
+  _globals['_JOBSTATUS']._serialized_end=3205
+  _globals['_JOBPRIORITY']._serialized_start=3207
+  _globals['_JOBPRIORITY']._serialized_end=3321
   _globals['_EXECUTION']._serialized_start=190
   _globals['_EXECUTION']._serialized_end=516
   _globals['_JOB']._serialized_start=519
@@ -51,34 +51,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETJOBREQUEST']._serialized_end=1689
   _globals['_GETJOBRESPONSE']._serialized_start=1691
   _globals['_GETJOBRESPONSE']._serialized_end=1745
-  _globals['_LISTJOBSREQUEST']._serialized_start=1747
-  _globals['_LISTJOBSREQUEST']._serialized_end=1850
-  _globals['_LISTJOBSRESPONSE']._serialized_start=1852
-  _globals['_LISTJOBSRESPONSE']._serialized_end=1934
-  _globals['_STOPJOBREQUEST']._serialized_start=1936
-  _globals['_STOPJOBREQUEST']._serialized_end=1988
-  _globals['_STOPJOBRESPONSE']._serialized_start=1990
-  _globals['_STOPJOBRESPONSE']._serialized_end=2045
-  _globals['_RESUMEJOBREQUEST']._serialized_start=2047
-  _globals['_RESUMEJOBREQUEST']._serialized_end=2162
-  _globals['_RESUMEJOBRESPONSE']._serialized_start=2164
-  _globals['_RESUMEJOBRESPONSE']._serialized_end=2221
-  _globals['_DELETEJOBREQUEST']._serialized_start=2223
-  _globals['_DELETEJOBREQUEST']._serialized_end=2277
-  _globals['_DELETEJOBRESPONSE']._serialized_start=2279
-  _globals['_DELETEJOBRESPONSE']._serialized_end=2298
-  _globals['_LOGLINE']._serialized_start=2300
-  _globals['_LOGLINE']._serialized_end=2422
-  _globals['_LISTLOGSREQUEST']._serialized_start=2424
-  _globals['_LISTLOGSREQUEST']._serialized_end=2496
-  _globals['_LISTLOGSRESPONSE']._serialized_start=2498
-  _globals['_LISTLOGSRESPONSE']._serialized_end=2585
-  _globals['_WATCHJOBREQUEST']._serialized_start=2587
-  _globals['_WATCHJOBREQUEST']._serialized_end=2635
-  _globals['_REWIND']._serialized_start=2637
-  _globals['_REWIND']._serialized_end=2695
-  _globals['_WATCHJOBRESPONSE']._serialized_start=2698
-  _globals['_WATCHJOBRESPONSE']._serialized_end=2980
-  _globals['_JOBSERVICE']._serialized_start=3286
-  _globals['_JOBSERVICE']._serialized_end=3993
+  _globals['_LISTJOBSREQUEST']._serialized_start=1748
+  _globals['_LISTJOBSREQUEST']._serialized_end=1888
+  _globals['_LISTJOBSRESPONSE']._serialized_start=1890
+  _globals['_LISTJOBSRESPONSE']._serialized_end=1972
+  _globals['_STOPJOBREQUEST']._serialized_start=1974
+  _globals['_STOPJOBREQUEST']._serialized_end=2026
+  _globals['_STOPJOBRESPONSE']._serialized_start=2028
+  _globals['_STOPJOBRESPONSE']._serialized_end=2083
+  _globals['_RESUMEJOBREQUEST']._serialized_start=2085
+  _globals['_RESUMEJOBREQUEST']._serialized_end=2200
+  _globals['_RESUMEJOBRESPONSE']._serialized_start=2202
+  _globals['_RESUMEJOBRESPONSE']._serialized_end=2259
+  _globals['_DELETEJOBREQUEST']._serialized_start=2261
+  _globals['_DELETEJOBREQUEST']._serialized_end=2315
+  _globals['_DELETEJOBRESPONSE']._serialized_start=2317
+  _globals['_DELETEJOBRESPONSE']._serialized_end=2336
+  _globals['_LOGLINE']._serialized_start=2338
+  _globals['_LOGLINE']._serialized_end=2460
+  _globals['_LISTLOGSREQUEST']._serialized_start=2462
+  _globals['_LISTLOGSREQUEST']._serialized_end=2534
+  _globals['_LISTLOGSRESPONSE']._serialized_start=2536
+  _globals['_LISTLOGSRESPONSE']._serialized_end=2623
+  _globals['_WATCHJOBREQUEST']._serialized_start=2625
+  _globals['_WATCHJOBREQUEST']._serialized_end=2673
+  _globals['_REWIND']._serialized_start=2675
+  _globals['_REWIND']._serialized_end=2733
+  _globals['_WATCHJOBRESPONSE']._serialized_start=2736
+  _globals['_WATCHJOBRESPONSE']._serialized_end=3018
+  _globals['_JOBSERVICE']._serialized_start=3324
+  _globals['_JOBSERVICE']._serialized_end=4031
 # @@protoc_insertion_point(module_scope)

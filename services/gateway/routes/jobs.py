@@ -86,6 +86,8 @@ async def list_jobs(page: Annotated[JobQuery, Query()], caller: CallerOf) -> Res
         page_size=page.page_size,
         page_token=page.page_token,
         status=f"JOB_STATUS_{(page.status or 'unspecified').upper()}",
+        name=page.name,
+        job_id_prefix=page.job_id_prefix,
     )
     listed = await caller.call(caller.control_plane.jobs.ListJobs, request)
     return answer(page_to_json(listed, jobs=job_summary))

@@ -103,6 +103,12 @@ class JobQuery(PageQuery):
     """Which jobs to list."""
 
     status: Status | None = Field(None, description="Only jobs in this state.")
+    name: str = Field(
+        "",
+        description="Only jobs that were given exactly this name. With `status` as well, a page "
+        "may hold fewer rows than asked for and still have a next one.",
+    )
+    job_id_prefix: str = Field("", description="Only jobs whose id begins with this.")
 
 
 class LogQuery(Query):

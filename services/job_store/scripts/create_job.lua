@@ -14,5 +14,6 @@ job.updated_at = now
 set_fields(id, job, job)
 redis.call('SET', job_key(id, 'config'), ARGV[6])
 for _, index in ipairs({'all', 'queued', 'unsent'}) do redis.call('ZADD', index_key(index), 0, id) end
+if job.name ~= '' then redis.call('ZADD', name_key(job.name), 0, id) end
 emit_state(id, job, now)
 return remember(request_key, body_hash, ARGV[5], cjson.encode(job))

@@ -27,4 +27,5 @@ redis.call('UNLINK', job_key(id))
 for _, index in ipairs({'all', 'unsent', 'queued', 'stopped', 'succeeded', 'failed'}) do
   redis.call('ZREM', index_key(index), id)
 end
+redis.call('ZREM', name_key(job.name or ''), id)
 return remember(request_key, body_hash, ARGV[5], '{}')

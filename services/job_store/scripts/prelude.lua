@@ -12,6 +12,10 @@ local function index_key(status)
   return PREFIX .. 'jobs:' .. status
 end
 
+local function name_key(name)
+  return index_key('name:' .. name)
+end
+
 local function text(number)  -- tostring() would write large integers as 1.7e+12
   return string.format('%.0f', number)
 end

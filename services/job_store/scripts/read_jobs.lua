@@ -1,4 +1,4 @@
--- read_jobs: prefix, index, below, count. A page of records, newest first, as JSON: one string
+-- read_jobs: prefix, index, below, count, above. A page of records, newest first, as JSON: one string
 -- for a record is read many times faster by a client than its forty fields.
 -- With an index of '' below is a job id: that record and its config document.
 local function record(id)
@@ -9,7 +9,7 @@ end
 if ARGV[2] == '' then
   return {'ok', record(ARGV[3]), ARGV[4] == '1' and redis.call('GET', job_key(ARGV[3], 'config')) or ''}
 end
-local ids = redis.call('ZRANGE', index_key(ARGV[2]), ARGV[3], '-', 'BYLEX', 'REV',
+local ids = redis.call('ZRANGE', index_key(ARGV[2]), ARGV[3], ARGV[5], 'BYLEX', 'REV',
                        'LIMIT', 0, ARGV[4])
 local reply = {'ok'}
 for _, id in ipairs(ids) do

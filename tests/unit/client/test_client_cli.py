@@ -48,6 +48,9 @@ def cli(service: ScriptedService, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     service.on["GetJob"] = lambda request, context: job_pb2.GetJobResponse(
         job=job(request.job_id, current_step=4, progress=0.4)
     )
+    service.on["ListJobs"] = lambda request, context: job_pb2.ListJobsResponse(
+        jobs=[job(request.name)] if request.name else []
+    )
     service.on["StartJob"] = lambda request, context: job_pb2.StartJobResponse(
         job=job(status="QUEUED", warnings=[{"field": "warmup_steps", "message": "is long"}])
     )

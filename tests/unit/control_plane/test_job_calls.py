@@ -243,7 +243,29 @@ async def test_lists_page_newest_first_and_filter(stubs: Any) -> None:
     assert [job.job_id for job in (await stubs.jobs.ListJobs(stopped)).jobs] == ids[:1]
 
 
+async def test_jobs_are_found_by_name_and_by_the_beginning_of_an_id(stubs: Any) -> None:
+    names = ["a", "b", "a"]
+    ids = [(await stubs.jobs.StartJob(tiny_request(name=n))).job.job_id for n in names]
+
+    async def ids_of(**wanted: Any) -> list[str]:
+        listed = await stubs.jobs.ListJobs(job_pb2.ListJobsRequest(**wanted))
+        return [job.job_id for job in listed.jobs]
+
+    assert sorted(await ids_of(name=" a ")) == sorted([ids[0], ids[2]])
+    assert await ids_of(name="A") == []
+    assert await ids_of(job_id_prefix=ids[1][:-1]) == [ids[1]]
+    await stubs.jobs.StopJob(job_pb2.StopJobRequest(job_id=ids[0]))
+    assert await ids_of(name="a", status=job_pb2.JOB_STATUS_STOPPED) == [ids[0]]
+
+
 async def test_what_a_list_refuses(stubs: Any) -> None:
+    failure = await failure_of(stubs.jobs.ListJobs(job_pb2.ListJobsRequest(job_id_prefix="*")))
+    assert failure.fields["job_id_prefix"] == (
+        "`job_id_prefix` is '*'; it must be the beginning of an id as the service returned it; "
+        "leave it out for all"
+    )
+    failure = await failure_of(stubs.jobs.ListJobs(job_pb2.ListJobsRequest(name="x" * 201)))
+    assert failure.fields["name"].endswith("it must have 0 to 200 printable characters; shorten it")
     failure = await failure_of(stubs.jobs.ListJobs(job_pb2.ListJobsRequest(page_size=-1)))
     assert failure.fields["page_size"] == (
         "`page_size` is -1; it must be 0 (for 50) or more; try 50"

@@ -67,6 +67,42 @@ async def test_jobs_are_listed_newest_first_and_pages_survive_inserts(bench: Ben
         await bench.jobs.list(page_token="nonsense")
 
 
+async def test_jobs_are_found_by_name_and_by_the_beginning_of_an_id(bench: Bench) -> None:
+    odd = "na|me: 名前 " + "x" * 180
+    twins = [await bench.jobs.create(new_job(name=odd)) for _ in range(3)]
+    other = await bench.jobs.create(new_job(name=odd + "y"))
+    unnamed = await bench.jobs.create(new_job(name=""))
+
+    async def ids_of(**wanted: str) -> list[str]:
+        return [job.job_id for job in (await bench.jobs.list(**wanted)).jobs]  # type: ignore[arg-type]
+
+    newest_first = [job.job_id for job in reversed(twins)]
+    assert await ids_of(name=odd) == newest_first
+    assert await ids_of(name=odd + "y") == [other.job_id]
+    assert await ids_of(name="all") == []
+    page = await bench.jobs.list(name=odd, page_size=2)
+    assert [job.job_id for job in page.jobs] == newest_first[:2]
+    rest = await bench.jobs.list(name=odd, page_size=2, page_token=page.next_page_token)
+    assert ([job.job_id for job in rest.jobs], rest.next_page_token) == (newest_first[2:], "")
+    with pytest.raises(InvalidPageToken, match="it belongs to 'name:"):
+        await bench.jobs.list(name=odd + "y", page_token=page.next_page_token)
+
+    await bench.jobs.request_stop(twins[1].job_id)
+    stopped = await bench.jobs.list(JobStatus.STOPPED, name=odd)
+    assert [job.job_id for job in stopped.jobs] == [twins[1].job_id]
+
+    assert await ids_of(id_prefix=unnamed.job_id[:-1]) == [unnamed.job_id]
+    assert len(await ids_of(id_prefix="job_0")) == 5
+    assert await ids_of(id_prefix="job_0z") == []
+    assert await ids_of(id_prefix=twins[0].job_id, name=odd) == [twins[0].job_id]
+    page = await bench.jobs.list(id_prefix="job_0", page_size=3)
+    rest = await bench.jobs.list(id_prefix="job_0", page_size=3, page_token=page.next_page_token)
+    assert len({job.job_id for job in (*page.jobs, *rest.jobs)}) == 5
+
+    await bench.jobs.delete(twins[1].job_id)
+    assert await ids_of(name=odd) == [newest_first[0], newest_first[2]]
+
+
 def test_ids_sort_by_time_and_are_checked() -> None:
     made = []
     for _ in range(3):

@@ -1,0 +1,73 @@
+"""Which job a person means: by its id, its name, or the beginning of its id."""
+
+from __future__ import annotations
+
+import re
+
+from training_engine import _calls
+from training_engine._calls import Call
+from training_engine.errors import InvalidArgumentError, NotFoundError
+from training_engine.records import JobRecord, Page
+
+#: Candidates that are listed where a name means several jobs.
+SHOWN = 5
+_WHOLE_ID = re.compile(r"job_[0-9a-z]{26}", re.ASCII)
+_PART_OF_ID = re.compile(r"(job_)?[0-9a-z]{1,26}", re.ASCII)
+
+
+def is_job_id(reference: str) -> bool:
+    """True for what needs no looking up."""
+    return _WHOLE_ID.fullmatch(reference) is not None
+
+
+def lookups(reference: str) -> list[Call]:
+    """Return the lists to look in, one after the other until one is not empty; a name wins.
+
+    Raises:
+        InvalidArgumentError: It is empty, which would mean every job.
+    """
+    if not isinstance(reference, str) or not reference.strip():
+        raise InvalidArgumentError(f"the job is {reference!r}; give its id or its name")
+    calls = [_calls.list_jobs(None, SHOWN + 1, name=reference)]
+    if _PART_OF_ID.fullmatch(reference):
+        calls.append(_calls.list_jobs(None, SHOWN + 1, job_id_prefix=_as_id(reference)))
+    return calls
+
+
+def only_job(reference: str, page: Page[JobRecord]) -> JobRecord | None:
+    """Return the one job of a lookup's answer, None where the answer has none.
+
+    Raises:
+        InvalidArgumentError: There are several.
+    """
+    # A service that is older than the filters ignores them and answers with whatever is newest.
+    found = [job for job in page if _is_meant(reference, job)]
+    if len(found) < 2:
+        return found[0] if found else None
+    lines = [f"  {job.job_id}  {job.name}  {job.status}, {_when(job)}" for job in found[:SHOWN]]
+    if len(found) > SHOWN:
+        lines.append("  … and older ones")
+    raise InvalidArgumentError(
+        f"{reference!r} means more than one job; give the id of one:\n" + "\n".join(lines),
+        code="ambiguous_job",
+    )
+
+
+def _is_meant(reference: str, job: JobRecord) -> bool:
+    return job.name == reference.strip() or job.job_id.startswith(_as_id(reference))
+
+
+def _as_id(reference: str) -> str:
+    return "job_" + reference.removeprefix("job_")
+
+
+def _when(job: JobRecord) -> str:
+    return f"created {job.created_at:%Y-%m-%d %H:%M:%S} UTC" if job.created_at else "created ?"
+
+
+def no_such_job(reference: str) -> NotFoundError:
+    """Return the error for a reference that nothing answers to."""
+    return NotFoundError(
+        f"there is no job with the id or the name {reference!r}; see: training-engine list",
+        code="job_not_found",
+    )
