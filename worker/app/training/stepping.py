@@ -68,6 +68,8 @@ class Stepper:
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.mixed_precision == "fp16")
         self.skipped_steps = 0
         self._skipped_in_a_row = 0
+        self.tokens = 0
+        """Tokens that the newest step's loss is the mean of."""
 
     def backward(self, batches: Sequence[Batch]) -> Tensor:
         """Accumulate gradients; return the mean loss over all tokens of the step, detached.
@@ -75,30 +77,43 @@ class Stepper:
         Every micro-batch counts by its tokens, so that the split into micro-batches makes no
         difference to the gradient.
         """
-        tokens = sum(batch.tokens for batch in batches)
+        self.tokens = sum(batch.tokens for batch in batches)
         loss = torch.zeros((), device=self._device)
         for batch in batches:
-            moved = batch.to(self._device)
-            with autocast(self._device, self._config.mixed_precision):
-                # Only the loss: logits kept alive through backward would be its largest tensor.
-                total = self._forward(moved.inputs, moved.labels, reduction="sum")[1]
-            part = total / tokens
-            self.scaler.scale(part).backward()
-            loss += part.detach()
+            loss += self._accumulate(batch, self.tokens)
+        return loss
+
+    def _accumulate(self, batch: Batch, divisor: float) -> Tensor:
+        """Add the gradients of one micro-batch; its summed loss over `divisor`, detached."""
+        moved = batch.to(self._device)
+        with autocast(self._device, self._config.mixed_precision):
+            # Only the loss: logits kept alive through backward would be its largest tensor.
+            total = self._forward(moved.inputs, moved.labels, reduction="sum")[1]
+        part = total / divisor
+        self.scaler.scale(part).backward()
+        loss: Tensor = part.detach()
         return loss
 
     def clip(self) -> Tensor:
         """Scale gradients down to `max_grad_norm`; return their norm before that."""
         if self.scaler.is_enabled():
             self.scaler.unscale_(self._optimizer)
-        grads = [p.grad for p in self._parameters if p.grad is not None]
-        norm = total_norm(grads)
+        grads = self._gradients()
+        norm = self._norm(grads)
         if self._config.max_grad_norm > 0:
             scale = (self._config.max_grad_norm / (norm + 1e-6)).clamp(max=1.0)
             # On a CPU the look is free and mostly saves the pass; on a GPU it would be a wait.
             if scale.device.type != "cpu" or scale < 1.0:
                 torch._foreach_mul_(grads, scale)
         return norm
+
+    def _gradients(self) -> list[Tensor]:
+        """The gradients that this process holds, to be scaled in place."""
+        return [p.grad for p in self._parameters if p.grad is not None]
+
+    def _norm(self, gradients: list[Tensor]) -> Tensor:
+        """The norm of the whole model's gradient."""
+        return total_norm(gradients)
 
     def apply(self, step: int, position: str, loss: Tensor, norm: Tensor) -> None:
         """Update the weights and forget the gradients.

@@ -115,7 +115,7 @@ class Trainer:
             grad_norm = self._stepper.clip()
             self._stepper.apply(self.step + 1, position, self._loss, grad_norm)
             self.scheduler.step()
-            self._count(batches)
+            self._count()
             self._report(grad_norm)
             self._save_if_due()
             self._on_step_end(self.step, self._reporter.latest)
@@ -181,8 +181,8 @@ class Trainer:
         count = sum(len(batch.inputs) for batch in batches)
         return batches, f"epoch {epoch}, {count} samples from {first} on"
 
-    def _count(self, batches: list[Batch]) -> None:
-        tokens = sum(batch.tokens for batch in batches)
+    def _count(self) -> None:
+        tokens = self._stepper.tokens
         self.step += 1
         self.tokens_seen += tokens
         self._reporter.watch.count(tokens)
