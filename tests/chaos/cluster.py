@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
-from redis_server import RedisServer, free_port
+from free_ports import free_port
+from redis_server import RedisServer
 from running_stack import clean_environment, wait_until
 
 from training_engine import TrainingEngine

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import random
-import socket
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 import pytest
+from free_ports import free_port
 from pydantic import SecretStr
 
 from control_plane.server import ControlPlane
@@ -90,15 +89,8 @@ async def stubs(plane: ControlPlane) -> AsyncIterator[Stubs]:
 
 @pytest.fixture
 def quiet_port() -> int:
-    """A free port that no outgoing connection can be given while its server is away.
-
-    Below the range of ephemeral ports: there, a client that retries may even meet itself.
-    """
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
-                return port
+    """A port for a server that is down for a while."""
+    return free_port()
 
 
 @pytest.fixture
