@@ -105,7 +105,8 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
         self, request: job_pb2.DeleteJobRequest, context: _Context
     ) -> job_pb2.DeleteJobResponse:
         await self._state.jobs.delete(request.job_id, idempotency(request, "DeleteJob"))
-        # After the record: a job that is seen always has its files.
+        # After the record: a job that is seen always has its files. Should this process die in
+        # between, they are swept.
         await asyncio.to_thread(self._state.artifacts.delete_prefix, job_prefix(request.job_id))
         return job_pb2.DeleteJobResponse()
 
@@ -125,7 +126,10 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
     def WatchJob(
         self, request: job_pb2.WatchJobRequest, context: _Context
     ) -> AsyncIterator[job_pb2.WatchJobResponse]:
-        return watch_job(self._state, request.job_id, request.after)
+        # A cursor remembers the step, and the rewinds that took it back.
+        given = request.HasField("after_step") and not request.after
+        after_step = request.after_step if given else None
+        return watch_job(self._state, request.job_id, request.after, after_step)
 
     async def _enqueue(self, record: JobRecord) -> None:
         """Hand the attempt to the queue. Where that fails the reconciler does it later."""

@@ -27,10 +27,14 @@ from training_engine.v1 import job_pb2, metrics_pb2
 
 
 async def watch_job(
-    state: ServiceState, job_id: str, after: str
+    state: ServiceState, job_id: str, after: str, after_step: int | None
 ) -> AsyncIterator[job_pb2.WatchJobResponse]:
-    """Everything that happened after the cursor, then what happens; ends when the job does."""
-    async with aclosing(_as_generator(state.feeds.watch(job_id, after=after or None))) as items:
+    """Everything that happened after the cursor, then what happens; ends when the job does.
+
+    Points up to `after_step` are left out, until a rewind brings them again.
+    """
+    watch = state.feeds.watch(job_id, after=after or None, after_step=after_step)
+    async with aclosing(_as_generator(watch)) as items:
         async for item in items:
             yield await _watch_response(state, job_id, item)
 

@@ -39,7 +39,7 @@ class JobFollower:
         job_id: str,
         *,
         after: str,
-        after_step: int,
+        after_step: int | None,
         closing: asyncio.Event,
     ) -> None:
         self._caller = caller
@@ -88,21 +88,19 @@ class JobFollower:
                     return
                 wait = _FIRST_WAIT_SECONDS
                 self._cursor = message.cursor
-                if not self._left_out(message):
-                    yield encoded(message)
+                yield encoded(message)
         finally:
             closing.cancel()
             await self.close()
-
-    def _left_out(self, message: job_pb2.WatchJobResponse) -> bool:
-        return message.HasField("metrics") and message.metrics.step <= self._after_step
 
     def _read(self) -> asyncio.Future[Any]:
         """The read under way; pings come and go while it waits."""
         if self._reading is None:
             if self._call is None:
                 self._call = self._caller.control_plane.jobs.WatchJob(
-                    job_pb2.WatchJobRequest(job_id=self._job_id, after=self._cursor),
+                    job_pb2.WatchJobRequest(
+                        job_id=self._job_id, after=self._cursor, after_step=self._after_step
+                    ),
                     metadata=self._caller.metadata,
                 )
             self._reading = asyncio.ensure_future(self._call.read())

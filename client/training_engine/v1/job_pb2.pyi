@@ -252,12 +252,14 @@ class ListLogsResponse(_message.Message):
     def __init__(self, lines: _Optional[_Iterable[_Union[LogLine, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class WatchJobRequest(_message.Message):
-    __slots__ = ("job_id", "after")
+    __slots__ = ("job_id", "after", "after_step")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     AFTER_FIELD_NUMBER: _ClassVar[int]
+    AFTER_STEP_FIELD_NUMBER: _ClassVar[int]
     job_id: str
     after: str
-    def __init__(self, job_id: _Optional[str] = ..., after: _Optional[str] = ...) -> None: ...
+    after_step: int
+    def __init__(self, job_id: _Optional[str] = ..., after: _Optional[str] = ..., after_step: _Optional[int] = ...) -> None: ...
 
 class Rewind(_message.Message):
     __slots__ = ("to_step", "attempt", "reason")

@@ -72,7 +72,7 @@ async def stream_job(
         caller,
         job_id,
         after=after,
-        after_step=query.after_step or 0,
+        after_step=query.after_step,
         closing=state.closing,
     )
     try:

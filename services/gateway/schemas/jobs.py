@@ -126,8 +126,8 @@ class StreamQuery(Query):
     )
     after_step: Step | None = Field(
         None,
-        description="Leave out `metrics` events up to this step: for a page that has read the "
-        "history up to it.",
+        description="Leave out `metrics` events up to this step, until a rewind brings them again: "
+        "for a page that has read the history up to it. A cursor wins: it remembers the step.",
     )
 
 

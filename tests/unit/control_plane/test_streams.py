@@ -165,6 +165,38 @@ async def test_a_lost_attempt_rewinds_its_readers(
     stream.cancel()
 
 
+def told(event: job_pb2.WatchJobResponse) -> tuple[str, int]:
+    """What a watcher was told, with the point's step or the attempt."""
+    kind = event.WhichOneof("event") or ""
+    return kind, event.metrics.step if kind == "metrics" else getattr(event, kind).attempt
+
+
+async def test_a_watcher_is_spared_the_points_it_has_until_a_rewind_brings_them_again(
+    stubs: Any, attempts: AttemptStore
+) -> None:
+    job_id, token = await running_job(stubs, attempts)
+    attempts.publish_metrics(token, points(1, 2, 3))
+    save(attempts, token, 2)
+    request = job_pb2.WatchJobRequest(job_id=job_id, after_step=3)
+    watch = stubs.jobs.WatchJob(request)
+    events = [await watch.read() for _ in range(3)]
+    assert [told(event) for event in events] == [("state", 1), ("state", 1), ("checkpoint", 1)]
+    attempts.finish(token, Outcome(OutcomeKind.HANDED_BACK))
+    claimed = attempts.claim(job_id, 2, "worker-2")
+    assert claimed is not None
+    attempts.confirm_start(claimed.token, 2)
+    attempts.publish_metrics(claimed.token, points(3, 4))
+    while told(events[-1]) != ("metrics", 3):
+        events.append(await asyncio.wait_for(watch.read(), 5))
+    assert "rewound" in [told(event)[0] for event in events]
+    # The step in the request is older than the rewind, which the cursor remembers.
+    again = job_pb2.WatchJobRequest(job_id=job_id, after_step=4, after=events[-1].cursor)
+    continued = stubs.jobs.WatchJob(again)
+    assert told(await asyncio.wait_for(continued.read(), 5)) == ("metrics", 4)
+    watch.cancel()
+    continued.cancel()
+
+
 async def test_what_streams_refuse(stubs: Any, attempts: AttemptStore) -> None:
     job_id, _ = await running_job(stubs, attempts)
     for after in ("nonsense", "x" * 10_000):

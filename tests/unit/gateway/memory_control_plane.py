@@ -312,7 +312,9 @@ class Jobs(Service, job_pb2_grpc.JobServiceServicer):
             while True:
                 for event in events[position:]:
                     position += 1
-                    yield event
+                    known = request.after_step if not request.after else 0
+                    if not event.HasField("metrics") or event.metrics.step > known:
+                        yield event
                 if self.state.jobs[request.job_id].status in ENDED:
                     return
                 async with self.state.changed:

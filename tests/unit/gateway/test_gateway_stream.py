@@ -124,6 +124,18 @@ async def test_a_page_that_knows_the_history_is_spared_it(
         ("metrics", "c-4"),
         ("state", "c-5"),
     ]
+    asked = [request for request in state.requests if isinstance(request, job_pb2.WatchJobRequest)]
+    assert asked[-1].after_step == 2  # left out at the source, not on the way
+
+
+async def test_every_known_step_is_sent_where_nothing_is_left_out(
+    client: httpx.AsyncClient, state: State
+) -> None:
+    job_id = await started(client)
+    await state.become(job_id, SUCCEEDED)
+    await events(client, job_id)
+    asked = [request for request in state.requests if isinstance(request, job_pb2.WatchJobRequest)]
+    assert not asked[-1].HasField("after_step")
 
 
 async def test_a_reconnect_past_the_end_gets_204(client: httpx.AsyncClient, state: State) -> None:
