@@ -1,51 +1,95 @@
 // The REST API, seen from the page. Errors are problem+json and become ApiError.
 
 const ROOT = "/api/training";
-const TOKEN = "training-engine-token";
+const SESSION = "/api/session";
 
 export class ApiError extends Error {
   constructor(status, problem) {
-    const fields = (problem.errors ?? []).map((error) => `\n${error.message}`).join("");
-    super((problem.detail || problem.title || `status ${status}`) + fields);
+    super(problem.detail || problem.title || `the gateway answered with status ${status}`);
     this.status = status;
     this.reason = problem.reason;
+    // What is wrong with which field; empty where the request as a whole is refused.
+    this.fields = problem.errors ?? [];
+  }
+
+  // The server may be busy, restarting or away; the same request may succeed later.
+  get passing() {
+    return this.status === 0 || this.status === 429 || this.status >= 500;
   }
 }
 
-// Kept for this tab only, and only where the gateway asks for one.
-export function useToken(token) {
-  sessionStorage.setItem(TOKEN, token);
-}
-
-export async function send(method, path, { body, signal, headers } = {}) {
-  const token = sessionStorage.getItem(TOKEN);
-  const response = await fetch(ROOT + path, {
-    method,
-    signal,
-    cache: "no-store",
-    headers: {
-      ...(token ? { Authorization: `Bearer ${token}` } : {}),
-      ...(body === undefined ? {} : { "Content-Type": "application/json" }),
-      ...headers,
-    },
-    body: body === undefined ? undefined : JSON.stringify(body),
+const away = () =>
+  new ApiError(0, {
+    detail: `The gateway at ${location.origin} does not answer. Is “training-engine up” still running?`,
   });
-  if (!response.ok) {
-    const problem = await response.json().catch(() => ({ detail: response.statusText }));
-    throw new ApiError(response.status, problem);
+
+async function refusal(status, text) {
+  try {
+    return new ApiError(status, JSON.parse(text));
+  } catch {
+    return new ApiError(status, {});
   }
-  return response;
 }
+
+async function request(method, url, { body, signal, headers } = {}) {
+  let response;
+  try {
+    response = await fetch(url, {
+      method,
+      signal,
+      cache: "no-store",
+      headers: { ...(body === undefined ? {} : { "Content-Type": "application/json" }), ...headers },
+      body: body === undefined ? undefined : JSON.stringify(body),
+    });
+  } catch (error) {
+    throw signal?.aborted ? error : away();
+  }
+  if (response.ok) return response;
+  const error = await refusal(response.status, await response.text());
+  // The session has ended: whatever is open gives way to the question for a token.
+  if (error.status === 401 && url !== SESSION) window.dispatchEvent(new Event("signed-out"));
+  throw error;
+}
+
+export const send = (method, path, options) => request(method, ROOT + path, options);
 
 export async function get(path, options) {
   return (await send("GET", path, options)).json();
 }
 
-// The key makes a repeated click or a retried request change things once.
-export async function post(path, body) {
-  const key = crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
-  return (await send("POST", path, { body, headers: { "Idempotency-Key": key } })).json();
+// The key makes a retried request change things once.
+export async function post(path, body, { signal } = {}) {
+  return (await send("POST", path, { body, signal, headers: { "Idempotency-Key": key() } })).json();
 }
 
+// Only pages from https or this machine have randomUUID.
+const key = () => crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
+
+// A file as a dataset. Not fetch, which tells nobody how far an upload has come.
+export function upload(file, { signal, onProgress }) {
+  return new Promise((resolve, reject) => {
+    const call = new XMLHttpRequest();
+    call.open("POST", `${ROOT}/datasets?${new URLSearchParams({ name: file.name })}`);
+    call.setRequestHeader("Content-Type", "application/octet-stream");
+    call.setRequestHeader("Idempotency-Key", key());
+    call.upload.onprogress = (event) => onProgress(event.loaded / Math.max(1, event.total));
+    call.onerror = () => reject(away());
+    call.onabort = () => reject(new ApiError(0, { detail: "The upload was cancelled." }));
+    call.onload = async () => {
+      if (call.status === 201) resolve(JSON.parse(call.responseText));
+      else reject(await refusal(call.status, call.responseText));
+    };
+    signal.addEventListener("abort", () => call.abort(), { once: true });
+    call.send(file);
+  });
+}
+
+// The session lives in a cookie that scripts cannot read; download links carry it too.
+export const session = {
+  read: async () => (await request("GET", SESSION)).json(),
+  begin: (token) => request("POST", SESSION, { body: { token } }),
+  end: () => request("DELETE", SESSION),
+};
+
 export const at = (...parts) => `/${parts.map(encodeURIComponent).join("/")}`;
-export const downloadUrl = (id) => `${ROOT}${at("checkpoints", id, "download")}`;
+export const urlOf = (...parts) => ROOT + at(...parts);

@@ -1,48 +1,77 @@
-// Shows the page that the address names: #/ lists jobs, #/jobs/ID is one of them.
+// Shows the page that the address names: #/ lists jobs, #/start starts one, #/jobs/ID is one.
 
-import { useToken } from "./api.js";
+import { session } from "./api.js";
 import { connection, el, fill, notice } from "./dom.js";
 import { JobList } from "./job_list.js";
 import { JobPage } from "./job_page.js";
+import { StartPage } from "./start_page.js";
 
 const page = document.getElementById("page");
+const signOut = document.getElementById("sign-out");
 let open = null;
 
-function show() {
+function close() {
   open?.close();
+  open = null;
   notice("");
   connection("");
+}
+
+function show() {
+  close();
   document.title = "Training Engine";
-  const [, job] = location.hash.match(/^#\/jobs\/(.+)$/) ?? [];
-  open = job ? new JobPage(page, decodeURIComponent(job)) : new JobList(page);
+  const [path, query] = location.hash.replace(/^#\/?/, "").split("?");
+  const [kind, id] = path.split("/");
+  if (kind === "jobs" && id) open = new JobPage(page, decodeURIComponent(id));
+  else if (kind === "start") open = new StartPage(page, new URLSearchParams(query).get("from"));
+  else open = new JobList(page);
+  window.scrollTo(0, 0);
   page.focus({ preventScroll: true });
 }
 
 function askForToken() {
-  open?.close();
-  open = null;
-  const token = el("input", { type: "password", required: true, autocomplete: "off" });
-  const enter = (event) => {
+  if (document.getElementById("token")) return;
+  close();
+  signOut.hidden = true;
+  document.title = "Sign in – Training Engine";
+  const token = el("input", { id: "token", type: "password", required: true, autocomplete: "current-password" });
+  const trouble = el("p", { class: "error", role: "alert" });
+  const enter = async (event) => {
     event.preventDefault();
-    useToken(token.value);
-    show();
+    try {
+      await session.begin(token.value);
+      await begin();
+    } catch (error) {
+      trouble.textContent = error.message;
+      token.select();
+    }
   };
   fill(
     page,
     el(
       "form",
-      { class: "card", onsubmit: enter },
+      { class: "card narrow", onsubmit: enter },
       el("h1", {}, "This gateway asks for a token"),
-      el("div", { class: "row" }, el("label", {}, "Token", token), el("button", {}, "Enter")),
+      el("p", { class: "soft" }, "It is one of the tokens that the gateway was started with."),
+      el("div", { class: "row" }, el("label", {}, "Token", token), el("button", { class: "primary" }, "Sign in")),
+      trouble,
     ),
   );
   token.focus();
 }
 
-window.addEventListener("hashchange", show);
-window.addEventListener("unhandledrejection", (event) => {
-  if (event.reason?.status !== 401) return;
-  event.preventDefault();
-  askForToken();
-});
-show();
+async function begin() {
+  // Where the gateway is away, the page that opens says so.
+  const { required, authenticated } = await session.read().catch(() => ({ required: false, authenticated: true }));
+  if (!authenticated) {
+    askForToken();
+    return;
+  }
+  signOut.hidden = !required;
+  show();
+}
+
+signOut.addEventListener("click", () => session.end().then(askForToken, (error) => notice(error.message)));
+window.addEventListener("hashchange", () => document.getElementById("token") || show());
+window.addEventListener("signed-out", askForToken);
+begin();

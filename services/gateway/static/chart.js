@@ -1,36 +1,43 @@
 // A line chart on a canvas. Each pixel column shows its least and greatest value as a band, so
-// that spikes stay visible however long the run is.
+// that spikes stay visible however long the run is. The pointer or the arrow keys read values.
 
 import { el, setText } from "./dom.js";
 import { count, number } from "./format.js";
+import { Scale, extent, ticks } from "./scale.js";
 
-const LEFT = 56;
+const LEFT = 52;
 const BOTTOM = 20;
 const TOP = 8;
-const RIGHT = 8;
+const RIGHT = 10;
 
 export class Chart {
   // series: [{ name, label, color }] with color the name of a CSS variable.
-  constructor(title, series) {
+  constructor(title, series, { tall = false } = {}) {
     this.title = title;
     this.series = series;
     this.points = [];
-    this.pointer = null;
-    this.canvas = el("canvas", { role: "img", "aria-label": `${title}: no data yet` });
-    this.reading = el("div", { class: "reading" });
+    this.reads = null; // the step that the pointer or the keyboard reads
+    this.canvas = el("canvas", {
+      role: "img",
+      tabindex: "0",
+      "aria-label": `${title}: no data yet`,
+      onpointermove: (event) => this.#read(this.scale?.step(event.offsetX) ?? null),
+      onpointerleave: () => this.#read(null),
+      onblur: () => this.#read(null),
+      onkeydown: (event) => this.#key(event),
+    });
+    this.reading = el("p", { class: "reading" });
     const keys = series.map((one, place) => [
       el("span", { class: place ? "key second" : "key", "aria-hidden": "true" }),
       `${one.label} `,
     ]);
     this.element = el(
       "section",
-      { class: "card" },
-      el("h2", {}, title, series.length > 1 ? [" ", el("small", { class: "soft" }, keys)] : []),
+      { class: tall ? "card chart tall" : "card chart" },
+      el("h2", {}, title, series.length > 1 && [" ", el("small", { class: "soft" }, keys)]),
       this.canvas,
       this.reading,
     );
-    this.canvas.addEventListener("pointermove", (event) => this.#point(event.offsetX));
-    this.canvas.addEventListener("pointerleave", () => this.#point(null));
     this.observer = new ResizeObserver(() => this.draw());
     this.observer.observe(this.canvas);
     this.scheme = matchMedia("(prefers-color-scheme: dark)");
@@ -50,49 +57,65 @@ export class Chart {
     this.draw();
   }
 
-  #point(x) {
-    this.pointer = x;
+  #read(step) {
+    this.reads = step;
+    if (step === null) this.reading.removeAttribute("aria-live");
     this.draw();
+  }
+
+  #key(event) {
+    const move = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity }[event.key];
+    if (!move || this.points.length === 0) return;
+    event.preventDefault();
+    const here = this.reads === null ? this.points.length - 1 : nearest(this.points, this.reads);
+    const place = Math.min(this.points.length - 1, Math.max(0, here + move));
+    // Spoken while the keyboard moves; live values would never let a screen reader finish.
+    this.reading.setAttribute("aria-live", "polite");
+    this.#read(this.points[place].step);
   }
 
   draw() {
     const { clientWidth: width, clientHeight: height } = this.canvas;
     if (!width || !height) return;
-    const scale = window.devicePixelRatio || 1;
-    this.canvas.width = Math.round(width * scale);
-    this.canvas.height = Math.round(height * scale);
+    const density = window.devicePixelRatio || 1;
+    this.canvas.width = Math.round(width * density);
+    this.canvas.height = Math.round(height * density);
     const context = this.canvas.getContext("2d");
-    context.scale(scale, scale);
+    context.scale(density, density);
+    context.font = "11px system-ui, sans-serif";
     const style = getComputedStyle(document.documentElement);
     const color = (name) => style.getPropertyValue(name).trim();
     const area = { left: LEFT, top: TOP, width: width - LEFT - RIGHT, height: height - TOP - BOTTOM };
-    const range = extent(this.points, this.series);
-    context.font = "11px system-ui, sans-serif";
-    axes(context, area, range, color);
-    if (!range) return;
-    for (const one of this.series) {
-      band(context, columns(this.points, one.name, area, range), area, range, color(one.color));
+    const range = extent(this.points, this.series.map((one) => one.name));
+    this.scale = range && new Scale(area, range);
+    const point = this.#shown();
+    if (this.scale) {
+      axes(context, this.scale, color);
+      for (const one of this.series) {
+        band(context, columns(this.points, one.name, this.scale), this.scale, color(one.color));
+      }
+      if (this.reads !== null) mark(context, this.scale, point.step, color("--soft"));
+    } else {
+      empty(context, area, color);
     }
-    this.#read(context, area, range, color);
+    this.#say(point);
   }
 
-  #read(context, area, range, color) {
-    const point = this.pointer === null ? null : nearest(this.points, this.pointer, area, range);
-    const shown = point ?? null;
-    if (shown) {
-      const x = across(shown.step, area, range);
-      context.strokeStyle = color("--soft");
-      context.beginPath();
-      context.moveTo(x, area.top);
-      context.lineTo(x, area.top + area.height);
-      context.stroke();
+  #shown() {
+    if (this.reads === null) return this.points.at(-1);
+    return this.points[nearest(this.points, this.reads)];
+  }
+
+  #say(point) {
+    if (!point) {
+      setText(this.reading, "The first point comes with the first logged step.");
+      return;
     }
     const values = this.series
-      .map((one) => [one.label, shown ? shown[one.name] : last(this.points, one.name)])
+      .map(({ label, name }) => [label, this.reads === null ? last(this.points, name) : point[name]])
       .filter(([, value]) => value !== null && value !== undefined)
       .map(([label, value]) => `${label} ${number(value, 5)}`);
-    const step = shown?.step ?? this.points.at(-1)?.step;
-    setText(this.reading, step === undefined ? "" : `step ${count(step)} · ${values.join(" · ")}`);
+    setText(this.reading, [`step ${count(point.step)}`, ...values].join(" · "));
   }
 }
 
@@ -104,34 +127,23 @@ function last(points, name) {
   return null;
 }
 
-function extent(points, series) {
-  let [low, high] = [Infinity, -Infinity];
-  for (const point of points) {
-    for (const { name } of series) {
-      const value = point[name];
-      if (value === null || value === undefined) continue;
-      low = Math.min(low, value);
-      high = Math.max(high, value);
-    }
+// The place of the point that is nearest to a step; points ascend.
+function nearest(points, step) {
+  let [low, high] = [0, points.length - 1];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (points[middle].step < step) low = middle + 1;
+    else high = middle;
   }
-  if (low > high) return null;
-  const margin = (high - low || Math.abs(high) || 1) * 0.05;
-  const floor = low >= 0 ? Math.max(0, low - margin) : low - margin;
-  const first = points[0].step;
-  return { low: floor, high: high + margin, first, last: Math.max(points.at(-1).step, first + 1) };
+  return low > 0 && step - points[low - 1].step < points[low].step - step ? low - 1 : low;
 }
 
-const across = (step, area, range) =>
-  area.left + ((step - range.first) / (range.last - range.first)) * area.width;
-const upward = (value, area, range) =>
-  area.top + (1 - (value - range.low) / (range.high - range.low)) * area.height;
-
-function columns(points, name, area, range) {
+function columns(points, name, scale) {
   const found = [];
   for (const point of points) {
     const value = point[name];
     if (value === null || value === undefined) continue;
-    const x = Math.round(across(point.step, area, range));
+    const x = Math.round(scale.x(point.step));
     const column = found.at(-1);
     if (column?.x === x) {
       column.low = Math.min(column.low, value);
@@ -145,58 +157,63 @@ function columns(points, name, area, range) {
   return found;
 }
 
-function band(context, found, area, range, color) {
+function band(context, found, scale, color) {
   context.fillStyle = color;
   context.strokeStyle = color;
   context.globalAlpha = 0.25;
   context.beginPath();
-  for (const { x, high } of found) context.lineTo(x, upward(high, area, range));
-  for (const { x, low } of found.toReversed()) context.lineTo(x, upward(low, area, range));
+  for (const { x, high } of found) context.lineTo(x, scale.y(high));
+  for (const { x, low } of found.toReversed()) context.lineTo(x, scale.y(low));
   context.fill();
   context.globalAlpha = 1;
   context.lineWidth = 1.5;
+  context.lineJoin = "round";
   context.beginPath();
-  for (const { x, sum, count: size } of found) context.lineTo(x, upward(sum / size, area, range));
+  for (const { x, sum, count: size } of found) context.lineTo(x, scale.y(sum / size));
   context.stroke();
-  if (found.length <= 40) {
-    for (const { x, high } of found) context.fillRect(x - 2, upward(high, area, range) - 2, 4, 4);
+  if (found.length > 40) return;
+  for (const { x, high } of found) {
+    context.beginPath();
+    context.arc(x, scale.y(high), 2.2, 0, 2 * Math.PI);
+    context.fill();
   }
 }
 
-function axes(context, area, range, color) {
+function mark(context, scale, step, color) {
+  context.strokeStyle = color;
+  context.lineWidth = 1;
+  context.beginPath();
+  context.moveTo(scale.x(step), scale.top);
+  context.lineTo(scale.x(step), scale.top + scale.height);
+  context.stroke();
+}
+
+function axes(context, scale, color) {
   context.strokeStyle = color("--line");
   context.fillStyle = color("--soft");
   context.lineWidth = 1;
-  context.strokeRect(area.left, area.top, area.width, area.height);
-  if (!range) {
-    context.textAlign = "center";
-    context.fillText("no data yet", area.left + area.width / 2, area.top + area.height / 2);
-    return;
-  }
   context.textAlign = "right";
-  for (let tick = 0; tick <= 4; tick += 1) {
-    const value = range.low + ((range.high - range.low) * tick) / 4;
-    const y = upward(value, area, range);
-    context.fillText(number(value, 3), area.left - 6, y + 4);
-    if (tick % 4) {
-      context.beginPath();
-      context.moveTo(area.left, y);
-      context.lineTo(area.left + area.width, y);
-      context.stroke();
-    }
+  for (const value of ticks(scale.low, scale.high, Math.max(3, scale.height / 36))) {
+    const y = Math.round(scale.y(value)) + 0.5;
+    context.fillText(Math.abs(value) < 1e3 ? number(value, 6) : count(value), scale.left - 8, y + 4);
+    context.beginPath();
+    context.moveTo(scale.left, y);
+    context.lineTo(scale.left + scale.width, y);
+    context.stroke();
   }
-  const floor = area.top + area.height + 14;
-  context.textAlign = "left";
-  context.fillText(count(range.first), area.left, floor);
-  context.textAlign = "right";
-  context.fillText(`step ${count(range.last)}`, area.left + area.width, floor);
+  context.textAlign = "center";
+  const most = Math.max(3, scale.width / 110);
+  for (const step of ticks(scale.first, scale.last, most, true)) {
+    const half = context.measureText(count(step)).width / 2;
+    const x = Math.min(scale.x(step), scale.left + scale.width + RIGHT - half);
+    context.fillText(count(step), x, scale.top + scale.height + 15);
+  }
 }
 
-function nearest(points, x, area, range) {
-  const step = range.first + ((x - area.left) / area.width) * (range.last - range.first);
-  let best = null;
-  for (const point of points) {
-    if (best === null || Math.abs(point.step - step) < Math.abs(best.step - step)) best = point;
-  }
-  return best;
+function empty(context, area, color) {
+  context.strokeStyle = color("--line");
+  context.fillStyle = color("--soft");
+  context.strokeRect(area.left + 0.5, area.top + 0.5, area.width - 1, area.height - 1);
+  context.textAlign = "center";
+  context.fillText("no data yet", area.left + area.width / 2, area.top + area.height / 2);
 }

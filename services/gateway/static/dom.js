@@ -8,14 +8,18 @@ export function el(tag, attributes = {}, ...children) {
     else if (name === "class") element.className = value;
     else element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
+  element.append(...present(children));
   return element;
 }
 
 export function fill(element, ...children) {
-  element.replaceChildren(...children.flat().filter((child) => child !== null));
+  element.replaceChildren(...present(children));
 }
 
+const present = (children) =>
+  children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false);
+
+// Untouched where nothing changes, so that a selection of text survives.
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
@@ -27,9 +31,12 @@ export function status(name) {
 export function notice(text) {
   const place = document.getElementById("notice");
   place.hidden = !text;
-  place.textContent = text ?? "";
+  setText(place, text ?? "");
 }
 
+// One of "", "live", "reconnecting…".
 export function connection(text) {
-  setText(document.getElementById("connection"), text);
+  const place = document.getElementById("connection");
+  place.className = text.startsWith("live") ? "live" : "";
+  setText(place, text);
 }

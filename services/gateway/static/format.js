@@ -1,9 +1,11 @@
 // Values as people read them.
 
-const NONE = "–";
+export const NONE = "–";
+
+const absent = (value) => value === null || value === undefined;
 
 export function number(value, digits = 4) {
-  if (value === null || value === undefined) return NONE;
+  if (absent(value)) return NONE;
   if (value === 0) return "0";
   const size = Math.abs(value);
   if (size >= 1e6 || size < 1e-3) return value.toExponential(2);
@@ -11,7 +13,15 @@ export function number(value, digits = 4) {
 }
 
 export function count(value) {
-  return value === null || value === undefined ? NONE : value.toLocaleString("en");
+  return absent(value) ? NONE : value.toLocaleString("en");
+}
+
+export function rounded(value) {
+  return absent(value) ? NONE : count(Math.round(value));
+}
+
+export function many(amount, noun) {
+  return `${count(amount)} ${noun}${amount === 1 ? "" : "s"}`;
 }
 
 export function bytes(value) {
@@ -24,13 +34,22 @@ export function bytes(value) {
   return `${unit === 0 ? value : value.toFixed(1)} ${units[unit]}`;
 }
 
+const CLOCK = { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" };
+
+// The time of day for today, else the date too.
 export function time(text) {
-  return text ? new Date(text).toLocaleString() : NONE;
+  if (!text) return NONE;
+  const moment = new Date(text);
+  const clock = moment.toLocaleTimeString([], CLOCK);
+  if (moment.toDateString() === new Date().toDateString()) return clock;
+  const thisYear = moment.getFullYear() === new Date().getFullYear();
+  const day = moment.toLocaleDateString([], { day: "numeric", month: "short", year: thisYear ? undefined : "numeric" });
+  return `${day}, ${clock}`;
 }
 
 export function duration(seconds) {
-  if (seconds === null || seconds === undefined) return NONE;
-  const whole = Math.round(seconds);
+  if (absent(seconds)) return NONE;
+  const whole = Math.max(0, Math.round(seconds));
   const [hours, minutes] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60];
   if (hours > 0) return `${hours} h ${minutes} min`;
   return minutes > 0 ? `${minutes} min ${whole % 60} s` : `${whole} s`;

@@ -1,14 +1,18 @@
 // One job, live: its state, its curves, its checkpoints, its log.
 
-import { at, downloadUrl, get, post, send } from "./api.js";
+import { at, get, post, send, urlOf } from "./api.js";
 import { Chart } from "./chart.js";
+import { CheckpointTable } from "./checkpoint_table.js";
+import { ask } from "./dialog.js";
 import { connection, el, fill, notice, setText, status } from "./dom.js";
 import { follow } from "./events.js";
-import { bytes, count, duration, number, percent, time } from "./format.js";
+import { count, percent } from "./format.js";
 import { History } from "./history.js";
+import { JobSummary } from "./job_summary.js";
+import { LogView } from "./log_view.js";
 import { Sampler } from "./sampling.js";
+import { ValuesTable } from "./values_table.js";
 
-const LOG_LINES = 1000;
 const ACTIVE = ["queued", "running", "stopping"];
 const STATE_REFRESH = 1000;
 
@@ -17,20 +21,27 @@ export class JobPage {
     this.jobId = jobId;
     this.controller = new AbortController();
     this.signal = this.controller.signal;
+    this.cursor = { id: "" };
+    this.waiting = {};
     this.history = new History(jobId, this.signal, () => this.#redrawSoon());
+    this.summary = new JobSummary();
     this.charts = [
-      new Chart("Loss", [
-        { name: "loss", label: "train", color: "--accent" },
-        { name: "val_loss", label: "validation", color: "--second" },
-      ]),
+      new Chart(
+        "Loss",
+        [
+          { name: "loss", label: "train", color: "--accent" },
+          { name: "val_loss", label: "validation", color: "--second" },
+        ],
+        { tall: true },
+      ),
       new Chart("Learning rate", [{ name: "lr", label: "lr", color: "--accent" }]),
       new Chart("Gradient norm", [{ name: "grad_norm", label: "norm", color: "--accent" }]),
-      new Chart("Tokens per second", [
-        { name: "tokens_per_second", label: "tokens/s", color: "--accent" },
-      ]),
+      new Chart("Tokens per second", [{ name: "tokens_per_second", label: "tokens/s", color: "--accent" }]),
     ];
+    this.values = new ValuesTable(urlOf("jobs", jobId, "metrics", "history"));
+    this.checkpoints = new CheckpointTable((checkpoint) => this.#resumeFrom(checkpoint));
     this.sampler = new Sampler();
-    this.lines = [];
+    this.log = new LogView();
     this.#build(page);
     this.#begin();
   }
@@ -38,22 +49,18 @@ export class JobPage {
   close() {
     this.controller.abort();
     clearInterval(this.timer);
-    this.sampler.close();
-    for (const chart of this.charts) chart.close();
+    for (const timer of Object.values(this.waiting)) clearTimeout(timer);
+    for (const part of [...this.charts, this.values, this.sampler, this.log]) part.close();
   }
 
   #build(page) {
-    this.title = el("h1", {}, this.jobId);
+    this.title = el("h1", {}, "\u00a0");
     this.badge = el("span", { role: "status", "aria-live": "polite" });
-    this.stop = el("button", { type: "button", onclick: () => this.#stop() }, "Stop");
-    this.resume = el("button", { type: "button", onclick: () => this.#resume() }, "Resume");
-    this.remove = el("button", { type: "button", class: "danger", onclick: () => this.#delete() }, "Delete");
-    this.bar = el("progress", { max: "1", value: "0", "aria-label": "Progress" });
-    this.facts = el("dl", { class: "facts" });
-    this.trouble = el("div");
-    this.checkpoints = el("tbody");
-    this.log = el("pre", { tabindex: "0", "aria-label": "Log, last lines" });
-    this.config = el("pre", { tabindex: "0" });
+    this.stop = el("button", { type: "button", disabled: true, onclick: () => this.#stop() }, "Stop");
+    this.resume = el("button", { type: "button", disabled: true, onclick: () => this.#resume() }, "Resume");
+    this.remove = el("button", { type: "button", disabled: true, class: "danger", onclick: () => this.#delete() }, "Delete");
+    this.config = el("pre", { tabindex: "0", "aria-label": "Configuration" });
+    const [loss, ...others] = this.charts;
     fill(
       page,
       el(
@@ -63,87 +70,86 @@ export class JobPage {
         this.badge,
         el("div", { class: "actions" }, this.stop, this.resume, this.remove),
       ),
-      el("section", { class: "card", "aria-label": "State" }, this.bar, this.facts, this.trouble),
-      el("div", { class: "grid" }, this.charts.map((chart) => chart.element)),
-      el("div", { class: "grid" }, this.#checkpointCard(), this.sampler.element),
-      el("section", { class: "card" }, el("h2", {}, "Log"), this.log),
+      this.summary.element,
+      loss.element,
+      el("div", { class: "grid three" }, others.map((chart) => chart.element)),
+      el("div", { class: "grid two" }, this.checkpoints.element, this.sampler.element),
+      this.log.element,
+      this.values.element,
       el(
         "section",
         { class: "card" },
-        el("details", {}, el("summary", {}, "Configuration of this job"), this.config),
-      ),
-    );
-  }
-
-  #checkpointCard() {
-    const heads = ["Step", "Loss", "Size", "Written", "", ""];
-    return el(
-      "section",
-      { class: "card scroll" },
-      el("h2", {}, "Checkpoints"),
-      el(
-        "table",
-        { "aria-label": "Checkpoints, newest first" },
-        el("thead", {}, el("tr", {}, heads.map((name) => el("th", { scope: "col" }, name)))),
-        this.checkpoints,
+        el(
+          "details",
+          {},
+          el("summary", {}, "Configuration"),
+          el("p", {}, el("a", { href: `#/start?${new URLSearchParams({ from: this.jobId })}` }, "Start another job with it")),
+          this.config,
+        ),
       ),
     );
   }
 
   async #begin() {
     try {
-      const job = await get(at("jobs", this.jobId), { signal: this.signal });
-      setText(this.config, JSON.stringify(job.config, null, 2));
-      this.#showState(job);
+      this.#showState(await get(at("jobs", this.jobId), { signal: this.signal }));
       await Promise.all([this.history.load(), this.#loadCheckpoints()]);
       this.timer = setInterval(() => this.#refreshState(), STATE_REFRESH);
       await this.#follow();
     } catch (error) {
-      if (!this.signal.aborted) this.#fail(error);
+      if (this.signal.aborted) return;
+      if (error.passing) this.#soon("begin", 2000, () => this.#begin());
+      this.#fail(error, { passing: error.passing });
     }
   }
 
   // One connection for the open job; it carries every kind of event.
   async #follow() {
+    if (this.following) return;
     this.following = true;
     try {
-      await follow(`${at("jobs", this.jobId, "stream")}?after_step=${this.history.lastStep}`, {
+      // The history has been read up to its last step; a cursor knows better.
+      const known = this.cursor.id ? "" : `?after_step=${this.history.lastStep}`;
+      await follow(at("jobs", this.jobId, "stream") + known, {
         signal: this.signal,
+        cursor: this.cursor,
         onEvent: (name, data) => this.#onEvent(name, data),
-        onState: (name) => connection({ live: "live", reconnecting: "reconnecting…" }[name] ?? ""),
+        onState: (name) => this.#onConnection(name),
       });
     } finally {
       this.following = false;
     }
   }
 
+  #onConnection(name) {
+    if (name === "live") notice("");
+    connection({ live: "live", reconnecting: "reconnecting…" }[name] ?? "");
+  }
+
   #onEvent(name, data) {
     // Replayed states are old; the record itself is asked, soon and once.
-    if (name === "state") this.#refreshStateSoon();
+    if (name === "state") this.#soon("state", 100, () => this.#refreshState(true));
     else if (name === "metrics") this.history.add(data);
     else if (name === "checkpoint") this.#loadCheckpointsSoon();
-    else if (name === "log") this.#addLine(data);
+    else if (name === "log") this.log.add(data);
     else if (name === "rewound") {
       this.history.rewind(data.to_step);
       this.#loadCheckpointsSoon();
     }
   }
 
-  #fail(error) {
-    if (error.status === 401) throw error;
-    notice(error.message);
+  #fail(error, { passing = false } = {}) {
+    if (this.signal.aborted || error.status === 401) return;
+    if (passing) connection("reconnecting…");
+    notice(error.status === 404 ? `${error.message}. It may have been deleted; the list of jobs has those that there are.` : error.message);
   }
 
+  // Once, after a delay, however often it is asked for meanwhile.
   #soon(name, delay, work) {
-    this.waiting ??= {};
     this.waiting[name] ??= setTimeout(() => {
       this.waiting[name] = null;
       if (!this.signal.aborted) work();
     }, delay);
-  }
-
-  #refreshStateSoon() {
-    this.#soon("state", 100, () => this.#refreshState(true));
   }
 
   #loadCheckpointsSoon() {
@@ -152,8 +158,8 @@ export class JobPage {
 
   #redrawSoon() {
     this.#soon("charts", 100, () => {
-      for (const chart of this.charts) chart.show(this.history.points);
-      if (this.job) this.#showState(this.job);
+      for (const part of [...this.charts, this.values]) part.show(this.history.points);
+      if (this.job) this.summary.show(this.job, this.history);
     });
   }
 
@@ -171,19 +177,20 @@ export class JobPage {
     const before = this.job?.status;
     this.job = { ...this.job, ...job };
     const now = this.job;
-    setText(this.title, now.name);
-    document.title = `${now.name} – ${now.status} – Training Engine`;
-    if (before !== now.status) fill(this.badge, status(now.status));
-    this.bar.value = now.progress;
-    this.bar.setAttribute("aria-valuetext", percent(now.progress));
+    const active = ACTIVE.includes(now.status);
+    setText(this.title, now.name || now.job_id);
+    document.title = `${active ? `${percent(now.progress)} – ` : ""}${now.name} – ${now.status}`;
     this.stop.disabled = !["queued", "running"].includes(now.status);
-    this.resume.disabled = ACTIVE.includes(now.status);
+    this.resume.disabled = active;
     this.remove.disabled = !["queued", "stopped", "succeeded", "failed"].includes(now.status);
-    this.#showFacts(now);
-    this.#showTrouble(now);
+    this.checkpoints.allowResume(!active);
+    this.summary.show(now, this.history);
+    if (before === now.status) return;
+    fill(this.badge, status(now.status));
+    if (now.config) setText(this.config, JSON.stringify(now.config, null, 2));
     // The whole record holds what the status leaves out; it changes with the state only.
-    if (before && before !== now.status) this.#loadRecord();
-    if (ACTIVE.includes(now.status) && before && !this.following) this.#follow().catch((error) => this.#fail(error));
+    if (before) this.#loadRecord();
+    if (before && active) this.#follow().catch((error) => this.#fail(error));
   }
 
   async #loadRecord() {
@@ -191,72 +198,12 @@ export class JobPage {
     if (job) this.#showState(job);
   }
 
-  #showFacts(job) {
-    const facts = {
-      Step: `${count(job.current_step)} of ${count(job.max_steps)} (${percent(job.progress)})`,
-      Remaining: job.status === "running" ? duration(job.eta_seconds) : "–",
-      Loss: number(this.history.latest("loss")),
-      "Validation loss": number(this.history.latest("val_loss")),
-      "Tokens per second": count(Math.round(this.history.latest("tokens_per_second") ?? 0)),
-      "Tokens seen": count(this.history.latest("tokens_seen")),
-      Attempt: String(job.attempt),
-      "Restored from step": job.resumed_from_step === null ? "fresh start" : count(job.resumed_from_step),
-      Worker: job.worker_id ?? "–",
-      Created: time(job.created_at),
-      Started: time(job.started_at),
-      Completed: time(job.completed_at),
-      Dataset: job.dataset_path ?? "–",
-      Id: job.job_id,
-    };
-    const shown = JSON.stringify(facts);
-    if (shown === this.shownFacts) return;
-    this.shownFacts = shown;
-    fill(this.facts, Object.entries(facts).map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
-  }
-
-  #showTrouble(job) {
-    const lines = [
-      ...(job.error ? [el("p", { class: "error" }, job.error)] : []),
-      ...(job.message ? [el("p", {}, job.message)] : []),
-      ...(job.exactness_notes ?? []).map((text) => el("p", { class: "soft" }, `No longer bitwise: ${text}`)),
-      ...(job.warnings ?? []).map((warning) => el("p", { class: "soft" }, `Warning: ${warning.message}`)),
-    ];
-    fill(this.trouble, lines);
-  }
-
   async #loadCheckpoints() {
-    const path = `${at("jobs", this.jobId, "checkpoints")}?page_size=100`;
+    const path = `${at("jobs", this.jobId, "checkpoints")}?page_size=1000`;
     const { checkpoints } = await get(path, { signal: this.signal });
     checkpoints.reverse(); // the API lists by step, ascending; the newest is what people want
+    this.checkpoints.show(checkpoints);
     this.sampler.offer(checkpoints);
-    fill(this.checkpoints, checkpoints.map((one) => this.#checkpointRow(one)));
-    if (checkpoints.length === 0) {
-      fill(this.checkpoints, el("tr", {}, el("td", { colspan: "6", class: "soft" }, "None yet.")));
-    }
-  }
-
-  #checkpointRow(one) {
-    const resume = () => this.#resume(one);
-    return el(
-      "tr",
-      {},
-      el("td", { class: "number" }, count(one.step), one.is_best ? " ★" : ""),
-      el("td", { class: "number" }, number(one.loss)),
-      el("td", { class: "number" }, bytes(one.size_bytes)),
-      el("td", {}, time(one.created_at)),
-      el("td", {}, el("a", { href: downloadUrl(one.checkpoint_id), download: true, "aria-label": `Download step ${one.step}` }, "Download")),
-      el("td", {}, el("button", { type: "button", onclick: resume, "aria-label": `Resume from step ${one.step}` }, "Resume")),
-    );
-  }
-
-  #addLine(line) {
-    this.lines.push(line.text);
-    if (this.lines.length > LOG_LINES) this.lines.splice(0, this.lines.length - LOG_LINES);
-    this.#soon("log", 200, () => {
-      const atEnd = this.log.scrollTop + this.log.clientHeight >= this.log.scrollHeight - 20;
-      this.log.textContent = this.lines.join("\n");
-      if (atEnd) this.log.scrollTop = this.log.scrollHeight;
-    });
   }
 
   async #act(work) {
@@ -266,28 +213,51 @@ export class JobPage {
     } catch (error) {
       this.#fail(error);
     }
-    await this.#refreshState(true);
+    if (!this.signal.aborted) await this.#refreshState(true);
   }
 
+  // No question: it saves a checkpoint first, and Resume takes it back.
   #stop() {
-    if (!confirm(`Stop ${this.job.name}? It saves a checkpoint first and can be resumed.`)) return;
+    this.stop.disabled = true;
     this.#act(() => post(at("jobs", this.jobId, "stop")));
   }
 
-  #resume(checkpoint = null) {
-    const from = checkpoint ? `step ${checkpoint.step}; later steps are cut` : "its newest checkpoint";
-    if (!confirm(`Resume ${this.job.name} from ${from}?`)) return;
-    const body = checkpoint ? { checkpoint_id: checkpoint.checkpoint_id } : {};
-    if (this.job.status === "succeeded" && !checkpoint) {
-      const steps = Number(prompt("It has reached its last step. Train to which step?", 2 * this.job.max_steps));
-      if (!steps) return;
-      body.max_steps = steps;
+  async #resume() {
+    const body = {};
+    if (this.job.status === "succeeded") {
+      body.max_steps = await ask({
+        title: "Train longer",
+        text: `It has reached its last step, ${count(this.job.max_steps)}. The learning rate follows the longer schedule from there.`,
+        action: "Resume",
+        field: { label: "Train to step", value: 2 * this.job.max_steps, min: this.job.max_steps + 1 },
+      });
+      if (body.max_steps === null) return;
     }
+    this.resume.disabled = true;
     this.#act(() => post(at("jobs", this.jobId, "resume"), body));
   }
 
-  #delete() {
-    if (!confirm(`Delete ${this.job.name} with its history, log and checkpoints?`)) return;
+  async #resumeFrom(checkpoint) {
+    const cut = this.job.current_step > checkpoint.step;
+    const sure =
+      !cut ||
+      (await ask({
+        title: `Resume from step ${count(checkpoint.step)}`,
+        text: "What came after it is cut: later checkpoints and the history past that step.",
+        action: "Resume from here",
+        danger: true,
+      }));
+    if (sure) this.#act(() => post(at("jobs", this.jobId, "resume"), { checkpoint_id: checkpoint.checkpoint_id }));
+  }
+
+  async #delete() {
+    const sure = await ask({
+      title: `Delete ${this.job.name}`,
+      text: "Its history, its log and its checkpoints go with it. This cannot be undone.",
+      action: "Delete",
+      danger: true,
+    });
+    if (!sure) return;
     this.#act(async () => {
       await send("DELETE", at("jobs", this.jobId));
       location.hash = "#/";

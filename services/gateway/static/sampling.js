@@ -1,18 +1,24 @@
 // Text from a checkpoint, token by token.
 
 import { at, send } from "./api.js";
-import { el } from "./dom.js";
+import { el, setText } from "./dom.js";
 import { read } from "./events.js";
+import { count } from "./format.js";
 
 export class Sampler {
   constructor() {
-    this.checkpoint = el("select", {});
-    this.prompt = el("textarea", { rows: "2", spellcheck: "false" });
-    this.tokens = el("input", { type: "number", min: "1", max: "100000", value: "200" });
-    this.temperature = el("input", { type: "number", min: "0", step: "0.1", value: "0.8" });
-    this.go = el("button", { type: "submit" }, "Sample");
-    this.cancel = el("button", { type: "button", disabled: true }, "Cancel");
-    this.output = el("pre", { "aria-live": "polite", "aria-label": "Sampled text" });
+    // Follows the newest checkpoint until somebody chooses another.
+    this.chosen = null;
+    this.checkpoint = el("select", { onchange: () => (this.chosen = this.checkpoint.value) });
+    this.prompt = el("textarea", { rows: "2", spellcheck: "false", placeholder: "Text to continue; it may be empty" });
+    this.tokens = el("input", { type: "number", min: "1", max: "100000", value: "200", required: true });
+    this.temperature = el("input", { type: "number", min: "0", step: "0.1", value: "0.8", required: true });
+    this.go = el("button", { type: "submit", disabled: true }, "Sample");
+    this.cancel = el("button", { type: "button", disabled: true, onclick: () => this.controller?.abort() }, "Cancel");
+    this.given = el("span", { class: "soft" });
+    this.written = el("span");
+    this.trouble = el("p", { class: "error", role: "alert" });
+    this.output = el("pre", { class: "sample", tabindex: "0", role: "log", "aria-label": "Sampled text" }, this.given, this.written);
     const form = el(
       "form",
       { onsubmit: (event) => (event.preventDefault(), this.#sample()) },
@@ -23,53 +29,67 @@ export class Sampler {
         el("label", {}, "Checkpoint", this.checkpoint),
         el("label", {}, "Tokens", this.tokens),
         el("label", {}, "Temperature", this.temperature),
-        this.go,
-        this.cancel,
+        el("span", { class: "together" }, this.go, this.cancel),
       ),
     );
-    this.cancel.addEventListener("click", () => this.controller?.abort());
-    this.element = el("section", { class: "card" }, el("h2", {}, "Sample text"), form, this.output);
+    this.element = el("section", { class: "card" }, el("h2", {}, "Sample text"), form, this.trouble, this.output);
+    this.#say("");
   }
 
+  // Newest first.
   offer(checkpoints) {
-    const chosen = this.checkpoint.value;
     this.checkpoint.replaceChildren(
       ...checkpoints.map((one) =>
-        el("option", { value: one.checkpoint_id }, `step ${one.step}${one.is_best ? " (best)" : ""}`),
+        el("option", { value: one.checkpoint_id }, `step ${count(one.step)}${one.is_best ? " (best)" : ""}`),
       ),
     );
-    if (checkpoints.some((one) => one.checkpoint_id === chosen)) this.checkpoint.value = chosen;
-    this.go.disabled = checkpoints.length === 0 || Boolean(this.controller);
+    if (checkpoints.some((one) => one.checkpoint_id === this.chosen)) this.checkpoint.value = this.chosen;
+    this.#enable();
+    if (!this.written.textContent && !this.controller) this.#say("");
   }
 
   close() {
     this.controller?.abort();
   }
 
+  #enable() {
+    this.go.disabled = this.checkpoint.options.length === 0 || Boolean(this.controller);
+    this.cancel.disabled = !this.controller;
+  }
+
+  #say(text) {
+    const hint = this.checkpoint.options.length
+      ? "What the model writes appears here."
+      : "Sampling needs a checkpoint; the first is saved after save_steps steps, or when the job is stopped.";
+    setText(this.given, text || hint);
+  }
+
   async #sample() {
     const controller = new AbortController();
     this.controller = controller;
-    this.go.disabled = true;
-    this.cancel.disabled = false;
-    this.output.textContent = this.prompt.value;
+    this.#enable();
+    this.#say(this.prompt.value || " ");
+    this.written.textContent = "";
+    this.trouble.textContent = "";
     try {
       const response = await send("POST", at("checkpoints", this.checkpoint.value, "generate"), {
         signal: controller.signal,
         body: {
           prompt: this.prompt.value,
-          max_tokens: Number(this.tokens.value),
-          temperature: Number(this.temperature.value),
+          max_tokens: this.tokens.valueAsNumber,
+          temperature: this.temperature.valueAsNumber,
         },
       });
       for await (const { event, data } of read(response)) {
-        this.output.append(event === "error" ? `\n[${data.detail}]` : data.text);
+        if (event === "error") this.trouble.textContent = data.detail;
+        else this.written.append(data.text);
+        this.output.scrollTop = this.output.scrollHeight;
       }
     } catch (error) {
-      if (!controller.signal.aborted) this.output.append(`\n[${error.message}]`);
+      if (!controller.signal.aborted) this.trouble.textContent = error.message;
     } finally {
       this.controller = null;
-      this.go.disabled = false;
-      this.cancel.disabled = true;
+      this.#enable();
     }
   }
 }

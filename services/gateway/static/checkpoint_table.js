@@ -1,0 +1,70 @@
+// A job's checkpoints, newest first: what to download, what to resume from.
+
+import { urlOf } from "./api.js";
+import { el, fill } from "./dom.js";
+import { bytes, count, number, time } from "./format.js";
+
+const HEADS = [["Step", "number"], ["Loss", "number"], ["Size", "number"], ["Written", "number wide"], ["", ""]];
+
+export class CheckpointTable {
+  // onResume is called with the checkpoint to go on from.
+  constructor(onResume) {
+    this.onResume = onResume;
+    this.resumable = false;
+    this.checkpoints = [];
+    this.rows = el("tbody", {}, message("…"));
+    this.element = el(
+      "section",
+      { class: "card" },
+      el("h2", {}, "Checkpoints"),
+      el(
+        "div",
+        { class: "scroll" },
+        el(
+          "table",
+          { "aria-label": "Checkpoints, newest first" },
+          el("thead", {}, el("tr", {}, HEADS.map(([name, kind]) => el("th", { scope: "col", class: kind }, name)))),
+          this.rows,
+        ),
+      ),
+    );
+  }
+
+  show(checkpoints) {
+    this.checkpoints = checkpoints;
+    if (checkpoints.length) fill(this.rows, checkpoints.map((one) => this.#row(one)));
+    else fill(this.rows, message("None yet. The first is saved after save_steps steps, or when the job is stopped."));
+  }
+
+  // Only a job that has ended can go on from one of its checkpoints.
+  allowResume(allowed) {
+    if (this.resumable === allowed) return;
+    this.resumable = allowed;
+    for (const button of this.rows.querySelectorAll("button")) button.disabled = !allowed;
+  }
+
+  #row(one) {
+    const download = el(
+      "a",
+      { class: "button", href: urlOf("checkpoints", one.checkpoint_id, "download"), download: true, "aria-label": `Download step ${one.step}` },
+      "Download",
+    );
+    const resume = el(
+      "button",
+      { type: "button", disabled: !this.resumable, onclick: () => this.onResume(one), "aria-label": `Resume from step ${one.step}` },
+      "Resume",
+    );
+    const best = one.is_best && el("span", { class: "best", title: "the best validation loss" }, "best");
+    return el(
+      "tr",
+      {},
+      el("td", { class: "number" }, best, count(one.step)),
+      el("td", { class: "number" }, number(one.loss)),
+      el("td", { class: "number" }, bytes(one.size_bytes)),
+      el("td", { class: "number wide" }, time(one.created_at)),
+      el("td", { class: "end" }, el("span", { class: "together" }, download, resume)),
+    );
+  }
+}
+
+const message = (text) => el("tr", {}, el("td", { colspan: HEADS.length, class: "soft sentence" }, text));

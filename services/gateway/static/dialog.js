@@ -1,0 +1,38 @@
+// Asks before what cannot be undone, or for the one number that an action needs.
+
+import { el } from "./dom.js";
+
+// Resolves to null where the answer is no, else to the field's number, or true without a field.
+export function ask({ title, text, action, danger = false, field = null }) {
+  return new Promise((resolve) => {
+    const input = field && el("input", { type: "number", required: true, min: field.min, value: field.value });
+    const submit = (event) => {
+      event.preventDefault();
+      dialog.close("yes");
+    };
+    const dialog = el(
+      "dialog",
+      { "aria-labelledby": "question" },
+      el(
+        "form",
+        { onsubmit: submit },
+        el("h2", { id: "question" }, title),
+        el("p", {}, text),
+        input && el("label", {}, field.label, input),
+        el(
+          "div",
+          { class: "row end" },
+          el("button", { type: "button", onclick: () => dialog.close() }, "Cancel"),
+          el("button", { type: "submit", class: danger ? "danger" : "primary" }, action),
+        ),
+      ),
+    );
+    dialog.addEventListener("close", () => {
+      dialog.remove();
+      if (dialog.returnValue !== "yes") resolve(null);
+      else resolve(input ? input.valueAsNumber : true);
+    });
+    document.body.append(dialog);
+    dialog.showModal();
+  });
+}

@@ -1,0 +1,84 @@
+// Where a job stands: its progress, the numbers that people look for first, and what is behind.
+
+import { el, fill, setText } from "./dom.js";
+import { NONE, count, duration, number, percent, rounded, time } from "./format.js";
+
+export class JobSummary {
+  constructor() {
+    this.bar = el("progress", { max: "1", value: "0", "aria-label": "Progress" });
+    this.where = el("p", { class: "where" }, "\u00a0");
+    this.trouble = el("div");
+    this.numbers = facts("numbers", ["Loss", "Validation loss", "Tokens per second", "Tokens seen"]);
+    this.details = facts("facts", ["Attempt", "Worker", "Created", "Ran for", "Dataset", "Id"]);
+    this.element = el(
+      "section",
+      { class: "card", "aria-label": "State" },
+      this.bar,
+      this.where,
+      this.trouble,
+      this.numbers.element,
+      this.details.element,
+    );
+  }
+
+  show(job, history) {
+    this.bar.value = job.progress;
+    this.bar.setAttribute("aria-valuetext", percent(job.progress));
+    setText(this.where, where(job));
+    this.numbers.set({
+      Loss: number(history.latest("loss")),
+      "Validation loss": number(history.latest("val_loss")),
+      "Tokens per second": rounded(history.latest("tokens_per_second")),
+      "Tokens seen": count(history.latest("tokens_seen")),
+    });
+    this.details.set({
+      Attempt: attempt(job),
+      Worker: job.worker_id ?? NONE,
+      Created: time(job.created_at),
+      "Ran for": ranFor(job),
+      Dataset: job.dataset_path ?? NONE,
+      Id: job.job_id,
+    });
+    this.#showTrouble(job);
+  }
+
+  #showTrouble(job) {
+    const lines = [
+      job.error && ["error", job.error],
+      job.message && ["", job.message],
+      ...(job.exactness_notes ?? []).map((text) => ["soft", `No longer bitwise: ${text}`]),
+      ...(job.warnings ?? []).map((warning) => ["soft", `Warning: ${warning.message}`]),
+    ].filter(Boolean);
+    const shown = JSON.stringify(lines);
+    if (shown === this.shown) return;
+    this.shown = shown;
+    fill(this.trouble, lines.map(([kind, text]) => el("p", { class: kind || null }, text)));
+  }
+}
+
+function where(job) {
+  const parts = [`step ${count(job.current_step)} of ${count(job.max_steps)}`, percent(job.progress)];
+  if (job.status === "queued") parts.push("waits for a worker");
+  if (job.status === "stopping") parts.push("saves a checkpoint, then stops");
+  if (job.status === "running" && job.eta_seconds !== null) parts.push(`${duration(job.eta_seconds)} left`);
+  return parts.join(" · ");
+}
+
+function attempt(job) {
+  if (job.resumed_from_step === null || job.resumed_from_step === undefined) return String(job.attempt);
+  return `${job.attempt}, restored from step ${count(job.resumed_from_step)}`;
+}
+
+function ranFor(job) {
+  if (!job.started_at) return NONE;
+  const end = job.completed_at ? new Date(job.completed_at) : new Date();
+  return duration((end - new Date(job.started_at)) / 1000);
+}
+
+// A list of terms whose places never change, so that nothing jumps when values come.
+function facts(kind, names) {
+  const values = Object.fromEntries(names.map((name) => [name, el("dd", {}, NONE)]));
+  const element = el("dl", { class: kind }, names.map((name) => el("div", {}, el("dt", {}, name), values[name])));
+  const set = (texts) => Object.entries(texts).forEach(([name, text]) => setText(values[name], text));
+  return { element, set };
+}

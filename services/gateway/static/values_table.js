@@ -1,0 +1,59 @@
+// The charts' numbers as a table, for those who read or copy rather than look.
+
+import { el, fill } from "./dom.js";
+import { count, number } from "./format.js";
+
+const ROWS = 1000;
+const REFRESH = 500;
+const COLUMNS = [
+  ["Loss", "loss"],
+  ["Validation", "val_loss"],
+  ["Learning rate", "lr"],
+  ["Gradient norm", "grad_norm"],
+  ["Tokens/s", "tokens_per_second"],
+];
+
+export class ValuesTable {
+  constructor(wholeUrl) {
+    this.points = [];
+    this.rows = el("tbody");
+    const heads = ["Step", ...COLUMNS.map(([head]) => head)];
+    this.details = el(
+      "details",
+      { ontoggle: () => this.#draw() },
+      el("summary", {}, "Values"),
+      el("p", { class: "soft" }, `Newest first, at most ${count(ROWS)}. `, el("a", { href: wholeUrl }, "The history as JSON")),
+      el(
+        "div",
+        { class: "scroll values", tabindex: "0", role: "region", "aria-label": "Logged values" },
+        el(
+          "table",
+          { "aria-label": "Logged values, newest first" },
+          el("thead", {}, el("tr", {}, heads.map((head) => el("th", { scope: "col", class: "number" }, head)))),
+          this.rows,
+        ),
+      ),
+    );
+    this.element = el("section", { class: "card" }, this.details);
+  }
+
+  close() {
+    clearTimeout(this.timer);
+  }
+
+  show(points) {
+    this.points = points;
+    // Drawn only for who looks, and not with every step.
+    if (!this.details.open) return;
+    this.timer ??= setTimeout(() => {
+      this.timer = null;
+      this.#draw();
+    }, REFRESH);
+  }
+
+  #draw() {
+    if (!this.details.open) return;
+    const newest = this.points.slice(-ROWS).reverse();
+    fill(this.rows, newest.map((point) => el("tr", {}, [count(point.step), ...COLUMNS.map(([, name]) => number(point[name], 5))].map((text) => el("td", { class: "number" }, text)))));
+  }
+}
