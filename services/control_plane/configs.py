@@ -14,6 +14,7 @@ from control_plane.conversion import config_message, problem_messages
 from control_plane.errors import invalid_argument
 from control_plane.memory import estimate_memory
 from control_plane.paging import page_size
+from control_plane.planning import start_warnings
 from control_plane.requests import check_name, idempotency
 from control_plane.state import ServiceState
 from training_engine.v1 import config_pb2, config_pb2_grpc
@@ -72,17 +73,20 @@ class ConfigServicer(config_pb2_grpc.ConfigServiceServicer):
             message = "the request has no configuration; give `config` or `config_document`"
             raise invalid_argument("config", message)
         config, problems = await read_source(request, source)
-        return _verdict(config, problems)
+        warnings = [] if problems else await start_warnings(config, self._state)
+        return _verdict(config, problems, warnings)
 
 
-def _verdict(config: TrainingConfig, problems: list[Problem]) -> config_pb2.ValidateConfigResponse:
+def _verdict(
+    config: TrainingConfig, problems: list[Problem], at_start: list[Problem]
+) -> config_pb2.ValidateConfigResponse:
     verdict = config_pb2.ValidateConfigResponse(
         valid=not problems, errors=problem_messages(problems)
     )
     if not any(problem.field.startswith("model_config") for problem in problems):
         verdict.num_parameters = config.model_config.num_parameters()
     if not problems:
-        verdict.warnings.extend(problem_messages(config.warnings()))
+        verdict.warnings.extend(problem_messages(config.warnings() + at_start))
         estimate = estimate_memory(config)
         verdict.memory_estimate.CopyFrom(
             config_pb2.MemoryEstimate(

@@ -12,8 +12,10 @@ from control_plane.execution import execution_problems, read_execution
 from control_plane.paths import DATASET_SCHEME, AllowedRoots
 from control_plane.requests import check_name
 from control_plane.state import ServiceState
+from job_store.errors import NotFound
 from job_store.queues import ResourceClass, resource_class
 from job_store.records import NewJob
+from service_runtime.rpc_errors import RpcError
 from training_engine.v1 import job_pb2
 
 _BUILT_IN_TOKENIZERS = frozenset({"byte", "char", "gpt2"})
@@ -53,6 +55,27 @@ async def plan_job(request: job_pb2.StartJobRequest, state: ServiceState) -> New
         execution=execution,
         warnings=tuple(warnings),
     )
+
+
+async def start_warnings(config: TrainingConfig, state: ServiceState) -> list[Problem]:
+    """What a start would refuse or pass over although the configuration itself is valid."""
+    found = _ignored_fields(config)
+    if not config.dataset_path:
+        rule = f"a job needs data; set a path under an allowed folder or {DATASET_SCHEME}ID"
+        message = f"`dataset_path` is not set; {rule}, or name the data when the job starts"
+        found.append(Problem("dataset_path", message))
+    for name in ("dataset_path", "val_dataset_path"):
+        if path := getattr(config, name):
+            try:
+                await _checked(name, path, state)
+            except (RpcError, NotFound) as error:
+                message = f"{error}; or name other data when the job starts"
+                found.append(Problem(name, message))
+    try:
+        _tokenizer(config.tokenizer, state.roots)
+    except RpcError as error:
+        found.append(Problem("tokenizer", str(error)))
+    return found
 
 
 async def _lacking_workers(device: str, state: ServiceState) -> list[str]:
