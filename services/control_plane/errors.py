@@ -29,6 +29,7 @@ from job_store.errors import (
     NotFound,
     RecordVersionError,
     RequestIdReused,
+    SegmentUnreadable,
     StoreUnavailable,
     TransitionRefused,
 )
@@ -45,6 +46,7 @@ _STORE_REASONS: dict[type[Exception], tuple[grpc.StatusCode, str]] = {
     InvalidCursor: (_Code.INVALID_ARGUMENT, "INVALID_CURSOR"),
     InvalidPageToken: (_Code.INVALID_ARGUMENT, "INVALID_PAGE_TOKEN"),
     RecordVersionError: (_Code.FAILED_PRECONDITION, "RECORD_VERSION"),
+    SegmentUnreadable: (_Code.DATA_LOSS, "ARTIFACT_DAMAGED"),
     ArtifactNotFoundError: (_Code.DATA_LOSS, "ARTIFACT_DAMAGED"),
     ArtifactDamagedError: (_Code.DATA_LOSS, "ARTIFACT_DAMAGED"),
     InvalidKeyError: (_Code.DATA_LOSS, "ARTIFACT_DAMAGED"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from artifact_store import ArtifactStore, FolderStore
+from control_plane.archive import ArtifactArchive
 from control_plane.paths import AllowedRoots
 from control_plane.queue import AttemptQueue
 from control_plane.settings import ControlPlaneSettings
@@ -43,10 +44,11 @@ class ServiceState:
         self.jobs = JobStore(self.connection)
         self.configs = ConfigStore(self.connection)
         self.datasets = DatasetStore(self.connection)
-        self.history = HistoryStore(self.connection)
+        archive = ArtifactArchive(self.artifacts)
+        self.history = HistoryStore(self.connection, archive)
         self.workers = WorkerDirectory(self.connection)
         self.reconcile = ReconcileStore(self.connection)
-        self.feeds = JobFeeds(self.connection)
+        self.feeds = JobFeeds(self.connection, archive)
         self.queue = AttemptQueue(self.connection)
         self.generation = GenerationClient(self.connection)
 

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from job_store.archive import Segment, Surplus, encode_document
 from job_store.codec import (
     decode_checkpoint,
     decode_job,
@@ -42,13 +43,16 @@ from job_store.records import (
 from job_store.segments import AttemptReads, attempt_records
 
 MAX_RAW_POINTS = 200_000
-"""Raw points kept in Redis for each job; the oldest go first. Summaries stay."""
+"""Raw points kept in Redis for each job; older ones are to be archived. Summaries stay."""
 
 MAX_LOG_LINES = 5_000
 """Log lines kept of each attempt; of the last eight attempts."""
 
 _BATCH = 500
 # Points in one script call: about 10 ms of the server's time.
+
+_SEGMENT = 4096
+# Points in a file of the archive: about 400 KB, read within milliseconds.
 
 _METRIC_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]{0,63}", re.ASCII)
 _MAX_COLUMNS = 64
@@ -156,13 +160,39 @@ class AttemptStore:
                         "publish_metrics",
                         *_words(token),
                         target,
-                        self._max_raw_points,
                         _tokens_seen(batch),
                         *words,
                     )
                 )
             )
         return _sum(replies)
+
+    @property
+    def segment_points(self) -> int:
+        """Points that go to the archive at a time."""
+        return max(1, min(_SEGMENT, self._max_raw_points // 4))
+
+    def surplus(self, token: FencingToken) -> Surplus | None:
+        """The oldest raw points where Redis has too many of this job; None where not. Fenced.
+
+        Points that no reader can see are dropped at once.
+        """
+        count = self.segment_points
+        reply = self._db.run("surplus", *_words(token), self._max_raw_points, count)
+        if reply is None:
+            return None
+        attempt, first, last, number, schemas, packed = reply
+        columns = dict(zip(schemas[::2], schemas[1::2], strict=True))
+        document = encode_document(columns, packed)
+        return Surplus(attempt, int(first), int(last), number, document)
+
+    def archive(self, token: FencingToken, attempt: int, segment: Segment) -> bool:
+        """Drop raw points that stand in a durable file; readers find them there. Fenced.
+
+        False where the attempt's stream does not begin with them (any more): nothing changes.
+        """
+        reply = self._db.run("archive_points", *_words(token), int(attempt), segment.encode())
+        return bool(reply and reply[0])
 
     def append_logs(
         self, token: FencingToken, lines: Sequence[LogLine], *, of_attempt: int | None = None
@@ -207,7 +237,10 @@ class AttemptStore:
         )
 
     def unregister_checkpoint(self, token: FencingToken, checkpoint_id: str) -> bool:
-        """Drop it from the registry, before its files are removed; False if it was not there."""
+        """Drop it from the registry, before its files are removed; False if it was not there.
+
+        It is among `retired_checkpoints` until `forget_checkpoint` says that the files are gone.
+        """
         check_id("checkpoint", checkpoint_id)
         reply = self._db.run(
             "remove_checkpoint",
@@ -218,6 +251,11 @@ class AttemptStore:
             *("", "", ""),
         )
         return bool(reply and reply[0])
+
+    def forget_checkpoint(self, job_id: str, checkpoint_id: str) -> None:
+        """The files of a retired checkpoint are gone: drop its record too."""
+        check_id("checkpoint", checkpoint_id)
+        self._db.run("forget_checkpoint", check_id("job", job_id), checkpoint_id)
 
     def checkpoints(self, job_id: str) -> Sequence[CheckpointRecord]:
         """Registered checkpoints, ascending by step."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -14,9 +15,9 @@ _HEAD_DOUBLES = 5
 
 
 def unpack_entries(
-    schemas: Mapping[bytes, bytes], packed: bytes
+    schemas: Mapping[bytes, bytes], packed: bytes | memoryview, first: int, last: float
 ) -> Iterator[tuple[int, int, int, dict[str, float]]]:
-    """Step, attempt, time and values of each entry that `visible.lua` has packed."""
+    """Step, attempt, time and values of the entries that `visible.lua` has packed, ascending."""
     columns: dict[int, tuple[tuple[str, ...], struct.Struct]] = {}
     for names, number in schemas.items():
         split = tuple(names.decode().split(","))
@@ -25,18 +26,25 @@ def unpack_entries(
     while offset < len(packed):
         step, attempt, schema = _ENTRY_HEAD.unpack_from(packed, offset)
         names_of, layout = columns[schema]
-        offset += _ENTRY_HEAD.size
-        time_ms, *values = layout.unpack_from(packed, offset)
-        offset += layout.size
+        body = offset + _ENTRY_HEAD.size
+        offset = body + layout.size
+        if step < first:
+            continue
+        if step > last:
+            return
+        time_ms, *values = layout.unpack_from(packed, body)
         yield int(step), attempt, int(time_ms), dict(zip(names_of, values, strict=True))
 
 
-def unpack_points(schemas: Mapping[bytes, bytes], packed: bytes) -> list[HistoryPoint]:
-    """Points from a reply of `read_points`."""
-    return [
-        HistoryPoint(step, time_ms, attempt, values)
-        for step, attempt, time_ms, values in unpack_entries(schemas, packed)
-    ]
+def unpack_points(
+    schemas: Mapping[bytes, bytes],
+    packed: bytes | memoryview,
+    first: int = 0,
+    last: float = math.inf,
+) -> Iterator[HistoryPoint]:
+    """The packed points of the steps `first` to `last`."""
+    for step, attempt, time_ms, values in unpack_entries(schemas, packed, first, last):
+        yield HistoryPoint(step, time_ms, attempt, values)
 
 
 def unpack_buckets(columns: Sequence[str], packed: bytes) -> Iterator[Bucket]:

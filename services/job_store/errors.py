@@ -8,6 +8,7 @@ JobStoreError
 ├── InvalidCursor          a stream cursor that this store did not issue for this job
 ├── InvalidPageToken       a page token that this store did not issue for this list
 ├── RecordVersionError     a record written in a format this version does not read
+├── SegmentUnreadable      the file of old metrics is gone or is not what was written
 ├── FeedsClosed            this process stops watching; another one can continue the stream
 └── StoreUnavailable       the Redis server is away, loading, read-only or refuses the login
 """
@@ -124,6 +125,19 @@ class StoreUnavailable(JobStoreError):
 
     def __init__(self, why: str) -> None:
         super().__init__(f"the job store's Redis server is not available: {why}; try again shortly")
+
+
+class SegmentUnreadable(JobStoreError):
+    """Old points of a job cannot be read from their file; those of other files can."""
+
+    code = "ARTIFACT_DAMAGED"
+
+    def __init__(self, artifact: str, first_step: int, last_step: int, why: str) -> None:
+        self.artifact = artifact
+        super().__init__(
+            f"the metrics of steps {first_step} to {last_step} cannot be read from {artifact}: "
+            f"{why}; restore that file, or read on with after_step={last_step}"
+        )
 
 
 class FeedsClosed(JobStoreError):

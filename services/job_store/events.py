@@ -8,11 +8,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from job_store.charts import unpack_entries
 from job_store.codec import decode_checkpoint, decode_error, decode_log_line
 from job_store.errors import InvalidCursor
 from job_store.paging import decode_token, encode_token
-from job_store.records import CheckpointRecord, JobError, JobStatus, StoredLogLine
+from job_store.records import (
+    CheckpointRecord,
+    HistoryPoint,
+    JobError,
+    JobStatus,
+    StoredLogLine,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,31 +153,32 @@ class Snapshot:
     """Stream, id, stream, id, ...: where the next entry will appear."""
 
 
-def read_snapshot(position: Position, reply: Sequence[Any]) -> Snapshot:
-    """The items of a `read_feed` reply in the order in which they were written.
+def read_snapshot(
+    position: Position, reply: Sequence[Any], points: Sequence[HistoryPoint], more: bool
+) -> Snapshot:
+    """The items of a `read_feed` reply, and of its points, in the order they were written in.
 
     Each event carries the last point and log line published before it; those go first.
     """
-    status, state_event, more, stored_events, schemas, packed, lines, wake = reply
-    points = _points(schemas, packed)
+    status, state_event, _, stored_events, _, _, _, lines, wake = reply
+    due = [_point(point) for point in points]
     logs = [_log(line) for line in lines]
     items: list[Item] = []
     for entry in stored_events:
         fields = dict(zip(entry[1][::2], entry[1][1::2], strict=True))
-        reached_point = _numbers(fields[b"p"])
-        items += _take(points, reached_point)
+        items += _take(due, _numbers(fields[b"p"]))
         items += _take(logs, _numbers(fields[b"l"]))
-        if more and not points and len(packed) > 0:
+        if more and not due and points:
             break  # the limit may have hidden points that belong before this event
         if more and not logs and lines:
             break
         items.append(_event(entry[0], fields))
     else:
         if not (more and stored_events):
-            items += points + logs
+            items += due + logs
     last_event = items_event(items) or position.event
     at_end = JobStatus(status.decode()).is_terminal and last_event >= _event_id(state_event)
-    return Snapshot(items, bool(more), at_end and not more, wake)
+    return Snapshot(items, more, at_end and not more, wake)
 
 
 def items_event(items: Sequence[Item]) -> tuple[int, int] | None:
@@ -202,12 +208,9 @@ def _event_id(id: bytes) -> tuple[int, int]:
     return int(milliseconds), int(sequence)
 
 
-def _points(schemas: Sequence[bytes], packed: bytes) -> list[Item]:
-    table = dict(zip(schemas[::2], schemas[1::2], strict=True))
-    return [
-        Item(MetricsEvent(attempt, step, time_ms, values), (attempt, step))
-        for step, attempt, time_ms, values in unpack_entries(table, packed)
-    ]
+def _point(point: HistoryPoint) -> Item:
+    event = MetricsEvent(point.attempt, point.step, point.time_ms, point.values)
+    return Item(event, (point.attempt, point.step))
 
 
 def _log(line: Sequence[Any]) -> Item:

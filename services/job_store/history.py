@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Sequence
 from typing import Any
 
+from job_store.archive import NoArchive, SegmentReader, read_visible
 from job_store.charts import (
+    bucket_of,
     buckets_of,
     join_small,
     reduce_to,
     unpack_buckets,
-    unpack_points,
 )
 from job_store.codec import decode_log_line
 from job_store.connection import AsyncConnection
-from job_store.errors import InvalidPageToken, NotFound
+from job_store.errors import InvalidPageToken, NotFound, SegmentUnreadable
 from job_store.ids import check_id
 from job_store.keys import Keys
 from job_store.paging import decode_token, encode_token, page_bounds
@@ -23,6 +25,7 @@ from job_store.records import (
     AttemptRecord,
     Bucket,
     HistoryPage,
+    HistoryPoint,
     LatestMetrics,
     LogPage,
     StoredLogLine,
@@ -39,10 +42,16 @@ _LAST_STEP = 1 << 53
 
 
 class HistoryStore:
-    """Reads what attempts published, each logged step once."""
+    """Reads what attempts published, each logged step once.
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    Args:
+        connection: to Redis, which holds the newest points.
+        archive: where older ones are read from.
+    """
+
+    def __init__(self, connection: AsyncConnection, archive: SegmentReader | None = None) -> None:
         self._db = connection
+        self._archive = archive or NoArchive()
         self._keys = Keys(connection.prefix)
 
     async def latest(self, job_id: str) -> LatestMetrics:
@@ -69,7 +78,7 @@ class HistoryStore:
         page_size: int = 1000,
         page_token: str = "",
     ) -> HistoryPage:
-        """Raw points in ascending order. NotFound, InvalidPageToken.
+        """Raw points in ascending order. NotFound, InvalidPageToken, SegmentUnreadable.
 
         The next page needs the same `to_step`; where it begins is in the token.
         """
@@ -78,11 +87,24 @@ class HistoryStore:
         if page_token:
             first = max(first, int(_position(page_token, "points", job_id, 1)[0]) + 1)
         size = page_bounds(page_size, MAX_PAGE)
-        reply = await self._db.run("read_points", job_id, first, last, size)
-        schemas, packed, more, first_raw = reply or ([], b"", 0, b"")
-        points = unpack_points(_pairs(schemas), packed)
-        token = encode_token("points", job_id, points[-1].step) if more and points else ""
-        return HistoryPage(tuple(points), token, int(first_raw) if first_raw else None)
+        reply = await self._db.run("read_points", job_id, first, last, size + 1)
+        schemas, packed, files, first_raw = reply or ([], b"", [], b"")
+        found = await self._read(job_id, schemas, packed, files, size + 1)
+        token = encode_token("points", job_id, found[size - 1].step) if len(found) > size else ""
+        return HistoryPage(tuple(found[:size]), token, int(first_raw) if first_raw else None)
+
+    async def _read(
+        self, job_id: str, schemas: Sequence[bytes], packed: bytes, files: Any, limit: int
+    ) -> list[HistoryPoint]:
+        try:
+            return await read_visible(self._archive, _pairs(schemas), packed, files, limit)
+        except SegmentUnreadable:
+            await self._require(job_id)  # its files go with a deleted job
+            raise
+
+    async def _require(self, job_id: str) -> None:
+        if not await self._db.command("EXISTS", self._keys.job(job_id)):
+            raise NotFound("job", job_id)
 
     async def chart(
         self,
@@ -92,19 +114,22 @@ class HistoryStore:
         from_step: int | None = None,
         to_step: int | None = None,
     ) -> Sequence[Bucket]:
-        """The history in at most `max_points` buckets that keep minimum, maximum and last."""
+        """The history in at most `max_points` buckets that keep minimum, maximum and last.
+
+        NotFound, SegmentUnreadable.
+        """
         check_id("job", job_id)
         wanted = page_bounds(max_points, MAX_BUCKETS)
         first, last = _bounds(None, from_step, to_step)
         reply = await self._db.run("read_chart", job_id, first, last, wanted)
-        level, *parts = reply or [0, [], b""]
-        if level == 0:  # short enough to be read raw
-            schemas, packed = parts
-            points = unpack_points(_pairs(schemas), packed)
+        level, schemas, packed, files, *parts = reply or [0, [], b"", []]
+        points = await self._read(job_id, schemas, packed, files, sys.maxsize)
+        if level == 0:  # short enough to be read point by point
             return buckets_of(points, wanted)
-        buckets: list[Bucket] = []
-        for columns, packed in zip(parts[::2], parts[1::2], strict=True):
-            buckets += unpack_buckets(columns.decode().split(","), packed)
+        buckets = [bucket_of([point]) for point in points]
+        for columns, stored in zip(parts[::2], parts[1::2], strict=True):
+            buckets += unpack_buckets(columns.decode().split(","), stored)
+        buckets.sort(key=lambda bucket: bucket.first_step)
         return reduce_to(join_small(buckets, 1 << level), wanted)
 
     async def attempts(self, job_id: str) -> Sequence[AttemptRecord]:

@@ -386,7 +386,7 @@ class HistoryPage:
     points: tuple[HistoryPoint, ...]
     next_page_token: str
     first_raw_step: int | None
-    """First step still held raw; earlier ones are in summaries and in the attempts' spools."""
+    """First step that Redis still holds; earlier points come from the archive."""
 
 
 class Extent(NamedTuple):

@@ -21,6 +21,8 @@ from job_store.records import RECORD_VERSION
 # Scripts that need more than the prelude.
 _PARTS = {
     "publish_metrics": ("summaries",),
+    "surplus": ("visible",),
+    "archive_points": ("visible",),
     "read_points": ("visible",),
     "read_feed": ("visible",),
     "read_chart": ("summaries", "visible"),

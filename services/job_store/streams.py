@@ -18,8 +18,9 @@ from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+from job_store.archive import NoArchive, SegmentReader, read_visible
 from job_store.connection import AsyncConnection
-from job_store.errors import FeedsClosed, NotFound, StoreUnavailable
+from job_store.errors import FeedsClosed, NotFound, SegmentUnreadable, StoreUnavailable
 from job_store.events import (
     CheckpointEvent,
     Event,
@@ -65,8 +66,8 @@ class FeedItem:
 class _Feed:
     """The one reader of a job's streams in this process."""
 
-    def __init__(self, connection: AsyncConnection, job_id: str) -> None:
-        self._db = connection
+    def __init__(self, connection: AsyncConnection, archive: SegmentReader, job_id: str) -> None:
+        self._db, self._archive = connection, archive
         self._job_id = job_id
         self._ring: deque[Item] = deque(maxlen=RING_ITEMS)
         self._changed = asyncio.Event()
@@ -116,7 +117,9 @@ class _Feed:
                     if position is None:
                         position = await end_position(self._db, self._job_id)
                         self.ready.set()
-                    snapshot = await read_after(self._db, self._job_id, position, logs=True)
+                    snapshot = await read_after(
+                        self._db, self._archive, self._job_id, position, logs=True
+                    )
                     self._publish(position, snapshot)
                     if snapshot.ended:
                         return
@@ -150,10 +153,16 @@ class _Feed:
 
 
 class JobFeeds:
-    """Watches jobs with one Redis reader each, whatever the number of watchers."""
+    """Watches jobs with one Redis reader each, whatever the number of watchers.
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    Args:
+        connection: to Redis, which holds the newest points.
+        archive: where older ones are read from.
+    """
+
+    def __init__(self, connection: AsyncConnection, archive: SegmentReader | None = None) -> None:
         self._db = connection
+        self._archive = archive or NoArchive()
         self._feeds: dict[str, _Feed] = {}
         self._closed = False
 
@@ -168,9 +177,9 @@ class JobFeeds:
         """Replay from the cursor (or the beginning), then live; ends after the terminal state.
 
         `after_step` passes over the points up to this step, until a rewind brings them again.
-        NotFound, InvalidCursor, StoreUnavailable; an outage while live is waited out.
-        FeedsClosed when this process shuts down. A cursor past the end of a finished job gives
-        an empty iteration.
+        NotFound, InvalidCursor, SegmentUnreadable, StoreUnavailable; an outage while live is
+        waited out. FeedsClosed when this process shuts down. A cursor past the end of a finished
+        job gives an empty iteration.
         """
         check_id("job", job_id)
         position = Position.of_cursor(after, job_id) if after else Position()
@@ -184,7 +193,7 @@ class JobFeeds:
                 index = feed.end_index
                 while True:  # replay
                     self._check_open()
-                    snapshot = await read_after(self._db, job_id, position, logs)
+                    snapshot = await read_after(self._db, self._archive, job_id, position, logs)
                     for item in snapshot.items:
                         if position.pass_by(item):
                             yield FeedItem(item.event, position.cursor(job_id))
@@ -228,7 +237,7 @@ class JobFeeds:
         self._check_open()
         feed = self._feeds.get(job_id)
         if feed is None or feed.ended:
-            feed = self._feeds[job_id] = _Feed(self._db, job_id)
+            feed = self._feeds[job_id] = _Feed(self._db, self._archive, job_id)
         feed.watchers += 1
         return feed
 
@@ -241,9 +250,13 @@ class JobFeeds:
 
 
 async def read_after(
-    connection: AsyncConnection, job_id: str, position: Position, logs: bool
+    connection: AsyncConnection,
+    archive: SegmentReader,
+    job_id: str,
+    position: Position,
+    logs: bool,
 ) -> Snapshot:
-    """One consistent look at what follows a position. NotFound."""
+    """One consistent look at what follows a position. NotFound, SegmentUnreadable."""
     reply = await connection.run(
         "read_feed",
         job_id,
@@ -253,8 +266,18 @@ async def read_after(
         *position.log,
         _BATCH,
         int(logs),
+        position.floor,
     )
-    return read_snapshot(position, reply or [])
+    reply = reply or []
+    more, schemas, packed, files = reply[2], reply[4], reply[5], reply[6]
+    table = dict(zip(schemas[::2], schemas[1::2], strict=True))
+    try:
+        points = await read_visible(archive, table, packed, files, _BATCH)
+    except SegmentUnreadable:
+        if not await connection.command("EXISTS", Keys(connection.prefix).job(job_id)):
+            raise NotFound("job", job_id) from None  # its files went with it
+        raise
+    return read_snapshot(position, reply, points, bool(more) or len(points) >= _BATCH)
 
 
 async def end_position(connection: AsyncConnection, job_id: str) -> Position:

@@ -42,7 +42,8 @@ def run_horse(claimed: Claimed, settings: WorkerSettings, board: Board) -> NoRet
         redirect_output(attempt_folder(artifacts, claimed))
         _log_to_output()
         connection = Connection.open(settings.resolved_redis_url(), retries=0)
-        stores = Stores(AttemptStore(connection), WorkerRegistry(connection), artifacts)
+        attempts = AttemptStore(connection, max_raw_points=settings.max_raw_points)
+        stores = Stores(attempts, WorkerRegistry(connection), artifacts)
         Attempt(claimed, stores, settings, board, stop, _leave_fenced).run()
         code = EXIT_OK
     except BaseException:

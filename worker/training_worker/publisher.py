@@ -19,6 +19,7 @@ from artifact_store import ArtifactStore
 from job_store.attempts import AttemptStore
 from job_store.errors import Fenced, NotFound, StoreUnavailable
 from job_store.records import CheckpointRecord, Claimed, MetricPoint, Phase, Signals
+from training_worker.archive import PointArchive
 from training_worker.board import Board
 from training_worker.output import OutputReader
 from training_worker.republish import publish_points, republish_missing
@@ -87,6 +88,7 @@ class Publisher(threading.Thread):
         super().__init__(name="publisher", daemon=True)
         self._claimed, self._store, self._artifacts = claimed, store, artifacts
         self._spool, self._points, self._output, self._board = spool, points, output, board
+        self._archive = PointArchive(store, artifacts, claimed)
         self._keep = keep_checkpoints
         self._progress_seconds = progress_seconds
         self._on_stop, self._on_fenced = on_stop, on_fenced
@@ -210,6 +212,7 @@ class Publisher(threading.Thread):
             self._deliver(points)
             self._points.advance(end)
             self._register_due()
+            self._archive.published(len(points))
             if end >= self._spool.end:
                 return
 

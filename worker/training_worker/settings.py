@@ -42,6 +42,11 @@ class WorkerSettings(RedisSettings, ServiceSettings):
     heartbeat_seconds: float = setting(
         3.0, "time between two reports of the worker itself", unit="seconds", gt=0
     )
+    max_raw_points: int = setting(
+        200_000,
+        "logged steps of a job that Redis holds; older ones are read from the artifact folder",
+        ge=100,
+    )
     max_output_mib: float = setting(
         16.0, "bound of the file that a trainer's output goes to", unit="MiB", gt=0
     )

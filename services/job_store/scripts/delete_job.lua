@@ -19,7 +19,8 @@ for _, part in ipairs({'config', 'attempts', 'latest', 'events', 'schemas', 'che
 end
 for attempt = 1, tonumber(job.attempt) or 0 do
   local summary = job_key(id, 'summary', attempt)
-  local keys = {job_key(id, 'metrics', attempt), job_key(id, 'logs', attempt), summary}
+  local keys = {job_key(id, 'metrics', attempt), job_key(id, 'archive', attempt),
+                job_key(id, 'logs', attempt), summary}
   for level = 3, 30 do keys[#keys + 1] = summary .. ':' .. level end
   redis.call('UNLINK', unpack(keys))
 end

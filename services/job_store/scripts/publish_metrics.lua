@@ -1,9 +1,8 @@
--- publish_metrics: prefix, job_id, attempt, claim_id, of_attempt, max_points, tokens_seen,
+-- publish_metrics: prefix, job_id, attempt, claim_id, of_attempt, tokens_seen,
 --                  then (step, columns, packed) for each point.
 -- packed is time and values as little-endian doubles; columns names the values.
 -- The entry of a step is `{step}-1`: a step is stored once, and 0-0 would not be an id.
 local id, attempt, target = ARGV[2], ARGV[3], ARGV[5]
-local max_points = tonumber(ARGV[6])
 local stale, fenced = fence(id, attempt, ARGV[4])
 if stale then return stale end
 local reached = tonumber(string.match(fenced.last_point, '^%d+'))
@@ -43,11 +42,11 @@ local function schema_of(columns)
   return schemas[columns]
 end
 
-for i = 8, #ARGV, 3 do
+for i = 7, #ARGV, 3 do
   local step = tonumber(ARGV[i])
   if step > last_step and step <= limit then
     local schema = schema_of(ARGV[i + 1])
-    redis.call('XADD', stream, 'MAXLEN', '~', max_points, ARGV[i] .. '-1', schema[1], ARGV[i + 2])
+    redis.call('XADD', stream, ARGV[i] .. '-1', schema[1], ARGV[i + 2])
     local values = {struct.unpack(schema[3], ARGV[i + 2])}
     for column, name in ipairs(schema[2]) do
       latest[name] = {step, values[column + 1]}
@@ -60,8 +59,7 @@ end
 
 local now = now_ms()
 if added > 0 then
-  local before = tonumber(state.points or '0')
-  save(last_step, before + added)
+  save(last_step, tonumber(state.points or '0') + added)
   -- What completes an earlier attempt must not take the place of points beyond it.
   local shown = target == attempt and {} or map(redis.call('HGETALL', job_key(id, 'latest')))
   local flat = {}
@@ -84,13 +82,10 @@ if added > 0 then
       changes[#changes + 1] = change
     end
   end
-  if ARGV[7] ~= '' then
+  if ARGV[6] ~= '' then
     changes[#changes + 1] = 'tokens_seen'
-    changes[#changes + 1] = ARGV[7]
+    changes[#changes + 1] = ARGV[6]
   end
   redis.call('HSET', job_key(id), unpack(changes))
-  if math.floor(before / 1024) ~= math.floor((before + added) / 1024) then
-    bound_points(id, tonumber(attempt), max_points)
-  end
 end
 return signals(fenced, now, seen, seen - added)

@@ -1,6 +1,8 @@
 -- read_chart: prefix, job_id, first_step, last_step, max_points.
 -- Picks the finest level that stays within max_points and holds all of the range. Edges that
--- cut through a bucket are put together from finer levels, down to raw points.
+-- cut through a bucket are put together from finer levels, down to single points.
+-- The reply: level (0: points alone), schemas, packed raw points, files of archived ones, then
+-- columns and buckets of each attempt.
 local id, lo, hi, max_points = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 if redis.call('EXISTS', job_key(id)) == 0 then return {'not_found', 'job', id} end
 local segments = visible_segments(id, lo, hi)
@@ -40,23 +42,6 @@ local function total(level)
   return count, covers
 end
 
-local function raw_covers()
-  for _, segment in ipairs(segments) do
-    local stream = job_key(id, 'metrics', segment[1])
-    local oldest = redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
-    local ever = tonumber(redis.call('HGET', job_key(id, 'summary', segment[1]), 'points') or '0')
-    local trimmed = ever > redis.call('XLEN', stream)
-    if trimmed and (not oldest or step_of(oldest) > segment[2]) then return false end
-  end
-  return true
-end
-
-local names = {}
-for columns, schema in pairs(map(redis.call('HGETALL', job_key(id, 'schemas')))) do
-  names[schema] = {}
-  for name in string.gmatch(columns, '[^,]+') do table.insert(names[schema], name) end
-end
-
 -- The finest level that holds all of the range tells how many points it has.
 local level = BASE_LEVEL
 local count, covers = total(level)
@@ -65,15 +50,13 @@ while level < TOP_LEVEL and not covers do
   count, covers = total(level)
 end
 
+local reply = {'ok', level, redis.call('HGETALL', job_key(id, 'schemas'))}
+
 -- A short range is read raw; the caller makes the buckets.
-if count * 2 ^ level <= max_points * 2 ^ BASE_LEVEL and raw_covers() then
-  local out = {}
-  for _, segment in ipairs(segments) do
-    local entries = redis.call('XRANGE', job_key(id, 'metrics', segment[1]),
-                               text(segment[2]) .. '-0', text(segment[3]))
-    for _, entry in ipairs(entries) do pack_entry(out, segment[1], entry) end
-  end
-  return {'ok', 0, redis.call('HGETALL', job_key(id, 'schemas')), table.concat(out)}
+if count * 2 ^ level <= max_points * 2 ^ BASE_LEVEL then
+  reply[2] = 0
+  reply[4], reply[5] = visible_points(id, segments, 2 ^ 53)
+  return reply
 end
 
 while level < TOP_LEVEL and count > max_points do
@@ -81,55 +64,31 @@ while level < TOP_LEVEL and count > max_points do
   count = total(level)
 end
 
--- A raw point in the form of a bucket with the attempt's columns.
-local function bucket_of(entry, column_of)
-  local schema = names[entry[2][1]]
-  local values = {struct.unpack('<' .. string.rep('d', #schema + 1), entry[2][2])}
-  local extents = {}
-  for i, name in ipairs(schema) do
-    local at = 3 * column_of[name] - 2
-    while #extents < at - 1 do extents[#extents + 1] = NAN end
-    extents[at], extents[at + 1], extents[at + 2] = values[i + 1], values[i + 1], values[i + 1]
-  end
-  local step = step_of(entry)
-  return pack_bucket({index = 0, first = step, last = step, count = 1, time = values[1],
-                      extents = extents})
-end
+local edges = {}  -- what no bucket holds alone: single points, raw or archived
 
-local function collect(out, attempt, column_of, from, to, at_level)
+local function collect(out, attempt, from, to, at_level)
   if from > to then return end
-  local first, last = text(from) .. '-0', text(to)
   if at_level < BASE_LEVEL then
-    for _, entry in ipairs(redis.call('XRANGE', job_key(id, 'metrics', attempt), first, last,
-                                      'COUNT', math.min(2 ^ level, 1024))) do
-      local packed = bucket_of(entry, column_of)
-      out[#out + 1] = struct.pack('<I4', #packed) .. packed
-    end
+    edges[#edges + 1] = {attempt, from, to}
     return
   end
-  local entries = redis.call('XRANGE', level_key(attempt, at_level), first, last)
+  local entries = redis.call('XRANGE', level_key(attempt, at_level), text(from) .. '-0', text(to))
   if entries[1] and bucket_head(entries[1]).first < from then table.remove(entries, 1) end
-  if #entries == 0 then return collect(out, attempt, column_of, from, to, at_level - 1) end
-  collect(out, attempt, column_of, from, bucket_head(entries[1]).first - 1, at_level - 1)
+  if #entries == 0 then return collect(out, attempt, from, to, at_level - 1) end
+  collect(out, attempt, from, bucket_head(entries[1]).first - 1, at_level - 1)
   for _, entry in ipairs(entries) do
     out[#out + 1] = struct.pack('<I4', #entry[2][2])
     out[#out + 1] = entry[2][2]
   end
-  collect(out, attempt, column_of, bucket_head(entries[#entries]).last + 1, to, at_level - 1)
+  collect(out, attempt, bucket_head(entries[#entries]).last + 1, to, at_level - 1)
 end
 
-local reply = {'ok', level}
-for _, segment in ipairs(segments) do
-  local columns = redis.call('HGET', job_key(id, 'summary', segment[1]), 'columns')
-  if columns then
-    local column_of, n, out = {}, 0, {}
-    for name in string.gmatch(columns, '[^,]+') do
-      n = n + 1
-      column_of[name] = n
-    end
-    collect(out, segment[1], column_of, segment[2], segment[3], level)
-    reply[#reply + 1] = columns
-    reply[#reply + 1] = table.concat(out)
-  end
+for i, segment in ipairs(segments) do
+  local out = {}
+  collect(out, segment[1], segment[2], segment[3], level)
+  reply[4 + 2 * i] = redis.call('HGET', job_key(id, 'summary', segment[1]), 'columns') or ''
+  reply[5 + 2 * i] = table.concat(out)
 end
+reply[2] = level
+reply[4], reply[5] = visible_points(id, edges, 2 ^ 53)
 return reply

@@ -1,5 +1,5 @@
 -- read_feed: prefix, job_id, event_id, known, attempt, step, log_attempt, log_seq, limit,
---            logs (1 or 0). One consistent look at everything after a position.
+--            logs (1 or 0), floor. One consistent look at everything after a position.
 -- Only attempts that the reader knows of are read, up to `known` or by the state events here.
 local id, known, limit = ARGV[2], tonumber(ARGV[4]), tonumber(ARGV[9])
 local at, step = tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -36,20 +36,33 @@ for _, event in ipairs(events) do
   end
 end
 
-local points, found = {}, 0
-for _, segment in ipairs(visible_segments(id, 0, 2 ^ 53)) do
-  local attempt = segment[1]
-  if attempt >= at and attempt <= known and found < limit then
-    local stream = job_key(id, 'metrics', attempt)
-    local first = attempt == at and math.max(segment[2], step + 1) or segment[2]
-    local wanted = limit - found
-    for _, entry in ipairs(full(redis.call('XRANGE', stream, text(first) .. '-0', text(segment[3]),
-                                           'COUNT', wanted), wanted)) do
-      pack_entry(points, attempt, entry)
-      found = found + 1
+-- The reader passes over points up to `floor`, until a rewind brings steps again; what it would
+-- pass over need not be read. A rewind of the newest attempt may follow events that did not fit.
+local function floor_of(attempt)
+  if more == 1 and attempt == known then return -1 end
+  local floor = tonumber(ARGV[11])
+  for _, event in ipairs(events) do
+    if event[2][2] == 'rewound' then
+      local rewind = cjson.decode(event[2][4])
+      if tonumber(rewind.attempt) <= attempt then
+        floor = math.min(floor, tonumber(rewind.to_step))
+      end
     end
   end
+  return floor
 end
+
+local segments = {}
+for _, segment in ipairs(visible_segments(id, 0, 2 ^ 53)) do
+  local attempt, first, last = segment[1], segment[2], segment[3]
+  if attempt >= at and attempt <= known then
+    if attempt == at then first = math.max(first, step + 1) end
+    first = math.max(first, floor_of(attempt) + 1)
+    if first <= last then segments[#segments + 1] = {attempt, first, last} end
+  end
+end
+local points, files, found = visible_points(id, segments, limit)
+if found >= limit then more = 1 end
 for attempt = math.max(1, at), known do wait_behind(job_key(id, 'metrics', attempt)) end
 
 local lines = {}
@@ -68,4 +81,4 @@ if ARGV[10] == '1' then
   end
 end
 return {'ok', status[1], status[2], more, events, redis.call('HGETALL', job_key(id, 'schemas')),
-        table.concat(points), lines, wake}
+        points, files, lines, wake}

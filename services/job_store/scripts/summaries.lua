@@ -92,17 +92,3 @@ local function summariser(summary, state)
 
   return fold, save
 end
-
--- Keeps a job's raw points under the bound: the oldest attempts lose theirs first.
-local function bound_points(id, newest, max_points)
-  local total = 0
-  for attempt = newest, 1, -1 do
-    local stream = job_key(id, 'metrics', attempt)
-    local length = redis.call('XLEN', stream)
-    if total + length > max_points then
-      redis.call('XTRIM', stream, 'MAXLEN', '~', math.max(0, max_points - total))
-      length = math.max(0, max_points - total)
-    end
-    total = total + length
-  end
-end

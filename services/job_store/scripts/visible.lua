@@ -27,3 +27,37 @@ local function pack_entry(out, attempt, entry)
   out[#out + 1] = struct.pack('<dHH', step_of(entry), attempt, tonumber(entry[2][1]))
   out[#out + 1] = entry[2][2]
 end
+
+-- At least the first `wanted` visible points of the segments, or all: raw ones packed into the
+-- first result; the second names the archived files of older ones as {attempt, first step, last
+-- step, segment}, in order; the third is the number of points that are there for certain (of a
+-- file that a segment's edge cuts through nobody knows how many).
+local function visible_points(id, segments, wanted)
+  local out, files, sure = {}, {}, 0
+  for _, s in ipairs(segments) do
+    local attempt, first, last = s[1], s[2], s[3]
+    local offset, found, beyond = 0, nil, false
+    while sure < wanted and not beyond and (not found or #found == 16) do
+      found = redis.call('ZRANGE', job_key(id, 'archive', attempt), text(first), '+inf', 'BYSCORE',
+                         'LIMIT', offset, 16)
+      offset = offset + 16
+      for _, stored in ipairs(found) do
+        local segment = cjson.decode(stored)
+        beyond = beyond or segment.first_step > last or sure >= wanted
+        if not beyond then
+          files[#files + 1] = {attempt, text(first), text(last), stored}
+          if segment.first_step >= first and segment.last_step <= last then
+            sure = sure + segment.points
+          end
+        end
+      end
+    end
+    if sure < wanted then
+      local entries = redis.call('XRANGE', job_key(id, 'metrics', attempt), text(first) .. '-0',
+                                 text(last), 'COUNT', wanted - sure)
+      for _, entry in ipairs(entries) do pack_entry(out, attempt, entry) end
+      sure = sure + #entries
+    end
+  end
+  return table.concat(out), files, sure
+end

@@ -241,23 +241,6 @@ async def test_a_metric_that_appears_late_is_in_the_chart(bench: Bench) -> None:
     assert sum(b.count for b in chart) == 600
 
 
-async def test_raw_points_are_bounded_and_the_chart_stays_whole(bench: Bench) -> None:
-    job, token = await bench.running(max_steps=20_000)
-    small = AttemptStore(bench.worker, max_raw_points=3000)
-    losses = {s: float(s % 97) for s in range(1, 9001)}
-    small.publish_metrics(token, [MetricPoint(s, {"loss": v}, s) for s, v in losses.items()])
-    (attempt,) = await bench.history.attempts(job.job_id)
-    assert 3000 <= attempt.points <= 3300
-    page = await bench.history.page(job.job_id, page_size=1)
-    assert page.first_raw_step == page.points[0].step == 9001 - attempt.points
-    check_chart(list(await bench.history.chart(job.job_id, 1000)), losses, 1, 9000)
-    bench.checkpoint(token, 8000)
-    token = crash(bench, token)
-    small.publish_metrics(token, points(8001, 10_500))
-    kept = sum(a.points for a in await bench.history.attempts(job.job_id))
-    assert kept <= 3000 + 1024 + 200
-
-
 async def test_a_logged_step_of_nine_fields_costs_at_most_130_bytes(bench: Bench) -> None:
     job, token = await bench.running(max_steps=10_000)
     chance = random.Random(1)

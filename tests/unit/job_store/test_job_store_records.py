@@ -322,6 +322,7 @@ def test_error_codes_are_stable() -> None:
         "InvalidCursor": "INVALID_CURSOR",
         "InvalidPageToken": "INVALID_PAGE_TOKEN",
         "RecordVersionError": "RECORD_VERSION",
+        "SegmentUnreadable": "ARTIFACT_DAMAGED",
         "FeedsClosed": "SHUTTING_DOWN",
         "StoreUnavailable": "STORE_UNAVAILABLE",
     }
