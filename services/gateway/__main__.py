@@ -78,7 +78,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 def main(arguments: list[str] | None = None) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code."""
-    settings = parse_settings(GatewaySettings, PROGRAM, arguments)
+    settings = parse_settings(GatewaySettings, f"python -P -m {PROGRAM}", arguments)
     if settings.exit_with_parent:
         tie_to_parent()
     configure_logging(settings, PROGRAM)

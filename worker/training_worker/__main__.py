@@ -15,7 +15,7 @@ from training_worker.settings import WorkerSettings
 
 def main() -> int:
     """Read the settings, import torch, and work until a signal. Returns the exit code."""
-    settings = parse_settings(WorkerSettings, "training_worker")
+    settings = parse_settings(WorkerSettings, "python -P -m training_worker")
     configure_logging(settings, "training_worker")
     if settings.exit_with_parent:
         tie_to_parent(signal.SIGTERM)

@@ -126,7 +126,7 @@ async def test_validation_warns_of_what_a_start_would_refuse(stubs: Any, data_ro
     )
     assert list(warned) == ["dataset_path", "val_dataset_path", "tokenizer"]
     assert warned["dataset_path"].endswith(
-        "gone.txt', which does not exist; check the spelling; or name other data when the job starts"
+        "which does not exist; check the spelling; or name other data when the job starts"
     )
     assert warned["val_dataset_path"].startswith("there is no dataset 'ds_0'")
     assert "`tokenizer` is '/x', which is not under an allowed folder" in warned["tokenizer"]
