@@ -10,7 +10,14 @@ from artifact_store.errors import (
     OffsetOutOfRangeError,
 )
 from artifact_store.folder import FolderStore
-from artifact_store.keys import attempt_prefix, check_key, dataset_key, job_prefix, safe_segment
+from artifact_store.keys import (
+    attempt_prefix,
+    check_key,
+    checkpoint_keys,
+    dataset_key,
+    job_prefix,
+    safe_segment,
+)
 from artifact_store.store import ArtifactInfo, ArtifactStat, ArtifactStore, ArtifactWriter
 
 __all__ = [
@@ -28,6 +35,7 @@ __all__ = [
     "OffsetOutOfRangeError",
     "attempt_prefix",
     "check_key",
+    "checkpoint_keys",
     "dataset_key",
     "job_prefix",
     "safe_segment",

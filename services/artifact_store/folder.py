@@ -107,6 +107,22 @@ class FolderStore:
         shutil.rmtree(grave, ignore_errors=True)
         return removed
 
+    def keys(self, prefix: str) -> list[str]:
+        """All artifacts under `prefix` + "/", sorted; hidden files are none."""
+        names = (path.relative_to(self.root).as_posix() for path in self._files(prefix))
+        return sorted(name for name in names if "/." not in name)
+
+    def discard_hidden(self, prefix: str) -> int:
+        """Remove files with a dot in front: what a writer did not live to rename."""
+        hidden = [path for path in self._files(prefix) if path.name.startswith(".")]
+        for path in hidden:
+            path.unlink(missing_ok=True)
+        return len(hidden)
+
+    def _files(self, prefix: str) -> list[Path]:
+        found = os.walk(self.local_path(prefix))
+        return [Path(folder, name) for folder, _, names in found for name in names]
+
     def discard_unfinished(self, older_than_seconds: float = 86400.0) -> int:
         """Remove uploads whose process died; the number removed. Younger ones may be alive."""
         incoming = self.root / _INCOMING

@@ -45,3 +45,11 @@ def attempt_prefix(job_id: str, attempt: int, claim_id: str) -> str:
 def dataset_key(dataset_id: str, name: str) -> str:
     """Where an uploaded dataset stands; `name` keeps its ending, which tells its format."""
     return check_key(f"datasets/{dataset_id}/{safe_segment(name)}")
+
+
+def checkpoint_keys(checkpoint: str) -> tuple[str, str]:
+    """All that belongs to a checkpoint, in the order of deletion: its manifest, then its file.
+
+    Without its manifest a checkpoint does not exist, so it is never half there.
+    """
+    return check_key(checkpoint.removesuffix(".pt") + ".json"), check_key(checkpoint)

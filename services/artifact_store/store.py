@@ -103,6 +103,19 @@ class ArtifactStore(Protocol):
         """Remove everything under `prefix` + "/"; the number of artifacts removed."""
         ...
 
+    def keys(self, prefix: str) -> list[str]:
+        """All artifacts under `prefix` + "/", sorted."""
+        ...
+
+    def discard_hidden(self, prefix: str) -> int:
+        """Remove what stands under `prefix` + "/" and is no artifact: files that local writers
+        did not live to complete. The number removed. Only where nobody writes any more."""
+        ...
+
+    def discard_unfinished(self, older_than_seconds: float = 86400.0) -> int:
+        """Remove uploads whose process died; the number removed. Younger ones may be alive."""
+        ...
+
     def local_path(self, key: str) -> Path | None:
         """Where the artifact's file stands or will stand on this machine; None without files."""
         ...

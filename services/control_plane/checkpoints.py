@@ -14,6 +14,7 @@ from control_plane.errors import in_use, invalid_argument, shutting_down
 from control_plane.paging import page_size
 from control_plane.requests import idempotency
 from control_plane.state import ServiceState
+from control_plane.sweeping import remove_checkpoint
 from job_store.errors import TransitionRefused
 from job_store.records import CheckpointRecord
 from training_engine.v1 import checkpoint_pb2, checkpoint_pb2_grpc
@@ -88,5 +89,5 @@ class CheckpointServicer(checkpoint_pb2_grpc.CheckpointServiceServicer):
             await state.jobs.delete_checkpoint(request.checkpoint_id, wanted)
         except TransitionRefused as error:
             raise in_use(str(error)) from None
-        await asyncio.to_thread(state.artifacts.delete, record.artifact)
+        await remove_checkpoint(state, record)
         return checkpoint_pb2.DeleteCheckpointResponse()

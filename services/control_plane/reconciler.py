@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from control_plane.leases import LeaseWatch
 from control_plane.queue import message_id
 from control_plane.state import ServiceState
+from control_plane.sweeping import Sweeper
 from control_plane.telemetry import LOST_ATTEMPTS, RESENT_MESSAGES
 from job_store.errors import JobStoreError, StoreUnavailable
 from job_store.records import JobError, JobStatus, Phase, QueuedAttempt, RunningAttempt
@@ -21,7 +22,6 @@ from service_runtime.process import wait_for_event
 
 _log = get_logger("reconciler")
 _SUPERVISED_PHASES = (Phase.STARTING, Phase.TRAINING)
-_CLEANUP_SECONDS = 30.0
 
 
 class Reconciler:
@@ -35,7 +35,7 @@ class Reconciler:
         self._unsent: set[tuple[str, int]] = set()
         self._missing: set[tuple[str, int]] = set()
         self._queues_looked_at = -float("inf")
-        self._cleaned_at = -float("inf")
+        self._sweeper = Sweeper(state)
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Look again and again until told to stop; an outage of Redis is waited out.
@@ -45,6 +45,7 @@ class Reconciler:
         while not stopping.is_set():
             await self.look()
             await wait_for_event(stopping, self._state.settings.reconcile_interval_seconds)
+        await self._sweeper.end()
         await self._resign()
 
     async def look(self) -> None:
@@ -58,9 +59,10 @@ class Reconciler:
             return
         if not self._leading:
             return
-        for duty in (self._tend_running, self._tend_unsent, self._tend_lost_messages, self._clean):
+        for duty in (self._tend_running, self._tend_unsent, self._tend_lost_messages):
             if not await self._attempt(duty):
                 return
+        self._sweeper.begin()
 
     async def _attempt(self, duty: Callable[[], Awaitable[None]]) -> bool:
         """Whether the round may go on: one bad record must not stop the care for all others."""
@@ -176,17 +178,6 @@ class Reconciler:
     async def _send(self, job_id: str, attempt: int, priority: str, device: str) -> None:
         await self._state.queue.send(job_id, attempt, priority, device)
         await self._state.jobs.mark_enqueued(job_id, attempt)
-
-    async def _clean(self) -> None:
-        """Remove the files of checkpoints that a rewind superseded."""
-        now = time.monotonic()
-        if now - self._cleaned_at < _CLEANUP_SECONDS:
-            return
-        self._cleaned_at = now
-        for attempt in await self._state.reconcile.running_attempts():
-            for record in await self._state.jobs.retired_checkpoints(attempt.job_id):
-                await asyncio.to_thread(self._state.artifacts.delete, record.artifact)
-                await self._state.jobs.forget_checkpoint(attempt.job_id, record.checkpoint_id)
 
 
 def overdue(attempt: RunningAttempt, grace_seconds: float) -> JobError | None:

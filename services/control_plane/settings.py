@@ -41,6 +41,13 @@ class ControlPlaneSettings(ListenSettings, RedisSettings, ServiceSettings):
         unit="seconds",
         ge=0,
     )
+    sweep_after_seconds: float = setting(
+        600.0,
+        "files of deleted jobs, retired checkpoints and ended attempts are looked for after so "
+        "long, should they still be there",
+        unit="seconds",
+        gt=0,
+    )
     leader_ttl_seconds: float = setting(
         5.0, "how long the leading reconciler may be silent before another takes over",
         unit="seconds", gt=0,

@@ -82,6 +82,18 @@ class ReconcileStore:
         reply = await self._db.run("reject", check_id("job", job_id), attempt, encode_error(error))
         return bool(reply and reply[0])
 
+    async def due_sweeps(self, age_seconds: float, limit: int = 100) -> Sequence[str]:
+        """Jobs, deleted ones too, some files of which may be superfluous for `age_seconds`.
+
+        Each is named again at every call until it is `swept`.
+        """
+        reply = await self._db.run("due_sweeps", int(age_seconds * 1000), limit)
+        return sorted(id.decode() for id in reply[0]) if reply else []
+
+    async def swept(self, job_id: str) -> None:
+        """The job's files were looked through."""
+        await self._db.command("SREM", self._keys.index("sweeping"), job_id)
+
     async def acquire_leadership(self, owner: str, ttl_seconds: float) -> bool:
         """Become the leader, or stay it; False while another owner holds the lock."""
         reply = await self._db.run("leader", owner, max(1, int(ttl_seconds * 1000)))

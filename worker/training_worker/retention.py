@@ -1,7 +1,8 @@
 """Keeps a job's checkpoints to the number that its configuration asks for, over all attempts.
 
 The library's own rotation sees one folder, and each attempt has its own; so in the service the
-registry decides. A checkpoint leaves the registry, by a fenced call, before its files go.
+registry decides. A checkpoint leaves the registry, by a fenced call, before its files go; should
+this process die in between, the control plane sweeps them.
 """
 
 from __future__ import annotations
@@ -9,14 +10,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from artifact_store import ArtifactStore
+from artifact_store import ArtifactStore, checkpoint_keys
 from job_store.attempts import AttemptStore
 from job_store.records import CheckpointRecord, Claimed
 
 logger = logging.getLogger(__name__)
-
-MANIFEST_ENDING = ".json"
-"""A checkpoint's manifest has its name with this in place of `.pt`."""
 
 
 def retire_surplus(
@@ -30,7 +28,9 @@ def retire_surplus(
     resumed = claimed.resume_from.checkpoint_id if claimed.resume_from else ""
     for record in surplus(store.checkpoints(claimed.record.job_id), keep, resumed):
         if store.unregister_checkpoint(claimed.token, record.checkpoint_id):
-            delete_files(artifacts, record)
+            for key in checkpoint_keys(record.artifact):
+                artifacts.delete(key)
+            store.forget_checkpoint(record.job_id, record.checkpoint_id)
             gone.add(record.checkpoint_id)
             logger.info("deleted checkpoint %s of step %d", record.checkpoint_id, record.step)
     return gone
@@ -44,14 +44,3 @@ def surplus(
     protected |= {record.checkpoint_id for record in records[-1:]} | {resumed_id}
     spare = [record for record in records if record.checkpoint_id not in protected]
     return spare[: max(0, len(records) - keep)]
-
-
-def delete_files(artifacts: ArtifactStore, record: CheckpointRecord) -> None:
-    """Remove a checkpoint's files, manifest first, so that it is never half there."""
-    artifacts.delete(manifest_key(record.artifact))
-    artifacts.delete(record.artifact)
-
-
-def manifest_key(artifact: str) -> str:
-    """Where the manifest of a checkpoint stands."""
-    return artifact.removesuffix(".pt") + MANIFEST_ENDING

@@ -29,4 +29,5 @@ for _, index in ipairs({'all', 'unsent', 'queued', 'stopped', 'succeeded', 'fail
   redis.call('ZREM', index_key(index), id)
 end
 redis.call('ZREM', name_key(job.name or ''), id)
+ask_for_sweep(id, now_ms())  -- its files go after its record, whatever happens in between
 return remember(request_key, body_hash, ARGV[5], '{}')

@@ -16,6 +16,11 @@ local function name_key(name)
   return index_key('name:' .. name)
 end
 
+-- Files of this job may be superfluous: they are looked through a while after the first such call.
+local function ask_for_sweep(id, now)
+  redis.call('ZADD', index_key('sweep'), 'NX', now, id)
+end
+
 local function text(number)  -- tostring() would write large integers as 1.7e+12
   return string.format('%.0f', number)
 end

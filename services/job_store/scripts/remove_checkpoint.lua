@@ -16,17 +16,12 @@ end
 if attempt == '' and job.status == 'queued' and (newest_checkpoint(id)) == checkpoint_id then
   return refused(id, job, 'delete this checkpoint of', 'it continues from it; stop it first')
 end
-local data = job_key(id, 'checkpoint_data')
 local registered = redis.call('ZSCORE', job_key(id, 'checkpoints'), checkpoint_id)
 if not registered then
   if attempt ~= '' then return {'ok', 0} end
   return {'not_found', 'checkpoint', checkpoint_id}
 end
 retire_checkpoint(id, checkpoint_id)
-if attempt ~= '' then  -- the trainer removes the files itself
-  redis.call('SREM', job_key(id, 'retired_checkpoints'), checkpoint_id)
-  redis.call('HDEL', data, checkpoint_id)
-end
 update_best(id, job)
 if attempt ~= '' then return {'ok', 1} end
 return remember(request_key, ARGV[7], ARGV[8], '{}')

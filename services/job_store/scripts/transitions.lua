@@ -47,6 +47,7 @@ local function retire_checkpoint(id, checkpoint_id)
   redis.call('ZREM', job_key(id, 'checkpoint_scores'), checkpoint_id)
   redis.call('SADD', job_key(id, 'retired_checkpoints'), checkpoint_id)
   redis.call('DEL', PREFIX .. 'checkpoint:' .. checkpoint_id)
+  ask_for_sweep(id, now_ms())
 end
 
 local function supersede_checkpoints(id, job, step)
@@ -116,6 +117,7 @@ local function end_attempt(id, attempt, outcome, now)
     entry.ended_at = now
     write_attempt(id, attempt, entry)
   end
+  ask_for_sweep(id, now)  -- what it saved and did not register belongs to nobody
 end
 
 local function requeue(id, job, now, changes)

@@ -20,6 +20,7 @@ from artifact_store import (
     InvalidKeyError,
     OffsetOutOfRangeError,
     attempt_prefix,
+    checkpoint_keys,
     dataset_key,
     safe_segment,
 )
@@ -167,3 +168,21 @@ def test_keys_are_built_from_ids_and_odd_names() -> None:
 def test_the_folder_store_is_an_artifact_store(store: FolderStore) -> None:
     typed: ArtifactStore = store
     assert typed.local_path(KEY) == store.root / KEY
+
+
+def test_keys_name_all_artifacts_and_hidden_files_are_discarded(store: FolderStore) -> None:
+    for key in ("jobs/a/2.pt", "jobs/a/1.pt", "jobs/b/1.pt", "jobs/a/deep/x.json"):
+        store.put(key, [b"x"])
+    hidden = store.root / "jobs" / "a" / ".3.pt.tmp"
+    hidden.write_bytes(b"half")
+    assert store.keys("jobs/a") == ["jobs/a/1.pt", "jobs/a/2.pt", "jobs/a/deep/x.json"]
+    assert store.keys("jobs/none") == []
+    assert (store.discard_hidden("jobs/b"), store.discard_hidden("jobs/a")) == (0, 1)
+    assert not hidden.exists()
+    assert len(store.keys("jobs")) == 4
+    with pytest.raises(InvalidKeyError):
+        store.keys("../outside")
+
+
+def test_a_checkpoint_is_deleted_manifest_first() -> None:
+    assert checkpoint_keys("a/step_5.pt") == ("a/step_5.json", "a/step_5.pt")

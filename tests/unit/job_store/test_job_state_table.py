@@ -240,6 +240,11 @@ async def test_delete_leaves_no_key_behind(bench: Bench, status: JobStatus) -> N
     await bench.jobs.delete(job.job_id)
     with pytest.raises(NotFound, match=f"there is no job '{job.job_id}'"):
         await bench.jobs.get(job.job_id)
+    reconcile = bench.reconciler
+    assert await reconcile.due_sweeps(60.0) == []
+    # Its files are somebody's to remove, until that is done.
+    assert await reconcile.due_sweeps(0.0) == [job.job_id] == await reconcile.due_sweeps(60.0)
+    await reconcile.swept(job.job_id)
     keys = bench.worker.command("KEYS", "te:*")
     assert [key for key in keys if not key.startswith(b"te:request:")] == []
     assert bench.attempts.claim(job.job_id, job.attempt, "worker-1") is None

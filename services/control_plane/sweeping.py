@@ -1,0 +1,158 @@
+"""Removes files that nothing refers to any more, whoever died before he could.
+
+Records go before files: a job that is seen has its files. What a crash leaves in between is found
+here, from lists that the store keeps in the same transactions, so that no folder is searched for
+what might be superfluous. Only the leading reconciler sweeps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+
+from artifact_store import ArtifactError, ArtifactStore, checkpoint_keys, job_prefix
+from control_plane.state import ServiceState
+from job_store.errors import NotFound, RecordVersionError, StoreUnavailable
+from job_store.records import CheckpointRecord, JobRecord
+from service_runtime.logs import get_logger
+
+_log = get_logger("reconciler")
+_LOOK_SECONDS = 10.0
+"""Between two looks at the lists; at most, for intervals are shortened in tests."""
+_UPLOADS_SECONDS = 3600.0
+"""Between two looks at uploads, and the age from which one without a record is abandoned."""
+_CHECKPOINT = re.compile(r"jobs/[^/]+/attempts/(\d+)-[^/]+/checkpoint_step_\d+\.(?:pt|json)")
+
+
+class Sweeper:
+    """Looks a while after each event that may have left files: an attempt's end, a checkpoint
+    that was retired, a job that was deleted. The while is for processes that do not know yet
+    that they are no longer wanted: they may still write."""
+
+    def __init__(self, state: ServiceState) -> None:
+        self._state = state
+        self._age = state.settings.sweep_after_seconds
+        self._looked_at = time.monotonic()
+        self._uploads_looked_at = -float("inf")
+        self._task: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """Sweep beside everything else, if it is time and no sweep is under way: removing many
+        gigabytes takes long, and leases have to be watched meanwhile."""
+        under_way = self._task is not None and not self._task.done()
+        if under_way or time.monotonic() - self._looked_at < min(_LOOK_SECONDS, self._age):
+            return
+        self._looked_at = time.monotonic()
+        self._task = asyncio.create_task(self._try(), name="sweeper")
+
+    async def end(self) -> None:
+        """Let go of a sweep under way; what it has not done stays on the lists."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _try(self) -> None:
+        try:
+            await self.sweep()
+        except StoreUnavailable as error:
+            _log.warning("the sweeper waits for Redis", why=str(error))
+        except Exception as error:
+            _log.error("the sweeper met a defect", exc_info=error)
+
+    async def sweep(self) -> None:
+        """Remove all that is due."""
+        for job_id in await self._state.reconcile.due_sweeps(self._age):
+            try:
+                await self._sweep_job(job_id)
+            except (OSError, ArtifactError) as error:
+                _log.error("files cannot be removed", job_id=job_id, why=str(error))
+            else:
+                await self._state.reconcile.swept(job_id)
+        if time.monotonic() - self._uploads_looked_at >= _UPLOADS_SECONDS:
+            self._uploads_looked_at = time.monotonic()
+            await self._sweep_uploads()
+
+    async def _sweep_job(self, job_id: str) -> None:
+        state = self._state
+        try:
+            record = await state.jobs.get(job_id, with_config=False)
+        except NotFound:
+            await asyncio.to_thread(state.artifacts.delete_prefix, job_prefix(job_id))
+            return
+        except RecordVersionError:
+            return  # its own program looks after it
+        for retired in await state.jobs.retired_checkpoints(job_id):
+            await remove_checkpoint(state, retired)
+        await self._sweep_attempts(record)
+
+    async def _sweep_attempts(self, record: JobRecord) -> None:
+        """Checkpoints that attempts which are over saved and could not register any more.
+
+        The job was read first, and a fenced attempt registers nothing: what is not registered
+        now never will be.
+        """
+        known = await self._registered(record.job_id)
+        removed = await asyncio.to_thread(_remove_unknown, self._state.artifacts, record, known)
+        if removed:
+            _log.info("removed unregistered checkpoints", job_id=record.job_id, files=removed)
+
+    async def _registered(self, job_id: str) -> set[str]:
+        token, known = "", set[str]()
+        while True:
+            page = await self._state.jobs.list_checkpoints(job_id, page_token=token)
+            for checkpoint in page.checkpoints:
+                known |= set(checkpoint_keys(checkpoint.artifact))
+            token = page.next_page_token
+            if not token:
+                return known
+
+    async def _sweep_uploads(self) -> None:
+        """Uploads that ended between their last byte and their record, or before that."""
+        artifacts = self._state.artifacts
+        await asyncio.to_thread(artifacts.discard_unfinished)
+        for key in await asyncio.to_thread(artifacts.keys, "datasets"):
+            try:
+                await self._state.datasets.get(key.split("/")[1])
+            except NotFound:
+                await asyncio.to_thread(_remove_if_old, artifacts, key)
+            except RecordVersionError:
+                continue
+
+
+async def remove_checkpoint(state: ServiceState, retired: CheckpointRecord) -> None:
+    """Remove the files of a checkpoint that left the registry, then the last trace of it."""
+    for key in checkpoint_keys(retired.artifact):
+        await asyncio.to_thread(state.artifacts.delete, key)
+    await state.jobs.forget_checkpoint(retired.job_id, retired.checkpoint_id)
+
+
+def _remove_unknown(artifacts: ArtifactStore, record: JobRecord, known: set[str]) -> int:
+    removed = 0
+    for key in artifacts.keys(f"{job_prefix(record.job_id)}/attempts"):
+        found = _CHECKPOINT.fullmatch(key)
+        if found and key not in known and _is_over(int(found[1]), record):
+            removed += artifacts.delete(key)
+    return removed + _remove_half_written(artifacts, record)
+
+
+def _remove_half_written(artifacts: ArtifactStore, record: JobRecord) -> int:
+    """In the folders of attempts that are over; each has at least its output."""
+    prefixes = {key.rpartition("/")[0] for key in artifacts.keys(job_prefix(record.job_id))}
+    over = [
+        prefix
+        for prefix in prefixes
+        if (number := re.fullmatch(r"jobs/[^/]+/attempts/(\d+)-[^/]+", prefix))
+        and _is_over(int(number[1]), record)
+    ]
+    return sum(artifacts.discard_hidden(prefix) for prefix in over)
+
+
+def _is_over(attempt: int, record: JobRecord) -> bool:
+    return attempt < record.attempt or (attempt == record.attempt and record.status.is_terminal)
+
+
+def _remove_if_old(artifacts: ArtifactStore, key: str) -> None:
+    """A young one may be about to get its record."""
+    if time.time() - artifacts.stat(key).modified_at > _UPLOADS_SECONDS:
+        artifacts.delete(key)

@@ -1,0 +1,180 @@
+"""Files that nothing refers to any more go, whoever died before he could remove them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from started import running_job
+
+from artifact_store import attempt_prefix
+from control_plane.server import ControlPlane
+from control_plane.settings import ControlPlaneSettings
+from control_plane.sweeping import Sweeper
+from job_store.attempts import AttemptStore
+from job_store.ids import new_id
+from job_store.records import CheckpointRecord, FencingToken, JobError, Outcome, OutcomeKind
+from training_engine.v1 import checkpoint_pb2, job_pb2
+
+
+@pytest.fixture
+def plane_settings(plane_settings: ControlPlaneSettings) -> ControlPlaneSettings:
+    plane_settings.sweep_after_seconds = 0.2
+    return plane_settings
+
+
+def save(plane: ControlPlane, token: FencingToken, step: int) -> CheckpointRecord:
+    """What a trainer writes for a checkpoint; not registered yet."""
+    key = f"{attempt_prefix(token.job_id, token.attempt, token.claim_id)}/checkpoint_step_{step}.pt"
+    for name in (key, key.removesuffix(".pt") + ".json", f"{Path(key).parent}/output.log"):
+        path = Path(plane.state.settings.artifact_root) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"weights")
+    return CheckpointRecord(
+        new_id("checkpoint"), token.job_id, token.attempt, step, 1.0, 7, "0" * 64, key, 0
+    )
+
+
+def files(plane: ControlPlane, folder: str = "jobs") -> list[str]:
+    """Names of all files of all jobs, hidden ones too."""
+    root = Path(plane.state.settings.artifact_root) / folder
+    return sorted(path.name for path in root.rglob("*") if path.is_file())
+
+
+async def until(condition: Callable[[], bool | Awaitable[bool]], seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if await value if isinstance(value, Awaitable) else value:
+            return
+        assert time.monotonic() < deadline, "it did not come to pass in time"
+        await asyncio.sleep(0.02)
+
+
+async def nothing_to_sweep(plane: ControlPlane) -> bool:
+    keys = plane.state.reconcile._keys
+    counts = await plane.state.connection.pipeline(
+        ("ZCARD", keys.index("sweep")), ("SCARD", keys.index("sweeping"))
+    )
+    return counts == [0, 0]
+
+
+async def test_files_of_a_job_go_though_its_deletion_died_after_the_record(
+    stubs: Any, plane: ControlPlane, attempts: AttemptStore
+) -> None:
+    job_id, token = await running_job(stubs, attempts)
+    attempts.register_checkpoint(token, save(plane, token, 5))
+    attempts.finish(token, Outcome(OutcomeKind.SUCCEEDED))
+    await plane.state.jobs.delete(job_id)  # and no more: the process is gone
+    assert len(files(plane)) == 3
+    await until(lambda: files(plane) == [])
+    await until(lambda: nothing_to_sweep(plane))
+
+
+async def test_what_a_zombie_writes_for_a_deleted_job_goes_too(
+    stubs: Any, plane: ControlPlane, attempts: AttemptStore
+) -> None:
+    job_id, token = await running_job(stubs, attempts)
+    attempts.finish(token, Outcome(OutcomeKind.SUCCEEDED))
+    await stubs.jobs.DeleteJob(job_pb2.DeleteJobRequest(job_id=job_id))
+    save(plane, token, 5)
+    assert len(files(plane)) == 3
+    await until(lambda: files(plane) == [])
+
+
+async def test_retired_checkpoints_of_a_job_at_rest_lose_their_files(
+    stubs: Any, plane: ControlPlane, attempts: AttemptStore
+) -> None:
+    _, token = await running_job(stubs, attempts)
+    old, new = save(plane, token, 5), save(plane, token, 10)
+    for record in (old, new):
+        attempts.register_checkpoint(token, record)
+    # A rotation that dies between the registry and the files.
+    assert attempts.unregister_checkpoint(token, old.checkpoint_id)
+    attempts.finish(token, Outcome(OutcomeKind.SUCCEEDED))
+    kept = ["checkpoint_step_10.json", "checkpoint_step_10.pt", "output.log"]
+    await until(lambda: files(plane) == kept)
+    await until(lambda: nothing_to_sweep(plane))
+    assert attempts.retired_checkpoints(token.job_id) == []
+    assert [record.step for record in attempts.checkpoints(token.job_id)] == [10]
+
+
+async def test_a_deleted_checkpoint_leaves_no_file_and_no_record(
+    stubs: Any, plane: ControlPlane, attempts: AttemptStore
+) -> None:
+    _, token = await running_job(stubs, attempts)
+    record = save(plane, token, 5)
+    attempts.register_checkpoint(token, record)
+    attempts.finish(token, Outcome(OutcomeKind.SUCCEEDED))
+    await stubs.checkpoints.DeleteCheckpoint(
+        checkpoint_pb2.DeleteCheckpointRequest(checkpoint_id=record.checkpoint_id)
+    )
+    assert files(plane) == ["output.log"]
+    assert attempts.retired_checkpoints(token.job_id) == []
+
+
+async def test_what_an_attempt_saved_and_never_registered_goes_once_it_is_over(
+    stubs: Any, plane: ControlPlane, attempts: AttemptStore
+) -> None:
+    job_id, first = await running_job(stubs, attempts)
+    attempts.register_checkpoint(first, save(plane, first, 5))
+    save(plane, first, 10)
+    root = Path(plane.state.settings.artifact_root)
+    folder = root / attempt_prefix(job_id, 1, first.claim_id)
+    (folder / ".checkpoint_step_15.pt.tmp").write_bytes(b"half")
+    attempts.finish(first, Outcome(OutcomeKind.CRASHED, JobError("TRAINER_DIED", "killed")))
+    claimed = attempts.claim(job_id, 2, "worker-2")
+    assert claimed is not None
+    save(plane, claimed.token, 8)  # about to be registered
+    (root / attempt_prefix(job_id, 2, claimed.token.claim_id) / ".x.tmp").write_bytes(b"")
+    await until(lambda: nothing_to_sweep(plane))
+    assert files(plane) == [
+        ".x.tmp",
+        *("checkpoint_step_5.json", "checkpoint_step_5.pt"),
+        *("checkpoint_step_8.json", "checkpoint_step_8.pt"),
+        *("output.log", "output.log"),
+    ]
+
+
+async def test_one_folder_that_cannot_be_removed_holds_up_no_other(
+    stubs: Any, plane: ControlPlane, attempts: AttemptStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = []
+    for _ in range(2):
+        job_id, token = await running_job(stubs, attempts)
+        save(plane, token, 5)
+        attempts.finish(token, Outcome(OutcomeKind.SUCCEEDED))
+        ids.append(job_id)
+    remove = plane.state.artifacts.delete_prefix
+
+    def stubborn(prefix: str) -> int:
+        if ids[0] in prefix:
+            raise PermissionError(13, "Permission denied", prefix)
+        return remove(prefix)
+
+    monkeypatch.setattr(plane.state.artifacts, "delete_prefix", stubborn)
+    for job_id in ids:
+        await plane.state.jobs.delete(job_id)
+    await until(lambda: len(files(plane)) == 3)
+    monkeypatch.undo()
+    await until(lambda: files(plane) == [])
+
+
+async def test_uploads_that_never_got_their_record_go_when_they_are_old(
+    plane: ControlPlane,
+) -> None:
+    state = plane.state
+    kept = await state.datasets.create("a.txt", 1, "0" * 64, "datasets/x/a.txt")
+    keys = [f"datasets/{id}/a.txt" for id in (kept.dataset_id, new_id("dataset"), "young")]
+    for key in keys:
+        state.artifacts.put(key, [b"x"])
+    long_ago = time.time() - 4000
+    for key in keys[:2]:
+        os.utime(state.artifacts.local_path(key) or "", (long_ago, long_ago))
+    await Sweeper(state).sweep()
+    assert state.artifacts.keys("datasets") == sorted([keys[0], keys[2]])
