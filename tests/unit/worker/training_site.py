@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 import torch
 
+from artifact_store import FolderStore
+from control_plane.archive import ArtifactArchive
 from control_plane.queue import AttemptQueue
 from job_store.attempts import AttemptStore
 from job_store.connection import AsyncConnection, Connection
@@ -147,13 +149,20 @@ class Site:
         record = self.job(job_id)
         return record if record.status in statuses else None
 
-    def history(self, job_id: str) -> list[tuple[int, Mapping[str, float]]]:
+    def history(self, job_id: str, page_size: int = 1000) -> list[tuple[int, Mapping[str, float]]]:
         """Step and values of every point that readers see."""
 
         async def run() -> list[tuple[int, Mapping[str, float]]]:
             async with connected(self.url) as db:
-                page = await HistoryStore(db).page(job_id, page_size=1000)
-                return [(point.step, point.values) for point in page.points]
+                store = HistoryStore(db, ArtifactArchive(FolderStore(self.artifacts)))
+                page = await store.page(job_id, page_size=page_size)
+                points = list(page.points)
+                while page.next_page_token:
+                    page = await store.page(
+                        job_id, page_size=page_size, page_token=page.next_page_token
+                    )
+                    points += page.points
+                return [(point.step, point.values) for point in points]
 
         return asyncio.run(run())
 
