@@ -223,9 +223,12 @@ def test_an_invalid_configuration_never_starts(make_trainer: Make) -> None:
 
 def test_several_processes_are_refused_by_one(make_trainer: Make) -> None:
     make_trainer(distributed=DistributedConfig("ddp", 1))
-    with pytest.raises(
-        ConfigError, match=r"`distributed.processes` is 2; a Trainer is one process"
-    ):
+    told = (
+        r"`distributed.processes` is 2, and this is a process of its own; start as many: `python "
+        r"train.py` does, `torchrun --nproc-per-node 2 SCRIPT` does for a script, and so does "
+        r"`app.training.distributed_launch.launch` for a function"
+    )
+    with pytest.raises(ConfigError, match=told):
         make_trainer(distributed=DistributedConfig("ddp", 2))
 
 

@@ -6,7 +6,7 @@ they are the same in this process, in a loader's worker, and after a resume.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from app.training.distributed import Ranks
 from app.training.rng import cpu_isolated, seed_sample
 from app.training.sampler import BatchSampler, seed_for
 
@@ -220,15 +221,21 @@ def sample_count(dataset: Any, name: str) -> int:
     return count
 
 
-def validation_batches(reader: SampleReader, batch_size: int) -> Iterator[Batch]:
-    """The whole dataset once, in its own order, the last micro-batch possibly smaller."""
-    for batch_indices in _chunks(range(len(reader)), batch_size):
-        yield reader.__getitems__((0, torch.tensor(batch_indices)))
+def validation_batches(
+    reader: SampleReader, batch_size: int, ranks: Ranks
+) -> Iterator[tuple[Batch, bool]]:
+    """The whole dataset once, in its own order, the last micro-batch possibly smaller.
 
-
-def _chunks(indices: Sequence[int], size: int) -> Iterator[list[int]]:
-    for start in range(0, len(indices), size):
-        yield list(indices[start : start + size])
+    Each with whether it counts: a sharded model's processes must all pass equally many, so one
+    that has none left passes the first again.
+    """
+    starts = range(0, len(reader), batch_size)
+    for first in range(0, len(starts), ranks.world_size):
+        place = first + ranks.rank
+        counts = place < len(starts)
+        start = starts[place if counts else 0]
+        indices = torch.arange(start, min(start + batch_size, len(reader)))
+        yield reader.__getitems__((0, indices)), counts
 
 
 def data_seed(seed: int, part: str) -> int:

@@ -5,7 +5,8 @@
         ├── NonFiniteLossError     a loss or gradient is NaN or infinite; nothing was applied
         ├── TrainingMemoryError    the device's memory does not suffice; says what to lower
         ├── CheckpointError        a checkpoint cannot be written or read
-        └── ResumeError            a sound checkpoint that does not fit this run
+        ├── ResumeError            a sound checkpoint that does not fit this run
+        └── LostPeerError          another process of the run is gone; its own error says why
 
 `ConfigError` (a `ValueError`) lives in `app.transformer.errors`, free of torch like this file.
 """
@@ -40,3 +41,13 @@ class CheckpointError(TrainingError):
 
 class ResumeError(TrainingError):
     """The checkpoint is sound, but this run cannot continue it."""
+
+
+class LostPeerError(TrainingError):
+    """A run of several processes has lost one; this one has nothing wrong with it."""
+
+    def __init__(self, rank: int, step: int) -> None:
+        super().__init__(
+            f"another process of the run is gone, rank {rank} cannot go on after step {step}; its "
+            "own error says why; resume from the last checkpoint"
+        )

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from app.training.batches import SampleReader, validation_batches
+from app.training.distributed import Ranks
 from app.training.metrics import compute_perplexity
 from app.training.precision import autocast
 from app.training.rng import isolated
@@ -22,10 +23,12 @@ def evaluate(
     device: torch.device,
     mixed_precision: str | None,
     interrupted: Callable[[], bool],
+    ranks: Ranks,
 ) -> dict[str, float] | None:
     """`val_loss` (mean over all tokens, in nats) and `val_perplexity` of every sample.
 
-    Returns None if `interrupted` says so before the end.
+    Several processes share the batches out. Returns None if `interrupted` says so before the
+    end, in all of them at the same batch.
     """
     was_training = model.training
     model.eval()
@@ -34,17 +37,19 @@ def evaluate(
     tokens = 0
     try:
         with isolated(), torch.no_grad():
-            for batch in validation_batches(reader, batch_size):
+            for batch, counts in validation_batches(reader, batch_size, ranks):
                 if interrupted():
                     return None
                 moved = batch.to(device)
                 with autocast(device, mixed_precision):
                     loss = forward(moved.inputs, moved.labels, reduction="sum")[1]
-                total += loss
-                tokens += batch.tokens
+                if counts:
+                    total += loss
+                    tokens += batch.tokens
     finally:
         model.train(was_training)
-    mean = total.item() / tokens
+    ranks.sum_tensor(total)
+    mean = total.item() / ranks.sum(tokens)
     return {"val_loss": mean, "val_perplexity": compute_perplexity(mean)}
 
 

@@ -63,6 +63,16 @@ class MetricsJournal:
             self._file = None
 
 
+class NullJournal(MetricsJournal):
+    """Of a process that leaves the writing to another."""
+
+    def open(self, resume_step: int) -> None:
+        pass
+
+    def write(self, step: int, metrics: Mapping[str, float]) -> None:
+        pass
+
+
 def _step_of(line: str, otherwise: int) -> int:
     """The step a line is about; a line that was cut short counts as too late."""
     try:

@@ -28,6 +28,7 @@ class Reporter:
     Args:
         evaluate: passes the validation set; None if there is none. Its result is None when a stop
             was requested before the end.
+        devices: how many train together; rates are of all of them.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Reporter:
         metrics_tracker: MetricsTracker,
         evaluate: Callable[[], dict[str, float] | None] | None,
         tracker: Tracker,
+        devices: int = 1,
     ) -> None:
         self._config = config
         self._device = device
@@ -53,7 +55,8 @@ class Reporter:
         self._validated: tuple[int, dict[str, float]] = (-1, {})
         self._journal = MetricsJournal(Path())
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
-        self._peak_flops = peak_flops(name, config.mixed_precision)
+        peak = peak_flops(name, config.mixed_precision)
+        self._peak_flops = peak and peak * devices
         length = config.get_sequence_length()
         self._flops_per_token = flops_per_token(config.model_config, length)
 

@@ -68,27 +68,34 @@ def report_changes(saved: Mapping[str, Any], config: TrainingConfig) -> None:
         logger.warning("the configuration changed on resume:\n  %s", "\n  ".join(changes))
 
 
-def environment(device: torch.device) -> dict[str, Any]:
-    """What the bits of a run depend on besides its configuration and data."""
+def environment(device: torch.device, processes: str) -> dict[str, Any]:
+    """What the bits of a run depend on besides its configuration and data.
+
+    `processes` says how many train together, and how (`Ranks.description`).
+    """
     kind = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return {
         "torch_version": str(torch.__version__),
         "device": kind,
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "num_threads": torch.get_num_threads(),
+        "processes": processes,
     }
 
 
-def restore_environment(saved: Mapping[str, Any], device: torch.device) -> list[str]:
+def restore_environment(
+    saved: Mapping[str, Any], device: torch.device, processes: str
+) -> list[str]:
     """Take the recorded number of threads; return, and log, whatever cannot be kept."""
     if saved.get("num_threads"):
         # Sums are split by threads: with another number they round differently.
         torch.set_num_threads(int(saved["num_threads"]))
-    ours = environment(device)
+    ours = environment(device, processes)
+    before = {"processes": "1", **saved}  # nobody else wrote checkpoints before that was recorded
     lost = [
-        f"{name} is {ours[name]} and was {saved.get(name)}"
+        f"{name} is {ours[name]} and was {before.get(name)}"
         for name in ours
-        if saved.get(name) != ours[name]
+        if before.get(name) != ours[name]
     ]
     if lost:
         logger.warning("the run is no longer bitwise what it would have been: %s", "; ".join(lost))

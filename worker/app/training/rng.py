@@ -45,6 +45,12 @@ def restore(state: Mapping[str, Any]) -> None:
         torch.cuda.set_rng_state_all(state["cuda"])
 
 
+def of_rank(checkpoint: Mapping[str, Any], rank: int) -> Mapping[str, Any] | None:
+    """The generators of one process as a checkpoint holds them; None if it had fewer processes."""
+    states = [checkpoint["rng_state"], *checkpoint.get("rng_states_of_others", ())]
+    return states[rank] if rank < len(states) else None
+
+
 def seed_everything(seed: int) -> None:
     """Seed python, numpy, torch and CUDA."""
     random.seed(seed)

@@ -102,6 +102,11 @@ class BatchSampler:
         return self._position
 
     @property
+    def span(self) -> int:
+        """Samples that all processes together take in the next batch."""
+        return self._batch_span(self._position)
+
+    @property
     def global_batch_size(self) -> int:
         """Samples of all processes in one full batch."""
         return self.batch_size * self.world_size

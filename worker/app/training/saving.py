@@ -78,3 +78,11 @@ class RunSaver:
                 info = replace(info, is_best=True)
         self._on_checkpoint(info)
         self._manager._rotate_checkpoints(keep=[info.path])
+
+
+class BystandingSaver(RunSaver):
+    """Of a process that took part in gathering the state and leaves the writing to rank 0."""
+
+    def save(self, state: Mapping[str, Any], metric: tuple[str, float] | None) -> None:
+        """Remember only that this step is saved."""
+        self.last_step = int(state["step"])

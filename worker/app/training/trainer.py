@@ -15,19 +15,21 @@ from app.training import rng, run_folder
 from app.training.batches import Batch, BatchStream, SampleReader, sample_count
 from app.training.callbacks import CallbackList
 from app.training.checkpoint import CheckpointManager, build_state, load_model
-from app.training.config import ConfigError, Problem, TrainingConfig
-from app.training.errors import ResumeError, TrainingMemoryError
+from app.training.config import TrainingConfig
+from app.training.distributed import is_lost_peer, join
+from app.training.distributed_model import build_layout
+from app.training.errors import LostPeerError, ResumeError, TrainingMemoryError
 from app.training.evaluation import evaluate
-from app.training.journal import MetricsJournal
+from app.training.journal import MetricsJournal, NullJournal
 from app.training.metrics import MetricsTracker
-from app.training.precision import choose_device, process_switches
+from app.training.precision import process_switches
 from app.training.reporting import Reporter
 from app.training.resume import check_fits, environment, report_changes, restore_environment
 from app.training.sampler import BatchSampler, SamplerStateError, seed_for
-from app.training.saving import RunSaver
+from app.training.saving import BystandingSaver, RunSaver
 from app.training.scheduler import get_scheduler
-from app.training.stepping import Stepper, build_optimizer
-from app.training.tracker import build_tracker
+from app.training.stepping import build_optimizer
+from app.training.tracker import NullTracker, build_tracker
 from app.transformer import GPTModel
 
 __all__ = ["Trainer"]
@@ -44,6 +46,9 @@ class Trainer:
         val_dataset: the same for validation, passed whole every `eval_steps`.
         callbacks: objects with any of the methods of `app.training.callbacks.Callback`.
 
+    Where several processes train together, each has a trainer of its own, made with the same
+    arguments; the one of rank 0 writes, reports and calls its callbacks for all.
+
     Raises `ConfigError`, `ResumeError`, `CheckpointError`, or `ValueError` for unusable data.
     """
 
@@ -55,11 +60,11 @@ class Trainer:
         callbacks: Iterable[Any] = (),
     ) -> None:
         config.validate()
-        _refuse_several_processes(config)
+        self._ranks = join(config)
         for warning in config.warnings():
             logger.warning("%s", warning.message)
         self.config = config
-        self.device = choose_device(config.device)
+        self.device = self._ranks.device
         self.callbacks = CallbackList(callbacks)
         self.metrics_tracker = MetricsTracker()
         self.manager = CheckpointManager(config.checkpoint_dir, config.max_checkpoints_to_keep)
@@ -82,10 +87,16 @@ class Trainer:
             self.device,
             self.metrics_tracker,
             self._evaluate if self._val_reader else None,
-            build_tracker(config),
+            build_tracker(config) if self.is_main else NullTracker(),
+            self._ranks.world_size,
         )
         if config.resume_from_checkpoint:
             self._resume(config.resume_from_checkpoint)
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes and reports: always, but in ranks from 1 on."""
+        return self._ranks.is_main
 
     def train(self) -> None:
         """Train up to `max_steps`, or until `request_stop`; return when the last save is durable.
@@ -105,11 +116,13 @@ class Trainer:
             except (RuntimeError, MemoryError) as error:
                 if _is_out_of_memory(error):
                     raise _memory_error(error, self.config, self.device) from error
+                if self._ranks.world_size > 1 and is_lost_peer(error):
+                    raise LostPeerError(self._ranks.rank, self.step) from error
                 raise
 
     def _loop(self) -> None:
         """The recipe. Whatever is not a step of it has a name and a place of its own."""
-        while self.step < self.config.max_steps and not self._stop_requested:
+        while self.step < self.config.max_steps and not self._is_stopping():
             batches, position = self._fetch()
             self._loss = self._stepper.backward(batches)
             grad_norm = self._stepper.clip()
@@ -123,6 +136,10 @@ class Trainer:
     def _is_done(self) -> bool:
         """Whether nothing is left to do, a validation that a stop cut short included."""
         return self.step >= self.config.max_steps and self._reporter.unfinished_line is None
+
+    def _is_stopping(self) -> bool:
+        """Whether a stop was requested in any process; all leave at the same step."""
+        return self._ranks.any(self._stop_requested)
 
     def request_stop(self) -> None:
         """Ask the run to save at the next step boundary and return.
@@ -144,7 +161,13 @@ class Trainer:
         self._tokenizer = getattr(train_dataset, "tokenizer", None)
         self._data_fingerprint = getattr(train_dataset, "fingerprint", None)
         samples = sample_count(train_dataset, "train_dataset")
-        self._sampler = BatchSampler(samples, config.batch_size, config.seed)
+        self._sampler = BatchSampler(
+            samples,
+            config.batch_size,
+            config.seed,
+            rank=self._ranks.rank,
+            world_size=self._ranks.world_size,
+        )
         reader = SampleReader(train_dataset, config.seed, size, length)
         pinned = self.device.type == "cuda"
         self._stream = BatchStream(reader, self._sampler, config.num_workers, pinned)
@@ -160,7 +183,8 @@ class Trainer:
             self.model = GPTModel(config.model_config)
         if config.gradient_checkpointing:
             self.model.enable_gradient_checkpointing()
-        self.model.to(self.device)
+        self._layout = build_layout(self._ranks)
+        self._layout.place(self.model)
         self._forward: Any = torch.compile(self.model) if config.compile else self.model
         self.optimizer = build_optimizer(self.model, config, self.device)
         self.scheduler = get_scheduler(
@@ -170,15 +194,17 @@ class Trainer:
             config.max_steps,
             min_lr_ratio=config.min_lr_ratio,
         )
-        self._stepper = Stepper(self._forward, self.model, self.optimizer, config, self.device)
+        self._stepper = self._layout.stepper(self._forward, self.model, self.optimizer, config)
 
     # -- what the loop calls -----------------------------------------------------------------
 
     def _fetch(self) -> tuple[list[Batch], str]:
         """The micro-batches of the next step, and where in the data they come from."""
         epoch, first = self._sampler.epoch, self._sampler.position
-        batches = [self._stream.next() for _ in range(self.config.gradient_accumulation_steps)]
-        count = sum(len(batch.inputs) for batch in batches)
+        batches, count = [], 0
+        for _ in range(self.config.gradient_accumulation_steps):
+            count += self._sampler.span
+            batches.append(self._stream.next())
         return batches, f"epoch {epoch}, {count} samples from {first} on"
 
     def _count(self) -> None:
@@ -202,7 +228,8 @@ class Trainer:
             self.config.batch_size,
             self.device,
             self.config.mixed_precision,
-            lambda: self._stop_requested,
+            self._is_stopping,
+            self._ranks,
         )
 
     def _save_if_due(self) -> None:
@@ -222,19 +249,25 @@ class Trainer:
     def _open(self, stack: ExitStack) -> None:
         """Take the folder, torch's switches and the listeners; the stack gives them back."""
         folder = Path(self.config.checkpoint_dir)
-        stack.enter_context(run_folder.exclusive(folder))
-        run_folder.prepare(folder, self.manager, self.config, self.step)
+        self._ranks.barrier()  # until then others may be reading what is about to be moved
+        if self.is_main:
+            stack.enter_context(run_folder.exclusive(folder))
+            run_folder.prepare(folder, self.manager, self.config, self.step)
         stack.enter_context(process_switches(self.config, self.device))
-        journal = MetricsJournal(folder / run_folder.METRICS_FILE)
+        name = folder / run_folder.METRICS_FILE
+        journal = MetricsJournal(name) if self.is_main else NullJournal(name)
+        listeners = self.callbacks if self.is_main else CallbackList()
         stack.callback(self._reporter.close)
-        self._reporter.open(journal, self.step, self.callbacks)
-        self._saver = RunSaver(self.manager, journal.sync, self.callbacks, self._best)
+        self._reporter.open(journal, self.step, listeners)
+        saver = RunSaver if self.is_main else BystandingSaver
+        self._saver = saver(self.manager, journal.sync, listeners, self._best)
         stack.callback(self._saver.abandon)
         stack.callback(self._stream.close)
-        self._on_step_end = self.callbacks.bind("on_step_end")
-        self.callbacks.bind("on_train_start")()
+        self._on_step_end = listeners.bind("on_step_end")
+        self._on_train_end = listeners.bind("on_train_end")
+        listeners.bind("on_train_start")()
         if self._rng_state is None:
-            rng.seed_everything(seed_for("training", self.config.seed))
+            rng.seed_everything(self._fresh_seed())
         else:
             rng.restore(self._rng_state)
         self.model.train()
@@ -248,20 +281,28 @@ class Trainer:
         if self.step > 0 and self._saver.last_step != self.step:
             self._save()
         self._saver.finish()
+        self._ranks.barrier()  # what rank 0 has written is there for all
         self._rng_state = rng.capture()
         self.stopped = not self._is_done()
         self._stop_requested = False
         if self._stepper.skipped_steps:
             logger.warning("fp16 skipped %d steps that overflowed", self._stepper.skipped_steps)
-        self.callbacks.bind("on_train_end")()
+        self._on_train_end()
+
+    def _fresh_seed(self) -> int:
+        """Of dropout where no state is to be restored; each process draws numbers of its own."""
+        place = (self._ranks.rank, self.step) if self._ranks.rank else ()
+        return seed_for("training", self.config.seed, *place)
 
     # -- the state of a run ------------------------------------------------------------------
 
     def _state(self, loss: float) -> dict[str, Any]:
         """All that a run is, at a step boundary. Tensors are the live ones."""
+        generators = self._ranks.gather(rng.capture())
         extra = {
             "scaler_state_dict": self._stepper.scaler.state_dict(),
-            "rng_state": rng.capture(),
+            "rng_state": generators[0] if generators else None,
+            "rng_states_of_others": generators[1:],
             "sampler_state_dict": self._sampler.state_dict(),
             "tokens_seen": self.tokens_seen,
             "skipped_steps": self._stepper.skipped_steps,
@@ -270,15 +311,20 @@ class Trainer:
             "tracker_run_id": self._reporter.run_id,
             "unfinished_line": self._reporter.unfinished_line,
             "best": list(self._best) if self._best else None,
-            "environment": environment(self.device),
+            "environment": environment(self.device, self._ranks.description),
         }
-        return build_state(
-            self.model, self.optimizer, self.scheduler, self.step, loss, self.config, extra
+        return self._layout.gathered(
+            build_state(
+                self.model, self.optimizer, self.scheduler, self.step, loss, self.config, extra
+            )
         )
 
     def _resume(self, where: bool | str) -> None:
-        path = self.manager.get_latest_checkpoint() if where is True else str(where)
-        if path is None:
+        path = str(where)
+        if where is True:
+            found = self.manager.get_latest_checkpoint() if self.is_main else None
+            path = self._ranks.broadcast(found or "")
+        if not path:
             folder = self.config.checkpoint_dir
             logger.warning("No checkpoint found to resume from in %s; starting anew", folder)
             return
@@ -299,9 +345,11 @@ class Trainer:
             self._sampler.load_state_dict(state["sampler_state_dict"])
         except SamplerStateError as error:
             raise ResumeError(f"cannot resume from {path}: {error}") from None
-        load_model(self.model, state["model_state_dict"], path)
+        weights = self._layout.dealt_weights(state["model_state_dict"], self.model)
+        load_model(self.model, weights, path)
         options = [{k: v for k, v in g.items() if k != "params"} for g in self._groups()]
-        self.optimizer.load_state_dict(state["optimizer_state_dict"])
+        moments = self._layout.dealt_moments(state["optimizer_state_dict"], self.optimizer)
+        self.optimizer.load_state_dict(moments)
         for group, configured in zip(self._groups(), options, strict=True):
             group.update(configured)  # the configuration's rates and decays, not the saved ones
         self.scheduler.load_state_dict(state["scheduler_state_dict"])
@@ -311,26 +359,18 @@ class Trainer:
         self.tokens_seen = state["tokens_seen"]
         self._loss = torch.full((), state["loss"])
         self._best = tuple(state["best"]) if state["best"] else None
-        self._rng_state = state["rng_state"]
+        self._rng_state = rng.of_rank(state, self._ranks.rank)
         self._reporter.run_id = state["tracker_run_id"]
         self._reporter.unfinished_line = state["unfinished_line"]
-        self.exactness_notes += restore_environment(state["environment"], self.device)
+        self.exactness_notes += restore_environment(
+            state["environment"], self.device, self._ranks.description
+        )
         if state["data_fingerprint"] != self._data_fingerprint:
             self.exactness_notes.append("the data are not those it was begun with")
             logger.warning("the run is no longer bitwise what it would have been: other data")
 
     def _groups(self) -> list[dict[str, Any]]:
         return self.optimizer.param_groups
-
-
-def _refuse_several_processes(config: TrainingConfig) -> None:
-    processes = config.distributed.processes if config.distributed else None
-    if processes is not None and processes > 1:
-        message = (
-            f"`distributed.processes` is {processes}; a Trainer is one process of its own; set it "
-            "to 1, or leave `distributed` out"
-        )
-        raise ConfigError([Problem("distributed.processes", message)])
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

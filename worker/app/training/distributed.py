@@ -1,0 +1,235 @@
+"""The processes of one run: which of them this is, and the little that they tell each other.
+
+`join` reads the environment that a launcher (`distributed_launch`, torchrun) made and gives the
+trainer a `Ranks`: alone, where everything is already agreed, or a `ProcessGroup`. What steers a
+run travels between the hosts' memories (gloo), so that no GPU is waited for.
+"""
+
+from __future__ import annotations
+
+import atexit
+import io
+import os
+import sys
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from app.training.config import TrainingConfig
+from app.training.precision import choose_device
+from app.transformer.errors import ConfigError, Problem
+
+_PATIENCE = timedelta(days=1)
+"""A process that dies is noticed at once, by its connections; one that tokenizes or writes a large
+checkpoint while the others wait must not be taken for dead."""
+_LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "[gloo]", "/gloo/")
+
+
+class Ranks:
+    """One process alone, which agrees with itself."""
+
+    rank = 0
+    """Index of this process, from 0; 0 is the one that writes and reports."""
+    world_size = 1
+    """Processes of the run."""
+    strategy = "one process"
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        """Where this process computes."""
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes checkpoints and metrics and calls the callbacks."""
+        return self.rank == 0
+
+    @property
+    def description(self) -> str:
+        """What the bits of a run depend on: as text, to be compared."""
+        return "1" if self.world_size == 1 else f"{self.world_size} ({self.strategy})"
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is up in any process; the same answer in all."""
+        return flag
+
+    def sum(self, number: int) -> int:
+        """The sum over all processes."""
+        return number
+
+    def sum_tensor(self, tensor: Tensor) -> None:
+        """Replace a tensor on the device by its sum over all processes."""
+
+    def barrier(self) -> None:
+        """Return when every process has come here."""
+
+    def gather(self, state: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The states of all processes by rank, in rank 0; elsewhere nothing."""
+        return [dict(state)]
+
+    def broadcast(self, text: str) -> str:
+        """Rank 0's text, in every process."""
+        return text
+
+
+class ProcessGroup(Ranks):
+    """One of several processes; every method is to be called by all of them, in the same order.
+
+    Args:
+        device: of this process.
+        strategy: "ddp" or "fsdp".
+    """
+
+    def __init__(self, device: torch.device, strategy: str) -> None:
+        super().__init__(device)
+        if not dist.is_initialized():
+            _keep_to_loopback()
+            backend = "nccl" if device.type == "cuda" else "gloo"
+            dist.init_process_group(backend, timeout=_PATIENCE if backend == "gloo" else None)
+            atexit.register(leave)
+        self.rank, self.world_size = dist.get_rank(), dist.get_world_size()
+        self.strategy = strategy
+        self._hosts = dist.new_group(backend="gloo", timeout=_PATIENCE)
+
+    def any(self, flag: bool) -> bool:
+        return self.sum(int(flag)) > 0
+
+    def sum(self, number: int) -> int:
+        total = torch.tensor(number, dtype=torch.int64)
+        dist.all_reduce(total, group=self._hosts)
+        return int(total)
+
+    def sum_tensor(self, tensor: Tensor) -> None:
+        dist.all_reduce(tensor)
+
+    def barrier(self) -> None:
+        dist.barrier(group=self._hosts)
+
+    def gather(self, state: Mapping[str, Any]) -> list[dict[str, Any]]:
+        # Not torch's gather_object, which unpickles what it receives.
+        mine = _to_bytes(state)
+        sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(self.world_size)]
+        dist.all_gather(sizes, torch.tensor([len(mine)]), group=self._hosts)
+        longest = max(int(size) for size in sizes)
+        padded = torch.zeros(longest, dtype=torch.uint8)
+        padded[: len(mine)] = mine
+        room = [torch.empty_like(padded) for _ in sizes] if self.is_main else None
+        dist.gather(padded, room, group=self._hosts)
+        pairs = zip(room or [], sizes, strict=False)
+        return [_from_bytes(received[: int(size)]) for received, size in pairs]
+
+    def broadcast(self, text: str) -> str:
+        data = torch.tensor(list(text.encode()), dtype=torch.uint8)
+        size = torch.tensor([len(data)])
+        dist.broadcast(size, 0, group=self._hosts)
+        if not self.is_main:
+            data = torch.empty(int(size), dtype=torch.uint8)
+        dist.broadcast(data, 0, group=self._hosts)
+        return bytes(data.tolist()).decode()
+
+
+def join(config: TrainingConfig) -> Ranks:
+    """This process's place in the run that the configuration describes.
+
+    Raises `ConfigError` if this is not one of as many processes as it asks for, or if the machine
+    lacks their devices.
+    """
+    found, wanted = _world_size(), processes_wanted(config)
+    if config.distributed is not None and config.distributed.processes is None and found > 1:
+        wanted = found
+    if wanted != found:
+        raise ConfigError([_misfit(config, wanted, found)])
+    if config.distributed is None or found == 1:
+        return Ranks(choose_device(config.device))
+    return ProcessGroup(_device_of_rank(config.device, found), config.distributed.strategy)
+
+
+def leave() -> None:
+    """End this process's part in the group, if it has one."""
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def processes_wanted(config: TrainingConfig) -> int:
+    """Processes that a configuration asks for: one for each GPU where it leaves that open."""
+    if config.distributed is None:
+        return 1
+    if config.distributed.processes is not None:
+        return config.distributed.processes
+    return max(1, torch.cuda.device_count()) if config.device in ("auto", "cuda") else 1
+
+
+def is_launched() -> bool:
+    """Whether a launcher started this process as one of several."""
+    return _world_size() > 1
+
+
+def is_lost_peer(error: BaseException) -> bool:
+    """Whether an error only says that another process of the run is gone."""
+    if isinstance(error, dist.DistError):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _LOST)
+
+
+def _world_size() -> int:
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_world_size()
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def _misfit(config: TrainingConfig, wanted: int, found: int) -> Problem:
+    if config.distributed is None:
+        message = (
+            f"this is one of {found} processes, and `distributed` is not set: each would train the "
+            "whole run; set `distributed: {strategy: ddp}`, or start one process"
+        )
+        return Problem("distributed", message)
+    here = "this is a process of its own" if found == 1 else f"this is one of {found} processes"
+    message = (
+        f"`distributed.processes` is {wanted}, and {here}; start as many: `python train.py` does, "
+        f"`torchrun --nproc-per-node {wanted} SCRIPT` does for a script, and so does "
+        "`app.training.distributed_launch.launch` for a function"
+    )
+    return Problem("distributed.processes", message)
+
+
+def _device_of_rank(name: str, processes: int) -> torch.device:
+    """The device of this process: of several GPUs each process has one of its own."""
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if name not in ("auto", "cuda"):
+        message = (
+            f"`device` is {name!r}, one device, and the run has {processes} processes; use cuda, "
+            "where each has one of its own, or cpu"
+        )
+        raise ConfigError([Problem("device", message)])
+    index, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if index >= count:
+        message = (
+            f"`distributed.processes` is {processes} and this machine has {count} CUDA devices; "
+            "each process needs its own; ask for fewer processes, or for device cpu"
+        )
+        raise ConfigError([Problem("distributed.processes", message)])
+    device = torch.device("cuda", index)
+    torch.cuda.set_device(device)
+    return device
+
+
+def _keep_to_loopback() -> None:
+    """Processes of one machine need no other network; a host's name may not even resolve."""
+    if os.environ.get("LOCAL_WORLD_SIZE") == os.environ.get("WORLD_SIZE"):
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
+
+
+def _to_bytes(state: Mapping[str, Any]) -> Tensor:
+    file = io.BytesIO()
+    torch.save(dict(state), file)
+    return torch.frombuffer(file.getbuffer(), dtype=torch.uint8)
+
+
+def _from_bytes(data: Tensor) -> dict[str, Any]:
+    loaded: dict[str, Any] = torch.load(io.BytesIO(data.numpy().tobytes()), weights_only=True)
+    return loaded
