@@ -107,12 +107,16 @@ class AsyncLink:
     async def download(self, call: Call, part: PartialFile) -> None:
         """Fetch what a partial file lacks, across broken connections."""
         patience = Patience(self._options.reconnect_for)
+        await asyncio.to_thread(part.catch_up)
+        if part.offset:
+            part.report()
         while not part.complete:
             try:
                 pieces = self._transport.download(call, part.offset)
                 async with closing(pieces):
                     async for offset, data in pieces:
                         await asyncio.to_thread(part.write, offset, data)
+                        part.report()
                         patience.progressed()
                 if not part.complete:
                     return  # ended in order but short: the checksum tells

@@ -12,7 +12,7 @@ from training_engine import _calls
 from training_engine._aio_link import AsyncLink, closing
 from training_engine._calls import Call
 from training_engine._config_source import ConfigLike, config_source
-from training_engine._files import PartialFile, Progress, destination, measure
+from training_engine._files import PartialFile, Progress, destination, is_there, measure
 from training_engine._following import MetricsFollower
 from training_engine._transport import Options
 from training_engine.records import (
@@ -159,11 +159,15 @@ class AsyncCheckpoints(AsyncResource):
         checkpoint_id: str,
         path: str | os.PathLike[str] | None = None,
         *,
+        overwrite: bool = True,
         progress: Progress | None = None,
     ) -> Path:
         """Download a checkpoint's file and return where it is; see `Checkpoints.download`."""
         checkpoint = await self.get(checkpoint_id)
-        with PartialFile(destination(path, checkpoint), checkpoint, progress) as part:
+        target = destination(path, checkpoint)
+        if not overwrite and await asyncio.to_thread(is_there, target, checkpoint):
+            return target
+        with PartialFile(target, checkpoint, progress) as part:
             await self._link.download(_calls.download_checkpoint(checkpoint_id), part)
             return await asyncio.to_thread(part.finish)
 

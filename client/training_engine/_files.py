@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import BinaryIO
 
 from training_engine._transport import CHUNK_BYTES
-from training_engine.errors import ArtifactDamagedError, InvalidArgumentError
+from training_engine.errors import ArtifactDamagedError, ConflictError, InvalidArgumentError
 from training_engine.records import Checkpoint
 
 Progress = Callable[[int, int], object]
@@ -19,7 +21,30 @@ def destination(path: str | os.PathLike[str] | None, checkpoint: Checkpoint) -> 
     """Return the file to write: in the current folder by default, inside `path` if a folder."""
     name = f"checkpoint_step_{checkpoint.step}.pt"
     target = Path(path) if path is not None else Path(name)
-    return target / name if target.is_dir() else target
+    if target.is_dir():
+        return target / name
+    folder = target if os.fspath(path or "").endswith(os.sep) else target.parent
+    if not folder.is_dir():
+        raise InvalidArgumentError(f"{folder} is no folder; make it first, or name another")
+    return target
+
+
+def is_there(target: Path, checkpoint: Checkpoint) -> bool:
+    """True where a file holds the checkpoint already, False where there is none.
+
+    Raises:
+        ConflictError: It holds something else, which a download would destroy.
+    """
+    if not target.exists():
+        return False
+    if target.is_file() and target.stat().st_size == checkpoint.size_bytes:
+        if measure(target)[0] == checkpoint.sha256:
+            return True
+    raise ConflictError(
+        f"{target} exists and is not checkpoint {checkpoint.checkpoint_id}; "
+        "name another file, or replace it with --force (in programs: overwrite=True)",
+        code="file_exists",
+    )
 
 
 class PartialFile:
@@ -38,13 +63,34 @@ class PartialFile:
         self.offset = 0
 
     def __enter__(self) -> PartialFile:
-        self._file = open(self._path, "a+b")
+        self._file = self._open_alone()
+        return self
+
+    def catch_up(self) -> None:
+        """Read what an earlier try left; seconds for a large file."""
         self._file.seek(0)
         while chunk := self._file.read(CHUNK_BYTES):
             self._count(chunk)
         if self.offset > self._checkpoint.size_bytes:
             self._restart()
-        return self
+
+    def _open_alone(self) -> BinaryIO:
+        """Two downloads that append to one file would damage it: the second is refused."""
+        while True:
+            file = open(self._path, "a+b")
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.close()
+                raise ConflictError(
+                    f"another download is writing {self._path}; wait for it, or name another file"
+                ) from None
+            try:
+                if os.path.samestat(os.fstat(file.fileno()), os.stat(self._path)):
+                    return file
+            except FileNotFoundError:
+                pass
+            file.close()  # the other one has just finished and put the file in its place
 
     def __exit__(
         self,
@@ -70,6 +116,11 @@ class PartialFile:
         self._file.write(data)
         self._count(data)
 
+    def report(self) -> None:
+        """Tell the caller's callback how far it is; apart from `write`, which may run elsewhere."""
+        if self._progress:
+            self._progress(self.offset, self._checkpoint.size_bytes)
+
     def finish(self) -> Path:
         """Verify the file and put it in its place; return where that is.
 
@@ -92,8 +143,6 @@ class PartialFile:
     def _count(self, data: bytes) -> None:
         self._digest.update(data)
         self.offset += len(data)
-        if self._progress:
-            self._progress(self.offset, self._checkpoint.size_bytes)
 
     def _restart(self) -> None:
         self._file.truncate(0)

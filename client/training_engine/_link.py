@@ -93,10 +93,14 @@ class Link:
     def download(self, call: Call, part: PartialFile) -> None:
         """Fetch what a partial file lacks, across broken connections."""
         patience = Patience(self._options.reconnect_for)
+        part.catch_up()
+        if part.offset:
+            part.report()
         while not part.complete:
             try:
                 for offset, data in self._transport.download(call, part.offset):
                     part.write(offset, data)
+                    part.report()
                     patience.progressed()
                 if not part.complete:
                     return  # ended in order but short: the checksum tells

@@ -10,7 +10,7 @@ from typing import TypeVar
 from training_engine import _calls
 from training_engine._calls import Call
 from training_engine._config_source import ConfigLike, config_source
-from training_engine._files import PartialFile, Progress, destination, measure
+from training_engine._files import PartialFile, Progress, destination, is_there, measure
 from training_engine._following import MetricsFollower
 from training_engine._link import Link
 from training_engine._transport import Options
@@ -183,6 +183,7 @@ class Checkpoints(Resource):
         checkpoint_id: str,
         path: str | os.PathLike[str] | None = None,
         *,
+        overwrite: bool = True,
         progress: Progress | None = None,
     ) -> Path:
         """Download a checkpoint's file and return where it is.
@@ -194,13 +195,21 @@ class Checkpoints(Resource):
             checkpoint_id: Which one.
             path: The file to write or the folder to write it in; default
                 `checkpoint_step_N.pt` in the current folder.
+            overwrite: Replace a file that is there and holds something else. Without it such a
+                file is refused; one that is this checkpoint already is left and returned.
             progress: Called with (bytes so far, bytes in all).
 
         Raises:
             ArtifactDamagedError: What arrived differs from its checksum.
+            ConflictError: Another file is there (`file_exists`), or another download writes the
+                same one (`in_use`).
+            InvalidArgumentError: The folder to write in does not exist.
         """
         checkpoint = self.get(checkpoint_id)
-        with PartialFile(destination(path, checkpoint), checkpoint, progress) as part:
+        target = destination(path, checkpoint)
+        if not overwrite and is_there(target, checkpoint):
+            return target
+        with PartialFile(target, checkpoint, progress) as part:
             self._link.download(_calls.download_checkpoint(checkpoint_id), part)
             return part.finish()
 

@@ -54,10 +54,15 @@ def download(
         Path | None,
         typer.Option("--output", "-o", help="File or folder. Default: checkpoint_step_N.pt, here."),
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a file that holds something else.")
+    ] = False,
 ) -> None:
     """Download a checkpoint; a broken download is taken up where it broke."""
     with _progress(session) as report:
-        path = session.engine.checkpoints.download(checkpoint, output, progress=report)
+        path = session.engine.checkpoints.download(
+            checkpoint, output, overwrite=force, progress=report
+        )
     if session.output.as_json:
         session.output.json({"checkpoint_id": checkpoint, "path": str(path.absolute())})
     else:
@@ -119,10 +124,24 @@ def generate(
         text = "".join(pieces)
         session.output.json({"checkpoint_id": checkpoint, "prompt": prompt, "text": text})
         return
-    print(prompt, end="", flush=True)
+    with _waiting("loading the model, which may take a moment …"):
+        first = next(pieces, "")
+    print(prompt + first, end="", flush=True)
     for piece in pieces:
         print(piece, end="", flush=True)
     print()
+
+
+@contextmanager
+def _waiting(text: str) -> Iterator[None]:
+    """Say on stderr, where a person looks on, why nothing is to be seen yet."""
+    if not (sys.stderr.isatty() and sys.stdout.isatty()):
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(text):
+        yield
 
 
 def export(

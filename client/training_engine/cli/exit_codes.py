@@ -8,26 +8,37 @@ from training_engine import errors
 from training_engine.errors import TrainingEngineError
 
 OK = 0
-FAILED = 1  # the job failed, or an error without a code of its own
+FAILED = 1
 USAGE = 2
 NOT_FOUND = 3
-CONFLICT = 4
+REFUSED = 4
 UNAVAILABLE = 5
 INVALID_CONFIG = 6
 NOT_ALLOWED = 7
+JOB_FAILED = 8
+JOB_STOPPED = 9
 INTERRUPTED = 130
 
-TABLE = (
-    "Exit codes: 0 done; 1 the job failed, or another error; 2 wrong usage; 3 not found; "
-    "4 the state forbids it; 5 service unavailable; 6 invalid configuration; "
-    "7 not allowed; 130 interrupted."
-)
+MEANINGS = {
+    OK: "done",
+    FAILED: "another error, on this machine or in the service",
+    USAGE: "wrong usage: an option, a file that cannot be read, an argument that is refused",
+    NOT_FOUND: "not found",
+    REFUSED: "refused: a job's state, a user of the thing, or an existing file forbids it",
+    UNAVAILABLE: "service unavailable, or no answer in time",
+    INVALID_CONFIG: "invalid configuration",
+    NOT_ALLOWED: "not allowed",
+    JOB_FAILED: "the watched job failed",
+    JOB_STOPPED: "the watched job was stopped before its end",
+    INTERRUPTED: "interrupted",
+}
+TABLE = f"Exit codes: {'; '.join(f'{code} {text}' for code, text in MEANINGS.items())}."
 
 _CODES: list[tuple[type[TrainingEngineError], int]] = [
     (errors.InvalidConfigError, INVALID_CONFIG),
     (errors.InvalidArgumentError, USAGE),
     (errors.NotFoundError, NOT_FOUND),
-    (errors.ConflictError, CONFLICT),
+    (errors.ConflictError, REFUSED),
     (errors.UnavailableError, UNAVAILABLE),
     (errors.RateLimitedError, UNAVAILABLE),
     (errors.DeadlineExceededError, UNAVAILABLE),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from training_engine._calls import known_status
-from training_engine.cli.exit_codes import FAILED, exit_code
+from training_engine.cli.exit_codes import JOB_FAILED, JOB_STOPPED, OK, exit_code
 from training_engine.cli.local_paths import absolute, is_config_id, read_config
 from training_engine.cli.output import duration, number
 from training_engine.cli.session import Session, connected
@@ -86,8 +86,9 @@ def _tell(session: Session, job: Job, said: str, *, watch: bool = False) -> None
 
 
 def _finish(status: JobStatus) -> None:
-    if status is JobStatus.FAILED:
-        raise typer.Exit(FAILED)
+    code = {JobStatus.FAILED: JOB_FAILED, JobStatus.STOPPED: JOB_STOPPED}.get(status, OK)
+    if code:
+        raise typer.Exit(code)
 
 
 def list_jobs(

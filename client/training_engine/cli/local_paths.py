@@ -12,7 +12,7 @@ from typing import Any
 import typer
 
 from training_engine._config_source import config_source
-from training_engine.errors import InvalidConfigError
+from training_engine.errors import InvalidArgumentError, InvalidConfigError
 
 _PATH_KEYS = ("dataset_path", "val_dataset_path")
 
@@ -24,8 +24,7 @@ def absolute(path: str | None) -> str | None:
 
 def is_config_id(given: str) -> bool:
     """True where an argument names a stored configuration rather than a file."""
-    path = Path(given)
-    return not path.exists() and path.parent == Path() and not path.suffix
+    return given.startswith("cfg_") and not Path(given).exists()
 
 
 def read_config(path: str, settings: list[str]) -> str | dict[str, Any]:
@@ -34,7 +33,12 @@ def read_config(path: str, settings: list[str]) -> str | dict[str, Any]:
     Args:
         path: The file.
         settings: `key=value` each, dots for nested keys, values as in YAML.
+
+    Raises:
+        InvalidArgumentError: There is no such file, which says nothing about any configuration.
+        InvalidConfigError: The file is no text, or a value cannot be set in it.
     """
+    _require_readable(path)
     source = config_source(Path(path))
     try:
         values = source.mapping
@@ -46,6 +50,16 @@ def read_config(path: str, settings: list[str]) -> str | dict[str, Any]:
     for setting in settings:
         changed = _with_setting(changed, setting)
     return changed if changed != values else source.document
+
+
+def _require_readable(path: str) -> None:
+    try:
+        open(path, "rb").close()
+    except OSError as error:
+        raise InvalidArgumentError(
+            f"{path}: {error.strerror or error}; give a YAML or JSON file that can be read, "
+            "or the id of a stored configuration"
+        ) from error
 
 
 def _with_absolute_paths(values: dict[str, Any]) -> dict[str, Any]:

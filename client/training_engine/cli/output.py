@@ -37,7 +37,13 @@ class Output:
         """Standard output; as wide as needed where it is no terminal, so that ids stay whole."""
         from rich.console import Console
 
-        return Console(
+        class PlainConsole(Console):
+            """Leaves a reader that has gone away, as in `| head`, to the command's own handler."""
+
+            def on_broken_pipe(self) -> None:
+                raise BrokenPipeError
+
+        return PlainConsole(
             width=None if sys.stdout.isatty() else 1000, highlight=False, soft_wrap=False
         )
 
@@ -59,9 +65,16 @@ class Output:
 
     def table(self, heads: Sequence[str], rows: Iterable[Sequence[Any]], empty: str) -> None:
         """Print rows under heads, or `empty` where there are none."""
-        from rich.table import Table
+        from rich.table import Column, Table
 
-        table = Table(*heads, box=None, pad_edge=False, header_style="bold")
+        # The first column names the row: on a narrow terminal it is folded, never cut.
+        table = Table(
+            Column(heads[0], overflow="fold"),
+            *heads[1:],
+            box=None,
+            pad_edge=False,
+            header_style="bold",
+        )
         for row in rows:
             table.add_row(*(_cell(value) for value in row))
         if table.row_count:
@@ -71,13 +84,16 @@ class Output:
 
     def fields(self, rows: Iterable[tuple[str, Any]]) -> None:
         """Print names and values, leaving out what is None or empty."""
-        from rich.table import Table
+        from rich.text import Text
 
-        table = Table.grid(padding=(0, 2))
-        for name, value in rows:
-            if value is not None and value != "":
-                table.add_row(name, _cell(value))
-        self.console.print(table)
+        shown = [(name, _cell(value)) for name, value in rows if value not in (None, "")]
+        width = max((len(name) for name, _ in shown), default=0) + 2
+        for name, value in shown:
+            first, *more = value.split() or [Text()]
+            # The terminal wraps: a value that is copied from it has no line breaks of ours.
+            self.console.print(Text(name.ljust(width)) + first, soft_wrap=True)
+            for line in more:
+                self.console.print(Text(" " * width) + line, soft_wrap=True)
 
 
 def _cell(value: Any) -> Text:

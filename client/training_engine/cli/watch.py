@@ -95,20 +95,29 @@ def point_line(point: MetricPoint, max_steps: int) -> str:
 def watch_job(session: Session, job_id: str) -> JobStatus:
     """Follow a job to its end in the way that suits where it is printed; return how it ended."""
     view = View(session.engine.jobs.get(job_id))
-    events = session.engine.jobs.watch(job_id)
+    try:
+        _follow(session, view, session.engine.jobs.watch(job_id))
+    except KeyboardInterrupt:
+        if not view.job.is_terminal:
+            again = f"watch it again: training-engine watch {job_id}"
+            session.output.note(f"the job goes on; {again}; stop it: training-engine stop {job_id}")
+        raise
+    return session.engine.jobs.get(job_id).status
+
+
+def _follow(session: Session, view: View, events: Iterator[JobEvent]) -> None:
     if session.output.as_json:
         for event in events:
             view.take(event)
             session.output.json_line(
                 {"event": event.kind, "cursor": event.cursor, "data": event.data}
             )
-    elif sys.stdout.isatty():
+    elif sys.stdout.isatty() and not session.output.console.is_dumb_terminal:
         _live(session, view, events)
     else:
         for event in events:
             if said := view.take(event):
                 session.output.line(said)
-    return session.engine.jobs.get(job_id).status
 
 
 def _live(session: Session, view: View, events: Iterator[JobEvent]) -> None:

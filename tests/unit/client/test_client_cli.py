@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -28,7 +29,7 @@ from training_engine import __version__
 from training_engine.cli import extensions, session
 from training_engine.cli.app import app
 from training_engine.cli.curve import draw
-from training_engine.cli.exit_codes import exit_code
+from training_engine.cli.exit_codes import MEANINGS, exit_code
 from training_engine.cli.output import duration, size
 from training_engine.errors import DeadlineExceededError, PermissionDeniedError
 
@@ -178,7 +179,7 @@ def test_watch_prints_lines_where_piped(service: ScriptedService, cli: Cli) -> N
         "continues from step 0: worker lost",
         "failed at step 9, attempt 1: why",
     ]
-    assert result.exit_code == 1
+    assert result.exit_code == 8
     events = [json.loads(line) for line in cli("watch", "j1", "--json").stdout.splitlines()]
     assert [event["event"] for event in events][:3] == ["state", "state", "metrics"]
     assert events[2]["data"]["loss"] == 2.5
@@ -320,6 +321,74 @@ def test_other_exit_codes() -> None:
     assert exit_code(DeadlineExceededError("late")) == 5
     assert exit_code(PermissionDeniedError("no")) == 7
     assert exit_code(OSError("disk")) == 1
+
+
+@pytest.mark.parametrize(("end", "code"), [("SUCCEEDED", 0), ("FAILED", 8), ("STOPPED", 9)])
+def test_watching_ends_as_the_job_does(
+    service: ScriptedService, cli: Cli, tmp_path: Path, end: str, code: int
+) -> None:
+    (tmp_path / "c.yaml").write_text("max_steps: 9\n")
+    service.on["WatchJob"] = _events(end)
+    service.on["GetJob"] = lambda request, context: job_pb2.GetJobResponse(job=job(status=end))
+    service.on["ResumeJob"] = lambda request, context: job_pb2.ResumeJobResponse(
+        job=job(status="QUEUED")
+    )
+    assert cli("watch", "j1").exit_code == code
+    assert cli("start", "c.yaml", "--watch").exit_code == code
+    assert cli("resume", "j1", "--watch", "--json").exit_code == code
+    assert cli("logs", "j1", "--follow").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["start", "gone.yaml"],
+        ["start", "gone"],
+        ["validate", "gone.yaml"],
+        ["configs", "create", "gone.yaml"],
+    ],
+    ids=" ".join,
+)
+def test_a_file_that_is_not_there_is_wrong_usage(
+    service: ScriptedService, cli: Cli, arguments: list[str]
+) -> None:
+    result = cli(*arguments)
+    assert (result.exit_code, result.stdout, result.stderr) == (
+        2,
+        "",
+        f"error: {arguments[-1]}: No such file or directory; give a YAML or JSON file that can be "
+        "read, or the id of a stored configuration\n",
+    )
+    assert service.requests == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["no-such-command"],
+        ["list", "--no-such-option"],
+        ["list", "--limit", "0"],
+        ["list", "--status", "done"],
+        ["start"],
+        ["start", "c.yaml", "--set", "max_steps"],
+        ["stop"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_2(cli: Cli, tmp_path: Path, arguments: list[str]) -> None:
+    (tmp_path / "c.yaml").write_text("max_steps: 9\n")
+    result = cli(*arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr
+
+
+@pytest.mark.parametrize("page", ["docs/cli.md", "client/README.md"])
+def test_the_pages_name_the_same_exit_codes(cli: Cli, page: str) -> None:
+    text = (Path(__file__).parents[3] / page).read_text()
+    rows = re.findall(r"^\| (\d+) \| (.+) \|$", text, re.MULTILINE)
+    assert {int(code): meaning for code, meaning in rows} == MEANINGS
+    shown = " ".join(cli("--help").stdout.split())
+    assert all(f"{code} {meaning.split()[0]}" in shown for code, meaning in MEANINGS.items())
 
 
 def test_where_nobody_listens_the_remedy_is_told(service: ScriptedService, cli: Cli) -> None:

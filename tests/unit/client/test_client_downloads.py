@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
 from scripted_service import CheckpointFile, ScriptedService, checkpoint_pb2
 
-from training_engine import ArtifactDamagedError, AsyncTrainingEngine, TrainingEngine
+from training_engine import (
+    ArtifactDamagedError,
+    AsyncTrainingEngine,
+    ConflictError,
+    InvalidArgumentError,
+    TrainingEngine,
+)
 
 
 @pytest.fixture
@@ -80,3 +87,71 @@ def test_a_file_that_ends_early_is_refused(
     )
     with pytest.raises(ArtifactDamagedError, match="it must have 1500 bytes"):
         engine.checkpoints.download("c1", tmp_path / "model.pt")
+
+
+def test_another_file_is_not_overwritten_without_leave(
+    service: ScriptedService, engine: TrainingEngine, file: CheckpointFile, tmp_path: Path
+) -> None:
+    target = tmp_path / "model.pt"
+    assert engine.checkpoints.download("c1", target, overwrite=False) == target
+    fetched = len(service.asked("DownloadCheckpoint"))
+    assert engine.checkpoints.download("c1", target, overwrite=False) == target
+    assert len(service.asked("DownloadCheckpoint")) == fetched  # it is there already
+    for other in (b"mine", bytes(len(file.data))):
+        target.write_bytes(other)
+        with pytest.raises(ConflictError) as caught:
+            engine.checkpoints.download("c1", target, overwrite=False)
+        assert caught.value.code == "file_exists"
+        assert str(caught.value) == (
+            f"{target} exists and is not checkpoint c1; name another file, or replace it with "
+            "--force (in programs: overwrite=True)"
+        )
+        assert target.read_bytes() == other
+    engine.checkpoints.download("c1", target)
+    assert target.read_bytes() == file.data
+
+
+async def test_asyncio_does_not_overwrite_either(
+    service: ScriptedService, file: CheckpointFile, tmp_path: Path
+) -> None:
+    target = tmp_path / "model.pt"
+    target.write_bytes(b"mine")
+    reported: list[tuple[int, int, bool]] = []
+    here = threading.get_ident()
+
+    def progress(done: int, total: int) -> None:
+        reported.append((done, total, threading.get_ident() == here))
+
+    async with AsyncTrainingEngine(service.address) as engine:
+        with pytest.raises(ConflictError, match="exists and is not checkpoint c1"):
+            await engine.checkpoints.download("c1", target, overwrite=False)
+        await engine.checkpoints.download("c1", target, progress=progress)
+    assert target.read_bytes() == file.data
+    assert (reported[0], reported[-1]) == ((100, 1000, True), (1000, 1000, True))
+    assert all(in_the_loop for _, _, in_the_loop in reported)
+
+
+def test_two_downloads_do_not_write_one_file(
+    engine: TrainingEngine, file: CheckpointFile, tmp_path: Path
+) -> None:
+    refused: list[str] = []
+
+    def progress(done: int, total: int) -> None:
+        if done == 300:
+            with pytest.raises(ConflictError, match="another download is writing") as caught:
+                engine.checkpoints.download("c1", tmp_path / "a.pt")
+            refused.append(caught.value.code)
+
+    engine.checkpoints.download("c1", tmp_path / "a.pt", progress=progress)
+    assert refused == ["in_use"]
+    assert (tmp_path / "a.pt").read_bytes() == file.data
+    assert [path.name for path in tmp_path.iterdir()] == ["a.pt"]
+
+
+@pytest.mark.parametrize("path", ["gone/a.pt", "gone/"])
+def test_a_missing_folder_is_named(
+    engine: TrainingEngine, file: CheckpointFile, tmp_path: Path, path: str
+) -> None:
+    with pytest.raises(InvalidArgumentError, match="gone is no folder; make it first"):
+        engine.checkpoints.download("c1", f"{tmp_path}/{path}")
+    assert list(tmp_path.iterdir()) == []
