@@ -37,9 +37,9 @@ def is_there(target: Path, checkpoint: Checkpoint) -> bool:
     """
     if not target.exists():
         return False
-    if target.is_file() and target.stat().st_size == checkpoint.size_bytes:
-        if measure(target)[0] == checkpoint.sha256:
-            return True
+    same_size = target.is_file() and target.stat().st_size == checkpoint.size_bytes
+    if same_size and measure(target)[0] == checkpoint.sha256:
+        return True
     raise ConflictError(
         f"{target} exists and is not checkpoint {checkpoint.checkpoint_id}; "
         "name another file, or replace it with --force (in programs: overwrite=True)",
@@ -77,7 +77,7 @@ class PartialFile:
     def _open_alone(self) -> BinaryIO:
         """Two downloads that append to one file would damage it: the second is refused."""
         while True:
-            file = open(self._path, "a+b")
+            file = open(self._path, "a+b")  # noqa: SIM115  closed by __exit__
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
