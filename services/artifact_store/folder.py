@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -75,7 +75,14 @@ class FolderStore:
         file.seek(offset)
         return _chunks(file, size - offset if length is None else length)
 
-    def verify(self, key: str, *, size_bytes: int, sha256: str) -> None:
+    def verify(
+        self,
+        key: str,
+        *,
+        size_bytes: int,
+        sha256: str,
+        on_read: Callable[[int], object] | None = None,
+    ) -> None:
         """Read it all; raise `ArtifactDamagedError` if size or checksum differ."""
         found = self.stat(key).size_bytes
         if found != size_bytes:
@@ -83,6 +90,8 @@ class FolderStore:
         digest = hashlib.sha256()
         for chunk in self.open_range(key):
             digest.update(chunk)
+            if on_read:
+                on_read(len(chunk))
         if digest.hexdigest() != sha256:
             raise ArtifactDamagedError(key, f"sha256 {digest.hexdigest()}", f"sha256 {sha256}")
 

@@ -6,7 +6,7 @@ local files answers None, and the caller streams the artifact to a scratch file 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -91,8 +91,18 @@ class ArtifactStore(Protocol):
         """
         ...
 
-    def verify(self, key: str, *, size_bytes: int, sha256: str) -> None:
-        """Read it all; raise `ArtifactDamagedError` if size or checksum differ."""
+    def verify(
+        self,
+        key: str,
+        *,
+        size_bytes: int,
+        sha256: str,
+        on_read: Callable[[int], object] | None = None,
+    ) -> None:
+        """Read it all; raise `ArtifactDamagedError` if size or checksum differ.
+
+        `on_read` is told the bytes of each chunk: a large artifact takes minutes.
+        """
         ...
 
     def delete(self, key: str) -> bool:

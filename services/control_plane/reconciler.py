@@ -16,6 +16,7 @@ from control_plane.state import ServiceState
 from control_plane.sweeping import Sweeper
 from control_plane.telemetry import LOST_ATTEMPTS, RESENT_MESSAGES
 from job_store.errors import JobStoreError, StoreUnavailable
+from job_store.reconcile import stall_message
 from job_store.records import JobError, JobStatus, Phase, QueuedAttempt, RunningAttempt
 from service_runtime.logs import get_logger
 from service_runtime.process import wait_for_event
@@ -189,8 +190,8 @@ def overdue(attempt: RunningAttempt, grace_seconds: float) -> JobError | None:
         return JobError("STOP_TIMED_OUT", text)
     stalled = now - attempt.progress_at > attempt.stall_timeout_seconds * 1000 + grace
     if stalled and attempt.phase in _SUPERVISED_PHASES:
-        seconds = f"{attempt.stall_timeout_seconds:g} s"
-        return JobError("STALLED", f"no step for {seconds} after step {attempt.current_step}")
+        seconds, step = attempt.stall_timeout_seconds, attempt.current_step
+        return JobError("STALLED", stall_message(seconds, step, attempt.phase))
     return None
 
 

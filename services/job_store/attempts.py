@@ -123,12 +123,14 @@ class AttemptStore:
         return _signals(self._db.run("lease", *_words(token)))
 
     def report_progress(
-        self, token: FencingToken, step: int, phase: Phase, tokens_seen: int = 0
+        self, token: FencingToken, step: int, phase: Phase, tokens_seen: int = 0, pulses: int = 0
     ) -> Signals:
-        """Last executed step and what the trainer does, without metrics. Fenced."""
-        return _signals(
-            self._db.run("progress", *_words(token), step, phase.value, int(tokens_seen))
-        )
+        """Last executed step and what the trainer does, without metrics. Fenced.
+
+        `pulses` counts its signs of life besides steps; a change of any is progress.
+        """
+        shown = (step, phase.value, int(tokens_seen), pulses)
+        return _signals(self._db.run("progress", *_words(token), *shown))
 
     def publish_metrics(
         self,

@@ -109,6 +109,13 @@ class ReconcileStore:
         return int(seconds) * 1000 + int(micros) // 1000
 
 
+def stall_message(seconds: float, step: int, phase: Phase) -> str:
+    """Why an attempt without a sign of life is ended."""
+    if phase is Phase.STARTING:
+        return f"no sign of life for {seconds:g} s while it prepared its data and model"
+    return f"no step for {seconds:g} s after step {step}"
+
+
 def _running(job_id: str, row: Sequence[bytes | None], now: int) -> RunningAttempt | None:
     f = {name: (value or b"").decode() for name, value in zip(_WATCHED, row, strict=True)}
     if f["status"] not in ("running", "stopping"):

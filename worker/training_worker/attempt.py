@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.training import progress
 from artifact_store import ArtifactStore, attempt_prefix
 from job_store.attempts import AttemptStore
 from job_store.errors import Fenced, NotFound, StoreUnavailable, TransitionRefused
@@ -41,6 +42,8 @@ logger = logging.getLogger(__name__)
 
 _UNBOUNDED = 1 << 60
 """Checkpoints that the library's own rotation keeps: all, see `retention`."""
+_PREPARATION_LINE_SECONDS = 30.0
+"""Between two lines of the log about a preparation that takes long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +137,8 @@ class Attempt:
         try:
             self._config.validate()
             _refuse_several_processes(self._claimed)
-            trainer = self._build_trainer()
+            with progress.reporting_to(_Preparation(self._board).advance):
+                trainer = self._build_trainer()
             if self._stop.outcome is None:
                 trainer.train()
                 if not trainer.stopped:
@@ -236,6 +240,24 @@ def attempt_folder(artifacts: ArtifactStore, claimed: Claimed) -> Path:
     folder = artifacts.local_path(attempt_prefix(token.job_id, token.attempt, token.claim_id))
     if folder is None:
         raise RuntimeError("the artifact store has no local files; give the worker a folder")
+class _Preparation:
+    """Passes on that data is read and checkpoints are verified: to the parent, which would take
+    the silence for a stall, and now and then to the job's log."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self._bytes = 0
+        self._said_at = time.monotonic()
+
+    def advance(self, size: int) -> None:
+        """Another `size` bytes were worked through."""
+        self._board.pulse()
+        self._bytes += size
+        if time.monotonic() - self._said_at >= _PREPARATION_LINE_SECONDS:
+            self._said_at = time.monotonic()
+            logger.info("preparing: worked through %.2f GB so far", self._bytes / 1e9)
+
+
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

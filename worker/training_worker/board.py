@@ -12,6 +12,7 @@ import struct
 from job_store.records import Phase
 
 _LAYOUT = struct.Struct("=qqq")
+_COUNTER = struct.Struct("=q")
 _PHASES = tuple(Phase)
 
 
@@ -20,6 +21,7 @@ class Board:
 
     def __init__(self) -> None:
         self._page = mmap.mmap(-1, mmap.PAGESIZE)
+        self._pulses = 0
         self.write(0, Phase.STARTING, 0)
 
     def write(self, step: int, phase: Phase, tokens_seen: int) -> None:
@@ -30,6 +32,17 @@ class Board:
         """Step, phase and tokens seen, as last written."""
         step, phase, tokens_seen = _LAYOUT.unpack_from(self._page)
         return step, _PHASES[phase], tokens_seen
+
+    def pulse(self) -> None:
+        """Show that work goes on although no step is made: data is read, a file verified."""
+        self._pulses += 1
+        _COUNTER.pack_into(self._page, _LAYOUT.size, self._pulses)
+
+    @property
+    def pulses(self) -> int:
+        """How often `pulse` was called."""
+        (count,) = _COUNTER.unpack_from(self._page, _LAYOUT.size)
+        return int(count)
 
     def close(self) -> None:
         """Give the page back."""

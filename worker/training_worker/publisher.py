@@ -101,6 +101,7 @@ class Publisher(threading.Thread):
         self._draining = threading.Event()
         self._stop_reported = False
         self._reported: tuple[int, Phase] | None = None
+        self._pulses = 0
         self._answered_at = self._reported_at = time.monotonic()
         self._defect: Exception | None = None
 
@@ -241,10 +242,12 @@ class Publisher(threading.Thread):
         now = time.monotonic()
         changed = (step, phase) != self._reported
         due = changed and (final or now - self._reported_at >= self._progress_seconds * 0.9)
-        if due or self._reported is None or now - self._answered_at >= _POLL_SECONDS:
+        pulses = self._board.pulses
+        alive = pulses != self._pulses and now - self._reported_at >= _POLL_SECONDS
+        if due or alive or self._reported is None or now - self._answered_at >= _POLL_SECONDS:
             token = self._claimed.token
-            self._note(self._store.report_progress(token, step, phase, tokens_seen))
-            self._reported, self._reported_at = (step, phase), now
+            self._note(self._store.report_progress(token, step, phase, tokens_seen, pulses))
+            self._reported, self._pulses, self._reported_at = (step, phase), pulses, now
 
     def _note(self, signals: Signals) -> None:
         self._answered_at = time.monotonic()

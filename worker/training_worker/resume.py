@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.training import progress
 from artifact_store import ArtifactDamagedError, ArtifactNotFoundError, ArtifactStore
 from job_store.attempts import AttemptStore
 from job_store.records import CheckpointRecord, Claimed
@@ -48,7 +49,12 @@ def choose_resume_point(
 def _sound_file(artifacts: ArtifactStore, record: CheckpointRecord) -> Path | None:
     path = artifacts.local_path(record.artifact)
     try:
-        artifacts.verify(record.artifact, size_bytes=record.size_bytes, sha256=record.sha256)
+        artifacts.verify(
+            record.artifact,
+            size_bytes=record.size_bytes,
+            sha256=record.sha256,
+            on_read=progress.advanced,
+        )
     except (ArtifactDamagedError, ArtifactNotFoundError) as error:
         logger.warning("cannot resume from step %d: %s", record.step, error)
         return None

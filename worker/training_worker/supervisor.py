@@ -19,6 +19,7 @@ from pathlib import Path
 
 from job_store.attempts import AttemptStore
 from job_store.errors import Fenced, JobStoreError, NotFound, StoreUnavailable, TransitionRefused
+from job_store.reconcile import stall_message
 from job_store.records import Claimed, JobError, Outcome, OutcomeKind, Phase, Signals
 from training_worker.board import Board
 from training_worker.horse import EXIT_FENCED, EXIT_OK
@@ -69,7 +70,7 @@ class Supervisor:
         self._deadlines = Deadlines()
         self._killed: Kill | None = None
         self._pid = 0
-        self._seen = board.read()
+        self._seen = self._look()
         self._moved_at = time.monotonic()
         self._renew_at = 0.0
         self._told_to_stop = False
@@ -151,10 +152,14 @@ class Supervisor:
             self._deadlines.stop = time.monotonic() + left
 
     def _is_stalled(self, now: float) -> bool:
-        seen = self._board.read()
+        seen = self._look()
         if seen != self._seen or seen[1] in _WITHOUT_STEPS:
             self._seen, self._moved_at = seen, now
         return now - self._moved_at > self._claimed.record.execution.stall_timeout_seconds
+
+    def _look(self) -> tuple[int, Phase, int, int]:
+        """Whatever of this changes is a sign of life."""
+        return (*self._board.read(), self._board.pulses)
 
     def _signal(self, number: signal.Signals) -> None:
         """To the horse alone: its group holds data loaders that must live to the step's end."""
@@ -217,8 +222,8 @@ class Supervisor:
         tail = output_tail(self._folder)
         if self._killed is Kill.STALLED:
             seconds = self._claimed.record.execution.stall_timeout_seconds
-            step = self._seen[0]
-            return JobError("STALLED", f"no step for {seconds:g} s after step {step}", tail)
+            step, phase, *_ = self._seen
+            return JobError("STALLED", stall_message(seconds, step, phase), tail)
         if code < 0:
             name = signal.Signals(-code).name
             hint = "; the machine may be out of memory" if -code == signal.SIGKILL else ""

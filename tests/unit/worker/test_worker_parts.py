@@ -65,7 +65,10 @@ def test_the_board_shows_what_was_written() -> None:
     board = Board()
     assert board.read() == (0, Phase.STARTING, 0)
     board.write(7, Phase.SAVING, 1 << 40)
+    board.pulse()
+    board.pulse()
     assert board.read() == (7, Phase.SAVING, 1 << 40)
+    assert board.pulses == 2
     board.close()
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -204,6 +206,43 @@ def test_a_stalled_trainer_is_killed_and_requeued(site: Site) -> None:
     record = site.wait(job_id, JobStatus.QUEUED, seconds=10)
     assert "no step for 1 s after step " in record.message
     site.stop(job_id)
+
+
+def test_a_preparation_longer_than_the_stall_timeout_is_no_stall(site: Site) -> None:
+    site.worker()
+    pipe = site.text.with_name("slow.txt")
+    os.mkfifo(pipe)
+    block = (b"to be or not to be, that is the question\n" * 30_000)[: 1 << 20]
+
+    def feed() -> None:  # a disk that gives a block in a while, for seconds on end
+        while True:
+            with suppress(BrokenPipeError), pipe.open("wb", buffering=0) as file:
+                for _ in range(5):
+                    file.write(block)
+                    time.sleep(0.3)
+            time.sleep(0.5)  # the reader sees the end before the next one begins to write
+
+    threading.Thread(target=feed, daemon=True).start()
+    began = time.monotonic()
+    execution = Execution(stall_timeout_seconds=1.5, max_retries=0)
+    job_id = site.submit(execution, dataset_path=str(pipe), max_steps=2, val_fraction=0.0)
+    record = site.wait(job_id, *END)
+    assert record.status is JobStatus.SUCCEEDED, record.error
+    assert record.attempt == 1
+    assert time.monotonic() - began > 2 * 1.5
+
+
+def test_a_start_that_hangs_is_a_stall(site: Site) -> None:
+    site.worker()
+    pipe = site.text.with_name("silent.txt")
+    os.mkfifo(pipe)
+    execution = Execution(stall_timeout_seconds=1.0, max_retries=0)
+    job_id = site.submit(execution, dataset_path=str(pipe))
+    record = site.wait(job_id, *END)
+    assert record.status is JobStatus.FAILED
+    assert record.error is not None
+    assert record.error.reason == "STALLED"
+    assert record.error.message == ("no sign of life for 1 s while it prepared its data and model")
 
 
 def test_a_stop_that_takes_too_long_is_ended_hard(site: Site) -> None:

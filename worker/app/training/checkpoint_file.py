@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 
 import torch
 
+from app.training import progress
 from app.training.errors import CheckpointError
 
 FORMAT_VERSION = 1
@@ -229,6 +230,7 @@ def verify(info: CheckpointInfo) -> None:
     with open(info.path, "rb") as file:
         while block := file.read(_BLOCK_BYTES):
             digest.update(block)
+            progress.advanced(len(block))
     if digest.hexdigest() != info.sha256:
         raise CheckpointError(f"{info.path} does not match its manifest's sha256: it is damaged")
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from app.training import progress
 from app.training.data.errors import DataError
 
 _HEADER_INTEGERS = 256
@@ -55,6 +56,7 @@ class TokenArray:
             part = self.ids[start : start + _SCAN_IDS]
             smallest = min(smallest, int(part.min()))
             largest = max(largest, int(part.max()))
+            progress.advanced(part.nbytes)
         return smallest, largest
 
 

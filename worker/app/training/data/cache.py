@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from app.training import progress
 from app.training.data.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -36,6 +37,8 @@ FORMAT_VERSION = 1
 _BLOCK_BYTES = 1 << 20
 _MEMO_BYTES = 64 << 20  # smaller files are read anew, in about 0.1 s
 _CLOCK_MARGIN_SECONDS = 2.0
+_LOCK_POLL_SECONDS = 0.1
+_TOUCH_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +148,7 @@ def _write_entry(
             if array.size:
                 count += array.size
                 largest = max(largest, int(array.max()))
-                file.write(array.astype(dtype).tobytes())
+                progress.advanced(file.write(array.astype(dtype).tobytes()))
         file.flush()
         os.fsync(file.fileno())
     entry = {"format": FORMAT_VERSION, "dtype": dtype, "count": count, "largest": largest}
@@ -184,14 +187,45 @@ def _read_entry(folder: Path) -> Entry | None:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[bool]:
-    """Hold the lock of a key; yields False where the file system has no locks."""
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError:
+    """Hold the lock of a key; yields False where the file system has no locks.
+
+    The file's time is the holder's sign of life, which those who wait pass on as their own.
+    """
+    with path.open("a") as file:
+        if not _lock(file.fileno()):
             yield False
-        else:
+            return
+        with progress.reporting_to(_touching(path, progress.listener())):
             yield True
+
+
+def _lock(file: int) -> bool:
+    touched_at = os.fstat(file).st_mtime_ns
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if touched_at != (touched_at := os.fstat(file).st_mtime_ns):
+                progress.advanced(0)
+            time.sleep(_LOCK_POLL_SECONDS)
+        except OSError:
+            return False
+
+
+def _touching(path: Path, listener: progress.Listener) -> progress.Listener:
+    """`listener`, and now and then a touch of the lock's file."""
+    touched_at = time.monotonic()
+
+    def heard(size: int) -> None:
+        nonlocal touched_at
+        listener(size)
+        if time.monotonic() - touched_at >= _TOUCH_SECONDS:
+            touched_at = time.monotonic()
+            with contextlib.suppress(OSError):
+                os.utime(path)
+
+    return heard
 
 
 def content_digest(path: Path, directory: Path) -> str:
@@ -233,4 +267,5 @@ def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         while block := file.read(_BLOCK_BYTES):
             digest.update(block)
+            progress.advanced(len(block))
     return digest.hexdigest()

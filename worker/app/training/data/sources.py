@@ -19,6 +19,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
+from app.training import progress
 from app.training.data.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -206,11 +207,13 @@ def _decoded_blocks(path: Path) -> Iterator[str]:
             if not block:
                 return
             read += len(block)
+            progress.advanced(len(block))
 
 
 def _json_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
+            progress.advanced(len(line))
             if not line.strip():
                 continue
             try:
@@ -287,6 +290,7 @@ def _parquet_pieces(path: Path, content: Content) -> Iterator[Piece]:
                 "convert the column"
             )
         for batch in file.iter_batches(batch_size=_ROWS_PER_BATCH, columns=[content]):
+            progress.advanced(batch.nbytes)
             column = batch.column(0)
             if column.null_count:
                 raise _wrong_field(f"a row of {str(path)!r}", content, "present", None)

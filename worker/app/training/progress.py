@@ -1,0 +1,41 @@
+"""Says that a run's preparation goes on: it reads, tokenizes or verifies, which may take hours.
+
+From outside a process that tokenizes a terabyte and one that hangs look the same. Whoever has to
+tell them apart listens; without a listener this costs a look-up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+Listener = Callable[[int], None]
+"""Called with the bytes that were worked through since the last call; 0 for other work."""
+
+
+def _nobody(size: int) -> None:
+    """The listener where there is none."""
+
+
+_listener: ContextVar[Listener] = ContextVar("progress_listener", default=_nobody)
+
+
+@contextmanager
+def reporting_to(listener: Listener) -> Iterator[None]:
+    """Until the end of the block, `listener` hears of progress in this thread."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
+def listener() -> Listener:
+    """Who listens now; for one that wants to hear more and pass it on."""
+    return _listener.get()
+
+
+def advanced(size: int) -> None:
+    """Another `size` bytes are worked through."""
+    _listener.get()(size)
