@@ -3,17 +3,20 @@
 python train.py --config config.yaml [--dataset PATH] [--resume] [--set key=value ...]
 
 Shows a progress bar, writes training.log in the current folder, and on Ctrl-C saves a checkpoint
-and says how to go on.
+and says how to go on. Starts as many processes as the configuration's `distributed` asks for;
+`torchrun train.py ...` does as well.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -45,19 +48,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     options = _parser().parse_args(arguments)
     console = Console(stderr=True)
+    return _guarded(lambda: _run(options, console), console)
+
+
+def _guarded(run: Callable[[], int], console: Console) -> int:
+    """The exit status of `run`, its errors told in a line."""
     try:
-        _log_to(console)
-        config = read_config(options.config, options.set, options.dataset, options.resume)
-        return _train(config, options, console)
+        return run()
     except KeyboardInterrupt:
         console.print("interrupted; the last checkpoint is good")
         return INTERRUPTED
     except (ValueError, RuntimeError, OSError) as error:
         logger.debug("the run failed", exc_info=True)  # the traceback is for the file alone
-        console.print(
-            f"[red]error:[/red] {escape(_text_of(error))}", soft_wrap=True, highlight=False
-        )
+        if type(error).__name__ != "LostPeerError":  # the lost one tells why
+            who = f"rank {_rank()}: " if _rank() else ""
+            text = f"{who}[red]error:[/red] {escape(_text_of(error))}"
+            console.print(text, soft_wrap=True, highlight=False)
         return 1
+
+
+def _run(options: argparse.Namespace, console: Console) -> int:
+    _log_to(console)
+    config = read_config(options.config, options.set, options.dataset, options.resume)
+    if config.distributed is not None:
+        from app.training.distributed import is_launched, processes_wanted
+
+        if not is_launched() and (processes := processes_wanted(config)) > 1:
+            return _train_in_processes(config, options, console, processes)
+    return _train(config, options, console)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -123,7 +141,8 @@ def _apply_change(values: dict[str, Any], change: str) -> list[Problem]:
 
 
 def _log_to(console: Console) -> None:
-    """Everything goes to training.log, warnings to the terminal as well."""
+    """Everything goes to training.log, warnings to the terminal as well; of several processes
+    the first logs for all, the others what went wrong."""
     file = logging.FileHandler(LOG_FILE, encoding="utf-8")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     terminal: logging.Handler = logging.StreamHandler()
@@ -134,17 +153,50 @@ def _log_to(console: Console) -> None:
     for name in ("train", "app"):
         own = logging.getLogger(name)
         own.handlers = [file, terminal]
-        own.setLevel(logging.DEBUG)
+        own.setLevel(logging.DEBUG if _rank() == 0 else logging.ERROR)
         own.propagate = False
 
 
-def _train(config: TrainingConfig, options: argparse.Namespace, console: Console) -> int:
+def _rank() -> int:
+    return int(os.environ.get("RANK", "0"))
+
+
+def _train_in_processes(
+    config: TrainingConfig, options: argparse.Namespace, console: Console, processes: int
+) -> int:
+    """Start the processes of the run and pass a wish to stop on to the first of them."""
+    from app.training.distributed_launch import launch
+
+    wishes, results = os.pipe(), os.pipe()
+
+    def run() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the launcher, which asks
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        _log_to(console)
+        status = _guarded(lambda: _train(config, options, console, wishes[0]), console)
+        if status not in (0, INTERRUPTED):
+            sys.exit(status)
+        if _rank() == 0:
+            os.write(results[1], bytes([status]))
+
+    with _stop_on_signal(lambda: os.write(wishes[1], b"s")):
+        launch(run, processes)
+    return os.read(results[0], 1)[0]
+
+
+def _train(
+    config: TrainingConfig, options: argparse.Namespace, console: Console, wishes: int | None = None
+) -> int:
+    """Train in this process; `wishes` is a pipe from whoever takes the signals instead of it."""
     # Here, so that a mistake in the configuration is told before two seconds of import.
     from app.training.data import load_dataset
+    from app.training.distributed import join
     from app.training.trainer import Trainer
 
     assert config.dataset_path is not None
-    train_dataset, val_dataset = load_dataset(config.dataset_path, config)
+    ranks = join(config)
+    with ranks.main_first():
+        train_dataset, val_dataset = load_dataset(config.dataset_path, config)
     with Progress(
         TextColumn("step"),
         MofNCompleteColumn(),
@@ -154,12 +206,16 @@ def _train(config: TrainingConfig, options: argparse.Namespace, console: Console
         TextColumn("ETA"),
         TimeRemainingColumn(elapsed_when_finished=False),
         console=console,
-        disable=not console.is_terminal,
+        disable=not (console.is_terminal and ranks.is_main),
     ) as progress:
         trainer = Trainer(config, train_dataset, val_dataset)
         trainer.callbacks.append(_Display(progress, trainer.step, config.max_steps))
-        with _stop_on_signal(trainer):
+        with _stop_on_signal(trainer.request_stop) if wishes is None else nullcontext():
+            if wishes is not None and ranks.is_main:
+                _stop_on_wish(trainer.request_stop, wishes)
             trainer.train()
+    if not ranks.is_main:
+        return INTERRUPTED if trainer.stopped else 0
     resume = f"python train.py --config {options.config}"
     resume += f" --dataset {options.dataset}" if options.dataset else ""
     resume += "".join(f" --set {change}" for change in options.set)
@@ -172,12 +228,12 @@ def _train(config: TrainingConfig, options: argparse.Namespace, console: Console
 
 
 @contextmanager
-def _stop_on_signal(trainer: Any) -> Iterator[None]:
+def _stop_on_signal(request: Callable[[], object]) -> Iterator[None]:
     """The first Ctrl-C or SIGTERM saves and ends the run; the second ends it at once."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         logger.warning("stopping after this step and saving; once more ends it at once")
-        trainer.request_stop()
+        request()
         signal.signal(number, signal.default_int_handler)
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -186,6 +242,16 @@ def _stop_on_signal(trainer: Any) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _stop_on_wish(request: Callable[[], object], wishes: int) -> None:
+    """Ask for a stop when a byte comes through the pipe."""
+
+    def wait() -> None:
+        if os.read(wishes, 1):
+            request()
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 class _Display:

@@ -11,7 +11,8 @@ import atexit
 import io
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -65,6 +66,15 @@ class Ranks:
 
     def barrier(self) -> None:
         """Return when every process has come here."""
+
+    @contextmanager
+    def main_first(self) -> Iterator[None]:
+        """Rank 0 does what is inside before the others: what it leaves in a cache they find."""
+        if not self.is_main:
+            self.barrier()
+        yield
+        if self.is_main:
+            self.barrier()
 
     def gather(self, state: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The states of all processes by rank, in rank 0; elsewhere nothing."""
