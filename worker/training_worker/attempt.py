@@ -234,12 +234,6 @@ class Attempt:
         )
 
 
-def attempt_folder(artifacts: ArtifactStore, claimed: Claimed) -> Path:
-    """The folder of this claim, made if need be; nobody else ever writes there."""
-    token = claimed.token
-    folder = artifacts.local_path(attempt_prefix(token.job_id, token.attempt, token.claim_id))
-    if folder is None:
-        raise RuntimeError("the artifact store has no local files; give the worker a folder")
 class _Preparation:
     """Passes on that data is read and checkpoints are verified: to the parent, which would take
     the silence for a stall, and now and then to the job's log."""
@@ -258,6 +252,12 @@ class _Preparation:
             logger.info("preparing: worked through %.2f GB so far", self._bytes / 1e9)
 
 
+def attempt_folder(artifacts: ArtifactStore, claimed: Claimed) -> Path:
+    """The folder of this claim, made if need be; nobody else ever writes there."""
+    token = claimed.token
+    folder = artifacts.local_path(attempt_prefix(token.job_id, token.attempt, token.claim_id))
+    if folder is None:
+        raise RuntimeError("the artifact store has no local files; give the worker a folder")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
