@@ -112,6 +112,25 @@ async def recall(connection: AsyncConnection, request: Request | None) -> Any:
     return reply[0] if reply else None
 
 
+class _AnnouncedRenewal:
+    """Refuses each new connection once, but for the first.
+
+    A client reconnects in silence where it finds its connection closed. A server that is started
+    again, or a replica that has taken over, may have forgotten the last second of what was
+    answered before; so whoever writes in an order that counts has to be told.
+    """
+
+    def __init__(self) -> None:
+        self._expected = True
+
+    def __call__(self, connection: Any) -> None:
+        connection.on_connect()
+        if not self._expected:
+            self._expected = True
+            raise RedisConnectionError("the connection was renewed")
+        self._expected = False
+
+
 class Connection:
     """Synchronous connection, for workers: patient, survives outages of minutes."""
 
@@ -122,14 +141,25 @@ class Connection:
         self._execute: Callable[..., Any] = client.execute_command
 
     @staticmethod
-    def open(url: str, prefix: str = DEFAULT_PREFIX, *, retries: int = 300) -> Connection:
-        """Connect lazily to `redis://[:password@]host:port/db`; `retries` at most 2 s apart."""
+    def open(
+        url: str,
+        prefix: str = DEFAULT_PREFIX,
+        *,
+        retries: int = 300,
+        announce_renewal: bool = False,
+    ) -> Connection:
+        """Connect lazily to `redis://[:password@]host:port/db`; `retries` at most 2 s apart.
+
+        `announce_renewal`, for one thread and `retries=0`: StoreUnavailable is raised before any
+        connection but the first is used: what was answered before it may be lost.
+        """
         client = redis.Redis.from_url(
             _check_url(url),
             # A frozen server or a silent network must end in a retry, not in a hang.
             socket_timeout=15,
             socket_connect_timeout=3,
             retry=Retry(ExponentialBackoff(cap=2, base=0.1), retries),
+            redis_connect_func=_AnnouncedRenewal() if announce_renewal else None,
         )
         return Connection(client, prefix)
 

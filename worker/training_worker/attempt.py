@@ -51,6 +51,8 @@ class Stores:
     """What an attempt talks to, on connections of its own."""
 
     attempts: AttemptStore
+    publishing: AttemptStore
+    """For one thread at a time; says so before it uses a new connection."""
     workers: WorkerRegistry
     artifacts: ArtifactStore
 
@@ -112,7 +114,7 @@ class Attempt:
         self._resume = ResumePoint(None, 0, None)
         self._publisher = Publisher(
             claimed,
-            stores.attempts,
+            stores.publishing,
             stores.artifacts,
             self._spool,
             self._points,
@@ -129,9 +131,9 @@ class Attempt:
         self._publisher.start()
         outcome = self._train_to_outcome()
         self._publisher.drain()
+        self._finish(outcome)
         self._spool.close()
         self._points.close()
-        self._finish(outcome)
 
     def _train_to_outcome(self) -> Outcome:
         try:
@@ -178,13 +180,17 @@ class Attempt:
         self._publisher.begin(Beginning(trainer.step, notes))
 
     def _finish(self, outcome: Outcome) -> None:
-        """Change the job's state, however long the store is away. A repeat changes nothing."""
+        """Change the job's state, however long the store is away. A repeat changes nothing.
+
+        A store that was away may have forgotten what was delivered last: that goes first.
+        """
         while True:
             try:
-                record = self._stores.attempts.finish(self._claimed.token, outcome)
+                record = self._stores.publishing.finish(self._claimed.token, outcome)
             except StoreUnavailable as error:
                 logger.warning("ending the attempt waits: %s", error)
                 time.sleep(0.5)
+                self._publisher.deliver_again()
             except (Fenced, NotFound, TransitionRefused) as error:
                 logger.warning("the attempt's end was not needed any more: %s", error)
                 return

@@ -41,9 +41,15 @@ def run_horse(claimed: Claimed, settings: WorkerSettings, board: Board) -> NoRet
         artifacts = FolderStore(settings.artifact_root)
         redirect_output(attempt_folder(artifacts, claimed))
         _log_to_output()
-        connection = Connection.open(settings.resolved_redis_url(), retries=0)
-        attempts = AttemptStore(connection, max_raw_points=settings.max_raw_points)
-        stores = Stores(attempts, WorkerRegistry(connection), artifacts)
+        url = settings.resolved_redis_url()
+        connection = Connection.open(url, retries=0)
+        publishing = Connection.open(url, retries=0, announce_renewal=True)
+        stores = Stores(
+            AttemptStore(connection),
+            AttemptStore(publishing, max_raw_points=settings.max_raw_points),
+            WorkerRegistry(connection),
+            artifacts,
+        )
         Attempt(claimed, stores, settings, board, stop, _leave_fenced).run()
         code = EXIT_OK
     except BaseException:

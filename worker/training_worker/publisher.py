@@ -65,7 +65,7 @@ class Publisher(threading.Thread):
 
     Args:
         claimed: whose token goes with every write.
-        store: an own connection that does not retry by itself.
+        store: on a connection of its own that does not retry and announces its renewal.
         on_stop: called once when the job is asked to stop.
         on_fenced: called when the attempt is no longer the current one; must not return.
     """
@@ -130,6 +130,16 @@ class Publisher(threading.Thread):
         self._draining.set()
         self._wake.set()
         self.join()
+        self._check()
+
+    def deliver_again(self) -> None:
+        """After `drain`: see that the store still has everything, and deliver what it lost."""
+        self._unsure = True
+        self._wake.set()
+        self.run()
+        self._check()
+
+    def _check(self) -> None:
         if self._defect is not None:
             raise PublishError(f"publishing failed: {self._defect}") from self._defect
 
@@ -175,10 +185,10 @@ class Publisher(threading.Thread):
         return backoff
 
     def _publish(self, *, final: bool) -> None:
+        if self._unsure:
+            self._recover()
         if not self._confirmed and self._start is not None:
             self._confirm(self._start)
-        if self._confirmed and self._unsure:
-            self._recover()
         if self._confirmed:
             self._publish_points()
         self._publish_output(final=final)
@@ -198,10 +208,13 @@ class Publisher(threading.Thread):
                 step = -1 if mine.last_step is None else mine.last_step
                 self._points.seek_behind(step)
                 self._output.rewind(0 if mine.last_log_seq is None else mine.last_log_seq + 1)
+                # Without a point of its own, what it completed of others may be lost as well.
+                self._confirmed = self._confirmed and mine.last_step is not None
         held = {record.checkpoint_id for record in self._store.checkpoints(token.job_id)}
         lost = [saved for saved in self._registered if saved.record.checkpoint_id not in held]
         self._checkpoints.extendleft(reversed(lost))
         self._registered = [saved for saved in self._registered if saved not in lost]
+        self._reported = None
         self._unsure = False
 
     def _publish_points(self) -> None:

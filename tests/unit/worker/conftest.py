@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from redis_server import RedisServer
@@ -17,3 +18,11 @@ def site(redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) ->
     place = Site(redis_server.url(_DATABASE), tmp_path_factory.mktemp("site"))
     yield place
     place.close()
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[RedisServer]:
+    """A server that a test may kill, freeze and set back."""
+    server = RedisServer(tmp_path / "redis").start()
+    yield server
+    server.stop()

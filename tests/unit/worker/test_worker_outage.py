@@ -6,10 +6,8 @@ import asyncio
 import hashlib
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from redis_server import RedisServer
 from training_site import Site, comparable, connected
 
@@ -18,13 +16,6 @@ from job_store.records import JobError, JobRecord, JobStatus
 from job_store.workers import WorkerDirectory
 
 END = (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.STOPPED)
-
-
-@pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path / "redis").start()
-    yield server
-    server.stop()
 
 
 def spooled_steps(site: Site) -> int:

@@ -54,7 +54,8 @@ class Site:
         self.artifacts = folder / "artifacts"
         self.text = folder / "text.txt"
         self.text.write_text("".join(f"line {i}: the quick brown fox\n" for i in range(400)))
-        self.store = AttemptStore(Connection.open(url))
+        self._connection = Connection.open(url)
+        self.store = AttemptStore(self._connection)
         self._logs = folder
         self._processes: list[subprocess.Popen[bytes]] = []
 
@@ -190,6 +191,7 @@ class Site:
                 process.send_signal(signal.SIGCONT)
                 process.kill()
                 process.wait()
+        self._connection.close()
 
 
 @contextlib.asynccontextmanager
