@@ -11,6 +11,7 @@ have used a GPU. None of them outlives it.
 from __future__ import annotations
 
 import ctypes
+import importlib
 import logging
 import os
 import signal
@@ -41,6 +42,8 @@ from app.training.errors import TrainingError
 _BACKEND = "loopback"
 _LOOPBACK = "127.0.0.1"
 _TALKATIVE = ("torch.distributed.elastic", "torch.distributed.launcher", "torch.multiprocessing")
+_IMPORTED_LATE = ("torch._dynamo", "torch.distributed.fsdp", "torch.distributed.tensor")
+"""What optimizers and sharding import when they are first used: here once, not in each process."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -70,6 +73,8 @@ def launch(function: Callable[[], object], processes: int) -> None:
 
     Raises `ProcessFailedError`.
     """
+    for name in _IMPORTED_LATE:
+        importlib.import_module(name)
     entrypoint = elastic_launch(_launch_config(processes), _run_rank)
     with _quiet_agent(), _environment(TORCHELASTIC_SIGNALS_TO_HANDLE=None):
         try:
