@@ -21,6 +21,7 @@ from fastapi.exceptions import RequestValidationError
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from gateway.codec import dumps
 from training_engine.v1.errors_pb2 import ErrorReason
@@ -208,9 +209,13 @@ def _rule(message: str) -> str:
 def install(app: FastAPI) -> None:
     """Answer every exception of `app` with a problem."""
 
-    async def on_http(_request: Request, error: Exception) -> Response:
+    async def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return (error if isinstance(error, Problem) else _from_http(error)).response()
+        if isinstance(error, Problem):
+            return error.response()
+        if error.status_code == 405:
+            error.headers = {"Allow": ", ".join(_methods_at(request))}
+        return _from_http(error).response()
 
     async def on_validation(_request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
@@ -230,6 +235,15 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, on_http)
     app.add_exception_handler(RequestValidationError, on_validation)
     app.add_exception_handler(grpc.aio.AioRpcError, on_rpc)
+
+
+def _methods_at(request: Request) -> list[str]:
+    """Every method that the request's address takes; the router names those of one route only."""
+    found: set[str] = set()
+    for route in request.app.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            found |= getattr(route, "methods", None) or set()
+    return sorted(found)
 
 
 def _from_http(error: HTTPException) -> Problem:

@@ -70,9 +70,10 @@ async def test_unknown_checkpoint_to_generate_from_is_404_before_any_event(
 async def test_unknown_routes_and_methods_are_problems(client: httpx.AsyncClient) -> None:
     body = problem(await client.get(f"{API}/nothing"), 404, "invalid_argument")
     assert body["detail"] == "no such address; /docs lists every one that there is"
-    refused = await client.put(f"{API}/jobs")
-    problem(refused, 405, "invalid_argument")
-    assert refused.headers["allow"] == "GET"
+    for path, methods in (("/jobs", "GET"), ("/configs", "GET, POST"), ("/jobs/x", "DELETE, GET")):
+        refused = await client.put(API + path)
+        problem(refused, 405, "invalid_argument")
+        assert refused.headers["allow"] == methods, path
 
 
 async def test_an_invalid_config_lists_every_problem(client: httpx.AsyncClient) -> None:
