@@ -140,6 +140,10 @@ class Reconciler:
 
     async def _tend_unsent(self) -> None:
         """Send messages that nobody sent. Twice seen: a `StartJob` may be about to do it."""
+        settings = self._state.settings
+        await self._state.reconcile.release_delayed(
+            settings.retry_pause_seconds, settings.longest_retry_pause_seconds
+        )
         waiting = await self._state.jobs.jobs_lacking_message()
         for queued in waiting:
             if (queued.job_id, queued.attempt) in self._unsent:

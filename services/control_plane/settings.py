@@ -41,6 +41,16 @@ class ControlPlaneSettings(ListenSettings, RedisSettings, ServiceSettings):
         unit="seconds",
         ge=0,
     )
+    retry_pause_seconds: float = setting(
+        30.0,
+        "pause before an attempt that ended for a full or failing disk is tried again; it doubles "
+        "with each failure in a row",
+        unit="seconds",
+        gt=0,
+    )
+    longest_retry_pause_seconds: float = setting(
+        600.0, "longest of these pauses", unit="seconds", gt=0
+    )
     sweep_after_seconds: float = setting(
         600.0,
         "files of deleted jobs, retired checkpoints and ended attempts are looked for after so "

@@ -132,6 +132,10 @@ class AttemptStore:
         shown = (step, phase.value, int(tokens_seen), pulses)
         return _signals(self._db.run("progress", *_words(token), *shown))
 
+    def note(self, token: FencingToken, message: str) -> None:
+        """What a person should know about the running attempt; empty for nothing. Fenced."""
+        self._db.run("note", *_words(token), message)
+
     def publish_metrics(
         self,
         token: FencingToken,

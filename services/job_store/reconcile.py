@@ -82,6 +82,16 @@ class ReconcileStore:
         reply = await self._db.run("reject", check_id("job", job_id), attempt, encode_error(error))
         return bool(reply and reply[0])
 
+    async def release_delayed(self, base_seconds: float, longest_seconds: float) -> int:
+        """Let retries whose pause is over have their message; how many.
+
+        The pause is `base_seconds`, doubled with each failure in a row, at most
+        `longest_seconds`.
+        """
+        pauses = (int(base_seconds * 1000), int(longest_seconds * 1000))
+        reply = await self._db.run("release_delayed", *pauses)
+        return int(reply[0]) if reply else 0
+
     async def due_sweeps(self, age_seconds: float, limit: int = 100) -> Sequence[str]:
         """Jobs, deleted ones too, some files of which may be superfluous for `age_seconds`.
 

@@ -33,6 +33,7 @@ _PARTS = {
     "reject": ("transitions",),
     "confirm_start": ("transitions",),
     "finish": ("transitions",),
+    "note": ("transitions",),
     "declare_lost": ("transitions",),
     "register_checkpoint": ("transitions",),
     "remove_checkpoint": ("transitions",),

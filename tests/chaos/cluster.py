@@ -118,6 +118,7 @@ CONTROL_PLANE_FLAGS = (
     "--requeue-after-seconds=2",
     "--leader-ttl-seconds=1",
     "--stop-grace-seconds=2",
+    "--retry-pause-seconds=0.5",
 )
 # One thread: runs compare whatever the machine.
 WORKER_FLAGS = (

@@ -28,6 +28,7 @@ from job_store.workers import WorkerRegistry
 from training_worker.board import Board
 from training_worker.datasets import dataset_file
 from training_worker.failures import describe_failure
+from training_worker.full_disk import FullDisk
 from training_worker.output import OutputReader, output_tail
 from training_worker.publisher import Beginning, Publisher
 from training_worker.resume import ResumePoint, choose_resume_point
@@ -36,6 +37,7 @@ from training_worker.spool import SpoolReader, SpoolWriter
 
 if TYPE_CHECKING:
     from app.training.checkpoint_file import CheckpointInfo
+    from app.training.errors import CheckpointError
     from app.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
@@ -112,6 +114,7 @@ class Attempt:
         self._spool = SpoolWriter(self.folder)
         self._points = SpoolReader(self.folder)
         self._resume = ResumePoint(None, 0, None)
+        self._full_disk = FullDisk(board, settings.full_disk_patience_seconds)
         self._publisher = Publisher(
             claimed,
             stores.publishing,
@@ -221,8 +224,13 @@ class Attempt:
         """Steps are to be expected again."""
         self._board.write(step, Phase.TRAINING, self._trainer.tokens_seen)
 
+    def on_save_failed(self, step: int, error: CheckpointError, last: bool) -> bool:
+        """A full disk fails the save, not the run."""
+        return self._full_disk.takes_on(step, error, last=last)
+
     def on_checkpoint(self, info: CheckpointInfo) -> None:
         """A checkpoint is durable; it exists for the service once it is registered."""
+        self._full_disk.saved()
         score = info.metric_value if info.metric == self._config.best_metric else None
         self._publisher.register(
             CheckpointRecord(

@@ -23,6 +23,7 @@ class Board:
         self._page = mmap.mmap(-1, mmap.PAGESIZE)
         self._pulses = 0
         self.write(0, Phase.STARTING, 0)
+        self.show_failed_save(None)
 
     def write(self, step: int, phase: Phase, tokens_seen: int) -> None:
         """Show the last executed step, what happens now, and the tokens trained on."""
@@ -37,6 +38,17 @@ class Board:
         """Show that work goes on although no step is made: data is read, a file verified."""
         self._pulses += 1
         _COUNTER.pack_into(self._page, _LAYOUT.size, self._pulses)
+
+    def show_failed_save(self, step: int | None) -> None:
+        """Show that the save of this step found no room; None once a save has succeeded."""
+        value = -1 if step is None else step
+        _COUNTER.pack_into(self._page, _LAYOUT.size + _COUNTER.size, value)
+
+    @property
+    def failed_save(self) -> int | None:
+        """Step of the first save since the last good one that found no room."""
+        (step,) = _COUNTER.unpack_from(self._page, _LAYOUT.size + _COUNTER.size)
+        return None if step < 0 else int(step)
 
     @property
     def pulses(self) -> int:

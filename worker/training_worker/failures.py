@@ -26,12 +26,24 @@ _DEFINITE = {
 _PASSING = {"CheckpointError": "CHECKPOINT_FAILED", "OSError": "INPUT_OUTPUT"}
 
 
+def is_full_disk(error: BaseException) -> bool:
+    """Whether lack of space is behind it, whatever the library made of that."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in _NO_SPACE:
+            return True
+        cause = cause.__cause__
+    return False
+
+
 def describe_failure(error: BaseException, log_tail: str) -> Outcome:
     """FAILED for what another attempt would meet again; CRASHED, to be retried, for the rest."""
     names = [kind.__name__ for kind in type(error).__mro__]
     message = f"{type(error).__name__}: {error}"[:_MESSAGE_LENGTH]
-    if isinstance(error, OSError) and error.errno in _NO_SPACE and _REMEDY not in message:
-        message += f"; {_REMEDY}, and resume from the last checkpoint"
+    if is_full_disk(error):
+        if _REMEDY not in message and "free space" not in message:
+            message += f"; {_REMEDY}, and resume from the last checkpoint"
+        return Outcome(OutcomeKind.CRASHED, JobError("DISK_FULL", message, log_tail))
     for name in names:
         if name in _DEFINITE:
             return Outcome(OutcomeKind.FAILED, JobError(_DEFINITE[name], message, log_tail))

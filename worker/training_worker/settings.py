@@ -36,6 +36,13 @@ class WorkerSettings(RedisSettings, ServiceSettings):
         unit="seconds",
         gt=0,
     )
+    full_disk_patience_seconds: float = setting(
+        3600.0,
+        "how long a run whose last checkpoint finds no room waits for some; saves before the last "
+        "are left out meanwhile",
+        unit="seconds",
+        ge=0,
+    )
     progress_seconds: float = setting(
         0.2, "longest time between two reports of a step", unit="seconds", gt=0
     )

@@ -30,6 +30,10 @@ logger = logging.getLogger(__name__)
 _TICK_MS = 100
 _LEAVE_MARGIN_SECONDS = 2.0
 """Kept back from the grace for reporting and leaving."""
+_FULL_DISK = (
+    "the disk of the checkpoints is full: nothing could be saved since step {step}; training goes "
+    "on and saves once there is room; free some space"
+)
 _WITHOUT_STEPS = {Phase.EVALUATING, Phase.SAVING}
 
 
@@ -74,6 +78,7 @@ class Supervisor:
         self._moved_at = time.monotonic()
         self._renew_at = 0.0
         self._told_to_stop = False
+        self._told_failed_save: int | None = None
 
     # -- called from signal handlers ---------------------------------------------------------
 
@@ -139,6 +144,20 @@ class Supervisor:
             logger.warning("the lease of job %s waits: %s", self._job_id, error)
         else:
             self._obey(signals)
+            self._tell_of_failed_saves()
+
+    def _tell_of_failed_saves(self) -> None:
+        """Say in the job's status that it trains on unsaved, and when that is over."""
+        failed = self._board.failed_save
+        if (failed is None) == (self._told_failed_save is None):
+            return
+        message = "" if failed is None else _FULL_DISK.format(step=failed)
+        try:
+            self._store.note(self._claimed.token, message)
+        except (Fenced, NotFound, StoreUnavailable) as error:
+            logger.warning("job %s: a note waits: %s", self._job_id, error)
+        else:
+            self._told_failed_save = failed
 
     def _obey(self, signals: Signals) -> None:
         if not signals.stop_requested:

@@ -25,7 +25,7 @@ for attempt = 1, tonumber(job.attempt) or 0 do
   redis.call('UNLINK', unpack(keys))
 end
 redis.call('UNLINK', job_key(id))
-for _, index in ipairs({'all', 'unsent', 'queued', 'stopped', 'succeeded', 'failed'}) do
+for _, index in ipairs({'all', 'unsent', 'delayed', 'queued', 'stopped', 'succeeded', 'failed'}) do
   redis.call('ZREM', index_key(index), id)
 end
 redis.call('ZREM', name_key(job.name or ''), id)

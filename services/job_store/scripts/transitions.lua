@@ -26,7 +26,10 @@ local function move(id, job, status, now, changes)
     changes.stop_requested_at = ''
     changes.stop_deadline = ''
   end
-  if status ~= 'queued' then redis.call('ZREM', index_key('unsent'), id) end
+  if status ~= 'queued' then
+    redis.call('ZREM', index_key('unsent'), id)
+    redis.call('ZREM', index_key('delayed'), id)
+  end
   set_fields(id, job, changes)
   emit_state(id, job, now)
 end
@@ -120,15 +123,20 @@ local function end_attempt(id, attempt, outcome, now)
   ask_for_sweep(id, now)  -- what it saved and did not register belongs to nobody
 end
 
-local function requeue(id, job, now, changes)
+-- `delayed`: its message is not sent before the reconciler releases it.
+local function requeue(id, job, now, changes, delayed)
   changes.attempt = text(tonumber(job.attempt) + 1)
   changes.claim_id = ''
   changes.worker_id = ''
   changes.enqueued_at = ''
   changes.error = ''
-  redis.call('ZADD', index_key('unsent'), 0, id)
+  if delayed then redis.call('ZADD', index_key('delayed'), now, id)
+  else redis.call('ZADD', index_key('unsent'), 0, id) end
   move(id, job, 'queued', now, changes)
 end
+
+-- Another attempt at once would meet the same, and spend the retries within seconds.
+local CURED_BY_TIME = {DISK_FULL = true, CHECKPOINT_FAILED = true, INPUT_OUTPUT = true}
 
 -- The worker of the current attempt is gone, or its trainer died.
 local function lose(id, job, outcome, error_json, message, now)
@@ -152,7 +160,10 @@ local function lose(id, job, outcome, error_json, message, now)
         text(allowed) .. ')'})
     return
   end
+  local reason = error_json ~= '' and cjson.decode(error_json).reason
+  local delayed = CURED_BY_TIME[reason] or false
   requeue(id, job, now, {
     consecutive_failures = text(failures),
-    message = 'attempt ' .. job.attempt .. ' ended early and is tried again: ' .. message})
+    message = 'attempt ' .. job.attempt .. ' ended early and is tried again' ..
+      (delayed and ' after a pause: ' or ': ') .. message}, delayed)
 end

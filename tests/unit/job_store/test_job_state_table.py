@@ -334,3 +334,78 @@ async def test_checkpoints_are_removed_with_a_token_or_on_a_job_at_rest(bench: B
     await bench.jobs.delete_checkpoint(second.checkpoint_id)
     assert (await bench.jobs.list_checkpoints(job.job_id)).checkpoints == ()
     assert (await bench.jobs.get(job.job_id)).best_checkpoint_id == ""
+
+
+# a pause before a retry
+
+
+async def lacking_message(bench: Bench) -> list[str]:
+    return [queued.job_id for queued in await bench.jobs.jobs_lacking_message()]
+
+
+async def test_a_retry_that_only_time_can_help_waits_for_its_message(bench: Bench) -> None:
+    job, token = await bench.in_state(S.RUNNING)
+    full = JobError("DISK_FULL", "No space left on device")
+    record = bench.attempts.finish(token, Outcome(OutcomeKind.CRASHED, full))
+    assert (record.status, record.attempt) == (S.QUEUED, 2)
+    assert record.message == (
+        "attempt 1 ended early and is tried again after a pause: No space left on device"
+    )
+    assert await lacking_message(bench) == []
+    assert await bench.reconciler.release_delayed(60.0, 600.0) == 0
+    assert await bench.reconciler.release_delayed(60.0, 0.0) == 1  # never longer than this
+    assert await lacking_message(bench) == [job.job_id]
+    assert await bench.reconciler.release_delayed(0.0, 0.0) == 0
+
+
+async def test_the_pause_doubles_with_each_failure_in_a_row(bench: Bench) -> None:
+    job, token = await bench.in_state(S.RUNNING)
+    full = JobError("CHECKPOINT_FAILED", "input/output error")
+    for attempt in (1, 2, 3):
+        if attempt > 1:
+            claimed = bench.attempts.claim(job.job_id, attempt, "worker")
+            assert claimed is not None
+            token = claimed.token
+        bench.attempts.finish(token, Outcome(OutcomeKind.CRASHED, full))
+        since = await bench.connection.command("ZSCORE", "te:jobs:delayed", job.job_id)
+        # As if it had waited for 250 s: longer than 100 and 200 s, not than 400 s.
+        await bench.connection.command("ZADD", "te:jobs:delayed", since - 250_000, job.job_id)
+        assert await bench.reconciler.release_delayed(100.0, 3600.0) == (1 if attempt < 3 else 0)
+
+
+@pytest.mark.parametrize("reason", ["TRAINER_DIED", "WORKER_LOST", "STALLED"])
+async def test_other_retries_wait_for_nothing(bench: Bench, reason: str) -> None:
+    job, token = await bench.in_state(S.RUNNING)
+    bench.attempts.finish(token, Outcome(OutcomeKind.CRASHED, JobError(reason, "gone")))
+    assert await lacking_message(bench) == [job.job_id]
+
+
+async def test_a_job_that_pauses_can_be_stopped_resumed_and_deleted(bench: Bench) -> None:
+    job, token = await bench.in_state(S.RUNNING)
+    full = JobError("DISK_FULL", "full")
+    bench.attempts.finish(token, Outcome(OutcomeKind.CRASHED, full))
+    await bench.jobs.request_stop(job.job_id)
+    assert await bench.connection.command("ZCARD", "te:jobs:delayed") == 0
+    await bench.jobs.resume(job.job_id)
+    assert await lacking_message(bench) == [job.job_id]  # a person asked: at once
+    claimed = bench.attempts.claim(job.job_id, 3, "worker")
+    assert claimed is not None
+    bench.attempts.finish(claimed.token, Outcome(OutcomeKind.CRASHED, full))
+    await bench.jobs.delete(job.job_id)
+    assert await bench.connection.command("ZCARD", "te:jobs:delayed") == 0
+
+
+async def test_a_note_about_a_running_job_reaches_its_record_and_its_watchers(
+    bench: Bench,
+) -> None:
+    job, token = await bench.in_state(S.RUNNING)
+    bench.attempts.note(token, "the disk is full")
+    assert (await bench.jobs.get(job.job_id)).message == "the disk is full"
+    event = (await bench.connection.command("XREVRANGE", f"te:job:{job.job_id}:events", "+", "-"))[
+        0
+    ]
+    assert b"the disk is full" in event[1][b"d"]
+    bench.attempts.finish(token, Outcome(OutcomeKind.SUCCEEDED))
+    assert (await bench.jobs.get(job.job_id)).message == ""
+    with pytest.raises(Fenced):
+        bench.attempts.note(token, "too late")

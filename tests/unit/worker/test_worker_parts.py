@@ -18,7 +18,8 @@ from app.training.data import DataError
 from app.training.errors import CheckpointError, NonFiniteLossError
 from job_store.records import CheckpointRecord, OutcomeKind, Phase
 from training_worker.board import Board
-from training_worker.failures import describe_failure
+from training_worker.failures import describe_failure, is_full_disk
+from training_worker.full_disk import FullDisk
 from training_worker.messages import RUN_ATTEMPT, AttemptJob, AttemptOrder, MessageRefusedError
 from training_worker.output import FILE_NAME, OutputReader, output_tail, redirect_output
 from training_worker.retention import surplus
@@ -229,3 +230,67 @@ def test_a_full_disk_is_told_with_its_remedy_once() -> None:
     told = describe_failure(OSError(errno.ENOSPC, "full; free some space"), "")
     assert told.error is not None
     assert told.error.message == "OSError: [Errno 28] full; free some space"
+    assert (told.kind, told.error.reason) == (OutcomeKind.CRASHED, "DISK_FULL")
+
+
+def test_a_full_disk_is_known_behind_the_error_that_tells_of_it() -> None:
+    for told in (CheckpointError("not written"), DataError("no cache"), RuntimeError("journal")):
+        told.__cause__ = OSError(errno.ENOSPC, "No space left on device")
+        outcome = describe_failure(told, "tail")
+        assert outcome.error is not None
+        assert (outcome.kind, outcome.error.reason) == (OutcomeKind.CRASHED, "DISK_FULL")
+        assert "free some space" in outcome.error.message
+    quota = OSError(errno.EDQUOT, "Disk quota exceeded")
+    assert is_full_disk(quota)
+    assert not is_full_disk(PermissionError(13, "no"))
+    assert not is_full_disk(CheckpointError("damaged"))
+
+
+def no_room() -> CheckpointError:
+    error = CheckpointError("the checkpoint x could not be written")
+    error.__cause__ = OSError(errno.ENOSPC, "No space left on device")
+    return error
+
+
+def test_a_save_without_room_is_left_out_and_shown(caplog: pytest.LogCaptureFixture) -> None:
+    board = Board()
+    disk = FullDisk(board, patience_seconds=60.0)
+    assert not disk.takes_on(10, CheckpointError("damaged"), last=False)
+    assert board.failed_save is None
+    assert disk.takes_on(20, no_room(), last=False)
+    assert disk.takes_on(30, no_room(), last=False)
+    assert board.failed_save == 20
+    assert (
+        caplog.messages
+        == [
+            "the checkpoint x could not be written; training goes on, and the next save is the next "
+            "try"
+        ]
+        * 2
+    )
+    disk.saved()
+    assert board.failed_save is None
+    board.close()
+
+
+def test_the_last_save_waits_with_growing_pauses_and_an_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, pauses = [100.0], list[float]()
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        clock[0] += seconds
+
+    monkeypatch.setattr("training_worker.full_disk.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("training_worker.full_disk.time.sleep", sleep)
+    board = Board()
+    board.write(400, Phase.TRAINING, 7)
+    disk = FullDisk(board, patience_seconds=100.0)
+    while disk.takes_on(400, no_room(), last=True):
+        assert board.read() == (400, Phase.SAVING, 7)  # no stall meanwhile
+    assert pauses == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 8.5]
+    disk.saved()
+    assert disk.takes_on(400, no_room(), last=True)
+    assert pauses[-1] == 0.5
+    board.close()

@@ -73,6 +73,7 @@ class AsyncSaver:
         self._manager = manager
         self._before_manifest = before_manifest
         self._snapshot = Snapshot()
+        self._taken: tuple[dict[str, Any], tuple[str, float] | None] = ({}, None)
         self._thread: threading.Thread | None = None
         self._done: CheckpointInfo | None = None
         self._error: BaseException | None = None
@@ -81,10 +82,16 @@ class AsyncSaver:
         """Copy `state` and write it in the background. Call only when nothing is under way."""
         if self._thread is not None:
             raise RuntimeError("a save is under way; wait for it before the next")
-        taken = self._snapshot.take(state)
+        self._taken = (self._snapshot.take(state), metric)
+        self.submit_again()
+
+    def submit_again(self) -> None:
+        """Write the newest copy once more, after a failure. Call only when nothing is under way."""
+        if self._thread is not None:
+            raise RuntimeError("a save is under way; wait for it before the next")
         # Not a daemon: an interpreter that exits waits until the file is whole.
         self._thread = threading.Thread(
-            target=self._write, args=(taken, metric), name="checkpoint-save"
+            target=self._write, args=self._taken, name="checkpoint-save"
         )
         self._thread.start()
 

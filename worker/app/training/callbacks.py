@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from app.training.checkpoint_file import CheckpointInfo
+from app.training.errors import CheckpointError
 
 
 class Callback(Protocol):
@@ -36,6 +37,10 @@ class Callback(Protocol):
     def on_checkpoint(self, info: CheckpointInfo) -> None:
         """A checkpoint is complete and durable, in the order of saving."""
 
+    def on_save_failed(self, step: int, error: CheckpointError, last: bool) -> bool:
+        """A save failed. True takes that on oneself and the run goes on: after the `last` save,
+        which has to succeed, with another try at once, so wait first. Else the error ends it."""
+
     def on_rotate(self, paths: list[str]) -> None:
         """These checkpoints are about to be deleted; an exception keeps them."""
 
@@ -57,6 +62,16 @@ class CallbackList(list[Any]):
                 function(*args)
 
         return call
+
+    def ask(self, hook: str) -> Callable[..., bool]:
+        """One function that tells whether any listener that has `hook` answers True."""
+        asked = [getattr(each, hook) for each in self if callable(getattr(each, hook, None))]
+
+        def ask(*args: Any) -> bool:
+            answers = [bool(function(*args)) for function in asked]
+            return any(answers)
+
+        return ask
 
 
 def _nothing(*args: Any) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from app.training.async_save import AsyncSaver
 from app.training.callbacks import CallbackList
 from app.training.checkpoint import CheckpointInfo, CheckpointManager
+from app.training.errors import CheckpointError
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +33,7 @@ class RunSaver:
         self._manager = manager
         self._saver = AsyncSaver(manager, before_manifest)
         self._on_checkpoint = callbacks.bind("on_checkpoint")
+        self._is_excused = callbacks.ask("on_save_failed")
         manager.on_rotate = callbacks.bind("on_rotate")
         self._best = best
         self.best = best
@@ -55,11 +57,16 @@ class RunSaver:
 
     def poll(self) -> None:
         """Announce a save that has become complete; raise the error of one that failed."""
-        self._take(self._saver.poll())
+        self._settle(self._saver.poll)
 
     def finish(self) -> None:
         """Wait for the save under way and announce it."""
-        self._take(self._saver.wait())
+        self._settle(self._saver.wait)
+
+    def complete(self) -> None:
+        """Like `finish`, of the run's last save: it is written again while a listener bids so."""
+        while not self._settle(self._saver.wait, last=True):
+            self._saver.submit_again()
 
     def abandon(self) -> None:
         """Let the save under way end when the run has failed; its own failure is only logged."""
@@ -67,6 +74,18 @@ class RunSaver:
             self.finish()
         except Exception as error:
             logger.warning("while the run was ending: %s", error)
+
+    def _settle(self, result: Callable[[], CheckpointInfo | None], *, last: bool = False) -> bool:
+        """False for a save whose failure a listener took on itself."""
+        try:
+            info = result()
+        except CheckpointError as error:
+            if not self._is_excused(self.last_step, error, last):
+                raise
+            self.best = self._best
+            return False
+        self._take(info)
+        return True
 
     def _take(self, info: CheckpointInfo | None) -> None:
         if info is None:

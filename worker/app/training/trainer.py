@@ -280,7 +280,7 @@ class Trainer:
         self._reporter.watch.pause()
         if self.step > 0 and self._saver.last_step != self.step:
             self._save()
-        self._saver.finish()
+        self._saver.complete()
         self._ranks.barrier()  # what rank 0 has written is there for all
         self._rng_state = rng.capture()
         self.stopped = not self._is_done()

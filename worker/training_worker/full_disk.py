@@ -1,0 +1,59 @@
+"""What an attempt does when a save finds no room: it trains on, and its last save waits.
+
+A full disk fails a save, not the run. The next save is the next try; what was saved before is
+untouched. Only the last save cannot be left out: the finished run waits in memory for somebody to
+make room, with growing pauses, and gives up after `patience_seconds`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from job_store.records import Phase
+from training_worker.board import Board
+from training_worker.failures import is_full_disk
+
+logger = logging.getLogger(__name__)
+
+_FIRST_PAUSE = 0.5
+_LONGEST_PAUSE = 30.0
+
+
+class FullDisk:
+    """Decides about failed saves; the parent process shows them in the job's status."""
+
+    def __init__(self, board: Board, patience_seconds: float) -> None:
+        self._board = board
+        self._patience = patience_seconds
+        self._gives_up_at: float | None = None
+        self._pause = _FIRST_PAUSE
+
+    def takes_on(self, step: int, error: Exception, *, last: bool) -> bool:
+        """Whether the run goes on; returns after a pause where the save is to be tried again."""
+        if not is_full_disk(error):
+            return False
+        if self._board.failed_save is None:
+            self._board.show_failed_save(step)
+        if not last:
+            logger.warning("%s; training goes on, and the next save is the next try", error)
+            return True
+        return self._wait(error)
+
+    def saved(self) -> None:
+        """A save has succeeded: there is room again."""
+        self._board.show_failed_save(None)
+        self._gives_up_at, self._pause = None, _FIRST_PAUSE
+
+    def _wait(self, error: Exception) -> bool:
+        now = time.monotonic()
+        if self._gives_up_at is None:
+            self._gives_up_at = now + self._patience
+            logger.warning("%s; the last save is tried for %g s more", error, self._patience)
+        if now >= self._gives_up_at:
+            return False
+        step, _, tokens_seen = self._board.read()
+        self._board.write(step, Phase.SAVING, tokens_seen)  # no step is to be expected
+        time.sleep(min(self._pause, self._gives_up_at - now))
+        self._pause = min(self._pause * 2, _LONGEST_PAUSE)
+        return True
