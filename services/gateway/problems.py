@@ -21,7 +21,7 @@ from fastapi.exceptions import RequestValidationError
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from starlette.exceptions import HTTPException
-from starlette.routing import Match
+from starlette.routing import Match, Mount
 
 from gateway.codec import dumps
 from training_engine.v1.errors_pb2 import ErrorReason
@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 2
 _SHOWN_INPUT = 80
+_METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 _REASONS = frozenset(ErrorReason.DESCRIPTOR.values_by_name)
 
 _STATUS_OF_CODE = {
@@ -239,11 +240,14 @@ def install(app: FastAPI) -> None:
 
 def _methods_at(request: Request) -> list[str]:
     """Every method that the request's address takes; the router names those of one route only."""
-    found: set[str] = set()
-    for route in request.app.routes:
-        if route.matches(request.scope)[0] is not Match.NONE:
-            found |= getattr(route, "methods", None) or set()
-    return sorted(found)
+    scope = {name: request.scope.get(name, "") for name in ("type", "path", "root_path")}
+    routes = [route for route in request.app.routes if not isinstance(route, Mount)]
+    taken = [
+        method
+        for method in _METHODS
+        if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in routes)
+    ]
+    return taken or ["GET", "HEAD"]  # a folder of files
 
 
 def _from_http(error: HTTPException) -> Problem:

@@ -70,8 +70,15 @@ async def test_unknown_checkpoint_to_generate_from_is_404_before_any_event(
 async def test_unknown_routes_and_methods_are_problems(client: httpx.AsyncClient) -> None:
     body = problem(await client.get(f"{API}/nothing"), 404, "invalid_argument")
     assert body["detail"] == "no such address; /docs lists every one that there is"
-    for path, methods in (("/jobs", "GET"), ("/configs", "GET, POST"), ("/jobs/x", "DELETE, GET")):
-        refused = await client.put(API + path)
+    for path, methods in (
+        (f"{API}/jobs", "GET"),
+        (f"{API}/configs", "GET, POST"),
+        (f"{API}/jobs/x", "DELETE, GET"),
+        (f"{API}/checkpoints/x/download", "GET, HEAD"),
+        ("/healthz", "GET"),
+        ("/static/style.css", "GET, HEAD"),
+    ):
+        refused = await client.put(path)
         problem(refused, 405, "invalid_argument")
         assert refused.headers["allow"] == methods, path
 
