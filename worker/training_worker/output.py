@@ -109,6 +109,8 @@ class OutputReader:
 
     def _read(self, final: bool) -> list[LogLine]:
         try:
+            if os.stat(self._path).st_size == self._offset:
+                return []  # looked at several times a second, and mostly nothing was printed
             with self._path.open("rb") as file:
                 file.seek(self._offset)
                 data = file.read(_READ_BYTES)

@@ -31,8 +31,9 @@ logger = logging.getLogger(__name__)
 _POLL_SECONDS = 0.5
 """Longest silence towards the store: its answers are what brings a stop request."""
 _SHORTEST_SECONDS = 0.1
-"""Between two rounds: a point that comes alone goes out at once, ten and more a second in batches,
-so that publishing takes as little as it can of the trainer's cores."""
+_SHORTEST_WITH_POINTS = 0.25
+"""Between two rounds, and after one that delivered points: a point that comes alone goes out at
+once, four and more a second in batches, so that publishing takes little of the trainer's cores."""
 _LONGEST_BACKOFF = 2.0
 _TOLERATED_DEFECTS = 5
 
@@ -94,7 +95,7 @@ class Publisher(threading.Thread):
         self._on_stop, self._on_fenced = on_stop, on_fenced
         self._checkpoints: deque[SavedCheckpoint] = deque()
         self._registered: list[SavedCheckpoint] = []
-        self._unsure = False
+        self._unsure = self._delivered = False
         self._wake = threading.Event()
         self._start: Beginning | None = None
         self._confirmed = False
@@ -147,13 +148,15 @@ class Publisher(threading.Thread):
 
     def run(self) -> None:
         """Publish until drained."""
-        backoff, defects, began = 0.0, 0, 0.0
+        backoff, defects, next_round = 0.0, 0, 0.0
         while True:
             self._wake.wait(timeout=backoff or self._progress_seconds)
-            self._draining.wait(timeout=max(0.0, began + _SHORTEST_SECONDS - time.monotonic()))
+            if (early := next_round - time.monotonic()) > 0:
+                self._draining.wait(timeout=early)
             began = time.monotonic()
             last_round = self._draining.is_set()
             self._wake.clear()
+            self._delivered = False
             try:
                 self._publish(final=last_round)
             except (Fenced, NotFound) as error:
@@ -177,6 +180,7 @@ class Publisher(threading.Thread):
                 backoff, defects = 0.0, 0
                 if last_round:
                     return
+            next_round = began + (_SHORTEST_WITH_POINTS if self._delivered else _SHORTEST_SECONDS)
 
     def _wait_out(self, backoff: float) -> float:
         """Sleep whatever wakes up meanwhile: an outage must not become a busy loop."""
@@ -234,6 +238,10 @@ class Publisher(threading.Thread):
         assert self._start is not None, "begin() comes before the first point"
         token = self._claimed.token
         self._note(publish_points(self._store, token, token.attempt, self._start.step, points))
+        self._delivered = True
+        if points and self._reported is not None:  # the points have told of their step
+            self._reported = points[-1].step, self._reported[1]
+            self._reported_at = self._answered_at
 
     def _register_due(self) -> None:
         while self._checkpoints and self._checkpoints[0].spool_end <= self._points.offset:

@@ -17,6 +17,7 @@ from job_store.records import MetricPoint
 
 FILE_NAME = "metrics.spool"
 _BATCH_BYTES = 1 << 18
+_ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 
 
 class SpoolWriter:
@@ -35,7 +36,7 @@ class SpoolWriter:
         finite = {name: value for name, value in values.items() if math.isfinite(value)}
         if not finite:
             return
-        line = json.dumps([step, time_ms, finite], separators=(",", ":")).encode() + b"\n"
+        line = _ENCODER.encode([step, time_ms, finite]).encode() + b"\n"
         try:
             self._write(line)
         except OSError as error:
@@ -76,8 +77,11 @@ class SpoolReader:
         """The next points, and the offset behind them; the same ones until `advance`."""
         if self._file is None:
             return [], self.offset
-        self._file.seek(self.offset)
-        data = self._file.read(_BATCH_BYTES)
+        handle = self._file.fileno()
+        waiting = os.fstat(handle).st_size - self.offset
+        if waiting <= 0:
+            return [], self.offset
+        data = os.pread(handle, min(waiting, _BATCH_BYTES), self.offset)
         whole = data[: data.rfind(b"\n") + 1]
         points = [point for line in whole.splitlines() if (point := _parse(line))]
         return points, self.offset + len(whole)

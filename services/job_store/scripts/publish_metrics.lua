@@ -11,8 +11,8 @@ if target ~= attempt and reached == tonumber(attempt) then
           'this attempt has already published points'}
 end
 local stream, summary = job_key(id, 'metrics', target), job_key(id, 'summary', target)
-local state = map(redis.call('HGETALL', summary))
-local last_step = tonumber(state.last or '-1')
+local state = redis.call('HMGET', summary, 'last', 'points', 'columns')
+local last_step = tonumber(state[1] or '-1')
 
 -- An older attempt may be completed only up to the step where its successors took over.
 local limit = math.huge
@@ -25,7 +25,7 @@ if target ~= attempt then
 end
 
 local schemas, latest, added, seen = {}, {}, 0, 0
-local fold, save = summariser(summary, state)
+local fold, save = summariser(summary, state[3])
 
 local function schema_of(columns)
   if not schemas[columns] then
@@ -59,7 +59,7 @@ end
 
 local now = now_ms()
 if added > 0 then
-  save(last_step, tonumber(state.points or '0') + added)
+  save(last_step, tonumber(state[2] or '0') + added)
   -- What completes an earlier attempt must not take the place of points beyond it.
   local shown = target == attempt and {} or map(redis.call('HGETALL', job_key(id, 'latest')))
   local flat = {}

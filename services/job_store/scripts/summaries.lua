@@ -37,16 +37,16 @@ local function unpack_bucket(packed)
 end
 
 -- fold(step, names, values) adds a point; save(...) stores what is open.
-local function summariser(summary, state)
+local function summariser(summary, known_columns)
   local open, column_of, columns = {}, {}, {}
-  for name in string.gmatch(state.columns or '', '[^,]+') do
+  for name in string.gmatch(known_columns or '', '[^,]+') do
     columns[#columns + 1] = name
     column_of[name] = #columns
   end
 
   local function opened(level)
     if not open[level] then
-      local packed = state['open' .. level]
+      local packed = redis.call('HGET', summary, 'open' .. level)
       open[level] = packed and unpack_bucket(packed) or
         {index = 0, first = 0, last = 0, count = 0, time = 0, extents = {}}
     end
