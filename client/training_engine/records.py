@@ -200,8 +200,9 @@ class MetricPoint:
         val_perplexity: `exp(val_loss)`.
         gpu_memory_allocated_gb: Peak GPU memory held by tensors, GiB.
         mfu: Model FLOPs utilisation, in [0, 1].
-        attempt: The attempt that measured it.
-        created_at: When it was logged.
+        attempt: The attempt that measured it, 0 where values of several steps stand together (the
+            latest of each metric, a downsampled history).
+        created_at: When it was logged, None where values of several steps stand together.
     """
 
     step: int
@@ -216,7 +217,7 @@ class MetricPoint:
     val_perplexity: float | None = None
     gpu_memory_allocated_gb: float | None = None
     mfu: float | None = None
-    attempt: int = 1
+    attempt: int = 0
     created_at: datetime | None = None
 
 

@@ -30,6 +30,7 @@ _ZERO_IS_NULL = {
     "Job.val_dataset_path",
     "Worker.job_id",
     "Worker.attempt",
+    "MetricPoint.attempt",
 }
 
 # Reasons are upper-case in gRPC, and in REST in the lower case of every other code.

@@ -22,8 +22,14 @@ class MetricPoint(Answer):
     val_perplexity: float | None
     gpu_memory_allocated_gb: float | None
     mfu: float | None = Field(description="Model FLOPs utilisation, in [0, 1].")
-    attempt: int = Field(description="The attempt that measured it.")
-    created_at: str | None
+    attempt: int | None = Field(
+        description="The attempt that measured it; null where values of several steps stand "
+        "together, as in the latest of each metric and in a downsampled history."
+    )
+    created_at: str | None = Field(
+        description="When it was logged, RFC 3339, UTC; null where values of several steps stand "
+        "together."
+    )
 
 
 class Metrics(MetricPoint):

@@ -340,7 +340,11 @@ class Metrics(Service, metrics_pb2_grpc.MetricsServiceServicer):
         points = self.state.points[request.job_id]
         if not points:
             raise RpcError(grpc.StatusCode.NOT_FOUND, "METRICS_NOT_FOUND", "nothing logged yet")
-        return metrics_pb2.GetMetricsResponse(metrics=points[-1])
+        latest = metrics_pb2.MetricPoint()
+        latest.CopyFrom(points[-1])
+        latest.ClearField("attempt")  # gathered from several points, as the real one's
+        latest.ClearField("created_at")
+        return metrics_pb2.GetMetricsResponse(metrics=latest)
 
     async def ListMetrics(self, request: Any, context: Any) -> Any:
         self.state.served(request)
