@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from cluster import Cluster, cluster
+from running_stack import wait_until
 from undisturbed import CONFIG, Result, assert_same, result_of, wait_for_step, write_text
+
+from training_engine import Job
 
 pytestmark = pytest.mark.slow
 
@@ -56,18 +60,65 @@ def fill(disk: Path, leave: int) -> Path:
     return ballast
 
 
-@pytest.mark.parametrize("leave", [_LESS_THAN_A_CHECKPOINT, 0])
-def test_full_disk_fails_the_job_and_costs_nothing(
-    services_on_small_disk: Cluster, small_disk: Path, expected: Result, tmp_path: Path, leave: int
+def test_a_full_disk_leaves_saves_out_and_training_goes_on(
+    services_on_small_disk: Cluster, small_disk: Path, expected: Result, tmp_path: Path
 ) -> None:
     services = services_on_small_disk
     with services.engine() as engine:
         text = str(services.folder / "text.txt")
-        job = engine.jobs.start(config=_KEEPS_ALL, dataset_path=text, execution={"max_retries": 1})
+        job = engine.jobs.start(config=_KEEPS_ALL, dataset_path=text, execution={"max_retries": 0})
         wait_for_step(job, 50)
-        ballast = fill(small_disk, leave)
-        failed = job.wait(timeout=60)
+        ballast = fill(small_disk, _LESS_THAN_A_CHECKPOINT)
+        told = wait_until(lambda: _message(job.refresh(), "is full"), "the status to tell")
+        assert "nothing could be saved since step" in told
+        assert "training goes on and saves once there is room; free some space" in told
+        unsaved = max(checkpoint.step for checkpoint in job.checkpoints())
+        wait_for_step(job, unsaved + 45)  # past two more saves
+        assert job.refresh().status == "running"
+        assert max(checkpoint.step for checkpoint in job.checkpoints()) == unsaved
+        ballast.unlink()
+        wait_until(lambda: not job.refresh().message, "the status to be clear again")
+        assert_same(result_of(engine, job, tmp_path), expected)
+        assert engine.jobs.get(job.job_id).attempt == 1
+        lines = [line.text for line in job.logs()]
+        assert any("training goes on, and the next save is the next try" in line for line in lines)
+
+
+def test_the_last_save_waits_until_there_is_room(
+    services_on_small_disk: Cluster, small_disk: Path, expected: Result, tmp_path: Path
+) -> None:
+    services = services_on_small_disk
+    with services.engine() as engine:
+        text = str(services.folder / "text.txt")
+        execution = {"max_retries": 0, "stall_timeout_seconds": 2}
+        job = engine.jobs.start(config=_KEEPS_ALL, dataset_path=text, execution=execution)
+        wait_for_step(job, 50)
+        ballast = fill(small_disk, _LESS_THAN_A_CHECKPOINT)
+        wait_for_step(job, CONFIG["max_steps"], timeout=120)
+        wait_until(lambda: "the last save is tried for" in _log(job), "the last save to wait")
+        signal.sigtimedwait([], 4)  # longer than the stall timeout
+        waiting = job.refresh()
+        assert (waiting.status, waiting.attempt) == ("running", 1)
+        assert "is full" in waiting.message
+        ballast.unlink()
+        assert_same(result_of(engine, job, tmp_path), expected)
+        assert engine.jobs.get(job.job_id).attempt == 1
+
+
+def test_retries_on_a_disk_without_any_room_pause_and_end_the_job(
+    services_on_small_disk: Cluster, small_disk: Path, expected: Result, tmp_path: Path
+) -> None:
+    services = services_on_small_disk
+    with services.engine() as engine:
+        text = str(services.folder / "text.txt")
+        job = engine.jobs.start(config=_KEEPS_ALL, dataset_path=text, execution={"max_retries": 2})
+        wait_for_step(job, 50)
+        ballast = fill(small_disk, 0)
+        pausing = wait_until(lambda: _message(job.refresh(), "after a pause"), "a pause")
+        assert "No space left on device" in pausing
+        failed = job.wait(timeout=90)
         assert failed.status == "failed"
+        assert failed.error_reason == "disk_full"
         assert failed.error is not None
         assert str(small_disk) in failed.error
         assert "No space left on device" in failed.error
@@ -78,3 +129,12 @@ def test_full_disk_fails_the_job_and_costs_nothing(
         ballast.unlink()
         assert_same(result_of(engine, failed.resume(), tmp_path), expected)
         assert engine.jobs.get(job.job_id).resumed_from_step == last
+
+
+def _message(job: Job, part: str) -> str:
+    """The job's message, if it holds `part`."""
+    return job.message if part in job.message else ""
+
+
+def _log(job: Job) -> str:
+    return "\n".join(line.text for line in job.logs())

@@ -260,14 +260,8 @@ def test_a_save_without_room_is_left_out_and_shown(caplog: pytest.LogCaptureFixt
     assert disk.takes_on(20, no_room(), last=False)
     assert disk.takes_on(30, no_room(), last=False)
     assert board.failed_save == 20
-    assert (
-        caplog.messages
-        == [
-            "the checkpoint x could not be written; training goes on, and the next save is the next "
-            "try"
-        ]
-        * 2
-    )
+    told = "could not be written; training goes on, and the next save is the next try"
+    assert caplog.messages == [f"the checkpoint x {told}"] * 2
     disk.saved()
     assert board.failed_save is None
     board.close()
