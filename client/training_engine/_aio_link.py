@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TypeVar
 
 from training_engine import _calls
+from training_engine._aio_guard import aclosed_behind
 from training_engine._calls import Call
 from training_engine._files import PartialFile, chunks_of
 from training_engine._following import Follower, check_finished
@@ -17,15 +17,7 @@ from training_engine._transport import AsyncTransport, Options
 from training_engine.errors import NotFoundError, TrainingEngineError
 from training_engine.records import JobStatus, Page, Plain, read
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
 T = TypeVar("T")
-
-
-def closing(items: AsyncIterator[T]) -> aclosing[AsyncGenerator[T, None]]:
-    """Close a stream with its reader, not whenever the collector comes by."""
-    return aclosing(cast("AsyncGenerator[T, None]", items))
 
 
 class AsyncLink:
@@ -63,28 +55,37 @@ class AsyncLink:
     async def follow(self, job_id: str, call: Call, follower: Follower[T]) -> AsyncIterator[T]:
         """Read a job's stream to its end, across as many connections as it takes."""
         # An unknown job or an absent service shows here, before any patience with streams.
-        await self.unary(_calls.get_job(job_id))
+        over = self._is_over(await self.unary(_calls.get_job(job_id)))
         while True:
             failure: TrainingEngineError | None = None
             follower.connecting()
             try:
                 events = self._transport.events(call, follower.cursor, follower.after_step)
-                async with closing(events):
+                async with aclosed_behind(events):
                     async for plain in events:
                         for item in follower.receive(plain):
                             yield item
+                if follower.at_end or over:
+                    return
+                # See `Link.follow`.
+                job = await self._job(job_id)
+                if job is None:
+                    return  # deleted since
+                if over := self._is_over(job):
+                    continue
             except TrainingEngineError as error:
                 failure = error
-            if failure is None and (follower.at_end or await self._is_over(job_id)):
-                return
             await asyncio.sleep(follower.delay_after(failure))
 
-    async def _is_over(self, job_id: str) -> bool:
+    async def _job(self, job_id: str) -> Plain | None:
         try:
-            plain = await self.unary(_calls.get_job(job_id))
-            return JobStatus(plain["status"]).is_terminal
+            return await self._transport.unary(_calls.get_job(job_id))
         except NotFoundError:
-            return True  # deleted since
+            return None
+
+    @staticmethod
+    def _is_over(job: Plain) -> bool:
+        return JobStatus(job["status"]).is_terminal
 
     async def tokens(self, call: Call) -> AsyncIterator[Plain]:
         """Read a generation; repeated only while nothing has come, for samples differ."""
@@ -93,7 +94,7 @@ class AsyncLink:
         while True:
             try:
                 tokens = self._transport.tokens(call)
-                async with closing(tokens):
+                async with aclosed_behind(tokens):
                     async for plain in tokens:
                         last = plain
                         yield plain
@@ -113,7 +114,7 @@ class AsyncLink:
         while not part.complete:
             try:
                 pieces = self._transport.download(call, part.offset)
-                async with closing(pieces):
+                async with aclosed_behind(pieces):
                     async for offset, data in pieces:
                         await asyncio.to_thread(part.write, offset, data)
                         part.report()

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from training_engine import _calls
-from training_engine._aio_link import AsyncLink, closing
+from training_engine._aio_guard import aclosed_behind
+from training_engine._aio_link import AsyncLink
 from training_engine._calls import Call
 from training_engine._config_source import ConfigLike, config_source
 from training_engine._files import PartialFile, Progress, destination, is_there, measure
@@ -191,7 +192,7 @@ class AsyncCheckpoints(AsyncResource):
             "seed": seed,
         }
         tokens = self._link.tokens(_calls.generate(checkpoint_id, prompt, options))
-        async with closing(tokens):
+        async with aclosed_behind(tokens):
             async for token in tokens:
                 if text := token.get("text"):
                     yield text

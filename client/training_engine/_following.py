@@ -40,7 +40,7 @@ class Follower(ABC, Generic[T]):
         self.cursor = cursor
         self.after_step: int | None = None
         self.at_end = False
-        self._patience = Patience(patience_seconds)
+        self._patience = Patience(patience_seconds, bear_silence=True)
         self._connected_at = 0.0
 
     def connecting(self) -> None:

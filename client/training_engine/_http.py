@@ -48,6 +48,8 @@ def client_settings(url: str, options: Options) -> dict[str, Any]:
         "headers": headers,
         "timeout": httpx.Timeout(options.timeout, connect=CONNECT_SECONDS),
         "trust_env": not is_loopback(base.host),  # no proxy between a machine and itself
+        # Every open stream holds a connection: a limit would make calls wait for streams to end.
+        "limits": httpx.Limits(max_connections=None, max_keepalive_connections=20),
     }
 
 
@@ -82,13 +84,15 @@ def _json(body: Plain) -> bytes:
         ) from error
 
 
-def stream_settings(call: Call, cursor: str = "") -> dict[str, Any]:
-    """Return the arguments of a request for server-sent events behind a cursor."""
+def stream_settings(call: Call, cursor: str = "", after_step: int | None = None) -> dict[str, Any]:
+    """Return the arguments of a request for server-sent events behind a cursor, or a step."""
     settings = request_settings(call)
     settings["headers"]["accept"] = "text/event-stream"
     settings["timeout"] = httpx.Timeout(STREAM_SILENCE_SECONDS, connect=CONNECT_SECONDS)
     if cursor:
         settings["headers"]["last-event-id"] = cursor
+    elif after_step is not None:
+        settings["params"] = {**call.query, "after_step": after_step}
     return settings
 
 
@@ -184,7 +188,12 @@ def token(sent: ServerSentEvent) -> Plain | None:
 
 
 def _event_data(sent: ServerSentEvent) -> Plain | None:
-    data: Plain | None = json.loads(sent.data) if sent.data else None
+    try:
+        data: Plain | None = json.loads(sent.data) if sent.data else None
+    except ValueError as error:
+        raise errors.InternalError(
+            f"the stream holds an event that is no JSON ({error}); is it the gateway?"
+        ) from error
     if sent.event == "error" and data is not None:
         raise _from_problem(data, int(data.get("status") or 503), None)
     return data

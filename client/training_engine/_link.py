@@ -11,6 +11,7 @@ from training_engine import _calls
 from training_engine._calls import Call
 from training_engine._files import PartialFile, chunks_of
 from training_engine._following import Follower, check_finished
+from training_engine._guard import closed_behind
 from training_engine._retry import Patience
 from training_engine._transport import Options, Transport
 from training_engine.errors import NotFoundError, TrainingEngineError
@@ -54,25 +55,37 @@ class Link:
     def follow(self, job_id: str, call: Call, follower: Follower[T]) -> Iterator[T]:
         """Read a job's stream to its end, across as many connections as it takes."""
         # An unknown job or an absent service shows here, before any patience with streams.
-        self.unary(_calls.get_job(job_id))
+        over = self._is_over(self.unary(_calls.get_job(job_id)))
         while True:
             failure: TrainingEngineError | None = None
             follower.connecting()
             try:
                 events = self._transport.events(call, follower.cursor, follower.after_step)
-                for plain in events:
-                    yield from follower.receive(plain)
+                with closed_behind(events):
+                    for plain in events:
+                        yield from follower.receive(plain)
+                if follower.at_end or over:
+                    return
+                # A server that stops ends its streams too: what the job did meanwhile is still
+                # to be read, so an end counts once the job had ended before the stream began.
+                job = self._job(job_id)
+                if job is None:
+                    return  # deleted since
+                if over := self._is_over(job):
+                    continue
             except TrainingEngineError as error:
                 failure = error
-            if failure is None and (follower.at_end or self._is_over(job_id)):
-                return
             time.sleep(follower.delay_after(failure))
 
-    def _is_over(self, job_id: str) -> bool:
+    def _job(self, job_id: str) -> Plain | None:
         try:
-            return JobStatus(self.unary(_calls.get_job(job_id))["status"]).is_terminal
+            return self._transport.unary(_calls.get_job(job_id))
         except NotFoundError:
-            return True  # deleted since
+            return None
+
+    @staticmethod
+    def _is_over(job: Plain) -> bool:
+        return JobStatus(job["status"]).is_terminal
 
     def tokens(self, call: Call) -> Iterator[Plain]:
         """Read a generation; repeated only while nothing has come, for samples differ."""
@@ -80,9 +93,10 @@ class Link:
         last: Plain | None = None
         while True:
             try:
-                for plain in self._transport.tokens(call):
-                    last = plain
-                    yield plain
+                with closed_behind(self._transport.tokens(call)) as tokens:
+                    for plain in tokens:
+                        last = plain
+                        yield plain
                 check_finished(last)
                 return
             except TrainingEngineError as error:
@@ -98,10 +112,11 @@ class Link:
             part.report()
         while not part.complete:
             try:
-                for offset, data in self._transport.download(call, part.offset):
-                    part.write(offset, data)
-                    part.report()
-                    patience.progressed()
+                with closed_behind(self._transport.download(call, part.offset)) as pieces:
+                    for offset, data in pieces:
+                        part.write(offset, data)
+                        part.report()
+                        patience.progressed()
                 if not part.complete:
                     return  # ended in order but short: the checksum tells
             except TrainingEngineError as error:

@@ -19,7 +19,7 @@ class Polling:
         self._timeout = timeout
         self._deadline = None if timeout is None else time.monotonic() + timeout
         self._delay = FIRST_POLL_SECONDS
-        self._patience = Patience(patience_seconds)
+        self._patience = Patience(patience_seconds, bear_silence=True)
 
     def delay_after_answer(self, status: str) -> float:
         """Return the seconds to wait before asking again."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import httpx
@@ -23,6 +24,7 @@ class RestTransport:
     def __init__(self, url: str, options: Options) -> None:
         self._url = url
         self._client = httpx.Client(**_http.client_settings(url, options))
+        self._streaming: set[socket.socket] = set()
 
     def unary(self, call: Call) -> Plain:
         try:
@@ -38,7 +40,12 @@ class RestTransport:
                 if not response.is_success:
                     response.read()
                     raise _http.problem(response)
-                yield response
+                connection = response.extensions["network_stream"].get_extra_info("socket")
+                self._streaming.add(connection)
+                try:
+                    yield response
+                finally:
+                    self._streaming.discard(connection)
         except httpx.HTTPError as error:
             raise _http.failure(error, self._url, streaming=True) from error
 
@@ -51,7 +58,7 @@ class RestTransport:
                     yield plain
 
     def events(self, call: Call, cursor: str, after_step: int | None) -> Iterator[Plain]:
-        return self._sent(_http.stream_settings(call, cursor), _http.event)
+        return self._sent(_http.stream_settings(call, cursor, after_step), _http.event)
 
     def tokens(self, call: Call) -> Iterator[Plain]:
         return self._sent(_http.stream_settings(call), _http.token)
@@ -72,6 +79,10 @@ class RestTransport:
         return _http.answer(response)
 
     def close(self) -> None:
+        # A thread that waits for a stream's next event is not woken by closing its socket.
+        for connection in [*self._streaming]:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
         self._client.close()
 
 
@@ -109,7 +120,7 @@ class AsyncRestTransport:
                     yield plain
 
     def events(self, call: Call, cursor: str, after_step: int | None) -> AsyncIterator[Plain]:
-        return self._sent(_http.stream_settings(call, cursor), _http.event)
+        return self._sent(_http.stream_settings(call, cursor, after_step), _http.event)
 
     def tokens(self, call: Call) -> AsyncIterator[Plain]:
         return self._sent(_http.stream_settings(call), _http.token)

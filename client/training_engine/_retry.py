@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 
-from training_engine.errors import TrainingEngineError
+from training_engine.errors import DeadlineExceededError, TrainingEngineError
 
 FIRST_DELAY_SECONDS = 0.1
 LONGEST_DELAY_SECONDS = 2.0
@@ -16,10 +16,16 @@ class Patience:
 
     Delays double from 0.1 s to 2 s, with jitter over their upper half, so that the clients of a
     restarted service do not come back all at once.
+
+    Args:
+        seconds: How long nothing may come.
+        bear_silence: Take a call without an answer in time for an outage. For those who wait
+            anyway; a single call ends with its deadline.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, *, bear_silence: bool = False) -> None:
         self._seconds = seconds
+        self._bear_silence = bear_silence
         self.progressed()
 
     def progressed(self) -> None:
@@ -33,7 +39,8 @@ class Patience:
         if self._failing_since is None:
             self._failing_since = now
         left = self._failing_since + self._seconds - now
-        if not error.retryable or left <= 0:
+        silence = self._bear_silence and isinstance(error, DeadlineExceededError)
+        if not (error.retryable or silence) or left <= 0:
             raise error
         delay = min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2.0**self._failures)
         self._failures += 1

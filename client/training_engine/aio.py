@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from types import TracebackType
-from typing import Self
+from typing import NoReturn, Self
 
+from training_engine._aio_guard import AsyncGuardedTransport
 from training_engine._aio_jobs import AsyncJobs
 from training_engine._aio_link import AsyncLink
 from training_engine._aio_resources import (
@@ -76,7 +77,7 @@ class AsyncTrainingEngine:
         return engine
 
     def _assemble(self, transport: AsyncTransport, options: Options) -> None:
-        self._link = link = AsyncLink(transport, options)
+        self._link = link = AsyncLink(AsyncGuardedTransport(transport), options)
         self.configs = AsyncConfigs(link, options)
         self.jobs = AsyncJobs(link, options, self)
         self.metrics = AsyncMetrics(link, options)
@@ -85,8 +86,14 @@ class AsyncTrainingEngine:
         self.workers = AsyncWorkers(link, options)
 
     async def close(self) -> None:
-        """Let go of the connection; open streams end."""
+        """Let go of the connection; open streams end with an error, `engine_closed`."""
         await self._link.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "an engine holds a connection and cannot be pickled or copied, nor can a job that "
+            "belongs to it; pass job.job_id or job.to_dict(), and make an engine where it is used"
+        )
 
     async def __aenter__(self) -> Self:
         return self

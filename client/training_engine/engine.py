@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import NoReturn, Self
 
+from training_engine._guard import GuardedTransport
 from training_engine._jobs import Jobs
 from training_engine._link import Link
 from training_engine._resources import Checkpoints, Configs, Datasets, Metrics, Workers
@@ -67,7 +69,7 @@ class TrainingEngine:
 
         options = Options(timeout, retry_for, reconnect_for, chosen_token(token), tls)
         address = address or os.environ.get(ADDRESS_VARIABLE) or DEFAULT_ADDRESS
-        self._assemble(GrpcTransport(address, options), options)
+        self._assemble(lambda: GrpcTransport(address, options), options)
 
     @classmethod
     def over_rest(
@@ -93,11 +95,11 @@ class TrainingEngine:
         options = Options(timeout, retry_for, reconnect_for, chosen_token(token))
         url = url or os.environ.get(URL_VARIABLE) or DEFAULT_URL
         engine = cls.__new__(cls)
-        engine._assemble(RestTransport(url, options), options)
+        engine._assemble(lambda: RestTransport(url, options), options)
         return engine
 
-    def _assemble(self, transport: Transport, options: Options) -> None:
-        self._link = link = Link(transport, options)
+    def _assemble(self, connect: Callable[[], Transport], options: Options) -> None:
+        self._link = link = Link(GuardedTransport(connect), options)
         self.configs = Configs(link, options)
         self.jobs = Jobs(link, options, self)
         self.metrics = Metrics(link, options)
@@ -106,8 +108,14 @@ class TrainingEngine:
         self.workers = Workers(link, options)
 
     def close(self) -> None:
-        """Let go of the connection; open streams end."""
+        """Let go of the connection; open streams end with an error, `engine_closed`."""
         self._link.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "an engine holds a connection and cannot be pickled or copied, nor can a job that "
+            "belongs to it; pass job.job_id or job.to_dict(), and make an engine where it is used"
+        )
 
     def __enter__(self) -> Self:
         return self

@@ -52,8 +52,9 @@ class Output:
         print(json.dumps(to_plain(value), indent=2, ensure_ascii=False), flush=True)
 
     def json_line(self, value: Any) -> None:
-        """Print a record as one line of JSON."""
-        print(json.dumps(to_plain(value), ensure_ascii=False), flush=True)
+        """Print a record as one line of JSON, whole or not at all."""
+        sys.stdout.write(json.dumps(to_plain(value), ensure_ascii=False) + "\n")
+        sys.stdout.flush()
 
     def line(self, text: str) -> None:
         """Print a line for people, as it is."""

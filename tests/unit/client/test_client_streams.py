@@ -97,7 +97,8 @@ def test_a_stream_that_ends_before_its_job_is_taken_up_again(
 
     service.on["GetJob"] = get_job
     assert steps_of(engine.metrics.stream("j1")) == [1, 2, 3]
-    assert [request.after for request in service.asked("StreamMetrics")] == ["", "3"]
+    # The job had ended only after the second stream began: the third is sure to have seen its end.
+    assert [request.after for request in service.asked("StreamMetrics")] == ["", "3", "3"]
 
 
 def test_steps_measured_again_after_a_rewind_are_skipped(
@@ -150,7 +151,9 @@ def test_an_unknown_job_is_told_at_once(service: ScriptedService, engine: Traini
 
 
 def test_a_stream_gives_up_after_its_patience(service: ScriptedService) -> None:
-    History(1, 2).install(service)
+    history = History(1, 2)
+    history.install(service)
+    history.over = False
     with TrainingEngine(service.address, retry_for=0.1, reconnect_for=0.5) as engine:
         stream = engine.metrics.stream("j1")
         assert next(stream).step == 1
@@ -189,7 +192,7 @@ def test_watch_tells_every_kind_of_event_once(
     assert [event.cursor for event in events] == ["1", "2", "3", "4", "5", "6"]
     state, metrics, checkpoint, log, rewound, end = (event.data for event in events)
     assert state.status is JobStatus.RUNNING
-    assert metrics == MetricPoint(step=1, loss=2.5)
+    assert metrics == MetricPoint(step=1, loss=2.5, attempt=1)
     assert checkpoint.is_best
     assert (log.text, log.sequence) == ("hello", 3)
     assert (rewound.to_step, rewound.attempt, rewound.reason) == (1, 2, "worker lost")
