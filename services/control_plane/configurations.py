@@ -34,13 +34,15 @@ async def read_source(request: ConfigSource, which: str) -> tuple[TrainingConfig
     """The configuration in the request's `which` field, and everything wrong with it."""
     if which == "config_document":
         return await read_document(request.config_document)
+    if (size := request.config.ByteSize()) > MAX_DOCUMENT_CHARACTERS:
+        raise _too_large("config", f"{size} bytes")
     return read_message(request.config)
 
 
 async def read_document(text: str) -> tuple[TrainingConfig, list[Problem]]:
     """The configuration in a YAML or JSON text, and everything wrong with it."""
     if len(text) > MAX_DOCUMENT_CHARACTERS:
-        raise _too_large(len(text))
+        raise _too_large("config_document", f"{len(text)} characters")
     if len(text) > _SLOW_DOCUMENT:
         return await asyncio.to_thread(_read, text)
     return _read(text)
@@ -58,12 +60,12 @@ def _read(text: str) -> tuple[TrainingConfig, list[Problem]]:
     return config, problems
 
 
-def _too_large(length: int) -> RpcError:
+def _too_large(field: str, size: str) -> RpcError:
     message = (
-        f"`config_document` has {length} characters; it must have at most "
-        f"{MAX_DOCUMENT_CHARACTERS}; leave out what keeps its default"
+        f"`{field}` has {size}; it must have at most {MAX_DOCUMENT_CHARACTERS}; leave out what "
+        "keeps its default"
     )
-    violation = FieldViolation("config_document", message)
+    violation = FieldViolation(field, message)
     return RpcError(grpc.StatusCode.RESOURCE_EXHAUSTED, "PAYLOAD_TOO_LARGE", message, [violation])
 
 
