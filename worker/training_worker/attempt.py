@@ -31,6 +31,7 @@ from training_worker.failures import describe_failure
 from training_worker.full_disk import FullDisk
 from training_worker.output import OutputReader, output_tail
 from training_worker.publisher import Beginning, Publisher
+from training_worker.ranks import agree_on_files, noted_failure
 from training_worker.resume import ResumePoint, choose_resume_point
 from training_worker.settings import WorkerSettings
 from training_worker.spool import SpoolReader, SpoolWriter
@@ -110,10 +111,11 @@ class Attempt:
             claimed.token.job_id, claimed.token.attempt, claimed.token.claim_id
         )
         self.folder = attempt_folder(stores.artifacts, claimed)
-        self._config = _configuration(claimed, self.folder, settings)
+        self._config = configuration(claimed, self.folder, settings)
         self._spool = SpoolWriter(self.folder)
         self._points = SpoolReader(self.folder)
         self._resume = ResumePoint(None, 0, None)
+        self._ended_together = False
         self._full_disk = FullDisk(board, settings.full_disk_patience_seconds)
         self._publisher = Publisher(
             claimed,
@@ -129,37 +131,55 @@ class Attempt:
             on_fenced=on_fenced,
         )
 
-    def run(self) -> None:
-        """Train, deliver everything, and only then end the attempt in the job's record."""
+    def run(self) -> bool:
+        """Train, deliver everything, and only then end the attempt in the job's record.
+
+        Returns whether the trainer came to its end: where several train together, all of them.
+        """
         self._publisher.start()
         outcome = self._train_to_outcome()
         self._publisher.drain()
         self._finish(outcome)
         self._spool.close()
         self._points.close()
+        return self._ended_together
 
     def _train_to_outcome(self) -> Outcome:
         try:
             self._config.validate()
-            _refuse_several_processes(self._claimed)
+            _refuse_several_nodes(self._claimed)
             with progress.reporting_to(_Preparation(self._board).advance):
                 trainer = self._build_trainer()
             if self._stop.outcome is None:
                 trainer.train()
+                self._ended_together = True
                 if not trainer.stopped:
                     return Outcome(OutcomeKind.SUCCEEDED)
             return Outcome(self._stop.outcome or OutcomeKind.CRASHED)
         except Exception as error:
             traceback.print_exc()
-            return describe_failure(error, output_tail(self.folder))
+            return self._failure(error)
+
+    def _failure(self, error: Exception) -> Outcome:
+        """How the attempt ends; of a process that lost another one, with what that one died of."""
+        from app.training.distributed import is_lost_peer
+        from app.training.errors import LostPeerError
+
+        tail = output_tail(self.folder)
+        if not isinstance(error, LostPeerError) and is_lost_peer(error):
+            error = LostPeerError(0, self._resume.step)
+        noted = noted_failure(self.folder, tail) if isinstance(error, LostPeerError) else None
+        return noted or describe_failure(error, tail)
 
     def _build_trainer(self) -> Trainer:
         import torch
 
         from app.training.data import load_dataset
+        from app.training.distributed import join
         from app.training.trainer import Trainer
 
-        torch.set_num_threads(self._settings.resolved_threads())
+        ranks = join(self._config)
+        torch.set_num_threads(self._settings.threads_of_rank(ranks.world_size))
         config, record = self._config, self._claimed.record
         workers, artifacts = self._stores.workers, self._stores.artifacts
         path = dataset_file(record.dataset_path, workers, artifacts)
@@ -170,6 +190,7 @@ class Attempt:
         self._resume = choose_resume_point(self._stores.attempts, artifacts, self._claimed)
         if self._resume.path is not None:
             config.resume_from_checkpoint = str(self._resume.path)
+        agree_on_files(ranks, config)
         trainer = Trainer(config, train, validation, callbacks=[self])
         trainer.manager.max_checkpoints = _UNBOUNDED
         self._trainer = trainer
@@ -276,9 +297,9 @@ def attempt_folder(artifacts: ArtifactStore, claimed: Claimed) -> Path:
     return folder
 
 
-def _configuration(claimed: Claimed, folder: Path, settings: WorkerSettings) -> Any:
+def configuration(claimed: Claimed, folder: Path, settings: WorkerSettings) -> Any:
     """The job's configuration, with what the service decides filled in."""
-    from app.training.config import TrainingConfig
+    from app.training.config import DistributedConfig, TrainingConfig
 
     config, _ = TrainingConfig.read(json.loads(claimed.record.config_document))
     config.checkpoint_dir = str(folder)
@@ -288,15 +309,18 @@ def _configuration(claimed: Claimed, folder: Path, settings: WorkerSettings) -> 
         config.device = wanted
     elif config.device == "auto":
         config.device = settings.device
+    if (processes := claimed.record.execution.processes) > 1:
+        given = config.distributed
+        strategy = given.strategy if isinstance(given, DistributedConfig) else "ddp"
+        config.distributed = DistributedConfig(strategy, processes)
     return config
 
 
-def _refuse_several_processes(claimed: Claimed) -> None:
-    execution = claimed.record.execution
-    if execution.processes * execution.nodes > 1:
+def _refuse_several_nodes(claimed: Claimed) -> None:
+    if (nodes := claimed.record.execution.nodes) > 1:
         raise UnsupportedExecutionError(
-            f"`execution` asks for {execution.processes} processes on {execution.nodes} nodes; "
-            "this worker trains with one process; leave both out"
+            f"`execution.nodes` is {nodes}; this worker trains on its own machine alone; leave it "
+            "out"
         )
 
 

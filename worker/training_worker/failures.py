@@ -23,7 +23,11 @@ _DEFINITE = {
     "DatasetUnavailableError": "INVALID_DATA",
     "ResumeError": "RESUME_IMPOSSIBLE",
 }
-_PASSING = {"CheckpointError": "CHECKPOINT_FAILED", "OSError": "INPUT_OUTPUT"}
+_PASSING = {
+    "CheckpointError": "CHECKPOINT_FAILED",
+    "LostPeerError": "TRAINER_DIED",
+    "OSError": "INPUT_OUTPUT",
+}
 
 
 def is_full_disk(error: BaseException) -> bool:

@@ -13,7 +13,8 @@ import os
 import signal
 import sys
 import traceback
-from typing import NoReturn
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 from artifact_store import FolderStore
 from job_store.attempts import AttemptStore
@@ -21,14 +22,13 @@ from job_store.connection import Connection
 from job_store.records import Claimed, OutcomeKind
 from job_store.workers import WorkerRegistry
 from service_runtime.process import tie_to_parent
-from training_worker.attempt import Attempt, StopRequest, Stores, attempt_folder
+from training_worker.attempt import Attempt, StopRequest, Stores, attempt_folder, configuration
 from training_worker.board import Board
+from training_worker.exits import EXIT_FAILED, EXIT_FENCED, EXIT_OK
+from training_worker.follower import follow
 from training_worker.output import redirect_output
+from training_worker.ranks import Wishes, launch_ranks
 from training_worker.settings import WorkerSettings
-
-EXIT_OK = 0
-EXIT_FAILED = 1
-EXIT_FENCED = 3
 
 SIGNALS = {signal.SIGTERM: OutcomeKind.HANDED_BACK, signal.SIGUSR1: OutcomeKind.STOPPED}
 
@@ -39,19 +39,19 @@ def run_horse(claimed: Claimed, settings: WorkerSettings, board: Board) -> NoRet
     try:
         stop = _become_horse()
         artifacts = FolderStore(settings.artifact_root)
-        redirect_output(attempt_folder(artifacts, claimed))
+        folder = attempt_folder(artifacts, claimed)
+        redirect_output(folder)
         _log_to_output()
-        url = settings.resolved_redis_url()
-        connection = Connection.open(url, retries=0)
-        publishing = Connection.open(url, retries=0, announce_renewal=True)
-        stores = Stores(
-            AttemptStore(connection),
-            AttemptStore(publishing, max_raw_points=settings.max_raw_points),
-            WorkerRegistry(connection),
-            artifacts,
-        )
-        Attempt(claimed, stores, settings, board, stop, _leave_fenced).run()
-        code = EXIT_OK
+        config = configuration(claimed, folder, settings)
+
+        def lead() -> bool:
+            return _attempt(claimed, settings, board, stop, artifacts).run()
+
+        if (processes := _processes(config)) > 1:
+            code = _launch(processes, lead, lambda: follow(config, settings, folder), stop)
+        else:
+            lead()
+            code = EXIT_OK
     except BaseException:
         traceback.print_exc()
     finally:
@@ -59,6 +59,50 @@ def run_horse(claimed: Claimed, settings: WorkerSettings, board: Board) -> NoRet
         sys.stderr.flush()
         # Not sys.exit: handlers and stacks copied from the parent must not unwind here.
         os._exit(code)
+
+
+def _attempt(
+    claimed: Claimed,
+    settings: WorkerSettings,
+    board: Board,
+    stop: StopRequest,
+    artifacts: FolderStore,
+) -> Attempt:
+    """The attempt, on connections of this process."""
+    url = settings.resolved_redis_url()
+    connection = Connection.open(url, retries=0)
+    publishing = Connection.open(url, retries=0, announce_renewal=True)
+    stores = Stores(
+        AttemptStore(connection),
+        AttemptStore(publishing, max_raw_points=settings.max_raw_points),
+        WorkerRegistry(connection),
+        artifacts,
+    )
+    return Attempt(claimed, stores, settings, board, stop, _leave_fenced)
+
+
+def _processes(config: Any) -> int:
+    """Processes that the job asks for; of one that cannot run, the one that says why."""
+    if config.problems():
+        return 1
+    from app.training.distributed import processes_wanted
+
+    return processes_wanted(config)
+
+
+def _launch(
+    processes: int, lead: Callable[[], bool], follow: Callable[[], None], stop: StopRequest
+) -> int:
+    """Become the launcher of several processes, and pass the signals on."""
+    wishes = Wishes()
+    for number, outcome in SIGNALS.items():
+        signal.signal(number, lambda *_, outcome=outcome: wishes.send(outcome))
+
+    def lead_obeying() -> bool:
+        wishes.obey(stop.ask)
+        return lead()
+
+    return launch_ranks(processes, lead_obeying, follow)
 
 
 def _become_horse() -> StopRequest:

@@ -16,6 +16,7 @@ _GPUS = Path("/proc/driver/nvidia/gpus")
 _MODULES = (
     "app.training.config",
     "app.training.data.loading",
+    "app.training.distributed_launch",
     "app.training.inference",
     "app.training.trainer",
     "app.transformer.model",

@@ -71,3 +71,7 @@ class WorkerSettings(RedisSettings, ServiceSettings):
         """Threads of a fresh job: this worker's fair share of the cores it may use."""
         cores = len(os.sched_getaffinity(0))
         return self.threads or max(1, cores // self.workers_on_host)
+
+    def threads_of_rank(self, processes: int) -> int:
+        """Threads of each of a fresh job's processes: they share what one would have."""
+        return max(1, self.resolved_threads() // processes)

@@ -22,7 +22,7 @@ from job_store.errors import Fenced, JobStoreError, NotFound, StoreUnavailable, 
 from job_store.reconcile import stall_message
 from job_store.records import Claimed, JobError, Outcome, OutcomeKind, Phase, Signals
 from training_worker.board import Board
-from training_worker.horse import EXIT_FENCED, EXIT_OK
+from training_worker.exits import EXIT_FENCED, EXIT_OK
 from training_worker.output import OutputReader, output_tail
 
 logger = logging.getLogger(__name__)

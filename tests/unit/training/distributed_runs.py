@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,14 @@ from app.training.distributed_launch import ProcessFailedError, launch
 from app.transformer import TransformerConfig
 
 CONTEXT = 16
-MODEL = {
+MODEL: dict[str, Any] = {
     "vocab_size": 50,
     "hidden_size": 32,
     "num_layers": 2,
     "num_heads": 2,
     "max_position_embeddings": CONTEXT,
 }
-RUN = {
+RUN: dict[str, Any] = {
     "batch_size": 4,
     "gradient_accumulation_steps": 2,
     "max_steps": 8,
@@ -113,7 +114,7 @@ def main(folder: Path, scenarios: list[dict[str, Any]]) -> None:
         failed: list[Any] = []
         processes = scenario.get("processes", 2)
         try:
-            launch(lambda scenario=scenario: run(folder, scenario), processes)
+            launch(partial(run, folder, scenario), processes)
         except ProcessFailedError as error:
             failed = [error.rank, error.exit_code, str(error)]
         (folder / f"{scenario['name']}.failed.json").write_text(json.dumps(failed))

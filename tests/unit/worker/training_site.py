@@ -63,8 +63,12 @@ class Site:
 
     def worker(self) -> subprocess.Popen[bytes]:
         """A worker that lives; the one of an earlier test, if it still does."""
-        living = [process for process in self._processes if process.poll() is None]
+        living = self.workers()
         return living[0] if living else self.start_worker()
+
+    def workers(self) -> list[subprocess.Popen[bytes]]:
+        """Those that live."""
+        return [process for process in self._processes if process.poll() is None]
 
     def start_worker(
         self, *, generation: bool = False, **settings: object

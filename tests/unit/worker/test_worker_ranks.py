@@ -1,0 +1,117 @@
+"""A job in two processes: any of them may be killed, and all end with their worker."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from typing import Any
+
+import psutil
+import pytest
+import torch
+from training_site import Site, comparable
+
+from job_store.records import Execution, JobStatus
+
+END = (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.STOPPED)
+TWO = Execution(processes=2)
+RUN: dict[str, Any] = {"max_steps": 120, "save_steps": 10, "eval_steps": 25}
+LONG: dict[str, Any] = {"max_steps": 100_000, "save_steps": 20, "eval_steps": 100_000}
+
+
+def ranks(worker: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """The two processes that train, by rank; empty until both have been started."""
+    for horse in psutil.Process(worker.pid).children():
+        found = sorted(horse.children(), key=lambda process: process.pid)
+        if len(found) == 2:
+            return found
+    return []
+
+
+@pytest.fixture(scope="module")
+def undisturbed(site: Site) -> tuple[list[tuple[Any, ...]], dict[str, torch.Tensor]]:
+    site.worker()
+    job_id = site.submit(TWO, **RUN)
+    assert site.wait(job_id, *END).status is JobStatus.SUCCEEDED, site.logs()
+    assert [c.step for c in site.store.checkpoints(job_id)][-1] == 120
+    return comparable(site.history(job_id)), site.weights(job_id)
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_killed_process_fails_the_attempt_and_the_next_resumes_exactly(
+    site: Site, undisturbed: tuple[list[Any], dict[str, torch.Tensor]], victim: int
+) -> None:
+    worker = site.worker()
+    job_id = site.submit(TWO, **RUN)
+    site.wait_for(lambda: site.job(job_id).current_step >= 25)
+    both = ranks(worker)
+    both[victim].kill()
+    site.wait_for(lambda: site.job(job_id).attempt == 2)
+    psutil.wait_procs(both, timeout=10)
+    assert [process for process in both if process.is_running()] == []
+    assert f"process {victim} of 2 (counted from 0) was ended by SIGKILL" in site.logs()
+    site.send(job_id)
+    record = site.wait(job_id, *END)
+    assert (record.status, record.attempt) == (JobStatus.SUCCEEDED, 2), site.logs()
+    history, weights = undisturbed
+    assert comparable(site.history(job_id)) == history
+    found = site.weights(job_id)
+    assert found.keys() == weights.keys()
+    assert all(torch.equal(found[name], weights[name]) for name in weights)
+
+
+def test_a_stop_saves_and_ends_all_processes(site: Site) -> None:
+    worker = site.worker()
+    job_id = site.submit(TWO, **LONG)
+    site.wait_for(lambda: site.job(job_id).current_step >= 5)
+    both = ranks(worker)
+    site.stop(job_id)
+    record = site.wait(job_id, *END)
+    assert record.status is JobStatus.STOPPED
+    assert site.store.checkpoints(job_id)[-1].step == record.current_step
+    psutil.wait_procs(both, timeout=10)
+    assert [process for process in both if process.is_running()] == []
+
+
+def test_what_one_process_cannot_cure_is_told_as_its_own_error(site: Site) -> None:
+    site.worker()
+    job_id = site.submit(TWO, distributed={"strategy": "fsdp", "processes": 2}, device="cuda:0")
+    record = site.wait(job_id, *END)
+    assert record.status is JobStatus.FAILED
+    assert record.error is not None
+    assert record.error.reason == "INVALID_CONFIG"
+    assert "`device` is 'cuda:0', one device, and the run has 2 processes" in record.error.message
+
+
+def test_several_nodes_are_refused(site: Site) -> None:
+    site.worker()
+    job_id = site.submit(Execution(nodes=2))
+    record = site.wait(job_id, *END)
+    assert record.status is JobStatus.FAILED
+    assert record.error is not None
+    assert "`execution.nodes` is 2; this worker trains on its own machine" in record.error.message
+
+
+def test_a_leaving_worker_hands_the_job_back_saved(site: Site) -> None:
+    site.worker()
+    job_id = site.submit(TWO, **LONG)
+    site.wait_for(lambda: site.job(job_id).current_step >= 5)
+    holder = next(w for w in site.workers() if ranks(w))
+    holder.send_signal(signal.SIGTERM)
+    holder.wait(timeout=20)
+    record = site.job(job_id)
+    assert (record.status, record.attempt) == (JobStatus.QUEUED, 2)
+    assert site.store.checkpoints(job_id)[-1].step >= 5
+    site.stop(job_id)
+
+
+def test_a_killed_worker_takes_all_processes_with_it(site: Site) -> None:
+    site.worker()
+    job_id = site.submit(TWO, **LONG)
+    site.wait_for(lambda: site.job(job_id).current_step >= 5)
+    holder = next(w for w in site.workers() if ranks(w))
+    both = ranks(holder)
+    holder.kill()
+    holder.wait(timeout=10)
+    psutil.wait_procs(both, timeout=10)
+    assert [process for process in both if process.is_running()] == []

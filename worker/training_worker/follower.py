@@ -1,0 +1,50 @@
+"""Ranks from 1 on: they train along, and neither report nor write."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from training_worker.failures import describe_failure
+from training_worker.ranks import agree_on_files, note_failure
+from training_worker.settings import WorkerSettings
+
+
+def follow(config: Any, settings: WorkerSettings, folder: Path) -> None:
+    """Train to the end that all processes come to together."""
+    logging.getLogger().setLevel(logging.ERROR)  # rank 0 says what is to be said
+    from app.training.distributed import is_lost_peer
+    from app.training.errors import LostPeerError
+
+    try:
+        _train(config, settings)
+    except Exception as error:
+        if isinstance(error, LostPeerError) or is_lost_peer(error):
+            # Whoever is gone has the error that counts. The agent is about to end this process,
+            # and must not take it for the one that failed first.
+            while True:
+                signal.pause()
+        rank = int(os.environ["RANK"])
+        print(f"rank {rank}:", file=sys.stderr)
+        traceback.print_exc()
+        note_failure(folder, rank, describe_failure(error, ""))
+        raise SystemExit(1) from None
+
+
+def _train(config: Any, settings: WorkerSettings) -> None:
+    import torch
+
+    from app.training.data import load_dataset
+    from app.training.distributed import join
+    from app.training.trainer import Trainer
+
+    ranks = join(config)
+    torch.set_num_threads(settings.threads_of_rank(ranks.world_size))
+    agree_on_files(ranks, config)
+    train, validation = load_dataset(config.dataset_path, config)
+    Trainer(config, train, validation).train()

@@ -1,0 +1,116 @@
+"""An attempt in several processes: rank 0 is the attempt as ever, the others only train along.
+
+The forked horse becomes the launcher and keeps what its parent relies on: its process id, its
+signals, its exit code. Rank 0 alone talks to the store; it tells the others, over the run's own
+process group, which files to use.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from job_store.records import JobError, Outcome, OutcomeKind
+from training_worker.exits import EXIT_FAILED, EXIT_FENCED, EXIT_OK, EXIT_REPORTED
+
+if TYPE_CHECKING:
+    from app.training.distributed import Ranks
+
+_DECIDED_BY_RANK_0 = ("dataset_path", "val_dataset_path", "resume_from_checkpoint")
+_OUTCOMES = (OutcomeKind.HANDED_BACK, OutcomeKind.STOPPED)
+_FAILURE_FILE = "failure.{rank}.json"
+
+
+class Wishes:
+    """A pipe from the launcher, which takes the signals, to rank 0, which obeys them.
+
+    A wish that comes before anybody reads is not lost.
+    """
+
+    def __init__(self) -> None:
+        self._reader, self._writer = os.pipe()
+
+    def send(self, outcome: OutcomeKind) -> None:
+        """Ask rank 0 to stop; safe in a signal handler."""
+        os.write(self._writer, bytes([_OUTCOMES.index(outcome)]))
+
+    def obey(self, ask: Callable[[OutcomeKind], None]) -> None:
+        """Call `ask` for every wish, in a thread, for as long as the process lives."""
+
+        def read() -> None:
+            while data := os.read(self._reader, 1):
+                ask(_OUTCOMES[data[0]])
+
+        threading.Thread(target=read, name="wishes", daemon=True).start()
+
+
+def launch_ranks(processes: int, lead: Callable[[], bool], follow: Callable[[], None]) -> int:
+    """Run `lead` in rank 0 and `follow` in the others; return the launcher's exit code.
+
+    `lead` reports the attempt's end itself and returns whether all processes end with it. A
+    launcher whose process died of a signal dies of the same one: its parent then reports that.
+    """
+    from app.training.distributed_launch import ProcessFailedError, launch
+
+    def run() -> None:
+        leads = os.environ["RANK"] == "0"
+        _take_no_signals(spared=leads)
+        if not leads:
+            follow()
+        elif not lead():
+            raise SystemExit(EXIT_REPORTED)
+
+    try:
+        launch(run, processes)
+    except ProcessFailedError as error:
+        print(error, flush=True)
+        if error.exit_code < 0:
+            _die_of(signal.Signals(-error.exit_code))
+        known = {EXIT_REPORTED: EXIT_OK, EXIT_FENCED: EXIT_FENCED}
+        return known.get(error.exit_code, EXIT_FAILED)
+    return EXIT_OK
+
+
+def _die_of(number: signal.Signals) -> None:
+    if number is not signal.SIGKILL:
+        signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+
+
+def _take_no_signals(*, spared: bool) -> None:
+    """Only the agent signals these processes: to end them when another one has failed. Rank 0 is
+    spared for as long as it takes to report that."""
+    for number in (signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN if spared else signal.SIG_DFL)
+
+
+def agree_on_files(ranks: Ranks, config: Any) -> None:
+    """Rank 0's choice of dataset and checkpoint, in the configuration of every process."""
+    mine = {name: getattr(config, name) for name in _DECIDED_BY_RANK_0}
+    for name, value in json.loads(ranks.broadcast(json.dumps(mine))).items():
+        setattr(config, name, value)
+
+
+def note_failure(folder: Path, rank: int, outcome: Outcome) -> None:
+    """Leave word of a failure for rank 0, which will only see a broken connection."""
+    error = outcome.error or JobError("TRAINER_ERROR", outcome.message)
+    note = {"kind": outcome.kind, "reason": error.reason, "message": error.message}
+    path = folder / _FAILURE_FILE.format(rank=rank)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(note))
+    temporary.replace(path)
+
+
+def noted_failure(folder: Path, log_tail: str) -> Outcome | None:
+    """What another process failed with, if one has left word."""
+    for path in sorted(folder.glob(_FAILURE_FILE.format(rank="*"))):
+        note = json.loads(path.read_text())
+        error = JobError(note["reason"], note["message"], log_tail)
+        return Outcome(OutcomeKind(note["kind"]), error)
+    return None
