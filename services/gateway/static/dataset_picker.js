@@ -54,7 +54,10 @@ export class DatasetPicker {
 
   async #load() {
     try {
-      this.datasets = (await get("/datasets?page_size=1000", { signal: this.signal })).datasets;
+      const { datasets } = await get("/datasets?page_size=1000", { signal: this.signal });
+      // A file that was uploaded meanwhile may be missing in the answer.
+      const listed = new Set(datasets.map((one) => one.dataset_id));
+      this.datasets = [...this.datasets.filter((one) => !listed.has(one.dataset_id)), ...datasets];
       this.#offer(this.wanted ?? this.source.value);
     } catch (error) {
       if (!this.signal.aborted) setText(this.said, error.message);
@@ -94,7 +97,8 @@ export class DatasetPicker {
     try {
       const stored = await upload(file, { signal: this.signal, onProgress });
       this.datasets.unshift(stored);
-      this.#offer(SCHEME + stored.dataset_id);
+      this.wanted = SCHEME + stored.dataset_id;
+      this.#offer(this.wanted);
     } catch (error) {
       if (!this.signal.aborted) setText(this.said, `${file.name} was not stored: ${error.message}`);
     } finally {

@@ -1,0 +1,457 @@
+"""The page in a real browser, against a real stack: what people do and meet there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from browser import PATIENCE_SECONDS, chromium, opened
+from playwright.sync_api import Browser, Page, expect
+from running_stack import RunningStack, clean_environment
+from running_stack import wait_until as wait_briefly_until
+
+Config = dict[str, Any]
+HOSTILE = "<img src=x onerror=alert(1)>\"'</script><script>alert(2)</script>&amp;"
+LONG_RUN = {"max_steps": 1_000_000, "logging_steps": 5, "eval_steps": 1_000_000}
+SHORT_RUN = {"max_steps": 4, "save_steps": 2, "eval_steps": 4}
+expect.set_options(timeout=1000 * PATIENCE_SECONDS)
+wait_until = partial(wait_briefly_until, timeout=PATIENCE_SECONDS)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def api(stack: RunningStack) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=f"{stack.url}/api/training", timeout=30) as client:
+        yield client
+
+
+@pytest.fixture(autouse=True)
+def _nothing_trains_on(api: httpx.Client) -> Iterator[None]:
+    """A job that a failed test leaves behind takes nothing from the next one."""
+    yield
+    for job in api.get("/jobs").json()["jobs"]:
+        if job["status"] in ("queued", "running"):
+            api.post(f"/jobs/{job['job_id']}/stop")
+
+
+@pytest.fixture
+def tiny_config(tiny_config: Config) -> Config:
+    """Four steps, the last two of their checkpoints kept."""
+    return tiny_config | SHORT_RUN
+
+
+_finished: list[str] = []
+
+
+@pytest.fixture
+def finished(api: httpx.Client, text_file: Path, tiny_config: Config) -> str:
+    """The id of a job that has ended and is only looked at."""
+    if not _finished:
+        _finished.append(start(api, text_file, tiny_config, status="succeeded"))
+    return _finished[0]
+
+
+def start(
+    api: httpx.Client, data: Path, config: Config, *, status: str, name: str = "watched"
+) -> str:
+    body = {"config": config, "dataset_path": str(data), "name": name}
+    answer = api.post("/jobs/start", json=body)
+    assert answer.status_code == 201, answer.text
+    job_id = str(answer.json()["job_id"])
+    ends = {"failed", "succeeded", status}
+    wait_until(lambda: status_of(api, job_id)["status"] in ends, f"{name} to be {status}")
+    found = status_of(api, job_id)
+    assert found["status"] == status, found
+    return job_id
+
+
+def status_of(api: httpx.Client, job_id: str) -> dict[str, Any]:
+    found: dict[str, Any] = api.get(f"/jobs/{job_id}/status").json()
+    return found
+
+
+def history_steps(api: httpx.Client, job_id: str) -> list[int]:
+    page = api.get(f"/jobs/{job_id}/metrics/history", params={"page_size": 10_000}).json()
+    assert page["next_page_token"] is None
+    return [point["step"] for point in page["points"]]
+
+
+def shown_steps(page: Page) -> list[int]:
+    """The steps of the charts, ascending, as their table of values lists them."""
+    table = page.get_by_role("table", name="Logged values, newest first")
+    cells = table.locator("tbody td:first-child").all_text_contents()
+    return [int(text.replace(",", "")) for text in reversed(cells)]
+
+
+def current_step(page: Page) -> int:
+    found = re.search(r"step ([\d,]+) of", page.locator(".where").inner_text())
+    return int(found[1].replace(",", "")) if found else 0
+
+
+def state(page: Page) -> Any:
+    return page.locator("main [role=status] .status")
+
+
+def button(page: Page, name: str) -> Any:
+    return page.get_by_role("button", name=name, exact=True)
+
+
+def test_a_job_is_started_watched_stopped_and_resumed(
+    stack: RunningStack, api: httpx.Client, text_file: Path, browser: Browser
+) -> None:
+    with opened(browser, f"{stack.url}/") as (page, seen):
+        page.get_by_role("link", name="Start a job").click()
+        config = page.get_by_role("textbox", name="Configuration (YAML or JSON)")
+        expect(page.get_by_text("820,352 parameters, about")).to_be_visible()
+        config.fill(edited(config.input_value(), max_steps=1_000_000, logging_steps=2))
+        page.get_by_role("textbox", name="Name (may be empty)").fill("by hand")
+        page.get_by_role("textbox", name="Path").fill(str(text_file))
+        button(page, "Start").click()
+
+        expect(page.get_by_role("heading", level=1)).to_have_text("by hand")
+        expect(state(page)).to_have_text("running")
+        expect(page.locator("#connection")).to_have_text("live")
+        job_id = page.url.rpartition("/")[2]
+        assert status_of(api, job_id)["name"] == "by hand"
+        assert_live(page)
+
+        button(page, "Stop").click()
+        expect(state(page)).to_have_text("stopped")
+        expect(button(page, "Stop")).to_be_disabled()
+        expect(page.locator("#connection")).to_have_text("")
+        stopped_at = current_step(page)
+        expect(page.get_by_role("button", name=f"Resume from step {stopped_at}")).to_be_enabled()
+
+        button(page, "Resume").click()
+        expect(state(page)).to_have_text("running")
+        expect(page.get_by_text(f"2, restored from step {stopped_at:,}")).to_be_visible()
+        wait_until(lambda: current_step(page) > stopped_at + 4, "steps after the resume")
+        button(page, "Stop").click()
+        expect(state(page)).to_have_text("stopped")
+
+        page.get_by_text("Values", exact=True).click()
+        expected = history_steps(api, job_id)
+        wait_until(lambda: shown_steps(page) == expected, "the charts to have the whole history")
+        log = page.get_by_label("Log, last lines").inner_text()
+        assert log.count(f" of step {stopped_at}\n") == 1, "each line is shown once"
+        page.get_by_role("link", name="Jobs").click()
+        expect(page.get_by_role("row", name="by hand stopped")).to_be_visible()
+        assert (seen.errors, seen.strangers) == ([], [])
+
+
+def edited(config: str, **values: int) -> str:
+    """The YAML text with other values."""
+    for name, value in values.items():
+        config, changes = re.subn(f"(?m)^( *{name}): .*$", rf"\1: {value}", config)
+        assert changes == 1, name
+    return config
+
+
+def assert_live(page: Page) -> None:
+    """Step, curve and progress move while the job trains, without anybody asking."""
+    chart = page.get_by_role("img", name="Loss, latest: train")
+    wait_until(lambda: chart.count(), "the first point of the loss")
+    before = chart.evaluate("chart => [chart.ariaLabel, chart.toDataURL()]")
+    first = current_step(page)
+    wait_until(lambda: current_step(page) > first, "the step to move")
+    wait_until(lambda: chart.evaluate("chart => chart.ariaLabel") != before[0], "a new loss")
+    assert chart.evaluate("chart => chart.toDataURL()") != before[1], "the curve is not redrawn"
+    bar = page.get_by_role("progressbar", name="Progress")
+    wait_until(lambda: float(bar.evaluate("bar => bar.value")) > 0, "the progress to move")
+    assert page.title().endswith(" – by hand – running")
+
+
+def test_every_problem_of_a_new_job_stands_at_its_field(
+    stack: RunningStack, api: httpx.Client, browser: Browser
+) -> None:
+    before = api.get("/jobs").json()["jobs"]
+    with opened(browser, f"{stack.url}/#/start") as (page, seen):
+        config = page.get_by_role("textbox", name="Configuration (YAML or JSON)")
+        config.fill("learning_rate: -1\nbach_size: 3\n")
+        problems = page.locator("#config-problems li")
+        expect(problems).to_have_count(2)  # while typing
+        expect(problems.filter(has_text="did you mean `batch_size`")).to_have_count(1)
+        rate = problems.filter(has_text="`learning_rate` is -1")
+        rate.get_by_role("button", name="line 1").click()
+        assert page.evaluate("getSelection().toString()") == "learning_rate: -1"
+
+        config.fill("max_steps: 10\nwarmup_steps: 1\n")
+        expect(problems).to_have_count(0)
+        path = page.get_by_role("textbox", name="Path")
+        path.fill("/etc/passwd")
+        button(page, "Start").click()
+        expect(page.locator("#dataset-problems li")).to_contain_text(["/etc/passwd"])
+        expect(page.get_by_role("alert")).to_contain_text("The job was not started")
+        expect(path).to_be_focused()
+        assert path.get_attribute("aria-invalid") == "true"
+        assert seen.strangers == []
+    assert api.get("/jobs").json()["jobs"] == before
+
+
+def test_an_uploaded_file_is_trained_on(
+    stack: RunningStack, api: httpx.Client, browser: Browser, tiny_config: Config
+) -> None:
+    with opened(browser, f"{stack.url}/#/start") as (page, seen):
+        page.locator("#dataset-file").set_input_files(
+            {"name": "own words.txt", "mimeType": "text/plain", "buffer": b"to be or not. " * 500}
+        )
+        source = page.get_by_role("combobox", name="Data")
+        expect(source).to_have_value(re.compile("^dataset://"))
+        dataset = source.input_value()
+        page.get_by_role("textbox", name="Configuration (YAML or JSON)").fill(
+            json.dumps(tiny_config)
+        )
+        button(page, "Start").click()
+        expect(page.get_by_text(f"Dataset{dataset}")).to_be_visible()
+        expect(state(page)).to_have_text("succeeded")
+        assert (seen.errors, seen.strangers) == ([], [])
+        job = api.get(f"/jobs/{page.url.rpartition('/')[2]}").json()
+    assert job["dataset_path"] == dataset
+
+
+def test_a_checkpoint_is_downloaded_and_sampled(
+    stack: RunningStack, api: httpx.Client, browser: Browser, finished: str
+) -> None:
+    checkpoints = api.get(f"/jobs/{finished}/checkpoints").json()["checkpoints"]
+    last = max(checkpoints, key=lambda one: int(one["step"]))
+    greedy = {"prompt": "12 bott", "max_tokens": 40, "temperature": 0, "stream": False}
+    expected = api.post(f"/checkpoints/{last['checkpoint_id']}/generate", json=greedy).json()
+    with opened(browser, f"{stack.url}/#/jobs/{finished}") as (page, seen):
+        with page.expect_download() as download:
+            page.get_by_role("link", name="Download step 4").click()
+        assert download.value.suggested_filename == "checkpoint_step_4.pt"
+        content = Path(download.value.path()).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == last["sha256"]
+
+        newest = page.get_by_role("combobox", name="Checkpoint")
+        assert newest.input_value() == last["checkpoint_id"]
+        page.get_by_role("textbox", name="Prompt").fill("12 bott")
+        page.get_by_role("spinbutton", name="Tokens").fill("40")
+        page.get_by_role("spinbutton", name="Temperature").fill("0")
+        page.evaluate(RECORD_WRITING)
+        button(page, "Sample").click()
+        expect(button(page, "Cancel")).to_be_enabled()
+        expect(button(page, "Cancel")).to_be_disabled()
+        output = page.get_by_role("log", name="Sampled text")
+        assert output.evaluate("output => output.textContent") == "12 bott" + expected["text"]
+        lengths = page.evaluate("window.lengths")
+        assert len(set(lengths)) > 10, f"the text came in pieces of {lengths}"
+        assert (seen.errors, seen.strangers) == ([], [])
+
+
+# The lengths that the sampled text had while it was written.
+RECORD_WRITING = """() => {
+  const written = document.querySelector("pre.sample").lastChild;
+  window.lengths = [];
+  new MutationObserver((changes) => {
+    for (const change of changes) window.lengths.push(window.lengths.length);
+  }).observe(written, { childList: true });
+}"""
+
+
+def test_a_resume_from_an_earlier_checkpoint_cuts_the_chart_and_goes_on(
+    stack: RunningStack, api: httpx.Client, text_file: Path, browser: Browser, tiny_config: Config
+) -> None:
+    config = tiny_config | {"max_steps": 30, "save_steps": 15, "eval_steps": 15}
+    job_id = start(api, text_file, config, status="succeeded")
+    with opened(browser, f"{stack.url}/#/jobs/{job_id}") as (page, seen):
+        page.get_by_text("Values", exact=True).click()
+        wait_until(lambda: shown_steps(page) == list(range(1, 31)), "the whole history")
+        button(page, "Resume from step 15").click()
+        dialog = page.get_by_role("dialog", name="Resume from step 15")
+        dialog.get_by_role("button", name="Resume from here").click()
+        expect(page.get_by_text("2, restored from step 15")).to_be_visible()
+        expect(state(page)).to_have_text("succeeded")
+        wait_until(lambda: shown_steps(page) == list(range(1, 31)), "the whole history again")
+        assert (seen.errors, seen.strangers) == ([], [])
+
+
+def test_the_page_recovers_when_the_gateway_is_killed(
+    stack: RunningStack, api: httpx.Client, text_file: Path, browser: Browser, tiny_config: Config
+) -> None:
+    job_id = start(api, text_file, tiny_config | LONG_RUN, status="running")
+    with opened(browser, f"{stack.url}/#/jobs/{job_id}") as (page, seen):
+        page.get_by_text("Values", exact=True).click()
+        wait_until(lambda: len(shown_steps(page)) >= 10, "ten points")
+        gateway = next(p for p in stack.descendants() if "gateway" in p.cmdline())
+        gateway.kill()
+        expect(page.locator("#connection")).to_have_text("reconnecting…")
+        before = shown_steps(page)[-1]
+        expect(page.locator("#connection")).to_have_text("live")
+        wait_until(lambda: shown_steps(page)[-1] > before, "steps behind the break")
+        button(page, "Stop").click()
+        expect(state(page)).to_have_text("stopped")
+        expect(page.locator("#connection")).to_have_text("")
+        steps = history_steps(api, job_id)
+        wait_until(lambda: shown_steps(page) == steps[-1000:], "the whole history")
+        last = status_of(api, job_id)["current_step"]
+        assert [step for step in steps if step % 5 == 0] == list(range(5, last + 1, 5))
+        assert seen.strangers == []
+
+
+def test_hostile_names_are_shown_and_not_run(
+    stack: RunningStack, api: httpx.Client, text_file: Path, browser: Browser, tiny_config: Config
+) -> None:
+    config = tiny_config | {"wandb_mode": "disabled", "wandb_run_name": HOSTILE}
+    job_id = start(api, text_file, config, status="succeeded", name=HOSTILE)
+    uploaded = api.post("/datasets", params={"name": "<b>bold.txt"}, content=b"text " * 99)
+    assert uploaded.status_code == 201, uploaded.text
+    with opened(browser, f"{stack.url}/") as (page, seen):
+        page.get_by_role("link", name=HOSTILE).first.click()
+        expect(page.get_by_role("heading", level=1)).to_have_text(HOSTILE)
+        page.get_by_text("Configuration", exact=True).click()
+        expect(page.get_by_label("Configuration")).to_contain_text("onerror=alert(1)")
+        button(page, "Delete").click()
+        expect(page.get_by_role("dialog")).to_contain_text(HOSTILE)
+        page.keyboard.press("Escape")
+        page.goto(f"{stack.url}/#/start?from={job_id}")
+        expect(page.get_by_role("textbox", name="Name (may be empty)")).to_have_value(HOSTILE)
+        expect(page.locator("#source")).to_contain_text("<b>bold.txt")
+        assert page.locator("img").count() == 1  # the page's own sign
+        assert (seen.errors, seen.strangers, seen.dialogs) == ([], [], [])
+
+        # Even markup that found a way in would not run.
+        blocked = page.evaluate(INJECT)
+        assert blocked == "script-src-attr"
+        assert seen.dialogs == []
+
+
+INJECT = """() => new Promise((resolve) => {
+  const tell = (event) => resolve(event.effectiveDirective);
+  document.addEventListener("securitypolicyviolation", tell);
+  document.getElementById("page").innerHTML = "<img src='data:,' onerror='alert(3)'>";
+})"""
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1100, "light"), (1440, "dark")])
+def test_nothing_is_cut_off(
+    stack: RunningStack, browser: Browser, finished: str, width: int, scheme: str
+) -> None:
+    for place in ("", f"jobs/{finished}", "start"):
+        with opened(browser, f"{stack.url}/#/{place}", width=width, scheme=scheme) as (page, seen):
+            expect(page.get_by_role("heading", level=1)).not_to_have_text("\u00a0")
+            page.wait_for_load_state("networkidle") if place == "start" else None
+            if place.startswith("jobs"):
+                expect(page.get_by_role("link", name="Download step 4")).to_be_visible()
+                resume = page.get_by_role("button", name="Resume from step 4").bounding_box()
+                assert resume is not None
+                card = page.locator(".card", has_text="Checkpoints").first.bounding_box()
+                assert card is not None
+                assert resume["x"] + resume["width"] < card["x"] + card["width"]
+            assert page.evaluate("document.documentElement.scrollWidth") == width
+            assert (seen.errors, seen.strangers) == ([], [])
+
+
+def test_the_page_works_by_keyboard_and_names_everything(
+    stack: RunningStack, browser: Browser, finished: str
+) -> None:
+    with opened(browser, f"{stack.url}/") as (page, seen):
+        expect(page.get_by_role("link", name="watched").first).to_be_visible()
+        tab_to(page, "Start a job")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", level=1)).to_have_text("Start a job")
+        assert unnamed(page) == []
+
+        page.goto(f"{stack.url}/#/jobs/{finished}")
+        expect(page.get_by_role("link", name="Download step 4")).to_be_visible()
+        assert unnamed(page) == []
+        chart = page.get_by_role("img", name="Loss, latest: train")
+        chart.focus()
+        page.keyboard.press("Home")
+        expect(page.locator(".reading").first).to_contain_text("step 1 · train ")
+        page.keyboard.press("ArrowRight")
+        expect(page.locator(".reading").first).to_contain_text("step 2 · train ")
+
+        button(page, "Delete").focus()
+        page.keyboard.press("Enter")
+        dialog = page.get_by_role("dialog", name="Delete watched")
+        expect(dialog.get_by_role("button", name="Cancel")).to_be_focused()
+        page.keyboard.press("Escape")
+        expect(dialog).to_have_count(0)
+        expect(button(page, "Delete")).to_be_focused()
+        assert (seen.errors, seen.strangers) == ([], [])
+
+
+def tab_to(page: Page, name: str) -> None:
+    """Presses Tab until the element with this text has the focus."""
+    for _ in range(10):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.textContent") == name:
+            return
+    raise AssertionError(f"Tab does not reach {name!r}")
+
+
+def unnamed(page: Page) -> list[str]:
+    """The roles of what can be used but says no name to a screen reader."""
+    nodes = page.context.new_cdp_session(page).send("Accessibility.getFullAXTree")["nodes"]
+    usable = {"button", "link", "textbox", "combobox", "spinbutton", "progressbar", "img", "table"}
+    return [
+        node["role"]["value"]
+        for node in nodes
+        if not node["ignored"]
+        and node["role"]["value"] in usable
+        and not node.get("name", {}).get("value")
+    ]
+
+
+def test_who_signs_in_may_download(stack: RunningStack, browser: Browser, finished: str) -> None:
+    with (
+        gateway_with_token(stack, "open-sesame") as url,
+        opened(browser, f"{url}/#/jobs/{finished}") as (page, seen),
+    ):
+        token = page.get_by_label("Token", exact=True)
+        expect(token).to_be_focused()
+        assert seen.errors == []
+        token.fill("wrong")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("alert").last).to_contain_text("the token is not known")
+        token.fill("open-sesame")
+        page.keyboard.press("Enter")
+        with page.expect_download() as download:
+            page.get_by_role("link", name="Download step 4").click()
+        assert Path(download.value.path()).stat().st_size > 0
+        stored = page.evaluate("[document.cookie, localStorage.length, sessionStorage.length]")
+        assert stored == ["", 0, 0]
+        button(page, "Sign out").click()
+        expect(token).to_be_focused()
+        assert seen.strangers == []
+
+
+@contextmanager
+def gateway_with_token(stack: RunningStack, token: str) -> Iterator[str]:
+    """A second gateway of the stack that asks for a token; yields its URL."""
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "gateway", "--port=0", "--log-format=json"],
+        env=clean_environment()
+        | {
+            "TRAINING_ENGINE_CONTROL_PLANE_ADDRESS": stack.address,
+            "TRAINING_ENGINE_AUTH_TOKENS": token,
+        },
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    try:
+        said = process.stderr.readline()
+        found = re.search(r'"url": "([^"]+)"', said)
+        assert found, said + process.stderr.read()
+        yield found[1]
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+        process.stderr.close()
