@@ -46,7 +46,10 @@ MAX_RAW_POINTS = 200_000
 """Raw points kept in Redis for each job; older ones are to be archived. Summaries stay."""
 
 MAX_LOG_LINES = 5_000
-"""Log lines kept of each attempt; of the last eight attempts."""
+"""Log lines kept of each of the last `LOGGED_ATTEMPTS` attempts."""
+
+LOGGED_ATTEMPTS = 8
+"""Attempts whose log lines are kept."""
 
 _BATCH = 500
 # Points in one script call: about 10 ms of the server's time.
@@ -94,7 +97,7 @@ class AttemptStore:
         check_id("job", job_id)
         check_worker_id(worker_id)
         claim_id = claim_id or new_claim_id()
-        reply = self._db.run("claim", job_id, int(attempt), worker_id, claim_id)
+        reply = self._db.run("claim", job_id, int(attempt), worker_id, claim_id, LOGGED_ATTEMPTS)
         if reply is None:
             return None
         record = self._with_config(reply)
@@ -203,7 +206,10 @@ class AttemptStore:
     def append_logs(
         self, token: FencingToken, lines: Sequence[LogLine], *, of_attempt: int | None = None
     ) -> Signals:
-        """Append log lines, in order of `seq`. Same rules as `publish_metrics`."""
+        """Append log lines, in order of `seq`. Same rules as `publish_metrics`.
+
+        Lines of an attempt before the last `LOGGED_ATTEMPTS` are dropped, as delivered.
+        """
         target = _target(token, of_attempt)
         replies = []
         for start in range(0, max(1, len(lines)), _BATCH):
@@ -212,7 +218,14 @@ class AttemptStore:
                 words += [int(line.seq), encode_log_line(line, MAX_LOG_LINE_BYTES)]
             replies.append(
                 _signals(
-                    self._db.run("append_logs", *_words(token), target, self._max_log_lines, *words)
+                    self._db.run(
+                        "append_logs",
+                        *_words(token),
+                        target,
+                        self._max_log_lines,
+                        LOGGED_ATTEMPTS,
+                        *words,
+                    )
                 )
             )
         return _sum(replies)

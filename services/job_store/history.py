@@ -57,15 +57,38 @@ class HistoryStore:
     async def latest(self, job_id: str) -> LatestMetrics:
         """Latest value of each metric; step 0 and no values before the first. NotFound."""
         check_id("job", job_id)
-        exists, stored = await self._db.pipeline(
-            ("EXISTS", self._keys.job(job_id)), ("HGETALL", self._keys.job(job_id, "latest"))
+        visible, stored = await self._db.pipeline(
+            ("HGET", self._keys.job(job_id), "visible_step"),
+            ("HGETALL", self._keys.job(job_id, "latest")),
         )
-        if not exists:
-            raise NotFound("job", job_id)
-        values, steps = {}, {}
+        if visible is None:
+            await self._require(job_id)
+        if not stored and visible and int(visible) > 0:
+            return await self._latest_of_archive(job_id)
+        values: dict[str, float] = {}
+        steps: dict[str, int] = {}
         for name, packed in stored.items():
             step, value = struct.unpack("<dd", packed)
             values[name.decode()], steps[name.decode()] = value, int(step)
+        return LatestMetrics(job_id, max(steps.values(), default=0), values, steps)
+
+    async def _latest_of_archive(self, job_id: str) -> LatestMetrics:
+        """After a cut so far back that Redis holds no point before it.
+
+        A chart tells where each metric was logged last; a page tells its step and value.
+        """
+        where: dict[str, Bucket] = {}
+        for bucket in await self.chart(job_id, MAX_BUCKETS):
+            where |= dict.fromkeys(bucket.metrics, bucket)
+        values: dict[str, float] = {}
+        steps: dict[str, int] = {}
+        for first, last in {(bucket.first_step, bucket.last_step) for bucket in where.values()}:
+            start = max(first, last + 1 - MAX_PAGE)
+            page = await self.page(job_id, from_step=start, to_step=last, page_size=MAX_PAGE)
+            for point in page.points:
+                for name, value in point.values.items():
+                    if point.step >= steps.get(name, 0):
+                        values[name], steps[name] = value, point.step
         return LatestMetrics(job_id, max(steps.values(), default=0), values, steps)
 
     async def page(

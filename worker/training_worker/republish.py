@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 from artifact_store import ArtifactStore, attempt_prefix
-from job_store.attempts import AttemptStore
+from job_store.attempts import LOGGED_ATTEMPTS, AttemptStore
 from job_store.records import AttemptRecord, Claimed, FencingToken, MetricPoint, Signals
 from job_store.segments import attempt_showing
 from training_worker.output import OutputReader
@@ -33,7 +33,8 @@ def republish_missing(
         folder = artifacts.local_path(prefix)
         if folder is not None and folder.is_dir():  # else it was written on another machine
             _republish_points(store, claimed, earlier, folder, resume_step)
-            _republish_output(store, claimed, earlier, folder)
+            if earlier.attempt > claimed.token.attempt - LOGGED_ATTEMPTS:
+                _republish_output(store, claimed, earlier, folder)
 
 
 def publish_points(

@@ -1,4 +1,5 @@
--- claim: prefix, job_id, attempt, worker_id, claim_id. 'none' for every message but the first.
+-- claim: prefix, job_id, attempt, worker_id, claim_id, logged_attempts. 'none' for every message
+-- but the first.
 local id, attempt, worker, claim = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local job, err = load_job(id)
 if err then
@@ -22,5 +23,9 @@ move(id, job, 'running', now, {
   resumed_from_step = checkpoint_id ~= '' and text(step) or '',
   lease_count = '0', phase = 'starting', progress_at = now, fresh_checkpoint = '0'})
 cut_history(id, job, attempt, step, now)
-redis.call('UNLINK', job_key(id, 'logs', tonumber(attempt) - 8))  -- logs of 8 attempts are kept
+for _, number in ipairs(redis.call('HKEYS', job_key(id, 'attempts'))) do
+  if tonumber(number) <= tonumber(attempt) - tonumber(ARGV[6]) then
+    redis.call('UNLINK', job_key(id, 'logs', number))
+  end
+end
 return snapshot(job)

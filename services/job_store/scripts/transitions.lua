@@ -69,22 +69,27 @@ local function attempts_of(id)
   return list
 end
 
--- Latest values after a cut: the newest 300 visible points of each attempt, newest first.
+-- Latest values after a cut: the newest visible points of each attempt, newest first, until every
+-- metric is found or so many points were looked at that others should not wait any longer.
 local function rebuild_latest(id, cut)
-  local latest, names = {}, {}
+  local latest, names, missing = {}, {}, {}
   for columns, schema in pairs(map(redis.call('HGETALL', job_key(id, 'schemas')))) do
     names[schema] = columns
+    for name in string.gmatch(columns, '[^,]+') do missing[name] = true end
   end
-  local limit = cut
+  local limit, seen = cut, 0
   for _, attempt in ipairs(attempts_of(id)) do
+    if not next(missing) or seen >= 2000 then break end
     local entries = redis.call('XREVRANGE', job_key(id, 'metrics', attempt[1]),
                                text(limit), '-', 'COUNT', 300)
+    seen = seen + #entries
     for _, entry in ipairs(entries) do
       local step, offset = tonumber(string.match(entry[1], '^%d+')), 9
       for name in string.gmatch(names[entry[2][1]], '[^,]+') do
-        if not latest[name] then
+        if missing[name] then
           local value = struct.unpack('<d', entry[2][2], offset)
           latest[name] = struct.pack('<dd', step, value)
+          missing[name] = nil
         end
         offset = offset + 8
       end
