@@ -33,8 +33,7 @@ SECTIONS: tuple[tuple[type, str, str], ...] = (
     (
         DistributedConfig,
         "Several processes",
-        "Under `distributed:`. One process is what a `Trainer` and this release's service run; "
-        "larger numbers are refused.",
+        "Under `distributed:`; see [Several processes](training.md#several-processes).",
     ),
 )
 

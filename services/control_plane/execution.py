@@ -10,7 +10,7 @@ from control_plane.conversion import PRIORITY_FROM_MESSAGE
 from job_store.records import Execution, Priority
 from training_engine.v1 import job_pb2
 
-MAX_PROCESSES = 1
+MAX_PROCESSES = 64
 MAX_NODES = 1
 _MAX_SECONDS = 30 * 86_400.0
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
@@ -54,9 +54,12 @@ def execution_problems(message: job_pb2.Execution, config: TrainingConfig) -> li
     if not _DEVICE.fullmatch(execution.device):
         rule = "it must be auto, cpu, cuda, cuda:N or mps; try auto"
         found.append(_problem("device", execution.device[:80], rule))
-    spread = config.distributed.processes if config.distributed else None
-    if (spread or 1) > MAX_PROCESSES:
-        found.append(_too_many("distributed.processes", spread or 1, MAX_PROCESSES))
+    spread = (config.distributed.processes if config.distributed else None) or 1
+    if spread > MAX_PROCESSES:
+        found.append(_too_many("distributed.processes", spread, MAX_PROCESSES))
+    elif execution.processes > 1 and spread not in (1, execution.processes):
+        rule = f"`distributed.processes` is {spread}, and both mean the same; give one of them"
+        found.append(_problem("processes", execution.processes, rule))
     return found
 
 
@@ -67,8 +70,9 @@ def _count_problems(name: str, value: int, most: int) -> list[Problem]:
 
 
 def _too_many(field: str, value: int, most: int) -> Problem:
-    unit = "node" if field.endswith("nodes") else "process"
-    rule = f"this service runs a job on {most} {unit}; leave it out, or train with train.py"
+    rule = f"a job runs in at most {most} processes; ask for fewer"
+    if field.endswith("nodes"):
+        rule = f"this service runs a job on {most} node; leave it out"
     return Problem(field, f"`{field}` is {value}; {rule}")
 
 

@@ -154,10 +154,25 @@ async def test_unknown_fields_of_newer_protos_are_problems(stubs: Any) -> None:
         ({"name": "x" * 201}, "INVALID_ARGUMENT", "name", "0 to 200 printable characters"),
         ({"request_id": "a\nb"}, "INVALID_ARGUMENT", "request_id", "printable characters"),
         (
-            {"execution": job_pb2.Execution(processes=2)},
+            {"execution": job_pb2.Execution(processes=65)},
             "INVALID_CONFIG",
             "execution.processes",
-            "this service runs a job on 1 process",
+            "`execution.processes` is 65; a job runs in at most 64 processes; ask for fewer",
+        ),
+        (
+            {
+                "execution": job_pb2.Execution(processes=2),
+                "config_document": json.dumps(TINY | {"distributed": {"processes": 4}}),
+            },
+            "INVALID_CONFIG",
+            "execution.processes",
+            "is 2; `distributed.processes` is 4, and both mean the same; give one of them",
+        ),
+        (
+            {"execution": job_pb2.Execution(nodes=2)},
+            "INVALID_CONFIG",
+            "execution.nodes",
+            "`execution.nodes` is 2; this service runs a job on 1 node; leave it out",
         ),
         (
             {"execution": job_pb2.Execution(nodes=0)},

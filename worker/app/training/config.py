@@ -33,10 +33,13 @@ class DistributedConfig:
     """How one run spreads over several processes."""
 
     strategy: Strategy = "ddp"
-    """"ddp" keeps a whole model in each process; "fsdp" shards it where one does not fit."""
+    """"ddp" keeps a whole model in each process; "fsdp" (FSDP2) shards it where one does not fit.
+    A run may change it when it resumes."""
 
     processes: int | None = None
-    """Number of processes, >= 1. None means one for each GPU of the machine, or one on CPU."""
+    """Number of processes, >= 1, each with `batch_size` sequences and, on GPUs, one of its own.
+    None means one for each GPU of the machine, or one on CPU; under torchrun, as many as it
+    starts."""
 
 
 @dataclass
