@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from local_stack.data_folder import DataFolder, default_data_dir
 from local_stack.errors import StackError
@@ -74,7 +75,7 @@ def up(
         with DataFolder(data_dir or default_data_dir()) as folder:
             run(Stack(options, folder, report=console.print), console, open_browser=not no_browser)
     except StackError as error:
-        console.print(f"[bold red]error:[/] {error}", soft_wrap=True)
+        console.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
         raise typer.Exit(1) from None
 
 

@@ -134,6 +134,35 @@ def test_every_block_says_what_it_is() -> None:
     assert unknown == []
 
 
+SEVEN_VERBS = {
+    "command line": "training-engine (?:up|start|watch|stop|resume|generate|download)",
+    "Python": r"(?:\.stream_metrics|\.wait|jobs\.start|\.stop|\.resume|\.generate|\.download)\(",
+    "REST": "/(?:status|start|stream|stop|resume|generate|download)\\b",
+    "gRPC": "/(?:GetJob|StartJob|StreamMetrics|StopJob|ResumeJob|Generate|DownloadCheckpoint)\\b",
+}
+"""Start, look or wait, train, watch, stop, resume, sample, download: how each door spells them."""
+
+
+@pytest.mark.parametrize(
+    ("door", "page", "begin", "end"),
+    [
+        ("command line", "README.md", "## A working session", "## How it fits"),
+        ("Python", "README.md", "**Python**", "**REST**"),
+        ("REST", "README.md", "**REST**", "**gRPC**"),
+        ("gRPC", "README.md", "**gRPC**", "## What lies where"),
+        ("Python", "docs/sdk.md", "", ""),
+        ("REST", "docs/rest.md", "", ""),
+        ("gRPC", "docs/grpc.md", "", ""),
+    ],
+)
+def test_every_door_is_shown_with_every_verb(door: str, page: str, begin: str, end: str) -> None:
+    """In blocks that are run, not in prose."""
+    text = (ROOT / page).read_text()
+    part = text[text.index(begin) : text.index(end) if end else None]
+    run = "".join(re.findall(r"^```(?:bash|console|python)\n(.*?)^```", part, re.M | re.S))
+    assert len(set(re.findall(SEVEN_VERBS[door], run))) == 7
+
+
 def test_links_lead_somewhere() -> None:
     broken = [
         f"{page.name}: {target}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -257,7 +257,11 @@ def logs(
     """Print what a job's trainer printed."""
     job = session.job_id(job)
     if not follow:
-        for line in session.engine.jobs.logs(job):
+        lines = session.engine.jobs.logs(job)
+        if (first := next(lines, None)) is None:
+            session.output.note("nothing was printed so far")
+            return
+        for line in chain([first], lines):
             _print_log(session, line)
         return
     for event in session.engine.jobs.watch(job):

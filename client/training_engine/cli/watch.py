@@ -59,7 +59,8 @@ class View:
                 self.job = replace(self.job, current_step=to_step)
                 return f"continues from step {to_step}" + (f": {reason}" if reason else "")
             case LogLine(text=text):
-                return text
+                # What the worker itself reports of checkpoints and the like is shown as events.
+                return None if text.startswith("INFO training_worker.") else text
 
     @property
     def step(self) -> int:

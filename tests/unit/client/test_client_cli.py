@@ -159,6 +159,7 @@ def _events(end: str) -> Any:
         yield answer(cursor="2", state=job(status="RUNNING"))
         yield answer(cursor="3", metrics=point(5, loss=2.5))
         yield answer(cursor="4", log={"text": "hello"})
+        yield answer(cursor="4", log={"text": "INFO training_worker.publisher: checkpoint c"})
         yield answer(cursor="5", checkpoint={"checkpoint_id": "c", "step": 5, "loss": 2.5})
         yield answer(cursor="6", rewound={"to_step": 0, "reason": "worker lost"})
         yield answer(cursor="7", state=job(status=end, current_step=9, error="why"))
@@ -241,7 +242,12 @@ def test_resume_logs_and_delete(service: ScriptedService, cli: Cli) -> None:
     )
     assert cli("logs", "j1").stdout == "[bold]one\ntwo\n"
     service.on["WatchJob"] = _events("SUCCEEDED")
-    assert cli("logs", "j1", "--follow").stdout == "hello\n"
+    assert cli("logs", "j1", "--follow").stdout == (
+        "hello\nINFO training_worker.publisher: checkpoint c\n"
+    )
+    service.on["ListLogs"] = lambda request, context: job_pb2.ListLogsResponse()
+    empty = cli("logs", "j1")
+    assert (empty.stdout, empty.stderr) == ("", "nothing was printed so far\n")
     assert cli("delete", "j1").stdout == "j1 deleted\n"
     assert cli("delete", "--status", "failed").exit_code == 1  # nobody there to say yes
 
