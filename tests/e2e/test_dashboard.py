@@ -450,8 +450,17 @@ def gateway_with_token(stack: RunningStack, token: str) -> Iterator[str]:
         said = process.stderr.readline()
         found = re.search(r'"url": "([^"]+)"', said)
         assert found, said + process.stderr.read()
-        yield found[1]
+        url = found[1]
+        wait_until(lambda: answers(f"{url}/readyz"), "the gateway to be ready")
+        yield url
     finally:
         process.terminate()
         process.wait(timeout=30)
         process.stderr.close()
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=5).is_success
+    except httpx.TransportError:
+        return False
