@@ -9,9 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
 
-from gateway import problems
+from gateway import openapi_document, problems
 from gateway.control_plane import ControlPlane
 from gateway.guard import Guard
 from gateway.routes import (
@@ -27,10 +26,6 @@ from gateway.routes import (
     stream,
     workers,
 )
-from gateway.schemas.base import Problem
-from gateway.schemas.checkpoints import GeneratedToken
-from gateway.schemas.configs import SHOWN_AS
-from gateway.schemas.jobs import Rewind
 from gateway.sessions import Sessions
 from gateway.settings import GatewaySettings
 from gateway.telemetry import Measured, OpenStreams, Telemetry
@@ -110,34 +105,6 @@ def _version() -> str:
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
-    """FastAPI's document, corrected: this service answers 400 where FastAPI would 422."""
     if app.openapi_schema is None:
-        document = get_openapi(
-            title=app.title,
-            version=app.version,
-            description=app.description,
-            routes=app.routes,
-        )
-        for operations_of_path in document["paths"].values():
-            for operation in operations_of_path.values():
-                operation["responses"].pop("422", None)
-        schemas = document["components"]["schemas"]
-        for model in (Problem, Rewind, GeneratedToken):
-            schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-            schema.pop("$defs", None)
-            schemas[model.__name__] = schema
-        for unused in ("HTTPValidationError", "ValidationError"):
-            schemas.pop(unused, None)
-        app.openapi_schema = _with_references(document)
+        app.openapi_schema = openapi_document.build(app)
     return app.openapi_schema
-
-
-def _with_references(schema: Any) -> Any:
-    """`schema`, each mark of SHOWN_AS replaced by a reference to the schema that it names."""
-    if isinstance(schema, list):
-        return [_with_references(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    if SHOWN_AS in schema:
-        return {"$ref": f"#/components/schemas/{schema[SHOWN_AS]}"}
-    return {key: _with_references(value) for key, value in schema.items()}

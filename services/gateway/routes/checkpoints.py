@@ -41,7 +41,7 @@ _BINARY = {"content": {_FILE: {"schema": {"type": "string", "format": "binary"}}
 async def list_checkpoints(
     job_id: str, page: Annotated[PageQuery, Query()], caller: CallerOf
 ) -> Response:
-    """A job's checkpoints, newest first."""
+    """A job's checkpoints, ascending by step."""
     request = checkpoint_pb2.ListCheckpointsRequest(
         job_id=job_id, page_size=page.page_size, page_token=page.page_token
     )

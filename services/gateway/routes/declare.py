@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Response
 from gateway.codec import dumps
 from gateway.control_plane import Caller
 from gateway.documents import StrictRoute
-from gateway.problems import MEDIA_TYPE, Problem
+from gateway.problems import MEDIA_TYPE, FieldError, Problem
 from gateway.schemas.base import IdempotencyKey
 
 PREFIX = "/api/training"
@@ -32,6 +32,22 @@ _MEANING = {
     501: "The control plane does not offer this.",
     502: "The control plane failed, or a file is damaged.",
     503: "Redis, the control plane or a worker is away; try again after Retry-After seconds.",
+}
+_EXAMPLES = {
+    400: ("INVALID_CONFIG", "learning_rate is -1.0; it must be > 0; try 6e-4 for a 124M model"),
+    401: ("UNAUTHENTICATED", "the request carries no known token"),
+    403: (
+        "PERMISSION_DENIED",
+        "a page from https://elsewhere.example may not change anything here",
+    ),
+    404: ("JOB_NOT_FOUND", "there is no job 'job_x'; list the jobs to see which exist"),
+    409: ("STATE_FORBIDS", "the job has succeeded; it cannot be stopped"),
+    413: ("PAYLOAD_TOO_LARGE", "the body is larger than the 2097152 bytes that are accepted here"),
+    416: ("OFFSET_OUT_OF_RANGE", "the range 'bytes=900-' lies outside the file's 800 bytes"),
+    429: ("RATE_LIMITED", "too many event streams are open; try later"),
+    501: ("INTERNAL", "the control plane does not offer this; update it"),
+    502: ("INTERNAL", "the call failed by a defect of the service; its log tells more"),
+    503: ("CONTROL_PLANE_UNAVAILABLE", "no control plane answers; start one"),
 }
 _EVERYWHERE = (400, 401, 403, 429, 501, 502, 503)
 
@@ -56,10 +72,21 @@ def only_problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {
         status: {
             "description": _MEANING[status],
-            "content": {MEDIA_TYPE: {"schema": PROBLEM_SCHEMA}},
+            "content": {
+                MEDIA_TYPE: {"schema": PROBLEM_SCHEMA, "example": _example(status)},
+            },
         }
         for status in sorted(set(statuses))
     }
+
+
+def _example(status: int) -> dict[str, Any]:
+    reason, detail = _EXAMPLES[status]
+    problem = Problem(status, detail, reason=reason)
+    if status == 400:
+        field, _, _ = detail.partition(" ")
+        problem.errors = (FieldError(field, detail),)
+    return problem.body()
 
 
 def event_stream(example: str, **data: str) -> dict[str, Any]:

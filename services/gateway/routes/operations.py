@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import Field
 
 from gateway.problems import Problem
 from gateway.routes.declare import answer, only_problems
-from gateway.schemas.base import Answer
+from gateway.schemas.base import Answer, with_example
 
 routes = APIRouter(tags=["operations"])
+
+
+_MEASURED = "training_engine_gateway_open_streams 3.0\n"
 
 
 class Health(Answer):
     """How the gateway is."""
 
-    status: str
+    model_config = with_example({"status": "ok"})
+
+    status: str = Field(description="`ok`, or `ready`.")
 
 
 @routes.get("/healthz", response_model=Health, responses=only_problems(403))
@@ -44,7 +50,10 @@ async def readyz(request: Request) -> Response:
     "/metrics",
     response_class=Response,
     responses={
-        200: {"content": {"text/plain": {"schema": {"type": "string"}}}},
+        200: {
+            "description": "Prometheus' text format.",
+            "content": {"text/plain": {"schema": {"type": "string"}, "example": _MEASURED}},
+        },
         **only_problems(403),
     },
 )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import Header
 from pydantic import BaseModel, ConfigDict, Field
+
+from gateway.schemas import examples
 
 INT32_MAX = 2**31 - 1
 INT64_MAX = 2**63 - 1
@@ -17,11 +19,9 @@ PageToken = Annotated[
     str | None, Field(description="Pass as `page_token` for the next page; null on the last one.")
 ]
 
-Example = dict[str, Any]
-
 
 def with_example(
-    example: Example, *, extra: Literal["forbid"] = "forbid", strict: bool = False
+    example: examples.Example, *, extra: Literal["forbid"] = "forbid", strict: bool = False
 ) -> ConfigDict:
     """A model's settings with an example for OpenAPI."""
     return ConfigDict(json_schema_extra={"examples": [example]}, extra=extra, strict=strict)
@@ -55,6 +55,8 @@ class PageQuery(Query):
 class FieldProblem(Answer):
     """One thing wrong with a field."""
 
+    model_config = with_example(examples.WARNING)
+
     field: str = Field(description="Dotted path of the field; empty for the body as a whole.")
     message: str = Field(description="Value, rule and remedy.")
 
@@ -67,7 +69,7 @@ class Problem(Answer):
             "type": "urn:training-engine:problem:job_not_found",
             "title": "Not Found",
             "status": 404,
-            "detail": "no job has the id 'job_x'",
+            "detail": "there is no job 'job_x'; list the jobs to see which exist",
             "reason": "job_not_found",
             "errors": [],
         },

@@ -6,19 +6,11 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
 
+from gateway.schemas import examples
 from gateway.schemas.base import Answer, Body, FieldProblem, PageToken, RequestId, with_example
 
 SHOWN_AS = "x-shown-as"
 """Marks a schema that OpenAPI replaces by a reference to the named one."""
-
-CONFIG_EXAMPLE: dict[str, Any] = {
-    "model_config": {"vocab_size": 256, "hidden_size": 128, "num_layers": 4, "num_heads": 4},
-    "batch_size": 12,
-    "learning_rate": 0.001,
-    "max_steps": 2000,
-    "warmup_steps": 100,
-    "tokenizer": "byte",
-}
 
 
 class TransformerConfig(Answer):
@@ -71,7 +63,7 @@ class TrainingConfig(BaseModel):
     """A whole training run. Absent fields take the default named with each."""
 
     # `model_config` is pydantic's own name for settings, hence the underscore and the alias.
-    model_config = {**with_example(CONFIG_EXAMPLE), "extra": "forbid"}
+    model_config = {**with_example(examples.CONFIG), "extra": "forbid"}
 
     transformer: TransformerConfig | None = Field(
         None, alias="model_config", description="The model."
@@ -182,18 +174,18 @@ class CreateConfigBody(Body):
     """A configuration to store."""
 
     model_config = with_example(
-        {"name": "char-small", "config": CONFIG_EXAMPLE}, extra="forbid", strict=True
+        {"name": "char-small", "config": examples.CONFIG}, extra="forbid", strict=True
     )
 
     name: str = Field(description="A name to find it by, 1 to 200 characters.")
-    config: ConfigDocument
+    config: ConfigDocument = Field(description="The configuration, an object or its text.")
     request_id: RequestId = ""
 
 
 class ValidateConfigBody(Body):
     """A configuration to check."""
 
-    model_config = with_example({"config": CONFIG_EXAMPLE}, extra="forbid", strict=True)
+    model_config = with_example({"config": examples.CONFIG}, extra="forbid", strict=True)
 
     config: ObjectOrText = Field(
         description="An object, or the text of a YAML or JSON file: what makes it no valid "
@@ -204,14 +196,18 @@ class ValidateConfigBody(Body):
 class Config(Answer):
     """A stored configuration, every field resolved."""
 
-    config_id: str
-    name: str
-    config: TrainingConfig
+    model_config = with_example(examples.STORED_CONFIG)
+
+    config_id: str = Field(description="Its id.")
+    name: str = Field(description="Its name.")
+    config: TrainingConfig = Field(description="Every field, the absent ones with their defaults.")
     created_at: str = Field(description="RFC 3339, UTC.")
 
 
 class CreatedConfig(Config):
     """The stored configuration and what was questionable about it."""
+
+    model_config = with_example({**examples.STORED_CONFIG, "warnings": [examples.WARNING]})
 
     warnings: list[FieldProblem] = Field(description="Questionable values that were accepted.")
 
@@ -219,25 +215,31 @@ class CreatedConfig(Config):
 class ConfigPage(Answer):
     """Configurations, newest first."""
 
-    configs: list[Config]
+    model_config = with_example({"configs": [examples.STORED_CONFIG], "next_page_token": None})
+
+    configs: list[Config] = Field(description="The rows.")
     next_page_token: PageToken
 
 
 class MemoryEstimate(Answer):
     """A rough account of the memory that training takes, in bytes."""
 
-    parameters_bytes: int
-    gradients_bytes: int
-    optimizer_bytes: int
+    model_config = with_example(examples.VALIDATION["memory_estimate"])
+
+    parameters_bytes: int = Field(description="The weights.")
+    gradients_bytes: int = Field(description="Their gradients.")
+    optimizer_bytes: int = Field(description="The optimizer's state.")
     activations_bytes: int = Field(description="Of one micro-batch.")
-    total_bytes: int
+    total_bytes: int = Field(description="All of it.")
 
 
 class Validation(Answer):
     """Whether a configuration would be accepted."""
 
-    valid: bool
-    errors: list[FieldProblem]
-    warnings: list[FieldProblem]
+    model_config = with_example(examples.VALIDATION)
+
+    valid: bool = Field(description="Whether it would be accepted.")
+    errors: list[FieldProblem] = Field(description="Every fault.")
+    warnings: list[FieldProblem] = Field(description="Questionable values that would be accepted.")
     num_parameters: int | None = Field(description="Null where the model is invalid.")
     memory_estimate: MemoryEstimate | None = Field(description="Null where it is invalid.")

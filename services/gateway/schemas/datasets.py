@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from gateway.schemas.base import Answer, PageToken, Query
+from gateway.schemas import examples
+from gateway.schemas.base import Answer, PageToken, Query, with_example
 
 
 class UploadQuery(Query):
@@ -21,15 +22,19 @@ class UploadQuery(Query):
 class Dataset(Answer):
     """An uploaded dataset; `dataset://ID` names it."""
 
-    dataset_id: str
-    name: str
-    size_bytes: int
-    sha256: str
-    created_at: str | None
+    model_config = with_example(examples.DATASET)
+
+    dataset_id: str = Field(description="Its id.")
+    name: str = Field(description="The file name it was uploaded as.")
+    size_bytes: int = Field(description="Size of the file.")
+    sha256: str = Field(description="SHA-256 of the file, lower-case hex.")
+    created_at: str | None = Field(description="When it was uploaded, RFC 3339, UTC.")
 
 
 class DatasetPage(Answer):
     """Datasets, newest first."""
 
-    datasets: list[Dataset]
+    model_config = with_example({"datasets": [examples.DATASET], "next_page_token": None})
+
+    datasets: list[Dataset] = Field(description="The rows.")
     next_page_token: PageToken

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from gateway.schemas import examples
 from gateway.schemas.base import (
     INT32_MAX,
     INT64_MAX,
@@ -19,7 +20,7 @@ from gateway.schemas.base import (
     Step,
     with_example,
 )
-from gateway.schemas.configs import CONFIG_EXAMPLE, ConfigDocument, TrainingConfig
+from gateway.schemas.configs import ConfigDocument, TrainingConfig
 
 Status = Literal["queued", "running", "stopping", "stopped", "succeeded", "failed"]
 Count = Annotated[int, Field(ge=1, le=INT32_MAX)]
@@ -48,25 +49,37 @@ class ExecutionBody(Body):
 class Execution(Answer):
     """How a job is run."""
 
-    priority: Literal["high", "default", "low"] | None
-    processes: int | None
-    nodes: int | None
-    device: str | None
-    max_retries: int | None
-    stop_timeout_seconds: float | None
-    stall_timeout_seconds: float | None
+    model_config = with_example(examples.EXECUTION)
+
+    priority: Literal["high", "default", "low"] | None = Field(
+        description="Which queue it waits in."
+    )
+    processes: int | None = Field(description="Trainer processes on a node.")
+    nodes: int | None = Field(description="Nodes.")
+    device: str | None = Field(description="auto, cpu, cuda or cuda:N.")
+    max_retries: int | None = Field(
+        description="Consecutive attempts without a new checkpoint before it fails."
+    )
+    stop_timeout_seconds: float | None = Field(
+        description="Seconds a stop may take before the trainer is killed."
+    )
+    stall_timeout_seconds: float | None = Field(
+        description="Seconds without a step before an attempt is replaced."
+    )
 
 
 class StartJobBody(Body):
     """A job to start: a configuration or the id of a stored one, and its data."""
 
     model_config = with_example(
-        {"config": CONFIG_EXAMPLE, "dataset_path": "/data/shakespeare.txt", "name": "first-run"},
+        {"config": examples.CONFIG, "dataset_path": "/data/shakespeare.txt", "name": "first-run"},
         extra="forbid",
         strict=True,
     )
 
-    config: ConfigDocument | None = None
+    config: ConfigDocument | None = Field(
+        None, description="The configuration, an object or its text; or else `config_id`."
+    )
     config_id: str | None = Field(None, description="A stored configuration instead of `config`.")
     dataset_path: str | None = Field(
         None,
@@ -75,7 +88,9 @@ class StartJobBody(Body):
     )
     val_dataset_path: str | None = Field(None, description="Validation data.")
     name: str | None = Field(None, description="A name to find it by, up to 200 characters.")
-    execution: ExecutionBody | None = None
+    execution: ExecutionBody | None = Field(
+        None, description="How to run it; null for the defaults."
+    )
     request_id: RequestId = ""
 
     @model_validator(mode="after")
@@ -134,38 +149,20 @@ class StreamQuery(Query):
 class JobStatus(Answer):
     """Where a job stands."""
 
-    model_config = with_example(
-        {
-            "job_id": "job_01",
-            "name": "first-run",
-            "status": "running",
-            "current_step": 420,
-            "max_steps": 2000,
-            "progress": 0.21,
-            "attempt": 1,
-            "worker_id": "worker_a",
-            "resumed_from_step": None,
-            "created_at": "2030-01-01T12:00:00Z",
-            "started_at": "2030-01-01T12:00:01Z",
-            "completed_at": None,
-            "error": None,
-            "eta_seconds": 93.5,
-        },
-        extra="forbid",
-    )
+    model_config = with_example(examples.JOB_STATUS)
 
-    job_id: str
+    job_id: str = Field(description="Its id.")
     name: str = Field(description="Its id where no name was given.")
-    status: Status | None
+    status: Status | None = Field(description="Its state.")
     current_step: int = Field(description="The last executed optimizer step.")
-    max_steps: int
+    max_steps: int = Field(description="The step that it ends at.")
     progress: float = Field(description="current_step / max_steps.")
     attempt: int = Field(description="Counts from 1.")
     worker_id: str | None = Field(description="The worker that holds it, or held it last.")
     resumed_from_step: int | None = Field(
         description="The step that the current attempt continued from; null for a fresh start."
     )
-    created_at: str | None
+    created_at: str | None = Field(description="When it was started, RFC 3339, UTC.")
     started_at: str | None = Field(description="When its first attempt was claimed.")
     completed_at: str | None = Field(description="When it ended.")
     error: str | None = Field(description="Why it failed, or how an attempt was lost.")
@@ -175,12 +172,18 @@ class JobStatus(Answer):
 class JobSummary(JobStatus):
     """A job without its configuration."""
 
-    updated_at: str | None
+    model_config = with_example(examples.JOB_SUMMARY)
+
+    updated_at: str | None = Field(description="When its record last changed.")
     config_id: str | None = Field(description="The stored configuration it was started from.")
-    dataset_path: str | None
-    val_dataset_path: str | None
-    execution: Execution | None
-    warnings: list[FieldProblem]
+    dataset_path: str | None = Field(
+        description="The training data; null where the configuration's counts."
+    )
+    val_dataset_path: str | None = Field(
+        description="The validation data; null where none was named."
+    )
+    execution: Execution | None = Field(description="How it is run.")
+    warnings: list[FieldProblem] = Field(description="Questionable values of its configuration.")
     exactness_notes: list[str] = Field(
         description="Why a resumed run is no longer bitwise equal to an undisturbed one."
     )
@@ -197,50 +200,75 @@ class JobSummary(JobStatus):
 class Job(JobSummary):
     """The whole record."""
 
-    config: TrainingConfig | None
+    model_config = with_example({**examples.JOB_SUMMARY, "config": examples.CONFIG})
+
+    config: TrainingConfig | None = Field(description="The configuration, every field resolved.")
 
 
 class JobPage(Answer):
     """Jobs, newest first."""
 
-    jobs: list[JobSummary]
+    model_config = with_example({"jobs": [examples.JOB_SUMMARY], "next_page_token": None})
+
+    jobs: list[JobSummary] = Field(description="The rows.")
     next_page_token: PageToken
 
 
 class StoppedJob(Answer):
     """A job that was asked to stop."""
 
-    job_id: str
-    status: Status | None
+    model_config = with_example({"job_id": examples.JOB_ID, "status": "stopping"})
+
+    job_id: str = Field(description="Its id.")
+    status: Status | None = Field(description="`stopping`, or `stopped` where nothing ran.")
 
 
 class ResumedJob(StoppedJob):
     """A job that was queued anew."""
 
-    attempt: int
+    model_config = with_example(
+        {
+            "job_id": examples.JOB_ID,
+            "status": "queued",
+            "attempt": 2,
+            "resumed_from_step": 400,
+        }
+    )
+
+    attempt: int = Field(description="The attempt that was queued.")
     resumed_from_step: int | None = Field(description="The step it will continue from.")
 
 
 class LogLine(Answer):
     """One line that a trainer printed."""
 
+    model_config = with_example(examples.LOG_LINE)
+
     sequence: int = Field(description="Counts up within an attempt.")
-    attempt: int
+    attempt: int = Field(description="The attempt that printed it.")
     stream: str = Field(description="stdout or stderr.")
-    text: str
-    created_at: str | None
+    text: str = Field(description="The line, without its end.")
+    created_at: str | None = Field(description="When it was read, RFC 3339, UTC.")
 
 
 class LogPage(Answer):
     """Lines, oldest first."""
 
-    lines: list[LogLine]
+    model_config = with_example({"lines": [examples.LOG_LINE], "next_page_token": None})
+
+    lines: list[LogLine] = Field(description="The rows.")
     next_page_token: PageToken
 
 
 class Rewind(Answer):
     """History was cut: forget points and checkpoints past `to_step`."""
 
-    to_step: int
-    attempt: int
-    reason: str
+    model_config = with_example(
+        {"to_step": 400, "attempt": 2, "reason": "attempt 2 continues from step 400"}
+    )
+
+    to_step: int = Field(
+        description="The last step that still stands; 0 where the run starts over."
+    )
+    attempt: int = Field(description="The attempt that continues from there.")
+    reason: str = Field(description="Why.")

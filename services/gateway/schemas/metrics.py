@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from gateway.schemas.base import Answer, PageToken, Query, Step
+from gateway.schemas import examples
+from gateway.schemas.base import Answer, PageToken, Query, Step, with_example
 
 
 class MetricPoint(Answer):
     """What was measured at one step; null where it was not measured there."""
 
-    step: int
+    model_config = with_example(examples.METRIC_POINT)
+
+    step: int = Field(description="The optimizer step, from 1.")
     loss: float | None = Field(description="Mean cross-entropy of the step, nats.")
-    perplexity: float | None
-    lr: float | None
+    perplexity: float | None = Field(description="exp(loss).")
+    lr: float | None = Field(description="Learning rate of the step.")
     grad_norm: float | None = Field(description="Before clipping.")
-    tokens_per_second: float | None
-    steps_per_second: float | None
+    tokens_per_second: float | None = Field(description="Training tokens a second.")
+    steps_per_second: float | None = Field(description="Optimizer steps a second.")
     tokens_seen: int | None = Field(description="Training tokens since step 0.")
-    val_loss: float | None
-    val_perplexity: float | None
-    gpu_memory_allocated_gb: float | None
+    val_loss: float | None = Field(description="Mean cross-entropy over the validation set, nats.")
+    val_perplexity: float | None = Field(description="exp(val_loss).")
+    gpu_memory_allocated_gb: float | None = Field(
+        description="Peak GPU memory held by tensors, GiB."
+    )
     mfu: float | None = Field(description="Model FLOPs utilisation, in [0, 1].")
     attempt: int | None = Field(
         description="The attempt that measured it; null where values of several steps stand "
@@ -35,7 +40,9 @@ class MetricPoint(Answer):
 class Metrics(MetricPoint):
     """The latest value of each metric."""
 
-    job_id: str
+    model_config = with_example(examples.LATEST_METRICS)
+
+    job_id: str = Field(description="The job.")
 
 
 class HistoryQuery(Query):
@@ -57,16 +64,34 @@ class HistoryQuery(Query):
 class History(Answer):
     """Logged steps, ascending, each once."""
 
-    job_id: str
-    points: list[MetricPoint]
+    model_config = with_example(
+        {
+            "job_id": examples.JOB_ID,
+            "points": [examples.METRIC_POINT],
+            "next_page_token": None,
+        }
+    )
+
+    job_id: str = Field(description="The job.")
+    points: list[MetricPoint] = Field(description="The logged steps.")
     next_page_token: PageToken
 
 
 class Throughput(Answer):
     """How fast a job trains, over its latest logging interval."""
 
-    job_id: str
-    step: int
-    steps_per_second: float | None
-    tokens_per_second: float | None
-    tokens_seen: int
+    model_config = with_example(
+        {
+            "job_id": examples.JOB_ID,
+            "step": 420,
+            "steps_per_second": 17.1,
+            "tokens_per_second": 13_100.0,
+            "tokens_seen": 322_560,
+        }
+    )
+
+    job_id: str = Field(description="The job.")
+    step: int = Field(description="The latest logged step.")
+    steps_per_second: float | None = Field(description="Optimizer steps a second.")
+    tokens_per_second: float | None = Field(description="Training tokens a second.")
+    tokens_seen: int = Field(description="Training tokens since step 0.")

@@ -1,0 +1,132 @@
+"""The OpenAPI document: FastAPI's, corrected and completed from what the routes say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+
+from gateway.routes.declare import PREFIX
+from gateway.schemas import examples
+from gateway.schemas.base import Problem
+from gateway.schemas.checkpoints import GeneratedToken
+from gateway.schemas.configs import SHOWN_AS
+from gateway.schemas.jobs import Rewind
+from gateway.sessions import COOKIE
+
+_SCHEMAS = "#/components/schemas/"
+
+_TAGS = {
+    "configs": "Stored configurations, and whether one is valid.",
+    "jobs": "Start, look, stop, resume, delete; logs and live events.",
+    "metrics": "What a job measured, and how fast it trains.",
+    "checkpoints": "List, look, download, delete; text sampled from one.",
+    "datasets": "Uploaded files to train on.",
+    "workers": "The processes that train.",
+    "session": "Signing a browser in, where the gateway has tokens.",
+    "operations": "Alive, ready, how busy: for those who run the gateway.",
+}
+
+_SECURITY_SCHEMES = {
+    "token": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "A token that the gateway was started with; none where it has none.",
+    },
+    "session": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": COOKIE,
+        "description": "What POST /api/session gives for a token; for pages of this origin only.",
+    },
+}
+# Nothing is needed where the gateway has no tokens.
+_SECURITY: list[dict[str, list[str]]] = [{}, {"token": []}, {"session": []}]
+
+_PATH_PARAMETERS = {
+    "config_id": ("The stored configuration.", examples.CONFIG_ID),
+    "job_id": ("The job.", examples.JOB_ID),
+    "checkpoint_id": ("The checkpoint.", examples.CHECKPOINT_ID),
+    "dataset_id": ("The dataset.", examples.DATASET_ID),
+}
+
+# Shapes that only events carry: no route answers with them alone.
+_OF_EVENTS: tuple[type[BaseModel], ...] = (Problem, Rewind, GeneratedToken)
+
+
+def build(app: FastAPI) -> dict[str, Any]:
+    """The document of the application's routes."""
+    document = get_openapi(
+        title=app.title,
+        version=app.version,
+        description=app.description,
+        routes=app.routes,
+        tags=[{"name": name, "description": text} for name, text in _TAGS.items()],
+    )
+    schemas = document["components"]["schemas"]
+    for model in _OF_EVENTS:
+        schema = model.model_json_schema(ref_template=_SCHEMAS + "{model}")
+        schema.pop("$defs", None)
+        schemas[model.__name__] = schema
+    for model in _shapes(BaseModel):
+        extra = model.model_config.get("json_schema_extra")
+        if model.__name__ in schemas and isinstance(extra, dict):
+            schemas[model.__name__] |= extra  # FastAPI drops what is null in an example
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    document["components"]["securitySchemes"] = _SECURITY_SCHEMES
+    for path, operation in _operations(document):
+        if path.startswith(f"{PREFIX}/"):
+            operation["security"] = _SECURITY
+        _complete(operation, schemas)
+    completed: dict[str, Any] = _with_references(document)
+    return completed
+
+
+def _operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for path, methods in document["paths"].items():
+        for operation in methods.values():
+            yield path, operation
+
+
+def _shapes(base: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    """Every shape of ours."""
+    for model in base.__subclasses__():
+        if model.__module__.startswith("gateway."):
+            yield model
+        yield from _shapes(model)
+
+
+def _complete(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
+    responses = operation["responses"]
+    responses.pop("422", None)  # this service answers 400 where FastAPI would 422
+    for status, response in responses.items():
+        if response["description"] == "Successful Response":
+            response["description"] = _described(status, response, schemas)
+    for parameter in operation.get("parameters", []):
+        if parameter["in"] == "path":
+            parameter["description"], parameter["example"] = _PATH_PARAMETERS[parameter["name"]]
+
+
+def _described(status: str, response: dict[str, Any], schemas: dict[str, Any]) -> str:
+    """What an answer is: its shape's own description."""
+    for content in response.get("content", {}).values():
+        name = content.get("schema", {}).get("$ref", "").removeprefix(_SCHEMAS)
+        if name in schemas:
+            return str(schemas[name]["description"])
+    return "Done; the answer has no body." if status == "204" else "Text."
+
+
+def _with_references(schema: Any) -> Any:
+    """`schema`, each mark of SHOWN_AS replaced by a reference to the schema that it names."""
+    if isinstance(schema, list):
+        return [_with_references(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if SHOWN_AS in schema:
+        rest = {key: value for key, value in schema.items() if key != SHOWN_AS}
+        return {"$ref": f"{_SCHEMAS}{schema[SHOWN_AS]}", **rest}
+    return {key: _with_references(value) for key, value in schema.items()}
