@@ -15,6 +15,7 @@ from job_store.ids import check_id, new_id
 from job_store.keys import Keys
 from job_store.paging import decode_token, encode_token, page_bounds
 from job_store.records import (
+    RECORD_VERSION,
     CheckpointPage,
     CheckpointRecord,
     JobPage,
@@ -265,13 +266,16 @@ def _page_position(token: str, kind: str, subject: str) -> str:
 async def queued_attempts(
     connection: AsyncConnection, index: str, limit: int
 ) -> builtins.list[QueuedAttempt]:
-    """The first queued attempts of an index (`unsent` or `queued`), oldest first."""
+    """The first queued attempts of an index (`unsent` or `queued`), oldest first.
+
+    A record of another version is left out: its own program looks after it.
+    """
     keys = Keys(connection.prefix)
     ids = await connection.command("ZRANGE", keys.index(index), 0, limit - 1)
     if not ids:
         return []
     names = [id.decode() for id in ids]
-    fields = ("status", "attempt", "priority", "device", "enqueued_at")
+    fields = ("status", "v", "attempt", "priority", "device", "enqueued_at")
     time, *rows = await connection.pipeline(
         ("TIME",), *[("HMGET", keys.job(name), *fields) for name in names]
     )
@@ -285,6 +289,6 @@ async def queued_attempts(
             enqueued_at=int(sent) if sent else None,
             server_time=now,
         )
-        for name, (status, attempt, priority, device, sent) in zip(names, rows, strict=True)
-        if status == b"queued"
+        for name, (status, v, attempt, priority, device, sent) in zip(names, rows, strict=True)
+        if status == b"queued" and v == b"%d" % RECORD_VERSION
     ]

@@ -27,7 +27,7 @@ from job_store.connection import Connection
 from job_store.errors import JobStoreError, NotFound, RecordVersionError, StoreUnavailable
 from job_store.ids import new_claim_id
 from job_store.queues import worker_queues
-from job_store.records import Claimed, JobError, WorkerRecord
+from job_store.records import Claimed, WorkerRecord
 from job_store.workers import WorkerRegistry
 from training_worker.attempt import attempt_folder
 from training_worker.board import Board
@@ -164,9 +164,8 @@ class TrainingWorker(Worker):
                 logger.warning("a message names an unknown job: %s", error)
                 return None
             except RecordVersionError as error:
-                logger.error("%s", error)
-                refusal = JobError("RECORD_VERSION", str(error))
-                self._attempts.reject(order.job_id, order.attempt, refusal)
+                # Left as it is: a worker of the version that wrote it can still train it.
+                logger.error("a message is left to another version: %s", error)
                 return None
         return None
 
