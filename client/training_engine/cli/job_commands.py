@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from training_engine._calls import known_status
+from training_engine.cli import completion
 from training_engine.cli.exit_codes import JOB_FAILED, JOB_STOPPED, OK, exit_code
 from training_engine.cli.local_paths import absolute, is_config_id, read_config
 from training_engine.cli.output import duration, number
@@ -21,16 +22,26 @@ if TYPE_CHECKING:
 
     from training_engine._jobs import Job
 
-JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="Name or id of the job.")]
+JobArgument = Annotated[
+    str,
+    typer.Argument(metavar="JOB", help="Name or id of the job.", autocompletion=completion.jobs),
+]
 JobsArgument = Annotated[
-    list[str] | None, typer.Argument(metavar="[JOB]...", help="Names or ids of jobs.")
+    list[str] | None,
+    typer.Argument(
+        metavar="[JOB]...", help="Names or ids of jobs.", autocompletion=completion.jobs
+    ),
 ]
 WatchOption = Annotated[bool, typer.Option("--watch", help="Follow it until it ends.")]
 
 
 StatusOption = Annotated[
     str | None,
-    typer.Option(help=f"Only jobs in this state: {', '.join(JobStatus)}.", metavar="STATUS"),
+    typer.Option(
+        help=f"Only jobs in this state: {', '.join(JobStatus)}.",
+        metavar="STATUS",
+        autocompletion=completion.statuses,
+    ),
 ]
 
 
@@ -45,7 +56,10 @@ def start(
     ] = None,
     val_dataset: Annotated[str | None, typer.Option(help="Validation data, likewise.")] = None,
     name: Annotated[str | None, typer.Option(help="A name to find it by.")] = None,
-    priority: Annotated[str | None, typer.Option(help="high, default or low.")] = None,
+    priority: Annotated[
+        str | None,
+        typer.Option(help="high, default or low.", autocompletion=completion.priorities),
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
