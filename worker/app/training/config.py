@@ -158,7 +158,7 @@ class TrainingConfig:
     """The smallest value of this marks the best checkpoint, which rotation never deletes."""
 
     distributed: DistributedConfig | None = None
-    """Several processes for one run. None: this process alone."""
+    """Several processes for one run. None: one process."""
 
     def __post_init__(self) -> None:
         self._unread: list[Problem] = []
