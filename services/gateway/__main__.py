@@ -13,6 +13,7 @@ from typing import Any
 import uvicorn
 
 from gateway.application import create_app
+from gateway.connections import bounded
 from gateway.settings import GatewaySettings
 from service_runtime.logs import configure_logging, get_logger
 from service_runtime.process import fail, tie_to_parent
@@ -55,6 +56,8 @@ def build_server(settings: GatewaySettings) -> GatewayServer:
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        http=bounded(settings.client_timeout_seconds),
+        ws="none",
         timeout_graceful_shutdown=settings.shutdown_seconds,
     )
     return GatewayServer(config, app.state.closing)

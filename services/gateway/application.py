@@ -88,6 +88,7 @@ def create_app(settings: GatewaySettings) -> FastAPI:
         allowed_hosts=[settings.host, *settings.allowed_host],
         verifier=app.state.verifier,
         sessions=app.state.sessions,
+        client_seconds=settings.client_timeout_seconds,
         max_body_bytes=settings.max_body_bytes,
         max_upload_bytes=settings.max_upload_bytes,
     )

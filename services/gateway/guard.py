@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import logging
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
@@ -20,6 +21,8 @@ from gateway.problems import Problem
 from gateway.sessions import Sessions
 from service_runtime.tokens import TokenVerifier
 
+log = logging.getLogger(__name__)
+
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 _API = "/api/"
 # Where a browser trades its token for a cookie; nobody has one yet.
@@ -28,6 +31,10 @@ _UPLOADS = "/api/training/datasets"
 _DRAIN_BYTES = 16 << 20
 _DRAIN_SECONDS = 2.0
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class StalledClient(Exception):
+    """The client does not read what it asked for."""
 
 
 class Guard:
@@ -40,6 +47,7 @@ class Guard:
         allowed_hosts: Iterable[str],
         verifier: TokenVerifier,
         sessions: Sessions,
+        client_seconds: float,
         max_body_bytes: int,
         max_upload_bytes: int,
     ) -> None:
@@ -47,6 +55,7 @@ class Guard:
         self._hosts = {host.lower() for host in allowed_hosts}
         self._verifier = verifier
         self._sessions = sessions
+        self._client_seconds = client_seconds
         self._max_body = max_body_bytes
         self._max_upload = max_upload_bytes
 
@@ -63,7 +72,14 @@ class Guard:
             await drained(receive)
             await problem.response()(scope, receive, send)
             return
-        await self._app(scope, _limited(receive, limit), _hardened(send))
+        body = _Body(receive, limit, self._client_seconds, renewed=limit == self._max_upload)
+        private = scope["path"].startswith(_API)
+        try:
+            await self._app(
+                scope, body.receive, _hardened(_timely(send, self._client_seconds), private)
+            )
+        except StalledClient:
+            log.warning("a client read nothing for %g s; it is let go", self._client_seconds)
 
     def _limit(self, scope: Scope) -> int:
         return self._max_upload if scope["path"] == _UPLOADS else self._max_body
@@ -193,20 +209,45 @@ def _too_large(limit: int) -> Problem:
     )
 
 
-def _limited(receive: Receive, limit: int) -> Receive:
-    """`receive`, refusing a body that grows beyond `limit` without having said so."""
-    received = 0
+def _too_slow(seconds: float) -> Problem:
+    return Problem(
+        408,
+        f"the rest of the body did not come within {seconds:g} s; send it without a pause",
+        headers={"Connection": "close"},
+    )
 
-    async def counted() -> Message:
-        nonlocal received
-        message = await receive()
-        received += len(message.get("body", b""))
-        if received > limit:
-            await drained(receive)
-            raise _too_large(limit)
+
+class _Body:
+    """A request's body: no larger and no slower than it may be."""
+
+    def __init__(self, receive: Receive, limit: int, seconds: float, *, renewed: bool) -> None:
+        self._receive = receive
+        self._limit = limit
+        self._seconds = seconds
+        self._renewed = renewed
+        """Whether each piece has the whole time: an upload may take long, and must go on."""
+        self._received = 0
+        self._complete = False
+        self._deadline: float | None = None
+
+    async def receive(self) -> Message:
+        """The next message. Raises `Problem` 408 and 413."""
+        if self._complete:  # nothing but the end of the connection is awaited
+            return await self._receive()
+        now = asyncio.get_running_loop().time()
+        if self._deadline is None or self._renewed:
+            self._deadline = now + self._seconds
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                message = await self._receive()
+        except TimeoutError:
+            raise _too_slow(self._seconds) from None
+        self._complete = not message.get("more_body", False)
+        self._received += len(message.get("body", b""))
+        if self._received > self._limit:
+            await drained(self._receive)
+            raise _too_large(self._limit)
         return message
-
-    return counted
 
 
 async def drained(receive: Receive) -> None:
@@ -225,8 +266,21 @@ async def drained(receive: Receive) -> None:
                     return
 
 
-def _hardened(send: Send) -> Send:
-    """`send`, adding what keeps browsers from guessing types and from framing our pages."""
+def _timely(send: Send, seconds: float) -> Send:
+    """`send`, which waits no longer than this for the client to read. Raises `StalledClient`."""
+
+    async def timely(message: Message) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await send(message)
+        except TimeoutError:
+            raise StalledClient from None
+
+    return timely
+
+
+def _hardened(send: Send, private: bool) -> Send:
+    """`send`, adding what keeps browsers from guessing types, framing and embedding us."""
 
     async def hardened(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -234,6 +288,9 @@ def _hardened(send: Send) -> Send:
             headers.setdefault("X-Content-Type-Options", "nosniff")
             headers.setdefault("Referrer-Policy", "no-referrer")
             headers.setdefault("X-Frame-Options", "DENY")
+            headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
+            if private:
+                headers.setdefault("Cache-Control", "no-store")
         await send(message)
 
     return hardened

@@ -43,6 +43,13 @@ class GatewaySettings(ListenSettings, ServiceSettings):
     session_seconds: int = setting(
         7 * 24 * 3600, "how long a browser stays signed in", unit="seconds", gt=0
     )
+    client_timeout_seconds: float = setting(
+        60.0,
+        "longest wait for a client: for a request's head, for a JSON body, for more of an upload, "
+        "or until it has read what was sent",
+        unit="seconds",
+        gt=0,
+    )
     max_streams: int = setting(2000, "event streams that may be open at once", gt=0)
     ping_seconds: float = setting(
         15.0, "silence after which an event stream sends a comment", unit="seconds", gt=0

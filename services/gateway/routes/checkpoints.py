@@ -102,13 +102,15 @@ async def download_checkpoint(checkpoint_id: str, request: Request, caller: Call
     headers = _file_headers(found)
     if not_modified(request.headers, headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    part = requested_range(request.headers, found.size_bytes, headers["ETag"])
+    # Ranges are defined for GET alone.
+    head = request.method == "HEAD"
+    part = None if head else requested_range(request.headers, found.size_bytes, headers["ETag"])
     wanted = part or ByteRange(0, found.size_bytes)
     headers["Content-Length"] = str(wanted.length)
     if part is not None:
         headers["Content-Range"] = part.content_range(found.size_bytes)
     status = 206 if part is not None else 200
-    if request.method == "HEAD" or wanted.length == 0:
+    if head or wanted.length == 0:
         return Response(status_code=status, headers=headers, media_type=_FILE)
     chunks = await _open(checkpoint_id, wanted, caller)
     return RelayResponse(chunks, status, headers=headers, media_type=_FILE)

@@ -25,6 +25,7 @@ _MEANING = {
     401: "No known token.",
     403: "From a page or a host name that may not do this.",
     404: "No such id.",
+    408: "The rest of the body did not come in time.",
     409: "The state forbids it, or the Idempotency-Key was used with another body.",
     413: "Too large.",
     416: "The range lies outside the file.",
@@ -41,6 +42,7 @@ _EXAMPLES = {
         "a page from https://elsewhere.example may not change anything here",
     ),
     404: ("JOB_NOT_FOUND", "there is no job 'job_x'; list the jobs to see which exist"),
+    408: ("INVALID_ARGUMENT", "the rest of the body did not come within 60 s"),
     409: ("STATE_FORBIDS", "the job has succeeded; it cannot be stopped"),
     413: ("PAYLOAD_TOO_LARGE", "the body is larger than the 2097152 bytes that are accepted here"),
     416: ("OFFSET_OUT_OF_RANGE", "the range 'bytes=900-' lies outside the file's 800 bytes"),
@@ -64,7 +66,7 @@ def rpc(*names: str) -> dict[str, Any]:
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """`responses` of a route: what it may refuse with, besides what every route may."""
-    return only_problems(*_EVERYWHERE, *statuses)
+    return only_problems(*_EVERYWHERE, *statuses, *([408] if 413 in statuses else []))
 
 
 def only_problems(*statuses: int) -> dict[int | str, dict[str, Any]]:

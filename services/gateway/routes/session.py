@@ -48,7 +48,10 @@ async def get_session(request: Request, sessions: SessionsOf) -> Response:
 
 
 @routes.post(
-    "", status_code=201, response_model=SessionState, responses=only_problems(400, 401, 403, 413)
+    "",
+    status_code=201,
+    response_model=SessionState,
+    responses=only_problems(400, 401, 403, 408, 413),
 )
 async def begin_session(body: SessionBody, request: Request, sessions: SessionsOf) -> Response:
     """Trade a token for a session cookie: HttpOnly, and for requests of this origin only."""

@@ -59,6 +59,7 @@ class State:
         self.credentials: list[str] = []
         self.open_watches = 0
         self.open_generations = 0
+        self.open_downloads = 0
         self.fail_next: RpcError | None = None
         self.break_downloads_after = float("inf")
         self.max_dataset_bytes = 8 << 20
@@ -377,14 +378,18 @@ class Checkpoints(Service, checkpoint_pb2_grpc.CheckpointServiceServicer):
         self.state.served(request)
         data = self.state.files[request.checkpoint_id]
         end = request.offset + request.length if request.length else len(data)
-        for offset in range(request.offset, end, CHUNK):
-            if offset >= self.state.break_downloads_after:
-                raise RpcError(
-                    grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE", "the store went away"
+        self.state.open_downloads += 1
+        try:
+            for offset in range(request.offset, end, CHUNK):
+                if offset >= self.state.break_downloads_after:
+                    raise RpcError(
+                        grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE", "the store went away"
+                    )
+                yield checkpoint_pb2.DownloadCheckpointResponse(
+                    offset=offset, data=data[offset : min(offset + CHUNK, end)]
                 )
-            yield checkpoint_pb2.DownloadCheckpointResponse(
-                offset=offset, data=data[offset : min(offset + CHUNK, end)]
-            )
+        finally:
+            self.state.open_downloads -= 1
 
     async def DeleteCheckpoint(self, request: Any, context: Any) -> Any:
         self.state.served(request)

@@ -35,10 +35,11 @@ async def test_the_whole_file(client: httpx.AsyncClient) -> None:
     )
 
 
+@pytest.mark.parametrize("headers", [{}, {"Range": "bytes=5-9"}])
 async def test_head_tells_the_same_without_the_file(
-    client: httpx.AsyncClient, state: State
+    client: httpx.AsyncClient, state: State, headers: dict[str, str]
 ) -> None:
-    response = await client.head(URL)
+    response = await client.head(URL, headers=headers)  # ranges are defined for GET alone
     assert (response.status_code, response.content) == (200, b"")
     assert response.headers["content-length"] == str(SIZE)
     assert response.headers["etag"] == ETAG
