@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing, contextmanager
+from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -80,9 +81,9 @@ class AsyncGuardedTransport:
     def download(self, call: Call, offset: int) -> AsyncIterator[tuple[int, bytes]]:
         return self._stream(lambda transport: transport.download(call, offset))
 
-    async def upload(self, call: Call, chunks: AsyncIterator[bytes], size_bytes: int) -> Plain:
+    async def upload(self, call: Call, path: Path, size_bytes: int) -> Plain:
         with self._open() as transport:
-            return await transport.upload(call, chunks, size_bytes)
+            return await transport.upload(call, path, size_bytes)
 
     async def close(self) -> None:
         self._closed.set()

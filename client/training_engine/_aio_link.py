@@ -10,7 +10,7 @@ from typing import TypeVar
 from training_engine import _calls
 from training_engine._aio_guard import aclosed_behind
 from training_engine._calls import Call
-from training_engine._files import PartialFile, chunks_of
+from training_engine._files import PartialFile
 from training_engine._following import Follower, check_finished
 from training_engine._retry import Patience
 from training_engine._transport import AsyncTransport, Options
@@ -50,7 +50,7 @@ class AsyncLink:
 
     async def upload(self, call: Call, path: Path, size_bytes: int) -> Plain:
         """Send a file, from its start again while the service is away."""
-        return await self._retry(lambda: self._transport.upload(call, _chunks(path), size_bytes))
+        return await self._retry(lambda: self._transport.upload(call, path, size_bytes))
 
     async def follow(self, job_id: str, call: Call, follower: Follower[T]) -> AsyncIterator[T]:
         """Read a job's stream to its end, across as many connections as it takes."""
@@ -123,9 +123,3 @@ class AsyncLink:
                     return  # ended in order but short: the checksum tells
             except TrainingEngineError as error:
                 await asyncio.sleep(patience.delay_after(error))
-
-
-async def _chunks(path: Path) -> AsyncIterator[bytes]:
-    chunks = chunks_of(path)
-    while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
-        yield chunk

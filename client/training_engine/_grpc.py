@@ -6,9 +6,11 @@ made.
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import grpc
@@ -20,6 +22,7 @@ from grpc_status import rpc_status
 
 from training_engine import _version, errors
 from training_engine._calls import Call
+from training_engine._files import chunks_of
 from training_engine._plain import message_to_plain, plain_to_message
 from training_engine._transport import Options, is_loopback
 from training_engine.call_status import FirstStatus
@@ -284,13 +287,14 @@ class AsyncGrpcTransport:
     def download(self, call: Call, offset: int) -> AsyncIterator[tuple[int, bytes]]:
         return self._stream(call, _piece, offset=offset)
 
-    async def upload(self, call: Call, chunks: AsyncIterator[bytes], size_bytes: int) -> Plain:
+    async def upload(self, call: Call, path: Path, size_bytes: int) -> Plain:
         name, serializers = _route(call)
         kind, _ = _method_types(call.rpc)
 
         async def parts() -> AsyncIterator[Message]:
             yield plain_to_message(kind, {"header": call.message})
-            async for chunk in chunks:
+            chunks = chunks_of(path)
+            while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
                 yield kind(data=chunk)
 
         method = self._channel.stream_unary(name, **serializers)

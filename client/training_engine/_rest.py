@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,6 +14,7 @@ from httpx_sse import EventSource, ServerSentEvent
 
 from training_engine import _http
 from training_engine._calls import Call
+from training_engine._files import chunks_of
 from training_engine._transport import Options
 from training_engine.records import Plain
 
@@ -91,6 +94,7 @@ class AsyncRestTransport:
 
     def __init__(self, url: str, options: Options) -> None:
         self._url = url
+        self._options = options
         self._client = httpx.AsyncClient(**_http.client_settings(url, options))
 
     async def unary(self, call: Call) -> Plain:
@@ -132,13 +136,14 @@ class AsyncRestTransport:
                 yield position, data
                 position += len(data)
 
-    async def upload(self, call: Call, chunks: AsyncIterator[bytes], size_bytes: int) -> Plain:
-        settings = _http.upload_settings(call, size_bytes)
+    async def upload(self, call: Call, path: Path, size_bytes: int) -> Plain:
+        # In a thread: asyncio drops a connection that it cannot write to any more, and with it the
+        # answer of a gateway that has refused the file early.
+        blocking = RestTransport(self._url, self._options)
         try:
-            response = await self._client.request(**settings, content=chunks)
-        except httpx.HTTPError as error:
-            raise _http.failure(error, self._url) from error
-        return _http.answer(response)
+            return await asyncio.to_thread(blocking.upload, call, chunks_of(path), size_bytes)
+        finally:
+            blocking.close()  # ends the thread too, where its task was cancelled
 
     async def close(self) -> None:
         await self._client.aclose()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from training_engine._calls import Call
@@ -88,7 +89,7 @@ class AsyncTransport(Protocol):
     def download(self, call: Call, offset: int) -> AsyncIterator[tuple[int, bytes]]:
         """Fetch a file from `offset` on, as pieces with the offset of each."""
 
-    async def upload(self, call: Call, chunks: AsyncIterator[bytes], size_bytes: int) -> Plain:
+    async def upload(self, call: Call, path: Path, size_bytes: int) -> Plain:
         """Send a file and return the answer."""
 
     async def close(self) -> None:

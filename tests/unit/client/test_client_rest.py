@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,14 @@ from scripted_service import CheckpointFile
 from training_engine import (
     AsyncTrainingEngine,
     EventKind,
+    InternalError,
     InvalidArgumentError,
     InvalidConfigError,
+    JobRecord,
     JobStatus,
+    LogLine,
     NotFoundError,
+    PayloadTooLargeError,
     TrainingEngine,
     UnavailableError,
 )
@@ -263,3 +269,80 @@ def test_the_token_goes_with_every_call(gateway: ScriptedGateway) -> None:
     with TrainingEngine.over_rest(gateway.url, token="secret") as engine:
         engine.jobs.get("j1")
     assert gateway.requests[0].headers["authorization"] == "Bearer secret"
+
+
+def test_odd_characters_in_an_event_are_no_line_ends(
+    gateway: ScriptedGateway, rest: TrainingEngine
+) -> None:
+    text = "a\u2028b\u2029c\x85d\x0be\x0cf\x1cg"
+
+    def events(exchange: Exchange) -> None:
+        line = json.dumps({"text": text}, ensure_ascii=False)
+        done = json.dumps({"job_id": "j1", "status": "succeeded"})
+        body = f"id: 1\nevent: log\ndata: {line}\n\nid: 2\nevent: state\ndata: {done}\n\n".encode()
+        exchange.send(200, body, **{"content-type": "text/event-stream"})
+
+    gateway.on[f"GET {JOB}/stream"] = events
+    log, state = [event.data for event in rest.jobs.watch("j1")]
+    assert isinstance(log, LogLine)
+    assert log.text == text
+    assert isinstance(state, JobRecord)
+
+
+def test_an_event_that_is_no_json_is_named(gateway: ScriptedGateway, rest: TrainingEngine) -> None:
+    gateway.on[f"GET {JOB}/stream"] = lambda exchange: exchange.send(
+        200, b"event: log\ndata: {oops\n\n", **{"content-type": "text/event-stream"}
+    )
+    with pytest.raises(InternalError, match="the stream holds an event that is no JSON"):
+        list(rest.jobs.watch("j1"))
+
+
+def test_a_stream_after_a_step_asks_for_no_more(
+    gateway: ScriptedGateway, rest: TrainingEngine
+) -> None:
+    done = {"job_id": "j1", "status": "succeeded"}
+    gateway.on[f"GET {JOB}/stream"] = lambda exchange: exchange.events(
+        ("8", "metrics", {"step": 8}), ("9", "state", done)
+    )
+    assert [point.step for point in rest.metrics.stream("j1", after_step=7)] == [8]
+    assert [asked.query for asked in gateway.asked(f"GET {JOB}/stream")] == ["after_step=7"]
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_an_upload_that_is_refused_early_says_why(
+    gateway: ScriptedGateway, tmp_path: Path, is_async: bool
+) -> None:
+    """The gateway answers and leaves while the file is still being sent."""
+
+    class Refusal(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+        def do_POST(self) -> None:
+            body = json.dumps({"detail": "larger than 5 bytes", "reason": "payload_too_large"})
+            self.send_response(413)
+            self.send_header("content-type", "application/problem+json")
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body.encode())
+            self.close_connection = True
+
+    gateway.RequestHandlerClass = Refusal
+    file = tmp_path / "large.txt"
+    with open(file, "wb") as large:
+        large.truncate(50 << 20)
+
+    async def by_asyncio() -> None:
+        async with AsyncTrainingEngine.over_rest(gateway.url, retry_for=0.5) as engine:
+            await engine.datasets.upload(file)
+
+    def upload() -> None:
+        if is_async:
+            asyncio.run(by_asyncio())
+        with TrainingEngine.over_rest(gateway.url, retry_for=0.5) as engine:
+            engine.datasets.upload(file)
+
+    with pytest.raises(PayloadTooLargeError, match="larger than 5 bytes"):
+        upload()
