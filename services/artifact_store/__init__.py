@@ -9,7 +9,7 @@ from artifact_store.errors import (
     InvalidKeyError,
     OffsetOutOfRangeError,
 )
-from artifact_store.folder import FolderStore
+from artifact_store.folder import FolderStore, make_folder
 from artifact_store.keys import (
     attempt_prefix,
     check_key,
@@ -38,5 +38,6 @@ __all__ = [
     "checkpoint_keys",
     "dataset_key",
     "job_prefix",
+    "make_folder",
     "safe_segment",
 ]

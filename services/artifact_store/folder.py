@@ -184,7 +184,7 @@ class FolderWriter:
         with self._room():
             os.fsync(self._file.fileno())
         self._file.close()
-        self._target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self._target.parent)
         self._path.replace(self._target)
         sync_folder(self._target.parent)
         return ArtifactInfo(self._key, self._size, self._digest.hexdigest())
@@ -223,6 +223,14 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it that are missing, such that they survive a power cut."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync_folder(folder.parent)
 
 
 def _chunks(file: BinaryIO, length: int) -> Iterator[bytes]:

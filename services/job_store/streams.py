@@ -214,9 +214,8 @@ class JobFeeds:
                         raise feed.error
                     if feed.ended and index == feed.end_index:
                         # Finished, and resumed by now perhaps: a fresh feed and a look tell.
-                        await self._leave(job_id, feed)
-                        self._check_open()
-                        feed = self._join(job_id)
+                        ended, feed = feed, self._join(job_id)
+                        await self._leave(job_id, ended)
                         break
                     await feed.changed(index)
         finally:

@@ -12,7 +12,7 @@ import logging
 from artifact_store import ArtifactError, ArtifactStore, attempt_prefix
 from job_store.archive import Segment, Surplus
 from job_store.attempts import AttemptStore
-from job_store.records import Claimed
+from job_store.records import FencingToken
 
 logger = logging.getLogger(__name__)
 
@@ -23,9 +23,8 @@ _CHECK_POINTS = 1024
 class PointArchive:
     """Keeps one job's raw points in Redis within their bound."""
 
-    def __init__(self, store: AttemptStore, artifacts: ArtifactStore, claimed: Claimed) -> None:
-        self._store, self._artifacts, self._token = store, artifacts, claimed.token
-        token = claimed.token
+    def __init__(self, store: AttemptStore, artifacts: ArtifactStore, token: FencingToken) -> None:
+        self._store, self._artifacts, self._token = store, artifacts, token
         self._prefix = attempt_prefix(token.job_id, token.attempt, token.claim_id)
         self._interval = min(_CHECK_POINTS, store.segment_points)
         self._unchecked = self._interval

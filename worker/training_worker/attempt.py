@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.training import progress
-from artifact_store import ArtifactStore, attempt_prefix
+from artifact_store import ArtifactStore, attempt_prefix, make_folder
 from job_store.attempts import AttemptStore
 from job_store.errors import Fenced, NotFound, StoreUnavailable, TransitionRefused
 from job_store.ids import new_id
@@ -293,7 +293,7 @@ def attempt_folder(artifacts: ArtifactStore, claimed: Claimed) -> Path:
     folder = artifacts.local_path(attempt_prefix(token.job_id, token.attempt, token.claim_id))
     if folder is None:
         raise RuntimeError("the artifact store has no local files; give the worker a folder")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     return folder
 
 

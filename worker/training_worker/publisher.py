@@ -89,7 +89,7 @@ class Publisher(threading.Thread):
         super().__init__(name="publisher", daemon=True)
         self._claimed, self._store, self._artifacts = claimed, store, artifacts
         self._spool, self._points, self._output, self._board = spool, points, output, board
-        self._archive = PointArchive(store, artifacts, claimed)
+        self._archive = PointArchive(store, artifacts, claimed.token)
         self._keep = keep_checkpoints
         self._progress_seconds = progress_seconds
         self._on_stop, self._on_fenced = on_stop, on_fenced

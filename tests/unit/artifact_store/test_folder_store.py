@@ -157,6 +157,22 @@ def test_unfinished_uploads_are_discarded_by_age(store: FolderStore) -> None:
     upload.abort()
 
 
+def test_new_folders_survive_a_power_cut_as_their_files_do(
+    store: FolderStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced, fsync = [], os.fsync
+
+    def note(handle: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{handle}"))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", note)
+    store.put("jobs/a/b/x.bin", [b"x"])
+    root = str(store.root)
+    assert synced[1:] == [root, f"{root}/jobs", f"{root}/jobs/a", f"{root}/jobs/a/b"]
+    assert "/.incoming/" in synced[0]  # the file, before it gets its name
+
+
 def test_keys_are_built_from_ids_and_odd_names() -> None:
     assert attempt_prefix("j-1", 2, "c0ffee") == "jobs/j-1/attempts/2-c0ffee"
     assert dataset_key("d1", "../my corpus (1).txt") == "datasets/d1/_my_corpus_1_.txt"

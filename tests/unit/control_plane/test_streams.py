@@ -11,6 +11,7 @@ from started import running_job
 
 from control_plane.server import ControlPlane
 from job_store.attempts import AttemptStore
+from job_store.connection import Connection
 from job_store.ids import new_id
 from job_store.records import (
     CheckpointRecord,
@@ -21,6 +22,7 @@ from job_store.records import (
     OutcomeKind,
 )
 from training_engine.v1 import job_pb2, metrics_pb2
+from training_worker.archive import PointArchive
 
 
 def points(*steps: int) -> list[MetricPoint]:
@@ -247,3 +249,36 @@ async def test_a_reader_that_leaves_is_forgotten(
     async with asyncio.timeout(5):
         while plane.state.feeds._feeds:
             await asyncio.sleep(0.01)
+
+
+async def test_old_points_come_from_the_artifact_folder(
+    plane: ControlPlane, stubs: Any, worker_connection: Connection
+) -> None:
+    attempts = AttemptStore(worker_connection, max_raw_points=100)
+    job_id, token = await running_job(stubs, attempts)
+    archive = PointArchive(attempts, plane.state.artifacts, token)
+    for first in range(1, 1000, 50):
+        attempts.publish_metrics(token, points(*range(first, first + 50)))
+        archive.published(50)
+    attempts.finish(token, Outcome(OutcomeKind.SUCCEEDED))
+    assert attempts.attempts(job_id)[0].points <= 125
+
+    request = metrics_pb2.ListMetricsRequest(job_id=job_id, page_size=64)
+    listed: list[Any] = []
+    while not listed or request.page_token:
+        page = await stubs.metrics.ListMetrics(request)
+        listed += page.points
+        request.page_token = page.next_page_token
+    assert [(p.step, p.loss) for p in listed] == [(s, 10.0 / s) for s in range(1, 1001)]
+    stream = stubs.metrics.StreamMetrics(
+        metrics_pb2.StreamMetricsRequest(job_id=job_id, after_step=40)
+    )
+    assert [item.point.step for item in await rest_of(stream)] == list(range(41, 1001))
+    (lost,) = plane.state.settings.artifact_root.rglob("points-1-1-25.bin")
+    lost.unlink()
+    failure = await failure_of(
+        stubs.metrics.ListMetrics(metrics_pb2.ListMetricsRequest(job_id=job_id, to_step=3))
+    )
+    assert (failure.code, failure.reason) == (grpc.StatusCode.DATA_LOSS, "ARTIFACT_DAMAGED")
+    assert "steps 1 to 25 cannot be read" in failure.message
+    assert "read on with after_step=25" in failure.message

@@ -59,7 +59,7 @@ class Place:
 
     def publish(self, claimed: Claimed, made: list[MetricPoint]) -> None:
         """As a worker does: in batches, each followed by a look at the bound."""
-        archive = PointArchive(self.store, self.artifacts, claimed)
+        archive = PointArchive(self.store, self.artifacts, claimed.token)
         for start in range(0, len(made), 100):
             batch = made[start : start + 100]
             self.store.publish_metrics(claimed.token, batch)

@@ -88,7 +88,7 @@ async def test_latest_values_survive_a_cut_in_what_is_archived(
     job = await bench.jobs.create(new_job(max_steps=10_000))
     claimed = store.claim(job.job_id, 1, "worker-1")
     assert claimed is not None
-    archive = PointArchive(store, artifacts, claimed)
+    archive = PointArchive(store, artifacts, claimed.token)
     for step in range(1, 3001):
         values = {"loss": 1 / step, "lr": 0.5} | (
             {"val_loss": 2.0 / step} if step % 70 == 0 else {}
