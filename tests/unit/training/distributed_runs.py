@@ -89,7 +89,8 @@ def run(folder: Path, scenario: dict[str, Any]) -> None:
     rank = os.environ.get("RANK", "0")
     result: dict[str, Any] = {}
     data = Drawing(scenario.get("samples", 37))
-    model = TransformerConfig(**MODEL, dropout_rate=scenario.get("dropout", 0.1))
+    shape = {**MODEL, "dropout_rate": scenario.get("dropout", 0.1), **scenario.get("model", {})}
+    model = TransformerConfig(**shape)
     where = str(folder / scenario.get("folder", scenario["name"]))
     config = TrainingConfig(
         model_config=model, **{**RUN, "checkpoint_dir": where, **scenario.get("config", {})}

@@ -39,6 +39,15 @@ def scenarios() -> list[dict[str, Any]]:
             {"name": f"{strategy}-3", **parts, "config": resumed},
             {"name": f"{strategy}-even", "config": config, "dropout": 0.0},
         ]
+    config = spread("ddp", max_steps=5)
+    # Wide enough that a gradient bucket is summed in pieces, each beginning with another process.
+    three = {"processes": 3, "model": {"hidden_size": 64}, "config": config}
+    parts = {**three, "folder": "three-parts"}
+    found += [
+        {"name": "three-straight", **three},
+        {"name": "three-1", **parts, "event": {"stop_in": 3}},
+        {"name": "three-2", **parts, "config": config | {"resume_from_checkpoint": True}},
+    ]
     moved = {"folder": "moved"}
     there = spread("fsdp", max_steps=2)
     again = {"resume_from_checkpoint": True}
@@ -92,16 +101,25 @@ def history(folder: Path) -> list[tuple[Any, ...]]:
     return [(line["step"], *(line.get(name) for name in MEASURED)) for line in lines]
 
 
+def assert_same_runs(first: Path, second: Path) -> None:
+    expected, found = tensors(newest(first)), tensors(newest(second))
+    assert expected.keys() == found.keys()
+    assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
+    assert history(first) == history(second)
+
+
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_two_resumes_are_bitwise_one_run(runs: Path, strategy: str) -> None:
     assert [result(runs, f"{strategy}-{part}")["step"] for part in (1, 2, 3)] == [3, 5, 8]
     assert result(runs, f"{strategy}-3")["notes"] == []
-    straight, parts = (newest(runs / f"{strategy}-{end}") for end in ("straight", "parts"))
-    expected, found = tensors(straight), tensors(parts)
-    assert expected.keys() == found.keys()
-    assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
-    assert history(runs / f"{strategy}-straight") == history(runs / f"{strategy}-parts")
+    assert_same_runs(runs / f"{strategy}-straight", runs / f"{strategy}-parts")
+    straight = newest(runs / f"{strategy}-straight")
     assert straight["environment"]["processes"] == f"2 ({strategy})"
+
+
+def test_sums_over_three_processes_keep_their_order_through_a_resume(runs: Path) -> None:
+    assert [result(runs, f"three-{part}")["step"] for part in (1, 2)] == [3, 5]
+    assert_same_runs(runs / "three-straight", runs / "three-parts")
 
 
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -11,7 +12,10 @@ import pytest
 import torch
 from training_site import Site, comparable
 
-from job_store.records import Execution, JobStatus
+from app.training.errors import LostPeerError
+from job_store.records import Execution, JobError, JobStatus, Outcome, OutcomeKind
+from training_worker.failures import describe_failure
+from training_worker.ranks import note_failure, noted_failure
 
 END = (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.STOPPED)
 TWO = Execution(processes=2)
@@ -115,3 +119,20 @@ def test_a_killed_worker_takes_all_processes_with_it(site: Site) -> None:
     holder.wait(timeout=10)
     psutil.wait_procs(both, timeout=10)
     assert [process for process in both if process.is_running()] == []
+
+
+def test_a_failure_of_another_process_is_reported_in_its_own_words(tmp_path: Path) -> None:
+    assert noted_failure(tmp_path, "tail") is None
+    failed = Outcome(OutcomeKind.FAILED, JobError("OUT_OF_MEMORY", "out of memory on cuda:1"))
+    note_failure(tmp_path, 1, failed)
+    told = noted_failure(tmp_path, "tail")
+    error = JobError("OUT_OF_MEMORY", "out of memory on cuda:1", "tail")
+    assert told == Outcome(OutcomeKind.FAILED, error)
+
+
+def test_a_lost_process_without_a_word_is_worth_another_attempt() -> None:
+    outcome = describe_failure(LostPeerError(0, 7), "")
+    assert outcome.kind is OutcomeKind.CRASHED
+    assert outcome.error is not None
+    assert outcome.error.reason == "TRAINER_DIED"
+    assert "rank 0 cannot go on after step 7; its own error says why" in outcome.error.message
