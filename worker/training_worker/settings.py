@@ -21,7 +21,10 @@ class WorkerSettings(RedisSettings, ServiceSettings):
         1, "workers that share this machine's cores; see --threads", ge=1
     )
     threads: int = setting(
-        0, "threads of a fresh job's trainer; 0 for cores / workers on this host", ge=0
+        0,
+        "threads of a fresh job's trainer, shared by its processes; 0 for cores / workers on this "
+        "host",
+        ge=0,
     )
     device: str = setting(
         "auto", 'device of jobs that leave theirs at "auto": auto, cpu, cuda or cuda:N'

@@ -31,7 +31,7 @@ def scenarios() -> list[dict[str, Any]]:
     for strategy in ("ddp", "fsdp"):
         config = spread(strategy)
         resumed = spread(strategy, resume_from_checkpoint=True)
-        parts = {"folder": f"{strategy}-parts"}
+        parts: dict[str, Any] = {"folder": f"{strategy}-parts"}
         found += [
             {"name": f"{strategy}-straight", "config": config},
             {"name": f"{strategy}-1", **parts, "config": config, "event": {"stop_in": 3}},
@@ -41,14 +41,14 @@ def scenarios() -> list[dict[str, Any]]:
         ]
     config = spread("ddp", max_steps=5)
     # Wide enough that a gradient bucket is summed in pieces, each beginning with another process.
-    three = {"processes": 3, "model": {"hidden_size": 64}, "config": config}
+    three: dict[str, Any] = {"processes": 3, "model": {"hidden_size": 64}, "config": config}
     parts = {**three, "folder": "three-parts"}
     found += [
         {"name": "three-straight", **three},
         {"name": "three-1", **parts, "event": {"stop_in": 3}},
         {"name": "three-2", **parts, "config": config | {"resume_from_checkpoint": True}},
     ]
-    moved = {"folder": "moved"}
+    moved: dict[str, Any] = {"folder": "moved"}
     there = spread("fsdp", max_steps=2)
     again = {"resume_from_checkpoint": True}
     one = {"batch_size": 8, "distributed": None}
