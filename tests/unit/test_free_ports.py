@@ -1,13 +1,17 @@
-"""Ports of test servers: nobody else is given them while a server is down."""
+"""Test servers: their ports are nobody else's while they are down, and they start each time."""
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import free_ports
+import grpc
 import pytest
 from free_ports import free_port
 from redis_server import RedisServer
@@ -56,3 +60,32 @@ def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
             server.start()
     server.start()
     server.stop()
+
+
+def test_servers_start_in_a_process_that_uses_grpc(tmp_path: Path) -> None:
+    """A fork beside gRPC's threads aborts now and then, so starting a server must not be one."""
+    plane = grpc.server(ThreadPoolExecutor(2))
+    port = plane.add_insecure_port("127.0.0.1:0")
+    plane.start()
+    leaving = threading.Event()
+
+    def call() -> None:
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            method = channel.unary_unary("/none/None")
+            while not leaving.is_set():
+                with contextlib.suppress(grpc.RpcError):
+                    method(b"")
+
+    callers = [threading.Thread(target=call) for _ in range(2)]
+    for caller in callers:
+        caller.start()
+    try:
+        server = RedisServer(tmp_path)
+        for _ in range(20):
+            server.start()
+            server.kill()
+    finally:
+        leaving.set()
+        for caller in callers:
+            caller.join()
+        plane.stop(None).wait()
