@@ -268,17 +268,17 @@ RECORD_WRITING = """() => {
 def test_a_resume_from_an_earlier_checkpoint_cuts_the_chart_and_goes_on(
     stack: RunningStack, api: httpx.Client, text_file: Path, browser: Browser, tiny_config: Config
 ) -> None:
-    config = tiny_config | {"max_steps": 30, "save_steps": 15, "eval_steps": 15}
+    config = tiny_config | {"max_steps": 12, "save_steps": 6, "eval_steps": 6}
     job_id = start(api, text_file, config, status="succeeded")
     with opened(browser, f"{stack.url}/#/jobs/{job_id}") as (page, seen):
         page.get_by_text("Values", exact=True).click()
-        wait_until(lambda: shown_steps(page) == list(range(1, 31)), "the whole history")
-        button(page, "Resume from step 15").click()
-        dialog = page.get_by_role("dialog", name="Resume from step 15")
+        wait_until(lambda: shown_steps(page) == list(range(1, 13)), "the whole history")
+        button(page, "Resume from step 6").click()
+        dialog = page.get_by_role("dialog", name="Resume from step 6")
         dialog.get_by_role("button", name="Resume from here").click()
-        expect(page.get_by_text("2, restored from step 15")).to_be_visible()
+        expect(page.get_by_text("2, restored from step 6")).to_be_visible()
         expect(state(page)).to_have_text("succeeded")
-        wait_until(lambda: shown_steps(page) == list(range(1, 31)), "the whole history again")
+        wait_until(lambda: shown_steps(page) == list(range(1, 13)), "the whole history again")
         assert (seen.errors, seen.strangers) == ([], [])
 
 

@@ -202,7 +202,7 @@ function axes(context, scale, color) {
     context.stroke();
   }
   context.textAlign = "center";
-  const most = Math.max(3, scale.width / 110);
+  const most = Math.max(3, scale.width / 70);
   for (const step of ticks(scale.first, scale.last, most, true)) {
     const half = context.measureText(count(step)).width / 2;
     const x = Math.min(scale.x(step), scale.left + scale.width + RIGHT - half);

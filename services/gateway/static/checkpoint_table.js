@@ -46,12 +46,22 @@ export class CheckpointTable {
   #row(one) {
     const download = el(
       "a",
-      { class: "button", href: urlOf("checkpoints", one.checkpoint_id, "download"), download: true, "aria-label": `Download step ${one.step}` },
+      {
+        class: "button",
+        href: urlOf("checkpoints", one.checkpoint_id, "download"),
+        download: true,
+        "aria-label": `Download step ${one.step}`,
+      },
       "Download",
     );
     const resume = el(
       "button",
-      { type: "button", disabled: !this.resumable, onclick: () => this.onResume(one), "aria-label": `Resume from step ${one.step}` },
+      {
+        type: "button",
+        disabled: !this.resumable,
+        onclick: () => this.onResume(one),
+        "aria-label": `Resume from step ${one.step}`,
+      },
       "Resume",
     );
     const best = one.is_best && el("span", { class: "best", title: "the best validation loss" }, "best");

@@ -12,7 +12,12 @@ export class DatasetPicker {
     this.signal = signal;
     this.datasets = [];
     this.source = el("select", { id: "source", onchange: () => this.#show() });
-    this.path = el("input", { id: "dataset-path", type: "text", spellcheck: "false", placeholder: "text.txt", "aria-describedby": "dataset-hint dataset-problems" });
+    this.path = el("input", {
+      type: "text",
+      spellcheck: "false",
+      placeholder: "text.txt",
+      "aria-describedby": "dataset-hint dataset-problems",
+    });
     this.pathLabel = el("label", {}, "Path", this.path);
     this.file = el("input", { type: "file", class: "unseen", id: "dataset-file", onchange: () => this.#upload() });
     this.bar = el("progress", { max: "1", value: "0", hidden: true, "aria-label": "Upload" });

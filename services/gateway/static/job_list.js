@@ -8,7 +8,14 @@ const REFRESH = 2000;
 const PAGE = 50;
 const STATES = ["queued", "running", "stopping", "stopped", "succeeded", "failed"];
 // On a narrow screen, what is not needed to find a job stays away.
-const HEADS = [["Name"], ["Status"], ["Progress"], ["Step", "number wide"], ["Remaining", "number wide"], ["Created", "number wide"]];
+const HEADS = [
+  ["Name"],
+  ["Status"],
+  ["Progress"],
+  ["Step", "number wide"],
+  ["Remaining", "number wide"],
+  ["Created", "number wide"],
+];
 
 export class JobList {
   constructor(page) {

@@ -141,7 +141,8 @@ export class JobPage {
   #fail(error, { passing = false } = {}) {
     if (this.signal.aborted || error.status === 401) return;
     if (passing) connection("reconnecting…");
-    notice(error.status === 404 ? `${error.message}. It may have been deleted; the list of jobs has those that there are.` : error.message);
+    const gone = error.status === 404 ? ". It may have been deleted; the list of jobs has those that there are." : "";
+    notice(error.message + gone);
   }
 
   // Once, after a delay, however often it is asked for meanwhile.
@@ -227,7 +228,9 @@ export class JobPage {
     if (this.job.status === "succeeded") {
       body.max_steps = await ask({
         title: "Train longer",
-        text: `It has reached its last step, ${count(this.job.max_steps)}. The learning rate follows the longer schedule from there.`,
+        text:
+          `It has reached its last step, ${count(this.job.max_steps)}. ` +
+          "The learning rate follows the longer schedule from there.",
         action: "Resume",
         field: { label: "Train to step", value: 2 * this.job.max_steps, min: this.job.max_steps + 1 },
       });

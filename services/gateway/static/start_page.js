@@ -14,11 +14,21 @@ export class StartPage {
     this.controller = new AbortController();
     this.signal = this.controller.signal;
     this.data = new DatasetPicker(this.signal);
-    this.name = el("input", { id: "name", type: "text", maxlength: "200", placeholder: "my first run", "aria-describedby": "name-problems" });
-    this.config = el(
-      "textarea",
-      { id: "config", class: "code", rows: "22", spellcheck: "false", wrap: "off", "aria-describedby": "verdict config-problems", oninput: () => this.#checkSoon() },
-    );
+    this.name = el("input", {
+      type: "text",
+      maxlength: "200",
+      placeholder: "my first run",
+      "aria-describedby": "name-problems",
+    });
+    this.config = el("textarea", {
+      id: "config",
+      class: "code",
+      rows: "22",
+      spellcheck: "false",
+      wrap: "off",
+      "aria-describedby": "verdict config-problems",
+      oninput: () => this.#checkSoon(),
+    });
     this.config.value = FIRST_CONFIG;
     this.verdict = el("p", { class: "hint", id: "verdict", role: "status" }, "\u00a0");
     this.problems = {

@@ -54,6 +54,11 @@ export class ValuesTable {
   #draw() {
     if (!this.details.open) return;
     const newest = this.points.slice(-ROWS).reverse();
-    fill(this.rows, newest.map((point) => el("tr", {}, [count(point.step), ...COLUMNS.map(([, name]) => number(point[name], 5))].map((text) => el("td", { class: "number" }, text)))));
+    fill(this.rows, newest.map(row));
   }
+}
+
+function row(point) {
+  const texts = [count(point.step), ...COLUMNS.map(([, name]) => number(point[name], 5))];
+  return el("tr", {}, texts.map((text) => el("td", { class: "number" }, text)));
 }
