@@ -1,4 +1,4 @@
-"""Reads JSON requests strictly: what two parsers could read differently is refused."""
+"""Reads requests strictly: no unknown name, and nothing that two parsers could read differently."""
 
 from __future__ import annotations
 
@@ -14,6 +14,14 @@ from gateway.problems import FieldError, Problem
 
 def _malformed(message: str) -> Problem:
     return Problem(400, message, errors=[FieldError("", message)])
+
+
+def _unknown_query(names: list[str]) -> Problem:
+    errors = [
+        FieldError(name, f"{name} is not known here; remove it or correct its spelling")
+        for name in names
+    ]
+    return Problem(400, "; ".join(error.message for error in errors), errors=errors)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -59,8 +67,12 @@ class StrictRoute(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
+        # A route with a query checks its names itself: its shape forbids others.
+        takes_query = bool(self.dependant.query_params)
 
         async def strict(request: Request) -> Response:
+            if not takes_query and request.query_params:
+                raise _unknown_query(sorted(set(request.query_params)))
             return await handle(StrictRequest(request.scope, request.receive))
 
         return strict

@@ -155,6 +155,16 @@ async def test_query_parameters_are_checked(
     assert [error["field"] for error in body["errors"]] == [field]
 
 
+@pytest.mark.parametrize("path", ["/jobs/x", "/jobs/x/status", "/jobs/x/metrics", "/configs/x"])
+async def test_a_query_that_no_route_takes_is_refused_by_name(
+    client: httpx.AsyncClient, path: str
+) -> None:
+    refused = await client.get(f"{API}{path}?page_sise=1")
+    message = "page_sise is not known here; remove it or correct its spelling"
+    body = problem(refused, 400, "invalid_argument")
+    assert body["errors"] == [{"field": "page_sise", "message": message}]
+
+
 async def test_large_bodies_are_413_announced_or_not(client: httpx.AsyncClient) -> None:
     announced = await client.post(f"{API}/configs", content=bytes(100_000), headers=JSON)
     problem(announced, 413, "payload_too_large")
