@@ -40,7 +40,7 @@ CHECKS = [
 REJECTION = [conformance.negative_data_rejection, conformance.missing_required_header]
 CASES = 20
 """Generated requests for each operation, of each kind."""
-SECONDS = 20.0
+SECONDS = 60.0
 """Longest wait for one answer: streams of jobs that have ended, and short texts."""
 TOKENS = 4
 """Text is sampled no longer than this."""
@@ -109,7 +109,7 @@ class Resources:
 
     def _finished(self, job_id: str) -> None:
         status = f"/jobs/{job_id}/status"
-        wait_until(lambda: self._api.get(status).json()["status"] == "succeeded", job_id, 60)
+        wait_until(lambda: self._api.get(status).json()["status"] == "succeeded", job_id, 120)
 
     def _checkpoints(self, job_id: str) -> list[str]:
         found = self._api.get(f"/jobs/{job_id}/checkpoints").json()["checkpoints"]
