@@ -119,6 +119,8 @@ CONTROL_PLANE_FLAGS = (
     "--leader-ttl-seconds=1",
     "--stop-grace-seconds=2",
     "--retry-pause-seconds=0.5",
+    # Files are swept all the time: nothing that a run needs may ever be among them.
+    "--sweep-after-seconds=0.5",
 )
 # One thread: runs compare whatever the machine.
 WORKER_FLAGS = (

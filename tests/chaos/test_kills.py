@@ -74,6 +74,9 @@ def test_twenty_random_kills_in_one_job(
                 reached = wait_for_step(job, reached + choose.randrange(12)).current_step
             kill(services, victim)
         assert_same(result_of(engine, job, tmp_path), expected_of_long_run)
+        kept = {checkpoint.step for checkpoint in job.refresh().checkpoints()}
+        # What the killed attempts saved and did not register is gone.
+        wait_until(lambda: checkpoint_files(services) == sorted(kept), "the sweep", timeout=30)
 
 
 @pytest.mark.parametrize("victim", ["worker", "trainer"])
@@ -99,6 +102,12 @@ def test_kill_between_a_save_and_its_registration(
         done = engine.jobs.get(job.job_id)
         assert done.attempt == 2
         assert 40 <= (done.resumed_from_step or 0) < max(newer)
+
+
+def checkpoint_files(services: Cluster) -> list[int]:
+    """Steps of all checkpoint files, half-written ones too."""
+    found = (services.folder / "artifacts").glob("**/*checkpoint_step_*.pt*")
+    return sorted(int(path.name.partition("step_")[2].partition(".")[0]) for path in found)
 
 
 def saved_steps(services: Cluster) -> set[int]:
