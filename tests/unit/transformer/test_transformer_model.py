@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from app.transformer import ConfigError, GPTModel, TransformerConfig, cpu_kernels
+from app.transformer.layers import MLP, activate
 
 TINY: dict[str, Any] = {
     "vocab_size": 61,
@@ -126,28 +128,36 @@ def test_gradients_equal_those_of_plain_operations(
         torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-6)
 
 
-def test_gelu_kernel_equals_pytorch_and_its_numeric_gradient() -> None:
-    x = torch.linspace(-9, 9, 301, requires_grad=True)
-    ours, plain = cpu_kernels.gelu_tanh(x), F.gelu(x, approximate="tanh")
-    torch.testing.assert_close(ours, plain, rtol=1e-5, atol=1e-6)
-    ours_grad = torch.autograd.grad(ours.sum(), x)[0]
-    torch.testing.assert_close(
-        ours_grad, torch.autograd.grad(plain.sum(), x)[0], rtol=1e-5, atol=1e-6
-    )
-    double = torch.linspace(-4, 4, 21, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(cpu_kernels.gelu_tanh, double)
-
-
-def test_relu_squared_equals_pytorchs_values_and_gradients() -> None:
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("activation", sorted(cpu_kernels.FUSED_ACTIVATIONS))
+def test_mlp_kernel_equals_pytorch_and_its_numeric_gradient(activation: str, bias: bool) -> None:
     torch.manual_seed(2)  # no value so near 0 that a numeric gradient would straddle it
-    x = torch.randn(3, 5, 16, requires_grad=True)
-    ours, plain = cpu_kernels.relu_squared(x), F.relu(x).square()
+    up, down = nn.Linear(6, 20, bias=bias), nn.Linear(20, 6, bias=bias)
+    nn.init.normal_(up.weight, std=2.0)  # far out on both sides of the activation too
+    x = torch.randn(3, 5, 6, requires_grad=True)
+    inputs = [x, *up.parameters(), *down.parameters()]
+    ours = cpu_kernels.mlp(x, up, down, activation)
+    plain = down(activate(up(x), activation))
     torch.testing.assert_close(ours, plain)
-    grad = torch.randn_like(x)
+    grad = torch.randn_like(ours)
     torch.testing.assert_close(
-        torch.autograd.grad(ours, x, grad), torch.autograd.grad(plain, x, grad)
+        torch.autograd.grad(ours, inputs, grad), torch.autograd.grad(plain, inputs, grad)
     )
-    assert torch.autograd.gradcheck(cpu_kernels.relu_squared, x.detach().double().requires_grad_())
+    up.double(), down.double()
+    doubles = [x.detach().double().requires_grad_(), *up.parameters(), *down.parameters()]
+    assert torch.autograd.gradcheck(lambda x, *_: cpu_kernels.mlp(x, up, down, activation), doubles)
+
+
+def test_a_layer_in_place_of_a_plain_one_keeps_its_own_forward() -> None:
+    class Silent(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.zeros(*x.shape[:-1], self.out_features)
+
+    mlp = MLP(TransformerConfig(**TINY))
+    x = torch.randn(2, 3, TINY["hidden_size"])
+    assert mlp(x).abs().min() > 0
+    mlp.output = Silent(mlp.output.in_features, mlp.output.out_features)
+    assert torch.equal(mlp(x), torch.zeros_like(x))
 
 
 @pytest.mark.parametrize("weighted", [True, False])

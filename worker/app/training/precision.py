@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from app.training.allocator import keep_freed_memory
+from app.training.allocator import ask_for_huge_pages, keep_freed_memory
 from app.training.config import TrainingConfig
 from app.transformer.errors import ConfigError, Problem
 
@@ -56,7 +56,8 @@ def process_switches(config: TrainingConfig, device: torch.device) -> Iterator[N
         if device.type == "cuda":
             torch.set_float32_matmul_precision("high")
         else:
-            keep_freed_memory()  # stays: there is no way back, and no harm in it
+            if keep_freed_memory():  # stays: there is no way back, and no harm in it
+                ask_for_huge_pages()
         if config.deterministic:
             # cuBLAS reads it at its first call; without it deterministic matmuls are refused.
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
