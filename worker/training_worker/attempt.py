@@ -27,6 +27,7 @@ from job_store.records import (
 from job_store.workers import WorkerRegistry
 from training_worker.board import Board
 from training_worker.datasets import dataset_file
+from training_worker.exits import End
 from training_worker.failures import describe_failure
 from training_worker.full_disk import FullDisk
 from training_worker.output import OutputReader, output_tail
@@ -115,7 +116,7 @@ class Attempt:
         self._spool = SpoolWriter(self.folder)
         self._points = SpoolReader(self.folder)
         self._resume = ResumePoint(None, 0, None)
-        self._ended_together = False
+        self._end = End.ALONE
         self._full_disk = FullDisk(board, settings.full_disk_patience_seconds)
         self._publisher = Publisher(
             claimed,
@@ -131,10 +132,10 @@ class Attempt:
             on_fenced=on_fenced,
         )
 
-    def run(self) -> bool:
+    def run(self) -> End:
         """Train, deliver everything, and only then end the attempt in the job's record.
 
-        Returns whether the trainer came to its end: where several train together, all of them.
+        Returns what that means for other processes of the run, if it has any.
         """
         self._publisher.start()
         outcome = self._train_to_outcome()
@@ -142,7 +143,7 @@ class Attempt:
         self._finish(outcome)
         self._spool.close()
         self._points.close()
-        return self._ended_together
+        return self._end
 
     def _train_to_outcome(self) -> Outcome:
         try:
@@ -152,7 +153,7 @@ class Attempt:
                 trainer = self._build_trainer()
             if self._stop.outcome is None:
                 trainer.train()
-                self._ended_together = True
+                self._end = End.TOGETHER
                 if not trainer.stopped:
                     return Outcome(OutcomeKind.SUCCEEDED)
             return Outcome(self._stop.outcome or OutcomeKind.CRASHED)
@@ -168,8 +169,10 @@ class Attempt:
         tail = output_tail(self.folder)
         if not isinstance(error, LostPeerError) and is_lost_peer(error):
             error = LostPeerError(0, self._resume.step)
-        noted = noted_failure(self.folder, tail) if isinstance(error, LostPeerError) else None
-        return noted or describe_failure(error, tail)
+        if not isinstance(error, LostPeerError):
+            return describe_failure(error, tail)
+        self._end = End.AFTER_ANOTHER
+        return noted_failure(self.folder, tail) or describe_failure(error, tail)
 
     def _build_trainer(self) -> Trainer:
         import torch

@@ -24,7 +24,7 @@ from job_store.workers import WorkerRegistry
 from service_runtime.process import tie_to_parent
 from training_worker.attempt import Attempt, StopRequest, Stores, attempt_folder, configuration
 from training_worker.board import Board
-from training_worker.exits import EXIT_FAILED, EXIT_FENCED, EXIT_OK
+from training_worker.exits import EXIT_FAILED, EXIT_FENCED, EXIT_OK, End
 from training_worker.follower import follow
 from training_worker.output import redirect_output
 from training_worker.ranks import Wishes, launch_ranks
@@ -44,7 +44,7 @@ def run_horse(claimed: Claimed, settings: WorkerSettings, board: Board) -> NoRet
         _log_to_output()
         config = configuration(claimed, folder, settings)
 
-        def lead() -> bool:
+        def lead() -> End:
             return _attempt(claimed, settings, board, stop, artifacts).run()
 
         if (processes := _processes(config)) > 1:
@@ -91,14 +91,14 @@ def _processes(config: Any) -> int:
 
 
 def _launch(
-    processes: int, lead: Callable[[], bool], follow: Callable[[], None], stop: StopRequest
+    processes: int, lead: Callable[[], End], follow: Callable[[], None], stop: StopRequest
 ) -> int:
     """Become the launcher of several processes, and pass the signals on."""
     wishes = Wishes()
     for number, outcome in SIGNALS.items():
         signal.signal(number, lambda *_, outcome=outcome: wishes.send(outcome))
 
-    def lead_obeying() -> bool:
+    def lead_obeying() -> End:
         wishes.obey(stop.ask)
         return lead()
 

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from job_store.records import JobError, Outcome, OutcomeKind
-from training_worker.exits import EXIT_FAILED, EXIT_FENCED, EXIT_OK, EXIT_REPORTED
+from training_worker.exits import EXIT_FAILED, EXIT_FENCED, EXIT_OK, EXIT_REPORTED, End
 
 if TYPE_CHECKING:
     from app.training.distributed import Ranks
 
 _DECIDED_BY_RANK_0 = ("dataset_path", "val_dataset_path", "resume_from_checkpoint")
 _OUTCOMES = (OutcomeKind.HANDED_BACK, OutcomeKind.STOPPED)
+_AGENT_NOTICES_SECONDS = 10.0
 _FAILURE_FILE = "failure.{rank}.json"
 
 
@@ -49,21 +50,22 @@ class Wishes:
         threading.Thread(target=read, name="wishes", daemon=True).start()
 
 
-def launch_ranks(processes: int, lead: Callable[[], bool], follow: Callable[[], None]) -> int:
+def launch_ranks(processes: int, lead: Callable[[], End], follow: Callable[[], None]) -> int:
     """Run `lead` in rank 0 and `follow` in the others; return the launcher's exit code.
 
-    `lead` reports the attempt's end itself and returns whether all processes end with it. A
-    launcher whose process died of a signal dies of the same one: its parent then reports that.
+    `lead` reports the attempt's end itself and returns what it means for the others. A launcher
+    whose process died of a signal dies of the same one: its parent then reports that.
     """
     from app.training.distributed_launch import ProcessFailedError, launch
 
     def run() -> None:
-        leads = os.environ["RANK"] == "0"
-        _take_no_signals(spared=leads)
-        if not leads:
+        for number in (signal.SIGINT, signal.SIGUSR1):
+            signal.signal(number, signal.SIG_IGN)
+        if os.environ["RANK"] == "0":
+            _lead(lead)
+        else:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
             follow()
-        elif not lead():
-            raise SystemExit(EXIT_REPORTED)
 
     try:
         launch(run, processes)
@@ -82,12 +84,17 @@ def _die_of(number: signal.Signals) -> None:
     os.kill(os.getpid(), number)
 
 
-def _take_no_signals(*, spared: bool) -> None:
-    """Only the agent signals these processes: to end them when another one has failed. Rank 0 is
-    spared for as long as it takes to report that."""
-    for number in (signal.SIGINT, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN if spared else signal.SIG_DFL)
+def _lead(lead: Callable[[], End]) -> None:
+    """Rank 0: the agent, which ends all processes when one has failed, lets it report that."""
+    told_to_end = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: told_to_end.set())
+    end = lead()
+    if end is End.TOGETHER:
+        return
+    if end is End.AFTER_ANOTHER:
+        # Else the agent might take this process for the one that failed first.
+        told_to_end.wait(_AGENT_NOTICES_SECONDS)
+    raise SystemExit(EXIT_REPORTED)
 
 
 def agree_on_files(ranks: Ranks, config: Any) -> None:

@@ -53,7 +53,8 @@ def test_a_killed_process_fails_the_attempt_and_the_next_resumes_exactly(
     site.wait_for(lambda: site.job(job_id).attempt == 2)
     psutil.wait_procs(both, timeout=10)
     assert [process for process in both if process.is_running()] == []
-    assert f"process {victim} of 2 (counted from 0) was ended by SIGKILL" in site.logs()
+    told = f"process {victim} of 2 (counted from 0) was ended by SIGKILL"
+    site.wait_for(lambda: told in site.logs())
     site.send(job_id)
     record = site.wait(job_id, *END)
     assert (record.status, record.attempt) == (JobStatus.SUCCEEDED, 2), site.logs()
