@@ -217,7 +217,7 @@ def test_a_preparation_longer_than_the_stall_timeout_is_no_stall(site: Site) -> 
     def feed() -> None:  # a disk that gives a block in a while, for seconds on end
         while True:
             with suppress(BrokenPipeError), pipe.open("wb", buffering=0) as file:
-                for _ in range(5):
+                for _ in range(8):
                     file.write(block)
                     time.sleep(0.3)
             time.sleep(0.5)  # the reader sees the end before the next one begins to write
