@@ -1,13 +1,15 @@
-"""One client's connection: it may not take forever to say what it wants, nor be told in prose.
+"""One client's connection: it may not take forever to say what it wants or to read the answer.
 
-uvicorn gives an idle connection a few seconds between two requests, but waits without end for the
-head of one that has begun; thousands of clients that send a byte a minute would hold every file
-descriptor ("slowloris").
+uvicorn gives an idle connection a few seconds between two requests, but waits without end for a
+head that has begun, for the rest of a body that nobody wants any more, and for a client that reads
+nothing; thousands of them would hold every file descriptor ("slowloris"). What is no HTTP it would
+refuse in prose.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 import h11
@@ -15,39 +17,63 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from gateway.problems import MEDIA_TYPE, Problem
 
+log = logging.getLogger(__name__)
+
 
 class BoundedConnection(H11Protocol):
-    """HTTP/1.1 with a deadline for the head of each request."""
+    """HTTP/1.1 whose client has so long for the head of a request, and to read what was sent."""
 
-    head_seconds = 30.0
+    client_seconds = 60.0
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._deadline: asyncio.TimerHandle | None = None
+        self._head_due: asyncio.TimerHandle | None = None
+        self._read_due: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._begin_to_wait()
+        # Writing pauses while anything is unread, so that the clock runs for the last byte too.
+        transport.set_write_buffer_limits(high=0)
+        self._await_head()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self.conn.their_state is h11.IDLE:  # a head has begun, but not ended
-            self._begin_to_wait()
+        if self.cycle is None or self.cycle.response_complete:
+            self._await_head()
         else:
-            self._end_to_wait()
+            _cancel(self._head_due)
+            self._head_due = None
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._end_to_wait()
+        _cancel(self._head_due)
+        self._head_due = None
+        _cancel(self._read_due)
+        self._read_due = None
         super().connection_lost(exc)
 
-    def _begin_to_wait(self) -> None:
-        if self._deadline is None:  # one deadline for the whole head, however often a byte comes
-            self._deadline = self.loop.call_later(self.head_seconds, self.transport.close)
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._await_reader()
 
-    def _end_to_wait(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+    def resume_writing(self) -> None:
+        _cancel(self._read_due)
+        self._read_due = None
+        super().resume_writing()
+
+    def _await_head(self) -> None:
+        if self._head_due is None:  # one deadline for the whole head, however often a byte comes
+            self._head_due = self.loop.call_later(self.client_seconds, self.transport.close)
+
+    def _await_reader(self) -> None:
+        unread = self.transport.get_write_buffer_size()
+        self._read_due = self.loop.call_later(self.client_seconds, self._look_at_reader, unread)
+
+    def _look_at_reader(self, unread_before: int) -> None:
+        if self.transport.get_write_buffer_size() < unread_before:
+            self._await_reader()  # slow, but it goes on
+            return
+        log.warning("a client read nothing for %g s; it is let go", self.client_seconds)
+        self.transport.abort()  # close() would wait for it
 
     def send_400_response(self, msg: str) -> None:
         """What is no HTTP is refused like all else: with a problem."""
@@ -64,6 +90,11 @@ class BoundedConnection(H11Protocol):
         self.transport.close()
 
 
-def bounded(head_seconds: float) -> type[BoundedConnection]:
-    """The protocol with this deadline: uvicorn makes its connections from a class."""
-    return type("BoundedConnection", (BoundedConnection,), {"head_seconds": head_seconds})
+def _cancel(timer: asyncio.TimerHandle | None) -> None:
+    if timer is not None:
+        timer.cancel()
+
+
+def bounded(client_seconds: float) -> type[BoundedConnection]:
+    """The protocol with these deadlines: uvicorn makes its connections from a class."""
+    return type("BoundedConnection", (BoundedConnection,), {"client_seconds": client_seconds})

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
-import logging
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
@@ -21,8 +20,6 @@ from gateway.problems import Problem
 from gateway.sessions import Sessions
 from service_runtime.tokens import TokenVerifier
 
-log = logging.getLogger(__name__)
-
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 _API = "/api/"
 # Where a browser trades its token for a cookie; nobody has one yet.
@@ -31,10 +28,6 @@ _UPLOADS = "/api/training/datasets"
 _DRAIN_BYTES = 16 << 20
 _DRAIN_SECONDS = 2.0
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-
-
-class StalledClient(Exception):
-    """The client does not read what it asked for."""
 
 
 class Guard:
@@ -74,12 +67,7 @@ class Guard:
             return
         body = _Body(receive, limit, self._client_seconds, renewed=limit == self._max_upload)
         private = scope["path"].startswith(_API)
-        try:
-            await self._app(
-                scope, body.receive, _hardened(_timely(send, self._client_seconds), private)
-            )
-        except StalledClient:
-            log.warning("a client read nothing for %g s; it is let go", self._client_seconds)
+        await self._app(scope, body.receive, _hardened(send, private))
 
     def _limit(self, scope: Scope) -> int:
         return self._max_upload if scope["path"] == _UPLOADS else self._max_body
@@ -264,19 +252,6 @@ async def drained(receive: Receive) -> None:
                 dropped += len(message.get("body", b""))
                 if message["type"] != "http.request" or not message.get("more_body", False):
                     return
-
-
-def _timely(send: Send, seconds: float) -> Send:
-    """`send`, which waits no longer than this for the client to read. Raises `StalledClient`."""
-
-    async def timely(message: Message) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await send(message)
-        except TimeoutError:
-            raise StalledClient from None
-
-    return timely
 
 
 def _hardened(send: Send, private: bool) -> Send:

@@ -46,7 +46,7 @@ class GatewaySettings(ListenSettings, ServiceSettings):
     client_timeout_seconds: float = setting(
         60.0,
         "longest wait for a client: for a request's head, for a JSON body, for more of an upload, "
-        "or until it has read what was sent",
+        "or until it reads more of what was sent",
         unit="seconds",
         gt=0,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
@@ -12,6 +13,8 @@ from conftest import client_for, eventually, gateway_for
 from memory_control_plane import State
 
 PATIENCE = 1.0
+ANSWER_BYTES = 10 << 20
+PIECE_BYTES = 64 << 10
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
@@ -64,6 +67,16 @@ async def test_a_second_request_on_a_connection_has_its_own_time(hasty: str) -> 
     writer.close()
 
 
+async def test_a_body_that_nobody_reads_buys_no_time_either(hasty: str) -> None:
+    reader, writer = await connected(hasty)
+    writer.write(b"POST /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n")
+    answer = await reader.readuntil(b"}")
+    assert answer.startswith(b"HTTP/1.1 405 ")
+    writer.write(b"x")  # after this byte, uvicorn would wait for the next one without end
+    assert await everything(reader) == ""
+    writer.close()
+
+
 async def test_a_body_that_never_comes_is_408(hasty: str) -> None:
     reader, writer = await connected(hasty)
     writer.write(
@@ -87,7 +100,9 @@ async def test_an_upload_may_be_slow_as_long_as_it_goes_on(hasty: str, state: St
     assert (answer.status_code, answer.json()["size_bytes"]) == (201, 60)
 
 
-async def test_a_client_that_stops_reading_ends_its_download(hasty: str, state: State) -> None:
+async def test_a_client_that_stops_reading_ends_its_download_and_its_connection(
+    hasty: str, state: State
+) -> None:
     state.add_checkpoint("ck", "job", 1, bytes(32 << 20))
     reader, writer = await connected(hasty)
     writer.write(b"GET /api/training/checkpoints/ck/download HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -95,7 +110,34 @@ async def test_a_client_that_stops_reading_ends_its_download(hasty: str, state: 
     await eventually(lambda: state.open_downloads == 1)
     reader._transport.pause_reading()  # type: ignore[attr-defined]
     await eventually(lambda: state.open_downloads == 0)
+    # Who writes to a socket that is closed on the other side is told so.
+    async with asyncio.timeout(10):
+        while not writer.transport.is_closing():
+            writer.write(b"x")
+            await asyncio.sleep(0.01)
     writer.transport.abort()
+
+
+async def test_a_client_that_reads_slowly_gets_everything(hasty: str, state: State) -> None:
+    """An answer that is written at once, and takes longer to read than the time for no progress."""
+    async with client_for(hasty) as client:
+        started = await client.post("/api/training/jobs/start", json={"config": {}})
+    job_id = started.json()["job_id"]
+    state.job(job_id).error = "x" * ANSWER_BYTES
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, PIECE_BYTES)
+    connection.connect((urlsplit(hasty).hostname, urlsplit(hasty).port))
+    reader, writer = await asyncio.open_connection(sock=connection, limit=PIECE_BYTES)
+    writer.write(f"GET /api/training/jobs/{job_id} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    await reader.readuntil(b"\r\n\r\n")
+    begun, received = asyncio.get_running_loop().time(), 0
+    while received < ANSWER_BYTES:
+        piece = await reader.read(PIECE_BYTES)
+        assert piece, f"broken off after {received} bytes"
+        received += len(piece)
+        await asyncio.sleep(PATIENCE / 60)
+    assert asyncio.get_running_loop().time() - begun > 2 * PATIENCE
+    writer.close()
 
 
 async def test_what_is_no_http_is_refused_with_a_problem(url: str) -> None:
