@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import AsyncIterator
 from pathlib import PurePath
@@ -17,6 +18,7 @@ from control_plane.paging import LARGEST_PAGE, page_size
 from control_plane.paths import DATASET_SCHEME
 from control_plane.requests import check_name, check_request_id, idempotency
 from control_plane.state import ServiceState
+from job_store.errors import RequestIdReused, StoreUnavailable
 from job_store.ids import new_id
 from job_store.records import DatasetRecord, JobStatus, Request
 from training_engine.v1 import dataset_pb2, dataset_pb2_grpc
@@ -71,10 +73,13 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
     ) -> DatasetRecord:
         dataset_id = new_id("dataset")
         key = dataset_key(dataset_id, header.name)
+        await self._state.datasets.expect(dataset_id)
         info = await self._receive(key, header, messages)
         record = await self._store(dataset_id, header, info)
         if record.dataset_id != dataset_id:  # the same upload came twice at once: one stands
             await asyncio.to_thread(self._state.artifacts.delete, key)
+        with contextlib.suppress(StoreUnavailable):  # the sweeper looks again, and finds all well
+            await self._state.datasets.settle(dataset_id)
         return record
 
     async def _receive(
@@ -128,9 +133,10 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
                 dataset_id=dataset_id,
                 request=_memo(header, info.sha256),
             )
-        except Exception:
+        except RequestIdReused:
             await asyncio.to_thread(self._state.artifacts.delete, info.key)
             raise
+        # Where the store did not answer, the record may be there all the same, and needs its file.
 
     async def GetDataset(
         self, request: dataset_pb2.GetDatasetRequest, context: _Context
@@ -160,8 +166,10 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
                 f"dataset {request.dataset_id} is read by job {user}, which has not ended; "
                 "stop that job first, or wait for its end"
             )
+        await state.datasets.expect(request.dataset_id)
         await state.datasets.delete(request.dataset_id, wanted)
         await asyncio.to_thread(state.artifacts.delete, record.artifact)
+        await state.datasets.settle(request.dataset_id)
         return dataset_pb2.DeleteDatasetResponse()
 
     async def _job_using(self, dataset_id: str) -> str | None:

@@ -13,7 +13,7 @@ import time
 
 from artifact_store import ArtifactError, ArtifactStore, checkpoint_keys, job_prefix
 from control_plane.state import ServiceState
-from job_store.errors import NotFound, RecordVersionError, StoreUnavailable
+from job_store.errors import JobStoreError, NotFound, RecordVersionError, StoreUnavailable
 from job_store.records import CheckpointRecord, JobRecord
 from service_runtime.logs import get_logger
 
@@ -21,7 +21,9 @@ _log = get_logger("reconciler")
 _LOOK_SECONDS = 10.0
 """Between two looks at the lists; at most, for intervals are shortened in tests."""
 _UPLOADS_SECONDS = 3600.0
-"""Between two looks at uploads, and the age from which one without a record is abandoned."""
+"""Between two looks at uploads."""
+_ABANDONED_SECONDS = 86400.0
+"""From this age on, an upload or a deletion that was begun is not going to be completed."""
 _CHECKPOINT = re.compile(r"jobs/[^/]+/attempts/(\d+)-[^/]+/checkpoint_step_\d+\.(?:pt|json)")
 
 
@@ -65,7 +67,9 @@ class Sweeper:
         for job_id in await self._state.reconcile.due_sweeps(self._age):
             try:
                 await self._sweep_job(job_id)
-            except (OSError, ArtifactError) as error:
+            except StoreUnavailable:
+                raise
+            except (OSError, ArtifactError, JobStoreError) as error:
                 _log.error("files cannot be removed", job_id=job_id, why=str(error))
             else:
                 await self._state.reconcile.swept(job_id)
@@ -108,16 +112,20 @@ class Sweeper:
                 return known
 
     async def _sweep_uploads(self) -> None:
-        """Uploads that ended between their last byte and their record, or before that."""
-        artifacts = self._state.artifacts
-        await asyncio.to_thread(artifacts.discard_unfinished)
-        for key in await asyncio.to_thread(artifacts.keys, "datasets"):
+        """Datasets whose upload or deletion ended between their files and their record.
+
+        Only those that a list names: a store that lost its records costs nobody their files.
+        """
+        state = self._state
+        await asyncio.to_thread(state.artifacts.discard_unfinished)
+        for dataset_id in await state.datasets.unsettled(_ABANDONED_SECONDS):
             try:
-                await self._state.datasets.get(key.split("/")[1])
+                await state.datasets.get(dataset_id)
             except NotFound:
-                await asyncio.to_thread(_remove_if_old, artifacts, key)
+                await asyncio.to_thread(state.artifacts.delete_prefix, f"datasets/{dataset_id}")
             except RecordVersionError:
-                continue
+                pass
+            await state.datasets.settle(dataset_id)
 
 
 async def remove_checkpoint(state: ServiceState, retired: CheckpointRecord) -> None:
@@ -150,9 +158,3 @@ def _remove_half_written(artifacts: ArtifactStore, record: JobRecord) -> int:
 
 def _is_over(attempt: int, record: JobRecord) -> bool:
     return attempt < record.attempt or (attempt == record.attempt and record.status.is_terminal)
-
-
-def _remove_if_old(artifacts: ArtifactStore, key: str) -> None:
-    """A young one may be about to get its record."""
-    if time.time() - artifacts.stat(key).modified_at > _UPLOADS_SECONDS:
-        artifacts.delete(key)

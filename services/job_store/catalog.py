@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from job_store.codec import decode_config, decode_dataset, text_fields
@@ -141,6 +141,7 @@ class DatasetStore:
     def __init__(self, connection: AsyncConnection) -> None:
         self._db = connection
         self._items = _Items(connection, "dataset")
+        self._expected = f"{Keys(connection.prefix).items('dataset')}:expected"
 
     async def create(
         self,
@@ -167,6 +168,26 @@ class DatasetStore:
         if id != fresh:  # an earlier request's: it has its own artifact
             return await self.get(id)
         return DatasetRecord(id, name, size_bytes, sha256, artifact, created_at)
+
+    async def expect(self, dataset_id: str) -> None:
+        """Note that files of this id are about to come or to go, before they do."""
+        seconds, _ = await self._db.command("TIME")
+        await self._db.command(
+            "ZADD", self._expected, int(seconds), check_id("dataset", dataset_id)
+        )
+
+    async def settle(self, dataset_id: str) -> None:
+        """Forget what `expect` noted: files and record agree."""
+        await self._db.command("ZREM", self._expected, dataset_id)
+
+    async def unsettled(self, age_seconds: float, limit: int = 100) -> Sequence[str]:
+        """Ids that were expected this long ago and never settled, oldest first."""
+        seconds, _ = await self._db.command("TIME")
+        oldest = int(seconds) - int(age_seconds)
+        reply = await self._db.command(
+            "ZRANGE", self._expected, "-inf", oldest, "BYSCORE", "LIMIT", 0, limit
+        )
+        return [id.decode() for id in reply]
 
     async def was_sent(self, request_id: str) -> bool:
         """Whether an upload with this id was stored before, of these bytes or of others."""

@@ -19,6 +19,7 @@ class Keys:
     jobs:name:NAME                ids of the jobs of a name
     jobs:delayed                  ids of jobs whose next attempt is not to begin at once
     jobs:{sweep,sweeping}         ids of jobs whose files are to be looked through
+    datasets:expected             ids whose files may be without a record → time
     config:ID configs dataset:ID datasets worker:ID workers checkpoint:ID leader
     """
 

@@ -18,6 +18,7 @@ from artifact_store import ArtifactStoreFullError
 from control_plane import configs
 from control_plane.server import ControlPlane
 from job_store.attempts import AttemptStore
+from job_store.errors import StoreUnavailable
 from job_store.ids import new_id
 from job_store.records import CheckpointRecord, MetricPoint, Outcome, OutcomeKind, WorkerRecord
 from job_store.workers import WorkerRegistry
@@ -194,6 +195,25 @@ async def test_an_upload_is_stored_once_for_a_request_id(stubs: Any, plane: Cont
     )
     assert failure.reason == "REQUEST_ID_REUSED"
     assert len(stored_files(plane)) == 1
+
+
+async def test_an_upload_whose_answer_was_lost_keeps_its_file(
+    stubs: Any, plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = plane.state.datasets.create
+
+    async def cut_off(*arguments: Any, **named: Any) -> None:
+        await create(*arguments, **named)
+        raise StoreUnavailable("the connection broke before the answer")
+
+    monkeypatch.setattr(plane.state.datasets, "create", cut_off)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stubs.datasets.UploadDataset(upload("a.txt", b"abc", request_id="u1"))
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    monkeypatch.undo()
+    again = await stubs.datasets.UploadDataset(upload("a.txt", b"abc", request_id="u1"))
+    key = f"datasets/{again.dataset.dataset_id}/a.txt"
+    assert plane.state.artifacts.keys("datasets") == [key]
 
 
 async def test_a_repeated_upload_is_recalled_before_its_bytes_are_stored(

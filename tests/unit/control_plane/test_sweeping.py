@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from started import running_job
 
 from artifact_store import attempt_prefix
+from control_plane import sweeping
 from control_plane.server import ControlPlane
 from control_plane.settings import ControlPlaneSettings
 from control_plane.sweeping import Sweeper
@@ -165,16 +165,39 @@ async def test_one_folder_that_cannot_be_removed_holds_up_no_other(
     await until(lambda: files(plane) == [])
 
 
-async def test_uploads_that_never_got_their_record_go_when_they_are_old(
-    plane: ControlPlane,
+async def test_one_record_that_cannot_be_read_holds_up_no_other(
+    stubs: Any, plane: ControlPlane, attempts: AttemptStore
+) -> None:
+    odd, token = await running_job(stubs, attempts)
+    record = save(plane, token, 5)
+    attempts.register_checkpoint(token, record)
+    key = plane.state.reconcile._keys.job(odd, "checkpoint_data")
+    await plane.state.connection.command("HSET", key, record.checkpoint_id, b"1\nodd")
+    attempts.finish(token, Outcome(OutcomeKind.SUCCEEDED))
+    later, token = await running_job(stubs, attempts)
+    assert odd < later
+    save(plane, token, 8)
+    attempts.finish(token, Outcome(OutcomeKind.SUCCEEDED))
+    kept = ["checkpoint_step_5.json", "checkpoint_step_5.pt", "output.log", "output.log"]
+    await until(lambda: files(plane) == kept)
+    assert not await nothing_to_sweep(plane)
+
+
+async def test_uploads_and_deletions_that_were_not_completed_go_when_they_are_old(
+    plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state = plane.state
     kept = await state.datasets.create("a.txt", 1, "0" * 64, "datasets/x/a.txt")
-    keys = [f"datasets/{id}/a.txt" for id in (kept.dataset_id, new_id("dataset"), "young")]
-    for key in keys:
-        state.artifacts.put(key, [b"x"])
-    long_ago = time.time() - 4000
-    for key in keys[:2]:
-        os.utime(state.artifacts.local_path(key) or "", (long_ago, long_ago))
+    abandoned, unknown = new_id("dataset"), new_id("dataset")
+    for dataset_id in (kept.dataset_id, abandoned, unknown):
+        state.artifacts.put(f"datasets/{dataset_id}/a.txt", [b"x"])
+    for dataset_id in (kept.dataset_id, abandoned):
+        await state.datasets.expect(dataset_id)
+    sweeper = Sweeper(state)
+    await sweeper.sweep()
+    assert len(state.artifacts.keys("datasets")) == 3  # all may be under way
+    monkeypatch.setattr(sweeping, "_ABANDONED_SECONDS", 0.0)
     await Sweeper(state).sweep()
-    assert state.artifacts.keys("datasets") == sorted([keys[0], keys[2]])
+    left = [f"datasets/{id}/a.txt" for id in (kept.dataset_id, unknown)]
+    assert state.artifacts.keys("datasets") == sorted(left)
+    assert await state.datasets.unsettled(0.0) == []
