@@ -112,7 +112,10 @@ class FolderStore:
         # Renamed first: whoever lists the store never meets half a folder.
         grave = self.root / _INCOMING / uuid.uuid4().hex
         grave.parent.mkdir(exist_ok=True)
-        folder.rename(grave)
+        try:
+            folder.rename(grave)
+        except FileNotFoundError:
+            return 0  # somebody else has removed it meanwhile
         shutil.rmtree(grave, ignore_errors=True)
         return removed
 

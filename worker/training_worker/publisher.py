@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from artifact_store import ArtifactStore
+from artifact_store import ArtifactNotFoundError, ArtifactStore
 from job_store.attempts import AttemptStore
 from job_store.errors import Fenced, NotFound, StoreUnavailable
 from job_store.records import CheckpointRecord, Claimed, MetricPoint, Phase, Signals
@@ -216,10 +216,18 @@ class Publisher(threading.Thread):
                 self._confirmed = self._confirmed and mine.last_step is not None
         held = {record.checkpoint_id for record in self._store.checkpoints(token.job_id)}
         lost = [saved for saved in self._registered if saved.record.checkpoint_id not in held]
-        self._checkpoints.extendleft(reversed(lost))
         self._registered = [saved for saved in self._registered if saved not in lost]
+        # One whose file is gone was retired, and the answer to that was lost, not the checkpoint.
+        self._checkpoints.extendleft(reversed([saved for saved in lost if self._has_file(saved)]))
         self._reported = None
         self._unsure = False
+
+    def _has_file(self, saved: SavedCheckpoint) -> bool:
+        try:
+            self._artifacts.stat(saved.record.artifact)
+        except ArtifactNotFoundError:
+            return False
+        return True
 
     def _publish_points(self) -> None:
         self._register_due()

@@ -29,5 +29,8 @@ for _, index in ipairs({'all', 'unsent', 'delayed', 'queued', 'stopped', 'succee
   redis.call('ZREM', index_key(index), id)
 end
 redis.call('ZREM', name_key(job.name or ''), id)
-ask_for_sweep(id, now_ms())  -- its files go after its record, whatever happens in between
+-- Its files go after its record, whatever happens in between: once the whole while has passed from
+-- now on, even where a look was due sooner, for nothing asks for another one.
+redis.call('ZREM', index_key('sweep'), id)
+ask_for_sweep(id, now_ms())
 return remember(request_key, body_hash, ARGV[5], '{}')

@@ -132,6 +132,20 @@ def test_delete_prefix_takes_the_folder_and_no_neighbour(store: FolderStore) -> 
     assert files(store) == ["jobs/ab/three.pt"]
 
 
+def test_a_folder_that_another_process_removes_meanwhile_is_removed(
+    store: FolderStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.put("jobs/a/one.pt", [b"x"])
+    rename = Path.rename
+
+    def overtaken(folder: Path, target: Path) -> Path:
+        rename(folder, target.with_name("other"))
+        return rename(folder, target)
+
+    monkeypatch.setattr(Path, "rename", overtaken)
+    assert store.delete_prefix("jobs/a") == 0
+
+
 @pytest.mark.parametrize(
     "key",
     ["", "/etc/passwd", "../x", "a/../b", "a//b", "a/./b", ".incoming/x", "a/.hidden", "a\\b",

@@ -250,6 +250,16 @@ async def test_delete_leaves_no_key_behind(bench: Bench, status: JobStatus) -> N
     assert bench.attempts.claim(job.job_id, job.attempt, "worker-1") is None
 
 
+async def test_files_of_a_deleted_job_are_looked_for_the_whole_while_later(bench: Bench) -> None:
+    """A zombie may write until then, and nobody looks again."""
+    job, token = await bench.running()
+    bench.attempts.finish(token, Outcome(OutcomeKind.SUCCEEDED))
+    bench.worker.command("ZADD", "te:jobs:sweep", 1000, job.job_id)  # its end was long ago
+    await bench.jobs.delete(job.job_id)
+    assert await bench.reconciler.due_sweeps(60.0) == []
+    assert await bench.reconciler.due_sweeps(0.0) == [job.job_id]
+
+
 # retries
 
 

@@ -163,7 +163,9 @@ class Writer(Attempt):
             self.on_metrics(step, {"loss": 1 / step})
 
     def save(self, step: int) -> None:
-        self._publisher.register(checkpoint(self.claimed, step))
+        record = checkpoint(self.claimed, step)
+        (self.site.artifacts / record.artifact).write_bytes(b"x")
+        self._publisher.register(record)
 
     def drain(self) -> None:
         self._publisher.drain()
@@ -287,6 +289,23 @@ def test_a_job_ends_with_its_last_points_and_checkpoint(
     assert place.job(job_id).status is JobStatus.SUCCEEDED
     assert only.shown() == list(range(1, 10))
     assert [record.step for record in place.store.checkpoints(job_id)] == [9]
+
+
+def test_a_retired_checkpoint_is_not_taken_for_a_lost_one(place: Site, begin: Begin) -> None:
+    """Its retirement was carried out, and the answer never came."""
+    only = begin(place.submit())
+    only.begin(0)
+    only.measure(1, 9)
+    only.save(3)
+    only.save(9)
+    only.drain()
+    token = only.claimed.token
+    old, _ = place.store.checkpoints(token.job_id)
+    assert place.store.unregister_checkpoint(token, old.checkpoint_id)
+    (place.artifacts / old.artifact).unlink()
+    place.store.forget_checkpoint(token.job_id, old.checkpoint_id)
+    only._publisher.deliver_again()
+    assert [record.step for record in place.store.checkpoints(token.job_id)] == [9]
 
 
 def test_a_renewed_connection_is_announced_once(own_server: RedisServer) -> None:
