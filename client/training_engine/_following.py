@@ -33,12 +33,15 @@ class Follower(ABC, Generic[T]):
     Attributes:
         cursor: Opaque place behind the last thing received; empty at the start.
         after_step: For streams of metrics: the last step that need not come again.
+        attempt: The job's attempt before the first connection; what an earlier one ended with is
+            history, for the job was resumed since.
         at_end: True where the last state received was one that ends the stream.
     """
 
     def __init__(self, patience_seconds: float, cursor: str = "") -> None:
         self.cursor = cursor
         self.after_step: int | None = None
+        self.attempt = 0
         self.at_end = False
         self._patience = Patience(patience_seconds, bear_silence=True)
         self._connected_at = 0.0
@@ -52,7 +55,8 @@ class Follower(ABC, Generic[T]):
         self._patience.progressed()
         self.cursor = plain.get("cursor") or self.cursor
         if (state := plain.get(EventKind.STATE)) is not None:
-            self.at_end = JobStatus(state["status"]).is_terminal
+            terminal = JobStatus(state["status"]).is_terminal
+            self.at_end = terminal and state.get("attempt", 0) >= self.attempt
         yield from self._read(plain)
 
     def delay_after(self, error: TrainingEngineError | None) -> float:

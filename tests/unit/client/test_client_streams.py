@@ -201,6 +201,47 @@ def test_watch_tells_every_kind_of_event_once(
     assert len(service.asked("GetJob")) == 1
 
 
+def _resumed(service: ScriptedService) -> None:
+    """A job in its second attempt, whose server stops right behind the end of the first."""
+
+    def attempt(number: int, status: str) -> Any:
+        record = job(status=status)
+        record.attempt = number
+        return record
+
+    answer = job_pb2.WatchJobResponse
+    events = [
+        answer(cursor="1", metrics=point(1)),
+        answer(cursor="2", state=attempt(1, "STOPPED")),
+        answer(cursor="3", state=attempt(2, "RUNNING")),
+        answer(cursor="4", metrics=point(2, attempt=2)),
+        answer(cursor="5", state=attempt(2, "SUCCEEDED")),
+    ]
+
+    def watch(request: Any, context: Any) -> Iterator[Any]:
+        begin = int(request.after or 0)
+        yield from events[begin : None if begin else 2]
+
+    service.on["WatchJob"] = watch
+    service.on["GetJob"] = lambda request, context: job_pb2.GetJobResponse(
+        job=attempt(2, "RUNNING")
+    )
+
+
+def test_the_end_of_an_earlier_attempt_is_not_the_end(
+    service: ScriptedService, engine: TrainingEngine
+) -> None:
+    _resumed(service)
+    assert [event.cursor for event in engine.jobs.watch("j1")] == ["1", "2", "3", "4", "5"]
+
+
+async def test_nor_is_it_under_asyncio(service: ScriptedService) -> None:
+    _resumed(service)
+    async with AsyncTrainingEngine(service.address) as engine:
+        cursors = [event.cursor async for event in engine.jobs.watch("j1")]
+    assert cursors == ["1", "2", "3", "4", "5"]
+
+
 def test_watch_continues_behind_a_cursor(service: ScriptedService, engine: TrainingEngine) -> None:
     service.on["WatchJob"] = _watch
     service.on["GetJob"] = lambda request, context: job_pb2.GetJobResponse(job=job())
