@@ -22,8 +22,9 @@ from job_store.errors import Fenced, JobStoreError, NotFound, StoreUnavailable, 
 from job_store.reconcile import stall_message
 from job_store.records import Claimed, JobError, Outcome, OutcomeKind, Phase, Signals
 from training_worker.board import Board
-from training_worker.exits import EXIT_FENCED, EXIT_OK
+from training_worker.exits import EXIT_FAILED, EXIT_FENCED, EXIT_OK
 from training_worker.output import OutputReader, output_tail
+from training_worker.ranks import noted_failure
 
 logger = logging.getLogger(__name__)
 
@@ -235,10 +236,15 @@ class Supervisor:
                 "registered checkpoint"
             )
             return Outcome(OutcomeKind.HANDED_BACK, message=message)
-        return Outcome(OutcomeKind.CRASHED, self._error(code))
-
-    def _error(self, code: int) -> JobError:
         tail = output_tail(self._folder)
+        if self._killed is None and code == EXIT_FAILED:
+            # Rank 0 may have been ended before it could report what another process died of.
+            told = noted_failure(self._folder, tail)
+            if told is not None:
+                return told
+        return Outcome(OutcomeKind.CRASHED, self._error(code, tail))
+
+    def _error(self, code: int, tail: str) -> JobError:
         if self._killed is Kill.STALLED:
             seconds = self._claimed.record.execution.stall_timeout_seconds
             step, phase, *_ = self._seen

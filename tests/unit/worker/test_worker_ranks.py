@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 from pathlib import Path
@@ -10,12 +11,18 @@ from typing import Any
 import psutil
 import pytest
 import torch
+from redis_server import RedisServer
 from training_site import Site, comparable
 
 from app.training.errors import LostPeerError
+from artifact_store import FolderStore
 from job_store.records import Execution, JobError, JobStatus, Outcome, OutcomeKind
+from training_worker.attempt import attempt_folder
+from training_worker.board import Board
+from training_worker.exits import EXIT_FAILED
 from training_worker.failures import describe_failure
 from training_worker.ranks import note_failure, noted_failure
+from training_worker.supervisor import Supervisor
 
 END = (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.STOPPED)
 TWO = Execution(processes=2)
@@ -137,3 +144,31 @@ def test_a_lost_process_without_a_word_is_worth_another_attempt() -> None:
     assert outcome.error is not None
     assert outcome.error.reason == "TRAINER_DIED"
     assert "rank 0 cannot go on after step 7; its own error says why" in outcome.error.message
+
+
+def test_a_failure_that_rank_0_was_too_late_to_report_is_told_all_the_same(
+    own_server: RedisServer, tmp_path: Path
+) -> None:
+    """Rank 0 still waited for the others, or for the store, when its time to report was over."""
+    site = Site(own_server.url(), tmp_path)
+    job_id = site.submit(TWO, **RUN)
+    claimed = site.store.claim(job_id, 1, "worker-1")
+    assert claimed is not None
+    folder = attempt_folder(FolderStore(site.artifacts), claimed)
+    message = "ConfigError: `distributed.processes` is 2 and this machine has 1 CUDA devices"
+    if (pid := os.fork()) == 0:
+        error = JobError("INVALID_CONFIG", message)
+        note_failure(folder, 1, Outcome(OutcomeKind.FAILED, error))
+        os._exit(EXIT_FAILED)
+    board = Board()
+    supervisor = Supervisor(
+        claimed, site.store, board, folder, renewal_seconds=3.0, heartbeat=lambda: None
+    )
+    supervisor.attach(pid)
+    supervisor.watch(pid)
+    board.close()
+    record = site.job(job_id)
+    assert record.status is JobStatus.FAILED
+    assert record.error is not None
+    assert (record.error.reason, record.error.message) == ("INVALID_CONFIG", message)
+    site.close()
