@@ -76,7 +76,10 @@ class BoundedConnection(H11Protocol):
         self.transport.abort()  # close() would wait for it
 
     def send_400_response(self, msg: str) -> None:
-        """What is no HTTP is refused like all else: with a problem."""
+        """What is no HTTP is refused like all else: with a problem, unless an answer has begun."""
+        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            self.transport.close()
+            return
         problem = Problem(400, f"{msg} The connection ends here; send HTTP/1.1.").response()
         body = bytes(problem.body)
         headers = [

@@ -17,13 +17,11 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.problems import Problem
-from gateway.sessions import Sessions
+from gateway.sessions import SIGN_IN, Sessions
 from service_runtime.tokens import TokenVerifier
 
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 _API = "/api/"
-# Where a browser trades its token for a cookie; nobody has one yet.
-_SIGN_IN = "/api/session"
 _UPLOADS = "/api/training/datasets"
 _DRAIN_BYTES = 16 << 20
 _DRAIN_SECONDS = 2.0
@@ -82,7 +80,7 @@ class Guard:
 
     def _authenticated(self, scope: Scope, headers: Headers) -> Scope:
         """`scope`, a session's token in its headers. Raises `Problem` where there is no token."""
-        if not scope["path"].startswith(_API) or scope["path"] == _SIGN_IN:
+        if not scope["path"].startswith(_API) or scope["path"] == SIGN_IN:
             return scope
         authorization = headers.get("authorization")
         if self._verifier.accepts(authorization):

@@ -24,6 +24,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match, Mount
 
 from gateway.codec import dumps
+from gateway.sessions import SIGN_IN
 from training_engine.v1.errors_pb2 import ErrorReason
 
 log = logging.getLogger(__name__)
@@ -176,13 +177,13 @@ def _unnamed_reason(code: grpc.StatusCode, text: str) -> str:
     return _REASON_OF_STATUS.get(_STATUS_OF_CODE.get(code, 502), "INVALID_ARGUMENT")
 
 
-def from_validation_error(error: RequestValidationError) -> Problem:
-    """FastAPI's complaints as 400, each with the field's path, its value and the rule."""
-    fields = [_field_error(complaint) for complaint in error.errors()]
+def from_validation_error(error: RequestValidationError, *, repeat: bool = True) -> Problem:
+    """FastAPI's complaints as 400: each field's path, its value unless a secret, and the rule."""
+    fields = [_field_error(complaint, repeat) for complaint in error.errors()]
     return Problem(400, "; ".join(field.message for field in fields), errors=fields)
 
 
-def _field_error(complaint: dict[str, Any]) -> FieldError:
+def _field_error(complaint: dict[str, Any], repeat: bool) -> FieldError:
     place, *path = complaint["loc"] or ("request",)
     if complaint["type"] == "json_invalid":
         at = f" at character {path[0]}" if path else ""
@@ -195,7 +196,7 @@ def _field_error(complaint: dict[str, Any]) -> FieldError:
         return FieldError(field, f"{name} is not known here; remove it or correct its spelling")
     if not field and isinstance(complaint.get("input"), bytes):
         return FieldError("", "the body must be JSON, sent with Content-Type: application/json")
-    shown = repr(complaint.get("input"))
+    shown = repr(complaint.get("input")) if repeat else "not repeated here"
     if len(shown) > _SHOWN_INPUT:
         shown = shown[:_SHOWN_INPUT] + "…"
     return FieldError(field, f"{name} is {shown}: {_rule(complaint['msg'])}")
@@ -218,9 +219,9 @@ def install(app: FastAPI) -> None:
             error.headers = {"Allow": ", ".join(_methods_at(request))}
         return _from_http(error).response()
 
-    async def on_validation(_request: Request, error: Exception) -> Response:
+    async def on_validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        return from_validation_error(error).response()
+        return from_validation_error(error, repeat=request.url.path != SIGN_IN).response()
 
     async def on_rpc(_request: Request, error: Exception) -> Response:
         assert isinstance(error, grpc.aio.AioRpcError)

@@ -18,6 +18,8 @@ from starlette.requests import cookie_parser
 
 COOKIE = "training_engine_session"
 PATH = "/api"
+# Where a browser trades its token for a cookie; nobody has one yet.
+SIGN_IN = "/api/session"
 
 _VERSION = "v1"
 _PURPOSE = b"training-engine browser session until "

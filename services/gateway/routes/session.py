@@ -11,10 +11,10 @@ from gateway.documents import StrictRoute
 from gateway.problems import Problem
 from gateway.routes.declare import NO_CONTENT, answer, only_problems
 from gateway.schemas.session import SessionBody, SessionState
-from gateway.sessions import Session, Sessions
+from gateway.sessions import SIGN_IN, Session, Sessions
 from service_runtime.tokens import TokenVerifier
 
-routes = APIRouter(prefix="/api/session", tags=["session"], route_class=StrictRoute)
+routes = APIRouter(prefix=SIGN_IN, tags=["session"], route_class=StrictRoute)
 
 
 def _sessions(request: Request) -> Sessions:

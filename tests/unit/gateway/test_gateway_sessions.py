@@ -81,6 +81,17 @@ async def test_an_unknown_token_begins_no_session(browser: httpx.AsyncClient, to
     assert "set-cookie" not in refused.headers
 
 
+@pytest.mark.parametrize("body", [f'"{TOKEN}"', f'{{"token": ["{TOKEN}"]}}', f'["{TOKEN}"]'])
+async def test_a_token_in_the_wrong_place_is_not_repeated(
+    browser: httpx.AsyncClient, body: str
+) -> None:
+    headers = {"Content-Type": "application/json"}
+    refused = await browser.post(SIGN_IN, content=body, headers=headers)
+    assert refused.status_code == 400
+    assert "it should be a valid" in refused.json()["detail"]
+    assert TOKEN not in refused.text
+
+
 CALLERS = [
     ("GET", {}, 200),
     ("GET", {"Sec-Fetch-Site": "same-origin"}, 200),

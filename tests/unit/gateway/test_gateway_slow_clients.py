@@ -151,6 +151,18 @@ async def test_what_is_no_http_is_refused_with_a_problem(url: str) -> None:
         writer.close()
 
 
+async def test_what_is_no_http_behind_an_answer_ends_the_connection_in_order(
+    url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    reader, writer = await connected(url)
+    writer.write(b"POST /healthz HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
+    assert (await reader.readuntil(b"}")).startswith(b"HTTP/1.1 405 ")
+    writer.write(b"no length\r\n")
+    assert await everything(reader) == ""
+    assert "Fatal error" not in caplog.text
+    writer.close()
+
+
 async def test_a_made_up_method_makes_no_series_of_its_own(client: httpx.AsyncClient) -> None:
     assert (await client.request("BREW", "/healthz")).status_code == 405
     text = (await client.get("/metrics")).text
