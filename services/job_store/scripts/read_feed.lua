@@ -26,10 +26,12 @@ local events = full(redis.call('XRANGE', job_key(id, 'events'), '(' .. ARGV[3], 
 wait_behind(job_key(id, 'events'))
 -- These events tell of attempts: a started one by its state, an earlier one by the points and
 -- lines ('p', 'l') that belong before the event.
+local logged = at  -- newest attempt of which a point was told
 for _, event in ipairs(events) do
   local fields = event[2]
-  known = math.max(known, tonumber(string.match(fields[6], '^%d+')),
-                   tonumber(string.match(fields[8], '^%d+')))
+  local author = tonumber(string.match(fields[6], '^%d+'))
+  logged = math.max(logged, author)
+  known = math.max(known, author, tonumber(string.match(fields[8], '^%d+')))
   if fields[2] == 'state' then
     local state = cjson.decode(fields[4])
     if state.status ~= 'queued' then known = math.max(known, tonumber(state.attempt)) end
@@ -37,9 +39,10 @@ for _, event in ipairs(events) do
 end
 
 -- The reader passes over points up to `floor`, until a rewind brings steps again; what it would
--- pass over need not be read. A rewind of the newest attempt may follow events that did not fit.
+-- pass over need not be read. A rewind of the newest attempt may follow among events that did not
+-- fit, unless it has logged a point: an attempt rewinds before its first one.
 local function floor_of(attempt)
-  if more == 1 and attempt == known then return -1 end
+  if more == 1 and attempt == known and logged < known then return -1 end
   local floor = tonumber(ARGV[11])
   for _, event in ipairs(events) do
     if event[2][2] == 'rewound' then

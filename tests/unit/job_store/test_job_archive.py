@@ -196,6 +196,24 @@ async def test_after_step_reads_no_file_that_it_passes_over(place: Place) -> Non
         assert shown == [(s, 1, 1 / s) for s in range(after + 1, 3001)]
 
 
+async def test_after_step_passes_over_a_damaged_file_whatever_else_there_is_to_read(
+    place: Place,
+) -> None:
+    """More events than are read at a time: a checkpoint after every second step."""
+    only = await place.start()
+    for first in range(1, 1401, 100):
+        place.publish(only, points(first, first + 99))
+        for step in range(first, first + 100, 2):
+            place.bench.checkpoint(only.token, step)
+    place.bench.attempts.finish(only.token, Outcome(OutcomeKind.SUCCEEDED))
+    job_id = only.token.job_id
+    place.files()[0].unlink()
+    with pytest.raises(SegmentUnreadable, match=f"read on with after_step={SEGMENT}"):
+        [row async for row in watched(place, job_id)]
+    shown = [row async for row, _ in watched(place, job_id, after_step=SEGMENT)]
+    assert shown == [(s, 1, 1 / s) for s in range(SEGMENT + 1, 1401)]
+
+
 async def test_a_rewind_brings_again_what_after_step_had_passed_over(place: Place) -> None:
     job_id, rows = await finished(place)
     shown = [row async for row, _ in watched(place, job_id, after_step=2000)]
