@@ -23,7 +23,7 @@ from training_worker.archive import PointArchive
 from training_worker.board import Board
 from training_worker.output import OutputReader
 from training_worker.republish import publish_points, republish_missing
-from training_worker.retention import retire_surplus
+from training_worker.retention import Retention
 from training_worker.spool import SpoolReader, SpoolWriter
 
 logger = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ class Publisher(threading.Thread):
         self._claimed, self._store, self._artifacts = claimed, store, artifacts
         self._spool, self._points, self._output, self._board = spool, points, output, board
         self._archive = PointArchive(store, artifacts, claimed.token)
-        self._keep = keep_checkpoints
+        self._retention = Retention(store, artifacts, claimed, keep_checkpoints)
         self._progress_seconds = progress_seconds
         self._on_stop, self._on_fenced = on_stop, on_fenced
         self._checkpoints: deque[SavedCheckpoint] = deque()
@@ -230,6 +230,7 @@ class Publisher(threading.Thread):
         return True
 
     def _publish_points(self) -> None:
+        self._retention.remove_files()
         self._register_due()
         while True:
             points, end = self._points.peek()
@@ -258,7 +259,7 @@ class Publisher(threading.Thread):
             self._store.register_checkpoint(self._claimed.token, record)
             logger.info("checkpoint %s of step %d", record.checkpoint_id, record.step)
             self._registered.append(self._checkpoints.popleft())
-            gone = retire_surplus(self._store, self._artifacts, self._claimed, self._keep)
+            gone = self._retention.retire_surplus()
             self._registered = [s for s in self._registered if s.record.checkpoint_id not in gone]
 
     def _publish_output(self, *, final: bool) -> None:

@@ -2,12 +2,16 @@
 
 The library's own rotation sees one folder, and each attempt has its own; so in the service the
 registry decides. A checkpoint leaves the registry, by a fenced call, before its files go; should
-this process die in between, the control plane sweeps them.
+this process die in between, the control plane sweeps them. The files stay a little longer: a
+server that loses power may forget its last second, and with it the checkpoint that took the
+place of this one.
 """
 
 from __future__ import annotations
 
 import logging
+import time
+from collections import deque
 from collections.abc import Sequence
 
 from artifact_store import ArtifactStore, checkpoint_keys
@@ -17,23 +21,51 @@ from job_store.records import CheckpointRecord, Claimed
 logger = logging.getLogger(__name__)
 
 
-def retire_surplus(
-    store: AttemptStore, artifacts: ArtifactStore, claimed: Claimed, keep: int
-) -> set[str]:
-    """Delete the oldest checkpoints beyond `keep`; never the best, newest or resumed one.
+SETTLED_SECONDS = 3.0
+"""After this long a server with `appendfsync everysec` has on its disk what it answered."""
 
-    Returns their ids.
-    """
-    gone = set()
-    resumed = claimed.resume_from.checkpoint_id if claimed.resume_from else ""
-    for record in surplus(store.checkpoints(claimed.record.job_id), keep, resumed):
-        if store.unregister_checkpoint(claimed.token, record.checkpoint_id):
-            for key in checkpoint_keys(record.artifact):
-                artifacts.delete(key)
-            store.forget_checkpoint(record.job_id, record.checkpoint_id)
-            gone.add(record.checkpoint_id)
-            logger.info("deleted checkpoint %s of step %d", record.checkpoint_id, record.step)
-    return gone
+
+class Retention:
+    """Retires what is too many, and removes its files once that is certain to be remembered."""
+
+    def __init__(
+        self, store: AttemptStore, artifacts: ArtifactStore, claimed: Claimed, keep: int
+    ) -> None:
+        self._store = store
+        self._artifacts = artifacts
+        self._claimed = claimed
+        self._keep = keep
+        self._retired: deque[tuple[float, CheckpointRecord]] = deque()
+
+    def retire_surplus(self) -> set[str]:
+        """Take the oldest checkpoints beyond the bound out of the registry; their ids.
+
+        Never the best, the newest or the one resumed from.
+        """
+        gone = set()
+        resumed = self._claimed.resume_from
+        records = self._store.checkpoints(self._claimed.record.job_id)
+        for record in surplus(records, self._keep, resumed.checkpoint_id if resumed else ""):
+            if self._store.unregister_checkpoint(self._claimed.token, record.checkpoint_id):
+                self._retired.append((time.monotonic(), record))
+                gone.add(record.checkpoint_id)
+        return gone
+
+    def remove_files(self) -> None:
+        """Remove the files of what was retired long enough ago; costs nothing where none was."""
+        while self._retired and time.monotonic() - self._retired[0][0] >= SETTLED_SECONDS:
+            record = self._retired[0][1]
+            # A server that was away meanwhile may have forgotten the retirement all the same.
+            if not self._is_registered(record):
+                for key in checkpoint_keys(record.artifact):
+                    self._artifacts.delete(key)
+                self._store.forget_checkpoint(record.job_id, record.checkpoint_id)
+                logger.info("deleted checkpoint %s of step %d", record.checkpoint_id, record.step)
+            self._retired.popleft()
+
+    def _is_registered(self, record: CheckpointRecord) -> bool:
+        registered = self._store.checkpoints(record.job_id)
+        return any(one.checkpoint_id == record.checkpoint_id for one in registered)
 
 
 def surplus(
