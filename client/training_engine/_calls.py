@@ -136,6 +136,15 @@ def start_job(
         raise InvalidArgumentError(
             "a job starts from one configuration; give either config or config_id"
         )
+    for field_name, path in (
+        ("dataset_path", dataset_path),
+        ("val_dataset_path", val_dataset_path),
+    ):
+        if isinstance(path, str) and not path.strip():
+            raise InvalidArgumentError(
+                f"{field_name} is {path!r}; give a path or dataset://ID, or None for what the "
+                "configuration names"
+            )
     request_id = new_request_id()
     common = {
         "config_id": config_id,

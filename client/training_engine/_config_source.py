@@ -26,6 +26,8 @@ class HasToDict(Protocol):
         """Return the configuration as plain values."""
 
 
+_REMEDY = "give a YAML or JSON document, e.g. `max_steps: 1000`"
+
 ConfigLike = Mapping[str, Any] | HasToDict | str | os.PathLike[str]
 
 
@@ -69,6 +71,8 @@ def config_source(config: ConfigLike) -> ConfigSource:
         return ConfigSource(values=dict(config))
     if isinstance(config, HasToDict):
         return ConfigSource(values=config.to_dict())
+    if isinstance(config, str) and not config.strip():
+        raise _unusable(f"it is empty; {_REMEDY}")
     if isinstance(config, str) and ("\n" in config or ": " in config or config[:1] == "{"):
         return ConfigSource(text=config)
     if isinstance(config, str | os.PathLike):
@@ -80,12 +84,15 @@ def config_source(config: ConfigLike) -> ConfigSource:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         why = f"{path}: {error.strerror or error}; give a YAML or JSON file that can be read"
         raise _unusable(why) from error
     except UnicodeDecodeError as error:
         raise _unusable(f"{path} is not UTF-8 text: {error.reason} at byte {error.start}") from None
+    if not text.strip():
+        raise _unusable(f"{path} is empty; {_REMEDY}")
+    return text
 
 
 def _parse(text: str) -> Any:

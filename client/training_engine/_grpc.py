@@ -24,7 +24,7 @@ from training_engine import _version, errors
 from training_engine._calls import Call
 from training_engine._files import chunks_of
 from training_engine._plain import message_to_plain, plain_to_message
-from training_engine._transport import Options, is_loopback
+from training_engine._transport import Options, checked_address, is_loopback
 from training_engine.call_status import FirstStatus
 from training_engine.errors import FieldProblem, TrainingEngineError
 from training_engine.records import Plain
@@ -139,6 +139,11 @@ def _bare_error(code: grpc.StatusCode, text: str, address: str) -> TrainingEngin
     if code in (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL):
         broken = any(sign in text for sign in _BROKEN_CONNECTION)
         return (errors.UnavailableError if broken else errors.InternalError)(text)
+    if "Failed parsing HTTP/2" in text or "http1" in text:
+        return errors.InvalidArgumentError(
+            f"{address} speaks HTTP, not gRPC; for a gateway use --url http://{address}, or "
+            f"TrainingEngine.over_rest('http://{address}')"
+        )
     if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
         return errors.UnavailableError(
             f"no control plane at {address}; start one with `training-engine up`"
@@ -179,6 +184,7 @@ class GrpcTransport:
     """Talks to the control plane and blocks."""
 
     def __init__(self, address: str, options: Options) -> None:
+        address = checked_address(address)
         self._address = address
         self._options = options
         self._metadata = _metadata(options)
@@ -236,6 +242,7 @@ class AsyncGrpcTransport:
     """Talks to the control plane under asyncio."""
 
     def __init__(self, address: str, options: Options) -> None:
+        address = checked_address(address)
         self._address = address
         self._options = options
         self._metadata = _metadata(options)

@@ -205,6 +205,11 @@ def failure(error: httpx.HTTPError, url: str, *, streaming: bool = False) -> Tra
         return errors.UnavailableError(f"no gateway at {url}; start one with `training-engine up`")
     if isinstance(error, httpx.TimeoutException) and not streaming:
         return errors.DeadlineExceededError(f"{url} gave no answer in time")
+    if isinstance(error, httpx.RemoteProtocolError) and str(error).startswith("illegal "):
+        return errors.InvalidArgumentError(
+            f"{url} does not speak HTTP; if it is the control plane's gRPC port, use --address "
+            f"{httpx.URL(url).netloc.decode()}, or TrainingEngine(…) without over_rest"
+        )
     return errors.UnavailableError(
         f"the connection to {url} broke ({error or type(error).__name__})"
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from training_engine._calls import Call
+from training_engine.errors import InvalidArgumentError
 from training_engine.records import Plain
 
 ADDRESS_VARIABLE = "TRAINING_ENGINE_ADDRESS"
@@ -45,6 +46,16 @@ class Options:
 def chosen_token(token: str | None) -> str | None:
     """Return the token given, else the environment's, else None."""
     return token or os.environ.get(TOKEN_VARIABLE) or None
+
+
+def checked_address(address: str) -> str:
+    """Return a gRPC address; InvalidArgumentError for a URL, which gRPC would look up as a name."""
+    if address.lower().startswith(("http://", "https://")):
+        raise InvalidArgumentError(
+            f"the address is {address!r}, and must be HOST:PORT: drop {address.split('//')[0]}//; "
+            "if it is a gateway, use --url or TrainingEngine.over_rest"
+        )
+    return address
 
 
 def is_loopback(host: str) -> bool:

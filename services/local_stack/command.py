@@ -16,25 +16,37 @@ from rich.console import Console
 from rich.markup import escape
 
 from local_stack.data_folder import DataFolder, default_data_dir
+from local_stack.embedded_server import is_server_url
 from local_stack.errors import StackError
 from local_stack.stack import Stack, StackOptions, describe_server, free_port
 
 CHECK_EVERY_SECONDS = 0.2
 
 
+def folder_named(text: str) -> Path:
+    """The folder of a flag; an empty text, which would mean the current folder, is refused."""
+    if not text.strip():
+        raise typer.BadParameter("it is empty; name a folder, . for the current one")
+    return Path(text).expanduser().resolve()
+
+
 def up(
     data_dir: Annotated[
         Path | None,
         typer.Option(
+            parser=folder_named,
+            metavar="FOLDER",
             help="Folder for jobs, checkpoints and logs; made if missing. "
-            "Default: training-engine in $XDG_DATA_HOME or ~/.local/share."
+            "Default: training-engine in $XDG_DATA_HOME or ~/.local/share.",
         ),
     ] = None,
     data_root: Annotated[
         list[Path] | None,
         typer.Option(
+            parser=folder_named,
+            metavar="FOLDER",
             help="Folder that jobs may read data from, besides the current one and the data "
-            "folder. Repeatable."
+            "folder. Repeatable.",
         ),
     ] = None,
     grpc_port: Annotated[
@@ -64,12 +76,13 @@ def up(
     Running jobs save a checkpoint when it stops, and continue at the next `up`.
     """
     console = Console(stderr=True, highlight=False)
+    refuse_what_cannot_be(grpc_port, http_port, redis_url, data_root or [])
     options = StackOptions(
         grpc_port=grpc_port or free_port(),
         http_port=http_port or free_port(),
         workers=workers,
         redis_url=redis_url,
-        data_roots=tuple(root.expanduser().resolve() for root in [Path.cwd(), *(data_root or [])]),
+        data_roots=(Path.cwd().resolve(), *(data_root or [])),
     )
     try:
         with DataFolder(data_dir or default_data_dir()) as folder:
@@ -77,6 +90,24 @@ def up(
     except StackError as error:
         console.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
         raise typer.Exit(1) from None
+
+
+def refuse_what_cannot_be(
+    grpc_port: int, http_port: int, redis_url: str | None, data_roots: list[Path]
+) -> None:
+    """Raises typer.BadParameter for options that no machine could serve."""
+    if grpc_port and grpc_port == http_port:
+        raise typer.BadParameter(
+            f"--grpc-port and --http-port are both {grpc_port}; give each its own, or 0 for a free "
+            "one"
+        )
+    if redis_url and not is_server_url(redis_url):  # not shown: it may hold a password
+        raise typer.BadParameter(
+            "--redis-url must be a URL such as redis://localhost:6379/0 (or rediss://, unix://)"
+        )
+    for root in data_roots:
+        if not root.is_dir():
+            raise typer.BadParameter(f"--data-root {root} is no folder; make it, or name another")
 
 
 def run(stack: Stack, console: Console, open_browser: bool) -> None:

@@ -86,6 +86,15 @@ def wait_for_server(url: str, patience_seconds: float, what: str = "the server")
             time.sleep(0.02)
 
 
+def is_server_url(url: str) -> bool:
+    """Whether the client library can make sense of a server's URL."""
+    try:
+        redis.Redis.from_url(url).close()  # nothing connects before the first command
+    except ValueError:
+        return False
+    return True
+
+
 def address_of(url: str) -> str:
     """HOST:PORT of a Redis URL: what may be printed of it."""
     parts = urlsplit(url)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,6 +21,30 @@ if TYPE_CHECKING:
 _OWN = ("export", "generate")
 
 
+class _Brought(typer.core.TyperCommand):
+    """A command of another package. It refuses what it does not know, and names what it does."""
+
+    def invoke(self, ctx: Any) -> Any:
+        if ctx.args and not getattr(self.callback, "takes_anything", False):
+            raise typer.BadParameter(self._refusal(ctx.args[0]), ctx=ctx)
+        return super().invoke(ctx)
+
+    def _refusal(self, given: str) -> str:
+        if not given.startswith("-"):
+            return f"{given!r} is too much: `{self.name}` takes options only"
+        flag = given.partition("=")[0]
+        known = [text for spec in self.params for text in spec.opts if text.startswith("--")]
+        best = max(_likeness(flag, text) for text in known)
+        nearest = ", ".join(text for text in known if _likeness(flag, text) == best)
+        return f"`{self.name}` has no option {flag}; the nearest is {nearest}"
+
+
+def _likeness(given: str, known: str) -> float:
+    """Return how much a flag looks like another, or like a word of it: --prot like --http-port."""
+    given, known = given.lstrip("-"), known.lstrip("-")
+    return max(SequenceMatcher(None, given, text).ratio() for text in (known, *known.split("-")))
+
+
 class _Commands(typer.core.TyperGroup):
     """A group that also offers what other packages bring, loaded when it is asked for."""
 
@@ -33,7 +58,9 @@ class _Commands(typer.core.TyperGroup):
             return own
         single = typer.Typer(add_completion=False)
         single.command(
-            cmd_name, context_settings={"ignore_unknown_options": True, "allow_extra_args": True}
+            cmd_name,
+            cls=_Brought,
+            context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
         )(extensions.command(cmd_name))
         return typer.main.get_command(single)
 

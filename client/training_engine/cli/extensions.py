@@ -59,5 +59,6 @@ def command(name: str) -> Callable[..., Any]:
             typer.echo(f"error: {message}", err=True)
             raise typer.Exit(FAILED)
 
+        missing.takes_anything = True  # type: ignore[attr-defined]
         missing.__doc__ = f"Not installed; needs training-engine[{EXTRAS.get(name, 'local')}]."
         return missing

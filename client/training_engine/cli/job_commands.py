@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,11 +11,11 @@ import typer
 from training_engine._calls import known_status
 from training_engine.cli import completion
 from training_engine.cli.exit_codes import JOB_FAILED, JOB_STOPPED, OK, exit_code
-from training_engine.cli.local_paths import absolute, is_config_id, read_config
+from training_engine.cli.local_paths import chosen_data, is_config_id, read_config
 from training_engine.cli.output import duration, number
 from training_engine.cli.session import Session, connected
 from training_engine.cli.watch import watch_job
-from training_engine.errors import NotFoundError, TrainingEngineError
+from training_engine.errors import InvalidConfigError, NotFoundError, TrainingEngineError
 from training_engine.records import BulkResult, EventKind, JobStatus, LogLine
 
 if TYPE_CHECKING:
@@ -74,14 +75,25 @@ def start(
     stored = is_config_id(config)
     if stored and settings:
         raise typer.BadParameter("--set needs a file; a stored configuration stays as it is")
-    job = session.engine.jobs.start(
-        config=None if stored else read_config(config, settings or []),
-        config_id=config if stored else None,
-        dataset_path=absolute(dataset),
-        val_dataset_path=absolute(val_dataset),
-        name=name,
-        execution={"priority": priority} if priority else None,
-    )
+    train = chosen_data("--dataset", dataset)
+    validation = chosen_data("--val-dataset", val_dataset)
+    try:
+        job = session.engine.jobs.start(
+            config=None if stored else read_config(config, settings or []),
+            config_id=config if stored else None,
+            dataset_path=train,
+            val_dataset_path=validation,
+            name=name,
+            execution={"priority": priority} if priority else None,
+        )
+    except InvalidConfigError as error:
+        if train is None and any(problem.field == "dataset_path" for problem in error.problems):
+            raise InvalidConfigError(
+                f"{error}\n  name the data with --dataset PATH",
+                code=error.code,
+                errors=error.errors,
+            ) from error
+        raise
     for warning in job.warnings:
         session.output.note(f"warning: {warning}")
     _tell(session, job, f"started job {job.job_id}", watch=watch)
@@ -121,7 +133,11 @@ def list_jobs(
         session.output.json({"jobs": jobs})
         return
     heads = ("JOB", "NAME", "STATUS", "STEP", "PROGRESS", "ATTEMPT", "ETA", "CREATED")
-    session.output.table(heads, map(_row, jobs), "no jobs yet; start one: training-engine start")
+    chosen = [f"status {status}"] * bool(status) + [f"name {name!r}"] * bool(name)
+    empty = "no jobs yet; start one: training-engine start CONFIG --dataset PATH"
+    if chosen:
+        empty = f"no jobs with {' and '.join(chosen)}"
+    session.output.table(heads, map(_row, jobs), empty)
     if more:
         session.output.note(f"there are more; show them with --limit {2 * limit}")
 
@@ -198,12 +214,21 @@ def delete(
     session: Session,
     jobs: JobsArgument = None,
     status: StatusOption = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Do not ask before --status deletes.")
+    ] = False,
 ) -> None:
-    """Delete jobs that are not running, with their history, logs and checkpoints."""
+    """Delete jobs that are not running, with their history, logs and checkpoints.
+
+    A JOB is a whole id or an exact name here, never the beginning of an id, and is deleted without
+    a question. --status asks first; without a terminal to ask on, it needs --yes.
+    """
     if status and not yes:
+        known_status(status)
+        if not sys.stdin.isatty():
+            raise typer.BadParameter("--status would ask, and there is no terminal; add --yes")
         typer.confirm(f"Delete every {status} job with its checkpoints?", abort=True)
-    _bulk(session, session.engine.jobs.delete_many, jobs, [status], "deleted")
+    _bulk(session, session.engine.jobs.delete_many, jobs, [status], "deleted", whole=True)
 
 
 def _bulk(
@@ -212,11 +237,13 @@ def _bulk(
     jobs: list[str] | None,
     states: list[JobStatus | str | None] | list[JobStatus | str],
     done: str,
+    *,
+    whole: bool = False,
 ) -> None:
     chosen = [known_status(state) for state in states if state]
     if not jobs and not chosen:
         raise typer.BadParameter("name at least one job, or choose some by --status")
-    results = [_one(session, act, job) for job in dict.fromkeys(jobs or [])]
+    results = [_one(session, act, job, whole) for job in dict.fromkeys(jobs or [])]
     for state in chosen:
         results += act(status=state)
     if session.output.as_json:
@@ -227,7 +254,9 @@ def _bulk(
         session.output.json({"jobs": outcomes})
     for result in results:
         if result.error:
-            session.output.note(f"error: {result.job_id}: {result.error}")
+            said = str(result.error)
+            who = "" if result.job_id in said else f"{result.job_id}: "
+            session.output.note(f"error: {who}{said}")
         elif not session.output.as_json:
             session.output.line(f"{result.job_id} {done}")
     if not results:
@@ -237,10 +266,12 @@ def _bulk(
         raise typer.Exit(exit_code(failed[0]))
 
 
-def _one(session: Session, act: Callable[..., list[BulkResult]], reference: str) -> BulkResult:
+def _one(
+    session: Session, act: Callable[..., list[BulkResult]], reference: str, whole: bool
+) -> BulkResult:
     """Act on one job; what stands in the way is part of the result."""
     try:
-        return act([session.job_id(reference)])[0]
+        return act([session.job_id(reference, whole=whole)])[0]
     except TrainingEngineError as error:
         return BulkResult(reference, error)
 

@@ -18,8 +18,22 @@ _PATH_KEYS = ("dataset_path", "val_dataset_path")
 
 
 def absolute(path: str | None) -> str | None:
-    """Return a data path as the service shall see it; `dataset://ID` and None stay."""
-    return path if path is None or "://" in path else os.path.abspath(path)
+    """Return a data path as the service shall see it; `dataset://ID`, None and "" stay.
+
+    Nothing must not become the current folder: what is empty is the service's, or the SDK's, to
+    refuse.
+    """
+    return path if not path or "://" in path else os.path.abspath(path)
+
+
+def chosen_data(flag: str, path: str | None) -> str | None:
+    """Return the data path that a flag names, made absolute."""
+    if path is not None and not path.strip():
+        raise typer.BadParameter(
+            f"{flag} is empty; name a file, a folder or dataset://ID, or leave it out for what the "
+            "configuration names"
+        )
+    return absolute(path)
 
 
 def is_config_id(given: str) -> bool:
@@ -45,11 +59,16 @@ def read_config(path: str, settings: list[str]) -> str | dict[str, Any]:
     except InvalidConfigError:
         if settings:
             raise
-        return source.document  # the service says what is wrong, with line and column
+        return _as_text(source.document)  # the service says what is wrong, with line and column
     changed = _with_absolute_paths(values)
     for setting in settings:
         changed = _with_setting(changed, setting)
-    return changed if changed != values else source.document
+    return changed if changed != values else _as_text(source.document)
+
+
+def _as_text(document: str) -> str:
+    """Return a document so that it is not taken for the name of a file."""
+    return document if "\n" in document else document + "\n"
 
 
 def _require_readable(path: str) -> None:

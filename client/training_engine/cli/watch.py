@@ -57,7 +57,10 @@ class View:
             case Rewind(to_step=to_step, reason=reason):
                 self.points = [point for point in self.points if point.step <= to_step]
                 self.job = replace(self.job, current_step=to_step)
-                return f"continues from step {to_step}" + (f": {reason}" if reason else "")
+                goes_on = f"continues from step {to_step}"
+                if goes_on in reason:
+                    return reason
+                return f"{goes_on}: {reason}" if reason else goes_on
             case LogLine(text=text):
                 # What the worker itself reports of checkpoints and the like is shown as events.
                 return None if text.startswith("INFO training_worker.") else text
@@ -79,7 +82,7 @@ class View:
 def state_line(job: JobRecord) -> str:
     """Return a job's state in one line."""
     where = f" at step {job.current_step}" if job.current_step else ""
-    why = f": {job.error}" if job.error else ""
+    why = f": {said}" if (said := job.error or job.message) else ""
     return f"{job.status}{where}, attempt {job.attempt}{why}"
 
 

@@ -162,6 +162,9 @@ def _events(end: str) -> Any:
         yield answer(cursor="4", log={"text": "INFO training_worker.publisher: checkpoint c"})
         yield answer(cursor="5", checkpoint={"checkpoint_id": "c", "step": 5, "loss": 2.5})
         yield answer(cursor="6", rewound={"to_step": 0, "reason": "worker lost"})
+        why = "attempt 1 lost its worker; attempt 2 continues from step 0"
+        yield answer(cursor="6", state=job(status="QUEUED", message="worker w is gone"))
+        yield answer(cursor="6", rewound={"to_step": 0, "reason": why})
         yield answer(cursor="7", state=job(status=end, current_step=9, error="why"))
 
     return watch
@@ -178,6 +181,8 @@ def test_watch_prints_lines_where_piped(service: ScriptedService, cli: Cli) -> N
         "hello",
         "checkpoint at step 5, loss 2.5",
         "continues from step 0: worker lost",
+        "queued, attempt 1: worker w is gone",
+        "attempt 1 lost its worker; attempt 2 continues from step 0",
         "failed at step 9, attempt 1: why",
     ]
     assert result.exit_code == 8
@@ -218,7 +223,7 @@ def test_stop_takes_several_and_says_what_failed(service: ScriptedService, cli: 
     service.on["StopJob"] = stop
     result = cli("stop", "j1", "j2", "j3")
     assert result.stdout == "j1 asked to stop\nj3 asked to stop\n"
-    assert result.stderr == "error: j2: j2 has ended\n"
+    assert result.stderr == "error: j2 has ended\n"
     assert result.exit_code == 4
     service.on["ListJobs"] = lambda request, context: job_pb2.ListJobsResponse(
         jobs=[job("j7")] if request.status == job_pb2.JOB_STATUS_RUNNING else []
@@ -249,7 +254,72 @@ def test_resume_logs_and_delete(service: ScriptedService, cli: Cli) -> None:
     empty = cli("logs", "j1")
     assert (empty.stdout, empty.stderr) == ("", "nothing was printed so far\n")
     assert cli("delete", "j1").stdout == "j1 deleted\n"
-    assert cli("delete", "--status", "failed").exit_code == 1  # nobody there to say yes
+    unasked = cli("delete", "--status", "failed")
+    assert (unasked.exit_code, unasked.stdout) == (2, "")
+    assert "there is no terminal; add --yes" in " ".join(unasked.stderr.split())
+
+
+def test_delete_takes_no_beginning_of_an_id(service: ScriptedService, cli: Cli) -> None:
+    whole = "job_" + "0" * 26
+    service.on["ListJobs"] = lambda request, context: job_pb2.ListJobsResponse(
+        jobs=[job(whole)] if request.job_id_prefix else []
+    )
+    service.on["DeleteJob"] = lambda request, context: job_pb2.DeleteJobResponse()
+    refused = cli("delete", "0", "--yes")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert refused.stderr == (
+        f"error: '0' is only the beginning of the id {whole}; give the whole id or the exact name\n"
+    )
+    assert service.asked("DeleteJob") == []
+    assert cli("delete", whole).stdout == f"{whole} deleted\n"
+
+
+def test_an_empty_data_path_is_not_the_current_folder(
+    service: ScriptedService, cli: Cli, tmp_path: Path
+) -> None:
+    (tmp_path / "c.yaml").write_text('dataset_path: ""\nmax_steps: 5\n')
+    for flag in ("--dataset", "--val-dataset"):
+        refused = cli("start", "c.yaml", flag, "")
+        assert refused.exit_code == 2
+        assert f"{flag} is empty; name a file" in refused.stderr
+    assert service.asked("StartJob") == []
+    assert cli("start", "c.yaml").exit_code == 0
+    (request,) = service.asked("StartJob")
+    assert request.config_document == 'dataset_path: ""\nmax_steps: 5\n'
+
+
+def test_a_start_without_data_names_the_flag(
+    service: ScriptedService, cli: Cli, tmp_path: Path
+) -> None:
+    (tmp_path / "c.yaml").write_text("max_steps: 5\n")
+    problem = {"dataset_path": "`dataset_path` is missing"}
+    service.on["StartJob"] = lambda request, context: refuse(
+        context, code_pb2.INVALID_ARGUMENT, "INVALID_CONFIG", "invalid", problem
+    )
+    result = cli("start", "c.yaml")
+    assert result.exit_code == 6
+    assert "  name the data with --dataset PATH\n" in result.stderr
+    assert "--dataset PATH" not in cli("start", "c.yaml", "--dataset", "x").stderr
+
+
+@pytest.mark.parametrize("text", ["", " \n"])
+def test_an_empty_document_is_called_empty(
+    service: ScriptedService, cli: Cli, tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "empty.yaml").write_text(text)
+    result = cli("validate", "empty.yaml")
+    assert result.exit_code == 6
+    assert result.stderr == (
+        "error: the configuration cannot be used: empty.yaml is empty; give a YAML or JSON "
+        "document, e.g. `max_steps: 1000`\n"
+    )
+
+
+def test_a_list_of_nothing_says_what_was_asked_for(service: ScriptedService, cli: Cli) -> None:
+    service.on["ListJobs"] = lambda request, context: job_pb2.ListJobsResponse()
+    assert cli("list").stderr.startswith("no jobs yet; start one")
+    chosen = cli("list", "--name", "gone", "--status", "failed")
+    assert chosen.stderr == "no jobs with status failed and name 'gone'\n"
 
 
 def test_checkpoints_and_download(service: ScriptedService, cli: Cli, tmp_path: Path) -> None:

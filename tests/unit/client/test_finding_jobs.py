@@ -125,9 +125,9 @@ def test_the_command_line_takes_names(service: ScriptedService) -> None:
     stopped = cli("stop", "day", "night", IDS[0], "dusk")
     assert stopped.stdout == f"{IDS[1]} asked to stop\n{IDS[0]} asked to stop\n"
     said = stopped.stderr.splitlines()
-    assert said[0] == "error: night: 'night' means more than one job; give the id of one:"
+    assert said[0] == "error: 'night' means more than one job; give the id of one:"
     assert said[1].split()[0] == IDS[0]
-    assert said[3].startswith("error: dusk: there is no job with the id or the name 'dusk'")
+    assert said[3].startswith("error: there is no job with the id or the name 'dusk'")
     assert stopped.exit_code == 2
     assert cli("status", "dusk").exit_code == 3
     listed = cli("list", "--name", "night").stdout
