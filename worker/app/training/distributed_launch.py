@@ -17,6 +17,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import traceback
 import uuid
 from collections.abc import Callable, Iterator
@@ -37,13 +38,15 @@ from torch.distributed.elastic.rendezvous import (
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from app.training.distributed import leave
-from app.training.errors import TrainingError
+from app.training.errors import LostPeerError, TrainingError
 
 _BACKEND = "loopback"
 _LOOPBACK = "127.0.0.1"
 _TALKATIVE = ("torch.distributed.elastic", "torch.distributed.launcher", "torch.multiprocessing")
 _IMPORTED_LATE = ("torch._dynamo", "torch.distributed.fsdp", "torch.distributed.tensor")
 """What optimizers and sharding import when they are first used: here once, not in each process."""
+_AGENT_NOTICES_SECONDS = 5.0
+"""It looks many times a second, and ends all others when it finds one gone."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -114,8 +117,11 @@ def _run_rank(function: Callable[[], object], launcher: int) -> None:
     except SystemExit as error:
         if error.code:
             _exit(error.code if isinstance(error.code, int) else 1)
-    except BaseException:
+    except BaseException as error:
         traceback.print_exc()
+        if isinstance(error, LostPeerError):
+            # Else the agent, which names one of those that it finds ended, might name this one.
+            threading.Event().wait(_AGENT_NOTICES_SECONDS)
         _exit(1)
 
 
