@@ -6,7 +6,6 @@ import json
 import logging
 import threading
 import time
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +27,7 @@ from job_store.workers import WorkerRegistry
 from training_worker.board import Board
 from training_worker.datasets import dataset_file
 from training_worker.exits import End
-from training_worker.failures import describe_failure
+from training_worker.failures import describe_failure, print_failure
 from training_worker.full_disk import FullDisk
 from training_worker.output import OutputReader, output_tail
 from training_worker.publisher import Beginning, Publisher
@@ -158,7 +157,7 @@ class Attempt:
                     return Outcome(OutcomeKind.SUCCEEDED)
             return Outcome(self._stop.outcome or OutcomeKind.CRASHED)
         except Exception as error:
-            traceback.print_exc()
+            print_failure(error)
             return self._failure(error)
 
     def _failure(self, error: Exception) -> Outcome:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import sys
+import traceback
 
 from job_store.records import JobError, Outcome, OutcomeKind
 
@@ -28,6 +30,8 @@ _PASSING = {
     "LostPeerError": "TRAINER_DIED",
     "OSError": "INPUT_OUTPUT",
 }
+_WITHOUT_TRACEBACK = _DEFINITE.keys() - {"OutOfMemoryError"} | {"CheckpointError", "LostPeerError"}
+"""What was raised for people to read: where in the code says nothing more to them."""
 
 
 def is_full_disk(error: BaseException) -> bool:
@@ -53,3 +57,11 @@ def describe_failure(error: BaseException, log_tail: str) -> Outcome:
             return Outcome(OutcomeKind.FAILED, JobError(_DEFINITE[name], message, log_tail))
     reason = next((_PASSING[name] for name in names if name in _PASSING), "TRAINER_ERROR")
     return Outcome(OutcomeKind.CRASHED, JobError(reason, message, log_tail))
+
+
+def print_failure(error: BaseException) -> None:
+    """Say on stderr, which is the job's log, what went wrong; for a defect, also where."""
+    if any(kind.__name__ in _WITHOUT_TRACEBACK for kind in type(error).__mro__):
+        print(error, file=sys.stderr)
+    else:
+        traceback.print_exception(error)

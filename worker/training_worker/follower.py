@@ -6,11 +6,10 @@ import logging
 import os
 import signal
 import sys
-import traceback
 from pathlib import Path
 from typing import Any
 
-from training_worker.failures import describe_failure
+from training_worker.failures import describe_failure, print_failure
 from training_worker.ranks import agree_on_files, note_failure
 from training_worker.settings import WorkerSettings
 
@@ -31,7 +30,7 @@ def follow(config: Any, settings: WorkerSettings, folder: Path) -> None:
                 signal.pause()
         rank = int(os.environ["RANK"])
         print(f"rank {rank}:", file=sys.stderr)
-        traceback.print_exc()
+        print_failure(error)
         note_failure(folder, rank, describe_failure(error, ""))
         raise SystemExit(1) from None
 

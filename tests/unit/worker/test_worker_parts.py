@@ -16,9 +16,10 @@ from rq.serializers import JSONSerializer
 
 from app.training.data import DataError
 from app.training.errors import CheckpointError, NonFiniteLossError
+from app.transformer.errors import ConfigError, Problem
 from job_store.records import CheckpointRecord, OutcomeKind, Phase
 from training_worker.board import Board
-from training_worker.failures import describe_failure, is_full_disk
+from training_worker.failures import describe_failure, is_full_disk, print_failure
 from training_worker.full_disk import FullDisk
 from training_worker.messages import RUN_ATTEMPT, AttemptJob, AttemptOrder, MessageRefusedError
 from training_worker.output import FILE_NAME, OutputReader, output_tail, redirect_output
@@ -186,6 +187,27 @@ def test_failures_say_whether_trying_again_helps(
     assert outcome.error is not None
     assert (outcome.kind, outcome.error.reason, outcome.error.log_tail) == (kind, reason, "tail")
     assert str(error) in outcome.error.message
+
+
+@pytest.mark.parametrize(
+    ("error", "defect"),
+    [
+        (NonFiniteLossError(3, "loss", "here"), False),
+        (ConfigError([Problem("max_steps", "is 0; it must be > 0")]), False),
+        (DataError("too short"), False),
+        (KeyError("x"), True),
+        (PermissionError(13, "no"), True),
+    ],
+)
+def test_only_a_defect_prints_its_traceback(
+    error: Exception, defect: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        raise error
+    except Exception as caught:
+        print_failure(caught)
+    said = capsys.readouterr().err
+    assert said.startswith("Traceback") if defect else said == f"{error}\n"
 
 
 def test_threads_are_a_fair_share_of_the_cores() -> None:

@@ -105,7 +105,8 @@ def test_a_vanished_dataset_fails_the_job_with_its_path(site: Site) -> None:
     assert record.error is not None
     assert record.error.reason == "INVALID_DATA"
     assert "gone.txt" in record.error.message
-    assert "Traceback" in record.error.log_tail
+    assert "gone.txt" in record.error.log_tail
+    assert "Traceback" not in record.error.log_tail
     assert record.attempt == 1
 
 
