@@ -25,6 +25,13 @@ from job_store.streams import (
 )
 from training_engine.v1 import job_pb2, metrics_pb2
 
+_ENDS = {
+    "lost": "lost its worker",
+    "crashed": "ended early",
+    "handed_back": "was handed back by its worker",
+}
+"""Ends of an attempt that nobody asked for, in the words of the rewind that follows."""
+
 
 async def watch_job(
     state: ServiceState, job_id: str, after: str, after_step: int | None
@@ -72,6 +79,8 @@ def _as_of(record: JobRecord, event: StateEvent) -> JobRecord:
 
 def _rewind(event: RewoundEvent) -> job_pb2.Rewind:
     reason = f"attempt {event.attempt} continues from step {event.to_step}"
+    if end := _ENDS.get(event.after):
+        reason = f"attempt {event.attempt - 1} {end}; {reason}"
     return job_pb2.Rewind(to_step=event.to_step, attempt=event.attempt, reason=reason)
 
 

@@ -63,6 +63,8 @@ class RewoundEvent:
     to_step: int
     attempt: int
     time_ms: int
+    after: str = ""
+    """How the attempt before ended: an OutcomeKind, `lost`, or empty where that is not known."""
 
 
 Event = StateEvent | MetricsEvent | CheckpointEvent | LogEvent | RewoundEvent
@@ -225,7 +227,10 @@ def _event(id: bytes, fields: Mapping[bytes, bytes]) -> Item:
         return Item(CheckpointEvent(decode_checkpoint("", data)), key)
     stored = json.loads(data)
     if kind == b"rewound":
-        event = RewoundEvent(int(stored["to_step"]), int(stored["attempt"]), int(stored["at"]))
+        after = stored.get("after", "")  # events of earlier versions have none
+        event = RewoundEvent(
+            int(stored["to_step"]), int(stored["attempt"]), int(stored["at"]), after
+        )
         return Item(event, key)
     status, attempt = JobStatus(stored["status"]), int(stored["attempt"])
     state = StateEvent(

@@ -264,7 +264,11 @@ class Rewind(Answer):
     """History was cut: forget points and checkpoints past `to_step`."""
 
     model_config = with_example(
-        {"to_step": 400, "attempt": 2, "reason": "attempt 2 continues from step 400"}
+        {
+            "to_step": 400,
+            "attempt": 2,
+            "reason": "attempt 1 lost its worker; attempt 2 continues from step 400",
+        }
     )
 
     to_step: int = Field(

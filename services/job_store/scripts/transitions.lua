@@ -100,15 +100,6 @@ local function rebuild_latest(id, cut)
   for name, packed in pairs(latest) do redis.call('HSET', job_key(id, 'latest'), name, packed) end
 end
 
--- From now on `attempt` continues after `step`: what earlier attempts logged beyond is hidden.
-local function cut_history(id, job, attempt, step, now)
-  if tonumber(job.visible_step) > step then
-    rebuild_latest(id, step)
-    set_fields(id, job, {visible_step = text(step)})
-    emit(id, job, 'rewound', cjson.encode({to_step = text(step), attempt = attempt, at = now}))
-  end
-end
-
 local function write_attempt(id, attempt, entry)
   redis.call('HSET', job_key(id, 'attempts'), attempt, cjson.encode(entry))
 end
@@ -116,6 +107,17 @@ end
 local function read_attempt(id, attempt)
   local entry = redis.call('HGET', job_key(id, 'attempts'), attempt)
   return entry and cjson.decode(entry) or nil
+end
+
+-- From now on `attempt` continues after `step`: what earlier attempts logged beyond is hidden.
+local function cut_history(id, job, attempt, step, now)
+  if tonumber(job.visible_step) > step then
+    rebuild_latest(id, step)
+    set_fields(id, job, {visible_step = text(step)})
+    local before = read_attempt(id, text(tonumber(attempt) - 1))
+    emit(id, job, 'rewound', cjson.encode({
+      to_step = text(step), attempt = attempt, at = now, after = before and before.outcome}))
+  end
 end
 
 local function end_attempt(id, attempt, outcome, now)

@@ -171,6 +171,19 @@ async def test_a_watcher_behind_a_rewind_is_corrected(bench: Bench, feeds: JobFe
     assert " ".join(shown) == "ckpt 3 queued/2 running/2 rewound 3 2:4 2:5 succeeded/2"
 
 
+async def test_a_rewind_tells_how_the_attempt_before_ended(bench: Bench, feeds: JobFeeds) -> None:
+    job, token = await bench.running()
+    bench.attempts.publish_metrics(token, points(1, 2))
+    await bench.reconciler.declare_lost(job.job_id, 1, token.claim_id, LOST)
+    token = bench.claim(await bench.jobs.get(job.job_id))
+    bench.attempts.publish_metrics(token, points(1, 2))
+    bench.attempts.finish(token, SUCCEEDED)
+    watcher = Watcher(feeds.watch(job.job_id))
+    await watcher.end()
+    rewinds = [item.event for item in watcher.items if isinstance(item.event, RewoundEvent)]
+    assert [(event.to_step, event.attempt, event.after) for event in rewinds] == [(0, 2, "lost")]
+
+
 async def test_a_watch_ends_only_at_the_last_terminal_state(bench: Bench, feeds: JobFeeds) -> None:
     job, _ = await bench.in_state(JobStatus.STOPPED, checkpoints=[4])
     ended = Watcher(feeds.watch(job.job_id))
