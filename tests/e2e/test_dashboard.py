@@ -265,6 +265,67 @@ RECORD_WRITING = """() => {
 }"""
 
 
+def test_an_answer_that_breaks_off_is_told(
+    stack: RunningStack, browser: Browser, finished: str
+) -> None:
+    token = 'event: token\ndata: {"index":0,"token_id":84,"text":"%s","finish_reason":%s}\n\n'
+    answers = [token % ("cut", "null"), token % ("all", '"length"')]
+    with opened(browser, f"{stack.url}/#/jobs/{finished}") as (page, seen):
+        page.route(
+            "**/generate",
+            lambda route: route.fulfill(content_type="text/event-stream", body=answers.pop(0)),
+        )
+        button(page, "Sample").click()
+        trouble = page.locator("section", has=button(page, "Sample")).get_by_role("alert")
+        expect(trouble).to_have_text(
+            "The text is cut short: the gateway’s answer broke off before its last token. "
+            "Sample again."
+        )
+        output = page.get_by_role("log", name="Sampled text")
+        expect(output).to_contain_text("cut")
+        button(page, "Sample").click()
+        expect(output).to_contain_text("all")
+        expect(trouble).to_have_count(0)
+        assert (seen.errors, seen.strangers) == ([], [])
+
+
+def test_a_question_leaves_with_its_page(
+    stack: RunningStack, api: httpx.Client, browser: Browser, finished: str
+) -> None:
+    with opened(browser, f"{stack.url}/#/jobs/{finished}") as (page, seen):
+        dialog = page.get_by_role("dialog", name="Delete watched")
+        for leave in ("location.hash = '#/'", "window.dispatchEvent(new Event('signed-out'))"):
+            page.goto(f"{stack.url}/#/jobs/{finished}")
+            button(page, "Delete").click()
+            expect(dialog).to_be_visible()
+            page.evaluate(leave)
+            expect(dialog).to_have_count(0)
+        expect(page.get_by_label("Token", exact=True)).to_be_focused()
+        assert status_of(api, finished)["status"] == "succeeded"
+        assert (seen.errors, seen.strangers) == ([], [])
+
+
+def test_an_upload_without_a_session_asks_for_the_token(
+    stack: RunningStack, browser: Browser, tmp_path: Path
+) -> None:
+    (file := tmp_path / "some.txt").write_text("text")
+    with opened(browser, f"{stack.url}/#/start") as (page, _):
+        refused = json.dumps({"status": 401, "detail": "the session has ended"})
+        page.route("**/datasets?name=*", lambda route: route.fulfill(status=401, body=refused))
+        page.locator("#dataset-file").set_input_files(file)
+        expect(page.get_by_label("Token", exact=True)).to_be_focused()
+
+
+def test_an_address_that_is_no_valid_escape_names_no_job(
+    stack: RunningStack, browser: Browser
+) -> None:
+    with opened(browser, f"{stack.url}/#/jobs/%") as (page, seen):
+        expect(page.locator("#notice")).to_contain_text("%")
+        page.evaluate("location.hash = '#/'")
+        expect(page.get_by_role("heading", level=1)).to_have_text("Jobs")
+        assert not any("URIError" in error for error in seen.errors)
+
+
 def test_a_resume_from_an_earlier_checkpoint_cuts_the_chart_and_goes_on(
     stack: RunningStack, api: httpx.Client, text_file: Path, browser: Browser, tiny_config: Config
 ) -> None:

@@ -23,7 +23,9 @@ const away = () =>
     detail: `The gateway at ${location.origin} does not answer. Is “training-engine up” still running?`,
   });
 
-async function refusal(status, text) {
+function refusal(url, status, text) {
+  // The session has ended: whatever is open gives way to the question for a token.
+  if (status === 401 && url !== SESSION) window.dispatchEvent(new Event("signed-out"));
   try {
     return new ApiError(status, JSON.parse(text));
   } catch {
@@ -45,10 +47,7 @@ async function request(method, url, { body, signal, headers } = {}) {
     throw signal?.aborted ? error : away();
   }
   if (response.ok) return response;
-  const error = await refusal(response.status, await response.text());
-  // The session has ended: whatever is open gives way to the question for a token.
-  if (error.status === 401 && url !== SESSION) window.dispatchEvent(new Event("signed-out"));
-  throw error;
+  throw refusal(url, response.status, await response.text());
 }
 
 export const send = (method, path, options) => request(method, ROOT + path, options);
@@ -69,15 +68,16 @@ const key = () => crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
 export function upload(file, { signal, onProgress }) {
   return new Promise((resolve, reject) => {
     const call = new XMLHttpRequest();
-    call.open("POST", `${ROOT}/datasets?${new URLSearchParams({ name: file.name })}`);
+    const url = `${ROOT}/datasets?${new URLSearchParams({ name: file.name })}`;
+    call.open("POST", url);
     call.setRequestHeader("Content-Type", "application/octet-stream");
     call.setRequestHeader("Idempotency-Key", key());
     call.upload.onprogress = (event) => onProgress(event.loaded / Math.max(1, event.total));
     call.onerror = () => reject(away());
     call.onabort = () => reject(new ApiError(0, { detail: "The upload was cancelled." }));
-    call.onload = async () => {
+    call.onload = () => {
       if (call.status === 201) resolve(JSON.parse(call.responseText));
-      else reject(await refusal(call.status, call.responseText));
+      else reject(refusal(url, call.status, call.responseText));
     };
     signal.addEventListener("abort", () => call.abort(), { once: true });
     call.send(file);

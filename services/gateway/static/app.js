@@ -1,6 +1,7 @@
 // Shows the page that the address names: #/ lists jobs, #/start starts one, #/jobs/ID is one.
 
 import { session } from "./api.js";
+import { dismiss } from "./dialog.js";
 import { connection, el, fill, notice } from "./dom.js";
 import { JobList } from "./job_list.js";
 import { JobPage } from "./job_page.js";
@@ -11,10 +12,20 @@ const signOut = document.getElementById("sign-out");
 let open = null;
 
 function close() {
+  dismiss();
   open?.close();
   open = null;
   notice("");
   connection("");
+}
+
+// As it stands where it is no valid escape: then no job is called so.
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
 }
 
 function show() {
@@ -22,7 +33,7 @@ function show() {
   document.title = "Training Engine";
   const [path, query] = location.hash.replace(/^#\/?/, "").split("?");
   const [kind, id] = path.split("/");
-  if (kind === "jobs" && id) open = new JobPage(page, decodeURIComponent(id));
+  if (kind === "jobs" && id) open = new JobPage(page, decoded(id));
   else if (kind === "start") open = new StartPage(page, new URLSearchParams(query).get("from"));
   else open = new JobList(page);
   window.scrollTo(0, 0);

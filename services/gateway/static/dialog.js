@@ -2,7 +2,13 @@
 
 import { el } from "./dom.js";
 
-// Resolves to null where the answer is no, else to the field's number, or true without a field.
+// For whoever leaves a page: its question goes first, as nothing behind it can take the focus.
+export function dismiss() {
+  for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
+}
+
+// Resolves to null where the answer is no or the page is left, else to the field’s number, or true
+// without a field.
 export function ask({ title, text, action, danger = false, field = null }) {
   return new Promise((resolve) => {
     const input = field && el("input", { type: "number", required: true, min: field.min, value: field.value });

@@ -1,9 +1,11 @@
 // Text from a checkpoint, token by token.
 
-import { at, send } from "./api.js";
+import { ApiError, at, send } from "./api.js";
 import { el, setText } from "./dom.js";
 import { read } from "./events.js";
 import { count } from "./format.js";
+
+const CUT_SHORT = "The text is cut short: the gateway’s answer broke off before its last token. Sample again.";
 
 export class Sampler {
   constructor() {
@@ -80,13 +82,18 @@ export class Sampler {
           temperature: this.temperature.valueAsNumber,
         },
       });
+      let ended = false;
       for await (const { event, data } of read(response)) {
         if (event === "error") this.trouble.textContent = data.detail;
         else this.written.append(data.text);
+        ended ||= event === "error" || Boolean(data.finish_reason);
         this.output.scrollTop = this.output.scrollHeight;
       }
+      if (!ended && !controller.signal.aborted) this.trouble.textContent = CUT_SHORT;
     } catch (error) {
-      if (!controller.signal.aborted) this.trouble.textContent = error.message;
+      // Anything but a refusal is a connection that broke while the text came.
+      const said = error instanceof ApiError ? error.message : CUT_SHORT;
+      if (!controller.signal.aborted) this.trouble.textContent = said;
     } finally {
       this.controller = null;
       this.#enable();
