@@ -162,7 +162,8 @@ async def test_a_foreign_cursor_is_refused_by_status(
 async def test_a_client_that_leaves_ends_its_watch(client: httpx.AsyncClient, state: State) -> None:
     job_id = await started(client)
     async with client.stream("GET", f"{API}/jobs/{job_id}/stream") as response:
-        await anext(blocks(response))
+        feed = blocks(response)
+        await anext(feed)
         assert state.open_watches == 1
         text = (await client.get("/metrics")).text
         assert "training_engine_gateway_open_streams 1.0" in text
@@ -206,7 +207,8 @@ async def test_too_many_streams_are_429(control_plane_port: int) -> None:
     async with gateway_for(control_plane_port, max_streams=1) as url, client_for(url) as client:
         job_id = await started(client)
         async with client.stream("GET", f"{API}/jobs/{job_id}/stream") as response:
-            await anext(blocks(response))
+            feed = blocks(response)  # kept: a feed that nobody holds is closed, and its stream too
+            await anext(feed)
             refused = await client.get(f"{API}/jobs/{job_id}/stream")
             assert (refused.status_code, refused.json()["reason"]) == (429, "rate_limited")
             assert refused.headers["retry-after"] == "2"
