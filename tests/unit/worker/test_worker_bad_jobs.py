@@ -130,7 +130,12 @@ def test_a_crash_loop_ends_in_failed_with_its_last_error_and_output(site: Site) 
     )
     said = "WARNING app.training.trainer: `save_steps` is 50000"  # by each once, at its start
     for attempt in (1, 2):
-        site.wait_for(lambda attempt=attempt: site.logs().count(said) == attempt)
+        site.wait_for(
+            lambda attempt=attempt: (
+                sum(said in file.read_text() for file in site.artifacts.rglob("output.log"))
+                == attempt
+            )
+        )
         os.kill(site.horse(worker), signal.SIGKILL)
         if attempt == 1:
             assert site.wait(job_id, JobStatus.QUEUED).attempt == 2
