@@ -31,9 +31,9 @@ logger = logging.getLogger(__name__)
 _POLL_SECONDS = 0.5
 """Longest silence towards the store: its answers are what brings a stop request."""
 _SHORTEST_SECONDS = 0.1
-_SHORTEST_WITH_POINTS = 0.25
-"""Between two rounds, and after one that delivered points: a point that comes alone goes out at
-once, four and more a second in batches, so that publishing takes little of the trainer's cores."""
+"""Between two rounds. After one that delivered points it is most of `progress_seconds`: a point
+that comes alone goes out at once, many a second in batches, so that publishing takes little of the
+trainer's cores; and what they tell of the step is never older than is promised."""
 _LONGEST_BACKOFF = 2.0
 _TOLERATED_DEFECTS = 5
 
@@ -180,7 +180,8 @@ class Publisher(threading.Thread):
                 backoff, defects = 0.0, 0
                 if last_round:
                     return
-            next_round = began + (_SHORTEST_WITH_POINTS if self._delivered else _SHORTEST_SECONDS)
+            pause = self._progress_seconds * 0.8 if self._delivered else _SHORTEST_SECONDS
+            next_round = began + pause
 
     def _wait_out(self, backoff: float) -> float:
         """Sleep whatever wakes up meanwhile: an outage must not become a busy loop."""
