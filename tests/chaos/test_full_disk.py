@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from cluster import Cluster, cluster
 from running_stack import wait_until
+from small_disk import mounted
 from undisturbed import CONFIG, Result, assert_same, result_of, wait_for_step, write_text
 
 from training_engine import Job
@@ -30,17 +30,8 @@ _LESS_THAN_A_CHECKPOINT = 512 << 10
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of its own where the artifacts go."""
-    folder = tmp_path / "artifacts"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={_DISK_BYTES}", "tmpfs", str(folder)]
-    try:
-        tried = subprocess.run(mount, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        pytest.skip("there is no mount command")
-    if tried.returncode:
-        pytest.skip(f"a file system cannot be mounted here: {tried.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    with mounted(tmp_path / "artifacts", _DISK_BYTES) as folder:
+        yield folder
 
 
 @pytest.fixture

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
+from control_plane.server import ControlPlane
 from job_store.attempts import AttemptStore
 from job_store.records import FencingToken
 from training_engine.v1 import job_pb2
@@ -41,3 +43,9 @@ async def running_job(
     assert claimed is not None
     attempts.confirm_start(claimed.token, 0)
     return job_id, claimed.token
+
+
+def stored_files(plane: ControlPlane) -> list[Path]:
+    """All files of the artifact store."""
+    root = Path(plane.state.settings.artifact_root)
+    return [path for path in root.rglob("*") if path.is_file()]

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from small_disk import mounted
 
 from app.training import CheckpointManager, TrainingConfig
 from app.training.checkpoint import CheckpointError
@@ -323,17 +324,8 @@ def test_no_room_for_any_checkpoint_is_refused(tmp_path: Path) -> None:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A real file system of 256 KiB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(folder)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True)
-    except FileNotFoundError:
-        pytest.skip("there is no mount command")
-    if done.returncode:
-        pytest.skip(f"a small file system cannot be mounted here: {done.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    with mounted(tmp_path / "small", 256 << 10) as folder:
+        yield folder
 
 
 def test_a_full_disk_fails_the_save_and_nothing_else(small_disk: Path) -> None:
