@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import Cli, a_watch
 from scripted_service import (
     CheckpointFile,
     ScriptedService,
@@ -20,42 +20,12 @@ from scripted_service import (
     generation_pb2,
     job,
     job_pb2,
-    point,
     refuse,
 )
-from typer.testing import CliRunner, Result
 
 from training_engine import __version__
-from training_engine.cli import extensions, session
-from training_engine.cli.app import app
 from training_engine.cli.curve import draw
-from training_engine.cli.exit_codes import MEANINGS, exit_code
 from training_engine.cli.output import duration, size
-from training_engine.errors import DeadlineExceededError, PermissionDeniedError
-
-
-class Cli:
-    def __init__(self, service: ScriptedService) -> None:
-        self.address = service.address
-
-    def __call__(self, *arguments: str) -> Result:
-        return CliRunner().invoke(app, ["--address", self.address, *arguments])
-
-
-@pytest.fixture
-def cli(service: ScriptedService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(session, "RETRY_SECONDS", 0.1)
-    service.on["GetJob"] = lambda request, context: job_pb2.GetJobResponse(
-        job=job(request.job_id, current_step=4, progress=0.4)
-    )
-    service.on["ListJobs"] = lambda request, context: job_pb2.ListJobsResponse(
-        jobs=[job(request.name)] if request.name else []
-    )
-    service.on["StartJob"] = lambda request, context: job_pb2.StartJobResponse(
-        job=job(status="QUEUED", warnings=[{"field": "warmup_steps", "message": "is long"}])
-    )
-    return Cli(service)
 
 
 def test_start_sends_absolute_paths_and_settings(
@@ -152,26 +122,8 @@ def test_status(service: ScriptedService, cli: Cli) -> None:
     assert json.loads(cli("status", "j1", "--json").stdout)["current_step"] == 4
 
 
-def _events(end: str) -> Any:
-    def watch(request: Any, context: Any) -> Any:
-        answer = job_pb2.WatchJobResponse
-        yield answer(cursor="1", state=job(status="QUEUED"))
-        yield answer(cursor="2", state=job(status="RUNNING"))
-        yield answer(cursor="3", metrics=point(5, loss=2.5))
-        yield answer(cursor="4", log={"text": "hello"})
-        yield answer(cursor="4", log={"text": "INFO training_worker.publisher: checkpoint c"})
-        yield answer(cursor="5", checkpoint={"checkpoint_id": "c", "step": 5, "loss": 2.5})
-        yield answer(cursor="6", rewound={"to_step": 0, "reason": "worker lost"})
-        why = "attempt 1 lost its worker; attempt 2 continues from step 0"
-        yield answer(cursor="6", state=job(status="QUEUED", message="worker w is gone"))
-        yield answer(cursor="6", rewound={"to_step": 0, "reason": why})
-        yield answer(cursor="7", state=job(status=end, current_step=9, error="why"))
-
-    return watch
-
-
 def test_watch_prints_lines_where_piped(service: ScriptedService, cli: Cli) -> None:
-    service.on["WatchJob"] = _events("FAILED")
+    service.on["WatchJob"] = a_watch("FAILED")
     service.on["GetJob"] = lambda request, context: job_pb2.GetJobResponse(job=job(status="FAILED"))
     result = cli("watch", "j1")
     assert result.stdout.splitlines() == [
@@ -246,7 +198,7 @@ def test_resume_logs_and_delete(service: ScriptedService, cli: Cli) -> None:
         "job j1 continues from step 4 as attempt 1\n"
     )
     assert cli("logs", "j1").stdout == "[bold]one\ntwo\n"
-    service.on["WatchJob"] = _events("SUCCEEDED")
+    service.on["WatchJob"] = a_watch("SUCCEEDED")
     assert cli("logs", "j1", "--follow").stdout == (
         "hello\nINFO training_worker.publisher: checkpoint c\n"
     )
@@ -367,145 +319,6 @@ def test_validate_lists_every_problem(service: ScriptedService, cli: Cli, tmp_pa
     assert result.exit_code == 6
     assert result.stdout.splitlines()[:2] == ["error: batch_size: is 0", "error: x: unknown"]
     assert "124,439,808" in result.stdout
-
-
-@pytest.mark.parametrize(
-    ("code", "reason", "exit_with"),
-    [
-        (code_pb2.NOT_FOUND, "JOB_NOT_FOUND", 3),
-        (code_pb2.FAILED_PRECONDITION, "STATE_FORBIDS", 4),
-        (code_pb2.INVALID_ARGUMENT, "INVALID_CONFIG", 6),
-        (code_pb2.INVALID_ARGUMENT, "PATH_NOT_ALLOWED", 2),
-        (code_pb2.UNAUTHENTICATED, "UNAUTHENTICATED", 7),
-        (code_pb2.INTERNAL, "INTERNAL", 1),
-    ],
-)
-def test_errors_are_one_block_and_an_exit_code(
-    service: ScriptedService, cli: Cli, code: int, reason: str, exit_with: int
-) -> None:
-    service.on["GetJob"] = lambda request, context: refuse(context, code, reason, "what happened")
-    result = cli("status", "j1")
-    assert (result.exit_code, result.stdout, result.stderr) == (
-        exit_with,
-        "",
-        "error: what happened\n",
-    )
-    assert f"  code: {reason.lower()}" in cli("status", "j1", "-v").stderr
-
-
-def test_other_exit_codes() -> None:
-    assert exit_code(DeadlineExceededError("late")) == 5
-    assert exit_code(PermissionDeniedError("no")) == 7
-    assert exit_code(OSError("disk")) == 1
-
-
-@pytest.mark.parametrize(("end", "code"), [("SUCCEEDED", 0), ("FAILED", 8), ("STOPPED", 9)])
-def test_watching_ends_as_the_job_does(
-    service: ScriptedService, cli: Cli, tmp_path: Path, end: str, code: int
-) -> None:
-    (tmp_path / "c.yaml").write_text("max_steps: 9\n")
-    service.on["WatchJob"] = _events(end)
-    service.on["GetJob"] = lambda request, context: job_pb2.GetJobResponse(job=job(status=end))
-    service.on["ResumeJob"] = lambda request, context: job_pb2.ResumeJobResponse(
-        job=job(status="QUEUED")
-    )
-    assert cli("watch", "j1").exit_code == code
-    assert cli("start", "c.yaml", "--watch").exit_code == code
-    assert cli("resume", "j1", "--watch", "--json").exit_code == code
-    assert cli("logs", "j1", "--follow").exit_code == 0
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["start", "gone.yaml"],
-        ["start", "gone"],
-        ["validate", "gone.yaml"],
-        ["configs", "create", "gone.yaml"],
-    ],
-    ids=" ".join,
-)
-def test_a_file_that_is_not_there_is_wrong_usage(
-    service: ScriptedService, cli: Cli, arguments: list[str]
-) -> None:
-    result = cli(*arguments)
-    assert (result.exit_code, result.stdout, result.stderr) == (
-        2,
-        "",
-        f"error: {arguments[-1]}: No such file or directory; give a YAML or JSON file that can be "
-        "read, or the id of a stored configuration\n",
-    )
-    assert service.requests == []
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["no-such-command"],
-        ["list", "--no-such-option"],
-        ["list", "--limit", "0"],
-        ["list", "--status", "done"],
-        ["start"],
-        ["start", "c.yaml", "--set", "max_steps"],
-        ["stop"],
-    ],
-    ids=" ".join,
-)
-def test_wrong_usage_is_2(cli: Cli, tmp_path: Path, arguments: list[str]) -> None:
-    (tmp_path / "c.yaml").write_text("max_steps: 9\n")
-    result = cli(*arguments)
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr
-
-
-@pytest.mark.parametrize("page", ["docs/cli.md", "client/README.md"])
-def test_the_pages_name_the_same_exit_codes(cli: Cli, page: str) -> None:
-    text = (Path(__file__).parents[3] / page).read_text()
-    rows = re.findall(r"^\| (\d+) \| (.+) \|$", text, re.MULTILINE)
-    assert {int(code): meaning for code, meaning in rows} == MEANINGS
-    shown = " ".join(cli("--help").stdout.split())
-    assert all(f"{code} {meaning.split()[0]}" in shown for code, meaning in MEANINGS.items())
-
-
-def test_where_nobody_listens_the_remedy_is_told(service: ScriptedService, cli: Cli) -> None:
-    service.stop()
-    result = cli("list")
-    assert (result.exit_code, result.stderr) == (
-        5,
-        f"error: no control plane at {service.address}; start one with `training-engine up`\n",
-    )
-    url = f"http://{service.address}"
-    over_rest = CliRunner().invoke(app, ["list", "--url", url])
-    assert over_rest.stderr == (
-        f"error: no gateway at {url}; start one with `training-engine up`\n"
-    )
-
-
-def test_flags_win_over_the_environment(
-    service: ScriptedService, cli: Cli, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TRAINING_ENGINE_URL", "http://127.0.0.1:1")
-    service.on["ListWorkers"] = lambda request, context: refuse(
-        context, code_pb2.NOT_FOUND, "JOB_NOT_FOUND", "reached"
-    )
-    assert cli("workers").stderr == "error: reached\n"
-    assert "no gateway at http://127.0.0.1:1" in CliRunner().invoke(app, ["workers"]).stderr
-    both = cli("workers", "--url", "http://x", "--address", "y")
-    assert both.exit_code == 2
-    assert "not both" in both.stderr
-
-
-def test_a_command_that_is_not_installed_names_its_extra(
-    cli: Cli, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(extensions, "entry_points", lambda **choice: [])
-    remedy = "install it with: pip install 'training-engine[local]'"
-    result = cli("up", "--workers", "2")
-    assert result.exit_code == 1
-    assert result.stderr == f"error: `up` is not part of the SDK; {remedy}\n"
-    exported = cli("export", "model.pt", "--output", "folder")
-    assert "pip install 'training-engine[worker]'" in exported.stderr
-    assert "up" in cli("--help").stdout
 
 
 def test_the_script_runs_as_a_process() -> None:

@@ -1,4 +1,4 @@
-"""Starts tiny jobs through a control plane, and claims them as a worker would."""
+"""Starts tiny jobs through a control plane, claims them as a worker would, finds their files."""
 
 from __future__ import annotations
 
