@@ -19,7 +19,8 @@ from training_site import Site, comparable
 from job_store.records import Execution, JobStatus
 
 END = (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.STOPPED)
-SIXTY: dict[str, Any] = {"max_steps": 60, "save_steps": 10, "eval_steps": 25}
+RUN: dict[str, Any] = {"max_steps": 600, "save_steps": 40, "eval_steps": 250}
+"""Long enough that a fast machine does not end it before somebody gets in its way."""
 LONG: dict[str, Any] = {"max_steps": 100_000, "save_steps": 20, "eval_steps": 100_000}
 
 
@@ -27,7 +28,7 @@ LONG: dict[str, Any] = {"max_steps": 100_000, "save_steps": 20, "eval_steps": 10
 def undisturbed(site: Site) -> tuple[list[tuple[Any, ...]], dict[str, torch.Tensor]]:
     """History and final weights of a run that nothing happened to."""
     site.worker()
-    job_id = site.submit(**SIXTY)
+    job_id = site.submit(**RUN)
     assert site.wait(job_id, *END).status is JobStatus.SUCCEEDED, site.logs()
     return comparable(site.history(job_id)), site.weights(job_id)
 
@@ -128,7 +129,7 @@ def test_sigterm_hands_back_and_the_next_worker_ends_it_bitwise_equal(
     site: Site, undisturbed: Any
 ) -> None:
     first = site.worker()
-    job_id = site.submit(**SIXTY)
+    job_id = site.submit(**RUN)
     site.wait_for(lambda: site.job(job_id).current_step >= 12)
     first.send_signal(signal.SIGTERM)
     assert first.wait(timeout=30) == 0
@@ -149,8 +150,8 @@ def test_a_killed_horse_is_requeued_at_once_and_resumes_bitwise_equal(
     site: Site, undisturbed: Any
 ) -> None:
     worker = site.worker()
-    job_id = site.submit(**SIXTY)
-    for attempt, step in ((1, 13), (2, 27)):
+    job_id = site.submit(**RUN)
+    for attempt, step in ((1, 50), (2, 130)):
         horse = site.horse(worker)
         site.wait_for(lambda step=step: site.job(job_id).current_step >= step)
         os.kill(horse, signal.SIGKILL)
@@ -262,8 +263,8 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
     site: Site, undisturbed: Any
 ) -> None:
     first = site.worker()
-    job_id = site.submit(**SIXTY)
-    site.wait_for(lambda: site.job(job_id).current_step >= 22)
+    job_id = site.submit(**RUN)
+    site.wait_for(lambda: site.job(job_id).current_step >= 60)
     first.send_signal(signal.SIGTERM)
     first.wait(timeout=30)
     *_, before, newest = site.store.checkpoints(job_id)

@@ -26,7 +26,7 @@ from training_worker.supervisor import Supervisor
 
 END = (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.STOPPED)
 TWO = Execution(processes=2)
-RUN: dict[str, Any] = {"max_steps": 120, "save_steps": 10, "eval_steps": 25}
+RUN: dict[str, Any] = {"max_steps": 360, "save_steps": 30, "eval_steps": 100}
 LONG: dict[str, Any] = {"max_steps": 100_000, "save_steps": 20, "eval_steps": 100_000}
 
 
@@ -44,7 +44,7 @@ def undisturbed(site: Site) -> tuple[list[tuple[Any, ...]], dict[str, torch.Tens
     site.worker()
     job_id = site.submit(TWO, **RUN)
     assert site.wait(job_id, *END).status is JobStatus.SUCCEEDED, site.logs()
-    assert [c.step for c in site.store.checkpoints(job_id)][-1] == 120
+    assert [c.step for c in site.store.checkpoints(job_id)][-1] == RUN["max_steps"]
     return comparable(site.history(job_id)), site.weights(job_id)
 
 
@@ -54,7 +54,7 @@ def test_a_killed_process_fails_the_attempt_and_the_next_resumes_exactly(
 ) -> None:
     worker = site.worker()
     job_id = site.submit(TWO, **RUN)
-    site.wait_for(lambda: site.job(job_id).current_step >= 25)
+    site.wait_for(lambda: site.job(job_id).current_step >= 45)
     both = ranks(worker)
     both[victim].kill()
     site.wait_for(lambda: site.job(job_id).attempt == 2)
