@@ -24,6 +24,8 @@ _KEEPS_ALL = CONFIG | {"max_checkpoints_to_keep": 100}
 _DISK_BYTES = 64 << 20
 """Room for all the checkpoints that the job makes."""
 _PAGE = 4096
+_FOR_THE_JOB = 4 << 20
+"""What it may take while the ballast is laid."""
 _LESS_THAN_A_CHECKPOINT = 512 << 10
 
 
@@ -46,9 +48,22 @@ def fill(disk: Path, leave: int) -> Path:
     """Take all of the disk but `leave` bytes; returns the file that does."""
     ballast = disk / "ballast"
     with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize > leave:
+        os.posix_fallocate(file.fileno(), 0, max(_free(disk) - leave - _FOR_THE_JOB, _PAGE))
+        file.seek(0, os.SEEK_END)
+        while _free(disk) > leave:
             file.write(bytes(_PAGE))  # by pages: the job takes some of the space meanwhile
     return ballast
+
+
+def _free(disk: Path) -> int:
+    space = os.statvfs(disk)
+    return space.f_bavail * space.f_frsize
+
+
+def wait_for_a_save(job: Job) -> None:
+    """Returns right after a checkpoint, so that no other is half written."""
+    last = max((checkpoint.step for checkpoint in job.checkpoints()), default=0)
+    wait_until(lambda: any(c.step > last for c in job.checkpoints()), f"a save after step {last}")
 
 
 def test_a_full_disk_leaves_saves_out_and_training_goes_on(
@@ -58,7 +73,7 @@ def test_a_full_disk_leaves_saves_out_and_training_goes_on(
     with services.engine() as engine:
         text = str(services.folder / "text.txt")
         job = engine.jobs.start(config=_KEEPS_ALL, dataset_path=text, execution={"max_retries": 0})
-        wait_for_step(job, 50)
+        wait_for_a_save(job)
         ballast = fill(small_disk, _LESS_THAN_A_CHECKPOINT)
         told = wait_until(lambda: _message(job.refresh(), "is full"), "the status to tell")
         assert "nothing could be saved since step" in told
@@ -81,13 +96,13 @@ def test_the_last_save_waits_until_there_is_room(
     services = services_on_small_disk
     with services.engine() as engine:
         text = str(services.folder / "text.txt")
-        execution = {"max_retries": 0, "stall_timeout_seconds": 2}
+        execution = {"max_retries": 0, "stall_timeout_seconds": 4}
         job = engine.jobs.start(config=_KEEPS_ALL, dataset_path=text, execution=execution)
-        wait_for_step(job, 50)
+        wait_for_a_save(job)
         ballast = fill(small_disk, _LESS_THAN_A_CHECKPOINT)
         wait_for_step(job, CONFIG["max_steps"], timeout=120)
-        wait_until(lambda: "the last save is tried for" in _log(job), "the last save to wait")
-        signal.sigtimedwait([], 4)  # longer than the stall timeout
+        wait_until(lambda: _waits_with_its_last_save(job), "the last save to wait")
+        signal.sigtimedwait([], 6)  # longer than the stall timeout
         waiting = job.refresh()
         assert (waiting.status, waiting.attempt) == ("running", 1)
         assert "is full" in waiting.message
@@ -103,7 +118,7 @@ def test_retries_on_a_disk_without_any_room_pause_and_end_the_job(
     with services.engine() as engine:
         text = str(services.folder / "text.txt")
         job = engine.jobs.start(config=_KEEPS_ALL, dataset_path=text, execution={"max_retries": 2})
-        wait_for_step(job, 50)
+        wait_for_a_save(job)
         ballast = fill(small_disk, 0)
         pausing = wait_until(lambda: _message(job.refresh(), "after a pause"), "a pause")
         assert "No space left on device" in pausing
@@ -115,7 +130,7 @@ def test_retries_on_a_disk_without_any_room_pause_and_end_the_job(
         assert "No space left on device" in failed.error
         assert "free some space" in failed.error
         last = max(checkpoint.step for checkpoint in failed.checkpoints())
-        assert 40 <= last < 400
+        assert 20 <= last < 400
         assert not list(small_disk.glob("**/*.tmp"))
         ballast.unlink()
         assert_same(result_of(engine, failed.resume(), tmp_path), expected)
@@ -127,5 +142,7 @@ def _message(job: Job, part: str) -> str:
     return job.message if part in job.message else ""
 
 
-def _log(job: Job) -> str:
-    return "\n".join(line.text for line in job.logs())
+def _waits_with_its_last_save(job: Job) -> bool:
+    now = job.refresh()
+    assert now.status == "running", (now.status, now.message, now.error)
+    return any("the last save is tried for" in line.text for line in job.logs())

@@ -29,6 +29,9 @@ from training_worker.ranks import noted_failure
 logger = logging.getLogger(__name__)
 
 _TICK_MS = 100
+_LONGEST_TICK_SECONDS = 1.0
+"""Of a longer one the rest is not held against the trainer: the machine stood still, or this
+process did, and the trainer may not have had its turn yet."""
 _LEAVE_MARGIN_SECONDS = 2.0
 """Kept back from the grace for reporting and leaving."""
 _FULL_DISK = (
@@ -76,7 +79,7 @@ class Supervisor:
         self._killed: Kill | None = None
         self._pid = 0
         self._seen = self._look()
-        self._moved_at = time.monotonic()
+        self._looked_at, self._silent_for = time.monotonic(), 0.0
         self._renew_at = 0.0
         self._told_to_stop = False
         self._told_failed_save: int | None = None
@@ -173,9 +176,11 @@ class Supervisor:
 
     def _is_stalled(self, now: float) -> bool:
         seen = self._look()
+        self._silent_for += min(now - self._looked_at, _LONGEST_TICK_SECONDS)
+        self._looked_at = now
         if seen != self._seen or seen[1] in _WITHOUT_STEPS:
-            self._seen, self._moved_at = seen, now
-        return now - self._moved_at > self._claimed.record.execution.stall_timeout_seconds
+            self._seen, self._silent_for = seen, 0.0
+        return self._silent_for > self._claimed.record.execution.stall_timeout_seconds
 
     def _look(self) -> tuple[int, Phase, int, int]:
         """Whatever of this changes is a sign of life."""

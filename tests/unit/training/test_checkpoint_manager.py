@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import pickle
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -328,6 +329,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         yield folder
 
 
+def leave_free(disk: Path, size_bytes: int) -> None:
+    """Fill the file system up to that."""
+    space = os.statvfs(disk)
+    with (disk / "ballast").open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, space.f_bavail * space.f_frsize - size_bytes)
+
+
 def test_a_full_disk_fails_the_save_and_nothing_else(small_disk: Path) -> None:
     manager = CheckpointManager(small_disk / "run")
     small, large = Parts(), Parts(config=TransformerConfig(**{**TINY.to_dict(), "hidden_size": 64}))
@@ -341,6 +349,33 @@ def test_a_full_disk_fails_the_save_and_nothing_else(small_disk: Path) -> None:
     assert "free some space, lower `max_checkpoints_to_keep`" in message
     assert sorted(path.name for path in (small_disk / "run").iterdir()) == before
     assert CheckpointManager(small_disk / "run").get_latest_checkpoint() == good
+
+
+def test_a_disk_that_fills_while_a_save_is_written_fails_that_save(small_disk: Path) -> None:
+    manager = CheckpointManager(small_disk / "run")
+    config = TransformerConfig(**{**TINY.to_dict(), "hidden_size": 2})
+    parts = Parts(config=config)  # so few parameters: the file is mostly names
+    good = parts.save(manager, 1)
+    before = sorted(path.name for path in (small_disk / "run").iterdir())
+    leave_free(small_disk, Path(good).stat().st_size * 3 // 4)
+    with pytest.raises(CheckpointError, match=r"could not be written \(No space left on device\);"):
+        parts.save(manager, 2)
+    assert sorted(path.name for path in (small_disk / "run").iterdir()) == before
+    assert CheckpointManager(small_disk / "run").get_latest_checkpoint() == good
+
+
+def test_a_save_leaves_room_for_what_else_grows(small_disk: Path) -> None:
+    manager = CheckpointManager(small_disk / "run")
+    parts = Parts(config=TransformerConfig(**{**TINY.to_dict(), "hidden_size": 20}))
+    size = Path(parts.save(manager, 1)).stat().st_size
+    leave_free(small_disk, size + 8192)
+    with pytest.raises(CheckpointError, match="No space left on device: it takes ") as caught:
+        parts.save(manager, 2)
+    assert re.search(
+        r"0\.\d MB and leaves room for the run's metrics, 0\.\d MB are", str(caught.value)
+    )
+    os.truncate(small_disk / "ballast", 0)
+    assert parts.save(manager, 2) == str(manager.path_of(2))
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, parts: Parts) -> None:

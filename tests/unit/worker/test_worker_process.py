@@ -210,6 +210,25 @@ def test_a_stalled_trainer_is_killed_and_requeued(site: Site) -> None:
     site.stop(job_id)
 
 
+def test_a_machine_that_stood_still_is_no_stall(site: Site) -> None:
+    worker = site.worker()
+    job_id = site.submit(Execution(stall_timeout_seconds=2.0), **LONG)
+    site.wait_for(lambda: site.job(job_id).current_step >= 1)
+    horse = site.horse(worker)
+    os.kill(horse, signal.SIGSTOP)
+    signal.sigtimedwait([], 0.3)  # the worker has seen the last step
+    worker.send_signal(signal.SIGSTOP)
+    signal.sigtimedwait([], 3)  # both stand still for longer than the stall timeout
+    worker.send_signal(signal.SIGCONT)
+    signal.sigtimedwait([], 0.3)  # the worker has its turn first
+    os.kill(horse, signal.SIGCONT)
+    step = site.job(job_id).current_step
+    site.wait_for(lambda: site.job(job_id).current_step > step)
+    assert site.horse(worker) == horse
+    assert site.job(job_id).attempt == 1
+    site.stop(job_id)
+
+
 def test_a_preparation_longer_than_the_stall_timeout_is_no_stall(site: Site) -> None:
     site.worker()
     pipe = site.text.with_name("slow.txt")

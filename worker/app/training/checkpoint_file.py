@@ -29,6 +29,7 @@ FORMAT_VERSION = 1
 _REQUIRED = {"model_state_dict", "optimizer_state_dict", "scheduler_state_dict", "step", "loss"}
 _REQUIRED |= {"config", "timestamp"}
 _BLOCK_BYTES = 1 << 20
+_MOST_ROOM_LEFT = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,7 @@ def write_checkpoint(
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _require_room(path.parent, state)
         size, sha256 = _write_file(temporary, state)
         # Where this replaces a checkpoint, the old manifest must not vouch for the new file.
         manifest_path(path).unlink(missing_ok=True)
@@ -129,6 +131,42 @@ def write_checkpoint(
         _discard(temporary)
         raise
     return info
+
+
+def _require_room(folder: Path, state: Mapping[str, Any]) -> None:
+    """Refuse what cannot fit before it takes the last of the disk.
+
+    The run's metrics and log grow on the same disk while a checkpoint is written, so a checkpoint
+    leaves them as much room as it takes itself, up to 16 MiB.
+
+    Raises `OSError` with ENOSPC.
+    """
+    size = _tensor_bytes(state)
+    disk = os.statvfs(folder)
+    free = disk.f_bavail * disk.f_frsize
+    # A file system that tells no size, as some network mounts do, is left to speak for itself.
+    if disk.f_blocks and free < size + min(size, _MOST_ROOM_LEFT):
+        room = f"it takes {size / 1e6:.1f} MB and leaves room for the run's metrics, "
+        room += f"{free / 1e6:.1f} MB are free"
+        raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {room}", str(folder))
+
+
+def _tensor_bytes(state: object) -> int:
+    """Bytes of all tensors in nested state; one that occurs twice counts once, as in the file."""
+    sizes: dict[int, int] = {}
+
+    def visit(value: object) -> None:
+        if isinstance(value, Mapping):
+            value = list(value.values())
+        if isinstance(value, torch.Tensor):
+            storage = value.untyped_storage()
+            sizes[storage.data_ptr()] = storage.nbytes()
+        elif isinstance(value, list | tuple):
+            for item in value:
+                visit(item)
+
+    visit(state)
+    return sum(sizes.values())
 
 
 def _write_file(path: Path, state: Mapping[str, Any]) -> tuple[int, str]:
