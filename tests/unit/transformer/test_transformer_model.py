@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from app.transformer import ConfigError, GPTModel, TransformerConfig, cpu_kernels
+from app.transformer.attention import CausalSelfAttention
 from app.transformer.layers import MLP, activate
 
 TINY: dict[str, Any] = {
@@ -153,11 +154,11 @@ def test_a_layer_in_place_of_a_plain_one_keeps_its_own_forward() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return torch.zeros(*x.shape[:-1], self.out_features)
 
-    mlp = MLP(TransformerConfig(**TINY))
     x = torch.randn(2, 3, TINY["hidden_size"])
-    assert mlp(x).abs().min() > 0
-    mlp.output = Silent(mlp.output.in_features, mlp.output.out_features)
-    assert torch.equal(mlp(x), torch.zeros_like(x))
+    for part in (MLP(TransformerConfig(**TINY)), CausalSelfAttention(TransformerConfig(**TINY))):
+        assert part(x).abs().min() > 0
+        part.output = Silent(part.output.in_features, part.output.out_features)
+        assert torch.equal(part(x), torch.zeros_like(x))
 
 
 @pytest.mark.parametrize("weighted", [True, False])
@@ -188,6 +189,31 @@ def test_attention_kernel_equals_pytorch_and_its_numeric_gradient() -> None:
         F.scaled_dot_product_attention(query, key, value, is_causal=True),
     )
     assert torch.autograd.gradcheck(cpu_kernels.causal_attention, (query, key, value))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_attention_with_its_projections_equals_pytorch_and_its_numeric_gradient(bias: bool) -> None:
+    torch.manual_seed(3)
+    qkv, output = nn.Linear(8, 24, bias=bias), nn.Linear(8, 8, bias=bias)
+    x = torch.randn(3, 5, 8, requires_grad=True)
+    inputs = [x, *qkv.parameters(), *output.parameters()]
+
+    def plain(x: torch.Tensor) -> torch.Tensor:
+        query, key, value = qkv(x).view(3, 5, 3, 2, 4).permute(2, 0, 3, 1, 4)
+        heads = F.scaled_dot_product_attention(query, key, value, is_causal=True)
+        return output(heads.transpose(1, 2).flatten(2))
+
+    def ours(x: torch.Tensor, *_: torch.Tensor) -> torch.Tensor:
+        return cpu_kernels.attention(x, qkv, output, num_heads=2)
+
+    torch.testing.assert_close(ours(x), plain(x))
+    grad = torch.randn_like(x)
+    torch.testing.assert_close(
+        torch.autograd.grad(ours(x), inputs, grad), torch.autograd.grad(plain(x), inputs, grad)
+    )
+    qkv.double(), output.double()
+    doubles = [x.detach().double().requires_grad_(), *qkv.parameters(), *output.parameters()]
+    assert torch.autograd.gradcheck(ours, doubles)
 
 
 def test_long_contexts_take_the_blockwise_kernel_and_agree() -> None:

@@ -53,12 +53,23 @@ class CausalSelfAttention(nn.Module):
         self, x: Tensor, rotary: Tensor | None = None, cache: LayerCache | None = None
     ) -> Tensor:
         """[batch, time, hidden] -> the same shape; `rotary` is the table for these positions."""
+        if rotary is None and cache is None and self._fused(x):
+            return cpu_kernels.attention(x, self.qkv, self.output, self.num_heads)
         query, key, value = self._heads(x, rotary)
         if cache is not None:
             key, value = cache.append(key, value)
         attended = self._attend(query, key, value)
         x = self.output(attended.transpose(1, 2).flatten(2))
         return F.dropout(x, self.dropout_rate, self.training)
+
+    def _fused(self, x: Tensor) -> bool:
+        """A layer that somebody has put in place of a plain one keeps its own forward."""
+        return (
+            self.num_kv_heads == self.num_heads
+            and not self.qk_norm
+            and self._short_on_cpu(x, x.shape[1])
+            and type(self.qkv) is type(self.output) is nn.Linear
+        )
 
     def _heads(self, x: Tensor, rotary: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, [batch, heads, time, head_dim] each."""
@@ -78,7 +89,7 @@ class CausalSelfAttention(nn.Module):
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         seen_before = key.shape[2] - query.shape[2]
-        if self._short_on_cpu(query, key):
+        if query.shape == key.shape and self._short_on_cpu(query, query.shape[2]):
             return cpu_kernels.causal_attention(query, key, value)
         mask = None
         if seen_before and query.shape[2] > 1:
@@ -94,10 +105,9 @@ class CausalSelfAttention(nn.Module):
             enable_gqa=self.num_kv_heads != self.num_heads,
         )
 
-    def _short_on_cpu(self, query: Tensor, key: Tensor) -> bool:
+    def _short_on_cpu(self, x: Tensor, time: int) -> bool:
         return (
-            query.shape == key.shape
-            and query.shape[2] <= cpu_kernels.LONGEST_SHORT_CONTEXT
+            time <= cpu_kernels.LONGEST_SHORT_CONTEXT
             and not (self.training and self.dropout_rate)
-            and cpu_kernels.applies_to(query)
+            and cpu_kernels.applies_to(x)
         )
