@@ -65,7 +65,7 @@ def digest(folder: Path) -> dict[str, str]:
 
 def test_a_zombie_changes_nothing_of_its_successor(site: Site) -> None:
     zombie = site.start_worker(worker_id="zombie")
-    job_id = site.submit(max_steps=80, save_steps=10, eval_steps=30)
+    job_id = site.submit(max_steps=400, save_steps=40, eval_steps=150)
     horse = site.horse(zombie)
     site.wait_for(lambda: site.store.checkpoints(job_id))
     for pid in (zombie.pid, horse):
@@ -89,7 +89,7 @@ def test_a_zombie_changes_nothing_of_its_successor(site: Site) -> None:
     assert after == before
     assert zombie.poll() is None
     assert successor.poll() is None
-    undisturbed = site.submit(max_steps=80, save_steps=10, eval_steps=30)
+    undisturbed = site.submit(max_steps=400, save_steps=40, eval_steps=150)
     assert site.wait(undisturbed, *END).status is JobStatus.SUCCEEDED
     assert comparable(site.history(undisturbed)) == comparable(before[1])
 
