@@ -161,6 +161,16 @@ def test_a_layer_in_place_of_a_plain_one_keeps_its_own_forward() -> None:
         assert torch.equal(part(x), torch.zeros_like(x))
 
 
+def test_hooks_on_layers_are_called() -> None:
+    model, called = build(), []
+    linear = {name: m for name, m in model.named_modules() if isinstance(m, nn.Linear)}
+    for name, layer in linear.items():
+        layer.register_forward_hook(lambda *_, name=name: called.append(name))
+    model(tokens(time=4))
+    assert sorted(called) == sorted(linear)
+    assert len(called) >= 4
+
+
 @pytest.mark.parametrize("weighted", [True, False])
 def test_rms_norm_equals_pytorchs_values_and_gradients(weighted: bool) -> None:
     x = torch.randn(3, 5, 16, requires_grad=True)

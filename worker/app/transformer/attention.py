@@ -63,12 +63,11 @@ class CausalSelfAttention(nn.Module):
         return F.dropout(x, self.dropout_rate, self.training)
 
     def _fused(self, x: Tensor) -> bool:
-        """A layer that somebody has put in place of a plain one keeps its own forward."""
         return (
             self.num_kv_heads == self.num_heads
             and not self.qk_norm
             and self._short_on_cpu(x, x.shape[1])
-            and type(self.qkv) is type(self.output) is nn.Linear
+            and cpu_kernels.may_stand_for(self.qkv, self.output)
         )
 
     def _heads(self, x: Tensor, rotary: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:

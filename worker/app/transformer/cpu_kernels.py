@@ -32,6 +32,22 @@ def applies_to(x: Tensor) -> bool:
     )
 
 
+def may_stand_for(*layers: nn.Module) -> bool:
+    """Whether a kernel may stand for these layers: plain linear ones that nobody listens to.
+
+    A layer that somebody has put in place of a plain one keeps its own forward, and a hook is
+    called.
+    """
+    return all(
+        type(layer) is nn.Linear
+        and not layer._forward_hooks
+        and not layer._forward_pre_hooks
+        and not layer._backward_hooks
+        and not layer._backward_pre_hooks
+        for layer in layers
+    )
+
+
 def mlp(x: Tensor, up: nn.Linear, down: nn.Linear, activation: str) -> Tensor:
     """`down(activation(up(x)))` as one operation: 4 % off a whole step.
 

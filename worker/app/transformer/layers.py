@@ -73,11 +73,10 @@ class MLP(nn.Module):
         return F.dropout(x, self.dropout_rate, self.training)
 
     def _fused(self, x: Tensor) -> bool:
-        """A layer that somebody has put in place of a plain one keeps its own forward."""
         return (
             self.activation in cpu_kernels.FUSED_ACTIVATIONS
             and cpu_kernels.applies_to(x)
-            and type(self.up) is type(self.output) is nn.Linear
+            and cpu_kernels.may_stand_for(self.up, self.output)
         )
 
 
