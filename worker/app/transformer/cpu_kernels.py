@@ -93,7 +93,7 @@ def causal_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     return result.view(batch, heads, time, head_dim)
 
 
-_SLOPE = 2 * math.sqrt(2 / math.pi)
+_STEEPNESS = 2 * math.sqrt(2 / math.pi)
 _CUBIC = 0.044715
 
 
@@ -101,15 +101,15 @@ def _gelu_tanh(x: Tensor) -> tuple[Tensor, Tensor]:
     """GELU in GPT-2's tanh form and its slope; takes `x` for its buffer.
 
     0.5 x (1 + tanh(u)) is x sigmoid(2u), and sigmoid alone costs a sixth of tanh alone. With
-    2u = a v, v = x + c x^3 and gate = sigmoid(2u), the slope is
+    2u = a v (a the steepness), v = x + c x^3 and gate = sigmoid(2u), the slope is
     gate + x gate (1 - gate) a (1 + 3 c x^2), and x (1 + 3 c x^2) is 3 (v - 2x / 3).
     """
     square = x * x
     v = torch.addcmul(x, square, x, value=_CUBIC)
-    gate = torch.mul(v, _SLOPE, out=square).sigmoid_()
+    gate = torch.mul(v, _STEEPNESS, out=square).sigmoid_()
     slope = v.sub_(x, alpha=2 / 3)
     torch.ops.aten.sigmoid_backward.grad_input(slope, gate, grad_input=slope)
-    torch.add(gate, slope, alpha=3 * _SLOPE, out=slope)
+    torch.add(gate, slope, alpha=3 * _STEEPNESS, out=slope)
     return x.mul_(gate), slope
 
 
@@ -257,7 +257,7 @@ class _CausalAttention(torch.autograd.Function):
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-    """The attended values and the weights of attention; each [batch * heads, time, head_dim]."""
+    """Attended values, [batch * heads, time, head_dim], and their weights, [.., time, time]."""
     time = query.shape[1]
     mask = query.new_full((time, time), -math.inf).triu_(1)
     scale = 1 / math.sqrt(query.shape[2])
