@@ -31,6 +31,7 @@ class RMSNorm(nn.Module):
     def __init__(self, size: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(size))
+        self.bias = None
 
     def forward(self, x: Tensor) -> Tensor:
         return rms_norm(x, self.weight)
@@ -66,17 +67,18 @@ class MLP(nn.Module):
         self.dropout_rate = config.dropout_rate
 
     def forward(self, x: Tensor) -> Tensor:
-        if self._fused(x):
+        if self.fits_kernel(x):
             x = cpu_kernels.mlp(x, self.up, self.output, self.activation)
         else:
             x = self.output(activate(self.up(x), self.activation))
         return F.dropout(x, self.dropout_rate, self.training)
 
-    def _fused(self, x: Tensor) -> bool:
+    def fits_kernel(self, x: Tensor) -> bool:
+        """Whether a kernel can compute this MLP, up to its dropout."""
         return (
             self.activation in cpu_kernels.FUSED_ACTIVATIONS
             and cpu_kernels.applies_to(x)
-            and cpu_kernels.may_stand_for(self.up, self.output)
+            and cpu_kernels.may_stand_for((self.up, self.output))
         )
 
 
