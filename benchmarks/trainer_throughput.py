@@ -4,18 +4,24 @@ All train a GPT of 4 layers, 4 heads, width 128 on batches of 12 x 64 characters
 precision, with AdamW, clipping at 1.0 and a log line every 10 steps. Each rival makes the choices
 that it makes on its own: nanoGPT draws its batches from a memory-mapped file and takes the fused
 AdamW on CUDA only; Hugging Face's model has its default dropout of 0.1, and a turn without it.
-Nobody else has dropout. Model construction and the first steps are not timed. Each turn is a
-process of its own, so that no rival lives on what another did to the allocator or the thread pool.
+Nobody else has dropout. Model construction and the first steps are not timed.
+
+Each rival is a process of its own, so that none lives on what another did to the allocator or the
+thread pool. All live at once and take turns of a second: a machine whose clock changes by the
+minute changes it for all alike. Ratios are taken turn by turn, and their median counts.
 """
 
 from __future__ import annotations
 
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,10 +32,14 @@ from torch.nn import functional as F
 
 from app.training import Trainer, TrainingConfig
 from app.transformer import GPTModel, TransformerConfig
-from benchmarks.harness import Claim, describe, interleave, medians
+from benchmarks.harness import Claim, describe, interleave
 
 LAYERS, HEADS, WIDTH, CONTEXT, BATCH, VOCAB = 4, 4, 128, 64, 12, 65
-WARM_STEPS, TIMED_STEPS, LOG_EVERY = 20, 200, 10
+LOG_EVERY = 10
+WARM_STEPS, TURNS = 20, 30
+SETTLING_STEPS, TIMED_STEPS = 10, 20
+"""Of a turn: the first steps find cold caches and sleeping threads."""
+STEPS = WARM_STEPS + TURNS * (SETTLING_STEPS + TIMED_STEPS)
 TOKENS = torch.randint(VOCAB, (200_000,), generator=torch.Generator().manual_seed(0))
 
 MODEL = TransformerConfig(
@@ -42,23 +52,24 @@ MODEL = TransformerConfig(
 
 
 class Clock:
-    """Times the steps after the warm ones."""
+    """Times the steps of each turn, and between turns waits on stdin for the next."""
 
     def __init__(self) -> None:
         self.started = 0.0
-        self.elapsed = 0.0
 
     def step(self, number: int) -> None:
         """Call at the end of each step, counted from 1."""
-        if number == WARM_STEPS:
+        place = (number - WARM_STEPS) % (SETTLING_STEPS + TIMED_STEPS)
+        if number < WARM_STEPS:
+            return
+        if place == SETTLING_STEPS:
             self.started = time.perf_counter()
-        elif number == WARM_STEPS + TIMED_STEPS:
-            self.elapsed = time.perf_counter() - self.started
-
-    @property
-    def tokens_per_second(self) -> float:
-        """Of the timed steps."""
-        return TIMED_STEPS * BATCH * CONTEXT / self.elapsed
+        elif place == 0:
+            # The first line only says that this rival is ready.
+            elapsed = time.perf_counter() - self.started
+            print(TIMED_STEPS * BATCH * CONTEXT / elapsed, flush=True)
+            if number < STEPS:
+                sys.stdin.readline()
 
 
 class Windows(torch.utils.data.Dataset[Tensor]):
@@ -100,14 +111,12 @@ class TickingCallback:
         self.clock.step(step)
 
 
-def trainer(device: str) -> float:
+def trainer(device: str) -> None:
     """This project's Trainer."""
-    clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
         run = Trainer(trainer_config(device, folder), train_dataset=Windows())
-        run.callbacks.append(TickingCallback(clock))
+        run.callbacks.append(TickingCallback(Clock()))
         run.train()
-    return clock.tokens_per_second
 
 
 def trainer_config(device: str, folder: str) -> TrainingConfig:
@@ -116,7 +125,7 @@ def trainer_config(device: str, folder: str) -> TrainingConfig:
         model_config=MODEL,
         batch_size=BATCH,
         learning_rate=1e-3,
-        max_steps=WARM_STEPS + TIMED_STEPS,
+        max_steps=STEPS,
         warmup_steps=10,
         logging_steps=LOG_EVERY,
         save_steps=10**6,
@@ -134,12 +143,12 @@ def plain_loop(
     device: str,
     *,
     fused: bool,
-) -> float:
+) -> None:
     """The loop that everybody writes: forward, backward, clip, step, and now and then a log."""
     model.to(device).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=fused)
     clock = Clock()
-    for step, (inputs, labels) in enumerate(data, start=1):
+    for step, (inputs, labels) in enumerate(islice(data, STEPS), start=1):
         loss = forward(inputs, labels)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -148,16 +157,13 @@ def plain_loop(
         if step % LOG_EVERY == 0:
             loss.item()
         clock.step(step)
-        if clock.elapsed:
-            return clock.tokens_per_second
-    raise AssertionError("batches never end")
 
 
-def bare_loop(device: str) -> float:
+def bare_loop(device: str) -> None:
     """The plain loop around the same model."""
     model = GPTModel(MODEL)
     forward = partial(_loss_of, model)
-    return plain_loop(model, forward, batches(device), device, fused=True)
+    plain_loop(model, forward, batches(device), device, fused=True)
 
 
 def _loss_of(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
@@ -219,17 +225,17 @@ def memory_mapped_batches(path: Path, device: str) -> Iterator[tuple[Tensor, Ten
         yield inputs.to(device), labels.to(device)
 
 
-def nanogpt_way(device: str) -> float:
+def nanogpt_way(device: str) -> None:
     """nanoGPT's model and loop, written anew with stock modules."""
     model = PlainGPT()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "train.bin"
         TOKENS.numpy().astype(np.uint16).tofile(path)
         data = memory_mapped_batches(path, device)
-        return plain_loop(model, model, data, device, fused=device == "cuda")
+        plain_loop(model, model, data, device, fused=device == "cuda")
 
 
-def hugging_face(device: str, *, dropout: float = 0.1) -> float:
+def hugging_face(device: str, *, dropout: float = 0.1) -> None:
     """Hugging Face's GPT2LMHeadModel in its Trainer, with its dropout unless told otherwise."""
     import transformers
 
@@ -249,7 +255,7 @@ def hugging_face(device: str, *, dropout: float = 0.1) -> float:
     with tempfile.TemporaryDirectory() as folder:
         arguments = transformers.TrainingArguments(
             output_dir=folder, per_device_train_batch_size=BATCH, learning_rate=1e-3,
-            max_steps=WARM_STEPS + TIMED_STEPS, logging_steps=LOG_EVERY, save_strategy="no",
+            max_steps=STEPS, logging_steps=LOG_EVERY, save_strategy="no",
             report_to=[], disable_tqdm=True, use_cpu=device == "cpu", optim="adamw_torch_fused",
         )  # fmt: skip
         run = transformers.Trainer(
@@ -264,10 +270,9 @@ def hugging_face(device: str, *, dropout: float = 0.1) -> float:
         run.remove_callback(transformers.PrinterCallback)
         run.add_callback(Ticking())
         run.train()
-    return clock.tokens_per_second
 
 
-RIVALS: dict[str, Callable[[str], float]] = {
+RIVALS: dict[str, Callable[[str], None]] = {
     "trainer": trainer,
     "bare loop": bare_loop,
     "nanoGPT's way": nanogpt_way,
@@ -276,27 +281,54 @@ RIVALS: dict[str, Callable[[str], float]] = {
 }
 
 
-def in_own_process(rival: str, device: str) -> float:
-    """One rival's turn."""
-    command = [sys.executable, "-m", "benchmarks.trainer_throughput", rival, device]
-    ended = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    return float(ended.stdout.split()[-1])
+class RivalProcess:
+    """A rival at work in a process of its own, whenever it has its turn."""
+
+    def __init__(self, rival: str, device: str) -> None:
+        command = [sys.executable, "-m", "benchmarks.trainer_throughput", rival, device]
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
+        self._figure()
+
+    def turn(self) -> float:
+        """Tokens a second of its next turn."""
+        print(file=self._process.stdin, flush=True)
+        return self._figure()
+
+    def _figure(self) -> float:
+        assert self._process.stdout is not None
+        return float(self._process.stdout.readline())
+
+    def end(self) -> None:
+        """To be called when it has had all its turns, or when something has gone wrong."""
+        self._process.kill()
+        self._process.communicate()
 
 
 def run(device: str) -> list[Claim]:
     """Runs all in turn."""
-    figures = interleave({rival: partial(in_own_process, rival, device) for rival in RIVALS})
-    median = medians(figures)
-    ours, detail = median["trainer"], describe(figures, "tokens/s")
+    with ExitStack() as stack:
+        turns = {}
+        for name in RIVALS:
+            rival = RivalProcess(name, device)
+            stack.callback(rival.end)
+            turns[name] = rival.turn
+        figures = interleave(turns, rounds=TURNS)
+    detail = describe(figures, "tokens/s")
+
+    def ratio(rival: str) -> float:
+        pairs = zip(figures["trainer"], figures[rival], strict=True)
+        return statistics.median(ours / theirs for ours, theirs in pairs)
+
     return [
-        Claim("trainer / bare loop of the same model", ours / median["bare loop"], 0.97, True,
+        Claim("trainer / bare loop of the same model", ratio("bare loop"), 0.97, True,
               detail=detail),
-        Claim("trainer / nanoGPT's way", ours / median["nanoGPT's way"], 1.0, True),
-        Claim("trainer / Hugging Face's Trainer", ours / median["Hugging Face"], 1.8, True),
+        Claim("trainer / nanoGPT's way", ratio("nanoGPT's way"), 1.0, True),
+        Claim("trainer / Hugging Face's Trainer", ratio("Hugging Face"), 1.8, True),
         Claim("trainer / Hugging Face's Trainer, its dropout off",
-              ours / median["Hugging Face, no dropout"], 1.8, True),
+              ratio("Hugging Face, no dropout"), 1.0, True),
     ]  # fmt: skip
 
 
 if __name__ == "__main__":
-    print(RIVALS[sys.argv[1]](sys.argv[2]))
+    RIVALS[sys.argv[1]](sys.argv[2])
