@@ -13,7 +13,7 @@ from torch import nn
 
 from app.transformer import ConfigError, GPTModel, TransformerConfig, cpu_kernels
 from app.transformer.attention import CausalSelfAttention
-from app.transformer.layers import MLP, activate
+from app.transformer.layers import MLP, RMSNorm, activate
 from app.transformer.model import Block
 
 TINY: dict[str, Any] = {
@@ -248,6 +248,14 @@ def test_what_has_been_put_into_a_block_is_called() -> None:
     assert called == ["attention_norm", "attention", "mlp_norm", "mlp"]
     block.attention, block.mlp = Silent(), Silent()
     assert torch.equal(block(x), x)
+
+
+def test_a_block_with_two_kinds_of_norm_computes_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    block, x = build_block("layer_norm", bias=True), torch.randn(2, 3, 8)
+    block.attention_norm = RMSNorm(8)
+    ours = block(x)
+    monkeypatch.setattr(cpu_kernels, "applies_to", lambda _: False)
+    torch.testing.assert_close(ours, block(x))
 
 
 def test_long_contexts_take_the_blockwise_kernel_and_agree() -> None:

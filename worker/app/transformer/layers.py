@@ -16,6 +16,8 @@ NORM_EPSILON = 1e-5
 class LayerNorm(nn.Module):
     """Layer norm over the last dimension, with a weight and, if asked for, a bias."""
 
+    kind = "layer_norm"
+
     def __init__(self, size: int, *, bias: bool) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(size))
@@ -27,6 +29,8 @@ class LayerNorm(nn.Module):
 
 class RMSNorm(nn.Module):
     """Root-mean-square norm (Zhang and Sennrich 2019) over the last dimension, with a weight."""
+
+    kind = "rms_norm"
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -44,9 +48,9 @@ def rms_norm(x: Tensor, weight: Tensor | None = None) -> Tensor:
     return F.rms_norm(x, x.shape[-1:], weight, NORM_EPSILON)
 
 
-def build_norm(config: TransformerConfig) -> nn.Module:
+def build_norm(config: TransformerConfig) -> LayerNorm | RMSNorm:
     """The norm that `layer_norm_type` names, as wide as the residual stream."""
-    if config.layer_norm_type == "rms_norm":
+    if config.layer_norm_type == RMSNorm.kind:
         return RMSNorm(config.hidden_size)
     return LayerNorm(config.hidden_size, bias=config.bias)
 

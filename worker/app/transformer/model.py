@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +29,6 @@ class Block(nn.Module):
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        self._norm_type = config.layer_norm_type
         self.attention_norm = build_norm(config)
         self.attention = CausalSelfAttention(config)
         self.mlp_norm = build_norm(config)
@@ -48,20 +47,22 @@ class Block(nn.Module):
     def _fits_kernel(self, x: Tensor) -> bool:
         return (
             cpu_kernels.may_stand_for(self.children(), self._KINDS)
+            and self.attention_norm.kind == self.mlp_norm.kind
             and self.attention.fits_kernel(x)
             and self.mlp.fits_kernel(x)
+            and not (self.training and self.mlp.dropout_rate)
         )
 
     def _by_kernel(self, x: Tensor) -> Tensor:
         attention, mlp = self.attention, self.mlp
-        layers: tuple[Any, ...] = (
+        layers = (
             *(self.attention_norm, attention.qkv, attention.output),
             *(self.mlp_norm, mlp.up, mlp.output),
         )
         return cpu_kernels.block(
             x,
             [parameter for layer in layers for parameter in (layer.weight, layer.bias)],
-            norm=self._norm_type,
+            norm=self.attention_norm.kind,
             num_heads=attention.num_heads,
             activation=mlp.activation,
             eps=NORM_EPSILON,
