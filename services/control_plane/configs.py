@@ -83,7 +83,8 @@ def _verdict(
     verdict = config_pb2.ValidateConfigResponse(
         valid=not problems, errors=problem_messages(problems)
     )
-    if not any(problem.field.startswith("model_config") for problem in problems):
+    doubtful = ("model_config", "document")  # of a document that cannot be read all are defaults
+    if not any(problem.field.startswith(doubtful) for problem in problems):
         verdict.num_parameters = config.model_config.num_parameters()
     if not problems:
         verdict.warnings.extend(problem_messages(config.warnings() + at_start))

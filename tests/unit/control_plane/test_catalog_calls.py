@@ -99,6 +99,10 @@ async def test_validation_tells_everything_without_storing(stubs: Any) -> None:
     assert not verdict.valid
     assert [error.field for error in verdict.errors] == ["model_confg", "batch_size"]
     assert not verdict.HasField("memory_estimate")
+    unreadable = config_pb2.ValidateConfigRequest(config_document="model_config: [")
+    verdict = await stubs.configs.ValidateConfig(unreadable)
+    assert [error.field for error in verdict.errors] == ["document"]
+    assert not verdict.HasField("num_parameters")
     failure = await failure_of(stubs.configs.ValidateConfig(config_pb2.ValidateConfigRequest()))
     assert failure.message.endswith("give `config` or `config_document`")
 

@@ -50,6 +50,15 @@ def test_accumulation_is_one_big_batch_on_ragged_data(
         torch.testing.assert_close(parts_grads[name], grad, rtol=1e-4, atol=1e-6)
 
 
+def test_a_batch_of_more_samples_than_there_are_is_said(
+    make_trainer: Make, fixed_dataset: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_trainer(fixed_dataset(size=6), batch_size=6)
+    assert "samples" not in caplog.text
+    make_trainer(fixed_dataset(size=6), batch_size=7)
+    assert "a batch is 7 samples and the data are 6: each step trains on all of them" in caplog.text
+
+
 def test_the_loss_is_the_mean_over_all_tokens_of_the_step(
     make_trainer: Make, fixed_dataset: Any
 ) -> None:

@@ -168,6 +168,13 @@ class Trainer:
             rank=self._ranks.rank,
             world_size=self._ranks.world_size,
         )
+        if samples < self._sampler.global_batch_size:
+            logger.warning(
+                "a batch is %d samples and the data are %d: each step trains on all of them; lower "
+                "`batch_size`, shorten `sequence_length`, or bring more text",
+                self._sampler.global_batch_size,
+                samples,
+            )
         reader = SampleReader(train_dataset, config.seed, size, length)
         pinned = self.device.type == "cuda"
         self._stream = BatchStream(reader, self._sampler, config.num_workers, pinned)
