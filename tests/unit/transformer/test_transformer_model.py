@@ -13,8 +13,7 @@ from torch import nn
 
 from app.transformer import ConfigError, GPTModel, TransformerConfig, cpu_kernels
 from app.transformer.attention import CausalSelfAttention
-from app.transformer.layers import MLP, RMSNorm, activate
-from app.transformer.model import Block
+from app.transformer.layers import MLP, activate
 
 TINY: dict[str, Any] = {
     "vocab_size": 61,
@@ -202,60 +201,29 @@ def test_attention_kernel_equals_pytorch_and_its_numeric_gradient() -> None:
     assert torch.autograd.gradcheck(cpu_kernels.causal_attention, (query, key, value))
 
 
-def build_block(norm: str, bias: bool) -> Block:
-    torch.manual_seed(3)
-    shape = {"hidden_size": 8, "num_heads": 2, "intermediate_size": 12}
-    block = Block(TransformerConfig(**TINY | shape, layer_norm_type=norm, bias=bias))
-    for parameter in block.parameters():
-        nn.init.normal_(parameter, std=0.5)
-    return block
-
-
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("norm", ["layer_norm", "rms_norm"])
-def test_block_kernel_equals_its_parts_and_its_numeric_gradient(
-    norm: str, bias: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    block = build_block(norm, bias)
+def test_attention_with_its_projections_equals_pytorch_and_its_numeric_gradient(bias: bool) -> None:
+    torch.manual_seed(3)
+    qkv, output = nn.Linear(8, 24, bias=bias), nn.Linear(8, 8, bias=bias)
     x = torch.randn(3, 5, 8, requires_grad=True)
-    inputs, grad = [x, *block.parameters()], torch.randn(3, 5, 8)
-    assert block._fits_kernel(x)
+    inputs = [x, *qkv.parameters(), *output.parameters()]
 
-    def both() -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-        value = block(x)
-        return value, torch.autograd.grad(value, inputs, grad)
+    def plain(x: torch.Tensor) -> torch.Tensor:
+        query, key, value = qkv(x).view(3, 5, 3, 2, 4).permute(2, 0, 3, 1, 4)
+        heads = F.scaled_dot_product_attention(query, key, value, is_causal=True)
+        return output(heads.transpose(1, 2).flatten(2))
 
-    ours = both()
-    with monkeypatch.context() as patch:
-        patch.setattr(cpu_kernels, "applies_to", lambda _: False)
-        torch.testing.assert_close(ours, both())
-    block.double()
-    doubles = [x.detach().double().requires_grad_(), *block.parameters()]
-    assert torch.autograd.gradcheck(lambda x, *_: block._by_kernel(x), doubles)
+    def ours(x: torch.Tensor, *_: torch.Tensor) -> torch.Tensor:
+        return cpu_kernels.attention(x, qkv, output, num_heads=2)
 
-
-def test_what_has_been_put_into_a_block_is_called() -> None:
-    class Silent(nn.Module):
-        def forward(self, x: torch.Tensor, *_: object) -> torch.Tensor:
-            return torch.zeros_like(x)
-
-    block, x, called = build_block("layer_norm", bias=True), torch.randn(2, 3, 8), []
-    assert not torch.equal(block(x), x)
-    for name, part in block.named_children():
-        handle = part.register_forward_hook(lambda *_, name=name: called.append(name))
-        block(x)
-        handle.remove()
-    assert called == ["attention_norm", "attention", "mlp_norm", "mlp"]
-    block.attention, block.mlp = Silent(), Silent()
-    assert torch.equal(block(x), x)
-
-
-def test_a_block_with_two_kinds_of_norm_computes_both(monkeypatch: pytest.MonkeyPatch) -> None:
-    block, x = build_block("layer_norm", bias=True), torch.randn(2, 3, 8)
-    block.attention_norm = RMSNorm(8)
-    ours = block(x)
-    monkeypatch.setattr(cpu_kernels, "applies_to", lambda _: False)
-    torch.testing.assert_close(ours, block(x))
+    torch.testing.assert_close(ours(x), plain(x))
+    grad = torch.randn_like(x)
+    torch.testing.assert_close(
+        torch.autograd.grad(ours(x), inputs, grad), torch.autograd.grad(plain(x), inputs, grad)
+    )
+    qkv.double(), output.double()
+    doubles = [x.detach().double().requires_grad_(), *qkv.parameters(), *output.parameters()]
+    assert torch.autograd.gradcheck(ours, doubles)
 
 
 def test_long_contexts_take_the_blockwise_kernel_and_agree() -> None:

@@ -53,6 +53,8 @@ class CausalSelfAttention(nn.Module):
         self, x: Tensor, rotary: Tensor | None = None, cache: LayerCache | None = None
     ) -> Tensor:
         """[batch, time, hidden] -> the same shape; `rotary` is the table for these positions."""
+        if rotary is None and cache is None and self._fused(x):
+            return cpu_kernels.attention(x, self.qkv, self.output, self.num_heads)
         query, key, value = self._heads(x, rotary)
         if cache is not None:
             key, value = cache.append(key, value)
@@ -60,13 +62,12 @@ class CausalSelfAttention(nn.Module):
         x = self.output(attended.transpose(1, 2).flatten(2))
         return F.dropout(x, self.dropout_rate, self.training)
 
-    def fits_kernel(self, x: Tensor) -> bool:
-        """Whether `cpu_kernels.block` can compute this attention, without rotary and cache."""
+    def _fused(self, x: Tensor) -> bool:
         return (
             self.num_kv_heads == self.num_heads
             and not self.qk_norm
             and self._short_on_cpu(x, x.shape[1])
-            and cpu_kernels.may_stand_for((self.qkv, self.output))
+            and cpu_kernels.may_stand_for(self.qkv, self.output)
         )
 
     def _heads(self, x: Tensor, rotary: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:

@@ -16,8 +16,6 @@ NORM_EPSILON = 1e-5
 class LayerNorm(nn.Module):
     """Layer norm over the last dimension, with a weight and, if asked for, a bias."""
 
-    kind = "layer_norm"
-
     def __init__(self, size: int, *, bias: bool) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(size))
@@ -30,12 +28,9 @@ class LayerNorm(nn.Module):
 class RMSNorm(nn.Module):
     """Root-mean-square norm (Zhang and Sennrich 2019) over the last dimension, with a weight."""
 
-    kind = "rms_norm"
-
     def __init__(self, size: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(size))
-        self.bias = None
 
     def forward(self, x: Tensor) -> Tensor:
         return rms_norm(x, self.weight)
@@ -48,9 +43,9 @@ def rms_norm(x: Tensor, weight: Tensor | None = None) -> Tensor:
     return F.rms_norm(x, x.shape[-1:], weight, NORM_EPSILON)
 
 
-def build_norm(config: TransformerConfig) -> LayerNorm | RMSNorm:
+def build_norm(config: TransformerConfig) -> nn.Module:
     """The norm that `layer_norm_type` names, as wide as the residual stream."""
-    if config.layer_norm_type == RMSNorm.kind:
+    if config.layer_norm_type == "rms_norm":
         return RMSNorm(config.hidden_size)
     return LayerNorm(config.hidden_size, bias=config.bias)
 
@@ -71,18 +66,17 @@ class MLP(nn.Module):
         self.dropout_rate = config.dropout_rate
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.fits_kernel(x):
+        if self._fused(x):
             x = cpu_kernels.mlp(x, self.up, self.output, self.activation)
         else:
             x = self.output(activate(self.up(x), self.activation))
         return F.dropout(x, self.dropout_rate, self.training)
 
-    def fits_kernel(self, x: Tensor) -> bool:
-        """Whether a kernel can compute this MLP, up to its dropout."""
+    def _fused(self, x: Tensor) -> bool:
         return (
             self.activation in cpu_kernels.FUSED_ACTIVATIONS
             and cpu_kernels.applies_to(x)
-            and cpu_kernels.may_stand_for((self.up, self.output))
+            and cpu_kernels.may_stand_for(self.up, self.output)
         )
 
 

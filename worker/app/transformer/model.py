@@ -10,12 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from app.transformer import cpu_kernels
 from app.transformer.attention import CausalSelfAttention, LayerCache
 from app.transformer.config import TransformerConfig
 from app.transformer.generation import Sampling, sample
 from app.transformer.initialization import initialize
-from app.transformer.layers import MLP, NORM_EPSILON, LayerNorm, RMSNorm, build_norm
+from app.transformer.layers import MLP, build_norm
 from app.transformer.positions import rotary_table, sinusoidal_table
 
 IGNORED_LABEL = -100
@@ -24,8 +23,6 @@ IGNORED_LABEL = -100
 
 class Block(nn.Module):
     """Attention and MLP, each behind a norm and added to the residual stream."""
-
-    _KINDS = (LayerNorm, RMSNorm, CausalSelfAttention, MLP)
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
@@ -37,36 +34,10 @@ class Block(nn.Module):
     def forward(
         self, x: Tensor, rotary: Tensor | None = None, cache: LayerCache | None = None
     ) -> Tensor:
-        if rotary is None and cache is None and self._fits_kernel(x):
-            return self._by_kernel(x)
         attended: Tensor = self.attention(self.attention_norm(x), rotary, cache)
         x = x + attended
         widened: Tensor = self.mlp(self.mlp_norm(x))
         return x + widened
-
-    def _fits_kernel(self, x: Tensor) -> bool:
-        return (
-            cpu_kernels.may_stand_for(self.children(), self._KINDS)
-            and self.attention_norm.kind == self.mlp_norm.kind
-            and self.attention.fits_kernel(x)
-            and self.mlp.fits_kernel(x)
-            and not (self.training and self.mlp.dropout_rate)
-        )
-
-    def _by_kernel(self, x: Tensor) -> Tensor:
-        attention, mlp = self.attention, self.mlp
-        layers = (
-            *(self.attention_norm, attention.qkv, attention.output),
-            *(self.mlp_norm, mlp.up, mlp.output),
-        )
-        return cpu_kernels.block(
-            x,
-            [parameter for layer in layers for parameter in (layer.weight, layer.bias)],
-            norm=self.attention_norm.kind,
-            num_heads=attention.num_heads,
-            activation=mlp.activation,
-            eps=NORM_EPSILON,
-        )
 
 
 class GPTModel(nn.Module):
