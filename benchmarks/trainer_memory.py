@@ -22,7 +22,7 @@ STEPS = 6
 def run(device: str) -> list[Claim]:
     """Compares peaks, in bytes."""
     rivals = {kind: partial(measure, kind, device) for kind in ("bare", "trainer", "saving")}
-    figures = interleave(rivals, rounds=5)
+    figures = interleave(rivals, rounds=9)
     median = medians(figures)
     state = saved_state_mb(device)
     added = median["saving"] - median["trainer"]
