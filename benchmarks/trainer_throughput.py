@@ -285,10 +285,19 @@ class RivalProcess:
     """A rival at work in a process of its own, whenever it has its turn."""
 
     def __init__(self, rival: str, device: str) -> None:
+        self._rival = rival
         command = [sys.executable, "-m", "benchmarks.trainer_throughput", rival, device]
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
-        self._figure()
+
+    def __enter__(self) -> RivalProcess:
+        self._figure()  # says that it is ready
+        return self
+
+    def __exit__(self, error: object, *_: object) -> None:
+        if error is not None:
+            self._process.kill()
+        self._process.communicate()  # after its last turn it ends by itself and tidies up
 
     def turn(self) -> float:
         """Tokens a second of its next turn."""
@@ -297,22 +306,16 @@ class RivalProcess:
 
     def _figure(self) -> float:
         assert self._process.stdout is not None
-        return float(self._process.stdout.readline())
-
-    def end(self) -> None:
-        """To be called when it has had all its turns, or when something has gone wrong."""
-        self._process.kill()
-        self._process.communicate()
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self._rival} ended before its time; its error stands above")
+        return float(line)
 
 
 def run(device: str) -> list[Claim]:
     """Runs all in turn."""
     with ExitStack() as stack:
-        turns = {}
-        for name in RIVALS:
-            rival = RivalProcess(name, device)
-            stack.callback(rival.end)
-            turns[name] = rival.turn
+        turns = {name: stack.enter_context(RivalProcess(name, device)).turn for name in RIVALS}
         figures = interleave(turns, rounds=TURNS)
     detail = describe(figures, "tokens/s")
 
