@@ -131,8 +131,8 @@ def run(stack: Stack, console: Console, open_browser: bool) -> None:
 
 def stop(stack: Stack, console: Console) -> None:
     """Stops the stack; a second signal kills it."""
-    console.print("stopping: running jobs save a checkpoint (Ctrl-C again kills at once) …")
     try:
+        console.print("stopping: running jobs save a checkpoint (Ctrl-C again kills at once) …")
         stack.supervisor.stop_all()
     except Interrupted:
         stack.supervisor.kill_all()
