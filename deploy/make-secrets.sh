@@ -16,11 +16,8 @@ random() {
 if [ ! -e "$folder/redis_password" ]; then
   random > "$folder/redis_password"
 fi
-if [ ! -e "$folder/redis_url" ]; then
-  printf 'redis://:%s@redis:6379/0\n' "$(cat "$folder/redis_password")" > "$folder/redis_url"
-fi
 if [ ! -e "$folder/auth_tokens" ]; then
   random > "$folder/auth_tokens"
 fi
-chmod 644 "$folder/redis_password" "$folder/redis_url" "$folder/auth_tokens"
+chmod 644 "$folder/redis_password" "$folder/auth_tokens"
 echo "secrets are in $folder; clients send the token that $folder/auth_tokens holds"

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
@@ -89,12 +89,20 @@ class RedisSettings(EngineSettings):
     redis_url_file: Path | None = setting(
         None, "file whose first line is the Redis URL; wins over --redis-url"
     )
+    redis_password_file: Path | None = setting(
+        None, "file whose first line is the password, for a Redis URL that holds none"
+    )
 
     def resolved_redis_url(self) -> str:
         """The URL to connect to, password included. Raises `SettingsError`."""
-        if self.redis_url_file is None:
-            return self.redis_url.get_secret_value()
-        return read_secret_lines(self.redis_url_file, "redis_url_file")[0]
+        url = self.redis_url.get_secret_value()
+        if self.redis_url_file is not None:
+            url = read_secret_lines(self.redis_url_file, "redis_url_file")[0]
+        if self.redis_password_file is None:
+            return url
+        return with_password(
+            url, read_secret_lines(self.redis_password_file, "redis_password_file")[0]
+        )
 
 
 class AuthenticationSettings(EngineSettings):
@@ -160,6 +168,17 @@ def read_secret_lines(path: Path, field: str) -> list[str]:
     if not lines:
         raise SettingsError(f"{flag_name(field)}: {path} is empty; write the value on a line")
     return lines
+
+
+def with_password(url: str, password: str) -> str:
+    """`url` with this password. Raises `SettingsError` where it has one already."""
+    parts = urlsplit(url)
+    user, _, host = parts.netloc.rpartition("@")
+    if ":" in user:
+        raise SettingsError(
+            "--redis-password-file: the Redis URL holds a password already; leave out one of them"
+        )
+    return parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}").geturl()
 
 
 def mask_url(url: str) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,8 +21,8 @@ FOLDERS = sorted(
 Manifest = dict[str, Any]
 
 
-def render(folder: str) -> list[Manifest]:
-    """The objects that `kubectl apply -k` would send."""
+def render(folder: str | Path) -> list[Manifest]:
+    """The objects that `kubectl apply -k` would send; `folder` is relative to deploy/kubernetes."""
     kubectl = shutil.which("kubectl")
     if kubectl is None:
         pytest.skip("kubectl is not on PATH, and only it renders kustomizations; install it")
@@ -52,14 +54,25 @@ def container(pod: Manifest) -> Manifest:
     return dict(only)
 
 
-def variables(pod: Manifest) -> dict[str, str]:
-    """A container's environment, values taken from resources filled in."""
+def variables(pod: Manifest, namespace: str = "training-engine") -> dict[str, str]:
+    """A container's environment, values taken from resources and the namespace filled in."""
     only = container(pod)
     filled = {}
     for entry in only.get("env", []):
         if "value" in entry:
             filled[entry["name"]] = entry["value"]
+        elif "fieldRef" in entry["valueFrom"]:
+            assert entry["valueFrom"]["fieldRef"]["fieldPath"] == "metadata.namespace"
+            filled[entry["name"]] = namespace
         else:
             kind, resource = entry["valueFrom"]["resourceFieldRef"]["resource"].split(".")
             filled[entry["name"]] = str(only["resources"][kind][resource])
     return filled
+
+
+def arguments(pod: Manifest, namespace: str = "training-engine") -> list[str]:
+    """A container's arguments; each `$(NAME)` is filled in as Kubernetes does it."""
+    known = variables(pod, namespace)
+    return [
+        re.sub(r"\$\((\w+)\)", lambda name: known[name[1]], text) for text in container(pod)["args"]
+    ]

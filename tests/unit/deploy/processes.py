@@ -21,9 +21,9 @@ SETTINGS: dict[str, Any] = {
     "worker": WorkerSettings,
 }
 SECRET_FILES = {
-    "control-plane": {"redis_url", "auth_tokens"},
+    "control-plane": {"redis_password", "auth_tokens"},
     "gateway": {"auth_tokens"},
-    "worker": {"redis_url"},
+    "worker": {"redis_password"},
 }
 """The secrets that each role needs, and so may have."""
 
@@ -41,5 +41,5 @@ def resolved(role: str, arguments: Sequence[str], variables: Mapping[str, str]) 
 
 def secret_files(settings: Any) -> list[str]:
     """The files of secrets that a process will read."""
-    names = ("redis_url_file", "auth_tokens_file")
+    names = ("redis_url_file", "redis_password_file", "auth_tokens_file")
     return [str(path) for name in names if (path := getattr(settings, name, None)) is not None]

@@ -75,7 +75,7 @@ def test_all_that_a_build_copies_is_let_through(role: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    [".git/config", ".venv/bin/python", "data/text.txt", "deploy/secrets/redis_url",
+    [".git/config", ".venv/bin/python", "data/text.txt", "deploy/secrets/redis_password",
      "deploy/.env", "tests/conftest.py", "worker/app/__pycache__/a.pyc"],
 )  # fmt: skip
 def test_the_rest_of_the_checkout_is_not_sent_to_the_builder(path: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from manifests import (
     FOLDERS,
     KUBERNETES,
     Manifest,
+    arguments,
     container,
     of_kind,
     render,
@@ -26,6 +28,7 @@ from redis_server import free_port
 
 from control_plane.health import LIVENESS, HealthMonitor
 from job_store.connection import AsyncConnection
+from service_runtime.settings import ENV_PREFIX
 
 ROLES = tuple(SETTINGS)
 MOUNT = "/run/secrets/training-engine"
@@ -42,7 +45,9 @@ def manifests(request: pytest.FixtureRequest) -> list[Manifest]:
 def settings_of(manifests: list[Manifest], role: str) -> Any:
     pod = workloads(manifests)[role]
     assert "command" not in container(pod)  # the image's entry point runs
-    return resolved(role, container(pod)["args"], variables(pod))
+    (namespace,) = of_kind(manifests, "Namespace")
+    ours = {name: v for name, v in variables(pod).items() if name.startswith(ENV_PREFIX)}
+    return resolved(role, arguments(pod, namespace), ours)
 
 
 def selects(selector: dict[str, str], pod_labels: dict[str, str]) -> bool:
@@ -110,7 +115,7 @@ def test_the_secret_is_named_and_only_the_overlay_for_development_makes_one(
     if request.node.callspec.params["manifests"] == "overlays/dev":
         assert named == set(made)
         (secret,) = made.values()
-        assert set(secret["data"]) == {"redis_password", "redis_url", "auth_tokens"}
+        assert set(secret["data"]) == {"redis_password", "auth_tokens"}
     else:
         assert named == {"training-engine"}
         assert made == {}
@@ -131,20 +136,20 @@ def container_of(manifests: list[Manifest], role: str) -> Manifest:
     return container(workloads(manifests)[role])
 
 
+def pods(manifests: list[Manifest], selector: dict[str, str]) -> list[str]:
+    """The workloads whose pods a selector finds."""
+    return [
+        name
+        for name, manifest in of_kind(manifests, "Deployment", "StatefulSet").items()
+        if selects(selector, manifest["spec"]["template"]["metadata"]["labels"])
+    ]
+
+
 def test_services_lead_to_pods_and_ports_that_exist(manifests: list[Manifest]) -> None:
-    templates = {
-        name: m["spec"]["template"]
-        for name, m in of_kind(manifests, "Deployment", "StatefulSet").items()
-    }
     services = of_kind(manifests, "Service")
     assert set(services) == {"control-plane", "gateway", "redis"}
     for name, service in services.items():
-        reached = [
-            other
-            for other, template in templates.items()
-            if selects(service["spec"]["selector"], template["metadata"]["labels"])
-        ]
-        assert reached == [name]
+        assert pods(manifests, service["spec"]["selector"]) == [name]
         offered = {port["name"] for port in container_of(manifests, name)["ports"]}
         assert {port["targetPort"] for port in service["spec"]["ports"]} <= offered
 
@@ -156,6 +161,9 @@ def test_the_addresses_in_flags_are_those_of_services(manifests: list[Manifest])
     assert gateway.control_plane_address == f"control-plane:{ports['control-plane']}"
     assert ports["redis"] == 6379
     namespace = next(iter(of_kind(manifests, "Namespace")))
+    for role in ("control-plane", "worker"):
+        url = settings_of(manifests, role).redis_url.get_secret_value()
+        assert url == f"redis://redis:{ports['redis']}/0"
     assert gateway.allowed_host == [
         "gateway",
         f"gateway.{namespace}",
@@ -287,12 +295,15 @@ def test_redis_starts_from_the_files_of_the_base(manifests: list[Manifest]) -> N
     assert {Path(script[-1]).name for script in scripts} <= set(configuration["data"])
 
 
-def test_redis_is_reached_by_those_that_have_its_url(manifests: list[Manifest]) -> None:
+def test_redis_is_reached_by_those_that_have_its_password(manifests: list[Manifest]) -> None:
     policy = of_kind(manifests, "NetworkPolicy")["redis"]["spec"]
-    assert policy["podSelector"]["matchLabels"] == {"app.kubernetes.io/name": "redis"}
-    ((source,),) = [rule["from"] for rule in policy["ingress"]]
-    (expression,) = source["podSelector"]["matchExpressions"]
-    assert set(expression["values"]) == {r for r, s in SECRET_FILES.items() if "redis_url" in s}
+    assert pods(manifests, policy["podSelector"]["matchLabels"]) == ["redis"]
+    (sources,) = [rule["from"] for rule in policy["ingress"]]
+    reach = [pods(manifests, source["podSelector"]["matchLabels"]) for source in sources]
+    assert reach == [["control-plane"], ["worker"]]
+    assert [name for (name,) in reach] == [
+        role for role, files in SECRET_FILES.items() if "redis_password" in files
+    ]
 
 
 def test_each_role_runs_as_often_as_its_overlay_says() -> None:
@@ -337,3 +348,53 @@ def test_claims_can_be_shared_where_there_are_many_nodes() -> None:
         "overlays/dev": {"ReadWriteOnce"},
         "overlays/gpu": {"ReadWriteMany"},
     }
+
+
+def instance(folder: Path, name: str) -> list[Manifest]:
+    """An instance of the dev overlay under a prefix, as docs/deployment.md describes it."""
+    base = os.path.relpath(KUBERNETES / "overlays" / "dev", folder)
+    prefixed = {
+        "resources": [base],
+        "namePrefix": f"{name}-",
+        "namespace": "ml",
+        "labels": [{"pairs": {"app.kubernetes.io/instance": name}, "includeSelectors": True}],
+    }
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(prefixed))
+    return render(folder)
+
+
+def test_a_prefix_and_another_namespace_are_followed_by_all_that_names_a_service(
+    tmp_path: Path,
+) -> None:
+    manifests = instance(tmp_path, "team-a")
+    pod = workloads(manifests)
+    plane, gateway, worker = (arguments(pod[f"team-a-{role}"], "ml") for role in ROLES)
+    assert "--control-plane-address=team-a-control-plane:50051" in gateway
+    hosts = [text.partition("=")[2] for text in gateway if text.startswith("--allowed-host=")]
+    assert hosts == [
+        f"team-a-gateway{rest}" for rest in ("", ".ml", ".ml.svc", ".ml.svc.cluster.local")
+    ]
+    for arguments_of_it in (plane, worker):
+        assert "--redis-url=redis://team-a-redis:6379/0" in arguments_of_it
+    assert set(of_kind(manifests, "Service")) == {
+        "team-a-control-plane", "team-a-gateway", "team-a-redis",
+    }  # fmt: skip
+    # Nothing is left that names what the prefix renamed.
+    text = yaml.safe_dump([m for m in manifests if m["kind"] != "ConfigMap"])
+    assert not re.search(r"(?<![-\w])(control-plane|gateway|redis):\d", text)
+
+
+def test_two_instances_in_one_namespace_are_not_mixed(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    everything = instance(first, "team-a") + instance(second, "team-b")
+    for service in of_kind(everything, "Service").values():
+        assert pods(everything, service["spec"]["selector"]) == [service["metadata"]["name"]]
+    for policy in of_kind(everything, "NetworkPolicy").values():
+        mine = policy["metadata"]["name"].removesuffix("-redis")
+        sources = [source["podSelector"] for source in policy["spec"]["ingress"][0]["from"]]
+        for selector in [policy["spec"]["podSelector"], *sources]:
+            assert [
+                name.startswith(mine) for name in pods(everything, selector["matchLabels"])
+            ] == [True]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from pydantic import SecretStr
 
 from service_runtime.settings import (
@@ -91,6 +92,32 @@ def test_secrets_come_from_files_and_are_not_shown(tmp_path: Path) -> None:
     assert settings.accepted_tokens() == ["three", "four", "one", "two"]
     assert "three" not in repr(settings)
     assert "pw" not in repr(parse("--redis-url=redis://:pw@host"))
+
+
+@pytest.mark.parametrize(
+    ("url", "whole"),
+    [
+        ("redis://host:1/0", "redis://:p%40%2Fw@host:1/0"),
+        ("rediss://user@host/0?timeout=1", "rediss://user:p%40%2Fw@host/0?timeout=1"),
+        ("redis://[::1]:1", "redis://:p%40%2Fw@[::1]:1"),
+        ("unix:///run/redis.sock?db=2", "unix://:p%40%2Fw@/run/redis.sock?db=2"),
+    ],
+)
+def test_a_password_of_a_file_completes_the_url(tmp_path: Path, url: str, whole: str) -> None:
+    (tmp_path / "password").write_text("p@/w\n")
+    settings = parse(f"--redis-url={url}", f"--redis-password-file={tmp_path / 'password'}")
+    assert settings.resolved_redis_url() == whole
+    assert redis.Redis.from_url(whole).connection_pool.connection_kwargs["password"] == "p@/w"
+    assert "p@/w" not in repr(settings)
+
+
+def test_two_passwords_are_refused_without_naming_them(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("secret\n")
+    settings = parse("--redis-url=redis://:pw@host", f"--redis-password-file={tmp_path}/password")
+    with pytest.raises(SettingsError, match="holds a password already; leave out one") as caught:
+        settings.resolved_redis_url()
+    assert "secret" not in str(caught.value)
+    assert "pw@" not in str(caught.value)
 
 
 def test_secret_files_that_cannot_be_read(tmp_path: Path) -> None:
