@@ -14,6 +14,7 @@ from job_store.connection import AsyncConnection
 from job_store.generation import GenerationClient
 from job_store.history import HistoryStore
 from job_store.jobs import JobStore
+from job_store.paging import TokenKey
 from job_store.reconcile import ReconcileStore
 from job_store.streams import JobFeeds
 from job_store.workers import WorkerDirectory
@@ -37,6 +38,7 @@ class ServiceState:
     feeds: JobFeeds = field(init=False)
     queue: AttemptQueue = field(init=False)
     generation: GenerationClient = field(init=False)
+    tokens: TokenKey = field(init=False)
     shutting_down: bool = False
     """Set before streams are ended, so that each says why."""
 
@@ -51,6 +53,7 @@ class ServiceState:
         self.feeds = JobFeeds(self.connection, archive)
         self.queue = AttemptQueue(self.connection)
         self.generation = GenerationClient(self.connection)
+        self.tokens = TokenKey(self.connection)
 
     @classmethod
     def open(cls, settings: ControlPlaneSettings) -> ServiceState:

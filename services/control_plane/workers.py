@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from typing import Any
 
 import grpc
@@ -15,7 +13,7 @@ from job_store.errors import InvalidPageToken
 from training_engine.v1 import worker_pb2, worker_pb2_grpc
 
 _Context = grpc.aio.ServicerContext[Any, Any]
-_TOKEN_KIND = "workers after "
+_TOKEN = ("workers", "all")
 
 
 class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
@@ -28,24 +26,19 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
         self, request: worker_pb2.ListWorkersRequest, context: _Context
     ) -> worker_pb2.ListWorkersResponse:
         size = page_size(request.page_size)
-        after = _read_token(request.page_token) if request.page_token else ""
+        after = await self._position(request.page_token) if request.page_token else ""
         rest = [w for w in await self._state.workers.list() if w.worker_id > after]
-        page = rest[:size]
+        page, token = rest[:size], ""
+        if len(rest) > size:
+            codec = await self._state.tokens.codec()
+            token = codec.encode(*_TOKEN, page[-1].worker_id)
         return worker_pb2.ListWorkersResponse(
-            workers=[worker_message(record) for record in page],
-            next_page_token=_token(page[-1].worker_id) if len(rest) > size else "",
+            workers=[worker_message(record) for record in page], next_page_token=token
         )
 
-
-def _token(worker_id: str) -> str:
-    return base64.urlsafe_b64encode((_TOKEN_KIND + worker_id).encode()).decode()
-
-
-def _read_token(token: str) -> str:
-    try:
-        text = base64.b64decode(token, altchars=b"-_", validate=True).decode()
-    except (binascii.Error, ValueError):
-        text = ""
-    if not text.startswith(_TOKEN_KIND):
-        raise InvalidPageToken(token, "it is not from a list of workers")
-    return text.removeprefix(_TOKEN_KIND)
+    async def _position(self, token: str) -> str:
+        try:
+            (worker_id,) = await self._state.tokens.decode(token, *_TOKEN)
+        except ValueError as error:
+            raise InvalidPageToken(token, str(error)) from error
+        return worker_id

@@ -12,7 +12,7 @@ from job_store.connection import AsyncConnection, memo_arguments, recall
 from job_store.errors import InvalidPageToken, JobStoreError, NotFound
 from job_store.ids import check_id, new_id
 from job_store.keys import Keys
-from job_store.paging import decode_token, encode_token, page_bounds
+from job_store.paging import TokenKey, page_bounds
 from job_store.records import ConfigPage, ConfigRecord, DatasetPage, DatasetRecord, Request
 
 MAX_PAGE = 1000
@@ -31,6 +31,7 @@ class _Items:
         self._db = connection
         self._keys = Keys(connection.prefix)
         self._kind = kind
+        self._tokens = TokenKey(connection)
 
     async def create(
         self, id: str, fields: dict[str, str], request: Request | None
@@ -56,15 +57,17 @@ class _Items:
         """A page and the token of the next one."""
         below = "+"
         if page_token:
-            below = "(" + self._position(page_token)
+            below = "(" + await self._position(page_token)
         found = await self._db.command(
             *("ZRANGE", self._keys.items(self._kind), below, "-", "BYLEX", "REV"),
             *("LIMIT", 0, size + 1),
         )
         ids = [id.decode() for id in found]
-        token = encode_token(self._kind, "all", ids[size - 1]) if len(ids) > size else ""
         if not ids:
             return [], ""
+        token = ""
+        if len(ids) > size:
+            token = (await self._tokens.codec()).encode(self._kind, "all", ids[size - 1])
         stored = await self._db.pipeline(
             *[("HGETALL", self._keys.item(self._kind, id)) for id in ids[:size]]
         )
@@ -87,9 +90,9 @@ class _Items:
         memo = memo_arguments(self._db.prefix, request)
         await self._db.run("delete_item", self._kind, id, *memo, request=request)
 
-    def _position(self, token: str) -> str:
+    async def _position(self, token: str) -> str:
         try:
-            (position,) = decode_token(token, self._kind, "all")
+            (position,) = await self._tokens.decode(token, self._kind, "all")
         except ValueError as error:
             raise InvalidPageToken(token, str(error)) from error
         return position

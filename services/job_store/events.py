@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from job_store.codec import decode_checkpoint, decode_error, decode_log_line
-from job_store.errors import InvalidCursor
-from job_store.paging import decode_token, encode_token
+from job_store.paging import TokenCodec
 from job_store.records import (
     CheckpointRecord,
     HistoryPoint,
@@ -69,8 +67,8 @@ class RewoundEvent:
 
 Event = StateEvent | MetricsEvent | CheckpointEvent | LogEvent | RewoundEvent
 
-_EVENT_ID = re.compile(r"(\d{1,20})-(\d{1,20})", re.ASCII)
-_NUMBER = re.compile(r"-?\d{1,18}", re.ASCII)
+CURSOR = "watch"
+"""The kind of token that a cursor is."""
 
 
 @dataclass(slots=True)
@@ -91,24 +89,18 @@ class Position:
         """An independent one."""
         return replace(self)
 
-    def cursor(self, job_id: str) -> str:
+    def cursor(self, job_id: str, codec: TokenCodec) -> str:
         """The opaque text that continues here."""
-        event = f"{self.event[0]}-{self.event[1]}"
-        return encode_token("watch", job_id, event, self.known, *self.point, *self.log, self.floor)
+        numbers = (*self.event, self.known, *self.point, *self.log, self.floor)
+        return codec.encode(CURSOR, job_id, *numbers)
 
     @staticmethod
-    def of_cursor(cursor: str, job_id: str) -> Position:
-        """The position of a cursor. InvalidCursor."""
-        try:
-            parts = decode_token(cursor, "watch", job_id)
-        except ValueError as error:
-            raise InvalidCursor(cursor, str(error)) from error
-        match = _EVENT_ID.fullmatch(parts[0]) if len(parts) == 7 else None
-        if match is None or not all(_NUMBER.fullmatch(part) for part in parts[1:]):
-            raise InvalidCursor(cursor, "it is not one of ours")
-        known, attempt, step, log_attempt, seq, floor = map(int, parts[1:])
-        event = int(match[1]), int(match[2])
-        return Position(event, known, (attempt, step), (log_attempt, seq), floor)
+    def of_cursor(parts: Sequence[str]) -> Position:
+        """The position that a cursor carries. ValueError where it carries something else."""
+        if len(parts) != 8:
+            raise ValueError("it is of another version")
+        time, sequence, known, attempt, step, log_attempt, seq, floor = map(int, parts)
+        return Position((time, sequence), known, (attempt, step), (log_attempt, seq), floor)
 
     def pass_by(self, item: Item) -> bool:
         """Move past an item; False if the reader was already there or does not want it."""

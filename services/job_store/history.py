@@ -20,8 +20,9 @@ from job_store.connection import AsyncConnection
 from job_store.errors import InvalidPageToken, NotFound, SegmentUnreadable
 from job_store.ids import check_id
 from job_store.keys import Keys
-from job_store.paging import decode_token, encode_token, page_bounds
+from job_store.paging import TokenKey, page_bounds
 from job_store.records import (
+    LAST_STEP,
     AttemptRecord,
     Bucket,
     HistoryPage,
@@ -38,8 +39,6 @@ MAX_PAGE = 10_000
 MAX_BUCKETS = 2_000
 """Buckets in a chart at most."""
 
-_LAST_STEP = 1 << 53
-
 
 class HistoryStore:
     """Reads what attempts published, each logged step once.
@@ -53,6 +52,7 @@ class HistoryStore:
         self._db = connection
         self._archive = archive or NoArchive()
         self._keys = Keys(connection.prefix)
+        self._tokens = TokenKey(connection)
 
     async def latest(self, job_id: str) -> LatestMetrics:
         """Latest value of each metric; step 0 and no values before the first. NotFound."""
@@ -108,12 +108,15 @@ class HistoryStore:
         check_id("job", job_id)
         first, last = _bounds(after_step, from_step, to_step)
         if page_token:
-            first = max(first, int(_position(page_token, "points", job_id, 1)[0]) + 1)
+            (reached,) = await self._position(page_token, "points", job_id, 1)
+            first = max(first, reached + 1)
         size = page_bounds(page_size, MAX_PAGE)
         reply = await self._db.run("read_points", job_id, first, last, size + 1)
         schemas, packed, files, first_raw = reply or ([], b"", [], b"")
         found = await self._read(job_id, schemas, packed, files, size + 1)
-        token = encode_token("points", job_id, found[size - 1].step) if len(found) > size else ""
+        token = ""
+        if len(found) > size:
+            token = (await self._tokens.codec()).encode("points", job_id, found[size - 1].step)
         return HistoryPage(tuple(found[:size]), token, int(first_raw) if first_raw else None)
 
     async def _read(
@@ -177,8 +180,8 @@ class HistoryStore:
             attempts = [n for n in attempts if n == attempt]
         at, start = 0, "-"
         if page_token:
-            at_text, seq = _position(page_token, "logs", job_id, 2)
-            at, start = int(at_text), f"({seq}-1"
+            at, seq = await self._position(page_token, "logs", job_id, 2)
+            start = f"({seq}-1"
         size = page_bounds(page_size, MAX_PAGE)
         lines: list[StoredLogLine] = []
         for n in [n for n in attempts if n >= at]:
@@ -195,7 +198,17 @@ class HistoryStore:
         if len(lines) <= size:
             return LogPage(tuple(lines), "")
         last = lines[size - 1]
-        return LogPage(tuple(lines[:size]), encode_token("logs", job_id, last.attempt, last.seq))
+        token = (await self._tokens.codec()).encode("logs", job_id, last.attempt, last.seq)
+        return LogPage(tuple(lines[:size]), token)
+
+    async def _position(self, token: str, kind: str, job_id: str, parts: int) -> list[int]:
+        try:
+            position = [int(p) for p in await self._tokens.decode(token, kind, job_id)]
+        except ValueError as error:
+            raise InvalidPageToken(token, str(error)) from error
+        if len(position) != parts:
+            raise InvalidPageToken(token, "it is of another version")
+        return position
 
     async def log_tail(self, job_id: str, lines: int = 50) -> str:
         """The last lines of the newest attempt that wrote any."""
@@ -219,7 +232,7 @@ class HistoryStore:
 
 def _bounds(after: int | None, first: int | None, last: int | None) -> tuple[int, int]:
     lowest = max(0, first or 0, 0 if after is None else after + 1)
-    return min(lowest, _LAST_STEP), max(-1, min(_LAST_STEP if last is None else last, _LAST_STEP))
+    return min(lowest, LAST_STEP), max(-1, min(LAST_STEP if last is None else last, LAST_STEP))
 
 
 def _pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:
@@ -229,13 +242,3 @@ def _pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:
 def _log_line(attempt: int, entry: Any) -> StoredLogLine:
     id, fields = entry
     return decode_log_line(attempt, int(id.split(b"-")[0]), fields[b"l"])
-
-
-def _position(token: str, kind: str, job_id: str, parts: int) -> list[str]:
-    try:
-        position = decode_token(token, kind, job_id)
-    except ValueError as error:
-        raise InvalidPageToken(token, str(error)) from error
-    if len(position) != parts or not all(part.isdigit() for part in position):
-        raise InvalidPageToken(token, "it is not one of ours")
-    return position

@@ -13,7 +13,7 @@ from job_store.connection import AsyncConnection, memo_arguments, recall
 from job_store.errors import InvalidPageToken, JobStoreError, NotFound
 from job_store.ids import check_id, new_id
 from job_store.keys import Keys
-from job_store.paging import decode_token, encode_token, page_bounds
+from job_store.paging import TokenKey, page_bounds
 from job_store.records import (
     RECORD_VERSION,
     CheckpointPage,
@@ -37,6 +37,7 @@ class JobStore:
     def __init__(self, connection: AsyncConnection) -> None:
         self._db = connection
         self._keys = Keys(connection.prefix)
+        self._tokens = TokenKey(connection)
 
     async def create(self, new: NewJob, request: Request | None = None) -> JobRecord:
         """Store a QUEUED job with attempt 1, lacking its queue message. RequestIdReused."""
@@ -89,7 +90,7 @@ class JobStore:
         subject = f"name:{_digest(name)}" if name else index
         above, below = (f"[{id_prefix}", f"({id_prefix}\x7f") if id_prefix else ("-", "+")
         if page_token:
-            below = "(" + _page_position(page_token, "jobs", subject)
+            below = "(" + await self._page_position(page_token, "jobs", subject)
         size = page_bounds(page_size, MAX_PAGE)
         reply = await self._db.run("read_jobs", index, below, size + 1, above) or []
         ids = [id.decode() for id in reply[::2]]
@@ -101,7 +102,9 @@ class JobStore:
                 continue  # of another version: one record hides no other
             if status in (None, job.status):
                 jobs.append(job)
-        token = encode_token("jobs", subject, ids[size - 1]) if len(ids) > size else ""
+        token = ""
+        if len(ids) > size:
+            token = (await self._tokens.codec()).encode("jobs", subject, ids[size - 1])
         return JobPage(tuple(jobs), token)
 
     async def count(self, status: JobStatus | None = None) -> int:
@@ -160,7 +163,7 @@ class JobStore:
         """Registered, not superseded, not deleted; ascending by step."""
         start = "-inf"
         if page_token:
-            start = "(" + _page_position(page_token, "checkpoints", job_id)
+            start = "(" + await self._page_position(page_token, "checkpoints", job_id)
         await self._require(job_id)
         size = page_bounds(page_size, MAX_PAGE)
         # Steps are unique: a later attempt registers a step again only after it was superseded.
@@ -171,7 +174,8 @@ class JobStore:
         records = await self._checkpoints(job_id, found[:size])
         token = ""
         if len(found) > size and records:
-            token = encode_token("checkpoints", job_id, records[-1].step)
+            codec = await self._tokens.codec()
+            token = codec.encode("checkpoints", job_id, records[-1].step)
         return CheckpointPage(tuple(records), token)
 
     async def get_checkpoint(self, checkpoint_id: str) -> CheckpointRecord:
@@ -222,6 +226,13 @@ class JobStore:
         fields = json.loads(reply[0])
         return decode_job(fields.get("job_id", ""), fields, config_document)
 
+    async def _page_position(self, token: str, kind: str, subject: str) -> str:
+        try:
+            (position,) = await self._tokens.decode(token, kind, subject)
+        except ValueError as error:
+            raise InvalidPageToken(token, str(error)) from error
+        return position
+
     async def _require(self, job_id: str) -> None:
         check_id("job", job_id)
         if not await self._db.command("EXISTS", self._keys.job(job_id)):
@@ -253,14 +264,6 @@ class JobStore:
 
 def _digest(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()[:16]
-
-
-def _page_position(token: str, kind: str, subject: str) -> str:
-    try:
-        (position,) = decode_token(token, kind, subject)
-    except ValueError as error:
-        raise InvalidPageToken(token, str(error)) from error
-    return position
 
 
 async def queued_attempts(

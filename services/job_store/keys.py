@@ -20,6 +20,7 @@ class Keys:
     jobs:delayed                  ids of jobs whose next attempt is not to begin at once
     jobs:{sweep,sweeping}         ids of jobs whose files are to be looked through
     datasets:expected             ids whose files may be without a record → time
+    token_key                     signs page tokens and cursors
     config:ID configs dataset:ID datasets worker:ID workers checkpoint:ID leader
     """
 
@@ -36,6 +37,11 @@ class Keys:
     def item(self, kind: str, id: str) -> str:
         """A config, dataset, worker or checkpoint."""
         return f"{self.prefix}{kind}:{id}"
+
+    @property
+    def token_key(self) -> str:
+        """What signs page tokens and cursors."""
+        return f"{self.prefix}token_key"
 
     def items(self, kind: str) -> str:
         """The list of all of a kind."""

@@ -1,38 +1,109 @@
-"""Opaque tokens: page tokens and stream cursors, bound to what issued them and checksummed."""
+"""Opaque tokens: page tokens and stream cursors, bound to what issued them and signed.
+
+The key of the signatures is kept in Redis, so that every control plane takes the tokens of every
+other, also after a restart. Nobody else can make one: the numbers in a token are ours, and scripts
+may rely on them.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
-import zlib
+import hashlib
+import hmac
+import secrets
+import time
+from dataclasses import dataclass
+
+from job_store.connection import AsyncConnection
+from job_store.keys import Keys
 
 MAX_TOKEN_CHARS = 600
 """Longer text is no token of ours and is not even decoded."""
 
+_SIGNATURE_BYTES = 16
+_KEY_BYTES = 32
+_KEY_SECONDS = 60.0
+"""How long a key is used before Redis is asked again: it may have lost it meanwhile."""
 
-def encode_token(kind: str, subject: str, *positions: str | int) -> str:
-    """URL-safe text that carries the positions; `kind` and `subject` must match at decoding."""
-    body = "|".join([kind, subject, *map(str, positions)]).encode()
-    return base64.urlsafe_b64encode(zlib.crc32(body).to_bytes(4, "big") + body).decode().rstrip("=")
+
+class UnknownSignature(ValueError):
+    """The text was not signed with this key."""
 
 
-def decode_token(token: str, kind: str, subject: str) -> list[str]:
-    """The positions. ValueError says why a token cannot be used."""
-    if len(token) > MAX_TOKEN_CHARS:
-        raise ValueError(f"it has {len(token)} characters and ours have at most {MAX_TOKEN_CHARS}")
-    try:
-        raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
-        body = raw[4:].decode()
-    except (binascii.Error, ValueError) as error:
-        raise ValueError("it is not one of ours") from error
-    if len(raw) < 5 or zlib.crc32(raw[4:]).to_bytes(4, "big") != raw[:4]:
-        raise ValueError("it is damaged or not one of ours")
-    found_kind, found_subject, *positions = body.split("|")
-    if found_kind != kind:
-        raise ValueError(f"it is for {found_kind!r}, not for {kind!r}")
-    if found_subject != subject:
-        raise ValueError(f"it belongs to {found_subject or 'another list'!r}, not to {subject!r}")
-    return positions
+@dataclass(frozen=True, slots=True)
+class TokenCodec:
+    """Makes and reads tokens with one key."""
+
+    key: bytes
+
+    def encode(self, kind: str, subject: str, *positions: str | int) -> str:
+        """URL-safe text that carries the positions; `kind` and `subject` must match at decoding."""
+        body = "|".join([kind, subject, *map(str, positions)]).encode()
+        return base64.urlsafe_b64encode(self._signature(body) + body).decode().rstrip("=")
+
+    def decode(self, token: str, kind: str, subject: str) -> list[str]:
+        """The positions. ValueError says why a token cannot be used."""
+        found_kind, found_subject, *positions = self._verified(token).split("|")
+        if found_kind != kind:
+            raise ValueError(f"it is for {found_kind!r}, not for {kind!r}")
+        if found_subject != subject:
+            shown = found_subject or "another list"
+            raise ValueError(f"it belongs to {shown!r}, not to {subject!r}")
+        return positions
+
+    def _verified(self, token: str) -> str:
+        if len(token) > MAX_TOKEN_CHARS:
+            rule = f"ours have at most {MAX_TOKEN_CHARS}"
+            raise ValueError(f"it has {len(token)} characters and {rule}")
+        try:
+            raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise ValueError("it is not one of ours") from error
+        signature, body = raw[:_SIGNATURE_BYTES], raw[_SIGNATURE_BYTES:]
+        if not hmac.compare_digest(signature, self._signature(body)):
+            raise UnknownSignature("it is damaged, of an earlier version or not one of ours")
+        return body.decode()
+
+    def _signature(self, body: bytes) -> bytes:
+        return hmac.digest(self.key, body, hashlib.sha256)[:_SIGNATURE_BYTES]
+
+
+class TokenKey:
+    """The key in Redis. Whoever needs it first makes it."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._db = connection
+        self._name = Keys(connection.prefix).token_key
+        self._codec: TokenCodec | None = None
+        self._read_at = 0.0
+        self._reading = asyncio.Lock()
+
+    async def codec(self) -> TokenCodec:
+        """What makes tokens. StoreUnavailable."""
+        async with self._reading:  # a hundred first callers ask Redis once
+            if self._codec is None or time.monotonic() - self._read_at >= _KEY_SECONDS:
+                return await self._read()
+            return self._codec
+
+    async def decode(self, token: str, kind: str, subject: str) -> list[str]:
+        """The positions of a token. ValueError says why it cannot be used; StoreUnavailable."""
+        try:
+            return (await self.codec()).decode(token, kind, subject)
+        except UnknownSignature:  # perhaps of a process that has seen a newer key
+            return (await self._read()).decode(token, kind, subject)
+
+    async def _read(self) -> TokenCodec:
+        """Ask Redis; one that has lost the key gets back the one that is in use here."""
+        key = await self._db.command("GET", self._name)
+        if key is None:
+            ours = self._codec.key if self._codec else secrets.token_bytes(_KEY_BYTES)
+            _, key = await self._db.transaction(
+                ("SET", self._name, ours, "NX"), ("GET", self._name)
+            )
+        self._codec, self._read_at = TokenCodec(key), time.monotonic()
+        return self._codec
 
 
 def page_bounds(page_size: int, largest: int) -> int:

@@ -14,6 +14,9 @@ from typing import NamedTuple
 RECORD_VERSION = 1
 """Version of every stored record; a record of another version is refused, never guessed at."""
 
+LAST_STEP = 1 << 53
+"""Steps are below it: Redis' scripts count in doubles, which are exact up to here."""
+
 MAX_LOG_LINE_BYTES = 8192
 """A longer log line is cut at this many bytes of UTF-8."""
 

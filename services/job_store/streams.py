@@ -20,8 +20,15 @@ from dataclasses import dataclass
 
 from job_store.archive import NoArchive, SegmentReader, read_visible
 from job_store.connection import AsyncConnection
-from job_store.errors import FeedsClosed, NotFound, SegmentUnreadable, StoreUnavailable
+from job_store.errors import (
+    FeedsClosed,
+    InvalidCursor,
+    NotFound,
+    SegmentUnreadable,
+    StoreUnavailable,
+)
 from job_store.events import (
+    CURSOR,
     CheckpointEvent,
     Event,
     Item,
@@ -35,6 +42,8 @@ from job_store.events import (
 )
 from job_store.ids import check_id
 from job_store.keys import Keys
+from job_store.paging import TokenKey
+from job_store.records import LAST_STEP
 
 __all__ = [
     "CheckpointEvent",
@@ -163,6 +172,7 @@ class JobFeeds:
     def __init__(self, connection: AsyncConnection, archive: SegmentReader | None = None) -> None:
         self._db = connection
         self._archive = archive or NoArchive()
+        self._tokens = TokenKey(connection)
         self._feeds: dict[str, _Feed] = {}
         self._closed = False
 
@@ -182,9 +192,10 @@ class JobFeeds:
         job gives an empty iteration.
         """
         check_id("job", job_id)
-        position = Position.of_cursor(after, job_id) if after else Position()
+        position = await self._position(after, job_id) if after else Position()
         if after_step is not None:
-            position.floor = max(position.floor, after_step)
+            position.floor = max(position.floor, min(after_step, LAST_STEP))
+        codec = await self._tokens.codec()
         feed = self._join(job_id)
         try:
             # The first look also tells of an unknown job before the first item.
@@ -196,7 +207,7 @@ class JobFeeds:
                     snapshot = await read_after(self._db, self._archive, job_id, position, logs)
                     for item in snapshot.items:
                         if position.pass_by(item):
-                            yield FeedItem(item.event, position.cursor(job_id))
+                            yield FeedItem(item.event, position.cursor(job_id, codec))
                     if snapshot.ended:
                         return
                     if not snapshot.more:
@@ -209,7 +220,7 @@ class JobFeeds:
                     for item in items:
                         wanted = logs or not isinstance(item.event, LogEvent)
                         if wanted and position.pass_by(item):
-                            yield FeedItem(item.event, position.cursor(job_id))
+                            yield FeedItem(item.event, position.cursor(job_id, codec))
                     if feed.error is not None:
                         raise feed.error
                     if feed.ended and index == feed.end_index:
@@ -227,6 +238,12 @@ class JobFeeds:
         feeds = list(self._feeds.values())
         self._feeds.clear()
         await asyncio.gather(*[feed.close() for feed in feeds])
+
+    async def _position(self, cursor: str, job_id: str) -> Position:
+        try:
+            return Position.of_cursor(await self._tokens.decode(cursor, CURSOR, job_id))
+        except ValueError as error:
+            raise InvalidCursor(cursor, str(error)) from error
 
     def _check_open(self) -> None:
         if self._closed:

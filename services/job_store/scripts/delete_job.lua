@@ -12,12 +12,13 @@ end
 for _, checkpoint_id in ipairs(redis.call('HKEYS', job_key(id, 'checkpoint_data'))) do
   redis.call('DEL', PREFIX .. 'checkpoint:' .. checkpoint_id)
 end
+local attempts = attempts_between(id, 1, math.huge)
 -- UNLINK frees large streams outside the main thread.
 for _, part in ipairs({'config', 'attempts', 'latest', 'events', 'schemas', 'checkpoints',
                        'checkpoint_data', 'checkpoint_scores', 'retired_checkpoints'}) do
   redis.call('UNLINK', job_key(id, part))
 end
-for attempt = 1, tonumber(job.attempt) or 0 do
+for _, attempt in ipairs(attempts) do
   local summary = job_key(id, 'summary', attempt)
   local keys = {job_key(id, 'metrics', attempt), job_key(id, 'archive', attempt),
                 job_key(id, 'logs', attempt), summary}

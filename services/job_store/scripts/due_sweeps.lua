@@ -2,7 +2,8 @@
 -- They stay in 'sweeping' until that is done; what is asked for meanwhile is a sweep of its own.
 local pending, current = index_key('sweep'), index_key('sweeping')
 local newest = text(tonumber(now_ms()) - tonumber(ARGV[2]))
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', pending, '-inf', newest, 'LIMIT', 0, ARGV[3])) do
+local due = redis.call('ZRANGEBYSCORE', pending, '-inf', newest, 'LIMIT', 0, bounded(ARGV[3], 1000))
+for _, id in ipairs(due) do
   redis.call('ZREM', pending, id)
   redis.call('SADD', current, id)
 end

@@ -21,6 +21,25 @@ local function ask_for_sweep(id, now)
   redis.call('ZADD', index_key('sweep'), 'NX', now, id)
 end
 
+-- How many of something may be read: a script holds everybody up, so no argument alone says that.
+-- 0 for what is no number.
+local function bounded(argument, most)
+  local number = tonumber(argument)
+  if not number or number ~= number then return 0 end
+  return math.min(number, most)
+end
+
+-- The numbers of the attempts that were ever claimed, ascending, within the bounds.
+local function attempts_between(id, first, last)
+  local found = {}
+  for _, number in ipairs(redis.call('HKEYS', job_key(id, 'attempts'))) do
+    local attempt = tonumber(number)
+    if attempt >= first and attempt <= last then found[#found + 1] = attempt end
+  end
+  table.sort(found)
+  return found
+end
+
 local function text(number)  -- tostring() would write large integers as 1.7e+12
   return string.format('%.0f', number)
 end

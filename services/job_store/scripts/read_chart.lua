@@ -3,7 +3,7 @@
 -- cut through a bucket are put together from finer levels, down to single points.
 -- The reply: level (0: points alone), schemas, packed raw points, files of archived ones, then
 -- columns and buckets of each attempt.
-local id, lo, hi, max_points = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local id, lo, hi, max_points = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), bounded(ARGV[5], 2000)
 if redis.call('EXISTS', job_key(id)) == 0 then return {'not_found', 'job', id} end
 local segments = visible_segments(id, lo, hi)
 

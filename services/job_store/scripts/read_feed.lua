@@ -1,7 +1,7 @@
 -- read_feed: prefix, job_id, event_id, known, attempt, step, log_attempt, log_seq, limit,
 --            logs (1 or 0), floor. One consistent look at everything after a position.
 -- Only attempts that the reader knows of are read, up to `known` or by the state events here.
-local id, known, limit = ARGV[2], tonumber(ARGV[4]), tonumber(ARGV[9])
+local id, known, limit = ARGV[2], tonumber(ARGV[4]), bounded(ARGV[9], 1000)
 local at, step = tonumber(ARGV[5]), tonumber(ARGV[6])
 local log_at, log_seq = tonumber(ARGV[7]), tonumber(ARGV[8])
 local status = redis.call('HMGET', job_key(id), 'status', 'state_event')
@@ -66,11 +66,13 @@ for _, segment in ipairs(visible_segments(id, 0, 2 ^ 53)) do
 end
 local points, files, found = visible_points(id, segments, limit)
 if found >= limit then more = 1 end
-for attempt = math.max(1, at), known do wait_behind(job_key(id, 'metrics', attempt)) end
+for _, attempt in ipairs(attempts_between(id, at, known)) do
+  wait_behind(job_key(id, 'metrics', attempt))
+end
 
 local lines = {}
 if ARGV[10] == '1' then
-  for attempt = math.max(1, log_at), known do
+  for _, attempt in ipairs(attempts_between(id, log_at, known)) do
     local stream, wanted = job_key(id, 'logs', attempt), limit - #lines
     if wanted > 0 then
       local from = attempt == log_at and '(' .. text(log_seq) .. '-1' or '-'

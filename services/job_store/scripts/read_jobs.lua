@@ -10,7 +10,7 @@ if ARGV[2] == '' then
   return {'ok', record(ARGV[3]), ARGV[4] == '1' and redis.call('GET', job_key(ARGV[3], 'config')) or ''}
 end
 local ids = redis.call('ZRANGE', index_key(ARGV[2]), ARGV[3], ARGV[5], 'BYLEX', 'REV',
-                       'LIMIT', 0, ARGV[4])
+                       'LIMIT', 0, bounded(ARGV[4], 1001))
 local reply = {'ok'}
 for _, id in ipairs(ids) do
   reply[#reply + 1] = id

@@ -1,18 +1,18 @@
 -- surplus: prefix, job_id, attempt, claim_id, max_points, count. Where the job has more raw points
 -- than max_points: the oldest visible ones, at most count; 'none' otherwise.
 -- What no reader can see any more is dropped instead: a cut never moves up again.
-local id, attempt = ARGV[2], tonumber(ARGV[3])
-local max_points, count = tonumber(ARGV[5]), tonumber(ARGV[6])
+local id = ARGV[2]
+local max_points, count = tonumber(ARGV[5]), bounded(ARGV[6], 10000)
 local stale = fence(id, ARGV[3], ARGV[4])
 if stale then return stale end
-local lengths, total = {}, 0
-for n = 1, attempt do
+local attempts, lengths, total = attempts_between(id, 1, tonumber(ARGV[3])), {}, 0
+for _, n in ipairs(attempts) do
   lengths[n] = redis.call('XLEN', job_key(id, 'metrics', n))
   total = total + lengths[n]
 end
 local visible = {}
 for _, segment in ipairs(visible_segments(id, 0, 2 ^ 53)) do visible[segment[1]] = segment end
-for n = 1, attempt do
+for _, n in ipairs(attempts) do
   if total <= max_points then return {'none'} end
   if lengths[n] > 0 then
     local stream, entries = job_key(id, 'metrics', n), {}

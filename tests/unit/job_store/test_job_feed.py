@@ -195,14 +195,20 @@ async def test_a_watch_ends_only_at_the_last_terminal_state(bench: Bench, feeds:
     assert await live.end() == ["queued/2", "running/2", "succeeded/2"]
 
 
+def blocked_readers(bench: Bench) -> list[str]:
+    database = str(bench.worker.client.get_connection_kwargs()["db"])
+    clients = bench.worker.command("CLIENT", "LIST").decode().splitlines()
+    return [c for c in clients if "cmd=xread " in c and f" db={database} " in c]
+
+
 async def test_many_watchers_share_one_reader(bench: Bench, feeds: JobFeeds) -> None:
     job, token = await bench.running()
     watchers = [Watcher(feeds.watch(job.job_id)) for _ in range(100)]
     for watcher in watchers:
         await watcher.until("running/1")
-    database = str(bench.worker.client.get_connection_kwargs()["db"])
-    clients = bench.worker.command("CLIENT", "LIST").decode().splitlines()
-    readers = [c for c in clients if "cmd=xread " in c and f" db={database} " in c]
+    async with asyncio.timeout(DEADLINE):
+        while not (readers := blocked_readers(bench)):
+            await asyncio.sleep(0.01)
     assert len(readers) == 1
     for first in range(1, 50, 7):
         bench.attempts.publish_metrics(token, points(first, first + 6))
