@@ -5,8 +5,13 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -204,3 +209,65 @@ def test_the_entry_holds_the_tokenizer(text_file: Path, cache: Path, make_config
     (entry,) = entries(cache)
     stored = json.loads((entry / "entry.json").read_text())
     assert stored["extra"]["tokenizer"]["characters"] == "\n benort"
+
+
+def as_user(user: int, group: int, act: Callable[[], object]) -> None:
+    """Run `act` in a forked process of another user, whose umask keeps everything to itself."""
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setgroups([group])
+            os.setresgid(user, user, user)
+            os.setresuid(user, user, user)
+            os.umask(0o077)
+            act()
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can act as two users")
+@pytest.mark.parametrize("mode", [0o2770, 0o777])
+def test_two_users_share_a_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int
+) -> None:
+    # pytest's own folders are closed to other users.
+    shared = Path(tempfile.mkdtemp())
+    monkeypatch.setenv("TRAINING_ENGINE_CACHE", str(shared))
+    os.chown(shared, 0, 54320)
+    shared.chmod(mode)
+    large = shared / "large.txt"
+    large.write_bytes(b"x")
+    monkeypatch.setattr("app.training.data.cache._MEMO_BYTES", 1)
+    os.utime(large, (1, 1))
+
+    def tokenize(key: str, value: int) -> None:
+        directory = cache_directory(shared)
+        assert directory == shared
+        array = np.array([value], dtype="<u2")
+        entry = get_or_create(directory, key * 64, "<u2", lambda: (iter([array]), {}))
+        assert np.fromfile(entry.path, dtype="<u2").tolist() == [1 if key == "a" else value]
+
+    def remember(fact: str) -> None:
+        monkeypatch.setattr(time, "time", lambda: os.stat(large).st_ctime + 10)
+        assert remembered(large, shared, "fact", lambda: fact) == "first"
+
+    try:
+        as_user(54321, 54320, lambda: (tokenize("a", 1), remember("first")))
+        as_user(54322, 54320, lambda: (tokenize("a", 2), tokenize("b", 3), remember("second")))
+        made = list((shared / "tokens").rglob("*"))
+        assert {path.stat().st_mode & 0o7777 for path in made if path.is_dir()} == {mode}
+        assert {path.stat().st_mode & 0o777 for path in made if path.is_file()} == {mode & 0o666}
+    finally:
+        shutil.rmtree(shared)
+
+
+def test_a_cache_of_ones_own_is_closed_to_others(
+    text_file: Path, make_config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TRAINING_ENGINE_CACHE")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    load_dataset(text_file, make_config())
+    assert (tmp_path / ".cache/training_engine").stat().st_mode & 0o777 == 0o700

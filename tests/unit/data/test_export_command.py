@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ import pytest
 import tokenizers
 import torch
 import typer
+from click.testing import Result
 from typer.testing import CliRunner
 
 from app.training.checkpoint_file import write_checkpoint
@@ -114,7 +116,69 @@ def test_what_cannot_be_exported_is_said_and_nothing_is_written(tmp_path: Path):
     blocked = str(tmp_path / "file" / "out")
     result = CliRunner().invoke(app, [str(tmp_path / "c.pt"), "--output", blocked])
     assert result.exit_code == 1
-    assert f"error: {blocked} cannot be written (Not a directory)" in result.stderr
+    assert f"error: {blocked} cannot be written: Not a directory" in result.stderr
+
+
+def run_export(checkpoint: Path, out: Path) -> Result:
+    return CliRunner().invoke(app, [str(checkpoint), "--output", str(out)])
+
+
+def test_an_export_over_an_export_leaves_nothing_of_the_first(
+    tmp_path: Path, word_tokenizer: PretrainedTokenizer
+):
+    save(tmp_path / "first.pt", small(), word_tokenizer)
+    save(tmp_path / "second.pt", small(hidden_size=16), ByteTokenizer())
+    out = tmp_path / "out"
+    run_export(tmp_path / "first.pt", out)
+    (out / "generation_config.json").write_text('{"eos_token_id": 2}')
+    (out / "notes.txt").write_text("mine")
+    assert run_export(tmp_path / "second.pt", out).exit_code == 0
+    assert sorted(path.name for path in out.iterdir()) == [
+        "config.json", "model.safetensors", "notes.txt",
+    ]  # fmt: skip
+    assert json.loads((out / "config.json").read_text())["n_embd"] == 16
+
+
+def test_an_export_that_fails_leaves_the_earlier_one_whole(
+    tmp_path: Path, word_tokenizer: PretrainedTokenizer
+):
+    save(tmp_path / "c.pt", small(), word_tokenizer)
+    run_export(tmp_path / "c.pt", tmp_path / "out")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    save(tmp_path / "c.pt", small(activation="relu_squared"), None)
+    assert run_export(tmp_path / "c.pt", tmp_path / "out").exit_code == 1
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.safetensors", "config.json"])
+def test_a_model_that_no_export_wrote_is_not_overwritten(tmp_path: Path, name: str):
+    save(tmp_path / "c.pt", small(), None)
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / name).write_bytes(b"somebody's model")
+    result = run_export(tmp_path / "c.pt", out)
+    assert result.exit_code == 4
+    assert result.stderr == (
+        f"error: {out} cannot be written: it holds {name}, which no export of this engine wrote; "
+        "choose another folder\n"
+    )
+    assert [path.read_bytes() for path in out.iterdir()] == [b"somebody's model"]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o002, 0o664), (0o022, 0o644), (0o077, 0o600)])
+def test_exported_files_have_the_modes_that_the_umask_leaves(
+    tmp_path: Path, word_tokenizer: PretrainedTokenizer, umask: int, mode: int
+):
+    save(tmp_path / "c.pt", small(), word_tokenizer)
+    earlier = os.umask(umask)
+    try:
+        assert run_export(tmp_path / "c.pt", tmp_path / "out").exit_code == 0
+        assert os.umask(umask) == umask
+    finally:
+        os.umask(earlier)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "out").iterdir()}
+    assert len(modes) == 4
+    assert set(modes.values()) == {mode}
 
 
 def test_finding_the_command_does_not_import_torch():

@@ -7,6 +7,7 @@ is imported when a command runs.
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -15,6 +16,9 @@ import typer
 
 if TYPE_CHECKING:
     from app.training.tokenizer import Tokenizer
+
+_REFUSED = 4
+"""The command line's exit code where an existing file forbids what was asked."""
 
 
 def export(
@@ -36,7 +40,8 @@ def export(
     except (CheckpointError, TokenizerError, UnsupportedModelError) as error:
         _fail(str(error))
     except OSError as error:
-        _fail(f"{output} cannot be written ({error.strerror or error}); choose another folder")
+        text = f"{output} cannot be written: {error.strerror or error}; choose another folder"
+        _fail(text, _REFUSED if isinstance(error, FileExistsError) else 1)
     if as_json:
         typer.echo(json.dumps({"output": str(output), "files": [path.name for path in files]}))
         return
@@ -52,15 +57,18 @@ def export_checkpoint(checkpoint: Path, output: Path) -> list[Path]:
     Raises:
         CheckpointError, TokenizerError: the checkpoint cannot be read.
         UnsupportedModelError: its model has no equivalent; nothing is written then.
-        OSError: the folder cannot be written.
+        OSError: the folder cannot be written, or holds a model that no export wrote.
     """
     from app.training.inference import load_for_generation
     from app.transformer.huggingface import export_model
 
     model, tokenizer = load_for_generation(checkpoint)
-    folder = export_model(model, output)
-    files = [folder / "config.json", folder / "model.safetensors"]
-    return files + _write_tokenizer(tokenizer, folder, model.config.max_position_embeddings)
+    with tempfile.TemporaryDirectory(prefix="training-engine-") as beside:
+        longest = model.config.max_position_embeddings
+        tokenizer_files = _write_tokenizer(tokenizer, Path(beside), longest)
+        folder = export_model(model, output, tokenizer_files)
+    names = ["config.json", "model.safetensors", *(path.name for path in tokenizer_files)]
+    return [folder / name for name in names]
 
 
 def generate(
@@ -115,6 +123,6 @@ def _write_tokenizer(tokenizer: Tokenizer | None, folder: Path, longest: int) ->
     return [definition_file, description_file]
 
 
-def _fail(message: str) -> NoReturn:
+def _fail(message: str, code: int = 1) -> NoReturn:
     typer.echo(f"error: {message}", err=True)
-    raise typer.Exit(1)
+    raise typer.Exit(code)

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from app.transformer.config import TransformerConfig
+from app.transformer.export_folder import PRODUCER, replaced_export
 from app.transformer.layers import NORM_EPSILON
 from app.transformer.model import GPTModel
 from app.transformer.positions import ROTARY_BASE
@@ -57,8 +58,12 @@ def export_model(
 ) -> Path:
     """Write `model` to `folder` as Hugging Face reads it, and copy `tokenizer_files` beside it.
 
-    Raises `UnsupportedModelError` for a configuration that is neither of GPT-2 form nor of Llama
-    form (rotary, rms_norm and swiglu, without biases).
+    What an earlier export left in the folder is replaced as a whole.
+
+    Raises:
+        UnsupportedModelError: the configuration is neither of GPT-2 form nor of Llama form
+            (rotary, rms_norm and swiglu, without biases).
+        OSError: the folder cannot be written, or it holds a model that no export wrote.
     """
     config = model.config
     weights = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
@@ -69,14 +74,13 @@ def export_model(
     else:
         raise UnsupportedModelError(_why_not(config))
     description["torch_dtype"] = str(model.token_embedding.weight.dtype).removeprefix("torch.")
-    target = Path(folder)
-    target.mkdir(parents=True, exist_ok=True)
-    (target / "config.json").write_text(json.dumps(description, indent=2) + "\n")
     contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    save_file(contiguous, target / "model.safetensors", metadata={"format": "pt"})
-    for file in tokenizer_files:
-        shutil.copy(file, target)
-    return target
+    with replaced_export(Path(folder)) as staging:
+        (staging / "config.json").write_text(json.dumps(description, indent=2) + "\n")
+        save_file(contiguous, staging / "model.safetensors", metadata=PRODUCER)
+        for file in tokenizer_files:
+            shutil.copy(file, staging)
+    return Path(folder)
 
 
 def gpt2_obstacles(config: TransformerConfig) -> list[str]:

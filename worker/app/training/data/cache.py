@@ -15,6 +15,7 @@ import json
 import logging
 import os
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -31,6 +32,7 @@ from app.training.data.errors import DataError
 logger = logging.getLogger(__name__)
 
 LOCATION_VARIABLE = "TRAINING_ENGINE_CACHE"
+_TOKENS = "tokens"
 FORMAT_VERSION = 1
 """Part of every key: raised when the same content would be written differently."""
 
@@ -62,6 +64,9 @@ def cache_directory(near: Path) -> Path:
 
     It is `$TRAINING_ENGINE_CACHE`, else `~/.cache/training_engine`, else (both read-only, as in a
     hardened container) a hidden folder beside the data, else one in the system's temporary folder.
+    A folder that exists keeps its mode, and all that is made in it takes that mode over: a folder
+    with mode 2770 is shared by its group. A new folder is its owner's alone, unless a variable
+    named it: then the umask decides.
     """
     named = os.environ.get(LOCATION_VARIABLE)
     beside = near if near.is_dir() else near.parent
@@ -72,8 +77,10 @@ def cache_directory(near: Path) -> Path:
     ]
     for choice in choices:
         with contextlib.suppress(OSError):
-            choice.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with tempfile.TemporaryFile(dir=choice):
+            shared = named and choice is choices[0]
+            choice.mkdir(parents=True, exist_ok=True, mode=0o777 if shared else 0o700)
+            tokens = _shared_folder(choice / _TOKENS, choice)
+            with tempfile.TemporaryFile(dir=choice), tempfile.TemporaryFile(dir=tokens):
                 if choice is not choices[0]:
                     logger.warning(
                         "%s is not writable; tokens are cached in %s; set %s to choose a place",
@@ -107,11 +114,11 @@ def get_or_create(
     Raises:
         DataError: the cache's disk is full or fails. Nothing is left behind then.
     """
-    target = directory / "tokens" / key
+    target = directory / _TOKENS / key
     if (entry := _read_entry(target)) is not None:
         return entry
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(target.with_suffix(".lock")) as alone:
+    _shared_folder(target.parent, directory)
+    with _locked(target.with_suffix(".lock"), directory) as alone:
         if (entry := _read_entry(target)) is not None:
             return entry
         if alone:  # what a killed process left half-written
@@ -121,6 +128,8 @@ def get_or_create(
         try:
             arrays, extra = write()
             _write_entry(temporary, dtype, arrays, extra)
+            for made in (*temporary.iterdir(), temporary):
+                _share(made, directory)
             _publish(temporary, target)
         except OSError as error:
             raise DataError(
@@ -185,13 +194,34 @@ def _read_entry(folder: Path) -> Entry | None:
         return None
 
 
+def _shared_folder(folder: Path, directory: Path) -> Path:
+    """Make a folder of the cache, if it is missing, for all who may use the cache."""
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        _share(folder, directory)
+    return folder
+
+
+def _share(made: Path, directory: Path) -> None:
+    """Give what this process made in the cache the group and the permissions of the cache."""
+    status = directory.stat()
+    mode = stat.S_IMODE(status.st_mode)
+    with contextlib.suppress(OSError):  # another group's, or a file system without modes
+        os.chown(made, -1, status.st_gid)
+    with contextlib.suppress(OSError):
+        made.chmod(mode if made.is_dir() else mode & 0o666)
+
+
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[bool]:
+def _locked(path: Path, directory: Path) -> Iterator[bool]:
     """Hold the lock of a key; yields False where the file system has no locks.
 
     The file's time is the holder's sign of life, which those who wait pass on as their own.
     """
+    fresh = not path.exists()
     with path.open("a") as file:
+        if fresh:
+            _share(path, directory)
         if not _lock(file.fileno()):
             yield False
             return
@@ -256,9 +286,11 @@ def remembered(path: Path, directory: Path, name: str, compute: Callable[[], str
 
 def _remember(memo: Path, fact: str) -> None:
     with contextlib.suppress(OSError):  # a memory that cannot be written only costs time
-        memo.parent.mkdir(parents=True, exist_ok=True)
+        directory = memo.parent.parent
+        _shared_folder(memo.parent, directory)
         temporary = memo.with_name(f"{memo.name}.{os.getpid()}.tmp")
         temporary.write_text(fact, encoding="ascii")
+        _share(temporary, directory)
         temporary.replace(memo)
 
 

@@ -1,0 +1,94 @@
+"""A folder that holds one exported model and nothing of an earlier one.
+
+An export writes a handful of files that loaders find by name. Whatever another export left there
+(a tokenizer, generation settings, further shards) would be loaded together with the new weights.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fnmatch
+import json
+import os
+import struct
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+PRODUCER = {"format": "pt", "producer": "training-engine"}
+"""Metadata of the weights' file. It marks a folder whose files may be replaced."""
+
+_DESCRIPTION = "config.json"
+_READ_BY_LOADERS = (
+    _DESCRIPTION, "generation_config.json", "*.safetensors", "*.safetensors.index.json",
+    "pytorch_model*.bin", "pytorch_model.bin.index.json",
+    "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json",
+    "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt", "chat_template.json",
+    "chat_template.jinja", "adapter_config.json",
+)  # fmt: skip
+"""Names that `transformers`, tokenizers and converters look for in a model's folder."""
+
+
+@contextlib.contextmanager
+def replaced_export(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder to write an export to; its files then replace those in `folder`.
+
+    Nothing changes in `folder` if the body raises. Files that no loader reads stay.
+
+    Raises:
+        OSError: the folder cannot be written, or it holds a model that no export wrote.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    earlier = _model_files(folder)
+    if earlier and not _is_export(folder):
+        why = f"it holds {earlier[0].name}, which no export of this engine wrote"
+        raise FileExistsError(errno.EEXIST, why, str(folder))
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as name:
+        staging = Path(name)
+        yield staging
+        _replace(folder, staging)
+
+
+def _replace(folder: Path, staging: Path) -> None:
+    # The description goes first and comes last: without it no loader opens the folder.
+    for path in sorted(_model_files(folder), key=lambda path: path.name != _DESCRIPTION):
+        path.unlink()
+    mode = 0o666 & ~_umask()
+    for path in sorted(staging.iterdir(), key=lambda path: path.name == _DESCRIPTION):
+        path.chmod(mode)  # safetensors 0.8 writes files that only their owner may read
+        path.replace(folder / path.name)
+
+
+def _model_files(folder: Path) -> list[Path]:
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.is_file() and any(fnmatch.fnmatchcase(path.name, name) for name in _READ_BY_LOADERS)
+    )
+
+
+def _is_export(folder: Path) -> bool:
+    """True where the weights name this engine as their producer."""
+    metadata = [_metadata(path) for path in folder.glob("*.safetensors")]
+    return bool(metadata) and all(
+        found.get("producer") == PRODUCER["producer"] for found in metadata
+    )
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    """The metadata of a safetensors file: its length in 8 bytes, then a JSON header."""
+    try:
+        with path.open("rb") as file:
+            (size,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(min(size, 100 << 20)))
+            return dict(header.get("__metadata__", {}))
+    except (OSError, ValueError, struct.error, AttributeError, TypeError):
+        return {}
+
+
+def _umask() -> int:
+    """The process's umask, which can only be read by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
