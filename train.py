@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -39,7 +40,10 @@ from app.transformer.errors import ConfigError, Problem
 
 LOG_FILE = "training.log"
 INTERRUPTED = 130
-"""Exit status after Ctrl-C, as shells have it."""
+"""Exit status after Ctrl-C, as shells have it, and after SIGTERM or SIGHUP."""
+SAME_WISH_SECONDS = 1.0
+"""A signal so soon after another one is the same wish, sent to the process and to its group: GNU's
+`timeout` and torchrun do so."""
 
 logger = logging.getLogger("train")
 
@@ -166,12 +170,12 @@ def _train_in_processes(
 ) -> int:
     """Start the processes of the run and pass a wish to stop on to the first of them."""
     from app.training.distributed_launch import launch
+    from app.training.parent_signals import heed_only_parent
 
     wishes, results = os.pipe(), os.pipe()
 
     def run() -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the launcher, which asks
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        heed_only_parent()  # Ctrl-C reaches the launcher, which asks
         _log_to(console)
         status = _guarded(lambda: _train(config, options, console, wishes[0]), console)
         if status not in (0, INTERRUPTED):
@@ -229,14 +233,22 @@ def _train(
 
 @contextmanager
 def _stop_on_signal(request: Callable[[], object]) -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM saves and ends the run; the second ends it at once."""
+    """The first Ctrl-C, SIGTERM or SIGHUP saves and ends the run; a later one ends it at once."""
+    since: float | None = None
 
     def stop(number: int, frame: FrameType | None) -> None:
-        logger.warning("stopping after this step and saving; once more ends it at once")
-        request()
-        signal.signal(number, signal.default_int_handler)
+        nonlocal since
+        if since is None:
+            since = time.monotonic()
+            logger.warning("stopping after this step and saving; once more ends it at once")
+            request()
+        elif time.monotonic() - since >= SAME_WISH_SECONDS:
+            raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # nohup
+        numbers.remove(signal.SIGHUP)
+    before = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield
     finally:

@@ -38,6 +38,13 @@ class RunningStack:
         self.process.send_signal(signal.SIGINT)
         return self.process.wait(timeout=60)
 
+    def terminate_all(self) -> int:
+        """SIGTERM to every process, as systemd does, the server first; returns the exit code."""
+        children = sorted(self.descendants(), key=lambda child: "server" not in child.name())
+        for process in (*children, self.process):
+            process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=60)
+
     def kill(self) -> None:
         """SIGKILL to `up` alone."""
         self.process.kill()

@@ -7,6 +7,8 @@ import signal
 import sys
 import time
 import webbrowser
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -19,8 +21,12 @@ from local_stack.data_folder import DataFolder, default_data_dir
 from local_stack.embedded_server import is_server_url
 from local_stack.errors import StackError
 from local_stack.stack import Stack, StackOptions, describe_server, free_port
+from local_stack.supervisor import ENDING_SIGNALS
 
 CHECK_EVERY_SECONDS = 0.2
+SAME_WISH_SECONDS = 1.0
+"""A signal so soon after another one is the same wish, sent to the process and to its group: GNU's
+`timeout` does so, and a script that Ctrl-C reaches beside its child."""
 
 
 def folder_named(text: str) -> Path:
@@ -76,6 +82,7 @@ def up(
     Running jobs save a checkpoint when it stops, and continue at the next `up`.
     """
     console = Console(stderr=True, highlight=False)
+    report = reporter(console)
     refuse_what_cannot_be(grpc_port, http_port, redis_url, data_root or [])
     options = StackOptions(
         grpc_port=grpc_port or free_port(),
@@ -86,10 +93,20 @@ def up(
     )
     try:
         with DataFolder(data_dir or default_data_dir()) as folder:
-            run(Stack(options, folder, report=console.print), console, open_browser=not no_browser)
+            run(Stack(options, folder, report), report, open_browser=not no_browser)
     except StackError as error:
         console.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
         raise typer.Exit(1) from None
+
+
+def reporter(console: Console) -> Callable[[str], None]:
+    """A function that prints a line, and does nothing once the terminal is gone."""
+
+    def report(line: str) -> None:
+        with suppress(OSError):
+            console.print(line, markup=False, soft_wrap=True)
+
+    return report
 
 
 def refuse_what_cannot_be(
@@ -110,8 +127,8 @@ def refuse_what_cannot_be(
             raise typer.BadParameter(f"--data-root {root} is no folder; make it, or name another")
 
 
-def run(stack: Stack, console: Console, open_browser: bool) -> None:
-    """Starts the stack, keeps it running until SIGINT or SIGTERM, and stops it."""
+def run(stack: Stack, report: Callable[[str], None], open_browser: bool) -> None:
+    """Starts the stack, keeps it running until SIGINT, SIGTERM or SIGHUP, and stops it."""
     raise_on_signals()
     try:
         try:
@@ -126,19 +143,20 @@ def run(stack: Stack, console: Console, open_browser: bool) -> None:
             stack.supervisor.revive()
             time.sleep(CHECK_EVERY_SECONDS)
     except Interrupted:
-        stop(stack, console)
+        stop(stack, report)
 
 
-def stop(stack: Stack, console: Console) -> None:
+def stop(stack: Stack, report: Callable[[str], None]) -> None:
     """Stops the stack; a second signal kills it."""
     try:
-        console.print("stopping: running jobs save a checkpoint (Ctrl-C again kills at once) …")
+        report("stopping: running jobs save a checkpoint (Ctrl-C again kills at once) …")
         stack.supervisor.stop_all()
+        ignore_signals()
+        report("stopped; jobs that were running continue at the next `up`")
     except Interrupted:
+        ignore_signals()
         stack.supervisor.kill_all()
-        console.print("killed; jobs continue from their last checkpoint at the next `up`")
-        return
-    console.print("stopped; jobs that were running continue at the next `up`")
+        report("killed; jobs continue from their last checkpoint at the next `up`")
 
 
 def print_addresses(stack: Stack) -> None:
@@ -162,14 +180,25 @@ def has_display() -> bool:
 
 
 class Interrupted(Exception):
-    """SIGINT or SIGTERM arrived."""
+    """SIGINT, SIGTERM or SIGHUP arrived."""
 
 
 def raise_on_signals() -> None:
-    """From here on SIGINT and SIGTERM raise Interrupted in the main thread."""
+    """From here on a signal raises Interrupted in the main thread; so does a second, later one."""
+    last: float | None = None
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        raise Interrupted
+        nonlocal last
+        if last is None or time.monotonic() - last >= SAME_WISH_SECONDS:
+            last = time.monotonic()
+            raise Interrupted
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, on_signal)
+    for number in ENDING_SIGNALS:
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, on_signal)
+
+
+def ignore_signals() -> None:
+    """From here on they change nothing."""
+    for number in ENDING_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)

@@ -12,6 +12,7 @@ import os
 import secrets
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -84,6 +85,14 @@ def wait_for_server(url: str, patience_seconds: float, what: str = "the server")
                         f"{patience_seconds:g} s: {type(error).__name__}"
                     ) from None
             time.sleep(0.02)
+
+
+def shut_down(url: str) -> None:
+    """Ask the server to write out its append-only file and end; it may be too busy to hear that."""
+    with suppress(ChildFailedError, redis.RedisError):
+        wait_for_server(url, 2.0)
+        with redis.Redis.from_url(url, socket_timeout=5) as client:
+            client.shutdown(nosave=True)
 
 
 def is_server_url(url: str) -> bool:

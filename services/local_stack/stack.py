@@ -17,6 +17,7 @@ from local_stack.data_folder import DataFolder
 from local_stack.embedded_server import (
     address_of,
     find_server_binary,
+    shut_down,
     wait_for_server,
     write_configuration,
 )
@@ -80,6 +81,8 @@ class Stack:
                 environment=os.environ,
                 stop_rank=2,
                 grace_seconds=20.0,
+                # It answers until the workers have registered their last checkpoints.
+                ask_to_end=lambda: shut_down(url),
             )
         )
         deadline = time.monotonic() + READY_WITHIN_SECONDS

@@ -13,7 +13,8 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +27,7 @@ LONGEST_DELAY_SECONDS = 10.0
 STEADY_AFTER_SECONDS = 30.0
 """A child that lived this long starts again without a delay."""
 LOG_LIMIT_BYTES = 16 << 20
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,11 @@ class Service:
     stop_rank: int
     """Children of a lower rank end first: those that need the others."""
     grace_seconds: float
-    """Seconds between SIGTERM and SIGKILL."""
+    """Seconds between the request to end and SIGKILL."""
+    ask_to_end: Callable[[], None] | None = None
+    """Asks it to end; None: SIGTERM does. A service with its own way starts with SIGTERM and
+    SIGINT blocked: systemd and batch systems send them to all processes at once, and it must
+    outlive the others."""
 
 
 @dataclass
@@ -70,7 +76,8 @@ class Supervisor:
 
     def start(self, service: Service) -> None:
         """Starts a service."""
-        self._children[service.name] = Child(service, self._spawn(service), time.monotonic())
+        with signals_held():
+            self._children[service.name] = Child(service, self._spawn(service), time.monotonic())
 
     def log_path(self, name: str) -> Path:
         """Where the service's output goes."""
@@ -96,16 +103,17 @@ class Supervisor:
                 if child.process.poll() is not None:
                     self._note_death(child, now)
             elif now >= child.restart_at:
-                child.process = self._spawn(child.service)
+                with signals_held():
+                    child.process = self._spawn(child.service)
                 child.started, child.restart_at = now, None
 
     def stop_all(self) -> None:
-        """Ends all children: SIGTERM rank by rank, SIGKILL to those that outstay their grace."""
+        """Ends all children rank by rank; SIGKILL to those that outstay their grace."""
         for rank in sorted({child.service.stop_rank for child in self._children.values()}):
             group = [c for c in self._children.values() if c.service.stop_rank == rank]
             for child in group:
                 if child.process.poll() is None:
-                    child.process.send_signal(signal.SIGTERM)
+                    (child.service.ask_to_end or child.process.terminate)()
             for child in group:
                 self._end(child)
         self._children.clear()
@@ -145,10 +153,12 @@ class Supervisor:
             path.replace(path.with_suffix(".log.1"))
         parent = os.getpid()
 
-        def tie_to_parent() -> None:
+        def prepare() -> None:
             LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
             if os.getppid() != parent:  # it died before the line above
                 os._exit(1)
+            if service.ask_to_end is None:
+                hear_signals()
 
         # A file, not a pipe: no service ever waits for somebody to read what it prints. A session
         # of its own: Ctrl-C reaches only the supervisor, which then stops the others in order.
@@ -160,9 +170,27 @@ class Supervisor:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 pass_fds=(self._inherited_fd,),
-                preexec_fn=tie_to_parent,
+                preexec_fn=prepare,
                 start_new_session=True,
             )
+
+
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """The signals that end a stack wait: none may come between a fork and its bookkeeping."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def hear_signals() -> None:
+    """In a forked child: the signals of `signals_held` take their usual effect again."""
+    for number in ENDING_SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING_SIGNALS)
 
 
 def _describe_end(returncode: int) -> str:

@@ -46,6 +46,11 @@ def test_second_up_on_the_same_folder_names_the_holder(stack: RunningStack, tmp_
     assert stack.url in ended.stderr
 
 
+def engine_step(stack: RunningStack, job_id: str) -> int:
+    with TrainingEngine(stack.address) as engine:
+        return engine.jobs.get(job_id).current_step
+
+
 def test_an_app_py_in_the_current_folder_does_no_harm(tmp_path: Path) -> None:
     for name in ("app.py", "redis.py", "torch.py"):
         (tmp_path / name).write_text("raise SystemExit('shadowed')\n")
@@ -57,13 +62,15 @@ def test_an_app_py_in_the_current_folder_does_no_harm(tmp_path: Path) -> None:
     assert [child for child in children if child.is_running()] == []
 
 
-@pytest.mark.parametrize("end", ["interrupt", "kill"])
+@pytest.mark.parametrize("end", ["interrupt", "terminate_all", "kill"])
 def test_running_job_continues_at_the_next_up(
     tmp_path: Path, tiny_config: dict[str, Any], end: str
 ) -> None:
     text = tmp_path / "text.txt"
     text.write_text("to be or not to be, that is the question. " * 500)
     tiny_config |= {"max_steps": 800, "save_steps": 50, "eval_steps": 1000}
+    if end == "terminate_all":  # the loader's process gets the signal too
+        tiny_config |= {"num_workers": 1, "gradient_accumulation_steps": 2}
     with running_stack(tmp_path / "data") as stack:
         with TrainingEngine(stack.address) as engine:
             job = engine.jobs.start(config=tiny_config, dataset_path=str(text))
@@ -72,6 +79,7 @@ def test_running_job_continues_at_the_next_up(
                 "a checkpoint of step 100",
                 timeout=60,
             )
+        last = engine_step(stack, job.job_id)
         children = stack.descendants()
         getattr(stack, end)()
         wait_until(lambda: not any(c.is_running() for c in children), "the children to be gone")
@@ -80,5 +88,5 @@ def test_running_job_continues_at_the_next_up(
         assert (done.status, done.current_step, done.attempt) == ("succeeded", 800, 2)
         # A server killed while its disk is busy may forget its last seconds, but not the run.
         assert done.resumed_from_step is not None
-        assert done.resumed_from_step >= 50
+        assert done.resumed_from_step >= (50 if end == "kill" else last)
         assert [p.step for p in engine.metrics.history(job.job_id)] == list(range(1, 801))

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.training.parent_signals import heed_only_parent
 from job_store.records import JobError, Outcome, OutcomeKind
 from training_worker.exits import EXIT_FAILED, EXIT_FENCED, EXIT_OK, EXIT_REPORTED, End
 
@@ -59,12 +60,11 @@ def launch_ranks(processes: int, lead: Callable[[], End], follow: Callable[[], N
     from app.training.distributed_launch import ProcessFailedError, launch
 
     def run() -> None:
-        for number in (signal.SIGINT, signal.SIGUSR1):
-            signal.signal(number, signal.SIG_IGN)
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         if os.environ["RANK"] == "0":
             _lead(lead)
         else:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            heed_only_parent()
             follow()
 
     try:
@@ -87,7 +87,7 @@ def _die_of(number: signal.Signals) -> None:
 def _lead(lead: Callable[[], End]) -> None:
     """Rank 0: the agent, which ends all processes when one has failed, lets it report that."""
     told_to_end = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: told_to_end.set())
+    heed_only_parent(told_to_end.set)
     end = lead()
     if end is End.TOGETHER:
         return

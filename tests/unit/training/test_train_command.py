@@ -74,13 +74,14 @@ def test_mistakes_are_told_without_a_traceback(folder: Path) -> None:
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(folder: Path) -> None:
-    arguments = ("--dataset", "text.txt", "--set", "max_steps=1000000")
+    arguments = ("--dataset", "text.txt", "--set", "max_steps=1000000", "--set", "num_workers=2")
     process = subprocess.Popen(
         command(*arguments),
         cwd=folder,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
     try:
         deadline = time.monotonic() + 120
@@ -89,7 +90,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(folder: Path) -> None:
             assert time.monotonic() < deadline, "the run never logged a step"
             assert process.poll() is None
             time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
         _, errors = process.communicate(timeout=120)
     finally:
         process.kill()

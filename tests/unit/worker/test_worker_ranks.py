@@ -104,12 +104,16 @@ def test_several_nodes_are_refused(site: Site) -> None:
     assert "`execution.nodes` is 2; this worker trains on its own machine" in record.error.message
 
 
-def test_a_leaving_worker_hands_the_job_back_saved(site: Site) -> None:
+def test_sigterm_to_every_process_of_a_worker_hands_the_job_back_saved(site: Site) -> None:
     site.worker()
-    job_id = site.submit(TWO, **LONG)
+    # Many micro-batches a step: the last step still needs its loader's process.
+    job_id = site.submit(TWO, **LONG, num_workers=1, gradient_accumulation_steps=8)
     site.wait_for(lambda: site.job(job_id).current_step >= 5)
     holder = next(w for w in site.workers() if ranks(w))
-    holder.send_signal(signal.SIGTERM)
+    children = psutil.Process(holder.pid).children(recursive=True)
+    assert len(children) == 5  # launcher, two ranks, a loader's process of each
+    for process in (*reversed(children), holder):
+        process.send_signal(signal.SIGTERM)
     holder.wait(timeout=20)
     record = site.job(job_id)
     assert (record.status, record.attempt) == (JobStatus.QUEUED, 2)

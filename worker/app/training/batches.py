@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from app.training.distributed import Ranks
+from app.training.parent_signals import ending_signals_held, heed_only_parent
 from app.training.rng import cpu_isolated, seed_sample
 from app.training.sampler import BatchSampler, seed_for
 
@@ -158,7 +159,8 @@ class BatchStream:
             batch = self._reader.__getitems__((epoch, self._sampler.next_batch()))
             return _pinned(batch) if self._pin_memory else batch
         if self._prefetched is None:
-            self._prefetched = iter(self._loader())
+            with ending_signals_held():
+                self._prefetched = iter(self._loader())
         batch = next(self._prefetched)
         self._sampler.advance()
         return _pinned(batch) if self._pin_memory else batch
@@ -176,6 +178,7 @@ class BatchStream:
             num_workers=self._num_workers,
             collate_fn=_as_it_is,  # type: ignore[arg-type]
             generator=generator,
+            worker_init_fn=_begin_worker,
         )
 
 
@@ -197,6 +200,11 @@ class _LookAhead:
         ahead.load_state_dict(self._sampler.state_dict())
         while True:
             yield ahead.epoch, ahead.next_batch()
+
+
+def _begin_worker(number: int) -> None:
+    """A signal to the whole run must not end the processes that the last steps read from."""
+    heed_only_parent()
 
 
 def _as_it_is(batch: Batch) -> Batch:

@@ -102,8 +102,8 @@ def _launch_config(processes: int) -> LaunchConfig:
             monitor_interval=0.05,
             start_method="fork",
             logs_specs=_SharedStreams(),
-            # All others stay with the caller, who knows what they ask of a run.
-            signals_to_handle="SIGHUP",
+            # They stay with the caller, who knows what they ask of a run.
+            signals_to_handle="",
         )
 
 

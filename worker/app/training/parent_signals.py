@@ -1,0 +1,56 @@
+"""Signals of a process that works for its parent: SIGTERM counts only if the parent sends it.
+
+SIGTERM, SIGINT and SIGHUP often reach all processes of a run at once: Ctrl-C or a hang-up of the
+terminal, systemd's default, many batch systems. The parent then saves, and needs its other
+processes until it has.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_SUPPORTED = sys.platform == "linux"
+"""Elsewhere nobody can be asked who sent a signal, and signals keep their usual effect."""
+
+
+@contextmanager
+def ending_signals_held() -> Iterator[None]:
+    """Processes started meanwhile by this thread begin with those signals blocked."""
+    if not _SUPPORTED:
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _exit() -> None:
+    os._exit(128 + signal.SIGTERM)
+
+
+def heed_only_parent(on_terminate: Callable[[], object] = _exit) -> None:
+    """Ignore all three, except a SIGTERM of the parent, which calls `on_terminate`.
+
+    `on_terminate` runs in a thread of its own; by default it ends this process at once. Call this
+    before the process starts any thread: a thread that was there before would still take the
+    signals.
+    """
+    if not _SUPPORTED:
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+
+    def wait() -> None:
+        while True:
+            received = signal.sigwaitinfo(_ENDING)
+            if received.si_signo == signal.SIGTERM and received.si_pid == os.getppid():
+                on_terminate()
+
+    threading.Thread(target=wait, name="parent-signals", daemon=True).start()
