@@ -177,6 +177,10 @@ _BY_REASON: dict[str, type[TrainingEngineError]] = {
     "request_id_reused": InvalidArgumentError,
     "checksum_mismatch": InvalidArgumentError,
     "offset_out_of_range": InvalidArgumentError,
+    "content_encoding_unsupported": InvalidArgumentError,
+    # No resource is missing: the address is no gateway's, or that of a gateway of another age.
+    "route_not_found": TrainingEngineError,
+    "method_not_allowed": TrainingEngineError,
     "payload_too_large": PayloadTooLargeError,
     "config_not_found": NotFoundError,
     "job_not_found": NotFoundError,

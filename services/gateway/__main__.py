@@ -18,6 +18,7 @@ from gateway.settings import GatewaySettings
 from service_runtime.logs import configure_logging, get_logger
 from service_runtime.process import fail, tie_to_parent
 from service_runtime.settings import SettingsError, parse_settings
+from service_runtime.tokens import UNGUESSABLE_CHARACTERS, is_guessable
 
 PROGRAM = "gateway"
 
@@ -79,6 +80,17 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+def warn_of_short_tokens(settings: GatewaySettings) -> None:
+    """Say in the log that somebody with time could find a token."""
+    short = sum(map(is_guessable, settings.accepted_tokens()))
+    if short:
+        get_logger(PROGRAM).warning(
+            "tokens can be guessed; make longer ones, e.g. with: openssl rand -hex 32",
+            short_tokens=short,
+            shorter_than=UNGUESSABLE_CHARACTERS,
+        )
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code."""
     settings = parse_settings(GatewaySettings, f"python -P -m {PROGRAM}", arguments)
@@ -97,6 +109,7 @@ def main(arguments: list[str] | None = None) -> int:
         url=f"http://{f'[{address}]' if ':' in address else address}:{port}",
         control_plane=settings.control_plane_address,
     )
+    warn_of_short_tokens(settings)
     server.run(sockets=[listener])
     return 0
 

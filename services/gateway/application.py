@@ -12,7 +12,9 @@ from fastapi import FastAPI
 
 from gateway import openapi_document, problems
 from gateway.control_plane import ControlPlane
+from gateway.doorkeeper import Doorkeeper
 from gateway.guard import Guard
+from gateway.heads import HeadAsGet
 from gateway.routes import (
     checkpoints,
     configs,
@@ -29,7 +31,6 @@ from gateway.routes import (
 from gateway.sessions import Sessions
 from gateway.settings import GatewaySettings
 from gateway.telemetry import Measured, OpenStreams, Telemetry
-from service_runtime.tokens import TokenVerifier
 
 _RESOURCES = (
     configs,
@@ -76,17 +77,18 @@ def create_app(settings: GatewaySettings) -> FastAPI:
     app.state.streams = OpenStreams(telemetry)
     app.state.closing = asyncio.Event()
     tokens = settings.accepted_tokens()
-    app.state.verifier = TokenVerifier(tokens)
+    app.state.doorkeeper = Doorkeeper(tokens)
     app.state.sessions = Sessions(tokens, settings.session_seconds)
     for resource in _RESOURCES:
         app.include_router(resource.routes)
     pages.mount(app)
     problems.install(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    app.add_middleware(HeadAsGet)
     app.add_middleware(
         Guard,
         allowed_hosts=[settings.host, *settings.allowed_host],
-        verifier=app.state.verifier,
+        doorkeeper=app.state.doorkeeper,
         sessions=app.state.sessions,
         client_seconds=settings.client_timeout_seconds,
         max_body_bytes=settings.max_body_bytes,

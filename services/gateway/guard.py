@@ -9,23 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 from collections.abc import Iterable
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.doorkeeper import Doorkeeper, client_of
+from gateway.hosts import is_local_or_address, is_origin_of, read_host
 from gateway.problems import Problem
 from gateway.sessions import SIGN_IN, Sessions
-from service_runtime.tokens import TokenVerifier
 
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 _API = "/api/"
 _UPLOADS = "/api/training/datasets"
 _DRAIN_BYTES = 16 << 20
 _DRAIN_SECONDS = 2.0
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class Guard:
@@ -36,7 +34,7 @@ class Guard:
         app: ASGIApp,
         *,
         allowed_hosts: Iterable[str],
-        verifier: TokenVerifier,
+        doorkeeper: Doorkeeper,
         sessions: Sessions,
         client_seconds: float,
         max_body_bytes: int,
@@ -44,7 +42,7 @@ class Guard:
     ) -> None:
         self._app = app
         self._hosts = {host.lower() for host in allowed_hosts}
-        self._verifier = verifier
+        self._doorkeeper = doorkeeper
         self._sessions = sessions
         self._client_seconds = client_seconds
         self._max_body = max_body_bytes
@@ -58,7 +56,7 @@ class Guard:
         limit = self._limit(scope)
         try:
             self._check(scope, headers, limit)
-            scope = self._authenticated(scope, headers)
+            self._authenticate(scope, headers)
         except Problem as problem:
             await drained(receive)
             await problem.response()(scope, receive, send)
@@ -72,19 +70,20 @@ class Guard:
 
     def _check(self, scope: Scope, headers: Headers, limit: int) -> None:
         self._check_host(headers.get("host", ""))
+        _check_encoding(headers)
         if scope["method"] not in _SAFE_METHODS:
             _check_origin(headers)
         length = headers.get("content-length", "")
         if length.isdigit() and int(length) > limit:
             raise _too_large(limit)
 
-    def _authenticated(self, scope: Scope, headers: Headers) -> Scope:
-        """`scope`, a session's token in its headers. Raises `Problem` where there is no token."""
+    def _authenticate(self, scope: Scope, headers: Headers) -> None:
+        """Put a session's token into the headers. Raises `Problem` where there is no token."""
         if not scope["path"].startswith(_API) or scope["path"] == SIGN_IN:
-            return scope
+            return
         authorization = headers.get("authorization")
-        if self._verifier.accepts(authorization):
-            return scope
+        if self._doorkeeper.accepts(authorization, client_of(scope)):
+            return
         # Who sends a token means that token: a wrong one is not made good by a cookie.
         session = self._sessions.read(headers.get("cookie", "")) if authorization is None else None
         if session is None:
@@ -96,37 +95,32 @@ class Guard:
             )
         _check_own_page(scope["method"], headers)
         token = (b"authorization", b"Bearer " + session.token.encode())
-        return {**scope, "headers": [*scope["headers"], token]}
+        scope["headers"] = [*scope["headers"], token]
 
     def _check_host(self, host: str) -> None:
-        name = _host_name(host)
-        if name in self._hosts or _is_local_or_address(name):
+        found = read_host(host)
+        if found is not None and (found[0] in self._hosts or is_local_or_address(found[0])):
             return
         raise Problem(
             403,
-            f"the request names the host {name!r}, which this gateway does not go by; call it by "
+            f"the request names the host {host!r}, which this gateway does not go by; call it by "
             "its address, or start it with --allowed-host",
             reason="PERMISSION_DENIED",
         )
 
 
-def _host_name(host: str) -> str:
-    """`[::1]:8000` as `::1`; empty where it cannot be read."""
-    try:
-        return (urlsplit(f"//{host}").hostname or "").rstrip(".")
-    except ValueError:
-        return ""
-
-
-def _is_local_or_address(name: str) -> bool:
-    # An attacker's page is served from a name; nobody can rebind a plain address.
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
+def _check_encoding(headers: Headers) -> None:
+    """Refuse a compressed body: it would be misread as JSON, or stored as it is."""
+    encoding = ", ".join(headers.getlist("content-encoding")).strip()
+    if encoding.lower() in ("", "identity"):
+        return
+    raise Problem(
+        415,
+        f"the body comes with Content-Encoding {encoding!r}, and none is read here; send it as it "
+        "is, without that header",
+        reason="CONTENT_ENCODING_UNSUPPORTED",
+        headers={"Accept-Encoding": "identity"},
+    )
 
 
 def _check_origin(headers: Headers) -> None:
@@ -136,7 +130,7 @@ def _check_origin(headers: Headers) -> None:
     own = (
         site in ("same-origin", "none")
         if site is not None
-        else origin is None or _same_host(origin, headers.get("host", ""))
+        else origin is None or is_origin_of(origin, headers.get("host", ""))
     )
     if not own:
         raise Problem(
@@ -160,7 +154,7 @@ def _check_own_page(method: str, headers: Headers) -> None:
     if site is not None:
         own = site == "same-origin" or (site == "none" and safe)  # none: typed, or a bookmark
     elif origin is not None:
-        own = _same_host(origin, headers.get("host", ""))
+        own = is_origin_of(origin, headers.get("host", ""))
     else:
         own = safe
     if not own:
@@ -170,19 +164,6 @@ def _check_own_page(method: str, headers: Headers) -> None:
             "open the dashboard itself, or send `Authorization: Bearer TOKEN`",
             reason="PERMISSION_DENIED",
         )
-
-
-def _same_host(origin: str, host: str) -> bool:
-    try:
-        there = urlsplit(origin)
-        here = urlsplit(f"//{host}")
-        port = _DEFAULT_PORTS.get(there.scheme)
-        return there.hostname is not None and (there.hostname, there.port or port) == (
-            here.hostname,
-            here.port or port,
-        )
-    except ValueError:
-        return False
 
 
 def _too_large(limit: int) -> Problem:

@@ -66,6 +66,8 @@ def build(app: FastAPI) -> dict[str, Any]:
         routes=app.routes,
         tags=[{"name": name, "description": text} for name, text in _TAGS.items()],
     )
+    # Relative to the document's own address, which may be below a proxy's prefix.
+    document["servers"] = [{"url": "."}]
     schemas = document["components"]["schemas"]
     for model in _OF_EVENTS:
         schema = model.model_json_schema(ref_template=_SCHEMAS + "{model}")

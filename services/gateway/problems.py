@@ -216,7 +216,13 @@ def install(app: FastAPI) -> None:
         if isinstance(error, Problem):
             return error.response()
         if error.status_code == 405:
-            error.headers = {"Allow": ", ".join(_methods_at(request))}
+            taken = ", ".join(_methods_at(request))
+            return Problem(
+                405,
+                f"this address does not take {request.method}; it takes {taken}",
+                reason="METHOD_NOT_ALLOWED",
+                headers={"Allow": taken},
+            ).response()
         return _from_http(error).response()
 
     async def on_validation(request: Request, error: Exception) -> Response:
@@ -248,14 +254,15 @@ def _methods_at(request: Request) -> list[str]:
         for method in _METHODS
         if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in routes)
     ]
+    if "GET" in taken and "HEAD" not in taken:
+        taken.insert(taken.index("GET") + 1, "HEAD")
     return taken or ["GET", "HEAD"]  # a folder of files
 
 
 def _from_http(error: HTTPException) -> Problem:
     """Starlette's own refusals: no such route, no such method, a body that cannot be read."""
-    detail = {
-        404: "no such address; /docs lists every one that there is",
-        405: "this address does not take this method; the Allow header names those it takes",
-    }.get(error.status_code, str(error.detail))
+    if error.status_code == 404:
+        detail = "no such address; /docs lists every one that there is"
+        return Problem(404, detail, reason="ROUTE_NOT_FOUND", headers=error.headers)
     reason = _REASON_OF_STATUS.get(error.status_code, "INVALID_ARGUMENT")
-    return Problem(error.status_code, detail, reason=reason, headers=error.headers)
+    return Problem(error.status_code, str(error.detail), reason=reason, headers=error.headers)

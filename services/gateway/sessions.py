@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from starlette.requests import cookie_parser
 
 COOKIE = "training_engine_session"
-PATH = "/api"
 # Where a browser trades its token for a cookie; nobody has one yet.
 SIGN_IN = "/api/session"
 
@@ -48,11 +47,8 @@ class Sessions:
         """False where no token is configured: nobody needs a session."""
         return bool(self._tokens)
 
-    def begin(self, token: str) -> Session | None:
-        """A session for a known token; None for any other."""
-        known = [hmac.compare_digest(token.encode(), mine.encode()) for mine in self._tokens]
-        if not any(known):  # all were compared first: no early exit
-            return None
+    def begin(self, token: str) -> Session:
+        """A session for a token that was found to be a known one."""
         return Session(token, int(time.time()) + self._seconds)
 
     def set_cookie(self, session: Session, *, secure: bool) -> str:
@@ -87,5 +83,7 @@ def _signed(token: str, expires: int) -> str:
 
 
 def _cookie(value: str, seconds: int, secure: bool) -> str:
+    # Without a Path the cookie is for the addresses beside the one it came from, as the browser
+    # sees them: /api, or /prefix/api behind a proxy.
     flags = "; Secure" if secure else ""
-    return f"{COOKIE}={value}; Path={PATH}; Max-Age={seconds}; HttpOnly; SameSite=Strict{flags}"
+    return f"{COOKIE}={value}; Max-Age={seconds}; HttpOnly; SameSite=Strict{flags}"

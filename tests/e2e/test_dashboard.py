@@ -17,8 +17,11 @@ import httpx
 import pytest
 from browser import PATIENCE_SECONDS, chromium, opened
 from playwright.sync_api import Browser, Page, expect
+from prefix_proxy import below_prefix
 from running_stack import RunningStack, clean_environment
 from running_stack import wait_until as wait_briefly_until
+
+from training_engine import TrainingEngine
 
 Config = dict[str, Any]
 HOSTILE = "<img src=x onerror=alert(1)>\"'</script><script>alert(2)</script>&amp;"
@@ -491,6 +494,32 @@ def test_who_signs_in_may_download(stack: RunningStack, browser: Browser, finish
         button(page, "Sign out").click()
         expect(token).to_be_focused()
         assert seen.strangers == []
+
+
+def test_everything_works_below_the_prefix_of_a_proxy(
+    stack: RunningStack, browser: Browser, finished: str
+) -> None:
+    with (
+        gateway_with_token(stack, "open-sesame") as gateway,
+        below_prefix("/my/engine", gateway) as (url, strays),
+    ):
+        with opened(browser, f"{url}/#/jobs/{finished}") as (page, seen):
+            page.get_by_label("Token", exact=True).fill("open-sesame")
+            page.keyboard.press("Enter")
+            expect(state(page)).to_have_text("succeeded")
+            expect(page.get_by_label("Log, last lines")).to_contain_text("step")  # the stream
+            with page.expect_download() as download:
+                page.get_by_role("link", name="Download step 4").click()
+            assert Path(download.value.path()).stat().st_size > 0
+            page.get_by_role("link", name="API").click()
+            page.locator("#operations-workers-list_workers_api_training_workers_get").click()
+            button(page, "Execute").click()
+            answer = page.locator(".live-responses-table .response-col_status").last
+            expect(answer).to_contain_text("200")
+            assert (seen.errors, seen.strangers) == ([], [])
+        with TrainingEngine.over_rest(url, token="open-sesame") as engine:
+            assert engine.jobs.get(finished).status == "succeeded"
+        assert strays == []
 
 
 @contextmanager

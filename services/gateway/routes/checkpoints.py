@@ -10,6 +10,7 @@ import grpc
 from fastapi import Query, Request, Response
 
 from gateway.codec import page_to_json, to_json
+from gateway.heads import head_only
 from gateway.ranges import ByteRange, not_modified, requested_range
 from gateway.routes.declare import (
     NO_CONTENT,
@@ -84,7 +85,6 @@ async def delete_checkpoint(
     return Response(status_code=NO_CONTENT)
 
 
-@routes.head("/checkpoints/{checkpoint_id}/download", include_in_schema=False)
 @routes.get(
     "/checkpoints/{checkpoint_id}/download",
     response_class=Response,
@@ -103,7 +103,7 @@ async def download_checkpoint(checkpoint_id: str, request: Request, caller: Call
     if not_modified(request.headers, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     # Ranges are defined for GET alone.
-    head = request.method == "HEAD"
+    head = head_only(request)
     part = None if head else requested_range(request.headers, found.size_bytes, headers["ETag"])
     wanted = part or ByteRange(0, found.size_bytes)
     headers["Content-Length"] = str(wanted.length)

@@ -10,7 +10,6 @@ from fastapi import Query, Response
 from gateway.codec import page_to_json, to_json
 from gateway.routes.declare import (
     NO_CONTENT,
-    PREFIX,
     CallerOf,
     IdempotencyKey,
     answer,
@@ -60,7 +59,7 @@ async def create_config(
         ),
     )
     config = to_json(created)
-    location = f"{PREFIX}/configs/{created.config.config_id}"
+    location = f"configs/{created.config.config_id}"
     return answer({**config["config"], "warnings": config["warnings"]}, 201, Location=location)
 
 

@@ -16,7 +16,6 @@ from gateway.guard import drained
 from gateway.problems import FieldError, Problem
 from gateway.routes.declare import (
     NO_CONTENT,
-    PREFIX,
     CallerOf,
     IdempotencyKey,
     answer,
@@ -45,7 +44,7 @@ _CLIENT_CLOSED_REQUEST = 499
         **rpc("DatasetService.UploadDataset"),
         "requestBody": {
             "required": True,
-            "description": "The file itself, as `curl --data-binary @FILE` or `curl -T` send it.",
+            "description": "The file itself, as `curl -X POST -T FILE` sends it.",
             "content": {"application/octet-stream": {"schema": {"type": "string"}}},
         },
     },
@@ -65,13 +64,13 @@ async def upload_dataset(
         stored = await _upload(caller, header, request)
     except ClientDisconnect:
         return Response(status_code=_CLIENT_CLOSED_REQUEST)  # nobody reads it
-    location = f"{PREFIX}/datasets/{stored.dataset.dataset_id}"
+    location = f"datasets/{stored.dataset.dataset_id}"
     return answer(to_json(stored.dataset), 201, Location=location)
 
 
 def _refuse_forms(request: Request) -> None:
     if request.headers.get("content-type", "").startswith("multipart/"):
-        message = "the body is a form; send the file itself, e.g. curl --data-binary @FILE"
+        message = "the body is a form; send the file itself, e.g. curl -X POST -T FILE"
         raise Problem(400, message, errors=[FieldError("", message)])
 
 

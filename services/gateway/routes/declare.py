@@ -28,6 +28,7 @@ _MEANING = {
     408: "The rest of the body did not come in time.",
     409: "The state forbids it, or the Idempotency-Key was used with another body.",
     413: "Too large.",
+    415: "The body is compressed; send it as it is.",
     416: "The range lies outside the file.",
     429: "Too much at once; try again after Retry-After seconds.",
     501: "The control plane does not offer this.",
@@ -45,6 +46,10 @@ _EXAMPLES = {
     408: ("INVALID_ARGUMENT", "the rest of the body did not come within 60 s"),
     409: ("STATE_FORBIDS", "the job has succeeded; it cannot be stopped"),
     413: ("PAYLOAD_TOO_LARGE", "the body is larger than the 2097152 bytes that are accepted here"),
+    415: (
+        "CONTENT_ENCODING_UNSUPPORTED",
+        "the body comes with Content-Encoding 'gzip', and none is read here",
+    ),
     416: ("OFFSET_OUT_OF_RANGE", "the range 'bytes=900-' lies outside the file's 800 bytes"),
     429: ("RATE_LIMITED", "too many event streams are open; try later"),
     501: ("INTERNAL", "the control plane does not offer this; update it"),
@@ -66,7 +71,7 @@ def rpc(*names: str) -> dict[str, Any]:
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """`responses` of a route: what it may refuse with, besides what every route may."""
-    return only_problems(*_EVERYWHERE, *statuses, *([408] if 413 in statuses else []))
+    return only_problems(*_EVERYWHERE, *statuses, *([408, 415] if 413 in statuses else []))
 
 
 def only_problems(*statuses: int) -> dict[int | str, dict[str, Any]]:

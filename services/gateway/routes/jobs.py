@@ -10,7 +10,6 @@ from gateway.codec import job_summary, page_to_json, to_json
 from gateway.routes.configs import document
 from gateway.routes.declare import (
     NO_CONTENT,
-    PREFIX,
     CallerOf,
     IdempotencyKey,
     answer,
@@ -62,7 +61,7 @@ async def start_job(
             request_id=request_id(idempotency_key, body.request_id),
         ),
     )
-    return answer(to_json(started.job), 201, Location=f"{PREFIX}/jobs/{started.job.job_id}")
+    return answer(to_json(started.job), 201, Location=started.job.job_id)
 
 
 def _execution(body: ExecutionBody | None) -> job_pb2.Execution | None:

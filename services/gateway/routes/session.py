@@ -8,11 +8,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request, Response
 
 from gateway.documents import StrictRoute
+from gateway.doorkeeper import Doorkeeper, client_of
 from gateway.problems import Problem
 from gateway.routes.declare import NO_CONTENT, answer, only_problems
 from gateway.schemas.session import SessionBody, SessionState
 from gateway.sessions import SIGN_IN, Session, Sessions
-from service_runtime.tokens import TokenVerifier
 
 routes = APIRouter(prefix=SIGN_IN, tags=["session"], route_class=StrictRoute)
 
@@ -37,12 +37,19 @@ def _state(sessions: Sessions, session: Session | None, *, authenticated: bool) 
     }
 
 
-@routes.get("", response_model=SessionState, responses=only_problems(403))
-async def get_session(request: Request, sessions: SessionsOf) -> Response:
+def _doorkeeper(request: Request) -> Doorkeeper:
+    found: Doorkeeper = request.app.state.doorkeeper
+    return found
+
+
+DoorkeeperOf = Annotated[Doorkeeper, Depends(_doorkeeper)]
+
+
+@routes.get("", response_model=SessionState, responses=only_problems(403, 429))
+async def get_session(request: Request, sessions: SessionsOf, doorkeeper: DoorkeeperOf) -> Response:
     """Whether a token is asked for here, and whether this request carries a good one."""
-    verifier: TokenVerifier = request.app.state.verifier
     session = sessions.read(request.headers.get("cookie", ""))
-    bearer = verifier.accepts(request.headers.get("authorization"))
+    bearer = doorkeeper.accepts(request.headers.get("authorization"), client_of(request.scope))
     state = _state(sessions, session, authenticated=bearer or session is not None)
     return answer(state, 200, **{"Cache-Control": "no-store"})
 
@@ -51,19 +58,21 @@ async def get_session(request: Request, sessions: SessionsOf) -> Response:
     "",
     status_code=201,
     response_model=SessionState,
-    responses=only_problems(400, 401, 403, 408, 413),
+    responses=only_problems(400, 401, 403, 408, 413, 415, 429),
 )
-async def begin_session(body: SessionBody, request: Request, sessions: SessionsOf) -> Response:
+async def begin_session(
+    body: SessionBody, request: Request, sessions: SessionsOf, doorkeeper: DoorkeeperOf
+) -> Response:
     """Trade a token for a session cookie: HttpOnly, and for requests of this origin only."""
     if not sessions.required:
         return answer(_state(sessions, None, authenticated=True), 201)
-    session = sessions.begin(body.token)
-    if session is None:
+    if not doorkeeper.lets_in(body.token, client_of(request.scope)):
         raise Problem(
             401,
             "the token is not known; use one that the gateway was started with",
             reason="UNAUTHENTICATED",
         )
+    session = sessions.begin(body.token)
     cookie = sessions.set_cookie(session, secure=_by_https(request))
     state = _state(sessions, session, authenticated=True)
     return answer(state, 201, **{"Set-Cookie": cookie, "Cache-Control": "no-store"})

@@ -1,7 +1,9 @@
 // The REST API, seen from the page. Errors are problem+json and become ApiError.
 
-const ROOT = "/api/training";
-const SESSION = "/api/session";
+// Beside this page, wherever a proxy shows it: https://host/prefix/ has its API at /prefix/api.
+const GATEWAY = new URL("../", import.meta.url);
+const ROOT = `${GATEWAY.pathname}api/training`;
+const SESSION = `${GATEWAY.pathname}api/session`;
 
 export class ApiError extends Error {
   constructor(status, problem) {
@@ -20,7 +22,7 @@ export class ApiError extends Error {
 
 const away = () =>
   new ApiError(0, {
-    detail: `The gateway at ${location.origin} does not answer. Is “training-engine up” still running?`,
+    detail: `The gateway at ${GATEWAY.href} does not answer. Is “training-engine up” still running?`,
   });
 
 function refusal(url, status, text) {

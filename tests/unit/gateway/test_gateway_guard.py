@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+
 import httpx
 import pytest
 from conftest import client_for, gateway_for
@@ -26,6 +28,16 @@ ORIGINS = [
     ({"Host": "evil.example"}, 403),
     ({"Host": "127.0.0.1.evil.example"}, 403),
     ({"Host": "["}, 403),
+    ({"Host": "[::1].evil.example"}, 403),
+    ({"Host": "[::1]evil.example"}, 403),
+    ({"Host": "[evil.example]"}, 403),
+    ({"Host": "evil.example@localhost"}, 403),
+    ({"Host": "localhost:80:evil.example"}, 403),
+    ({"Host": "localhost/evil.example"}, 403),
+    ({"Host": ""}, 403),
+    ({"Host": "[::1]", "Origin": "http://[::1].evil.example"}, 403),
+    ({"Host": "LOCALHOST."}, 404),
+    ({"Host": "[::1]:8000", "Origin": "http://[::1]:8000"}, 404),
     ({"Host": "localhost:1234"}, 404),
     ({"Host": "[::1]"}, 404),
     ({"Host": "engine.example", "Origin": "https://engine.example"}, 404),
@@ -41,6 +53,36 @@ async def test_changes_come_from_here_or_from_no_page(control_plane_port: int) -
             response = await client.post(STOP, headers=headers)
             reason = "permission_denied" if status == 403 else "job_not_found"
             assert (response.status_code, response.json()["reason"]) == (status, reason), headers
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "GZIP", "identity, br", "zstd"])
+async def test_a_compressed_body_is_neither_misread_nor_stored(
+    client: httpx.AsyncClient, state: State, encoding: str
+) -> None:
+    packed = gzip.compress(b'{"config": {}}')
+    for path, headers in (
+        ("/api/training/configs/validate", {"Content-Type": "application/json"}),
+        ("/api/training/datasets?name=a.txt", {}),
+    ):
+        refused = await client.post(
+            path, content=packed, headers={"Content-Encoding": encoding, **headers}
+        )
+        assert (refused.status_code, refused.json()["reason"]) == (
+            415,
+            "content_encoding_unsupported",
+        )
+        assert refused.json()["detail"] == (
+            f"the body comes with Content-Encoding {encoding!r}, and none is read here; send it "
+            "as it is, without that header"
+        )
+        assert refused.headers["accept-encoding"] == "identity"
+    assert state.datasets == {}
+    plain = await client.post(
+        "/api/training/datasets?name=a.txt",
+        content=b"text",
+        headers={"Content-Encoding": "identity"},
+    )
+    assert plain.status_code == 201
 
 
 async def test_the_dashboards_own_origin_may_change_things(client: httpx.AsyncClient) -> None:

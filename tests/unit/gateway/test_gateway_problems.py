@@ -68,18 +68,19 @@ async def test_unknown_checkpoint_to_generate_from_is_404_before_any_event(
 
 
 async def test_unknown_routes_and_methods_are_problems(client: httpx.AsyncClient) -> None:
-    body = problem(await client.get(f"{API}/nothing"), 404, "invalid_argument")
+    body = problem(await client.get(f"{API}/nothing"), 404, "route_not_found")
     assert body["detail"] == "no such address; /docs lists every one that there is"
     for path, methods in (
-        (f"{API}/jobs", "GET"),
-        (f"{API}/configs", "GET, POST"),
-        (f"{API}/jobs/x", "DELETE, GET"),
+        (f"{API}/jobs", "GET, HEAD"),
+        (f"{API}/configs", "GET, HEAD, POST"),
+        (f"{API}/jobs/x", "DELETE, GET, HEAD"),
         (f"{API}/checkpoints/x/download", "GET, HEAD"),
-        ("/healthz", "GET"),
+        ("/healthz", "GET, HEAD"),
         ("/static/style.css", "GET, HEAD"),
     ):
         refused = await client.put(path)
-        problem(refused, 405, "invalid_argument")
+        body = problem(refused, 405, "method_not_allowed")
+        assert body["detail"] == f"this address does not take PUT; it takes {methods}"
         assert refused.headers["allow"] == methods, path
 
 

@@ -1,0 +1,50 @@
+"""Hosts as requests name them: read strictly, because what is let in depends on them."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+# One whole host of RFC 3986, and nothing behind it but a port: `[::1].evil.example` is none.
+_AUTHORITY = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::([0-9]{0,5}))?")
+_ORIGIN = re.compile(r"(https?)://(.+)")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+Host = tuple[str, int | None]
+"""A name in lower case, or an address without brackets, and the port where one is named."""
+
+
+def read_host(value: str) -> Host | None:
+    """The value of a Host header; None where it is not exactly one host."""
+    found = _AUTHORITY.fullmatch(value)
+    if found is None:
+        return None
+    address, name, port = found.groups()
+    if address is not None and not is_address(address):
+        return None
+    return (address or name).lower().rstrip("."), int(port) if port else None
+
+
+def is_address(name: str) -> bool:
+    """Whether `name` is a plain IP address."""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def is_local_or_address(name: str) -> bool:
+    """Whether `name` can be no stranger's: his page has a name, and nobody rebinds an address."""
+    return name == "localhost" or name.endswith(".localhost") or is_address(name)
+
+
+def is_origin_of(origin: str, host: str) -> bool:
+    """Whether a page of `origin`, the value of that header, came from `host`, the value of Host."""
+    found = _ORIGIN.fullmatch(origin)
+    there = read_host(found[2]) if found else None
+    here = read_host(host)
+    if found is None or there is None or here is None:
+        return False
+    port = _DEFAULT_PORTS[found[1]]
+    return (there[0], there[1] or port) == (here[0], here[1] or port)
