@@ -148,7 +148,9 @@ class Attempt:
         try:
             self._config.validate()
             _refuse_several_nodes(self._claimed)
-            with progress.reporting_to(_Preparation(self._board).advance):
+            shown = self._board.show_encoding
+            prepared = _Preparation(self._board)
+            with progress.reporting_to(prepared.advance), progress.encoding_shown_to(shown):
                 trainer = self._build_trainer()
             if self._stop.outcome is None:
                 trainer.train()

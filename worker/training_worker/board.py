@@ -14,6 +14,8 @@ from job_store.records import Phase
 _LAYOUT = struct.Struct("=qqq")
 _COUNTER = struct.Struct("=q")
 _PHASES = tuple(Phase)
+_ENCODING_AT = 64
+_ENCODING_BYTES = 1024
 
 
 class Board:
@@ -49,6 +51,20 @@ class Board:
         """Step of the first save since the last good one that found no room."""
         (step,) = _COUNTER.unpack_from(self._page, _LAYOUT.size + _COUNTER.size)
         return None if step < 0 else int(step)
+
+    def show_encoding(self, place: str) -> None:
+        """Show which text the tokenizer works on; "" once it is done."""
+        text = place.encode("utf-8", "backslashreplace")[:_ENCODING_BYTES]
+        # The length last: read only of a trainer that is stuck, so never half-written.
+        self._page[_ENCODING_AT : _ENCODING_AT + len(text)] = text
+        _COUNTER.pack_into(self._page, _ENCODING_AT - _COUNTER.size, len(text))
+
+    @property
+    def encoding(self) -> str:
+        """The place of the text that the tokenizer works on; "" while it works on none."""
+        (length,) = _COUNTER.unpack_from(self._page, _ENCODING_AT - _COUNTER.size)
+        text = self._page[_ENCODING_AT : _ENCODING_AT + int(length)]
+        return text.decode("utf-8", errors="replace")
 
     @property
     def pulses(self) -> int:

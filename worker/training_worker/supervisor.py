@@ -38,6 +38,11 @@ _FULL_DISK = (
     "the disk of the checkpoints is full: nothing could be saved since step {step}; training goes "
     "on and saves once there is room; free some space"
 )
+_ENDLESS_ENCODING = (
+    "the tokenizer worked for {seconds:g} s on {place} without coming to an end; it must be done "
+    "sooner; look at the patterns of its tokenizer.json, divide the text into documents, or raise "
+    "`execution.stall_timeout_seconds`"
+)
 _WITHOUT_STEPS = {Phase.EVALUATING, Phase.SAVING}
 
 
@@ -242,6 +247,10 @@ class Supervisor:
             )
             return Outcome(OutcomeKind.HANDED_BACK, message=message)
         tail = output_tail(self._folder)
+        if self._killed is Kill.STALLED and (place := self._board.encoding):
+            # Another attempt would meet the same text with the same tokenizer.
+            reason = _ENDLESS_ENCODING.format(seconds=execution.stall_timeout_seconds, place=place)
+            return Outcome(OutcomeKind.FAILED, JobError("INVALID_DATA", reason, tail))
         if self._killed is None and code == EXIT_FAILED:
             # Rank 0 may have been ended before it could report what another process died of.
             told = noted_failure(self._folder, tail)

@@ -9,9 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import TypeVar
+
+T = TypeVar("T")
 
 Listener = Callable[[int], None]
 """Called with the bytes that were worked through since the last call; 0 for other work."""
+
+
+Watcher = Callable[[str], None]
+"""Called with the place of the text that the tokenizer works on, and with "" when it is done."""
 
 
 def _nobody(size: int) -> None:
@@ -19,6 +26,7 @@ def _nobody(size: int) -> None:
 
 
 _listener: ContextVar[Listener] = ContextVar("progress_listener", default=_nobody)
+_watcher: ContextVar[Watcher | None] = ContextVar("encoding_watcher", default=None)
 
 
 @contextmanager
@@ -39,3 +47,28 @@ def listener() -> Listener:
 def advanced(size: int) -> None:
     """Another `size` bytes are worked through."""
     _listener.get()(size)
+
+
+@contextmanager
+def encoding_shown_to(watcher: Watcher) -> Iterator[None]:
+    """Until the end of the block, `watcher` hears what the tokenizer works on in this thread."""
+    token = _watcher.set(watcher)
+    try:
+        yield
+    finally:
+        _watcher.reset(token)
+
+
+def encode_at(place: object, encode: Callable[[], T]) -> T:
+    """Call `encode` on the text at `place`, and let the watcher see that while it lasts.
+
+    A tokenizer may work for ever on some text, and nothing in its process can run meanwhile.
+    """
+    watcher = _watcher.get()
+    if watcher is None:
+        return encode()
+    watcher(str(place))
+    try:
+        return encode()
+    finally:
+        watcher("")

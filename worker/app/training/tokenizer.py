@@ -33,6 +33,11 @@ Ids = npt.NDArray[np.int64]
 class TokenizerError(ValueError):
     """A tokenizer that cannot be had, text that it cannot encode, or a state it cannot read."""
 
+    def __init__(self, message: str, position: int = 0) -> None:
+        super().__init__(message)
+        self.position = position
+        """Where in the text that cannot be encoded, in characters."""
+
 
 class TextStream(Protocol):
     """Turns ids into text as they arrive, never splitting a character."""
@@ -90,7 +95,8 @@ class ByteTokenizer:
         except UnicodeEncodeError as error:
             raise TokenizerError(
                 f"the text holds {text[error.start]!r} at {error.start}; it must be valid Unicode; "
-                "remove lone surrogates"
+                "remove lone surrogates",
+                error.start,
             ) from error
         return np.frombuffer(data, dtype=np.uint8).astype(np.int64)
 
@@ -155,7 +161,8 @@ class CharTokenizer:
         raise TokenizerError(
             f"the text holds {text[position]!r} at {position}; the character tokenizer knows the "
             f"{self.vocab_size} characters of its training text only; leave it out, or train with "
-            '`tokenizer: "byte"`, which knows every text'
+            '`tokenizer: "byte"`, which knows every text',
+            position,
         )
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -184,7 +191,8 @@ class PretrainedTokenizer:
 
         try:
             self._tokenizer = tokenizers.Tokenizer.from_str(definition)
-        except Exception as error:  # the library raises plain Exception
+        except BaseException as error:
+            _require_of_library(error)
             raise TokenizerError(
                 f"`tokenizer` is {name!r}, which cannot be read ({error}); it must be a "
                 "tokenizer.json of the Hugging Face `tokenizers` library; save it again with "
@@ -213,7 +221,15 @@ class PretrainedTokenizer:
         return _fingerprint({"definition": self.definition})
 
     def encode(self, text: str) -> Ids:
-        return np.array(self._tokenizer.encode(text, add_special_tokens=False).ids, dtype=np.int64)
+        try:
+            ids = self._tokenizer.encode(text, add_special_tokens=False).ids
+        except BaseException as error:
+            _require_of_library(error)
+            raise TokenizerError(
+                f"the tokenizer {self.name!r} cannot encode the text ({error}); it must be able to "
+                "express every text; give it an unknown token, or take another tokenizer"
+            ) from error
+        return np.array(ids, dtype=np.int64)
 
     def decode(self, ids: Iterable[int]) -> str:
         known = [int(i) for i in ids if 0 <= i < self._vocab_size]
@@ -399,6 +415,14 @@ def _read_text(path: Path) -> str:
             f"`tokenizer` is {str(path)!r}, which cannot be read ({error}); it must be a readable "
             "UTF-8 tokenizer.json; check the file"
         ) from error
+
+
+def _require_of_library(error: BaseException) -> None:
+    """Raise `error` again unless the tokenizers library raised it: a plain `Exception`, a
+    `TypeError` for text that is no Unicode, or its panic, which is no `Exception` at all."""
+    known = type(error) in (Exception, TypeError, ValueError, UnicodeEncodeError)
+    if not known and type(error).__name__ != "PanicException":
+        raise error
 
 
 def _fingerprint(state: dict[str, Any]) -> str:

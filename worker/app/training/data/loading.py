@@ -8,6 +8,7 @@ Records of `input_ids` are taken as they are and simply joined.
 from __future__ import annotations
 
 import logging
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from app.training import progress
 from app.training.config import TrainingConfig
 from app.training.data.arrays import TokenArray, open_token_file
 from app.training.data.cache import (
@@ -27,13 +29,9 @@ from app.training.data.cache import (
     remembered,
 )
 from app.training.data.errors import DataError
-from app.training.data.sources import (
-    RECORD_EXTENSIONS,
-    TEXT_EXTENSIONS,
-    Corpus,
-    DocumentEnd,
-    find_corpus,
-)
+from app.training.data.formats import ARRAY_EXTENSIONS, RECORD_EXTENSIONS, TEXT_EXTENSIONS
+from app.training.data.parts import DocumentEnd, Part
+from app.training.data.sources import Corpus, find_corpus
 from app.training.data.windows import TrainingWindows, ValidationWindows
 from app.training.tokenizer import (
     Tokenizer,
@@ -44,7 +42,6 @@ from app.training.tokenizer import (
 
 logger = logging.getLogger(__name__)
 
-ARRAY_EXTENSIONS = frozenset({".bin", ".npy"})
 BLANK_LINE = "\n\n"
 """Separates documents where the tokenizer has no end-of-text id."""
 
@@ -155,6 +152,11 @@ def _require_readable(path: Path) -> None:
     try:
         if path.is_dir():
             return
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe might wait for ever
+            raise DataError(
+                f"the dataset {str(path)!r} is a pipe, socket or device; it must be a regular file "
+                "or a folder, since it is read more than once; write the data to a file"
+            )
         with path.open("rb"):
             pass
     except OSError as error:
@@ -229,26 +231,38 @@ def _tokenizer_of_ids(spec: str, largest: int) -> Tokenizer | None:
 
 
 def _encoded(corpus: Corpus, tokenizer: Tokenizer) -> Iterator[npt.NDArray[np.int64]]:
+    for part in _text_and_breaks(corpus):
+        yield _separator(tokenizer) if part is None else _encode(part, tokenizer)
+
+
+def _separator(tokenizer: Tokenizer) -> npt.NDArray[np.int64]:
     if tokenizer.end_of_text_id is None:
-        yield from (tokenizer.encode(text) for text in _plain_text(corpus))
-        return
-    separator = np.array([tokenizer.end_of_text_id], dtype=np.int64)
-    for text in _text_and_breaks(corpus):
-        yield separator if text is None else tokenizer.encode(text)
+        return tokenizer.encode(BLANK_LINE)
+    return np.array([tokenizer.end_of_text_id], dtype=np.int64)
+
+
+def _encode(part: Part, tokenizer: Tokenizer) -> npt.NDArray[np.int64]:
+    text = str(part.content)
+    try:
+        return progress.encode_at(part.place, lambda: tokenizer.encode(text))
+    except TokenizerError as error:
+        place = part.place.after(text[: error.position])
+        raise DataError(f"{place} cannot be encoded: {error}") from error
 
 
 def _plain_text(corpus: Corpus) -> Iterator[str]:
     """Yield the text of a corpus with blank lines between its documents."""
-    return (BLANK_LINE if text is None else text for text in _text_and_breaks(corpus))
+    for part in _text_and_breaks(corpus):
+        yield BLANK_LINE if part is None else str(part.content)
 
 
-def _text_and_breaks(corpus: Corpus) -> Iterator[str | None]:
-    """Yield pieces of text, and None between two documents; empty ones do not count."""
+def _text_and_breaks(corpus: Corpus) -> Iterator[Part | None]:
+    """Yield parts of text, and None between two documents; empty ones do not count."""
     begun = ended = False
     for piece in corpus.pieces():
         if isinstance(piece, DocumentEnd):
             ended = begun
-        elif isinstance(piece, str) and piece:
+        elif isinstance(piece.content, str) and piece.content:
             if ended:
                 yield None
             begun, ended = True, False
@@ -257,16 +271,8 @@ def _text_and_breaks(corpus: Corpus) -> Iterator[str | None]:
 
 def _joined_ids(corpus: Corpus) -> Iterator[npt.NDArray[np.int64]]:
     for piece in corpus.pieces():
-        if isinstance(piece, np.ndarray) and piece.size:
-            smallest, largest = int(piece.min()), int(piece.max())
-            if smallest < 0:
-                raise _negative(corpus.files[0], smallest)
-            if largest >= 1 << 32:
-                raise DataError(
-                    f"{str(corpus.files[0])!r} holds the token {largest}; ids must be below 2^32; "
-                    "check the column"
-                )
-            yield piece
+        if isinstance(piece, Part) and isinstance(piece.content, np.ndarray):
+            yield piece.content
 
 
 def _negative(path: Path, smallest: int) -> DataError:

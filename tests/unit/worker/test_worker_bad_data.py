@@ -1,0 +1,89 @@
+"""Data that no attempt can train on ends a job at once, with what is wrong and where."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import tokenizers
+from training_site import Site
+
+from job_store.records import Execution, JobRecord, JobStatus
+
+END = (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.STOPPED)
+
+
+def archive(folder: Path) -> Path:
+    with zipfile.ZipFile(folder / "archive.npy", "w") as file:
+        file.writestr("a", b"b")
+    data = (folder / "archive.npy").read_bytes()
+    (folder / "archive.npy").write_bytes(data[:20])
+    return folder / "archive.npy"
+
+
+def nested(folder: Path) -> Path:
+    (folder / "nested.jsonl").write_text('{"text": "a"}\n' + "[" * 20_000)
+    return folder / "nested.jsonl"
+
+
+def null_id(folder: Path) -> Path:
+    pq.write_table(pa.table({"input_ids": [[1, 2], [3, None]]}), folder / "null.parquet")
+    return folder / "null.parquet"
+
+
+def lone_surrogate(folder: Path) -> Path:
+    (folder / "lone.jsonl").write_text(r'{"text": "a \udc00"}')
+    return folder / "lone.jsonl"
+
+
+def only_loops(folder: Path) -> Path:
+    (folder / "loops").mkdir()
+    os.symlink("a.txt", folder / "loops" / "a.txt")
+    return folder / "loops"
+
+
+def failed_at_once(site: Site, job_id: str) -> str:
+    record: JobRecord = site.wait(job_id, *END)
+    assert (record.status, record.attempt) == (JobStatus.FAILED, 1), site.logs()
+    assert record.error is not None
+    assert record.error.reason == "INVALID_DATA"
+    return record.error.message
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (archive, "cannot be read as .npy"),
+        (nested, "line 2 of"),
+        (null_id, "in row 2 of"),
+        (lone_surrogate, "line 1 of"),
+        (only_loops, "is a folder without usable files"),
+    ],
+)
+def test_bad_data_is_not_tried_again(site: Site, tmp_path: Path, make: Any, said: str) -> None:
+    site.worker()
+    assert said in failed_at_once(site, site.submit(dataset_path=str(make(tmp_path))))
+
+
+def test_a_tokenizer_that_does_not_come_to_an_end(site: Site, tmp_path: Path) -> None:
+    """This one would: a hundred passes over the text take long, but not for ever."""
+    site.worker()
+    slow = tokenizers.Tokenizer(tokenizers.models.BPE({"a": 0, " ": 1}, []))
+    slow.normalizer = tokenizers.normalizers.Sequence([tokenizers.normalizers.NFKD()] * 100)
+    slow.save(str(tmp_path / "tokenizer.json"))
+    data = tmp_path / "long.jsonl"
+    data.write_text('{"text": "a"}\n' + json.dumps({"text": "a " * 500_000}))
+    job_id = site.submit(
+        Execution(stall_timeout_seconds=1.5),
+        dataset_path=str(data),
+        tokenizer=str(tmp_path / "tokenizer.json"),
+    )
+    message = failed_at_once(site, job_id)
+    assert message.startswith(f"the tokenizer worked for 1.5 s on line 2 of {str(data)!r} without")
+    assert "`execution.stall_timeout_seconds`" in message

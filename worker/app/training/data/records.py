@@ -1,0 +1,241 @@
+"""Files of records, JSON Lines and Parquet, read in bounded memory.
+
+Whatever is wrong with a record is one `DataError` with the file and the line or row: no attempt
+that reads the same file again could end otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from app.training import progress
+from app.training.data.errors import DataError
+from app.training.data.formats import Content
+from app.training.data.parts import DOCUMENT_END, Part, Piece, Place
+
+_ROWS_PER_BATCH = 1024
+_IDS_END = 1 << 32
+
+
+def record_columns(path: Path) -> set[str]:
+    """The names that the records of a `.jsonl` or `.parquet` file have, by its first record."""
+    if path.suffix.lower() == ".parquet":
+        return set(_open_parquet(path).schema_arrow.names)
+    first = next(_json_records(path), None)
+    if first is None:
+        raise DataError(f"{str(path)!r} is empty; it must hold records; check the path")
+    return set(first[1])
+
+
+def record_pieces(path: Path, content: Content) -> Iterator[Piece]:
+    """Yield the documents of a `.jsonl` or `.parquet` file in order."""
+    if path.suffix.lower() == ".parquet":
+        return _parquet_pieces(path, content)
+    return _json_lines_pieces(path, content)
+
+
+def _json_records(path: Path) -> Iterator[tuple[Place, dict[str, Any]]]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            progress.advanced(len(line))
+            if line.strip():
+                place = Place(path, "line", number)
+                yield place, _json_record(line, place)
+
+
+def _json_record(line: bytes, place: Place) -> dict[str, Any]:
+    try:
+        record = json.loads(line.decode("utf-8-sig"))
+    except ValueError as error:  # UnicodeDecodeError is one
+        raise DataError(
+            f"{place} is not JSON in UTF-8 ({error}); each line must be one JSON object; repair or "
+            "remove the line"
+        ) from error
+    except RecursionError:
+        raise DataError(
+            f"{place} is nested too deeply to be read; each line must be one JSON object such as "
+            '{"text": "..."}; repair or remove the line'
+        ) from None
+    if not isinstance(record, dict):
+        raise DataError(
+            f"{place} is a {type(record).__name__}; each line must be one JSON object such as "
+            '{"text": "..."}; repair or remove the line'
+        )
+    return record
+
+
+def _json_lines_pieces(path: Path, content: Content) -> Iterator[Piece]:
+    for place, record in _json_records(path):
+        value = record.get(content)
+        yield Part(_ids(value, place) if content == "input_ids" else _text(value, place), place)
+        yield DOCUMENT_END
+
+
+def _text(value: object, place: Place) -> str:
+    if not isinstance(value, str):
+        raise _wrong_field(place, "text", "a string", value)
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        lone = value[error.start]
+        rule = "text must be whole Unicode; write the character itself, or leave the half out"
+        raise DataError(
+            f"`text` in {place} holds {lone!r} at character {error.start}, half of a surrogate "
+            f"pair; {rule}"
+        ) from None
+    return value
+
+
+def _ids(value: object, place: Place) -> npt.NDArray[np.int64]:
+    if not isinstance(value, list) or not all(type(i) is int for i in value):
+        raise _wrong_field(place, "input_ids", "a list of integers", value)
+    for i in value and (min(value), max(value)):
+        _require_id(i, place)
+    return np.array(value, dtype=np.int64)
+
+
+def _require_id(value: int, place: Place) -> None:
+    if value < 0:
+        raise DataError(
+            f"{place} holds the token {value}; ids must be >= 0; remove padding and labels such as "
+            "-100 from the ids"
+        )
+    if value >= _IDS_END:
+        raise DataError(
+            f"{place} holds the token {value}; ids must be below 2^32; check the column"
+        )
+
+
+def _wrong_field(place: Place, name: str, rule: str, value: object) -> DataError:
+    shown = "missing" if value is None else repr(value)[:60]
+    return DataError(
+        f"`{name}` in {place} is {shown}; it must be {rule}; repair or remove the record"
+    )
+
+
+def _open_parquet(path: Path) -> Any:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.ParquetFile(path, memory_map=True)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(
+            f"{str(path)!r} cannot be read as Parquet ({error}); it must be a whole Parquet file; "
+            "write it again"
+        ) from error
+
+
+def _parquet_pieces(path: Path, content: Content) -> Iterator[Piece]:
+    with _open_parquet(path) as file:
+        _require_column(file, path, content)
+        row = 1
+        for batch in _batches(file, path, content):
+            progress.advanced(batch.nbytes)
+            column = batch.column(0)
+            if column.null_count:
+                missing = row + _first_null(column)
+                raise _wrong_field(Place(path, "row", missing), content, "present", None)
+            read = _texts if content == "text" else _lists_of_ids
+            yield from read(column, path, row)
+            row += len(column)
+
+
+def _require_column(file: Any, path: Path, content: Content) -> None:
+    if content not in file.schema_arrow.names:
+        raise DataError(
+            f"{str(path)!r} has the columns {sorted(file.schema_arrow.names)}; it must have "
+            f"`{content}` like the other files; rename its column"
+        )
+    kind = file.schema_arrow.field(content).type
+    if not _is_kind(kind, content):
+        rule = "strings" if content == "text" else "lists of integers"
+        raise DataError(
+            f"column `{content}` of {str(path)!r} holds {kind}; it must hold {rule}; convert the "
+            "column"
+        )
+
+
+def _batches(file: Any, path: Path, content: Content) -> Iterator[Any]:
+    """Yield the column in batches. A damaged page is the file's fault, an I/O error is not."""
+    import pyarrow as pa
+
+    batches = file.iter_batches(batch_size=_ROWS_PER_BATCH, columns=[content])
+    rows = 0
+    while True:
+        try:
+            batch = next(batches, None)
+        except (OSError, pa.ArrowException) as error:
+            if getattr(error, "errno", None) is not None:
+                raise
+            raise DataError(
+                f"column `{content}` of {str(path)!r} cannot be read past row {rows} ({error}); "
+                "the file is damaged, or written in a way that this reader does not know; write "
+                "it again"
+            ) from error
+        if batch is None:
+            return
+        rows += batch.num_rows
+        yield batch
+
+
+def _first_null(column: Any) -> int:
+    return int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
+
+
+def _texts(column: Any, path: Path, first_row: int) -> Iterator[Piece]:
+    for row, value in enumerate(column, first_row):
+        place = Place(path, "row", row)
+        try:
+            text = value.as_py()
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"`text` in {place} is not UTF-8: byte {error.start} is "
+                f"0x{error.object[error.start]:02x}; text must be UTF-8; write the column again"
+            ) from None
+        yield Part(text, place)
+        yield DOCUMENT_END
+
+
+def _lists_of_ids(column: Any, path: Path, first_row: int) -> Iterator[Piece]:
+    """Ids of neighbouring documents simply follow each other, so a batch is one array."""
+    import pyarrow as pa
+
+    flat = column.flatten()
+    try:
+        if flat.null_count:
+            raise pa.ArrowInvalid("a null among the ids")
+        ids = flat.cast(pa.int64()).to_numpy(zero_copy_only=False)
+        if ids.size and not 0 <= int(ids.min()) <= int(ids.max()) < _IDS_END:
+            raise pa.ArrowInvalid("an id out of range")
+    except pa.ArrowInvalid:
+        _blame_row(column, path, first_row)
+        raise
+    yield Part(ids, Place(path, "row", first_row))
+    yield DOCUMENT_END
+
+
+def _blame_row(column: Any, path: Path, first_row: int) -> None:
+    """Raise `DataError` for the first row whose ids cannot be taken."""
+    for row, value in enumerate(column, first_row):
+        place, ids = Place(path, "row", row), value.as_py()
+        if None in ids:
+            where = f"position {ids.index(None)} of `input_ids` in {place}"
+            raise DataError(f"{where} is null; every id must be an integer; remove the null")
+        for i in ids and (min(ids), max(ids)):
+            _require_id(i, place)
+
+
+def _is_kind(kind: Any, content: Content) -> bool:
+    import pyarrow.types as types
+
+    if content == "text":
+        return bool(types.is_string(kind) or types.is_large_string(kind))
+    is_list = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+    return bool(is_list and types.is_integer(kind.value_type))
