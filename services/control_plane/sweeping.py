@@ -66,47 +66,55 @@ class Sweeper:
         """Remove all that is due."""
         for job_id in await self._state.reconcile.due_sweeps(self._age):
             try:
-                await self._sweep_job(job_id)
+                done = await self._sweep_job(job_id)
             except StoreUnavailable:
                 raise
             except (OSError, ArtifactError, JobStoreError) as error:
                 _log.error("files cannot be removed", job_id=job_id, why=str(error))
             else:
-                await self._state.reconcile.swept(job_id)
+                if done:
+                    await self._state.reconcile.swept(job_id)
         if time.monotonic() - self._uploads_looked_at >= _UPLOADS_SECONDS:
             self._uploads_looked_at = time.monotonic()
             await self._sweep_uploads()
 
-    async def _sweep_job(self, job_id: str) -> None:
+    async def _sweep_job(self, job_id: str) -> bool:
+        """Whether nothing is left to do. What is removed is what the store cannot bring back: a
+        server that dies may forget the last that it has answered."""
         state = self._state
         try:
             record = await state.jobs.get(job_id, with_config=False)
         except NotFound:
+            if not await state.jobs.stays_deleted(job_id):
+                return False
             await asyncio.to_thread(state.artifacts.delete_prefix, job_prefix(job_id))
-            return
+            return True
         except RecordVersionError:
-            return  # its own program looks after it
+            return True  # its own program looks after it
         for retired in await state.jobs.retired_checkpoints(job_id):
             await remove_checkpoint(state, retired)
-        await self._sweep_attempts(record)
+        return await self._sweep_attempts(record)
 
-    async def _sweep_attempts(self, record: JobRecord) -> None:
+    async def _sweep_attempts(self, record: JobRecord) -> bool:
         """Checkpoints that attempts which are over saved and could not register any more.
 
         The job was read first, and a fenced attempt registers nothing: what is not registered
-        now never will be.
+        now never will be. False where the job has moved on meanwhile.
         """
         known = await self._registered(record.job_id)
-        removed = await asyncio.to_thread(_remove_unknown, self._state.artifacts, record, known)
+        if not await self._state.jobs.stays_as(record, {one.checkpoint_id for one in known}):
+            return False
+        keys = {key for checkpoint in known for key in checkpoint_keys(checkpoint.artifact)}
+        removed = await asyncio.to_thread(_remove_unknown, self._state.artifacts, record, keys)
         if removed:
             _log.info("removed unregistered checkpoints", job_id=record.job_id, files=removed)
+        return True
 
-    async def _registered(self, job_id: str) -> set[str]:
-        token, known = "", set[str]()
+    async def _registered(self, job_id: str) -> list[CheckpointRecord]:
+        token, known = "", list[CheckpointRecord]()
         while True:
             page = await self._state.jobs.list_checkpoints(job_id, page_token=token)
-            for checkpoint in page.checkpoints:
-                known |= set(checkpoint_keys(checkpoint.artifact))
+            known += page.checkpoints
             token = page.next_page_token
             if not token:
                 return known
@@ -122,6 +130,8 @@ class Sweeper:
             try:
                 await state.datasets.get(dataset_id)
             except NotFound:
+                if not await state.datasets.stays_deleted(dataset_id):
+                    continue
                 await asyncio.to_thread(state.artifacts.delete_prefix, f"datasets/{dataset_id}")
             except RecordVersionError:
                 pass
@@ -129,7 +139,9 @@ class Sweeper:
 
 
 async def remove_checkpoint(state: ServiceState, retired: CheckpointRecord) -> None:
-    """Remove the files of a checkpoint that left the registry, then the last trace of it."""
+    """Remove the files of a checkpoint that left the registry for good, then its last trace."""
+    if not await state.jobs.stays_retired(retired.checkpoint_id):
+        return  # the server was started again, and still knows it
     for key in checkpoint_keys(retired.artifact):
         await asyncio.to_thread(state.artifacts.delete, key)
     await state.jobs.forget_checkpoint(retired.job_id, retired.checkpoint_id)

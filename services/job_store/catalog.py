@@ -40,6 +40,7 @@ class _Items:
         memo = memo_arguments(self._db.prefix, request)
         words = [word for pair in fields.items() for word in pair]
         reply = await self._db.run("create_item", self._kind, id, *memo, *words, request=request)
+        await self._db.acknowledge(memo[0])
         answer = json.loads(reply[0]) if reply else {}
         return answer["id"], int(answer["created_at"])
 
@@ -89,6 +90,7 @@ class _Items:
         check_id(self._kind, id)
         memo = memo_arguments(self._db.prefix, request)
         await self._db.run("delete_item", self._kind, id, *memo, request=request)
+        await self._db.acknowledge(memo[0])
 
     async def _position(self, token: str) -> str:
         try:
@@ -144,7 +146,8 @@ class DatasetStore:
     def __init__(self, connection: AsyncConnection) -> None:
         self._db = connection
         self._items = _Items(connection, "dataset")
-        self._expected = f"{Keys(connection.prefix).items('dataset')}:expected"
+        self._keys = Keys(connection.prefix)
+        self._expected = f"{self._keys.items('dataset')}:expected"
 
     async def create(
         self,
@@ -213,6 +216,11 @@ class DatasetStore:
         size = page_bounds(page_size, MAX_PAGE)
         datasets, token = await self._items.list(size, page_token, decode_dataset)
         return DatasetPage(tuple(datasets), token)
+
+    async def stays_deleted(self, dataset_id: str) -> bool:
+        """Whether there is no such record, and the server's death could not bring it back."""
+        (held,) = await self._db.facts(("EXISTS", self._keys.item("dataset", dataset_id)))
+        return not held
 
     async def was_done(self, request: Request | None) -> bool:
         """Whether this deletion is a repetition of one that was carried out. RequestIdReused."""

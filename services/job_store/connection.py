@@ -24,6 +24,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
+from job_store.durability import DiskBarrier
 from job_store.errors import JobStoreError, StoreUnavailable
 from job_store.records import Request
 from job_store.scripts import read_reply, script
@@ -101,7 +102,8 @@ def memo_arguments(prefix: str, request: Request | None) -> tuple[str, str, int]
 
 
 async def recall(connection: AsyncConnection, request: Request | None) -> Any:
-    """The first answer to this request, as JSON text; None for a new one. RequestIdReused.
+    """The first answer to this request, as JSON text; None for a new one. RequestIdReused, and
+    what `AsyncConnection.acknowledge` raises.
 
     Asked before anything else is looked at: what the request named may be gone since.
     """
@@ -109,7 +111,10 @@ async def recall(connection: AsyncConnection, request: Request | None) -> Any:
         return None
     key, body_hash, _ = memo_arguments(connection.prefix, request)
     reply = await connection.run("recall", key, body_hash, request=request)
-    return reply[0] if reply else None
+    if reply is None:
+        return None
+    await connection.acknowledge(key)
+    return reply[0]
 
 
 class _AnnouncedRenewal:
@@ -186,6 +191,14 @@ class Connection:
                 reply = self._execute("EVAL", text.text, 0, self.prefix, *arguments)
         return read_reply(reply, request.request_id if request else "")
 
+    def replies(self, *commands: tuple[Any, ...]) -> list[Any]:
+        """Independent commands on one connection; an error of the server is among the replies."""
+        with _translated():
+            pipeline = self.client.pipeline(transaction=False)
+            for words in commands:
+                pipeline.execute_command(*words)  # type: ignore[no-untyped-call]
+            return list(pipeline.execute(raise_on_error=False))
+
     def close(self) -> None:
         """Give the sockets back."""
         self.client.close()
@@ -205,6 +218,8 @@ class AsyncConnection:
         self._blocking = blocking or client
         self._execute: Callable[..., Awaitable[Any]] = client.execute_command
         self._execute_blocking: Callable[..., Awaitable[Any]] = self._blocking.execute_command
+        self.disk = DiskBarrier(self._replies, prefix)
+        self._looked = False
 
     @staticmethod
     def open(
@@ -267,9 +282,41 @@ class AsyncConnection:
                 reply = await self._execute("EVAL", text.text, 0, self.prefix, *arguments)
         return read_reply(reply, request.request_id if request else "")
 
+    async def _replies(self, *commands: tuple[Any, ...], seconds: float) -> list[Any]:
+        """Independent commands on one connection that may wait; an error is among the replies."""
+        async with _translated_async(seconds):
+            pipeline = self._blocking.pipeline(transaction=False)
+            for words in commands:
+                pipeline.execute_command(*words)
+            return list(await pipeline.execute(raise_on_error=False))
+
+    async def facts(self, *reads: tuple[Any, ...]) -> list[Any]:
+        """Replies that stay true should the server die now. NotOnDisk, StoreUnavailable."""
+        with _translated():
+            return await self.disk.facts(*reads)
+
+    async def acknowledge(self, memo_key: str) -> None:
+        """Return once the mutation with this memo may be answered: the server cannot forget it.
+
+        NotOnDisk, StoreUnavailable.
+        """
+        (held,) = await self.facts(("EXISTS", memo_key))
+        if not held:
+            raise StoreUnavailable(
+                "it was started again, or replaced, and has forgotten the change that it had "
+                "just made"
+            )
+
     async def ping(self) -> None:
-        """StoreUnavailable unless the server answers and takes writes."""
+        """StoreUnavailable unless the server answers and takes writes.
+
+        The first time the log says what this server does not promise.
+        """
         await self.command("SET", f"{self.prefix}ping", "1", "PX", 10_000)
+        if not self._looked:
+            self._looked = True
+            with _translated():
+                await self.disk.look()
 
     async def close(self) -> None:
         """Give the sockets back."""

@@ -11,6 +11,7 @@ JobStoreError
 ├── SegmentUnreadable      the file of old metrics is gone or is not what was written
 ├── FeedsClosed            this process stops watching; another one can continue the stream
 └── StoreUnavailable       the Redis server is away, loading, read-only or refuses the login
+    └── NotOnDisk          a change is made, and the server has not confirmed that it is on disk
 """
 
 from __future__ import annotations
@@ -125,6 +126,18 @@ class StoreUnavailable(JobStoreError):
 
     def __init__(self, why: str) -> None:
         super().__init__(f"the job store's Redis server is not available: {why}; try again shortly")
+
+
+class NotOnDisk(StoreUnavailable):
+    """A change is made, but may be forgotten should the server die now: it is not acknowledged."""
+
+    def __init__(self, seconds: float) -> None:
+        JobStoreError.__init__(
+            self,
+            "the change is made, but the job store's Redis server has not confirmed within "
+            f"{seconds:g} s that it is on its disk; repeat the call with the same request_id "
+            "(Idempotency-Key): it gets the answer of this one once that is so",
+        )
 
 
 class SegmentUnreadable(JobStoreError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any
 
 from job_store.codec import decode_checkpoint, decode_job, json_fields, new_job_fields
@@ -32,7 +32,11 @@ MAX_PAGE = 1000
 
 
 class JobStore:
-    """Job records in Redis; every mutation is one atomic script and idempotent by its Request."""
+    """Job records in Redis; every mutation is one atomic script and idempotent by its Request.
+
+    A mutation that clients ask for returns once it is in the server's append-only file, and raises
+    NotOnDisk where that takes too long.
+    """
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._db = connection
@@ -46,6 +50,7 @@ class JobStore:
         reply = await self._db.run(
             "create_job", new_id("job"), *memo, new.config_document, *fields, request=request
         )
+        await self._db.acknowledge(memo[0])
         return self._answer(reply, new.config_document)
 
     async def answered(self, request: Request | None) -> JobRecord | None:
@@ -143,6 +148,7 @@ class JobStore:
         check_id("job", job_id)
         memo = memo_arguments(self._db.prefix, request)
         await self._db.run("delete_job", job_id, *memo, request=request)
+        await self._db.acknowledge(memo[0])
 
     async def jobs_lacking_message(self, limit: int = 100) -> Sequence[QueuedAttempt]:
         """Queued attempts whose message was not yet handed to the queue, oldest first."""
@@ -198,6 +204,7 @@ class JobStore:
         await self._db.run(
             "remove_checkpoint", job_id, checkpoint_id, "", "", *memo, request=request
         )
+        await self._db.acknowledge(memo[0])
 
     async def retired_checkpoints(self, job_id: str) -> Sequence[CheckpointRecord]:
         """Superseded ones whose files may be removed; see `forget_checkpoint`."""
@@ -210,12 +217,34 @@ class JobStore:
         check_id("checkpoint", checkpoint_id)
         await self._db.run("forget_checkpoint", check_id("job", job_id), checkpoint_id)
 
+    async def stays_deleted(self, job_id: str) -> bool:
+        """Whether there is no such job, and the server's death could not bring it back."""
+        (held,) = await self._db.facts(("EXISTS", self._keys.job(check_id("job", job_id))))
+        return not held
+
+    async def stays_retired(self, checkpoint_id: str) -> bool:
+        """Whether it is not registered, and the server's death could not bring it back."""
+        key = self._keys.item("checkpoint", check_id("checkpoint", checkpoint_id))
+        (held,) = await self._db.facts(("EXISTS", key))
+        return not held
+
+    async def stays_as(self, record: JobRecord, checkpoint_ids: Set[str]) -> bool:
+        """Whether the job is in this state and attempt and has registered no other checkpoints
+        than these, and the server's death could not change that."""
+        fields, registered = await self._db.facts(
+            ("HMGET", self._keys.job(record.job_id), "status", "attempt"),
+            ("ZRANGE", self._keys.job(record.job_id, "checkpoints"), 0, -1),
+        )
+        same = fields == [record.status.value.encode(), b"%d" % record.attempt]
+        return same and {id.decode() for id in registered} == checkpoint_ids
+
     async def _mutate(
         self, script: str, job_id: str, request: Request | None, *arguments: Any
     ) -> JobRecord:
         check_id("job", job_id)
         memo = memo_arguments(self._db.prefix, request)
         reply = await self._db.run(script, job_id, *memo, *arguments, request=request)
+        await self._db.acknowledge(memo[0])
         config = await self._db.command("GET", self._keys.job(job_id, "config"))
         return self._answer(reply, (config or b"").decode())
 

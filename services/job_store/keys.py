@@ -21,6 +21,7 @@ class Keys:
     jobs:{sweep,sweeping}         ids of jobs whose files are to be looked through
     datasets:expected             ids whose files may be without a record → time
     token_key                     signs page tokens and cursors
+    disk                          its writes are waited for, see `durability.py`
     config:ID configs dataset:ID datasets worker:ID workers checkpoint:ID leader
     """
 

@@ -325,4 +325,5 @@ def test_error_codes_are_stable() -> None:
         "SegmentUnreadable": "ARTIFACT_DAMAGED",
         "FeedsClosed": "SHUTTING_DOWN",
         "StoreUnavailable": "STORE_UNAVAILABLE",
+        "NotOnDisk": "STORE_UNAVAILABLE",
     }

@@ -1,0 +1,231 @@
+"""Whether what was written is in the server's append-only file, and so survives its death.
+
+A reply is no proof of it: with `appendfsync everysec` the server keeps its writes in memory while
+its disk is slow, and answers meanwhile. WAITAOF waits for the file. It counts the writes of its own
+connection, so a small write goes before it: what all other connections were answered before that
+write is in the file when WAITAOF says that the small write is.
+
+A server that was started again in between may have forgotten the write, and confirms the small one
+all the same. So the state that matters is read again just before the small write, on the same
+connection. What these reads answer is then a fact that stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from redis.exceptions import NoPermissionError, ResponseError
+
+from job_store.errors import NotOnDisk
+
+logger = logging.getLogger(__name__)
+
+DISK_SECONDS = 5.0
+"""Longest wait for the server's file."""
+
+UNCONFIRMED_SECONDS = 3.0
+"""A server that cannot be asked is taken to have everything in its file after so long."""
+
+_FLIGHTS = 8
+# Questions under way at once. While the server waits for its disk, those who come later must not
+# wait for the answer to an earlier question before they may ask theirs.
+
+_MARK_MS = 30 * 24 * 3600 * 1000
+
+_NO_FILE = "appendonly is disabled"
+_NO_COMMAND = "unknown command"
+_LOST = "a server that dies or loses power may forget what it has just confirmed"
+
+
+def _why_unable(reply: Any) -> str | None:
+    """Why a server cannot say what is in its file; None where `reply` is not about that."""
+    if isinstance(reply, NoPermissionError):
+        return "it forbids WAITAOF; allow that command"
+    if isinstance(reply, ResponseError) and _NO_FILE in str(reply):
+        return "it has no append-only file; set `appendonly yes`"
+    if isinstance(reply, ResponseError) and _NO_COMMAND in str(reply):
+        return "it does not know WAITAOF; Valkey, or Redis from 7.2 on, does"
+    return None
+
+
+class _Verdicts:
+    """Reads the answers of WAITAOF, and says once where a server promises nothing."""
+
+    def __init__(self) -> None:
+        self._said = False
+
+    def is_on_disk(self, reply: Any) -> bool:
+        """True also where the server cannot say. Raises what else went wrong."""
+        if (why := _why_unable(reply)) is not None:
+            self.say(why)
+            return True
+        if isinstance(reply, Exception):
+            raise reply
+        return int(reply[0]) >= 1
+
+    def say(self, why: str) -> None:
+        """Log, once in the life of a process, what this server does not promise."""
+        if not self._said:
+            self._said = True
+            logger.warning("the Redis server cannot confirm its writes: %s. %s", why, _LOST)
+
+
+class _Pipeline(Protocol):
+    async def __call__(self, *commands: tuple[Any, ...], seconds: float) -> list[Any]: ...
+
+
+@dataclass
+class _Question:
+    reads: Sequence[tuple[Any, ...]]
+    answer: asyncio.Future[list[Any]]
+
+
+class _Mark:
+    """The small write whose place in the file is waited for. A full server takes it, too."""
+
+    def __init__(self, prefix: str) -> None:
+        key = f"{prefix}disk"
+        self.commands = (("SET", key, "1", "NX"), ("PEXPIRE", key, _MARK_MS))
+
+    @staticmethod
+    def check(made: Any, moved: Any) -> None:
+        """Raises what kept the write from being made."""
+        if isinstance(moved, Exception):
+            raise moved
+        if isinstance(made, Exception) and not moved:
+            raise made
+
+
+class DiskBarrier:
+    """For the control plane: all who wait at the same time share few questions to the server.
+
+    Args:
+        pipeline: sends commands on one connection; an error is among the replies.
+        prefix: of all keys.
+    """
+
+    def __init__(self, pipeline: _Pipeline, prefix: str) -> None:
+        self._pipeline = pipeline
+        self._mark = _Mark(prefix)
+        self._verdicts = _Verdicts()
+        self._waiting: list[_Question] = []
+        self._flights: set[asyncio.Task[None]] = set()
+        self._flying = 0
+        self._never = False
+        self.seconds = DISK_SECONDS
+
+    async def facts(self, *reads: tuple[Any, ...]) -> list[Any]:
+        """The replies of these reads, once all that they have seen is in the server's file.
+
+        Raises NotOnDisk where that takes too long, StoreUnavailable, RedisError.
+        """
+        answer: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Question(reads, answer))
+        if self._flying < _FLIGHTS:
+            self._flying += 1
+            flight = asyncio.create_task(self._fly(), name="disk barrier")
+            self._flights.add(flight)
+            flight.add_done_callback(self._flights.discard)
+        return await answer
+
+    async def look(self) -> None:
+        """Say in the log what this server does not promise. Raises StoreUnavailable, RedisError."""
+        if await self._syncs():
+            *_, reply = await self._pipeline(("WAITAOF", 1, 0, 1), seconds=1.0)
+            self._verdicts.is_on_disk(reply)
+
+    async def _fly(self) -> None:
+        while self._waiting:
+            questions, self._waiting = self._waiting, []
+            try:
+                await self._ask(questions)
+            except Exception as error:
+                for question in questions:
+                    if not question.answer.done():
+                        question.answer.set_exception(error)
+        self._flying -= 1  # here, not when the task is done: who comes in between would wait on
+
+    async def _ask(self, questions: Sequence[_Question]) -> None:
+        reads = [words for question in questions for words in question.reads]
+        wait = [] if self._never else [("WAITAOF", 1, 0, int(self.seconds * 1000))]
+        replies = await self._pipeline(
+            *reads, *self._mark.commands, *wait, seconds=self.seconds + 1
+        )
+        answers, (made, moved, *waited) = replies[: len(reads)], replies[len(reads) :]
+        _raise_first(answers)
+        self._mark.check(made, moved)
+        if waited and not self._verdicts.is_on_disk(waited[0]) and await self._syncs():
+            raise NotOnDisk(self.seconds)
+        for question in questions:
+            count = len(question.reads)
+            if not question.answer.done():
+                question.answer.set_result(answers[:count])
+            answers = answers[count:]
+
+    async def _syncs(self) -> bool:
+        """Whether the server syncs its file at all; one that does not would never answer."""
+        (found,) = await self._pipeline(("CONFIG", "GET", "appendfsync"), seconds=1.0)
+        if isinstance(found, Exception):
+            return True  # it does not say
+        self._never = _pairs(found).get("appendfsync") == "no"
+        if self._never:
+            self._verdicts.say("it has `appendfsync no`; set everysec or always")
+        return not self._never
+
+
+class DiskWatch:
+    """For a worker's thread that must not wait: remember a moment, ask later whether all that was
+    answered before it is in the server's file.
+
+    Args:
+        pipeline: sends commands on one connection that announces its renewal (see
+            `Connection.open`); an error is among the replies.
+        prefix: of all keys.
+    """
+
+    def __init__(self, pipeline: Callable[..., list[Any]], prefix: str) -> None:
+        self._pipeline = pipeline
+        self._mark = _Mark(prefix)
+        self._verdicts = _Verdicts()
+        self._began = 0.0
+
+    def begin(self, *reads: tuple[Any, ...]) -> list[Any]:
+        """Remember this moment. The replies of `reads` in it. Raises StoreUnavailable."""
+        *answers, made, moved = self._pipeline(*reads, *self._mark.commands)
+        _raise_first(answers)
+        self._mark.check(made, moved)
+        self._began = time.monotonic()
+        return answers
+
+    def reached(self, seconds: float = 0.001) -> bool:
+        """Whether the file has all that was answered before `begin`; waits at most `seconds`.
+
+        Raises StoreUnavailable where the connection is another one by now: begin again.
+        """
+        (reply,) = self._pipeline(("WAITAOF", 1, 0, max(1, int(seconds * 1000))))
+        if _why_unable(reply) is not None:
+            self._verdicts.is_on_disk(reply)
+            return time.monotonic() - self._began >= UNCONFIRMED_SECONDS
+        return self._verdicts.is_on_disk(reply)
+
+
+def _raise_first(replies: Sequence[Any]) -> None:
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+
+
+def _pairs(reply: Any) -> dict[str, str]:
+    """CONFIG GET's reply in either protocol."""
+    if isinstance(reply, dict):
+        return {_text(name): _text(value) for name, value in reply.items()}
+    return {_text(name): _text(value) for name, value in zip(reply[::2], reply[1::2], strict=True)}
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)

@@ -1,0 +1,179 @@
+"""What is acknowledged is in the server's append-only file; what cannot be confirmed is not.
+
+`appendfsync no` is a real server that never says that its file is on disk, as one with a slow disk
+does for a while; the store's user may not read that setting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from job_store_bench import new_job
+from redis_server import RedisServer
+
+from job_store.catalog import ConfigStore, DatasetStore
+from job_store.connection import AsyncConnection, Connection
+from job_store.durability import DiskWatch
+from job_store.errors import NotOnDisk, StoreUnavailable
+from job_store.jobs import JobStore
+from job_store.records import Request
+
+REQUEST = Request("r1", "body")
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    made = RedisServer(tmp_path / "server").start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def admin(server: RedisServer) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(server.url()) as client:
+        client.acl_setuser(
+            "store", enabled=True, passwords=["+secret"], keys="*", commands=["+@all", "-config"]
+        )
+        yield client
+
+
+def store_url(server: RedisServer) -> str:
+    return f"redis://store:secret@127.0.0.1:{server.port}/0"
+
+
+@pytest.fixture
+async def connection(server: RedisServer, admin: redis.Redis) -> AsyncIterator[AsyncConnection]:
+    made = AsyncConnection.open(store_url(server))
+    made.disk.seconds = 0.2
+    yield made
+    await made.close()
+
+
+async def test_an_unconfirmed_start_is_not_acknowledged_and_its_repetition_is(
+    connection: AsyncConnection, admin: redis.Redis
+) -> None:
+    jobs = JobStore(connection)
+    admin.config_set("appendfsync", "no")
+    with pytest.raises(NotOnDisk, match=r"not confirmed within 0.2 s .* repeat the call with"):
+        await jobs.create(new_job(), REQUEST)
+    with pytest.raises(NotOnDisk):
+        await jobs.answered(REQUEST)
+    admin.config_set("appendfsync", "always")
+    first = await jobs.create(new_job(), REQUEST)
+    assert await jobs.answered(REQUEST) == first
+    assert [job.job_id for job in (await jobs.list()).jobs] == [first.job_id]
+
+
+async def test_every_mutation_of_a_client_is_confirmed(
+    connection: AsyncConnection, admin: redis.Redis
+) -> None:
+    jobs, configs, datasets = (
+        JobStore(connection),
+        ConfigStore(connection),
+        DatasetStore(connection),
+    )
+    job, other = await jobs.create(new_job()), await jobs.create(new_job())
+    config = await configs.create("c", "{}")
+    data = await datasets.create("d", 1, "ab", "key")
+    await jobs.request_stop(other.job_id)
+    admin.config_set("appendfsync", "no")
+    for change in (
+        jobs.request_stop(job.job_id),
+        jobs.resume(other.job_id),
+        jobs.delete(job.job_id),
+        configs.create("c", "{}"),
+        configs.delete(config.config_id),
+        datasets.create("d", 1, "ab", "key"),
+        datasets.delete(data.dataset_id),
+        jobs.stays_deleted(job.job_id),
+        datasets.stays_deleted(data.dataset_id),
+    ):
+        with pytest.raises(NotOnDisk):
+            await change
+    admin.config_set("appendfsync", "always")
+    assert await jobs.stays_deleted(job.job_id)
+    assert not await jobs.stays_deleted(other.job_id)
+    assert await datasets.stays_deleted(data.dataset_id)
+
+
+async def test_a_change_that_a_new_server_has_forgotten_is_not_acknowledged(
+    connection: AsyncConnection,
+) -> None:
+    with pytest.raises(StoreUnavailable, match="has forgotten the change"):
+        await connection.acknowledge("te:request:of-a-server-that-died")
+
+
+async def test_those_who_wait_at_once_share_few_questions(
+    connection: AsyncConnection, admin: redis.Redis
+) -> None:
+    await asyncio.gather(*(connection.facts(("PING",)) for _ in range(200)))
+    assert admin.info("commandstats")["cmdstat_waitaof"]["calls"] <= 8
+
+
+@pytest.mark.parametrize(
+    ("break_it", "why"),
+    [
+        (("CONFIG", "SET", "appendonly", "no"), "no append-only file; set `appendonly yes`"),
+        (("ACL", "SETUSER", "store", "-waitaof"), "it forbids WAITAOF"),
+    ],
+)
+async def test_a_server_that_cannot_confirm_is_named_once_and_used(
+    server: RedisServer,
+    connection: AsyncConnection,
+    admin: redis.Redis,
+    caplog: pytest.LogCaptureFixture,
+    break_it: tuple[str, ...],
+    why: str,
+) -> None:
+    admin.execute_command(*break_it)
+    with caplog.at_level(logging.WARNING):
+        await connection.ping()
+        await JobStore(connection).create(new_job())
+        await JobStore(connection).create(new_job())
+    (line,) = (record.getMessage() for record in caplog.records)
+    assert why in line
+    assert "may forget what it has just confirmed" in line
+
+
+async def test_a_server_that_never_syncs_is_named_once_and_used(
+    server: RedisServer, admin: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    admin.config_set("appendfsync", "no")
+    connection = AsyncConnection.open(server.url())
+    with caplog.at_level(logging.WARNING):
+        await connection.ping()
+        await JobStore(connection).create(new_job())
+    (line,) = (record.getMessage() for record in caplog.records)
+    assert "`appendfsync no`; set everysec or always" in line
+    await connection.close()
+
+
+def test_a_watch_tells_when_its_moment_is_on_disk(server: RedisServer, admin: redis.Redis) -> None:
+    connection = Connection.open(store_url(server), retries=0, announce_renewal=True)
+    watch = DiskWatch(connection.replies, "te:")
+    assert watch.begin(("EXISTS", "nothing")) == [0]
+    assert watch.reached(1.0)
+    admin.config_set("appendfsync", "no")
+    watch.begin()
+    assert not watch.reached()
+    admin.config_set("appendfsync", "always")
+    connection.command("SET", "another", "write")
+    assert watch.reached(5.0)
+    connection.close()
+
+
+def test_a_watch_does_not_outlive_its_server(server: RedisServer, admin: redis.Redis) -> None:
+    """The server that comes back would confirm what it does not know."""
+    connection = Connection.open(server.url(), retries=0, announce_renewal=True)
+    watch = DiskWatch(connection.replies, "te:")
+    watch.begin()
+    server.kill()
+    server.start()
+    with pytest.raises(StoreUnavailable):
+        watch.reached()
+    connection.close()
