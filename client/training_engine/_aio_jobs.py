@@ -11,7 +11,6 @@ from training_engine import _calls
 from training_engine._aio_link import AsyncLink
 from training_engine._aio_resources import AsyncResource
 from training_engine._config_source import ConfigLike, config_source
-from training_engine._finding import is_job_id, lookups, no_such_job, only_job
 from training_engine._following import EventFollower
 from training_engine._polling import Polling
 from training_engine._transport import Options
@@ -146,13 +145,7 @@ class AsyncJobs(AsyncResource):
 
     async def find(self, reference: str) -> AsyncJob:
         """Return the job that an id, a name or the beginning of an id means; see `Jobs.find`."""
-        if is_job_id(reference):
-            return await self.get(reference)
-        for call in lookups(reference):
-            found = only_job(reference, await self._link.page(call, "jobs", JobRecord))
-            if found is not None:
-                return await self.get(found.job_id)
-        raise no_such_job(reference)
+        return await self.get(await self._job_id(reference))
 
     async def list(
         self,

@@ -14,6 +14,14 @@ from training_engine._aio_link import AsyncLink
 from training_engine._calls import Call
 from training_engine._config_source import ConfigLike, config_source
 from training_engine._files import PartialFile, Progress, destination, is_there, measure
+from training_engine._finding import (
+    best_of,
+    chosen_job,
+    is_checkpoint_id,
+    is_job_id,
+    lookups,
+    no_such_job,
+)
 from training_engine._following import MetricsFollower
 from training_engine._transport import Options
 from training_engine.records import (
@@ -21,6 +29,7 @@ from training_engine.records import (
     Config,
     ConfigReport,
     Dataset,
+    JobRecord,
     MetricPoint,
     Page,
     Throughput,
@@ -49,6 +58,16 @@ class AsyncResource:
             token = page.next_page_token
             if not token:
                 return
+
+    async def _job_id(self, reference: str) -> str:
+        """Return the id of the job that an id, a name or the beginning of an id means."""
+        if is_job_id(reference):
+            return reference
+        for call in lookups(reference):
+            job = chosen_job(reference, await self._link.page(call, "jobs", JobRecord))
+            if job is not None:
+                return job.job_id
+        raise no_such_job(reference)
 
 
 class AsyncConfigs(AsyncResource):
@@ -150,6 +169,12 @@ class AsyncCheckpoints(AsyncResource):
     async def get(self, checkpoint_id: str) -> Checkpoint:
         """Return one checkpoint; NotFoundError where there is none."""
         return read(Checkpoint, await self._link.unary(_calls.get_checkpoint(checkpoint_id)))
+
+    async def find(self, reference: str) -> Checkpoint:
+        """Return the checkpoint that an id or a job means; see `Checkpoints.find`."""
+        if is_checkpoint_id(reference):
+            return await self.get(reference)
+        return best_of(reference, [each async for each in self.list(await self._job_id(reference))])
 
     async def delete(self, checkpoint_id: str) -> None:
         """Delete a checkpoint; ConflictError for the one that an active job would resume from."""

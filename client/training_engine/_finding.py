@@ -1,13 +1,14 @@
-"""Which job a person means: by its id, its name, or the beginning of its id."""
+"""Which job or checkpoint a person means: by an id, a name, or the beginning of an id."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from training_engine import _calls
 from training_engine._calls import Call
 from training_engine.errors import InvalidArgumentError, NotFoundError
-from training_engine.records import JobRecord, Page
+from training_engine.records import Checkpoint, JobRecord, Page
 
 #: Candidates that are listed where a name means several jobs.
 SHOWN = 5
@@ -34,15 +35,18 @@ def lookups(reference: str) -> list[Call]:
     return calls
 
 
-def only_job(reference: str, page: Page[JobRecord]) -> JobRecord | None:
-    """Return the one job of a lookup's answer, None where the answer has none.
+def chosen_job(reference: str, page: Page[JobRecord]) -> JobRecord | None:
+    """Return the job that a lookup's answer means, None where the answer has none.
+
+    Of several with the same name, the newest: a service gives a name once, but older records may
+    share one.
 
     Raises:
-        InvalidArgumentError: There are several.
+        InvalidArgumentError: Several ids begin so.
     """
     # A service that is older than the filters ignores them and answers with whatever is newest.
     found = [job for job in page if _is_meant(reference, job)]
-    if len(found) < 2:
+    if len(found) < 2 or found[0].name == reference.strip():
         return found[0] if found else None
     lines = [f"  {job.job_id}  {job.name}  {job.status}, {_when(job)}" for job in found[:SHOWN]]
     if len(found) > SHOWN:
@@ -51,6 +55,26 @@ def only_job(reference: str, page: Page[JobRecord]) -> JobRecord | None:
         f"{reference!r} means more than one job; give the id of one:\n" + "\n".join(lines),
         code="ambiguous_job",
     )
+
+
+def is_checkpoint_id(reference: str) -> bool:
+    """True for what names a checkpoint itself and not a job."""
+    return reference.startswith("ckpt_")
+
+
+def best_of(reference: str, checkpoints: Sequence[Checkpoint]) -> Checkpoint:
+    """Return a job's best checkpoint, or its newest where none was judged.
+
+    Raises:
+        NotFoundError: There are none.
+    """
+    if not checkpoints:
+        raise NotFoundError(
+            f"job {reference!r} has no checkpoints yet; it saves one each `save_steps` steps and "
+            "when it stops",
+            code="checkpoint_not_found",
+        )
+    return next((each for each in checkpoints if each.is_best), checkpoints[-1])
 
 
 def _is_meant(reference: str, job: JobRecord) -> bool:

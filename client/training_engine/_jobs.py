@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from training_engine import _calls
 from training_engine._config_source import ConfigLike, config_source
-from training_engine._finding import is_job_id, lookups, no_such_job, only_job
 from training_engine._following import EventFollower
 from training_engine._link import Link
 from training_engine._polling import Polling
@@ -163,20 +162,14 @@ class Jobs(Resource):
         return self._job(read(JobRecord, self._link.unary(_calls.get_job(job_id))))
 
     def find(self, reference: str) -> Job:
-        """Return the one job that an id, a name, or the beginning of an id means.
+        """Return the job that an id, a name, or the beginning of an id means.
 
         Raises:
             NotFoundError: Nothing has this id, this name, or an id that begins so.
-            InvalidArgumentError: Several have; `.code` is `ambiguous_job`, and the message lists
-                the newest of them.
+            InvalidArgumentError: Several ids begin so; `.code` is `ambiguous_job`, and the message
+                lists the newest of them.
         """
-        if is_job_id(reference):
-            return self.get(reference)
-        for call in lookups(reference):
-            found = only_job(reference, self._link.page(call, "jobs", JobRecord))
-            if found is not None:
-                return self.get(found.job_id)
-        raise no_such_job(reference)
+        return self.get(self._job_id(reference))
 
     def list(
         self,

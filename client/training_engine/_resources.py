@@ -11,6 +11,14 @@ from training_engine import _calls
 from training_engine._calls import Call
 from training_engine._config_source import ConfigLike, config_source
 from training_engine._files import PartialFile, Progress, destination, is_there, measure
+from training_engine._finding import (
+    best_of,
+    chosen_job,
+    is_checkpoint_id,
+    is_job_id,
+    lookups,
+    no_such_job,
+)
 from training_engine._following import MetricsFollower
 from training_engine._link import Link
 from training_engine._transport import Options
@@ -19,6 +27,7 @@ from training_engine.records import (
     Config,
     ConfigReport,
     Dataset,
+    JobRecord,
     MetricPoint,
     Page,
     Throughput,
@@ -45,6 +54,16 @@ class Resource:
             token = page.next_page_token
             if not token:
                 return
+
+    def _job_id(self, reference: str) -> str:
+        """Return the id of the job that an id, a name or the beginning of an id means."""
+        if is_job_id(reference):
+            return reference
+        for call in lookups(reference):
+            job = chosen_job(reference, self._link.page(call, "jobs", JobRecord))
+            if job is not None:
+                return job.job_id
+        raise no_such_job(reference)
 
 
 class Configs(Resource):
@@ -173,6 +192,19 @@ class Checkpoints(Resource):
     def get(self, checkpoint_id: str) -> Checkpoint:
         """Return one checkpoint; NotFoundError where there is none."""
         return read(Checkpoint, self._link.unary(_calls.get_checkpoint(checkpoint_id)))
+
+    def find(self, reference: str) -> Checkpoint:
+        """Return the checkpoint that an id means; of a job, its best one.
+
+        Args:
+            reference: The id of a checkpoint, or the name or id of a job.
+
+        Raises:
+            NotFoundError: There is no such checkpoint or job, or the job has no checkpoint yet.
+        """
+        if is_checkpoint_id(reference):
+            return self.get(reference)
+        return best_of(reference, list(self.list(self._job_id(reference))))
 
     def delete(self, checkpoint_id: str) -> None:
         """Delete a checkpoint; ConflictError for the one that an active job would resume from."""

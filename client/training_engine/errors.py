@@ -125,7 +125,7 @@ class ArtifactDamagedError(TrainingEngineError):
 
 
 class UnauthenticatedError(TrainingEngineError):
-    """Credentials are missing or wrong."""
+    """The service asks for an access token, and got none that it knows."""
 
     default_code = "unauthenticated"
 
@@ -203,6 +203,12 @@ _BY_REASON: dict[str, type[TrainingEngineError]] = {
 }
 
 
+TOKEN_NEEDED = (
+    "the service asks for an access token, and got none that it knows; set TRAINING_ENGINE_TOKEN "
+    "to a token that the service was started with, or pass token=... in a program"
+)
+
+
 def error_for(
     reason: str,
     message: str,
@@ -222,4 +228,6 @@ def error_for(
         retry_after: Seconds, where the service named them.
     """
     kind = _BY_REASON.get(reason, fallback)
+    if kind is UnauthenticatedError:  # the service speaks of headers, which no caller sets here
+        message = TOKEN_NEEDED
     return kind(message, code=reason or None, errors=errors, retry_after=retry_after)

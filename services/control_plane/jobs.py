@@ -18,7 +18,7 @@ from control_plane.conversion import STATUS_FROM_MESSAGE, job_message, log_line_
 from control_plane.errors import invalid_argument
 from control_plane.paging import long_page_size, page_size
 from control_plane.planning import plan_job
-from control_plane.requests import check_name, idempotency
+from control_plane.requests import MAX_NAME, check_name, idempotency
 from control_plane.state import ServiceState
 from control_plane.watching import watch_job
 from job_store.errors import StoreUnavailable
@@ -27,6 +27,8 @@ from service_runtime.logs import get_logger
 from training_engine.v1 import job_pb2, job_pb2_grpc
 
 _log = get_logger("control_plane")
+_NUMBER = 20
+"""Characters that the store may add to a name that another job has."""
 _Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -61,7 +63,7 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
             _status_filter(request.status),
             page_size(request.page_size),
             request.page_token,
-            name=check_name(request.name),
+            name=check_name(request.name, longest=MAX_NAME + _NUMBER),
             id_prefix=_id_prefix(request.job_id_prefix),
         )
         return job_pb2.ListJobsResponse(

@@ -33,13 +33,15 @@ def check_request_id(request_id: str) -> None:
         raise invalid_argument("request_id", f"`request_id` is {request_id[:80]!r}; {rule}")
 
 
-def check_name(name: str, field: str = "name", *, required: bool = False) -> str:
+def check_name(
+    name: str, field: str = "name", *, required: bool = False, longest: int = MAX_NAME
+) -> str:
     """A name without surrounding space. Raises `RpcError` for one that would not do."""
     name = name.strip()
-    if (required and not name) or len(name) > MAX_NAME or not name.isprintable():
+    if (required and not name) or len(name) > longest or not name.isprintable():
         low = 1 if required else 0
         shown = name[:80] + ("…" if len(name) > 80 else "")
-        rule = f"it must have {low} to {MAX_NAME} printable characters; shorten it"
+        rule = f"it must have {low} to {longest} printable characters; shorten it"
         if not name:
             rule = "it must not be empty; give one to find it by"
         raise invalid_argument(field, f"`{field}` is {shown!r}; {rule}")

@@ -10,7 +10,13 @@ import typer.core
 import typer.main
 
 from training_engine._version import __version__
-from training_engine.cli import artifact_commands, extensions, job_commands, resource_commands
+from training_engine.cli import (
+    artifact_commands,
+    bulk_commands,
+    extensions,
+    job_commands,
+    resource_commands,
+)
 from training_engine.cli.exit_codes import TABLE
 from training_engine.cli.session import AddressOption, Target, UrlOption
 
@@ -101,7 +107,7 @@ def _add(name: str, command: Callable[..., None], panel: str, group: typer.Typer
     group.command(name, rich_help_panel=panel)(command)
 
 
-for _name, _command in job_commands.COMMANDS.items():
+for _name, _command in (job_commands.COMMANDS | bulk_commands.COMMANDS).items():
     _add(_name, _command, "Jobs")
 for _name, _command in artifact_commands.COMMANDS.items():
     _add(_name, _command, "Checkpoints")

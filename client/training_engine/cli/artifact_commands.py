@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from training_engine.cli import extensions
+from training_engine.cli import completion, extensions
 from training_engine.cli.job_commands import JobArgument
 from training_engine.cli.output import number, size
 from training_engine.cli.session import Session, connected
@@ -20,7 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 CheckpointArgument = Annotated[
-    str, typer.Argument(metavar="CHECKPOINT", help="Id of the checkpoint.")
+    str,
+    typer.Argument(
+        metavar="CHECKPOINT",
+        help="Id of a checkpoint; or a job, which means its best one.",
+        autocompletion=completion.jobs,
+    ),
 ]
 
 
@@ -59,6 +65,7 @@ def download(
     ] = False,
 ) -> None:
     """Download a checkpoint; a broken download is taken up where it broke."""
+    checkpoint = session.checkpoint_id(checkpoint)
     with _progress(session) as report:
         path = session.engine.checkpoints.download(
             checkpoint, output, overwrite=force, progress=report
@@ -89,7 +96,9 @@ def generate(
     checkpoint: Annotated[
         str,
         typer.Argument(
-            metavar="CHECKPOINT", help="Id of the checkpoint; with --local, a checkpoint file."
+            metavar="CHECKPOINT",
+            help="Id of a checkpoint; or a job, which means its best one; with --local, a file.",
+            autocompletion=completion.jobs,
         ),
     ],
     prompt: Annotated[str, typer.Option("--prompt", "-p", help="The text to continue.")] = "",
@@ -119,6 +128,7 @@ def generate(
         given = {name: value for name, value in options.items() if value is not None}
         pieces = extensions.load("generate")(Path(checkpoint), prompt, **given)
     else:
+        checkpoint = session.checkpoint_id(checkpoint)
         pieces = session.engine.checkpoints.generate(checkpoint, prompt, **options)  # type: ignore[arg-type]
     if session.output.as_json:
         text = "".join(pieces)
@@ -147,7 +157,12 @@ def _waiting(text: str) -> Iterator[None]:
 def export(
     session: Session,
     checkpoint: Annotated[
-        str, typer.Argument(metavar="CHECKPOINT", help="A checkpoint file, or the id of one.")
+        str,
+        typer.Argument(
+            metavar="CHECKPOINT",
+            help="A checkpoint file, the id of one, or a job, which means its best one.",
+            autocompletion=completion.jobs,
+        ),
     ],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder to write to; made if missing.")
@@ -158,14 +173,16 @@ def export(
     A file needs no service. AutoModelForCausalLM.from_pretrained(OUTPUT) loads the result.
     """
     write = extensions.load("export")
-    if Path(checkpoint).exists():
+    # What looks like a file is never asked for by name: the error then names the file.
+    if Path(checkpoint).is_file() or checkpoint.endswith(".pt") or os.sep in checkpoint:
         write(Path(checkpoint), output, session.output.as_json)
         return
     with (
         tempfile.TemporaryDirectory(prefix="training-engine-") as folder,
         _progress(session) as bar,
     ):
-        path = session.engine.checkpoints.download(checkpoint, folder, progress=bar)
+        found = session.checkpoint_id(checkpoint)
+        path = session.engine.checkpoints.download(found, folder, progress=bar)
         write(path, output, session.output.as_json)
 
 

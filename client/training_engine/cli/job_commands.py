@@ -1,37 +1,31 @@
-"""Commands about jobs: start, list, status, watch, stop, resume, logs, delete."""
+"""Commands about one job: start, list, status, watch, resume, logs."""
 
 from __future__ import annotations
 
-import sys
-from itertools import chain, islice
+from collections import deque
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from training_engine._calls import known_status
 from training_engine.cli import completion
-from training_engine.cli.exit_codes import JOB_FAILED, JOB_STOPPED, OK, exit_code
+from training_engine.cli.exit_codes import JOB_FAILED, JOB_STOPPED, OK
 from training_engine.cli.local_paths import chosen_data, is_config_id, read_config
-from training_engine.cli.output import duration, number
+from training_engine.cli.output import ago, duration, number
 from training_engine.cli.session import Session, connected
 from training_engine.cli.watch import watch_job
-from training_engine.errors import InvalidConfigError, NotFoundError, TrainingEngineError
-from training_engine.records import BulkResult, EventKind, JobStatus, LogLine
+from training_engine.errors import InvalidConfigError, NotFoundError
+from training_engine.records import EventKind, JobStatus, LogLine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from training_engine._jobs import Job
 
 JobArgument = Annotated[
     str,
     typer.Argument(metavar="JOB", help="Name or id of the job.", autocompletion=completion.jobs),
-]
-JobsArgument = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="[JOB]...", help="Names or ids of jobs.", autocompletion=completion.jobs
-    ),
 ]
 WatchOption = Annotated[bool, typer.Option("--watch", help="Follow it until it ends.")]
 
@@ -132,22 +126,41 @@ def list_jobs(
     if session.output.as_json:
         session.output.json({"jobs": jobs})
         return
-    heads = ("JOB", "NAME", "STATUS", "STEP", "PROGRESS", "ATTEMPT", "ETA", "CREATED")
     chosen = [f"status {status}"] * bool(status) + [f"name {name!r}"] * bool(name)
     empty = "no jobs yet; start one: training-engine start CONFIG --dataset PATH"
     if chosen:
         empty = f"no jobs with {' and '.join(chosen)}"
-    session.output.table(heads, map(_row, jobs), empty)
+    if session.output.is_narrow:
+        session.output.table(_NARROW_HEADS, map(_narrow_row, jobs), empty)
+    else:
+        session.output.table(_HEADS, map(_row, jobs), empty)
     if more:
         session.output.note(f"there are more; show them with --limit {2 * limit}")
 
 
+_HEADS = ("JOB", "NAME", "STATUS", "STEP", "PROGRESS", "ATTEMPT", "ETA", "CREATED")
+_NARROW_HEADS = ("JOB", "STATUS", "STEP", "ETA", "CREATED")
+
+
 def _row(job: Job) -> tuple[object, ...]:
-    eta = "" if job.eta_seconds is None or job.is_terminal else duration(job.eta_seconds)
-    steps = f"{job.current_step}/{job.max_steps}"
     progress = f"{job.progress:.0%}"
     name = "" if job.name == job.job_id else job.name
+    steps, eta = _steps(job), _eta(job)
     return job.job_id, name, job.status, steps, progress, job.attempt, eta, job.created_at
+
+
+def _narrow_row(job: Job) -> tuple[object, ...]:
+    """What fits 80 columns. Every command takes the name, which is unique, for the id."""
+    created = "" if job.created_at is None else ago(job.created_at, units=1)
+    return job.name or job.job_id, job.status, _steps(job), _eta(job), created
+
+
+def _steps(job: Job) -> str:
+    return f"{job.current_step}/{job.max_steps}"
+
+
+def _eta(job: Job) -> str:
+    return "" if job.eta_seconds is None or job.is_terminal else duration(job.eta_seconds)
 
 
 def status(session: Session, job: JobArgument) -> None:
@@ -199,83 +212,6 @@ def watch(session: Session, job: JobArgument) -> None:
     _finish(watch_job(session, session.job_id(job)))
 
 
-def stop(
-    session: Session,
-    jobs: JobsArgument = None,
-    every: Annotated[bool, typer.Option("--all", help="All queued and running jobs.")] = False,
-    status: StatusOption = None,
-) -> None:
-    """Ask jobs to save a checkpoint and stop."""
-    states = [JobStatus.QUEUED, JobStatus.RUNNING] if every else []
-    _bulk(session, session.engine.jobs.stop_many, jobs, [*states, status], "asked to stop")
-
-
-def delete(
-    session: Session,
-    jobs: JobsArgument = None,
-    status: StatusOption = None,
-    yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="Do not ask before --status deletes.")
-    ] = False,
-) -> None:
-    """Delete jobs that are not running, with their history, logs and checkpoints.
-
-    A JOB is a whole id or an exact name here, never the beginning of an id, and is deleted without
-    a question. --status asks first; without a terminal to ask on, it needs --yes.
-    """
-    if status and not yes:
-        known_status(status)
-        if not sys.stdin.isatty():
-            raise typer.BadParameter("--status would ask, and there is no terminal; add --yes")
-        typer.confirm(f"Delete every {status} job with its checkpoints?", abort=True)
-    _bulk(session, session.engine.jobs.delete_many, jobs, [status], "deleted", whole=True)
-
-
-def _bulk(
-    session: Session,
-    act: Callable[..., list[BulkResult]],
-    jobs: list[str] | None,
-    states: list[JobStatus | str | None] | list[JobStatus | str],
-    done: str,
-    *,
-    whole: bool = False,
-) -> None:
-    chosen = [known_status(state) for state in states if state]
-    if not jobs and not chosen:
-        raise typer.BadParameter("name at least one job, or choose some by --status")
-    results = [_one(session, act, job, whole) for job in dict.fromkeys(jobs or [])]
-    for state in chosen:
-        results += act(status=state)
-    if session.output.as_json:
-        outcomes = [
-            {"job_id": result.job_id, "error": str(result.error) if result.error else None}
-            for result in results
-        ]
-        session.output.json({"jobs": outcomes})
-    for result in results:
-        if result.error:
-            said = str(result.error)
-            who = "" if result.job_id in said else f"{result.job_id}: "
-            session.output.note(f"error: {who}{said}")
-        elif not session.output.as_json:
-            session.output.line(f"{result.job_id} {done}")
-    if not results:
-        session.output.note("no such jobs")
-    failed = [result.error for result in results if result.error]
-    if failed:
-        raise typer.Exit(exit_code(failed[0]))
-
-
-def _one(
-    session: Session, act: Callable[..., list[BulkResult]], reference: str, whole: bool
-) -> BulkResult:
-    """Act on one job; what stands in the way is part of the result."""
-    try:
-        return act([session.job_id(reference, whole=whole)])[0]
-    except TrainingEngineError as error:
-        return BulkResult(reference, error)
-
-
 def resume(
     session: Session,
     job: JobArgument,
@@ -298,20 +234,42 @@ def logs(
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on until the job ends.")
     ] = False,
+    tail: Annotated[
+        int | None, typer.Option("--tail", "-n", min=0, help="Only so many of the last lines.")
+    ] = None,
 ) -> None:
     """Print what a job's trainer printed."""
     job = session.job_id(job)
+    printed = _print_so_far(session, job, tail) if tail is not None or not follow else None
     if not follow:
-        lines = session.engine.jobs.logs(job)
-        if (first := next(lines, None)) is None:
+        if printed is None:
             session.output.note("nothing was printed so far")
-            return
-        for line in chain([first], lines):
-            _print_log(session, line)
         return
     for event in session.engine.jobs.watch(job):
-        if event.kind is EventKind.LOG and isinstance(event.data, LogLine):
-            _print_log(session, event.data)
+        line = event.data
+        if not (event.kind is EventKind.LOG and isinstance(line, LogLine)):
+            continue
+        if printed is None or _place(line) > printed:
+            _print_log(session, line)
+
+
+def _print_so_far(session: Session, job_id: str, tail: int | None) -> tuple[int, int] | None:
+    """Print the log, or its last lines; return the place of its last line, if it has any."""
+    lines: Iterable[LogLine] = session.engine.jobs.logs(job_id)
+    last = None
+    if tail is not None:
+        newest = deque(lines, maxlen=max(tail, 1))
+        last = _place(newest[-1]) if newest else last
+        lines = newest if tail else ()
+    for line in lines:
+        _print_log(session, line)
+        last = _place(line)
+    return last
+
+
+def _place(line: LogLine) -> tuple[int, int]:
+    """Where a line belongs: its attempt, and its number in it."""
+    return line.attempt, line.sequence
 
 
 def _print_log(session: Session, line: LogLine) -> None:
@@ -326,8 +284,6 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "list": connected(list_jobs),
     "status": connected(status),
     "watch": connected(watch),
-    "stop": connected(stop),
     "resume": connected(resume),
     "logs": connected(logs),
-    "delete": connected(delete),
 }

@@ -26,6 +26,10 @@ _STYLES = {
 }
 
 
+_WIDE = 110
+"""Columns of a terminal that holds the widest table."""
+
+
 @dataclass
 class Output:
     """Where a command's answer goes."""
@@ -46,6 +50,11 @@ class Output:
         return PlainConsole(
             width=None if sys.stdout.isatty() else 1000, highlight=False, soft_wrap=False
         )
+
+    @property
+    def is_narrow(self) -> bool:
+        """True on a terminal that is too narrow for ten columns and an id."""
+        return sys.stdout.isatty() and self.console.width < _WIDE
 
     def json(self, value: Any) -> None:
         """Print a record, or a dict of records, as JSON."""
@@ -107,20 +116,20 @@ def _cell(value: Any) -> Text:
     return Text("" if value is None else str(value))
 
 
-def ago(time: datetime) -> str:
-    """Return how long ago a time was, in its two largest units."""
-    return f"{duration((datetime.now(UTC) - time).total_seconds())} ago"
+def ago(time: datetime, units: int = 2) -> str:
+    """Return how long ago a time was, in its largest units."""
+    return f"{duration((datetime.now(UTC) - time).total_seconds(), units)} ago"
 
 
-def duration(seconds: float) -> str:
-    """Return seconds in their two largest units, e.g. `3 h 20 min`."""
+def duration(seconds: float, units: int = 2) -> str:
+    """Return seconds in their largest units, two of them or fewer, e.g. `3 h 20 min`."""
     left = max(0, round(seconds))
     parts: list[str] = []
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
         count, left = divmod(left, size)
         if count or parts:
             parts.append(f"{count} {unit}")
-    return " ".join(part for part in parts[:2] if not part.startswith("0 ")) or "0 s"
+    return " ".join(part for part in parts[:units] if not part.startswith("0 ")) or "0 s"
 
 
 def size(count: float) -> str:

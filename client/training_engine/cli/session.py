@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec
 
 import typer
 
-from training_engine._finding import is_job_id
+from training_engine._finding import is_checkpoint_id, is_job_id
 from training_engine._transport import (
     ADDRESS_VARIABLE,
     DEFAULT_ADDRESS,
@@ -22,7 +22,7 @@ from training_engine._transport import (
 )
 from training_engine.cli.exit_codes import INTERRUPTED, exit_code, show_error
 from training_engine.cli.output import Output
-from training_engine.errors import InvalidArgumentError, TrainingEngineError
+from training_engine.errors import TrainingEngineError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,23 +92,15 @@ class Session:
             return TrainingEngine.over_rest(self.target.url, retry_for=RETRY_SECONDS)
         return TrainingEngine(self.target.address, retry_for=RETRY_SECONDS)
 
-    def job_id(self, reference: str, *, whole: bool = False) -> str:
-        """Return the id of the job that an id, a name or the beginning of an id means.
+    def job_id(self, reference: str) -> str:
+        """Return the id of the job that an id, a name or the beginning of an id means."""
+        return reference if is_job_id(reference) else self.engine.jobs.find(reference).job_id
 
-        Args:
-            reference: What the person wrote.
-            whole: Refuse the beginning of an id.
-        """
-        if is_job_id(reference):
+    def checkpoint_id(self, reference: str) -> str:
+        """Return the id of a checkpoint: of the one that an id names, or of a job's best one."""
+        if is_checkpoint_id(reference):
             return reference
-        job = self.engine.jobs.find(reference)
-        if whole and reference.strip() not in (job.name, job.job_id):
-            raise InvalidArgumentError(
-                f"{reference!r} is only the beginning of the id {job.job_id}; give the whole id or "
-                "the exact name",
-                code="ambiguous_job",
-            )
-        return job.job_id
+        return self.engine.checkpoints.find(reference).checkpoint_id
 
     def close(self) -> None:
         """Close the engine if one was made."""

@@ -1,11 +1,40 @@
 -- create_job: prefix, job_id, request_key, body_hash, ttl_ms, config_document, field, value, ...
+-- Names are unique: a name that another job has gets a number, and a warning says so.
 local id, request_key, body_hash = ARGV[2], ARGV[3], ARGV[4]
 local known = recall(request_key, body_hash)
 if known then return known end
 
+local function is_taken(name)
+  return redis.call('EXISTS', name_key(name)) == 1
+end
+
+-- `name` with a number behind it that no job has. Doubles until one is free, then halves: a name
+-- that was used n times costs about 2 log n lookups.
+local function free_name(name)
+  local taken, free = 1, 2
+  while is_taken(name .. '-' .. text(free)) do taken, free = free, free * 2 end
+  while free - taken > 1 do
+    local middle = math.floor((taken + free) / 2)
+    if is_taken(name .. '-' .. text(middle)) then taken = middle else free = middle end
+  end
+  return name .. '-' .. text(free)
+end
+
+-- `list` (a JSON array of strings) with one more.
+local function appended(list, item)
+  local rest = string.match(list, '^%[(.*)%]$')
+  return '[' .. rest .. (rest == '' and '' or ',') .. cjson.encode(item) .. ']'
+end
+
 local now = now_ms()
 local job = {}
 for i = 7, #ARGV, 2 do job[ARGV[i]] = ARGV[i + 1] end
+if job.name ~= '' and is_taken(job.name) then
+  local name = free_name(job.name)
+  job.warnings = appended(job.warnings, "name: another job is named '" .. job.name ..
+    "'; this one is named '" .. name .. "'")
+  job.name = name
+end
 job.v = VERSION
 job.job_id = id
 job.status = 'queued'

@@ -160,7 +160,7 @@ class CheckpointFile:
 
     def record(self, **changes: Any) -> checkpoint_pb2.Checkpoint:
         fields = {
-            "checkpoint_id": "c1",
+            "checkpoint_id": "ckpt_1",
             "job_id": "j1",
             "step": 7,
             "size_bytes": len(self.data),

@@ -30,7 +30,7 @@ class Terminal:
         inherited = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "NO_COLOR")}
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "training_engine.cli", *arguments],
-            stdin=subprocess.DEVNULL,
+            stdin=writer,
             stdout=writer,
             stderr=writer,
             env={**inherited, "TERM": "xterm-256color", **environment},
@@ -48,6 +48,10 @@ class Terminal:
         deadline = time.monotonic() + seconds
         while wanted not in self.text:
             assert self._read(deadline - time.monotonic()), f"no {wanted!r} in {self.text!r}"
+
+    def type(self, text: str) -> None:
+        """Type a text; a line ends with a newline."""
+        os.write(self._reader, text.encode())
 
     def interrupt(self) -> None:
         """Press Ctrl-C."""

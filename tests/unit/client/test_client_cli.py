@@ -211,6 +211,28 @@ def test_resume_logs_and_delete(service: ScriptedService, cli: Cli) -> None:
     assert "there is no terminal; add --yes" in " ".join(unasked.stderr.split())
 
 
+def test_the_last_lines_of_a_log(service: ScriptedService, cli: Cli) -> None:
+    lines = [
+        {"text": f"line {number}", "attempt": 1 + number // 3, "sequence": number % 3}
+        for number in range(5)
+    ]
+    service.on["ListLogs"] = lambda request, context: job_pb2.ListLogsResponse(lines=lines)
+    assert cli("logs", "j1", "--tail", "2").stdout == "line 3\nline 4\n"
+    assert cli("logs", "j1", "--tail", "9").stdout.count("\n") == 5
+    none = cli("logs", "j1", "--tail", "0")
+    assert (none.stdout, none.stderr) == ("", "")
+
+    def watch(request: Any, context: Any) -> Any:
+        for line in [*lines, {"text": "line 5", "attempt": 2, "sequence": 2}]:
+            yield job_pb2.WatchJobResponse(cursor="1", log=line)
+        yield job_pb2.WatchJobResponse(cursor="2", state=job(status="SUCCEEDED"))
+
+    service.on["WatchJob"] = watch
+    assert cli("logs", "j1", "-n", "1", "-f").stdout == "line 4\nline 5\n"
+    assert cli("logs", "j1", "-n", "0", "-f").stdout == "line 5\n"
+    assert cli("logs", "j1", "-f").stdout.count("\n") == 6
+
+
 def test_delete_takes_no_beginning_of_an_id(service: ScriptedService, cli: Cli) -> None:
     whole = "job_" + "0" * 26
     service.on["ListJobs"] = lambda request, context: job_pb2.ListJobsResponse(
@@ -282,18 +304,18 @@ def test_checkpoints_and_download(service: ScriptedService, cli: Cli, tmp_path: 
     service.on["GetCheckpoint"] = file.get
     service.on["DownloadCheckpoint"] = file.download
     assert cli("checkpoints", "j1").stdout.splitlines()[1].split() == [
-        "c1",
+        "ckpt_1",
         "7",
         "2.5",
         "1000",
         "B",
         "*",
     ]
-    result = cli("download", "c1", "-o", "model.pt")
+    result = cli("download", "ckpt_1", "-o", "model.pt")
     assert result.stdout == "downloaded and verified model.pt\n"
     assert (tmp_path / "model.pt").read_bytes() == file.data
-    plain = json.loads(cli("download", "c1", "--json").stdout)
-    assert plain == {"checkpoint_id": "c1", "path": f"{tmp_path}/checkpoint_step_7.pt"}
+    plain = json.loads(cli("download", "ckpt_1", "--json").stdout)
+    assert plain == {"checkpoint_id": "ckpt_1", "path": f"{tmp_path}/checkpoint_step_7.pt"}
 
 
 def test_generate(service: ScriptedService, cli: Cli) -> None:
@@ -303,8 +325,8 @@ def test_generate(service: ScriptedService, cli: Cli) -> None:
             generation_pb2.GenerateResponse(text=" not", finish_reason="FINISH_REASON_LENGTH"),
         ]
     )
-    assert cli("generate", "c1", "--prompt", "To be", "--seed", "3").stdout == "To be or not\n"
-    assert json.loads(cli("generate", "c1", "--json").stdout)["text"] == " or not"
+    assert cli("generate", "ckpt_1", "--prompt", "To be", "--seed", "3").stdout == "To be or not\n"
+    assert json.loads(cli("generate", "ckpt_1", "--json").stdout)["text"] == " or not"
     assert service.asked("Generate")[0].seed == 3
 
 

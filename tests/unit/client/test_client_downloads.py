@@ -35,7 +35,7 @@ def test_a_broken_download_continues(
     file.break_after = [3, 0, 4]
     seen: list[tuple[int, int]] = []
     target = tmp_path / "model.pt"
-    path = engine.checkpoints.download("c1", target, progress=lambda *done: seen.append(done))
+    path = engine.checkpoints.download("ckpt_1", target, progress=lambda *done: seen.append(done))
     assert path == target
     assert target.read_bytes() == file.data
     assert offsets(service) == [0, 300, 300, 700]
@@ -48,7 +48,7 @@ async def test_asyncio_downloads_the_same(
 ) -> None:
     file.break_after = [3]
     async with AsyncTrainingEngine(service.address) as engine:
-        path = await engine.checkpoints.download("c1", tmp_path)
+        path = await engine.checkpoints.download("ckpt_1", tmp_path)
     assert path == tmp_path / "checkpoint_step_7.pt"
     assert path.read_bytes() == file.data
     assert offsets(service) == [0, 300]
@@ -59,7 +59,7 @@ def test_a_later_call_takes_up_what_an_earlier_one_left(
 ) -> None:
     part = tmp_path / f"model.pt.{file.record().sha256[:12]}.part"
     part.write_bytes(file.data[:450])
-    engine.checkpoints.download("c1", tmp_path / "model.pt")
+    engine.checkpoints.download("ckpt_1", tmp_path / "model.pt")
     assert offsets(service) == [450]
     assert (tmp_path / "model.pt").read_bytes() == file.data
 
@@ -71,11 +71,11 @@ def test_damage_is_found_and_nothing_is_left(
     target.write_bytes(b"an older one")
     part = tmp_path / f"model.pt.{file.record().sha256[:12]}.part"
     part.write_bytes(b"damage" * 50)
-    with pytest.raises(ArtifactDamagedError, match="checkpoint c1 arrived with 1000 bytes and"):
-        engine.checkpoints.download("c1", target)
+    with pytest.raises(ArtifactDamagedError, match="checkpoint ckpt_1 arrived with 1000 bytes and"):
+        engine.checkpoints.download("ckpt_1", target)
     assert target.read_bytes() == b"an older one"
     assert not part.exists()
-    assert engine.checkpoints.download("c1", target).read_bytes() == file.data
+    assert engine.checkpoints.download("ckpt_1", target).read_bytes() == file.data
 
 
 def test_a_file_that_ends_early_is_refused(
@@ -86,28 +86,28 @@ def test_a_file_that_ends_early_is_refused(
         checkpoint=longer
     )
     with pytest.raises(ArtifactDamagedError, match="it must have 1500 bytes"):
-        engine.checkpoints.download("c1", tmp_path / "model.pt")
+        engine.checkpoints.download("ckpt_1", tmp_path / "model.pt")
 
 
 def test_another_file_is_not_overwritten_without_leave(
     service: ScriptedService, engine: TrainingEngine, file: CheckpointFile, tmp_path: Path
 ) -> None:
     target = tmp_path / "model.pt"
-    assert engine.checkpoints.download("c1", target, overwrite=False) == target
+    assert engine.checkpoints.download("ckpt_1", target, overwrite=False) == target
     fetched = len(service.asked("DownloadCheckpoint"))
-    assert engine.checkpoints.download("c1", target, overwrite=False) == target
+    assert engine.checkpoints.download("ckpt_1", target, overwrite=False) == target
     assert len(service.asked("DownloadCheckpoint")) == fetched  # it is there already
     for other in (b"mine", bytes(len(file.data))):
         target.write_bytes(other)
         with pytest.raises(ConflictError) as caught:
-            engine.checkpoints.download("c1", target, overwrite=False)
+            engine.checkpoints.download("ckpt_1", target, overwrite=False)
         assert caught.value.code == "file_exists"
         assert str(caught.value) == (
-            f"{target} exists and is not checkpoint c1; name another file, or replace it with "
+            f"{target} exists and is not checkpoint ckpt_1; name another file, or replace it with "
             "--force (in programs: overwrite=True)"
         )
         assert target.read_bytes() == other
-    engine.checkpoints.download("c1", target)
+    engine.checkpoints.download("ckpt_1", target)
     assert target.read_bytes() == file.data
 
 
@@ -123,9 +123,9 @@ async def test_asyncio_does_not_overwrite_either(
         reported.append((done, total, threading.get_ident() == here))
 
     async with AsyncTrainingEngine(service.address) as engine:
-        with pytest.raises(ConflictError, match="exists and is not checkpoint c1"):
-            await engine.checkpoints.download("c1", target, overwrite=False)
-        await engine.checkpoints.download("c1", target, progress=progress)
+        with pytest.raises(ConflictError, match="exists and is not checkpoint ckpt_1"):
+            await engine.checkpoints.download("ckpt_1", target, overwrite=False)
+        await engine.checkpoints.download("ckpt_1", target, progress=progress)
     assert target.read_bytes() == file.data
     assert (reported[0], reported[-1]) == ((100, 1000, True), (1000, 1000, True))
     assert all(in_the_loop for _, _, in_the_loop in reported)
@@ -139,10 +139,10 @@ def test_two_downloads_do_not_write_one_file(
     def progress(done: int, total: int) -> None:
         if done == 300:
             with pytest.raises(ConflictError, match="another download is writing") as caught:
-                engine.checkpoints.download("c1", tmp_path / "a.pt")
+                engine.checkpoints.download("ckpt_1", tmp_path / "a.pt")
             refused.append(caught.value.code)
 
-    engine.checkpoints.download("c1", tmp_path / "a.pt", progress=progress)
+    engine.checkpoints.download("ckpt_1", tmp_path / "a.pt", progress=progress)
     assert refused == ["in_use"]
     assert (tmp_path / "a.pt").read_bytes() == file.data
     assert [path.name for path in tmp_path.iterdir()] == ["a.pt"]
@@ -153,5 +153,5 @@ def test_a_missing_folder_is_named(
     engine: TrainingEngine, file: CheckpointFile, tmp_path: Path, path: str
 ) -> None:
     with pytest.raises(InvalidArgumentError, match="gone is no folder; make it first"):
-        engine.checkpoints.download("c1", f"{tmp_path}/{path}")
+        engine.checkpoints.download("ckpt_1", f"{tmp_path}/{path}")
     assert list(tmp_path.iterdir()) == []

@@ -23,7 +23,7 @@ from training_engine import (
     UnavailableError,
 )
 from training_engine import _http as http
-from training_engine.errors import _BY_REASON
+from training_engine.errors import _BY_REASON, TOKEN_NEEDED
 from training_engine.v1.errors_pb2 import ErrorReason
 
 PROBLEMS = {
@@ -79,7 +79,8 @@ def test_reasons_over_grpc(
         engine.jobs.get("j1")
     assert type(caught.value) is kind
     assert caught.value.code == reason.lower()
-    assert caught.value.message == "what happened"
+    said = TOKEN_NEEDED if kind is UnauthenticatedError else "what happened"
+    assert caught.value.message == said
     assert len(service.asked("GetJob")) == 1
 
 
@@ -194,3 +195,19 @@ def test_a_url_without_scheme_or_host_is_refused(url: str) -> None:
         return
     with pytest.raises(InvalidArgumentError, match="must begin with http:// or https://"):
         TrainingEngine.over_rest(url)
+
+
+def test_a_missing_token_is_explained_in_the_words_of_the_caller(
+    service: ScriptedService, engine: TrainingEngine
+) -> None:
+    said = "the call carries no known token; send the metadata `authorization: Bearer TOKEN`"
+    service.on["GetJob"] = lambda request, context: refuse(
+        context, code_pb2.UNAUTHENTICATED, "UNAUTHENTICATED", said
+    )
+    with pytest.raises(UnauthenticatedError) as caught:
+        engine.jobs.get("j")
+    assert str(caught.value) == (
+        "the service asks for an access token, and got none that it knows; set "
+        "TRAINING_ENGINE_TOKEN to a token that the service was started with, or pass token=... "
+        "in a program"
+    )

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from training_engine.cli import extensions
 from training_engine.cli.app import app
 from training_engine.cli.exit_codes import MEANINGS, exit_code
-from training_engine.errors import DeadlineExceededError, PermissionDeniedError
+from training_engine.errors import TOKEN_NEEDED, DeadlineExceededError, PermissionDeniedError
 
 
 @pytest.mark.parametrize(
@@ -38,11 +38,8 @@ def test_errors_are_one_block_and_an_exit_code(
 ) -> None:
     service.on["GetJob"] = lambda request, context: refuse(context, code, reason, "what happened")
     result = cli("status", "j1")
-    assert (result.exit_code, result.stdout, result.stderr) == (
-        exit_with,
-        "",
-        "error: what happened\n",
-    )
+    said = TOKEN_NEEDED if reason == "UNAUTHENTICATED" else "what happened"
+    assert (result.exit_code, result.stdout, result.stderr) == (exit_with, "", f"error: {said}\n")
     assert f"  code: {reason.lower()}" in cli("status", "j1", "-v").stderr
 
 

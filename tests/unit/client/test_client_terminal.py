@@ -92,6 +92,25 @@ def test_ids_stay_whole_on_a_narrow_terminal(running: ScriptedService) -> None:
     assert "".join(column).startswith(JOB_ID)
 
 
+def test_the_list_of_jobs_fits_80_columns(running: ScriptedService) -> None:
+    rows = [
+        {"job_id": JOB_ID, "name": JOB_ID, "status": "JOB_STATUS_SUCCEEDED"},
+        {"job_id": JOB_ID, "name": "exp-17", "status": "JOB_STATUS_RUNNING", "eta_seconds": 9000},
+    ]
+    for row in rows:
+        row |= {"current_step": 100_000, "max_steps": 100_000, "created_at": {"seconds": 10**9}}
+    running.on["ListJobs"] = lambda request, context: job_pb2.ListJobsResponse(jobs=rows)
+    narrow = on_terminal(running, "list", columns=80)
+    assert narrow.finish() == 0
+    heads, first, second = narrow.text.splitlines()
+    assert heads.split() == ["JOB", "STATUS", "STEP", "ETA", "CREATED"]
+    assert first.split()[:3] == [JOB_ID, "succeeded", "100000/100000"]
+    assert second.split()[:6] == ["exp-17", "running", "100000/100000", "2", "h", "30"]
+    wide = on_terminal(running, "list", columns=160)
+    assert wide.finish() == 0
+    assert wide.text.splitlines()[2].split()[:2] == [JOB_ID, "exp-17"]
+
+
 @pytest.mark.parametrize(("environment", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
 def test_no_color_is_heeded(
     running: ScriptedService, environment: dict[str, str], coloured: bool
@@ -117,7 +136,7 @@ def generation(service: ScriptedService) -> threading.Event:
 
 def test_a_person_is_told_what_a_generation_waits_for(service: ScriptedService) -> None:
     loaded = generation(service)
-    terminal = on_terminal(service, "generate", "c1", "--prompt", "> ")
+    terminal = on_terminal(service, "generate", "ckpt_1", "--prompt", "> ")
     terminal.read_until("loading the model, which may take a moment …")
     loaded.set()
     assert terminal.finish() == 0
@@ -127,7 +146,7 @@ def test_a_person_is_told_what_a_generation_waits_for(service: ScriptedService) 
 def test_programs_are_not_told(service: ScriptedService) -> None:
     generation(service).set()
     for options, printed in ([], "> abcd\n"), (["--json"], '"text": "abcd"'):
-        done = run(service, "generate", "c1", "--prompt", "> ", *options)
+        done = run(service, "generate", "ckpt_1", "--prompt", "> ", *options)
         assert (done.returncode, done.stderr) == (0, "")
         assert printed in done.stdout
 
@@ -150,7 +169,7 @@ def run(
         ["checkpoints", JOB_ID],
         ["watch", JOB_ID],
         ["watch", JOB_ID, "--json"],
-        ["generate", "c1"],
+        ["generate", "ckpt_1"],
     ],
     ids=" ".join,
 )
@@ -159,7 +178,7 @@ def test_a_reader_may_leave_early(running: ScriptedService, arguments: list[str]
         lines=[{"text": "line"}]
     )
     running.on["ListCheckpoints"] = lambda request, context: checkpoint_pb2.ListCheckpointsResponse(
-        checkpoints=[{"checkpoint_id": "c1"}]
+        checkpoints=[{"checkpoint_id": "ckpt_1"}]
     )
     generation(running).set()
     reader, writer = os.pipe()

@@ -7,7 +7,13 @@ from typing import Any
 
 import pytest
 from scripted_gateway import Exchange, ScriptedGateway
-from scripted_service import ScriptedService, job, job_pb2
+from scripted_service import (
+    ScriptedService,
+    checkpoint_pb2,
+    generation_pb2,
+    job,
+    job_pb2,
+)
 from typer.testing import CliRunner
 
 from training_engine import AsyncTrainingEngine, InvalidArgumentError, NotFoundError, TrainingEngine
@@ -53,17 +59,20 @@ def test_a_name_or_the_beginning_of_an_id_means_its_job(engine: TrainingEngine) 
     assert [found.job_id for found in engine.jobs.page(name="day")] == [IDS[1]]
 
 
-def test_a_name_of_several_lists_them(engine: TrainingEngine) -> None:
+def test_a_name_of_several_means_the_newest(engine: TrainingEngine) -> None:
+    assert engine.jobs.find("night").job_id == IDS[0]
+
+
+def test_the_beginning_of_several_ids_lists_them(engine: TrainingEngine) -> None:
     with pytest.raises(InvalidArgumentError) as caught:
-        engine.jobs.find("night")
+        engine.jobs.find("job_0")
     assert caught.value.code == "ambiguous_job"
     assert str(caught.value) == (
-        "'night' means more than one job; give the id of one:\n"
+        "'job_0' means more than one job; give the id of one:\n"
         f"  {IDS[0]}  night  running, created 1970-01-01 00:01:00 UTC\n"
+        f"  {IDS[1]}  day  running, created 1970-01-01 00:01:00 UTC\n"
         f"  {IDS[2]}  night  running, created 1970-01-01 00:01:00 UTC"
     )
-    with pytest.raises(InvalidArgumentError, match="'job_0' means more than one job"):
-        engine.jobs.find("job_0")
 
 
 @pytest.mark.parametrize("reference", ["dusk", "job_1", "Not an id!"])
@@ -122,14 +131,62 @@ def test_the_command_line_takes_names(service: ScriptedService) -> None:
     def cli(*arguments: str) -> Any:
         return CliRunner().invoke(app, ["--address", service.address, *arguments])
 
-    stopped = cli("stop", "day", "night", IDS[0], "dusk")
+    stopped = cli("stop", "day", "night", IDS[0], "job_0", "dusk")
     assert stopped.stdout == f"{IDS[1]} asked to stop\n{IDS[0]} asked to stop\n"
     said = stopped.stderr.splitlines()
-    assert said[0] == "error: 'night' means more than one job; give the id of one:"
+    assert said[0] == "error: 'job_0' means more than one job; give the id of one:"
     assert said[1].split()[0] == IDS[0]
-    assert said[3].startswith("error: there is no job with the id or the name 'dusk'")
+    assert said[4].startswith("error: there is no job with the id or the name 'dusk'")
     assert stopped.exit_code == 2
     assert cli("status", "dusk").exit_code == 3
     listed = cli("list", "--name", "night").stdout
     assert [line.split()[0] for line in listed.splitlines()] == ["JOB", IDS[0], IDS[2]]
     assert "--name is empty" in cli("list", "--name", " ").stderr
+
+
+CHECKPOINTS = [f"ckpt_{number:026d}" for number in (1, 2, 3)]
+
+
+@pytest.fixture
+def checkpoints(service: ScriptedService) -> list[Any]:
+    """What the jobs have saved; the second is the best."""
+    saved = [
+        checkpoint_pb2.Checkpoint(checkpoint_id=id, step=step, is_best=step == 20)
+        for id, step in zip(CHECKPOINTS, (10, 20, 30), strict=True)
+    ]
+    service.on["ListCheckpoints"] = lambda request, context: checkpoint_pb2.ListCheckpointsResponse(
+        checkpoints=saved
+    )
+    service.on["GetCheckpoint"] = lambda request, context: checkpoint_pb2.GetCheckpointResponse(
+        checkpoint={"checkpoint_id": request.checkpoint_id}
+    )
+    return saved
+
+
+def test_a_job_means_its_best_checkpoint(engine: TrainingEngine, checkpoints: list[Any]) -> None:
+    assert engine.checkpoints.find("day").checkpoint_id == CHECKPOINTS[1]
+    assert engine.checkpoints.find(IDS[0]).checkpoint_id == CHECKPOINTS[1]
+    assert engine.checkpoints.find(CHECKPOINTS[0]).checkpoint_id == CHECKPOINTS[0]
+    checkpoints[1].is_best = False
+    assert engine.checkpoints.find("day").checkpoint_id == CHECKPOINTS[2]
+    checkpoints.clear()
+    with pytest.raises(NotFoundError, match="job 'day' has no checkpoints yet; it saves one each"):
+        engine.checkpoints.find("day")
+    with pytest.raises(NotFoundError, match="no job with the id or the name 'dusk'"):
+        engine.checkpoints.find("dusk")
+
+
+async def test_asyncio_finds_the_same_checkpoint(
+    service: ScriptedService, checkpoints: list[Any]
+) -> None:
+    async with AsyncTrainingEngine(service.address) as engine:
+        assert (await engine.checkpoints.find("day")).checkpoint_id == CHECKPOINTS[1]
+        assert (await engine.checkpoints.find(CHECKPOINTS[2])).checkpoint_id == CHECKPOINTS[2]
+
+
+def test_generate_takes_a_job(service: ScriptedService, checkpoints: list[Any]) -> None:
+    service.on["Generate"] = lambda request, context: iter(
+        [generation_pb2.GenerateResponse(text=request.checkpoint_id)]
+    )
+    said = CliRunner().invoke(app, ["--address", service.address, "generate", "day"])
+    assert said.stdout.strip() == CHECKPOINTS[1]

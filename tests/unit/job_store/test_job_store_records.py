@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,15 @@ from job_store.attempts import AttemptStore
 from job_store.catalog import ConfigStore, DatasetStore
 from job_store.connection import AsyncConnection, Connection
 from job_store.errors import InvalidPageToken, NotFound, RecordVersionError, StoreUnavailable
-from job_store.records import Execution, JobStatus, NewJob, Priority, Request, WorkerRecord
+from job_store.records import (
+    Execution,
+    JobRecord,
+    JobStatus,
+    NewJob,
+    Priority,
+    Request,
+    WorkerRecord,
+)
 from job_store.scripts import script
 from job_store.workers import WorkerDirectory, WorkerRegistry
 
@@ -69,7 +78,10 @@ async def test_jobs_are_listed_newest_first_and_pages_survive_inserts(bench: Ben
 
 async def test_jobs_are_found_by_name_and_by_the_beginning_of_an_id(bench: Bench) -> None:
     odd = "na|me: 名前 " + "x" * 180
-    twins = [await bench.jobs.create(new_job(name=odd)) for _ in range(3)]
+    twins = [await bench.jobs.create(new_job(name=str(number))) for number in range(3)]
+    for twin in twins:  # as records of an older version may share a name
+        await bench.connection.command("ZADD", f"te:jobs:name:{odd}", 0, twin.job_id)
+        await bench.connection.command("HSET", f"te:job:{twin.job_id}", "name", odd)
     other = await bench.jobs.create(new_job(name=odd + "y"))
     unnamed = await bench.jobs.create(new_job(name=""))
 
@@ -101,6 +113,35 @@ async def test_jobs_are_found_by_name_and_by_the_beginning_of_an_id(bench: Bench
 
     await bench.jobs.delete(twins[1].job_id)
     assert await ids_of(name=odd) == [newest_first[0], newest_first[2]]
+
+
+async def test_a_name_that_another_job_has_gets_a_number_and_a_warning(bench: Bench) -> None:
+    async def started(name: str, *warnings: str) -> JobRecord:
+        new = replace(new_job(name=name), warnings=warnings)
+        return await bench.jobs.create(new)
+
+    odd = 'a "name"/ü'
+    assert (await started(odd, "w")).warnings == ("w",)
+    names = [(await started(odd)).name for _ in range(12)]
+    assert names == [f"{odd}-{number}" for number in range(2, 14)]
+    again = await started(odd, "w")
+    assert (again.name, again.warnings) == (
+        f"{odd}-14",
+        ("w", f"name: another job is named '{odd}'; this one is named '{odd}-14'"),
+    )
+    assert (await bench.jobs.get(again.job_id)).warnings == again.warnings
+    for name in (odd, f"{odd}-5"):
+        (job,) = (await bench.jobs.list(name=name)).jobs
+        await bench.jobs.delete(job.job_id)
+        assert (await started(name)).name == name  # free again
+    unnamed = [await started("") for _ in range(2)]
+    assert {job.name for job in unnamed} == {""}
+
+
+async def test_a_repeated_start_keeps_its_name(bench: Bench) -> None:
+    request = Request.of("once", "StartJob", b"body")
+    first = await bench.jobs.create(new_job(name="mine"), request)
+    assert (await bench.jobs.create(new_job(name="mine"), request)).name == first.name == "mine"
 
 
 def test_ids_sort_by_time_and_are_checked() -> None:

@@ -1,0 +1,189 @@
+"""Commands that act on several jobs at once: stop, delete."""
+
+from __future__ import annotations
+
+import fnmatch
+import sys
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from training_engine._calls import known_status
+from training_engine._finding import is_job_id
+from training_engine.cli import completion
+from training_engine.cli.exit_codes import exit_code
+from training_engine.cli.job_commands import StatusOption
+from training_engine.cli.session import Session, connected
+from training_engine.errors import InvalidArgumentError, NotFoundError, TrainingEngineError
+from training_engine.records import BulkResult, JobStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from training_engine._jobs import Job
+
+_SHOWN = 10
+"""Jobs that a question names."""
+
+JobsArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[JOB]...",
+        help="Names or ids of jobs. In a name, * stands for any text and ? for one character; "
+        "quote it.",
+        autocompletion=completion.jobs,
+    ),
+]
+
+
+def stop(
+    session: Session,
+    jobs: JobsArgument = None,
+    every: Annotated[bool, typer.Option("--all", help="All queued and running jobs.")] = False,
+    status: StatusOption = None,
+) -> None:
+    """Ask jobs to save a checkpoint and stop.
+
+    A pattern means the queued and running jobs whose names match it.
+    """
+    states = _states([JobStatus.QUEUED, JobStatus.RUNNING] if every else [], status)
+    _require(jobs, states)
+    chosen, failures = _choose(session, jobs, states, lambda job: not job.is_terminal)
+    _report(session, session.engine.jobs.stop_many(chosen), failures, "asked to stop")
+
+
+def delete(
+    session: Session,
+    jobs: JobsArgument = None,
+    status: StatusOption = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without a question.")] = False,
+) -> None:
+    """Delete jobs that are not running, with their history, logs and checkpoints.
+
+    Asks first on a terminal. Without one, jobs that are named by a whole id or an exact name are
+    deleted at once; a pattern or --status needs --yes. The beginning of an id is never enough.
+    """
+    states = _states([], status)
+    _require(jobs, states)
+    broad = [*(job for job in jobs or [] if _is_pattern(job)), *(["--status"] if status else [])]
+    if broad and not yes and not sys.stdin.isatty():
+        raise typer.BadParameter(f"{broad[0]} would ask, and there is no terminal; add --yes")
+    chosen, failures = _choose(session, jobs, states, lambda job: True, whole=True)
+    if chosen and not yes and sys.stdin.isatty():
+        typer.confirm(_question(list(chosen.values())), abort=True)
+    _report(session, session.engine.jobs.delete_many(chosen), failures, "deleted")
+
+
+def _states(states: list[JobStatus], status: str | None) -> list[JobStatus]:
+    return [*states, JobStatus(known_status(status) or status)] if status else states
+
+
+def _require(jobs: list[str] | None, states: Sequence[JobStatus]) -> None:
+    if not jobs and not states:
+        raise typer.BadParameter("name at least one job, or choose some by --status")
+
+
+def _is_pattern(reference: str) -> bool:
+    return any(character in reference for character in "*?")
+
+
+def _choose(
+    session: Session,
+    references: list[str] | None,
+    states: Sequence[JobStatus],
+    fits: Callable[[Job], bool],
+    *,
+    whole: bool = False,
+) -> tuple[dict[str, str], list[BulkResult]]:
+    """Return the jobs that were named, or are in one of the states, and what was not found.
+
+    The jobs come as ids, each with a line that describes it.
+    """
+    chosen: dict[str, str] = {}
+    failures = []
+    for reference in dict.fromkeys(references or []):
+        try:
+            chosen |= _named(session, reference, fits, whole)
+        except TrainingEngineError as error:
+            failures.append(BulkResult(reference, error))
+    for state in states:
+        chosen |= _described(session.engine.jobs.list(status=state))
+    return chosen, failures
+
+
+def _described(jobs: Iterable[Job]) -> dict[str, str]:
+    return {job.job_id: f"{job.name}  {job.status}, step {job.current_step}" for job in jobs}
+
+
+def _named(
+    session: Session, reference: str, fits: Callable[[Job], bool], whole: bool
+) -> dict[str, str]:
+    if is_job_id(reference):  # not looked up: a record that cannot be read can still be deleted
+        return {reference: reference}
+    if _is_pattern(reference):
+        every = session.engine.jobs.list(page_size=1000)
+        matching = [job for job in every if fnmatch.fnmatchcase(job.name, reference) and fits(job)]
+        if not matching:
+            raise NotFoundError(f"no job's name matches {reference!r}", code="job_not_found")
+        return _described(matching)
+    job = session.engine.jobs.find(reference)
+    if whole and reference.strip() not in (job.name, job.job_id):
+        raise InvalidArgumentError(
+            f"{reference!r} is only the beginning of the id {job.job_id}; give the whole id or "
+            "the exact name",
+            code="ambiguous_job",
+        )
+    if whole:
+        _require_unique(session, reference.strip())
+    return _described([job])
+
+
+def _require_unique(session: Session, name: str) -> None:
+    """Refuse a name that several jobs have, as records of an older service may."""
+    twins = [job.job_id for job in islice(session.engine.jobs.list(name=name, page_size=5), 5)]
+    if len(twins) > 1:
+        raise InvalidArgumentError(
+            f"{name!r} is the name of more than one job; give the id of one: {', '.join(twins)}",
+            code="ambiguous_job",
+        )
+
+
+def _question(jobs: Sequence[str]) -> str:
+    """What a person is asked before jobs are deleted."""
+    lines = [f"  {job}" for job in jobs[:_SHOWN]]
+    if len(jobs) > _SHOWN:
+        lines.append(f"  … and {len(jobs) - _SHOWN} more")
+    what = "this job" if len(jobs) == 1 else f"these {len(jobs)} jobs"
+    return "\n".join([*lines, f"Delete {what} with history, logs and checkpoints?"])
+
+
+def _report(
+    session: Session, results: list[BulkResult], failures: list[BulkResult], done: str
+) -> None:
+    """Say what became of each job, and exit as the first failure says."""
+    results = [*results, *failures]
+    if session.output.as_json:
+        outcomes = [
+            {"job_id": result.job_id, "error": str(result.error) if result.error else None}
+            for result in results
+        ]
+        session.output.json({"jobs": outcomes})
+    for result in results:
+        if result.error:
+            said = str(result.error)
+            who = "" if result.job_id in said else f"{result.job_id}: "
+            session.output.note(f"error: {who}{said}")
+        elif not session.output.as_json:
+            session.output.line(f"{result.job_id} {done}")
+    if not results:
+        session.output.note("no such jobs")
+    failed = [result.error for result in results if result.error]
+    if failed:
+        raise typer.Exit(exit_code(failed[0]))
+
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "stop": connected(stop),
+    "delete": connected(delete),
+}

@@ -1,0 +1,119 @@
+"""`stop` and `delete`: names, patterns, states, and the question before jobs are deleted."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from command_line import Cli
+from scripted_service import ScriptedService, code_pb2, job, job_pb2, refuse
+from terminal import Terminal
+
+IDS = [f"job_{number:026d}" for number in (40, 30, 20, 10)]
+NAMES = ["exp-2", "exp-1", "other", "twin"]
+STATES = ["RUNNING", "STOPPED", "QUEUED", "FAILED"]
+
+
+@pytest.fixture(autouse=True)
+def _jobs(service: ScriptedService, cli: Cli) -> None:
+    """Four jobs, newest first, in a service that filters as the real one does."""
+    rows = [
+        job_pb2.Job(job_id=i, name=n, status=f"JOB_STATUS_{s}", current_step=7)
+        for i, n, s in zip(IDS, NAMES, STATES, strict=True)
+    ]
+
+    def listed(request: Any, context: Any) -> Any:
+        return job_pb2.ListJobsResponse(
+            jobs=[
+                row
+                for row in rows
+                if request.name in ("", row.name)
+                and row.job_id.startswith(request.job_id_prefix)
+                and request.status in (0, row.status)
+            ]
+        )
+
+    def got(request: Any, context: Any) -> Any:
+        return job_pb2.GetJobResponse(job=next(r for r in rows if r.job_id == request.job_id))
+
+    def deleted(request: Any, context: Any) -> Any:
+        if request.job_id == IDS[0]:
+            refuse(context, code_pb2.FAILED_PRECONDITION, "STATE_FORBIDS", f"{IDS[0]} runs")
+        return job_pb2.DeleteJobResponse()
+
+    service.on |= {"ListJobs": listed, "GetJob": got, "DeleteJob": deleted}
+    service.on["StopJob"] = lambda request, context: job_pb2.StopJobResponse(
+        job=job(request.job_id, "STOPPING")
+    )
+
+
+def deleted(service: ScriptedService) -> list[str]:
+    return [request.job_id for request in service.asked("DeleteJob")]
+
+
+def test_a_pattern_stops_what_runs_or_waits(cli: Cli) -> None:
+    assert cli("stop", "exp-*").stdout == f"{IDS[0]} asked to stop\n"
+    assert cli("stop", "*").stdout == f"{IDS[0]} asked to stop\n{IDS[2]} asked to stop\n"
+    assert cli("stop", "exp-?", "other").stdout == cli("stop", "*").stdout
+    nothing = cli("stop", "nope-*")
+    assert (nothing.exit_code, nothing.stderr) == (3, "error: no job's name matches 'nope-*'\n")
+
+
+def test_a_pattern_deletes_with_yes_and_says_what_it_could_not(
+    cli: Cli, service: ScriptedService
+) -> None:
+    unasked = cli("delete", "exp-*")
+    assert unasked.exit_code == 2
+    assert "exp-* would ask, and there is no terminal; add --yes" in " ".join(
+        unasked.stderr.replace("│", " ").split()
+    )
+    assert deleted(service) == []
+    done = cli("delete", "exp-*", "--yes")
+    assert (done.stdout, done.stderr) == (f"{IDS[1]} deleted\n", f"error: {IDS[0]} runs\n")
+    assert done.exit_code == 4
+    outcomes = json.loads(cli("delete", "exp-?", "-y", "--json").stdout)["jobs"]
+    assert outcomes == [
+        {"job_id": IDS[0], "error": f"{IDS[0]} runs"},
+        {"job_id": IDS[1], "error": None},
+    ]
+
+
+def test_a_name_is_deleted_at_once_where_nobody_can_be_asked(
+    cli: Cli, service: ScriptedService
+) -> None:
+    assert cli("delete", "exp-1").stdout == f"{IDS[1]} deleted\n"
+    assert cli("delete", IDS[2]).stdout == f"{IDS[2]} deleted\n"
+    assert deleted(service) == [IDS[1], IDS[2]]
+
+
+@pytest.mark.parametrize(("answer", "gone"), [("n", False), ("", False), ("y", True)])
+def test_delete_asks_on_a_terminal(service: ScriptedService, answer: str, gone: bool) -> None:
+    terminal = Terminal("--address", service.address, "delete", "exp-1", columns=120)
+    terminal.read_until("[y/N]")
+    assert "exp-1  stopped, step 7" in terminal.text
+    assert "Delete this job with history, logs and checkpoints?" in terminal.text
+    assert deleted(service) == []
+    terminal.type(f"{answer}\n")
+    assert terminal.finish() == (0 if gone else 1)
+    assert deleted(service) == [IDS[1]] * gone
+
+
+def test_delete_does_not_ask_with_yes(service: ScriptedService) -> None:
+    terminal = Terminal("--address", service.address, "delete", "--status", "failed", "--yes")
+    assert terminal.finish() == 0
+    assert deleted(service) == [IDS[3]]
+
+
+def test_delete_refuses_a_name_of_several(cli: Cli, service: ScriptedService) -> None:
+    twins = [job_pb2.Job(job_id=id, name="twin") for id in IDS[:2]]
+    service.on["ListJobs"] = lambda request, context: job_pb2.ListJobsResponse(
+        jobs=twins if request.name == "twin" else []
+    )
+    service.on["GetJob"] = lambda request, context: job_pb2.GetJobResponse(job=twins[0])
+    refused = cli("delete", "twin", "--yes")
+    assert refused.exit_code == 2
+    assert refused.stderr == (
+        f"error: 'twin' is the name of more than one job; give the id of one: {IDS[0]}, {IDS[1]}\n"
+    )
+    assert deleted(service) == []
