@@ -22,6 +22,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from service_runtime.settings import AuthenticationSettings
 from training_engine import Job, MetricPoint, TrainingEngine
 
 CONFIG = Path(__file__).with_name("demo.yaml")
@@ -58,6 +59,11 @@ def running_stack(folder: Path) -> Iterator[str]:
     finally:
         stack.send_signal(signal.SIGINT)
         stack.wait()
+
+
+def token() -> str | None:
+    """The first token that the stack lets in, where the environment names some."""
+    return next(iter(AuthenticationSettings().accepted_tokens()), None)
 
 
 def train(engine: TrainingEngine, text: Path) -> tuple[Job, list[MetricPoint]]:
@@ -103,7 +109,7 @@ def main() -> int:
         folder = Path(name)
         text = folder / "python-reference.txt"
         console.print(f"text: {write_text(text):,} characters of Python's own reference manual")
-        with running_stack(folder) as address, TrainingEngine(address) as engine:
+        with running_stack(folder) as address, TrainingEngine(address, token=token()) as engine:
             job, points = train(engine, text)
             if job.status != "succeeded":
                 console.print(f"the job ended as {job.status}: {job.error}")

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +51,9 @@ class RunningStack:
         self.process.wait(timeout=10)
 
 
-def run_up(*arguments: str, cwd: Path, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+def run_up(
+    *arguments: str, cwd: Path, timeout: float = 60, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Runs an `up` that is expected to end by itself."""
     return subprocess.run(
         [*UP, *arguments],
@@ -59,13 +61,16 @@ def run_up(*arguments: str, cwd: Path, timeout: float = 60) -> subprocess.Comple
         capture_output=True,
         text=True,
         timeout=timeout,
-        env=clean_environment(),
+        env=clean_environment() | dict(environment or {}),
     )
 
 
 @contextmanager
 def running_stack(
-    data_dir: Path, *arguments: str, cwd: Path | None = None
+    data_dir: Path,
+    *arguments: str,
+    cwd: Path | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[RunningStack]:
     """Starts a stack, waits until it says that it is ready, and stops it with Ctrl-C."""
     errors = data_dir.with_suffix(".stderr")
@@ -76,7 +81,7 @@ def running_stack(
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,
-            env=clean_environment(),
+            env=clean_environment() | dict(environment or {}),
         )
     assert process.stdout is not None
     said = ""

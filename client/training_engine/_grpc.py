@@ -20,11 +20,11 @@ from google.protobuf.message_factory import GetMessageClass
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from training_engine import _version, errors
+from training_engine import _version, errors, proxies
 from training_engine._calls import Call
 from training_engine._files import chunks_of
 from training_engine._plain import message_to_plain, plain_to_message
-from training_engine._transport import Options, checked_address, is_loopback
+from training_engine._transport import Options, checked_address
 from training_engine.call_status import FirstStatus
 from training_engine.errors import FieldProblem, TrainingEngineError
 from training_engine.records import Plain
@@ -146,9 +146,18 @@ def _bare_error(code: grpc.StatusCode, text: str, address: str) -> TrainingEngin
         )
     if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
         return errors.UnavailableError(
-            f"no control plane at {address}; start one with `training-engine up`"
+            f"no control plane at {address}; {_remedy_for_absence(address)}"
         )
     return _FALLBACKS.get(code, errors.InternalError)(text)
+
+
+def _remedy_for_absence(address: str) -> str:
+    if variable := proxies.grpc_variable(address):
+        return (
+            f"it was asked through the proxy that {variable} names; add "
+            f"{proxies.host_of(address)} to no_proxy for a connection without it"
+        )
+    return "start one with `training-engine up`"
 
 
 def _details(failed: grpc.Call) -> tuple[str, list[FieldProblem], float | None]:
@@ -172,8 +181,7 @@ def _details(failed: grpc.Call) -> tuple[str, list[FieldProblem], float | None]:
 
 
 def _channel_options(address: str) -> list[tuple[str, Any]]:
-    proxied = [] if not is_loopback(address) else [("grpc.enable_http_proxy", 0)]
-    return [*_CHANNEL_OPTIONS, *proxied]
+    return [*_CHANNEL_OPTIONS, *proxies.grpc_options(address)]
 
 
 def _metadata(options: Options) -> tuple[tuple[str, str], ...]:

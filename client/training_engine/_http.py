@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import httpx
 from httpx_sse import ServerSentEvent
 
-from training_engine import _version, errors
+from training_engine import _version, errors, proxies
 from training_engine._calls import Call
-from training_engine._transport import STREAM_SILENCE_SECONDS, Options, is_loopback
+from training_engine._transport import STREAM_SILENCE_SECONDS, Options
 from training_engine.errors import FieldProblem, TrainingEngineError
 from training_engine.records import Plain
 
+T = TypeVar("T")
 CONNECT_SECONDS = 5.0
 _FALLBACKS: dict[int, type[TrainingEngineError]] = {
     400: errors.InvalidArgumentError,
@@ -47,10 +50,37 @@ def client_settings(url: str, options: Options) -> dict[str, Any]:
         "base_url": base,
         "headers": headers,
         "timeout": httpx.Timeout(options.timeout, connect=CONNECT_SECONDS),
-        "trust_env": not is_loopback(base.host),  # no proxy between a machine and itself
-        # Every open stream holds a connection: a limit would make calls wait for streams to end.
-        "limits": httpx.Limits(max_connections=None, max_keepalive_connections=20),
+        "trust_env": not proxies.is_loopback(url),
     }
+
+
+def make_transport(kind: Callable[..., T], url: str) -> T:
+    """Return an httpx transport of this kind, with the proxy that the environment names for `url`.
+
+    httpx's own reading of the environment fails on a `no_proxy` that names an IPv6 network.
+
+    Raises:
+        InvalidArgumentError: There is a proxy that cannot be used.
+    """
+    variable = proxies.http_variable(url)
+    proxy = os.environ[variable] if variable else None
+    if proxy and "://" not in proxy:
+        proxy = f"http://{proxy}"
+    # Every open stream holds a connection: a limit would make calls wait for streams to end.
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
+    try:
+        return kind(limits=limits, proxy=proxy)
+    except ImportError as error:
+        raise errors.InvalidArgumentError(
+            f"{variable} names a SOCKS proxy, which needs a package that is not installed; install "
+            f"it with `pip install socksio`, or unset {variable}, or add {proxies.host_of(url)} to "
+            "no_proxy"
+        ) from error
+    except (ValueError, httpx.InvalidURL):  # not shown: it may hold a password
+        raise errors.InvalidArgumentError(
+            f"{variable} does not name a proxy that can be used; write http://HOST:PORT, or unset "
+            "it"
+        ) from None
 
 
 def _bad_url(url: str) -> errors.InvalidArgumentError:
@@ -143,8 +173,10 @@ def answer(response: httpx.Response) -> Plain:
     except ValueError:
         plain = None
     if not isinstance(plain, dict):
+        title = _page_title(response)
         raise errors.InternalError(
-            f"{response.url} answered with something that is no JSON object; is it the gateway?"
+            f"{response.url.copy_with(query=None)} answered with something that is no JSON object"
+            f"{f' (a page titled {title!r})' if title else ''}; is it the gateway?"
         )
     return plain
 
@@ -158,8 +190,39 @@ def problem(response: httpx.Response) -> TrainingEngineError:
     retry_after = response.headers.get("retry-after", "")
     seconds = float(retry_after) if retry_after.isdigit() else None
     if not isinstance(body, dict):
-        body = {"detail": f"{response.url} answered {response.status_code}"}
+        body = {"detail": _foreign_answer(response)}
     return _from_problem(body, response.status_code, seconds)
+
+
+_REMEDIES = {
+    407: "the proxy wants a name and a password: write them into its variable",
+    413: "it takes smaller bodies only: raise its limit (client_max_body_size in nginx), or upload "
+    "over gRPC (--address)",
+    429: "it limits how often it may be asked: wait, or raise its limit",
+    502: "it cannot reach the gateway: see whether the gateway runs",
+    503: "it cannot reach the gateway: see whether the gateway runs",
+    504: "the gateway did not answer it in time: see whether the gateway runs",
+}
+
+
+def _foreign_answer(response: httpx.Response) -> str:
+    """Describe an answer that is not of the gateway's form: a proxy's or another server's."""
+    url = response.url.copy_with(query=None)
+    server = response.headers.get("server", "")[:40]
+    said = _page_title(response)
+    facts = [f"server: {server}"] * bool(server) + [f"it says {said!r}"] * bool(said)
+    text = f"{url} answered {response.status_code}"
+    text += f" ({'; '.join(facts)})" if facts else ""
+    if response.has_redirect_location:
+        return f"{text} and points to {response.headers['location'][:200]}; use that address"
+    remedy = _REMEDIES.get(response.status_code, "see whether the URL is the gateway's")
+    return f"{text}, which is not the gateway's answer but that of something before it; {remedy}"
+
+
+def _page_title(response: httpx.Response) -> str:
+    """Return the title of an HTML page in one short line; empty where there is none."""
+    found = re.search(r"<title[^>]*>([^<]*)", response.text[:10_000], re.IGNORECASE)
+    return " ".join(found[1].split())[:100] if found else ""
 
 
 def _from_problem(body: Plain, status: int, retry_after: float | None) -> TrainingEngineError:
@@ -201,6 +264,13 @@ def _event_data(sent: ServerSentEvent) -> Plain | None:
 
 def failure(error: httpx.HTTPError, url: str, *, streaming: bool = False) -> TrainingEngineError:
     """Return the exception for a request that got no whole answer."""
+    variable = proxies.http_variable(url)
+    if variable and isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError):
+        return errors.UnavailableError(
+            f"{url} was asked through the proxy that {variable} names, and it gave no connection "
+            f"({error or type(error).__name__}); see whether the proxy works, or add "
+            f"{proxies.host_of(url)} to no_proxy"
+        )
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
         return errors.UnavailableError(f"no gateway at {url}; start one with `training-engine up`")
     if isinstance(error, httpx.TimeoutException) and not streaming:

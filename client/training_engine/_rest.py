@@ -26,7 +26,10 @@ class RestTransport:
 
     def __init__(self, url: str, options: Options) -> None:
         self._url = url
-        self._client = httpx.Client(**_http.client_settings(url, options))
+        self._client = httpx.Client(
+            **_http.client_settings(url, options),
+            transport=_http.make_transport(httpx.HTTPTransport, url),
+        )
         self._streaming: set[socket.socket] = set()
 
     def unary(self, call: Call) -> Plain:
@@ -95,7 +98,10 @@ class AsyncRestTransport:
     def __init__(self, url: str, options: Options) -> None:
         self._url = url
         self._options = options
-        self._client = httpx.AsyncClient(**_http.client_settings(url, options))
+        self._client = httpx.AsyncClient(
+            **_http.client_settings(url, options),
+            transport=_http.make_transport(httpx.AsyncHTTPTransport, url),
+        )
 
     async def unary(self, call: Call) -> Plain:
         try:

@@ -20,7 +20,6 @@ DEFAULT_URL = "http://localhost:8000"
 #: How long a stream may be silent before it counts as broken; servers ping every 15 to 20 s.
 STREAM_SILENCE_SECONDS = 60.0
 CHUNK_BYTES = 1 << 20
-_LOOPBACK = ("localhost", "127.", "[::1]", "::1")
 
 
 @dataclass(frozen=True)
@@ -56,11 +55,6 @@ def checked_address(address: str) -> str:
             "if it is a gateway, use --url or TrainingEngine.over_rest"
         )
     return address
-
-
-def is_loopback(host: str) -> bool:
-    """True where a proxy can only be in the way."""
-    return host.startswith(_LOOPBACK)
 
 
 class Transport(Protocol):

@@ -9,6 +9,7 @@ import grpc
 from fastapi import Request
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from training_engine import proxies
 from training_engine.v1 import (
     checkpoint_pb2_grpc,
     config_pb2_grpc,
@@ -41,7 +42,9 @@ class ControlPlane:
     def __init__(self, address: str, timeout_seconds: float) -> None:
         self.address = address
         self._timeout = timeout_seconds
-        channel = grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
+        channel = grpc.aio.insecure_channel(
+            address, options=[*_CHANNEL_OPTIONS, *proxies.grpc_options(address)]
+        )
         self._channel = channel
         self.configs = config_pb2_grpc.ConfigServiceStub(channel)
         self.jobs = job_pb2_grpc.JobServiceStub(channel)

@@ -4,6 +4,7 @@ StackError
 ├── DataFolderError      cannot be written, or another stack holds it
 ├── PortInUseError       somebody else listens there
 ├── ServerMissingError   no Redis-compatible server on this machine
+├── SettingRefusedError  a variable holds what no service can use
 └── ChildFailedError     a service ended before it was ready
 """
 
@@ -24,6 +25,10 @@ class PortInUseError(StackError):
 
 class ServerMissingError(StackError):
     """No Redis-compatible server binary was found."""
+
+
+class SettingRefusedError(StackError):
+    """A setting that the services share cannot be used."""
 
 
 class ChildFailedError(StackError):

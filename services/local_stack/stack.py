@@ -7,7 +7,6 @@ import os
 import socket
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,11 +20,14 @@ from local_stack.embedded_server import (
     wait_for_server,
     write_configuration,
 )
-from local_stack.errors import ChildFailedError, PortInUseError
+from local_stack.errors import ChildFailedError, PortInUseError, SettingRefusedError
 from local_stack.supervisor import Service, Supervisor
+from service_runtime.settings import AuthenticationSettings, SettingsError
 
 READY_WITHIN_SECONDS = 60.0
 """The slowest part is a worker's import of torch, a few seconds on a laptop."""
+PROBE = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Asks the stack itself, whatever proxy the environment names for the world outside."""
 WORKER_GRACE_SECONDS = 35.0
 """A worker takes up to 30 s to save a checkpoint and hand its job back."""
 
@@ -58,6 +60,7 @@ class Stack:
 
         Raises StackError, with the failing service's last words, when that does not happen.
         """
+        headers = authorization()
         require_free_port(self.options.grpc_port, "gRPC", "--grpc-port")
         require_free_port(self.options.http_port, "HTTP", "--http-port")
         self.folder.describe_holder(url=self.url, address=self.address)
@@ -66,7 +69,7 @@ class Stack:
         self.supervisor.start(self._gateway(environment))
         for number in range(1, self.options.workers + 1):
             self.supervisor.start(self._worker(environment, number))
-        self._wait_until_ready()
+        self._wait_until_ready(headers)
 
     def _start_server(self) -> str:
         if url := self.options.redis_url:
@@ -141,11 +144,11 @@ class Stack:
             grace_seconds=WORKER_GRACE_SECONDS,
         )
 
-    def _wait_until_ready(self) -> None:
+    def _wait_until_ready(self, headers: dict[str, str]) -> None:
         deadline = time.monotonic() + READY_WITHIN_SECONDS
         names = ["control-plane", "gateway"]
         names += [f"worker-{number}" for number in range(1, self.options.workers + 1)]
-        while not self._is_ready():
+        while not self._is_ready(headers):
             for name in names:
                 self.supervisor.check_alive(name)
             if time.monotonic() > deadline:
@@ -155,14 +158,27 @@ class Stack:
                 )
             time.sleep(0.1)
 
-    def _is_ready(self) -> bool:
+    def _is_ready(self, headers: dict[str, str]) -> bool:
+        workers = urllib.request.Request(f"{self.url}/api/training/workers", headers=headers)
         try:
-            with urllib.request.urlopen(f"{self.url}/readyz", timeout=2):
+            with PROBE.open(f"{self.url}/readyz", timeout=2):
                 pass
-            with urllib.request.urlopen(f"{self.url}/api/training/workers", timeout=2) as answer:
+            with PROBE.open(workers, timeout=2) as answer:
                 return len(json.load(answer)["workers"]) >= self.options.workers
-        except (OSError, urllib.error.URLError):
+        except OSError:  # urllib's errors are OSErrors
             return False
+
+
+def authorization() -> dict[str, str]:
+    """The header with which the stack's own probe asks, where the settings name tokens.
+
+    Raises SettingRefusedError.
+    """
+    try:
+        tokens = AuthenticationSettings().accepted_tokens()
+    except SettingsError as error:
+        raise SettingRefusedError(str(error)) from None
+    return {"Authorization": f"Bearer {tokens[0]}"} if tokens else {}
 
 
 def module(name: str) -> list[str]:

@@ -121,6 +121,13 @@ class AuthenticationSettings(EngineSettings):
         tokens = [token.strip() for token in given if token.strip()]
         if self.auth_tokens_file is not None:
             tokens += read_secret_lines(self.auth_tokens_file, "auth_tokens_file")
+        for place, token in enumerate(tokens, 1):
+            if not (token.isascii() and token.isprintable()) or " " in token:
+                raise SettingsError(
+                    f"--auth-tokens: token {place} holds a space or a character beyond printable "
+                    "ASCII, which headers cannot carry; use letters, digits, - and _, as from "
+                    "`openssl rand -hex 32`"
+                )
         return tokens
 
 

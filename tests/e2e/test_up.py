@@ -10,6 +10,7 @@ import pytest
 from running_stack import RunningStack, run_up, running_stack, wait_until
 
 from training_engine import TrainingEngine
+from training_engine.errors import UnauthenticatedError
 
 
 def test_port_in_use(tmp_path: Path) -> None:
@@ -49,6 +50,41 @@ def test_second_up_on_the_same_folder_names_the_holder(stack: RunningStack, tmp_
 def engine_step(stack: RunningStack, job_id: str) -> int:
     with TrainingEngine(stack.address) as engine:
         return engine.jobs.get(job_id).current_step
+
+
+def test_tokens_and_proxies_in_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        url = f"http://127.0.0.1:{proxy.getsockname()[1]}"
+        names = ("grpc_proxy", "http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "ALL_PROXY")
+        environment = dict.fromkeys(names, url) | {"TRAINING_ENGINE_AUTH_TOKENS": "one,two"}
+        for name in names:
+            monkeypatch.setenv(name, url)
+        with running_stack(tmp_path / "data", environment=environment) as stack:
+            for connect, where in (
+                (TrainingEngine, stack.address),
+                (TrainingEngine.over_rest, stack.url),
+            ):
+                with connect(where, token="two") as engine:
+                    assert [worker.state for worker in engine.workers.list()] == ["idle"]
+                with connect(where) as engine, pytest.raises(UnauthenticatedError):
+                    list(engine.workers.list())
+        proxy.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            proxy.accept()
+
+
+def test_a_token_that_no_header_can_carry_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "tokens").write_text("good\nschlüssel\n")
+    ended = run_up(
+        "--data-dir=data",
+        cwd=tmp_path,
+        environment={"TRAINING_ENGINE_AUTH_TOKENS_FILE": "tokens"},
+    )
+    assert ended.returncode == 1
+    assert "token 2 holds a space or a character beyond printable ASCII" in ended.stderr
+    assert "schl" not in ended.stderr
 
 
 def test_an_app_py_in_the_current_folder_does_no_harm(tmp_path: Path) -> None:

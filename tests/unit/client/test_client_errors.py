@@ -115,20 +115,37 @@ def test_retry_after_is_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "kind"),
-    [(404, NotFoundError), (413, PayloadTooLargeError), (502, UnavailableError)],
+    ("status", "kind", "remedy"),
+    [
+        (404, NotFoundError, "see whether the URL is the gateway's"),
+        (413, PayloadTooLargeError, "or upload over gRPC (--address)"),
+        (502, UnavailableError, "see whether the gateway runs"),
+    ],
 )
 def test_an_answer_that_is_no_problem_json_goes_by_its_status(
-    status: int, kind: type[TrainingEngineError]
+    status: int, kind: type[TrainingEngineError], remedy: str
 ) -> None:
-    error = http.problem(_response(status, "<html>a proxy</html>"))
+    page = "<html><TITLE>\n 413 Too\tlarge </title>a proxy</html>"
+    error = http.problem(_response(status, page, server="nginx"))
     assert type(error) is kind
-    assert error.message == f"http://gateway/api/training/jobs/j1 answered {status}"
+    assert error.message.startswith(
+        f"http://gateway/api/training/jobs/j1 answered {status} (server: nginx; it says '413 Too "
+        "large'), which is not the gateway's answer but that of something before it; "
+    )
+    assert error.message.endswith(remedy)
+
+
+def test_a_redirect_is_named_with_its_target() -> None:
+    error = http.problem(_response(308, "moved", location="https://gateway/api"))
+    assert error.message == (
+        "http://gateway/api/training/jobs/j1 answered 308 and points to https://gateway/api; use "
+        "that address"
+    )
 
 
 def test_something_else_behind_the_url_is_named() -> None:
-    with pytest.raises(InternalError, match="no JSON object; is it the gateway"):
-        http.answer(_response(200, "<html>welcome</html>"))
+    with pytest.raises(InternalError, match=r"no JSON object .a page titled 'welcome'.; is it"):
+        http.answer(_response(200, "<html><title>welcome</title></html>"))
 
 
 def test_an_absent_control_plane_is_named_with_the_remedy(service: ScriptedService) -> None:
