@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.logging import RichHandler
@@ -29,14 +29,19 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
+from rich.text import Text
 
 from app.training.config import TrainingConfig
 from app.training.document import parse_document
 from app.transformer.errors import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from app.training.trainer import Trainer
 
 LOG_FILE = "training.log"
 INTERRUPTED = 130
@@ -207,13 +212,12 @@ def _train(
         BarColumn(),
         TextColumn("{task.fields[status]}"),
         TimeElapsedColumn(),
-        TextColumn("ETA"),
-        TimeRemainingColumn(elapsed_when_finished=False),
+        _Eta(),
         console=console,
         disable=not (console.is_terminal and ranks.is_main),
     ) as progress:
         trainer = Trainer(config, train_dataset, val_dataset)
-        trainer.callbacks.append(_Display(progress, trainer.step, config.max_steps))
+        trainer.callbacks.append(_Display(progress, trainer))
         with _stop_on_signal(trainer.request_stop) if wishes is None else nullcontext():
             if wishes is not None and ranks.is_main:
                 _stop_on_wish(trainer.request_stop, wishes)
@@ -266,22 +270,43 @@ def _stop_on_wish(request: Callable[[], object], wishes: int) -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
+class _Eta(ProgressColumn):
+    """When the run will end, by the trainer's own account."""
+
+    def render(self, task: Task) -> Text:
+        seconds = task.fields["eta"]()
+        if seconds is None:
+            return Text("ETA -:--:--")
+        minutes, seconds = divmod(round(seconds), 60)
+        return Text(f"ETA {minutes // 60}:{minutes % 60:02}:{seconds:02}")
+
+
 class _Display:
     """Shows a run as a progress bar, and writes its metrics to the log."""
 
-    def __init__(self, progress: Progress, step: int, max_steps: int) -> None:
+    def __init__(self, progress: Progress, trainer: Trainer) -> None:
         self._progress = progress
         self._values: dict[str, float] = {}
-        self._task = progress.add_task("", total=max_steps, completed=step, status="starting")
+        self._last = trainer.config.max_steps
+        self._phase = ""
+        self._task = progress.add_task(
+            "", total=self._last, completed=trainer.step, status="starting", eta=trainer.get_eta
+        )
 
     def on_step_end(self, step: int, metrics: Mapping[str, float]) -> None:
+        if self._phase and step < self._last:
+            self._show_phase("")
         self._progress.update(self._task, completed=step)
 
     def on_log(self, step: int, metrics: Mapping[str, float]) -> None:
         self._show(step, metrics)
 
-    def on_evaluate_start(self, step: int) -> None:
-        self._progress.update(self._task, status="validating")
+    def on_evaluate_progress(self, step: int, done: int, total: int) -> None:
+        self._progress.update(self._task, completed=step)
+        self._show_phase(f"validating {done}/{total}")
+
+    def on_save_start(self, step: int) -> None:
+        self._show_phase("saving")
 
     def on_evaluate(self, step: int, metrics: Mapping[str, float]) -> None:
         self._show(step, metrics)
@@ -292,14 +317,19 @@ class _Display:
 
     def _show(self, step: int, metrics: Mapping[str, float]) -> None:
         self._values.update(metrics)
+        self._show_phase("")
+        texts = [f"{name}={value:.6g}" for name, value in metrics.items()]
+        logger.info("step %d: %s", step, " ".join(texts))
+
+    def _show_phase(self, phase: str) -> None:
+        self._phase = phase
         shown = [
             f"{label} {self._values[name]:{form}}"
             for name, label, form in _SHOWN
             if name in self._values
         ]
+        shown += [phase] if phase else []
         self._progress.update(self._task, status="  ".join(shown))
-        texts = [f"{name}={value:.6g}" for name, value in metrics.items()]
-        logger.info("step %d: %s", step, " ".join(texts))
 
 
 _SHOWN = (

@@ -130,7 +130,8 @@ class JobRecord:
         completed_at: When it ended.
         updated_at: When its record last changed.
         error: Why it failed or how an attempt was lost; empty where nothing went wrong.
-        eta_seconds: Estimated seconds to its end, None where unknown.
+        eta_seconds: Estimated seconds to its end, evaluations and saves included; None where
+            unknown.
         config: The resolved configuration; empty in lists and events.
         config_id: The stored configuration that it was started from, or empty.
         dataset_path: The training data.
@@ -142,6 +143,10 @@ class JobRecord:
         error_reason: Stable name of the error in lower case, e.g. `non_finite_loss`, or empty.
         log_tail: The trainer's last lines where `error` has any; empty in lists.
         message: What a person should know about the state, or empty.
+        phase: What its trainer does: `starting`, `training`, `validating` or `saving`; None where
+            none runs.
+        phase_done: Batches of the current validation that are done, None in other phases.
+        phase_total: Batches of the current validation, None in other phases.
     """
 
     job_id: str
@@ -172,6 +177,9 @@ class JobRecord:
     error_reason: str = field(default="", metadata={"read": str.lower})
     log_tail: str = ""
     message: str = ""
+    phase: str | None = None
+    phase_done: int | None = None
+    phase_total: int | None = None
 
     @property
     def is_terminal(self) -> bool:

@@ -19,6 +19,7 @@ from job_store.records import (
     JobRecord,
     JobStatus,
     LatestMetrics,
+    Phase,
     Priority,
     StoredLogLine,
     WorkerRecord,
@@ -40,6 +41,9 @@ PRIORITY_TO_MESSAGE: dict[Priority, Any] = {
     priority: job_pb2.JobPriority.Value(f"JOB_PRIORITY_{priority.name}") for priority in Priority
 }
 PRIORITY_FROM_MESSAGE = {number: priority for priority, number in PRIORITY_TO_MESSAGE.items()}
+PHASE_TO_MESSAGE: dict[Phase, Any] = {
+    phase: job_pb2.JobPhase.Value(f"JOB_PHASE_{phase.name}") for phase in Phase
+}
 _WORKER_STATES = {
     "idle": worker_pb2.WORKER_STATE_IDLE,
     "busy": worker_pb2.WORKER_STATE_BUSY,
@@ -91,7 +95,7 @@ def execution_message(execution: Execution) -> job_pb2.Execution:
     )
 
 
-def job_message(record: JobRecord, eta_seconds: float | None = None) -> job_pb2.Job:
+def job_message(record: JobRecord) -> job_pb2.Job:
     """A job; its configuration too where the record holds it."""
     error = record.error
     job = job_pb2.Job(
@@ -109,7 +113,7 @@ def job_message(record: JobRecord, eta_seconds: float | None = None) -> job_pb2.
         completed_at=timestamp(record.completed_at),
         updated_at=timestamp(record.updated_at),
         error=error.message if error else "",
-        eta_seconds=eta_seconds,
+        eta_seconds=record.eta_seconds if record.status is JobStatus.RUNNING else None,
         config_id=record.config_id,
         dataset_path=record.dataset_path,
         val_dataset_path=record.val_dataset_path,
@@ -120,6 +124,10 @@ def job_message(record: JobRecord, eta_seconds: float | None = None) -> job_pb2.
         error_reason=error.reason if error else "",
         message=record.message,
     )
+    if record.status in (JobStatus.RUNNING, JobStatus.STOPPING):
+        job.phase = PHASE_TO_MESSAGE[record.phase]
+        if record.phase_progress.total:
+            job.phase_done, job.phase_total = record.phase_progress
     if record.config_document:
         job.config.CopyFrom(config_to_message(record.config_document))
         job.log_tail = error.log_tail if error else ""

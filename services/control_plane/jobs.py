@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -37,7 +36,6 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
 
     def __init__(self, state: ServiceState) -> None:
         self._state = state
-        self._speeds = StepRates(state)
 
     async def StartJob(
         self, request: job_pb2.StartJobRequest, context: _Context
@@ -53,8 +51,7 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
         self, request: job_pb2.GetJobRequest, context: _Context
     ) -> job_pb2.GetJobResponse:
         record = await self._state.jobs.get(request.job_id)
-        eta = await self._speeds.eta_seconds(record)
-        return job_pb2.GetJobResponse(job=job_message(record, eta))
+        return job_pb2.GetJobResponse(job=job_message(record))
 
     async def ListJobs(
         self, request: job_pb2.ListJobsRequest, context: _Context
@@ -168,33 +165,3 @@ def _id_prefix(prefix: str) -> str:
         rule = "it must be the beginning of an id as the service returned it; leave it out for all"
         raise invalid_argument("job_id_prefix", f"`job_id_prefix` is {prefix[:80]!r}; {rule}")
     return prefix
-
-
-class StepRates:
-    """How fast each running job steps, remembered for a second: `GetJob` is asked often."""
-
-    _FRESH_SECONDS = 1.0
-    _MOST = 4096
-
-    def __init__(self, state: ServiceState) -> None:
-        self._state = state
-        self._known: dict[str, tuple[float, float]] = {}
-
-    async def eta_seconds(self, record: JobRecord) -> float | None:
-        """Seconds to the job's last step; None where its speed is unknown."""
-        if record.status is not JobStatus.RUNNING:
-            return None
-        rate = await self._steps_per_second(record.job_id)
-        return (record.max_steps - record.current_step) / rate if rate > 0 else None
-
-    async def _steps_per_second(self, job_id: str) -> float:
-        now = time.monotonic()
-        asked, rate = self._known.get(job_id, (-self._FRESH_SECONDS, 0.0))
-        if now - asked < self._FRESH_SECONDS:
-            return rate
-        latest = await self._state.history.latest(job_id)
-        rate = latest.values.get("steps_per_second", 0.0)
-        if len(self._known) >= self._MOST:
-            self._known.clear()
-        self._known[job_id] = (now, rate)
-        return rate

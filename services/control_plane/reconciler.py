@@ -22,7 +22,6 @@ from service_runtime.logs import get_logger
 from service_runtime.process import wait_for_event
 
 _log = get_logger("reconciler")
-_SUPERVISED_PHASES = (Phase.STARTING, Phase.TRAINING)
 
 
 class Reconciler:
@@ -193,7 +192,7 @@ def overdue(attempt: RunningAttempt, grace_seconds: float) -> JobError | None:
         text = f"worker {attempt.worker_id} did not carry out the stop in time"
         return JobError("STOP_TIMED_OUT", text)
     stalled = now - attempt.progress_at > attempt.stall_timeout_seconds * 1000 + grace
-    if stalled and attempt.phase in _SUPERVISED_PHASES:
+    if stalled and attempt.phase is not Phase.SAVING:
         seconds, step = attempt.stall_timeout_seconds, attempt.current_step
         return JobError("STALLED", stall_message(seconds, step, attempt.phase))
     return None

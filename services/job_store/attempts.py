@@ -28,6 +28,7 @@ from job_store.ids import check_id, check_worker_id, new_claim_id
 from job_store.keys import Keys
 from job_store.records import (
     MAX_LOG_LINE_BYTES,
+    UNCOUNTED,
     AttemptRecord,
     CheckpointRecord,
     Claimed,
@@ -38,6 +39,7 @@ from job_store.records import (
     MetricPoint,
     Outcome,
     Phase,
+    PhaseProgress,
     Signals,
 )
 from job_store.segments import AttemptReads, attempt_records
@@ -126,13 +128,21 @@ class AttemptStore:
         return _signals(self._db.run("lease", *_words(token)))
 
     def report_progress(
-        self, token: FencingToken, step: int, phase: Phase, tokens_seen: int = 0, pulses: int = 0
+        self,
+        token: FencingToken,
+        step: int,
+        phase: Phase,
+        tokens_seen: int = 0,
+        pulses: int = 0,
+        done: PhaseProgress = UNCOUNTED,
+        eta_seconds: float | None = None,
     ) -> Signals:
         """Last executed step and what the trainer does, without metrics. Fenced.
 
-        `pulses` counts its signs of life besides steps; a change of any is progress.
+        `pulses` counts its signs of life besides steps; a change of any but the ETA is progress.
         """
-        shown = (step, phase.value, int(tokens_seen), pulses)
+        eta_ms = "" if eta_seconds is None else int(eta_seconds * 1000)
+        shown = (step, phase.value, int(tokens_seen), pulses, f"{done.done}/{done.total}", eta_ms)
         return _signals(self._db.run("progress", *_words(token), *shown))
 
     def note(self, token: FencingToken, message: str) -> None:

@@ -23,6 +23,7 @@ from job_store.records import (
     LogLine,
     NewJob,
     Phase,
+    PhaseProgress,
     Priority,
     StoredLogLine,
     WorkerRecord,
@@ -125,6 +126,8 @@ _FRESH = {
     "fresh_checkpoint": "0",
     "visible_step": "0",
     "phase": "starting",
+    "phase_progress": "0/0",
+    "eta_ms": "",
     "last_point": "0:0",
     "last_log": "0:0",
 }
@@ -162,6 +165,8 @@ def decode_job(job_id: str, fields: Fields, config_document: str = "") -> JobRec
             consecutive_failures=int(f["consecutive_failures"]),
             tokens_seen=int(f["tokens_seen"]),
             phase=Phase(f["phase"]),
+            phase_progress=_phase_progress(f),
+            eta_seconds=_milliseconds(f.get("eta_ms", "")),
             best_checkpoint_id=f["best_checkpoint_id"],
             enqueued_at=_optional_int(f["enqueued_at"]),
             stop_requested_at=_optional_int(f["stop_requested_at"]),
@@ -169,6 +174,15 @@ def decode_job(job_id: str, fields: Fields, config_document: str = "") -> JobRec
         )
 
     return _strict("job", job_id, fields, read)
+
+
+def _phase_progress(f: Fields) -> PhaseProgress:
+    done, total = f.get("phase_progress", "0/0").split("/")  # earlier versions wrote none
+    return PhaseProgress(int(done), int(total))
+
+
+def _milliseconds(text: str) -> float | None:
+    return int(text) / 1000 if text else None
 
 
 def _decode_execution(f: Fields) -> Execution:

@@ -123,6 +123,8 @@ def stall_message(seconds: float, step: int, phase: Phase) -> str:
     """Why an attempt without a sign of life is ended."""
     if phase is Phase.STARTING:
         return f"no sign of life for {seconds:g} s while it prepared its data and model"
+    if phase is Phase.VALIDATING:
+        return f"no batch of the validation at step {step} for {seconds:g} s"
     return f"no step for {seconds:g} s after step {step}"
 
 

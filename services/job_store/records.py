@@ -46,12 +46,25 @@ class Priority(StrEnum):
 
 
 class Phase(StrEnum):
-    """What a running trainer does; the stall timeout is off outside TRAINING and STARTING."""
+    """What a running trainer does; the stall timeout is off while it saves."""
 
     STARTING = "starting"
     TRAINING = "training"
-    EVALUATING = "evaluating"
+    VALIDATING = "evaluating"
+    """Stored under the name that it had first."""
     SAVING = "saving"
+    """The last save, which the attempt waits for."""
+
+
+class PhaseProgress(NamedTuple):
+    """How far a phase is; only a validation counts."""
+
+    done: int = 0
+    total: int = 0
+    """0 where nothing is counted."""
+
+
+UNCOUNTED = PhaseProgress()
 
 
 class OutcomeKind(StrEnum):
@@ -167,6 +180,9 @@ class JobRecord:
     consecutive_failures: int
     tokens_seen: int
     phase: Phase
+    phase_progress: PhaseProgress
+    eta_seconds: float | None
+    """Seconds to the end as the trainer last estimated it; None while it has not."""
     best_checkpoint_id: str
     enqueued_at: int | None
     """When the current attempt's message was handed to the queue; None if it was not yet."""
@@ -445,7 +461,7 @@ class RunningAttempt:
     phase: Phase
     current_step: int
     progress_at: int
-    """Server time at which the step or the phase last changed."""
+    """Server time of the last sign of life: a step, a batch of a validation, a pulse."""
     stop_deadline: int | None
     stall_timeout_seconds: float
     server_time: int

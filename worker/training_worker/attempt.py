@@ -22,6 +22,7 @@ from job_store.records import (
     Outcome,
     OutcomeKind,
     Phase,
+    PhaseProgress,
 )
 from job_store.workers import WorkerRegistry
 from training_worker.board import Board
@@ -205,7 +206,7 @@ class Attempt:
     def _begin(self, trainer: Trainer) -> None:
         notes = tuple(trainer.exactness_notes)
         self._board.write(trainer.step, Phase.STARTING, trainer.tokens_seen)
-        self._publisher.begin(Beginning(trainer.step, notes))
+        self._publisher.begin(Beginning(trainer.step, notes, trainer.get_eta))
 
     def _finish(self, outcome: Outcome) -> None:
         """Change the job's state, however long the store is away. A repeat changes nothing.
@@ -241,9 +242,10 @@ class Attempt:
         self._spool.append(step, _now_ms(), metrics)
         self._publisher.wake()
 
-    def on_evaluate_start(self, step: int) -> None:
-        """No step is to be expected for a while."""
-        self._board.write(step, Phase.EVALUATING, self._trainer.tokens_seen)
+    def on_evaluate_progress(self, step: int, done: int, total: int) -> None:
+        """No step is to be expected before the last batch."""
+        shown = PhaseProgress(done, total)
+        self._board.write(step, Phase.VALIDATING, self._trainer.tokens_seen, shown)
 
     def on_evaluate(self, step: int, metrics: Mapping[str, float]) -> None:
         """Steps are to be expected again."""

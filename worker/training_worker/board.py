@@ -8,14 +8,26 @@ from __future__ import annotations
 
 import mmap
 import struct
+from typing import NamedTuple
 
-from job_store.records import Phase
+from job_store.records import UNCOUNTED, Phase, PhaseProgress
 
-_LAYOUT = struct.Struct("=qqq")
+_LAYOUT = struct.Struct("=qqqqq")
 _COUNTER = struct.Struct("=q")
 _PHASES = tuple(Phase)
 _ENCODING_AT = 64
 _ENCODING_BYTES = 1024
+
+
+class Shown(NamedTuple):
+    """What a trainer does."""
+
+    step: int
+    """The last executed one."""
+    phase: Phase
+    tokens_seen: int
+    done: PhaseProgress
+    """How far it is within the phase."""
 
 
 class Board:
@@ -27,14 +39,16 @@ class Board:
         self.write(0, Phase.STARTING, 0)
         self.show_failed_save(None)
 
-    def write(self, step: int, phase: Phase, tokens_seen: int) -> None:
-        """Show the last executed step, what happens now, and the tokens trained on."""
-        _LAYOUT.pack_into(self._page, 0, step, _PHASES.index(phase), tokens_seen)
+    def write(
+        self, step: int, phase: Phase, tokens_seen: int, done: PhaseProgress = UNCOUNTED
+    ) -> None:
+        """Show the last executed step, what happens now and how far, and the tokens trained on."""
+        _LAYOUT.pack_into(self._page, 0, step, _PHASES.index(phase), tokens_seen, *done)
 
-    def read(self) -> tuple[int, Phase, int]:
-        """Step, phase and tokens seen, as last written."""
-        step, phase, tokens_seen = _LAYOUT.unpack_from(self._page)
-        return step, _PHASES[phase], tokens_seen
+    def read(self) -> Shown:
+        """What was last written."""
+        step, phase, tokens_seen, *done = _LAYOUT.unpack_from(self._page)
+        return Shown(step, _PHASES[phase], tokens_seen, PhaseProgress(*done))
 
     def pulse(self) -> None:
         """Show that work goes on although no step is made: data is read, a file verified."""

@@ -52,8 +52,8 @@ class FullDisk:
             logger.warning("%s; the last save is tried for %g s more", error, self._patience)
         if now >= self._gives_up_at:
             return False
-        step, _, tokens_seen = self._board.read()
-        self._board.write(step, Phase.SAVING, tokens_seen)  # no step is to be expected
+        shown = self._board.read()
+        self._board.write(shown.step, Phase.SAVING, shown.tokens_seen)  # no step is to be expected
         time.sleep(min(self._pause, self._gives_up_at - now))
         self._pause = min(self._pause * 2, _LONGEST_PAUSE)
         return True

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from artifact_store import ArtifactNotFoundError, ArtifactStore
 from job_store.attempts import AttemptStore
 from job_store.errors import Fenced, NotFound, StoreUnavailable
-from job_store.records import CheckpointRecord, Claimed, MetricPoint, Phase, Signals
+from job_store.records import CheckpointRecord, Claimed, MetricPoint, Phase, PhaseProgress, Signals
 from training_worker.archive import PointArchive
 from training_worker.board import Board
 from training_worker.output import OutputReader
@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.5
 """Longest silence towards the store: its answers are what brings a stop request."""
+_ESTIMATE_SECONDS = 1.0
+"""Longest time between two reports of the ETA: points tell of their step and of nothing else."""
 _SHORTEST_SECONDS = 0.1
 """Between two rounds. After one that delivered points it is most of `progress_seconds`: a point
 that comes alone goes out at once, many a second in batches, so that publishing takes little of the
@@ -59,6 +61,8 @@ class Beginning:
     """0 afresh, else the step of the checkpoint that was loaded."""
     notes: tuple[str, ...] = ()
     """Why the run is no longer bitwise what it would have been."""
+    eta: Callable[[], float | None] = lambda: None
+    """Seconds to the end of the run; None while unknown."""
 
 
 class Publisher(threading.Thread):
@@ -101,9 +105,9 @@ class Publisher(threading.Thread):
         self._confirmed = False
         self._draining = threading.Event()
         self._stop_reported = False
-        self._reported: tuple[int, Phase] | None = None
+        self._reported: tuple[int, Phase, PhaseProgress] | None = None
         self._pulses = 0
-        self._answered_at = self._reported_at = time.monotonic()
+        self._answered_at = self._reported_at = self._estimated_at = time.monotonic()
         self._defect: Exception | None = None
 
     # -- called by the trainer's thread ----------------------------------------------------
@@ -250,7 +254,7 @@ class Publisher(threading.Thread):
         self._note(publish_points(self._store, token, token.attempt, self._start.step, points))
         self._delivered = True
         if points and self._reported is not None:  # the points have told of their step
-            self._reported = points[-1].step, self._reported[1]
+            self._reported = points[-1].step, *self._reported[1:]
             self._reported_at = self._answered_at
 
     def _register_due(self) -> None:
@@ -269,16 +273,20 @@ class Publisher(threading.Thread):
             self._output.advance()
 
     def _report_progress(self, *, final: bool) -> None:
-        step, phase, tokens_seen = self._board.read()
+        step, phase, tokens_seen, done = self._board.read()
         now = time.monotonic()
-        changed = (step, phase) != self._reported
+        changed = (step, phase, done) != self._reported
         due = changed and (final or now - self._reported_at >= self._progress_seconds * 0.9)
         pulses = self._board.pulses
         alive = pulses != self._pulses and now - self._reported_at >= _POLL_SECONDS
-        if due or alive or self._reported is None or now - self._answered_at >= _POLL_SECONDS:
-            token = self._claimed.token
-            self._note(self._store.report_progress(token, step, phase, tokens_seen, pulses))
-            self._reported, self._pulses, self._reported_at = (step, phase), pulses, now
+        silent = now - self._answered_at >= _POLL_SECONDS
+        silent |= now - self._estimated_at >= _ESTIMATE_SECONDS
+        if due or alive or silent or self._reported is None:
+            eta = self._start.eta() if self._start is not None else None
+            shown = (step, phase, tokens_seen, pulses, done, eta)
+            self._note(self._store.report_progress(self._claimed.token, *shown))
+            self._reported, self._pulses = (step, phase, done), pulses
+            self._reported_at = self._estimated_at = now
 
     def _note(self, signals: Signals) -> None:
         self._answered_at = time.monotonic()

@@ -20,7 +20,7 @@ from pathlib import Path
 from job_store.attempts import AttemptStore
 from job_store.errors import Fenced, JobStoreError, NotFound, StoreUnavailable, TransitionRefused
 from job_store.reconcile import stall_message
-from job_store.records import Claimed, JobError, Outcome, OutcomeKind, Phase, Signals
+from job_store.records import Claimed, JobError, Outcome, OutcomeKind, Phase, PhaseProgress, Signals
 from training_worker.board import Board
 from training_worker.exits import EXIT_FAILED, EXIT_FENCED, EXIT_OK
 from training_worker.output import OutputReader, output_tail
@@ -43,7 +43,6 @@ _ENDLESS_ENCODING = (
     "sooner; look at the patterns of its tokenizer.json, divide the text into documents, or raise "
     "`execution.stall_timeout_seconds`"
 )
-_WITHOUT_STEPS = {Phase.EVALUATING, Phase.SAVING}
 
 
 class Kill(Enum):
@@ -183,11 +182,11 @@ class Supervisor:
         seen = self._look()
         self._silent_for += min(now - self._looked_at, _LONGEST_TICK_SECONDS)
         self._looked_at = now
-        if seen != self._seen or seen[1] in _WITHOUT_STEPS:
+        if seen != self._seen or seen[1] is Phase.SAVING:
             self._seen, self._silent_for = seen, 0.0
         return self._silent_for > self._claimed.record.execution.stall_timeout_seconds
 
-    def _look(self) -> tuple[int, Phase, int, int]:
+    def _look(self) -> tuple[int, Phase, int, PhaseProgress, int]:
         """Whatever of this changes is a sign of life."""
         return (*self._board.read(), self._board.pulses)
 

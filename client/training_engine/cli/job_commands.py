@@ -12,7 +12,7 @@ from training_engine._calls import known_status
 from training_engine.cli import completion
 from training_engine.cli.exit_codes import JOB_FAILED, JOB_STOPPED, OK
 from training_engine.cli.local_paths import chosen_data, is_config_id, read_config
-from training_engine.cli.output import ago, duration, number
+from training_engine.cli.output import ago, duration, number, phase_text
 from training_engine.cli.session import Session, connected
 from training_engine.cli.watch import watch_job
 from training_engine.errors import InvalidConfigError, NotFoundError
@@ -174,6 +174,7 @@ def status(session: Session, job: JobArgument) -> None:
             ("job", found.job_id),
             ("name", found.name),
             ("status", found.status),
+            ("phase", phase_text(found)),
             ("step", f"{found.current_step} of {found.max_steps} ({found.progress:.0%})"),
             *_latest(session, found),
             ("eta", duration(found.eta_seconds) if found.eta_seconds is not None else None),

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from training_engine.records import JobStatus, to_plain
+from training_engine.records import JobRecord, JobStatus, to_plain
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -114,6 +114,13 @@ def _cell(value: Any) -> Text:
     if isinstance(value, datetime):
         return Text(ago(value))
     return Text("" if value is None else str(value))
+
+
+def phase_text(job: JobRecord) -> str:
+    """Return what a job's trainer does besides steps, e.g. `validating 12/80`; else nothing."""
+    if job.phase in (None, "training"):
+        return ""
+    return f"{job.phase} {job.phase_done}/{job.phase_total}" if job.phase_total else str(job.phase)
 
 
 def ago(time: datetime, units: int = 2) -> str:

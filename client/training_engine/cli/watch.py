@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from training_engine.cli.curve import draw
-from training_engine.cli.output import duration, number
+from training_engine.cli.output import duration, number, phase_text
 from training_engine.cli.session import Session
+from training_engine.errors import TrainingEngineError
 from training_engine.records import (
     Checkpoint,
     JobEvent,
@@ -26,6 +30,8 @@ if TYPE_CHECKING:
 
 _CURVE_HEIGHT = 8
 _RECENT = 4
+_LOOK_SECONDS = 1.0
+_QUIET_SECONDS = 10.0
 
 
 @dataclass
@@ -33,8 +39,11 @@ class View:
     """What is known of a job while it is watched."""
 
     job: JobRecord
+    """As the last event showed it."""
     points: list[MetricPoint] = field(default_factory=list)
     recent: list[str] = field(default_factory=list)
+    now: JobRecord | None = None
+    """As it was a second ago: events tell neither of its phase nor of its ETA."""
 
     def take(self, event: JobEvent) -> str | None:
         """Take an event in; return what to say about it."""
@@ -72,11 +81,13 @@ class View:
 
     @property
     def eta_seconds(self) -> float | None:
-        """Seconds to the end at the speed last measured."""
-        speed = next((p.steps_per_second for p in reversed(self.points) if p.steps_per_second), 0)
-        if not speed or self.job.is_terminal:
-            return None
-        return max(0.0, (self.job.max_steps - self.step) / speed)
+        """Seconds to the end, as the service estimates them."""
+        return None if self.now is None or self.job.is_terminal else self.now.eta_seconds
+
+    @property
+    def phase(self) -> str:
+        """What the trainer does besides steps, such as `validating 12/80`, or nothing."""
+        return "" if self.now is None or self.job.is_terminal else phase_text(self.now)
 
 
 def state_line(job: JobRecord) -> str:
@@ -109,6 +120,36 @@ def watch_job(session: Session, job_id: str) -> JobStatus:
     return session.engine.jobs.get(job_id).status
 
 
+class _Looks(threading.Thread):
+    """Asks every second where the job stands, beside the stream of its events.
+
+    With `say`, it says now and then what goes on where no event comes for long.
+    """
+
+    def __init__(self, session: Session, view: View, say: Callable[[str], None] | None) -> None:
+        super().__init__(name="looks", daemon=True)
+        self._session, self._view, self._say = session, view, say
+        self._ended = threading.Event()
+
+    def __enter__(self) -> None:
+        self.start()
+
+    def __exit__(self, *error: object) -> None:
+        self._ended.set()
+        self.join()
+
+    def run(self) -> None:
+        said_at = time.monotonic()
+        while not self._ended.wait(_LOOK_SECONDS):
+            # The stream of events meets the same errors, and reports them.
+            with suppress(TrainingEngineError, OSError):
+                self._view.now = now = self._session.engine.jobs.get(self._view.job.job_id)
+                quiet = time.monotonic() - said_at >= _QUIET_SECONDS
+                if self._say is not None and self._view.phase and quiet:
+                    self._say(f"step {now.current_step}/{now.max_steps}  {self._view.phase}")
+                    said_at = time.monotonic()
+
+
 def _follow(session: Session, view: View, events: Iterator[JobEvent]) -> None:
     if session.output.as_json:
         for event in events:
@@ -119,18 +160,20 @@ def _follow(session: Session, view: View, events: Iterator[JobEvent]) -> None:
     elif sys.stdout.isatty() and not session.output.console.is_dumb_terminal:
         _live(session, view, events)
     else:
-        for event in events:
-            if said := view.take(event):
-                session.output.line(said)
+        with _Looks(session, view, session.output.line):
+            for event in events:
+                if said := view.take(event):
+                    session.output.line(said)
 
 
 def _live(session: Session, view: View, events: Iterator[JobEvent]) -> None:
     from rich.live import Live
 
     console = session.output.console
-    with Live(
+    live = Live(
         get_renderable=lambda: _render(view, console.width), console=console, refresh_per_second=4
-    ):
+    )
+    with live, _Looks(session, view, None):
         for event in events:
             view.take(event)
 
@@ -163,15 +206,17 @@ def _render(view: View, width: int) -> RenderableType:
 
 
 def _summary(view: View) -> str:
-    """Return loss, rate, speed and ETA in one line."""
+    """Return loss, rate, speed, phase and ETA in one line."""
     if not view.points:
-        waiting = view.job.status is JobStatus.QUEUED
-        return "waiting for a worker" if waiting else "waiting for the first logged step"
+        if view.job.status is JobStatus.QUEUED:
+            return "waiting for a worker"
+        return view.phase or "waiting for the first logged step"
     last = view.points[-1]
     validation = next((p.val_loss for p in reversed(view.points) if p.val_loss is not None), None)
     parts = [f"loss {number(last.loss)}"]
     parts += [f"validation {number(validation)}"] if validation is not None else []
     parts += [f"lr {number(last.lr)}"] if last.lr is not None else []
     parts += [f"{last.tokens_per_second:,.0f} tokens/s"] if last.tokens_per_second else []
+    parts += [view.phase] if view.phase else []
     parts += [f"ETA {duration(view.eta_seconds)}"] if view.eta_seconds is not None else []
     return "   ".join(parts)

@@ -97,6 +97,12 @@ class TrainingConfig(BaseModel):
         None, description="Save a checkpoint every so many steps. Default 1000."
     )
     eval_steps: int | None = Field(None, description="Validate every so many steps. Default 500.")
+    eval_batches: int | None = Field(
+        None, description="Micro-batches in one evaluation; 0 for the whole set. Default 64."
+    )
+    full_final_eval: bool | None = Field(
+        None, description="Evaluate the last step on the whole validation set. Default true."
+    )
     checkpoint_dir: str | None = Field(
         None, description="Where the library writes; ignored by the service, with a warning."
     )

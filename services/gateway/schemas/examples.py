@@ -65,6 +65,9 @@ JOB_STATUS: Example = {
     "completed_at": None,
     "error": None,
     "eta_seconds": 93.5,
+    "phase": "validating",
+    "phase_done": 12,
+    "phase_total": 64,
 }
 
 EXECUTION: Example = {

@@ -23,6 +23,7 @@ from gateway.schemas.base import (
 from gateway.schemas.configs import ConfigDocument, TrainingConfig
 
 Status = Literal["queued", "running", "stopping", "stopped", "succeeded", "failed"]
+Phase = Literal["starting", "training", "validating", "saving"]
 Count = Annotated[int, Field(ge=1, le=INT32_MAX)]
 
 
@@ -166,7 +167,14 @@ class JobStatus(Answer):
     started_at: str | None = Field(description="When its first attempt was claimed.")
     completed_at: str | None = Field(description="When it ended.")
     error: str | None = Field(description="Why it failed, or how an attempt was lost.")
-    eta_seconds: float | None = Field(description="Estimated seconds to its end.")
+    eta_seconds: float | None = Field(
+        description="Estimated seconds to its end, evaluations and saves included."
+    )
+    phase: Phase | None = Field(description="What its trainer does; null where none runs.")
+    phase_done: int | None = Field(
+        description="Batches of the current validation that are done; null in other phases."
+    )
+    phase_total: int | None = Field(description="Batches of the current validation.")
 
 
 class JobSummary(JobStatus):

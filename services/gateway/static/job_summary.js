@@ -60,8 +60,15 @@ function where(job) {
   const parts = [`step ${count(job.current_step)} of ${count(job.max_steps)}`, percent(job.progress)];
   if (job.status === "queued") parts.push("waits for a worker");
   if (job.status === "stopping") parts.push("saves a checkpoint, then stops");
+  if (phase(job)) parts.push(phase(job));
   if (job.status === "running" && job.eta_seconds !== null) parts.push(`${duration(job.eta_seconds)} left`);
   return parts.join(" · ");
+}
+
+// What a step count does not tell: "validating 12/80", "saving".
+function phase(job) {
+  if (job.status === "stopping" || !job.phase || job.phase === "training") return "";
+  return job.phase_total ? `${job.phase} ${count(job.phase_done)}/${count(job.phase_total)}` : job.phase;
 }
 
 function attempt(job) {

@@ -21,7 +21,8 @@ move(id, job, 'running', now, {
   started_at = job.started_at ~= '' and job.started_at or now,
   current_step = text(step), resume_checkpoint_id = checkpoint_id,
   resumed_from_step = checkpoint_id ~= '' and text(step) or '',
-  lease_count = '0', phase = 'starting', progress_at = now, fresh_checkpoint = '0'})
+  lease_count = '0', phase = 'starting', phase_progress = '0/0', eta_ms = '', progress_at = now,
+  fresh_checkpoint = '0'})
 cut_history(id, job, attempt, step, now)
 for _, number in ipairs(redis.call('HKEYS', job_key(id, 'attempts'))) do
   if tonumber(number) <= tonumber(attempt) - tonumber(ARGV[6]) then

@@ -6,6 +6,8 @@ import io
 import json
 import subprocess
 import sys
+import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from scripted_service import (
 )
 
 from training_engine import __version__
+from training_engine.cli import watch
 from training_engine.cli.curve import draw
 from training_engine.cli.output import duration, size
 
@@ -122,6 +125,43 @@ def test_status(service: ScriptedService, cli: Cli) -> None:
     assert json.loads(cli("status", "j1", "--json").stdout)["current_step"] == 4
 
 
+def test_status_shows_the_phase_with_its_count(service: ScriptedService, cli: Cli) -> None:
+    service.on["GetMetrics"] = lambda request, context: refuse(
+        context, code_pb2.NOT_FOUND, "METRICS_NOT_FOUND", "none yet"
+    )
+    shown = {"phase": job_pb2.JOB_PHASE_VALIDATING, "phase_done": 0, "phase_total": 80}
+    service.on["GetJob"] = lambda request, context: job_pb2.GetJobResponse(job=job(**shown))
+    assert "validating 0/80" in cli("status", "j1").stdout
+    told = json.loads(cli("status", "j1", "--json").stdout)
+    assert {name: told[name] for name in shown} == {**shown, "phase": "validating"}
+
+
+def test_a_piped_watch_says_that_a_long_validation_goes_on(
+    service: ScriptedService, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(watch, "_QUIET_SECONDS", 0.0)
+    looks = threading.Semaphore(0)
+    shown = {"phase": job_pb2.JOB_PHASE_VALIDATING, "phase_done": 12, "phase_total": 80}
+
+    def get(request: Any, context: Any) -> Any:
+        looks.release()
+        return job_pb2.GetJobResponse(job=job(**shown))
+
+    def follow(request: Any, context: Any) -> Any:
+        for _ in range(8):  # some are the command's own
+            assert looks.acquire(timeout=10)
+        service.on["GetJob"] = lambda request, context: job_pb2.GetJobResponse(
+            job=job(status="SUCCEEDED")
+        )
+        yield job_pb2.WatchJobResponse(cursor="1", state=job(status="SUCCEEDED"))
+
+    service.on["GetJob"], service.on["WatchJob"] = get, follow
+    lines = cli("watch", "j1").stdout.splitlines()
+    assert lines[0] == "step 0/10  validating 12/80"
+    assert lines[-1].startswith("succeeded")
+
+
 def test_watch_prints_lines_where_piped(service: ScriptedService, cli: Cli) -> None:
     service.on["WatchJob"] = a_watch("FAILED")
     service.on["GetJob"] = lambda request, context: job_pb2.GetJobResponse(job=job(status="FAILED"))
@@ -161,7 +201,13 @@ def test_a_live_view_shows_bar_curve_and_speed() -> None:
     lines = console.export_text().splitlines()
     assert lines[0].startswith("j1  running")
     assert lines[0].endswith("50/100  50%")
-    assert lines[1].strip() == "loss 2.5   validation 2.75   lr 0.001   ETA 25 s"
+    assert lines[1].strip() == "loss 2.5   validation 2.75   lr 0.001"
+    view.now = replace(
+        view.job, phase="validating", phase_done=12, phase_total=80, eta_seconds=25.0
+    )
+    console.print(_render(view, 80))
+    line = console.export_text().splitlines()[1]
+    assert line.strip() == "loss 2.5   validation 2.75   lr 0.001   validating 12/80   ETA 25 s"
     assert lines[2].split()[0] == "4.5"
     assert lines[9].split()[0] == "2.5"
 

@@ -17,7 +17,15 @@ from control_plane import configs
 from control_plane.server import ControlPlane
 from job_store.attempts import AttemptStore
 from job_store.ids import new_id
-from job_store.records import CheckpointRecord, MetricPoint, Outcome, OutcomeKind, WorkerRecord
+from job_store.records import (
+    CheckpointRecord,
+    MetricPoint,
+    Outcome,
+    OutcomeKind,
+    Phase,
+    PhaseProgress,
+    WorkerRecord,
+)
 from job_store.workers import WorkerRegistry
 from training_engine.v1 import (
     checkpoint_pb2,
@@ -288,8 +296,14 @@ async def test_metrics_latest_history_chart_and_throughput(
     assert not latest.HasField("val_loss")
     speed = await stubs.metrics.GetThroughput(metrics_pb2.GetThroughputRequest(job_id=job_id))
     assert (speed.step, speed.steps_per_second, speed.tokens_per_second) == (10, 4.0, 99.0)
+    attempts.report_progress(
+        token, 10, Phase.VALIDATING, done=PhaseProgress(3, 5), eta_seconds=12.5
+    )
     job = (await stubs.jobs.GetJob(job_pb2.GetJobRequest(job_id=job_id))).job
-    assert job.eta_seconds == (20 - job.current_step) / 4.0
+    (listed,) = (await stubs.jobs.ListJobs(job_pb2.ListJobsRequest())).jobs
+    for shown in (job, listed):
+        assert shown.eta_seconds == 12.5
+        assert (shown.phase_done, shown.phase_total) == (3, 5)
     history = metrics_pb2.ListMetricsRequest(job_id=job_id, after_step=2, to_step=8, page_size=4)
     page = await stubs.metrics.ListMetrics(history)
     assert [point.step for point in page.points] == [3, 4, 5, 6]

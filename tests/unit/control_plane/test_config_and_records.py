@@ -23,6 +23,7 @@ from job_store.records import (
     JobRecord,
     JobStatus,
     Phase,
+    PhaseProgress,
     Priority,
 )
 from training_engine.v1 import checkpoint_pb2, config_pb2, job_pb2, metrics_pb2
@@ -113,7 +114,8 @@ def record_of(**fields: Any) -> JobRecord:
         "dataset_path": "/d", "val_dataset_path": "/v", "tokenizer": "byte",
         "execution": Execution(Priority.LOW, 1, 1, "cpu", 7, 8.5, 9.5),
         "warnings": ("lr: too high: really",), "notes": ("threads changed",),
-        "consecutive_failures": 2, "tokens_seen": 9, "phase": Phase.TRAINING,
+        "consecutive_failures": 2, "tokens_seen": 9, "phase": Phase.VALIDATING,
+        "phase_progress": PhaseProgress(12, 80), "eta_seconds": 1.5,
         "best_checkpoint_id": "", "enqueued_at": 1, "stop_requested_at": None,
         "stop_deadline": None,
     }  # fmt: skip
@@ -121,14 +123,15 @@ def record_of(**fields: Any) -> JobRecord:
 
 
 def test_every_field_of_a_job_is_told() -> None:
-    job = conversion.job_message(record_of(), eta_seconds=1.5)
-    missing = [
-        field.name
-        for field in job.DESCRIPTOR.fields
-        if field.name not in {set_field.name for set_field, _ in job.ListFields()}
-        and not (field.has_presence and job.HasField(field.name))
-    ]
-    assert missing == []
+    job = conversion.job_message(record_of())
+    live = conversion.job_message(record_of(status=JobStatus.RUNNING))
+    told = {field.name for message in (job, live) for field, _ in message.ListFields()}
+    assert told == {field.name for field in job.DESCRIPTOR.fields}
+    assert (live.phase, live.phase_done, live.phase_total) == (job_pb2.JOB_PHASE_VALIDATING, 12, 80)
+    assert live.eta_seconds == 1.5
+    assert job.phase == job_pb2.JOB_PHASE_UNSPECIFIED, "no trainer runs any more"
+    assert not job.HasField("phase_total")
+    assert not job.HasField("eta_seconds")
     assert job.status == job_pb2.JOB_STATUS_FAILED
     assert job.progress == 0.25
     assert job.completed_at.ToMilliseconds() == 4_004
@@ -142,10 +145,19 @@ def test_every_field_of_a_job_is_told() -> None:
 
 def test_a_fresh_job_has_no_times_to_tell_and_is_named_by_its_id() -> None:
     job = conversion.job_message(
-        record_of(name="", started_at=None, completed_at=None, resumed_from_step=None, error=None)
+        record_of(
+            name="",
+            started_at=None,
+            completed_at=None,
+            resumed_from_step=None,
+            error=None,
+            status=JobStatus.RUNNING,
+            phase_progress=PhaseProgress(),
+            eta_seconds=None,
+        )
     )
     assert job.name == "job_1"
-    for name in ("started_at", "completed_at", "resumed_from_step", "eta_seconds"):
+    for name in ("started_at", "completed_at", "resumed_from_step", "eta_seconds", "phase_total"):
         assert not job.HasField(name)
     assert job.error == ""
 

@@ -75,7 +75,9 @@ def test_deadlines_that_a_living_worker_has_missed() -> None:
     assert error is not None
     assert (error.reason, error.message) == ("STALLED", "no step for 2 s after step 7")
     assert overdue(dataclasses.replace(stalled, phase=Phase.SAVING), 10.0) is None
-    assert overdue(dataclasses.replace(stalled, phase=Phase.EVALUATING), 10.0) is None
+    error = overdue(dataclasses.replace(stalled, phase=Phase.VALIDATING), 10.0)
+    assert error is not None
+    assert error.message == "no batch of the validation at step 7 for 2 s"
 
 
 async def eventually(check: Callable[[], Awaitable[bool]], seconds: float = 10.0) -> None:

@@ -149,8 +149,9 @@ async def test_status_is_exactly_the_promised_record(
 ) -> None:
     job_id = await start(client, name="n")
     await state.become(
-        job_id, job_pb2.JOB_STATUS_RUNNING, current_step=0, progress=0.5, worker_id="w1"
-    )
+        job_id, job_pb2.JOB_STATUS_RUNNING, current_step=0, progress=0.5, worker_id="w1",
+        phase=job_pb2.JOB_PHASE_VALIDATING, phase_done=0, phase_total=5,
+    )  # fmt: skip
     response = await client.get(f"{API}/jobs/{job_id}/status")
     assert shaped(response, 200, jobs.JobStatus) == {
         "job_id": job_id,
@@ -167,6 +168,9 @@ async def test_status_is_exactly_the_promised_record(
         "completed_at": None,
         "error": None,
         "eta_seconds": None,
+        "phase": "validating",
+        "phase_done": 0,
+        "phase_total": 5,
     }
     assert shaped(await client.get(f"{API}/jobs/{job_id}"), 200, jobs.Job)["config"]
 

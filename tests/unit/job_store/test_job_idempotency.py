@@ -15,6 +15,7 @@ from job_store.records import (
     Outcome,
     OutcomeKind,
     Phase,
+    PhaseProgress,
     Request,
 )
 
@@ -172,15 +173,40 @@ async def test_the_reconciler_sees_leases_and_progress(bench: Bench) -> None:
     job, token = await bench.running()
     for _ in range(3):
         bench.attempts.renew_lease(token)
-    bench.attempts.report_progress(token, 7, Phase.EVALUATING, tokens_seen=7000)
+    bench.attempts.report_progress(token, 7, Phase.VALIDATING, tokens_seen=7000)
     (seen,) = await bench.reconciler.running_attempts()
     assert (seen.job_id, seen.claim_id) == (job.job_id, token.claim_id)
-    assert (seen.lease_count, seen.current_step, seen.phase) == (3, 7, Phase.EVALUATING)
+    assert (seen.lease_count, seen.current_step, seen.phase) == (3, 7, Phase.VALIDATING)
     assert seen.stall_timeout_seconds == 600.0
     assert 0 <= seen.server_time - seen.progress_at < 60_000
     assert (await bench.jobs.get(job.job_id)).tokens_seen == 7000
-    bench.attempts.report_progress(token, 7, Phase.EVALUATING)
+    bench.attempts.report_progress(token, 7, Phase.VALIDATING, eta_seconds=3.0)
     assert (await bench.reconciler.running_attempts())[0].progress_at == seen.progress_at
+    record = await bench.jobs.get(job.job_id)
+    assert (record.eta_seconds, record.phase_progress) == (3.0, (0, 0))
+
+
+async def test_each_batch_of_a_validation_is_a_sign_of_life(bench: Bench) -> None:
+    job, token = await bench.running()
+    seen = []
+    for done in (0, 1, 1, 2):
+        before = await bench.reconciler.server_time()
+        while await bench.reconciler.server_time() == before:
+            pass
+        shown = PhaseProgress(done, 80)
+        bench.attempts.report_progress(token, 7, Phase.VALIDATING, done=shown)
+        assert (await bench.jobs.get(job.job_id)).phase_progress == shown
+        seen.append((await bench.reconciler.running_attempts())[0].progress_at)
+    assert seen[0] < seen[1] == seen[2] < seen[3]
+
+
+async def test_a_record_of_an_earlier_version_has_no_count_and_no_eta(bench: Bench) -> None:
+    job, token = await bench.running()
+    bench.worker.command("HDEL", f"te:job:{job.job_id}", "phase_progress", "eta_ms")
+    record = await bench.jobs.get(job.job_id)
+    assert (record.phase_progress, record.eta_seconds) == ((0, 0), None)
+    bench.attempts.report_progress(token, 1, Phase.TRAINING, eta_seconds=None)
+    assert (await bench.jobs.get(job.job_id)).eta_seconds is None
 
 
 async def test_one_leader_at_a_time(bench: Bench) -> None:

@@ -34,6 +34,8 @@ CONTRACT = {
     "logging_steps": 100,
     "save_steps": 1000,
     "eval_steps": 500,
+    "eval_batches": 64,
+    "full_final_eval": True,
     "checkpoint_dir": "./checkpoints",
     "max_checkpoints_to_keep": 5,
     "resume_from_checkpoint": False,

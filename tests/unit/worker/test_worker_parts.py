@@ -17,7 +17,7 @@ from rq.serializers import JSONSerializer
 from app.training.data import DataError
 from app.training.errors import CheckpointError, NonFiniteLossError
 from app.transformer.errors import ConfigError, Problem
-from job_store.records import CheckpointRecord, OutcomeKind, Phase
+from job_store.records import CheckpointRecord, OutcomeKind, Phase, PhaseProgress
 from training_worker.board import Board
 from training_worker.failures import describe_failure, is_full_disk, print_failure
 from training_worker.full_disk import FullDisk
@@ -65,11 +65,11 @@ def test_the_queue_and_the_worker_name_the_same_function() -> None:
 
 def test_the_board_shows_what_was_written() -> None:
     board = Board()
-    assert board.read() == (0, Phase.STARTING, 0)
-    board.write(7, Phase.SAVING, 1 << 40)
+    assert board.read() == (0, Phase.STARTING, 0, (0, 0))
+    board.write(7, Phase.VALIDATING, 1 << 40, PhaseProgress(12, 80))
     board.pulse()
     board.pulse()
-    assert board.read() == (7, Phase.SAVING, 1 << 40)
+    assert board.read() == (7, Phase.VALIDATING, 1 << 40, (12, 80))
     assert board.pulses == 2
     board.close()
 
@@ -304,7 +304,7 @@ def test_the_last_save_waits_with_growing_pauses_and_an_end(
     board.write(400, Phase.TRAINING, 7)
     disk = FullDisk(board, patience_seconds=100.0)
     while disk.takes_on(400, no_room(), last=True):
-        assert board.read() == (400, Phase.SAVING, 7)  # no stall meanwhile
+        assert board.read() == (400, Phase.SAVING, 7, (0, 0))  # no stall meanwhile
     assert pauses == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 8.5]
     disk.saved()
     assert disk.takes_on(400, no_room(), last=True)

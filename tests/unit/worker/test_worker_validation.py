@@ -28,6 +28,7 @@ def config(site: Site) -> dict[str, Any]:
     return {
         "max_steps": LAST,
         "eval_steps": MIDDLE,
+        "eval_batches": 0,
         "save_steps": 100,
         "val_dataset_path": str(long),
     }
@@ -51,7 +52,7 @@ def wait_for_validation(site: Site, job_id: str, step: int) -> None:
     def validates() -> bool:
         job = site.job(job_id)
         return (job.status, job.phase, job.current_step) == (
-            JobStatus.RUNNING, Phase.EVALUATING, step
+            JobStatus.RUNNING, Phase.VALIDATING, step
         )  # fmt: skip
 
     site.wait_for(validates)

@@ -7,6 +7,7 @@ again by the next save: saving costs one copy of the saved state, however often 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -77,6 +78,8 @@ class AsyncSaver:
         self._thread: threading.Thread | None = None
         self._done: CheckpointInfo | None = None
         self._error: BaseException | None = None
+        self.write_seconds: float | None = None
+        """How long the newest write took; None before the first."""
 
     def submit(self, state: Mapping[str, Any], metric: tuple[str, float] | None) -> None:
         """Copy `state` and write it in the background. Call only when nothing is under way."""
@@ -96,8 +99,10 @@ class AsyncSaver:
         self._thread.start()
 
     def _write(self, state: dict[str, Any], metric: tuple[str, float] | None) -> None:
+        began = time.monotonic()
         try:
             self._done = self._manager.write(state, metric, self._before_manifest)
+            self.write_seconds = time.monotonic() - began
         except BaseException as error:
             self._error = error
 

@@ -6,7 +6,7 @@ they are the same in this process, in a loader's worker, and after a resume.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from app.training.distributed import Ranks
 from app.training.parent_signals import ending_signals_held, heed_only_parent
 from app.training.rng import cpu_isolated, seed_sample
-from app.training.sampler import BatchSampler, seed_for
+from app.training.sampler import BatchSampler
 
 IGNORED = -100
 """Label of a position that does not count in the loss."""
@@ -230,22 +230,17 @@ def sample_count(dataset: Any, name: str) -> int:
 
 
 def validation_batches(
-    reader: SampleReader, batch_size: int, ranks: Ranks
+    reader: SampleReader, batch_size: int, ranks: Ranks, places: Sequence[int]
 ) -> Iterator[tuple[Batch, bool]]:
-    """The whole dataset once, in its own order, the last micro-batch possibly smaller.
+    """This process's share of the micro-batches at `places`, in that order.
 
-    Each with whether it counts: a sharded model's processes must all pass equally many, so one
-    that has none left passes the first again.
+    The micro-batch at place i has `batch_size` samples from `i * batch_size` on, the last one of
+    the set perhaps fewer. Each comes with whether it counts: a sharded model's processes must all
+    pass equally many, so one that has none left passes the first again.
     """
-    starts = range(0, len(reader), batch_size)
-    for first in range(0, len(starts), ranks.world_size):
-        place = first + ranks.rank
-        counts = place < len(starts)
-        start = starts[place if counts else 0]
+    for first in range(0, len(places), ranks.world_size):
+        index = first + ranks.rank
+        counts = index < len(places)
+        start = places[index if counts else 0] * batch_size
         indices = torch.arange(start, min(start + batch_size, len(reader)))
         yield reader.__getitems__((0, indices)), counts
-
-
-def data_seed(seed: int, part: str) -> int:
-    """The seed of one part of the data, apart from every other use of the run's seed."""
-    return seed_for(part, seed)

@@ -22,11 +22,18 @@ class Callback(Protocol):
     def on_log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Training metrics of a step were measured; its validation, if due, comes next."""
 
-    def on_evaluate(self, step: int, metrics: Mapping[str, float]) -> None:
-        """The validation set was passed: `val_loss` and `val_perplexity`."""
-
     def on_evaluate_start(self, step: int) -> None:
-        """A pass over the validation set begins; no step is to be expected until it ends."""
+        """An evaluation begins; no step is to be expected until it ends."""
+
+    def on_evaluate_progress(self, step: int, done: int, total: int) -> None:
+        """So many of its batches are done; called first with 0."""
+
+    def on_evaluate(self, step: int, metrics: Mapping[str, float]) -> None:
+        """An evaluation is complete: `val_loss` and `val_perplexity`."""
+
+    def on_save_start(self, step: int) -> None:
+        """The state of a step is about to be saved; the step's end comes once it is copied, or,
+        after the last step, once it is durable."""
 
     def on_metrics(self, step: int, metrics: Mapping[str, float]) -> None:
         """A step's line of the history is complete: what was logged and what validation found.

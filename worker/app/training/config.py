@@ -98,7 +98,15 @@ class TrainingConfig:
     """Steps between checkpoints, >= 1. The last step is always saved."""
 
     eval_steps: int = 500
-    """Steps between passes over the validation set, >= 1. The last step is always validated."""
+    """Steps between evaluations on the validation data, >= 1. The last step is always evaluated."""
+
+    eval_batches: int = 64
+    """Micro-batches of `batch_size` in one evaluation, >= 0, evenly spaced over the validation set
+    and always the same. 0 takes the whole set. By default an evaluation takes about a twentieth
+    of the time of the 500 steps between two of them."""
+
+    full_final_eval: bool = True
+    """Evaluate the last step on the whole validation set. False takes `eval_batches` there too."""
 
     checkpoint_dir: str = "./checkpoints"
     """Folder of the run: config.yaml, checkpoints with their manifests, metrics.jsonl."""

@@ -1,55 +1,139 @@
-"""The loss over a whole validation set, leaving no trace in the training that it interrupts."""
+"""The loss over validation data, leaving no trace in the training that it interrupts.
+
+An evaluation passes `eval_batches` micro-batches, evenly spaced over the validation set and always
+the same ones, so that evaluations of a run compare, whatever stopped it in between and however
+many processes share the batches. The last evaluation passes them first and then all others.
+"""
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
 from app.training.batches import SampleReader, validation_batches
+from app.training.config import TrainingConfig
 from app.training.distributed import Ranks
 from app.training.metrics import compute_perplexity
 from app.training.precision import autocast
 from app.training.rng import isolated
 
+logger = logging.getLogger(__name__)
 
-def evaluate(
-    forward: Any,
-    model: nn.Module,
-    reader: SampleReader,
-    batch_size: int,
-    device: torch.device,
-    mixed_precision: str | None,
-    interrupted: Callable[[], bool],
-    ranks: Ranks,
-) -> dict[str, float] | None:
-    """`val_loss` (mean over all tokens, in nats) and `val_perplexity` of every sample.
+_LINE_SECONDS = 10.0
+"""Between two lines of the log about an evaluation that takes long."""
 
-    Several processes share the batches out. Returns None if `interrupted` says so before the
-    end, in all of them at the same batch.
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What an evaluation found: `val_loss`, the mean over all tokens in nats, and
+    `val_perplexity`."""
+
+    metrics: dict[str, float]
+    """Of everything that it passed."""
+    compared: dict[str, float]
+    """Of the batches that every evaluation of the run passes: what decides which is the best."""
+
+
+class Evaluator:
+    """Evaluates a model on a validation set.
+
+    Args:
+        forward: the model, possibly compiled.
+        model: the same, to be switched to evaluation and back.
     """
-    was_training = model.training
-    model.eval()
-    # On the device and in double precision: one wait at the end, whatever the number of batches.
-    total = torch.zeros((), device=device, dtype=_accumulator_type(device))
-    tokens = 0
-    try:
-        with isolated(), torch.no_grad():
-            for batch, counts in validation_batches(reader, batch_size, ranks):
-                if interrupted():
-                    return None
-                moved = batch.to(device)
-                with autocast(device, mixed_precision):
-                    loss = forward(moved.inputs, moved.labels, reduction="sum")[1]
-                if counts:
-                    total += loss
-                    tokens += batch.tokens
-    finally:
-        model.train(was_training)
-    ranks.sum_tensor(total)
-    mean = total.item() / ranks.sum(tokens)
+
+    def __init__(
+        self,
+        forward: Any,
+        model: nn.Module,
+        reader: SampleReader,
+        config: TrainingConfig,
+        ranks: Ranks,
+    ) -> None:
+        self._forward, self._model, self._reader = forward, model, reader
+        self._config, self._ranks = config, ranks
+        self._batches_of_set = -(-len(reader) // config.batch_size)
+
+    def batch_count(self, *, last: bool) -> int:
+        """Micro-batches that an evaluation passes, over all processes."""
+        return self._batches_of_set if last and self._config.full_final_eval else self._limit
+
+    @property
+    def _limit(self) -> int:
+        wanted = self._config.eval_batches or self._batches_of_set
+        return min(wanted, self._batches_of_set)
+
+    def run(
+        self,
+        *,
+        last: bool,
+        interrupted: Callable[[], bool],
+        on_progress: Callable[[int, int], object],
+    ) -> Evaluation | None:
+        """Evaluate the model as it is now.
+
+        `on_progress` hears of batches done and to do. Returns None if `interrupted` says so before
+        the end, in all processes at the same batch.
+        """
+        was_training = self._model.training
+        self._model.eval()
+        try:
+            with isolated(), torch.no_grad():
+                return self._pass(self._places(last=last), interrupted, on_progress)
+        finally:
+            self._model.train(was_training)
+
+    def _places(self, *, last: bool) -> list[int]:
+        """Indices of the micro-batches to pass; those of every evaluation come first."""
+        count = self._batches_of_set
+        always = [i * count // self._limit for i in range(self._limit)]
+        if self.batch_count(last=last) == len(always):
+            return always
+        passed = set(always)
+        return always + [place for place in range(count) if place not in passed]
+
+    def _pass(
+        self,
+        places: list[int],
+        interrupted: Callable[[], bool],
+        on_progress: Callable[[int, int], object],
+    ) -> Evaluation | None:
+        device, ranks = self._ranks.device, self._ranks
+        # On the device and in double precision: one wait at the end, whatever the number of
+        # batches. The first sum is of the batches of every evaluation, the second of the others.
+        sums = torch.zeros(2, device=device, dtype=_accumulator_type(device))
+        tokens = [0, 0]
+        done, said_at = 0, time.monotonic()
+        on_progress(done, len(places))
+        for batch, counts in validation_batches(
+            self._reader, self._config.batch_size, ranks, places
+        ):
+            if interrupted():
+                return None
+            moved = batch.to(device)
+            with autocast(device, self._config.mixed_precision):
+                loss = self._forward(moved.inputs, moved.labels, reduction="sum")[1]
+            if counts:
+                part = int(done + ranks.rank >= self._limit)
+                sums[part] += loss
+                tokens[part] += batch.tokens
+            done = min(done + ranks.world_size, len(places))
+            on_progress(done, len(places))
+            if time.monotonic() - said_at >= _LINE_SECONDS:
+                said_at = time.monotonic()
+                logger.info("validating: %d of %d batches", done, len(places))
+        ranks.sum_tensor(sums)
+        (always, others), counted = sums.tolist(), [ranks.sum(number) for number in tokens]
+        return Evaluation(_metrics((always + others) / sum(counted)), _metrics(always / counted[0]))
+
+
+def _metrics(mean: float) -> dict[str, float]:
     return {"val_loss": mean, "val_perplexity": compute_perplexity(mean)}
 
 

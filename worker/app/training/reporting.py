@@ -10,6 +10,7 @@ from torch import Tensor
 
 from app.training.callbacks import CallbackList
 from app.training.config import TrainingConfig
+from app.training.evaluation import Evaluation
 from app.training.journal import MetricsJournal
 from app.training.metrics import (
     MetricsTracker,
@@ -21,13 +22,17 @@ from app.training.metrics import (
 )
 from app.training.tracker import Tracker
 
+Evaluate = Callable[[int, Callable[[int, int], object]], Evaluation | None]
+"""From a step, and what hears of batches done and to do, to what was found."""
+
 
 class Reporter:
     """Measures where it is due and tells the journal, the tracker and the callbacks.
 
     Args:
-        evaluate: passes the validation set; None if there is none. Its result is None when a stop
-            was requested before the end.
+        evaluate: evaluates the model as it is after a step, telling `on_progress` how far it is;
+            None if there is no validation data. Its result is None when a stop was requested
+            before the end.
         devices: how many train together; rates are of all of them.
     """
 
@@ -36,7 +41,7 @@ class Reporter:
         config: TrainingConfig,
         device: torch.device,
         metrics_tracker: MetricsTracker,
-        evaluate: Callable[[], dict[str, float] | None] | None,
+        evaluate: Evaluate | None,
         tracker: Tracker,
         devices: int = 1,
     ) -> None:
@@ -68,6 +73,7 @@ class Reporter:
         self.run_id = self._tracker.run_id
         self._on_log = callbacks.bind("on_log")
         self._on_evaluate_start = callbacks.bind("on_evaluate_start")
+        self._on_evaluate_progress = callbacks.bind("on_evaluate_progress")
         self._on_evaluate = callbacks.bind("on_evaluate")
         self._on_metrics = callbacks.bind("on_metrics")
         self.watch.start()
@@ -106,7 +112,8 @@ class Reporter:
         return self._evaluate is not None and step % config.eval_steps == 0
 
     def metric_at(self, step: int, name: str, loss: float) -> tuple[str, float] | None:
-        """The value of a metric at a step, if it was measured there."""
+        """The value of a metric at a step, if it was measured there, to be compared with others
+        of the run."""
         measured = {"loss": loss, "perplexity": compute_perplexity(loss)}
         if self._validated[0] == step:
             measured |= self._validated[1]
@@ -142,15 +149,17 @@ class Reporter:
         assert self._evaluate is not None
         self.watch.pause()  # a rate is of training
         self._on_evaluate_start(step)
-        measured = self._evaluate()
+        found = self._evaluate(
+            step, lambda done, total: self._on_evaluate_progress(step, done, total)
+        )
         self.watch.start()
-        if measured is None:
+        if found is None:
             self.unfinished_line = line
             return
-        self.latest = {**self.latest, **measured}
-        self._validated = (step, measured)
-        self._on_evaluate(step, measured)
-        self._write(step, {**line, **measured})
+        self.latest = {**self.latest, **found.metrics}
+        self._validated = (step, found.compared)
+        self._on_evaluate(step, found.metrics)
+        self._write(step, {**line, **found.metrics})
 
     def _write(self, step: int, line: Mapping[str, float]) -> None:
         self._journal.write(step, line)

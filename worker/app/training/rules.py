@@ -73,6 +73,7 @@ _RULES = (
     _at_least(1, "logging_steps", "try 100"),
     _at_least(1, "save_steps", "try 1000"),
     _at_least(1, "eval_steps", "try 500"),
+    _at_least(0, "eval_batches", "try 64, or 0 for the whole validation set"),
     _not_empty("checkpoint_dir", "try ./checkpoints"),
     _at_least(1, "max_checkpoints_to_keep", "try 5"),
     _Rule("seed", lambda v: 0 <= v < 2**63, "at least 0 and below 2**63", "try 1337"),

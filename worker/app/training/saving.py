@@ -47,6 +47,11 @@ class RunSaver:
         self._saver.submit(state, metric)
         self.last_step = int(state["step"])
 
+    @property
+    def write_seconds(self) -> float | None:
+        """How long the newest write took, in the background; None before the first."""
+        return self._saver.write_seconds
+
     def consider(self, metric: tuple[str, float] | None) -> tuple[str, float] | None:
         """The best metric if a checkpoint with `metric` is saved now."""
         if metric is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from app.training.config import TrainingConfig
 from app.training.distributed import is_lost_peer, join
 from app.training.distributed_model import build_layout
 from app.training.errors import LostPeerError, ResumeError, TrainingMemoryError
-from app.training.evaluation import evaluate
+from app.training.evaluation import Evaluation, Evaluator
+from app.training.forecast import Forecast
 from app.training.journal import MetricsJournal, NullJournal
 from app.training.metrics import MetricsTracker
 from app.training.precision import process_switches
@@ -43,7 +44,7 @@ class Trainer:
     Args:
         config: what to train and how; validated here.
         train_dataset: map-style, yielding 1-D integer tensors of tokens.
-        val_dataset: the same for validation, passed whole every `eval_steps`.
+        val_dataset: the same for validation, of which `eval_batches` are passed every `eval_steps`.
         callbacks: objects with any of the methods of `app.training.callbacks.Callback`.
 
     Where several processes train together, each has a trainer of its own, made with the same
@@ -86,10 +87,11 @@ class Trainer:
             config,
             self.device,
             self.metrics_tracker,
-            self._evaluate if self._val_reader else None,
+            self._evaluate if self._evaluator else None,
             build_tracker(config) if self.is_main else NullTracker(),
             self._ranks.world_size,
         )
+        self._forecast = Forecast(config, self._batches_to_evaluate())
         if config.resume_from_checkpoint:
             self._resume(config.resume_from_checkpoint)
 
@@ -153,6 +155,11 @@ class Trainer:
         """`steps_per_second` and `tokens_per_second` of this process's training time."""
         return self._reporter.watch.total()
 
+    def get_eta(self) -> float | None:
+        """Seconds until `train` returns, the evaluations and saves to come included; None before
+        the first step. Safe from another thread."""
+        return self._forecast.seconds_left()
+
     # -- what the constructor builds ---------------------------------------------------------
 
     def _build_data(self, train_dataset: Any, val_dataset: Any) -> None:
@@ -202,6 +209,17 @@ class Trainer:
             min_lr_ratio=config.min_lr_ratio,
         )
         self._stepper = self._layout.stepper(self._forward, self.model, self.optimizer, config)
+        self._evaluator: Evaluator | None = None
+        if self._val_reader is not None:
+            self._evaluator = Evaluator(
+                self._forward, self.model, self._val_reader, config, self._ranks
+            )
+
+    def _batches_to_evaluate(self) -> tuple[int, int]:
+        """Of an evaluation, and of the last one."""
+        if self._evaluator is None:
+            return 0, 0
+        return self._evaluator.batch_count(last=False), self._evaluator.batch_count(last=True)
 
     # -- what the loop calls -----------------------------------------------------------------
 
@@ -219,6 +237,7 @@ class Trainer:
         self.step += 1
         self.tokens_seen += tokens
         self._reporter.watch.count(tokens)
+        self._forecast.step_done(self.step)
 
     def _report(self, grad_norm: Tensor) -> None:
         if self._reporter.is_due(self.step):
@@ -226,30 +245,31 @@ class Trainer:
             lr = self.scheduler.base_lrs[0] * self.scheduler.factor(self.step - 1)
             self._reporter.report(self.step, self._loss, grad_norm, lr, self.tokens_seen)
 
-    def _evaluate(self) -> dict[str, float] | None:
-        assert self._val_reader is not None
-        return evaluate(
-            self._forward,
-            self.model,
-            self._val_reader,
-            self.config.batch_size,
-            self.device,
-            self.config.mixed_precision,
-            self._is_stopping,
-            self._ranks,
-        )
+    def _evaluate(self, step: int, on_progress: Callable[[int, int], object]) -> Evaluation | None:
+        assert self._evaluator is not None
+
+        def tell(done: int, total: int) -> None:
+            if done:
+                self._forecast.batches_left(total - done)
+            on_progress(done, total)
+
+        last = step == self.config.max_steps
+        return self._evaluator.run(last=last, interrupted=self._is_stopping, on_progress=tell)
 
     def _save_if_due(self) -> None:
         self._saver.poll()
+        self._forecast.last_save = self._saver.write_seconds
         if self.step % self.config.save_steps == 0:
             self._save()
 
     def _save(self) -> None:
         self._stepper.settle()
+        self._on_save_start(self.step)
         loss = self._loss.item()
         metric = self._reporter.metric_at(self.step, self.config.best_metric, loss)
         self._best = self._saver.consider(metric)
         self._saver.save(self._state(loss), metric)
+        self._forecast.save_done()
 
     # -- the beginning and the end of a run --------------------------------------------------
 
@@ -271,6 +291,7 @@ class Trainer:
         stack.callback(self._saver.abandon)
         stack.callback(self._stream.close)
         self._on_step_end = listeners.bind("on_step_end")
+        self._on_save_start = listeners.bind("on_save_start")
         self._on_train_end = listeners.bind("on_train_end")
         listeners.bind("on_train_start")()
         if self._rng_state is None:
@@ -279,6 +300,7 @@ class Trainer:
             rng.restore(self._rng_state)
         self.model.train()
         self.metrics_tracker.reset()
+        self._forecast.start(self.step)
         self._reporter.complete_unfinished_line(self.step)
 
     def _finish(self) -> None:
