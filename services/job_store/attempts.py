@@ -23,6 +23,7 @@ from job_store.codec import (
     text_fields,
 )
 from job_store.connection import Connection
+from job_store.durability import DISK_SECONDS, DiskWatch
 from job_store.errors import JobStoreError, NotFound
 from job_store.ids import check_id, check_worker_id, new_claim_id
 from job_store.keys import Keys
@@ -308,6 +309,16 @@ class AttemptStore:
             "finish", *_words(token), outcome.kind.value, encode_error(outcome.error), message
         )
         return self._with_config(reply)
+
+    def wait_for_disk(self, seconds: float = DISK_SECONDS) -> bool:
+        """Whether the server's death cannot undo any more what this connection was answered.
+
+        Waits at most `seconds`. StoreUnavailable, where the connection announces its renewal, for
+        a server that may have been started again: it is to be asked what it still knows.
+        """
+        watch = DiskWatch(self._db)
+        watch.begin()
+        return watch.is_written(seconds)
 
     def _with_config(self, reply: list[Any] | None) -> JobRecord:
         if reply is None:

@@ -199,6 +199,13 @@ class Connection:
                 pipeline.execute_command(*words)  # type: ignore[no-untyped-call]
             return list(pipeline.execute(raise_on_error=False))
 
+    def check(self, reply: Any) -> Any:
+        """One of `replies`. Raises the error that it is, StoreUnavailable where it means that."""
+        with _translated():
+            if isinstance(reply, RedisError):
+                raise reply
+        return reply
+
     def close(self) -> None:
         """Give the sockets back."""
         self.client.close()

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -28,8 +28,8 @@ logger = logging.getLogger(__name__)
 DISK_SECONDS = 5.0
 """Longest wait for the server's file."""
 
-UNCONFIRMED_SECONDS = 3.0
-"""A server that cannot be asked is taken to have everything in its file after so long."""
+SETTLED_SECONDS = 3.0
+"""A server with `appendfsync everysec` has begun to sync a write well before so long."""
 
 _FLIGHTS = 8
 # Questions under way at once. While the server waits for its disk, those who come later must not
@@ -178,40 +178,68 @@ class DiskBarrier:
         return not self._never
 
 
-class DiskWatch:
-    """For a worker's thread that must not wait: remember a moment, ask later whether all that was
-    answered before it is in the server's file.
+class _Link(Protocol):
+    """A connection that announces its renewal, see `Connection.open`."""
 
-    Args:
-        pipeline: sends commands on one connection that announces its renewal (see
-            `Connection.open`); an error is among the replies.
-        prefix: of all keys.
+    prefix: str
+
+    def replies(self, *commands: tuple[Any, ...]) -> list[Any]: ...
+
+    def check(self, reply: Any) -> Any: ...
+
+
+class DiskWatch:
+    """For a worker: remember a moment, ask later whether all that was answered before it stays.
+
+    One for a thread. StoreUnavailable, raised by each method, says that the connection is another
+    one by now: begin again, and look what the server still knows.
     """
 
-    def __init__(self, pipeline: Callable[..., list[Any]], prefix: str) -> None:
-        self._pipeline = pipeline
-        self._mark = _Mark(prefix)
+    def __init__(self, link: _Link) -> None:
+        self._link = link
+        self._mark = _Mark(link.prefix)
         self._verdicts = _Verdicts()
-        self._began = 0.0
+        self._written_at: float | None = None
+        self._synced = False
 
-    def begin(self, *reads: tuple[Any, ...]) -> list[Any]:
-        """Remember this moment. The replies of `reads` in it. Raises StoreUnavailable."""
-        *answers, made, moved = self._pipeline(*reads, *self._mark.commands)
-        _raise_first(answers)
-        self._mark.check(made, moved)
-        self._began = time.monotonic()
-        return answers
+    def begin(self) -> None:
+        """Remember this moment. StoreUnavailable."""
+        self._written_at, self._synced = None, False
+        self._write_mark()
 
-    def reached(self, seconds: float = 0.001) -> bool:
-        """Whether the file has all that was answered before `begin`; waits at most `seconds`.
+    def is_written(self, seconds: float = 0.001) -> bool:
+        """Whether the server's own death cannot undo what was answered before `begin`.
 
-        Raises StoreUnavailable where the connection is another one by now: begin again.
+        Waits at most `seconds` for that; True where the server cannot say. StoreUnavailable.
         """
-        (reply,) = self._pipeline(("WAITAOF", 1, 0, max(1, int(seconds * 1000))))
-        if _why_unable(reply) is not None:
-            self._verdicts.is_on_disk(reply)
-            return time.monotonic() - self._began >= UNCONFIRMED_SECONDS
+        (reply,) = self._link.replies(("WAITAOF", 1, 0, max(1, int(seconds * 1000))))
+        if _why_unable(reply) is None:
+            self._link.check(reply)
         return self._verdicts.is_on_disk(reply)
+
+    def is_settled(self, pause_seconds: float = SETTLED_SECONDS) -> bool:
+        """Whether a loss of power cannot undo it either; does not wait. StoreUnavailable.
+
+        A server with `appendfsync everysec` begins to sync within a second after the write, and
+        some confirm before that sync has ended: so once `pause_seconds` have passed it is asked
+        again, and answers when no sync is under way.
+        """
+        if self._written_at is None:
+            if self.is_written():
+                self._written_at = time.monotonic()
+            return False
+        if time.monotonic() - self._written_at < pause_seconds:
+            return False
+        if not self._synced:
+            self._write_mark()
+            self._synced = True
+        return self.is_written()
+
+    def _write_mark(self) -> None:
+        made, moved = self._link.replies(*self._mark.commands)
+        if isinstance(made, Exception) and not moved:
+            self._link.check(made)
+        self._link.check(moved)
 
 
 def _raise_first(replies: Sequence[Any]) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from app.training import progress
 from artifact_store import ArtifactStore, attempt_prefix, make_folder
 from job_store.attempts import AttemptStore
+from job_store.durability import DiskWatch
 from job_store.errors import Fenced, NotFound, StoreUnavailable, TransitionRefused
 from job_store.ids import new_id
 from job_store.records import (
@@ -57,6 +58,8 @@ class Stores:
     attempts: AttemptStore
     publishing: AttemptStore
     """For one thread at a time; says so before it uses a new connection."""
+    disk: DiskWatch
+    """Of the publishing thread, on a connection of its own."""
     workers: WorkerRegistry
     artifacts: ArtifactStore
 
@@ -126,6 +129,7 @@ class Attempt:
             self._points,
             OutputReader(self.folder, max_bytes=int(settings.max_output_mib * (1 << 20))),
             board,
+            disk=stores.disk,
             keep_checkpoints=self._config.max_checkpoints_to_keep,
             progress_seconds=settings.progress_seconds,
             on_stop=lambda: stop.ask(OutcomeKind.STOPPED),
@@ -211,11 +215,16 @@ class Attempt:
     def _finish(self, outcome: Outcome) -> None:
         """Change the job's state, however long the store is away. A repeat changes nothing.
 
-        A store that was away may have forgotten what was delivered last: that goes first.
+        A store that was away may have forgotten what was delivered last: that goes first. And one
+        that dies now may forget the end, with the last checkpoint: so its disk is waited for.
         """
         while True:
             try:
                 record = self._stores.publishing.finish(self._claimed.token, outcome)
+                if not self._stores.publishing.wait_for_disk():
+                    logger.warning(
+                        "the job store does not confirm the attempt's end; its disk is slow"
+                    )
             except StoreUnavailable as error:
                 logger.warning("ending the attempt waits: %s", error)
                 time.sleep(0.5)

@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 from artifact_store import FolderStore
 from job_store.attempts import AttemptStore
 from job_store.connection import Connection
+from job_store.durability import DiskWatch
 from job_store.records import Claimed, OutcomeKind
 from job_store.workers import WorkerRegistry
 from service_runtime.process import tie_to_parent
@@ -75,6 +76,7 @@ def _attempt(
     stores = Stores(
         AttemptStore(connection),
         AttemptStore(publishing, max_raw_points=settings.max_raw_points),
+        DiskWatch(Connection.open(url, retries=0, announce_renewal=True)),
         WorkerRegistry(connection),
         artifacts,
     )

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from artifact_store import ArtifactNotFoundError, ArtifactStore
 from job_store.attempts import AttemptStore
+from job_store.durability import DiskWatch
 from job_store.errors import Fenced, NotFound, StoreUnavailable
 from job_store.records import CheckpointRecord, Claimed, MetricPoint, Phase, PhaseProgress, Signals
 from training_worker.archive import PointArchive
@@ -71,6 +72,7 @@ class Publisher(threading.Thread):
     Args:
         claimed: whose token goes with every write.
         store: on a connection of its own that does not retry and announces its renewal.
+        disk: on another such connection; tells when a retired checkpoint's file may go.
         on_stop: called once when the job is asked to stop.
         on_fenced: called when the attempt is no longer the current one; must not return.
     """
@@ -85,6 +87,7 @@ class Publisher(threading.Thread):
         output: OutputReader,
         board: Board,
         *,
+        disk: DiskWatch,
         keep_checkpoints: int,
         progress_seconds: float,
         on_stop: Callable[[], None],
@@ -94,7 +97,7 @@ class Publisher(threading.Thread):
         self._claimed, self._store, self._artifacts = claimed, store, artifacts
         self._spool, self._points, self._output, self._board = spool, points, output, board
         self._archive = PointArchive(store, artifacts, claimed.token)
-        self._retention = Retention(store, artifacts, claimed, keep_checkpoints)
+        self._retention = Retention(store, disk, artifacts, claimed, keep_checkpoints)
         self._progress_seconds = progress_seconds
         self._on_stop, self._on_fenced = on_stop, on_fenced
         self._checkpoints: deque[SavedCheckpoint] = deque()

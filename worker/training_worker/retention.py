@@ -2,40 +2,43 @@
 
 The library's own rotation sees one folder, and each attempt has its own; so in the service the
 registry decides. A checkpoint leaves the registry, by a fenced call, before its files go; should
-this process die in between, the control plane sweeps them. The files stay a little longer: a
-server that loses power may forget its last second, and with it the checkpoint that took the
-place of this one.
+this process die in between, the control plane sweeps them. The files stay until the server has
+the retirement on its disk: one that dies may forget its last seconds, and with them the checkpoint
+that took the place of this one.
 """
 
 from __future__ import annotations
 
 import logging
-import time
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from artifact_store import ArtifactStore, checkpoint_keys
 from job_store.attempts import AttemptStore
+from job_store.durability import DiskWatch
+from job_store.errors import StoreUnavailable
 from job_store.records import CheckpointRecord, Claimed
 
 logger = logging.getLogger(__name__)
-
-
-SETTLED_SECONDS = 3.0
-"""After this long a server with `appendfsync everysec` has on its disk what it answered."""
 
 
 class Retention:
     """Retires what is too many, and removes its files once that is certain to be remembered."""
 
     def __init__(
-        self, store: AttemptStore, artifacts: ArtifactStore, claimed: Claimed, keep: int
+        self,
+        store: AttemptStore,
+        disk: DiskWatch,
+        artifacts: ArtifactStore,
+        claimed: Claimed,
+        keep: int,
     ) -> None:
         self._store = store
+        self._disk = disk
         self._artifacts = artifacts
         self._claimed = claimed
         self._keep = keep
-        self._retired: deque[tuple[float, CheckpointRecord]] = deque()
+        self._retired: list[CheckpointRecord] = []
+        self._settling: list[CheckpointRecord] = []
 
     def retire_surplus(self) -> set[str]:
         """Take the oldest checkpoints beyond the bound out of the registry; their ids.
@@ -47,21 +50,40 @@ class Retention:
         records = self._store.checkpoints(self._claimed.record.job_id)
         for record in surplus(records, self._keep, resumed.checkpoint_id if resumed else ""):
             if self._store.unregister_checkpoint(self._claimed.token, record.checkpoint_id):
-                self._retired.append((time.monotonic(), record))
+                self._retired.append(record)
                 gone.add(record.checkpoint_id)
         return gone
 
     def remove_files(self) -> None:
-        """Remove the files of what was retired long enough ago; costs nothing where none was."""
-        while self._retired and time.monotonic() - self._retired[0][0] >= SETTLED_SECONDS:
-            record = self._retired[0][1]
-            # A server that was away meanwhile may have forgotten the retirement all the same.
-            if not self._is_registered(record):
-                for key in checkpoint_keys(record.artifact):
-                    self._artifacts.delete(key)
-                self._store.forget_checkpoint(record.job_id, record.checkpoint_id)
-                logger.info("deleted checkpoint %s of step %d", record.checkpoint_id, record.step)
-            self._retired.popleft()
+        """Remove the files of what is retired for good; costs nothing where nothing was retired.
+
+        StoreUnavailable; what was waited for is then waited for again.
+        """
+        try:
+            for record in self._settled():
+                self._remove(record)
+        except StoreUnavailable:
+            self._retired, self._settling = self._settling + self._retired, []
+            raise
+
+    def _settled(self) -> Iterator[CheckpointRecord]:
+        """Those whose retirement the server cannot forget any more, each of them once."""
+        if not self._settling and self._retired:
+            self._disk.begin()
+            self._settling, self._retired = self._retired, []
+        if self._settling and self._disk.is_settled():
+            while self._settling:
+                yield self._settling[0]
+                self._settling.pop(0)
+
+    def _remove(self, record: CheckpointRecord) -> None:
+        """Unless a server that was away meanwhile has forgotten the retirement all the same."""
+        if self._is_registered(record):
+            return
+        for key in checkpoint_keys(record.artifact):
+            self._artifacts.delete(key)
+        self._store.forget_checkpoint(record.job_id, record.checkpoint_id)
+        logger.info("deleted checkpoint %s of step %d", record.checkpoint_id, record.step)
 
     def _is_registered(self, record: CheckpointRecord) -> bool:
         registered = self._store.checkpoints(record.job_id)

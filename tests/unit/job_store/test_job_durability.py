@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -16,12 +17,13 @@ import redis
 from job_store_bench import new_job
 from redis_server import RedisServer
 
+from job_store.attempts import AttemptStore
 from job_store.catalog import ConfigStore, DatasetStore
 from job_store.connection import AsyncConnection, Connection
 from job_store.durability import DiskWatch
 from job_store.errors import NotOnDisk, StoreUnavailable
 from job_store.jobs import JobStore
-from job_store.records import Request
+from job_store.records import Outcome, OutcomeKind, Request
 
 REQUEST = Request("r1", "body")
 
@@ -155,25 +157,45 @@ async def test_a_server_that_never_syncs_is_named_once_and_used(
 
 def test_a_watch_tells_when_its_moment_is_on_disk(server: RedisServer, admin: redis.Redis) -> None:
     connection = Connection.open(store_url(server), retries=0, announce_renewal=True)
-    watch = DiskWatch(connection.replies, "te:")
-    assert watch.begin(("EXISTS", "nothing")) == [0]
-    assert watch.reached(1.0)
+    watch = DiskWatch(connection)
+    watch.begin()
+    assert not watch.is_settled(0.3)  # written, but the sync after it may not have ended
+    began = time.monotonic()
+    while not watch.is_settled(0.3):
+        assert time.monotonic() < began + 20
+    assert time.monotonic() >= began + 0.3
     admin.config_set("appendfsync", "no")
     watch.begin()
-    assert not watch.reached()
+    assert not watch.is_written()
+    assert not watch.is_settled(0.0)
     admin.config_set("appendfsync", "always")
     connection.command("SET", "another", "write")
-    assert watch.reached(5.0)
+    assert watch.is_written(5.0)
     connection.close()
 
 
-def test_a_watch_does_not_outlive_its_server(server: RedisServer, admin: redis.Redis) -> None:
+def test_a_watch_does_not_outlive_its_server(server: RedisServer) -> None:
     """The server that comes back would confirm what it does not know."""
     connection = Connection.open(server.url(), retries=0, announce_renewal=True)
-    watch = DiskWatch(connection.replies, "te:")
+    watch = DiskWatch(connection)
     watch.begin()
     server.kill()
     server.start()
     with pytest.raises(StoreUnavailable):
-        watch.reached()
+        watch.is_written()
     connection.close()
+
+
+async def test_an_end_waits_for_the_disk(
+    server: RedisServer, connection: AsyncConnection, admin: redis.Redis
+) -> None:
+    worker = Connection.open(store_url(server), retries=0, announce_renewal=True)
+    attempts, job = AttemptStore(worker), await JobStore(connection).create(new_job())
+    claimed = attempts.claim(job.job_id, 1, "worker-1")
+    assert claimed is not None
+    admin.config_set("appendfsync", "no")
+    attempts.finish(claimed.token, Outcome(OutcomeKind.SUCCEEDED))
+    assert not attempts.wait_for_disk(0.05)
+    admin.config_set("appendfsync", "always")
+    assert attempts.wait_for_disk()
+    worker.close()

@@ -24,11 +24,11 @@ from training_site import Site, comparable
 from artifact_store import FolderStore, attempt_prefix
 from job_store.attempts import AttemptStore
 from job_store.connection import Connection
+from job_store.durability import DiskWatch
 from job_store.errors import StoreUnavailable
 from job_store.ids import new_id
 from job_store.records import CheckpointRecord, Claimed, JobStatus, Outcome, OutcomeKind
 from job_store.workers import WorkerRegistry
-from training_worker import retention
 from training_worker.attempt import Attempt, StopRequest, Stores
 from training_worker.board import Board
 from training_worker.publisher import Beginning
@@ -144,15 +144,17 @@ class Writer(Attempt):
     def __init__(self, site: Site, claimed: Claimed) -> None:
         steady = Connection.open(site.url, retries=0)
         publishing = Connection.open(site.url, retries=0, announce_renewal=True)
+        watched = Connection.open(site.url, retries=0, announce_renewal=True)
         stores = Stores(
             AttemptStore(steady),
             AttemptStore(publishing),
+            DiskWatch(watched),
             WorkerRegistry(steady),
             FolderStore(site.artifacts),
         )
         board = Board()
         super().__init__(claimed, stores, WorkerSettings(), board, StopRequest(), fail)
-        self._to_close = (self._spool, self._points, board, steady, publishing)
+        self._to_close = (self._spool, self._points, board, steady, publishing, watched)
         self.site, self.claimed = site, claimed
         self._publisher.start()
 
@@ -324,7 +326,7 @@ def test_files_of_a_retired_checkpoint_stay_until_the_server_cannot_forget(
     assert place.store.checkpoints(token.job_id)[0].checkpoint_id == old.checkpoint_id
     assert (place.artifacts / old.artifact).exists()
     place.wait_for(lambda: [one.step for one in place.store.checkpoints(token.job_id)] == [9])
-    monkeypatch.setattr(retention, "SETTLED_SECONDS", 0.0)
+    monkeypatch.setattr(DiskWatch, "is_settled", lambda watch: watch.is_written())
     only.measure(10, 10)
     place.wait_for(lambda: not (place.artifacts / old.artifact).exists())
     assert [one.step for one in place.store.checkpoints(token.job_id)] == [9]
