@@ -98,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs="?",
         const=True,
         metavar="CHECKPOINT",
-        help="continue from the newest checkpoint in checkpoint_dir, or from the one named",
+        help="continue from the newest checkpoint in checkpoint_dir, or from a file or folder",
     )
     parser.add_argument(
         "--set",

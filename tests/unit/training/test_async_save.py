@@ -52,7 +52,7 @@ def test_a_save_is_of_the_step_it_was_asked_for(tmp_path: Path) -> None:
     """Training changes the weights while the file is being written."""
     manager = CheckpointManager(tmp_path)
     gate = threading.Event()
-    saver = AsyncSaver(manager, before_manifest=lambda: gate.wait(30))
+    saver = AsyncSaver(manager, before_rename=lambda: gate.wait(30))
     weight = torch.ones(2, 2)
     saver.submit(state(weight, 5), None)
     weight.fill_(7.0)
@@ -78,7 +78,7 @@ def test_the_error_of_a_save_is_raised_where_it_is_asked_for(tmp_path: Path) -> 
 
 def test_two_saves_at_once_are_a_mistake(tmp_path: Path) -> None:
     gate = threading.Event()
-    saver = AsyncSaver(CheckpointManager(tmp_path), before_manifest=lambda: gate.wait(30))
+    saver = AsyncSaver(CheckpointManager(tmp_path), before_rename=lambda: gate.wait(30))
     saver.submit(state(torch.ones(2, 2), 1), None)
     with pytest.raises(RuntimeError, match="a save is under way"):
         saver.submit(state(torch.ones(2, 2), 2), None)

@@ -177,14 +177,36 @@ def test_a_damaged_file_is_passed_over_by_name_and_refused_when_asked_for(
     assert writer.get_latest_checkpoint() == good
 
 
-def test_a_save_that_never_finished_does_not_exist(
+def test_a_checkpoint_without_manifest_is_not_listed_and_is_used_by_its_own_checksums(
     manager: CheckpointManager, parts: Parts, caplog: pytest.LogCaptureFixture
 ) -> None:
     good, cut = parts.save(manager, 1), parts.save(manager, 2)
     _lose_manifest(Path(cut))
     assert steps(manager) == [1]
-    assert manager.get_latest_checkpoint() == good
-    assert "checkpoint_step_2.pt has no manifest: its save never finished" in caplog.text
+    fresh = CheckpointManager(manager.checkpoint_dir)
+    assert fresh.get_latest_checkpoint() == cut
+    assert "checkpoint_step_2.pt has no manifest; its own checksums are verified" in caplog.text
+    _flip_a_bit(Path(cut))
+    assert CheckpointManager(manager.checkpoint_dir).get_latest_checkpoint() == good
+
+
+def test_one_without_manifest_under_another_step_s_name_is_passed_over(
+    manager: CheckpointManager, parts: Parts, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = Path(parts.save(manager, 1))
+    path.rename(path.with_name("checkpoint_step_9.pt"))
+    assert manager.get_latest_checkpoint() is None
+    assert "is named for step 9 and holds step 1; rename it checkpoint_step_1.pt" in caplog.text
+
+
+def test_metrics_are_durable_before_a_checkpoint_has_its_name(
+    manager: CheckpointManager, parts: Parts
+) -> None:
+    there: list[bool] = []
+    state = {**manager.load_state(parts.save(manager, 1)), "step": 2}
+    manager.write(state, before_rename=lambda: there.append(manager.path_of(2).exists()))
+    assert there == [False]
+    assert manager.path_of(2).exists()
 
 
 def test_a_manifest_alone_is_nothing(manager: CheckpointManager, parts: Parts) -> None:

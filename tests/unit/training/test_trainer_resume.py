@@ -252,6 +252,75 @@ def test_nothing_to_resume_from_is_a_warning(
     assert "No checkpoint found to resume from" in caplog.text
 
 
+def without_manifests(folder: Path) -> list[str]:
+    for manifest in folder.glob("*.json"):
+        manifest.unlink()
+    return sorted(path.name for path in folder.glob("*.pt"))
+
+
+def test_files_copied_without_their_manifests_are_resumed_bitwise(
+    make_trainer: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    straight = make_trainer(checkpoint_dir=str(tmp_path / "straight"))
+    straight.train()
+    callback = StopAt(5)
+    callback.trainer = make_trainer(save_steps=2, callbacks=[callback])
+    callback.trainer.train()
+    files = without_manifests(tmp_path / "run")
+    again = make_trainer(save_steps=2, resume_from_checkpoint=True)
+    assert again.step == 5
+    assert "checkpoint_step_5.pt has no manifest; its own checksums" in caplog.text
+    again.train()
+    assert_same(straight, again)
+    assert history(tmp_path / "straight") == history(tmp_path / "run")
+    assert set(files) < {path.name for path in (tmp_path / "run").glob("*.pt")}
+    assert not list((tmp_path / "run").glob("*-1"))
+
+
+@pytest.mark.parametrize("manifests", [True, False])
+def test_a_resume_with_damaged_checkpoints_alone_is_refused_and_moves_nothing(
+    make_trainer: Make, tmp_path: Path, manifests: bool
+) -> None:
+    make_trainer(max_steps=2).train()
+    folder = tmp_path / "run"
+    if not manifests:
+        without_manifests(folder)
+    (folder / "checkpoint_step_2.pt").write_bytes(b"short")
+    before = sorted(folder.iterdir())
+    with pytest.raises(ResumeError, match=r"no checkpoint to resume from: .*step_2\.pt .*; name"):
+        make_trainer(max_steps=4, resume_from_checkpoint=True)
+    assert sorted(folder.iterdir()) == before
+
+
+def test_a_folder_means_its_newest_sound_checkpoint(make_trainer: Make, tmp_path: Path) -> None:
+    make_trainer(max_steps=4, save_steps=2).train()
+    folder = tmp_path / "run"
+    (folder / "checkpoint_step_4.pt").write_bytes(b"short")
+    changes = {"checkpoint_dir": str(tmp_path / "second")}
+    trainer = make_trainer(resume_from_checkpoint=str(folder), max_steps=3, **changes)
+    trainer.train()
+    assert trainer.step == 3
+    assert (folder / "checkpoint_step_4.pt").exists()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ResumeError, match="empty is a folder without any file checkpoint_step_N"):
+        make_trainer(resume_from_checkpoint=str(tmp_path / "empty"), **changes)
+
+
+@pytest.mark.parametrize(
+    ("before", "now"), [(None, "fp16"), ("bf16", "fp16"), ("fp16", None), ("fp16", "bf16")]
+)
+def test_another_precision_is_taken_and_noted(make_trainer: Make, before: Any, now: Any) -> None:
+    make_trainer(max_steps=2, mixed_precision=before).train()
+    trainer = make_trainer(max_steps=4, mixed_precision=now, resume_from_checkpoint=True)
+    note = f"mixed_precision is {now} and was {before}"
+    if now == "fp16":
+        note += "; loss scaling begins with a fresh scale"
+        assert trainer._stepper.scaler.get_scale() == 65536.0
+    assert trainer.exactness_notes == [note]
+    trainer.train()
+    assert trainer.step == 4
+
+
 def test_fewer_steps_than_the_checkpoint_has_are_refused(make_trainer: Make) -> None:
     make_trainer(max_steps=4).train()
     with pytest.raises(ResumeError, match=r"`max_steps` is 3 and the checkpoint .* at step 4"):

@@ -65,14 +65,14 @@ class AsyncSaver:
 
     Args:
         manager: whose folder it writes to.
-        before_manifest: see `write_checkpoint`; runs in the thread.
+        before_rename: see `write_checkpoint`; runs in the thread.
     """
 
     def __init__(
-        self, manager: CheckpointManager, before_manifest: Callable[[], object] | None = None
+        self, manager: CheckpointManager, before_rename: Callable[[], object] | None = None
     ) -> None:
         self._manager = manager
-        self._before_manifest = before_manifest
+        self._before_rename = before_rename
         self._snapshot = Snapshot()
         self._taken: tuple[dict[str, Any], tuple[str, float] | None] = ({}, None)
         self._thread: threading.Thread | None = None
@@ -101,7 +101,7 @@ class AsyncSaver:
     def _write(self, state: dict[str, Any], metric: tuple[str, float] | None) -> None:
         began = time.monotonic()
         try:
-            self._done = self._manager.write(state, metric, self._before_manifest)
+            self._done = self._manager.write(state, metric, self._before_rename)
             self.write_seconds = time.monotonic() - began
         except BaseException as error:
             self._error = error

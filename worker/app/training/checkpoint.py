@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -22,8 +21,6 @@ from app.training.errors import CheckpointError
 __all__ = ["CheckpointError", "CheckpointInfo", "CheckpointManager"]
 
 logger = logging.getLogger(__name__)
-
-_NAME = re.compile(r"checkpoint_step_(\d+)\.pt")
 
 
 class CheckpointManager:
@@ -79,11 +76,11 @@ class CheckpointManager:
         self,
         state: Mapping[str, Any],
         metric: tuple[str, float] | None = None,
-        before_manifest: Callable[[], object] | None = None,
+        before_rename: Callable[[], object] | None = None,
     ) -> CheckpointInfo:
         """Write one checkpoint from a finished state; safe to call from another thread."""
         path = self.path_of(int(state["step"]))
-        info = files.write_checkpoint(path, state, metric, before_manifest)
+        info = files.write_checkpoint(path, state, metric, before_rename)
         self._verified[path] = _identity(path)
         return info
 
@@ -108,26 +105,35 @@ class CheckpointManager:
         return _mark_best(sorted(found, key=lambda info: info.step))
 
     def get_latest_checkpoint(self) -> str | None:
-        """Path of the newest complete checkpoint whose content is sound, or None.
+        """Path of the newest checkpoint whose content is sound, or None.
 
-        Damaged ones are passed over with a warning that names them.
+        One without its manifest is verified by its own checksums. Damaged ones are passed over with
+        a warning that names them.
         """
-        paths = sorted(self._candidates(), key=_step_in_name, reverse=True)
-        for path in paths:
+        return self.find_latest()[0]
+
+    def find_latest(self, folder: Path | None = None) -> tuple[str | None, list[str]]:
+        """The newest sound checkpoint, if there is any, and what is wrong with each newer one.
+
+        `folder` is another than this manager's own.
+        """
+        problems: list[str] = []
+        for path in sorted(self._candidates(folder), key=_step_of, reverse=True):
             try:
                 self._verify(path)
             except CheckpointError as error:
                 logger.warning("passing over a checkpoint: %s", error)
+                problems.append(str(error))
             else:
-                return str(path)
-        return None
+                return str(path), problems
+        return None, problems
 
-    def _candidates(self) -> list[Path]:
+    def _candidates(self, folder: Path | None = None) -> list[Path]:
         try:
-            entries = list(self.checkpoint_dir.iterdir())
+            entries = list((folder or self.checkpoint_dir).iterdir())
         except FileNotFoundError:
             return []
-        return [path for path in entries if _NAME.fullmatch(path.name)]
+        return [path for path in entries if files.step_in_name(path) is not None]
 
     # -- loading -----------------------------------------------------------------------------
 
@@ -160,19 +166,22 @@ class CheckpointManager:
         path = Path(path)
         if not path.is_file():
             raise CheckpointError(f"there is no checkpoint {path}; check the path")
-        if files.manifest_path(path).exists():
-            self._verify(path)
-        else:
-            logger.warning("%s has no manifest; its own checksums are verified instead", path)
-            files.verify_unlisted(path)
+        self._verify(path)
         return files.read_state(path)
 
     def _verify(self, path: Path) -> None:
-        info = files.read_manifest(path)
-        files.verify_size(info)
-        if self._verified.get(path) != _identity(path):  # a large file is read once, not twice
+        """Raise `CheckpointError` if the file is not sound. It is read once, not twice."""
+        listed = files.manifest_path(path).exists()
+        if listed:
+            files.verify_size(info := files.read_manifest(path))
+        if self._verified.get(path) == _identity(path):
+            return
+        if listed:
             files.verify(info)
-            self._verified[path] = _identity(path)
+        else:
+            logger.warning("%s has no manifest; its own checksums are verified instead", path)
+            files.verify_unlisted(path)
+        self._verified[path] = _identity(path)
 
     # -- keeping and deleting ----------------------------------------------------------------
 
@@ -205,7 +214,7 @@ class CheckpointManager:
         A run that begins again, or goes back, must neither mix with them nor destroy them.
         Returns the folder, or None if there was nothing to move.
         """
-        later = [path for path in self._candidates() if _step_in_name(path) > beyond_step]
+        later = [path for path in self._candidates() if _step_of(path) > beyond_step]
         if not later:
             return None
         folder = free_folder(self.checkpoint_dir, label)
@@ -303,9 +312,9 @@ def _mark_best(infos: list[CheckpointInfo]) -> list[CheckpointInfo]:
     return [dataclasses.replace(info, is_best=info is best) for info in infos]
 
 
-def _step_in_name(path: Path) -> int:
-    match = _NAME.fullmatch(path.name)
-    return int(match[1]) if match else -1
+def _step_of(path: Path) -> int:
+    step = files.step_in_name(path)
+    return -1 if step is None else step
 
 
 def _identity(path: Path) -> tuple[int, int, int]:

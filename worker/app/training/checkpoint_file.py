@@ -1,8 +1,8 @@
 """One checkpoint on disk: complete or absent, and verified before it is believed.
 
 The file is written under a temporary name, fsynced and renamed; then its manifest is written the
-same way. A checkpoint without a manifest does not exist, whatever cut the save short: a crash, a
-power failure or a full disk.
+same way. So a file under its own name is whole, whatever cut the save short: a crash, a power
+failure or a full disk. One without its manifest is verified by the checksums inside it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -28,6 +29,7 @@ FORMAT_VERSION = 1
 
 _REQUIRED = {"model_state_dict", "optimizer_state_dict", "scheduler_state_dict", "step", "loss"}
 _REQUIRED |= {"config", "timestamp"}
+_NAME = re.compile(r"checkpoint_step_(\d+)\.pt", re.ASCII)
 _BLOCK_BYTES = 1 << 20
 _MOST_ROOM_LEFT = 16 << 20
 
@@ -93,11 +95,11 @@ def write_checkpoint(
     path: Path,
     state: Mapping[str, Any],
     metric: tuple[str, float] | None = None,
-    before_manifest: Callable[[], object] | None = None,
+    before_rename: Callable[[], object] | None = None,
 ) -> CheckpointInfo:
     """Write `state` to `path` and make it durable; on failure nothing of it is left.
 
-    `before_manifest` runs when the file is safe and the checkpoint not yet complete: what must be
+    `before_rename` runs when the bytes are safe and the checkpoint does not yet exist: what must be
     durable no later than the checkpoint is made durable there.
 
     Raises `CheckpointError` if the disk is full or cannot be written.
@@ -107,12 +109,12 @@ def write_checkpoint(
         path.parent.mkdir(parents=True, exist_ok=True)
         _require_room(path.parent, state)
         size, sha256 = _write_file(temporary, state)
+        if before_rename:
+            before_rename()
         # Where this replaces a checkpoint, the old manifest must not vouch for the new file.
         manifest_path(path).unlink(missing_ok=True)
         os.replace(temporary, path)
         sync_folder(path.parent)
-        if before_manifest:
-            before_manifest()
         info = CheckpointInfo(
             path=str(path),
             step=int(state["step"]),
@@ -274,20 +276,41 @@ def verify(info: CheckpointInfo) -> None:
 
 
 def verify_unlisted(path: Path) -> None:
-    """What can be verified of a file without manifest: the checksums inside the archive."""
+    """A file without its manifest is whole, by the checksums inside it, and holds a run's state."""
     try:
         with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
+            for part in archive.infolist():
+                _verify_part(archive, part)
     except (OSError, zipfile.BadZipFile, NotImplementedError) as error:
         raise CheckpointError(f"{path} is not a complete checkpoint: {error}") from None
-    if damaged:
-        raise CheckpointError(f"{path} is damaged: its part {damaged!r} fails its checksum")
+    step, named = read_state(path, mapped=True)["step"], step_in_name(path)
+    if named is not None and named != step:
+        raise CheckpointError(
+            f"{path} is named for step {named} and holds step {step}; rename it "
+            f"checkpoint_step_{step}.pt"
+        )
 
 
-def read_state(path: Path) -> dict[str, Any]:
-    """The content of a verified checkpoint, tensors on the CPU. Never executes what it reads."""
+def _verify_part(archive: zipfile.ZipFile, part: zipfile.ZipInfo) -> None:
+    """Raise `BadZipFile` where its content does not match its checksum."""
+    with archive.open(part) as stream:
+        while block := stream.read(_BLOCK_BYTES):
+            progress.advanced(len(block))
+
+
+def step_in_name(path: Path) -> int | None:
+    """The step that a checkpoint's file name gives; None for another kind of name."""
+    match = _NAME.fullmatch(path.name)
+    return int(match[1]) if match else None
+
+
+def read_state(path: Path, *, mapped: bool = False) -> dict[str, Any]:
+    """The content of a verified checkpoint, tensors on the CPU. Never executes what it reads.
+
+    `mapped` leaves the tensors in the file until they are used.
+    """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:  # torch raises many kinds for a file that is none of its own
         first_line = str(error).split("\n", 1)[0]
         raise CheckpointError(f"{path} is not a checkpoint of this library: {first_line}") from None

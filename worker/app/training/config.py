@@ -115,7 +115,8 @@ class TrainingConfig:
     """Complete checkpoints kept, the best one included, >= 1."""
 
     resume_from_checkpoint: bool | str = False
-    """True: from the newest complete checkpoint in `checkpoint_dir`. A path: from that file."""
+    """True: from the newest sound checkpoint in `checkpoint_dir`, if there is any. A path: from
+    that file, or from the newest sound checkpoint in that folder."""
 
     wandb_project: str | None = None
     """Weights & Biases project. None: nothing is sent."""

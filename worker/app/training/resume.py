@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from app.training.checkpoint import CheckpointManager
 from app.training.config import TrainingConfig, flatten
+from app.training.distributed import Ranks
 from app.training.errors import ResumeError
 from app.training.tokenizer import TokenizerError, require_same_tokenizer
 
@@ -18,6 +21,27 @@ logger = logging.getLogger(__name__)
 _MODEL_FIELDS_FREE_TO_CHANGE = {"dropout_rate", "initializer_range", "zero_init_output_projections"}
 # These never change what is computed.
 _FIELDS_WITHOUT_EFFECT = {"resume_from_checkpoint", "checkpoint_dir"}
+
+
+def checkpoint_to_resume(where: bool | str, manager: CheckpointManager, ranks: Ranks) -> str:
+    """The file that `resume_from_checkpoint` means; empty where none is there and none was named.
+
+    Raises `ResumeError` if checkpoints are there and none is sound: another run would begin, and
+    move them out of its way.
+    """
+    if where is not True and not Path(str(where)).is_dir():
+        return str(where)
+    folder = manager.checkpoint_dir if where is True else Path(str(where))
+    found, problems = manager.find_latest(folder) if ranks.is_main else (None, [])
+    # Rank 0 looks for all: one that looks later must not find something else.
+    path, trouble = ranks.broadcast(found or ""), ranks.broadcast("; ".join(problems))
+    if path or (where is True and not trouble):
+        return path
+    trouble = trouble or f"{folder} is a folder without any file checkpoint_step_N.pt"
+    raise ResumeError(
+        f"there is no checkpoint to resume from: {trouble}; name another file or folder, or leave "
+        "the resume out to begin at step 0"
+    )
 
 
 def check_fits(state: Mapping[str, Any], config: TrainingConfig, tokenizer: Any, path: str) -> None:
@@ -66,6 +90,18 @@ def report_changes(saved: Mapping[str, Any], config: TrainingConfig) -> None:
     """Print what has changed in the configuration since the checkpoint, if anything."""
     if changes := config_changes(saved, config):
         logger.warning("the configuration changed on resume:\n  %s", "\n  ".join(changes))
+
+
+def precision_notes(saved: Mapping[str, Any], config: TrainingConfig) -> list[str]:
+    """What another `mixed_precision` than the checkpoint's does to the bits; logged as well."""
+    before, now = saved.get("mixed_precision"), config.mixed_precision
+    if before == now:
+        return []
+    note = f"mixed_precision is {now} and was {before}"
+    if now == "fp16":
+        note += "; loss scaling begins with a fresh scale"
+    logger.warning("the run is no longer bitwise what it would have been: %s", note)
+    return [note]
 
 
 def environment(device: torch.device, processes: str) -> dict[str, Any]:

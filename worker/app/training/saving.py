@@ -19,19 +19,19 @@ class RunSaver:
     """Saves a run's checkpoints beside its training.
 
     Args:
-        before_manifest: makes durable what must be no later than a checkpoint.
+        before_rename: makes durable what must be no later than a checkpoint.
         best: metric and value of the best checkpoint so far, wherever it lies.
     """
 
     def __init__(
         self,
         manager: CheckpointManager,
-        before_manifest: Callable[[], None],
+        before_rename: Callable[[], None],
         callbacks: CallbackList,
         best: tuple[str, float] | None,
     ) -> None:
         self._manager = manager
-        self._saver = AsyncSaver(manager, before_manifest)
+        self._saver = AsyncSaver(manager, before_rename)
         self._on_checkpoint = callbacks.bind("on_checkpoint")
         self._is_excused = callbacks.ask("on_save_failed")
         manager.on_rotate = callbacks.bind("on_rotate")

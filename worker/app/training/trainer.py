@@ -18,14 +18,22 @@ from app.training.checkpoint import CheckpointManager, build_state, load_model
 from app.training.config import TrainingConfig
 from app.training.distributed import is_lost_peer, join
 from app.training.distributed_model import build_layout
-from app.training.errors import LostPeerError, ResumeError, TrainingMemoryError
+from app.training.errors import LostPeerError, ResumeError
 from app.training.evaluation import Evaluation, Evaluator
 from app.training.forecast import Forecast
 from app.training.journal import MetricsJournal, NullJournal
 from app.training.metrics import MetricsTracker
+from app.training.out_of_memory import is_out_of_memory, memory_error
 from app.training.precision import process_switches
 from app.training.reporting import Reporter
-from app.training.resume import check_fits, environment, report_changes, restore_environment
+from app.training.resume import (
+    check_fits,
+    checkpoint_to_resume,
+    environment,
+    precision_notes,
+    report_changes,
+    restore_environment,
+)
 from app.training.sampler import BatchSampler, SamplerStateError, seed_for
 from app.training.saving import BystandingSaver, RunSaver
 from app.training.scheduler import get_scheduler
@@ -116,8 +124,8 @@ class Trainer:
                 self._loop()
                 self._finish()
             except (RuntimeError, MemoryError) as error:
-                if _is_out_of_memory(error):
-                    raise _memory_error(error, self.config, self.device) from error
+                if is_out_of_memory(error):
+                    raise memory_error(error, self.config, self.device) from error
                 if self._ranks.world_size > 1 and is_lost_peer(error):
                     raise LostPeerError(self._ranks.rank, self.step) from error
                 raise
@@ -349,13 +357,12 @@ class Trainer:
         )
 
     def _resume(self, where: bool | str) -> None:
-        path = str(where)
-        if where is True:
-            found = self.manager.get_latest_checkpoint() if self.is_main else None
-            path = self._ranks.broadcast(found or "")
+        path = checkpoint_to_resume(where, self.manager, self._ranks)
         if not path:
             folder = self.config.checkpoint_dir
-            logger.warning("No checkpoint found to resume from in %s; starting anew", folder)
+            logger.warning(
+                "No checkpoint found to resume from in %s; the run begins at step 0", folder
+            )
             return
         state = self.manager.load_state(path)
         if "rng_state" not in state:
@@ -382,7 +389,8 @@ class Trainer:
         for group, configured in zip(self._groups(), options, strict=True):
             group.update(configured)  # the configuration's rates and decays, not the saved ones
         self.scheduler.load_state_dict(state["scheduler_state_dict"])
-        self._stepper.scaler.load_state_dict(state["scaler_state_dict"])
+        if state["scaler_state_dict"]:  # empty unless the run was in fp16
+            self._stepper.scaler.load_state_dict(state["scaler_state_dict"])
         self._stepper.skipped_steps = state["skipped_steps"]
         self.step = state["step"]
         self.tokens_seen = state["tokens_seen"]
@@ -394,30 +402,10 @@ class Trainer:
         self.exactness_notes += restore_environment(
             state["environment"], self.device, self._ranks.description
         )
+        self.exactness_notes += precision_notes(state["config"], self.config)
         if state["data_fingerprint"] != self._data_fingerprint:
             self.exactness_notes.append("the data are not those it was begun with")
             logger.warning("the run is no longer bitwise what it would have been: other data")
 
     def _groups(self) -> list[dict[str, Any]]:
         return self.optimizer.param_groups
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    # What the CPU's allocator and cuBLAS say.
-    return any(s in str(error) for s in ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED"))
-
-
-def _memory_error(
-    error: BaseException, config: TrainingConfig, device: torch.device
-) -> TrainingMemoryError:
-    first_line = str(error).split("\n", 1)[0]
-    half = max(config.batch_size // 2, 1)
-    return TrainingMemoryError(
-        f"out of memory on {device} with batch_size={config.batch_size} and "
-        f"sequence_length={config.get_sequence_length()} ({first_line}); lower `batch_size` to "
-        f"{half} and raise `gradient_accumulation_steps` to "
-        f"{config.get_effective_batch_size() // half}, which trains the same; or set "
-        "`gradient_checkpointing: true`, `mixed_precision: bf16`, or a smaller `sequence_length`"
-    )
