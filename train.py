@@ -198,11 +198,14 @@ def _train(
 ) -> int:
     """Train in this process; `wishes` is a pipe from whoever takes the signals instead of it."""
     # Here, so that a mistake in the configuration is told before two seconds of import.
+    from app.training.cores import share_cores
     from app.training.data import load_dataset
     from app.training.distributed import join
     from app.training.trainer import Trainer
 
     assert config.dataset_path is not None
+    if wishes is None:  # else the launcher has shared the cores out
+        share_cores()
     ranks = join(config)
     with ranks.main_first():
         train_dataset, val_dataset = load_dataset(config.dataset_path, config)

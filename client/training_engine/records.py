@@ -206,7 +206,8 @@ class MetricPoint:
         tokens_seen: Training tokens since step 0.
         val_loss: Mean cross-entropy over the validation set, nats.
         val_perplexity: `exp(val_loss)`.
-        gpu_memory_allocated_gb: Peak GPU memory held by tensors, GiB.
+        gpu_memory_allocated_gb: Peak GPU memory held by tensors since the last logged step,
+            GiB.
         mfu: Model FLOPs utilisation, in [0, 1].
         attempt: The attempt that measured it, 0 where values of several steps stand together (the
             latest of each metric, a downsampled history).

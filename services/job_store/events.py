@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from job_store.codec import decode_checkpoint, decode_error, decode_log_line
@@ -84,10 +84,6 @@ class Position:
     """Attempt and seq of the last log line."""
     floor: int = -1
     """Points up to this step are passed over: the reader has them, or asked to skip them."""
-
-    def copy(self) -> Position:
-        """An independent one."""
-        return replace(self)
 
     def cursor(self, job_id: str, codec: TokenCodec) -> str:
         """The opaque text that continues here."""

@@ -7,6 +7,7 @@ import secrets
 import socket
 from pathlib import Path
 
+from app.training.cores import usable_cores
 from service_runtime.settings import RedisSettings, ServiceSettings, setting
 
 
@@ -22,8 +23,8 @@ class WorkerSettings(RedisSettings, ServiceSettings):
     )
     threads: int = setting(
         0,
-        "threads of a fresh job's trainer, shared by its processes; 0 for cores / workers on this "
-        "host",
+        "threads of a fresh job's trainer, shared by its processes; 0 for cores (a container's "
+        "quota counts) / workers on this host",
         ge=0,
     )
     device: str = setting(
@@ -72,8 +73,7 @@ class WorkerSettings(RedisSettings, ServiceSettings):
 
     def resolved_threads(self) -> int:
         """Threads of a fresh job: this worker's fair share of the cores it may use."""
-        cores = len(os.sched_getaffinity(0))
-        return self.threads or max(1, cores // self.workers_on_host)
+        return self.threads or max(1, usable_cores() // self.workers_on_host)
 
     def threads_of_rank(self, processes: int) -> int:
         """Threads of each of a fresh job's processes: they share what one would have."""

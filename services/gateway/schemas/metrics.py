@@ -24,7 +24,7 @@ class MetricPoint(Answer):
     val_loss: float | None = Field(description="Mean cross-entropy over the validation set, nats.")
     val_perplexity: float | None = Field(description="exp(val_loss).")
     gpu_memory_allocated_gb: float | None = Field(
-        description="Peak GPU memory held by tensors, GiB."
+        description="Peak GPU memory held by tensors since the last logged step, GiB."
     )
     mfu: float | None = Field(description="Model FLOPs utilisation, in [0, 1].")
     attempt: int | None = Field(

@@ -63,14 +63,6 @@ def test_resume_continues_at_the_very_next_batch_of_any_epoch(taken: int):
     assert head + [third.next_batch().tolist() for _ in range(8 - taken)] == expected[taken:]
 
 
-def test_looking_ahead_does_not_move_the_state():
-    sampler = BatchSampler(10, 4, seed=3)
-    sampler.next_batch()
-    ahead = [batch.tolist() for batch in sampler.remaining_batches()]
-    assert (sampler.epoch, sampler.position) == (0, 4)
-    assert ahead == [sampler.next_batch().tolist(), sampler.next_batch().tolist()]
-
-
 @pytest.mark.parametrize("world_size", [2, 3, 4])
 def test_processes_share_each_global_batch(world_size: int):
     alone = BatchSampler(25, 12, seed=5)

@@ -114,7 +114,7 @@ def test_loader_workers_give_the_same_batches(datasets: Any, start_method: str):
     sampler = BatchSampler(len(train), 4, seed=1)
     loader = DataLoader(
         train,
-        batch_sampler=[batch.tolist() for batch in sampler.remaining_batches()],
+        batch_sampler=[sampler.batch_at(0, first).tolist() for first in range(0, len(train), 4)],
         num_workers=1,
         collate_fn=torch.Tensor.contiguous,
         multiprocessing_context=start_method,

@@ -24,7 +24,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
-import torch
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from torch.distributed.elastic.multiprocessing import LogsDest, LogsSpecs
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -37,6 +36,7 @@ from torch.distributed.elastic.rendezvous import (
 )
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from app.training.cores import share_cores
 from app.training.distributed import leave
 from app.training.errors import LostPeerError, TrainingError
 
@@ -110,7 +110,7 @@ def _launch_config(processes: int) -> LaunchConfig:
 def _run_rank(function: Callable[[], object], launcher: int) -> None:
     """What a forked process does; never raises into the code that it was forked from."""
     _end_with(launcher)
-    _share_cores()
+    share_cores(int(os.environ["LOCAL_WORLD_SIZE"]))
     try:
         function()
         leave()
@@ -137,13 +137,6 @@ def _end_with(launcher: int) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
     if os.getppid() != launcher:
         os._exit(1)
-
-
-def _share_cores() -> None:
-    """Take an even share of the cores, unless the environment says how many threads to use."""
-    if "OMP_NUM_THREADS" not in os.environ:
-        cores, processes = torch.get_num_threads(), int(os.environ["LOCAL_WORLD_SIZE"])
-        torch.set_num_threads(max(1, cores // processes))
 
 
 class _SharedStreams(LogsSpecs):

@@ -51,6 +51,13 @@ def get_gpu_memory_usage(device: torch.device | None = None) -> dict[str, float]
     return {name: size / _GIB for name, size in zip(names, sizes, strict=True)}
 
 
+def take_gpu_peak_gb(device: torch.device) -> float:
+    """The most memory that tensors held on a CUDA device since the last call, in GiB."""
+    peak = get_gpu_memory_usage(device)["max_allocated_gb"]
+    torch.cuda.reset_peak_memory_stats(device)
+    return peak
+
+
 class MetricsTracker:
     """Averages of recent metrics, and how fast they came.
 

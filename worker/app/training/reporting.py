@@ -17,8 +17,8 @@ from app.training.metrics import (
     Stopwatch,
     compute_perplexity,
     flops_per_token,
-    get_gpu_memory_usage,
     peak_flops,
+    take_gpu_peak_gb,
 )
 from app.training.tracker import Tracker
 
@@ -139,7 +139,7 @@ class Reporter:
     def _of_device(self) -> dict[str, float]:
         if self._device.type != "cuda":
             return {}
-        found = {"gpu_memory_allocated_gb": get_gpu_memory_usage(self._device)["allocated_gb"]}
+        found = {"gpu_memory_allocated_gb": take_gpu_peak_gb(self._device)}
         if self._peak_flops:
             rate = self.watch.total()["tokens_per_second"]
             found["mfu"] = rate * self._flops_per_token / self._peak_flops

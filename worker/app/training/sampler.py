@@ -7,7 +7,6 @@ resumed run continues in the middle of an epoch without replaying or skipping a 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -140,17 +139,6 @@ class BatchSampler:
         if not self.shuffle:
             return torch.arange(first, last)
         return self._order_of(epoch)[first:last].long()
-
-    def remaining_batches(self) -> Iterator[torch.Tensor]:
-        """Yield the rest of the current epoch, for a prefetching loader.
-
-        Looks ahead without moving the state; the consumer calls `advance` for every batch it has
-        used, so that prefetched but unused batches are not lost in a checkpoint.
-        """
-        epoch, position = self._epoch, self._position
-        while self.num_samples - position >= self.world_size:
-            yield self.batch_at(epoch, position)
-            position += self._batch_span(position)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position and what it is a position in; plain numbers only."""

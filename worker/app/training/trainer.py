@@ -16,6 +16,7 @@ from app.training.batches import Batch, BatchStream, SampleReader, sample_count
 from app.training.callbacks import CallbackList
 from app.training.checkpoint import CheckpointManager, build_state, load_model
 from app.training.config import TrainingConfig
+from app.training.cores import ContentionWatch, usable_cores
 from app.training.distributed import is_lost_peer, join
 from app.training.distributed_model import build_layout
 from app.training.errors import LostPeerError, ResumeError
@@ -141,6 +142,7 @@ class Trainer:
             self._count()
             self._report(grad_norm)
             self._save_if_due()
+            self._contention.look()
             self._on_step_end(self.step, self._reporter.latest)
 
     def _is_done(self) -> bool:
@@ -309,6 +311,8 @@ class Trainer:
         self.model.train()
         self.metrics_tracker.reset()
         self._forecast.start(self.step)
+        threads = torch.get_num_threads() if self.device.type == "cpu" else 1
+        self._contention = ContentionWatch(threads, usable_cores())
         self._reporter.complete_unfinished_line(self.step)
 
     def _finish(self) -> None:

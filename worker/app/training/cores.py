@@ -1,0 +1,138 @@
+"""How many cores this process may use, and whether other work takes them away.
+
+A step's threads wait for the slowest of them. Beside other load, or with more threads than a
+container's quota has cores, one of them is nearly always off its core, and a run becomes many times
+slower than with one thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+_FIRST_LOOK_SECONDS = 5.0
+_LOOK_SECONDS = 15.0
+"""Between two looks; the first comes sooner."""
+_LEAST_SHARE = 0.6
+"""Threads that have their cores to themselves get more than this of their time: they spin while
+they wait for each other."""
+_OTHER_LOAD = 0.5
+"""Load average beyond the cores that is not of this run's own threads."""
+
+
+def usable_cores() -> int:
+    """Cores that this process may use at a time: its affinity, and its container's quota."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    quota = cgroup_quota()
+    return max(1, min(cores or 1, int(quota) if quota is not None else cores or 1))
+
+
+def cgroup_quota(root: Path = Path("/")) -> float | None:
+    """Cores that the control groups of this process allow it, or None without a limit.
+
+    Reads version 2 (`cpu.max`, the lowest from the process's own group up to the root) and
+    version 1 (`cpu.cfs_quota_us`). `root` is another file system than the machine's.
+    """
+    found = [_cores(text) for text in _limits(root)]
+    return min((cores for cores in found if cores is not None), default=None)
+
+
+def _limits(root: Path) -> Iterator[str]:
+    """Texts such as `200000 100000`: microseconds of a core in a period of so many."""
+    groups = root / "sys/fs/cgroup"
+    with suppress(OSError):
+        for line in (root / "proc/self/cgroup").read_text().splitlines():
+            number, _, path = line.split(":", 2)
+            if number == "0":
+                group = groups / path.lstrip("/")
+                yield from _texts(folder / "cpu.max" for folder in [group, *group.parents])
+    with suppress(OSError):
+        quota, period = ((groups / f"cpu/cpu.cfs_{n}_us").read_text() for n in ("quota", "period"))
+        yield f"{quota.strip()} {period.strip()}"
+
+
+def _texts(files: Iterator[Path]) -> Iterator[str]:
+    for file in files:
+        with suppress(OSError):
+            yield file.read_text()
+
+
+def _cores(text: str) -> float | None:
+    quota, _, period = text.strip().partition(" ")
+    if not quota.isdigit() or not period.isdigit() or int(period) == 0:
+        return None  # "max", or -1
+    return int(quota) / int(period)
+
+
+def share_cores(processes: int = 1) -> None:
+    """Give torch this process's share of the usable cores, unless OMP_NUM_THREADS decides that."""
+    import torch  # here, since settings are read without it
+
+    threads = max(1, min(torch.get_num_threads(), usable_cores()) // processes)
+    if "OMP_NUM_THREADS" not in os.environ and threads != torch.get_num_threads():
+        torch.set_num_threads(threads)
+
+
+class ContentionWatch:
+    """Notices once that a run's threads do not get their cores, and says what helps.
+
+    Args:
+        threads: of this process that compute.
+        clock: seconds of wall time; cpu_clock: of this process's CPU time, all threads together.
+    """
+
+    def __init__(
+        self,
+        threads: int,
+        cores: int,
+        clock: Callable[[], float] = time.monotonic,
+        cpu_clock: Callable[[], float] = time.process_time,
+        load_average: Callable[[], float] = lambda: os.getloadavg()[0],
+    ) -> None:
+        self._threads, self._cores = threads, cores
+        self._clock, self._cpu_clock, self._load_average = clock, cpu_clock, load_average
+        self._since = (clock(), cpu_clock())
+        self._look_at = self._since[0] + _FIRST_LOOK_SECONDS
+        if threads < 2:
+            self._look_at = float("inf")
+        elif threads > cores:
+            self._warn(f"this process has {threads} threads for {_cores_text(cores)}")
+
+    def look(self) -> None:
+        """A step is done."""
+        now = self._clock()
+        if now < self._look_at:
+            return
+        cpu = self._cpu_clock()
+        used = (cpu - self._since[1]) / (now - self._since[0])
+        self._since, self._look_at = (now, cpu), now + _LOOK_SECONDS
+        load = self._load_average()
+        if used / self._threads < _LEAST_SHARE and load > self._cores + _OTHER_LOAD:
+            self._warn(
+                f"{self._threads} threads got {used:.1f} cores' time of {self._threads}, and the "
+                f"machine's load is {load:.1f} on {_cores_text(self._cores)}: other work competes "
+                "for them",
+                fewer=max(1, min(self._threads - 1, round(used))),
+            )
+
+    def _warn(self, why: str, fewer: int | None = None) -> None:
+        self._look_at = float("inf")
+        wanted = fewer or self._cores
+        logger.warning(
+            "training may be many times slower than it could be: %s, and each step waits for its "
+            "slowest thread; try OMP_NUM_THREADS=%d, or --threads %d of a worker, or end the other "
+            "work; a run that resumes keeps the number of threads that it began with",
+            why,
+            wanted,
+            wanted,
+        )
+
+
+def _cores_text(cores: int) -> str:
+    return "1 core" if cores == 1 else f"{cores} cores"
