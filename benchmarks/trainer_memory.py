@@ -58,7 +58,7 @@ def train(kind: str, device: str) -> float:
     import torch
 
     from app.training import Trainer, TrainingConfig
-    from app.transformer import GPTModel, TransformerConfig
+    from app.transformer import GPTModel, TransformerConfig, fuse
 
     shape = TransformerConfig(
         vocab_size=8192, hidden_size=512, num_layers=8, num_heads=8, max_position_embeddings=64
@@ -71,7 +71,7 @@ def train(kind: str, device: str) -> float:
     torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], fused=True)
     before = peak_mb(device)
     if kind == "bare":
-        model = GPTModel(shape).to(device)
+        model = fuse(GPTModel(shape)).to(device)
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
         for step in range(STEPS):
             rows = windows[step * 8 : step * 8 + 8].to(device)

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from app.training import Trainer, TrainingConfig
-from app.transformer import GPTModel, TransformerConfig
+from app.transformer import GPTModel, TransformerConfig, fuse
 from benchmarks.harness import Claim, describe, interleave
 
 LAYERS, HEADS, WIDTH, CONTEXT, BATCH, VOCAB = 4, 4, 128, 64, 12, 65
@@ -161,7 +161,7 @@ def plain_loop(
 
 def bare_loop(device: str) -> None:
     """The plain loop around the same model."""
-    model = GPTModel(MODEL)
+    model = fuse(GPTModel(MODEL))
     forward = partial(_loss_of, model)
     plain_loop(model, forward, batches(device), device, fused=True)
 

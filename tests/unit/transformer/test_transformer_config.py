@@ -133,7 +133,8 @@ def test_problem_seen_from_the_outer_configuration() -> None:
 
 
 def test_public_names_are_frozen_and_sorted() -> None:
-    assert app.transformer.__all__ == ["ConfigError", "GPTModel", "Problem", "TransformerConfig"]
+    names = "ConfigError GPTModel Problem TransformerConfig fuse"
+    assert app.transformer.__all__ == names.split()
     for name in app.transformer.__all__:
         assert getattr(app.transformer, name).__name__ == name
     with pytest.raises(AttributeError, match="has no attribute 'Missing'"):

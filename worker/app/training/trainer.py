@@ -40,7 +40,7 @@ from app.training.saving import BystandingSaver, RunSaver
 from app.training.scheduler import get_scheduler
 from app.training.stepping import build_optimizer
 from app.training.tracker import NullTracker, build_tracker
-from app.transformer import GPTModel
+from app.transformer import GPTModel, fuse
 
 __all__ = ["Trainer"]
 
@@ -204,7 +204,7 @@ class Trainer:
     def _build_model(self) -> None:
         config = self.config
         with rng.isolated(config.seed):
-            self.model = GPTModel(config.model_config)
+            self.model = fuse(GPTModel(config.model_config))
         if config.gradient_checkpointing:
             self.model.enable_gradient_checkpointing()
         self._layout = build_layout(self._ranks)

@@ -6,7 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from app.transformer import cpu_kernels
 from app.transformer.config import TransformerConfig
 from app.transformer.layers import rms_norm
 from app.transformer.positions import rotate
@@ -53,22 +52,12 @@ class CausalSelfAttention(nn.Module):
         self, x: Tensor, rotary: Tensor | None = None, cache: LayerCache | None = None
     ) -> Tensor:
         """[batch, time, hidden] -> the same shape; `rotary` is the table for these positions."""
-        if rotary is None and cache is None and self._fused(x):
-            return cpu_kernels.attention(x, self.qkv, self.output, self.num_heads)
         query, key, value = self._heads(x, rotary)
         if cache is not None:
             key, value = cache.append(key, value)
         attended = self._attend(query, key, value)
         x = self.output(attended.transpose(1, 2).flatten(2))
         return F.dropout(x, self.dropout_rate, self.training)
-
-    def _fused(self, x: Tensor) -> bool:
-        return (
-            self.num_kv_heads == self.num_heads
-            and not self.qk_norm
-            and self._short_on_cpu(x, x.shape[1])
-            and cpu_kernels.may_stand_for(self.qkv, self.output)
-        )
 
     def _heads(self, x: Tensor, rotary: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, [batch, heads, time, head_dim] each."""
@@ -82,14 +71,16 @@ class CausalSelfAttention(nn.Module):
         if rotary is not None:
             turned = rotate(turned, rotary)
         if self.qk_norm:
-            turned = rms_norm(turned)
+            turned = self._normed(turned)
         query, key = turned.split((self.num_heads, self.num_kv_heads), 1)
         return query, key, value
 
+    def _normed(self, x: Tensor) -> Tensor:
+        """Queries and keys, each head normed for itself."""
+        return rms_norm(x)
+
     def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         seen_before = key.shape[2] - query.shape[2]
-        if query.shape == key.shape and self._short_on_cpu(query, query.shape[2]):
-            return cpu_kernels.causal_attention(query, key, value)
         mask = None
         if seen_before and query.shape[2] > 1:
             mask = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=query.device)
@@ -102,11 +93,4 @@ class CausalSelfAttention(nn.Module):
             dropout_p=self.dropout_rate if self.training else 0.0,
             is_causal=seen_before == 0 and query.shape[2] > 1,
             enable_gqa=self.num_kv_heads != self.num_heads,
-        )
-
-    def _short_on_cpu(self, x: Tensor, time: int) -> bool:
-        return (
-            time <= cpu_kernels.LONGEST_SHORT_CONTEXT
-            and not (self.training and self.dropout_rate)
-            and cpu_kernels.applies_to(x)
         )

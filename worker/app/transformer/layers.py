@@ -6,7 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from app.transformer import cpu_kernels
 from app.transformer.config import TransformerConfig
 
 NORM_EPSILON = 1e-5
@@ -38,8 +37,6 @@ class RMSNorm(nn.Module):
 
 def rms_norm(x: Tensor, weight: Tensor | None = None) -> Tensor:
     """RMS norm over the last dimension."""
-    if cpu_kernels.applies_to(x):
-        return cpu_kernels.rms_norm(x, weight, NORM_EPSILON)
     return F.rms_norm(x, x.shape[-1:], weight, NORM_EPSILON)
 
 
@@ -66,18 +63,11 @@ class MLP(nn.Module):
         self.dropout_rate = config.dropout_rate
 
     def forward(self, x: Tensor) -> Tensor:
-        if self._fused(x):
-            x = cpu_kernels.mlp(x, self.up, self.output, self.activation)
-        else:
-            x = self.output(activate(self.up(x), self.activation))
-        return F.dropout(x, self.dropout_rate, self.training)
+        return F.dropout(self._transform(x), self.dropout_rate, self.training)
 
-    def _fused(self, x: Tensor) -> bool:
-        return (
-            self.activation in cpu_kernels.FUSED_ACTIVATIONS
-            and cpu_kernels.applies_to(x)
-            and cpu_kernels.may_stand_for(self.up, self.output)
-        )
+    def _transform(self, x: Tensor) -> Tensor:
+        narrowed: Tensor = self.output(activate(self.up(x), self.activation))
+        return narrowed
 
 
 def activate(x: Tensor, activation: str) -> Tensor:

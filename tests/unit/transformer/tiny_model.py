@@ -1,0 +1,36 @@
+"""A model of a few thousand parameters in every variant, and tokens for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from app.transformer import GPTModel, TransformerConfig
+
+TINY: dict[str, Any] = {
+    "vocab_size": 61,
+    "hidden_size": 32,
+    "num_layers": 2,
+    "num_heads": 4,
+    "max_position_embeddings": 16,
+    "initializer_range": 0.2,
+}
+VARIANTS: list[dict[str, Any]] = [
+    {},
+    {"position_encoding_type": "sinusoidal", "activation": "relu", "bias": False},
+    {"position_encoding_type": "rotary", "activation": "gelu", "tie_word_embeddings": False},
+    {"position_encoding_type": "rotary", "layer_norm_type": "rms_norm", "activation": "swiglu"},
+    {"position_encoding_type": "rotary", "qk_norm": True, "num_kv_heads": 2},
+    {"activation": "relu_squared", "qk_norm": True, "num_kv_heads": 1, "intermediate_size": 40},
+]
+
+
+def build(**fields: Any) -> GPTModel:
+    torch.manual_seed(3)
+    return GPTModel(TransformerConfig(**{**TINY, **fields}))
+
+
+def tokens(batch: int = 3, time: int = 17) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(5)
+    return torch.randint(0, TINY["vocab_size"], (batch, time), generator=generator)
