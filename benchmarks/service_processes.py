@@ -23,7 +23,12 @@ from typing import Any, TypeVar
 
 import grpc
 
-from local_stack.embedded_server import find_server_binary, wait_for_server, write_configuration
+from local_stack.embedded_server import (
+    default_memory_mib,
+    find_server_binary,
+    wait_for_server,
+    write_configuration,
+)
 from training_engine.v1 import job_pb2, job_pb2_grpc, metrics_pb2_grpc, worker_pb2, worker_pb2_grpc
 
 T = TypeVar("T")
@@ -104,7 +109,7 @@ class Services:
             child.wait(timeout=10)
 
     def _start_redis(self) -> str:
-        config, url = write_configuration(self.folder, free_port())
+        config, url = write_configuration(self.folder, free_port(), default_memory_mib())
         self._spawn("redis", [str(find_server_binary()), str(config)], {})
         wait_for_server(url, 20)
         return url

@@ -35,9 +35,12 @@ that forks, and the child of a process in which gRPC runs may abort before it is
 
 
 class RedisServer:
-    """A server with a password and an append-only file in `folder`; may be killed and restarted."""
+    """A server with a password and an append-only file in `folder`; may be killed and restarted.
 
-    def __init__(self, folder: Path, port: int | None = None) -> None:
+    `extra`: more lines of its configuration.
+    """
+
+    def __init__(self, folder: Path, port: int | None = None, extra: str = "") -> None:
         self.folder = folder
         self.port = port or free_port()
         self.password = secrets.token_hex(8)
@@ -48,7 +51,7 @@ class RedisServer:
         config.write_text(
             f"bind 127.0.0.1\nport {self.port}\nrequirepass {self.password}\n"
             f"dir {folder}\nappendonly yes\nappendfsync everysec\ndaemonize no\n"
-            f'save ""\ndatabases 1024\nlogfile {folder / "server.log"}\n'
+            f'save ""\ndatabases 1024\nlogfile {folder / "server.log"}\n{extra}\n'
         )
         self._config = config
 

@@ -1,52 +1,61 @@
-"""Tells whether calls can be served: grpc.health.v1 follows Redis."""
+"""Tells whether calls can be served: grpc.health.v1 follows Redis and the process's own duties."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 from grpc_health.v1 import health, health_pb2
 
 from job_store.connection import AsyncConnection
-from job_store.errors import StoreUnavailable
-from service_runtime.logs import get_logger
-from service_runtime.process import wait_for_event
+from service_runtime.duties import NOT_READY_METADATA, Duties
 
-_log = get_logger("control_plane")
-_CHECK_SECONDS = 1.0
+_REDIS = "Redis"
+_LONGEST_REASON = 1000  # metadata beyond 8 KiB breaks calls
 LIVENESS = "liveness"
 """A name to ask health for: SERVING while the process answers at all, whatever Redis does."""
 
 
-class HealthMonitor:
-    """SERVING while Redis answers, NOT_SERVING while it does not and once the end is near."""
+class _HealthServicer(health.aio.HealthServicer):  # type: ignore[misc]  # it has no types
+    """Says in the metadata of NOT_SERVING what is wrong."""
 
-    def __init__(self, connection: AsyncConnection, services: Sequence[str]) -> None:
-        self.servicer = health.aio.HealthServicer()
+    problem = ""
+
+    async def Check(self, request: health_pb2.HealthCheckRequest, context: Any) -> Any:
+        answer = await super().Check(request, context)
+        if answer.status == health_pb2.HealthCheckResponse.NOT_SERVING:
+            text = self.problem[:_LONGEST_REASON].encode()
+            context.set_trailing_metadata(((NOT_READY_METADATA, text),))
+        return answer
+
+
+class HealthMonitor:
+    """SERVING while Redis takes writes and every duty of the process is done.
+
+    NOT_SERVING otherwise, and once the end is near.
+    """
+
+    def __init__(
+        self, connection: AsyncConnection, duties: Duties, services: Sequence[str]
+    ) -> None:
+        self.servicer = _HealthServicer()
         self._connection = connection
+        self._duties = duties
         self._services = ("", *services)
         self._serving: bool | None = None
 
-    async def run(self, stopping: asyncio.Event) -> None:
-        """Ask Redis every second until told to stop."""
-        while not stopping.is_set():
-            await self.check()
-            await wait_for_event(stopping, _CHECK_SECONDS)
-
     async def check(self) -> None:
-        """Ask Redis once."""
+        """Ask Redis, and show what that and the other duties say."""
         try:
             await self._connection.ping()
-        except StoreUnavailable as error:
-            if self._serving is not False:
-                _log.warning("waiting for Redis; calls are refused until then", why=str(error))
-            await self._set(False)
+        except Exception as error:
+            self._duties.failed(_REDIS, error)
         else:
-            if self._serving is False:
-                _log.info("Redis answers; calls are served")
-            await self._set(True)
+            self._duties.done(_REDIS)
+        self.servicer.problem = self._duties.problem
+        await self._show(serving=not self.servicer.problem)
 
-    async def _set(self, serving: bool) -> None:
+    async def _show(self, *, serving: bool) -> None:
         if serving is self._serving:
             return
         self._serving = serving

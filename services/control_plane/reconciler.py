@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 
 from control_plane.leases import LeaseWatch
 from control_plane.queue import message_id
@@ -18,8 +17,8 @@ from control_plane.telemetry import LOST_ATTEMPTS, RESENT_MESSAGES
 from job_store.errors import JobStoreError, StoreUnavailable
 from job_store.reconcile import stall_message
 from job_store.records import JobError, JobStatus, Phase, QueuedAttempt, RunningAttempt
+from service_runtime.duties import Duties
 from service_runtime.logs import get_logger
-from service_runtime.process import wait_for_event
 
 _log = get_logger("reconciler")
 
@@ -37,46 +36,37 @@ class Reconciler:
         self._queues_looked_at = -float("inf")
         self._sweeper = Sweeper(state)
 
-    async def run(self, stopping: asyncio.Event) -> None:
-        """Look again and again until told to stop; an outage of Redis is waited out.
-
-        Told, not cancelled: what was begun (a job declared lost, its message sent) is finished.
-        """
-        while not stopping.is_set():
-            await self.look()
-            await wait_for_event(stopping, self._state.settings.reconcile_interval_seconds)
+    async def run(self, duties: Duties, stopping: asyncio.Event) -> None:
+        """Look again and again until told to stop; `duties` sees to it that nothing ends that."""
+        seconds = self._state.settings.reconcile_interval_seconds
+        await duties.keep("reconciler", self.look, seconds=seconds, stopping=stopping)
         await self._sweeper.end()
         await self._resign()
 
     async def look(self) -> None:
-        """One round. Nothing that happens in it ends the reconciler."""
+        """One round. Raises StoreUnavailable, and the first defect once all duties had a turn."""
         try:
             await self._lead_or_follow()
-        except StoreUnavailable as error:
             if self._leading:
-                _log.warning("the reconciler waits for Redis", why=str(error))
+                await self._act()
+        except StoreUnavailable:
             self._forget()
-            return
-        if not self._leading:
-            return
-        for duty in (self._tend_running, self._tend_unsent, self._tend_lost_messages):
-            if not await self._attempt(duty):
-                return
-        self._sweeper.begin()
+            raise
 
-    async def _attempt(self, duty: Callable[[], Awaitable[None]]) -> bool:
-        """Whether the round may go on: one bad record must not stop the care for all others."""
-        try:
-            await duty()
-        except StoreUnavailable as error:
-            _log.warning("the reconciler waits for Redis", why=str(error))
-            self._forget()
-            return False
-        except JobStoreError as error:
-            _log.error("the reconciler cannot read a record", why=str(error))
-        except Exception as error:
-            _log.error("the reconciler met a defect", exc_info=error)
-        return True
+    async def _act(self) -> None:
+        defects = []
+        for duty in (self._tend_running, self._tend_unsent, self._tend_lost_messages):
+            try:
+                await duty()
+            except StoreUnavailable:
+                raise
+            except JobStoreError as error:  # one bad record must not stop the care for all others
+                _log.error("the reconciler cannot read a record", why=str(error))
+            except Exception as error:
+                defects.append(error)
+        self._sweeper.begin()
+        if defects:
+            raise defects[0]
 
     async def _lead_or_follow(self) -> None:
         leads = await self._state.reconcile.acquire_leadership(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Coroutine, Iterator
+from functools import partial
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -22,6 +25,8 @@ from control_plane.settings import ControlPlaneSettings
 from control_plane.state import ServiceState
 from control_plane.telemetry import count_jobs
 from control_plane.workers import WorkerServicer
+from job_store.errors import StoreUnavailable
+from service_runtime.duties import Duties
 from service_runtime.logs import get_logger
 from service_runtime.rpc_authentication import AuthenticationInterceptor
 from service_runtime.settings import SettingsError
@@ -45,6 +50,8 @@ from training_engine.v1 import (
 
 _log = get_logger("control_plane")
 
+_CHECK_SECONDS = 1.0
+_COUNT_SECONDS = 5.0
 _SERVICE_NAMES = tuple(
     module.DESCRIPTOR.services_by_name[name].full_name
     for module, name in (
@@ -64,7 +71,8 @@ class ControlPlane:
 
     def __init__(self, state: ServiceState, tokens: list[str]) -> None:
         self.state = state
-        self._health = HealthMonitor(state.connection, _SERVICE_NAMES)
+        self._duties = Duties(expected=(StoreUnavailable,))
+        self._health = HealthMonitor(state.connection, self._duties, _SERVICE_NAMES)
         self._server = _server(state.settings, tokens)
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -76,12 +84,15 @@ class ControlPlane:
         self.port = self._bind()
         await self._health.check()
         await self._server.start()
+        self._tasks = [asyncio.create_task(duty) for duty in self._begin_duties()]
+
+    def _begin_duties(self) -> Iterator[Coroutine[Any, Any, None]]:
+        keep, stopping = self._duties.keep, self._stopping
+        count = partial(count_jobs, self.state.jobs)
         reconciler = Reconciler(self.state, owner=secrets.token_hex(16))
-        self._tasks = [
-            asyncio.create_task(self._health.run(self._stopping)),
-            asyncio.create_task(reconciler.run(self._stopping)),
-            asyncio.create_task(count_jobs(self.state.jobs, self._stopping)),
-        ]
+        yield keep("health", self._health.check, seconds=_CHECK_SECONDS, stopping=stopping)
+        yield keep("job counts", count, seconds=_COUNT_SECONDS, stopping=stopping)
+        yield reconciler.run(self._duties, stopping)
 
     def _add_services(self) -> None:
         state, server = self.state, self._server

@@ -9,6 +9,7 @@ import grpc
 from fastapi import Request
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from service_runtime.duties import NOT_READY_METADATA
 from training_engine import proxies
 from training_engine.v1 import (
     checkpoint_pb2_grpc,
@@ -59,15 +60,22 @@ class ControlPlane:
         """One unary call with the deadline every call gets. Raises `AioRpcError`."""
         return await method(message, timeout=self._timeout, metadata=metadata)
 
-    async def serving(self) -> bool:
-        """Whether the control plane is reached and says that it serves."""
+    async def problem(self) -> str:
+        """Why the control plane cannot be used now; empty where it serves."""
+        call = self._health.Check(health_pb2.HealthCheckRequest(), timeout=min(2.0, self._timeout))
         try:
-            answer = await self._health.Check(
-                health_pb2.HealthCheckRequest(), timeout=min(2.0, self._timeout)
-            )
+            answer = await call
         except grpc.aio.AioRpcError:
-            return False
-        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+            return (
+                f"no control plane serves at {self.address}; "
+                "start one, or point --control-plane-address at it"
+            )
+        if answer.status == health_pb2.HealthCheckResponse.SERVING:
+            return ""
+        for key, value in await call.trailing_metadata() or ():
+            if key == NOT_READY_METADATA and isinstance(value, bytes) and value:
+                return f"the control plane is not ready: {value.decode(errors='replace')}"
+        return f"the control plane at {self.address} is starting or ending; try again"
 
     async def close(self) -> None:
         """Close the channel; open streams end."""

@@ -14,18 +14,13 @@ import redis
 import redis.asyncio
 import redis.asyncio.retry
 from redis.backoff import ExponentialBackoff
-from redis.exceptions import (
-    AuthenticationError,
-    NoScriptError,
-    RedisError,
-    ResponseError,
-)
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.exceptions import NoScriptError, RedisError
 from redis.retry import Retry
 
 from job_store.durability import DiskBarrier
-from job_store.errors import JobStoreError, StoreUnavailable
+from job_store.errors import StoreUnavailable
+from job_store.outages import breaks_off, changes_role, unavailable
 from job_store.records import Request
 from job_store.scripts import read_reply, script
 
@@ -40,24 +35,7 @@ _RETRY_MEMORY_MS = 10 * 60 * 1000
 # after a broken reply returns the first answer instead of acting twice.
 
 _COMMAND_SECONDS = 3.0
-_BLOCKING_SECONDS = 10.0
-"""Deadlines of one call, its retries included."""
-
-_AWAY = ("READONLY", "NOREPLICAS", "MISCONF", "MASTERDOWN", "OOM", "LOADING", "CLUSTERDOWN", "BUSY")
-
-
-def _away(error: RedisError) -> JobStoreError | None:
-    """The StoreUnavailable that this error means, or None for a real error."""
-    if isinstance(error, AuthenticationError):
-        return StoreUnavailable("it refuses the password; set the one of the server")
-    if isinstance(error, RedisConnectionError | RedisTimeoutError):
-        return StoreUnavailable(str(error) or type(error).__name__)
-    message = str(error)
-    if isinstance(error, ResponseError) and any(word in message[:80] for word in _AWAY):
-        return StoreUnavailable(message.split(" script:")[0])
-    if "NOAUTH" in message or "NOPERM" in message:
-        return StoreUnavailable("it asks for a password that was not given, or forbids a command")
-    return None
+"""Deadline of one call, its retries included."""
 
 
 @contextmanager
@@ -65,14 +43,14 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except RedisError as error:
-        away = _away(error)
+        away = unavailable(error)
         if away is None:
             raise
         raise away from error
 
 
 @asynccontextmanager
-async def _translated_async(deadline_seconds: float) -> AsyncIterator[None]:
+async def _within(deadline_seconds: float) -> AsyncIterator[None]:
     try:
         async with asyncio.timeout(deadline_seconds):
             with _translated():
@@ -170,12 +148,37 @@ class Connection:
 
     def command(self, *words: Any) -> Any:
         """One Redis command. StoreUnavailable once the retries are spent."""
-        with _translated():
+        with self._served():
             return self._execute(*words)
+
+    def blocking_command(self, *words: Any) -> Any:
+        """A command that waits for data; None also where the server breaks off the wait."""
+        with self._served():
+            try:
+                return self._execute(*words)
+            except RedisError as error:
+                if not breaks_off(error):
+                    raise
+        self._reconnect()
+        return None
+
+    @contextmanager
+    def _served(self) -> Iterator[None]:
+        try:
+            with _translated():
+                yield
+        except StoreUnavailable as error:
+            if isinstance(error.__cause__, RedisError) and changes_role(error.__cause__):
+                self._reconnect()
+            raise
+
+    def _reconnect(self) -> None:
+        """Look up the server's address again: the primary may be another one now."""
+        self.client.connection_pool.disconnect(inuse_connections=False)
 
     def transaction(self, *commands: tuple[Any, ...]) -> list[Any]:
         """Several commands as one atomic MULTI/EXEC, in one round trip."""
-        with _translated():
+        with self._served():
             pipeline = self.client.pipeline(transaction=True)
             for words in commands:
                 pipeline.execute_command(*words)  # type: ignore[no-untyped-call]
@@ -184,7 +187,7 @@ class Connection:
     def run(self, name: str, *arguments: Any, request: Request | None = None) -> list[Any] | None:
         """Run a script (see `scripts.read_reply`)."""
         text = script(name)
-        with _translated():
+        with self._served():
             try:
                 reply = self._execute("EVALSHA", text.sha, 0, self.prefix, *arguments)
             except NoScriptError:
@@ -193,7 +196,7 @@ class Connection:
 
     def replies(self, *commands: tuple[Any, ...]) -> list[Any]:
         """Independent commands on one connection; an error of the server is among the replies."""
-        with _translated():
+        with self._served():
             pipeline = self.client.pipeline(transaction=False)
             for words in commands:
                 pipeline.execute_command(*words)  # type: ignore[no-untyped-call]
@@ -239,7 +242,7 @@ class AsyncConnection:
             max_connections=max_connections,
             timeout=3,
             # No deadline of the socket's own: redis-py sets it by `asyncio.wait_for`, which on
-            # Python 3.11 swallows about every second cancellation. See `_translated_async`.
+            # Python 3.11 swallows about every second cancellation. See `_within`.
             socket_timeout=None,
             socket_connect_timeout=1,
             retry=retry,
@@ -254,13 +257,22 @@ class AsyncConnection:
 
     async def command(self, *words: Any) -> Any:
         """One Redis command. StoreUnavailable."""
-        async with _translated_async(_COMMAND_SECONDS):
+        async with self._served():
             return await self._execute(*words)
 
     async def blocking_command(self, *words: Any) -> Any:
-        """One command that may block for up to 3 s, on a connection of its own."""
-        async with _translated_async(_COMMAND_SECONDS):
-            return await self._execute_blocking(*words)
+        """One command that may block for up to 3 s, on a connection of its own.
+
+        None also where the server breaks off the wait. StoreUnavailable.
+        """
+        async with self._served():
+            try:
+                return await self._execute_blocking(*words)
+            except RedisError as error:
+                if not breaks_off(error):
+                    raise
+                await self._reconnect()
+        return None
 
     async def transaction(self, *commands: tuple[Any, ...]) -> list[Any]:
         """Several commands as one atomic MULTI/EXEC, in one round trip."""
@@ -271,7 +283,7 @@ class AsyncConnection:
         return await self._pipelined(commands, atomic=False)
 
     async def _pipelined(self, commands: tuple[tuple[Any, ...], ...], atomic: bool) -> list[Any]:
-        async with _translated_async(_COMMAND_SECONDS):
+        async with self._served():
             pipeline = self.client.pipeline(transaction=atomic)
             for words in commands:
                 pipeline.execute_command(*words)
@@ -282,7 +294,7 @@ class AsyncConnection:
     ) -> list[Any] | None:
         """Run a script (see `scripts.read_reply`)."""
         text = script(name)
-        async with _translated_async(_COMMAND_SECONDS):
+        async with self._served():
             try:
                 reply = await self._execute("EVALSHA", text.sha, 0, self.prefix, *arguments)
             except NoScriptError:
@@ -291,7 +303,7 @@ class AsyncConnection:
 
     async def _replies(self, *commands: tuple[Any, ...], seconds: float) -> list[Any]:
         """Independent commands on one connection that may wait; an error is among the replies."""
-        async with _translated_async(seconds):
+        async with self._served(seconds):
             pipeline = self._blocking.pipeline(transaction=False)
             for words in commands:
                 pipeline.execute_command(*words)
@@ -324,6 +336,21 @@ class AsyncConnection:
             self._looked = True
             with _translated():
                 await self.disk.look()
+
+    @asynccontextmanager
+    async def _served(self, seconds: float = _COMMAND_SECONDS) -> AsyncIterator[None]:
+        try:
+            async with _within(seconds):
+                yield
+        except StoreUnavailable as error:
+            if isinstance(error.__cause__, RedisError) and changes_role(error.__cause__):
+                await self._reconnect()
+            raise
+
+    async def _reconnect(self) -> None:
+        """Look up the server's address again: the primary may be another one now."""
+        for client in {self.client, self._blocking}:
+            await client.connection_pool.disconnect(inuse_connections=False)
 
     async def close(self) -> None:
         """Give the sockets back."""

@@ -10,7 +10,7 @@ JobStoreError
 ├── RecordVersionError     a record written in a format this version does not read
 ├── SegmentUnreadable      the file of old metrics is gone or is not what was written
 ├── FeedsClosed            this process stops watching; another one can continue the stream
-└── StoreUnavailable       the Redis server is away, loading, read-only or refuses the login
+└── StoreUnavailable       the Redis server is away, full, read-only or refuses what it is asked
     └── NotOnDisk          a change is made, and the server has not confirmed that it is on disk
 """
 

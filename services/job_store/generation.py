@@ -177,7 +177,7 @@ class GenerationInbox:
         Whatever else stands in the list is dropped: what cannot be read cannot be answered.
         """
         queue, *_ = _keys(self._db.prefix, "")
-        reply = self._db.command("BRPOP", queue, seconds)
+        reply = self._db.blocking_command("BRPOP", queue, seconds)
         if not reply:
             return None
         try:

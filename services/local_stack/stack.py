@@ -40,6 +40,8 @@ class StackOptions:
     http_port: int
     workers: int
     redis_url: str | None
+    redis_memory_mib: int
+    """Bound of the embedded server's data."""
     data_roots: tuple[Path, ...]
 
 
@@ -76,7 +78,9 @@ class Stack:
             wait_for_server(url, 5.0, what="the server named by --redis-url")
             return url
         binary = find_server_binary()
-        configuration, url = write_configuration(self.folder.server, free_port())
+        configuration, url = write_configuration(
+            self.folder.server, free_port(), self.options.redis_memory_mib
+        )
         self.supervisor.start(
             Service(
                 name="redis",

@@ -40,7 +40,10 @@ def _work(settings: WorkerSettings, url: str) -> int:
     )
     logging.getLogger("rq.worker").setLevel(logging.WARNING)
     worker.work(burst=settings.burst, logging_level=None)
-    return 0
+    if worker.ended_in_order:
+        return 0
+    # RQ's loop catches every error, logs it, and returns as if all were well.
+    return fail("training_worker", "the loop that takes jobs ended by an error; see the log above")
 
 
 def _leave(number: int, frame: object) -> None:

@@ -17,8 +17,9 @@ from typing import NoReturn
 
 from artifact_store import ArtifactError, ArtifactNotFoundError, ArtifactStore, FolderStore
 from job_store.connection import Connection
-from job_store.errors import JobStoreError, StoreUnavailable
+from job_store.errors import StoreUnavailable
 from job_store.generation import GeneratedPiece, GenerationInbox, GenerationRequest
+from service_runtime.duties import Duties
 from service_runtime.process import tie_to_parent
 from training_worker.connections import patient_client
 from training_worker.models import ModelCache
@@ -93,6 +94,7 @@ class InferenceServer:
     def __init__(self, inbox: GenerationInbox, artifacts: ArtifactStore, device: str) -> None:
         self._inbox = inbox
         self._models = ModelCache(artifacts, device)
+        self._duties = Duties(expected=(StoreUnavailable,))
         self._free = threading.Semaphore(_AT_ONCE)
         self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="generate")
 
@@ -103,9 +105,10 @@ class InferenceServer:
             request = None
             try:
                 request = self._inbox.take()
-            except JobStoreError as error:
-                logger.warning("waiting for requests: %s", error)
-                time.sleep(1.0)
+            except Exception as error:
+                time.sleep(self._duties.failed("requests for text", error))
+            else:
+                self._duties.done("requests for text")
             finally:
                 if request is None:
                     self._free.release()
@@ -117,6 +120,8 @@ class InferenceServer:
             self.answer(request)
         except StoreUnavailable as error:
             logger.warning("an answer is lost: %s", error)
+        except Exception:  # the pool would keep it to itself
+            logger.exception("an answer is lost")
         finally:
             self._free.release()
 

@@ -8,6 +8,7 @@ process group, which files to use.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import threading
@@ -21,6 +22,8 @@ from training_worker.exits import EXIT_FAILED, EXIT_FENCED, EXIT_OK, EXIT_REPORT
 
 if TYPE_CHECKING:
     from app.training.distributed import Ranks
+
+logger = logging.getLogger(__name__)
 
 _DECIDED_BY_RANK_0 = ("dataset_path", "val_dataset_path", "resume_from_checkpoint")
 _OUTCOMES = (OutcomeKind.HANDED_BACK, OutcomeKind.STOPPED)
@@ -46,7 +49,10 @@ class Wishes:
 
         def read() -> None:
             while data := os.read(self._reader, 1):
-                ask(_OUTCOMES[data[0]])
+                try:
+                    ask(_OUTCOMES[data[0]])
+                except Exception:  # the next one has to be heard all the same
+                    logger.exception("a request to stop could not be passed on")
 
         threading.Thread(target=read, name="wishes", daemon=True).start()
 

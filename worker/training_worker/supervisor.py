@@ -123,9 +123,9 @@ class Supervisor:
                 self._tick(time.monotonic())
         finally:
             os.close(handle)
-        _kill_group(pid)  # data loaders that outlived it
-        _, status = os.waitpid(pid, 0)
-        self._pid = 0
+            _kill_group(pid)  # data loaders that outlived it, or all of it if watching failed
+            _, status = os.waitpid(pid, 0)
+            self._pid = 0
         self._report(os.waitstatus_to_exitcode(status))
 
     def _tick(self, now: float) -> None:
@@ -150,6 +150,8 @@ class Supervisor:
         except StoreUnavailable as error:
             # Nobody is declared lost for an outage: whoever decides that cannot see us either.
             logger.warning("the lease of job %s waits: %s", self._job_id, error)
+        except Exception:  # the trainer goes on, so watching it does too
+            logger.exception("the lease of job %s could not be renewed; trying again", self._job_id)
         else:
             self._obey(signals)
             self._tell_of_failed_saves()
@@ -162,7 +164,7 @@ class Supervisor:
         message = "" if failed is None else _FULL_DISK.format(step=failed)
         try:
             self._store.note(self._claimed.token, message)
-        except (Fenced, NotFound, StoreUnavailable) as error:
+        except Exception as error:
             logger.warning("job %s: a note waits: %s", self._job_id, error)
         else:
             self._told_failed_save = failed

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 from redis.exceptions import RedisError
 from rq import Queue, Worker, worker_registration
+from rq.exceptions import StopRequested
 from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.worker.base import WorkerStatus
@@ -26,9 +27,11 @@ from job_store.attempts import AttemptStore
 from job_store.connection import Connection
 from job_store.errors import JobStoreError, NotFound, RecordVersionError, StoreUnavailable
 from job_store.ids import new_claim_id
+from job_store.outages import changes_role, unavailable
 from job_store.queues import worker_queues
 from job_store.records import Claimed, WorkerRecord
 from job_store.workers import WorkerRegistry
+from service_runtime.duties import Duties
 from training_worker.attempt import attempt_folder
 from training_worker.board import Board
 from training_worker.failures import describe_failure
@@ -48,6 +51,8 @@ logger = logging.getLogger(__name__)
 _FORK_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 _SLOWEST_HEARTBEAT = 10.0
 _SAME_WISH_SECONDS = 2.0
+_PAUSE_AFTER_NONSENSE = 0.02
+_QUEUE = "queue"
 
 
 class TrainingWorker(Worker):
@@ -79,17 +84,22 @@ class TrainingWorker(Worker):
         self._current: AttemptOrder | None = None
         self._supervisor: Supervisor | None = None
         self._leaving_since = 0.0
+        self._queues_are_empty = False
+        self._duties = Duties(expected=(StoreUnavailable,))
         self._inference = InferenceProcess(settings) if settings.generation else None
         super().__init__(
             list(worker_queues(device)),
-            # RQ refuses a name that a killed worker left behind, for as long as its key lives; a
-            # pod keeps its name, so RQ gets one of its own for each process.
-            name=f"{self._worker_id}-{secrets.token_hex(4)}",
+            name=self._new_name(),
             connection=client,
             serializer=JSONSerializer,
             worker_ttl=60,
             log_job_description=False,
         )
+
+    def _new_name(self) -> str:
+        """RQ refuses a name that a killed worker left behind, for as long as its key lives; a pod
+        keeps its name, so RQ gets one of its own for each process."""
+        return f"{self._worker_id}-{secrets.token_hex(4)}"
 
     # -- messages --------------------------------------------------------------------------
 
@@ -100,15 +110,14 @@ class TrainingWorker(Worker):
         while True:
             try:
                 result = super().dequeue_job_and_maintain_ttl(timeout, max_idle_time)
-            except (UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
-                self._refuse(getattr(error, "job_id", "?"), str(error))
+            except StopRequested:
+                raise
+            except Exception as error:  # RQ's loop would end at it, in silence
+                self._bear(error)
                 continue
-            except RedisError as error:
-                if not hasattr(error, "job_id"):  # else: the message's key holds no message
-                    raise
-                self._refuse(error.job_id, str(error))
-                continue
-            if result is None:
+            self._duties.done(_QUEUE)
+            if result is None:  # in burst mode only: else RQ waits on
+                self._queues_are_empty = True
                 return None
             job, queue = result
             try:
@@ -117,6 +126,21 @@ class TrainingWorker(Worker):
                 self._refuse(job.id, str(error))
                 continue
             return job, queue
+
+    def _bear(self, error: Exception) -> None:
+        """Refuse the message that `error` is about, or wait before the queue is read again."""
+        message_id = getattr(error, "job_id", None)
+        outage = unavailable(error) if isinstance(error, RedisError) else None
+        if message_id is not None and outage is None:
+            self._refuse(message_id, str(error))
+            return
+        if isinstance(error, ValueError | KeyError | TypeError):  # an entry that is no id
+            self._refuse("?", str(error))
+            time.sleep(_PAUSE_AFTER_NONSENSE)
+            return
+        if isinstance(error, RedisError) and changes_role(error):
+            self.connection.connection_pool.disconnect(inuse_connections=False)
+        time.sleep(self._duties.failed(_QUEUE, outage or error))
 
     def _refuse(self, message_id: str, reason: str) -> None:
         logger.error("refused message %s: %s", message_id, reason[:500])
@@ -130,8 +154,7 @@ class TrainingWorker(Worker):
     # -- attempts --------------------------------------------------------------------------
 
     def execute_job(self, job: Job, queue: Queue) -> None:
-        """Claim the attempt that a message asks for, and have it trained. Never raises for what
-        a message or a job may hold."""
+        """Claim the attempt that a message asks for, and have it trained. Raises nothing."""
         # Kept local: a shutdown from here on waits for the attempt, whether Redis knows or not.
         self._state = WorkerStatus.BUSY
         order = _order(job)
@@ -143,7 +166,7 @@ class TrainingWorker(Worker):
                 logger.info("attempt %d of job %s needs no worker", order.attempt, order.job_id)
                 return
             self._train(claimed)
-        except (JobStoreError, ValueError, OSError) as error:
+        except Exception as error:  # RQ's loop would end at it, in silence
             logger.exception("attempt %d of job %s: %s", order.attempt, order.job_id, error)
             if claimed is not None:
                 self._give_up(claimed, error)
@@ -190,8 +213,10 @@ class TrainingWorker(Worker):
 
     def _give_up(self, claimed: Claimed, error: Exception) -> None:
         """The trainer could not even be started; where the store is away the lease tells."""
-        with suppress(JobStoreError):
+        try:
             self._attempts.finish(claimed.token, describe_failure(error, ""))
+        except Exception as refused:
+            logger.warning("the failure of job %s waits: %s", claimed.token.job_id, refused)
 
     def _fork(self, claimed: Claimed, board: Board) -> int:
         """Start the trainer. A signal meanwhile waits until both sides can handle it."""
@@ -209,6 +234,11 @@ class TrainingWorker(Worker):
         return pid
 
     # -- leaving ---------------------------------------------------------------------------
+
+    @property
+    def ended_in_order(self) -> bool:
+        """Whether a signal, or an empty queue where that is to end it, has ended the work."""
+        return self._leaving_since > 0 or self._queues_are_empty
 
     def handle_warm_shutdown_request(self) -> None:
         """First SIGTERM or SIGINT: the job is saved and handed back, then the worker leaves."""
@@ -253,6 +283,24 @@ class TrainingWorker(Worker):
         """Seconds a socket may stay silent: longer than a blocking pop."""
         return self.dequeue_timeout + 10
 
+    def bootstrap(self, *arguments: Any, **options: Any) -> None:
+        """RQ's preparation; a server that takes no writes yet is waited for."""
+        while True:
+            try:
+                super().bootstrap(*arguments, **options)
+            except RedisError as error:
+                time.sleep(self._duties.failed(_QUEUE, unavailable(error) or error))
+                # The first name may have got through, and RQ takes none twice.
+                self.name = self._new_name()
+            else:
+                return
+
+    def set_state(self, state: str, pipeline: Any = None) -> None:
+        """RQ's record of what this worker does; a missing one does no harm."""
+        self._state = state
+        with suppress(RedisError):
+            (pipeline or self._prompt.client).hset(self.key, "state", state)
+
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
         """Tell RQ and the worker list that this worker lives; missing one does no harm."""
         if pipeline is not None:
@@ -264,10 +312,16 @@ class TrainingWorker(Worker):
         self._report_alive()
 
     def _report_alive(self) -> None:
-        if self._inference is not None and not self._stop_requested:
-            self._inference.ensure()
-        with suppress(JobStoreError, RedisError):
+        try:
+            if self._inference is not None and not self._stop_requested:
+                self._inference.ensure()
             self._workers.heartbeat(self._record())
+        except StopRequested:
+            raise
+        except Exception as error:  # the next heartbeat is the next try
+            self._duties.failed("heartbeat", error)
+        else:
+            self._duties.done("heartbeat")
 
     def _record(self) -> WorkerRecord:
         current = self._current

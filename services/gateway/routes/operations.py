@@ -36,13 +36,8 @@ async def readyz(request: Request) -> Response:
     state = request.app.state
     if state.closing.is_set():
         raise Problem(503, "the gateway is shutting down", reason="SHUTTING_DOWN")
-    if not await state.control_plane.serving():
-        raise Problem(
-            503,
-            f"no control plane serves at {state.control_plane.address}; "
-            "start one, or point --control-plane-address at it",
-            reason="CONTROL_PLANE_UNAVAILABLE",
-        )
+    if problem := await state.control_plane.problem():
+        raise Problem(503, problem, reason="CONTROL_PLANE_UNAVAILABLE")
     return answer({"status": "ready"})
 
 

@@ -22,8 +22,9 @@ from control_plane.settings import ControlPlaneSettings
 from control_plane.state import ServiceState
 from job_store.attempts import AttemptStore
 from job_store.connection import Connection
-from job_store.errors import Fenced
+from job_store.errors import Fenced, StoreUnavailable
 from job_store.records import JobStatus, MetricPoint, Phase, RunningAttempt
+from service_runtime.duties import Duties
 from training_engine.v1 import job_pb2
 
 
@@ -192,7 +193,7 @@ async def test_one_of_two_leads_and_the_other_follows(plane_settings: ControlPla
     assert (first._leading, second._leading) == (True, False)
     stopping = asyncio.Event()
     stopping.set()
-    await first.run(stopping)  # resigns at once
+    await first.run(Duties(), stopping)  # resigns at once
     await second.look()
     assert second._leading
     for state in states:
@@ -209,12 +210,14 @@ async def test_an_outage_of_redis_declares_nobody_dead(
     await reconciler.look()
     assert reconciler._leading
     server.kill()
-    await reconciler.look()
+    with pytest.raises(StoreUnavailable):
+        await reconciler.look()
     assert not reconciler._leading
     server.start()
 
     async def leads_again() -> bool:
-        await reconciler.look()
+        with contextlib.suppress(StoreUnavailable):
+            await reconciler.look()
         return reconciler._leading
 
     await eventually(leads_again)

@@ -49,6 +49,12 @@ def test_each_role_is_built_from_its_dockerfile(compose: dict[str, Any], role: s
     assert set(build.get("args", {})) <= set(Dockerfile(role).arguments)
 
 
+def test_redis_is_given_three_quarters_of_its_memory_limit(compose: dict[str, Any]) -> None:
+    # The script makes maxmemory of the variable; test_deploy_redis.py runs it.
+    redis = compose["services"]["redis"]
+    assert redis["mem_limit"] == redis["environment"]["REDIS_MEMORY_MIB"] + "m"
+
+
 def test_only_loopback_is_published(compose: dict[str, Any]) -> None:
     published = {name: service.get("ports", []) for name, service in compose["services"].items()}
     assert published == {

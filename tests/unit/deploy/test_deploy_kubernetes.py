@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import kubernetes_validate
@@ -28,6 +29,8 @@ from redis_server import free_port
 
 from control_plane.health import LIVENESS, HealthMonitor
 from job_store.connection import AsyncConnection
+from job_store.errors import StoreUnavailable
+from service_runtime.duties import Duties
 from service_runtime.settings import ENV_PREFIX
 
 ROLES = tuple(SETTINGS)
@@ -213,12 +216,22 @@ def test_probes_ask_what_the_processes_answer(manifests: list[Manifest]) -> None
     assert not [name for name in container_of(manifests, "worker") if name.endswith("Probe")]
 
 
+def test_redis_is_given_three_quarters_of_its_memory_limit(manifests: list[Manifest]) -> None:
+    # The script makes maxmemory of the variable; test_deploy_redis.py runs it.
+    redis = container_of(manifests, "redis")
+    (variable,) = [entry for entry in redis["env"] if entry["name"] == "REDIS_MEMORY_MIB"]
+    source = {"resourceFieldRef": {"resource": "limits.memory", "divisor": "1Mi"}}
+    assert variable["valueFrom"] == source
+    assert re.fullmatch(r"\d+Gi", redis["resources"]["limits"]["memory"])
+
+
 async def test_a_control_plane_without_redis_is_alive_and_not_ready() -> None:
     connection = AsyncConnection.open(f"redis://127.0.0.1:{free_port()}/0")
-    monitor = HealthMonitor(connection, [])
+    monitor = HealthMonitor(connection, Duties(expected=(StoreUnavailable,)), [])
     await monitor.check()
+    context = SimpleNamespace(set_trailing_metadata=lambda pairs: None)
     answers = [
-        await monitor.servicer.Check(health_pb2.HealthCheckRequest(service=name), None)
+        await monitor.servicer.Check(health_pb2.HealthCheckRequest(service=name), context)
         for name in ("", LIVENESS)
     ]
     await connection.close()

@@ -42,6 +42,7 @@ def variables(tmp_path: Path) -> dict[str, str]:
         "REDIS_CONFIGURATION": str(configuration),
         "REDIS_PASSWORD_FILE": str(tmp_path / "password"),
         "REDIS_PORT": str(port),
+        "REDIS_MEMORY_MIB": "1024",
     }
 
 
@@ -76,10 +77,11 @@ def test_the_server_keeps_all_and_lets_in_by_password(
 ) -> None:
     with connect(variables, PASSWORD) as client:
         wait_until_it_answers(client)
-        settings = client.config_get("append*", "maxmemory-policy", "save")
+        settings = client.config_get("append*", "maxmemory*", "save")
         assert settings["appendonly"] == "yes"
         assert settings["appendfsync"] == "everysec"
         assert settings["maxmemory-policy"] == "noeviction"
+        assert settings["maxmemory"] == str(768 << 20)
         assert settings["save"] == ""
     with (
         connect(variables, None) as stranger,
@@ -120,3 +122,16 @@ def test_no_server_starts_without_a_password(variables: dict[str, str]) -> None:
     )  # fmt: skip
     assert done.returncode == 1
     assert "is empty; whoever can write to this server can run code on workers" in done.stderr
+
+
+@pytest.mark.parametrize("limit", ["", "0", "8"])
+def test_no_server_starts_without_a_bound_of_its_memory(
+    variables: dict[str, str], limit: str
+) -> None:
+    done = subprocess.run(
+        ["sh", str(BASE / "redis-start.sh")],
+        env=variables | {"REDIS_MEMORY_MIB": limit},
+        capture_output=True, text=True, check=False, timeout=20,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert f"REDIS_MEMORY_MIB is '{limit}'; it must be the container's memory limit" in done.stderr

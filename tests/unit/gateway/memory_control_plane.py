@@ -11,8 +11,9 @@ from typing import Any
 
 import grpc
 from google.protobuf import timestamp_pb2
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from service_runtime.duties import NOT_READY_METADATA
 from service_runtime.rpc_errors import FieldViolation, RpcError
 from training_engine.v1 import (
     checkpoint_pb2,
@@ -65,6 +66,8 @@ class State:
         self.max_dataset_bytes = 8 << 20
         self.uploads_broken_off = 0
         self.token_delay = 0.0
+        self.problem = ""
+        """Why it is not ready."""
 
     def job(self, job_id: str) -> job_pb2.Job:
         if job_id not in self.jobs:
@@ -483,6 +486,21 @@ class Workers(Service, worker_pb2_grpc.WorkerServiceServicer):
         return worker_pb2.ListWorkersResponse(workers=[worker])
 
 
+class Health(health_pb2_grpc.HealthServicer):
+    """Says with NOT_SERVING what is wrong, as the control plane does."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    async def Check(self, request: Any, context: Any) -> Any:
+        answer = health_pb2.HealthCheckResponse
+        if not self._state.problem:
+            return answer(status=answer.SERVING)
+        said = (NOT_READY_METADATA, self._state.problem.encode())
+        context.set_trailing_metadata((said,))
+        return answer(status=answer.NOT_SERVING)
+
+
 @contextlib.asynccontextmanager
 async def serving(state: State, port: int = 0) -> AsyncIterator[int]:
     """Serve `state` on a loopback port, yielded, until the block ends."""
@@ -494,9 +512,7 @@ async def serving(state: State, port: int = 0) -> AsyncIterator[int]:
     dataset_pb2_grpc.add_DatasetServiceServicer_to_server(Datasets(state), server)
     generation_pb2_grpc.add_GenerationServiceServicer_to_server(Generation(state), server)
     worker_pb2_grpc.add_WorkerServiceServicer_to_server(Workers(state), server)
-    probe = health.aio.HealthServicer()
-    await probe.set("", health_pb2.HealthCheckResponse.SERVING)
-    health_pb2_grpc.add_HealthServicer_to_server(probe, server)
+    health_pb2_grpc.add_HealthServicer_to_server(Health(state), server)
     bound = server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
     try:

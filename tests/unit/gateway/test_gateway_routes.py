@@ -333,6 +333,18 @@ async def test_workers(client: httpx.AsyncClient, path: str) -> None:
     assert (worker["job_id"], worker["attempt"]) == (None, None)
 
 
+async def test_a_gateway_is_not_ready_while_its_control_plane_is_not(
+    client: httpx.AsyncClient, state: State
+) -> None:
+    state.problem = "the server's memory is full (“maxmemory”)"
+    answer = await client.get("/readyz")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+    assert answer.json()["detail"] == f"the control plane is not ready: {state.problem}"
+    assert (await client.get("/healthz")).status_code == 200
+    state.problem = ""
+    assert (await client.get("/readyz")).status_code == 200
+
+
 async def test_operations(client: httpx.AsyncClient) -> None:
     assert (await client.get("/healthz")).json() == {"status": "ok"}
     assert (await client.get("/readyz")).json() == {"status": "ready"}

@@ -22,6 +22,7 @@ from training_engine.cli.app import app
         ),
         (["--redis-url", "foo"], "--redis-url must be a URL such as redis://localhost:6379/0"),
         (["--redis-url", "redis://:hush@h:x"], "--redis-url must be a URL such as redis://"),
+        (["--redis-memory=8"], "--redis-memory is 8; it must be at least 16 MiB; leave it out"),
         (["--data-root", "/no/such"], "--data-root /no/such is no folder; make it, or name"),
         (["--data-root", ""], "Invalid value for '--data-root': it is empty"),
         (["--data-dir", ""], "Invalid value for '--data-dir': it is empty"),

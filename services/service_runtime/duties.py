@@ -1,0 +1,93 @@
+"""Work that a process does in the background for as long as it lives, so that none ends unseen.
+
+    duties = Duties(expected=(StoreUnavailable,))
+    task = asyncio.create_task(duties.keep("reconciler", look, seconds=1.0, stopping=stopping))
+    duties.problem  # "" while all is well, else why the process is not ready
+
+Work that raises is logged and tried again, after growing pauses; until it succeeds the process is
+not ready. A loop in a thread does the same with `failed` and `done`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from service_runtime.logs import get_logger
+from service_runtime.process import wait_for_event
+
+_log = get_logger("duties")
+_FIRST_PAUSE = 0.2
+_LONGEST_PAUSE = 5.0
+
+NOT_READY_METADATA = "training-engine-not-ready-bin"
+"""Key of the gRPC metadata that tells, as UTF-8, why a health check says NOT_SERVING."""
+
+
+@dataclass(slots=True)
+class _Failure:
+    why: str
+    pause: float
+
+
+class Duties:
+    """The duties of one process, and which of them fail at present. Usable from any thread.
+
+    Args:
+        expected: errors of an outage outside this process. They are logged once, in one line;
+            every other error is a defect and is logged with its traceback each time.
+    """
+
+    def __init__(self, expected: tuple[type[Exception], ...] = ()) -> None:
+        self._expected = expected
+        self._failures: dict[str, _Failure] = {}
+
+    @property
+    def problem(self) -> str:
+        """Why the process is not ready; empty while every duty is done."""
+        reasons = [failure.why for failure in list(self._failures.values())]
+        return "; ".join(dict.fromkeys(reasons))
+
+    def done(self, name: str) -> None:
+        """The duty was done."""
+        if self._failures.pop(name, None) is not None:
+            _log.info("a background task works again", task=name)
+
+    def failed(self, name: str, error: Exception) -> float:
+        """The duty failed. Returns the seconds to wait before the next try."""
+        before = self._failures.get(name)
+        pause = _FIRST_PAUSE if before is None else min(2 * before.pause, _LONGEST_PAUSE)
+        if isinstance(error, self._expected):
+            why = str(error)
+            if before is None or before.why != why:
+                _log.warning("a background task waits", task=name, why=why)
+        else:
+            why = f"{name} fails ({type(error).__name__}); see the log of the process"
+            _log.error("a background task failed; trying again", task=name, exc_info=error)
+        self._failures[name] = _Failure(why, pause)
+        return pause
+
+    async def keep(
+        self,
+        name: str,
+        work: Callable[[], Awaitable[None]],
+        *,
+        seconds: float,
+        stopping: asyncio.Event,
+    ) -> None:
+        """Do `work` every so many `seconds` until `stopping` is set, whatever it raises.
+
+        It is asked to stop, not cancelled: what was begun is finished.
+        """
+        while not stopping.is_set():
+            wait = seconds
+            try:
+                await work()
+            except Exception as error:
+                pause = self.failed(name, error)
+                # An outage ends at any moment, and looking for that costs little.
+                wait = seconds if isinstance(error, self._expected) else max(seconds, pause)
+            else:
+                self.done(name)
+            await wait_for_event(stopping, wait)
