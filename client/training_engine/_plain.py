@@ -6,6 +6,7 @@ that REST uses, and times become aware datetimes, so that both transports read t
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from datetime import UTC
@@ -22,17 +23,28 @@ _TIMESTAMP = "google.protobuf.Timestamp"
 
 
 def message_to_plain(message: Message) -> Plain:
-    """Return the message's fields; those with presence that are absent are left out."""
+    """Return every field of the message; None for an absent one, as REST says null.
+
+    Of a oneof only the field that is set is there.
+    """
     return {
-        spec.name: _read(spec, getattr(message, spec.name))
+        spec.name: _read(spec, message)
         for spec in message.DESCRIPTOR.fields
-        if not spec.has_presence or message.HasField(spec.name)
+        if not _in_oneof(spec) or message.HasField(spec.name)
     }
 
 
-def _read(spec: Any, value: Any) -> Any:
+def _in_oneof(spec: Any) -> bool:
+    """Whether the field is one of several; `optional` alone makes a oneof of its own, `_name`."""
+    return spec.containing_oneof is not None and not spec.containing_oneof.name.startswith("_")
+
+
+def _read(spec: Any, message: Message) -> Any:
+    value = getattr(message, spec.name)
     if spec.is_repeated:
         return [_read_one(spec, item) for item in value]
+    if spec.has_presence and not message.HasField(spec.name):
+        return None
     return _read_one(spec, value)
 
 
@@ -40,7 +52,8 @@ def _read_one(spec: Any, value: Any) -> Any:
     if spec.enum_type is not None:
         return _enum_word(spec.enum_type, value)
     if spec.message_type is None:
-        return value
+        # REST has no way to say that a number is infinite or none.
+        return None if isinstance(value, float) and not math.isfinite(value) else value
     if spec.message_type.full_name == _TIMESTAMP:
         return value.ToDatetime(tzinfo=UTC)
     return message_to_plain(value)

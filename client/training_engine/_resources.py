@@ -130,7 +130,7 @@ class Metrics(Resource):
             after_step: Only steps greater than this.
             from_step: Only steps from this on.
             to_step: Only steps up to this.
-            max_points: Downsample to at most so many points; extremes are kept.
+            max_points: Downsample to at most so many points, 2 or more; extremes are kept.
             page_size: Points fetched at a time, 1 to 10000.
         """
 

@@ -65,16 +65,23 @@ def read(kind: type[R], plain: Mapping[str, Any]) -> R:
     return kind(**values)
 
 
+_LEFT_OUT = {"left_out": True}
+"""Metadata of a field that some answers do not have at all: None is no value of it there."""
+
+
 def to_plain(value: Any) -> Any:
-    """Return a record as plain JSON data: snake_case keys, RFC 3339 times, absent values null."""
+    """Return a record as the plain JSON data that REST answers with.
+
+    Keys are snake_case, times RFC 3339 in UTC, absent values null.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {
             spec.name: to_plain(getattr(value, spec.name))
             for spec in dataclasses.fields(value)
-            if not spec.name.startswith("_")
+            if not spec.name.startswith("_") and not _left_out(spec, value)
         }
     if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        return _time_text(value)
     if isinstance(value, StrEnum):
         return str(value)
     if isinstance(value, Mapping):
@@ -82,6 +89,18 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [to_plain(item) for item in value]
     return value
+
+
+def _left_out(spec: dataclasses.Field[Any], record: Any) -> bool:
+    return spec.metadata.get("left_out", False) and getattr(record, spec.name) is None
+
+
+def _time_text(time: datetime) -> str:
+    """RFC 3339 in UTC, with as many digits of a second as protobuf's JSON: none, 3 or 6."""
+    digits = "seconds" if time.microsecond == 0 else "microseconds"
+    if time.microsecond and time.microsecond % 1000 == 0:
+        digits = "milliseconds"
+    return time.astimezone(UTC).isoformat(timespec=digits).replace("+00:00", "Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,26 +142,28 @@ class JobRecord:
         max_steps: Steps of the whole run.
         progress: `current_step / max_steps`, in [0, 1].
         attempt: Counts from 1.
-        worker_id: The worker that holds or last held it; empty before the first claim.
+        worker_id: The worker that holds or last held it; None before the first claim.
         resumed_from_step: Step of the checkpoint that the attempt continued, None for a fresh one.
         created_at: When its user started it.
         started_at: When its first attempt was claimed.
         completed_at: When it ended.
         updated_at: When its record last changed.
-        error: Why it failed or how an attempt was lost; empty where nothing went wrong.
-        eta_seconds: Estimated seconds to its end, evaluations and saves included; None where
-            unknown.
-        config: The resolved configuration; empty in lists and events.
-        config_id: The stored configuration that it was started from, or empty.
+        error: Why it failed; None where it has not.
+        eta_seconds: Estimated seconds to its end, evaluations and saves included; None unless it
+            runs and has measured its speed.
+        running_seconds: Seconds that workers have held it, all attempts together; waiting and
+            stops do not count.
+        config: The resolved configuration; None in lists and events.
+        config_id: The stored configuration that it was started from, or None.
         dataset_path: The training data.
-        val_dataset_path: The validation data, or empty.
+        val_dataset_path: The validation data, or None.
         execution: How it is run.
         warnings: What was questionable about its configuration.
         exactness_notes: Why a resumed run is no longer bitwise equal to an undisturbed one.
         consecutive_failures: Attempts lost in a row without a new checkpoint.
-        error_reason: Stable name of the error in lower case, e.g. `non_finite_loss`, or empty.
-        log_tail: The trainer's last lines where `error` has any; empty in lists.
-        message: What a person should know about the state, or empty.
+        error_reason: Stable name of the error in lower case, e.g. `non_finite_loss`, or None.
+        log_tail: The trainer's last lines where `error` has any; None in lists.
+        message: What a person should know about the state, or None.
         phase: What its trainer does: `starting`, `training`, `validating` or `saving`; None where
             none runs.
         phase_done: Batches of the current validation that are done, None in other phases.
@@ -156,27 +177,28 @@ class JobRecord:
     max_steps: int = 0
     progress: float = 0.0
     attempt: int = 1
-    worker_id: str = ""
+    worker_id: str | None = None
     resumed_from_step: int | None = None
     created_at: datetime | None = None
     started_at: datetime | None = None
     completed_at: datetime | None = None
     updated_at: datetime | None = None
-    error: str = ""
+    error: str | None = None
     eta_seconds: float | None = None
-    config: Plain = field(default_factory=dict, repr=False)
-    config_id: str = ""
-    dataset_path: str = ""
-    val_dataset_path: str = ""
+    running_seconds: float = 0.0
+    config: Plain | None = field(default=None, repr=False, metadata=_LEFT_OUT)
+    config_id: str | None = None
+    dataset_path: str | None = None
+    val_dataset_path: str | None = None
     execution: Execution = field(
         default_factory=Execution, repr=False, metadata={"read": _execution}
     )
     warnings: tuple[FieldProblem, ...] = field(default=(), metadata={"read": _problems})
     exactness_notes: tuple[str, ...] = field(default=(), metadata={"read": tuple})
     consecutive_failures: int = 0
-    error_reason: str = field(default="", metadata={"read": str.lower})
-    log_tail: str = ""
-    message: str = ""
+    error_reason: str | None = field(default=None, metadata={"read": str.lower})
+    log_tail: str | None = None
+    message: str | None = None
     phase: str | None = None
     phase_done: int | None = None
     phase_total: int | None = None
@@ -209,9 +231,9 @@ class MetricPoint:
         gpu_memory_allocated_gb: Peak GPU memory held by tensors since the last logged step,
             GiB.
         mfu: Model FLOPs utilisation, in [0, 1].
-        attempt: The attempt that measured it, 0 where values of several steps stand together (the
+        attempt: The attempt that measured it; None where several steps stand together (the
             latest of each metric, a downsampled history).
-        created_at: When it was logged, None where values of several steps stand together.
+        created_at: When it was logged; None where several steps stand together.
     """
 
     step: int
@@ -226,17 +248,17 @@ class MetricPoint:
     val_perplexity: float | None = None
     gpu_memory_allocated_gb: float | None = None
     mfu: float | None = None
-    attempt: int = 0
+    attempt: int | None = None
     created_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Throughput:
-    """How fast a job trains, over its latest logging interval."""
+    """How fast a job trains, over its latest logging interval; None where that was not measured."""
 
     step: int = 0
-    steps_per_second: float = 0.0
-    tokens_per_second: float = 0.0
+    steps_per_second: float | None = None
+    tokens_per_second: float | None = None
     tokens_seen: int = 0
 
 
@@ -248,7 +270,8 @@ class Checkpoint:
         checkpoint_id: Its id.
         job_id: The job that wrote it.
         step: The optimizer step after which it was taken.
-        loss: Training loss at that step, nats.
+        loss: Training loss at that step, nats; None where none was measured.
+        val_loss: Validation loss at that step, nats; None where none was measured.
         size_bytes: Bytes of the file.
         sha256: SHA-256 of the file, lower-case hex.
         created_at: When it was registered.
@@ -260,6 +283,7 @@ class Checkpoint:
     job_id: str = ""
     step: int = 0
     loss: float | None = None
+    val_loss: float | None = None
     size_bytes: int = 0
     sha256: str = ""
     created_at: datetime | None = None
@@ -340,14 +364,16 @@ class Config:
         name: The name it was given.
         config: The configuration itself.
         created_at: When it was stored.
-        warnings: Questionable values; told once, when it is created.
+        warnings: Questionable values; told once, when it is created, and None from then on.
     """
 
     config_id: str
     name: str = ""
     config: Plain = field(default_factory=dict)
     created_at: datetime | None = None
-    warnings: tuple[FieldProblem, ...] = field(default=(), metadata={"read": _problems})
+    warnings: tuple[FieldProblem, ...] | None = field(
+        default=None, metadata={"read": _problems, **_LEFT_OUT}
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -418,19 +444,19 @@ class Worker:
         device: `cpu` or `cuda`, with the device's name where known.
         hostname: The machine it runs on.
         pid: Its process.
-        job_id: The job it trains; empty while idle.
-        attempt: The attempt it trains; 0 while idle.
+        job_id: The job it trains; None while idle.
+        attempt: The attempt it trains; None while idle.
         last_heartbeat: When it was last heard of.
         started_at: When it started.
     """
 
     worker_id: str
-    state: str = ""
+    state: str | None = None
     device: str = ""
     hostname: str = ""
     pid: int = 0
-    job_id: str = ""
-    attempt: int = 0
+    job_id: str | None = None
+    attempt: int | None = None
     last_heartbeat: datetime | None = None
     started_at: datetime | None = None
 

@@ -77,14 +77,23 @@ class ConfigServicer(config_pb2_grpc.ConfigServiceServicer):
         return _verdict(config, problems, warnings)
 
 
+def _leaves_model(problem: Problem) -> bool:
+    """Whether the model is the one that was meant, although there is this problem.
+
+    It is not where the model itself is at fault, and it may not be where a key is unknown: that
+    may be `model_config` misspelt or a field of it in another place, and defaults were read.
+    """
+    key = problem.field.partition(".")[0]
+    return key != "model_config" and key in config_pb2.TrainingConfig.DESCRIPTOR.fields_by_name
+
+
 def _verdict(
     config: TrainingConfig, problems: list[Problem], at_start: list[Problem]
 ) -> config_pb2.ValidateConfigResponse:
     verdict = config_pb2.ValidateConfigResponse(
         valid=not problems, errors=problem_messages(problems)
     )
-    doubtful = ("model_config", "document")  # of a document that cannot be read all are defaults
-    if not any(problem.field.startswith(doubtful) for problem in problems):
+    if all(_leaves_model(problem) for problem in problems):
         verdict.num_parameters = config.model_config.num_parameters()
     if not problems:
         verdict.warnings.extend(problem_messages(config.warnings() + at_start))

@@ -16,6 +16,7 @@ from job_store.records import (
     DatasetRecord,
     Execution,
     HistoryPoint,
+    JobError,
     JobRecord,
     JobStatus,
     LatestMetrics,
@@ -106,23 +107,24 @@ def job_message(record: JobRecord) -> job_pb2.Job:
         max_steps=record.max_steps,
         progress=record.progress,
         attempt=record.attempt,
-        worker_id=record.worker_id,
+        worker_id=record.worker_id or None,
         resumed_from_step=record.resumed_from_step,
         created_at=timestamp(record.created_at),
         started_at=timestamp(record.started_at),
         completed_at=timestamp(record.completed_at),
         updated_at=timestamp(record.updated_at),
-        error=error.message if error else "",
+        error=error.message if error else None,
         eta_seconds=record.eta_seconds if record.status is JobStatus.RUNNING else None,
-        config_id=record.config_id,
-        dataset_path=record.dataset_path,
-        val_dataset_path=record.val_dataset_path,
+        running_seconds=record.running_ms / 1000,
+        config_id=record.config_id or None,
+        dataset_path=record.dataset_path or None,
+        val_dataset_path=record.val_dataset_path or None,
         execution=execution_message(record.execution),
         warnings=[_stored_warning(text) for text in record.warnings],
         exactness_notes=record.notes,
         consecutive_failures=record.consecutive_failures,
-        error_reason=error.reason if error else "",
-        message=record.message,
+        error_reason=error.reason if error else None,
+        message=_message_beside(error, record.message),
     )
     if record.status in (JobStatus.RUNNING, JobStatus.STOPPING):
         job.phase = PHASE_TO_MESSAGE[record.phase]
@@ -130,8 +132,14 @@ def job_message(record: JobRecord) -> job_pb2.Job:
             job.phase_done, job.phase_total = record.phase_progress
     if record.config_document:
         job.config.CopyFrom(config_to_message(record.config_document))
-        job.log_tail = error.log_tail if error else ""
+        if error and error.log_tail:
+            job.log_tail = error.log_tail
     return job
+
+
+def _message_beside(error: JobError | None, message: str) -> str | None:
+    """What a person should know besides the error; the message of some failures repeats it."""
+    return None if not message or (error and error.message == message) else message
 
 
 def config_message(record: ConfigRecord) -> config_pb2.Config:
@@ -145,12 +153,13 @@ def config_message(record: ConfigRecord) -> config_pb2.Config:
 
 
 def checkpoint_message(record: CheckpointRecord) -> checkpoint_pb2.Checkpoint:
-    """A registered checkpoint. A loss that was not measured is NaN."""
+    """A registered checkpoint."""
     return checkpoint_pb2.Checkpoint(
         checkpoint_id=record.checkpoint_id,
         job_id=record.job_id,
         step=record.step,
-        loss=float("nan") if record.loss is None else record.loss,
+        loss=record.loss,
+        val_loss=record.metrics.get("val_loss"),
         size_bytes=record.size_bytes,
         sha256=record.sha256,
         created_at=timestamp(record.created_at),
@@ -178,8 +187,8 @@ def worker_message(record: WorkerRecord) -> worker_pb2.Worker:
         device=record.device,
         hostname=record.hostname,
         pid=record.pid,
-        job_id=record.job_id,
-        attempt=record.attempt,
+        job_id=record.job_id or None,
+        attempt=record.attempt or None,
         last_heartbeat=timestamp(record.last_heartbeat),
         started_at=timestamp(record.started_at),
     )
@@ -206,7 +215,7 @@ def point_message(
         if name in METRIC_FIELDS
     }
     return metrics_pb2.MetricPoint(
-        step=step, attempt=attempt, created_at=timestamp(time_ms), **known
+        step=step, attempt=attempt or None, created_at=timestamp(time_ms), **known
     )
 
 

@@ -38,15 +38,15 @@ class MetricsServicer(metrics_pb2_grpc.MetricsServiceServicer):
         values = latest.values
         return metrics_pb2.GetThroughputResponse(
             step=latest.step,
-            steps_per_second=values.get("steps_per_second", 0.0),
-            tokens_per_second=values.get("tokens_per_second", 0.0),
+            steps_per_second=values.get("steps_per_second"),
+            tokens_per_second=values.get("tokens_per_second"),
             tokens_seen=int(values.get("tokens_seen", 0)),
         )
 
     async def ListMetrics(
         self, request: metrics_pb2.ListMetricsRequest, context: _Context
     ) -> metrics_pb2.ListMetricsResponse:
-        if request.max_points:
+        if request.HasField("max_points"):
             return await self._chart(request)
         page = await self._state.history.page(
             request.job_id,
@@ -83,7 +83,10 @@ class MetricsServicer(metrics_pb2_grpc.MetricsServiceServicer):
         self, request: metrics_pb2.ListMetricsRequest
     ) -> metrics_pb2.ListMetricsResponse:
         if request.max_points < 2:
-            message = f"`max_points` is {request.max_points}; it must be at least 2; try 1000"
+            message = (
+                f"`max_points` is {request.max_points}; it must be at least 2; try 1000, or leave "
+                "it out for every point"
+            )
             raise invalid_argument("max_points", message)
         buckets = await self._state.history.chart(
             request.job_id,

@@ -74,6 +74,8 @@ def _as_of(record: JobRecord, event: StateEvent) -> JobRecord:
         completed_at=event.time_ms if event.status.is_terminal else None,
         error=event.error,
         message=event.message,
+        running_ms=event.running_ms,
+        eta_seconds=None,
     )
 
 

@@ -18,21 +18,6 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 _TIMESTAMP = Timestamp.DESCRIPTOR.full_name
 
-# Strings and numbers whose zero value means "none" in the protos; REST says null.
-_ZERO_IS_NULL = {
-    "Job.worker_id",
-    "Job.error",
-    "Job.error_reason",
-    "Job.log_tail",
-    "Job.message",
-    "Job.config_id",
-    "Job.dataset_path",
-    "Job.val_dataset_path",
-    "Worker.job_id",
-    "Worker.attempt",
-    "MetricPoint.attempt",
-}
-
 # Reasons are upper-case in gRPC, and in REST in the lower case of every other code.
 _LOWERED = {"Job.error_reason"}
 
@@ -69,8 +54,6 @@ def _field_value(message: Message, field: FieldDescriptor, path: str) -> Any:
     if field.is_repeated:
         return [_plain(item, field) for item in value]
     if field.has_presence and not message.HasField(field.name):
-        return None
-    if path in _ZERO_IS_NULL and not value:
         return None
     return value.lower() if path in _LOWERED else _plain(value, field)
 

@@ -114,7 +114,7 @@ def new_job_fields(new: NewJob) -> list[str]:
 _EMPTY = (
     "claim_id worker_id resumed_from_step resume_checkpoint_id started_at completed_at error "
     "message notes best_checkpoint_id enqueued_at stop_requested_at stop_deadline state_event "
-    "progress_at"
+    "progress_at running_since"
 )
 _FRESH = {
     **dict.fromkeys(_EMPTY.split(), ""),
@@ -122,6 +122,7 @@ _FRESH = {
     "current_step": "0",
     "consecutive_failures": "0",
     "tokens_seen": "0",
+    "ran_ms": "0",
     "lease_count": "0",
     "fresh_checkpoint": "0",
     "visible_step": "0",
@@ -171,6 +172,7 @@ def decode_job(job_id: str, fields: Fields, config_document: str = "") -> JobRec
             enqueued_at=_optional_int(f["enqueued_at"]),
             stop_requested_at=_optional_int(f["stop_requested_at"]),
             stop_deadline=_optional_int(f["stop_deadline"]),
+            running_ms=_running_ms(f),
         )
 
     return _strict("job", job_id, fields, read)
@@ -183,6 +185,15 @@ def _phase_progress(f: Fields) -> PhaseProgress:
 
 def _milliseconds(text: str) -> float | None:
     return int(text) / 1000 if text else None
+
+
+def _running_ms(f: Fields) -> int:
+    """Up to when the record was read, or last changed where a script answers with it.
+
+    Jobs that were stored before this was counted have no such fields.
+    """
+    ran, since = int(f.get("ran_ms") or 0), f.get("running_since")
+    return ran + max(0, int(f.get("read_at", f["updated_at"])) - int(since)) if since else ran
 
 
 def _decode_execution(f: Fields) -> Execution:

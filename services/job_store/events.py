@@ -28,6 +28,8 @@ class StateEvent:
     step: int
     message: str
     error: JobError | None
+    running_ms: int = 0
+    """How long workers had held the job then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +214,8 @@ def _log(line: Sequence[Any]) -> Item:
 def _event(id: bytes, fields: Mapping[bytes, bytes]) -> Item:
     key, kind, data = _event_id(id), fields[b"e"], fields[b"d"]
     if kind == b"checkpoint":
-        return Item(CheckpointEvent(decode_checkpoint("", data)), key)
+        best = fields.get(b"b", b"").decode()  # events of earlier versions do not tell
+        return Item(CheckpointEvent(decode_checkpoint("", data, best)), key)
     stored = json.loads(data)
     if kind == b"rewound":
         after = stored.get("after", "")  # events of earlier versions have none
@@ -228,5 +231,6 @@ def _event(id: bytes, fields: Mapping[bytes, bytes]) -> Item:
         int(stored["step"]),
         stored["message"],
         decode_error(stored["error"]),
+        int(stored.get("running_ms", 0)),  # events of earlier versions have none
     )
     return Item(state, key, known=attempt if status is not JobStatus.QUEUED else attempt - 1)

@@ -189,6 +189,9 @@ class JobRecord:
     stop_requested_at: int | None
     stop_deadline: int | None
     """When a STOPPING job is to be killed."""
+    running_ms: int = field(default=0, compare=False)
+    """How long workers have held it, all attempts together, until it was read. An attempt whose
+    worker was lost counts until the worker's last report."""
 
     @property
     def progress(self) -> float:
@@ -263,6 +266,7 @@ class CheckpointRecord:
     is_best: bool = False
     """Computed at reading: True for the lowest `best_score` of the job."""
     metrics: Mapping[str, float] = field(default_factory=dict)
+    """What was validated at this step, and the value that the best one is decided by."""
 
 
 @dataclass(frozen=True, slots=True)

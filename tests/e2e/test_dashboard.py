@@ -121,7 +121,7 @@ def test_a_job_is_started_watched_stopped_and_resumed(
     with opened(browser, f"{stack.url}/") as (page, seen):
         page.get_by_role("link", name="Start a job").click()
         config = page.get_by_role("textbox", name="Configuration (YAML or JSON)")
-        expect(page.get_by_text("820,352 parameters, about")).to_be_visible()
+        expect(page.get_by_text("824,448 parameters, about")).to_be_visible()
         config.fill(edited(config.input_value(), **SMALL_AND_LONG))
         page.get_by_role("textbox", name="Name (may be empty)").fill("by hand")
         page.get_by_role("textbox", name="Path").fill(str(text_file))
@@ -226,6 +226,82 @@ def test_an_uploaded_file_is_trained_on(
         assert (seen.errors, seen.strangers) == ([], [])
         job = api.get(f"/jobs/{page.url.rpartition('/')[2]}").json()
     assert job["dataset_path"] == dataset
+
+
+def test_data_that_was_chosen_is_not_said_to_be_missing(
+    stack: RunningStack, browser: Browser
+) -> None:
+    with opened(browser, f"{stack.url}/#/start") as (page, seen):
+        verdict = page.locator("#verdict")
+        expect(verdict).to_contain_text("`dataset_path` is not set")
+        page.get_by_role("textbox", name="Path").fill("some.txt")
+        expect(verdict).not_to_contain_text("dataset_path")
+        expect(verdict).to_contain_text("parameters, about")
+        page.get_by_role("textbox", name="Path").fill("")
+        expect(verdict).to_contain_text("`dataset_path` is not set")
+        assert (seen.errors, seen.strangers) == ([], [])
+
+
+def test_a_job_that_failed_at_once_promises_nothing(
+    stack: RunningStack, api: httpx.Client, text_file: Path, browser: Browser, tiny_config: Config
+) -> None:
+    (torn := text_file.parent / "torn.jsonl").write_text('{"other": 1}\n')
+    job_id = start(api, torn, tiny_config, status="failed")
+    error = api.get(f"/jobs/{job_id}").json()["error"]
+    with opened(browser, f"{stack.url}/#/jobs/{job_id}") as (page, seen):
+        expect(page.get_by_role("img", name="Loss: no data", exact=True)).to_be_visible()
+        expect(page.get_by_text("It ended before its first logged step.").first).to_be_visible()
+        expect(page.get_by_role("cell", name="None was saved.")).to_be_visible()
+        expect(
+            page.get_by_text("Sampling needs a checkpoint, and this job has none.")
+        ).to_be_visible()
+        expect(page.get_by_label("Log, last lines")).to_contain_text("torn.jsonl")
+        shown = page.locator("main").inner_text()
+        assert (
+            shown.replace(page.get_by_label("Log, last lines").inner_text(), "").count(error) == 1
+        )
+        assert not re.search(r"\byet\b|…", shown)
+        assert (seen.errors, seen.strangers) == ([], [])
+
+
+def test_a_job_without_validation_names_what_is_best_and_its_time(
+    stack: RunningStack, api: httpx.Client, text_file: Path, browser: Browser, tiny_config: Config
+) -> None:
+    config = tiny_config | {"val_fraction": 0.0, "best_metric": "loss"}
+    job_id = start(api, text_file, config, status="succeeded")
+    ran = api.get(f"/jobs/{job_id}").json()["running_seconds"]
+    with opened(browser, f"{stack.url}/#/jobs/{job_id}") as (page, seen):
+        expect(
+            page.get_by_role("img", name=re.compile(r"^Loss, latest: train [\d.]+$"))
+        ).to_be_visible()
+        table = page.get_by_role("table", name="Checkpoints, newest first")
+        expect(table.get_by_title("the smallest loss", exact=True)).to_have_count(1)
+        assert table.locator("tbody td:nth-child(3)").all_inner_texts() == ["–", "–"]
+        said = page.locator("dt", has_text="Ran for").locator("+ dd").inner_text()
+        minutes, _, seconds = said.rpartition(" min ")
+        assert abs(60 * int(minutes or 0) + int(seconds.removesuffix(" s")) - ran) <= 0.5
+        assert seen.errors == []
+
+
+def test_the_list_says_how_long_a_job_will_take_and_a_deleted_one_is_gone(
+    stack: RunningStack, api: httpx.Client, text_file: Path, browser: Browser, tiny_config: Config
+) -> None:
+    job_id = start(api, text_file, tiny_config | LONG_RUN, status="running", name="lasting")
+    with opened(browser, f"{stack.url}/") as (page, seen):
+        row = page.get_by_role("row", name="lasting").first
+        expect(row.locator("td").nth(4)).to_have_text(re.compile(r"\d (h|min|s)"))
+        row.get_by_role("link").click()
+        expect(page.get_by_text(re.compile(r"of 1,000,000 · .+ left"))).to_be_visible()
+        button(page, "Stop").click()
+        expect(state(page)).to_have_text("stopped")
+        expect(button(page, "Delete")).to_be_enabled()
+        api.delete(f"/jobs/{job_id}").raise_for_status()
+        button(page, "Resume").click()  # the page has not heard of it
+        expect(state(page)).to_have_text("deleted")
+        expect(page.locator("#notice")).to_contain_text("It may have been deleted")
+        for name in ("Stop", "Resume", "Delete"):
+            expect(button(page, name)).to_be_disabled()
+        assert seen.strangers == []
 
 
 def test_a_checkpoint_is_downloaded_and_sampled(

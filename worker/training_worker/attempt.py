@@ -119,6 +119,8 @@ class Attempt:
         self._spool = SpoolWriter(self.folder)
         self._points = SpoolReader(self.folder)
         self._resume = ResumePoint(None, 0, None)
+        self._validated: dict[int, Mapping[str, float]] = {}
+        """What was validated at the steps of checkpoints that are still to be registered."""
         self._end = End.ALONE
         self._full_disk = FullDisk(board, settings.full_disk_patience_seconds)
         self._publisher = Publisher(
@@ -197,6 +199,8 @@ class Attempt:
             config.val_dataset_path = dataset_file(record.val_dataset_path, workers, artifacts)
         train, validation = load_dataset(path, config)
         self._resume = choose_resume_point(self._stores.attempts, artifacts, self._claimed)
+        if self._resume.record is not None:  # its step may be saved again, and validated once
+            self._validated = {self._resume.step: self._resume.record.metrics}
         if self._resume.path is not None:
             config.resume_from_checkpoint = str(self._resume.path)
         agree_on_files(ranks, config)
@@ -259,6 +263,7 @@ class Attempt:
     def on_evaluate(self, step: int, metrics: Mapping[str, float]) -> None:
         """Steps are to be expected again."""
         self._board.write(step, Phase.TRAINING, self._trainer.tokens_seen)
+        self._validated[step] = dict(metrics)
 
     def on_save_failed(self, step: int, error: CheckpointError, last: bool) -> bool:
         """A full disk fails the save, not the run."""
@@ -280,8 +285,19 @@ class Attempt:
                 artifact=f"{self.prefix}/{Path(info.path).name}",
                 created_at=0,
                 best_score=score,
+                metrics=self._measured_at(info),
             )
         )
+        # A save is announced after later steps, and perhaps after their validation.
+        self._validated = {s: found for s, found in self._validated.items() if s >= info.step}
+
+    def _measured_at(self, info: CheckpointInfo) -> dict[str, float]:
+        """What was validated at the checkpoint's step; of what decides which is best, the value
+        that is compared."""
+        measured = dict(self._validated.get(info.step, {}))
+        if info.metric is not None and info.metric_value is not None:
+            measured[info.metric] = info.metric_value
+        return measured
 
 
 class _Preparation:

@@ -37,12 +37,13 @@ def checkpoints(session: Session, job: JobArgument) -> None:
         session.output.json({"checkpoints": found})
         return
     session.output.table(
-        ("CHECKPOINT", "STEP", "LOSS", "SIZE", "BEST", "CREATED"),
+        ("CHECKPOINT", "STEP", "LOSS", "VAL LOSS", "SIZE", "BEST", "CREATED"),
         (
             (
                 c.checkpoint_id,
                 c.step,
                 number(c.loss),
+                number(c.val_loss),
                 size(c.size_bytes),
                 "*" * c.is_best,
                 c.created_at,

@@ -177,6 +177,7 @@ def status(session: Session, job: JobArgument) -> None:
             ("phase", phase_text(found)),
             ("step", f"{found.current_step} of {found.max_steps} ({found.progress:.0%})"),
             *_latest(session, found),
+            ("ran for", duration(found.running_seconds) if found.started_at else None),
             ("eta", duration(found.eta_seconds) if found.eta_seconds is not None else None),
             ("attempt", found.attempt),
             ("resumed from step", found.resumed_from_step),
@@ -187,7 +188,7 @@ def status(session: Session, job: JobArgument) -> None:
             ("completed", found.completed_at),
             ("message", found.message),
             ("error", found.error),
-            ("last lines", found.log_tail.rstrip()),
+            ("last lines", (found.log_tail or "").rstrip()),
             *(("warning", warning) for warning in found.warnings),
             *(("not bitwise", note) for note in found.exactness_notes),
         ]

@@ -76,7 +76,7 @@ def create_config(
 ) -> None:
     """Validate a configuration file and store it."""
     stored = session.engine.configs.create(name or Path(config).stem, read_config(config, []))
-    for warning in stored.warnings:
+    for warning in stored.warnings or ():
         session.output.note(f"warning: {warning}")
     if session.output.as_json:
         session.output.json(stored)

@@ -61,8 +61,10 @@ class View:
                 before, self.job = self.job.status, job
                 changed = before is not job.status or job.is_terminal
                 return state_line(job) if changed else None
-            case Checkpoint(step=step, loss=loss, is_best=best):
-                return f"checkpoint at step {step}, loss {number(loss)}{', the best' * best}"
+            case Checkpoint(step=step, loss=loss, val_loss=val_loss, is_best=best):
+                parts = [f"loss {number(loss)}"] if loss is not None else []
+                parts += [f"val_loss {number(val_loss)}"] if val_loss is not None else []
+                return ", ".join([f"checkpoint at step {step}", *parts, *["the best"] * best])
             case Rewind(to_step=to_step, reason=reason):
                 self.points = [point for point in self.points if point.step <= to_step]
                 self.job = replace(self.job, current_step=to_step)

@@ -19,6 +19,9 @@ class Checkpoint(Answer):
     job_id: str = Field(description="The job that saved it.")
     step: int = Field(description="The optimizer step that it was saved after.")
     loss: float | None = Field(description="The loss of that step; null where none was measured.")
+    val_loss: float | None = Field(
+        description="The validation loss at that step; null where none was measured."
+    )
     size_bytes: int = Field(description="Size of the file.")
     sha256: str = Field(description="SHA-256 of the file, lower-case hex.")
     created_at: str | None = Field(description="When it was registered, RFC 3339, UTC.")

@@ -166,9 +166,14 @@ class JobStatus(Answer):
     created_at: str | None = Field(description="When it was started, RFC 3339, UTC.")
     started_at: str | None = Field(description="When its first attempt was claimed.")
     completed_at: str | None = Field(description="When it ended.")
-    error: str | None = Field(description="Why it failed, or how an attempt was lost.")
+    error: str | None = Field(description="Why it failed.")
     eta_seconds: float | None = Field(
-        description="Estimated seconds to its end, evaluations and saves included."
+        description="Estimated seconds to its end, evaluations and saves included; null unless it "
+        "runs and has measured its speed."
+    )
+    running_seconds: float = Field(
+        description="Seconds that workers have held it, all attempts together; waiting and stops "
+        "do not count."
     )
     phase: Phase | None = Field(description="What its trainer does; null where none runs.")
     phase_done: int | None = Field(

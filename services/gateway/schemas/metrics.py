@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
 from gateway.schemas import examples
@@ -53,11 +55,10 @@ class HistoryQuery(Query):
     after_step: Step | None = Field(None, description="Only steps greater than this.")
     from_step: Step | None = Field(None, description="Only steps from this on.")
     to_step: Step | None = Field(None, description="Only steps up to this.")
-    max_points: int = Field(
-        0,
-        ge=0,
-        le=10_000,
-        description="Downsample to at most so many points, keeping extremes; 0 for every point.",
+    max_points: Annotated[int, Field(ge=2, le=10_000)] | None = Field(
+        None,
+        description="Downsample the whole range to at most so many points, keeping extremes; "
+        "left out, every point comes, by pages.",
     )
 
 

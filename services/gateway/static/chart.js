@@ -10,17 +10,25 @@ const BOTTOM = 20;
 const TOP = 8;
 const RIGHT = 10;
 
+// Why a chart is empty, in it and below it.
+export const NOTHING = {
+  loading: { drawn: "…", explained: "" },
+  yet: { drawn: "no data yet", explained: "The first point comes with the first logged step." },
+  ever: { drawn: "no data", explained: "It ended before its first logged step." },
+};
+
 export class Chart {
   // series: [{ name, label, color }] with color the name of a CSS variable.
   constructor(title, series, { tall = false } = {}) {
     this.title = title;
     this.series = series;
     this.points = [];
+    this.nothing = NOTHING.loading;
     this.reads = null; // the step that the pointer or the keyboard reads
     this.canvas = el("canvas", {
       role: "img",
       tabindex: "0",
-      "aria-label": `${title}: no data yet`,
+      "aria-label": `${title}: ${this.nothing.drawn}`,
       onpointermove: (event) => this.#read(this.scale?.step(event.offsetX) ?? null),
       onpointerleave: () => this.#read(null),
       onblur: () => this.#read(null),
@@ -50,10 +58,16 @@ export class Chart {
     this.scheme.removeEventListener("change", this.onScheme);
   }
 
-  show(points) {
+  // `nothing` says what it means that there are no values: one of NOTHING.
+  show(points, nothing) {
     this.points = points;
-    const latest = this.series.map((one) => `${one.label} ${number(last(points, one.name))}`);
-    this.canvas.setAttribute("aria-label", `${this.title}, latest: ${latest.join(", ")}`);
+    this.nothing = nothing;
+    const measured = this.series
+      .map(({ label, name }) => [label, last(points, name)])
+      .filter(([, value]) => value !== null)
+      .map(([label, value]) => `${label} ${number(value)}`);
+    const said = measured.length ? `, latest: ${measured.join(", ")}` : `: ${nothing.drawn}`;
+    this.canvas.setAttribute("aria-label", this.title + said);
     this.draw();
   }
 
@@ -96,7 +110,7 @@ export class Chart {
       }
       if (this.reads !== null) mark(context, this.scale, point.step, color("--soft"));
     } else {
-      empty(context, area, color);
+      empty(context, area, color, this.nothing.drawn);
     }
     this.#say(point);
   }
@@ -108,7 +122,7 @@ export class Chart {
 
   #say(point) {
     if (!point) {
-      setText(this.reading, "The first point comes with the first logged step.");
+      setText(this.reading, this.nothing.explained);
       return;
     }
     const values = this.series
@@ -210,10 +224,10 @@ function axes(context, scale, color) {
   }
 }
 
-function empty(context, area, color) {
+function empty(context, area, color, text) {
   context.strokeStyle = color("--line");
   context.fillStyle = color("--soft");
   context.strokeRect(area.left + 0.5, area.top + 0.5, area.width - 1, area.height - 1);
   context.textAlign = "center";
-  context.fillText("no data yet", area.left + area.width / 2, area.top + area.height / 2);
+  context.fillText(text, area.left + area.width / 2, area.top + area.height / 2);
 }

@@ -4,14 +4,22 @@ import { urlOf } from "./api.js";
 import { el, fill } from "./dom.js";
 import { bytes, count, number, time } from "./format.js";
 
-const HEADS = [["Step", "number"], ["Loss", "number"], ["Size", "number"], ["Written", "number wide"], ["", ""]];
+const HEADS = [
+  ["Step", "number"],
+  ["Loss", "number"],
+  ["Validation", "number"],
+  ["Size", "number wide"],
+  ["Written", "number wide"],
+  ["", ""],
+];
+// What a job's best_metric is called here.
+const METRICS = { loss: "loss", val_loss: "validation loss", perplexity: "perplexity", val_perplexity: "validation perplexity" };
 
 export class CheckpointTable {
   // onResume is called with the checkpoint to go on from.
   constructor(onResume) {
     this.onResume = onResume;
     this.resumable = false;
-    this.checkpoints = [];
     this.rows = el("tbody", {}, message("…"));
     this.element = el(
       "section",
@@ -30,9 +38,10 @@ export class CheckpointTable {
     );
   }
 
-  show(checkpoints) {
-    this.checkpoints = checkpoints;
-    if (checkpoints.length) fill(this.rows, checkpoints.map((one) => this.#row(one)));
+  // `ended`: no other one will be saved. `bestMetric` is what the best one is decided by.
+  show(checkpoints, { ended, bestMetric }) {
+    if (checkpoints.length) fill(this.rows, checkpoints.map((one) => this.#row(one, bestMetric)));
+    else if (ended) fill(this.rows, message("None was saved."));
     else fill(this.rows, message("None yet. The first is saved after save_steps steps, or when the job is stopped."));
   }
 
@@ -43,7 +52,7 @@ export class CheckpointTable {
     for (const button of this.rows.querySelectorAll("button")) button.disabled = !allowed;
   }
 
-  #row(one) {
+  #row(one, bestMetric) {
     const download = el(
       "a",
       {
@@ -64,13 +73,15 @@ export class CheckpointTable {
       },
       "Resume",
     );
-    const best = one.is_best && el("span", { class: "best", title: "the best validation loss" }, "best");
+    const why = `the smallest ${METRICS[bestMetric] ?? bestMetric}`;
+    const best = one.is_best && el("span", { class: "best", title: why }, "best");
     return el(
       "tr",
       {},
       el("td", { class: "number" }, best, count(one.step)),
       el("td", { class: "number" }, number(one.loss)),
-      el("td", { class: "number" }, bytes(one.size_bytes)),
+      el("td", { class: "number" }, number(one.val_loss)),
+      el("td", { class: "number wide" }, bytes(one.size_bytes)),
       el("td", { class: "number wide" }, time(one.created_at)),
       el("td", { class: "end" }, el("span", { class: "together" }, download, resume)),
     );

@@ -8,14 +8,17 @@ const PATH = "";
 const SCHEME = "dataset://";
 
 export class DatasetPicker {
-  constructor(signal) {
+  // onChange is called when other data may have been chosen.
+  constructor(signal, onChange) {
     this.signal = signal;
+    this.onChange = onChange;
     this.datasets = [];
     this.source = el("select", { id: "source", onchange: () => this.#show() });
     this.path = el("input", {
       type: "text",
       spellcheck: "false",
       placeholder: "text.txt",
+      oninput: () => this.onChange(),
       "aria-describedby": "dataset-hint dataset-problems",
     });
     this.pathLabel = el("label", {}, "Path", this.path);
@@ -89,6 +92,7 @@ export class DatasetPicker {
         ? "Text, .jsonl, .parquet, .bin or .npy under a folder that the server may read (--data-root). Empty: the configuration’s own dataset_path."
         : `The configuration’s dataset_path would be ${this.source.value}.`,
     );
+    this.onChange();
   }
 
   async #upload() {

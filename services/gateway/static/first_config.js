@@ -1,6 +1,7 @@
-// What the start form begins with: a model that any machine trains in a minute or two.
+// What the start form begins with: a model that any machine trains in a minute or two, and that
+// `training-engine export` can write. The values are those of examples/tiny.yaml.
 
-export const FIRST_CONFIG = `# 0.8 million parameters on the bytes of any text.
+export const FIRST_CONFIG = `# 0.8 million parameters on the bytes of any text, in Llama's form.
 model_config:
   vocab_size: 256
   hidden_size: 128
@@ -9,6 +10,8 @@ model_config:
   max_position_embeddings: 64
   position_encoding_type: rotary
   layer_norm_type: rms_norm
+  activation: swiglu
+  intermediate_size: 344
   bias: false
 
 tokenizer: byte

@@ -14,6 +14,7 @@ export class History {
     this.points = [];
     this.loading = null;
     this.again = false;
+    this.loaded = false;
   }
 
   get lastStep() {
@@ -42,6 +43,7 @@ export class History {
     this.arrived = [];
     const page = await get(`${this.path}?max_points=${POINTS}`, { signal: this.signal });
     this.points = page.points;
+    this.loaded = true;
     for (const point of this.arrived) this.#insert(point);
     this.arrived = null;
     this.onChange();

@@ -1,7 +1,7 @@
 // One job, live: its state, its curves, its checkpoints, its log.
 
 import { at, get, post, send, urlOf } from "./api.js";
-import { Chart } from "./chart.js";
+import { Chart, NOTHING } from "./chart.js";
 import { CheckpointTable } from "./checkpoint_table.js";
 import { ask } from "./dialog.js";
 import { connection, el, fill, notice, setText, status } from "./dom.js";
@@ -39,6 +39,7 @@ export class JobPage {
       new Chart("Tokens per second", [{ name: "tokens_per_second", label: "tokens/s", color: "--accent" }]),
     ];
     this.values = new ValuesTable(urlOf("jobs", jobId, "metrics", "history"));
+    this.saved = null;
     this.checkpoints = new CheckpointTable((checkpoint) => this.#resumeFrom(checkpoint));
     this.sampler = new Sampler();
     this.log = new LogView();
@@ -141,8 +142,23 @@ export class JobPage {
   #fail(error, { passing = false } = {}) {
     if (this.signal.aborted || error.status === 401) return;
     if (passing) connection("reconnecting…");
-    const gone = error.status === 404 ? ". It may have been deleted; the list of jobs has those that there are." : "";
-    notice(error.message + gone);
+    const gone = error.reason === "job_not_found";
+    if (gone) this.#showDeleted();
+    notice(gone ? `${error.message}. It may have been deleted; the list of jobs has those that there are.` : error.message);
+  }
+
+  // What is shown stays, as the last that was known.
+  #showDeleted() {
+    clearInterval(this.timer);
+    connection("");
+    for (const button of [this.stop, this.resume, this.remove]) button.disabled = true;
+    this.checkpoints.allowResume(false);
+    if (!this.job) return;
+    this.job.status = "deleted";
+    document.title = `${this.job.name} – deleted`;
+    fill(this.badge, status("deleted"));
+    this.summary.show(this.job, this.history);
+    this.#showRest();
   }
 
   // Once, after a delay, however often it is asked for meanwhile.
@@ -159,14 +175,32 @@ export class JobPage {
 
   #redrawSoon() {
     this.#soon("charts", 100, () => {
-      for (const part of [...this.charts, this.values]) part.show(this.history.points);
+      this.#drawPoints();
       if (this.job) this.summary.show(this.job, this.history);
     });
   }
 
+  get #ended() {
+    return Boolean(this.job) && !ACTIVE.includes(this.job.status);
+  }
+
+  #drawPoints() {
+    const nothing = this.history.loaded ? NOTHING[this.#ended ? "ever" : "yet"] : NOTHING.loading;
+    for (const part of [...this.charts, this.values]) part.show(this.history.points, nothing);
+  }
+
+  // What is there or not, and whether it may still come.
+  #showRest() {
+    const ended = this.#ended;
+    this.#drawPoints();
+    this.log.sayEmpty(ended);
+    if (!this.saved) return;
+    this.checkpoints.show(this.saved, { ended, bestMetric: this.job?.config?.best_metric ?? "val_loss" });
+    this.sampler.offer(this.saved, ended);
+  }
+
   async #refreshState(anyway = false) {
-    const ended = this.job && !ACTIVE.includes(this.job.status);
-    if (!anyway && (ended || document.visibilityState !== "visible")) return;
+    if (!anyway && (this.#ended || document.visibilityState !== "visible")) return;
     try {
       this.#showState(await get(at("jobs", this.jobId, "status"), { signal: this.signal }));
     } catch (error) {
@@ -188,6 +222,7 @@ export class JobPage {
     this.summary.show(now, this.history);
     if (before === now.status) return;
     fill(this.badge, status(now.status));
+    this.#showRest();
     if (now.config) setText(this.config, JSON.stringify(now.config, null, 2));
     // The whole record holds what the status leaves out; it changes with the state only.
     if (before) this.#loadRecord();
@@ -203,8 +238,8 @@ export class JobPage {
     const path = `${at("jobs", this.jobId, "checkpoints")}?page_size=1000`;
     const { checkpoints } = await get(path, { signal: this.signal });
     checkpoints.reverse(); // the API lists by step, ascending; the newest is what people want
-    this.checkpoints.show(checkpoints);
-    this.sampler.offer(checkpoints);
+    this.saved = checkpoints;
+    this.#showRest();
   }
 
   async #act(work) {

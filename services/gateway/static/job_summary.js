@@ -35,7 +35,7 @@ export class JobSummary {
       Attempt: attempt(job),
       Worker: job.worker_id ?? NONE,
       Created: time(job.created_at),
-      "Ran for": ranFor(job),
+      "Ran for": job.started_at ? duration(job.running_seconds) : NONE,
       Dataset: job.dataset_path ?? NONE,
       Id: job.job_id,
     });
@@ -74,12 +74,6 @@ function phase(job) {
 function attempt(job) {
   if (job.resumed_from_step === null || job.resumed_from_step === undefined) return String(job.attempt);
   return `${job.attempt}, restored from step ${count(job.resumed_from_step)}`;
-}
-
-function ranFor(job) {
-  if (!job.started_at) return NONE;
-  const end = job.completed_at ? new Date(job.completed_at) : new Date();
-  return duration((end - new Date(job.started_at)) / 1000);
 }
 
 // A list of terms whose places never change, so that nothing jumps when values come.

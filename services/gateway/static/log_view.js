@@ -9,12 +9,17 @@ const NEAR_THE_END = 20;
 export class LogView {
   constructor() {
     this.lines = [];
-    this.text = el("pre", { tabindex: "0", "aria-label": "Log, last lines" }, "Nothing has been printed yet.");
+    this.text = el("pre", { tabindex: "0", "aria-label": "Log, last lines" }, "…");
     this.element = el("section", { class: "card" }, el("h2", {}, "Log"), this.text);
   }
 
   close() {
     clearTimeout(this.timer);
+  }
+
+  // `ended`: no line will come any more.
+  sayEmpty(ended) {
+    if (this.lines.length === 0) this.text.textContent = ended ? "Nothing was printed." : "Nothing has been printed yet.";
   }
 
   add(line) {

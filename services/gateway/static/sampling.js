@@ -38,8 +38,9 @@ export class Sampler {
     this.#say("");
   }
 
-  // Newest first.
-  offer(checkpoints) {
+  // Newest first. `ended`: no other one will be saved.
+  offer(checkpoints, ended) {
+    this.ended = ended;
     this.checkpoint.replaceChildren(
       ...checkpoints.map((one) =>
         el("option", { value: one.checkpoint_id }, `step ${count(one.step)}${one.is_best ? " (best)" : ""}`),
@@ -60,9 +61,12 @@ export class Sampler {
   }
 
   #say(text) {
-    const hint = this.checkpoint.options.length
-      ? "What the model writes appears here."
-      : "Sampling needs a checkpoint; the first is saved after save_steps steps, or when the job is stopped.";
+    let hint = "What the model writes appears here.";
+    if (!this.checkpoint.options.length) {
+      hint = this.ended
+        ? "Sampling needs a checkpoint, and this job has none."
+        : "Sampling needs a checkpoint; the first is saved after save_steps steps, or when the job is stopped.";
+    }
     setText(this.given, text || hint);
   }
 

@@ -13,7 +13,7 @@ export class StartPage {
   constructor(page, from) {
     this.controller = new AbortController();
     this.signal = this.controller.signal;
-    this.data = new DatasetPicker(this.signal);
+    this.data = new DatasetPicker(this.signal, () => this.#showVerdict());
     this.name = el("input", {
       type: "text",
       maxlength: "200",
@@ -98,11 +98,21 @@ export class StartPage {
       if (this.signal.aborted || config !== this.config.value) return;
       connection("");
       this.#showProblems({ config: found.errors });
-      setText(this.verdict, verdict(found));
+      this.found = found;
+      this.#showVerdict();
     } catch (error) {
       if (this.signal.aborted) return;
+      this.found = null;
       setText(this.verdict, error.message);
     }
+  }
+
+  // What was chosen beside the configuration wins over what it names, or does not name.
+  #showVerdict() {
+    if (!this.found) return;
+    const chosen = this.data.value !== null;
+    const warnings = this.found.warnings.filter(({ field }) => !(chosen && field === "dataset_path"));
+    setText(this.verdict, verdict({ ...this.found, warnings }));
   }
 
   async #start() {

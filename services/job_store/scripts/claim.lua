@@ -17,7 +17,7 @@ local checkpoint_id, step = newest_checkpoint(id)
 write_attempt(id, attempt, {claim_id = claim, worker_id = worker, claimed_at = now,
                             start_step = text(step)})
 move(id, job, 'running', now, {
-  claim_id = claim, worker_id = worker, error = '', message = '',
+  claim_id = claim, worker_id = worker, error = '', message = '', running_since = now,
   started_at = job.started_at ~= '' and job.started_at or now,
   current_step = text(step), resume_checkpoint_id = checkpoint_id,
   resumed_from_step = checkpoint_id ~= '' and text(step) or '',

@@ -21,5 +21,5 @@ if score ~= '' then
   update_best(id, job)
 end
 set_fields(id, job, {fresh_checkpoint = '1', consecutive_failures = '0', updated_at = now})
-emit(id, job, 'checkpoint', stored)
+emit(id, job, 'checkpoint', stored, job.best_checkpoint_id)
 return {'ok'}

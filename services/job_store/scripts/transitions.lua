@@ -1,15 +1,26 @@
 -- The state machine's moves, shared by the scripts that change a job's state.
 
 -- Event of a job. p and l say what was published before it, so that readers keep the order.
-local function emit(id, job, kind, data)
+local function emit(id, job, kind, data, best)
   return redis.call('XADD', job_key(id, 'events'), 'MAXLEN', '~', 20000, '*', 'e', kind,
-                    'd', data, 'p', job.last_point, 'l', job.last_log)
+                    'd', data, 'p', job.last_point, 'l', job.last_log, 'b', best or '')
+end
+
+-- How long workers have held the job until `moment`, all attempts together.
+local function running_ms(job, moment)
+  local ran, since = tonumber(job.ran_ms or '0'), tonumber(job.running_since)
+  return text(since and ran + math.max(0, tonumber(moment) - since) or ran)
+end
+
+-- No worker holds the job since `moment`; nothing where none has held it.
+local function stop_clock(id, job, moment)
+  set_fields(id, job, {ran_ms = running_ms(job, moment), running_since = ''})
 end
 
 local function emit_state(id, job, now)
   local event = emit(id, job, 'state', cjson.encode({
     status = job.status, attempt = job.attempt, at = now, step = job.current_step,
-    message = job.message, error = job.error}))
+    message = job.message, error = job.error, running_ms = running_ms(job, now)}))
   set_fields(id, job, {state_event = event})
 end
 
@@ -19,6 +30,7 @@ local TERMINAL = {stopped = true, succeeded = true, failed = true}
 local function move(id, job, status, now, changes)
   redis.call('ZREM', index_key(job.status), id)
   redis.call('ZADD', index_key(status), 0, id)
+  if status ~= 'running' and status ~= 'stopping' then stop_clock(id, job, now) end
   changes.status = status
   changes.updated_at = now
   changes.completed_at = TERMINAL[status] and now or ''
@@ -147,6 +159,8 @@ local CURED_BY_TIME = {DISK_FULL = true, CHECKPOINT_FAILED = true, INPUT_OUTPUT 
 
 -- The worker of the current attempt is gone, or its trainer died.
 local function lose(id, job, outcome, error_json, message, now)
+  -- A worker that vanished has worked until its last report, not until this was noticed.
+  if outcome == 'lost' then stop_clock(id, job, job.updated_at) end
   end_attempt(id, job.attempt, outcome, now)
   local _, step = newest_checkpoint(id)
   if job.status == 'stopping' then

@@ -252,7 +252,9 @@ def test_configurations(service: ScriptedService, engine: TrainingEngine) -> Non
         valid=False, errors=[{"field": "a", "message": "b"}], num_parameters=5
     )
     created = engine.configs.create("tiny", {"max_steps": 1})
-    assert (created.config_id, created.config) == ("cfg_1", {"model_config": {"num_layers": 2}})
+    model = created.config["model_config"]
+    assert (created.config_id, model["num_layers"], model["bias"]) == ("cfg_1", 2, None)
+    assert created.warnings is not None
     assert str(created.warnings[0]) == "warmup_steps: long"
     report = engine.configs.validate({"max_steps": 1})
     assert (report.valid, report.num_parameters, report.memory_estimate) == (False, 5, None)
@@ -364,9 +366,10 @@ def test_records_read_what_rest_says() -> None:
             "a_newer_field": 1,
         },
     )
-    assert record.worker_id == ""
+    assert record.worker_id is None
     assert record.error_reason == "non_finite_loss"
     assert record.started_at == datetime(2030, 1, 1, 12, 0, 0, 500000, tzinfo=UTC)
     plain = record.to_dict()
-    assert plain["started_at"] == "2030-01-01T12:00:00.500000Z"
+    assert plain["started_at"] == "2030-01-01T12:00:00.500Z"  # as REST writes it
+    assert "config" not in plain
     assert (plain["status"], plain["completed_at"]) == ("failed", None)

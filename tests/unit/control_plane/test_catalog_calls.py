@@ -320,7 +320,9 @@ async def test_metrics_latest_history_chart_and_throughput(
     assert min(point.loss for point in chart.points) == 0.1
     bad = metrics_pb2.ListMetricsRequest(job_id=job_id, max_points=1)
     failure = await failure_of(stubs.metrics.ListMetrics(bad))
-    assert failure.fields["max_points"] == "`max_points` is 1; it must be at least 2; try 1000"
+    assert failure.fields["max_points"] == (
+        "`max_points` is 1; it must be at least 2; try 1000, or leave it out for every point"
+    )
 
 
 async def test_workers_are_listed_page_by_page(stubs: Any, registry: WorkerRegistry) -> None:

@@ -124,11 +124,11 @@ def record_of(**fields: Any) -> JobRecord:
 
 def test_every_field_of_a_job_is_told() -> None:
     job = conversion.job_message(record_of())
-    live = conversion.job_message(record_of(status=JobStatus.RUNNING))
+    live = conversion.job_message(record_of(status=JobStatus.RUNNING, running_ms=2_500))
     told = {field.name for message in (job, live) for field, _ in message.ListFields()}
     assert told == {field.name for field in job.DESCRIPTOR.fields}
     assert (live.phase, live.phase_done, live.phase_total) == (job_pb2.JOB_PHASE_VALIDATING, 12, 80)
-    assert live.eta_seconds == 1.5
+    assert (live.eta_seconds, live.running_seconds) == (1.5, 2.5)
     assert job.phase == job_pb2.JOB_PHASE_UNSPECIFIED, "no trainer runs any more"
     assert not job.HasField("phase_total")
     assert not job.HasField("eta_seconds")
@@ -170,7 +170,9 @@ def test_execution_has_the_records_fields() -> None:
 def test_a_checkpoint_has_the_records_public_fields() -> None:
     hidden = {"artifact", "best_score", "metrics"}
     fields = {field.name for field in dataclasses.fields(CheckpointRecord)} - hidden
-    assert fields == {field.name for field in checkpoint_pb2.Checkpoint.DESCRIPTOR.fields}
+    assert fields | {"val_loss"} == {
+        field.name for field in checkpoint_pb2.Checkpoint.DESCRIPTOR.fields
+    }
 
 
 def test_buckets_keep_extremes_and_direction() -> None:

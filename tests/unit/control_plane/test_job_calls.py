@@ -336,6 +336,11 @@ async def test_a_running_job_tells_step_progress_and_eta(
     assert got.status == job_pb2.JOB_STATUS_RUNNING
     assert (got.current_step, got.progress, got.worker_id) == (5, 0.25, "worker-1")
     assert got.HasField("started_at")
+    assert not got.HasField("eta_seconds")  # nothing was estimated yet
+    attempts.report_progress(claimed.token, 5, Phase.TRAINING, eta_seconds=45.0)
+    (listed,) = (await stubs.jobs.ListJobs(job_pb2.ListJobsRequest())).jobs
+    got = (await stubs.jobs.GetJob(job_pb2.GetJobRequest(job_id=job_id))).job
+    assert (listed.eta_seconds, got.eta_seconds) == (45.0, 45.0)
     attempts.register_checkpoint(claimed.token, checkpoint_of(claimed.token, 5))
     attempts.finish(claimed.token, Outcome(OutcomeKind.SUCCEEDED))
     got = (await stubs.jobs.GetJob(job_pb2.GetJobRequest(job_id=job_id))).job

@@ -8,8 +8,10 @@ import pytest
 import yaml
 
 from app.training.config import TrainingConfig
+from app.transformer.huggingface import llama_obstacles
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
+PAGE = Path(__file__).parents[3] / "services/gateway/static/first_config.js"
 NAMES = sorted(path.name for path in EXAMPLES.glob("*.yaml"))
 
 GUIDE = {
@@ -89,3 +91,10 @@ def test_the_two_shakespeare_recipes_are_of_the_same_size():
     assert modern.max_steps * 3 <= classic.max_steps
     assert modern.model_config.qk_norm
     assert modern.model_config.zero_init_output_projections
+
+
+def test_the_pages_first_configuration_is_tiny_and_can_be_exported():
+    text = PAGE.read_text().partition("`# ")[2].partition("`;")[0]
+    first = yaml.safe_load("# " + text)
+    assert first == yaml.safe_load((EXAMPLES / "tiny.yaml").read_text())
+    assert llama_obstacles(TrainingConfig.from_dict(first).model_config) == []

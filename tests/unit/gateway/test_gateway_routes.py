@@ -168,6 +168,7 @@ async def test_status_is_exactly_the_promised_record(
         "completed_at": None,
         "error": None,
         "eta_seconds": None,
+        "running_seconds": 0.0,
         "phase": "validating",
         "phase_done": 0,
         "phase_total": 5,
