@@ -114,7 +114,7 @@ def read_config(
     path: str, changes: Sequence[str], dataset: str | None, resume: bool | str | None
 ) -> TrainingConfig:
     """The configuration in a file with the command line's changes. Raises `ConfigError` with
-    every problem of both."""
+    every problem of both, and of the data's files as far as a look at them tells."""
     values, problems = parse_document(Path(path).read_text(encoding="utf-8"))
     for change in changes:
         problems += _apply_change(values, change)
@@ -127,9 +127,25 @@ def read_config(
     if config.dataset_path is None:
         message = "`dataset_path` is not set; give --dataset PATH, or set it in the file"
         problems.append(Problem("dataset_path", message))
+    if not problems:
+        problems = _inspect(config)
     if problems:
         raise ConfigError(problems)
     return config
+
+
+def _inspect(config: TrainingConfig) -> list[Problem]:
+    """What a look at the data's files tells; its warnings come when the data are loaded."""
+    from app.training.preflight import VisibleData, inspect_run
+
+    train, validation = config.dataset_path, config.val_dataset_path
+    visible = VisibleData(
+        Path(train) if train else None,
+        Path(validation) if validation else None,
+        tokenizer=True,
+        gpt2=True,
+    )
+    return inspect_run(config, visible).problems
 
 
 def _apply_change(values: dict[str, Any], change: str) -> list[Problem]:

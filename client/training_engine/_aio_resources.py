@@ -78,9 +78,21 @@ class AsyncConfigs(AsyncResource):
         call = _calls.create_config(name, config_source(config))
         return read(Config, await self._link.unary(call))
 
-    async def validate(self, config: ConfigLike) -> ConfigReport:
-        """Say whether a configuration would be accepted, and what it would cost."""
-        call = _calls.validate_config(config_source(config))
+    async def validate(
+        self,
+        config: ConfigLike,
+        *,
+        dataset_path: str | None = None,
+        val_dataset_path: str | None = None,
+    ) -> ConfigReport:
+        """Say whether a start with these would be accepted, and what it would cost.
+
+        Args:
+            config: As for `jobs.start`.
+            dataset_path: Training data; wins over the configuration's.
+            val_dataset_path: Validation data, likewise.
+        """
+        call = _calls.validate_config(config_source(config), dataset_path, val_dataset_path)
         return read(ConfigReport, await self._link.unary(call))
 
     async def get(self, config_id: str) -> Config:

@@ -97,13 +97,17 @@ def create_config(name: str, source: ConfigSource) -> Call:
     )
 
 
-def validate_config(source: ConfigSource) -> Call:
+def validate_config(
+    source: ConfigSource, dataset_path: str | None, val_dataset_path: str | None
+) -> Call:
+    named = {"dataset_path": dataset_path, "val_dataset_path": val_dataset_path}
+    data = {key: path for key, path in named.items() if path}
     return Call(
         "ConfigService/ValidateConfig",
-        {"config_document": source.document},
+        {"config_document": source.document, **data},
         "POST",
         f"{ROOT}/configs/validate",
-        body={"config": source.mapping},
+        body={"config": source.mapping, **data},
     )
 
 

@@ -81,9 +81,22 @@ class Configs(Resource):
         """
         return read(Config, self._link.unary(_calls.create_config(name, config_source(config))))
 
-    def validate(self, config: ConfigLike) -> ConfigReport:
-        """Say whether a configuration would be accepted, and what it would cost."""
-        return read(ConfigReport, self._link.unary(_calls.validate_config(config_source(config))))
+    def validate(
+        self,
+        config: ConfigLike,
+        *,
+        dataset_path: str | None = None,
+        val_dataset_path: str | None = None,
+    ) -> ConfigReport:
+        """Say whether a start with these would be accepted, and what it would cost.
+
+        Args:
+            config: As for `jobs.start`.
+            dataset_path: Training data; wins over the configuration's.
+            val_dataset_path: Validation data, likewise.
+        """
+        call = _calls.validate_config(config_source(config), dataset_path, val_dataset_path)
+        return read(ConfigReport, self._link.unary(call))
 
     def get(self, config_id: str) -> Config:
         """Return one configuration; NotFoundError where there is none."""

@@ -8,13 +8,14 @@ from typing import Any
 import grpc
 
 from app.training.config import Problem, TrainingConfig
+from app.training.memory import estimate_memory
+from app.training.preflight import Findings
 from control_plane.config_codec import to_document
 from control_plane.configurations import read_source, require_source
 from control_plane.conversion import config_message, problem_messages
 from control_plane.errors import invalid_argument
-from control_plane.memory import estimate_memory
 from control_plane.paging import page_size
-from control_plane.planning import start_warnings
+from control_plane.planning import review_start
 from control_plane.requests import check_name, idempotency
 from control_plane.state import ServiceState
 from training_engine.v1 import config_pb2, config_pb2_grpc
@@ -73,8 +74,12 @@ class ConfigServicer(config_pb2_grpc.ConfigServiceServicer):
             message = "the request has no configuration; give `config` or `config_document`"
             raise invalid_argument("config", message)
         config, problems = await read_source(request, source)
-        warnings = [] if problems else await start_warnings(config, self._state)
-        return _verdict(config, problems, warnings)
+        found = Findings(problems)
+        if not problems:
+            found = await review_start(
+                config, request.dataset_path, request.val_dataset_path, self._state
+            )
+        return _verdict(config, readable=not problems, found=found)
 
 
 def _leaves_model(problem: Problem) -> bool:
@@ -88,15 +93,16 @@ def _leaves_model(problem: Problem) -> bool:
 
 
 def _verdict(
-    config: TrainingConfig, problems: list[Problem], at_start: list[Problem]
+    config: TrainingConfig, *, readable: bool, found: Findings
 ) -> config_pb2.ValidateConfigResponse:
     verdict = config_pb2.ValidateConfigResponse(
-        valid=not problems, errors=problem_messages(problems)
+        valid=not found.problems,
+        errors=problem_messages(found.problems),
+        warnings=problem_messages(found.warnings),
     )
-    if all(_leaves_model(problem) for problem in problems):
+    if readable or all(_leaves_model(problem) for problem in found.problems):
         verdict.num_parameters = config.model_config.num_parameters()
-    if not problems:
-        verdict.warnings.extend(problem_messages(config.warnings() + at_start))
+    if readable:
         estimate = estimate_memory(config)
         verdict.memory_estimate.CopyFrom(
             config_pb2.MemoryEstimate(

@@ -7,7 +7,7 @@ log beside the traceback, which the client never sees.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import grpc
 
@@ -61,6 +61,7 @@ _GENERATION_CODES = {
 }
 """What a worker may answer; the rest is a defect there."""
 
+_DATA_FIELDS = frozenset({"dataset_path", "val_dataset_path", "tokenizer"})
 _RETRY_SECONDS = 1.0
 
 
@@ -72,6 +73,16 @@ def invalid_argument(field: str, message: str, reason: str = "INVALID_ARGUMENT")
 def invalid_config(problems: Iterable[Problem]) -> RpcError:
     """Every problem of a configuration, at once."""
     return _config_refused(ConfigError(list(problems)))
+
+
+def invalid_data(problems: Sequence[Problem]) -> RpcError:
+    """Data or a tokenizer that cannot be trained on; INVALID_CONFIG where a field has to change."""
+    error = ConfigError(problems)
+    if any(problem.field not in _DATA_FIELDS for problem in problems):
+        return _config_refused(error)
+    violations = [FieldViolation(problem.field, problem.message) for problem in problems]
+    message = "; ".join(problem.message for problem in problems)
+    return RpcError(_Code.INVALID_ARGUMENT, "INVALID_DATA", message, violations)
 
 
 def not_found(kind: str, id: str) -> RpcError:

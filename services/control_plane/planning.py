@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
+import copy
+import socket
 from dataclasses import dataclass
+from pathlib import Path
 
 from app.training.config import ConfigError, Problem, TrainingConfig
+from app.training.fit import Room, beyond_memory
+from app.training.memory import machine_memory
+from app.training.preflight import Findings, VisibleData, inspect_run
+from app.training.tokenizer_files import BUILT_IN
 from control_plane.config_codec import to_document
 from control_plane.configurations import require_source
 from control_plane.conversion import problem_text
+from control_plane.errors import invalid_data
 from control_plane.execution import execution_problems, read_execution
-from control_plane.paths import DATASET_SCHEME, AllowedRoots
+from control_plane.paths import DATASET_SCHEME
 from control_plane.requests import check_name
 from control_plane.state import ServiceState
 from job_store.errors import NotFound
 from job_store.queues import ResourceClass, resource_class
-from job_store.records import NewJob
+from job_store.records import Execution, NewJob
 from service_runtime.rpc_errors import RpcError
 from training_engine.v1 import job_pb2
 
-_BUILT_IN_TOKENIZERS = frozenset({"byte", "char", "gpt2"})
+_NO_DATA = f"a job needs data; give a path under an allowed folder or {DATASET_SCHEME}ID"
 _SERVICE_DECIDES = {"checkpoint_dir": "./checkpoints", "resume_from_checkpoint": False}
 """Fields that mean something in a library run only, with their defaults."""
 
@@ -39,10 +48,13 @@ async def plan_job(request: job_pb2.StartJobRequest, state: ServiceState) -> New
     config = await require_source(request, which, state.configs)
     if problems := execution_problems(request.execution, config):
         raise ConfigError(problems)
-    paths = await _data_paths(request, config, state)
+    _take_data(config, request.dataset_path, request.val_dataset_path)
+    paths = await _data_paths(config, state)
     execution = read_execution(request.execution, config)
-    warnings = [problem_text(each) for each in config.warnings() + _ignored_fields(config)]
-    warnings += await _lacking_workers(execution.device, state)
+    found = await _inspect(config, paths, state)
+    if found.problems:
+        raise invalid_data(found.problems)
+    warnings = _warnings(config, found) + await _worker_warnings(config, execution, state)
     _settle(config, paths, execution.device)
     return NewJob(
         config_document=to_document(config),
@@ -53,67 +65,120 @@ async def plan_job(request: job_pb2.StartJobRequest, state: ServiceState) -> New
         name=name,
         config_id=request.config_id if which == "config_id" else "",
         execution=execution,
-        warnings=tuple(warnings),
+        warnings=tuple(problem_text(each) for each in warnings),
     )
 
 
-async def start_warnings(config: TrainingConfig, state: ServiceState) -> list[Problem]:
-    """What a start would refuse or pass over although the configuration itself is valid."""
-    found = _ignored_fields(config)
+async def review_start(
+    config: TrainingConfig, dataset_path: str, val_dataset_path: str, state: ServiceState
+) -> Findings:
+    """What a start with a valid configuration would be refused for, and what it would warn of.
+
+    Data that is not named is a warning: it can be named when the job starts.
+    """
+    _take_data(config, dataset_path, val_dataset_path)
+    problems: list[Problem] = []
+    for name in ("dataset_path", "val_dataset_path", "tokenizer"):
+        try:
+            await _checked(name, getattr(config, name) or "", state)
+        except (RpcError, NotFound) as error:
+            problems.append(Problem(name, str(error)))
+    if problems:
+        return Findings(problems, _warnings(config, Findings()))
+    found = await _inspect(config, await _checked_paths(config, state), state)
+    execution = Execution(device=config.device)
+    warnings = _warnings(config, found) + await _worker_warnings(config, execution, state)
     if not config.dataset_path:
-        rule = f"a job needs data; set a path under an allowed folder or {DATASET_SCHEME}ID"
-        message = f"`dataset_path` is not set; {rule}, or name the data when the job starts"
-        found.append(Problem("dataset_path", message))
-    for name in ("dataset_path", "val_dataset_path"):
-        if path := getattr(config, name):
-            try:
-                await _checked(name, path, state)
-            except (RpcError, NotFound) as error:
-                message = f"{error}; or name other data when the job starts"
-                found.append(Problem(name, message))
-    try:
-        _tokenizer(config.tokenizer, state.roots)
-    except RpcError as error:
-        found.append(Problem("tokenizer", str(error)))
-    return found
+        message = f"`dataset_path` is not set; {_NO_DATA}, or name the data when the job starts"
+        warnings.append(Problem("dataset_path", message))
+    return Findings(found.problems, warnings)
 
 
-async def _lacking_workers(device: str, state: ServiceState) -> list[str]:
-    """Says that a job will wait. Only for cuda: every worker takes the others."""
-    if resource_class(device) is not ResourceClass.CUDA:
-        return []
+def _take_data(config: TrainingConfig, train: str, validation: str) -> None:
+    """What a request names wins over the configuration."""
+    config.dataset_path = train or config.dataset_path
+    config.val_dataset_path = validation or config.val_dataset_path
+
+
+def _warnings(config: TrainingConfig, found: Findings) -> list[Problem]:
+    return config.warnings() + _ignored_fields(config) + found.warnings
+
+
+async def _inspect(config: TrainingConfig, paths: DataPaths, state: ServiceState) -> Findings:
+    """Look at the files of a run, in a thread since a file system may be slow."""
+    if not state.roots.visible:
+        return inspect_run(config, VisibleData())
+    seen = copy.copy(config)
+    seen.resume_from_checkpoint = False  # the service ignores it
+    seen.tokenizer = paths.tokenizer
+    visible = VisibleData(
+        await _file(paths.train, state), await _file(paths.validation, state), tokenizer=True
+    )
+    return await asyncio.to_thread(inspect_run, seen, visible)
+
+
+async def _file(named: str, state: ServiceState) -> Path | None:
+    """The file behind a path or a dataset; None where it is not on this machine."""
+    if not named.startswith(DATASET_SCHEME):
+        return Path(named) if named else None
+    record = await state.datasets.get(named.removeprefix(DATASET_SCHEME))
+    return state.artifacts.local_path(record.artifact)
+
+
+async def _worker_warnings(
+    config: TrainingConfig, execution: Execution, state: ServiceState
+) -> list[Problem]:
+    """Says that a job will wait for a worker, or is too large for those that there are."""
+    if resource_class(execution.device) is not ResourceClass.CUDA:
+        return await _beyond_memory(config, execution, state)
     if any(worker.device.startswith("cuda") for worker in await state.workers.list()):
         return []
-    return [
-        f"execution.device: no worker offers {device!r} at the moment; the job waits for one; "
-        "start a worker on a machine with a GPU, or leave the device out"
-    ]
+    message = (
+        f"no worker offers {execution.device!r} at the moment; the job waits for one; start a "
+        "worker on a machine with a GPU, or leave the device out"
+    )
+    return [Problem("execution.device", message)]
 
 
-async def _data_paths(
-    request: job_pb2.StartJobRequest, config: TrainingConfig, state: ServiceState
-) -> DataPaths:
-    train = request.dataset_path or config.dataset_path or ""
-    validation = request.val_dataset_path or config.val_dataset_path or ""
-    if not train:
-        rule = f"a job needs data; give a path under an allowed folder or {DATASET_SCHEME}ID"
-        raise ConfigError([Problem("dataset_path", f"`dataset_path` is missing; {rule}")])
+async def _beyond_memory(
+    config: TrainingConfig, execution: Execution, state: ServiceState
+) -> list[Problem]:
+    """Only where every worker trains on this machine's CPU is its memory known here."""
+    memory, processes = machine_memory(), execution.processes
+    if memory is None:
+        return []
+    sharded = config.distributed is not None and config.distributed.strategy == "fsdp"
+    copies = 1 if sharded else processes
+    warning = beyond_memory(config, Room("this machine", memory, 0, copies, processes))
+    if warning is None:
+        return []
+    workers, here = await state.workers.list(), socket.gethostname()
+    known = all(worker.hostname == here and worker.device == "cpu" for worker in workers)
+    return [warning] if workers and known else []
+
+
+async def _data_paths(config: TrainingConfig, state: ServiceState) -> DataPaths:
+    if not config.dataset_path:
+        raise ConfigError([Problem("dataset_path", f"`dataset_path` is missing; {_NO_DATA}")])
+    return await _checked_paths(config, state)
+
+
+async def _checked_paths(config: TrainingConfig, state: ServiceState) -> DataPaths:
     return DataPaths(
-        train=await _checked("dataset_path", train, state),
-        validation=await _checked("val_dataset_path", validation, state) if validation else "",
-        tokenizer=_tokenizer(config.tokenizer, state.roots),
+        train=await _checked("dataset_path", config.dataset_path or "", state),
+        validation=await _checked("val_dataset_path", config.val_dataset_path or "", state),
+        tokenizer=await _checked("tokenizer", config.tokenizer, state),
     )
 
 
 async def _checked(field: str, text: str, state: ServiceState) -> str:
-    if not text.startswith(DATASET_SCHEME):
+    """The path as the worker will open it; "" stays. Raises `RpcError` or `NotFound`."""
+    if not text or (field == "tokenizer" and text in BUILT_IN):
+        return text
+    if field == "tokenizer" or not text.startswith(DATASET_SCHEME):
         return state.roots.check(field, text)
     await state.datasets.get(text.removeprefix(DATASET_SCHEME))
     return text
-
-
-def _tokenizer(text: str, roots: AllowedRoots) -> str:
-    return text if text in _BUILT_IN_TOKENIZERS else roots.check("tokenizer", text)
 
 
 def _ignored_fields(config: TrainingConfig) -> list[Problem]:

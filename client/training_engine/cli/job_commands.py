@@ -11,7 +11,14 @@ import typer
 from training_engine._calls import known_status
 from training_engine.cli import completion
 from training_engine.cli.exit_codes import JOB_FAILED, JOB_STOPPED, OK
-from training_engine.cli.local_paths import chosen_data, is_config_id, read_config
+from training_engine.cli.local_paths import (
+    DatasetOption,
+    SettingsOption,
+    ValDatasetOption,
+    chosen_data,
+    is_config_id,
+    read_config,
+)
 from training_engine.cli.output import ago, duration, number, phase_text
 from training_engine.cli.session import Session, connected
 from training_engine.cli.watch import watch_job
@@ -44,25 +51,19 @@ def start(
     session: Session,
     config: Annotated[
         str,
-        typer.Argument(metavar="CONFIG", help="YAML or JSON file, or a stored configuration's id."),
+        typer.Argument(
+            metavar="CONFIG",
+            help="YAML or JSON file, - for the standard input, or a stored configuration's id.",
+        ),
     ],
-    dataset: Annotated[
-        str | None, typer.Option(help="Training data: a file, a folder or dataset://ID.")
-    ] = None,
-    val_dataset: Annotated[str | None, typer.Option(help="Validation data, likewise.")] = None,
+    dataset: DatasetOption = None,
+    val_dataset: ValDatasetOption = None,
     name: Annotated[str | None, typer.Option(help="A name to find it by.")] = None,
     priority: Annotated[
         str | None,
         typer.Option(help="high, default or low.", autocompletion=completion.priorities),
     ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Override a value of the file, e.g. model_config.num_layers=2. Repeatable.",
-        ),
-    ] = None,
+    settings: SettingsOption = None,
     watch: WatchOption = False,
 ) -> None:
     """Start a training job."""

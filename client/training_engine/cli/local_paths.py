@@ -1,4 +1,4 @@
-"""What a person names on this machine, made fit to be sent to another process.
+"""What a person names on this machine, and its options, made fit to be sent to another process.
 
 Relative paths mean the current folder of the person, not of the service: they are made absolute.
 """
@@ -6,13 +6,30 @@ Relative paths mean the current folder of the person, not of the service: they a
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
-from training_engine._config_source import config_source
+from training_engine._config_source import ConfigSource, config_source
 from training_engine.errors import InvalidArgumentError, InvalidConfigError
+
+STANDARD_INPUT = "-"
+DatasetOption = Annotated[
+    str | None, typer.Option("--dataset", help="Training data: a file, a folder or dataset://ID.")
+]
+ValDatasetOption = Annotated[
+    str | None, typer.Option("--val-dataset", help="Validation data, likewise.")
+]
+SettingsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override a value of the file, e.g. model_config.num_layers=2. Repeatable.",
+    ),
+]
 
 _PATH_KEYS = ("dataset_path", "val_dataset_path")
 
@@ -45,15 +62,14 @@ def read_config(path: str, settings: list[str]) -> str | dict[str, Any]:
     """Return a configuration file's text; its mapping where something in it has to change.
 
     Args:
-        path: The file.
+        path: The file; `-` is the standard input.
         settings: `key=value` each, dots for nested keys, values as in YAML.
 
     Raises:
         InvalidArgumentError: There is no such file, which says nothing about any configuration.
         InvalidConfigError: The file is no text, or a value cannot be set in it.
     """
-    _require_readable(path)
-    source = config_source(Path(path))
+    source = _source(path)
     try:
         values = source.mapping
     except InvalidConfigError:
@@ -64,6 +80,24 @@ def read_config(path: str, settings: list[str]) -> str | dict[str, Any]:
     for setting in settings:
         changed = _with_setting(changed, setting)
     return changed if changed != values else _as_text(source.document)
+
+
+def _source(path: str) -> ConfigSource:
+    if path != STANDARD_INPUT:
+        _require_readable(path)
+        return config_source(Path(path))
+    try:
+        text = sys.stdin.buffer.read().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidConfigError(
+            f"the standard input is not UTF-8 text: {error.reason} at byte {error.start}; pipe a "
+            "YAML or JSON document into it"
+        ) from None
+    if not text.strip():
+        raise InvalidConfigError(
+            "the standard input is empty; pipe a YAML or JSON document into it, or name a file"
+        )
+    return config_source(_as_text(text))
 
 
 def _as_text(document: str) -> str:

@@ -8,21 +8,40 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from training_engine.cli.exit_codes import INVALID_CONFIG
-from training_engine.cli.local_paths import read_config
+from training_engine.cli.local_paths import (
+    STANDARD_INPUT,
+    DatasetOption,
+    SettingsOption,
+    ValDatasetOption,
+    chosen_data,
+    read_config,
+)
 from training_engine.cli.output import size
 from training_engine.cli.session import Session, connected
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-FileArgument = Annotated[str, typer.Argument(metavar="CONFIG", help="YAML or JSON file.")]
+FileArgument = Annotated[
+    str, typer.Argument(metavar="CONFIG", help="YAML or JSON file, or - for the standard input.")
+]
 ConfigArgument = Annotated[str, typer.Argument(metavar="CONFIG", help="Id of the configuration.")]
 DatasetArgument = Annotated[str, typer.Argument(metavar="DATASET", help="Id of the dataset.")]
 
 
-def validate(session: Session, config: FileArgument) -> None:
-    """Check a configuration file: every problem, model size and memory."""
-    report = session.engine.configs.validate(read_config(config, []))
+def validate(
+    session: Session,
+    config: FileArgument,
+    dataset: DatasetOption = None,
+    val_dataset: ValDatasetOption = None,
+    settings: SettingsOption = None,
+) -> None:
+    """Check what `start` with the same arguments would refuse or warn of; model size and memory."""
+    train = chosen_data("--dataset", dataset)
+    validation = chosen_data("--val-dataset", val_dataset)
+    report = session.engine.configs.validate(
+        read_config(config, settings or []), dataset_path=train, val_dataset_path=validation
+    )
     if session.output.as_json:
         session.output.json(report)
     else:
@@ -75,6 +94,8 @@ def create_config(
     name: Annotated[str | None, typer.Option(help="Default: the file's name.")] = None,
 ) -> None:
     """Validate a configuration file and store it."""
+    if config == STANDARD_INPUT and not name:
+        raise typer.BadParameter("the standard input has no name; give one with --name")
     stored = session.engine.configs.create(name or Path(config).stem, read_config(config, []))
     for warning in stored.warnings or ():
         session.output.note(f"warning: {warning}")

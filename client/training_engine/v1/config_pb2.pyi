@@ -232,12 +232,16 @@ class DeleteConfigResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class ValidateConfigRequest(_message.Message):
-    __slots__ = ("config", "config_document")
+    __slots__ = ("config", "config_document", "dataset_path", "val_dataset_path")
     CONFIG_FIELD_NUMBER: _ClassVar[int]
     CONFIG_DOCUMENT_FIELD_NUMBER: _ClassVar[int]
+    DATASET_PATH_FIELD_NUMBER: _ClassVar[int]
+    VAL_DATASET_PATH_FIELD_NUMBER: _ClassVar[int]
     config: TrainingConfig
     config_document: str
-    def __init__(self, config: _Optional[_Union[TrainingConfig, _Mapping]] = ..., config_document: _Optional[str] = ...) -> None: ...
+    dataset_path: str
+    val_dataset_path: str
+    def __init__(self, config: _Optional[_Union[TrainingConfig, _Mapping]] = ..., config_document: _Optional[str] = ..., dataset_path: _Optional[str] = ..., val_dataset_path: _Optional[str] = ...) -> None: ...
 
 class ValidateConfigResponse(_message.Message):
     __slots__ = ("valid", "errors", "warnings", "num_parameters", "memory_estimate")

@@ -84,8 +84,12 @@ async def list_configs(page: Annotated[PageQuery, Query()], caller: CallerOf) ->
     openapi_extra=rpc("ConfigService.ValidateConfig"),
 )
 async def validate_config(body: ValidateConfigBody, caller: CallerOf) -> Response:
-    """Whether a configuration would be accepted; nothing is stored."""
-    request = config_pb2.ValidateConfigRequest(config_document=document(body.config))
+    """Whether a start with this configuration and data would be accepted; nothing is stored."""
+    request = config_pb2.ValidateConfigRequest(
+        config_document=document(body.config),
+        dataset_path=body.dataset_path or "",
+        val_dataset_path=body.val_dataset_path or "",
+    )
     return answer(to_json(await caller.call(caller.control_plane.configs.ValidateConfig, request)))
 
 

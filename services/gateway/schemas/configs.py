@@ -197,6 +197,10 @@ class ValidateConfigBody(Body):
         description="An object, or the text of a YAML or JSON file: what makes it no valid "
         "configuration is the answer."
     )
+    dataset_path: str | None = Field(
+        None, description="Training data, as a start would name it; wins over the configuration's."
+    )
+    val_dataset_path: str | None = Field(None, description="Validation data, likewise.")
 
 
 class Config(Answer):

@@ -16,8 +16,8 @@ class Cli:
     def __init__(self, service: ScriptedService) -> None:
         self.address = service.address
 
-    def __call__(self, *arguments: str) -> Result:
-        return CliRunner().invoke(app, ["--address", self.address, *arguments])
+    def __call__(self, *arguments: str, stdin: str | bytes | None = None) -> Result:
+        return CliRunner().invoke(app, ["--address", self.address, *arguments], input=stdin)
 
 
 def a_watch(end: str) -> Any:

@@ -256,7 +256,9 @@ def test_configurations(service: ScriptedService, engine: TrainingEngine) -> Non
     assert (created.config_id, model["num_layers"], model["bias"]) == ("cfg_1", 2, None)
     assert created.warnings is not None
     assert str(created.warnings[0]) == "warmup_steps: long"
-    report = engine.configs.validate({"max_steps": 1})
+    report = engine.configs.validate({"max_steps": 1}, dataset_path="/a", val_dataset_path="/b")
+    (asked,) = service.asked("ValidateConfig")
+    assert (asked.dataset_path, asked.val_dataset_path) == ("/a", "/b")
     assert (report.valid, report.num_parameters, report.memory_estimate) == (False, 5, None)
     assert [str(problem) for problem in report.errors] == ["a: b"]
 

@@ -389,6 +389,41 @@ def test_validate_lists_every_problem(service: ScriptedService, cli: Cli, tmp_pa
     assert "124,439,808" in result.stdout
 
 
+def test_validate_takes_what_start_takes(
+    service: ScriptedService, cli: Cli, tmp_path: Path
+) -> None:
+    service.on["ValidateConfig"] = lambda request, context: config_pb2.ValidateConfigResponse(
+        valid=True
+    )
+    (tmp_path / "good.yaml").write_text("batch_size: 2\n")
+    result = cli(
+        *("validate", "good.yaml", "--set", "model_config.num_layers=3"),
+        *("--dataset", "text.txt", "--val-dataset", "dataset://ds_1"),
+    )
+    assert result.exit_code == 0
+    (asked,) = service.asked("ValidateConfig")
+    assert json.loads(asked.config_document) == {
+        "batch_size": 2,
+        "model_config": {"num_layers": 3},
+    }
+    assert asked.dataset_path == str(tmp_path / "text.txt")
+    assert asked.val_dataset_path == "dataset://ds_1"
+    assert cli("validate", "good.yaml", "--dataset", " ").exit_code == 2
+
+
+def test_a_configuration_comes_from_the_standard_input(service: ScriptedService, cli: Cli) -> None:
+    service.on["ValidateConfig"] = lambda request, context: config_pb2.ValidateConfigResponse(
+        valid=True
+    )
+    assert cli("validate", "-", stdin="max_steps: 3").exit_code == 0
+    (asked,) = service.asked("ValidateConfig")
+    assert asked.config_document == "max_steps: 3\n"
+    for wrong, said in (("", "is empty"), (b"\xff", "is not UTF-8 text")):
+        result = cli("validate", "-", stdin=wrong)
+        assert (result.exit_code, f"the standard input {said}" in result.stderr) == (6, True)
+    assert "give one with --name" in cli("configs", "create", "-", stdin="max_steps: 3").stderr
+
+
 def test_the_script_runs_as_a_process() -> None:
     command = [sys.executable, "-P", "-m", "training_engine.cli", "--version"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -10,10 +10,10 @@ import pytest
 from google.protobuf.descriptor import FieldDescriptor
 
 from app.training.config import DistributedConfig, TrainingConfig
+from app.training.memory import estimate_memory
 from app.transformer.config import TransformerConfig
 from control_plane import conversion
 from control_plane.config_codec import config_to_message, message_to_dict, to_document
-from control_plane.memory import estimate_memory
 from job_store.records import (
     Bucket,
     CheckpointRecord,

@@ -159,11 +159,15 @@ def test_a_token_outside_the_vocabulary_is_named(tmp_path: Path, make_config: An
     (tmp_path / "a.txt").write_text("wxyxw" * 5)
     np.array([1, 2, 3, 4, 120] * 4, dtype="<u2").tofile(tmp_path / "a.bin")
     (tmp_path / "a.jsonl").write_text('{"input_ids": [1, 2, 3, 4, 5, 120]}')
-    for name, token in (("a.txt", 121), ("a.bin", 120), ("a.jsonl", 120)):
+    for name in ("a.bin", "a.jsonl"):
         assert (
-            f"holds the token {token}, but `model_config.vocab_size` is 100; every token must be "
-            f"below it; set vocab_size to at least {token + 1}"
+            "holds the token 120, but `model_config.vocab_size` is 100; every token must be below "
+            "it; set vocab_size to at least 121"
         ) in refused(tmp_path / name, make_config(100))
+    assert (
+        f"line 1 of {str(tmp_path / 'a.txt')!r} holds the token 121, but `model_config.vocab_size` "
+        "is 100; the tokenizer 'byte' has 256 ids; set vocab_size to at least 256"
+    ) in refused(tmp_path / "a.txt", make_config(100))
 
 
 def test_bad_ids_are_named(tmp_path: Path, make_config: Any):

@@ -15,12 +15,13 @@ import torch
 
 from app.training import Trainer
 from app.training.batches import SampleReader
-from app.training.config import ConfigError, DistributedConfig
+from app.training.config import ConfigError, DistributedConfig, TrainingConfig
 from app.training.errors import NonFiniteLossError, TrainingError, TrainingMemoryError
 from app.training.metrics import compute_gradient_norm
 from app.training.run_folder import exclusive
 from app.training.sampler import BatchSampler
 from app.training.stepping import DeferredGuard
+from app.transformer.config import TransformerConfig
 
 Make = Callable[..., Trainer]
 NO_DROPOUT = {"dropout_rate": 0.0}
@@ -216,6 +217,14 @@ def test_fp16_does_not_skip_for_ever(make_trainer: Make) -> None:
 def test_samples_that_are_no_tokens_are_named(make_trainer: Make, rows: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make_trainer(rows).train()
+
+
+def test_a_model_that_memory_cannot_hold_is_refused_before_it_is_built() -> None:
+    """The kernel would end the process, which a service would take for a passing fault."""
+    shape = TransformerConfig(hidden_size=1 << 17, num_heads=8)
+    config = TrainingConfig(model_config=shape, device="cpu")
+    with pytest.raises(TrainingMemoryError, match=r"optimizer take .* TiB, and this machine has"):
+        Trainer(config, [torch.tensor([1, 2])])
 
 
 def test_a_dataset_without_samples_or_length_is_refused(make_trainer: Make) -> None:

@@ -3,9 +3,6 @@
 A tokenizer is part of a run: its whole state is plain JSON, stored in every checkpoint, and its
 fingerprint tells two of them apart. Text that a tokenizer cannot express is an error and is never
 replaced silently; ids that it cannot express decode to U+FFFD, because a model may emit any id.
-
-    ValueError
-    └── TokenizerError      no such tokenizer, text it cannot encode, or a foreign saved state
 """
 
 from __future__ import annotations
@@ -13,7 +10,6 @@ from __future__ import annotations
 import codecs
 import hashlib
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -21,22 +17,35 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-GPT2_LOCATION_VARIABLE = "TRAINING_ENGINE_GPT2_TOKENIZER"
-_GPT2_FOLDER = "~/.cache/training_engine/tokenizers/gpt2"
+from app.training.tokenizer_files import (
+    BYTE_SIZE,
+    GPT2_LOCATION_VARIABLE,
+    TokenizerError,
+    definition_file,
+    gpt2_files,
+    not_a_definition,
+    read_definition,
+)
+
+__all__ = [
+    "GPT2_LOCATION_VARIABLE",
+    "ByteTokenizer",
+    "CharTokenizer",
+    "PretrainedTokenizer",
+    "TextStream",
+    "Tokenizer",
+    "TokenizerError",
+    "describe_tokenizer",
+    "load_tokenizer",
+    "require_same_tokenizer",
+    "tokenizer_from_dict",
+]
+
 _STATE_FORMAT = 1
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _END_OF_TEXT_NAMES = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[EOS]")
 
 Ids = npt.NDArray[np.int64]
-
-
-class TokenizerError(ValueError):
-    """A tokenizer that cannot be had, text that it cannot encode, or a state it cannot read."""
-
-    def __init__(self, message: str, position: int = 0) -> None:
-        super().__init__(message)
-        self.position = position
-        """Where in the text that cannot be encoded, in characters."""
 
 
 class TextStream(Protocol):
@@ -81,7 +90,7 @@ class Tokenizer(Protocol):
 class ByteTokenizer:
     """UTF-8 bytes as ids 0..255: needs no training and expresses every text."""
 
-    vocab_size = 256
+    vocab_size = BYTE_SIZE
     end_of_text_id: int | None = None
 
     @property
@@ -193,11 +202,7 @@ class PretrainedTokenizer:
             self._tokenizer = tokenizers.Tokenizer.from_str(definition)
         except BaseException as error:
             _require_of_library(error)
-            raise TokenizerError(
-                f"`tokenizer` is {name!r}, which cannot be read ({error}); it must be a "
-                "tokenizer.json of the Hugging Face `tokenizers` library; save it again with "
-                "`tokenizer.save(path)`"
-            ) from error
+            raise not_a_definition(name, error) from error
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self.name = name
@@ -326,14 +331,8 @@ def load_tokenizer(spec: str, *, text_source: Iterable[str] | None = None) -> To
         return CharTokenizer.from_text(text_source)
     if spec == "gpt2":
         return _load_gpt2()
-    path = Path(spec).expanduser()
-    path = path / "tokenizer.json" if path.is_dir() else path
-    if not path.is_file():
-        raise TokenizerError(
-            f'`tokenizer` is {spec!r}; it must be "byte", "char", "gpt2" or the path of a '
-            "tokenizer.json, and there is no such file; check the path"
-        )
-    return PretrainedTokenizer(_read_text(path), name=path.name)
+    path = definition_file(spec)
+    return PretrainedTokenizer(read_definition(path), name=path.name)
 
 
 def tokenizer_from_dict(state: dict[str, Any]) -> Tokenizer:
@@ -372,27 +371,9 @@ def describe_tokenizer(tokenizer: Tokenizer) -> str:
 
 
 def _load_gpt2() -> Tokenizer:
-    for place in _gpt2_places():
-        if place.is_file():
-            return PretrainedTokenizer(_read_text(place), name="gpt2")
-        if (place / "tokenizer.json").is_file():
-            return PretrainedTokenizer(_read_text(place / "tokenizer.json"), name="gpt2")
-        if (place / "vocab.json").is_file() and (place / "merges.txt").is_file():
-            return PretrainedTokenizer(_byte_level_bpe(place), name="gpt2")
-    raise TokenizerError(
-        '`tokenizer` is "gpt2", whose files are not installed; a folder with tokenizer.json, or '
-        f"vocab.json and merges.txt, must be named by {GPT2_LOCATION_VARIABLE}, be {_GPT2_FOLDER}, "
-        'or be in Hugging Face\'s cache; put them there, or use `tokenizer: "byte"`'
-    )
-
-
-def _gpt2_places() -> Iterable[Path]:
-    if named := os.environ.get(GPT2_LOCATION_VARIABLE):
-        yield Path(named).expanduser()
-    yield Path(_GPT2_FOLDER).expanduser()
-    hub = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser() / "hub"
-    for repository in ("models--openai-community--gpt2", "models--gpt2"):
-        yield from sorted((hub / repository / "snapshots").glob("*"))
+    files = gpt2_files()
+    definition = _byte_level_bpe(files) if files.is_dir() else read_definition(files)
+    return PretrainedTokenizer(definition, name="gpt2")
 
 
 def _byte_level_bpe(folder: Path) -> str:
@@ -405,16 +386,6 @@ def _byte_level_bpe(folder: Path) -> str:
     tokenizer.decoder = tokenizers.decoders.ByteLevel()
     tokenizer.add_special_tokens(["<|endoftext|>"])
     return str(tokenizer.to_str())
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise TokenizerError(
-            f"`tokenizer` is {str(path)!r}, which cannot be read ({error}); it must be a readable "
-            "UTF-8 tokenizer.json; check the file"
-        ) from error
 
 
 def _require_of_library(error: BaseException) -> None:

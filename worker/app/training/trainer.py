@@ -21,12 +21,14 @@ from app.training.distributed import is_lost_peer, join
 from app.training.distributed_model import build_layout
 from app.training.errors import LostPeerError, ResumeError
 from app.training.evaluation import Evaluation, Evaluator
+from app.training.fit import step_beyond_data
 from app.training.forecast import Forecast
 from app.training.journal import MetricsJournal, NullJournal
 from app.training.metrics import MetricsTracker
 from app.training.out_of_memory import is_out_of_memory, memory_error
 from app.training.precision import process_switches
 from app.training.reporting import Reporter
+from app.training.required_memory import require_memory
 from app.training.resume import (
     check_fits,
     checkpoint_to_resume,
@@ -90,6 +92,7 @@ class Trainer:
         self._loss = torch.full((), float("nan"))
         self._best: tuple[str, float] | None = None
         self._rng_state: Mapping[str, Any] | None = None
+        require_memory(config, self._ranks)
         self._build_data(train_dataset, val_dataset)
         self._build_model()
         self._reporter = Reporter(
@@ -185,13 +188,9 @@ class Trainer:
             rank=self._ranks.rank,
             world_size=self._ranks.world_size,
         )
-        if samples < self._sampler.global_batch_size:
-            logger.warning(
-                "a batch is %d samples and the data are %d: each step trains on all of them; lower "
-                "`batch_size`, shorten `sequence_length`, or bring more text",
-                self._sampler.global_batch_size,
-                samples,
-            )
+        batch = self._sampler.global_batch_size
+        if warning := step_beyond_data(samples, batch, config.gradient_accumulation_steps):
+            logger.warning("%s", warning.message)
         reader = SampleReader(train_dataset, config.seed, size, length)
         pinned = self.device.type == "cuda"
         self._stream = BatchStream(reader, self._sampler, config.num_workers, pinned)

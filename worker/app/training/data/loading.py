@@ -8,7 +8,6 @@ Records of `input_ids` are taken as they are and simply joined.
 from __future__ import annotations
 
 import logging
-import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,10 +28,18 @@ from app.training.data.cache import (
     remembered,
 )
 from app.training.data.errors import DataError
-from app.training.data.formats import ARRAY_EXTENSIONS, RECORD_EXTENSIONS, TEXT_EXTENSIONS
+from app.training.data.folders import require_readable
+from app.training.data.formats import ARRAY_EXTENSIONS
 from app.training.data.parts import DocumentEnd, Part
 from app.training.data.sources import Corpus, find_corpus
 from app.training.data.windows import TrainingWindows, ValidationWindows
+from app.training.fit import (
+    short_validation,
+    split_at,
+    too_short,
+    too_short_validation,
+    unused_vocabulary,
+)
 from app.training.tokenizer import (
     Tokenizer,
     TokenizerError,
@@ -75,11 +82,15 @@ def load_dataset(
         TokenizerError: the tokenizer cannot be had or cannot express the text.
     """
     data = _tokenize(Path(path), config, None)
-    split = data.tokens.count
-    if config.val_dataset_path is None:
-        split = int(data.tokens.count * (1 - config.val_fraction))
+    _warn_of_unused_vocabulary(data.tokenizer, config)
+    if problem := too_short(path, data.tokens.count, config):
+        raise DataError(problem)
+    split = split_at(data.tokens.count, config)
     train = TrainingWindows(
-        *_training_part(data, split, path, config),
+        data.tokens,
+        0,
+        split,
+        config.get_sequence_length(),
         seed=config.seed,
         tokenizer=data.tokenizer,
         fingerprint=data.fingerprint,
@@ -94,29 +105,21 @@ def load_dataset(
     return train, _validation(val_data, start, name, config)
 
 
-def _training_part(
-    data: TokenizedData, split: int, path: str | Path, config: TrainingConfig
-) -> tuple[TokenArray, int, int, int]:
-    length = config.get_sequence_length()
-    if split < length + 1:
-        held_back = data.tokens.count - split
-        raise DataError(
-            f"{str(path)!r} has {data.tokens.count} tokens, of which {held_back} are held back "
-            f"for validation; training needs at least sequence_length + 1 = {length + 1}; lower "
-            "`sequence_length`, or give more text"
-        )
-    return data.tokens, 0, split, length
+def _warn_of_unused_vocabulary(tokenizer: Tokenizer | None, config: TrainingConfig) -> None:
+    if tokenizer is None:
+        return
+    if warning := unused_vocabulary(config, config.tokenizer, tokenizer.vocab_size):
+        logger.warning("%s", warning.message)
 
 
 def _validation(
     data: TokenizedData, start: int, path: str | Path, config: TrainingConfig
 ) -> ValidationWindows:
     count = data.tokens.count - start
-    if count < 2:
-        raise DataError(
-            f"the validation part of {str(path)!r} has {count} token; it must have at least 2; "
-            "raise `val_fraction`, or set it to 0 to train without validation"
-        )
+    if problem := too_short_validation(path, count):
+        raise DataError(problem)
+    if warning := short_validation(path, count, config):
+        logger.warning("%s", warning.message)
     return ValidationWindows(
         data.tokens,
         start,
@@ -130,13 +133,13 @@ def _validation(
 def _tokenize(path: Path, config: TrainingConfig, tokenizer: Tokenizer | None) -> TokenizedData:
     """Return the ids of `path`; a given tokenizer wins over the configuration's."""
     path = path.expanduser()
-    _require_readable(path)
+    require_readable(path)
     directory = cache_directory(path)
     vocab_size = config.model_config.vocab_size
     if path.suffix.lower() in ARRAY_EXTENSIONS and not path.is_dir():
         data = _from_array(path, directory, vocab_size, config.tokenizer)
     else:
-        data = _from_corpus(find_corpus(path), directory, config.tokenizer, tokenizer)
+        data = _from_corpus(find_corpus(path), directory, config, tokenizer)
     if data.tokens.count == 0:
         raise DataError(f"{str(path)!r} is empty; it must hold text or ids; check the path")
     if data.largest >= vocab_size:
@@ -146,30 +149,6 @@ def _tokenize(path: Path, config: TrainingConfig, tokenizer: Tokenizer | None) -
             f"{data.largest + 1}, or use the tokenizer that the model was made for"
         )
     return data
-
-
-def _require_readable(path: Path) -> None:
-    try:
-        if path.is_dir():
-            return
-        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe might wait for ever
-            raise DataError(
-                f"the dataset {str(path)!r} is a pipe, socket or device; it must be a regular file "
-                "or a folder, since it is read more than once; write the data to a file"
-            )
-        with path.open("rb"):
-            pass
-    except OSError as error:
-        raise DataError(
-            f"the dataset {str(path)!r} cannot be opened ({error.strerror}); it must "
-            "be a readable file or folder; check the path"
-        ) from error
-    known = TEXT_EXTENSIONS | RECORD_EXTENSIONS | ARRAY_EXTENSIONS
-    if path.suffix.lower() not in known:
-        raise DataError(
-            f"{str(path)!r} has the extension {path.suffix!r}; it must be text (.txt, .md, source "
-            "code), .jsonl, .parquet, .bin or .npy; convert or rename it"
-        )
 
 
 def _from_array(path: Path, directory: Path, vocab_size: int, spec: str) -> TokenizedData:
@@ -184,8 +163,9 @@ def _from_array(path: Path, directory: Path, vocab_size: int, spec: str) -> Toke
 
 
 def _from_corpus(
-    corpus: Corpus, directory: Path, spec: str, tokenizer: Tokenizer | None
+    corpus: Corpus, directory: Path, config: TrainingConfig, tokenizer: Tokenizer | None
 ) -> TokenizedData:
+    spec = config.tokenizer
     digests = [f"{file.suffix.lower()} {content_digest(file, directory)}" for file in corpus.files]
     if corpus.content == "input_ids":
         key = cache_key("input_ids", *digests)
@@ -200,7 +180,7 @@ def _from_corpus(
     def write() -> tuple[Iterable[npt.NDArray[Any]], dict[str, Any]]:
         logger.info("tokenizing %d files into %s", len(corpus.files), directory)
         used = tokenizer or load_tokenizer("char", text_source=_plain_text(corpus))
-        return _encoded(corpus, used), {"tokenizer": used.to_dict()}
+        return _encoded(corpus, used, config), {"tokenizer": used.to_dict()}
 
     dtype = "<u2" if tokenizer is None or tokenizer.vocab_size <= 1 << 16 else "<u4"
     entry = get_or_create(directory, key, dtype, write)
@@ -230,9 +210,29 @@ def _tokenizer_of_ids(spec: str, largest: int) -> Tokenizer | None:
     return None
 
 
-def _encoded(corpus: Corpus, tokenizer: Tokenizer) -> Iterator[npt.NDArray[np.int64]]:
+def _encoded(
+    corpus: Corpus, tokenizer: Tokenizer, config: TrainingConfig
+) -> Iterator[npt.NDArray[np.int64]]:
     for part in _text_and_breaks(corpus):
-        yield _separator(tokenizer) if part is None else _encode(part, tokenizer)
+        if part is None:
+            yield _separator(tokenizer)
+            continue
+        ids = _encode(part, tokenizer)
+        _require_row(ids, part, tokenizer, config)
+        yield ids
+
+
+def _require_row(
+    ids: npt.NDArray[np.int64], part: Part, tokenizer: Tokenizer, config: TrainingConfig
+) -> None:
+    """Refuse an id without a row at the first text that holds one, not after the last."""
+    vocab_size = config.model_config.vocab_size
+    if ids.size and (largest := int(ids.max())) >= vocab_size:
+        raise DataError(
+            f"{part.place} holds the token {largest}, but `model_config.vocab_size` is "
+            f"{vocab_size}; the tokenizer {config.tokenizer!r} has {tokenizer.vocab_size} ids; set "
+            f"vocab_size to at least {tokenizer.vocab_size}, or choose another tokenizer"
+        )
 
 
 def _separator(tokenizer: Tokenizer) -> npt.NDArray[np.int64]:

@@ -6,7 +6,6 @@ that reads the same file again could end otherwise.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import numpy.typing as npt
 from app.training import progress
 from app.training.data.errors import DataError
 from app.training.data.formats import Content
+from app.training.data.json_lines import json_records
 from app.training.data.parts import DOCUMENT_END, Part, Piece, Place
 
 _ROWS_PER_BATCH = 1024
@@ -27,7 +27,7 @@ def record_columns(path: Path) -> set[str]:
     """The names that the records of a `.jsonl` or `.parquet` file have, by its first record."""
     if path.suffix.lower() == ".parquet":
         return set(_open_parquet(path).schema_arrow.names)
-    first = next(_json_records(path), None)
+    first = next(json_records(path), None)
     if first is None:
         raise DataError(f"{str(path)!r} is empty; it must hold records; check the path")
     return set(first[1])
@@ -40,38 +40,8 @@ def record_pieces(path: Path, content: Content) -> Iterator[Piece]:
     return _json_lines_pieces(path, content)
 
 
-def _json_records(path: Path) -> Iterator[tuple[Place, dict[str, Any]]]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            progress.advanced(len(line))
-            if line.strip():
-                place = Place(path, "line", number)
-                yield place, _json_record(line, place)
-
-
-def _json_record(line: bytes, place: Place) -> dict[str, Any]:
-    try:
-        record = json.loads(line.decode("utf-8-sig"))
-    except ValueError as error:  # UnicodeDecodeError is one
-        raise DataError(
-            f"{place} is not JSON in UTF-8 ({error}); each line must be one JSON object; repair or "
-            "remove the line"
-        ) from error
-    except RecursionError:
-        raise DataError(
-            f"{place} is nested too deeply to be read; each line must be one JSON object such as "
-            '{"text": "..."}; repair or remove the line'
-        ) from None
-    if not isinstance(record, dict):
-        raise DataError(
-            f"{place} is a {type(record).__name__}; each line must be one JSON object such as "
-            '{"text": "..."}; repair or remove the line'
-        )
-    return record
-
-
 def _json_lines_pieces(path: Path, content: Content) -> Iterator[Piece]:
-    for place, record in _json_records(path):
+    for place, record in json_records(path):
         value = record.get(content)
         yield Part(_ids(value, place) if content == "input_ids" else _text(value, place), place)
         yield DOCUMENT_END

@@ -15,6 +15,7 @@ import torch
 from torch.utils.data import Dataset
 
 from app.training.data.arrays import TokenArray
+from app.training.fit import window_count
 from app.training.sampler import seed_for
 from app.training.tokenizer import Tokenizer
 
@@ -85,7 +86,7 @@ class TrainingWindows(_Windows):
         super().__init__(*args, **kwargs)
         self.seed = seed
         length = self.sequence_length
-        self._count = max(1, self.num_tokens // length - 1)
+        self._count = window_count(self.num_tokens, length)
         self._offsets = min(length, self.num_tokens - self._count * length)
         self.set_epoch(0)
 

@@ -1,4 +1,4 @@
-"""A rough account of the memory that a configuration needs for training, in bytes.
+"""The memory that a configuration needs for training, and the memory that there is, in bytes.
 
 Activations follow Korthikanti et al. 2022, "Reducing Activation Recomputation in Large
 Transformer Models", section 4, for one device and fused attention, which keeps no scores.
@@ -7,6 +7,7 @@ Transformer Models", section 4, for one device and fused attention, which keeps 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from app.training.config import TrainingConfig
 
@@ -57,3 +58,56 @@ def _activations(config: TrainingConfig) -> int:
     # Logits and their gradient are kept in fp32.
     logits = 2 * _FP32 * tokens * model.vocab_size
     return tokens * model.num_layers * kept * width + logits
+
+
+_PROC = Path("/proc")
+_CGROUPS = Path("/sys/fs/cgroup")
+_LIMIT_FILES = ("memory.max", "memory.limit_in_bytes")  # cgroup v2, v1
+
+
+def machine_memory() -> int | None:
+    """Bytes that processes of this machine or container can have; None where that is unknown.
+
+    A container's limit counts where it is lower than what the machine has.
+    """
+    limits = [_meminfo("MemTotal"), *(_read_limit(path) for path in _limit_paths())]
+    return min((limit for limit in limits if limit), default=None)
+
+
+def machine_swap() -> int:
+    """Bytes of swap that the machine has; a container may be allowed less."""
+    return _meminfo("SwapTotal")
+
+
+def _meminfo(name: str) -> int:
+    try:
+        lines = (_PROC / "meminfo").read_text().splitlines()
+    except OSError:
+        return 0
+    rest = next((line.split()[1] for line in lines if line.startswith(f"{name}:")), "0")
+    return int(rest) << 10
+
+
+def _limit_paths() -> list[Path]:
+    """Files that may hold a limit of this process's control group, or of one above it."""
+    try:
+        rows = (_PROC / "self/cgroup").read_text().splitlines()
+    except OSError:
+        return []
+    found = []
+    for row in rows:
+        _, kinds, group = row.split(":", 2)
+        if kinds not in ("", "memory"):
+            continue
+        root = _CGROUPS / kinds
+        own = root / group.lstrip("/")
+        folders = [own, *(parent for parent in own.parents if parent.is_relative_to(root))]
+        found += [folder / name for folder in {*folders, root} for name in _LIMIT_FILES]
+    return found
+
+
+def _read_limit(path: Path) -> int | None:
+    try:
+        return int(path.read_text())  # "max" where there is none
+    except (OSError, ValueError):
+        return None

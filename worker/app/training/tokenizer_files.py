@@ -1,0 +1,128 @@
+"""Where a tokenizer's files are, and how many ids they define. Standard library only.
+
+ValueError
+└── TokenizerError      no such tokenizer, text it cannot encode, or a foreign saved state
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+GPT2_LOCATION_VARIABLE = "TRAINING_ENGINE_GPT2_TOKENIZER"
+GPT2_SIZE = 50257
+BYTE_SIZE = 256
+BUILT_IN = frozenset({"byte", "char", "gpt2"})
+"""Names that are no paths."""
+
+_GPT2_FOLDER = "~/.cache/training_engine/tokenizers/gpt2"
+_LARGEST_DEFINITION = 64 << 20
+"""Bytes of a tokenizer.json that are read to count its ids; larger ones are left to the worker."""
+
+
+class TokenizerError(ValueError):
+    """A tokenizer that cannot be had, text that it cannot encode, or a state it cannot read."""
+
+    def __init__(self, message: str, position: int = 0) -> None:
+        super().__init__(message)
+        self.position = position
+        """Where in the text that cannot be encoded, in characters."""
+
+
+def definition_file(spec: str) -> Path:
+    """The tokenizer.json that a path names, itself or in a folder. Raises `TokenizerError`."""
+    path = Path(spec).expanduser()
+    path = path / "tokenizer.json" if path.is_dir() else path
+    if not path.is_file():
+        raise TokenizerError(
+            f'`tokenizer` is {spec!r}; it must be "byte", "char", "gpt2" or the path of a '
+            "tokenizer.json, and there is no such file; check the path"
+        )
+    return path
+
+
+def gpt2_files() -> Path:
+    """GPT-2's tokenizer.json, or the folder of its vocab.json and merges.txt.
+
+    Raises `TokenizerError` where they are not installed.
+    """
+    for place in _gpt2_places():
+        if place.is_file():
+            return place
+        if (place / "tokenizer.json").is_file():
+            return place / "tokenizer.json"
+        if (place / "vocab.json").is_file() and (place / "merges.txt").is_file():
+            return place
+    raise TokenizerError(
+        '`tokenizer` is "gpt2", whose files are not installed; a folder with tokenizer.json, or '
+        f"vocab.json and merges.txt, must be named by {GPT2_LOCATION_VARIABLE}, be {_GPT2_FOLDER}, "
+        'or be in Hugging Face\'s cache; put them there, or use `tokenizer: "byte"`'
+    )
+
+
+def _gpt2_places() -> Iterable[Path]:
+    if named := os.environ.get(GPT2_LOCATION_VARIABLE):
+        yield Path(named).expanduser()
+    yield Path(_GPT2_FOLDER).expanduser()
+    hub = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser() / "hub"
+    for repository in ("models--openai-community--gpt2", "models--gpt2"):
+        yield from sorted((hub / repository / "snapshots").glob("*"))
+
+
+def read_definition(path: Path) -> str:
+    """The text of a tokenizer.json. Raises `TokenizerError`."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise TokenizerError(
+            f"`tokenizer` is {str(path)!r}, which cannot be read ({error}); it must be a readable "
+            "UTF-8 tokenizer.json; check the file"
+        ) from error
+
+
+def known_size(spec: str) -> int | None:
+    """How many ids a tokenizer has, without building it; None where that cannot be told.
+
+    Raises `TokenizerError` for a path without a file, or whose file is no tokenizer.json.
+    """
+    if spec in BUILT_IN:
+        return {"byte": BYTE_SIZE, "gpt2": GPT2_SIZE}.get(spec)
+    path = definition_file(spec)
+    status = path.stat()
+    if status.st_size > _LARGEST_DEFINITION:
+        return None
+    return _size_of_definition(path, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=32)
+def _size_of_definition(path: Path, changed_at: int, size: int) -> int | None:
+    try:
+        definition = json.loads(read_definition(path))
+        return max(_ids(definition), default=-1) + 1
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, TokenizerError):
+            raise
+        raise not_a_definition(str(path), error) from error
+
+
+def _ids(definition: Any) -> Iterator[int]:
+    vocabulary = definition["model"]["vocab"]
+    if isinstance(vocabulary, list):  # Unigram: pairs of piece and score
+        yield len(vocabulary) - 1
+    else:
+        yield from (int(i) for i in vocabulary.values())
+    yield from (int(token["id"]) for token in definition.get("added_tokens") or [])
+
+
+def not_a_definition(name: str, why: object) -> TokenizerError:
+    """The error for a file that is no tokenizer.json."""
+    shown = f"{type(why).__name__}: {why}" if isinstance(why, LookupError | TypeError) else why
+    return TokenizerError(
+        f"`tokenizer` is {name!r}, which cannot be read ({shown}); it must be a "
+        "tokenizer.json of the Hugging Face `tokenizers` library; save it again with "
+        "`tokenizer.save(path)`"
+    )
