@@ -55,6 +55,24 @@ def read_only(server: RedisServer) -> Iterator[None]:
 
 
 @contextmanager
+def without_disk(server: RedisServer) -> Iterator[None]:
+    """MISCONF: its last snapshot could not be written, for a folder has the file's name."""
+    (server.folder / "dump.rdb").mkdir()
+    with administrator(server) as client:
+        client.config_set("save", "3600 1000000")
+        client.bgsave()
+        try:
+            _wait_for(
+                lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err",
+                "the snapshot to fail",
+            )
+            yield
+        finally:
+            client.config_set("save", "")
+            (server.folder / "dump.rdb").rmdir()
+
+
+@contextmanager
 def cut_off(server: RedisServer) -> Iterator[None]:
     """MASTERDOWN: a replica that serves no stale data has lost its primary."""
     with _setting(server, "replica-serve-stale-data", "no", "yes"), read_only(server):

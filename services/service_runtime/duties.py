@@ -20,6 +20,7 @@ from service_runtime.process import wait_for_event
 _log = get_logger("duties")
 _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 5.0
+_OUTAGE_PAUSE = 1.0  # an outage ends at any moment, and looking for that costs little
 
 NOT_READY_METADATA = "training-engine-not-ready-bin"
 """Key of the gRPC metadata that tells, as UTF-8, why a health check says NOT_SERVING."""
@@ -86,8 +87,8 @@ class Duties:
                 await work()
             except Exception as error:
                 pause = self.failed(name, error)
-                # An outage ends at any moment, and looking for that costs little.
-                wait = seconds if isinstance(error, self._expected) else max(seconds, pause)
+                outage = isinstance(error, self._expected)
+                wait = min(seconds, _OUTAGE_PAUSE) if outage else max(seconds, pause)
             else:
                 self.done(name)
             await wait_for_event(stopping, wait)

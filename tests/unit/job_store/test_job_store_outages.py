@@ -22,6 +22,7 @@ from redis_trouble import (
     read_only,
     replicate,
     unblock_all,
+    without_disk,
     without_replicas,
 )
 
@@ -37,6 +38,7 @@ TROUBLES: dict[str, tuple[Trouble, str]] = {
     "READONLY": (read_only, "it is a read-only replica; make it the primary again, or point"),
     "MASTERDOWN": (cut_off, "replica; make it the primary again, or point the Redis URL at the"),
     "NOREPLICAS": (without_replicas, "too few of its replicas are connected .* bring them back"),
+    "MISCONF": (without_disk, "it cannot write to its disk; make room there, or repair it"),
     "NOPERM": (
         forbidding("-set", "-evalsha"),
         r"forbid what this process needs \(User default has no permissions to run the '\w+' "
@@ -115,6 +117,29 @@ async def test_a_server_of_a_cluster_says_that_it_cannot_be_used(tmp_path: Path)
         await connection.ping()  # CLUSTERDOWN: no server holds any slot
     await connection.close()
     server.stop()
+
+
+async def test_a_server_that_wants_a_password_says_so(troubled_server: RedisServer) -> None:
+    without = AsyncConnection.open(f"redis://127.0.0.1:{troubled_server.port}/0")
+    with pytest.raises(StoreUnavailable, match="it asks for a password; put the server's into"):
+        await without.ping()
+    await without.close()
+
+
+async def test_a_port_of_something_else_says_so() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    connection = AsyncConnection.open(f"redis://127.0.0.1:{port}/0")
+    with pytest.raises(StoreUnavailable, match="does not answer as a Redis server does; correct"):
+        await connection.ping()
+    await connection.close()
+    server.close()
 
 
 async def test_an_error_that_waiting_does_not_cure_is_none_of_these(bench: Bench) -> None:
