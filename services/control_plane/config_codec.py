@@ -29,7 +29,7 @@ def config_to_message(document: str) -> config_pb2.TrainingConfig:
     """A stored JSON document as a typed configuration; fields it does not know stay absent.
 
     Documents are few and read often, so the encoded message is remembered; each caller gets a
-    message of its own.
+    message of its own. ValueError for one that no message can hold (an earlier release stored it).
     """
     return config_pb2.TrainingConfig.FromString(_encoded(document))
 
@@ -37,7 +37,10 @@ def config_to_message(document: str) -> config_pb2.TrainingConfig:
 @lru_cache(maxsize=1024)
 def _encoded(document: str) -> bytes:
     message = config_pb2.TrainingConfig()
-    _fill(message, json.loads(document))
+    try:
+        _fill(message, json.loads(document))
+    except (TypeError, AttributeError, OverflowError) as error:
+        raise ValueError(str(error)) from error
     return message.SerializeToString()
 
 

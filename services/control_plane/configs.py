@@ -18,9 +18,12 @@ from control_plane.paging import page_size
 from control_plane.planning import review_start
 from control_plane.requests import check_name, idempotency
 from control_plane.state import ServiceState
+from job_store.errors import RecordVersionError
+from job_store.unreadable import left_out
 from training_engine.v1 import config_pb2, config_pb2_grpc
 
 _Context = grpc.aio.ServicerContext[Any, Any]
+_MOST_BYTES = 1 << 53
 
 
 class ConfigServicer(config_pb2_grpc.ConfigServiceServicer):
@@ -55,10 +58,13 @@ class ConfigServicer(config_pb2_grpc.ConfigServiceServicer):
         self, request: config_pb2.ListConfigsRequest, context: _Context
     ) -> config_pb2.ListConfigsResponse:
         page = await self._state.configs.list(page_size(request.page_size), request.page_token)
-        return config_pb2.ListConfigsResponse(
-            configs=[config_message(record) for record in page.configs],
-            next_page_token=page.next_page_token,
-        )
+        configs = []
+        for record in page.configs:
+            try:
+                configs.append(config_message(record))
+            except RecordVersionError as error:
+                left_out(error)
+        return config_pb2.ListConfigsResponse(configs=configs, next_page_token=page.next_page_token)
 
     async def DeleteConfig(
         self, request: config_pb2.DeleteConfigRequest, context: _Context
@@ -103,14 +109,17 @@ def _verdict(
     if readable or all(_leaves_model(problem) for problem in found.problems):
         verdict.num_parameters = config.model_config.num_parameters()
     if readable:
-        estimate = estimate_memory(config)
-        verdict.memory_estimate.CopyFrom(
-            config_pb2.MemoryEstimate(
-                parameters_bytes=estimate.parameters_bytes,
-                gradients_bytes=estimate.gradients_bytes,
-                optimizer_bytes=estimate.optimizer_bytes,
-                activations_bytes=estimate.activations_bytes,
-                total_bytes=estimate.total_bytes,
-            )
-        )
+        verdict.memory_estimate.CopyFrom(_memory_message(config))
     return verdict
+
+
+def _memory_message(config: TrainingConfig) -> config_pb2.MemoryEstimate:
+    """No machine has 2**53 bytes, where JSON's numbers end: what is more is told as that."""
+    estimate = estimate_memory(config)
+    return config_pb2.MemoryEstimate(
+        parameters_bytes=min(estimate.parameters_bytes, _MOST_BYTES),
+        gradients_bytes=min(estimate.gradients_bytes, _MOST_BYTES),
+        optimizer_bytes=min(estimate.optimizer_bytes, _MOST_BYTES),
+        activations_bytes=min(estimate.activations_bytes, _MOST_BYTES),
+        total_bytes=min(estimate.total_bytes, _MOST_BYTES),
+    )

@@ -9,6 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from app.training.config import Problem
 from control_plane.config_codec import config_to_message
+from job_store.errors import RecordVersionError
 from job_store.records import (
     Bucket,
     CheckpointRecord,
@@ -131,10 +132,20 @@ def job_message(record: JobRecord) -> job_pb2.Job:
         if record.phase_progress.total:
             job.phase_done, job.phase_total = record.phase_progress
     if record.config_document:
-        job.config.CopyFrom(config_to_message(record.config_document))
+        _add_config(job, record.config_document)
         if error and error.log_tail:
             job.log_tail = error.log_tail
     return job
+
+
+def _add_config(job: job_pb2.Job, document: str) -> None:
+    """Its configuration; a warning in its place where that cannot be read, for such a job has to
+    be seen to be stopped and deleted."""
+    try:
+        job.config.CopyFrom(config_to_message(document))
+    except ValueError as error:
+        message = f"the stored configuration cannot be shown ({error}); start the job afresh"
+        job.warnings.append(config_pb2.FieldProblem(field="config", message=message))
 
 
 def _message_beside(error: JobError | None, message: str) -> str | None:
@@ -143,11 +154,16 @@ def _message_beside(error: JobError | None, message: str) -> str | None:
 
 
 def config_message(record: ConfigRecord) -> config_pb2.Config:
-    """A stored configuration."""
+    """A stored configuration. RecordVersionError for one that no message can hold."""
+    try:
+        config = config_to_message(record.document)
+    except ValueError as error:
+        found = f"a damaged record ({error})"
+        raise RecordVersionError("config", record.config_id, found, "a valid one") from error
     return config_pb2.Config(
         config_id=record.config_id,
         name=record.name,
-        config=config_to_message(record.document),
+        config=config,
         created_at=timestamp(record.created_at),
     )
 

@@ -59,6 +59,7 @@ def _check(request: generation_pb2.GenerateRequest) -> None:
         ("max_tokens", 1 <= request.max_tokens <= _MAX_TOKENS, f"1 to {_MAX_TOKENS}; try 256"),
         ("temperature", 0 <= request.temperature < math.inf, "at least 0 and finite; try 1"),
         ("top_k", request.top_k >= 1, "at least 1; leave it out for all tokens"),
+        ("seed", request.seed >= 0, "at least 0; leave it out for another text each time"),
         ("top_p", 0 < request.top_p <= 1, "above 0 and at most 1; leave it out for all tokens"),
     ):
         if request.HasField(field) and not holds:

@@ -114,6 +114,9 @@ class Sweeper:
         token, known = "", list[CheckpointRecord]()
         while True:
             page = await self._state.jobs.list_checkpoints(job_id, page_token=token)
+            if page.unreadable:  # its files cannot be told from superfluous ones
+                damaged = page.unreadable[0]
+                raise RecordVersionError("checkpoint", damaged, "a damaged record", "a sound one")
             known += page.checkpoints
             token = page.next_page_token
             if not token:

@@ -14,6 +14,7 @@ from job_store.ids import check_id, new_id
 from job_store.keys import Keys
 from job_store.paging import TokenKey, page_bounds
 from job_store.records import ConfigPage, ConfigRecord, DatasetPage, DatasetRecord, Request
+from job_store.unreadable import left_out
 
 MAX_PAGE = 1000
 """Items in a page at most."""
@@ -75,9 +76,10 @@ class _Items:
         items = []
         for id, fields in zip(ids, stored, strict=False):
             try:
-                items.append(decode(id, text_fields(fields)))
-            except JobStoreError:
-                continue  # deleted since, or of another version: one record hides no other
+                if fields:  # else deleted since
+                    items.append(decode(id, text_fields(fields)))
+            except JobStoreError as error:
+                left_out(error)
         return items, token
 
     async def answered(self, request: Request | None) -> str | None:

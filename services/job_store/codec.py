@@ -42,8 +42,8 @@ def text_fields(stored: Mapping[bytes, bytes]) -> dict[str, str]:
 
 
 def json_fields(stored: bytes) -> dict[str, str]:
-    """A Redis hash that a script has sent as JSON, as text."""
-    fields: dict[str, str] = json.loads(stored.decode("utf-8", "replace"))
+    """A Redis hash that a script has sent as JSON, as text; empty where there is none."""
+    fields: dict[str, str] = json.loads(stored.decode("utf-8", "replace") or "{}")
     return fields
 
 
@@ -59,12 +59,33 @@ def _strict(kind: str, id: str, fields: Fields, read: Callable[[Fields], T]) -> 
         return read(fields)
     except KeyError as error:
         raise _damaged(kind, id, f"no field {error.args[0]!r}") from error
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise _damaged(kind, id, str(error)) from error
 
 
-def _optional_int(text: str) -> int | None:
-    return int(text) if text else None
+def _whole(stored: str | int, most: int = (1 << 63) - 1) -> int:
+    """A number of a record, as every reader of it can hold it. ValueError for a larger one."""
+    number = int(stored)
+    if not -most <= number <= most:
+        raise ValueError(f"a number of {number.bit_length()} bits, beyond {most}")
+    return number
+
+
+def _short(stored: str | int) -> int:
+    return _whole(stored, (1 << 31) - 1)
+
+
+def _time(text: str) -> int:
+    """Milliseconds of an instant that has a date: until the end of the year 9999."""
+    return _whole(text, 253_402_300_799_999)
+
+
+def _optional_whole(text: str) -> int | None:
+    return _whole(text) if text else None
+
+
+def _optional_time(text: str) -> int | None:
+    return _time(text) if text else None
 
 
 def _strings(text: str) -> tuple[str, ...]:
@@ -85,7 +106,7 @@ def decode_error(text: str) -> JobError | None:
     if not text:
         return None
     stored = json.loads(text)
-    return JobError(stored["reason"], stored["message"], stored["log_tail"])
+    return JobError(*(str(stored[name]) for name in ("reason", "message", "log_tail")))
 
 
 def new_job_fields(new: NewJob) -> list[str]:
@@ -142,17 +163,17 @@ def decode_job(job_id: str, fields: Fields, config_document: str = "") -> JobRec
             job_id=f["job_id"],
             name=f["name"],
             status=JobStatus(f["status"]),
-            current_step=int(f["current_step"]),
-            max_steps=int(f["max_steps"]),
-            attempt=int(f["attempt"]),
+            current_step=_whole(f["current_step"]),
+            max_steps=_whole(f["max_steps"]),
+            attempt=_short(f["attempt"]),
             claim_id=f["claim_id"],
             worker_id=f["worker_id"],
-            resumed_from_step=_optional_int(f["resumed_from_step"]),
+            resumed_from_step=_optional_whole(f["resumed_from_step"]),
             resume_checkpoint_id=f["resume_checkpoint_id"],
-            created_at=int(f["created_at"]),
-            updated_at=int(f["updated_at"]),
-            started_at=_optional_int(f["started_at"]),
-            completed_at=_optional_int(f["completed_at"]),
+            created_at=_time(f["created_at"]),
+            updated_at=_time(f["updated_at"]),
+            started_at=_optional_time(f["started_at"]),
+            completed_at=_optional_time(f["completed_at"]),
             error=decode_error(f["error"]),
             message=f["message"],
             config_document=config_document,
@@ -163,15 +184,15 @@ def decode_job(job_id: str, fields: Fields, config_document: str = "") -> JobRec
             execution=_decode_execution(f),
             warnings=_strings(f["warnings"]),
             notes=_strings(f["notes"]),
-            consecutive_failures=int(f["consecutive_failures"]),
-            tokens_seen=int(f["tokens_seen"]),
+            consecutive_failures=_short(f["consecutive_failures"]),
+            tokens_seen=_whole(f["tokens_seen"]),
             phase=Phase(f["phase"]),
             phase_progress=_phase_progress(f),
             eta_seconds=_milliseconds(f.get("eta_ms", "")),
             best_checkpoint_id=f["best_checkpoint_id"],
-            enqueued_at=_optional_int(f["enqueued_at"]),
-            stop_requested_at=_optional_int(f["stop_requested_at"]),
-            stop_deadline=_optional_int(f["stop_deadline"]),
+            enqueued_at=_optional_time(f["enqueued_at"]),
+            stop_requested_at=_optional_time(f["stop_requested_at"]),
+            stop_deadline=_optional_time(f["stop_deadline"]),
             running_ms=_running_ms(f),
         )
 
@@ -180,11 +201,11 @@ def decode_job(job_id: str, fields: Fields, config_document: str = "") -> JobRec
 
 def _phase_progress(f: Fields) -> PhaseProgress:
     done, total = f.get("phase_progress", "0/0").split("/")  # earlier versions wrote none
-    return PhaseProgress(int(done), int(total))
+    return PhaseProgress(_whole(done), _whole(total))
 
 
 def _milliseconds(text: str) -> float | None:
-    return int(text) / 1000 if text else None
+    return _whole(text) / 1000 if text else None
 
 
 def _running_ms(f: Fields) -> int:
@@ -192,17 +213,18 @@ def _running_ms(f: Fields) -> int:
 
     Jobs that were stored before this was counted have no such fields.
     """
-    ran, since = int(f.get("ran_ms") or 0), f.get("running_since")
-    return ran + max(0, int(f.get("read_at", f["updated_at"])) - int(since)) if since else ran
+    ran, since = _time(f.get("ran_ms") or "0"), f.get("running_since")
+    read_at = _time(f.get("read_at", f["updated_at"]))
+    return ran + max(0, read_at - _time(since)) if since else ran
 
 
 def _decode_execution(f: Fields) -> Execution:
     return Execution(
         priority=Priority(f["priority"]),
-        processes=int(f["processes"]),
-        nodes=int(f["nodes"]),
+        processes=_short(f["processes"]),
+        nodes=_short(f["nodes"]),
         device=f["device"],
-        max_retries=int(f["max_retries"]),
+        max_retries=_short(f["max_retries"]),
         stop_timeout_seconds=float(f["stop_timeout_seconds"]),
         stall_timeout_seconds=float(f["stall_timeout_seconds"]),
     )
@@ -214,7 +236,7 @@ def decode_config(config_id: str, fields: Fields) -> ConfigRecord:
         "config",
         config_id,
         fields,
-        lambda f: ConfigRecord(f["id"], f["name"], f["document"], int(f["created_at"])),
+        lambda f: ConfigRecord(f["id"], f["name"], f["document"], _time(f["created_at"])),
     )
 
 
@@ -227,10 +249,10 @@ def decode_dataset(dataset_id: str, fields: Fields) -> DatasetRecord:
         lambda f: DatasetRecord(
             f["id"],
             f["name"],
-            int(f["size_bytes"]),
+            _whole(f["size_bytes"]),
             f["sha256"],
             f["artifact"],
-            int(f["created_at"]),
+            _time(f["created_at"]),
         ),
     )
 
@@ -262,13 +284,13 @@ def decode_checkpoint(checkpoint_id: str, stored: bytes, best_id: str = "") -> C
         return CheckpointRecord(
             checkpoint_id=f["checkpoint_id"],
             job_id=f["job_id"],
-            attempt=f["attempt"],
-            step=f["step"],
+            attempt=_short(f["attempt"]),
+            step=_whole(f["step"]),
             loss=f["loss"],
-            size_bytes=f["size_bytes"],
+            size_bytes=_whole(f["size_bytes"]),
             sha256=f["sha256"],
             artifact=f["artifact"],
-            created_at=int(created_at),
+            created_at=_time(created_at.decode()),
             best_score=f["best_score"],
             is_best=f["checkpoint_id"] == best_id,
             metrics=f["metrics"],
@@ -305,11 +327,11 @@ def decode_worker(worker_id: str, stored: bytes) -> WorkerRecord:
             state=f["state"],
             device=f["device"],
             hostname=f["hostname"],
-            pid=f["pid"],
-            started_at=f["started_at"],
-            last_heartbeat=int(heartbeat),
+            pid=_short(f["pid"]),
+            started_at=_whole(f["started_at"]),
+            last_heartbeat=_time(heartbeat.decode()),
             job_id=f["job_id"],
-            attempt=f["attempt"],
+            attempt=_short(f["attempt"]),
         )
 
     return _strict("worker", worker_id, _json_object("worker", worker_id, document), read)

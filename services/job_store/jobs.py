@@ -10,7 +10,7 @@ from typing import Any
 
 from job_store.codec import decode_checkpoint, decode_job, json_fields, new_job_fields
 from job_store.connection import AsyncConnection, memo_arguments, recall
-from job_store.errors import InvalidPageToken, JobStoreError, NotFound
+from job_store.errors import InvalidPageToken, JobStoreError, NotFound, RecordVersionError
 from job_store.ids import check_id, new_id
 from job_store.keys import Keys
 from job_store.paging import TokenKey, page_bounds
@@ -26,6 +26,7 @@ from job_store.records import (
     QueuedAttempt,
     Request,
 )
+from job_store.unreadable import left_out
 
 MAX_PAGE = 1000
 """Jobs or checkpoints in a page at most; a larger `page_size` gets this many."""
@@ -87,8 +88,9 @@ class JobStore:
     ) -> JobPage:
         """Newest first, without config documents; costs O(page). InvalidPageToken.
 
-        A record that cannot be read (another version) is left out; `get` names it. With `name`
-        and a status the page holds those of one page of that name that are in the state.
+        A record that cannot be read (another version) is left out and logged; `get` names it.
+        With `name` and a status the page holds those of one page of that name that are in the
+        state.
         """
         index = f"name:{name}" if name else status.value if status else "all"
         # A token is bound to what it pages through; a digest, for a name may be long.
@@ -103,8 +105,9 @@ class JobStore:
         for job_id, stored in zip(ids[:size], reply[1::2], strict=False):
             try:
                 job = decode_job(job_id, json_fields(stored))
-            except JobStoreError:
-                continue  # of another version: one record hides no other
+            except JobStoreError as error:
+                left_out(error)
+                continue
             if status in (None, job.status):
                 jobs.append(job)
         token = ""
@@ -166,7 +169,10 @@ class JobStore:
     async def list_checkpoints(
         self, job_id: str, page_size: int = 100, page_token: str = ""
     ) -> CheckpointPage:
-        """Registered, not superseded, not deleted; ascending by step."""
+        """Registered, not superseded, not deleted; ascending by step.
+
+        A record that cannot be read is left out and logged; `get_checkpoint` names it.
+        """
         start = "-inf"
         if page_token:
             start = "(" + await self._page_position(page_token, "checkpoints", job_id)
@@ -179,18 +185,25 @@ class JobStore:
         )
         records = await self._checkpoints(job_id, found[:size])
         token = ""
-        if len(found) > size and records:
+        if len(found) > size:
             codec = await self._tokens.codec()
-            token = codec.encode("checkpoints", job_id, records[-1].step)
-        return CheckpointPage(tuple(records), token)
+            token = codec.encode(
+                "checkpoints", job_id, await self._step_of(job_id, found[size - 1])
+            )
+        read = {record.checkpoint_id for record in records}
+        unreadable = [id for id in map(bytes.decode, found[:size]) if id not in read]
+        return CheckpointPage(tuple(records), token, tuple(unreadable))
 
     async def get_checkpoint(self, checkpoint_id: str) -> CheckpointRecord:
         """One checkpoint. NotFound."""
         job_id = await self._job_of(checkpoint_id)
-        records = await self._checkpoints(job_id, [checkpoint_id.encode()])
-        if not records:
+        data, best = await self._db.pipeline(
+            ("HGET", self._keys.job(job_id, "checkpoint_data"), checkpoint_id),
+            ("HGET", self._keys.job(job_id), "best_checkpoint_id"),
+        )
+        if data is None:
             raise NotFound("checkpoint", checkpoint_id)
-        return records[0]
+        return decode_checkpoint(checkpoint_id, data, (best or b"").decode())
 
     async def delete_checkpoint(self, checkpoint_id: str, request: Request | None = None) -> None:
         """Remove it from the registry of a job that is not RUNNING or STOPPING.
@@ -283,12 +296,21 @@ class JobStore:
             ("HMGET", self._keys.job(job_id, "checkpoint_data"), *ids),
             ("HGET", self._keys.job(job_id), "best_checkpoint_id"),
         )
-        best_id = (best or b"").decode()
-        return [
-            decode_checkpoint(id.decode(), data, best_id)
-            for id, data in zip(ids, stored, strict=True)
-            if data is not None
-        ]
+        best_id, records = (best or b"").decode(), []
+        for id, data in zip(ids, stored, strict=True):
+            try:
+                if data is not None:
+                    records.append(decode_checkpoint(id.decode(), data, best_id))
+            except JobStoreError as error:
+                left_out(error)
+        return records
+
+    async def _step_of(self, job_id: str, checkpoint_id: bytes) -> int:
+        """The step under which a checkpoint is registered; 0 for one that is gone since."""
+        score = await self._db.command(
+            "ZSCORE", self._keys.job(job_id, "checkpoints"), checkpoint_id
+        )
+        return int(float(score or 0))
 
 
 def _digest(name: str) -> str:
@@ -300,7 +322,8 @@ async def queued_attempts(
 ) -> builtins.list[QueuedAttempt]:
     """The first queued attempts of an index (`unsent` or `queued`), oldest first.
 
-    A record of another version is left out: its own program looks after it.
+    A record that cannot be read is left out: one of another version has its own program to look
+    after it.
     """
     keys = Keys(connection.prefix)
     ids = await connection.command("ZRANGE", keys.index(index), 0, limit - 1)
@@ -312,15 +335,22 @@ async def queued_attempts(
         ("TIME",), *[("HMGET", keys.job(name), *fields) for name in names]
     )
     now = int(time[0]) * 1000 + int(time[1]) // 1000
-    return [
-        QueuedAttempt(
-            job_id=name,
-            attempt=int(attempt),
-            priority=Priority(priority.decode()),
-            device=device.decode(),
-            enqueued_at=int(sent) if sent else None,
-            server_time=now,
-        )
-        for name, (status, v, attempt, priority, device, sent) in zip(names, rows, strict=True)
-        if status == b"queued" and v == b"%d" % RECORD_VERSION
-    ]
+    attempts = []
+    for name, row in zip(names, rows, strict=True):
+        status, version, attempt, priority, device, sent = row
+        if status != b"queued" or version != b"%d" % RECORD_VERSION:
+            continue
+        try:
+            attempts.append(
+                QueuedAttempt(
+                    job_id=name,
+                    attempt=int(attempt),
+                    priority=Priority(priority.decode()),
+                    device=device.decode(),
+                    enqueued_at=int(sent) if sent else None,
+                    server_time=now,
+                )
+            )
+        except (ValueError, TypeError, AttributeError):
+            left_out(RecordVersionError("job", name, "a damaged record", "a readable one"))
+    return attempts

@@ -19,6 +19,7 @@ from job_store.records import (
     QueuedAttempt,
     RunningAttempt,
 )
+from job_store.unreadable import left_out
 
 _WATCHED = (
     *("attempt", "claim_id", "worker_id", "status", "lease_count", "phase", "current_step"),
@@ -53,7 +54,8 @@ class ReconcileStore:
         for name, row in zip(names, rows, strict=True):
             try:
                 attempt = _running(name, row, now)
-            except RecordVersionError:
+            except RecordVersionError as error:
+                left_out(error)
                 continue
             if attempt is not None:
                 attempts.append(attempt)
@@ -129,7 +131,10 @@ def stall_message(seconds: float, step: int, phase: Phase) -> str:
 
 
 def _running(job_id: str, row: Sequence[bytes | None], now: int) -> RunningAttempt | None:
-    f = {name: (value or b"").decode() for name, value in zip(_WATCHED, row, strict=True)}
+    f = {
+        name: (value or b"").decode("utf-8", "replace")
+        for name, value in zip(_WATCHED, row, strict=True)
+    }
     if f["status"] not in ("running", "stopping"):
         return None  # moved on since the index was read
     try:

@@ -275,6 +275,8 @@ class CheckpointPage:
 
     checkpoints: tuple[CheckpointRecord, ...]
     next_page_token: str
+    unreadable: tuple[str, ...] = ()
+    """Ids on this page that are registered, and whose records cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)

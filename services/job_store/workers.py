@@ -10,6 +10,7 @@ from job_store.errors import JobStoreError, NotFound
 from job_store.ids import check_id, check_worker_id
 from job_store.keys import Keys
 from job_store.records import DatasetRecord, WorkerRecord
+from job_store.unreadable import left_out
 
 WORKER_STATES = ("idle", "busy", "draining")
 
@@ -68,8 +69,8 @@ class WorkerDirectory:
             try:
                 if record is not None:
                     workers.append(decode_worker(name, record))
-            except JobStoreError:
-                continue  # of another version: one record hides no other
+            except JobStoreError as error:
+                left_out(error)
         if gone:
             await self._db.run("forget_workers", *gone)
         return sorted(workers, key=lambda worker: worker.worker_id)

@@ -60,7 +60,7 @@ class GenerateBody(Body):
     top_p: Annotated[float, Field(gt=0, le=1)] | None = Field(
         None, description="Sample among the likeliest that hold this much probability."
     )
-    seed: Annotated[int, Field(ge=-(2**63), le=INT64_MAX)] | None = Field(
+    seed: Annotated[int, Field(ge=0, le=INT64_MAX)] | None = Field(
         None, description="Equal seeds give equal text; null for another text each time."
     )
     stream: bool = Field(

@@ -274,7 +274,7 @@ async def test_generated_text_at_once(client: httpx.AsyncClient, state: State) -
     state.add_checkpoint("ck_1", "job_1", 20, b"weights")
     response = await client.post(
         f"{API}/checkpoints/ck_1/generate",
-        json={"prompt": ">", "max_tokens": 3, "temperature": 0, "seed": -1, "stream": False},
+        json={"prompt": ">", "max_tokens": 3, "temperature": 0, "seed": 0, "stream": False},
     )
     assert shaped(response, 200, checkpoints.GeneratedText) == {
         "checkpoint_id": "ck_1",
@@ -286,7 +286,7 @@ async def test_generated_text_at_once(client: httpx.AsyncClient, state: State) -
     asked = state.requests[-1]
     assert asked.HasField("temperature")
     assert not asked.HasField("top_k")
-    assert asked.seed == -1
+    assert asked.seed == 0
 
 
 async def test_datasets_are_uploaded_as_they_arrive(

@@ -146,6 +146,46 @@ def test_validate_names_field_value_and_rule(field: str, value: Any, rule: str) 
     assert rule in problem.message
 
 
+LONG = "9" * 400
+
+
+@pytest.mark.parametrize(
+    ("document", "field", "rule"),
+    [
+        (f"learning_rate: {LONG}", "learning_rate", "(402 characters); it must be a number"),
+        (f'{{"learning_rate": {LONG}}}', "learning_rate", "a number of at most 18 digits"),
+        ("max_steps: 0x" + "f" * 30_000, "max_steps", "(30004 characters); it must be an integer"),
+        ("max_steps: 0b" + "1" * 9_000, "max_steps", "it must be an integer"),
+        ("max_steps: 1" + ":59" * 500, "max_steps", "it must be an integer"),
+        ("weight_decay: 1" + ":59" * 500 + ".5", "weight_decay", "it must be a number"),
+        (f'{{"max_steps": {"1" * 9_000}}}', "max_steps", "it must be an integer"),
+        ("learning_rate: 1e400", "learning_rate", "is inf; it must be above 0 and finite"),
+        ("model_config: {vocab_size: 1e30}", "model_config.vocab_size", "at most 2147483648"),
+        (f"model_config: {{hidden_size: {2**62}}}", "model_config.hidden_size", "at most 1048576"),
+        (f"max_steps: {2**63 - 1}", "max_steps", "below 2**53"),
+        ("batch_size: 1e9", "batch_size", "at most 16777216"),
+        ("num_workers: 100000", "num_workers", "at most 1024"),
+    ],
+)
+def test_numbers_beyond_all_use_are_named_by_their_field(
+    document: str, field: str, rule: str
+) -> None:
+    found = problems_of(document)
+    assert list(found) == [field]
+    assert rule in found[field]
+    assert len(found[field]) < 400
+
+
+@pytest.mark.parametrize("digits", [400, 6000])
+@pytest.mark.parametrize(
+    "field", ["learning_rate", "weight_decay", "adam_beta1", "val_fraction", "max_steps", "seed"]
+)
+def test_numbers_beyond_floats_and_text_in_python_too(field: str, digits: int) -> None:
+    (problem,) = TrainingConfig(**{field: 10**digits}).problems()
+    assert problem.field == field
+    assert f"is a number of {digits + 1} digits" in problem.message
+
+
 def test_numbers_that_yaml_takes_for_text() -> None:
     config = TrainingConfig.from_document(
         "learning_rate: 6e-4\nmax_steps: 1e5\nweight_decay: 1\nmodel_config: {dropout_rate: 1e-1}"

@@ -130,6 +130,15 @@ def test_temperature_shapes_the_frequencies() -> None:
 
 
 @pytest.mark.parametrize(
+    "arguments", [{"temperature": 5e-324}, {"temperature": 1e-40}, {"top_p": 5e-324}]
+)
+def test_the_smallest_settings_take_the_likeliest_token(arguments: dict[str, Any]) -> None:
+    logits = torch.tensor([[0.1, 0.3, 0.2], [9.0, -9.0, 0.0]])
+    sampling = Sampling(**arguments)
+    assert sampling.draw(logits, sampling.generator(logits.device)).tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"temperature": -1.0}, "`temperature` is -1.0; it must be at least 0 and finite"),

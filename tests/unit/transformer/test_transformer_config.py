@@ -8,7 +8,7 @@ import sys
 import pytest
 
 import app.transformer
-from app.transformer.config import TransformerConfig
+from app.transformer.config import LARGEST_SIZES, TransformerConfig
 from app.transformer.errors import ConfigError, Problem
 
 
@@ -104,7 +104,28 @@ def test_one_error_lists_every_problem() -> None:
 
 def test_enormous_numbers_are_refused_at_once() -> None:
     config = TransformerConfig(hidden_size=10**18, num_heads=10**17 + 3)
-    assert [problem.field for problem in config.problems()] == ["num_heads"]
+    assert messages(config) == [
+        "hidden_size: `hidden_size` is 1000000000000000000; it must be at most 1048576; "
+        "GPT-2 small has 768",
+        "num_heads: `num_heads` is 100000000000000003; it must be at most 1048576; "
+        "GPT-2 small has 12",
+    ]
+
+
+@pytest.mark.parametrize("name", LARGEST_SIZES)
+def test_every_size_has_an_end(name: str) -> None:
+    for value in (LARGEST_SIZES[name] + 1, 2**62, 10**30, 10**5000):
+        (problem,) = TransformerConfig(**{name: value}).problems()
+        assert problem.field == name
+        assert f"at most {LARGEST_SIZES[name]}" in problem.message
+        assert len(problem.message) < 300
+
+
+def test_sizes_that_are_large_together_are_refused() -> None:
+    largest = TransformerConfig(**LARGEST_SIZES)
+    (problem,) = largest.problems()
+    assert problem.field == "hidden_size"
+    assert "it must have at most 100000000000000; make one of them smaller" in problem.message
 
 
 def test_from_dict_names_the_nearest_key_and_what_validate_would_find() -> None:

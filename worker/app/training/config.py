@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from app.training.document import parse_document, read_numbers
-from app.training.rules import range_problems, relation_problems, run_warnings
+from app.training.rules import range_problems, relation_problems, run_warnings, size_problems
 from app.transformer.config import TransformerConfig
 from app.transformer.errors import ConfigError, Problem
-from app.transformer.fields import read_known, type_problems
+from app.transformer.fields import read_known, shown, type_problems
 
 __all__ = ["ConfigError", "DistributedConfig", "Problem", "TrainingConfig"]
 
@@ -190,8 +190,9 @@ class TrainingConfig:
         if self.distributed is not None:
             found += _part_problems("distributed", self.distributed, DistributedConfig)
         bad = {problem.field for problem in found}
-        found += (in_range := range_problems(self, bad))
-        bad |= {problem.field for problem in in_range}
+        for of_values in (range_problems, size_problems):
+            found += (more := of_values(self, bad))
+            bad |= {problem.field for problem in more}
         return found + relation_problems(self, bad)
 
     def warnings(self) -> list[Problem]:
@@ -285,7 +286,7 @@ def _part_problems(path: str, part: Any, owner: type) -> list[Problem]:
     """Problems of a nested configuration, its fields named from the outside."""
     if not isinstance(part, owner):
         rule = f"it must be a mapping of keys to values or a {owner.__name__}"
-        return [Problem(path, f"`{path}` is {part!r}; {rule}")]
+        return [Problem(path, f"`{path}` is {shown(part)}; {rule}")]
     found = part.problems() if isinstance(part, TransformerConfig) else type_problems(part)
     return [problem.under(path) for problem in found]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import typing
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -19,6 +20,9 @@ from app.transformer.errors import Problem
 _REMEDY = "write one `key: value` per line, as in examples/tiny.yaml"
 # YAML 1.1 reads `6e-4` (no dot) as text; whoever writes it means the number.
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
+_LONGEST_NUMBER = 100
+"""Characters. A longer one stays text, so that the type check names its field: Python takes long to
+read thousands of digits, and refuses to write them out."""
 
 
 def parse_document(text: str) -> tuple[dict[str, Any], list[Problem]]:
@@ -59,7 +63,11 @@ def _read_number(value: Any, hint: Any) -> Any:
     wanted = {hint, *typing.get_args(hint)}
     if str in wanted or isinstance(value, bool):
         return value
-    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
+    if (
+        isinstance(value, str)
+        and len(value) <= _LONGEST_NUMBER
+        and _NUMBER.fullmatch(value.strip())
+    ):
         if float in wanted:
             return float(value)
         if int in wanted and "e" in value.lower() and float(value).is_integer():
@@ -67,7 +75,7 @@ def _read_number(value: Any, hint: Any) -> Any:
     if isinstance(value, float) and float not in wanted and int in wanted and value.is_integer():
         return int(value)
     if isinstance(value, int) and float in wanted and int not in wanted:
-        return float(value)
+        return float(value) if abs(value) <= sys.float_info.max else value
     return value
 
 
@@ -82,10 +90,18 @@ def _duplicate(key: str) -> Problem:
 def _load(text: str, twice: list[str]) -> Any:
     if text.lstrip().startswith("{"):
         try:
-            return json.loads(text, object_pairs_hook=lambda pairs: _unique(pairs, twice))
+            return json.loads(
+                text,
+                object_pairs_hook=lambda pairs: _unique(pairs, twice),
+                parse_int=_integer,
+            )
         except json.JSONDecodeError:
             twice.clear()  # `{a: 1}` is YAML's flow style
     return _load_yaml(text, twice)
+
+
+def _integer(text: str) -> int | str:
+    return int(text) if len(text) <= _LONGEST_NUMBER else text
 
 
 def _unique(pairs: list[tuple[str, Any]], twice: list[str]) -> dict[str, Any]:
@@ -101,7 +117,8 @@ def _load_yaml(text: str, twice: list[str]) -> Any:
     import yaml  # here, so that importing the configuration stays cheap
 
     class Loader(yaml.SafeLoader):
-        """`SafeLoader` that notes the keys it overwrites and refuses aliases.
+        """`SafeLoader` that notes the keys it overwrites, leaves long numbers as text and refuses
+        aliases.
 
         Aliases can make a document that is endless, or far larger than its text.
         """
@@ -113,10 +130,18 @@ def _load_yaml(text: str, twice: list[str]) -> Any:
                 raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
             return super().compose_node(parent, index)
 
+        def construct_number(self, node: Any) -> Any:
+            if len(node.value) > _LONGEST_NUMBER:
+                return node.value
+            whole = node.tag == "tag:yaml.org,2002:int"
+            return (self.construct_yaml_int if whole else self.construct_yaml_float)(node)
+
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
             twice.extend(_repeated(str(key.value) for key, _ in getattr(node, "value", [])))
             return cast("dict[Any, Any]", super().construct_mapping(node, deep))
 
+    for kind in ("int", "float"):
+        Loader.add_constructor(f"tag:yaml.org,2002:{kind}", Loader.construct_number)
     try:
         return yaml.load(text, Loader)
     except yaml.YAMLError as error:

@@ -5,17 +5,19 @@ Each rule names the value, what it must be, and a value that would do.
 
 from __future__ import annotations
 
-import math
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from app.transformer.errors import Problem
+from app.transformer.fields import shown
 
 if TYPE_CHECKING:
     from app.training.config import TrainingConfig
 
+_LARGEST_FLOAT = sys.float_info.max  # `math.isfinite` raises for a Python integer beyond it
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 
@@ -31,7 +33,7 @@ class _Rule:
     def check(self, value: Any) -> Problem | None:
         if value is None or self.holds(value):
             return None
-        message = f"`{self.field}` is {value!r}; it must be {self.rule}; {self.remedy}"
+        message = f"`{self.field}` is {shown(value)}; it must be {self.rule}; {self.remedy}"
         return Problem(self.field, message)
 
 
@@ -41,7 +43,7 @@ def _at_least(low: int, field: str, remedy: str) -> _Rule:
 
 
 def _above_zero(field: str, remedy: str) -> _Rule:
-    return _Rule(field, lambda v: v > 0 and math.isfinite(v), "above 0 and finite", remedy)
+    return _Rule(field, lambda v: 0 < v <= _LARGEST_FLOAT, "above 0 and finite", remedy)
 
 
 def _below_one(field: str, remedy: str) -> _Rule:
@@ -49,7 +51,7 @@ def _below_one(field: str, remedy: str) -> _Rule:
 
 
 def _not_negative(field: str, remedy: str) -> _Rule:
-    return _Rule(field, lambda v: 0 <= v < math.inf, "at least 0 and finite", remedy)
+    return _Rule(field, lambda v: 0 <= v <= _LARGEST_FLOAT, "at least 0 and finite", remedy)
 
 
 def _not_empty(field: str, remedy: str) -> _Rule:
@@ -104,6 +106,24 @@ def range_problems(config: TrainingConfig, bad: set[str]) -> list[Problem]:
     """Values of the right type that are out of their own range; `bad` fields are passed over."""
     checked = (r.check(_at(config, r.field)) for r in _RULES if not _touches(r.field, bad))
     return [problem for problem in checked if problem is not None]
+
+
+_LARGEST = {
+    "batch_size": 2**24,
+    "gradient_accumulation_steps": 2**24,
+    "num_workers": 1024,
+    "distributed.processes": 2**16,
+}
+"""Far above what any run uses: a slip of the keyboard is refused before it takes a machine down."""
+
+
+def size_problems(config: TrainingConfig, bad: set[str]) -> list[Problem]:
+    """Counts beyond every machine; `bad` fields are passed over."""
+    return [
+        Problem(field, f"`{field}` is {value}; it must be at most {most}; try a smaller one")
+        for field, most in _LARGEST.items()
+        if not _touches(field, bad) and (value := _at(config, field)) is not None and value > most
+    ]
 
 
 def _at(config: Any, path: str) -> Any:

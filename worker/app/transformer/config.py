@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from app.transformer.errors import ConfigError, Problem
-from app.transformer.fields import read_known, type_problems
+from app.transformer.fields import read_known, shown, type_problems
 
 Activation = Literal["gelu_approximate", "gelu", "relu", "relu_squared", "swiglu"]
 PositionEncoding = Literal["learned", "sinusoidal", "rotary"]
 Norm = Literal["layer_norm", "rms_norm"]
 
-_SIZES = (
-    "vocab_size",
-    "hidden_size",
-    "num_layers",
-    "num_heads",
-    "num_kv_heads",
-    "intermediate_size",
-    "max_position_embeddings",
-)
+LARGEST_SIZES = {
+    "vocab_size": 2**31,
+    "hidden_size": 2**20,
+    "num_layers": 2**16,
+    "num_heads": 2**20,
+    "num_kv_heads": 2**20,
+    "intermediate_size": 2**24,
+    "max_position_embeddings": 2**31,
+}
+"""Each size is at least 1 and at most this: far above any model, and small enough to calculate
+with what follows from several of them."""
+
+MOST_PARAMETERS = 10**14
+"""Of a whole model."""
 
 
 @dataclass
@@ -106,7 +111,8 @@ class TransformerConfig:
         for problem in _range_problems(self, bad):
             found.append(problem)
             bad.add(problem.field)
-        return found + _relation_problems(self, bad)
+        found += _relation_problems(self, bad)
+        return found or _too_many_parameters(self)
 
     def validate(self) -> None:
         """Raise one `ConfigError` that lists every problem, if there is any."""
@@ -157,26 +163,28 @@ class TransformerConfig:
 def _range_problems(config: TransformerConfig, bad: set[str]) -> list[Problem]:
     """Values of the right type that are out of their own range."""
     found = []
-    for name in _SIZES:
+    for name, most in LARGEST_SIZES.items():
         value = getattr(config, name)
-        if name not in bad and value is not None and value < 1:
+        if name not in bad and value is not None and not 1 <= value <= most:
             default = getattr(TransformerConfig, name)
             remedy = "leave it out" if default is None else f"GPT-2 small has {default}"
-            found.append(Problem(name, f"`{name}` is {value}; it must be at least 1; {remedy}"))
+            rule = "at least 1" if value < 1 else f"at most {most}"
+            found.append(Problem(name, f"`{name}` is {shown(value)}; it must be {rule}; {remedy}"))
     if "dropout_rate" not in bad and not 0.0 <= config.dropout_rate < 1.0:
         found.append(
             Problem(
                 "dropout_rate",
-                f"`dropout_rate` is {config.dropout_rate}; it must be at least 0 and below 1; "
-                "try 0.1, or 0 for none",
+                f"`dropout_rate` is {shown(config.dropout_rate)}; it must be at least 0 and "
+                "below 1; try 0.1, or 0 for none",
             )
         )
     deviation = config.initializer_range
-    if "initializer_range" not in bad and not (deviation > 0 and math.isfinite(deviation)):
+    if "initializer_range" not in bad and not 0 < deviation <= sys.float_info.max:
         found.append(
             Problem(
                 "initializer_range",
-                f"`initializer_range` is {deviation}; it must be above 0 and finite; try 0.02",
+                f"`initializer_range` is {shown(deviation)}; it must be above 0 and finite; "
+                "try 0.02",
             )
         )
     return found
@@ -210,6 +218,18 @@ def _relation_problems(config: TransformerConfig, bad: set[str]) -> list[Problem
             )
         )
     return found
+
+
+def _too_many_parameters(config: TransformerConfig) -> list[Problem]:
+    count = config.num_parameters()
+    if count <= MOST_PARAMETERS:
+        return []
+    message = (
+        f"`hidden_size` is {config.hidden_size}; with num_layers={config.num_layers} and "
+        f"vocab_size={config.vocab_size} the model has {count} parameters; it must have at most "
+        f"{MOST_PARAMETERS}; make one of them smaller"
+    )
+    return [Problem("hidden_size", message)]
 
 
 def _odd_rotary_head(config: TransformerConfig) -> Problem:

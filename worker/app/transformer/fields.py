@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -74,6 +75,23 @@ def _expected(annotation: Any) -> str:
     return " or ".join(words)
 
 
+_MOST_SHOWN = 200
+
+
+def shown(value: object) -> str:
+    """`value` as messages name it. Python refuses to write out a number of many thousand digits,
+    and nobody wants to read one."""
+    if isinstance(value, int) and value.bit_length() > 128:
+        return f"a number of {int(value.bit_length() * math.log10(2)) + 1} digits"
+    try:
+        text = repr(value)
+    except ValueError:
+        return f"a {type(value).__name__} that holds a number of thousands of digits"
+    if len(text) <= _MOST_SHOWN:
+        return text
+    return f"{text[: _MOST_SHOWN // 2]}… ({len(text)} characters)"
+
+
 def _remedy(value: object, annotation: Any) -> str:
     if isinstance(value, str):
         near = difflib.get_close_matches(
@@ -84,7 +102,7 @@ def _remedy(value: object, annotation: Any) -> str:
         wants_number = any(part in (int, float) for part in _alternatives(annotation))
         if wants_number:
             return f"; write {_number_spelling(value)}"
-    if isinstance(value, float) and value.is_integer():
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**63:
         return f"; write {int(value)}"
     return ""
 
@@ -93,7 +111,9 @@ def _number_spelling(text: str) -> str:
     try:
         number = float(text)
     except ValueError:
-        return "a number without quotes"
+        number = math.nan
+    if not math.isfinite(number) or abs(number) >= 2**63:
+        return "a number of at most 18 digits" if len(text) > 18 else "a number without quotes"
     # YAML 1.1 reads `6e-4` as text; only `6.0e-4` is a number to it.
     return f"{number!r} without quotes" if number % 1 else f"{number:.0f} without quotes"
 
@@ -104,7 +124,7 @@ def type_problems(config: Any) -> list[Problem]:
     return [
         Problem(
             name,
-            f"`{name}` is {value!r}; it must be {_expected(annotation)}"
+            f"`{name}` is {shown(value)}; it must be {_expected(annotation)}"
             f"{_remedy(value, annotation)}",
         )
         for name, annotation in _field_types(owner).items()

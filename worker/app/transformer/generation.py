@@ -64,7 +64,7 @@ class Sampling:
 
     def draw(self, logits: Tensor, generator: torch.Generator) -> Tensor:
         """One token id for each row: [batch, vocab] -> [batch]."""
-        if self.temperature == 0:
+        if self.temperature < torch.finfo(torch.float32).tiny:  # 0 to the division below
             return logits.argmax(-1)
         # Largest logit at 0 before dividing: a tiny temperature must not overflow.
         logits = logits.float()
@@ -80,8 +80,10 @@ class Sampling:
 def _nucleus(logits: Tensor, top_p: float) -> Tensor:
     ordered, order = logits.sort(dim=-1, descending=True)
     probabilities = ordered.softmax(-1)
-    # A token stays while those before it have not reached top_p: the first always stays.
+    # A token stays while those before it have not reached top_p: the first always stays, also
+    # where top_p is 0 to a float32.
     dropped = probabilities.cumsum(-1) - probabilities >= top_p
+    dropped[:, 0] = False
     return logits.masked_fill(dropped.scatter(1, order, dropped), -math.inf)
 
 
