@@ -95,6 +95,17 @@ def in_use(message: str) -> RpcError:
     return RpcError(_Code.FAILED_PRECONDITION, "IN_USE", message)
 
 
+def watcher_too_slow(seconds: float) -> RpcError:
+    """Ends a stream whose client does not read; it can be continued."""
+    return RpcError(
+        _Code.UNAVAILABLE,
+        "WATCHER_TOO_SLOW",
+        f"the client has left messages unread for {seconds:g} s; read on, and continue from the "
+        "last cursor",
+        retry_after_seconds=_RETRY_SECONDS,
+    )
+
+
 def shutting_down() -> RpcError:
     """Ends a stream that can be continued elsewhere."""
     return RpcError(

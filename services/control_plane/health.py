@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from grpc_health.v1 import health, health_pb2
+from grpc_health.v1 import health_pb2
 
+from control_plane.health_service import HealthService
 from job_store.connection import AsyncConnection
-from service_runtime.duties import NOT_READY_METADATA, Duties
+from service_runtime.duties import Duties
 
 _REDIS = "Redis"
-_LONGEST_REASON = 1000  # metadata beyond 8 KiB breaks calls
 LIVENESS = "liveness"
 """A name to ask health for: SERVING while the process answers at all, whatever Redis does."""
-
-
-class _HealthServicer(health.aio.HealthServicer):  # type: ignore[misc]  # it has no types
-    """Says in the metadata of NOT_SERVING what is wrong."""
-
-    problem = ""
-
-    async def Check(self, request: health_pb2.HealthCheckRequest, context: Any) -> Any:
-        answer = await super().Check(request, context)
-        if answer.status == health_pb2.HealthCheckResponse.NOT_SERVING:
-            text = self.problem[:_LONGEST_REASON].encode()
-            context.set_trailing_metadata(((NOT_READY_METADATA, text),))
-        return answer
 
 
 class HealthMonitor:
@@ -38,7 +24,7 @@ class HealthMonitor:
     def __init__(
         self, connection: AsyncConnection, duties: Duties, services: Sequence[str]
     ) -> None:
-        self.servicer = _HealthServicer()
+        self.servicer = HealthService()
         self._connection = connection
         self._duties = duties
         self._services = ("", *services)
@@ -61,9 +47,9 @@ class HealthMonitor:
         self._serving = serving
         status = health_pb2.HealthCheckResponse
         for service in self._services:
-            await self.servicer.set(service, status.SERVING if serving else status.NOT_SERVING)
-        await self.servicer.set(LIVENESS, status.SERVING)
+            self.servicer.set(service, status.SERVING if serving else status.NOT_SERVING)
+        self.servicer.set(LIVENESS, status.SERVING)
 
     async def leave(self) -> None:
-        """NOT_SERVING for good: balancers send no new call here."""
-        await self.servicer.enter_graceful_shutdown()
+        """NOT_SERVING for good: balancers send no new call here. Ends every watch."""
+        self.servicer.leave()

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import grpc
 
-from control_plane.errors import to_rpc_error
+from control_plane.errors import to_rpc_error, watcher_too_slow
 from control_plane.telemetry import CALLS
 
 Handler = Any
 _Context = grpc.aio.ServicerContext[Any, Any]
+_WATCHES = ("WatchJob", "StreamMetrics")
 
 
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps every handler once and remembers the wrapped one: calls pay for no new objects."""
+    """Wraps every handler once and remembers the wrapped one: calls pay for no new objects.
 
-    def __init__(self) -> None:
+    Args:
+        watcher_patience: seconds that a watch of a job may leave a message unread; None for any.
+    """
+
+    def __init__(self, watcher_patience: float | None = None) -> None:
+        self._watcher_patience = watcher_patience
         self._wrapped: dict[str, Handler] = {}
 
     async def intercept_service(
@@ -32,11 +39,13 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None:
             return None  # gRPC itself answers UNIMPLEMENTED
-        wrapped = self._wrapped[method] = _wrap(handler, method.rpartition("/")[2])
+        name = method.rpartition("/")[2]
+        patience = self._watcher_patience if name in _WATCHES else None
+        wrapped = self._wrapped[method] = _wrap(handler, name, patience)
         return wrapped
 
 
-def _wrap(handler: Handler, name: str) -> Handler:
+def _wrap(handler: Handler, name: str, patience: float | None) -> Handler:
     codec = {
         "request_deserializer": handler.request_deserializer,
         "response_serializer": handler.response_serializer,
@@ -47,7 +56,7 @@ def _wrap(handler: Handler, name: str) -> Handler:
         return grpc.stream_unary_rpc_method_handler(_guard(handler.stream_unary, name), **codec)
     if handler.response_streaming:
         return grpc.unary_stream_rpc_method_handler(
-            _guard_stream(handler.unary_stream, name), **codec
+            _guard_stream(handler.unary_stream, name, patience), **codec
         )
     return grpc.unary_unary_rpc_method_handler(_guard(handler.unary_unary, name), **codec)
 
@@ -58,6 +67,8 @@ def _guard(behavior: Callable[[Any, _Context], Awaitable[Any]], name: str) -> An
     async def guarded(request: Any, context: _Context) -> Any:
         try:
             response = await behavior(request, context)
+        except grpc.aio.AbortError:
+            raise  # the handler has given its status itself
         except Exception as error:
             failure = to_rpc_error(error)
         else:
@@ -69,21 +80,39 @@ def _guard(behavior: Callable[[Any, _Context], Awaitable[Any]], name: str) -> An
     return guarded
 
 
-def _guard_stream(behavior: Callable[[Any, _Context], AsyncGenerator[Any]], name: str) -> Any:
+def _guard_stream(
+    behavior: Callable[[Any, _Context], AsyncGenerator[Any]], name: str, patience: float | None
+) -> Any:
     answered = CALLS.labels(name, "")
 
-    async def guarded(request: Any, context: _Context) -> AsyncIterator[Any]:
+    async def guarded(request: Any, context: _Context) -> None:
         try:
             # Closed at once when the client leaves, so that nobody reads for nobody.
             async with aclosing(behavior(request, context)) as responses:
                 async for response in responses:
-                    yield response
+                    async with _in_time(patience):
+                        await context.write(response)
+        except grpc.aio.AbortError:
+            raise
         except Exception as error:
             failure = to_rpc_error(error)
         else:
             answered.inc()
             return
         CALLS.labels(name, failure.reason).inc()
-        await context.abort_with_status(failure.to_grpc_status())
+        try:
+            await context.abort_with_status(failure.to_grpc_status())
+        except grpc.aio.InternalError:  # it left with what it had not read
+            raise asyncio.CancelledError from None
 
     return guarded
+
+
+@asynccontextmanager
+async def _in_time(seconds: float | None) -> AsyncIterator[None]:
+    """A write waits only where the client has left megabytes unread before it."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise watcher_too_slow(seconds or 0) from None

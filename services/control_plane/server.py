@@ -133,20 +133,26 @@ class ControlPlane:
         await self.state.close()
 
 
+OPTIONS: list[tuple[str, int]] = [
+    # Without this a second server binds the same port in silence.
+    ("grpc.so_reuseport", 0),
+    # Pings that come sooner, thrice in a row, are answered with GOAWAY; the default is five
+    # minutes. grpc-go's clients ping every 10 s at most, and timers run early.
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+]
+
+
 def _server(settings: ControlPlaneSettings, tokens: list[str]) -> grpc.aio.Server:
     verifier = TokenVerifier(tokens)
     guards = [AuthenticationInterceptor(verifier)] if verifier.required else []
     return grpc.aio.server(
-        interceptors=[*guards, ErrorInterceptor()],
+        interceptors=[*guards, ErrorInterceptor(settings.watcher_patience_seconds)],
         options=[
-            # Without this a second server binds the same port in silence.
-            ("grpc.so_reuseport", 0),
+            *OPTIONS,
             ("grpc.max_receive_message_length", settings.max_message_bytes),
             ("grpc.max_send_message_length", settings.max_message_bytes),
-            # Clients ping every 30 s; the default would answer with GOAWAY.
-            ("grpc.http2.min_recv_ping_interval_without_data_ms", 20_000),
-            ("grpc.keepalive_permit_without_calls", 1),
-            ("grpc.keepalive_time_ms", 60_000),
-            ("grpc.keepalive_timeout_ms", 20_000),
         ],
     )

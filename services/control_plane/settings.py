@@ -69,6 +69,13 @@ class ControlPlaneSettings(ListenSettings, RedisSettings, ServiceSettings):
     shutdown_grace_seconds: float = setting(
         5.0, "how long calls may go on after SIGTERM", unit="seconds", ge=0
     )
+    watcher_patience_seconds: float = setting(
+        60.0,
+        "a stream of a job's events whose client leaves megabytes unread for so long is ended; the "
+        "client continues from its last cursor",
+        unit="seconds",
+        gt=0,
+    )
     generate_timeout_seconds: float = setting(
         30.0, "longest wait for a worker's first or next token", unit="seconds", gt=0
     )
