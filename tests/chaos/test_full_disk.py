@@ -105,6 +105,7 @@ def test_the_last_save_waits_until_there_is_room(
         signal.sigtimedwait([], 6)  # longer than the stall timeout
         waiting = job.refresh()
         assert (waiting.status, waiting.attempt) == ("running", 1)
+        assert waiting.message is not None
         assert "is full" in waiting.message
         ballast.unlink()
         assert_same(result_of(engine, job, tmp_path), expected)
@@ -139,7 +140,7 @@ def test_retries_on_a_disk_without_any_room_pause_and_end_the_job(
 
 def _message(job: Job, part: str) -> str:
     """The job's message, if it holds `part`."""
-    return job.message if part in job.message else ""
+    return job.message if job.message and part in job.message else ""
 
 
 def _waits_with_its_last_save(job: Job) -> bool:

@@ -44,7 +44,7 @@ def test_sdk_trains_watches_downloads_and_samples(
 
         done = job.wait(timeout=30)
         assert (done.status, done.current_step, done.attempt) == ("succeeded", 60, 1)
-        assert done.error == ""
+        assert done.error is None
 
         checkpoints = list(done.checkpoints())
         assert {checkpoint.step for checkpoint in checkpoints} == {40, 60}
