@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 _CURVE_HEIGHT = 8
 _RECENT = 4
 _LOOK_SECONDS = 1.0
-_QUIET_SECONDS = 10.0
 
 
 @dataclass
@@ -123,14 +121,11 @@ def watch_job(session: Session, job_id: str) -> JobStatus:
 
 
 class _Looks(threading.Thread):
-    """Asks every second where the job stands, beside the stream of its events.
+    """Asks every second where the job stands, beside the stream of its events."""
 
-    With `say`, it says now and then what goes on where no event comes for long.
-    """
-
-    def __init__(self, session: Session, view: View, say: Callable[[str], None] | None) -> None:
+    def __init__(self, session: Session, view: View) -> None:
         super().__init__(name="looks", daemon=True)
-        self._session, self._view, self._say = session, view, say
+        self._session, self._view = session, view
         self._ended = threading.Event()
 
     def __enter__(self) -> None:
@@ -141,15 +136,10 @@ class _Looks(threading.Thread):
         self.join()
 
     def run(self) -> None:
-        said_at = time.monotonic()
         while not self._ended.wait(_LOOK_SECONDS):
             # The stream of events meets the same errors, and reports them.
             with suppress(TrainingEngineError, OSError):
-                self._view.now = now = self._session.engine.jobs.get(self._view.job.job_id)
-                quiet = time.monotonic() - said_at >= _QUIET_SECONDS
-                if self._say is not None and self._view.phase and quiet:
-                    self._say(f"step {now.current_step}/{now.max_steps}  {self._view.phase}")
-                    said_at = time.monotonic()
+                self._view.now = self._session.engine.jobs.get(self._view.job.job_id)
 
 
 def _follow(session: Session, view: View, events: Iterator[JobEvent]) -> None:
@@ -162,10 +152,9 @@ def _follow(session: Session, view: View, events: Iterator[JobEvent]) -> None:
     elif sys.stdout.isatty() and not session.output.console.is_dumb_terminal:
         _live(session, view, events)
     else:
-        with _Looks(session, view, session.output.line):
-            for event in events:
-                if said := view.take(event):
-                    session.output.line(said)
+        for event in events:
+            if said := view.take(event):
+                session.output.line(said)
 
 
 def _live(session: Session, view: View, events: Iterator[JobEvent]) -> None:
@@ -175,7 +164,7 @@ def _live(session: Session, view: View, events: Iterator[JobEvent]) -> None:
     live = Live(
         get_renderable=lambda: _render(view, console.width), console=console, refresh_per_second=4
     )
-    with live, _Looks(session, view, None):
+    with live, _Looks(session, view):
         for event in events:
             view.take(event)
 

@@ -6,7 +6,6 @@ import io
 import json
 import subprocess
 import sys
-import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,6 @@ from scripted_service import (
 )
 
 from training_engine import __version__
-from training_engine.cli import watch
 from training_engine.cli.curve import draw
 from training_engine.cli.output import duration, size
 
@@ -134,32 +132,6 @@ def test_status_shows_the_phase_with_its_count(service: ScriptedService, cli: Cl
     assert "validating 0/80" in cli("status", "j1").stdout
     told = json.loads(cli("status", "j1", "--json").stdout)
     assert {name: told[name] for name in shown} == {**shown, "phase": "validating"}
-
-
-def test_a_piped_watch_says_that_a_long_validation_goes_on(
-    service: ScriptedService, cli: Cli, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(watch, "_LOOK_SECONDS", 0.01)
-    monkeypatch.setattr(watch, "_QUIET_SECONDS", 0.0)
-    looks = threading.Semaphore(0)
-    shown = {"phase": job_pb2.JOB_PHASE_VALIDATING, "phase_done": 12, "phase_total": 80}
-
-    def get(request: Any, context: Any) -> Any:
-        looks.release()
-        return job_pb2.GetJobResponse(job=job(**shown))
-
-    def follow(request: Any, context: Any) -> Any:
-        for _ in range(8):  # some are the command's own
-            assert looks.acquire(timeout=10)
-        service.on["GetJob"] = lambda request, context: job_pb2.GetJobResponse(
-            job=job(status="SUCCEEDED")
-        )
-        yield job_pb2.WatchJobResponse(cursor="1", state=job(status="SUCCEEDED"))
-
-    service.on["GetJob"], service.on["WatchJob"] = get, follow
-    lines = cli("watch", "j1").stdout.splitlines()
-    assert lines[0] == "step 0/10  validating 12/80"
-    assert lines[-1].startswith("succeeded")
 
 
 def test_watch_prints_lines_where_piped(service: ScriptedService, cli: Cli) -> None:

@@ -85,6 +85,17 @@ def test_the_live_view_fits_its_terminal(running: ScriptedService, columns: int)
     assert max(map(len, drawn)) <= columns
 
 
+def test_the_live_view_shows_a_validation_while_no_event_comes(running: ScriptedService) -> None:
+    shown = job(
+        JOB_ID, phase=job_pb2.JOB_PHASE_VALIDATING, phase_done=12, phase_total=80, eta_seconds=95
+    )
+    running.on["GetJob"] = lambda request, context: job_pb2.GetJobResponse(job=shown)
+    terminal = on_terminal(running, "watch", JOB_ID, columns=120)
+    terminal.read_until("validating 12/80   ETA 1 min 35 s")
+    terminal.interrupt()
+    assert terminal.finish() == 130
+
+
 def test_ids_stay_whole_on_a_narrow_terminal(running: ScriptedService) -> None:
     terminal = on_terminal(running, "list", "--limit", "1", columns=60)
     assert terminal.finish() == 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pty
 import re
 import signal
 import subprocess
@@ -57,6 +59,35 @@ def test_a_run_from_start_to_end(folder: Path) -> None:
     log = (folder / "training.log").read_text()
     assert re.search(r"INFO step 2: loss=\d\.\d+ .*lr=.*tokens_per_second=", log)
     assert "step 4: val_loss=" in log
+
+
+def on_a_terminal(folder: Path, *arguments: str) -> str:
+    """What a person sees of a run that succeeds."""
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TERM": "xterm", "COLUMNS": "160"}
+    process = subprocess.Popen(command(*arguments), cwd=folder, env=environment, stderr=theirs)
+    os.close(theirs)
+    seen = b""
+    with contextlib.suppress(OSError):  # Linux's way to say that the other side is closed
+        while data := os.read(ours, 1 << 16):
+            seen += data
+    os.close(ours)
+    assert process.wait() == 0, seen.decode()
+    return seen.decode()
+
+
+def test_the_bar_shows_a_validation_that_takes_long(folder: Path) -> None:
+    (folder / "long.txt").write_text("the quick brown fox jumps over the lazy dog. " * 300)
+    seen = on_a_terminal(folder, "--dataset", "text.txt", "--set", "val_dataset_path=long.txt")
+    counts = [
+        (int(done), int(total)) for done, total in re.findall(r"validating (\d+)/(\d+)", seen)
+    ]
+    # 64 batches are passed at step 4 before the bar is drawn again; at the end it is the whole set.
+    whole = [done for done, total in counts if total > 64]
+    assert len(whole) > 1
+    assert whole == sorted(whole)
+    assert re.search(r"ETA \d+:\d\d:\d\d", seen)
+    assert "\x1b[?25hdone: " in seen
 
 
 def test_mistakes_are_told_without_a_traceback(folder: Path) -> None:

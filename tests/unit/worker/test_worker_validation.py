@@ -12,7 +12,7 @@ import torch
 from training_site import Site, comparable, connected
 
 from job_store.jobs import JobStore
-from job_store.records import JobStatus, Phase
+from job_store.records import Execution, JobStatus, Phase
 from job_store.streams import JobFeeds, MetricsEvent
 
 END = (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.STOPPED)
@@ -44,6 +44,25 @@ def undisturbed(
     history = site.history(job_id)
     assert [step for step, values in history if "val_loss" in values] == [MIDDLE, LAST]
     return comparable(history), site.weights(job_id)
+
+
+def test_a_validation_shows_how_far_it_is_and_one_that_hangs_is_a_stall(
+    site: Site, config: dict[str, Any]
+) -> None:
+    worker = site.worker()
+    execution = Execution(stall_timeout_seconds=1.5, max_retries=0)
+    job_id = site.submit(execution, **config)
+    wait_for_validation(site, job_id, MIDDLE)
+    seen = site.wait_for(lambda: site.job(job_id).phase_progress.done and site.job(job_id))
+    assert 0 < seen.phase_progress.done <= seen.phase_progress.total
+    # Half a validation and another are to come, and they alone take a second and more.
+    assert seen.eta_seconds is not None
+    assert seen.eta_seconds > 0.3
+    os.kill(site.horse(worker), signal.SIGSTOP)
+    record = site.wait(job_id, *END)
+    assert record.error is not None
+    assert record.error.reason == "STALLED"
+    assert record.error.message == f"no batch of the validation at step {MIDDLE} for 1.5 s"
 
 
 def wait_for_validation(site: Site, job_id: str, step: int) -> None:
