@@ -11,6 +11,7 @@ from artifact_store.errors import (
 )
 from artifact_store.folder import FolderStore, make_folder
 from artifact_store.keys import (
+    DATASETS_PREFIX,
     attempt_prefix,
     check_key,
     checkpoint_keys,
@@ -21,6 +22,7 @@ from artifact_store.keys import (
 from artifact_store.store import ArtifactInfo, ArtifactStat, ArtifactStore, ArtifactWriter
 
 __all__ = [
+    "DATASETS_PREFIX",
     "ArtifactDamagedError",
     "ArtifactError",
     "ArtifactInfo",

@@ -9,6 +9,9 @@ from artifact_store.errors import InvalidKeyError
 MAX_KEY = 1000
 """Characters in a key; object stores end at 1024 bytes."""
 
+DATASETS_PREFIX = "datasets"
+"""Everything that was uploaded stands under this."""
+
 MAX_SEGMENT = 200
 """Characters between two slashes; file systems end at 255 bytes, temporary suffixes included."""
 
@@ -44,7 +47,7 @@ def attempt_prefix(job_id: str, attempt: int, claim_id: str) -> str:
 
 def dataset_key(dataset_id: str, name: str) -> str:
     """Where an uploaded dataset stands; `name` keeps its ending, which tells its format."""
-    return check_key(f"datasets/{dataset_id}/{safe_segment(name)}")
+    return check_key(f"{DATASETS_PREFIX}/{dataset_id}/{safe_segment(name)}")
 
 
 def checkpoint_keys(checkpoint: str) -> tuple[str, str]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-import re
 
 from app.training.config import Problem, TrainingConfig
+from app.training.devices import DEVICES, is_device
 from control_plane.conversion import PRIORITY_FROM_MESSAGE
 from job_store.records import Execution, Priority
 from training_engine.v1 import job_pb2
@@ -13,7 +13,6 @@ from training_engine.v1 import job_pb2
 MAX_PROCESSES = 64
 MAX_NODES = 1
 _MAX_SECONDS = 30 * 86_400.0
-_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
 _DEFAULT = Execution()
 
 
@@ -51,8 +50,8 @@ def execution_problems(message: job_pb2.Execution, config: TrainingConfig) -> li
         found.append(_problem("priority", message.priority, f"{rule}; leave it out for default"))
     if not 0 <= execution.max_retries <= 1000:
         found.append(_problem("max_retries", execution.max_retries, "it must be 0 to 1000; try 3"))
-    if not _DEVICE.fullmatch(execution.device):
-        rule = "it must be auto, cpu, cuda, cuda:N or mps; try auto"
+    if not is_device(execution.device):
+        rule = f"it must be {DEVICES}; try auto"
         found.append(_problem("device", execution.device[:80], rule))
     spread = (config.distributed.processes if config.distributed else None) or 1
     if spread > MAX_PROCESSES:

@@ -66,6 +66,7 @@ async def plan_job(request: job_pb2.StartJobRequest, state: ServiceState) -> New
         config_id=request.config_id if which == "config_id" else "",
         execution=execution,
         warnings=tuple(problem_text(each) for each in warnings),
+        data_roots=tuple(map(str, state.roots.roots)),
     )
 
 

@@ -27,7 +27,7 @@ _CPU_WORKER = (ResourceClass.CPU, ResourceClass.ANY)
 
 
 def resource_class(device: str) -> ResourceClass:
-    """The class of a job whose `execution.device` is this: auto, cpu, cuda, cuda:N or mps."""
+    """The class of a job whose `execution.device` is this."""
     kind = device.partition(":")[0]
     return ResourceClass(kind) if kind in ("cuda", "cpu") else ResourceClass.ANY
 

@@ -139,6 +139,8 @@ class NewJob:
     config_id: str = ""
     execution: Execution = field(default_factory=Execution)
     warnings: tuple[str, ...] = ()
+    data_roots: tuple[str, ...] | None = None
+    """Folders that the job may read from; None for all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +194,9 @@ class JobRecord:
     running_ms: int = field(default=0, compare=False)
     """How long workers have held it, all attempts together, until it was read. An attempt whose
     worker was lost counts until the worker's last report."""
+    data_roots: tuple[str, ...] | None = None
+    """Folders that it may read from, as they were at its start; None in records that are older
+    than that."""
 
     @property
     def progress(self) -> float:

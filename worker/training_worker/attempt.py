@@ -27,7 +27,7 @@ from job_store.records import (
 )
 from job_store.workers import WorkerRegistry
 from training_worker.board import Board
-from training_worker.datasets import dataset_file
+from training_worker.datasets import dataset_file, restrict_reading
 from training_worker.exits import End
 from training_worker.failures import describe_failure, print_failure
 from training_worker.full_disk import FullDisk
@@ -193,6 +193,7 @@ class Attempt:
         torch.set_num_threads(self._settings.threads_of_rank(ranks.world_size))
         config, record = self._config, self._claimed.record
         workers, artifacts = self._stores.workers, self._stores.artifacts
+        restrict_reading(record, artifacts)
         path = dataset_file(record.dataset_path, workers, artifacts)
         config.dataset_path = path
         if record.val_dataset_path:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from artifact_store import ArtifactError, ArtifactStore
+from app.training.reading import restrict_to
+from artifact_store import DATASETS_PREFIX, ArtifactError, ArtifactStore
 from job_store.errors import NotFound
+from job_store.records import JobRecord
 from job_store.workers import WorkerRegistry
 
 SCHEME = "dataset://"
@@ -24,3 +26,13 @@ def dataset_file(named: str, registry: WorkerRegistry, artifacts: ArtifactStore)
         reason = f"dataset {named!r} is gone: {error}"
         raise DatasetUnavailableError(f"{reason}; upload it again and start a new job") from None
     return str(artifacts.local_path(record.artifact))
+
+
+def restrict_reading(record: JobRecord, artifacts: ArtifactStore) -> None:
+    """Let this process read what the job may name alone: its roots, and uploaded datasets.
+
+    Jobs of a release that recorded no roots may read what they name.
+    """
+    if record.data_roots is not None:
+        uploads = artifacts.local_path(DATASETS_PREFIX)
+        restrict_to([*record.data_roots, *([uploads] if uploads else [])])

@@ -21,6 +21,7 @@ _DEFINITE = {
     "ConfigError": "INVALID_CONFIG",
     "UnsupportedExecutionError": "INVALID_CONFIG",
     "DataError": "INVALID_DATA",
+    "PathNotAllowedError": "PATH_NOT_ALLOWED",
     "TokenizerError": "INVALID_DATA",
     "DatasetUnavailableError": "INVALID_DATA",
     "ResumeError": "RESUME_IMPOSSIBLE",

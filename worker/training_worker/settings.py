@@ -28,7 +28,7 @@ class WorkerSettings(RedisSettings, ServiceSettings):
         ge=0,
     )
     device: str = setting(
-        "auto", 'device of jobs that leave theirs at "auto": auto, cpu, cuda or cuda:N'
+        "auto", 'device of jobs that leave theirs at "auto"; named as in a configuration'
     )
     lease_renewal_seconds: float = setting(
         3.0, "time between two lease renewals; keep it a fifth of the lease", unit="seconds", gt=0

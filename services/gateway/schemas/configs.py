@@ -144,7 +144,7 @@ class TrainingConfig(BaseModel):
     deterministic: bool | None = Field(
         None, description="Refuse operations without a deterministic form. Default false."
     )
-    device: str | None = Field(None, description="auto (default), cpu, cuda or cuda:N.")
+    device: str | None = Field(None, description="Where it trains; auto by default.")
     best_metric: str | None = Field(
         None, description="The metric that marks the best checkpoint. Default val_loss."
     )

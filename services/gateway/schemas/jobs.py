@@ -57,7 +57,7 @@ class Execution(Answer):
     )
     processes: int | None = Field(description="Trainer processes on a node.")
     nodes: int | None = Field(description="Nodes.")
-    device: str | None = Field(description="auto, cpu, cuda or cuda:N.")
+    device: str | None = Field(description="Where it trains, as in a configuration.")
     max_retries: int | None = Field(
         description="Consecutive attempts without a new checkpoint before it fails."
     )

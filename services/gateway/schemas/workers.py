@@ -19,7 +19,7 @@ class Worker(Answer):
     state: Literal["idle", "busy", "draining"] | None = Field(
         description="`idle`, `busy`, or `draining`: it finishes and takes no more."
     )
-    device: str = Field(description="What it trains on: cpu or cuda:N.")
+    device: str = Field(description="What it trains on.")
     hostname: str = Field(description="The machine it runs on.")
     pid: int = Field(description="Its process on that machine.")
     job_id: str | None = Field(description="The job it trains.")

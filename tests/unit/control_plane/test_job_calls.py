@@ -11,7 +11,7 @@ import pytest
 from failure import failure_of
 from rq.job import Job
 from rq.serializers import JSONSerializer
-from started import TINY, tiny_request
+from started import TINY, start, tiny_request
 
 from control_plane.queue import RUN_ATTEMPT
 from job_store.attempts import AttemptStore
@@ -208,6 +208,21 @@ async def test_links_do_not_lead_out_of_a_root(stubs: Any, data_root: Path, tmp_
     (data_root / "link.txt").symlink_to(tmp_path / "secret.txt")
     failure = await failure_of(stubs.jobs.StartJob(tiny_request(dataset_path="link.txt")))
     assert failure.reason == "PATH_NOT_ALLOWED"
+
+
+async def test_a_job_keeps_the_roots_that_its_worker_is_to_obey(
+    stubs: Any, data_root: Path, worker_connection: Connection, attempts: AttemptStore
+) -> None:
+    job_id = await start(stubs)
+    claimed = attempts.claim(job_id, 1, "worker-1")
+    assert claimed is not None
+    assert claimed.record.data_roots == (str(data_root),)
+    # A record of a release that kept none says that nothing is known of them.
+    older = await start(stubs)
+    worker_connection.command("HDEL", f"te:job:{older}", "data_roots")
+    claimed = attempts.claim(older, 1, "worker-1")
+    assert claimed is not None
+    assert claimed.record.data_roots is None
 
 
 async def test_a_start_without_config_or_with_an_unknown_one(stubs: Any) -> None:

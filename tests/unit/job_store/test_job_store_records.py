@@ -42,8 +42,10 @@ async def test_a_job_comes_back_as_it_was_given(bench: Bench) -> None:
         config_id="cfg",
         execution=execution,
         warnings=("a", "ß"),
+        data_roots=("/data", "/ü"),
     )
     job = await bench.jobs.create(new)
+    assert job.data_roots == ("/data", "/ü")
     read = await bench.jobs.get(job.job_id)
     assert read == job
     assert bench.attempts.get(job.job_id) == job

@@ -48,11 +48,11 @@ def only_loops(folder: Path) -> Path:
     return folder / "loops"
 
 
-def failed_at_once(site: Site, job_id: str) -> str:
+def failed_at_once(site: Site, job_id: str, reason: str = "INVALID_DATA") -> str:
     record: JobRecord = site.wait(job_id, *END)
     assert (record.status, record.attempt) == (JobStatus.FAILED, 1), site.logs()
     assert record.error is not None
-    assert record.error.reason == "INVALID_DATA"
+    assert record.error.reason == reason
     return record.error.message
 
 
@@ -87,3 +87,19 @@ def test_a_tokenizer_that_does_not_come_to_an_end(site: Site, tmp_path: Path) ->
     message = failed_at_once(site, job_id)
     assert message.startswith(f"the tokenizer worked for 1.5 s on line 2 of {str(data)!r} without")
     assert "`execution.stall_timeout_seconds`" in message
+
+
+def test_data_that_became_a_link_to_the_outside_is_not_read(site: Site, tmp_path: Path) -> None:
+    """The control plane looked when the job started; the worker looks when it opens the file."""
+    site.worker()
+    root, secret = tmp_path / "root", tmp_path / "secret.txt"
+    root.mkdir()
+    secret.write_text(site.text.read_text())
+    (root / "sound.txt").write_text(site.text.read_text())
+    (root / "text.txt").symlink_to(secret)
+    roots = (str(root),)
+    job_id = site.submit(dataset_path=str(root / "text.txt"), data_roots=roots)
+    message = failed_at_once(site, job_id, "PATH_NOT_ALLOWED")
+    assert f"leads to {str(secret)!r}, which is not under a folder" in message
+    job_id = site.submit(dataset_path=str(root / "sound.txt"), data_roots=roots, max_steps=2)
+    assert site.wait(job_id, *END).status is JobStatus.SUCCEEDED, site.logs()

@@ -92,7 +92,13 @@ class Site:
         self._processes.append(process)
         return process
 
-    def submit(self, execution: Execution | None = None, send: int = 1, **config: Any) -> str:
+    def submit(
+        self,
+        execution: Execution | None = None,
+        send: int = 1,
+        data_roots: tuple[str, ...] | None = None,
+        **config: Any,
+    ) -> str:
         """Store a job and put its message in the queue `send` times; returns its id."""
         merged = {**TINY, **config}
         new = NewJob(
@@ -100,6 +106,7 @@ class Site:
             max_steps=merged["max_steps"],
             dataset_path=str(merged.get("dataset_path", self.text)),
             execution=execution or Execution(),
+            data_roots=data_roots,
         )
 
         async def run() -> str:

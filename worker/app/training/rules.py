@@ -5,12 +5,12 @@ Each rule names the value, what it must be, and a value that would do.
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from app.training.devices import DEVICES, is_device
 from app.transformer.errors import Problem
 from app.transformer.fields import shown
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from app.training.config import TrainingConfig
 
 _LARGEST_FLOAT = sys.float_info.max  # `math.isfinite` raises for a Python integer beyond it
-_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 
 @dataclass(frozen=True)
@@ -85,12 +84,7 @@ _RULES = (
     _not_empty("tokenizer", "try byte, char, gpt2 or the path of a tokenizer.json"),
     _at_least(1, "sequence_length", "leave it out for the model's maximum"),
     _at_least(0, "num_workers", "try 0 to load in the training process"),
-    _Rule(
-        "device",
-        lambda v: _DEVICE.fullmatch(v) is not None,
-        "auto, cpu, cuda, cuda:N or mps",
-        "try auto",
-    ),
+    _Rule("device", is_device, DEVICES, "try auto"),
     _Rule(
         "resume_from_checkpoint",
         lambda v: isinstance(v, bool) or bool(v.strip()),

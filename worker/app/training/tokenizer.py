@@ -17,6 +17,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from app.training.reading import permitted
 from app.training.tokenizer_files import (
     BYTE_SIZE,
     GPT2_LOCATION_VARIABLE,
@@ -332,7 +333,7 @@ def load_tokenizer(spec: str, *, text_source: Iterable[str] | None = None) -> To
     if spec == "gpt2":
         return _load_gpt2()
     path = definition_file(spec)
-    return PretrainedTokenizer(read_definition(path), name=path.name)
+    return PretrainedTokenizer(read_definition(permitted(path)), name=path.name)
 
 
 def tokenizer_from_dict(state: dict[str, Any]) -> Tokenizer:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.training.data.errors import DataError
+from app.training.reading import open_permitted
 
 _LLM_C_HEADER = struct.Struct("<256i")
 _LLM_C_FORMATS = {20240520: (1, "<u2"), 20240801: (7, "<u4")}  # magic: (version, dtype)
@@ -86,7 +87,7 @@ def _npy_layout(path: Path, size: int) -> ArrayLayout:
 
 def _npy_header(path: Path) -> tuple[str, int]:
     """The header's text, and where the array begins."""
-    with path.open("rb") as file:
+    with open_permitted(path) as file:
         start = file.read(8)
         form = _NPY_LENGTHS.get(start[6]) if len(start) == 8 else None
         if not start.startswith(_NPY_MAGIC) or form is None:
@@ -107,7 +108,7 @@ def _not_npy(path: Path, why: str) -> DataError:
 
 
 def _bin_layout(path: Path, size: int, vocab_size: int) -> ArrayLayout:
-    with path.open("rb") as file:
+    with open_permitted(path) as file:
         start = file.read(_LLM_C_HEADER.size)
     if len(start) == _LLM_C_HEADER.size:
         magic, version, count = _LLM_C_HEADER.unpack(start)[:3]

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from app.training import progress
 from app.training.data.array_files import read_layout
+from app.training.reading import open_permitted
 
 _SCAN_IDS = 1 << 22  # ids looked at together when the largest is sought
 
@@ -25,13 +26,16 @@ class TokenArray:
     """Bytes before the first id."""
     count: int
     """Number of ids."""
+    is_data: bool = False
+    """Whether the configuration names the file; else it is an entry of the cache."""
     _mapped: npt.NDArray[Any] | None = field(default=None, repr=False, compare=False)
 
     @property
     def ids(self) -> npt.NDArray[Any]:
         """The ids as a read-only 1-D array of `dtype`; only touched pages use memory."""
         if self._mapped is None:
-            mapped = np.memmap(self.path, self.dtype, "r", self.offset, (self.count,))
+            with open_permitted(self.path) if self.is_data else self.path.open("rb") as file:
+                mapped = np.memmap(file, self.dtype, "r", self.offset, (self.count,))
             # The plain view gathers faster than the memmap class, which runs Python per slice.
             self._mapped = mapped.view(np.ndarray)
         return self._mapped
@@ -53,4 +57,4 @@ class TokenArray:
 def open_token_file(path: Path, vocab_size: int) -> TokenArray:
     """Map a `.bin` or `.npy` file; raises DataError for one that is not what it seems."""
     layout = read_layout(path, vocab_size)
-    return TokenArray(path, layout.dtype, layout.offset, layout.count)
+    return TokenArray(path, layout.dtype, layout.offset, layout.count, is_data=True)

@@ -28,6 +28,7 @@ import numpy.typing as npt
 
 from app.training import progress
 from app.training.data.errors import DataError
+from app.training.reading import open_permitted
 
 logger = logging.getLogger(__name__)
 
@@ -296,7 +297,7 @@ def _remember(memo: Path, fact: str) -> None:
 
 def _sha256(path: Path) -> str:
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_permitted(path) as file:
         while block := file.read(_BLOCK_BYTES):
             digest.update(block)
             progress.advanced(len(block))

@@ -10,11 +10,12 @@ from typing import Any
 from app.training import progress
 from app.training.data.errors import DataError
 from app.training.data.parts import Place
+from app.training.reading import open_permitted
 
 
 def json_records(path: Path) -> Iterator[tuple[Place, dict[str, Any]]]:
     """Yield every record with its line. Raises `DataError` for a line that is no record."""
-    with path.open("rb") as file:
+    with open_permitted(path) as file:
         for number, line in enumerate(file, 1):
             progress.advanced(len(line))
             if line.strip():

@@ -40,6 +40,7 @@ from app.training.fit import (
     too_short_validation,
     unused_vocabulary,
 )
+from app.training.reading import permitted
 from app.training.tokenizer import (
     Tokenizer,
     TokenizerError,
@@ -132,7 +133,7 @@ def _validation(
 
 def _tokenize(path: Path, config: TrainingConfig, tokenizer: Tokenizer | None) -> TokenizedData:
     """Return the ids of `path`; a given tokenizer wins over the configuration's."""
-    path = path.expanduser()
+    path = permitted(path.expanduser())
     require_readable(path)
     directory = cache_directory(path)
     vocab_size = config.model_config.vocab_size

@@ -18,6 +18,7 @@ from app.training.data.errors import DataError
 from app.training.data.formats import Content
 from app.training.data.json_lines import json_records
 from app.training.data.parts import DOCUMENT_END, Part, Piece, Place
+from app.training.reading import permitted
 
 _ROWS_PER_BATCH = 1024
 _IDS_END = 1 << 32
@@ -94,7 +95,7 @@ def _open_parquet(path: Path) -> Any:
     import pyarrow.parquet as pq
 
     try:
-        return pq.ParquetFile(path, memory_map=True)
+        return pq.ParquetFile(permitted(path), memory_map=True)
     except (OSError, pa.ArrowException) as error:
         raise DataError(
             f"{str(path)!r} cannot be read as Parquet ({error}); it must be a whole Parquet file; "

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from app.training import progress
 from app.training.data.errors import DataError
+from app.training.reading import open_permitted
 
 BLOCK_BYTES = 1 << 20
 
@@ -16,7 +17,7 @@ def decoded_blocks(path: Path) -> Iterator[str]:
     """Yield the text of a file. Raises `DataError` at the first byte that is no UTF-8."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     read = 0
-    with path.open("rb") as file:
+    with open_permitted(path) as file:
         while True:
             block = file.read(BLOCK_BYTES)
             pending = len(decoder.getstate()[0])
