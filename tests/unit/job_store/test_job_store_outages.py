@@ -29,8 +29,9 @@ from redis_trouble import (
 from job_store.connection import AsyncConnection, Connection
 from job_store.errors import NotFound, StoreUnavailable
 from job_store.generation import GenerationInbox
-from job_store.records import JobStatus
+from job_store.records import JobStatus, WorkerRecord
 from job_store.streams import JobFeeds, MetricsEvent
+from job_store.workers import WorkerDirectory, WorkerRegistry
 
 SECRET = "word-of-a-command"
 TROUBLES: dict[str, tuple[Trouble, str]] = {
@@ -156,6 +157,17 @@ async def test_a_job_can_be_deleted_from_a_full_server(
         await bench.jobs.delete(stopped.job_id)
         with pytest.raises(NotFound):
             await bench.jobs.get(stopped.job_id)
+
+
+async def test_workers_are_known_while_the_server_is_full(
+    bench: Bench, troubled_server: RedisServer
+) -> None:
+    registry = WorkerRegistry(bench.worker, ttl_seconds=0.3)
+    directory = WorkerDirectory(bench.connection)
+    with full(troubled_server):
+        for state in ("idle", "busy"):
+            registry.heartbeat(WorkerRecord("w", state, "cpu", "host", 1, 0, 0))
+            assert [worker.state for worker in await directory.list()] == [state]
 
 
 async def test_a_watch_goes_on_when_its_reads_are_broken_off(
