@@ -34,7 +34,7 @@ def commands(beginning: str) -> list[list[str]]:
 def test_every_command_is_of_a_kind_that_is_checked_here() -> None:
     kinds = ("curl", "docker build", "docker compose", "kubectl", "sh deploy/make-secrets.sh")
     assert [line for line in COMMANDS if not line.startswith(kinds)] == []
-    assert len(re.findall("```", TEXT)) == 2 * TEXT.count("```bash\n")
+    assert len(re.findall("```", TEXT)) == 2 * len(re.findall("```(?:bash|yaml)\n", TEXT))
 
 
 def test_each_role_is_built_as_its_dockerfile_says() -> None:
