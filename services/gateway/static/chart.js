@@ -209,7 +209,8 @@ function axes(context, scale, color) {
   context.textAlign = "right";
   for (const value of ticks(scale.low, scale.high, Math.max(3, scale.height / 36))) {
     const y = Math.round(scale.y(value)) + 0.5;
-    context.fillText(Math.abs(value) < 1e3 ? number(value, 6) : count(value), scale.left - 8, y + 4);
+    const short = Math.abs(value) < 1e3 || Math.abs(value) >= 1e6;
+    context.fillText(short ? number(value, 6) : count(value), scale.left - 8, y + 4);
     context.beginPath();
     context.moveTo(scale.left, y);
     context.lineTo(scale.left + scale.width, y);
