@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from control_plane.leases import LeaseWatch
+from control_plane.leases import AttemptWatch, Waits
 from control_plane.queue import message_id
 from control_plane.state import ServiceState
 from control_plane.sweeping import Sweeper
@@ -29,10 +29,12 @@ class Reconciler:
     def __init__(self, state: ServiceState, owner: str) -> None:
         self._state = state
         self._owner = owner
-        self._leases = LeaseWatch(state.settings.lease_seconds)
+        self._leases = AttemptWatch(state.settings.lease_seconds)
         self._leading = False
+        self._other = Waits[str]()
         self._unsent: set[tuple[str, int]] = set()
-        self._missing: set[tuple[str, int]] = set()
+        self._missing = Waits[tuple[str, int]]()
+        self._pauses = Waits[tuple[str, int]]()
         self._queues_looked_at = -float("inf")
         self._sweeper = Sweeper(state)
 
@@ -69,20 +71,30 @@ class Reconciler:
             raise defects[0]
 
     async def _lead_or_follow(self) -> None:
-        leads = await self._state.reconcile.acquire_leadership(
-            self._owner, self._state.settings.leader_ttl_seconds
-        )
+        leads = await self._become_leader()
         if leads and not self._leading:
             _log.info("this process leads the reconciliation")
             self._leases.forget()
         self._leading = leads
+
+    async def _become_leader(self) -> bool:
+        """Take the lock once it has run out, or has not changed before these eyes for so long: the
+        server's clock, by which it runs out, may have been set back."""
+        ttl = self._state.settings.leader_ttl_seconds
+        leads, mark = await self._state.reconcile.acquire_leadership(self._owner, ttl)
+        now = time.monotonic()
+        self._other.observe([] if leads else [mark], now)
+        if self._other.seconds(mark, now) > ttl:
+            leads, _ = await self._state.reconcile.acquire_leadership(self._owner, ttl, mark)
+        return leads
 
     def _forget(self) -> None:
         """What was watched before an outage proves nothing after it."""
         self._leading = False
         self._leases.forget()
         self._unsent.clear()
-        self._missing.clear()
+        self._missing.forget()
+        self._other.forget()
 
     async def _resign(self) -> None:
         if not self._leading:
@@ -105,7 +117,7 @@ class Reconciler:
         for attempt in attempts:
             # After an outage workers need a moment to tell how far they are.
             if self._leases.watched_seconds(attempt, now) >= grace and (
-                error := overdue(attempt, grace)
+                error := overdue(attempt, self._leases, now, grace)
             ):
                 await self._declare_lost(attempt, error)
 
@@ -129,39 +141,40 @@ class Reconciler:
 
     async def _tend_unsent(self) -> None:
         """Send messages that nobody sent. Twice seen: a `StartJob` may be about to do it."""
-        settings = self._state.settings
-        await self._state.reconcile.release_delayed(
-            settings.retry_pause_seconds, settings.longest_retry_pause_seconds
-        )
+        await self._end_pauses()
         waiting = await self._state.jobs.jobs_lacking_message()
         for queued in waiting:
             if (queued.job_id, queued.attempt) in self._unsent:
                 await self._send(queued.job_id, queued.attempt, queued.priority, queued.device)
         self._unsent = {(queued.job_id, queued.attempt) for queued in waiting}
 
+    async def _end_pauses(self) -> None:
+        """Let retries have their message that this process has watched wait for their pause."""
+        delayed = await self._state.reconcile.delayed_retries()
+        now = time.monotonic()
+        self._pauses.observe([(retry.job_id, retry.attempt) for retry in delayed], now)
+        settings = self._state.settings
+        base, longest = settings.retry_pause_seconds, settings.longest_retry_pause_seconds
+        for retry in delayed:
+            waited = self._pauses.seconds((retry.job_id, retry.attempt), now)
+            if waited >= pause_seconds(retry.failures, base, longest):
+                await self._state.reconcile.release_retry(retry.job_id, retry.attempt)
+
     async def _tend_lost_messages(self) -> None:
-        """Send again what waits but stands in no queue, twice seen."""
+        """Send again what waits but was seen in no queue for a while."""
         patience = self._state.settings.requeue_after_seconds
         now = time.monotonic()
         if now - self._queues_looked_at < patience / 2:
             return
         self._queues_looked_at = now
-        candidates = [
-            queued
-            for queued in await self._state.reconcile.queued_attempts()
-            if _waited_seconds(queued) >= patience
-        ]
-        if not candidates:
-            self._missing.clear()
-            return
-        held = await self._state.queue.waiting()
-        missing = [
-            queued for queued in candidates if message_id(queued.job_id, queued.attempt) not in held
-        ]
+        sent = [one for one in await self._state.reconcile.queued_attempts() if one.is_sent]
+        held = await self._state.queue.waiting() if sent else set()
+        missing = [one for one in sent if message_id(one.job_id, one.attempt) not in held]
+        now = time.monotonic()
+        self._missing.observe([(one.job_id, one.attempt) for one in missing], now)
         for queued in missing:
-            if (queued.job_id, queued.attempt) in self._missing:
+            if self._missing.seconds((queued.job_id, queued.attempt), now) >= patience:
                 await self._send_again(queued)
-        self._missing = {(queued.job_id, queued.attempt) for queued in missing}
 
     async def _send_again(self, queued: QueuedAttempt) -> None:
         if await self._state.jobs.request_message(queued.job_id, queued.attempt):
@@ -174,22 +187,24 @@ class Reconciler:
         await self._state.jobs.mark_enqueued(job_id, attempt)
 
 
-def overdue(attempt: RunningAttempt, grace_seconds: float) -> JobError | None:
-    """Why a worker that lives should have ended this attempt by now; None if it need not."""
-    grace = grace_seconds * 1000
-    now = attempt.server_time
-    if attempt.stop_deadline is not None and now > attempt.stop_deadline + grace:
+def overdue(
+    attempt: RunningAttempt, watch: AttemptWatch, now: float, grace_seconds: float
+) -> JobError | None:
+    """Why a worker that lives should have ended this attempt by now; None if it need not.
+
+    `now`: monotonic seconds, those of the last `watch.observe`.
+    """
+    stopping = watch.stopping_seconds(attempt, now)
+    if stopping > attempt.stop_timeout_seconds + grace_seconds:
         text = f"worker {attempt.worker_id} did not carry out the stop in time"
         return JobError("STOP_TIMED_OUT", text)
-    stalled = now - attempt.progress_at > attempt.stall_timeout_seconds * 1000 + grace
-    if stalled and attempt.phase is not Phase.SAVING:
-        seconds, step = attempt.stall_timeout_seconds, attempt.current_step
+    silent = watch.silent_seconds(attempt, now)
+    seconds, step = attempt.stall_timeout_seconds, attempt.current_step
+    if silent > seconds + grace_seconds and attempt.phase is not Phase.SAVING:
         return JobError("STALLED", stall_message(seconds, step, attempt.phase))
     return None
 
 
-def _waited_seconds(queued: QueuedAttempt) -> float:
-    """Since its message was sent; 0 where none was, which is another duty's business."""
-    if queued.enqueued_at is None:
-        return 0.0
-    return (queued.server_time - queued.enqueued_at) / 1000
+def pause_seconds(failures: int, base: float, longest: float) -> float:
+    """Before a retry after so many failures in a row: doubled with each, up to the longest."""
+    return min(base * 2.0 ** min(max(failures - 1, 0), 60), longest)

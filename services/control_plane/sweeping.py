@@ -12,6 +12,7 @@ import re
 import time
 
 from artifact_store import ArtifactError, ArtifactStore, checkpoint_keys, job_prefix
+from control_plane.leases import Waits
 from control_plane.state import ServiceState
 from job_store.errors import JobStoreError, NotFound, RecordVersionError, StoreUnavailable
 from job_store.records import CheckpointRecord, JobRecord
@@ -24,6 +25,8 @@ _UPLOADS_SECONDS = 3600.0
 """Between two looks at uploads."""
 _ABANDONED_SECONDS = 86400.0
 """From this age on, an upload or a deletion that was begun is not going to be completed."""
+_WATCHED_SECONDS = 3000.0
+"""By the server's clock alone, which may have been set, no upload is taken for abandoned."""
 _CHECKPOINT = re.compile(r"jobs/[^/]+/attempts/(\d+)-[^/]+/checkpoint_step_\d+\.(?:pt|json)")
 
 
@@ -37,6 +40,7 @@ class Sweeper:
         self._age = state.settings.sweep_after_seconds
         self._looked_at = time.monotonic()
         self._uploads_looked_at = -float("inf")
+        self._abandoned = Waits[str]()
         self._task: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
@@ -129,7 +133,12 @@ class Sweeper:
         """
         state = self._state
         await asyncio.to_thread(state.artifacts.discard_unfinished)
-        for dataset_id in await state.datasets.unsettled(_ABANDONED_SECONDS):
+        names = await state.datasets.unsettled(_ABANDONED_SECONDS)
+        now = time.monotonic()
+        self._abandoned.observe(names, now)
+        for dataset_id in names:
+            if self._abandoned.seconds(dataset_id, now) < min(_WATCHED_SECONDS, _ABANDONED_SECONDS):
+                continue
             try:
                 await state.datasets.get(dataset_id)
             except NotFound:

@@ -384,16 +384,14 @@ def _tokens_seen(points: Sequence[MetricPoint]) -> str:
 def _signals(reply: list[Any] | None) -> Signals:
     if reply is None:
         raise JobStoreError("a script that answers with signals answered with none")
-    stop, deadline, now, delivered, duplicates = reply
-    return Signals(bool(stop), int(deadline) if deadline else None, int(now), delivered, duplicates)
+    stop, delivered, duplicates = reply
+    return Signals(bool(stop), delivered, duplicates)
 
 
 def _sum(replies: Sequence[Signals]) -> Signals:
     last = replies[-1]
     return Signals(
         last.stop_requested,
-        last.stop_deadline,
-        last.server_time,
         sum(reply.delivered for reply in replies),
         sum(reply.duplicates for reply in replies),
     )

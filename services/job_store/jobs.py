@@ -331,10 +331,7 @@ async def queued_attempts(
         return []
     names = [id.decode() for id in ids]
     fields = ("status", "v", "attempt", "priority", "device", "enqueued_at")
-    time, *rows = await connection.pipeline(
-        ("TIME",), *[("HMGET", keys.job(name), *fields) for name in names]
-    )
-    now = int(time[0]) * 1000 + int(time[1]) // 1000
+    rows = await connection.pipeline(*[("HMGET", keys.job(name), *fields) for name in names])
     attempts = []
     for name, row in zip(names, rows, strict=True):
         status, version, attempt, priority, device, sent = row
@@ -347,8 +344,7 @@ async def queued_attempts(
                     attempt=int(attempt),
                     priority=Priority(priority.decode()),
                     device=device.decode(),
-                    enqueued_at=int(sent) if sent else None,
-                    server_time=now,
+                    is_sent=bool(sent),
                 )
             )
         except (ValueError, TypeError, AttributeError):

@@ -12,6 +12,7 @@ from job_store.ids import check_id
 from job_store.jobs import queued_attempts
 from job_store.keys import Keys
 from job_store.records import (
+    DelayedRetry,
     JobError,
     JobRecord,
     JobStatus,
@@ -23,8 +24,10 @@ from job_store.unreadable import left_out
 
 _WATCHED = (
     *("attempt", "claim_id", "worker_id", "status", "lease_count", "phase", "current_step"),
-    *("progress_at", "stop_deadline", "stall_timeout_seconds", "v"),
+    *("pulses", "phase_progress", "progress_at", "stop_timeout_seconds", "stall_timeout_seconds"),
+    "v",
 )
+_SIGNS = ("phase", "current_step", "pulses", "phase_progress", "progress_at")
 
 
 class ReconcileStore:
@@ -46,14 +49,13 @@ class ReconcileStore:
         names = [id.decode() for ids in found for id in ids]
         if not names:
             return []
-        time, *rows = await self._db.pipeline(
-            ("TIME",), *[("HMGET", self._keys.job(name), *_WATCHED) for name in names]
+        rows = await self._db.pipeline(
+            *[("HMGET", self._keys.job(name), *_WATCHED) for name in names]
         )
-        now = int(time[0]) * 1000 + int(time[1]) // 1000
         attempts = []
         for name, row in zip(names, rows, strict=True):
             try:
-                attempt = _running(name, row, now)
+                attempt = _running(name, row)
             except RecordVersionError as error:
                 left_out(error)
                 continue
@@ -84,15 +86,27 @@ class ReconcileStore:
         reply = await self._db.run("reject", check_id("job", job_id), attempt, encode_error(error))
         return bool(reply and reply[0])
 
-    async def release_delayed(self, base_seconds: float, longest_seconds: float) -> int:
-        """Let retries whose pause is over have their message; how many.
+    async def delayed_retries(self, limit: int = 1000) -> Sequence[DelayedRetry]:
+        """Attempts that are not to begin at once: only time can cure what ended the one before."""
+        ids = await self._db.command("ZRANGE", self._keys.index("delayed"), 0, limit - 1)
+        names = [id.decode() for id in ids]
+        if not names:
+            return []
+        fields = ("attempt", "consecutive_failures")
+        rows = await self._db.pipeline(
+            *[("HMGET", self._keys.job(name), *fields) for name in names]
+        )
+        # Of a damaged record nothing is said here: who reads the job says so.
+        return [
+            DelayedRetry(name, int(attempt), int(failures))
+            for name, (attempt, failures) in zip(names, rows, strict=True)
+            if (attempt or b"").isdigit() and (failures or b"").isdigit()
+        ]
 
-        The pause is `base_seconds`, doubled with each failure in a row, at most
-        `longest_seconds`.
-        """
-        pauses = (int(base_seconds * 1000), int(longest_seconds * 1000))
-        reply = await self._db.run("release_delayed", *pauses)
-        return int(reply[0]) if reply else 0
+    async def release_retry(self, job_id: str, attempt: int) -> bool:
+        """Its pause is over: it lacks its message from now on. False if it does not wait."""
+        reply = await self._db.run("release_delayed", check_id("job", job_id), attempt)
+        return bool(reply and reply[0])
 
     async def due_sweeps(self, age_seconds: float, limit: int = 100) -> Sequence[str]:
         """Jobs, deleted ones too, some files of which may be superfluous for `age_seconds`.
@@ -106,14 +120,21 @@ class ReconcileStore:
         """The job's files were looked through."""
         await self._db.command("SREM", self._keys.index("sweeping"), job_id)
 
-    async def acquire_leadership(self, owner: str, ttl_seconds: float) -> bool:
-        """Become the leader, or stay it; False while another owner holds the lock."""
-        reply = await self._db.run("leader", owner, max(1, int(ttl_seconds * 1000)))
-        return bool(reply and reply[0])
+    async def acquire_leadership(
+        self, owner: str, ttl_seconds: float, dead: str = ""
+    ) -> tuple[bool, str]:
+        """Become the leader, or stay it; False while another owner holds the lock, with its mark.
+
+        Another owner gives the lock another mark each time that it stays the leader. `dead`: a mark
+        that has not changed for so long that its owner does not live.
+        """
+        reply = await self._db.run("leader", owner, max(1, int(ttl_seconds * 1000)), dead)
+        leads, mark = reply or (0, b"")
+        return bool(leads), mark.decode()
 
     async def release_leadership(self, owner: str) -> None:
         """Let another one lead at once; nothing happens if `owner` does not hold the lock."""
-        await self._db.run("leader", owner, 0)
+        await self._db.run("leader", owner, 0, "")
 
     async def server_time(self) -> int:
         """Redis TIME in milliseconds."""
@@ -130,7 +151,7 @@ def stall_message(seconds: float, step: int, phase: Phase) -> str:
     return f"no step for {seconds:g} s after step {step}"
 
 
-def _running(job_id: str, row: Sequence[bytes | None], now: int) -> RunningAttempt | None:
+def _running(job_id: str, row: Sequence[bytes | None]) -> RunningAttempt | None:
     f = {
         name: (value or b"").decode("utf-8", "replace")
         for name, value in zip(_WATCHED, row, strict=True)
@@ -147,10 +168,9 @@ def _running(job_id: str, row: Sequence[bytes | None], now: int) -> RunningAttem
             lease_count=int(f["lease_count"]),
             phase=Phase(f["phase"]),
             current_step=int(f["current_step"]),
-            progress_at=int(f["progress_at"]),
-            stop_deadline=int(f["stop_deadline"]) if f["stop_deadline"] else None,
+            sign_of_life=" ".join(f[name] for name in _SIGNS),
+            stop_timeout_seconds=float(f["stop_timeout_seconds"]),
             stall_timeout_seconds=float(f["stall_timeout_seconds"]),
-            server_time=now,
         )
     except ValueError as error:
         raise RecordVersionError("job", job_id, f"version {f['v']}", "a readable one") from error

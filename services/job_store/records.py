@@ -190,7 +190,8 @@ class JobRecord:
     """When the current attempt's message was handed to the queue; None if it was not yet."""
     stop_requested_at: int | None
     stop_deadline: int | None
-    """When a STOPPING job is to be killed."""
+    """When a STOPPING job will have been killed, by the server's clock: for people, no program
+    decides by it."""
     running_ms: int = field(default=0, compare=False)
     """How long workers have held it, all attempts together, until it was read. An attempt whose
     worker was lost counts until the worker's last report."""
@@ -308,9 +309,6 @@ class Signals:
     """What the store tells a worker in answer to each of its writes."""
 
     stop_requested: bool
-    stop_deadline: int | None
-    """Server milliseconds at which the trainer is to be killed."""
-    server_time: int
     delivered: int = 0
     """Entries of the batch now in the store, duplicates of an earlier delivery included."""
     duplicates: int = 0
@@ -471,11 +469,21 @@ class RunningAttempt:
     """Grows with every renewal; the reconciler measures how long it stands still."""
     phase: Phase
     current_step: int
-    progress_at: int
-    """Server time of the last sign of life: a step, a batch of a validation, a pulse."""
-    stop_deadline: int | None
+    sign_of_life: str
+    """Another one after each step, batch of a validation or pulse; the reconciler measures how
+    long it stays the same."""
+    stop_timeout_seconds: float
     stall_timeout_seconds: float
-    server_time: int
+
+
+@dataclass(frozen=True, slots=True)
+class DelayedRetry:
+    """An attempt that waits for the end of a pause."""
+
+    job_id: str
+    attempt: int
+    failures: int
+    """In a row, before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -486,5 +494,5 @@ class QueuedAttempt:
     attempt: int
     priority: Priority
     device: str
-    enqueued_at: int | None
-    server_time: int
+    is_sent: bool
+    """Whether its message was handed to the queue."""

@@ -51,7 +51,7 @@ def publish_points(
     """
     beyond = bisect_right(points, start_step, key=lambda point: point.step)
     attempts = store.attempts(token.job_id) if beyond else []
-    signals = Signals(False, None, 0)
+    signals = Signals(False)
     for point in points[:beyond]:
         holder = attempt_showing(attempts, point.step)
         signals = store.publish_metrics(token, [point], of_attempt=holder)

@@ -57,10 +57,13 @@ class Kill(Enum):
 
 @dataclass
 class Deadlines:
-    """Moments of the monotonic clock; None while there is none."""
+    """None while there is none."""
 
     stop: float | None = None
+    """In the seconds that the supervisor has watched: a clock that is set, or a machine that
+    sleeps, takes nothing away from the time for the last save."""
     leave: float | None = None
+    """Of the monotonic clock: whoever ends the worker counts its grace by that."""
 
 
 class Supervisor:
@@ -83,7 +86,7 @@ class Supervisor:
         self._killed: Kill | None = None
         self._pid = 0
         self._seen = self._look()
-        self._looked_at, self._silent_for = time.monotonic(), 0.0
+        self._looked_at, self._watched, self._alive_at = time.monotonic(), 0.0, 0.0
         self._renew_at = 0.0
         self._told_to_stop = False
         self._told_failed_save: int | None = None
@@ -133,13 +136,15 @@ class Supervisor:
             self._renew_at = now + self._renewal_seconds
             self._renew()
             self._heartbeat()
+        self._watched += min(now - self._looked_at, _LONGEST_TICK_SECONDS)
+        self._looked_at = now
         if self._killed is not None:
             return
-        if _passed(self._deadlines.stop, now):
+        if _passed(self._deadlines.stop, self._watched):
             self.kill(Kill.STOP_TIMEOUT)
         elif _passed(self._deadlines.leave, now):
             self.kill(Kill.GRACE)
-        elif self._is_stalled(now):
+        elif self._is_stalled():
             self.kill(Kill.STALLED)
 
     def _renew(self) -> None:
@@ -170,23 +175,20 @@ class Supervisor:
             self._told_failed_save = failed
 
     def _obey(self, signals: Signals) -> None:
-        if not signals.stop_requested:
+        if not signals.stop_requested or self._told_to_stop:
             return
-        if not self._told_to_stop:
-            # The trainer's own publisher usually knew first; this is for one that is stuck.
-            self._told_to_stop = True
-            self._signal(signal.SIGUSR1)
-        if signals.stop_deadline is not None:
-            left = (signals.stop_deadline - signals.server_time) / 1000
-            self._deadlines.stop = time.monotonic() + left
+        # The trainer's own publisher usually knew first; this is for one that is stuck.
+        self._told_to_stop = True
+        allowed = self._claimed.record.execution.stop_timeout_seconds
+        self._deadlines.stop = self._watched + allowed
+        self._signal(signal.SIGUSR1)
 
-    def _is_stalled(self, now: float) -> bool:
+    def _is_stalled(self) -> bool:
         seen = self._look()
-        self._silent_for += min(now - self._looked_at, _LONGEST_TICK_SECONDS)
-        self._looked_at = now
         if seen != self._seen or seen[1] is Phase.SAVING:
-            self._seen, self._silent_for = seen, 0.0
-        return self._silent_for > self._claimed.record.execution.stall_timeout_seconds
+            self._seen, self._alive_at = seen, self._watched
+        silent = self._watched - self._alive_at
+        return silent > self._claimed.record.execution.stall_timeout_seconds
 
     def _look(self) -> tuple[int, Phase, int, PhaseProgress, int]:
         """Whatever of this changes is a sign of life."""

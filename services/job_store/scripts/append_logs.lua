@@ -5,7 +5,7 @@ local stale, fenced = fence(id, attempt, ARGV[4])
 if stale then return stale end
 if tonumber(target) <= tonumber(attempt) - tonumber(ARGV[7]) then
   local lines = (#ARGV - 7) / 2
-  return signals(fenced, now_ms(), lines, lines)
+  return signals(fenced, lines, lines)
 end
 local stream = job_key(id, 'logs', target)
 local newest = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
@@ -22,4 +22,4 @@ local reached = tonumber(string.match(fenced.last_log, '^%d+'))
 if added > 0 and tonumber(target) >= reached then
   redis.call('HSET', job_key(id), 'last_log', target .. ':' .. text(last))
 end
-return signals(fenced, now_ms(), seen, seen - added)
+return signals(fenced, seen, seen - added)

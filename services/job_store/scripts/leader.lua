@@ -1,10 +1,13 @@
--- leader: prefix, owner, ttl_ms. Takes the lock, or extends it; ttl 0 releases it.
+-- leader: prefix, owner, ttl_ms, dead. Takes the lock, or extends it; ttl 0 releases it. Replies with
+-- 1, or with 0 and the lock's value, which changes with every extension. Where the clock was set
+-- back the lock would outlive its owner: who has watched the value stand still names it in `dead`.
 local lock, owner, ttl = PREFIX .. 'leader', ARGV[2], tonumber(ARGV[3])
-local holder = redis.call('GET', lock)
-if holder and holder ~= owner then return {'ok', 0} end
-if ttl == 0 then
+local value = redis.call('GET', lock)
+local holder, count = string.match(value or '', '^(.*):(%d+)$')
+if value and holder ~= owner and value ~= ARGV[4] then return {'ok', 0, value} end
+if ttl > 0 then
+  redis.call('SET', lock, owner .. ':' .. text((tonumber(count) or 0) + 1), 'PX', ttl)
+elseif holder == owner then
   redis.call('DEL', lock)
-else
-  redis.call('SET', lock, owner, 'PX', ttl)
 end
-return {'ok', 1}
+return {'ok', 1, ''}

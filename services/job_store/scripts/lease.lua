@@ -3,4 +3,4 @@ local id = ARGV[2]
 local stale, fenced = fence(id, ARGV[3], ARGV[4])
 if stale then return stale end
 redis.call('HINCRBY', job_key(id), 'lease_count', 1)
-return signals(fenced, now_ms())
+return signals(fenced)

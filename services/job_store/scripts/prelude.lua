@@ -98,19 +98,17 @@ end
 
 -- Nil if (attempt, claim) owns the job, else the error reply; and the fields it has read.
 local function fence(id, attempt, claim)
-  local f = redis.call('HMGET', job_key(id), 'v', 'status', 'attempt', 'claim_id', 'stop_deadline',
-                       'current_step', 'last_point', 'last_log')
+  local f = redis.call('HMGET', job_key(id), 'v', 'status', 'attempt', 'claim_id', 'current_step',
+                       'last_point', 'last_log')
   if not f[1] then return {'fenced', id, attempt, 'the job was deleted'} end
   if f[1] ~= VERSION then return {'version', 'job', id, f[1]} end
   local owns = f[3] == attempt and f[4] == claim and claim ~= ''
   if not owns or (f[2] ~= 'running' and f[2] ~= 'stopping') then
     return {'fenced', id, attempt, 'the job is ' .. f[2] .. ', attempt ' .. f[3]}
   end
-  return nil, {status = f[2], stop_deadline = f[5], current_step = f[6], last_point = f[7],
-               last_log = f[8]}
+  return nil, {status = f[2], current_step = f[5], last_point = f[6], last_log = f[7]}
 end
 
-local function signals(fenced, now, delivered, duplicates)
-  return {'ok', fenced.status == 'stopping' and 1 or 0, fenced.stop_deadline, now,
-          delivered or 0, duplicates or 0}
+local function signals(fenced, delivered, duplicates)
+  return {'ok', fenced.status == 'stopping' and 1 or 0, delivered or 0, duplicates or 0}
 end

@@ -13,4 +13,4 @@ end
 if moved then redis.call('HSET', job_key(id), 'current_step', text(step)) end
 if ARGV[7] ~= '0' then redis.call('HSET', job_key(id), 'tokens_seen', ARGV[7]) end
 redis.call('HSET', job_key(id), 'eta_ms', ARGV[10])
-return signals(fenced, now)
+return signals(fenced)

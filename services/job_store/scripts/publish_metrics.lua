@@ -88,4 +88,4 @@ if added > 0 then
   end
   redis.call('HSET', job_key(id), unpack(changes))
 end
-return signals(fenced, now, seen, seen - added)
+return signals(fenced, seen, seen - added)

@@ -15,35 +15,43 @@ from pydantic import SecretStr
 from redis_server import RedisServer
 from started import running_job, start
 
-from control_plane.leases import LeaseWatch
-from control_plane.reconciler import Reconciler, overdue
+from control_plane.leases import AttemptWatch, Waits
+from control_plane.reconciler import Reconciler, overdue, pause_seconds
 from control_plane.server import ControlPlane
 from control_plane.settings import ControlPlaneSettings
 from control_plane.state import ServiceState
 from job_store.attempts import AttemptStore
 from job_store.connection import Connection
 from job_store.errors import Fenced, StoreUnavailable
-from job_store.records import JobStatus, MetricPoint, Phase, RunningAttempt
+from job_store.records import (
+    JobError,
+    JobStatus,
+    MetricPoint,
+    Outcome,
+    OutcomeKind,
+    Phase,
+    RunningAttempt,
+)
 from service_runtime.duties import Duties
 from training_engine.v1 import job_pb2
 
 
 def attempt_of(count: int = 1, **fields: Any) -> RunningAttempt:
     defaults = RunningAttempt(
-        "job_a", 1, "claim", "w", JobStatus.RUNNING, count, Phase.TRAINING, 7, 0, None, 600.0, 0
+        "job_a", 1, "claim", "w", JobStatus.RUNNING, count, Phase.TRAINING, 7, "", 300.0, 600.0
     )
     return dataclasses.replace(defaults, **fields)
 
 
 def test_a_lease_is_lost_after_it_stood_still_for_its_whole_length() -> None:
-    watch = LeaseWatch(15.0)
+    watch = AttemptWatch(15.0)
     lost = [watch.observe([attempt_of(1)], now) for now in (100.0, 107.0, 114.0, 114.9)]
     assert lost == [[], [], [], []]
     assert watch.observe([attempt_of(1)], 115.0) == [attempt_of(1)]
 
 
 def test_a_renewal_or_another_claim_starts_the_clock_anew() -> None:
-    watch = LeaseWatch(15.0)
+    watch = AttemptWatch(15.0)
     for now, count in ((100.0, 1), (107.0, 2), (114.0, 2), (121.0, 2)):
         assert watch.observe([attempt_of(count)], now) == []
     assert watch.observe([attempt_of(2, claim_id="other")], 122.5) == []
@@ -51,7 +59,7 @@ def test_a_renewal_or_another_claim_starts_the_clock_anew() -> None:
 
 
 def test_an_outage_or_a_suspension_of_the_watcher_proves_nothing() -> None:
-    watch = LeaseWatch(15.0)
+    watch = AttemptWatch(15.0)
     watch.observe([attempt_of(1)], 100.0)
     watch.forget()
     assert watch.observe([attempt_of(1)], 114.0) == []
@@ -62,23 +70,59 @@ def test_an_outage_or_a_suspension_of_the_watcher_proves_nothing() -> None:
     assert watch.observe([attempt_of(1)], 189.0) == [attempt_of(1)]
 
 
-def test_deadlines_that_a_living_worker_has_missed() -> None:
-    stopping = attempt_of(stop_deadline=5_000, server_time=15_000, status=JobStatus.STOPPING)
-    assert overdue(stopping, 10.0) is None
-    late = overdue(dataclasses.replace(stopping, server_time=15_001), 10.0)
-    assert late is not None
-    assert (late.reason, late.message) == (
-        "STOP_TIMED_OUT",
-        "worker w did not carry out the stop in time",
-    )
-    stalled = attempt_of(stall_timeout_seconds=2.0, progress_at=1_000, server_time=13_001)
-    error = overdue(stalled, 10.0)
-    assert error is not None
-    assert (error.reason, error.message) == ("STALLED", "no step for 2 s after step 7")
-    assert overdue(dataclasses.replace(stalled, phase=Phase.SAVING), 10.0) is None
-    error = overdue(dataclasses.replace(stalled, phase=Phase.VALIDATING), 10.0)
-    assert error is not None
-    assert error.message == "no batch of the validation at step 7 for 2 s"
+def reason_after(attempt: RunningAttempt, seconds: float, grace: float = 10.0) -> str | None:
+    """Why the attempt is overdue once it was watched for so long, unchanged."""
+    watch = AttemptWatch(1e6)
+    watch.observe([attempt], 100.0)
+    watch.observe([attempt], 100.0 + seconds)
+    error = overdue(attempt, watch, 100.0 + seconds, grace)
+    return error.message if error else None
+
+
+def test_a_stop_that_a_living_worker_does_not_carry_out() -> None:
+    stopping = attempt_of(status=JobStatus.STOPPING, stop_timeout_seconds=5.0)
+    assert reason_after(stopping, 15.0) is None
+    assert reason_after(stopping, 15.1) == "worker w did not carry out the stop in time"
+    assert reason_after(attempt_of(stop_timeout_seconds=5.0), 15.1) is None
+
+
+def test_a_stall_that_a_living_worker_does_not_notice() -> None:
+    silent = attempt_of(stall_timeout_seconds=2.0)
+    assert reason_after(silent, 12.0) is None
+    assert reason_after(silent, 12.1) == "no step for 2 s after step 7"
+    assert reason_after(dataclasses.replace(silent, phase=Phase.SAVING), 12.1) is None
+    validating = dataclasses.replace(silent, phase=Phase.VALIDATING)
+    assert reason_after(validating, 12.1) == "no batch of the validation at step 7 for 2 s"
+
+
+def test_a_sign_of_life_or_a_gap_in_the_watching_is_no_stall() -> None:
+    watch, slow = AttemptWatch(15.0), attempt_of(stall_timeout_seconds=20.0)
+    for now in range(100, 150, 5):
+        watch.observe([dataclasses.replace(slow, sign_of_life=str(now // 15))], now)
+        assert overdue(slow, watch, now, 0.0) is None
+    watch.observe([slow], 190.0)  # 45 s without a look: the machine slept
+    assert overdue(slow, watch, 190.0, 0.0) is None
+    for now in (195.0, 200.0, 205.0, 210.0):
+        watch.observe([slow], now)
+        assert overdue(slow, watch, now, 0.0) is None
+    watch.observe([slow], 210.1)
+    assert overdue(slow, watch, 210.1, 0.0) is not None
+
+
+def test_a_wait_lasts_as_long_as_it_is_seen() -> None:
+    waits = Waits[str]()
+    waits.observe(["a"], 10.0)
+    waits.observe(["a", "b"], 14.0)
+    assert (waits.seconds("a", 15.0), waits.seconds("b", 15.0)) == (5.0, 1.0)
+    waits.observe(["b"], 16.0)
+    waits.observe(["a"], 17.0)
+    assert (waits.seconds("a", 18.0), waits.seconds("b", 18.0)) == (1.0, 0.0)
+
+
+def test_the_pause_before_a_retry_doubles_up_to_the_longest() -> None:
+    pauses = [pause_seconds(failures, 30.0, 600.0) for failures in (0, 1, 2, 3, 4, 5, 6, 1000)]
+    assert pauses == [30.0, 30.0, 60.0, 120.0, 240.0, 480.0, 600.0, 600.0]
+    assert pause_seconds(1, 30.0, 10.0) == 10.0
 
 
 async def eventually(check: Callable[[], Awaitable[bool]], seconds: float = 10.0) -> None:
@@ -159,6 +203,75 @@ async def test_a_stop_that_its_worker_ignores_is_carried_out(
         return (await job_of(stubs, job_id)).status == job_pb2.JOB_STATUS_STOPPED
 
     await eventually(stopped)
+
+
+async def test_a_step_of_the_servers_clock_ends_no_attempt(
+    stubs: Any, attempts: AttemptStore, worker_connection: Connection
+) -> None:
+    """Seen from a clock that was set forward, all of this was noted hours ago."""
+    running, token = await running_job(stubs, attempts)
+    stopping, stopped_token = await running_job(stubs, attempts)
+    await stubs.jobs.StopJob(job_pb2.StopJobRequest(job_id=stopping))
+    for _ in range(10):
+        worker_connection.command("HSET", f"te:job:{running}", "progress_at", "1000")
+        for field in ("progress_at", "stop_deadline", "stop_requested_at"):
+            worker_connection.command("HSET", f"te:job:{stopping}", field, "1000")
+        attempts.renew_lease(token)
+        attempts.renew_lease(stopped_token)
+        await asyncio.sleep(0.1)
+    assert (await job_of(stubs, running)).attempt == 1
+    assert (await job_of(stubs, stopping)).status == job_pb2.JOB_STATUS_STOPPING
+
+
+async def test_a_pause_is_as_long_as_it_is_watched(
+    plane: ControlPlane, stubs: Any, attempts: AttemptStore, worker_connection: Connection
+) -> None:
+    plane.state.settings.retry_pause_seconds = 0.8
+    job_id, token = await running_job(stubs, attempts)
+    attempts.finish(token, Outcome(OutcomeKind.CRASHED, JobError("DISK_FULL", "no space")))
+    began = time.monotonic()
+    worker_connection.command("ZADD", "te:jobs:delayed", 1000, job_id)  # hours ago, it seems
+
+    async def sent() -> bool:
+        queue = worker_connection.client.lrange("rq:queue:training:default", 0, -1)
+        return f"{job_id}-2".encode() in queue
+
+    await eventually(sent)
+    assert time.monotonic() - began >= 0.8
+
+
+async def test_a_lost_message_is_sent_again_whatever_the_servers_clock_says(
+    stubs: Any, worker_connection: Connection
+) -> None:
+    job_id = await start(stubs)
+    queue = "rq:queue:training:default"
+    worker_connection.command("HSET", f"te:job:{job_id}", "enqueued_at", "9999999999999")
+    assert worker_connection.client.lpop(queue) == f"{job_id}-1".encode()
+
+    async def sent_again() -> bool:
+        return worker_connection.client.lrange(queue, 0, -1) == [f"{job_id}-1".encode()]
+
+    await eventually(sent_again)
+
+
+async def test_a_lock_that_outlives_its_owner_is_taken_over(
+    plane_settings: ControlPlaneSettings, worker_connection: Connection
+) -> None:
+    """As one does whose clock was set back: the server lets it run out hours later."""
+    plane_settings.leader_ttl_seconds = 0.3
+    worker_connection.command("SET", "te:leader", "dead:7")
+    state = ServiceState.open(plane_settings)
+    reconciler = Reconciler(state, "a")
+    began = time.monotonic()
+
+    async def leads() -> bool:
+        await reconciler.look()
+        return reconciler._leading
+
+    assert not await leads()
+    await eventually(leads)
+    assert time.monotonic() - began >= 0.3
+    await state.close()
 
 
 async def test_a_lost_message_is_sent_again(stubs: Any, worker_connection: Connection) -> None:

@@ -6,7 +6,7 @@ import pytest
 from job_store_bench import LOST, Bench, checkpoint, points
 
 from job_store.errors import Fenced, NotFound, TransitionRefused
-from job_store.records import JobError, JobStatus, Outcome, OutcomeKind
+from job_store.records import DelayedRetry, JobError, JobStatus, Outcome, OutcomeKind
 
 S = JobStatus
 AT_REST = (S.STOPPED, S.FAILED, S.SUCCEEDED)
@@ -58,8 +58,7 @@ async def test_stop_of_a_running_job_asks_its_worker(bench: Bench) -> None:
     assert stopping.status is S.STOPPING
     assert stopping.stop_requested_at is not None
     assert stopping.stop_deadline == stopping.stop_requested_at + 30_000
-    signals = bench.attempts.renew_lease(token)
-    assert (signals.stop_requested, signals.stop_deadline) == (True, stopping.stop_deadline)
+    assert bench.attempts.renew_lease(token).stop_requested
 
 
 async def test_stop_of_a_stopping_job_changes_nothing(bench: Bench) -> None:
@@ -362,13 +361,15 @@ async def test_a_retry_that_only_time_can_help_waits_for_its_message(bench: Benc
         "attempt 1 ended early and is tried again after a pause: No space left on device"
     )
     assert await lacking_message(bench) == []
-    assert await bench.reconciler.release_delayed(60.0, 600.0) == 0
-    assert await bench.reconciler.release_delayed(60.0, 0.0) == 1  # never longer than this
+    assert await bench.reconciler.delayed_retries() == [DelayedRetry(job.job_id, 2, 1)]
+    assert not await bench.reconciler.release_retry(job.job_id, 1)
+    assert await bench.reconciler.release_retry(job.job_id, 2)
     assert await lacking_message(bench) == [job.job_id]
-    assert await bench.reconciler.release_delayed(0.0, 0.0) == 0
+    assert await bench.reconciler.delayed_retries() == []
+    assert not await bench.reconciler.release_retry(job.job_id, 2)
 
 
-async def test_the_pause_doubles_with_each_failure_in_a_row(bench: Bench) -> None:
+async def test_failures_in_a_row_are_counted_for_the_pause(bench: Bench) -> None:
     job, token = await bench.in_state(S.RUNNING)
     full = JobError("CHECKPOINT_FAILED", "input/output error")
     for attempt in (1, 2, 3):
@@ -377,10 +378,9 @@ async def test_the_pause_doubles_with_each_failure_in_a_row(bench: Bench) -> Non
             assert claimed is not None
             token = claimed.token
         bench.attempts.finish(token, Outcome(OutcomeKind.CRASHED, full))
-        since = await bench.connection.command("ZSCORE", "te:jobs:delayed", job.job_id)
-        # As if it had waited for 250 s: longer than 100 and 200 s, not than 400 s.
-        await bench.connection.command("ZADD", "te:jobs:delayed", since - 250_000, job.job_id)
-        assert await bench.reconciler.release_delayed(100.0, 3600.0) == (1 if attempt < 3 else 0)
+        (retry,) = await bench.reconciler.delayed_retries()
+        assert (retry.attempt, retry.failures) == (attempt + 1, attempt)
+        assert await bench.reconciler.release_retry(job.job_id, attempt + 1)
 
 
 @pytest.mark.parametrize("reason", ["TRAINER_DIED", "WORKER_LOST", "STALLED"])

@@ -1,0 +1,64 @@
+"""A worker's supervisor gives a trainer all of its time, whatever happens to clocks."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from redis_server import RedisServer
+from training_site import Site
+
+from job_store.records import Execution, Signals
+from training_worker.board import Board
+from training_worker.supervisor import Kill, Supervisor
+
+
+@pytest.fixture
+def supervisor(own_server: RedisServer, tmp_path: Path) -> Supervisor:
+    site = Site(own_server.url(), tmp_path)
+    execution = Execution(stop_timeout_seconds=5.0, stall_timeout_seconds=20.0)
+    claimed = site.store.claim(site.submit(execution), 1, "worker-1")
+    assert claimed is not None
+    site.close()
+    return Supervisor(
+        claimed, site.store, Board(), tmp_path, renewal_seconds=1e6, heartbeat=lambda: None
+    )
+
+
+def watch(supervisor: Supervisor, seconds: float) -> Kill | None:
+    """What the supervisor does once it has looked ten times a second for so long."""
+    supervisor._renew_at = float("inf")
+    start = supervisor._looked_at
+    for tick in range(1, round(seconds * 10) + 1):
+        supervisor._tick(start + tick / 10)
+    return supervisor._killed
+
+
+def test_a_stop_has_its_whole_time_from_when_the_worker_hears_of_it(
+    supervisor: Supervisor,
+) -> None:
+    watch(supervisor, 3.0)
+    supervisor._obey(Signals(True))
+    assert watch(supervisor, 3.5) is None
+    supervisor._obey(Signals(True))  # each renewal says so again
+    supervisor._tick(supervisor._looked_at + 3600.0)  # the machine slept
+    assert supervisor._killed is None
+    assert watch(supervisor, 1.0) is Kill.STOP_TIMEOUT
+
+
+def test_a_sleep_of_the_machine_is_no_stall(supervisor: Supervisor) -> None:
+    assert watch(supervisor, 15.0) is None
+    supervisor._tick(supervisor._looked_at + 3600.0)
+    assert supervisor._killed is None
+    assert watch(supervisor, 5.0) is Kill.STALLED
+
+
+def test_the_grace_of_a_leaving_worker_is_counted_by_the_clock(supervisor: Supervisor) -> None:
+    """Whoever asks it to leave does not wait longer for a machine that slept."""
+    supervisor.hand_back(4.0)
+    supervisor._renew_at = float("inf")
+    supervisor._tick(time.monotonic() + 2.0)
+    assert supervisor._killed is None
+    supervisor._tick(time.monotonic() + 60.0)
+    assert supervisor._killed is Kill.GRACE
