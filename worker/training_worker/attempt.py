@@ -245,11 +245,18 @@ class Attempt:
 
     def on_step_end(self, step: int, metrics: Mapping[str, float]) -> None:
         """Show the step to the parent. The last save is made after the last step."""
-        saving = step >= self._config.max_steps or self._stop.outcome is not None
-        phase = Phase.SAVING if saving else Phase.TRAINING
+        phase = Phase.SAVING if self._is_last(step) else Phase.TRAINING
         self._board.write(step, phase, self._trainer.tokens_seen)
         if step == self._resume.step + 1:
             self._publisher.wake()
+
+    def on_save_start(self, step: int) -> None:
+        """A stop within a resumed validation leads here without another step."""
+        if self._is_last(step):
+            self._board.write(step, Phase.SAVING, self._trainer.tokens_seen)
+
+    def _is_last(self, step: int) -> bool:
+        return step >= self._config.max_steps or self._stop.outcome is not None
 
     def on_metrics(self, step: int, metrics: Mapping[str, float]) -> None:
         """A point goes to the spool, then to whoever watches."""

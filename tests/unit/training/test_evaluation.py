@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from app.training import Trainer
+from app.training.batches import SampleReader, validation_batches
 from app.training.checkpoint_file import read_manifest
+from app.training.distributed import Ranks
 
 Make = Callable[..., Trainer]
 
@@ -76,6 +78,29 @@ def test_the_whole_set_is_passed_in_its_own_order(
 ) -> None:
     _, watched, _ = run(make_trainer, fixed_dataset(21), eval_batches=eval_batches)
     assert watched.read == [*range(21), *range(21)]
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 4])
+def test_processes_share_out_the_same_batches(fixed_dataset: Any, processes: int) -> None:
+    class Rank(Ranks):
+        world_size = processes
+
+        def __init__(self, rank: int) -> None:
+            super().__init__(torch.device("cpu"))
+            self.rank = rank
+
+    places = [0, 3, 7, 10]
+    counted, lengths = [], []
+    for rank in range(processes):
+        watched = Watched(fixed_dataset(21))
+        reader = SampleReader(watched, seed=1, vocab_size=50, max_length=17)
+        batches = list(validation_batches(reader, 2, Rank(rank), places))
+        lengths.append(len(batches))
+        counted.append(sum(batch.tokens for batch, counts in batches if counts))
+        first = [places[i] for i in range(rank, len(places), processes)]
+        assert watched.read[: len(samples(*first))] == samples(*first)
+    assert len(set(lengths)) == 1, "a sharded model's processes must pass equally many"
+    assert sum(counted) == len(samples(*places)) * 16
 
 
 def test_the_last_one_may_be_as_short_as_the_others(make_trainer: Make, fixed_dataset: Any) -> None:
