@@ -27,8 +27,8 @@ def train_through(site: Site, server: RedisServer, trouble: Trouble, job_id: str
     site.wait_for(lambda: site.job(job_id).current_step >= 20)
     with trouble(server):
         before = spooled_steps(site)
-        site.wait_for(lambda: spooled_steps(site) > before + 100)
-    site.wait_for(lambda: site.job(job_id).current_step > before + 100)
+        site.wait_for(lambda: spooled_steps(site) > before + 30)
+    site.wait_for(lambda: site.job(job_id).current_step > before + 30)
 
 
 def wait_through(site: Site, server: RedisServer, trouble: Trouble) -> None:
