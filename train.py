@@ -37,7 +37,7 @@ from rich.progress import (
 from rich.text import Text
 
 from app.training.config import TrainingConfig
-from app.training.document import parse_document
+from app.training.document import parse_document, read_document_file
 from app.transformer.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def read_config(
 ) -> TrainingConfig:
     """The configuration in a file with the command line's changes. Raises `ConfigError` with
     every problem of both, and of the data's files as far as a look at them tells."""
-    values, problems = parse_document(Path(path).read_text(encoding="utf-8"))
+    values, problems = parse_document(read_document_file(path))
     for change in changes:
         problems += _apply_change(values, change)
     if dataset is not None:

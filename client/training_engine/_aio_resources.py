@@ -23,6 +23,7 @@ from training_engine._finding import (
     no_such_job,
 )
 from training_engine._following import MetricsFollower
+from training_engine._home import expanded
 from training_engine._transport import Options
 from training_engine.records import (
     Checkpoint,
@@ -240,7 +241,7 @@ class AsyncDatasets(AsyncResource):
 
     async def upload(self, path: str | os.PathLike[str], *, name: str | None = None) -> Dataset:
         """Upload one file; its checksum is verified on arrival."""
-        file = Path(path)
+        file = expanded(path)
         sha256, size = await asyncio.to_thread(measure, file)
         call = _calls.upload_dataset(name or file.name, sha256)
         return read(Dataset, await self._link.upload(call, file, size))

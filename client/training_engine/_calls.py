@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from training_engine._config_source import ConfigSource
+from training_engine._home import expanded
 from training_engine.errors import InvalidArgumentError
 from training_engine.records import Execution, JobStatus, Plain, to_plain
 
@@ -127,6 +128,11 @@ def delete_config(config_id: str) -> Call:
 # --- jobs
 
 
+def _at_home(path: str | None) -> str | None:
+    """Return a data path; a leading `~` means the home of the caller, not of the service."""
+    return str(expanded(path)) if path and path.startswith("~") else path
+
+
 def start_job(
     source: ConfigSource | None,
     *,
@@ -152,8 +158,8 @@ def start_job(
     request_id = new_request_id()
     common = {
         "config_id": config_id,
-        "dataset_path": dataset_path,
-        "val_dataset_path": val_dataset_path,
+        "dataset_path": _at_home(dataset_path),
+        "val_dataset_path": _at_home(val_dataset_path),
         "name": name,
         "execution": present(to_plain(execution)) if execution is not None else None,
         "request_id": request_id,

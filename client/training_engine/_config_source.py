@@ -6,6 +6,7 @@ mapping. Nothing is validated here: the control plane alone does, for every door
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 from collections.abc import Mapping
@@ -14,6 +15,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from training_engine import _yaml
+from training_engine._home import expanded
 from training_engine.errors import FieldProblem, InvalidConfigError
 from training_engine.records import Plain
 
@@ -76,7 +79,7 @@ def config_source(config: ConfigLike) -> ConfigSource:
     if isinstance(config, str) and ("\n" in config or ": " in config or config[:1] == "{"):
         return ConfigSource(text=config)
     if isinstance(config, str | os.PathLike):
-        return ConfigSource(text=_read(Path(config)))
+        return ConfigSource(text=_read(expanded(config)))
     raise _unusable(
         f"it is a {type(config).__name__}; give a dict, a TrainingConfig, a path or YAML text"
     )
@@ -84,22 +87,35 @@ def config_source(config: ConfigLike) -> ConfigSource:
 
 def _read(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        data = path.read_bytes()
+        text = data.decode(encoding_of(data))
     except OSError as error:
         why = f"{path}: {error.strerror or error}; give a YAML or JSON file that can be read"
         raise _unusable(why) from error
     except UnicodeDecodeError as error:
-        raise _unusable(f"{path} is not UTF-8 text: {error.reason} at byte {error.start}") from None
+        raise _unusable(
+            f"{path} is not text in UTF-8 or UTF-16 ({error.reason} at byte {error.start}); give a "
+            "YAML or JSON file, saved as UTF-8"
+        ) from None
     if not text.strip():
         raise _unusable(f"{path} is empty; {_REMEDY}")
     return text
+
+
+def encoding_of(data: bytes) -> str:
+    """UTF-16 is known by its mark, or by the zero byte of its first character."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    if 0 in data[:2]:
+        return "utf-16-be" if data[0] == 0 else "utf-16-le"
+    return "utf-8-sig"
 
 
 def _parse(text: str) -> Any:
     import yaml  # 20 ms that only callers of REST with a file pay
 
     try:
-        return yaml.safe_load(text)
+        return _yaml.load(text)
     except yaml.YAMLError as error:
         raise _unusable(f"it is neither YAML nor JSON: {error}") from error
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
+from training_engine._home import expanded
 from training_engine._transport import CHUNK_BYTES
 from training_engine.errors import ArtifactDamagedError, ConflictError, InvalidArgumentError
 from training_engine.records import Checkpoint
@@ -20,7 +21,7 @@ Progress = Callable[[int, int], object]
 def destination(path: str | os.PathLike[str] | None, checkpoint: Checkpoint) -> Path:
     """Return the file to write: in the current folder by default, inside `path` if a folder."""
     name = f"checkpoint_step_{checkpoint.step}.pt"
-    target = Path(path) if path is not None else Path(name)
+    target = expanded(path) if path is not None else Path(name)
     if target.is_dir():
         return target / name
     folder = target if os.fspath(path or "").endswith(os.sep) else target.parent

@@ -20,6 +20,7 @@ from training_engine._finding import (
     no_such_job,
 )
 from training_engine._following import MetricsFollower
+from training_engine._home import expanded
 from training_engine._link import Link
 from training_engine._transport import Options
 from training_engine.records import (
@@ -302,7 +303,7 @@ class Datasets(Resource):
             path: The file.
             name: What to call it; its ending says what it holds. Default: the file's own name.
         """
-        file = Path(path)
+        file = expanded(path)
         sha256, size = measure(file)
         call = _calls.upload_dataset(name or file.name, sha256)
         return read(Dataset, self._link.upload(call, file, size))

@@ -35,7 +35,7 @@ class AllowedRoots:
             rule = "a path has at most 4096 characters and no NUL; give the path of a file"
             raise invalid_argument(field, f"`{field}` is {shown!r}; {rule}", "PATH_NOT_ALLOWED")
         try:
-            path = self._resolve(Path(text))
+            path = self._resolve(Path(text).expanduser() if self.visible else Path(text))
             if not any(path.is_relative_to(root) for root in self.roots):
                 raise self._not_allowed(field, text)
             missing = self.visible and not path.exists()

@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Annotated
 
 import typer
+from pydantic import SecretStr
 from rich.console import Console
 from rich.markup import escape
 
@@ -22,6 +23,7 @@ from local_stack.embedded_server import LEAST_MEMORY_MIB, default_memory_mib, is
 from local_stack.errors import StackError
 from local_stack.stack import Stack, StackOptions, describe_server, free_port
 from local_stack.supervisor import ENDING_SIGNALS
+from service_runtime.settings import RedisSettings, SettingsError
 
 CHECK_EVERY_SECONDS = 0.2
 SAME_WISH_SECONDS = 1.0
@@ -33,7 +35,12 @@ def folder_named(text: str) -> Path:
     """The folder of a flag; an empty text, which would mean the current folder, is refused."""
     if not text.strip():
         raise typer.BadParameter("it is empty; name a folder, . for the current one")
-    return Path(text).expanduser().resolve()
+    try:
+        return Path(text).expanduser().resolve()
+    except RuntimeError:
+        raise typer.BadParameter(
+            f"{text} begins with ~, and this user has no home folder; write the path out"
+        ) from None
 
 
 def up(
@@ -92,7 +99,8 @@ def up(
     """
     console = Console(stderr=True, highlight=False)
     report = reporter(console)
-    refuse_what_cannot_be(grpc_port, http_port, redis_url, redis_memory, data_root or [])
+    redis_url = chosen_server(redis_url)
+    refuse_what_cannot_be(grpc_port, http_port, redis_memory, data_root or [])
     options = StackOptions(
         grpc_port=grpc_port or free_port(),
         http_port=http_port or free_port(),
@@ -119,10 +127,28 @@ def reporter(console: Console) -> Callable[[str], None]:
     return report
 
 
+def chosen_server(given: str | None) -> str | None:
+    """The URL of a server that a flag or the services' variables name; None: the embedded one.
+
+    Raises typer.BadParameter, without the URL: it may hold a password.
+    """
+    try:
+        settings = RedisSettings(redis_url=SecretStr(given)) if given else RedisSettings()
+        if not given and settings.redis_url_file is None:
+            return None
+        url = settings.resolved_redis_url()
+    except SettingsError as error:
+        raise typer.BadParameter(str(error)) from None
+    if not is_server_url(url):
+        raise typer.BadParameter(
+            "--redis-url must be a URL such as redis://localhost:6379/0 (or rediss://, unix://)"
+        )
+    return url
+
+
 def refuse_what_cannot_be(
     grpc_port: int,
     http_port: int,
-    redis_url: str | None,
     redis_memory: int | None,
     data_roots: list[Path],
 ) -> None:
@@ -131,10 +157,6 @@ def refuse_what_cannot_be(
         raise typer.BadParameter(
             f"--grpc-port and --http-port are both {grpc_port}; give each its own, or 0 for a free "
             "one"
-        )
-    if redis_url and not is_server_url(redis_url):  # not shown: it may hold a password
-        raise typer.BadParameter(
-            "--redis-url must be a URL such as redis://localhost:6379/0 (or rediss://, unix://)"
         )
     if redis_memory is not None and redis_memory < LEAST_MEMORY_MIB:
         raise typer.BadParameter(

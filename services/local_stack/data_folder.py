@@ -22,9 +22,18 @@ LEFTOVER_PATIENCE_SECONDS = 10.0
 
 
 def default_data_dir() -> Path:
-    """`$XDG_DATA_HOME/training-engine`, or `~/.local/share/training-engine`."""
+    """`$XDG_DATA_HOME/training-engine`, or `~/.local/share/training-engine`.
+
+    Raises DataFolderError for a user without a home.
+    """
     base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
-    return Path(base).expanduser() / "training-engine"
+    try:
+        return Path(base).expanduser() / "training-engine"
+    except RuntimeError:
+        raise DataFolderError(
+            f"user {os.getuid()} has no home folder for the jobs' data; name a folder with "
+            "--data-dir"
+        ) from None
 
 
 class DataFolder:

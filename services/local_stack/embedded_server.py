@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import secrets
 import shutil
 import time
@@ -65,7 +66,7 @@ def write_configuration(folder: Path, port: int, memory_mib: int) -> tuple[Path,
         "bind 127.0.0.1",
         f"port {port}",
         f"requirepass {password}",
-        f'dir "{folder}"',
+        f"dir {quoted(folder)}",
         "daemonize no",
         "appendonly yes",
         # The append-only file is the one record; snapshots beside it would only cost time.
@@ -78,6 +79,24 @@ def write_configuration(folder: Path, port: int, memory_mib: int) -> tuple[Path,
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write("\n".join(lines) + "\n")
     return path, f"redis://:{password}@127.0.0.1:{port}/0"
+
+
+def as_argument(path: Path) -> str:
+    """The configuration's path as the server takes it: with * ? [ in it, it is a pattern.
+
+    A pattern that matches nothing is no configuration: port 6379, and no password.
+    """
+    text = str(path)
+    return re.sub(r"([*?\[\]\\])", r"\\\1", text) if re.search(r"[*?\[]", text) else text
+
+
+def quoted(path: Path) -> str:
+    """A path as the server's configuration can express it, whatever characters it holds."""
+    characters = (
+        chr(byte) if 32 <= byte < 127 and byte not in b'"\\' else f"\\x{byte:02x}"
+        for byte in os.fsencode(path)
+    )
+    return f'"{"".join(characters)}"'
 
 
 def wait_for_server(url: str, patience_seconds: float, what: str = "the server") -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from local_stack.data_folder import DataFolder
 from local_stack.embedded_server import (
     address_of,
+    as_argument,
     find_server_binary,
     shut_down,
     wait_for_server,
@@ -26,6 +27,7 @@ from service_runtime.settings import AuthenticationSettings, SettingsError
 
 READY_WITHIN_SECONDS = 60.0
 """The slowest part is a worker's import of torch, a few seconds on a laptop."""
+SERVER_FILE_VARIABLES = ("TRAINING_ENGINE_REDIS_URL_FILE", "TRAINING_ENGINE_REDIS_PASSWORD_FILE")
 PROBE = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 """Asks the stack itself, whatever proxy the environment names for the world outside."""
 WORKER_GRACE_SECONDS = 35.0
@@ -84,7 +86,7 @@ class Stack:
         self.supervisor.start(
             Service(
                 name="redis",
-                command=[str(binary), str(configuration)],
+                command=[str(binary), as_argument(configuration)],
                 environment=os.environ,
                 stop_rank=2,
                 grace_seconds=20.0,
@@ -104,8 +106,10 @@ class Stack:
 
     def _environment(self, redis_url: str) -> dict[str, str]:
         # The URL holds the password: in the environment, never in argv.
+        # Where a variable names a file for the URL or its password, `redis_url` holds both.
+        inherited = {k: v for k, v in os.environ.items() if k not in SERVER_FILE_VARIABLES}
         return {
-            **os.environ,
+            **inherited,
             "PYTHONUNBUFFERED": "1",
             "TRAINING_ENGINE_REDIS_URL": redis_url,
             "TRAINING_ENGINE_ARTIFACT_ROOT": str(self.folder.artifacts),

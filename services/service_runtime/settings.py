@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import ipaddress
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
 from urllib.parse import quote, urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -59,6 +60,18 @@ class EngineSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="ignore")
 
+    @field_validator("*")
+    @classmethod
+    def _at_home(cls, value: Any) -> Any:
+        """Paths with a leading `~` replaced: no shell does that in `--data-root=~/text`."""
+        if isinstance(value, list):
+            return [cls._at_home(item) for item in value]
+        try:
+            return value.expanduser() if isinstance(value, Path) else value
+        except RuntimeError:
+            reason = "it begins with ~, and this user has no home folder; write the path out"
+            raise ValueError(reason) from None
+
 
 class ServiceSettings(EngineSettings):
     """What every process takes."""
@@ -98,6 +111,7 @@ class RedisSettings(EngineSettings):
         url = self.redis_url.get_secret_value()
         if self.redis_url_file is not None:
             url = read_secret_lines(self.redis_url_file, "redis_url_file")[0]
+        require_readable_url(url)
         if self.redis_password_file is None:
             return url
         return with_password(
@@ -188,13 +202,34 @@ def with_password(url: str, password: str) -> str:
     return parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}").geturl()
 
 
-def mask_url(url: str) -> str:
-    """`url` fit for a log: its password, if any, replaced."""
+def require_readable_url(url: str) -> None:
+    """Refuse a Redis URL whose password holds what ends a part of a URL, as `/` does.
+
+    Raises `SettingsError` without a piece of the URL.
+    """
     try:
-        password = urlsplit(url).password
-    except ValueError:
-        return "<a malformed URL>"
-    return url if not password else url.replace(f":{password}@", ":***@")
+        parts = urlsplit(url)
+        readable = parts.port is None or parts.port >= 0
+    except ValueError:  # what follows a colon is no port; or a bracket
+        readable = False
+    else:
+        rest = parts.query + parts.fragment + ("" if parts.scheme == "unix" else parts.path)
+        readable = readable and "@" not in rest
+    if not readable:
+        raise SettingsError(
+            "the Redis URL cannot be read; where a password in it holds one of / ? # @ : [ ] %, "
+            "write that character percent-encoded (%2F %3F %23 %40 %3A %5B %5D %25), or leave the "
+            "password to --redis-password-file"
+        )
+
+
+def mask_url(url: str) -> str:
+    """`url` fit for a log: its password, if any, replaced, whatever characters it holds."""
+    scheme, separator, rest = url.partition("://")
+    credentials, at, place = rest.rpartition("@")
+    user, colon, password = credentials.partition(":")
+    masked = f"{scheme}{separator}{user}:***@{place}" if at and colon and password else url
+    return re.sub(r"([?&]password=)[^&]*", r"\1***", masked)
 
 
 def flag_name(field: str) -> str:

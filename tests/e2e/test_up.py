@@ -87,10 +87,11 @@ def test_a_token_that_no_header_can_carry_is_refused(tmp_path: Path) -> None:
     assert "schl" not in ended.stderr
 
 
-def test_an_app_py_in_the_current_folder_does_no_harm(tmp_path: Path) -> None:
+def test_neither_an_app_py_here_nor_an_odd_data_folder_does_harm(tmp_path: Path) -> None:
     for name in ("app.py", "redis.py", "torch.py"):
         (tmp_path / name).write_text("raise SystemExit('shadowed')\n")
-    with running_stack(tmp_path / "data", cwd=tmp_path) as stack:
+    odd = tmp_path / """the "big" [disk]* 'of' \\ ü $HOME %s"""
+    with running_stack(odd, cwd=tmp_path) as stack:
         with TrainingEngine(stack.address) as engine:
             assert [worker.state for worker in engine.workers.list()] == ["idle"]
         children = stack.descendants()

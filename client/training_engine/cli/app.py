@@ -18,7 +18,7 @@ from training_engine.cli import (
     resource_commands,
 )
 from training_engine.cli.exit_codes import TABLE
-from training_engine.cli.session import AddressOption, Target, UrlOption
+from training_engine.cli.session import AddressOption, Target, UrlOption, at_home
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +33,7 @@ class _Brought(typer.core.TyperCommand):
     def invoke(self, ctx: Any) -> Any:
         if ctx.args and not getattr(self.callback, "takes_anything", False):
             raise typer.BadParameter(self._refusal(ctx.args[0]), ctx=ctx)
+        ctx.params = {name: at_home(value) for name, value in ctx.params.items()}
         return super().invoke(ctx)
 
     def _refusal(self, given: str) -> str:

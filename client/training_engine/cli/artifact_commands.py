@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from training_engine._home import expanded
 from training_engine.cli import completion, extensions
 from training_engine.cli.job_commands import JobArgument
 from training_engine.cli.output import number, size
@@ -127,7 +128,7 @@ def generate(
     pieces: Iterator[str]
     if local:
         given = {name: value for name, value in options.items() if value is not None}
-        pieces = extensions.load("generate")(Path(checkpoint), prompt, **given)
+        pieces = extensions.load("generate")(expanded(checkpoint), prompt, **given)
     else:
         checkpoint = session.checkpoint_id(checkpoint)
         pieces = session.engine.checkpoints.generate(checkpoint, prompt, **options)  # type: ignore[arg-type]
@@ -175,8 +176,9 @@ def export(
     """
     write = extensions.load("export")
     # What looks like a file is never asked for by name: the error then names the file.
-    if Path(checkpoint).is_file() or checkpoint.endswith(".pt") or os.sep in checkpoint:
-        write(Path(checkpoint), output, session.output.as_json)
+    file = expanded(checkpoint)
+    if file.is_file() or checkpoint.endswith(".pt") or os.sep in checkpoint:
+        write(file, output, session.output.as_json)
         return
     with (
         tempfile.TemporaryDirectory(prefix="training-engine-") as folder,

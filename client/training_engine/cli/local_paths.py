@@ -12,7 +12,9 @@ from typing import Annotated, Any
 
 import typer
 
-from training_engine._config_source import ConfigSource, config_source
+from training_engine import _yaml
+from training_engine._config_source import ConfigSource, config_source, encoding_of
+from training_engine._home import expanded
 from training_engine.errors import InvalidArgumentError, InvalidConfigError
 
 STANDARD_INPUT = "-"
@@ -35,12 +37,12 @@ _PATH_KEYS = ("dataset_path", "val_dataset_path")
 
 
 def absolute(path: str | None) -> str | None:
-    """Return a data path as the service shall see it; `dataset://ID`, None and "" stay.
+    """Return a data path as the service shall see it, `~` replaced; `dataset://ID`, None, "" stay.
 
     Nothing must not become the current folder: what is empty is the service's, or the SDK's, to
     refuse.
     """
-    return path if not path or "://" in path else os.path.abspath(path)
+    return path if not path or "://" in path else os.path.abspath(expanded(path))
 
 
 def chosen_data(flag: str, path: str | None) -> str | None:
@@ -84,14 +86,15 @@ def read_config(path: str, settings: list[str]) -> str | dict[str, Any]:
 
 def _source(path: str) -> ConfigSource:
     if path != STANDARD_INPUT:
-        _require_readable(path)
+        _require_readable(expanded(path))
         return config_source(Path(path))
     try:
-        text = sys.stdin.buffer.read().decode("utf-8")
+        data = sys.stdin.buffer.read()
+        text = data.decode(encoding_of(data))
     except UnicodeDecodeError as error:
         raise InvalidConfigError(
-            f"the standard input is not UTF-8 text: {error.reason} at byte {error.start}; pipe a "
-            "YAML or JSON document into it"
+            f"the standard input is not text in UTF-8 or UTF-16: {error.reason} at byte "
+            f"{error.start}; pipe a YAML or JSON document into it"
         ) from None
     if not text.strip():
         raise InvalidConfigError(
@@ -105,7 +108,7 @@ def _as_text(document: str) -> str:
     return document if "\n" in document else document + "\n"
 
 
-def _require_readable(path: str) -> None:
+def _require_readable(path: Path) -> None:
     try:
         open(path, "rb").close()
     except OSError as error:
@@ -118,7 +121,7 @@ def _require_readable(path: str) -> None:
 def _with_absolute_paths(values: dict[str, Any]) -> dict[str, Any]:
     paths = {key: absolute(values[key]) for key in _PATH_KEYS if isinstance(values.get(key), str)}
     tokenizer = values.get("tokenizer")
-    if isinstance(tokenizer, str) and tokenizer.endswith(".json"):
+    if isinstance(tokenizer, str) and (tokenizer.endswith(".json") or tokenizer[:1] == "~"):
         paths["tokenizer"] = absolute(tokenizer)
     return {**values, **paths}
 
@@ -132,7 +135,7 @@ def _with_setting(values: dict[str, Any], setting: str) -> dict[str, Any]:
             f"--set {setting} has no value; write key=value, e.g. --set max_steps=100"
         )
     try:
-        value = yaml.safe_load(text)
+        value = _yaml.load(text)
     except yaml.YAMLError as error:
         raise typer.BadParameter(f"--set {setting}: the value is not YAML: {error}") from None
     return _replaced(values, key.split("."), value)

@@ -10,11 +10,13 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec
 
 import typer
 
 from training_engine._finding import is_checkpoint_id, is_job_id
+from training_engine._home import expanded
 from training_engine._transport import (
     ADDRESS_VARIABLE,
     DEFAULT_ADDRESS,
@@ -150,7 +152,7 @@ def connected(
         session = Session(target, Output(as_json), verbose)
         with shown_errors(verbose):
             try:
-                body(session, **arguments)
+                body(session, **{name: at_home(value) for name, value in arguments.items()})
             finally:
                 session.close()
 
@@ -159,6 +161,11 @@ def connected(
     run.__annotations__ = {spec.name: spec.annotation for spec in [*own, *_SESSION_PARAMETERS]}
     del run.__wrapped__
     return run
+
+
+def at_home(value: Any) -> Any:
+    """Return a path with a leading `~` replaced, which a shell leaves in `--output=~/x`."""
+    return expanded(value) if isinstance(value, Path) else value
 
 
 def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:

@@ -390,7 +390,7 @@ def test_a_configuration_comes_from_the_standard_input(service: ScriptedService,
     assert cli("validate", "-", stdin="max_steps: 3").exit_code == 0
     (asked,) = service.asked("ValidateConfig")
     assert asked.config_document == "max_steps: 3\n"
-    for wrong, said in (("", "is empty"), (b"\xff", "is not UTF-8 text")):
+    for wrong, said in (("", "is empty"), (b"\xff", "is not text in UTF-8")):
         result = cli("validate", "-", stdin=wrong)
         assert (result.exit_code, f"the standard input {said}" in result.stderr) == (6, True)
     assert "give one with --name" in cli("configs", "create", "-", stdin="max_steps: 3").stderr

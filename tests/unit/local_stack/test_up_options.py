@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pwd
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from local_stack.embedded_server import as_argument, quoted
 from training_engine.cli.app import app
 
 
@@ -21,7 +23,8 @@ from training_engine.cli.app import app
             "--grpc-port and --http-port are both 7000; give each its own, or 0 for a free one",
         ),
         (["--redis-url", "foo"], "--redis-url must be a URL such as redis://localhost:6379/0"),
-        (["--redis-url", "redis://:hush@h:x"], "--redis-url must be a URL such as redis://"),
+        (["--redis-url", "redis://:hush@h:x"], "the Redis URL cannot be read; where a password"),
+        (["--redis-url", "redis://:hush@hush/x@h:1/0"], "the Redis URL cannot be read; where a"),
         (["--redis-memory=8"], "--redis-memory is 8; it must be at least 16 MiB; leave it out"),
         (["--data-root", "/no/such"], "--data-root /no/such is no folder; make it, or name"),
         (["--data-root", ""], "Invalid value for '--data-root': it is empty"),
@@ -40,3 +43,29 @@ def test_wrong_options_are_refused(
     assert said in " ".join(result.stderr.split())
     assert "hush" not in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_user_without_a_home_names_a_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def unknown(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    for name in ("HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    for arguments, said in (
+        ([], "has no home folder for the jobs' data; name a folder with --data-dir"),
+        (["--data-dir=~/x"], "~/x begins with ~, and this user has no home folder"),
+    ):
+        result = CliRunner().invoke(app, ["up", *arguments], env={"COLUMNS": "200"})
+        assert result.exit_code in (1, 2)
+        assert said in " ".join(result.stderr.split())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_any_folder_can_be_said_in_the_servers_configuration() -> None:
+    assert quoted(Path('/a "b" \\ ü\n')) == r'"/a \x22b\x22 \x5c \xc3\xbc\x0a"'
+    assert as_argument(Path("/a b\\c")) == "/a b\\c"
+    assert as_argument(Path("/a [b]*\\c")) == r"/a \[b\]\*\\c"

@@ -138,11 +138,46 @@ def test_secret_files_that_cannot_be_read(tmp_path: Path) -> None:
         ("redis://:pw@host:1/0", "redis://:***@host:1/0"),
         ("redis://user:pw@host", "redis://user:***@host"),
         ("redis://host:1/0", "redis://host:1/0"),
-        ("redis://[", "<a malformed URL>"),
+        ("redis://:p@w/x?y#z@host:1/0", "redis://:***@host:1/0"),
+        ("redis://:p[w@host", "redis://:***@host"),
+        ("redis://host/0?password=pw&x=1", "redis://host/0?password=***&x=1"),
     ],
 )
 def test_urls_are_masked(url: str, masked: str) -> None:
     assert mask_url(url) == masked
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["redis://:hush@hush/x@h:1/0", "redis://:hush/x@h", "redis://:hush#x@h", "redis://:hush?x@h:1/0",
+     "redis://:hush[x@h", "unix://:hush#x@/run/redis.sock"],
+)  # fmt: skip
+def test_a_password_that_breaks_its_url_is_refused_without_a_piece_of_it(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"the Redis URL cannot be read; .*%40.*") as caught:
+        RedisSettings(redis_url=SecretStr(url)).resolved_redis_url()
+    assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["redis://:a@b@h:1/0", "redis://:a%2Fb%40@h/0", "rediss://u:p@[::1]:1/0?ssl_cert_reqs=none",
+     "unix:///run/a@b.sock", "unix://u:p@/run/redis.sock?db=1"],
+)  # fmt: skip
+def test_urls_whose_parts_are_clear_are_taken(url: str) -> None:
+    assert RedisSettings(redis_url=SecretStr(url)).resolved_redis_url() == url
+
+
+def test_a_path_may_begin_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("TRAINING_ENGINE_AUTH_TOKENS_FILE", "~/tokens")
+    settings = parse("--data-root=~/text", "--data-root=/srv")
+    assert settings.data_root == [tmp_path / "text", Path("/srv")]
+    assert settings.auth_tokens_file == tmp_path / "tokens"
+
+
+def test_tokens_that_no_header_can_carry_are_refused() -> None:
+    with pytest.raises(SettingsError, match="token 2 holds a space or a character beyond"):
+        AuthenticationSettings(auth_tokens=SecretStr("good,schlüssel")).accepted_tokens()
 
 
 def test_a_secret_default_does_not_print_its_password() -> None:

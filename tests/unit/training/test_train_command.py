@@ -44,16 +44,16 @@ def command(*arguments: str) -> list[str]:
 
 
 def train(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HOME": str(folder)}
     return subprocess.run(
         command(*arguments), cwd=folder, env=environment, capture_output=True, text=True
     )
 
 
 def test_a_run_from_start_to_end(folder: Path) -> None:
-    done = train(folder, "--dataset", "text.txt")
+    done = train(folder, "--dataset=~/text.txt", "--set", "checkpoint_dir=~/run")
     assert done.returncode == 0, done.stderr
-    assert "done: 6 steps, checkpoints in ./run" in done.stderr
+    assert "done: 6 steps, checkpoints in ~/run" in done.stderr
     kept = CheckpointManager(folder / "run").list_checkpoints()
     assert [entry["step"] for entry in kept] == [4, 6]
     log = (folder / "training.log").read_text()

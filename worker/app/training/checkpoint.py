@@ -17,6 +17,7 @@ from app.training import checkpoint_file as files
 from app.training.checkpoint_file import FORMAT_VERSION, CheckpointInfo
 from app.training.config import TrainingConfig
 from app.training.errors import CheckpointError
+from app.training.home import expanded
 
 __all__ = ["CheckpointError", "CheckpointInfo", "CheckpointManager"]
 
@@ -37,7 +38,7 @@ class CheckpointManager:
             raise ValueError(
                 f"`max_checkpoints` is {max_checkpoints}; it must be at least 1; try 5"
             )
-        self.checkpoint_dir = Path(checkpoint_dir)
+        self.checkpoint_dir = expanded(checkpoint_dir)
         self.max_checkpoints = max_checkpoints
         self.on_rotate: Callable[[list[str]], None] = lambda paths: None
         """Told the paths about to be deleted; an exception keeps them."""

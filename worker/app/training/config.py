@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from app.training.document import parse_document, read_numbers
+from app.training.document import parse_document, read_document_file, read_numbers
 from app.training.rules import range_problems, relation_problems, run_warnings, size_problems
 from app.transformer.config import TransformerConfig
 from app.transformer.errors import ConfigError, Problem
@@ -265,12 +265,7 @@ class TrainingConfig:
     @classmethod
     def from_yaml(cls, path: str | os.PathLike[str]) -> TrainingConfig:
         """Build from a YAML or JSON file. Raises `ConfigError`, or `OSError` without the file."""
-        try:
-            text = Path(path).read_text(encoding="utf-8")
-        except UnicodeDecodeError:
-            reason = f"{path} is not UTF-8 text; give a YAML file"
-            raise ConfigError([Problem("document", reason)]) from None
-        return cls.from_document(text)
+        return cls.from_document(read_document_file(path))
 
     def to_yaml(self, path: str | os.PathLike[str] | None = None) -> str:
         """The configuration as YAML text, every field spelled out; written to `path` if given."""

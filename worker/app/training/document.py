@@ -1,12 +1,15 @@
 """Reads a configuration document, YAML or JSON, into a plain mapping and the problems of its form.
 
 What the parsers would pass over in silence is a problem here: a key that stands twice, a document
-that is not a mapping.
+that is not a mapping. What YAML 1.1 would turn into another value stays text (`010`, octal; `1:30`,
+base 60; dates), so that the check of the field names it.
 """
 
 from __future__ import annotations
 
+import codecs
 import json
+import os
 import re
 import sys
 import typing
@@ -15,14 +18,46 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any, cast
 
-from app.transformer.errors import Problem
+from app.training.home import expanded
+from app.transformer.errors import ConfigError, Problem
 
 _REMEDY = "write one `key: value` per line, as in examples/tiny.yaml"
 # YAML 1.1 reads `6e-4` (no dot) as text; whoever writes it means the number.
-_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
+_NUMBER = re.compile(r"[+-]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 _LONGEST_NUMBER = 100
 """Characters. A longer one stays text, so that the type check names its field: Python takes long to
 read thousands of digits, and refuses to write them out."""
+_FIRST_OF_NUMBERS = "-+0123456789."
+_YAML_INTEGER = re.compile(r"[-+]?(0b[01_]+|0x[0-9a-fA-F_]+|0|[1-9][0-9_]*)$")
+_YAML_FLOAT = re.compile(
+    r"([-+]?[0-9][0-9_]*\.[0-9_]*([eE][-+][0-9]+)?|\.[0-9][0-9_]*([eE][-+][0-9]+)?"
+    r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"
+)
+
+
+def read_document_file(path: str | os.PathLike[str]) -> str:
+    """The text of a configuration file, in UTF-8 or UTF-16.
+
+    Raises `ConfigError` where it is no text, `OSError` where there is no such file.
+    """
+    data = expanded(path).read_bytes()
+    try:
+        return data.decode(_encoding(data))
+    except UnicodeDecodeError as error:
+        reason = (
+            f"{os.fspath(path)} is not text in UTF-8 or UTF-16 ({error.reason} at byte "
+            f"{error.start}); give a YAML or JSON file, saved as UTF-8"
+        )
+        raise ConfigError([Problem("document", reason)]) from None
+
+
+def _encoding(data: bytes) -> str:
+    """UTF-16 is known by its mark, or by the zero byte of its first character."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    if 0 in data[:2]:
+        return "utf-16-be" if data[0] == 0 else "utf-16-le"
+    return "utf-8-sig"
 
 
 def parse_document(text: str) -> tuple[dict[str, Any], list[Problem]]:
@@ -140,6 +175,7 @@ def _load_yaml(text: str, twice: list[str]) -> Any:
             twice.extend(_repeated(str(key.value) for key, _ in getattr(node, "value", [])))
             return cast("dict[Any, Any]", super().construct_mapping(node, deep))
 
+    Loader.yaml_implicit_resolvers = _resolvers()
     for kind in ("int", "float"):
         Loader.add_constructor(f"tag:yaml.org,2002:{kind}", Loader.construct_number)
     try:
@@ -148,3 +184,21 @@ def _load_yaml(text: str, twice: list[str]) -> Any:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         raise ValueError(f"{where}{getattr(error, 'problem', None) or error}") from None
+
+
+@cache
+def _resolvers() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
+    """Which plain words mean another type than text: YAML 1.1's rules without its surprises."""
+    import yaml
+
+    tag = "tag:yaml.org,2002:{}".format
+    replaced = {tag("int"), tag("float"), tag("timestamp")}
+    rules = {
+        first: [rule for rule in known if rule[0] not in replaced]
+        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    for first in _FIRST_OF_NUMBERS:
+        rules.setdefault(first, []).extend(
+            [(tag("int"), _YAML_INTEGER), (tag("float"), _YAML_FLOAT)]
+        )
+    return rules

@@ -19,6 +19,7 @@ from app.training.checkpoint_file import (
 )
 from app.training.config import TrainingConfig
 from app.training.errors import CheckpointError
+from app.training.home import expanded
 from app.training.tokenizer import Tokenizer, tokenizer_from_dict
 from app.transformer.model import GPTModel
 
@@ -52,7 +53,7 @@ def load_for_generation(
         CheckpointError: the file is missing, damaged, or not a checkpoint of this library.
         TokenizerError: its tokenizer is of another release.
     """
-    path = Path(path)
+    path = expanded(path)
     state = _verified_state(path)
     config = _config_of(state, path)
     model = GPTModel(config.model_config)

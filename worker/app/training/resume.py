@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from app.training.checkpoint import CheckpointManager
 from app.training.config import TrainingConfig, flatten
 from app.training.distributed import Ranks
 from app.training.errors import ResumeError
+from app.training.home import expanded
 from app.training.tokenizer import TokenizerError, require_same_tokenizer
 
 logger = logging.getLogger(__name__)
@@ -29,9 +29,9 @@ def checkpoint_to_resume(where: bool | str, manager: CheckpointManager, ranks: R
     Raises `ResumeError` if checkpoints are there and none is sound: another run would begin, and
     move them out of its way.
     """
-    if where is not True and not Path(str(where)).is_dir():
-        return str(where)
-    folder = manager.checkpoint_dir if where is True else Path(str(where))
+    folder = manager.checkpoint_dir if where is True else expanded(str(where))
+    if where is not True and not folder.is_dir():
+        return str(folder)
     found, problems = manager.find_latest(folder) if ranks.is_main else (None, [])
     # Rank 0 looks for all: one that looks later must not find something else.
     path, trouble = ranks.broadcast(found or ""), ranks.broadcast("; ".join(problems))

@@ -13,6 +13,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from app.training.home import expanded, in_home
+
 GPT2_LOCATION_VARIABLE = "TRAINING_ENGINE_GPT2_TOKENIZER"
 GPT2_SIZE = 50257
 BYTE_SIZE = 256
@@ -35,7 +37,10 @@ class TokenizerError(ValueError):
 
 def definition_file(spec: str) -> Path:
     """The tokenizer.json that a path names, itself or in a folder. Raises `TokenizerError`."""
-    path = Path(spec).expanduser()
+    try:
+        path = expanded(spec)
+    except ValueError as error:
+        raise TokenizerError(f"`tokenizer`: {error}") from None
     path = path / "tokenizer.json" if path.is_dir() else path
     if not path.is_file():
         raise TokenizerError(
@@ -66,11 +71,13 @@ def gpt2_files() -> Path:
 
 def _gpt2_places() -> Iterable[Path]:
     if named := os.environ.get(GPT2_LOCATION_VARIABLE):
-        yield Path(named).expanduser()
-    yield Path(_GPT2_FOLDER).expanduser()
-    hub = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser() / "hub"
+        yield expanded(named)
+    if (own := in_home(_GPT2_FOLDER)) is not None:
+        yield own
+    if (cache := in_home(os.environ.get("HF_HOME", "~/.cache/huggingface"))) is None:
+        return
     for repository in ("models--openai-community--gpt2", "models--gpt2"):
-        yield from sorted((hub / repository / "snapshots").glob("*"))
+        yield from sorted((cache / "hub" / repository / "snapshots").glob("*"))
 
 
 def read_definition(path: Path) -> str:

@@ -284,7 +284,7 @@ class Trainer:
 
     def _open(self, stack: ExitStack) -> None:
         """Take the folder, torch's switches and the listeners; the stack gives them back."""
-        folder = Path(self.config.checkpoint_dir)
+        folder = self.manager.checkpoint_dir
         self._ranks.barrier()  # until then others may be reading what is about to be moved
         if self.is_main:
             stack.enter_context(run_folder.exclusive(folder))

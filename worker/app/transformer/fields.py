@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import re
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -18,6 +19,9 @@ from typing import Any
 
 from app.transformer.errors import Problem
 
+_PYTHONS_NULL = "None"
+_OCTAL = re.compile(r"[+-]?0[0-7]{1,20}")
+_BASE_60 = re.compile(r"[1-9]\d{0,9}(:[0-5]?\d){1,5}")
 _NAMES = {int: "an integer", float: "a number", bool: "true or false", str: "text"}
 
 
@@ -93,6 +97,16 @@ def shown(value: object) -> str:
 
 
 def _remedy(value: object, annotation: Any) -> str:
+    wants_text = str in _alternatives(annotation) or any(
+        isinstance(choice, str) for choice in _choices(annotation)
+    )
+    if isinstance(value, bool):
+        if not wants_text:
+            return ""
+        none = "; null means none" if type(None) in _alternatives(annotation) else ""
+        return f"; YAML reads no, off, yes and on as false and true: put a word in quotes{none}"
+    if isinstance(value, int | float) and str in _alternatives(annotation):
+        return f'; put it in quotes: "{shown(value)}"'
     if isinstance(value, str):
         near = difflib.get_close_matches(
             value.lower(), [choice for choice in _choices(annotation) if isinstance(choice, str)], 1
@@ -108,6 +122,13 @@ def _remedy(value: object, annotation: Any) -> str:
 
 
 def _number_spelling(text: str) -> str:
+    if _OCTAL.fullmatch(text):
+        decimal, octal = int(text), int(text, 8)
+        return f"{decimal}, or {octal} if octal is meant, as YAML 1.1 reads it"
+    if _BASE_60.fullmatch(text):
+        minutes = [int(part) for part in text.split(":")]
+        total = sum(part * 60**place for place, part in enumerate(reversed(minutes)))
+        return f"one number; YAML 1.1 reads it to the base 60, as {total}"
     try:
         number = float(text)
     except ValueError:
@@ -122,16 +143,19 @@ def type_problems(config: Any) -> list[Problem]:
     """Fields of the dataclass instance `config` whose value is not of the declared type."""
     owner: type = type(config)
     return [
-        Problem(
-            name,
-            f"`{name}` is {shown(value)}; it must be {_expected(annotation)}"
-            f"{_remedy(value, annotation)}",
-        )
+        Problem(name, f"`{name}` is {shown(value)}; {_rule(value, annotation)}")
         for name, annotation in _field_types(owner).items()
         if _is_plain(annotation)
         for value in [getattr(config, name)]
-        if not any(_matches(value, alternative) for alternative in _alternatives(annotation))
+        if value == _PYTHONS_NULL
+        or not any(_matches(value, alternative) for alternative in _alternatives(annotation))
     ]
+
+
+def _rule(value: object, annotation: Any) -> str:
+    if value == _PYTHONS_NULL:
+        return "YAML takes that word as text; write null, or leave the key out"
+    return f"it must be {_expected(annotation)}{_remedy(value, annotation)}"
 
 
 _NEAREST_SOUGHT = 20

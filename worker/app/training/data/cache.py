@@ -28,6 +28,7 @@ import numpy.typing as npt
 
 from app.training import progress
 from app.training.data.errors import DataError
+from app.training.home import expanded, in_home
 from app.training.reading import open_permitted
 
 logger = logging.getLogger(__name__)
@@ -71,21 +72,22 @@ def cache_directory(near: Path) -> Path:
     """
     named = os.environ.get(LOCATION_VARIABLE)
     beside = near if near.is_dir() else near.parent
+    wanted = expanded(named) if named else in_home("~/.cache/training_engine")
     choices = [
-        Path(named or "~/.cache/training_engine").expanduser(),
+        *([wanted] if wanted else []),  # None: a user id without a home
         beside / ".training_engine_cache",
         Path(tempfile.gettempdir()) / f"training_engine_cache-{os.getuid()}",
     ]
     for choice in choices:
         with contextlib.suppress(OSError):
-            shared = named and choice is choices[0]
+            shared = named and choice is wanted
             choice.mkdir(parents=True, exist_ok=True, mode=0o777 if shared else 0o700)
             tokens = _shared_folder(choice / _TOKENS, choice)
             with tempfile.TemporaryFile(dir=choice), tempfile.TemporaryFile(dir=tokens):
-                if choice is not choices[0]:
+                if choice is not wanted:
                     logger.warning(
-                        "%s is not writable; tokens are cached in %s; set %s to choose a place",
-                        choices[0],
+                        "%s; tokens are cached in %s; set %s to choose a place",
+                        f"{wanted} is not writable" if wanted else "this user has no home folder",
                         choice,
                         LOCATION_VARIABLE,
                     )

@@ -40,6 +40,7 @@ from app.training.fit import (
     too_short_validation,
     unused_vocabulary,
 )
+from app.training.home import expanded
 from app.training.reading import permitted
 from app.training.tokenizer import (
     Tokenizer,
@@ -133,7 +134,7 @@ def _validation(
 
 def _tokenize(path: Path, config: TrainingConfig, tokenizer: Tokenizer | None) -> TokenizedData:
     """Return the ids of `path`; a given tokenizer wins over the configuration's."""
-    path = permitted(path.expanduser())
+    path = permitted(expanded(path))
     require_readable(path)
     directory = cache_directory(path)
     vocab_size = config.model_config.vocab_size

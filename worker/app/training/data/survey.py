@@ -31,6 +31,7 @@ from app.training.data.formats import (
 from app.training.data.json_lines import json_record
 from app.training.data.parquet_footer import read_footer
 from app.training.data.parts import Place
+from app.training.home import expanded
 
 _HEAD_BYTES = 1 << 16
 _LONGEST_FIRST_LINE = 1 << 20
@@ -53,7 +54,7 @@ class Survey:
 
 def survey(path: Path, vocab_size: int) -> Survey:
     """Look at a dataset without reading it. Raises `DataError` for what cannot be trained on."""
-    path = path.expanduser()
+    path = expanded(path)
     require_readable(path)
     try:
         if path.is_dir():
