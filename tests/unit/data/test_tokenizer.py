@@ -204,7 +204,7 @@ def test_documents_are_separated_by_the_end_of_text(
 def test_pieces_of_a_long_text_get_the_ids_of_the_whole(
     tmp_path: Path, make_config: Any, definition: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("app.training.data.sources.PIECE_CHARACTERS", 50)
+    monkeypatch.setattr("app.training.data.pieces.PIECE_CHARACTERS", 50)
     (tmp_path / "tokenizer.json").write_text(definition)
     text = ("the cat,  sat\n\non the mat -- and   the\thats' hat\n" + TEXT) * 7
     (tmp_path / "a.txt").write_text(text)

@@ -11,6 +11,7 @@ import codecs
 import hashlib
 import json
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -18,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.training.reading import permitted
+from app.training.text_cuts import Cut, cut_of_definition
 from app.training.tokenizer_files import (
     BYTE_SIZE,
     GPT2_LOCATION_VARIABLE,
@@ -72,6 +74,10 @@ class Tokenizer(Protocol):
         """The id that ends a document, where the vocabulary has one."""
 
     @property
+    def cut(self) -> Cut:
+        """Where a text may be cut so that its parts get the ids of the whole."""
+
+    @property
     def fingerprint(self) -> str:
         """Hex digest of the state: equal fingerprints give equal ids."""
 
@@ -93,6 +99,7 @@ class ByteTokenizer:
 
     vocab_size = BYTE_SIZE
     end_of_text_id: int | None = None
+    cut = Cut.ANYWHERE
 
     @property
     def fingerprint(self) -> str:
@@ -129,6 +136,7 @@ class CharTokenizer:
     """
 
     end_of_text_id: int | None = None
+    cut = Cut.ANYWHERE
 
     def __init__(self, characters: Iterable[str]) -> None:
         self.characters = "".join(sorted(set(characters)))
@@ -221,6 +229,11 @@ class PretrainedTokenizer:
     @property
     def end_of_text_id(self) -> int | None:
         return self._end_of_text_id
+
+    @cached_property
+    def cut(self) -> Cut:
+        """See `Tokenizer`."""
+        return cut_of_definition(self.definition)
 
     @property
     def fingerprint(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ def json_records(path: Path) -> Iterator[tuple[Place, dict[str, Any]]]:
 def json_record(line: bytes, place: Place) -> dict[str, Any]:
     """The record in a line. Raises `DataError`."""
     try:
-        record = json.loads(line.decode("utf-8-sig"))
+        record = json.loads(line.removeprefix(BOM_UTF8).decode())
     except ValueError as error:  # UnicodeDecodeError is one
         raise DataError(
             f"{place} is not JSON in UTF-8 ({error}); each line must be one JSON object; repair or "

@@ -31,6 +31,7 @@ from app.training.data.errors import DataError
 from app.training.data.folders import require_readable
 from app.training.data.formats import ARRAY_EXTENSIONS
 from app.training.data.parts import DocumentEnd, Part
+from app.training.data.pieces import PIECE_CHARACTERS, cut_pieces
 from app.training.data.sources import Corpus, find_corpus
 from app.training.data.windows import TrainingWindows, ValidationWindows
 from app.training.fit import (
@@ -42,6 +43,7 @@ from app.training.fit import (
 )
 from app.training.home import expanded
 from app.training.reading import permitted
+from app.training.text_cuts import Cut
 from app.training.tokenizer import (
     Tokenizer,
     TokenizerError,
@@ -177,7 +179,7 @@ def _from_corpus(
         tokenizer = load_tokenizer(spec)
     # A character tokenizer follows from the text, so the text alone is its key: no look at the
     # alphabet is needed to find the entry, which holds it.
-    key = cache_key("text", tokenizer.fingerprint if tokenizer else "char", *digests)
+    key = cache_key("text", _tokenizer_key(tokenizer, corpus), *digests)
 
     def write() -> tuple[Iterable[npt.NDArray[Any]], dict[str, Any]]:
         logger.info("tokenizing %d files into %s", len(corpus.files), directory)
@@ -187,6 +189,19 @@ def _from_corpus(
     dtype = "<u2" if tokenizer is None or tokenizer.vocab_size <= 1 << 16 else "<u4"
     entry = get_or_create(directory, key, dtype, write)
     return _tokenized(entry, key, tokenizer or tokenizer_from_dict(entry.extra["tokenizer"]))
+
+
+def _tokenizer_key(tokenizer: Tokenizer | None, corpus: Corpus) -> str:
+    """What a cache entry depends on beside the text.
+
+    Releases before this one cut long text in places where some tokenizers do not divide it: what
+    they wrote for such a tokenizer is not used.
+    """
+    if tokenizer is None:
+        return "char"
+    is_long = any(file.stat().st_size >= PIECE_CHARACTERS for file in corpus.files)
+    cut_otherwise = tokenizer.cut < Cut.BEFORE_WHITE_SPACE and is_long
+    return tokenizer.fingerprint + (" whole" if cut_otherwise else "")
 
 
 def _tokenized(entry: Entry, fingerprint: str, tokenizer: Tokenizer | None) -> TokenizedData:
@@ -215,12 +230,14 @@ def _tokenizer_of_ids(spec: str, largest: int) -> Tokenizer | None:
 def _encoded(
     corpus: Corpus, tokenizer: Tokenizer, config: TrainingConfig
 ) -> Iterator[npt.NDArray[np.int64]]:
-    for part in _text_and_breaks(corpus):
+    may_lack_rows = tokenizer.vocab_size > config.model_config.vocab_size
+    for part in cut_pieces(_text_and_breaks(corpus), tokenizer.cut, config.tokenizer):
         if part is None:
             yield _separator(tokenizer)
             continue
         ids = _encode(part, tokenizer)
-        _require_row(ids, part, tokenizer, config)
+        if may_lack_rows:
+            _require_row(ids, part, tokenizer, config)
         yield ids
 
 

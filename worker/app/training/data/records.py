@@ -51,6 +51,8 @@ def _json_lines_pieces(path: Path, content: Content) -> Iterator[Piece]:
 def _text(value: object, place: Place) -> str:
     if not isinstance(value, str):
         raise _wrong_field(place, "text", "a string", value)
+    if value.isascii():
+        return value
     try:
         value.encode()
     except UnicodeEncodeError as error:
@@ -161,17 +163,26 @@ def _first_null(column: Any) -> int:
 
 
 def _texts(column: Any, path: Path, first_row: int) -> Iterator[Piece]:
+    try:
+        texts = column.to_pylist()
+    except UnicodeDecodeError:
+        _blame_text(column, path, first_row)
+        raise
+    for row, text in enumerate(texts, first_row):
+        yield Part(text, Place(path, "row", row))
+        yield DOCUMENT_END
+
+
+def _blame_text(column: Any, path: Path, first_row: int) -> None:
+    """Raise `DataError` for the first row whose text is no UTF-8."""
     for row, value in enumerate(column, first_row):
-        place = Place(path, "row", row)
         try:
-            text = value.as_py()
+            value.as_py()
         except UnicodeDecodeError as error:
             raise DataError(
-                f"`text` in {place} is not UTF-8: byte {error.start} is "
+                f"`text` in {Place(path, 'row', row)} is not UTF-8: byte {error.start} is "
                 f"0x{error.object[error.start]:02x}; text must be UTF-8; write the column again"
             ) from None
-        yield Part(text, place)
-        yield DOCUMENT_END
 
 
 def _lists_of_ids(column: Any, path: Path, first_row: int) -> Iterator[Piece]:
@@ -186,13 +197,13 @@ def _lists_of_ids(column: Any, path: Path, first_row: int) -> Iterator[Piece]:
         if ids.size and not 0 <= int(ids.min()) <= int(ids.max()) < _IDS_END:
             raise pa.ArrowInvalid("an id out of range")
     except pa.ArrowInvalid:
-        _blame_row(column, path, first_row)
+        _blame_ids(column, path, first_row)
         raise
     yield Part(ids, Place(path, "row", first_row))
     yield DOCUMENT_END
 
 
-def _blame_row(column: Any, path: Path, first_row: int) -> None:
+def _blame_ids(column: Any, path: Path, first_row: int) -> None:
     """Raise `DataError` for the first row whose ids cannot be taken."""
     for row, value in enumerate(column, first_row):
         place, ids = Place(path, "row", row), value.as_py()

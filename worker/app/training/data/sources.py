@@ -12,7 +12,6 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from app.training.data.errors import DataError
 from app.training.data.folders import (
@@ -29,11 +28,6 @@ from app.training.data.records import record_columns, record_pieces
 from app.training.data.text_files import decoded_blocks
 
 logger = logging.getLogger(__name__)
-
-PIECE_CHARACTERS: Final = 1 << 20
-"""Text is handed on in pieces of about this many characters, which bounds memory."""
-
-_LONGEST_LOOK_BACK = 1 << 16  # characters searched for a good place to cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,27 +97,8 @@ def _pieces_of(path: Path, content: Content) -> Iterator[Piece]:
 
 
 def _text_pieces(path: Path) -> Iterator[Piece]:
-    carry, place = "", Place(path, "line", 1, runs_on=True)
+    place = Place(path, "line", 1, runs_on=True)
     for text in decoded_blocks(path):
-        carry += text
-        if len(carry) >= PIECE_CHARACTERS:
-            cut = _good_cut(carry)
-            yield Part(carry[:cut], place)
-            place = place.after(carry[:cut])
-            carry = carry[cut:]
-    if carry:
-        yield Part(carry, place)
+        yield Part(text, place)
+        place = place.after(text)
     yield DOCUMENT_END
-
-
-def _good_cut(text: str) -> int:
-    """Return where to cut so that no word, and no run of white space, is divided.
-
-    Byte-pair tokenizers split text before merging; between a letter or digit and white space all
-    of the usual ones do, so pieces get the same ids as the whole. Text without such a place in its
-    last 65,536 characters is cut at its end.
-    """
-    for i in range(len(text) - 1, max(1, len(text) - _LONGEST_LOOK_BACK), -1):
-        if text[i].isspace() and text[i - 1].isalnum():
-            return i
-    return len(text)
