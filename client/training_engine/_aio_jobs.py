@@ -55,10 +55,16 @@ class AsyncJob(JobRecord):
         return await self._engine.jobs.stop(self.job_id)
 
     async def resume(
-        self, checkpoint_id: str | None = None, *, max_steps: int | None = None
+        self,
+        checkpoint_id: str | None = None,
+        *,
+        max_steps: int | None = None,
+        from_start: bool = False,
     ) -> AsyncJob:
         """Continue the job; see `Jobs.resume`."""
-        return await self._engine.jobs.resume(self.job_id, checkpoint_id, max_steps=max_steps)
+        return await self._engine.jobs.resume(
+            self.job_id, checkpoint_id, max_steps=max_steps, from_start=from_start
+        )
 
     async def delete(self) -> None:
         """Delete the job with its history, logs and checkpoints."""
@@ -179,10 +185,15 @@ class AsyncJobs(AsyncResource):
         return await self._whole(await self._link.unary(_calls.stop_job(job_id)))
 
     async def resume(
-        self, job_id: str, checkpoint_id: str | None = None, *, max_steps: int | None = None
+        self,
+        job_id: str,
+        checkpoint_id: str | None = None,
+        *,
+        max_steps: int | None = None,
+        from_start: bool = False,
     ) -> AsyncJob:
         """Queue a new attempt of a job that has ended; see `Jobs.resume`."""
-        call = _calls.resume_job(job_id, checkpoint_id, max_steps)
+        call = _calls.resume_job(job_id, checkpoint_id, max_steps, from_start)
         return await self._whole(await self._link.unary(call))
 
     async def delete(self, job_id: str) -> None:

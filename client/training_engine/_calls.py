@@ -223,9 +223,15 @@ def stop_job(job_id: str) -> Call:
     )
 
 
-def resume_job(job_id: str, checkpoint_id: str | None, max_steps: int | None) -> Call:
+def resume_job(
+    job_id: str, checkpoint_id: str | None, max_steps: int | None, from_start: bool
+) -> Call:
     request_id = new_request_id()
-    choice = {"checkpoint_id": checkpoint_id, "max_steps": max_steps}
+    choice = {
+        "checkpoint_id": checkpoint_id,
+        "max_steps": max_steps,
+        "from_start": from_start or None,
+    }
     return Call(
         "JobService/ResumeJob",
         {"job_id": job_id, **choice, "request_id": request_id},

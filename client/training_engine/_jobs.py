@@ -61,9 +61,17 @@ class Job(JobRecord):
         """Ask the job to save a checkpoint at the next step and stop."""
         return self._engine.jobs.stop(self.job_id)
 
-    def resume(self, checkpoint_id: str | None = None, *, max_steps: int | None = None) -> Job:
+    def resume(
+        self,
+        checkpoint_id: str | None = None,
+        *,
+        max_steps: int | None = None,
+        from_start: bool = False,
+    ) -> Job:
         """Continue the job; see `Jobs.resume`."""
-        return self._engine.jobs.resume(self.job_id, checkpoint_id, max_steps=max_steps)
+        return self._engine.jobs.resume(
+            self.job_id, checkpoint_id, max_steps=max_steps, from_start=from_start
+        )
 
     def delete(self) -> None:
         """Delete the job with its history, logs and checkpoints."""
@@ -212,7 +220,12 @@ class Jobs(Resource):
         return self._whole(self._link.unary(_calls.stop_job(job_id)))
 
     def resume(
-        self, job_id: str, checkpoint_id: str | None = None, *, max_steps: int | None = None
+        self,
+        job_id: str,
+        checkpoint_id: str | None = None,
+        *,
+        max_steps: int | None = None,
+        from_start: bool = False,
     ) -> Job:
         """Queue a new attempt of a job that has ended.
 
@@ -221,12 +234,15 @@ class Jobs(Resource):
             checkpoint_id: Continue from this checkpoint instead of the newest; later ones and
                 their history are cut.
             max_steps: Train to this step instead.
+            from_start: Begin at step 0 instead, whatever was saved: history and checkpoints are
+                cut. Not with `checkpoint_id`.
 
         Raises:
             StateForbidsError: It has not ended, or it succeeded and neither a larger `max_steps`
-                nor an earlier checkpoint is given.
+                nor an earlier checkpoint nor `from_start` is given.
         """
-        return self._whole(self._link.unary(_calls.resume_job(job_id, checkpoint_id, max_steps)))
+        call = _calls.resume_job(job_id, checkpoint_id, max_steps, from_start)
+        return self._whole(self._link.unary(call))
 
     def delete(self, job_id: str) -> None:
         """Delete a job that is not running, with its history, logs and checkpoints."""

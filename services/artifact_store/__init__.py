@@ -4,12 +4,14 @@ from artifact_store.errors import (
     ArtifactDamagedError,
     ArtifactError,
     ArtifactNotFoundError,
+    ArtifactStoreAwayError,
     ArtifactStoreFullError,
     ArtifactTooLargeError,
     InvalidKeyError,
     OffsetOutOfRangeError,
 )
 from artifact_store.folder import FolderStore, make_folder
+from artifact_store.identity import GuardedStore, IdentityRecords
 from artifact_store.keys import (
     DATASETS_PREFIX,
     attempt_prefix,
@@ -29,10 +31,13 @@ __all__ = [
     "ArtifactNotFoundError",
     "ArtifactStat",
     "ArtifactStore",
+    "ArtifactStoreAwayError",
     "ArtifactStoreFullError",
     "ArtifactTooLargeError",
     "ArtifactWriter",
     "FolderStore",
+    "GuardedStore",
+    "IdentityRecords",
     "InvalidKeyError",
     "OffsetOutOfRangeError",
     "attempt_prefix",

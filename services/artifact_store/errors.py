@@ -8,6 +8,7 @@ from __future__ import annotations
 # ├── ArtifactDamagedError     the bytes differ from their recorded size or checksum
 # ├── ArtifactTooLargeError    an upload passed its limit; nothing was stored
 # ├── ArtifactStoreFullError   the disk is full; nothing was stored
+# ├── ArtifactStoreAwayError   the store cannot be reached, or another one is in its place
 # └── OffsetOutOfRangeError    a range begins behind the end of the artifact
 
 
@@ -57,6 +58,14 @@ class ArtifactStoreFullError(ArtifactError):
     def __init__(self, key: str) -> None:
         message = f"there is no room left to store artifact {key!r}"
         super().__init__(key, f"{message}; delete jobs or datasets, or enlarge the disk")
+
+
+class ArtifactStoreAwayError(ArtifactError):
+    """The store cannot be reached, or another one is in its place: nothing in it is believed."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__("", f"the artifact store is not available: {why}")
+        self.why = why
 
 
 class OffsetOutOfRangeError(ArtifactError):

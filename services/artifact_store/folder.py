@@ -26,6 +26,7 @@ from artifact_store.keys import check_key
 from artifact_store.store import CHUNK, ArtifactInfo, ArtifactStat
 
 _INCOMING = ".incoming"
+_IDENTITY = ".store-id"
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -40,6 +41,33 @@ class FolderStore:
     def __init__(self, root: str | os.PathLike[str]) -> None:
         self.root = Path(root).resolve()
         self.root.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def place(self) -> str:
+        """The folder."""
+        return str(self.root)
+
+    def identity(self) -> str | None:
+        """What stands in the root's file `.store-id`. Raises `OSError`."""
+        try:
+            return (self.root / _IDENTITY).read_text(encoding="utf-8").strip() or None
+        except FileNotFoundError:
+            return None
+
+    def make_identity(self, identity: str) -> str:
+        """Write the root's file `.store-id`, durably and as a whole, unless it is there."""
+        path = self.root / _IDENTITY
+        temporary = self.root / f"{_IDENTITY}.{uuid.uuid4().hex}"
+        try:
+            with temporary.open("x", encoding="utf-8") as file:
+                file.write(identity + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            _place_once(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        sync_folder(self.root)
+        return self.identity() or ""
 
     def local_path(self, key: str) -> Path:
         """Where the artifact's file stands or will stand. Links out of `root` are refused."""
@@ -234,6 +262,18 @@ def make_folder(folder: Path) -> None:
         make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
         sync_folder(folder.parent)
+
+
+def _place_once(temporary: Path, path: Path) -> None:
+    """Give a finished file its name unless that is taken by one that holds something."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        if path.stat().st_size == 0:
+            temporary.replace(path)
+    except OSError:  # a file system without hard links
+        if not path.exists():
+            temporary.replace(path)
 
 
 def _chunks(file: BinaryIO, length: int) -> Iterator[bytes]:

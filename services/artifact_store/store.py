@@ -71,6 +71,21 @@ class ArtifactWriter(Protocol):
 class ArtifactStore(Protocol):
     """Named blobs. Every call raises `InvalidKeyError` for a key that no store accepts."""
 
+    @property
+    def place(self) -> str:
+        """Where the store is, for messages: a folder or an address."""
+        ...
+
+    def identity(self) -> str | None:
+        """Id that the store carries; None where it has none. Raises `OSError` where it cannot be
+        read."""
+        ...
+
+    def make_identity(self, identity: str) -> str:
+        """Let the store carry this id unless it has one; the one that it carries then. Of several
+        callers at once one wins, and all get its id."""
+        ...
+
     def writer(self, key: str, *, limit: int | None = None) -> ArtifactWriter:
         """Begin an upload of at most `limit` bytes."""
         ...

@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 
-from artifact_store import ArtifactDamagedError
+from artifact_store import ArtifactDamagedError, ArtifactStoreAwayError, GuardedStore
 from control_plane.conversion import checkpoint_message
 from control_plane.errors import in_use, invalid_argument, shutting_down
 from control_plane.paging import page_size
@@ -17,8 +17,10 @@ from control_plane.state import ServiceState
 from control_plane.sweeping import remove_checkpoint
 from job_store.errors import TransitionRefused
 from job_store.records import CheckpointRecord
+from service_runtime.logs import get_logger
 from training_engine.v1 import checkpoint_pb2, checkpoint_pb2_grpc
 
+_log = get_logger("control_plane")
 _Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -53,7 +55,8 @@ class CheckpointServicer(checkpoint_pb2_grpc.CheckpointServiceServicer):
                 message = f"`{field}` is {value}; it must be 0 or more; leave it out for the whole"
                 raise invalid_argument(field, message)
         record = await self._state.jobs.get_checkpoint(request.checkpoint_id)
-        chunks = await asyncio.to_thread(self._open, record, request.offset, request.length)
+        artifacts = await self._state.open_artifacts()
+        chunks = await asyncio.to_thread(_open, artifacts, record, request.offset, request.length)
         position = request.offset
         # The first message says what the file is, even where no byte of it was asked for.
         data = await asyncio.to_thread(next, chunks, b"")
@@ -68,15 +71,6 @@ class CheckpointServicer(checkpoint_pb2_grpc.CheckpointServiceServicer):
             if self._state.shutting_down:
                 raise shutting_down()
 
-    def _open(self, record: CheckpointRecord, offset: int, length: int) -> Iterator[bytes]:
-        """The file's chunks; a file of another size than registered is not even begun."""
-        found = self._state.artifacts.stat(record.artifact).size_bytes
-        if found != record.size_bytes:
-            raise ArtifactDamagedError(
-                record.artifact, f"{found} bytes", f"{record.size_bytes} bytes"
-            )
-        return self._state.artifacts.open_range(record.artifact, offset, length or None)
-
     async def DeleteCheckpoint(
         self, request: checkpoint_pb2.DeleteCheckpointRequest, context: _Context
     ) -> checkpoint_pb2.DeleteCheckpointResponse:
@@ -89,5 +83,18 @@ class CheckpointServicer(checkpoint_pb2_grpc.CheckpointServiceServicer):
             await state.jobs.delete_checkpoint(request.checkpoint_id, wanted)
         except TransitionRefused as error:
             raise in_use(str(error)) from None
-        await remove_checkpoint(state, record)
+        try:
+            await remove_checkpoint(state, record)
+        except ArtifactStoreAwayError as error:
+            _log.warning("files are left to the sweeper", artifact=record.artifact, why=str(error))
         return checkpoint_pb2.DeleteCheckpointResponse()
+
+
+def _open(
+    artifacts: GuardedStore, record: CheckpointRecord, offset: int, length: int
+) -> Iterator[bytes]:
+    """The file's chunks; a file of another size than registered is not even begun."""
+    found = artifacts.stat(record.artifact).size_bytes
+    if found != record.size_bytes:
+        raise ArtifactDamagedError(record.artifact, f"{found} bytes", f"{record.size_bytes} bytes")
+    return artifacts.open_range(record.artifact, offset, length or None)

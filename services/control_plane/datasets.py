@@ -11,7 +11,12 @@ from typing import Any, Protocol
 
 import grpc
 
-from artifact_store import ArtifactInfo, ArtifactTooLargeError, dataset_key
+from artifact_store import (
+    ArtifactInfo,
+    ArtifactStoreAwayError,
+    ArtifactTooLargeError,
+    dataset_key,
+)
 from control_plane.conversion import dataset_message
 from control_plane.errors import in_use, invalid_argument, shutting_down
 from control_plane.paging import LARGEST_PAGE, page_size
@@ -21,8 +26,10 @@ from control_plane.state import ServiceState
 from job_store.errors import RequestIdReused, StoreUnavailable
 from job_store.ids import new_id
 from job_store.records import DatasetRecord, JobStatus, Request
+from service_runtime.logs import get_logger
 from training_engine.v1 import dataset_pb2, dataset_pb2_grpc
 
+_log = get_logger("control_plane")
 _Context = grpc.aio.ServicerContext[Any, Any]
 _MAX_CHUNK = 1 << 20
 _NOT_DATA = (
@@ -89,7 +96,8 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
         messages: AsyncIterator[dataset_pb2.UploadDatasetRequest],
     ) -> ArtifactInfo:
         limit = self._state.settings.max_dataset_bytes
-        upload = await asyncio.to_thread(self._state.artifacts.writer, key, limit=limit)
+        artifacts = await self._state.open_artifacts()
+        upload = await asyncio.to_thread(artifacts.writer, key, limit=limit)
         try:
             await self._copy(upload, messages)
             if upload.size_bytes == 0:
@@ -168,8 +176,12 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
             )
         await state.datasets.expect(request.dataset_id)
         await state.datasets.delete(request.dataset_id, wanted)
-        await asyncio.to_thread(state.artifacts.delete, record.artifact)
-        await state.datasets.settle(request.dataset_id)
+        try:
+            await asyncio.to_thread((await state.open_artifacts()).delete, record.artifact)
+        except ArtifactStoreAwayError as error:
+            _log.warning("files are left to the sweeper", artifact=record.artifact, why=str(error))
+        else:
+            await state.datasets.settle(request.dataset_id)
         return dataset_pb2.DeleteDatasetResponse()
 
     async def _job_using(self, dataset_id: str) -> str | None:

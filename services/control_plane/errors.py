@@ -16,6 +16,7 @@ from artifact_store import (
     ArtifactDamagedError,
     ArtifactError,
     ArtifactNotFoundError,
+    ArtifactStoreAwayError,
     ArtifactStoreFullError,
     ArtifactTooLargeError,
     InvalidKeyError,
@@ -57,6 +58,7 @@ _STORE_REASONS: dict[type[Exception], tuple[grpc.StatusCode, str]] = {
 _GENERATION_CODES = {
     "CHECKPOINT_NOT_FOUND": _Code.NOT_FOUND,
     "ARTIFACT_DAMAGED": _Code.DATA_LOSS,
+    "ARTIFACT_STORE_UNAVAILABLE": _Code.UNAVAILABLE,
     "INVALID_ARGUMENT": _Code.INVALID_ARGUMENT,
 }
 """What a worker may answer; the rest is a defect there."""
@@ -148,6 +150,9 @@ def _refused_by_store(error: JobStoreError | ArtifactError) -> RpcError:
         return RpcError(
             _Code.UNAVAILABLE, error.code, str(error), retry_after_seconds=_RETRY_SECONDS
         )
+    if isinstance(error, ArtifactStoreAwayError):
+        reason = "ARTIFACT_STORE_UNAVAILABLE"
+        return RpcError(_Code.UNAVAILABLE, reason, str(error), retry_after_seconds=_RETRY_SECONDS)
     if isinstance(error, GenerationFailed):
         return RpcError(_GENERATION_CODES.get(error.code, _Code.INTERNAL), error.code, str(error))
     for kind, (code, reason) in _STORE_REASONS.items():

@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 
 from app.training.config import TrainingConfig
-from artifact_store import job_prefix
+from artifact_store import ArtifactStoreAwayError, job_prefix
 from control_plane.config_codec import to_document
 from control_plane.conversion import STATUS_FROM_MESSAGE, job_message, log_line_message
 from control_plane.errors import invalid_argument
@@ -88,6 +88,9 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
 
     async def _resume(self, request: job_pb2.ResumeJobRequest, wanted: Request | None) -> JobRecord:
         max_steps = request.max_steps if request.HasField("max_steps") else None
+        if request.from_start and request.checkpoint_id:
+            message = "`from_start` and `checkpoint_id` exclude each other; leave one of them out"
+            raise invalid_argument("from_start", message)
         document = await self._longer_config(request.job_id, max_steps) if max_steps else None
         if max_steps is not None and max_steps < 1:
             message = f"`max_steps` is {max_steps}; it must be at least 1; leave it out to keep it"
@@ -96,6 +99,7 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
             request.job_id,
             checkpoint_id=request.checkpoint_id or None,
             max_steps=max_steps,
+            from_start=request.from_start,
             config_document=document,
             request=wanted,
         )
@@ -105,8 +109,12 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
     ) -> job_pb2.DeleteJobResponse:
         await self._state.jobs.delete(request.job_id, idempotency(request, "DeleteJob"))
         # After the record: a job that is seen always has its files. Should this process die in
-        # between, they are swept.
-        await asyncio.to_thread(self._state.artifacts.delete_prefix, job_prefix(request.job_id))
+        # between, or the artifact store be away, they are swept.
+        try:
+            artifacts = await self._state.open_artifacts()
+            await asyncio.to_thread(artifacts.delete_prefix, job_prefix(request.job_id))
+        except ArtifactStoreAwayError as error:
+            _log.warning("files are left to the sweeper", job_id=request.job_id, why=str(error))
         return job_pb2.DeleteJobResponse()
 
     async def ListLogs(

@@ -83,6 +83,7 @@ class ControlPlane:
         self._add_services()
         self.port = self._bind()
         await self._health.check()
+        await self.state.look_for_artifacts()
         await self._server.start()
         self._tasks = [asyncio.create_task(duty) for duty in self._begin_duties()]
 

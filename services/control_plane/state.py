@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from artifact_store import ArtifactStore, FolderStore
+from artifact_store import ArtifactStoreAwayError, FolderStore, GuardedStore
 from control_plane.archive import ArtifactArchive
+from control_plane.artifacts import recognise_artifacts
 from control_plane.paths import AllowedRoots
 from control_plane.queue import AttemptQueue
 from control_plane.settings import ControlPlaneSettings
 from job_store.catalog import ConfigStore, DatasetStore
 from job_store.connection import AsyncConnection
+from job_store.errors import StoreUnavailable
 from job_store.generation import GenerationClient
 from job_store.history import HistoryStore
+from job_store.identity import AsyncArtifactRecords
 from job_store.jobs import JobStore
 from job_store.paging import TokenKey
 from job_store.reconcile import ReconcileStore
 from job_store.streams import JobFeeds
 from job_store.workers import WorkerDirectory
+from service_runtime.logs import get_logger
 from service_runtime.settings import SettingsError
+
+_log = get_logger("control_plane")
 
 
 @dataclass
@@ -27,7 +33,7 @@ class ServiceState:
 
     settings: ControlPlaneSettings
     connection: AsyncConnection
-    artifacts: ArtifactStore
+    artifacts: GuardedStore
     roots: AllowedRoots
     jobs: JobStore = field(init=False)
     configs: ConfigStore = field(init=False)
@@ -65,9 +71,21 @@ class ServiceState:
         return cls(
             settings=settings,
             connection=connection,
-            artifacts=FolderStore(settings.artifact_root),
+            artifacts=GuardedStore(FolderStore(settings.artifact_root)),
             roots=AllowedRoots.of(settings.data_root, settings.roots_visible),
         )
+
+    async def open_artifacts(self) -> GuardedStore:
+        """The artifact store, recognised. StoreUnavailable, ArtifactStoreAwayError."""
+        await recognise_artifacts(self.artifacts, AsyncArtifactRecords(self.connection))
+        return self.artifacts
+
+    async def look_for_artifacts(self) -> None:
+        """Recognise the artifact store, or log why that has to wait; each use tries again."""
+        try:
+            await self.open_artifacts()
+        except (StoreUnavailable, ArtifactStoreAwayError) as error:
+            _log.warning("the artifact store is not used yet", why=str(error))
 
     async def close(self) -> None:
         """Give everything back."""

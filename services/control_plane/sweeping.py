@@ -10,8 +10,16 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from collections.abc import Sequence
 
-from artifact_store import ArtifactError, ArtifactStore, checkpoint_keys, job_prefix
+from artifact_store import (
+    ArtifactError,
+    ArtifactStore,
+    ArtifactStoreAwayError,
+    GuardedStore,
+    checkpoint_keys,
+    job_prefix,
+)
 from control_plane.leases import Waits
 from control_plane.state import ServiceState
 from job_store.errors import JobStoreError, NotFound, RecordVersionError, StoreUnavailable
@@ -42,6 +50,7 @@ class Sweeper:
         self._uploads_looked_at = -float("inf")
         self._abandoned = Waits[str]()
         self._task: asyncio.Task[None] | None = None
+        self._waits = False
 
     def begin(self) -> None:
         """Sweep beside everything else, if it is time and no sweep is under way: removing many
@@ -63,15 +72,26 @@ class Sweeper:
             await self.sweep()
         except StoreUnavailable as error:
             _log.warning("the sweeper waits for Redis", why=str(error))
+        except ArtifactStoreAwayError as error:
+            self._wait(error)
         except Exception as error:
             _log.error("the sweeper met a defect", exc_info=error)
 
+    def _wait(self, error: ArtifactStoreAwayError) -> None:
+        if not self._waits:
+            _log.warning("the sweeper waits for the artifact store", why=str(error))
+        self._waits = True
+
     async def sweep(self) -> None:
-        """Remove all that is due."""
+        """Remove all that is due. StoreUnavailable; ArtifactStoreAwayError: a store that is another
+        one, or away, proves nothing superfluous."""
+        artifacts = await self._state.open_artifacts()
+        await asyncio.to_thread(artifacts.require)
+        self._waits = False
         for job_id in await self._state.reconcile.due_sweeps(self._age):
             try:
                 done = await self._sweep_job(job_id)
-            except StoreUnavailable:
+            except (StoreUnavailable, ArtifactStoreAwayError):
                 raise
             except (OSError, ArtifactError, JobStoreError) as error:
                 _log.error("files cannot be removed", job_id=job_id, why=str(error))
@@ -95,17 +115,19 @@ class Sweeper:
             return True
         except RecordVersionError:
             return True  # its own program looks after it
+        known = await self._registered(job_id)
+        if not await asyncio.to_thread(_any_is_there, state.artifacts, known):
+            return True  # what was retired or not registered may be the last that is sound
         for retired in await state.jobs.retired_checkpoints(job_id):
             await remove_checkpoint(state, retired)
-        return await self._sweep_attempts(record)
+        return await self._sweep_attempts(record, known)
 
-    async def _sweep_attempts(self, record: JobRecord) -> bool:
+    async def _sweep_attempts(self, record: JobRecord, known: Sequence[CheckpointRecord]) -> bool:
         """Checkpoints that attempts which are over saved and could not register any more.
 
         The job was read first, and a fenced attempt registers nothing: what is not registered
         now never will be. False where the job has moved on meanwhile.
         """
-        known = await self._registered(record.job_id)
         if not await self._state.jobs.stays_as(record, {one.checkpoint_id for one in known}):
             return False
         keys = {key for checkpoint in known for key in checkpoint_keys(checkpoint.artifact)}
@@ -154,9 +176,15 @@ async def remove_checkpoint(state: ServiceState, retired: CheckpointRecord) -> N
     """Remove the files of a checkpoint that left the registry for good, then its last trace."""
     if not await state.jobs.stays_retired(retired.checkpoint_id):
         return  # the server was started again, and still knows it
+    artifacts = await state.open_artifacts()
     for key in checkpoint_keys(retired.artifact):
-        await asyncio.to_thread(state.artifacts.delete, key)
+        await asyncio.to_thread(artifacts.delete, key)
     await state.jobs.forget_checkpoint(retired.job_id, retired.checkpoint_id)
+
+
+def _any_is_there(artifacts: GuardedStore, known: Sequence[CheckpointRecord]) -> bool:
+    """Whether the file of a registered checkpoint is there, newest first, as long as it was."""
+    return any(artifacts.holds(one.artifact, one.size_bytes) for one in reversed(known))
 
 
 def _remove_unknown(artifacts: ArtifactStore, record: JobRecord, known: set[str]) -> int:

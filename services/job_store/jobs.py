@@ -130,10 +130,11 @@ class JobStore:
         *,
         checkpoint_id: str | None = None,
         max_steps: int | None = None,
+        from_start: bool = False,
         config_document: str | None = None,
         request: Request | None = None,
     ) -> JobRecord:
-        """Queue attempt + 1 from a checkpoint (default: the newest registered one).
+        """Queue attempt + 1 from a checkpoint (default: the newest registered one) or from step 0.
 
         Cuts the history there and supersedes later checkpoints in the same transaction.
         `config_document` replaces the stored one (it holds `max_steps` too).
@@ -143,7 +144,13 @@ class JobStore:
             check_id("checkpoint", checkpoint_id)
         larger = "" if max_steps is None else max_steps
         return await self._mutate(
-            "resume_job", job_id, request, checkpoint_id or "", larger, config_document or ""
+            "resume_job",
+            job_id,
+            request,
+            checkpoint_id or "",
+            larger,
+            config_document or "",
+            int(from_start),
         )
 
     async def delete(self, job_id: str, request: Request | None = None) -> None:

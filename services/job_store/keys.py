@@ -22,6 +22,7 @@ class Keys:
     datasets:expected             ids whose files may be without a record → time
     token_key                     signs page tokens and cursors
     disk                          its writes are waited for, see `durability.py`
+    artifact_store                id of the artifact store that the records belong to
     config:ID configs dataset:ID datasets worker:ID workers checkpoint:ID leader
     """
 

@@ -31,6 +31,7 @@ _PARTS = {
     "resume_job": ("transitions",),
     "claim": ("transitions",),
     "reject": ("transitions",),
+    "explain_wait": ("transitions",),
     "confirm_start": ("transitions",),
     "finish": ("transitions",),
     "note": ("transitions",),

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.training import progress
-from artifact_store import ArtifactStore, attempt_prefix, make_folder
+from artifact_store import ArtifactStoreAwayError, GuardedStore, attempt_prefix, make_folder
 from job_store.attempts import AttemptStore
 from job_store.durability import DiskWatch
 from job_store.errors import Fenced, NotFound, StoreUnavailable, TransitionRefused
@@ -29,8 +29,8 @@ from job_store.workers import WorkerRegistry
 from training_worker.board import Board
 from training_worker.datasets import dataset_file, restrict_reading
 from training_worker.exits import End
+from training_worker.failed_saves import FailedSaves
 from training_worker.failures import describe_failure, print_failure
-from training_worker.full_disk import FullDisk
 from training_worker.output import OutputReader, output_tail
 from training_worker.publisher import Beginning, Publisher
 from training_worker.ranks import agree_on_files, noted_failure
@@ -61,7 +61,7 @@ class Stores:
     disk: DiskWatch
     """Of the publishing thread, on a connection of its own."""
     workers: WorkerRegistry
-    artifacts: ArtifactStore
+    artifacts: GuardedStore
 
 
 class StopRequest:
@@ -122,7 +122,7 @@ class Attempt:
         self._validated: dict[int, Mapping[str, float]] = {}
         """What was validated at the steps of checkpoints that are still to be registered."""
         self._end = End.ALONE
-        self._full_disk = FullDisk(board, settings.full_disk_patience_seconds)
+        self._failed_saves = FailedSaves(board, settings.full_disk_patience_seconds)
         self._publisher = Publisher(
             claimed,
             stores.publishing,
@@ -207,15 +207,25 @@ class Attempt:
         agree_on_files(ranks, config)
         trainer = Trainer(config, train, validation, callbacks=[self])
         trainer.manager.max_checkpoints = _UNBOUNDED
+        trainer.manager.before_write = self._require_store
         self._trainer = trainer
         self._begin(trainer)
         self._stop.watch(trainer)
         return trainer
 
+    def _require_store(self) -> None:
+        """Fail a save whose folder would be made where the store should be."""
+        from app.training.errors import CheckpointError
+
+        try:
+            self._stores.artifacts.require()
+        except ArtifactStoreAwayError as error:
+            raise CheckpointError(f"a checkpoint was not saved: {error}") from error
+
     def _begin(self, trainer: Trainer) -> None:
         notes = tuple(trainer.exactness_notes)
         self._board.write(trainer.step, Phase.STARTING, trainer.tokens_seen)
-        self._publisher.begin(Beginning(trainer.step, notes, trainer.get_eta))
+        self._publisher.begin(Beginning(trainer.step, notes, trainer.get_eta, self._resume.message))
 
     def _finish(self, outcome: Outcome) -> None:
         """Change the job's state, however long the store is away. A repeat changes nothing.
@@ -274,12 +284,12 @@ class Attempt:
         self._validated[step] = dict(metrics)
 
     def on_save_failed(self, step: int, error: CheckpointError, last: bool) -> bool:
-        """A full disk fails the save, not the run."""
-        return self._full_disk.takes_on(step, error, last=last)
+        """A full disk, or a store that is away, fails the save, not the run."""
+        return self._failed_saves.takes_on(step, error, last=last)
 
     def on_checkpoint(self, info: CheckpointInfo) -> None:
         """A checkpoint is durable; it exists for the service once it is registered."""
-        self._full_disk.saved()
+        self._failed_saves.saved()
         score = info.metric_value if info.metric == self._config.best_metric else None
         self._publisher.register(
             CheckpointRecord(
@@ -326,8 +336,12 @@ class _Preparation:
             logger.info("preparing: worked through %.2f GB so far", self._bytes / 1e9)
 
 
-def attempt_folder(artifacts: ArtifactStore, claimed: Claimed) -> Path:
-    """The folder of this claim, made if need be; nobody else ever writes there."""
+def attempt_folder(artifacts: GuardedStore, claimed: Claimed) -> Path:
+    """The folder of this claim, made if need be; nobody else ever writes there.
+
+    Raises `ArtifactStoreAwayError` rather than making it where the store should be.
+    """
+    artifacts.require()
     token = claimed.token
     folder = artifacts.local_path(attempt_prefix(token.job_id, token.attempt, token.claim_id))
     if folder is None:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from app.training.reading import restrict_to
-from artifact_store import DATASETS_PREFIX, ArtifactError, ArtifactStore
+from artifact_store import (
+    DATASETS_PREFIX,
+    ArtifactError,
+    ArtifactStore,
+    ArtifactStoreAwayError,
+)
 from job_store.errors import NotFound
 from job_store.records import JobRecord
 from job_store.workers import WorkerRegistry
@@ -16,12 +21,17 @@ class DatasetUnavailableError(ValueError):
 
 
 def dataset_file(named: str, registry: WorkerRegistry, artifacts: ArtifactStore) -> str:
-    """The path behind `named`: itself, or the file of an uploaded `dataset://ID`."""
+    """The path behind `named`: itself, or the file of an uploaded `dataset://ID`.
+
+    Raises `DatasetUnavailableError`, `ArtifactStoreAwayError`.
+    """
     if not named.startswith(SCHEME):
         return named
     try:
         record = registry.get_dataset(named.removeprefix(SCHEME))
         artifacts.stat(record.artifact)
+    except ArtifactStoreAwayError:
+        raise  # the dataset is where it was
     except (NotFound, ArtifactError) as error:
         reason = f"dataset {named!r} is gone: {error}"
         raise DatasetUnavailableError(f"{reason}; upload it again and start a new job") from None

@@ -6,6 +6,7 @@ import errno
 import sys
 import traceback
 
+from artifact_store import ArtifactStoreAwayError
 from job_store.records import JobError, Outcome, OutcomeKind
 
 _MESSAGE_LENGTH = 2000
@@ -28,10 +29,13 @@ _DEFINITE = {
 }
 _PASSING = {
     "CheckpointError": "CHECKPOINT_FAILED",
+    "CheckpointMissingError": "RESUME_IMPOSSIBLE",
     "LostPeerError": "TRAINER_DIED",
     "OSError": "INPUT_OUTPUT",
 }
-_WITHOUT_TRACEBACK = _DEFINITE.keys() - {"OutOfMemoryError"} | {"CheckpointError", "LostPeerError"}
+_WITHOUT_TRACEBACK = _DEFINITE.keys() - {"OutOfMemoryError"} | {
+    *("CheckpointError", "CheckpointMissingError", "LostPeerError", "ArtifactStoreAwayError")
+}
 """What was raised for people to read: where in the code says nothing more to them."""
 
 
@@ -46,7 +50,12 @@ def is_full_disk(error: BaseException) -> bool:
 
 
 def describe_failure(error: BaseException, log_tail: str) -> Outcome:
-    """FAILED for what another attempt would meet again; CRASHED, to be retried, for the rest."""
+    """FAILED for what another attempt would meet again; CRASHED, to be retried, for the rest.
+
+    An attempt that found its artifact store away hands its job back: nothing failed.
+    """
+    if isinstance(error, ArtifactStoreAwayError):
+        return Outcome(OutcomeKind.HANDED_BACK, message=str(error)[:_MESSAGE_LENGTH])
     names = [kind.__name__ for kind in type(error).__mro__]
     message = f"{type(error).__name__}: {error}"[:_MESSAGE_LENGTH]
     if is_full_disk(error):

@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from artifact_store import FolderStore
+from artifact_store import GuardedStore
 from job_store.attempts import AttemptStore
 from job_store.connection import Connection
 from job_store.durability import DiskWatch
@@ -34,12 +34,13 @@ from training_worker.settings import WorkerSettings
 SIGNALS = {signal.SIGTERM: OutcomeKind.HANDED_BACK, signal.SIGUSR1: OutcomeKind.STOPPED}
 
 
-def run_horse(claimed: Claimed, settings: WorkerSettings, board: Board) -> NoReturn:
+def run_horse(
+    claimed: Claimed, settings: WorkerSettings, board: Board, artifacts: GuardedStore
+) -> NoReturn:
     """Train the attempt and leave; never returns into the parent's code."""
     code = EXIT_FAILED
     try:
         stop = _become_horse()
-        artifacts = FolderStore(settings.artifact_root)
         folder = attempt_folder(artifacts, claimed)
         redirect_output(folder)
         _log_to_output()
@@ -67,7 +68,7 @@ def _attempt(
     settings: WorkerSettings,
     board: Board,
     stop: StopRequest,
-    artifacts: FolderStore,
+    artifacts: GuardedStore,
 ) -> Attempt:
     """The attempt, on connections of this process."""
     url = settings.resolved_redis_url()

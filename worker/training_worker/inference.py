@@ -15,12 +15,19 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NoReturn
 
-from artifact_store import ArtifactError, ArtifactNotFoundError, ArtifactStore, FolderStore
+from artifact_store import (
+    ArtifactError,
+    ArtifactNotFoundError,
+    ArtifactStoreAwayError,
+    GuardedStore,
+)
 from job_store.connection import Connection
 from job_store.errors import StoreUnavailable
 from job_store.generation import GeneratedPiece, GenerationInbox, GenerationRequest
+from job_store.identity import ArtifactRecords
 from service_runtime.duties import Duties
 from service_runtime.process import tie_to_parent
+from training_worker.artifacts import open_artifacts, recognise_artifacts
 from training_worker.connections import patient_client
 from training_worker.models import ModelCache
 from training_worker.settings import WorkerSettings
@@ -80,8 +87,9 @@ def run_inference(settings: WorkerSettings) -> NoReturn:
         torch.set_num_threads(settings.resolved_threads())
         # Only where it was asked for: a training job may need the GPU's whole memory.
         device = settings.device if settings.device.startswith("cuda") else "cpu"
-        inbox = GenerationInbox(Connection(patient_client(settings.resolved_redis_url())))
-        InferenceServer(inbox, FolderStore(settings.artifact_root), device).serve()
+        db = Connection(patient_client(settings.resolved_redis_url()))
+        records, artifacts = ArtifactRecords(db), open_artifacts(settings)
+        InferenceServer(GenerationInbox(db), artifacts, records, device).serve()
     except BaseException:
         logger.exception("the inference process fails")
     finally:
@@ -91,8 +99,14 @@ def run_inference(settings: WorkerSettings) -> NoReturn:
 class InferenceServer:
     """Takes requests and streams their text back."""
 
-    def __init__(self, inbox: GenerationInbox, artifacts: ArtifactStore, device: str) -> None:
-        self._inbox = inbox
+    def __init__(
+        self,
+        inbox: GenerationInbox,
+        artifacts: GuardedStore,
+        records: ArtifactRecords,
+        device: str,
+    ) -> None:
+        self._inbox, self._artifacts, self._records = inbox, artifacts, records
         self._models = ModelCache(artifacts, device)
         self._duties = Duties(expected=(StoreUnavailable,))
         self._free = threading.Semaphore(_AT_ONCE)
@@ -134,6 +148,8 @@ class InferenceServer:
         except ArtifactNotFoundError:
             missing = f"checkpoint {request.checkpoint_id} was deleted; choose another one"
             self._inbox.fail(request, "CHECKPOINT_NOT_FOUND", missing)
+        except ArtifactStoreAwayError as error:
+            self._inbox.fail(request, "ARTIFACT_STORE_UNAVAILABLE", str(error))
         except ArtifactError as error:
             self._inbox.fail(request, "ARTIFACT_DAMAGED", str(error))
         except ValueError as error:  # NotSampledError, or an argument out of range
@@ -145,6 +161,7 @@ class InferenceServer:
     def _sample(self, request: GenerationRequest) -> Iterator[GeneratedPiece]:
         from app.training.inference import sample_pieces
 
+        recognise_artifacts(self._artifacts, self._records)
         model, tokenizer = self._models.get(request)
         pieces = sample_pieces(
             model,

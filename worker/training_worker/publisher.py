@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from artifact_store import ArtifactNotFoundError, ArtifactStore
+from artifact_store import ArtifactStoreAwayError, GuardedStore
 from job_store.attempts import AttemptStore
 from job_store.durability import DiskWatch
 from job_store.errors import Fenced, NotFound, StoreUnavailable
@@ -64,6 +64,8 @@ class Beginning:
     """Why the run is no longer bitwise what it would have been."""
     eta: Callable[[], float | None] = lambda: None
     """Seconds to the end of the run; None while unknown."""
+    message: str = ""
+    """What a person should know about where it starts."""
 
 
 class Publisher(threading.Thread):
@@ -81,7 +83,7 @@ class Publisher(threading.Thread):
         self,
         claimed: Claimed,
         store: AttemptStore,
-        artifacts: ArtifactStore,
+        artifacts: GuardedStore,
         spool: SpoolWriter,
         points: SpoolReader,
         output: OutputReader,
@@ -102,7 +104,7 @@ class Publisher(threading.Thread):
         self._on_stop, self._on_fenced = on_stop, on_fenced
         self._checkpoints: deque[SavedCheckpoint] = deque()
         self._registered: list[SavedCheckpoint] = []
-        self._unsure = self._delivered = False
+        self._unsure = self._delivered = self._waits_for_store = False
         self._wake = threading.Event()
         self._start: Beginning | None = None
         self._confirmed = False
@@ -169,11 +171,14 @@ class Publisher(threading.Thread):
             except (Fenced, NotFound) as error:
                 self._on_fenced(error)
                 return
-            except StoreUnavailable as error:
+            except (StoreUnavailable, ArtifactStoreAwayError) as error:
                 if not backoff:
                     logger.warning("publishing waits: %s", error)
                 self._unsure = True
                 backoff = self._wait_out(backoff)
+            except PublishError as error:
+                self._defect = error
+                return
             except Exception as error:
                 logger.exception("publishing failed; trying again")
                 self._unsure = True
@@ -185,7 +190,10 @@ class Publisher(threading.Thread):
                 backoff = self._wait_out(backoff)
             else:
                 backoff, defects = 0.0, 0
-                if last_round:
+                if last_round and self._waits_for_store:
+                    self._wait_out(_LONGEST_BACKOFF)
+                    self._wake.set()
+                elif last_round:
                     return
             pause = self._progress_seconds * 0.8 if self._delivered else _SHORTEST_SECONDS
             next_round = began + pause
@@ -208,6 +216,8 @@ class Publisher(threading.Thread):
 
     def _confirm(self, start: Beginning) -> None:
         self._store.confirm_start(self._claimed.token, start.step, start.notes)
+        if start.message:
+            self._store.note(self._claimed.token, start.message)
         republish_missing(self._store, self._artifacts, self._claimed, start.step)
         self._confirmed = True
 
@@ -231,11 +241,7 @@ class Publisher(threading.Thread):
         self._unsure = False
 
     def _has_file(self, saved: SavedCheckpoint) -> bool:
-        try:
-            self._artifacts.stat(saved.record.artifact)
-        except ArtifactNotFoundError:
-            return False
-        return True
+        return self._artifacts.holds(saved.record.artifact, saved.record.size_bytes)
 
     def _publish_points(self) -> None:
         self._retention.remove_files()
@@ -261,7 +267,22 @@ class Publisher(threading.Thread):
             self._reported_at = self._answered_at
 
     def _register_due(self) -> None:
+        """What is not in the right store is not registered: while that is away it waits."""
+        try:
+            self._register_delivered()
+        except ArtifactStoreAwayError as error:
+            if not self._waits_for_store:
+                logger.warning("a checkpoint waits for its registration: %s", error)
+            self._waits_for_store = True
+        else:
+            self._waits_for_store = False
+
+    def _register_delivered(self) -> None:
         while self._checkpoints and self._checkpoints[0].spool_end <= self._points.offset:
+            self._artifacts.require()
+            if not self._has_file(self._checkpoints[0]):
+                self._give_up(self._checkpoints.popleft())
+                continue
             self._spool.sync()
             record = self._checkpoints[0].record
             self._store.register_checkpoint(self._claimed.token, record)
@@ -269,6 +290,13 @@ class Publisher(threading.Thread):
             self._registered.append(self._checkpoints.popleft())
             gone = self._retention.retire_surplus()
             self._registered = [s for s in self._registered if s.record.checkpoint_id not in gone]
+
+    def _give_up(self, saved: SavedCheckpoint) -> None:
+        """It was saved where the store should have been."""
+        step = saved.record.step
+        logger.error("the checkpoint of step %d is not in the store: it is given up", step)
+        if self._draining.is_set() and not self._checkpoints:
+            raise PublishError(f"the last checkpoint, step {step}, is not in the artifact store")
 
     def _publish_output(self, *, final: bool) -> None:
         while lines := self._output.peek(final=final):

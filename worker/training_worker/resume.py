@@ -14,14 +14,20 @@ from job_store.records import CheckpointRecord, Claimed
 logger = logging.getLogger(__name__)
 
 
+class CheckpointMissingError(Exception):
+    """A file that the registry names is not in the store; another try may find it."""
+
+
 @dataclass(frozen=True, slots=True)
 class ResumePoint:
     """Where an attempt begins."""
 
     path: Path | None
-    """The checkpoint's file; None starts afresh."""
+    """The checkpoint's file; None starts at step 0."""
     step: int
     record: CheckpointRecord | None
+    message: str = ""
+    """What a person should know about the choice; empty where it is the newest checkpoint."""
 
 
 def choose_resume_point(
@@ -29,21 +35,28 @@ def choose_resume_point(
 ) -> ResumePoint:
     """The newest registered checkpoint that is whole; the registry decides, never a folder.
 
-    A damaged or missing file is passed over with a line in the job's log.
+    A damaged file is passed over with a line in the job's log, and where all are damaged the run
+    begins at step 0. A missing file is no reason for that: its bytes may be sound elsewhere.
+
+    Raises `CheckpointMissingError`, `ArtifactStoreAwayError`.
     """
     newest = claimed.resume_from
     if newest is None:
         return ResumePoint(None, 0, None)
-    candidates = [newest]
-    while candidates:
-        candidate = candidates.pop()
-        if (path := _sound_file(artifacts, candidate)) is not None:
-            return ResumePoint(path, candidate.step, candidate)
-        if candidate is newest:
-            older = store.checkpoints(claimed.record.job_id)
-            candidates = [record for record in older if record.step < newest.step]
-    logger.warning("no registered checkpoint of this job is sound; it starts afresh")
-    return ResumePoint(None, 0, None)
+    if (path := _sound_file(artifacts, newest)) is not None:
+        return ResumePoint(path, newest.step, newest)
+    registered = store.checkpoints(claimed.record.job_id)
+    older = [record for record in registered if record.step < newest.step]
+    for record in reversed(older):
+        if (path := _sound_file(artifacts, record)) is not None:
+            message = f"the checkpoint of step {newest.step} is damaged: it continues from step "
+            return ResumePoint(path, record.step, record, f"{message}{record.step}")
+    message = (
+        f"all registered checkpoints ({1 + len(older)}) are damaged, the newest of step "
+        f"{newest.step}: the job began again at step 0"
+    )
+    logger.warning("%s", message)
+    return ResumePoint(None, 0, None, message)
 
 
 def _sound_file(artifacts: ArtifactStore, record: CheckpointRecord) -> Path | None:
@@ -55,7 +68,15 @@ def _sound_file(artifacts: ArtifactStore, record: CheckpointRecord) -> Path | No
             sha256=record.sha256,
             on_read=progress.advanced,
         )
-    except (ArtifactDamagedError, ArtifactNotFoundError) as error:
+    except ArtifactDamagedError as error:
         logger.warning("cannot resume from step %d: %s", record.step, error)
         return None
+    except ArtifactNotFoundError as error:
+        job_id = record.job_id
+        raise CheckpointMissingError(
+            f"the file of checkpoint {record.checkpoint_id} of step {record.step} is missing: "
+            f"{record.artifact}; put it back and resume, or give that checkpoint up: "
+            f"`resume {job_id} --checkpoint ID` continues from another one, "
+            f"`resume {job_id} --from-start` begins at step 0"
+        ) from error
     return path

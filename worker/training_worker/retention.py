@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 
-from artifact_store import ArtifactStore, checkpoint_keys
+from artifact_store import ArtifactStoreAwayError, GuardedStore, checkpoint_keys
 from job_store.attempts import AttemptStore
 from job_store.durability import DiskWatch
 from job_store.errors import StoreUnavailable
@@ -28,7 +28,7 @@ class Retention:
         self,
         store: AttemptStore,
         disk: DiskWatch,
-        artifacts: ArtifactStore,
+        artifacts: GuardedStore,
         claimed: Claimed,
         keep: int,
     ) -> None:
@@ -65,6 +65,10 @@ class Retention:
         except StoreUnavailable:
             self._retired, self._settling = self._settling + self._retired, []
             raise
+        except ArtifactStoreAwayError as error:
+            # What stays is swept by the control plane.
+            logger.warning("retired checkpoints keep their files: %s", error)
+            self._settling = []
 
     def _settled(self) -> Iterator[CheckpointRecord]:
         """Those whose retirement the server cannot forget any more, each of them once."""
@@ -77,17 +81,17 @@ class Retention:
                 self._settling.pop(0)
 
     def _remove(self, record: CheckpointRecord) -> None:
-        """Unless a server that was away meanwhile has forgotten the retirement all the same."""
-        if self._is_registered(record):
+        """Unless a server that was away has forgotten the retirement, or no other is there."""
+        registered = self._store.checkpoints(record.job_id)
+        if any(one.checkpoint_id == record.checkpoint_id for one in registered):
+            return
+        if not any(self._artifacts.holds(one.artifact, one.size_bytes) for one in registered[::-1]):
+            logger.error("no other checkpoint is there: step %d keeps its file", record.step)
             return
         for key in checkpoint_keys(record.artifact):
             self._artifacts.delete(key)
         self._store.forget_checkpoint(record.job_id, record.checkpoint_id)
         logger.info("deleted checkpoint %s of step %d", record.checkpoint_id, record.step)
-
-    def _is_registered(self, record: CheckpointRecord) -> bool:
-        registered = self._store.checkpoints(record.job_id)
-        return any(one.checkpoint_id == record.checkpoint_id for one in registered)
 
 
 def surplus(

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from artifact_store import ArtifactStoreAwayError, GuardedStore
 from job_store.attempts import AttemptStore
 from job_store.errors import Fenced, JobStoreError, NotFound, StoreUnavailable, TransitionRefused
 from job_store.reconcile import stall_message
@@ -42,6 +43,10 @@ _ENDLESS_ENCODING = (
     "the tokenizer worked for {seconds:g} s on {place} without coming to an end; it must be done "
     "sooner; look at the patterns of its tokenizer.json, divide the text into documents, or raise "
     "`execution.stall_timeout_seconds`"
+)
+_STORE_AWAY = (
+    "nothing could be saved since step {step}: {why}; training goes on and saves once the store is "
+    "there again"
 )
 
 
@@ -75,11 +80,13 @@ class Supervisor:
         store: AttemptStore,
         board: Board,
         folder: Path,
+        artifacts: GuardedStore,
         *,
         renewal_seconds: float,
         heartbeat: Callable[[], None],
     ) -> None:
         self._claimed, self._store, self._board, self._folder = claimed, store, board, folder
+        self._artifacts = artifacts
         self._renewal_seconds = renewal_seconds
         self._heartbeat = heartbeat
         self._deadlines = Deadlines()
@@ -166,13 +173,20 @@ class Supervisor:
         failed = self._board.failed_save
         if (failed is None) == (self._told_failed_save is None):
             return
-        message = "" if failed is None else _FULL_DISK.format(step=failed)
+        message = "" if failed is None else self._why_unsaved(failed)
         try:
             self._store.note(self._claimed.token, message)
         except Exception as error:
             logger.warning("job %s: a note waits: %s", self._job_id, error)
         else:
             self._told_failed_save = failed
+
+    def _why_unsaved(self, step: int) -> str:
+        try:
+            self._artifacts.require()
+        except ArtifactStoreAwayError as error:
+            return _STORE_AWAY.format(step=step, why=error)
+        return _FULL_DISK.format(step=step)
 
     def _obey(self, signals: Signals) -> None:
         if not signals.stop_requested or self._told_to_stop:

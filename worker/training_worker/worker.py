@@ -22,7 +22,6 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.worker.base import WorkerStatus
 
-from artifact_store import FolderStore
 from job_store.attempts import AttemptStore
 from job_store.connection import Connection
 from job_store.errors import JobStoreError, NotFound, RecordVersionError, StoreUnavailable
@@ -32,6 +31,7 @@ from job_store.queues import worker_queues
 from job_store.records import Claimed, WorkerRecord
 from job_store.workers import WorkerRegistry
 from service_runtime.duties import Duties
+from training_worker.artifacts import ArtifactGate, open_artifacts
 from training_worker.attempt import attempt_folder
 from training_worker.board import Board
 from training_worker.failures import describe_failure
@@ -77,10 +77,11 @@ class TrainingWorker(Worker):
         self._prompt = prompt
         self._attempts = AttemptStore(prompt)
         self._workers = WorkerRegistry(prompt)
-        self._artifacts = FolderStore(settings.artifact_root)
+        self._artifacts = open_artifacts(settings)
         self._device = device
         self._started_at = int(time.time() * 1000)
         self._worker_id = settings.resolved_worker_id()
+        self._gate = ArtifactGate(self._artifacts, prompt, device, self._worker_id)
         self._current: AttemptOrder | None = None
         self._supervisor: Supervisor | None = None
         self._leaving_since = 0.0
@@ -109,6 +110,7 @@ class TrainingWorker(Worker):
         """The next message that asks for something; all others are refused and forgotten."""
         while True:
             try:
+                self._gate.pass_through(self.heartbeat)
                 result = super().dequeue_job_and_maintain_ttl(timeout, max_idle_time)
             except StopRequested:
                 raise
@@ -125,6 +127,8 @@ class TrainingWorker(Worker):
             except MessageRefusedError as error:
                 self._refuse(job.id, str(error))
                 continue
+            # Popping may have taken hours. A message held here for long is sent again meanwhile.
+            self._gate.pass_through(self.heartbeat)
             return job, queue
 
     def _bear(self, error: Exception) -> None:
@@ -201,6 +205,7 @@ class TrainingWorker(Worker):
             self._attempts,
             board,
             attempt_folder(self._artifacts, claimed),
+            self._artifacts,
             renewal_seconds=self._settings.lease_renewal_seconds,
             heartbeat=self._report_alive,
         )
@@ -225,7 +230,7 @@ class TrainingWorker(Worker):
         pid = os.fork()
         if pid == 0:
             os.setpgrp()  # Ctrl-C in a terminal is for the parent, which then asks politely
-            run_horse(claimed, self._settings, board)
+            run_horse(claimed, self._settings, board, self._artifacts)
         self._horse_pid = pid
         self._supervisor.attach(pid)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORK_SIGNALS)

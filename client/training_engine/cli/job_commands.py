@@ -222,10 +222,16 @@ def resume(
         str | None, typer.Option(help="Continue from this one instead of the newest.")
     ] = None,
     max_steps: Annotated[int | None, typer.Option(help="Train to this step instead.")] = None,
+    from_start: Annotated[
+        bool,
+        typer.Option("--from-start", help="Begin at step 0: history and checkpoints are cut."),
+    ] = False,
     watch: WatchOption = False,
 ) -> None:
     """Continue a job that has ended."""
-    resumed = session.engine.jobs.resume(session.job_id(job), checkpoint, max_steps=max_steps)
+    resumed = session.engine.jobs.resume(
+        session.job_id(job), checkpoint, max_steps=max_steps, from_start=from_start
+    )
     begin = resumed.resumed_from_step or 0
     said = f"job {resumed.job_id} continues from step {begin} as attempt {resumed.attempt}"
     _tell(session, resumed, said, watch=watch)

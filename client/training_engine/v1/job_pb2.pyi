@@ -211,16 +211,18 @@ class StopJobResponse(_message.Message):
     def __init__(self, job: _Optional[_Union[Job, _Mapping]] = ...) -> None: ...
 
 class ResumeJobRequest(_message.Message):
-    __slots__ = ("job_id", "checkpoint_id", "max_steps", "request_id")
+    __slots__ = ("job_id", "checkpoint_id", "max_steps", "request_id", "from_start")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_ID_FIELD_NUMBER: _ClassVar[int]
     MAX_STEPS_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    FROM_START_FIELD_NUMBER: _ClassVar[int]
     job_id: str
     checkpoint_id: str
     max_steps: int
     request_id: str
-    def __init__(self, job_id: _Optional[str] = ..., checkpoint_id: _Optional[str] = ..., max_steps: _Optional[int] = ..., request_id: _Optional[str] = ...) -> None: ...
+    from_start: bool
+    def __init__(self, job_id: _Optional[str] = ..., checkpoint_id: _Optional[str] = ..., max_steps: _Optional[int] = ..., request_id: _Optional[str] = ..., from_start: _Optional[bool] = ...) -> None: ...
 
 class ResumeJobResponse(_message.Message):
     __slots__ = ("job",)

@@ -145,11 +145,12 @@ async def resume_job(
     idempotency_key: IdempotencyKey = "",
 ) -> Response:
     """Queue a new attempt of a job that has ended; without a body from the newest checkpoint."""
-    body = body or ResumeJobBody(checkpoint_id=None, max_steps=None)
+    body = body or ResumeJobBody(checkpoint_id=None, max_steps=None, from_start=False)
     request = job_pb2.ResumeJobRequest(
         job_id=job_id,
         checkpoint_id=body.checkpoint_id,
         max_steps=body.max_steps,
+        from_start=body.from_start,
         request_id=request_id(idempotency_key, body.request_id),
     )
     job = to_json((await caller.call(caller.control_plane.jobs.ResumeJob, request)).job)

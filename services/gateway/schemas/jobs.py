@@ -112,6 +112,11 @@ class ResumeJobBody(Body):
     max_steps: Annotated[int, Field(ge=1, le=INT64_MAX)] | None = Field(
         None, description="Train to this step instead."
     )
+    from_start: bool = Field(
+        False,
+        description="Begin at step 0 instead, whatever was saved: history and checkpoints are cut. "
+        "Not with `checkpoint_id`.",
+    )
     request_id: RequestId = ""
 
 

@@ -20,6 +20,8 @@ if score ~= '' then
   redis.call('ZADD', job_key(id, 'checkpoint_scores'), score, checkpoint_id)
   update_best(id, job)
 end
+-- What was kept for want of any other may go now.
+if redis.call('SCARD', job_key(id, 'retired_checkpoints')) > 0 then ask_for_sweep(id, now) end
 set_fields(id, job, {fresh_checkpoint = '1', consecutive_failures = '0', updated_at = now})
 emit(id, job, 'checkpoint', stored, job.best_checkpoint_id)
 return {'ok'}

@@ -1,6 +1,8 @@
--- resume_job: prefix, job_id, request_key, body_hash, ttl_ms, checkpoint_id, max_steps, document
+-- resume_job: prefix, job_id, request_key, body_hash, ttl_ms, checkpoint_id, max_steps, document,
+--             from_start (1 or 0)
 local id, request_key, body_hash = ARGV[2], ARGV[3], ARGV[4]
 local checkpoint_id, max_steps, document = ARGV[6], tonumber(ARGV[7]), ARGV[8]
+local from_start = ARGV[9] == '1'
 local known = recall(request_key, body_hash)
 if known then return known end
 local job, err = load_job(id)
@@ -11,7 +13,9 @@ end
 
 local newest, step = newest_checkpoint(id)
 local newest_step = step
-if checkpoint_id ~= '' then
+if from_start then
+  step = 0
+elseif checkpoint_id ~= '' then
   step = tonumber(redis.call('ZSCORE', job_key(id, 'checkpoints'), checkpoint_id))
   if not step then return {'not_found', 'checkpoint', checkpoint_id} end
 else
@@ -23,9 +27,9 @@ if max_steps and max_steps <= step then
 end
 local longer = max_steps and max_steps > tonumber(job.max_steps)
 local earlier = step < newest_step and step < (max_steps or tonumber(job.max_steps))
-if job.status == 'succeeded' and not longer and not earlier then
+if job.status == 'succeeded' and not (longer or earlier or from_start) then
   return refused(id, job, 'resume', 'a succeeded job needs a larger max_steps than ' ..
-    job.max_steps .. ' or an earlier checkpoint')
+    job.max_steps .. ' or an earlier checkpoint, or from_start')
 end
 
 local now = now_ms()

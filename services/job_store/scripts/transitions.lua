@@ -155,7 +155,8 @@ local function requeue(id, job, now, changes, delayed)
 end
 
 -- Another attempt at once would meet the same, and spend the retries within seconds.
-local CURED_BY_TIME = {DISK_FULL = true, CHECKPOINT_FAILED = true, INPUT_OUTPUT = true}
+local CURED_BY_TIME = {DISK_FULL = true, CHECKPOINT_FAILED = true, INPUT_OUTPUT = true,
+                       RESUME_IMPOSSIBLE = true}
 
 -- The worker of the current attempt is gone, or its trainer died.
 local function lose(id, job, outcome, error_json, message, now)

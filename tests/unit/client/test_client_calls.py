@@ -229,6 +229,7 @@ def test_the_handle_does_what_the_resources_do(
     )
     handle = engine.jobs.get("j1")
     assert handle.stop().status is JobStatus.STOPPING
+    handle.resume(from_start=True)
     resumed = handle.resume("c1", max_steps=20)
     assert (resumed.status, resumed.resumed_from_step) == (JobStatus.QUEUED, 4)
     assert handle.metrics().loss == 2.5
@@ -236,8 +237,9 @@ def test_the_handle_does_what_the_resources_do(
     assert handle.throughput().tokens_seen == 9
     assert [line.text for line in handle.logs()] == ["one", "two"]
     handle.delete()
-    (resume,) = service.asked("ResumeJob")
-    assert (resume.checkpoint_id, resume.max_steps) == ("c1", 20)
+    afresh, resume = service.asked("ResumeJob")
+    assert (resume.checkpoint_id, resume.max_steps, resume.from_start) == ("c1", 20, False)
+    assert (afresh.checkpoint_id, afresh.from_start) == ("", True)
     assert service.asked("ListMetrics")[0].max_points == 100
     assert not service.asked("ListMetrics")[0].HasField("after_step")
 

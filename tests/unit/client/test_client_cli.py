@@ -215,6 +215,8 @@ def test_resume_logs_and_delete(service: ScriptedService, cli: Cli) -> None:
     assert cli("resume", "j1", "--max-steps", "9").stdout == (
         "job j1 continues from step 4 as attempt 1\n"
     )
+    assert cli("resume", "j1", "--from-start").exit_code == 0
+    assert [asked.from_start for asked in service.asked("ResumeJob")] == [False, True]
     assert cli("logs", "j1").stdout == "[bold]one\ntwo\n"
     service.on["WatchJob"] = a_watch("SUCCEEDED")
     assert cli("logs", "j1", "--follow").stdout == (

@@ -81,6 +81,8 @@ def test_stop_resume_and_delete(gateway: ScriptedGateway, rest: TrainingEngine) 
     rest.jobs.resume("j1", max_steps=9)
     rest.jobs.delete("j1")
     assert json.loads(gateway.asked(f"POST {JOB}/resume")[0].body) == {"max_steps": 9}
+    rest.jobs.resume("j1", from_start=True)
+    assert json.loads(gateway.asked(f"POST {JOB}/resume")[1].body) == {"from_start": True}
     assert len(gateway.asked(f"DELETE {JOB}")[0].headers["idempotency-key"]) == 32
 
 

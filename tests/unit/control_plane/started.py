@@ -46,6 +46,6 @@ async def running_job(
 
 
 def stored_files(plane: ControlPlane) -> list[Path]:
-    """All files of the artifact store."""
+    """All files of the artifact store, but the one that holds its id."""
     root = Path(plane.state.settings.artifact_root)
-    return [path for path in root.rglob("*") if path.is_file()]
+    return [path for path in root.rglob("*") if path.is_file() and path.name != ".store-id"]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from started import running_job
 
-from artifact_store import attempt_prefix
+from artifact_store import ArtifactStoreAwayError, attempt_prefix
 from control_plane import sweeping
 from control_plane.server import ControlPlane
 from control_plane.settings import ControlPlaneSettings
@@ -141,6 +141,54 @@ async def test_what_an_attempt_saved_and_never_registered_goes_once_it_is_over(
     ]
 
 
+async def test_nothing_is_swept_while_another_store_is_in_the_place_of_the_right_one(
+    stubs: Any, plane: ControlPlane, attempts: AttemptStore
+) -> None:
+    job_id, token = await running_job(stubs, attempts)
+    old, new = save(plane, token, 5), save(plane, token, 10)
+    for record in (old, new):
+        attempts.register_checkpoint(token, record)
+    assert attempts.unregister_checkpoint(token, old.checkpoint_id)
+    deleted, token = await running_job(stubs, attempts)
+    save(plane, token, 5)
+    attempts.finish(token, Outcome(OutcomeKind.SUCCEEDED))
+    root = Path(plane.state.settings.artifact_root)
+    root.rename(root.with_name("volume"))
+    root.mkdir()
+    await stubs.jobs.DeleteJob(job_pb2.DeleteJobRequest(job_id=deleted))
+    with pytest.raises(ArtifactStoreAwayError, match="carries no identity"):
+        await Sweeper(plane.state).sweep()
+    assert [one.step for one in attempts.retired_checkpoints(job_id)] == [5]
+    root.rmdir()
+    root.with_name("volume").rename(root)
+    kept = ["checkpoint_step_10.json", "checkpoint_step_10.pt", "output.log"]
+    await until(lambda: files(plane) == kept)
+    await until(lambda: nothing_to_sweep(plane))
+
+
+async def test_what_a_job_that_begins_at_step_0_gave_up_goes_with_its_first_new_checkpoint(
+    stubs: Any, plane: ControlPlane, attempts: AttemptStore
+) -> None:
+    job_id, token = await running_job(stubs, attempts)
+    attempts.register_checkpoint(token, save(plane, token, 5))
+    attempts.register_checkpoint(token, save(plane, token, 10))
+    attempts.finish(token, Outcome(OutcomeKind.FAILED))
+    asked = job_pb2.ResumeJobRequest(job_id=job_id, from_start=True)
+    job = (await stubs.jobs.ResumeJob(asked)).job
+    assert (job.status, job.attempt) == (job_pb2.JOB_STATUS_QUEUED, 2)
+    assert not job.HasField("resumed_from_step")
+    assert attempts.checkpoints(job_id) == []
+    claimed = attempts.claim(job_id, 2, "worker-2")
+    assert claimed is not None
+    assert claimed.resume_from is None
+    await until(lambda: nothing_to_sweep(plane))
+    assert [one.step for one in attempts.retired_checkpoints(job_id)] != []
+    assert "checkpoint_step_10.pt" in files(plane)
+    attempts.register_checkpoint(claimed.token, save(plane, claimed.token, 3))
+    kept = ["checkpoint_step_3.json", "checkpoint_step_3.pt", "output.log", "output.log"]
+    await until(lambda: files(plane) == kept)
+
+
 async def test_one_folder_that_cannot_be_removed_holds_up_no_other(
     stubs: Any, plane: ControlPlane, attempts: AttemptStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,9 +224,14 @@ async def test_one_record_that_cannot_be_read_holds_up_no_other(
     attempts.finish(token, Outcome(OutcomeKind.SUCCEEDED))
     later, token = await running_job(stubs, attempts)
     assert odd < later
+    attempts.register_checkpoint(token, save(plane, token, 9))
     save(plane, token, 8)
     attempts.finish(token, Outcome(OutcomeKind.SUCCEEDED))
-    kept = ["checkpoint_step_5.json", "checkpoint_step_5.pt", "output.log", "output.log"]
+    kept = [
+        *("checkpoint_step_5.json", "checkpoint_step_5.pt"),
+        *("checkpoint_step_9.json", "checkpoint_step_9.pt"),
+        *("output.log", "output.log"),
+    ]
     await until(lambda: files(plane) == kept)
     assert not await nothing_to_sweep(plane)
 

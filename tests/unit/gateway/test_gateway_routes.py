@@ -211,6 +211,9 @@ async def test_stop_and_resume_answer_202(client: httpx.AsyncClient, state: Stat
     bare = await client.post(f"{API}/jobs/{job_id}/resume")
     assert bare.status_code == 202
     assert not state.requests[-1].HasField("max_steps")
+    assert not state.requests[-1].from_start
+    await client.post(f"{API}/jobs/{job_id}/resume", json={"from_start": True})
+    assert state.requests[-1].from_start
 
 
 async def test_logs_and_deletion(client: httpx.AsyncClient) -> None:

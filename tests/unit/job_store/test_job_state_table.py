@@ -194,6 +194,15 @@ async def test_a_succeeded_job_needs_more_steps_or_an_earlier_checkpoint(bench: 
     assert (await bench.jobs.get(job.job_id)).config_document == document
 
 
+async def test_a_job_begins_at_step_0_on_a_persons_word(bench: Bench) -> None:
+    job, _ = await bench.in_state(S.SUCCEEDED, checkpoints=[50, 100])
+    resumed = await bench.jobs.resume(job.job_id, from_start=True)
+    assert (resumed.status, resumed.current_step, resumed.resumed_from_step) == (S.QUEUED, 0, None)
+    assert (await bench.jobs.list_checkpoints(job.job_id)).checkpoints == ()
+    kept = await bench.jobs.retired_checkpoints(job.job_id)
+    assert sorted(one.step for one in kept) == [50, 100]
+
+
 async def test_a_succeeded_job_resumes_from_an_earlier_checkpoint(bench: Bench) -> None:
     job, _ = await bench.in_state(S.SUCCEEDED, checkpoints=[50, 100])
     first, later = (await bench.jobs.list_checkpoints(job.job_id)).checkpoints

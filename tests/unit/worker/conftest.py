@@ -16,6 +16,7 @@ _DATABASE = 901
 def site(redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """One site for all tests of a module: a worker takes seconds to start, a job does not."""
     place = Site(redis_server.url(_DATABASE), tmp_path_factory.mktemp("site"))
+    place.forget_everything()  # of another module, whose folder was another one
     yield place
     place.close()
 

@@ -21,7 +21,7 @@ from redis_server import RedisServer
 from test_worker_outage import END
 from training_site import Site, comparable
 
-from artifact_store import FolderStore, attempt_prefix
+from artifact_store import attempt_prefix
 from job_store.attempts import AttemptStore
 from job_store.connection import Connection
 from job_store.durability import DiskWatch
@@ -150,7 +150,7 @@ class Writer(Attempt):
             AttemptStore(publishing),
             DiskWatch(watched),
             WorkerRegistry(steady),
-            FolderStore(site.artifacts),
+            site.store_of_artifacts(),
         )
         board = Board()
         super().__init__(claimed, stores, WorkerSettings(), board, StopRequest(), fail)

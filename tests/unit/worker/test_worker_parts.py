@@ -19,8 +19,8 @@ from app.training.errors import CheckpointError, NonFiniteLossError
 from app.transformer.errors import ConfigError, Problem
 from job_store.records import CheckpointRecord, OutcomeKind, Phase, PhaseProgress
 from training_worker.board import Board
+from training_worker.failed_saves import FailedSaves
 from training_worker.failures import describe_failure, is_full_disk, print_failure
-from training_worker.full_disk import FullDisk
 from training_worker.messages import RUN_ATTEMPT, AttemptJob, AttemptOrder, MessageRefusedError
 from training_worker.output import FILE_NAME, OutputReader, output_tail, redirect_output
 from training_worker.retention import surplus
@@ -276,7 +276,7 @@ def no_room() -> CheckpointError:
 
 def test_a_save_without_room_is_left_out_and_shown(caplog: pytest.LogCaptureFixture) -> None:
     board = Board()
-    disk = FullDisk(board, patience_seconds=60.0)
+    disk = FailedSaves(board, patience_seconds=60.0)
     assert not disk.takes_on(10, CheckpointError("damaged"), last=False)
     assert board.failed_save is None
     assert disk.takes_on(20, no_room(), last=False)
@@ -298,11 +298,11 @@ def test_the_last_save_waits_with_growing_pauses_and_an_end(
         pauses.append(seconds)
         clock[0] += seconds
 
-    monkeypatch.setattr("training_worker.full_disk.time.monotonic", lambda: clock[0])
-    monkeypatch.setattr("training_worker.full_disk.time.sleep", sleep)
+    monkeypatch.setattr("training_worker.failed_saves.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("training_worker.failed_saves.time.sleep", sleep)
     board = Board()
     board.write(400, Phase.TRAINING, 7)
-    disk = FullDisk(board, patience_seconds=100.0)
+    disk = FailedSaves(board, patience_seconds=100.0)
     while disk.takes_on(400, no_room(), last=True):
         assert board.read() == (400, Phase.SAVING, 7, (0, 0))  # no stall meanwhile
     assert pauses == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 8.5]

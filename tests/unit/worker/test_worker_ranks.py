@@ -15,7 +15,6 @@ from redis_server import RedisServer
 from training_site import Site, comparable
 
 from app.training.errors import LostPeerError
-from artifact_store import FolderStore
 from job_store.records import Execution, JobError, JobStatus, Outcome, OutcomeKind
 from training_worker.attempt import attempt_folder
 from training_worker.board import Board
@@ -158,7 +157,7 @@ def test_a_failure_that_rank_0_was_too_late_to_report_is_told_all_the_same(
     job_id = site.submit(TWO, **RUN)
     claimed = site.store.claim(job_id, 1, "worker-1")
     assert claimed is not None
-    folder = attempt_folder(FolderStore(site.artifacts), claimed)
+    folder = attempt_folder(site.store_of_artifacts(), claimed)
     message = "ConfigError: `distributed.processes` is 2 and this machine has 1 CUDA devices"
     if (pid := os.fork()) == 0:
         error = JobError("INVALID_CONFIG", message)

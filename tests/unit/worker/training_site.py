@@ -17,12 +17,13 @@ from typing import Any
 import pytest
 import torch
 
-from artifact_store import FolderStore
+from artifact_store import FolderStore, GuardedStore
 from control_plane.archive import ArtifactArchive
 from control_plane.queue import AttemptQueue
 from job_store.attempts import AttemptStore
 from job_store.connection import AsyncConnection, Connection
 from job_store.history import HistoryStore
+from job_store.identity import ArtifactRecords
 from job_store.jobs import JobStore
 from job_store.records import Execution, JobRecord, JobStatus, NewJob
 
@@ -138,6 +139,10 @@ class Site:
 
         asyncio.run(run())
 
+    def forget_everything(self) -> None:
+        """Empty the database."""
+        self._connection.command("FLUSHDB")
+
     # -- looking ---------------------------------------------------------------------------
 
     def job(self, job_id: str) -> JobRecord:
@@ -184,6 +189,12 @@ class Site:
         state = torch.load(self.artifacts / newest.artifact, weights_only=True)
         model: dict[str, torch.Tensor] = state["model_state_dict"]
         return model
+
+    def store_of_artifacts(self) -> GuardedStore:
+        """The artifact store, recognised."""
+        store = GuardedStore(FolderStore(self.artifacts))
+        store.recognise(ArtifactRecords(self._connection))
+        return store
 
     def horse(self, worker: subprocess.Popen[bytes]) -> int:
         """Process id of the worker's trainer (or inference process), once there is one."""

@@ -42,6 +42,8 @@ class CheckpointManager:
         self.max_checkpoints = max_checkpoints
         self.on_rotate: Callable[[list[str]], None] = lambda paths: None
         """Told the paths about to be deleted; an exception keeps them."""
+        self.before_write: Callable[[], None] | None = None
+        """Called before each save, in its thread; an exception fails the save."""
         self._protected: set[Path] = set()
         self._verified: dict[Path, tuple[int, int, int]] = {}
 
@@ -80,6 +82,8 @@ class CheckpointManager:
         before_rename: Callable[[], object] | None = None,
     ) -> CheckpointInfo:
         """Write one checkpoint from a finished state; safe to call from another thread."""
+        if self.before_write is not None:
+            self.before_write()
         path = self.path_of(int(state["step"]))
         info = files.write_checkpoint(path, state, metric, before_rename)
         self._verified[path] = _identity(path)

@@ -1,8 +1,8 @@
-"""What an attempt does when a save finds no room: it trains on, and its last save waits.
+"""What an attempt does when a save finds no room, or no store: it trains on, the last save waits.
 
-A full disk fails a save, not the run. The next save is the next try; what was saved before is
+Either fails a save, not the run. The next save is the next try; what was saved before is
 untouched. Only the last save cannot be left out: the finished run waits in memory for somebody to
-make room, with growing pauses, and gives up after `patience_seconds`.
+make room or to bring the store back, with growing pauses, and gives up after `patience_seconds`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 
+from artifact_store import ArtifactStoreAwayError
 from job_store.records import Phase
 from training_worker.board import Board
 from training_worker.failures import is_full_disk
@@ -20,7 +21,7 @@ _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
 
 
-class FullDisk:
+class FailedSaves:
     """Decides about failed saves; the parent process shows them in the job's status."""
 
     def __init__(self, board: Board, patience_seconds: float) -> None:
@@ -31,7 +32,7 @@ class FullDisk:
 
     def takes_on(self, step: int, error: Exception, *, last: bool) -> bool:
         """Whether the run goes on; returns after a pause where the save is to be tried again."""
-        if not is_full_disk(error):
+        if not (is_full_disk(error) or isinstance(error.__cause__, ArtifactStoreAwayError)):
             return False
         if self._board.failed_save is None:
             self._board.show_failed_save(step)
@@ -41,7 +42,7 @@ class FullDisk:
         return self._wait(error)
 
     def saved(self) -> None:
-        """A save has succeeded: there is room again."""
+        """A save has succeeded: there is room, and the store is there."""
         self._board.show_failed_save(None)
         self._gives_up_at, self._pause = None, _FIRST_PAUSE
 

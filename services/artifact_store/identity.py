@@ -1,0 +1,231 @@
+"""Which store this is: an id that the store carries and the service's records remember.
+
+A volume that is not mounted, or a folder given by mistake, looks like an empty store. Believing
+it would begin every job at its first step. So a store carries an id, made once; what the records
+name is compared with it before an absence is believed and before anything is written or deleted.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from artifact_store.errors import ArtifactNotFoundError, ArtifactStoreAwayError
+from artifact_store.store import ArtifactInfo, ArtifactStat, ArtifactStore, ArtifactWriter
+
+T = TypeVar("T")
+
+_REMEDY = "mount its volume, or correct --artifact-root"
+
+
+class IdentityRecords(Protocol):
+    """What the service's records know of their artifact store."""
+
+    def expected(self) -> str:
+        """Id of the store; empty before the first was recorded."""
+        ...
+
+    def record(self, identity: str) -> str:
+        """Remember this id unless there is one; returns the one that is recorded."""
+        ...
+
+    def known_artifacts(self) -> Sequence[str]:
+        """Keys of some artifacts that the records name; empty where they name none."""
+        ...
+
+
+class GuardedStore:
+    """An `ArtifactStore` that believes no absence, and changes nothing, unless it is the right one.
+
+    Every call may raise `ArtifactStoreAwayError`.
+
+    Args:
+        store: the store behind it.
+        expected: its id; empty until `recognise` has found it out.
+    """
+
+    def __init__(self, store: ArtifactStore, expected: str = "") -> None:
+        self._store = store
+        self.expected = expected
+
+    @property
+    def place(self) -> str:
+        """Where the store is, for messages."""
+        return self._store.place
+
+    def recognise(self, records: IdentityRecords) -> None:
+        """Find out that this is the store that the records belong to; let it be used from now on.
+
+        Blocks, and raises what `records` does.
+        """
+        self.expected = _recognise(self._store, records)
+
+    def require(self) -> None:
+        """Raise `ArtifactStoreAwayError` unless the store carries the expected id. Costs one small
+        read."""
+        found = _identity_of(self._store)
+        if not self.expected:
+            raise ArtifactStoreAwayError(
+                f"{self.place} was not yet recognised as the store of this service; it is tried "
+                "again by itself"
+            )
+        if found is None:
+            raise ArtifactStoreAwayError(_no_identity(self._store, self.expected))
+        if found != self.expected:
+            raise ArtifactStoreAwayError(_other_store(self._store, found, self.expected))
+
+    def holds(self, key: str, size_bytes: int) -> bool:
+        """Whether the artifact is there with this size. An absence is certain."""
+        try:
+            return self.stat(key).size_bytes == size_bytes
+        except ArtifactNotFoundError:
+            return False
+
+    def identity(self) -> str | None:
+        """Id that the store carries now."""
+        return self._store.identity()
+
+    def make_identity(self, identity: str) -> str:
+        """See `ArtifactStore`."""
+        return self._store.make_identity(identity)
+
+    def writer(self, key: str, *, limit: int | None = None) -> ArtifactWriter:
+        """See `ArtifactStore`."""
+        self.require()
+        return self._store.writer(key, limit=limit)
+
+    def put(self, key: str, chunks: Iterable[bytes], *, limit: int | None = None) -> ArtifactInfo:
+        """See `ArtifactStore`."""
+        self.require()
+        return self._store.put(key, chunks, limit=limit)
+
+    def stat(self, key: str) -> ArtifactStat:
+        """See `ArtifactStore`."""
+        return self._read(lambda: self._store.stat(key))
+
+    def open_range(self, key: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """See `ArtifactStore`."""
+        return self._read(lambda: self._store.open_range(key, offset, length))
+
+    def verify(
+        self,
+        key: str,
+        *,
+        size_bytes: int,
+        sha256: str,
+        on_read: Callable[[int], object] | None = None,
+    ) -> None:
+        """See `ArtifactStore`."""
+        self._read(
+            lambda: self._store.verify(key, size_bytes=size_bytes, sha256=sha256, on_read=on_read)
+        )
+
+    def delete(self, key: str) -> bool:
+        """See `ArtifactStore`."""
+        self.require()
+        return self._store.delete(key)
+
+    def delete_prefix(self, prefix: str) -> int:
+        """See `ArtifactStore`."""
+        self.require()
+        return self._store.delete_prefix(prefix)
+
+    def keys(self, prefix: str) -> list[str]:
+        """See `ArtifactStore`."""
+        self.require()
+        return self._store.keys(prefix)
+
+    def discard_hidden(self, prefix: str) -> int:
+        """See `ArtifactStore`."""
+        self.require()
+        return self._store.discard_hidden(prefix)
+
+    def discard_unfinished(self, older_than_seconds: float = 86400.0) -> int:
+        """See `ArtifactStore`."""
+        self.require()
+        return self._store.discard_unfinished(older_than_seconds)
+
+    def local_path(self, key: str) -> Path | None:
+        """See `ArtifactStore`."""
+        return self._store.local_path(key)
+
+    def _read(self, call: Callable[[], T]) -> T:
+        """What `call` returns. That something is missing or broken counts only while the store is
+        there: asked before the second try, so that a moment's absence is not believed either."""
+        try:
+            return call()
+        except (ArtifactNotFoundError, OSError):
+            self.require()
+            return call()
+
+
+def _recognise(store: ArtifactStore, records: IdentityRecords) -> str:
+    """The id by which store and records know each other; makes one where neither has any.
+
+    A store without an id is the right one if it holds an artifact that the records name (it is
+    older than ids, or was copied without its hidden file), or if there is nothing yet to know it
+    by. Raises `ArtifactStoreAwayError` where it is another one, or cannot be read.
+    """
+    # In this order: an id is recorded after the store carries it.
+    expected = records.expected()
+    found = _identity_of(store)
+    if found and found == expected:
+        return found
+    if found and expected:
+        raise ArtifactStoreAwayError(_other_store(store, found, expected))
+    known = records.known_artifacts()
+    is_ours = any(_holds(store, key) for key in known)
+    if expected and not is_ours:
+        raise ArtifactStoreAwayError(_no_identity(store, expected))
+    if known and not is_ours:
+        raise ArtifactStoreAwayError(
+            f"{store.place} holds none of the artifacts that the records name, such as {known[0]}: "
+            f"it is not the store of this service; {_REMEDY}"
+        )
+    mine = _make_identity(store, expected or found or f"store_{secrets.token_hex(8)}")
+    if (recorded := records.record(mine)) != mine:
+        raise ArtifactStoreAwayError(_other_store(store, mine, recorded))
+    return mine
+
+
+def _identity_of(store: ArtifactStore) -> str | None:
+    try:
+        return store.identity()
+    except OSError as error:
+        raise ArtifactStoreAwayError(
+            f"{store.place} cannot be read ({error.strerror or error}); {_REMEDY}"
+        ) from error
+
+
+def _make_identity(store: ArtifactStore, identity: str) -> str:
+    try:
+        return store.make_identity(identity)
+    except OSError as error:
+        raise ArtifactStoreAwayError(
+            f"{store.place} cannot be written ({error.strerror or error}); make it writable for "
+            "the user of this process"
+        ) from error
+
+
+def _holds(store: ArtifactStore, key: str) -> bool:
+    try:
+        store.stat(key)
+    except ArtifactNotFoundError:
+        return False
+    return True
+
+
+def _no_identity(store: ArtifactStore, expected: str) -> str:
+    return (
+        f"{store.place} carries no identity, and the store of this service is {expected}: its "
+        f"volume is away, or this is another folder; {_REMEDY}"
+    )
+
+
+def _other_store(store: ArtifactStore, found: str, expected: str) -> str:
+    return (
+        f"{store.place} is the artifact store {found}, and that of this service is {expected}; "
+        f"{_REMEDY}"
+    )

@@ -1,0 +1,79 @@
+"""A worker takes jobs only while it sees the artifact store that the records belong to."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from artifact_store import ArtifactStoreAwayError, FolderStore, GuardedStore
+from job_store.connection import Connection
+from job_store.errors import JobStoreError
+from job_store.identity import ArtifactRecords
+from training_worker.settings import WorkerSettings
+
+logger = logging.getLogger(__name__)
+
+_LOOK_SECONDS = 1.0
+
+
+def open_artifacts(settings: WorkerSettings) -> GuardedStore:
+    """The worker's artifact store, not recognised yet."""
+    return GuardedStore(FolderStore(settings.artifact_root))
+
+
+def recognise_artifacts(store: GuardedStore, records: ArtifactRecords) -> None:
+    """Let the store be used, or raise `ArtifactStoreAwayError`. StoreUnavailable.
+
+    Costs one small read once the store is recognised.
+    """
+    if store.expected:
+        store.require()
+    else:
+        store.recognise(records)
+
+
+class ArtifactGate:
+    """Holds a worker back while its artifact store is away or another one.
+
+    Args:
+        store: that the worker's attempts use.
+        device: of the worker, as in its `WorkerRecord`.
+        worker_id: names the worker in the messages of the jobs that wait.
+    """
+
+    def __init__(self, store: GuardedStore, db: Connection, device: str, worker_id: str) -> None:
+        self._store, self._records = store, ArtifactRecords(db)
+        self._cuda = device.startswith("cuda")
+        self._worker_id = worker_id
+        self._said = ""
+
+    def pass_through(self, on_wait: Callable[[], None]) -> None:
+        """Return once the store is there; `on_wait` is called every second until then."""
+        while why := self._trouble():
+            self._say(f"{why} (worker {self._worker_id})")
+            on_wait()
+            time.sleep(_LOOK_SECONDS)
+        if self._said:
+            logger.info("the artifact store %s is there again", self._store.place)
+            self._say("")
+
+    def _trouble(self) -> str:
+        try:
+            recognise_artifacts(self._store, self._records)
+        except ArtifactStoreAwayError as error:
+            return error.why
+        except Exception as error:  # the caller's loop would end at it
+            return str(error) or type(error).__name__
+        return ""
+
+    def _say(self, why: str) -> None:
+        """In the log and in the messages of the jobs that wait, whose number may grow."""
+        if why and why != self._said:
+            logger.error("no job is taken: %s", why)
+        try:
+            self._records.explain_wait(why, self._said, cuda=self._cuda)
+        except JobStoreError as error:
+            logger.warning("waiting jobs cannot be told: %s", error)
+        else:
+            self._said = why
