@@ -209,4 +209,7 @@ def _remove_half_written(artifacts: ArtifactStore, record: JobRecord) -> int:
 
 
 def _is_over(attempt: int, record: JobRecord) -> bool:
-    return attempt < record.attempt or (attempt == record.attempt and record.status.is_terminal)
+    """Whether nobody needs what the attempt left: its successor looks through that first."""
+    if record.status.is_terminal:
+        return attempt <= record.attempt
+    return attempt < (record.attempt if record.claim_id else record.attempt - 1)

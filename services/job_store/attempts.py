@@ -10,6 +10,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from job_store.archive import Segment, Surplus, encode_document
@@ -64,6 +65,15 @@ _METRIC_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]{0,63}", re.ASCII)
 _MAX_COLUMNS = 64
 
 
+@dataclass(frozen=True, slots=True)
+class Unregistered:
+    """A sound checkpoint that the attempt before saved and did not register."""
+
+    record: CheckpointRecord
+    claim_id: str
+    """Of the attempt that saved it."""
+
+
 class AttemptStore:
     """What workers write."""
 
@@ -90,17 +100,29 @@ class AttemptStore:
         return decode_job(job_id, text_fields(stored), (config or b"").decode())
 
     def claim(
-        self, job_id: str, attempt: int, worker_id: str, claim_id: str | None = None
+        self,
+        job_id: str,
+        attempt: int,
+        worker_id: str,
+        claim_id: str | None = None,
+        unregistered: Unregistered | None = None,
     ) -> Claimed | None:
         """Take a queued attempt; None for any duplicate, stale, stopped or deleted one.
 
-        Cuts the history at the newest registered checkpoint. RecordVersionError where the record
-        cannot be read. NotFound where `job_id` is not even an id.
+        Registers `unregistered` if the attempt before saved it beyond all that is registered, and
+        no person has said where to begin. Then cuts the history at the newest registered
+        checkpoint. RecordVersionError where the record cannot be read. NotFound where `job_id` is
+        not even an id.
         """
         check_id("job", job_id)
         check_worker_id(worker_id)
         claim_id = claim_id or new_claim_id()
-        reply = self._db.run("claim", job_id, int(attempt), worker_id, claim_id, LOGGED_ATTEMPTS)
+        words: tuple[Any, ...] = ()
+        if unregistered is not None:
+            words = (unregistered.claim_id, *_registration(unregistered.record))
+        reply = self._db.run(
+            "claim", job_id, int(attempt), worker_id, claim_id, LOGGED_ATTEMPTS, *words
+        )
         if reply is None:
             return None
         record = self._with_config(reply)
@@ -254,17 +276,7 @@ class AttemptStore:
 
     def register_checkpoint(self, token: FencingToken, record: CheckpointRecord) -> None:
         """Register a complete checkpoint, after its metrics were published. Fenced."""
-        check_id("checkpoint", record.checkpoint_id)
-        score = record.best_score
-        comparable = score is not None and not math.isnan(score)
-        self._db.run(
-            "register_checkpoint",
-            *_words(token),
-            record.checkpoint_id,
-            int(record.step),
-            repr(float(score)) if comparable and score is not None else "",
-            encode_checkpoint(record),
-        )
+        self._db.run("register_checkpoint", *_words(token), *_registration(record))
 
     def unregister_checkpoint(self, token: FencingToken, checkpoint_id: str) -> bool:
         """Drop it from the registry, before its files are removed; False if it was not there.
@@ -345,6 +357,14 @@ class AttemptStore:
 
 def _words(token: FencingToken) -> tuple[str, int, str]:
     return check_id("job", token.job_id), token.attempt, token.claim_id
+
+
+def _registration(record: CheckpointRecord) -> tuple[str, int, str, str]:
+    """Id, step, score and record, as the scripts take them."""
+    check_id("checkpoint", record.checkpoint_id)
+    score = record.best_score
+    compared = "" if score is None or math.isnan(score) else repr(float(score))
+    return record.checkpoint_id, int(record.step), compared, encode_checkpoint(record)
 
 
 def _target(token: FencingToken, of_attempt: int | None) -> int:

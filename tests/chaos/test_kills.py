@@ -101,7 +101,7 @@ def test_kill_between_a_save_and_its_registration(
         assert_same(result_of(engine, job, tmp_path), expected)
         done = engine.jobs.get(job.job_id)
         assert done.attempt == 2
-        assert 40 <= (done.resumed_from_step or 0) < max(newer)
+        assert (done.resumed_from_step or 0) >= max(newer)  # what was saved was not lost
 
 
 def checkpoint_files(services: Cluster) -> list[int]:

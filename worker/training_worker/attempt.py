@@ -207,19 +207,21 @@ class Attempt:
         agree_on_files(ranks, config)
         trainer = Trainer(config, train, validation, callbacks=[self])
         trainer.manager.max_checkpoints = _UNBOUNDED
-        trainer.manager.before_write = self._require_store
+        trainer.manager.before_write = self._before_save
         self._trainer = trainer
         self._begin(trainer)
         self._stop.watch(trainer)
         return trainer
 
-    def _require_store(self) -> None:
-        """Fail a save whose folder would be made where the store should be."""
+    def _before_save(self) -> None:
+        """Fail a save whose folder would be made where the store should be; and let a checkpoint
+        that is complete have its points on disk, whoever comes to register it."""
         from app.training.errors import CheckpointError
 
         try:
             self._stores.artifacts.require()
-        except ArtifactStoreAwayError as error:
+            self._spool.sync()
+        except (ArtifactStoreAwayError, OSError) as error:
             raise CheckpointError(f"a checkpoint was not saved: {error}") from error
 
     def _begin(self, trainer: Trainer) -> None:

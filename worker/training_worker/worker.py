@@ -22,7 +22,7 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.worker.base import WorkerStatus
 
-from job_store.attempts import AttemptStore
+from job_store.attempts import AttemptStore, Unregistered
 from job_store.connection import Connection
 from job_store.errors import JobStoreError, NotFound, RecordVersionError, StoreUnavailable
 from job_store.ids import new_claim_id
@@ -45,6 +45,7 @@ from training_worker.messages import (
 )
 from training_worker.settings import WorkerSettings
 from training_worker.supervisor import Kill, Supervisor
+from training_worker.unregistered import find_unregistered
 
 logger = logging.getLogger(__name__)
 
@@ -183,7 +184,10 @@ class TrainingWorker(Worker):
         claim_id = new_claim_id()
         while not self._stop_requested:
             try:
-                return self._attempts.claim(order.job_id, order.attempt, self._worker_id, claim_id)
+                saved = self._unregistered(order)
+                return self._attempts.claim(
+                    order.job_id, order.attempt, self._worker_id, claim_id, saved
+                )
             except StoreUnavailable as error:
                 logger.warning("claiming waits: %s", error)
                 time.sleep(0.2)
@@ -195,6 +199,25 @@ class TrainingWorker(Worker):
                 logger.error("a message is left to another version: %s", error)
                 return None
         return None
+
+    def _unregistered(self, order: AttemptOrder) -> Unregistered | None:
+        """What the attempt before saved and did not register; reading it may take minutes."""
+        if order.attempt == 1:
+            return None
+        beaten_at = time.monotonic()
+
+        def beat(size: int) -> None:
+            nonlocal beaten_at
+            if time.monotonic() - beaten_at >= self._settings.heartbeat_seconds:
+                beaten_at = time.monotonic()
+                self.heartbeat()
+
+        found = find_unregistered(
+            self._attempts, self._artifacts, order.job_id, order.attempt, beat
+        )
+        if found is not None:
+            logger.info("attempt %d had saved step %d", order.attempt - 1, found.record.step)
+        return found
 
     def _train(self, claimed: Claimed) -> None:
         token = claimed.token

@@ -65,6 +65,31 @@ local function retire_checkpoint(id, checkpoint_id)
   ask_for_sweep(id, now_ms())
 end
 
+-- Enters a checkpoint in the registry. `score` is '' or what it is compared by, `record` JSON.
+local function register(id, job, checkpoint_id, step, score, record, now)
+  -- An attempt that ends where it began saves that step again. The new one takes the place of the
+  -- old, and its score where it has none: steps are unique, and a step was measured once.
+  for _, old in ipairs(redis.call('ZRANGEBYSCORE', job_key(id, 'checkpoints'), step, step)) do
+    if score == '' then
+      score = redis.call('ZSCORE', job_key(id, 'checkpoint_scores'), old) or ''
+    end
+    retire_checkpoint(id, old)
+  end
+  -- The record keeps the bytes it came with: cjson would cut its numbers to 14 digits.
+  local stored = now .. '\n' .. record
+  redis.call('HSET', job_key(id, 'checkpoint_data'), checkpoint_id, stored)
+  redis.call('ZADD', job_key(id, 'checkpoints'), step, checkpoint_id)
+  redis.call('SET', PREFIX .. 'checkpoint:' .. checkpoint_id, id)
+  if score ~= '' then
+    redis.call('ZADD', job_key(id, 'checkpoint_scores'), score, checkpoint_id)
+    update_best(id, job)
+  end
+  -- What was kept for want of any other may go now.
+  if redis.call('SCARD', job_key(id, 'retired_checkpoints')) > 0 then ask_for_sweep(id, now) end
+  set_fields(id, job, {fresh_checkpoint = '1', consecutive_failures = '0', updated_at = now})
+  emit(id, job, 'checkpoint', stored, job.best_checkpoint_id)
+end
+
 local function supersede_checkpoints(id, job, step)
   local later = redis.call('ZRANGEBYSCORE', job_key(id, 'checkpoints'), '(' .. text(step), '+inf')
   for _, checkpoint_id in ipairs(later) do retire_checkpoint(id, checkpoint_id) end

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from control_plane import sweeping
 from control_plane.server import ControlPlane
 from control_plane.settings import ControlPlaneSettings
 from control_plane.sweeping import Sweeper
-from job_store.attempts import AttemptStore
+from job_store.attempts import AttemptStore, Unregistered
 from job_store.ids import new_id
 from job_store.records import CheckpointRecord, FencingToken, JobError, Outcome, OutcomeKind
 from training_engine.v1 import checkpoint_pb2, job_pb2
@@ -139,6 +140,35 @@ async def test_what_an_attempt_saved_and_never_registered_goes_once_it_is_over(
         *("checkpoint_step_8.json", "checkpoint_step_8.pt"),
         *("output.log", "output.log"),
     ]
+
+
+async def test_what_was_not_registered_stays_until_the_next_attempt_could_look(
+    stubs: Any, plane: ControlPlane, attempts: AttemptStore
+) -> None:
+    job_id, first = await running_job(stubs, attempts)
+    attempts.register_checkpoint(first, save(plane, first, 5))
+    found = save(plane, first, 10)
+    attempts.finish(first, Outcome(OutcomeKind.CRASHED, JobError("TRAINER_DIED", "killed")))
+    await until(lambda: nothing_to_sweep(plane))
+    assert "checkpoint_step_10.pt" in files(plane)
+    late = Unregistered(replace(found, step=5), first.claim_id)
+    of_another = Unregistered(found, "x" * 32)
+    save(plane, first, 8)
+    claimed = attempts.claim(
+        job_id, 2, "worker-2", unregistered=Unregistered(found, first.claim_id)
+    )
+    assert claimed is not None
+    assert claimed.resume_from is not None
+    assert (claimed.resume_from.step, claimed.record.resumed_from_step) == (10, 10)
+    assert [one.step for one in attempts.checkpoints(job_id)] == [5, 10]
+    await until(lambda: nothing_to_sweep(plane))
+    assert "checkpoint_step_8.pt" not in files(plane)
+    for number, saved in ((3, late), (4, of_another)):
+        attempts.finish(claimed.token, Outcome(OutcomeKind.HANDED_BACK))
+        claimed = attempts.claim(job_id, number, "worker-2", unregistered=saved)
+        assert claimed is not None
+        assert claimed.record.resumed_from_step == 10
+    assert [one.step for one in attempts.checkpoints(job_id)] == [5, 10]
 
 
 async def test_nothing_is_swept_while_another_store_is_in_the_place_of_the_right_one(

@@ -1,0 +1,119 @@
+"""A complete checkpoint that the attempt before saved and did not live to register.
+
+Its worker was killed, or Redis was away, between the save and the registration. The spool was
+synced before the checkpoint became complete, so its metrics are there too: nothing of that work
+needs to be done again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+from app.training.config import TrainingConfig
+from artifact_store import ArtifactError, GuardedStore, attempt_prefix
+from job_store.attempts import AttemptStore, Unregistered
+from job_store.ids import new_id
+from job_store.records import AttemptRecord, CheckpointRecord, JobRecord, JobStatus
+from training_worker.spool import SpoolReader
+
+logger = logging.getLogger(__name__)
+
+_NAME = re.compile(r".*/checkpoint_step_(\d+)\.pt")
+
+
+def find_unregistered(
+    store: AttemptStore,
+    artifacts: GuardedStore,
+    job_id: str,
+    attempt: int,
+    on_read: Callable[[int], object],
+) -> Unregistered | None:
+    """What the attempt before `attempt` saved last, beyond all registered ones; None if nothing.
+
+    Reads all of its file. A person's resume has decided where to begin: nothing is looked for.
+    Raises `ArtifactStoreAwayError`, and what the job store raises.
+    """
+    job = store.get(job_id)
+    attempts = {each.attempt: each for each in store.attempts(job_id)}
+    author = attempts.get(attempt - 1)
+    waits = job.status is JobStatus.QUEUED and job.attempt == attempt
+    if not waits or attempt in attempts or author is None or not author.claim_id:
+        return None
+    registered = store.checkpoints(job_id)
+    newest = max([author.start_step, *(one.step for one in registered)])
+    for key in _candidates(artifacts, job_id, author, newest):
+        found = _sound(artifacts, job, author, key, newest, on_read)
+        if found is not None:
+            return Unregistered(found, author.claim_id)
+    return None
+
+
+def _candidates(
+    artifacts: GuardedStore, job_id: str, author: AttemptRecord, newest: int
+) -> Iterator[str]:
+    """Keys of its checkpoints beyond step `newest`, the last one first."""
+    prefix = attempt_prefix(job_id, author.attempt, author.claim_id)
+    names = (_NAME.fullmatch(key) for key in artifacts.keys(prefix))
+    steps = {int(name[1]): name[0] for name in names if name}
+    for step in sorted(steps, reverse=True):
+        if step > newest:
+            yield steps[step]
+
+
+def _sound(
+    artifacts: GuardedStore,
+    job: JobRecord,
+    author: AttemptRecord,
+    key: str,
+    newest: int,
+    on_read: Callable[[int], object],
+) -> CheckpointRecord | None:
+    from app.training.checkpoint_file import read_manifest
+    from app.training.errors import CheckpointError
+
+    path = artifacts.local_path(key)
+    if path is None:
+        return None
+    config, _ = TrainingConfig.read(json.loads(job.config_document))
+    try:
+        info = read_manifest(path)
+        artifacts.verify(key, size_bytes=info.size_bytes, sha256=info.sha256, on_read=on_read)
+    except (CheckpointError, ArtifactError) as error:
+        artifacts.require()
+        logger.warning("an unregistered checkpoint is passed over: %s", error)
+        return None
+    if not _is_spooled(path.parent, info.step, newest, config.logging_steps):
+        logger.warning("%s is passed over: the spool lacks points before it", path)
+        return None
+    return CheckpointRecord(
+        checkpoint_id=new_id("checkpoint"),
+        job_id=job.job_id,
+        attempt=author.attempt,
+        step=info.step,
+        loss=info.loss,
+        size_bytes=info.size_bytes,
+        sha256=info.sha256,
+        artifact=key,
+        created_at=0,
+        best_score=info.metric_value if info.metric == config.best_metric else None,
+    )
+
+
+def _is_spooled(folder: Path, step: int, after: int, logging_steps: int) -> bool:
+    """Whether the last point that was logged before `step` is there; the spool is written in order.
+
+    That of `step` itself may be missing where its validation was cut short; the checkpoint holds
+    it then, and the next attempt completes it.
+    """
+    last = (step - 1) // logging_steps * logging_steps
+    if last <= after:
+        return True
+    with closing(SpoolReader(folder)) as reader:
+        reader.seek_behind(last - 1)
+        points, _ = reader.peek()
+    return bool(points) and points[0].step == last
