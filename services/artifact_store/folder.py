@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import os
 import shutil
@@ -27,6 +28,7 @@ from artifact_store.store import CHUNK, ArtifactInfo, ArtifactStat
 
 _INCOMING = ".incoming"
 _IDENTITY = ".store-id"
+_SURELY_DEAD_SECONDS = 86400.0
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -91,7 +93,8 @@ class FolderStore:
         """Size and time. Raises `ArtifactNotFoundError`."""
         with self._open(key) as file:
             found = os.fstat(file.fileno())
-        return ArtifactStat(key, found.st_size, found.st_mtime)
+        version = f"{found.st_ino}-{found.st_mtime_ns}-{found.st_size}"
+        return ArtifactStat(key, found.st_size, found.st_mtime, version)
 
     def open_range(self, key: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
         """Chunks of the bytes from `offset` on, at most `length` of them."""
@@ -163,10 +166,17 @@ class FolderStore:
         found = os.walk(self.local_path(prefix))
         return [Path(folder, name) for folder, _, names in found for name in names]
 
-    def discard_unfinished(self, older_than_seconds: float = 86400.0) -> int:
-        """Remove uploads whose process died; the number removed. Younger ones may be alive."""
-        incoming = self.root / _INCOMING
-        dead = [path for path in incoming.glob("*") if _age(path) > older_than_seconds]
+    def discard_unfinished(self, older_than_seconds: float = 600.0) -> int:
+        """Remove uploads whose process died and that took no bytes for so long; their number.
+
+        A writer holds a lock on its file. Where the file system knows no locks, an upload counts
+        as dead after a day.
+        """
+        dead = [
+            path
+            for path in (self.root / _INCOMING).glob("*")
+            if _age(path) > older_than_seconds and (path.is_dir() or _has_no_writer(path))
+        ]
         for path in dead:
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
@@ -192,6 +202,8 @@ class FolderWriter:
         incoming.mkdir(exist_ok=True)
         self._path = incoming / uuid.uuid4().hex
         self._file = self._path.open("xb", buffering=0)
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     @property
     def size_bytes(self) -> int:
@@ -214,9 +226,9 @@ class FolderWriter:
         """Make the artifact durable and visible, replacing what stood there."""
         with self._room():
             os.fsync(self._file.fileno())
-        self._file.close()
         make_folder(self._target.parent)
         self._path.replace(self._target)
+        self._file.close()  # and with it the lock
         sync_folder(self._target.parent)
         return ArtifactInfo(self._key, self._size, self._digest.hexdigest())
 
@@ -281,6 +293,18 @@ def _chunks(file: BinaryIO, length: int) -> Iterator[bytes]:
         while length > 0 and (chunk := file.read(min(CHUNK, length))):
             length -= len(chunk)
             yield chunk
+
+
+def _has_no_writer(path: Path) -> bool:
+    """Whether the process that wrote the file is gone: its lock went with it."""
+    try:
+        with path.open("rb+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks, or the file is gone
+        return _age(path) > _SURELY_DEAD_SECONDS
+    return True
 
 
 def _age(path: Path) -> float:

@@ -142,7 +142,7 @@ class GuardedStore:
         self.require()
         return self._store.discard_hidden(prefix)
 
-    def discard_unfinished(self, older_than_seconds: float = 86400.0) -> int:
+    def discard_unfinished(self, older_than_seconds: float = 600.0) -> int:
         """See `ArtifactStore`."""
         self.require()
         return self._store.discard_unfinished(older_than_seconds)

@@ -34,6 +34,8 @@ class ArtifactStat:
     size_bytes: int
     modified_at: float
     """Seconds since the epoch."""
+    version: str
+    """Another text once the bytes were replaced or written to; says nothing of what they are."""
 
 
 class ArtifactWriter(Protocol):
@@ -137,8 +139,8 @@ class ArtifactStore(Protocol):
         did not live to complete. The number removed. Only where nobody writes any more."""
         ...
 
-    def discard_unfinished(self, older_than_seconds: float = 86400.0) -> int:
-        """Remove uploads whose process died; the number removed. Younger ones may be alive."""
+    def discard_unfinished(self, older_than_seconds: float = 600.0) -> int:
+        """Remove uploads whose process died and that took no bytes for so long; their number."""
         ...
 
     def local_path(self, key: str) -> Path | None:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
 
-from artifact_store import ArtifactDamagedError, ArtifactStoreAwayError, GuardedStore
+from artifact_store import ArtifactStoreAwayError
 from control_plane.conversion import checkpoint_message
+from control_plane.downloads import VerifiedDownloads
 from control_plane.errors import in_use, invalid_argument, shutting_down
 from control_plane.paging import page_size
 from control_plane.requests import idempotency
 from control_plane.state import ServiceState
 from control_plane.sweeping import remove_checkpoint
 from job_store.errors import TransitionRefused
-from job_store.records import CheckpointRecord
 from service_runtime.logs import get_logger
 from training_engine.v1 import checkpoint_pb2, checkpoint_pb2_grpc
 
@@ -29,6 +29,7 @@ class CheckpointServicer(checkpoint_pb2_grpc.CheckpointServiceServicer):
 
     def __init__(self, state: ServiceState) -> None:
         self._state = state
+        self._downloads = VerifiedDownloads()
 
     async def ListCheckpoints(
         self, request: checkpoint_pb2.ListCheckpointsRequest, context: _Context
@@ -56,7 +57,7 @@ class CheckpointServicer(checkpoint_pb2_grpc.CheckpointServiceServicer):
                 raise invalid_argument(field, message)
         record = await self._state.jobs.get_checkpoint(request.checkpoint_id)
         artifacts = await self._state.open_artifacts()
-        chunks = await asyncio.to_thread(_open, artifacts, record, request.offset, request.length)
+        chunks = await self._downloads.open(artifacts, record, request.offset, request.length)
         position = request.offset
         # The first message says what the file is, even where no byte of it was asked for.
         data = await asyncio.to_thread(next, chunks, b"")
@@ -88,13 +89,3 @@ class CheckpointServicer(checkpoint_pb2_grpc.CheckpointServiceServicer):
         except ArtifactStoreAwayError as error:
             _log.warning("files are left to the sweeper", artifact=record.artifact, why=str(error))
         return checkpoint_pb2.DeleteCheckpointResponse()
-
-
-def _open(
-    artifacts: GuardedStore, record: CheckpointRecord, offset: int, length: int
-) -> Iterator[bytes]:
-    """The file's chunks; a file of another size than registered is not even begun."""
-    found = artifacts.stat(record.artifact).size_bytes
-    if found != record.size_bytes:
-        raise ArtifactDamagedError(record.artifact, f"{found} bytes", f"{record.size_bytes} bytes")
-    return artifacts.open_range(record.artifact, offset, length or None)

@@ -29,10 +29,13 @@ from service_runtime.logs import get_logger
 _log = get_logger("reconciler")
 _LOOK_SECONDS = 10.0
 """Between two looks at the lists; at most, for intervals are shortened in tests."""
-_UPLOADS_SECONDS = 3600.0
+_UPLOADS_SECONDS = 60.0
 """Between two looks at uploads."""
+_QUIET_SECONDS = 600.0
+"""A dataset's file that is older, and still without its record, is not going to get one: between
+the two are moments."""
 _ABANDONED_SECONDS = 86400.0
-"""From this age on, an upload or a deletion that was begun is not going to be completed."""
+"""From this age on, an upload of which there is no file is not going to be completed."""
 _WATCHED_SECONDS = 3000.0
 """By the server's clock alone, which may have been set, no upload is taken for abandoned."""
 _CHECKPOINT = re.compile(r"jobs/[^/]+/attempts/(\d+)-[^/]+/checkpoint_step_\d+\.(?:pt|json)")
@@ -48,7 +51,7 @@ class Sweeper:
         self._age = state.settings.sweep_after_seconds
         self._looked_at = time.monotonic()
         self._uploads_looked_at = -float("inf")
-        self._abandoned = Waits[str]()
+        self._unsettled = Waits[str]()
         self._task: asyncio.Task[None] | None = None
         self._waits = False
 
@@ -117,7 +120,9 @@ class Sweeper:
             return True  # its own program looks after it
         known = await self._registered(job_id)
         if not await asyncio.to_thread(_any_is_there, state.artifacts, known):
-            return True  # what was retired or not registered may be the last that is sound
+            # What was retired or not registered may be the last that is sound.
+            await asyncio.to_thread(_remove_half_written, state.artifacts, record)
+            return True
         for retired in await state.jobs.retired_checkpoints(job_id):
             await remove_checkpoint(state, retired)
         return await self._sweep_attempts(record, known)
@@ -154,22 +159,32 @@ class Sweeper:
         Only those that a list names: a store that lost its records costs nobody their files.
         """
         state = self._state
-        await asyncio.to_thread(state.artifacts.discard_unfinished)
-        names = await state.datasets.unsettled(_ABANDONED_SECONDS)
+        await asyncio.to_thread(state.artifacts.discard_unfinished, _QUIET_SECONDS)
+        abandoned = set(await state.datasets.unsettled(_ABANDONED_SECONDS))
+        names = await state.datasets.unsettled(_QUIET_SECONDS)
         now = time.monotonic()
-        self._abandoned.observe(names, now)
+        self._unsettled.observe(names, now)
         for dataset_id in names:
-            if self._abandoned.seconds(dataset_id, now) < min(_WATCHED_SECONDS, _ABANDONED_SECONDS):
+            watched = self._unsettled.seconds(dataset_id, now)
+            if watched < _QUIET_SECONDS:
                 continue
-            try:
-                await state.datasets.get(dataset_id)
-            except NotFound:
-                if not await state.datasets.stays_deleted(dataset_id):
-                    continue
-                await asyncio.to_thread(state.artifacts.delete_prefix, f"datasets/{dataset_id}")
-            except RecordVersionError:
-                pass
-            await state.datasets.settle(dataset_id)
+            if await self._has_record(dataset_id):
+                await state.datasets.settle(dataset_id)
+                continue
+            if not await state.datasets.stays_deleted(dataset_id):
+                continue
+            removed = await asyncio.to_thread(_remove_quiet, state.artifacts, dataset_id)
+            if removed or (dataset_id in abandoned and watched >= _WATCHED_SECONDS):
+                await state.datasets.settle(dataset_id)
+
+    async def _has_record(self, dataset_id: str) -> bool:
+        try:
+            await self._state.datasets.get(dataset_id)
+        except NotFound:
+            return False
+        except RecordVersionError:
+            pass  # its own program looks after it
+        return True
 
 
 async def remove_checkpoint(state: ServiceState, retired: CheckpointRecord) -> None:
@@ -180,6 +195,16 @@ async def remove_checkpoint(state: ServiceState, retired: CheckpointRecord) -> N
     for key in checkpoint_keys(retired.artifact):
         await asyncio.to_thread(artifacts.delete, key)
     await state.jobs.forget_checkpoint(retired.job_id, retired.checkpoint_id)
+
+
+def _remove_quiet(artifacts: GuardedStore, dataset_id: str) -> bool:
+    """Remove a dataset's files unless they were written just now; whether there were any."""
+    prefix = f"datasets/{dataset_id}"
+    stats = [artifacts.stat(key) for key in artifacts.keys(prefix)]
+    if not stats or time.time() - max(stat.modified_at for stat in stats) < _QUIET_SECONDS:
+        return False
+    artifacts.delete_prefix(prefix)
+    return True
 
 
 def _any_is_there(artifacts: GuardedStore, known: Sequence[CheckpointRecord]) -> bool:

@@ -10,10 +10,9 @@ from __future__ import annotations
 import logging
 import time
 
-from artifact_store import ArtifactStoreAwayError
 from job_store.records import Phase
 from training_worker.board import Board
-from training_worker.failures import is_full_disk
+from training_worker.failures import is_full_disk, is_store_away
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +31,7 @@ class FailedSaves:
 
     def takes_on(self, step: int, error: Exception, *, last: bool) -> bool:
         """Whether the run goes on; returns after a pause where the save is to be tried again."""
-        if not (is_full_disk(error) or isinstance(error.__cause__, ArtifactStoreAwayError)):
+        if not (is_full_disk(error) or is_store_away(error)):
             return False
         if self._board.failed_save is None:
             self._board.show_failed_save(step)

@@ -49,12 +49,22 @@ def is_full_disk(error: BaseException) -> bool:
     return False
 
 
+def is_store_away(error: BaseException) -> bool:
+    """Whether the artifact store was away, whatever the library made of that."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ArtifactStoreAwayError):
+            return True
+        cause = cause.__cause__
+    return False
+
+
 def describe_failure(error: BaseException, log_tail: str) -> Outcome:
     """FAILED for what another attempt would meet again; CRASHED, to be retried, for the rest.
 
     An attempt that found its artifact store away hands its job back: nothing failed.
     """
-    if isinstance(error, ArtifactStoreAwayError):
+    if is_store_away(error):
         return Outcome(OutcomeKind.HANDED_BACK, message=str(error)[:_MESSAGE_LENGTH])
     names = [kind.__name__ for kind in type(error).__mro__]
     message = f"{type(error).__name__}: {error}"[:_MESSAGE_LENGTH]

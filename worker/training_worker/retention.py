@@ -67,7 +67,9 @@ class Retention:
             raise
         except ArtifactStoreAwayError as error:
             # What stays is swept by the control plane.
-            logger.warning("retired checkpoints keep their files: %s", error)
+            logger.warning(
+                "%d retired checkpoints keep their files: %s", len(self._settling), error
+            )
             self._settling = []
 
     def _settled(self) -> Iterator[CheckpointRecord]:

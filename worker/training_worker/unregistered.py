@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from app.training.config import TrainingConfig
 from artifact_store import ArtifactError, GuardedStore, attempt_prefix
@@ -20,6 +21,9 @@ from job_store.attempts import AttemptStore, Unregistered
 from job_store.ids import new_id
 from job_store.records import AttemptRecord, CheckpointRecord, JobRecord, JobStatus
 from training_worker.spool import SpoolReader
+
+if TYPE_CHECKING:
+    from app.training.checkpoint_file import CheckpointInfo
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +105,20 @@ def _sound(
         artifact=key,
         created_at=0,
         best_score=info.metric_value if info.metric == config.best_metric else None,
+        metrics=_measured_at(path.parent, info),
     )
+
+
+def _measured_at(folder: Path, info: CheckpointInfo) -> dict[str, float]:
+    """What was validated at the checkpoint's step, and what decides which is best."""
+    with closing(SpoolReader(folder)) as reader:
+        reader.seek_behind(info.step - 1)
+        points, _ = reader.peek()
+    point = points[0].values if points and points[0].step == info.step else {}
+    measured = {name: value for name, value in point.items() if name.startswith("val_")}
+    if info.metric is not None and info.metric_value is not None:
+        measured[info.metric] = info.metric_value
+    return measured
 
 
 def _is_spooled(folder: Path, step: int, after: int, logging_steps: int) -> bool:

@@ -22,6 +22,7 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.worker.base import WorkerStatus
 
+from artifact_store import ArtifactStoreAwayError
 from job_store.attempts import AttemptStore, Unregistered
 from job_store.connection import Connection
 from job_store.errors import JobStoreError, NotFound, RecordVersionError, StoreUnavailable
@@ -212,9 +213,15 @@ class TrainingWorker(Worker):
                 beaten_at = time.monotonic()
                 self.heartbeat()
 
-        found = find_unregistered(
-            self._attempts, self._artifacts, order.job_id, order.attempt, beat
-        )
+        try:
+            found = find_unregistered(
+                self._attempts, self._artifacts, order.job_id, order.attempt, beat
+            )
+        except (JobStoreError, ArtifactStoreAwayError):
+            raise
+        except Exception:  # whatever it is, the registered checkpoints are as good as before
+            logger.exception("looking for an unregistered checkpoint of job %s", order.job_id)
+            return None
         if found is not None:
             logger.info("attempt %d had saved step %d", order.attempt - 1, found.record.step)
         return found

@@ -76,7 +76,8 @@ class CheckpointServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DownloadCheckpoint(self, request, context):
-        """Sends a checkpoint's file in chunks of at most 1 MiB, in order.
+        """Sends a checkpoint's file in chunks of at most 1 MiB, in order. A file whose bytes are not those
+        that were registered ends with ARTIFACT_DAMAGED, before its last chunk at the latest.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

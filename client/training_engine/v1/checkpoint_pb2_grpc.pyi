@@ -38,7 +38,9 @@ class CheckpointServiceStub:
     GetCheckpoint: _grpc.UnaryUnaryMultiCallable[_checkpoint_pb2.GetCheckpointRequest, _checkpoint_pb2.GetCheckpointResponse]
     """Returns one checkpoint. CHECKPOINT_NOT_FOUND where there is none."""
     DownloadCheckpoint: _grpc.UnaryStreamMultiCallable[_checkpoint_pb2.DownloadCheckpointRequest, _checkpoint_pb2.DownloadCheckpointResponse]
-    """Sends a checkpoint's file in chunks of at most 1 MiB, in order."""
+    """Sends a checkpoint's file in chunks of at most 1 MiB, in order. A file whose bytes are not those
+    that were registered ends with ARTIFACT_DAMAGED, before its last chunk at the latest.
+    """
     DeleteCheckpoint: _grpc.UnaryUnaryMultiCallable[_checkpoint_pb2.DeleteCheckpointRequest, _checkpoint_pb2.DeleteCheckpointResponse]
     """Deletes a checkpoint. IN_USE for the one that an active job would resume from."""
 
@@ -52,7 +54,9 @@ class CheckpointServiceAsyncStub(CheckpointServiceStub):
     GetCheckpoint: _aio.UnaryUnaryMultiCallable[_checkpoint_pb2.GetCheckpointRequest, _checkpoint_pb2.GetCheckpointResponse]  # type: ignore[assignment]
     """Returns one checkpoint. CHECKPOINT_NOT_FOUND where there is none."""
     DownloadCheckpoint: _aio.UnaryStreamMultiCallable[_checkpoint_pb2.DownloadCheckpointRequest, _checkpoint_pb2.DownloadCheckpointResponse]  # type: ignore[assignment]
-    """Sends a checkpoint's file in chunks of at most 1 MiB, in order."""
+    """Sends a checkpoint's file in chunks of at most 1 MiB, in order. A file whose bytes are not those
+    that were registered ends with ARTIFACT_DAMAGED, before its last chunk at the latest.
+    """
     DeleteCheckpoint: _aio.UnaryUnaryMultiCallable[_checkpoint_pb2.DeleteCheckpointRequest, _checkpoint_pb2.DeleteCheckpointResponse]  # type: ignore[assignment]
     """Deletes a checkpoint. IN_USE for the one that an active job would resume from."""
 
@@ -81,7 +85,9 @@ class CheckpointServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _checkpoint_pb2.DownloadCheckpointRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_checkpoint_pb2.DownloadCheckpointResponse], _abc.AsyncIterator[_checkpoint_pb2.DownloadCheckpointResponse]]:
-        """Sends a checkpoint's file in chunks of at most 1 MiB, in order."""
+        """Sends a checkpoint's file in chunks of at most 1 MiB, in order. A file whose bytes are not those
+        that were registered ends with ARTIFACT_DAMAGED, before its last chunk at the latest.
+        """
 
     @_abc_1.abstractmethod
     def DeleteCheckpoint(

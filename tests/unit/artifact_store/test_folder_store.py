@@ -163,12 +163,30 @@ def test_a_link_out_of_the_store_is_refused(store: FolderStore, tmp_path: Path) 
         store.put("link/file", [b"x"])
 
 
-def test_unfinished_uploads_are_discarded_by_age(store: FolderStore) -> None:
+def test_the_upload_of_a_killed_process_is_discarded_and_a_living_one_is_not(
+    store: FolderStore,
+) -> None:
     upload = store.writer(KEY)
     upload.write(b"x")
-    assert store.discard_unfinished() == 0
+    child = os.fork()
+    if child == 0:
+        store.writer(KEY).write(b"y")
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert len(files(store)) == 2
+    assert store.discard_unfinished() == 0  # both are young
     assert store.discard_unfinished(older_than_seconds=-1) == 1
-    upload.abort()
+    assert upload.commit().size_bytes == 1
+    assert files(store) == [KEY]
+
+
+def test_bytes_that_change_have_another_version(store: FolderStore) -> None:
+    store.put(KEY, [b"abc"])
+    first = store.stat(KEY)
+    assert store.stat(KEY) == first
+    path = store.local_path(KEY)
+    path.write_bytes(b"abd")
+    assert store.stat(KEY).version != first.version
 
 
 def test_new_folders_survive_a_power_cut_as_their_files_do(

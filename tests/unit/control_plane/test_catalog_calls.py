@@ -162,6 +162,12 @@ async def download(stubs: Any, checkpoint_id: str, **fields: int) -> list[Any]:
     return [message async for message in stubs.checkpoints.DownloadCheckpoint(request)]
 
 
+async def download_first(stubs: Any, checkpoint_id: str, **fields: int) -> Any:
+    """The first message alone."""
+    request = checkpoint_pb2.DownloadCheckpointRequest(checkpoint_id=checkpoint_id, **fields)
+    return await stubs.checkpoints.DownloadCheckpoint(request).read()
+
+
 async def test_checkpoints_download_whole_and_in_part(
     stubs: Any, attempts: AttemptStore, plane: ControlPlane
 ) -> None:
@@ -209,6 +215,37 @@ async def test_what_a_download_refuses(
     path.unlink()
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await download(stubs, record.checkpoint_id)
+    assert read_failure(caught.value).reason == "ARTIFACT_DAMAGED"
+
+
+async def test_a_damaged_checkpoint_is_never_delivered_as_a_whole(
+    stubs: Any, attempts: AttemptStore, plane: ControlPlane
+) -> None:
+    data = bytes(range(256)) * 10_000
+    record = await saved_checkpoint(stubs, attempts, plane, data)
+    path = plane.state.artifacts.local_path(record.artifact)
+    assert path is not None
+    part = await download(stubs, record.checkpoint_id, offset=100, length=50)
+    assert b"".join(message.data for message in part) == data[100:150]
+    path.write_bytes(b"?" + data[1:])
+    request = checkpoint_pb2.DownloadCheckpointRequest(checkpoint_id=record.checkpoint_id)
+    call = stubs.checkpoints.DownloadCheckpoint(request)
+    received = [(await call.read()).data, (await call.read()).data]
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call.read()
+    assert read_failure(caught.value).reason == "ARTIFACT_DAMAGED"
+    assert f"another sha256 where sha256 {record.sha256}" in read_failure(caught.value).message
+    assert [len(data) for data in received] == [1 << 20, 1 << 20]  # all but the last piece
+    for fields in ({}, {"offset": 100, "length": 50}, {"length": len(data)}):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:  # known: not a byte is sent
+            await download_first(stubs, record.checkpoint_id, **fields)
+        assert read_failure(caught.value).reason == "ARTIFACT_DAMAGED"
+    path.write_bytes(data)
+    whole = await download(stubs, record.checkpoint_id)
+    assert b"".join(message.data for message in whole) == data
+    path.write_bytes(data[:-1] + b"?")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:  # a part of what was never read before
+        await download_first(stubs, record.checkpoint_id, offset=100, length=50)
     assert read_failure(caught.value).reason == "ARTIFACT_DAMAGED"
 
 

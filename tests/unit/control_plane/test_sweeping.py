@@ -279,7 +279,7 @@ async def test_uploads_and_deletions_that_were_not_completed_go_when_they_are_ol
     sweeper = Sweeper(state)
     await sweeper.sweep()
     assert len(state.artifacts.keys("datasets")) == 3  # all may be under way
-    monkeypatch.setattr(sweeping, "_ABANDONED_SECONDS", 0.0)
+    monkeypatch.setattr(sweeping, "_QUIET_SECONDS", 0.0)
     await Sweeper(state).sweep()
     left = [f"datasets/{id}/a.txt" for id in (kept.dataset_id, unknown)]
     assert state.artifacts.keys("datasets") == sorted(left)

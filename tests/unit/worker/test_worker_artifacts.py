@@ -30,13 +30,6 @@ from job_store.records import Execution, JobStatus
 RUN = {"max_steps": 300, "save_steps": 40, "eval_steps": 1000, "max_checkpoints_to_keep": 2}
 
 
-@pytest.fixture
-def place(own_server: RedisServer, tmp_path: Path) -> Iterator[Site]:
-    place = Site(own_server.url(), tmp_path)
-    yield place
-    place.close()
-
-
 @contextmanager
 def away(folder: Path) -> Iterator[None]:
     """Another, empty folder in its place: what a mount point is without its volume."""
@@ -92,22 +85,22 @@ def test_one_id_is_made_and_found_again(own_server: RedisServer, tmp_path: Path)
         other.recognise(records[0])
 
 
-def test_a_folder_without_an_id_is_known_by_the_files_that_the_records_name(place: Site) -> None:
+def test_a_folder_without_an_id_is_known_by_the_files_that_the_records_name(site: Site) -> None:
     """As a release that knew no ids left them; or copied without the hidden file."""
-    stopped_job(place)
-    records = ArtifactRecords(Connection.open(place.url))
-    known = place.store_of_artifacts().expected
-    empty = GuardedStore(FolderStore(place.artifacts.with_name("empty")))
-    (place.artifacts / ".store-id").unlink()
+    stopped_job(site)
+    records = ArtifactRecords(Connection.open(site.url))
+    known = site.store_of_artifacts().expected
+    empty = GuardedStore(FolderStore(site.artifacts.with_name("empty")))
+    (site.artifacts / ".store-id").unlink()
     with pytest.raises(ArtifactStoreAwayError, match="carries no identity"):
         empty.recognise(records)
-    assert place.store_of_artifacts().expected == known
-    place._connection.command("DEL", "te:artifact_store")
-    (place.artifacts / ".store-id").unlink()
+    assert site.store_of_artifacts().expected == known
+    site._connection.command("DEL", "te:artifact_store")
+    (site.artifacts / ".store-id").unlink()
     with pytest.raises(ArtifactStoreAwayError, match="holds none of the artifacts"):
         empty.recognise(records)
-    assert files(place.artifacts.with_name("empty")) == []
-    assert place.store_of_artifacts().expected.startswith("store_")
+    assert files(site.artifacts.with_name("empty")) == []
+    assert site.store_of_artifacts().expected.startswith("store_")
 
 
 def test_an_absence_is_believed_only_of_the_right_store(
@@ -137,114 +130,115 @@ def test_an_absence_is_believed_only_of_the_right_store(
 # -- what a job does meanwhile ---------------------------------------------------------------
 
 
-def test_a_job_waits_for_its_store_and_goes_on_as_if_nothing_had_happened(place: Site) -> None:
-    worker = place.start_worker()
-    job_id = place.submit(Execution(max_retries=0), **RUN)
-    place.wait_for(lambda: place.store.checkpoints(job_id))
-    horse = place.horse(worker)
+def test_a_job_waits_for_its_store_and_goes_on_as_if_nothing_had_happened(site: Site) -> None:
+    worker = site.worker()
+    job_id = site.submit(Execution(max_retries=0), **RUN)
+    site.wait_for(lambda: site.store.checkpoints(job_id))
+    horse = site.horse(worker)
     os.kill(horse, signal.SIGSTOP)
-    before = files(place.artifacts)
-    with away(place.artifacts):
+    before = files(site.artifacts)
+    with away(site.artifacts):
         os.kill(horse, signal.SIGKILL)
-        assert place.wait(job_id, JobStatus.QUEUED).attempt == 2
-        place.send(job_id)
-        place.wait_for(lambda: place.job(job_id).message.startswith("waits for the artifact"))
-        assert files(place.artifacts) == []
-    assert [name for name in before if name not in files(place.artifacts)] == []
-    done = place.wait(job_id, *END)
+        assert site.wait(job_id, JobStatus.QUEUED).attempt == 2
+        site.send(job_id)
+        site.wait_for(lambda: site.job(job_id).message.startswith("waits for the artifact"))
+        assert files(site.artifacts) == []
+    assert [name for name in before if name not in files(site.artifacts)] == []
+    done = site.wait(job_id, *END)
     assert (done.status, done.attempt, done.message) == (JobStatus.SUCCEEDED, 2, "")
     assert done.resumed_from_step
-    undisturbed = place.submit(**RUN)
-    place.wait(undisturbed, JobStatus.SUCCEEDED)
-    assert comparable(place.history(job_id)) == comparable(place.history(undisturbed))
-    weights, expected = place.weights(job_id), place.weights(undisturbed)
+    undisturbed = site.submit(**RUN)
+    site.wait(undisturbed, JobStatus.SUCCEEDED)
+    assert comparable(site.history(job_id)) == comparable(site.history(undisturbed))
+    weights, expected = site.weights(job_id), site.weights(undisturbed)
     assert all(weights[name].equal(expected[name]) for name in expected)
 
 
-def test_a_worker_with_another_folder_takes_nothing_and_says_so(
-    place: Site, tmp_path: Path
-) -> None:
-    first = place.start_worker()
-    job_id = place.submit(**RUN)
-    place.wait_for(lambda: place.store.checkpoints(job_id))
+def test_a_worker_with_another_folder_takes_nothing_and_says_so(site: Site, tmp_path: Path) -> None:
+    first = site.worker()
+    job_id = site.submit(**RUN)
+    site.wait_for(lambda: site.store.checkpoints(job_id))
     first.kill()
-    declare_lost(place, place.job(job_id))
-    place.send(job_id)
-    other = place.start_worker(artifact_root=tmp_path / "other", worker_id="other")
-    place.wait_for(lambda: "(worker other)" in place.job(job_id).message)
+    first.wait()
+    declare_lost(site, site.job(job_id))
+    site.send(job_id)
+    other = site.start_worker(artifact_root=tmp_path / "other", worker_id="other")
+    site.wait_for(lambda: "(worker other)" in site.job(job_id).message)
     assert files(tmp_path / "other") == []
     assert other.poll() is None
-    place.start_worker()
-    done = place.wait(job_id, *END)
+    other.kill()
+    other.wait()
+    site.worker()
+    done = site.wait(job_id, *END)
     assert (done.status, done.attempt, done.message) == (JobStatus.SUCCEEDED, 2, "")
 
 
-def test_a_run_that_loses_its_store_trains_on_and_saves_later(place: Site) -> None:
-    place.start_worker()
-    job_id = place.submit(**RUN | {"max_steps": 100_000})
-    place.wait_for(lambda: len(place.store.checkpoints(job_id)) == 2)
-    with away(place.artifacts):
-        message = place.wait_for(
-            lambda: m if (m := place.job(job_id).message).startswith("nothing could") else ""
+def test_a_run_that_loses_its_store_trains_on_and_saves_later(site: Site) -> None:
+    site.worker()
+    job_id = site.submit(**RUN | {"max_steps": 100_000})
+    site.wait_for(lambda: len(site.store.checkpoints(job_id)) == 2)
+    with away(site.artifacts):
+        message = site.wait_for(
+            lambda: m if (m := site.job(job_id).message).startswith("nothing could") else ""
         )
         assert "the artifact store is not available" in message
-        kept = [one.step for one in place.store.checkpoints(job_id)]
-        assert files(place.artifacts) == []
-    place.wait_for(lambda: place.store.checkpoints(job_id)[-1].step > kept[-1])
-    place.wait_for(lambda: place.job(job_id).message == "")
-    place.stop(job_id)
-    done = place.wait(job_id, *END)
+        kept = [one.step for one in site.store.checkpoints(job_id)]
+        assert files(site.artifacts) == []
+    site.wait_for(lambda: site.store.checkpoints(job_id)[-1].step > kept[-1])
+    site.wait_for(lambda: site.job(job_id).message == "")
+    site.stop(job_id)
+    done = site.wait(job_id, *END)
     assert (done.status, done.attempt) == (JobStatus.STOPPED, 1)
-    steps = [step for step, _ in place.history(job_id)]
+    steps = [step for step, _ in site.history(job_id)]
     assert steps == list(range(1, done.current_step + 1))
-    for one in place.store.checkpoints(job_id):
-        assert (place.artifacts / one.artifact).stat().st_size == one.size_bytes
+    for one in site.store.checkpoints(job_id):
+        assert (site.artifacts / one.artifact).stat().st_size == one.size_bytes
 
 
-def test_a_missing_file_fails_the_job_and_loses_nothing(place: Site) -> None:
-    job_id = stopped_job(place, Execution(max_retries=0))
-    before, history = place.store.checkpoints(job_id), place.history(job_id)
-    newest = place.artifacts / before[-1].artifact
+def test_a_missing_file_fails_the_job_and_loses_nothing(site: Site) -> None:
+    job_id = stopped_job(site, Execution(max_retries=0))
+    before, history = site.store.checkpoints(job_id), site.history(job_id)
+    newest = site.artifacts / before[-1].artifact
     newest.rename(newest.with_suffix(".aside"))
-    resume(place, job_id)
-    failed = place.wait(job_id, *END)
+    resume(site, job_id)
+    failed = site.wait(job_id, *END)
     assert failed.status is JobStatus.FAILED
     assert failed.error is not None
     assert failed.error.reason == "RESUME_IMPOSSIBLE"
     for part in (before[-1].artifact, "--from-start", "--checkpoint ID", "put it back and resume"):
         assert part in failed.error.message
-    assert place.store.checkpoints(job_id) == before
-    assert place.history(job_id) == history
+    assert site.store.checkpoints(job_id) == before
+    assert site.history(job_id) == history
     newest.with_suffix(".aside").rename(newest)
-    resume(place, job_id)
-    done = place.wait(job_id, *END)
+    resume(site, job_id)
+    done = site.wait(job_id, *END)
     assert (done.status, done.resumed_from_step) == (JobStatus.SUCCEEDED, before[-1].step)
 
 
-def test_a_job_all_of_whose_checkpoints_are_damaged_begins_again_and_says_so(place: Site) -> None:
-    job_id = stopped_job(place)
-    for one in place.store.checkpoints(job_id):
-        path = place.artifacts / one.artifact
+def test_a_job_all_of_whose_checkpoints_are_damaged_begins_again_and_says_so(site: Site) -> None:
+    job_id = stopped_job(site)
+    for one in site.store.checkpoints(job_id):
+        path = site.artifacts / one.artifact
         path.write_bytes(path.read_bytes()[:-1] + b"?")
-    newest = place.store.checkpoints(job_id)[-1].step
-    resume(place, job_id)
-    said = place.wait_for(lambda: place.job(job_id).message)
+    newest = site.store.checkpoints(job_id)[-1].step
+    resume(site, job_id)
+    said = site.wait_for(lambda: site.job(job_id).message)
     assert said == (
         f"all registered checkpoints (2) are damaged, the newest of step {newest}: the job began "
         "again at step 0"
     )
-    done = place.wait(job_id, *END)
+    done = site.wait(job_id, *END)
     assert (done.status, done.resumed_from_step) == (JobStatus.SUCCEEDED, None)
-    assert [step for step, _ in place.history(job_id)] == list(range(1, RUN["max_steps"] + 1))
+    assert [step for step, _ in site.history(job_id)] == list(range(1, RUN["max_steps"] + 1))
 
 
-def test_an_older_checkpoint_that_is_missing_is_no_reason_to_begin_again(place: Site) -> None:
-    job_id = stopped_job(place, Execution(max_retries=0))
-    older, newest = (place.artifacts / one.artifact for one in place.store.checkpoints(job_id))
+def test_an_older_checkpoint_that_is_missing_is_no_reason_to_begin_again(site: Site) -> None:
+    job_id = stopped_job(site, Execution(max_retries=0))
+    older, newest = (site.artifacts / one.artifact for one in site.store.checkpoints(job_id))
     newest.write_bytes(b"?" + newest.read_bytes()[1:])
     older.unlink()
-    resume(place, job_id)
-    failed = place.wait(job_id, *END)
+    resume(site, job_id)
+    failed = site.wait(job_id, *END)
     assert failed.error is not None
     assert failed.error.reason == "RESUME_IMPOSSIBLE"
-    assert len(place.store.checkpoints(job_id)) == 2
+    assert len(site.store.checkpoints(job_id)) == 2

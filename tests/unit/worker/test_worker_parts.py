@@ -17,6 +17,7 @@ from rq.serializers import JSONSerializer
 from app.training.data import DataError
 from app.training.errors import CheckpointError, NonFiniteLossError
 from app.transformer.errors import ConfigError, Problem
+from artifact_store import ArtifactStoreAwayError
 from job_store.records import CheckpointRecord, OutcomeKind, Phase, PhaseProgress
 from training_worker.board import Board
 from training_worker.failed_saves import FailedSaves
@@ -266,6 +267,14 @@ def test_a_full_disk_is_known_behind_the_error_that_tells_of_it() -> None:
     assert is_full_disk(quota)
     assert not is_full_disk(PermissionError(13, "no"))
     assert not is_full_disk(CheckpointError("damaged"))
+
+
+def test_an_attempt_without_its_store_hands_its_job_back() -> None:
+    told = CheckpointError("a checkpoint was not saved")
+    told.__cause__ = ArtifactStoreAwayError("/srv/artifacts carries no identity")
+    outcome = describe_failure(told, "tail")
+    assert (outcome.kind, outcome.error) == (OutcomeKind.HANDED_BACK, None)
+    assert outcome.message == "a checkpoint was not saved"
 
 
 def no_room() -> CheckpointError:

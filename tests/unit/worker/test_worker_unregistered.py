@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from training_site import Site, comparable, connected
 
 from job_store.jobs import JobStore
 from job_store.records import JobRecord, JobStatus
+from training_worker.unregistered import find_unregistered
 
 RUN = {"max_steps": 400, "save_steps": 40, "eval_steps": 40, "max_checkpoints_to_keep": 20}
 
@@ -55,17 +57,12 @@ def kill_before_registration(site: Site, server: RedisServer) -> tuple[JobRecord
     return declare_lost(site, site.job(job_id)), newest
 
 
-def finish(site: Site, job_id: str) -> JobRecord:
-    site.send(job_id)
-    site.worker()
-    done = site.wait(job_id, *END)
-    assert done.status is JobStatus.SUCCEEDED, site.logs()
-    return done
-
-
 def test_it_is_registered_and_continued(place: Site, own_server: RedisServer) -> None:
     job, newest = kill_before_registration(place, own_server)
-    done = finish(place, job.job_id)
+    place.send(job.job_id)
+    place.start_worker()
+    done = place.wait(job.job_id, *END)
+    assert done.status is JobStatus.SUCCEEDED, place.logs()
     assert (done.attempt, done.resumed_from_step) == (2, step_of(newest))
     undisturbed = place.submit(**RUN)
     place.wait(undisturbed, JobStatus.SUCCEEDED)
@@ -89,33 +86,34 @@ def cut_spool(manifest: Path) -> None:
     os.truncate(manifest.with_name("metrics.spool"), 1000)
 
 
-@pytest.mark.parametrize("damage", [flip, cut_spool, Path.unlink])
-def test_what_is_not_sound_is_not_registered(
-    place: Site, own_server: RedisServer, damage: Callable[[Path], None]
+def find(site: Site, job_id: str, attempt: int) -> int | None:
+    """Step of what would be registered."""
+    artifacts = site.store_of_artifacts()
+    found = find_unregistered(site.store, artifacts, job_id, attempt, lambda size: None)
+    return found.record.step if found else None
+
+
+def test_what_is_not_sound_or_not_wanted_is_not_registered(
+    place: Site, own_server: RedisServer, tmp_path: Path
 ) -> None:
     job, newest = kill_before_registration(place, own_server)
-    registered = place.store.checkpoints(job.job_id)[-1].step
+    registered = place.store.checkpoints(job.job_id)
     for manifest in manifests(place, job.job_id):
-        if step_of(manifest) > registered and manifest != newest:
+        if step_of(manifest) > registered[-1].step and manifest != newest:
             manifest.unlink()
-    damage(newest)
-    place.send(job.job_id)
-    place.start_worker()
-    place.wait(job.job_id, JobStatus.RUNNING, *END)
-    assert place.job(job.job_id).resumed_from_step == registered
-
-
-def test_where_a_person_has_said_where_to_begin_nothing_is_looked_for(
-    place: Site, own_server: RedisServer
-) -> None:
-    job, _ = kill_before_registration(place, own_server)
-    registered = place.store.checkpoints(job.job_id)[0]
+    kept = tmp_path / "kept"
+    shutil.copytree(newest.parent, kept)
+    for damage in (flip, cut_spool, Path.unlink):
+        assert find(place, job.job_id, 2) == step_of(newest)
+        damage(newest)
+        assert find(place, job.job_id, 2) is None
+        shutil.copytree(kept, newest.parent, dirs_exist_ok=True)
+    assert find(place, job.job_id, 3) is None  # attempt 2 was not claimed yet
 
     async def stop_and_resume() -> None:
         async with connected(place.url) as db:
             await JobStore(db).request_stop(job.job_id)
-            await JobStore(db).resume(job.job_id, checkpoint_id=registered.checkpoint_id)
+            await JobStore(db).resume(job.job_id, checkpoint_id=registered[0].checkpoint_id)
 
     asyncio.run(stop_and_resume())
-    done = finish(place, job.job_id)
-    assert (done.attempt, done.resumed_from_step) == (3, registered.step)
+    assert find(place, job.job_id, 3) is None  # a person has said where to begin
