@@ -13,15 +13,16 @@ connection. What these reads answer is then a fact that stays.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from redis.exceptions import NoPermissionError, ResponseError
+from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
-from job_store.errors import NotOnDisk
+from job_store.errors import JobStoreError, NotOnDisk
 
 logger = logging.getLogger(__name__)
 
@@ -32,9 +33,11 @@ SETTLED_SECONDS = 3.0
 """A server with `appendfsync everysec` has begun to sync a write well before so long."""
 
 _FLIGHTS = 8
-# Questions under way at once. While the server waits for its disk, those who come later must not
-# wait for the answer to an earlier question before they may ask theirs.
+# Questions under way at once. One is enough while the server answers promptly, with the reads of
+# all who came meanwhile in the next; while it waits for its disk, who comes later asks beside it.
 
+_PROMPT_SECONDS = 0.02
+_FIRST_NUDGE_SECONDS, _LONGEST_NUDGE_SECONDS = 0.0005, 0.1
 _MARK_MS = 30 * 24 * 3600 * 1000
 
 _NO_FILE = "appendonly is disabled"
@@ -76,7 +79,9 @@ class _Verdicts:
 
 
 class _Pipeline(Protocol):
-    async def __call__(self, *commands: tuple[Any, ...], seconds: float) -> list[Any]: ...
+    def __call__(
+        self, *commands: tuple[Any, ...], seconds: float
+    ) -> Coroutine[Any, Any, list[Any]]: ...
 
 
 @dataclass
@@ -114,7 +119,7 @@ class DiskBarrier:
         self._mark = _Mark(prefix)
         self._verdicts = _Verdicts()
         self._waiting: list[_Question] = []
-        self._flights: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._flying = 0
         self._never = False
         self.seconds = DISK_SECONDS
@@ -126,12 +131,15 @@ class DiskBarrier:
         """
         answer: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Question(reads, answer))
-        if self._flying < _FLIGHTS:
-            self._flying += 1
-            flight = asyncio.create_task(self._fly(), name="disk barrier")
-            self._flights.add(flight)
-            flight.add_done_callback(self._flights.discard)
+        if self._flying == 0:
+            self._launch()
         return await answer
+
+    def _launch(self) -> None:
+        self._flying += 1
+        flight = asyncio.create_task(self._fly(), name="disk barrier")
+        self._tasks.add(flight)
+        flight.add_done_callback(self._tasks.discard)
 
     async def look(self) -> None:
         """Say in the log what this server does not promise. Raises StoreUnavailable, RedisError."""
@@ -153,9 +161,13 @@ class DiskBarrier:
     async def _ask(self, questions: Sequence[_Question]) -> None:
         reads = [words for question in questions for words in question.reads]
         wait = [] if self._never else [("WAITAOF", 1, 0, int(self.seconds * 1000))]
-        replies = await self._pipeline(
-            *reads, *self._mark.commands, *wait, seconds=self.seconds + 1
+        asked = asyncio.create_task(
+            self._pipeline(*reads, *self._mark.commands, *wait, seconds=self.seconds + 1)
         )
+        waking = asyncio.create_task(self._wake_server(asked))
+        self._tasks.add(waking)
+        waking.add_done_callback(self._tasks.discard)
+        replies = await asked
         answers, (made, moved, *waited) = replies[: len(reads)], replies[len(reads) :]
         _raise_first(answers)
         self._mark.check(made, moved)
@@ -166,6 +178,23 @@ class DiskBarrier:
             if not question.answer.done():
                 question.answer.set_result(answers[:count])
             answers = answers[count:]
+
+    async def _wake_server(self, asked: asyncio.Task[list[Any]]) -> None:
+        """Send small commands until the question is answered; see to those who wait behind it.
+
+        Valkey sees that its file has what a waiting connection wrote when it next wakes up: a tenth
+        of a second later where nobody else asks for anything.
+        """
+        pause = _FIRST_NUDGE_SECONDS
+        while True:
+            await asyncio.wait([asked], timeout=pause)
+            if asked.done():
+                return
+            with contextlib.suppress(JobStoreError, RedisError, OSError):
+                await self._pipeline(("PING",), seconds=1.0)
+            pause = min(2 * pause, _LONGEST_NUDGE_SECONDS)
+            if pause > _PROMPT_SECONDS and self._waiting and self._flying < _FLIGHTS:
+                self._launch()
 
     async def _syncs(self) -> bool:
         """Whether the server syncs its file at all; one that does not would never answer."""

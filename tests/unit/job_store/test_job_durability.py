@@ -117,6 +117,31 @@ async def test_those_who_wait_at_once_share_few_questions(
     assert admin.info("commandstats")["cmdstat_waitaof"]["calls"] <= 8
 
 
+async def test_who_comes_while_the_disk_is_slow_asks_beside_those_who_wait(
+    connection: AsyncConnection, admin: redis.Redis
+) -> None:
+    connection.disk.seconds = 1.0
+    admin.config_set("appendfsync", "no")
+    began = time.monotonic()
+    first = asyncio.create_task(connection.facts(("PING",)))
+    await asyncio.sleep(0)
+    second = asyncio.create_task(connection.facts(("PING",)))
+    for task in (first, second):
+        with pytest.raises(NotOnDisk):
+            await task
+    assert time.monotonic() - began < 1.8
+
+
+async def test_an_idle_server_confirms_at_once(connection: AsyncConnection) -> None:
+    """Left alone, it would notice a tenth of a second later what its file holds."""
+    seconds = []
+    for _ in range(20):
+        began = time.monotonic()
+        await connection.facts(("PING",))
+        seconds.append(time.monotonic() - began)
+    assert sorted(seconds)[5] < 0.05
+
+
 @pytest.mark.parametrize(
     ("break_it", "why"),
     [
