@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import secrets
 import signal
-import threading
+import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +18,11 @@ import redis
 import torch
 from rq import Queue
 from rq.serializers import JSONSerializer
-from training_site import Site, comparable
+from training_site import TINY, Site, comparable
 
+from app.training.config import TrainingConfig
+from app.training.data import load_dataset
+from app.training.data.cache import cache_directory
 from job_store.records import Execution, JobStatus
 
 END = (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.STOPPED)
@@ -229,37 +236,55 @@ def test_a_machine_that_stood_still_is_no_stall(site: Site) -> None:
     site.stop(job_id)
 
 
-def test_a_preparation_longer_than_the_stall_timeout_is_no_stall(site: Site) -> None:
+@contextmanager
+def another_preparation(data: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Hold the lock under which `data` is tokenized, as a process that prepares it does.
+
+    Yields the lock's file, whose time is that process's sign of life.
+    """
+    cache = cache_directory(data)
+    with tempfile.TemporaryDirectory() as elsewhere, monkeypatch.context() as patch:
+        patch.setenv("TRAINING_ENGINE_CACHE", elsewhere)
+        load_dataset(data, TrainingConfig.from_dict(TINY | {"val_fraction": 0.0}))
+        (lock,) = Path(elsewhere, "tokens").glob("*.lock")
+    with (cache / "tokens" / lock.name).open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield Path(file.name)
+
+
+def new_text(site: Site, name: str) -> Path:
+    """Data that no cache holds yet."""
+    path = site.text.with_name(name)
+    path.write_text(f"{name} {secrets.token_hex(8)}\n" * 400)
+    return path
+
+
+def test_a_preparation_longer_than_the_stall_timeout_is_no_stall(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     site.worker()
-    pipe = site.text.with_name("slow.txt")
-    os.mkfifo(pipe)
-    block = (b"to be or not to be, that is the question\n" * 30_000)[: 1 << 20]
-
-    def feed() -> None:  # a disk that gives a block in a while, for seconds on end
-        while True:
-            with suppress(BrokenPipeError), pipe.open("wb", buffering=0) as file:
-                for _ in range(8):
-                    file.write(block)
-                    time.sleep(0.3)
-            time.sleep(0.5)  # the reader sees the end before the next one begins to write
-
-    threading.Thread(target=feed, daemon=True).start()
-    began = time.monotonic()
+    data = new_text(site, "slow.txt")
     execution = Execution(stall_timeout_seconds=1.5, max_retries=0)
-    job_id = site.submit(execution, dataset_path=str(pipe), max_steps=2, val_fraction=0.0)
+    with another_preparation(data, monkeypatch) as lock:
+        job_id = site.submit(execution, dataset_path=str(data), max_steps=2, val_fraction=0.0)
+        site.wait(job_id, JobStatus.RUNNING)
+        began = time.monotonic()
+        while time.monotonic() - began < 4:
+            os.utime(lock)
+            time.sleep(0.2)
+        assert site.job(job_id).status is JobStatus.RUNNING
     record = site.wait(job_id, *END)
     assert record.status is JobStatus.SUCCEEDED, record.error
     assert record.attempt == 1
-    assert time.monotonic() - began > 1.5
 
 
-def test_a_start_that_hangs_is_a_stall(site: Site) -> None:
+def test_a_start_that_hangs_is_a_stall(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.worker()
-    pipe = site.text.with_name("silent.txt")
-    os.mkfifo(pipe)
+    data = new_text(site, "silent.txt")
     execution = Execution(stall_timeout_seconds=1.0, max_retries=0)
-    job_id = site.submit(execution, dataset_path=str(pipe))
-    record = site.wait(job_id, *END)
+    with another_preparation(data, monkeypatch):
+        job_id = site.submit(execution, dataset_path=str(data), val_fraction=0.0)
+        record = site.wait(job_id, *END)
     assert record.status is JobStatus.FAILED
     assert record.error is not None
     assert record.error.reason == "STALLED"
