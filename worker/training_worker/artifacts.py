@@ -25,11 +25,11 @@ def open_artifacts(settings: WorkerSettings) -> GuardedStore:
 def recognise_artifacts(store: GuardedStore, records: ArtifactRecords) -> None:
     """Let the store be used, or raise `ArtifactStoreAwayError`. StoreUnavailable.
 
-    Costs one small read once the store is recognised.
+    Costs one small read while the recognised store is there; else the records are asked again.
     """
-    if store.expected:
+    try:
         store.require()
-    else:
+    except ArtifactStoreAwayError:
         store.recognise(records)
 
 
