@@ -10,7 +10,7 @@ ARGS ?=
 DEVICE ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test lint format bench protos protos-check clean
+.PHONY: help install demo up test lint format bench protos protos-check sync sync-check clean
 
 help: ## List the chores
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -37,7 +37,7 @@ up: $(STAMP) ## Start the whole stack on this machine
 test: lint ## Checks and tests
 	$(BIN)/python -P -m pytest $(ARGS)
 
-lint: $(STAMP) protos-check ## Ruff, mypy, import-linter, buf
+lint: $(STAMP) protos-check sync-check ## Ruff, mypy, import-linter, buf, generated files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -62,6 +62,12 @@ protos-check: $(STAMP)
 	  $(BIN)/python -m grpc_tools.protoc $(call PROTO_FLAGS,$$generated) protos/training_engine/v1/*.proto && \
 	  diff -r --exclude='__init__.py' --exclude='__pycache__' --exclude='py.typed' "$$generated/training_engine/v1" client/training_engine/v1 || \
 	  { echo "The committed stubs differ from the protos; run: make protos"; exit 1; }
+
+sync: $(STAMP) ## Rewrite the blocking SDK from the asyncio SDK
+	$(BIN)/python -P client/generate_sync.py
+
+sync-check: $(STAMP)
+	@$(BIN)/python -P client/generate_sync.py --check
 
 clean: ## Remove the environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,4 +1,4 @@
-"""The asyncio `AsyncJob` handle and the resource that makes them: `_jobs` with `await`."""
+"""The asyncio `AsyncJob` handle and the resource that makes them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from training_engine._aio_link import AsyncLink
 from training_engine._aio_resources import AsyncResource
 from training_engine._config_source import ConfigLike, config_source
 from training_engine._following import EventFollower
+from training_engine._options import Options
 from training_engine._polling import Polling
-from training_engine._transport import Options
 from training_engine.errors import TrainingEngineError
 from training_engine.records import (
     BulkResult,
@@ -38,7 +38,10 @@ BulkResults = list[BulkResult]  # inside `AsyncJobs`, `list` is a method
 
 @dataclass(frozen=True, kw_only=True)
 class AsyncJob(JobRecord):
-    """A job as it was when it was fetched, and what can be done with it; see `Job`."""
+    """A job as it was when it was fetched, and what can be done with it.
+
+    The fields never change; `refresh`, `wait`, `stop` and `resume` return a newer `AsyncJob`.
+    """
 
     _engine: AsyncTrainingEngine = field(repr=False, compare=False)
 
@@ -47,7 +50,11 @@ class AsyncJob(JobRecord):
         return await self._engine.jobs.get(self.job_id)
 
     async def wait(self, timeout: float | None = None) -> AsyncJob:
-        """Wait until the job ends and return it; DeadlineExceededError after `timeout` seconds."""
+        """Wait until the job ends and return it, whether it succeeded, failed or was stopped.
+
+        Raises:
+            DeadlineExceededError: (a TimeoutError) It has not ended within `timeout` seconds.
+        """
         return await self._engine.jobs.wait(self.job_id, timeout)
 
     async def stop(self) -> AsyncJob:
@@ -61,7 +68,7 @@ class AsyncJob(JobRecord):
         max_steps: int | None = None,
         from_start: bool = False,
     ) -> AsyncJob:
-        """Continue the job; see `Jobs.resume`."""
+        """Continue the job; see `AsyncJobs.resume`."""
         return await self._engine.jobs.resume(
             self.job_id, checkpoint_id, max_steps=max_steps, from_start=from_start
         )
@@ -81,7 +88,7 @@ class AsyncJob(JobRecord):
     def history(
         self, *, after_step: int | None = None, max_points: int | None = None
     ) -> AsyncIterator[MetricPoint]:
-        """Iterate over logged steps, ascending; see `Metrics.history`."""
+        """Iterate over logged steps, ascending; see `AsyncMetrics.history`."""
         return self._engine.metrics.history(
             self.job_id, after_step=after_step, max_points=max_points
         )
@@ -96,7 +103,7 @@ class AsyncJob(JobRecord):
         after_step: int | None = None,
         on_rewind: Callable[[int], object] | None = None,
     ) -> AsyncIterator[MetricPoint]:
-        """Replay logged steps, then follow them live; see `Metrics.stream`."""
+        """Replay logged steps, then follow them live; see `AsyncMetrics.stream`."""
         return self._engine.metrics.stream(self.job_id, after_step=after_step, on_rewind=on_rewind)
 
     def logs(self) -> AsyncIterator[LogLine]:
@@ -104,12 +111,12 @@ class AsyncJob(JobRecord):
         return self._engine.jobs.logs(self.job_id)
 
     def watch(self, *, after: str = "") -> AsyncIterator[JobEvent]:
-        """Follow everything that happens to the job; see `Jobs.watch`."""
+        """Follow everything that happens to the job; see `AsyncJobs.watch`."""
         return self._engine.jobs.watch(self.job_id, after=after)
 
 
 class AsyncJobs(AsyncResource):
-    """Jobs: started, followed, stopped and resumed; see `Jobs`."""
+    """Jobs: started, followed, stopped and resumed."""
 
     def __init__(self, link: AsyncLink, options: Options, engine: AsyncTrainingEngine) -> None:
         super().__init__(link, options)
@@ -134,7 +141,20 @@ class AsyncJobs(AsyncResource):
         name: str | None = None,
         execution: Execution | Mapping[str, Any] | None = None,
     ) -> AsyncJob:
-        """Validate a configuration, store a job and queue it; see `Jobs.start`."""
+        """Validate a configuration, store a job and queue it.
+
+        Args:
+            config: A dict, a TrainingConfig, the path of a YAML file, or YAML text.
+            config_id: A stored configuration instead.
+            dataset_path: Training data, as the service sees it: a path under an allowed root or
+                `dataset://ID`. Wins over the configuration's.
+            val_dataset_path: Validation data, likewise.
+            name: A name to find it by.
+            execution: Priority, processes, retries and the like.
+
+        Raises:
+            InvalidConfigError: The configuration has problems; every one is in `.problems`.
+        """
         call = _calls.start_job(
             config_source(config) if config is not None else None,
             config_id=config_id,
@@ -150,7 +170,13 @@ class AsyncJobs(AsyncResource):
         return self._job(read(JobRecord, await self._link.unary(_calls.get_job(job_id))))
 
     async def find(self, reference: str) -> AsyncJob:
-        """Return the job that an id, a name or the beginning of an id means; see `Jobs.find`."""
+        """Return the job that an id, a name, or the beginning of an id means.
+
+        Raises:
+            NotFoundError: Nothing has this id, this name, or an id that begins so.
+            InvalidArgumentError: Several ids begin so; `.code` is `ambiguous_job`, and the message
+                lists the newest of them.
+        """
         return await self.get(await self._job_id(reference))
 
     async def list(
@@ -160,7 +186,13 @@ class AsyncJobs(AsyncResource):
         name: str | None = None,
         page_size: int | None = None,
     ) -> AsyncIterator[AsyncJob]:
-        """Iterate over jobs, newest first, page by page; see `Jobs.list`."""
+        """Iterate over jobs, newest first, page by page; their `config` is left out.
+
+        Args:
+            status: Only jobs in this state.
+            name: Only jobs that were given exactly this name.
+            page_size: Jobs fetched at a time, 1 to 1000.
+        """
         records = self._every(
             lambda token: _calls.list_jobs(status, page_size, token, name=name), "jobs", JobRecord
         )
@@ -175,13 +207,17 @@ class AsyncJobs(AsyncResource):
         page_size: int | None = None,
         page_token: str = "",
     ) -> Page[AsyncJob]:
-        """Return one page of jobs, newest first; see `Jobs.list`."""
+        """Return one page of jobs, newest first; see `list`."""
         call = _calls.list_jobs(status, page_size, page_token, name=name)
         page = await self._link.page(call, "jobs", JobRecord)
         return Page(tuple(map(self._job, page)), page.next_page_token)
 
     async def stop(self, job_id: str) -> AsyncJob:
-        """Ask a job to save a checkpoint and stop; StateForbidsError where it has ended."""
+        """Ask a job to save a checkpoint at the next step and stop; a queued one stops at once.
+
+        Raises:
+            StateForbidsError: It has ended.
+        """
         return await self._whole(await self._link.unary(_calls.stop_job(job_id)))
 
     async def resume(
@@ -192,7 +228,20 @@ class AsyncJobs(AsyncResource):
         max_steps: int | None = None,
         from_start: bool = False,
     ) -> AsyncJob:
-        """Queue a new attempt of a job that has ended; see `Jobs.resume`."""
+        """Queue a new attempt of a job that has ended.
+
+        Args:
+            job_id: The job.
+            checkpoint_id: Continue from this checkpoint instead of the newest; later ones and
+                their history are cut.
+            max_steps: Train to this step instead.
+            from_start: Begin at step 0 instead, whatever was saved: history and checkpoints are
+                cut. Not with `checkpoint_id`.
+
+        Raises:
+            StateForbidsError: It has not ended, or it succeeded and neither a larger `max_steps`
+                nor an earlier checkpoint nor `from_start` is given.
+        """
         call = _calls.resume_job(job_id, checkpoint_id, max_steps, from_start)
         return await self._whole(await self._link.unary(call))
 
@@ -232,7 +281,7 @@ class AsyncJobs(AsyncResource):
         return results
 
     async def wait(self, job_id: str, timeout: float | None = None) -> AsyncJob:
-        """Wait until a job ends and return it; see `Job.wait`."""
+        """Wait until a job ends and return it; see `AsyncJob.wait`."""
         polling = Polling(job_id, timeout, self._options.reconnect_for)
         while True:
             try:
@@ -251,6 +300,14 @@ class AsyncJobs(AsyncResource):
         )
 
     def watch(self, job_id: str, *, after: str = "") -> AsyncIterator[JobEvent]:
-        """Replay what happened to a job, then follow it live; see `Jobs.watch`."""
+        """Replay what happened to a job, then follow it live, until it ends.
+
+        Reconnects by itself. After a `rewound` event, forget points and checkpoints past its
+        `to_step`: they arrive anew.
+
+        Args:
+            job_id: The job.
+            after: Cursor of the last event that need not come again; empty for all.
+        """
         follower = EventFollower(self._options.reconnect_for, after)
         return self._link.follow(job_id, _calls.watch_job(job_id), follower)

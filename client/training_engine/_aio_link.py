@@ -1,4 +1,4 @@
-"""`_link` for asyncio."""
+"""Calls with patience: retries, paging, streams and transfers that survive a lost connection."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from training_engine import _calls
-from training_engine._aio_guard import aclosed_behind
+from training_engine._aio_guard import closed_behind
+from training_engine._aio_transport import AsyncTransport
 from training_engine._calls import Call
 from training_engine._files import PartialFile
 from training_engine._following import Follower, check_finished
+from training_engine._options import Options
 from training_engine._retry import Patience
-from training_engine._transport import AsyncTransport, Options
 from training_engine.errors import NotFoundError, TrainingEngineError
 from training_engine.records import JobStatus, Page, Plain, read
 
@@ -63,13 +64,14 @@ class AsyncLink:
             follower.connecting()
             try:
                 events = self._transport.events(call, follower.cursor, follower.after_step)
-                async with aclosed_behind(events):
+                async with closed_behind(events):
                     async for plain in events:
                         for item in follower.receive(plain):
                             yield item
                 if follower.at_end or over:
                     return
-                # See `Link.follow`.
+                # A server that stops ends its streams too: what the job did meanwhile is still
+                # to be read, so an end counts once the job had ended before the stream began.
                 job = await self._job(job_id)
                 if job is None:
                     return  # deleted since
@@ -96,7 +98,7 @@ class AsyncLink:
         while True:
             try:
                 tokens = self._transport.tokens(call)
-                async with aclosed_behind(tokens):
+                async with closed_behind(tokens):
                     async for plain in tokens:
                         last = plain
                         yield plain
@@ -116,7 +118,7 @@ class AsyncLink:
         while not part.complete:
             try:
                 pieces = self._transport.download(call, part.offset)
-                async with aclosed_behind(pieces):
+                async with closed_behind(pieces):
                     async for offset, data in pieces:
                         await asyncio.to_thread(part.write, offset, data)
                         part.report()

@@ -1,4 +1,4 @@
-"""The resources of an asyncio engine, jobs apart: `_resources` with `await`."""
+"""The asyncio resources of an engine, jobs apart."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from training_engine import _calls
-from training_engine._aio_guard import aclosed_behind
+from training_engine._aio_guard import closed_behind
 from training_engine._aio_link import AsyncLink
 from training_engine._calls import Call
 from training_engine._config_source import ConfigLike, config_source
@@ -24,7 +24,7 @@ from training_engine._finding import (
 )
 from training_engine._following import MetricsFollower
 from training_engine._home import expanded
-from training_engine._transport import Options
+from training_engine._options import Options
 from training_engine.records import (
     Checkpoint,
     Config,
@@ -51,6 +51,7 @@ class AsyncResource:
     async def _every(
         self, call: Callable[[str], Call], key: str, kind: type[T]
     ) -> AsyncIterator[T]:
+        """Yield the rows of all pages; `call` asks for the page of a token."""
         token = ""
         while True:
             page = await self._link.page(call(token), key, kind)
@@ -72,10 +73,18 @@ class AsyncResource:
 
 
 class AsyncConfigs(AsyncResource):
-    """Stored configurations; see `Configs`."""
+    """Stored configurations."""
 
     async def create(self, name: str, config: ConfigLike) -> Config:
-        """Validate a configuration and store it; InvalidConfigError lists every problem."""
+        """Validate a configuration and store it.
+
+        Args:
+            name: A name to find it by, 1 to 200 characters.
+            config: A dict, a TrainingConfig, the path of a YAML file, or YAML text.
+
+        Raises:
+            InvalidConfigError: It has problems; every one is in `.problems`.
+        """
         call = _calls.create_config(name, config_source(config))
         return read(Config, await self._link.unary(call))
 
@@ -114,7 +123,7 @@ class AsyncConfigs(AsyncResource):
 
 
 class AsyncMetrics(AsyncResource):
-    """What jobs measure; see `Metrics`."""
+    """What jobs measure."""
 
     async def get(self, job_id: str) -> MetricPoint:
         """Return the latest value of each metric; NotFoundError before the first logged step."""
@@ -134,7 +143,16 @@ class AsyncMetrics(AsyncResource):
         max_points: int | None = None,
         page_size: int | None = None,
     ) -> AsyncIterator[MetricPoint]:
-        """Iterate over logged steps, ascending, each once; see `Metrics.history`."""
+        """Iterate over logged steps, ascending, each once.
+
+        Args:
+            job_id: The job.
+            after_step: Only steps greater than this.
+            from_step: Only steps from this on.
+            to_step: Only steps up to this.
+            max_points: Downsample to at most so many points, 2 or more; extremes are kept.
+            page_size: Points fetched at a time, 1 to 10000.
+        """
 
         def call(token: str) -> Call:
             return _calls.list_metrics(
@@ -156,13 +174,25 @@ class AsyncMetrics(AsyncResource):
         after_step: int | None = None,
         on_rewind: Callable[[int], object] | None = None,
     ) -> AsyncIterator[MetricPoint]:
-        """Replay logged steps, then follow them live; see `Metrics.stream`."""
+        """Replay logged steps, then follow them live, until the job ends.
+
+        Steps come strictly increasing, each once, across lost connections and restarted services.
+        When a job continues from a checkpoint (after a lost worker, say) it measures the steps
+        past it again; an exact run measures the same values, so they are skipped. With
+        `on_rewind` they are not: it is called with the last step that still stands, then the
+        steps past it arrive anew. `jobs.watch` always tells of rewinds.
+
+        Args:
+            job_id: The job.
+            after_step: Only steps greater than this.
+            on_rewind: Called when history was cut below what was handed out.
+        """
         follower = MetricsFollower(self._options.reconnect_for, after_step, on_rewind)
         return self._link.follow(job_id, _calls.stream_metrics(job_id), follower)
 
 
 class AsyncCheckpoints(AsyncResource):
-    """Checkpoints, and text sampled from them; see `Checkpoints`."""
+    """Checkpoints, and text sampled from them."""
 
     def list(self, job_id: str, *, page_size: int | None = None) -> AsyncIterator[Checkpoint]:
         """Iterate over a job's checkpoints, ascending by step."""
@@ -184,7 +214,14 @@ class AsyncCheckpoints(AsyncResource):
         return read(Checkpoint, await self._link.unary(_calls.get_checkpoint(checkpoint_id)))
 
     async def find(self, reference: str) -> Checkpoint:
-        """Return the checkpoint that an id or a job means; see `Checkpoints.find`."""
+        """Return the checkpoint that an id means; of a job, its best one.
+
+        Args:
+            reference: The id of a checkpoint, or the name or id of a job.
+
+        Raises:
+            NotFoundError: There is no such checkpoint or job, or the job has no checkpoint yet.
+        """
         if is_checkpoint_id(reference):
             return await self.get(reference)
         return best_of(reference, [each async for each in self.list(await self._job_id(reference))])
@@ -201,7 +238,25 @@ class AsyncCheckpoints(AsyncResource):
         overwrite: bool = True,
         progress: Progress | None = None,
     ) -> Path:
-        """Download a checkpoint's file and return where it is; see `Checkpoints.download`."""
+        """Download a checkpoint's file and return where it is.
+
+        A broken download is taken up where it broke, also by a later call: what has come is kept
+        in a `.part` file beside the destination, which appears only when its SHA-256 is verified.
+
+        Args:
+            checkpoint_id: Which one.
+            path: The file to write or the folder to write it in; default
+                `checkpoint_step_N.pt` in the current folder.
+            overwrite: Replace a file that is there and holds something else. Without it such a
+                file is refused; one that is this checkpoint already is left and returned.
+            progress: Called with (bytes so far, bytes in all).
+
+        Raises:
+            ArtifactDamagedError: What arrived differs from its checksum.
+            ConflictError: Another file is there (`file_exists`), or another download writes the
+                same one (`in_use`).
+            InvalidArgumentError: The folder to write in does not exist.
+        """
         checkpoint = await self.get(checkpoint_id)
         target = destination(path, checkpoint)
         if not overwrite and await asyncio.to_thread(is_there, target, checkpoint):
@@ -221,7 +276,17 @@ class AsyncCheckpoints(AsyncResource):
         top_p: float | None = None,
         seed: int | None = None,
     ) -> AsyncIterator[str]:
-        """Sample text from a checkpoint and yield its pieces; see `Checkpoints.generate`."""
+        """Sample text from a checkpoint and yield its pieces as they come.
+
+        Args:
+            checkpoint_id: Which one; its job may still train.
+            prompt: The text to continue; not part of what is yielded.
+            max_tokens: Tokens to sample, 1 to 100000; default 256.
+            temperature: 0 always takes the likeliest token; default 1.
+            top_k: Sample among the k likeliest tokens; default all.
+            top_p: Sample among the likeliest tokens that hold this probability, in (0, 1].
+            seed: Equal seeds give equal text.
+        """
         options = {
             "max_tokens": max_tokens,
             "temperature": temperature,
@@ -230,17 +295,22 @@ class AsyncCheckpoints(AsyncResource):
             "seed": seed,
         }
         tokens = self._link.tokens(_calls.generate(checkpoint_id, prompt, options))
-        async with aclosed_behind(tokens):
+        async with closed_behind(tokens):
             async for token in tokens:
                 if text := token.get("text"):
                     yield text
 
 
 class AsyncDatasets(AsyncResource):
-    """Uploaded datasets; see `Datasets`."""
+    """Uploaded datasets."""
 
     async def upload(self, path: str | os.PathLike[str], *, name: str | None = None) -> Dataset:
-        """Upload one file; its checksum is verified on arrival."""
+        """Upload one file; its checksum is verified on arrival.
+
+        Args:
+            path: The file.
+            name: What to call it; its ending says what it holds. Default: the file's own name.
+        """
         file = expanded(path)
         sha256, size = await asyncio.to_thread(measure, file)
         call = _calls.upload_dataset(name or file.name, sha256)

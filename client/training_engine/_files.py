@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import BinaryIO
 
 from training_engine._home import expanded
-from training_engine._transport import CHUNK_BYTES
+from training_engine._options import CHUNK_BYTES
 from training_engine.errors import ArtifactDamagedError, ConflictError, InvalidArgumentError
 from training_engine.records import Checkpoint
 

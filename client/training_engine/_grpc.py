@@ -23,8 +23,8 @@ from grpc_status import rpc_status
 from training_engine import _version, errors, proxies
 from training_engine._calls import Call
 from training_engine._files import chunks_of
+from training_engine._options import Options, checked_address
 from training_engine._plain import message_to_plain, plain_to_message
-from training_engine._transport import Options, checked_address
 from training_engine.call_status import FirstStatus
 from training_engine.errors import FieldProblem, TrainingEngineError
 from training_engine.records import Plain
@@ -233,11 +233,11 @@ class GrpcTransport:
     def download(self, call: Call, offset: int) -> Iterator[tuple[int, bytes]]:
         return self._stream(call, _piece, offset=offset)
 
-    def upload(self, call: Call, chunks: Iterable[bytes], size_bytes: int) -> Plain:
+    def upload(self, call: Call, path: Path, size_bytes: int) -> Plain:
         name, serializers = _route(call)
         method = self._channel.stream_unary(name, **serializers)
         try:
-            answer = method(_parts(call, chunks), metadata=self._metadata)
+            answer = method(_parts(call, chunks_of(path)), metadata=self._metadata)
         except grpc.RpcError as error:
             raise to_error(error, self._address) from error
         return _answer(call, answer)

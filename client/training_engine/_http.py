@@ -13,7 +13,7 @@ from httpx_sse import ServerSentEvent
 
 from training_engine import _version, errors, proxies
 from training_engine._calls import Call
-from training_engine._transport import STREAM_SILENCE_SECONDS, Options
+from training_engine._options import STREAM_SILENCE_SECONDS, Options
 from training_engine.errors import FieldProblem, TrainingEngineError
 from training_engine.records import Plain
 

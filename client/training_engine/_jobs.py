@@ -1,3 +1,4 @@
+# Generated from _aio_jobs.py by client/generate_sync.py; run: make sync
 """The blocking `Job` handle and the resource that makes them."""
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from training_engine import _calls
 from training_engine._config_source import ConfigLike, config_source
 from training_engine._following import EventFollower
 from training_engine._link import Link
+from training_engine._options import Options
 from training_engine._polling import Polling
 from training_engine._resources import Resource
-from training_engine._transport import Options
 from training_engine.errors import TrainingEngineError
 from training_engine.records import (
     BulkResult,
@@ -196,7 +197,8 @@ class Jobs(Resource):
         records = self._every(
             lambda token: _calls.list_jobs(status, page_size, token, name=name), "jobs", JobRecord
         )
-        return map(self._job, records)
+        for record in records:
+            yield self._job(record)
 
     def page(
         self,
@@ -267,7 +269,7 @@ class Jobs(Resource):
         status: JobStatus | str | None,
     ) -> BulkResults:
         # The list is read to its end first: acting on its rows would shift its pages.
-        chosen = list(job_ids)
+        chosen = [*job_ids]
         if status is not None:
             chosen += [job.job_id for job in self.list(status=status)]
         results = []

@@ -1,3 +1,4 @@
+# Generated from _aio_link.py by client/generate_sync.py; run: make sync
 """Calls with patience: retries, paging, streams and transfers that survive a lost connection."""
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ from typing import TypeVar
 
 from training_engine import _calls
 from training_engine._calls import Call
-from training_engine._files import PartialFile, chunks_of
+from training_engine._files import PartialFile
 from training_engine._following import Follower, check_finished
 from training_engine._guard import closed_behind
+from training_engine._options import Options
 from training_engine._retry import Patience
-from training_engine._transport import Options, Transport
+from training_engine._transport import Transport
 from training_engine.errors import NotFoundError, TrainingEngineError
 from training_engine.records import JobStatus, Page, Plain, read
 
@@ -50,7 +52,7 @@ class Link:
 
     def upload(self, call: Call, path: Path, size_bytes: int) -> Plain:
         """Send a file, from its start again while the service is away."""
-        return self._retry(lambda: self._transport.upload(call, chunks_of(path), size_bytes))
+        return self._retry(lambda: self._transport.upload(call, path, size_bytes))
 
     def follow(self, job_id: str, call: Call, follower: Follower[T]) -> Iterator[T]:
         """Read a job's stream to its end, across as many connections as it takes."""
@@ -95,7 +97,8 @@ class Link:
         last: Plain | None = None
         while True:
             try:
-                with closed_behind(self._transport.tokens(call)) as tokens:
+                tokens = self._transport.tokens(call)
+                with closed_behind(tokens):
                     for plain in tokens:
                         last = plain
                         yield plain
@@ -114,7 +117,8 @@ class Link:
             part.report()
         while not part.complete:
             try:
-                with closed_behind(self._transport.download(call, part.offset)) as pieces:
+                pieces = self._transport.download(call, part.offset)
+                with closed_behind(pieces):
                     for offset, data in pieces:
                         part.write(offset, data)
                         part.report()

@@ -1,3 +1,4 @@
+# Generated from _aio_resources.py by client/generate_sync.py; run: make sync
 """The blocking resources of an engine, jobs apart."""
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from training_engine._finding import (
     no_such_job,
 )
 from training_engine._following import MetricsFollower
+from training_engine._guard import closed_behind
 from training_engine._home import expanded
 from training_engine._link import Link
-from training_engine._transport import Options
+from training_engine._options import Options
 from training_engine.records import (
     Checkpoint,
     Config,
@@ -80,7 +82,8 @@ class Configs(Resource):
         Raises:
             InvalidConfigError: It has problems; every one is in `.problems`.
         """
-        return read(Config, self._link.unary(_calls.create_config(name, config_source(config))))
+        call = _calls.create_config(name, config_source(config))
+        return read(Config, self._link.unary(call))
 
     def validate(
         self,
@@ -288,9 +291,11 @@ class Checkpoints(Resource):
             "top_p": top_p,
             "seed": seed,
         }
-        for token in self._link.tokens(_calls.generate(checkpoint_id, prompt, options)):
-            if text := token.get("text"):
-                yield text
+        tokens = self._link.tokens(_calls.generate(checkpoint_id, prompt, options))
+        with closed_behind(tokens):
+            for token in tokens:
+                if text := token.get("text"):
+                    yield text
 
 
 class Datasets(Resource):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from httpx_sse import EventSource, ServerSentEvent
 from training_engine import _http
 from training_engine._calls import Call
 from training_engine._files import chunks_of
-from training_engine._transport import Options
+from training_engine._options import Options
 from training_engine.records import Plain
 
 Read = Callable[[ServerSentEvent], Plain | None]
@@ -76,10 +76,10 @@ class RestTransport:
                 yield position, data
                 position += len(data)
 
-    def upload(self, call: Call, chunks: Iterable[bytes], size_bytes: int) -> Plain:
+    def upload(self, call: Call, path: Path, size_bytes: int) -> Plain:
         settings = _http.upload_settings(call, size_bytes)
         try:
-            response = self._client.request(**settings, content=chunks)
+            response = self._client.request(**settings, content=chunks_of(path))
         except httpx.HTTPError as error:
             raise _http.failure(error, self._url) from error
         return _http.answer(response)
@@ -147,7 +147,7 @@ class AsyncRestTransport:
         # answer of a gateway that has refused the file early.
         blocking = RestTransport(self._url, self._options)
         try:
-            return await asyncio.to_thread(blocking.upload, call, chunks_of(path), size_bytes)
+            return await asyncio.to_thread(blocking.upload, call, path, size_bytes)
         finally:
             blocking.close()  # ends the thread too, where its task was cancelled
 

@@ -1,8 +1,9 @@
-"""The asyncio SDK: `engine` with `await`."""
+"""The asyncio SDK: an engine and its resources, over gRPC or REST."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from types import TracebackType
 from typing import NoReturn, Self
 
@@ -16,12 +17,12 @@ from training_engine._aio_resources import (
     AsyncMetrics,
     AsyncWorkers,
 )
-from training_engine._transport import (
+from training_engine._aio_transport import AsyncTransport
+from training_engine._options import (
     ADDRESS_VARIABLE,
     DEFAULT_ADDRESS,
     DEFAULT_URL,
     URL_VARIABLE,
-    AsyncTransport,
     Options,
     chosen_token,
 )
@@ -30,14 +31,24 @@ __all__ = ["AsyncTrainingEngine"]
 
 
 class AsyncTrainingEngine:
-    """A training engine's control plane, over gRPC, for asyncio; see `TrainingEngine`.
+    """A training engine's control plane, over gRPC; `over_rest` for its gateway.
 
-        async with AsyncTrainingEngine() as engine:
+        async with AsyncTrainingEngine("localhost:50051") as engine:
             job = await engine.jobs.start(config="config.yaml", dataset_path="/data/text")
             async for point in job.stream_metrics():
                 print(point.step, point.loss)
 
+    Every call has a deadline. Calls are tried again while the service is away, which is safe:
+    they only read, or carry a generated request id under which the service acts once.
     An engine belongs to the event loop that first uses it.
+
+    Attributes:
+        configs: Stored configurations.
+        jobs: Jobs.
+        metrics: What jobs measure.
+        checkpoints: Checkpoints, and text sampled from them.
+        datasets: Uploaded datasets.
+        workers: The processes that train.
     """
 
     def __init__(
@@ -50,12 +61,21 @@ class AsyncTrainingEngine:
         retry_for: float = Options.retry_for,
         reconnect_for: float = Options.reconnect_for,
     ) -> None:
-        """Make an engine; the arguments are those of `TrainingEngine`."""
+        """Make an engine; nothing is sent before the first call.
+
+        Args:
+            address: `HOST:PORT`; default `TRAINING_ENGINE_ADDRESS`, else `localhost:50051`.
+            token: Access token; default `TRAINING_ENGINE_TOKEN`, else none.
+            tls: Encrypt the connection.
+            timeout: Seconds that one call may take.
+            retry_for: Seconds for which a call bears an absent service.
+            reconnect_for: Seconds for which streams, downloads and `wait` do.
+        """
         from training_engine._grpc import AsyncGrpcTransport  # gRPC takes 0.1 s to import
 
         options = Options(timeout, retry_for, reconnect_for, chosen_token(token), tls)
         address = address or os.environ.get(ADDRESS_VARIABLE) or DEFAULT_ADDRESS
-        self._assemble(AsyncGrpcTransport(address, options), options)
+        self._assemble(lambda: AsyncGrpcTransport(address, options), options)
 
     @classmethod
     def over_rest(
@@ -67,17 +87,25 @@ class AsyncTrainingEngine:
         retry_for: float = Options.retry_for,
         reconnect_for: float = Options.reconnect_for,
     ) -> Self:
-        """Make the same engine over REST; the arguments are those of `TrainingEngine.over_rest`."""
+        """Make the same engine over REST.
+
+        Args:
+            url: The gateway; default `TRAINING_ENGINE_URL`, else `http://localhost:8000`.
+            token: As for gRPC, like all that follow.
+            timeout: Seconds that one call may take.
+            retry_for: Seconds for which a call bears an absent service.
+            reconnect_for: Seconds for which streams, downloads and `wait` do.
+        """
         from training_engine._rest import AsyncRestTransport
 
         options = Options(timeout, retry_for, reconnect_for, chosen_token(token))
         url = url or os.environ.get(URL_VARIABLE) or DEFAULT_URL
         engine = cls.__new__(cls)
-        engine._assemble(AsyncRestTransport(url, options), options)
+        engine._assemble(lambda: AsyncRestTransport(url, options), options)
         return engine
 
-    def _assemble(self, transport: AsyncTransport, options: Options) -> None:
-        self._link = link = AsyncLink(AsyncGuardedTransport(transport), options)
+    def _assemble(self, connect: Callable[[], AsyncTransport], options: Options) -> None:
+        self._link = link = AsyncLink(AsyncGuardedTransport(connect), options)
         self.configs = AsyncConfigs(link, options)
         self.jobs = AsyncJobs(link, options, self)
         self.metrics = AsyncMetrics(link, options)

@@ -1,3 +1,4 @@
+# Generated from aio.py by client/generate_sync.py; run: make sync
 """The blocking SDK: an engine and its resources, over gRPC or REST."""
 
 from __future__ import annotations
@@ -10,16 +11,22 @@ from typing import NoReturn, Self
 from training_engine._guard import GuardedTransport
 from training_engine._jobs import Jobs
 from training_engine._link import Link
-from training_engine._resources import Checkpoints, Configs, Datasets, Metrics, Workers
-from training_engine._transport import (
+from training_engine._options import (
     ADDRESS_VARIABLE,
     DEFAULT_ADDRESS,
     DEFAULT_URL,
     URL_VARIABLE,
     Options,
-    Transport,
     chosen_token,
 )
+from training_engine._resources import (
+    Checkpoints,
+    Configs,
+    Datasets,
+    Metrics,
+    Workers,
+)
+from training_engine._transport import Transport
 
 __all__ = ["TrainingEngine"]
 
@@ -33,8 +40,8 @@ class TrainingEngine:
                 print(point.step, point.loss)
 
     Every call has a deadline. Calls are tried again while the service is away, which is safe:
-    they only read, or carry a generated request id under which the service acts once. Engines
-    may be shared by threads.
+    they only read, or carry a generated request id under which the service acts once.
+    Engines may be shared by threads.
 
     Attributes:
         configs: Stored configurations.

@@ -17,7 +17,7 @@ import typer
 
 from training_engine._finding import is_checkpoint_id, is_job_id
 from training_engine._home import expanded
-from training_engine._transport import (
+from training_engine._options import (
     ADDRESS_VARIABLE,
     DEFAULT_ADDRESS,
     URL_VARIABLE,

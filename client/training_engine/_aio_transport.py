@@ -1,0 +1,32 @@
+"""What the asyncio engine needs of a transport."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Protocol
+
+from training_engine._calls import Call
+from training_engine.records import Plain
+
+
+class AsyncTransport(Protocol):
+    """Sends calls. Each method tries once and raises `TrainingEngineError`s."""
+
+    async def unary(self, call: Call) -> Plain:
+        """Send a call and return its answer."""
+
+    def events(self, call: Call, cursor: str, after_step: int | None) -> AsyncIterator[Plain]:
+        """Follow a job's stream behind a cursor, or a step where the transport can."""
+
+    def tokens(self, call: Call) -> AsyncIterator[Plain]:
+        """Follow a generation, one `{text, ...}` a token."""
+
+    def download(self, call: Call, offset: int) -> AsyncIterator[tuple[int, bytes]]:
+        """Fetch a file from `offset` on, as pieces with the offset of each."""
+
+    async def upload(self, call: Call, path: Path, size_bytes: int) -> Plain:
+        """Send a file and return the answer."""
+
+    async def close(self) -> None:
+        """Let go of the connection."""

@@ -1,0 +1,52 @@
+"""What every transport is built with, and where its settings come from."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from training_engine.errors import InvalidArgumentError
+
+ADDRESS_VARIABLE = "TRAINING_ENGINE_ADDRESS"
+URL_VARIABLE = "TRAINING_ENGINE_URL"
+TOKEN_VARIABLE = "TRAINING_ENGINE_TOKEN"
+DEFAULT_ADDRESS = "localhost:50051"
+DEFAULT_URL = "http://localhost:8000"
+#: How long a stream may be silent before it counts as broken; servers ping every 15 to 20 s.
+STREAM_SILENCE_SECONDS = 60.0
+CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Options:
+    """How an engine talks.
+
+    Attributes:
+        timeout: Seconds that one call may take.
+        retry_for: Seconds for which calls that are safe to repeat bear an absent service.
+        reconnect_for: Seconds for which a broken stream or download is taken up again, counted
+            from the last thing that arrived.
+        token: Access token, or None.
+        tls: Encrypt gRPC; REST goes by its URL.
+    """
+
+    timeout: float = 30.0
+    retry_for: float = 10.0
+    reconnect_for: float = 300.0
+    token: str | None = None
+    tls: bool = False
+
+
+def chosen_token(token: str | None) -> str | None:
+    """Return the token given, else the environment's, else None."""
+    return token or os.environ.get(TOKEN_VARIABLE) or None
+
+
+def checked_address(address: str) -> str:
+    """Return a gRPC address; InvalidArgumentError for a URL, which gRPC would look up as a name."""
+    if address.lower().startswith(("http://", "https://")):
+        raise InvalidArgumentError(
+            f"the address is {address!r}, and must be HOST:PORT: drop {address.split('//')[0]}//; "
+            "if it is a gateway, use --url or TrainingEngine.over_rest"
+        )
+    return address
