@@ -57,6 +57,8 @@ class Child:
     delay: float = 0.0
     restart_at: float | None = None
     deaths: int = field(default=0)
+    start_failed: bool = False
+    """Whether the last try to start it again failed, which was reported then."""
 
 
 class Supervisor:
@@ -96,16 +98,17 @@ class Supervisor:
         )
 
     def revive(self) -> None:
-        """Starts again what has died and has waited long enough. Call it a few times a second."""
+        """Starts again what has died and has waited long enough. Call it a few times a second.
+
+        A child that cannot be started now (a full disk, no more processes) is tried again.
+        """
         now = time.monotonic()
         for child in self._children.values():
             if child.restart_at is None:
                 if child.process.poll() is not None:
                     self._note_death(child, now)
             elif now >= child.restart_at:
-                with signals_held():
-                    child.process = self._spawn(child.service)
-                child.started, child.restart_at = now, None
+                self._start_again(child, now)
 
     def stop_all(self) -> None:
         """Ends all children rank by rank; SIGKILL to those that outstay their grace."""
@@ -145,7 +148,23 @@ class Supervisor:
             f"{child.service.name} {_describe_end(child.process.returncode)}; it starts again "
             f"(log: {self.log_path(child.service.name)})"
         )
-        child.delay = min(max(child.delay * 2, FIRST_DELAY_SECONDS), LONGEST_DELAY_SECONDS)
+        child.delay = _longer(child.delay)
+
+    def _start_again(self, child: Child, now: float) -> None:
+        try:
+            with signals_held():
+                child.process = self._spawn(child.service)
+                child.started, child.restart_at = now, None
+            child.start_failed = False
+        except (OSError, subprocess.SubprocessError) as error:
+            child.restart_at = now + child.delay
+            child.delay = _longer(child.delay)
+            if not child.start_failed:
+                child.start_failed = True
+                self._report(
+                    f"{child.service.name} cannot be started: {error}; it is tried again until it "
+                    f"can, at least every {LONGEST_DELAY_SECONDS:g} s"
+                )
 
     def _spawn(self, service: Service) -> subprocess.Popen[bytes]:
         path = self.log_path(service.name)
@@ -191,6 +210,10 @@ def hear_signals() -> None:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING_SIGNALS)
+
+
+def _longer(delay: float) -> float:
+    return min(max(delay * 2, FIRST_DELAY_SECONDS), LONGEST_DELAY_SECONDS)
 
 
 def _describe_end(returncode: int) -> str:

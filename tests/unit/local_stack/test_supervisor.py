@@ -1,0 +1,55 @@
+"""The supervisor of a stack: children that cannot be started again now are started later."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from running_stack import wait_until
+
+from local_stack.supervisor import FIRST_DELAY_SECONDS, Service, Supervisor
+
+
+@pytest.fixture
+def reports() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def supervisor(tmp_path: Path, reports: list[str]) -> Iterator[Supervisor]:
+    (tmp_path / "logs").mkdir()
+    inherited = os.open(os.devnull, os.O_RDONLY)
+    supervisor = Supervisor(tmp_path / "logs", inherited, reports.append)
+    yield supervisor
+    supervisor.kill_all()
+    os.close(inherited)
+
+
+def test_a_child_whose_log_cannot_be_opened_is_tried_again_and_reported_once(
+    tmp_path: Path, supervisor: Supervisor, reports: list[str]
+) -> None:
+    def revived(wanted: str) -> bool:
+        supervisor.revive()
+        return supervisor.log_path("worker").read_text().split()[-1:] == [wanted]
+
+    def failed() -> list[str]:
+        supervisor.revive()
+        return [line for line in reports if "cannot be started" in line]
+
+    count = f"cd {tmp_path}; echo one >>count; wc -l <count; sleep 0.2"
+    supervisor.start(Service("worker", ["sh", "-c", count], os.environ, 0, 1))
+    wait_until(lambda: revived("1"), "the first start")
+    # What a full disk does: the log cannot be opened.
+    (tmp_path / "logs").rename(tmp_path / "away")
+    wait_until(failed, "a start that fails")
+    tried_until = time.monotonic() + 4 * FIRST_DELAY_SECONDS
+    wait_until(lambda: failed() and time.monotonic() > tried_until, "more tries")
+    assert failed() == [
+        "worker cannot be started: [Errno 2] No such file or directory: "
+        f"'{tmp_path}/logs/worker.log'; it is tried again until it can, at least every 10 s"
+    ]
+    (tmp_path / "away").rename(tmp_path / "logs")
+    wait_until(lambda: not revived("1"), "a start again")
