@@ -142,6 +142,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_step(
         "the loss of step 4 is not finite (data position: epoch 0, 4 samples from 12 on)"
     )
     assert "lower `learning_rate`" in str(caught.value)
+    assert "was not applied, and the checkpoint of step 2 is good;" in str(caught.value)
     good = make_trainer(save_steps=2, resume_from_checkpoint=True)
     assert good.step == 2
     assert all(torch.isfinite(p).all() for p in good.model.parameters())
@@ -151,10 +152,20 @@ def test_a_gradient_that_is_not_finite_stops_before_the_step(make_trainer: Make)
     trainer = make_trainer()
     change_gradient(trainer, lambda grad: grad * math.inf)
     before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
-    with pytest.raises(NonFiniteLossError, match="the gradient of step 1 is not finite"):
+    with pytest.raises(NonFiniteLossError, match="the gradient of step 1 is not finite") as caught:
         trainer.train()
+    assert "was not applied, and no checkpoint was saved before it;" in str(caught.value)
     after = trainer.model.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_the_checkpoint_that_a_run_began_with_is_named_as_good(make_trainer: Make) -> None:
+    make_trainer(max_steps=3).train()
+    trainer = make_trainer(max_steps=6, resume_from_checkpoint=True)
+    change_gradient(trainer, lambda grad: grad * math.inf)
+    for _ in range(2):
+        with pytest.raises(NonFiniteLossError, match="the checkpoint of step 3 is good"):
+            trainer.train()
 
 
 def test_the_deferred_guard_suppresses_the_bad_step_and_all_after_it() -> None:

@@ -19,16 +19,35 @@ class TrainingError(RuntimeError):
 
 
 class NonFiniteLossError(TrainingError):
-    """Raised before the optimizer step, so weights and checkpoints are still good."""
+    """Raised before the optimizer step, so weights and checkpoints are still good.
+
+    Attributes:
+        step: The step that was not applied.
+        position: Where in the data it was.
+        saved_step: Step of the run's newest complete checkpoint, -1 where none was saved; None
+            where that is not known: outside a run, and in other processes of a run than its first.
+    """
 
     def __init__(self, step: int, what: str, position: str) -> None:
+        super().__init__(step, what, position)
         self.step = step
         self.position = position
-        super().__init__(
-            f"the {what} of step {step} is not finite (data position: {position}); the step was "
-            "not applied and the last checkpoint is good; lower `learning_rate`, keep "
+        self.saved_step: int | None = None
+        self._what = what
+
+    def __str__(self) -> str:
+        return (
+            f"the {self._what} of step {self.step} is not finite (data position: {self.position}); "
+            f"the step was not applied{self._saved()}; lower `learning_rate`, keep "
             "`max_grad_norm` at 1.0, prefer bf16 to fp16, or look for bad data at that position"
         )
+
+    def _saved(self) -> str:
+        if self.saved_step is None:
+            return ", and a checkpoint that was saved before is good"
+        if self.saved_step < 0:
+            return ", and no checkpoint was saved before it"
+        return f", and the checkpoint of step {self.saved_step} is good"
 
 
 class TrainingMemoryError(TrainingError):

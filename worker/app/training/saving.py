@@ -21,6 +21,7 @@ class RunSaver:
     Args:
         before_rename: makes durable what must be no later than a checkpoint.
         best: metric and value of the best checkpoint so far, wherever it lies.
+        saved_step: of the newest complete checkpoint when the run begins.
     """
 
     def __init__(
@@ -29,6 +30,7 @@ class RunSaver:
         before_rename: Callable[[], None],
         callbacks: CallbackList,
         best: tuple[str, float] | None,
+        saved_step: int | None = -1,
     ) -> None:
         self._manager = manager
         self._saver = AsyncSaver(manager, before_rename)
@@ -40,6 +42,8 @@ class RunSaver:
         """Including the save under way."""
         self.last_step = -1
         """Step of the newest save, perhaps still under way."""
+        self.saved_step = saved_step
+        """Step of the newest complete checkpoint; -1 before the first, None where not known."""
 
     def save(self, state: Mapping[str, Any], metric: tuple[str, float] | None) -> None:
         """Take a copy of `state` and write it in the background, after the save under way."""
@@ -95,6 +99,7 @@ class RunSaver:
     def _take(self, info: CheckpointInfo | None) -> None:
         if info is None:
             return
+        self.saved_step = info.step
         if info.metric is not None and info.metric_value is not None:
             before, value = self._best, (info.metric, info.metric_value)
             if before is None or before[0] != value[0] or value[1] <= before[1]:
@@ -108,5 +113,6 @@ class BystandingSaver(RunSaver):
     """Of a process that took part in gathering the state and leaves the writing to rank 0."""
 
     def save(self, state: Mapping[str, Any], metric: tuple[str, float] | None) -> None:
-        """Remember only that this step is saved."""
+        """Remember only that this step is saved; whether that succeeds, rank 0 knows."""
         self.last_step = int(state["step"])
+        self.saved_step = None

@@ -19,7 +19,7 @@ from app.training.config import TrainingConfig
 from app.training.cores import ContentionWatch, usable_cores
 from app.training.distributed import is_lost_peer, join
 from app.training.distributed_model import build_layout
-from app.training.errors import LostPeerError, ResumeError
+from app.training.errors import LostPeerError, NonFiniteLossError, ResumeError
 from app.training.evaluation import Evaluation, Evaluator
 from app.training.fit import step_beyond_data
 from app.training.forecast import Forecast
@@ -91,6 +91,8 @@ class Trainer:
         self._stop_requested = False
         self._loss = torch.full((), float("nan"))
         self._best: tuple[str, float] | None = None
+        self._saved_step: int | None = -1
+        """Of the newest complete checkpoint when `train` begins or ends; see `RunSaver`."""
         self._rng_state: Mapping[str, Any] | None = None
         require_memory(config, self._ranks)
         self._build_data(train_dataset, val_dataset)
@@ -127,6 +129,10 @@ class Trainer:
             try:
                 self._loop()
                 self._finish()
+            except NonFiniteLossError as error:
+                self._end_saving()
+                error.saved_step = self._saved_step
+                raise
             except (RuntimeError, MemoryError) as error:
                 if is_out_of_memory(error):
                     raise memory_error(error, self.config, self.device) from error
@@ -296,8 +302,8 @@ class Trainer:
         stack.callback(self._reporter.close)
         self._reporter.open(journal, self.step, listeners)
         saver = RunSaver if self.is_main else BystandingSaver
-        self._saver = saver(self.manager, journal.sync, listeners, self._best)
-        stack.callback(self._saver.abandon)
+        self._saver = saver(self.manager, journal.sync, listeners, self._best, self._saved_step)
+        stack.callback(self._end_saving)
         stack.callback(self._stream.close)
         self._on_step_end = listeners.bind("on_step_end")
         self._on_save_start = listeners.bind("on_save_start")
@@ -328,6 +334,10 @@ class Trainer:
         if self._stepper.skipped_steps:
             logger.warning("fp16 skipped %d steps that overflowed", self._stepper.skipped_steps)
         self._on_train_end()
+
+    def _end_saving(self) -> None:
+        self._saver.abandon()
+        self._saved_step = self._saver.saved_step
 
     def _fresh_seed(self) -> int:
         """Of dropout where no state is to be restored; each process draws numbers of its own."""
@@ -395,7 +405,7 @@ class Trainer:
         if state["scaler_state_dict"]:  # empty unless the run was in fp16
             self._stepper.scaler.load_state_dict(state["scaler_state_dict"])
         self._stepper.skipped_steps = state["skipped_steps"]
-        self.step = state["step"]
+        self.step = self._saved_step = state["step"]
         self.tokens_seen = state["tokens_seen"]
         self._loss = torch.full((), state["loss"])
         self._best = tuple(state["best"]) if state["best"] else None
