@@ -69,6 +69,7 @@ JOB_STATUS: Example = {
     "phase": "validating",
     "phase_done": 12,
     "phase_total": 64,
+    "message": None,
 }
 
 EXECUTION: Example = {
@@ -93,7 +94,6 @@ JOB_SUMMARY: Example = {
     "consecutive_failures": 0,
     "error_reason": None,
     "log_tail": None,
-    "message": None,
 }
 
 LOG_LINE: Example = {

@@ -185,6 +185,7 @@ class JobStatus(Answer):
         description="Batches of the current validation that are done; null in other phases."
     )
     phase_total: int | None = Field(description="Batches of the current validation.")
+    message: str | None = Field(description="What a person should know about the state.")
 
 
 class JobSummary(JobStatus):
@@ -212,7 +213,6 @@ class JobSummary(JobStatus):
     log_tail: str | None = Field(
         description="The trainer's last lines, where it ended by an error; null in lists."
     )
-    message: str | None = Field(description="What a person should know about the state.")
 
 
 class Job(JobSummary):

@@ -151,6 +151,7 @@ async def test_status_is_exactly_the_promised_record(
     await state.become(
         job_id, job_pb2.JOB_STATUS_RUNNING, current_step=0, progress=0.5, worker_id="w1",
         phase=job_pb2.JOB_PHASE_VALIDATING, phase_done=0, phase_total=5,
+        message="waits for the artifact store",
     )  # fmt: skip
     response = await client.get(f"{API}/jobs/{job_id}/status")
     assert shaped(response, 200, jobs.JobStatus) == {
@@ -172,6 +173,7 @@ async def test_status_is_exactly_the_promised_record(
         "phase": "validating",
         "phase_done": 0,
         "phase_total": 5,
+        "message": "waits for the artifact store",
     }
     assert shaped(await client.get(f"{API}/jobs/{job_id}"), 200, jobs.Job)["config"]
 
