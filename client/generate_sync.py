@@ -20,9 +20,11 @@ PACKAGE = Path(__file__).with_name("training_engine")
 MODULES = {
     "aio": "engine",
     "_aio_guard": "_guard",
+    "_aio_grpc_transport": "_grpc_transport",
     "_aio_jobs": "_jobs",
     "_aio_link": "_link",
     "_aio_resources": "_resources",
+    "_aio_rest": "_rest",
     "_aio_transport": "_transport",
 }
 #: Regular expressions and their replacements, applied in this order.
@@ -38,10 +40,14 @@ WORDS = (
     (r"\bAsync([A-Z]\w*)", r"\1"),
     (r"\b__a(enter|exit)__\b", r"__\1__"),
     (r"\baclosing\b", "closing"),
+    (r"\basynccontextmanager\b", "contextmanager"),
+    (r"\.a(close|iter_bytes|iter_sse|read)\(", r".\1("),
     (r"\btraining_engine\.aio\b", "training_engine.engine"),
     (r"\b_aio_(\w+)", r"_\1"),
     (r"\basyncio\.to_thread\(\s*([\w.]+)(,\s*)?", r"\1("),
     (r"\basyncio\.sleep\b", "time.sleep"),
+    (r"\bFirstStatus\((.+)\)\.answer\(\)", r"\1"),
+    (r"\bgrpc\.aio\b", "grpc"),
     (r"^import asyncio$", "import time"),
     (r"\b([Aa])n asyncio\b", r"\1 blocking"),
     (r"\basyncio\b", "blocking"),

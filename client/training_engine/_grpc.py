@@ -1,4 +1,4 @@
-"""The gRPC transports, blocking and asyncio, and what gRPC's errors mean.
+"""What calls look like over gRPC, and what its answers and failures mean; no I/O here.
 
 Methods are called by name, so that a module of stubs is imported only when one of its calls is
 made.
@@ -6,11 +6,9 @@ made.
 
 from __future__ import annotations
 
-import asyncio
 import importlib
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import grpc
@@ -22,10 +20,8 @@ from grpc_status import rpc_status
 
 from training_engine import _version, errors, proxies
 from training_engine._calls import Call
-from training_engine._files import chunks_of
-from training_engine._options import Options, checked_address
+from training_engine._options import Options
 from training_engine._plain import message_to_plain, plain_to_message
-from training_engine.call_status import FirstStatus
 from training_engine.errors import FieldProblem, TrainingEngineError
 from training_engine.records import Plain
 
@@ -68,7 +64,8 @@ _BROKEN_CONNECTION = ("RST_STREAM", "Stream removed", "GOAWAY", "Socket closed")
 
 
 @cache
-def _method_types(rpc: str) -> tuple[type[Message], type[Message]]:
+def method_types(rpc: str) -> tuple[type[Message], type[Message]]:
+    """Return the types of a method's request and answer."""
     service_name, method_name = rpc.split("/")
     module = service_name.removesuffix("Service").lower()
     stubs = importlib.import_module(f"{_PACKAGE}.{module}_pb2")
@@ -76,9 +73,9 @@ def _method_types(rpc: str) -> tuple[type[Message], type[Message]]:
     return GetMessageClass(method.input_type), GetMessageClass(method.output_type)
 
 
-def _route(call: Call) -> tuple[str, dict[str, Callable[..., Any]]]:
+def route(call: Call) -> tuple[str, dict[str, Callable[..., Any]]]:
     """Return the method's full name and its (de)serializers."""
-    _, answer = _method_types(call.rpc)
+    _, answer = method_types(call.rpc)
     serializers: dict[str, Callable[..., Any]] = {
         "request_serializer": lambda message: message.SerializeToString(),
         "response_deserializer": answer.FromString,
@@ -86,30 +83,26 @@ def _route(call: Call) -> tuple[str, dict[str, Callable[..., Any]]]:
     return f"/{_PACKAGE}.{call.rpc}", serializers
 
 
-def _request(call: Call, **more: Any) -> Message:
-    return plain_to_message(_method_types(call.rpc)[0], {**call.message, **more})
+def request(call: Call, **more: Any) -> Message:
+    """Return the message to send, with fields beyond the call's own."""
+    return plain_to_message(method_types(call.rpc)[0], {**call.message, **more})
 
 
-def _answer(call: Call, message: Message) -> Plain:
+def answer(call: Call, message: Message) -> Plain:
+    """Return what was answered; the field that holds it all is unwrapped."""
     plain = message_to_plain(message)
     inner = plain.pop(call.unwrap, None) if call.unwrap else None
     return {**plain, **inner} if inner is not None else plain
 
 
-def _piece(message: Any) -> tuple[int, bytes]:
+def piece(message: Any) -> tuple[int, bytes]:
+    """Return a piece of a download and the offset at which it begins."""
     return message.offset, message.data
 
 
-def _start(cursor: str, after_step: int | None) -> Plain:
-    """Where a stream begins: a cursor wins, for it knows about rewinds too."""
+def start(cursor: str, after_step: int | None) -> Plain:
+    """Say where a stream begins: a cursor wins, for it knows about rewinds too."""
     return {"after": cursor} if cursor else {"after_step": after_step}
-
-
-def _parts(call: Call, chunks: Iterable[bytes]) -> Iterator[Message]:
-    kind, _ = _method_types(call.rpc)
-    yield plain_to_message(kind, {"header": call.message})
-    for chunk in chunks:
-        yield kind(data=chunk)
 
 
 def to_error(error: grpc.RpcError, address: str) -> TrainingEngineError:
@@ -180,145 +173,11 @@ def _details(failed: grpc.Call) -> tuple[str, list[FieldProblem], float | None]:
     return reason, problems, retry_after
 
 
-def _channel_options(address: str) -> list[tuple[str, Any]]:
+def channel_options(address: str) -> list[tuple[str, Any]]:
+    """Return the options of a channel to this address."""
     return [*_CHANNEL_OPTIONS, *proxies.grpc_options(address)]
 
 
-def _metadata(options: Options) -> tuple[tuple[str, str], ...]:
+def metadata(options: Options) -> tuple[tuple[str, str], ...]:
+    """Return the metadata of every call: the access token, where there is one."""
     return (("authorization", f"Bearer {options.token}"),) if options.token else ()
-
-
-class GrpcTransport:
-    """Talks to the control plane and blocks."""
-
-    def __init__(self, address: str, options: Options) -> None:
-        address = checked_address(address)
-        self._address = address
-        self._options = options
-        self._metadata = _metadata(options)
-        settings = _channel_options(address)
-        self._channel = (
-            grpc.secure_channel(address, grpc.ssl_channel_credentials(), settings)
-            if options.tls
-            else grpc.insecure_channel(address, settings)
-        )
-
-    def unary(self, call: Call) -> Plain:
-        name, serializers = _route(call)
-        method = self._channel.unary_unary(name, **serializers)
-        try:
-            answer = method(_request(call), timeout=self._options.timeout, metadata=self._metadata)
-        except grpc.RpcError as error:
-            raise to_error(error, self._address) from error
-        return _answer(call, answer)
-
-    def _stream(self, call: Call, read: Callable[[Message], T], **more: Any) -> Iterator[T]:
-        name, serializers = _route(call)
-        method = self._channel.unary_stream(name, **serializers)
-        stream = method(_request(call, **more), metadata=self._metadata)
-        try:
-            for message in stream:
-                yield read(message)
-        except grpc.RpcError as error:
-            raise to_error(error, self._address) from error
-        finally:
-            stream.cancel()
-
-    def events(self, call: Call, cursor: str, after_step: int | None) -> Iterator[Plain]:
-        return self._stream(call, message_to_plain, **_start(cursor, after_step))
-
-    def tokens(self, call: Call) -> Iterator[Plain]:
-        return self._stream(call, message_to_plain)
-
-    def download(self, call: Call, offset: int) -> Iterator[tuple[int, bytes]]:
-        return self._stream(call, _piece, offset=offset)
-
-    def upload(self, call: Call, path: Path, size_bytes: int) -> Plain:
-        name, serializers = _route(call)
-        method = self._channel.stream_unary(name, **serializers)
-        try:
-            answer = method(_parts(call, chunks_of(path)), metadata=self._metadata)
-        except grpc.RpcError as error:
-            raise to_error(error, self._address) from error
-        return _answer(call, answer)
-
-    def close(self) -> None:
-        self._channel.close()
-
-
-class AsyncGrpcTransport:
-    """Talks to the control plane under asyncio."""
-
-    def __init__(self, address: str, options: Options) -> None:
-        address = checked_address(address)
-        self._address = address
-        self._options = options
-        self._metadata = _metadata(options)
-        self._channel_in_use: grpc.aio.Channel | None = None
-
-    @property
-    def _channel(self) -> grpc.aio.Channel:
-        # Made on first use: an aio channel belongs to the event loop that it is made in.
-        if self._channel_in_use is None:
-            settings = _channel_options(self._address)
-            self._channel_in_use = (
-                grpc.aio.secure_channel(self._address, grpc.ssl_channel_credentials(), settings)
-                if self._options.tls
-                else grpc.aio.insecure_channel(self._address, settings)
-            )
-        return self._channel_in_use
-
-    async def unary(self, call: Call) -> Plain:
-        name, serializers = _route(call)
-        method = self._channel.unary_unary(name, **serializers)
-        try:
-            answer = await method(
-                _request(call), timeout=self._options.timeout, metadata=self._metadata
-            )
-        except grpc.RpcError as error:
-            raise to_error(error, self._address) from error
-        return _answer(call, answer)
-
-    async def _stream(
-        self, call: Call, read: Callable[[Message], T], **more: Any
-    ) -> AsyncIterator[T]:
-        name, serializers = _route(call)
-        method = self._channel.unary_stream(name, **serializers)
-        stream = method(_request(call, **more), metadata=self._metadata)
-        try:
-            async for message in stream:
-                yield read(message)
-        except grpc.RpcError as error:
-            raise to_error(error, self._address) from error
-        finally:
-            stream.cancel()
-
-    def events(self, call: Call, cursor: str, after_step: int | None) -> AsyncIterator[Plain]:
-        return self._stream(call, message_to_plain, **_start(cursor, after_step))
-
-    def tokens(self, call: Call) -> AsyncIterator[Plain]:
-        return self._stream(call, message_to_plain)
-
-    def download(self, call: Call, offset: int) -> AsyncIterator[tuple[int, bytes]]:
-        return self._stream(call, _piece, offset=offset)
-
-    async def upload(self, call: Call, path: Path, size_bytes: int) -> Plain:
-        name, serializers = _route(call)
-        kind, _ = _method_types(call.rpc)
-
-        async def parts() -> AsyncIterator[Message]:
-            yield plain_to_message(kind, {"header": call.message})
-            chunks = chunks_of(path)
-            while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
-                yield kind(data=chunk)
-
-        method = self._channel.stream_unary(name, **serializers)
-        try:
-            answer = await FirstStatus(method(parts(), metadata=self._metadata)).answer()
-        except grpc.RpcError as error:
-            raise to_error(error, self._address) from error
-        return _answer(call, answer)
-
-    async def close(self) -> None:
-        if self._channel_in_use is not None:
-            await self._channel_in_use.close()

@@ -1,11 +1,11 @@
-"""The REST transports, blocking and asyncio: the gateway's routes and server-sent events."""
+# Generated from _aio_rest.py by client/generate_sync.py; run: make sync
+"""The blocking transport over REST: the gateway's routes and server-sent events."""
 
 from __future__ import annotations
 
-import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,15 @@ from httpx_sse import EventSource, ServerSentEvent
 
 from training_engine import _http
 from training_engine._calls import Call
-from training_engine._files import chunks_of
 from training_engine._options import Options
+from training_engine._rest_upload import upload
 from training_engine.records import Plain
 
 Read = Callable[[ServerSentEvent], Plain | None]
 
 
 class RestTransport:
-    """Talks to the gateway and blocks."""
+    """Talks to the gateway."""
 
     def __init__(self, url: str, options: Options) -> None:
         self._url = url
@@ -77,12 +77,7 @@ class RestTransport:
                 position += len(data)
 
     def upload(self, call: Call, path: Path, size_bytes: int) -> Plain:
-        settings = _http.upload_settings(call, size_bytes)
-        try:
-            response = self._client.request(**settings, content=chunks_of(path))
-        except httpx.HTTPError as error:
-            raise _http.failure(error, self._url) from error
-        return _http.answer(response)
+        return upload(self._client, self._url, call, path, size_bytes)
 
     def close(self) -> None:
         # A thread that waits for a stream's next event is not woken by closing its socket.
@@ -90,66 +85,3 @@ class RestTransport:
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
         self._client.close()
-
-
-class AsyncRestTransport:
-    """Talks to the gateway under asyncio."""
-
-    def __init__(self, url: str, options: Options) -> None:
-        self._url = url
-        self._options = options
-        self._client = httpx.AsyncClient(
-            **_http.client_settings(url, options),
-            transport=_http.make_transport(httpx.AsyncHTTPTransport, url),
-        )
-
-    async def unary(self, call: Call) -> Plain:
-        try:
-            response = await self._client.request(**_http.request_settings(call))
-        except httpx.HTTPError as error:
-            raise _http.failure(error, self._url) from error
-        return _http.answer(response)
-
-    @asynccontextmanager
-    async def _open(self, settings: dict[str, Any]) -> AsyncIterator[httpx.Response]:
-        try:
-            async with self._client.stream(**settings) as response:
-                if not response.is_success:
-                    await response.aread()
-                    raise _http.problem(response)
-                yield response
-        except httpx.HTTPError as error:
-            raise _http.failure(error, self._url, streaming=True) from error
-
-    async def _sent(self, settings: dict[str, Any], read: Read) -> AsyncIterator[Plain]:
-        async with self._open(settings) as response:
-            if response.status_code == httpx.codes.NO_CONTENT:
-                return  # the job was over before
-            async for sent in EventSource(response).aiter_sse():
-                if (plain := read(sent)) is not None:
-                    yield plain
-
-    def events(self, call: Call, cursor: str, after_step: int | None) -> AsyncIterator[Plain]:
-        return self._sent(_http.stream_settings(call, cursor, after_step), _http.event)
-
-    def tokens(self, call: Call) -> AsyncIterator[Plain]:
-        return self._sent(_http.stream_settings(call), _http.token)
-
-    async def download(self, call: Call, offset: int) -> AsyncIterator[tuple[int, bytes]]:
-        async with self._open(_http.download_settings(call, offset)) as response:
-            position = _http.first_byte(response)
-            async for data in response.aiter_bytes():
-                yield position, data
-                position += len(data)
-
-    async def upload(self, call: Call, path: Path, size_bytes: int) -> Plain:
-        # In a thread: asyncio drops a connection that it cannot write to any more, and with it the
-        # answer of a gateway that has refused the file early.
-        blocking = RestTransport(self._url, self._options)
-        try:
-            return await asyncio.to_thread(blocking.upload, call, path, size_bytes)
-        finally:
-            blocking.close()  # ends the thread too, where its task was cancelled
-
-    async def close(self) -> None:
-        await self._client.aclose()

@@ -71,7 +71,8 @@ class AsyncTrainingEngine:
             retry_for: Seconds for which a call bears an absent service.
             reconnect_for: Seconds for which streams, downloads and `wait` do.
         """
-        from training_engine._grpc import AsyncGrpcTransport  # gRPC takes 0.1 s to import
+        # Not at the top, for gRPC takes 0.1 s to import.
+        from training_engine._aio_grpc_transport import AsyncGrpcTransport
 
         options = Options(timeout, retry_for, reconnect_for, chosen_token(token), tls)
         address = address or os.environ.get(ADDRESS_VARIABLE) or DEFAULT_ADDRESS
@@ -96,7 +97,7 @@ class AsyncTrainingEngine:
             retry_for: Seconds for which a call bears an absent service.
             reconnect_for: Seconds for which streams, downloads and `wait` do.
         """
-        from training_engine._rest import AsyncRestTransport
+        from training_engine._aio_rest import AsyncRestTransport
 
         options = Options(timeout, retry_for, reconnect_for, chosen_token(token))
         url = url or os.environ.get(URL_VARIABLE) or DEFAULT_URL

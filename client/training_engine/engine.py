@@ -72,7 +72,8 @@ class TrainingEngine:
             retry_for: Seconds for which a call bears an absent service.
             reconnect_for: Seconds for which streams, downloads and `wait` do.
         """
-        from training_engine._grpc import GrpcTransport  # gRPC takes 0.1 s to import
+        # Not at the top, for gRPC takes 0.1 s to import.
+        from training_engine._grpc_transport import GrpcTransport
 
         options = Options(timeout, retry_for, reconnect_for, chosen_token(token), tls)
         address = address or os.environ.get(ADDRESS_VARIABLE) or DEFAULT_ADDRESS

@@ -9,11 +9,13 @@ import json
 import os
 import pickle
 import threading
+import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from scripted_gateway import Exchange, ScriptedGateway
 from scripted_service import CheckpointFile, ScriptedService, job, job_pb2, metrics_pb2, point
@@ -263,6 +265,37 @@ def test_an_engine_is_shared_by_threads(doors: Doors) -> None:
             for thread in threads:
                 thread.join()
             assert answers == ["j1"] * 160
+
+
+def test_threads_that_begin_together_share_one_channel(
+    doors: Doors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[grpc.Channel] = []
+    make = grpc.insecure_channel
+
+    def make_slowly(*arguments: Any) -> grpc.Channel:
+        made.append(channel := make(*arguments))
+        time.sleep(0.2)  # time for the other thread to make one too, if it may
+        return channel
+
+    monkeypatch.setattr(grpc, "insecure_channel", make_slowly)
+    with doors.engine("grpc") as engine:
+        threads = [threading.Thread(target=engine.jobs.get, args=["j1"]) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(made) == 1
+
+
+@pytest.mark.parametrize("kind", ENGINES)
+async def test_an_engine_that_was_never_used_can_be_closed(doors: Doors, kind: str) -> None:
+    engine, async_engine = doors.engine(kind), doors.async_engine(kind)
+    engine.close()
+    await async_engine.close()
+    closed(lambda: engine.jobs.get("j1"))
+    with pytest.raises(TrainingEngineError, match="this engine was closed"):
+        await async_engine.jobs.get("j1")
 
 
 async def test_a_cancelled_download_can_be_taken_up(

@@ -75,6 +75,9 @@ def test_a_change_of_an_asyncio_module_makes_its_twin_stale(copy: Path) -> None:
             "from training_engine._aio_link import AsyncLink",
             "from training_engine._link import Link",
         ),
+        ("await FirstStatus(method(parts())).answer()", "method(parts())"),
+        ("channel: grpc.aio.Channel | None", "channel: grpc.Channel | None"),
+        ("await response.aread()", "response.read()"),
         ("What an asyncio engine needs", "What a blocking engine needs"),
     ],
 )
