@@ -22,15 +22,82 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from training_engine.v1 import options_pb2 as training__engine_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftraining_engine/v1/errors.proto\x12\x12training_engine.v1*\x91\x0c\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x45RROR_REASON_INVALID_CONFIG\x10\x01\x12!\n\x1d\x45RROR_REASON_INVALID_ARGUMENT\x10\x02\x12#\n\x1f\x45RROR_REASON_INVALID_PAGE_TOKEN\x10\x03\x12\x1f\n\x1b\x45RROR_REASON_INVALID_CURSOR\x10\x04\x12!\n\x1d\x45RROR_REASON_PATH_NOT_ALLOWED\x10\x05\x12\x1f\n\x1b\x45RROR_REASON_PATH_NOT_FOUND\x10\x06\x12\"\n\x1e\x45RROR_REASON_REQUEST_ID_REUSED\x10\x07\x12\"\n\x1e\x45RROR_REASON_PAYLOAD_TOO_LARGE\x10\x08\x12-\n)ERROR_REASON_CONTENT_ENCODING_UNSUPPORTED\x10\t\x12!\n\x1d\x45RROR_REASON_CONFIG_NOT_FOUND\x10\n\x12\x1e\n\x1a\x45RROR_REASON_JOB_NOT_FOUND\x10\x0b\x12%\n!ERROR_REASON_CHECKPOINT_NOT_FOUND\x10\x0c\x12\"\n\x1e\x45RROR_REASON_DATASET_NOT_FOUND\x10\r\x12\"\n\x1e\x45RROR_REASON_METRICS_NOT_FOUND\x10\x0e\x12 \n\x1c\x45RROR_REASON_ROUTE_NOT_FOUND\x10\x0f\x12#\n\x1f\x45RROR_REASON_METHOD_NOT_ALLOWED\x10\x10\x12\x1e\n\x1a\x45RROR_REASON_STATE_FORBIDS\x10\x14\x12\x17\n\x13\x45RROR_REASON_IN_USE\x10\x15\x12!\n\x1d\x45RROR_REASON_ARTIFACT_DAMAGED\x10\x16\x12$\n ERROR_REASON_OFFSET_OUT_OF_RANGE\x10\x17\x12\"\n\x1e\x45RROR_REASON_CHECKSUM_MISMATCH\x10\x18\x12 \n\x1c\x45RROR_REASON_UNAUTHENTICATED\x10\x1e\x12\"\n\x1e\x45RROR_REASON_PERMISSION_DENIED\x10\x1f\x12\x1d\n\x19\x45RROR_REASON_RATE_LIMITED\x10 \x12\"\n\x1e\x45RROR_REASON_STORE_UNAVAILABLE\x10(\x12*\n&ERROR_REASON_CONTROL_PLANE_UNAVAILABLE\x10)\x12\x1e\n\x1a\x45RROR_REASON_SHUTTING_DOWN\x10*\x12#\n\x1f\x45RROR_REASON_WORKER_UNAVAILABLE\x10+\x12!\n\x1d\x45RROR_REASON_WATCHER_TOO_SLOW\x10,\x12\x1f\n\x1b\x45RROR_REASON_RECORD_VERSION\x10-\x12+\n\'ERROR_REASON_ARTIFACT_STORE_UNAVAILABLE\x10.\x12\x19\n\x15\x45RROR_REASON_INTERNAL\x10\x32\x12\x1c\n\x18\x45RROR_REASON_WORKER_LOST\x10<\x12\x18\n\x14\x45RROR_REASON_STALLED\x10=\x12\x1f\n\x1b\x45RROR_REASON_STOP_TIMED_OUT\x10>\x12\x1d\n\x19\x45RROR_REASON_TRAINER_DIED\x10?\x12\x1e\n\x1a\x45RROR_REASON_TRAINER_ERROR\x10@\x12 \n\x1c\x45RROR_REASON_NON_FINITE_LOSS\x10\x41\x12\x1e\n\x1a\x45RROR_REASON_OUT_OF_MEMORY\x10\x42\x12\x1d\n\x19\x45RROR_REASON_INVALID_DATA\x10\x43\x12\"\n\x1e\x45RROR_REASON_RESUME_IMPOSSIBLE\x10\x44\x12\"\n\x1e\x45RROR_REASON_CHECKPOINT_FAILED\x10\x45\x12\x1d\n\x19\x45RROR_REASON_INPUT_OUTPUT\x10\x46\x12\x1a\n\x16\x45RROR_REASON_DISK_FULL\x10Gb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftraining_engine/v1/errors.proto\x12\x12training_engine.v1\x1a training_engine/v1/options.proto*\xc7\x12\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12:\n\x1b\x45RROR_REASON_INVALID_CONFIG\x10\x01\x1a\x19\xf2\xeb\"\x15\n\x10INVALID_ARGUMENT\x10\x90\x03\x12<\n\x1d\x45RROR_REASON_INVALID_ARGUMENT\x10\x02\x1a\x19\xf2\xeb\"\x15\n\x10INVALID_ARGUMENT\x10\x90\x03\x12>\n\x1f\x45RROR_REASON_INVALID_PAGE_TOKEN\x10\x03\x1a\x19\xf2\xeb\"\x15\n\x10INVALID_ARGUMENT\x10\x90\x03\x12:\n\x1b\x45RROR_REASON_INVALID_CURSOR\x10\x04\x1a\x19\xf2\xeb\"\x15\n\x10INVALID_ARGUMENT\x10\x90\x03\x12<\n\x1d\x45RROR_REASON_PATH_NOT_ALLOWED\x10\x05\x1a\x19\xf2\xeb\"\x15\n\x10INVALID_ARGUMENT\x10\x90\x03\x12:\n\x1b\x45RROR_REASON_PATH_NOT_FOUND\x10\x06\x1a\x19\xf2\xeb\"\x15\n\x10INVALID_ARGUMENT\x10\x90\x03\x12=\n\x1e\x45RROR_REASON_REQUEST_ID_REUSED\x10\x07\x1a\x19\xf2\xeb\"\x15\n\x10INVALID_ARGUMENT\x10\x99\x03\x12?\n\x1e\x45RROR_REASON_PAYLOAD_TOO_LARGE\x10\x08\x1a\x1b\xf2\xeb\"\x17\n\x12RESOURCE_EXHAUSTED\x10\x9d\x03\x12H\n)ERROR_REASON_CONTENT_ENCODING_UNSUPPORTED\x10\t\x1a\x19\xf2\xeb\"\x15\n\x10INVALID_ARGUMENT\x10\x9f\x03\x12\x35\n\x1d\x45RROR_REASON_CONFIG_NOT_FOUND\x10\n\x1a\x12\xf2\xeb\"\x0e\n\tNOT_FOUND\x10\x94\x03\x12\x32\n\x1a\x45RROR_REASON_JOB_NOT_FOUND\x10\x0b\x1a\x12\xf2\xeb\"\x0e\n\tNOT_FOUND\x10\x94\x03\x12\x39\n!ERROR_REASON_CHECKPOINT_NOT_FOUND\x10\x0c\x1a\x12\xf2\xeb\"\x0e\n\tNOT_FOUND\x10\x94\x03\x12\x36\n\x1e\x45RROR_REASON_DATASET_NOT_FOUND\x10\r\x1a\x12\xf2\xeb\"\x0e\n\tNOT_FOUND\x10\x94\x03\x12\x36\n\x1e\x45RROR_REASON_METRICS_NOT_FOUND\x10\x0e\x1a\x12\xf2\xeb\"\x0e\n\tNOT_FOUND\x10\x94\x03\x12\x34\n\x1c\x45RROR_REASON_ROUTE_NOT_FOUND\x10\x0f\x1a\x12\xf2\xeb\"\x0e\n\tNOT_FOUND\x10\x94\x03\x12;\n\x1f\x45RROR_REASON_METHOD_NOT_ALLOWED\x10\x10\x1a\x16\xf2\xeb\"\x12\n\rUNIMPLEMENTED\x10\x95\x03\x12<\n\x1a\x45RROR_REASON_STATE_FORBIDS\x10\x14\x1a\x1c\xf2\xeb\"\x18\n\x13\x46\x41ILED_PRECONDITION\x10\x99\x03\x12\x35\n\x13\x45RROR_REASON_IN_USE\x10\x15\x1a\x1c\xf2\xeb\"\x18\n\x13\x46\x41ILED_PRECONDITION\x10\x99\x03\x12\x35\n\x1d\x45RROR_REASON_ARTIFACT_DAMAGED\x10\x16\x1a\x12\xf2\xeb\"\x0e\n\tDATA_LOSS\x10\xf6\x03\x12;\n ERROR_REASON_OFFSET_OUT_OF_RANGE\x10\x17\x1a\x15\xf2\xeb\"\x11\n\x0cOUT_OF_RANGE\x10\xa0\x03\x12=\n\x1e\x45RROR_REASON_CHECKSUM_MISMATCH\x10\x18\x1a\x19\xf2\xeb\"\x15\n\x10INVALID_ARGUMENT\x10\x90\x03\x12:\n\x1c\x45RROR_REASON_UNAUTHENTICATED\x10\x1e\x1a\x18\xf2\xeb\"\x14\n\x0fUNAUTHENTICATED\x10\x91\x03\x12>\n\x1e\x45RROR_REASON_PERMISSION_DENIED\x10\x1f\x1a\x1a\xf2\xeb\"\x16\n\x11PERMISSION_DENIED\x10\x93\x03\x12<\n\x19\x45RROR_REASON_RATE_LIMITED\x10 \x1a\x1d\xf2\xeb\"\x19\n\x12RESOURCE_EXHAUSTED\x10\xad\x03\x18\x01\x12:\n\x1e\x45RROR_REASON_STORE_UNAVAILABLE\x10(\x1a\x16\xf2\xeb\"\x12\n\x0bUNAVAILABLE\x10\xf7\x03\x18\x01\x12\x42\n&ERROR_REASON_CONTROL_PLANE_UNAVAILABLE\x10)\x1a\x16\xf2\xeb\"\x12\n\x0bUNAVAILABLE\x10\xf7\x03\x18\x01\x12\x36\n\x1a\x45RROR_REASON_SHUTTING_DOWN\x10*\x1a\x16\xf2\xeb\"\x12\n\x0bUNAVAILABLE\x10\xf7\x03\x18\x01\x12\x39\n\x1f\x45RROR_REASON_WORKER_UNAVAILABLE\x10+\x1a\x14\xf2\xeb\"\x10\n\x0bUNAVAILABLE\x10\xf7\x03\x12\x39\n\x1d\x45RROR_REASON_WATCHER_TOO_SLOW\x10,\x1a\x16\xf2\xeb\"\x12\n\x0bUNAVAILABLE\x10\xf7\x03\x18\x01\x12=\n\x1b\x45RROR_REASON_RECORD_VERSION\x10-\x1a\x1c\xf2\xeb\"\x18\n\x13\x46\x41ILED_PRECONDITION\x10\x99\x03\x12\x43\n\'ERROR_REASON_ARTIFACT_STORE_UNAVAILABLE\x10.\x1a\x16\xf2\xeb\"\x12\n\x0bUNAVAILABLE\x10\xf7\x03\x18\x01\x12,\n\x15\x45RROR_REASON_INTERNAL\x10\x32\x1a\x11\xf2\xeb\"\r\n\x08INTERNAL\x10\xf6\x03\x12\x1c\n\x18\x45RROR_REASON_WORKER_LOST\x10<\x12\x18\n\x14\x45RROR_REASON_STALLED\x10=\x12\x1f\n\x1b\x45RROR_REASON_STOP_TIMED_OUT\x10>\x12\x1d\n\x19\x45RROR_REASON_TRAINER_DIED\x10?\x12\x1e\n\x1a\x45RROR_REASON_TRAINER_ERROR\x10@\x12 \n\x1c\x45RROR_REASON_NON_FINITE_LOSS\x10\x41\x12\x1e\n\x1a\x45RROR_REASON_OUT_OF_MEMORY\x10\x42\x12\x38\n\x19\x45RROR_REASON_INVALID_DATA\x10\x43\x1a\x19\xf2\xeb\"\x15\n\x10INVALID_ARGUMENT\x10\x90\x03\x12\"\n\x1e\x45RROR_REASON_RESUME_IMPOSSIBLE\x10\x44\x12\"\n\x1e\x45RROR_REASON_CHECKPOINT_FAILED\x10\x45\x12\x1d\n\x19\x45RROR_REASON_INPUT_OUTPUT\x10\x46\x12\x1a\n\x16\x45RROR_REASON_DISK_FULL\x10Gb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'training_engine.v1.errors_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ERRORREASON']._serialized_start=56
-  _globals['_ERRORREASON']._serialized_end=1609
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_INVALID_CONFIG"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_INVALID_CONFIG"]._serialized_options = b'\362\353\"\025\n\020INVALID_ARGUMENT\020\220\003'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_INVALID_ARGUMENT"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_INVALID_ARGUMENT"]._serialized_options = b'\362\353\"\025\n\020INVALID_ARGUMENT\020\220\003'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_INVALID_PAGE_TOKEN"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_INVALID_PAGE_TOKEN"]._serialized_options = b'\362\353\"\025\n\020INVALID_ARGUMENT\020\220\003'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_INVALID_CURSOR"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_INVALID_CURSOR"]._serialized_options = b'\362\353\"\025\n\020INVALID_ARGUMENT\020\220\003'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_PATH_NOT_ALLOWED"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_PATH_NOT_ALLOWED"]._serialized_options = b'\362\353\"\025\n\020INVALID_ARGUMENT\020\220\003'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_PATH_NOT_FOUND"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_PATH_NOT_FOUND"]._serialized_options = b'\362\353\"\025\n\020INVALID_ARGUMENT\020\220\003'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_REQUEST_ID_REUSED"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_REQUEST_ID_REUSED"]._serialized_options = b'\362\353\"\025\n\020INVALID_ARGUMENT\020\231\003'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_PAYLOAD_TOO_LARGE"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_PAYLOAD_TOO_LARGE"]._serialized_options = b'\362\353\"\027\n\022RESOURCE_EXHAUSTED\020\235\003'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_CONTENT_ENCODING_UNSUPPORTED"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_CONTENT_ENCODING_UNSUPPORTED"]._serialized_options = b'\362\353\"\025\n\020INVALID_ARGUMENT\020\237\003'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_CONFIG_NOT_FOUND"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_CONFIG_NOT_FOUND"]._serialized_options = b'\362\353\"\016\n\tNOT_FOUND\020\224\003'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_JOB_NOT_FOUND"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_JOB_NOT_FOUND"]._serialized_options = b'\362\353\"\016\n\tNOT_FOUND\020\224\003'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_CHECKPOINT_NOT_FOUND"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_CHECKPOINT_NOT_FOUND"]._serialized_options = b'\362\353\"\016\n\tNOT_FOUND\020\224\003'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_DATASET_NOT_FOUND"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_DATASET_NOT_FOUND"]._serialized_options = b'\362\353\"\016\n\tNOT_FOUND\020\224\003'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_METRICS_NOT_FOUND"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_METRICS_NOT_FOUND"]._serialized_options = b'\362\353\"\016\n\tNOT_FOUND\020\224\003'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_ROUTE_NOT_FOUND"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_ROUTE_NOT_FOUND"]._serialized_options = b'\362\353\"\016\n\tNOT_FOUND\020\224\003'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_METHOD_NOT_ALLOWED"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_METHOD_NOT_ALLOWED"]._serialized_options = b'\362\353\"\022\n\rUNIMPLEMENTED\020\225\003'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_STATE_FORBIDS"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_STATE_FORBIDS"]._serialized_options = b'\362\353\"\030\n\023FAILED_PRECONDITION\020\231\003'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_IN_USE"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_IN_USE"]._serialized_options = b'\362\353\"\030\n\023FAILED_PRECONDITION\020\231\003'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_ARTIFACT_DAMAGED"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_ARTIFACT_DAMAGED"]._serialized_options = b'\362\353\"\016\n\tDATA_LOSS\020\366\003'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_OFFSET_OUT_OF_RANGE"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_OFFSET_OUT_OF_RANGE"]._serialized_options = b'\362\353\"\021\n\014OUT_OF_RANGE\020\240\003'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_CHECKSUM_MISMATCH"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_CHECKSUM_MISMATCH"]._serialized_options = b'\362\353\"\025\n\020INVALID_ARGUMENT\020\220\003'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_UNAUTHENTICATED"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_UNAUTHENTICATED"]._serialized_options = b'\362\353\"\024\n\017UNAUTHENTICATED\020\221\003'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_PERMISSION_DENIED"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_PERMISSION_DENIED"]._serialized_options = b'\362\353\"\026\n\021PERMISSION_DENIED\020\223\003'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_RATE_LIMITED"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_RATE_LIMITED"]._serialized_options = b'\362\353\"\031\n\022RESOURCE_EXHAUSTED\020\255\003\030\001'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_STORE_UNAVAILABLE"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_STORE_UNAVAILABLE"]._serialized_options = b'\362\353\"\022\n\013UNAVAILABLE\020\367\003\030\001'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_CONTROL_PLANE_UNAVAILABLE"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_CONTROL_PLANE_UNAVAILABLE"]._serialized_options = b'\362\353\"\022\n\013UNAVAILABLE\020\367\003\030\001'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_SHUTTING_DOWN"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_SHUTTING_DOWN"]._serialized_options = b'\362\353\"\022\n\013UNAVAILABLE\020\367\003\030\001'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_WORKER_UNAVAILABLE"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_WORKER_UNAVAILABLE"]._serialized_options = b'\362\353\"\020\n\013UNAVAILABLE\020\367\003'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_WATCHER_TOO_SLOW"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_WATCHER_TOO_SLOW"]._serialized_options = b'\362\353\"\022\n\013UNAVAILABLE\020\367\003\030\001'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_RECORD_VERSION"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_RECORD_VERSION"]._serialized_options = b'\362\353\"\030\n\023FAILED_PRECONDITION\020\231\003'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_ARTIFACT_STORE_UNAVAILABLE"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_ARTIFACT_STORE_UNAVAILABLE"]._serialized_options = b'\362\353\"\022\n\013UNAVAILABLE\020\367\003\030\001'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_INTERNAL"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_INTERNAL"]._serialized_options = b'\362\353\"\r\n\010INTERNAL\020\366\003'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_INVALID_DATA"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_INVALID_DATA"]._serialized_options = b'\362\353\"\025\n\020INVALID_ARGUMENT\020\220\003'
+  _globals['_ERRORREASON']._serialized_start=90
+  _globals['_ERRORREASON']._serialized_end=2465
 # @@protoc_insertion_point(module_scope)

@@ -6,6 +6,9 @@ The one list of error reasons, shared by gRPC, REST, the SDK and the CLI.
 Every failed call carries a google.rpc.Status whose details hold an ErrorInfo with one of
 these names as its reason (domain "training_engine"), and a BadRequest with one violation for
 each field at fault. REST puts the same name, in lower case, into problem+json's "reason".
+
+The option call_status of a value says how a call ends for this reason. This file is the only
+place that says so: services, SDK and documentation read the options.
 """
 
 from collections import abc as _abc
