@@ -6,12 +6,11 @@ import asyncio
 import json
 from typing import Protocol
 
-import grpc
 from google.protobuf.message import Message
 
 from app.training.config import ConfigError, Problem, TrainingConfig, flatten
 from control_plane.config_codec import read_message
-from control_plane.errors import invalid_argument
+from control_plane.errors import call_error, invalid_argument
 from job_store.catalog import ConfigStore
 from service_runtime.rpc_errors import FieldViolation, RpcError, as_text
 from training_engine.v1 import config_pb2
@@ -65,8 +64,7 @@ def _too_large(field: str, size: str) -> RpcError:
         f"`{field}` has {size}; it must have at most {MAX_DOCUMENT_CHARACTERS}; leave out what "
         "keeps its default"
     )
-    violation = FieldViolation(field, message)
-    return RpcError(grpc.StatusCode.RESOURCE_EXHAUSTED, "PAYLOAD_TOO_LARGE", message, [violation])
+    return call_error("PAYLOAD_TOO_LARGE", message, [FieldViolation(field, message)])
 
 
 async def require_source(request: Message, which: str | None, store: ConfigStore) -> TrainingConfig:

@@ -1,13 +1,13 @@
 """What the stores and rules refuse, as clients see it: one place maps each error to its reason.
 
-Anything that is not in this table is a defect: INTERNAL with a reference id that stands in the
+Anything else is a defect: INTERNAL with a reference id that stands in the
 log beside the traceback, which the client never sees.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import grpc
 
@@ -24,52 +24,48 @@ from artifact_store import (
 )
 from job_store.errors import (
     FeedsClosed,
-    InvalidCursor,
-    InvalidPageToken,
     JobStoreError,
     NotFound,
-    RecordVersionError,
-    RequestIdReused,
-    SegmentUnreadable,
-    StoreUnavailable,
     TransitionRefused,
 )
-from job_store.generation import GenerationFailed, GenerationTimedOut
+from job_store.generation import GenerationFailed
 from service_runtime.logs import get_logger
 from service_runtime.rpc_errors import FieldViolation, RpcError
+from training_engine.reasons import CALL_STATUSES
 
 _log = get_logger("control_plane")
-_Code = grpc.StatusCode
 
-_STORE_REASONS: dict[type[Exception], tuple[grpc.StatusCode, str]] = {
-    TransitionRefused: (_Code.FAILED_PRECONDITION, "STATE_FORBIDS"),
-    RequestIdReused: (_Code.INVALID_ARGUMENT, "REQUEST_ID_REUSED"),
-    InvalidCursor: (_Code.INVALID_ARGUMENT, "INVALID_CURSOR"),
-    InvalidPageToken: (_Code.INVALID_ARGUMENT, "INVALID_PAGE_TOKEN"),
-    RecordVersionError: (_Code.FAILED_PRECONDITION, "RECORD_VERSION"),
-    SegmentUnreadable: (_Code.DATA_LOSS, "ARTIFACT_DAMAGED"),
-    ArtifactNotFoundError: (_Code.DATA_LOSS, "ARTIFACT_DAMAGED"),
-    ArtifactDamagedError: (_Code.DATA_LOSS, "ARTIFACT_DAMAGED"),
-    InvalidKeyError: (_Code.DATA_LOSS, "ARTIFACT_DAMAGED"),
-    OffsetOutOfRangeError: (_Code.OUT_OF_RANGE, "OFFSET_OUT_OF_RANGE"),
-    ArtifactTooLargeError: (_Code.RESOURCE_EXHAUSTED, "PAYLOAD_TOO_LARGE"),
-    ArtifactStoreFullError: (_Code.RESOURCE_EXHAUSTED, "RATE_LIMITED"),
+_REASONS: dict[type[Exception], str] = {
+    TransitionRefused: "STATE_FORBIDS",
+    ArtifactNotFoundError: "ARTIFACT_DAMAGED",
+    ArtifactDamagedError: "ARTIFACT_DAMAGED",
+    InvalidKeyError: "ARTIFACT_DAMAGED",
+    OffsetOutOfRangeError: "OFFSET_OUT_OF_RANGE",
+    ArtifactTooLargeError: "PAYLOAD_TOO_LARGE",
+    ArtifactStoreAwayError: "ARTIFACT_STORE_UNAVAILABLE",
+    ArtifactStoreFullError: "RATE_LIMITED",
 }
-_GENERATION_CODES = {
-    "CHECKPOINT_NOT_FOUND": _Code.NOT_FOUND,
-    "ARTIFACT_DAMAGED": _Code.DATA_LOSS,
-    "ARTIFACT_STORE_UNAVAILABLE": _Code.UNAVAILABLE,
-    "INVALID_ARGUMENT": _Code.INVALID_ARGUMENT,
-}
-"""What a worker may answer; the rest is a defect there."""
+"""Of errors that do not have their reason as their `code`, as most of the job store's do."""
 
 _DATA_FIELDS = frozenset({"dataset_path", "val_dataset_path", "tokenizer"})
 _RETRY_SECONDS = 1.0
 
 
+def call_error(
+    reason: str,
+    message: str,
+    violations: Sequence[FieldViolation] = (),
+    metadata: Mapping[str, str] | None = None,
+) -> RpcError:
+    """The end of a call for a reason of errors.proto, which says with which gRPC code."""
+    code = grpc.StatusCode[CALL_STATUSES[reason].grpc_code]
+    pause = _RETRY_SECONDS if code is grpc.StatusCode.UNAVAILABLE else None
+    return RpcError(code, reason, message, violations, metadata or {}, pause)
+
+
 def invalid_argument(field: str, message: str, reason: str = "INVALID_ARGUMENT") -> RpcError:
     """A request field at fault."""
-    return RpcError(_Code.INVALID_ARGUMENT, reason, message, [FieldViolation(field, message)])
+    return call_error(reason, message, [FieldViolation(field, message)])
 
 
 def invalid_config(problems: Iterable[Problem]) -> RpcError:
@@ -84,7 +80,7 @@ def invalid_data(problems: Sequence[Problem]) -> RpcError:
         return _config_refused(error)
     violations = [FieldViolation(problem.field, problem.message) for problem in problems]
     message = "; ".join(problem.message for problem in problems)
-    return RpcError(_Code.INVALID_ARGUMENT, "INVALID_DATA", message, violations)
+    return call_error("INVALID_DATA", message, violations)
 
 
 def not_found(kind: str, id: str) -> RpcError:
@@ -94,27 +90,23 @@ def not_found(kind: str, id: str) -> RpcError:
 
 def in_use(message: str) -> RpcError:
     """Something that cannot be deleted now."""
-    return RpcError(_Code.FAILED_PRECONDITION, "IN_USE", message)
+    return call_error("IN_USE", message)
 
 
 def watcher_too_slow(seconds: float) -> RpcError:
     """Ends a stream whose client does not read; it can be continued."""
-    return RpcError(
-        _Code.UNAVAILABLE,
+    return call_error(
         "WATCHER_TOO_SLOW",
         f"the client has left messages unread for {seconds:g} s; read on, and continue from the "
         "last cursor",
-        retry_after_seconds=_RETRY_SECONDS,
     )
 
 
 def shutting_down() -> RpcError:
     """Ends a stream that can be continued elsewhere."""
-    return RpcError(
-        _Code.UNAVAILABLE,
+    return call_error(
         "SHUTTING_DOWN",
         "the control plane is shutting down; reconnect and continue from the last cursor",
-        retry_after_seconds=_RETRY_SECONDS,
     )
 
 
@@ -128,8 +120,7 @@ def to_rpc_error(error: BaseException) -> RpcError:
         return _refused_by_store(error)
     reference = uuid.uuid4().hex[:12]
     _log.error("a call failed by a defect", reference=reference, exc_info=error)
-    return RpcError(
-        _Code.INTERNAL,
+    return call_error(
         "INTERNAL",
         f"the call failed by a defect of the service; its log tells more under {reference}",
         metadata={"reference": reference},
@@ -138,25 +129,24 @@ def to_rpc_error(error: BaseException) -> RpcError:
 
 def _config_refused(error: ConfigError) -> RpcError:
     violations = [FieldViolation(problem.field, problem.message) for problem in error.problems]
-    return RpcError(_Code.INVALID_ARGUMENT, "INVALID_CONFIG", str(error), violations)
+    return call_error("INVALID_CONFIG", str(error), violations)
 
 
 def _refused_by_store(error: JobStoreError | ArtifactError) -> RpcError:
     if isinstance(error, FeedsClosed):
         return shutting_down()
+    if isinstance(error, GenerationFailed) and error.code not in CALL_STATUSES:
+        return RpcError(grpc.StatusCode.INTERNAL, error.code, str(error))  # of a newer worker
+    metadata = {"state": error.state} if isinstance(error, TransitionRefused) else {}
+    return call_error(_reason_of(error), str(error), metadata=metadata)
+
+
+def _reason_of(error: JobStoreError | ArtifactError) -> str:
     if isinstance(error, NotFound):
-        return RpcError(_Code.NOT_FOUND, f"{error.kind.upper()}_NOT_FOUND", str(error))
-    if isinstance(error, StoreUnavailable | GenerationTimedOut):
-        return RpcError(
-            _Code.UNAVAILABLE, error.code, str(error), retry_after_seconds=_RETRY_SECONDS
-        )
-    if isinstance(error, ArtifactStoreAwayError):
-        reason = "ARTIFACT_STORE_UNAVAILABLE"
-        return RpcError(_Code.UNAVAILABLE, reason, str(error), retry_after_seconds=_RETRY_SECONDS)
-    if isinstance(error, GenerationFailed):
-        return RpcError(_GENERATION_CODES.get(error.code, _Code.INTERNAL), error.code, str(error))
-    for kind, (code, reason) in _STORE_REASONS.items():
+        return f"{error.kind.upper()}_NOT_FOUND"
+    if isinstance(error, JobStoreError) and error.code in CALL_STATUSES:
+        return error.code
+    for kind, reason in _REASONS.items():
         if isinstance(error, kind):
-            metadata = {"state": error.state} if isinstance(error, TransitionRefused) else {}
-            return RpcError(code, reason, str(error), metadata=metadata)
+            return reason
     raise error  # a new class of store error: the table above has to learn it

@@ -13,9 +13,8 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from control_plane.errors import shutting_down
+from control_plane.errors import call_error, shutting_down
 from service_runtime.duties import NOT_READY_METADATA
-from service_runtime.rpc_errors import RpcError
 
 MOST_WATCHES = 256
 """Open at a time. They need no token, and each holds a stream."""
@@ -81,7 +80,7 @@ class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
         """The status now and at each change; a reader that is slow is told the newest one only."""
         if self._watches >= MOST_WATCHES:
             message = f"{MOST_WATCHES} watches are open, which is the most; try later, or Check"
-            raise RpcError(grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED", message)
+            raise call_error("RATE_LIMITED", message)
         self._watches += 1
         try:
             told = None

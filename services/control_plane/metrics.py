@@ -8,12 +8,11 @@ from typing import Any
 import grpc
 
 from control_plane.conversion import bucket_messages, history_message, latest_message
-from control_plane.errors import invalid_argument
+from control_plane.errors import call_error, invalid_argument
 from control_plane.paging import LARGEST_LONG_PAGE, long_page_size
 from control_plane.state import ServiceState
 from control_plane.watching import stream_metrics
 from job_store.records import LatestMetrics
-from service_runtime.rpc_errors import RpcError
 from training_engine.v1 import metrics_pb2, metrics_pb2_grpc
 
 _Context = grpc.aio.ServicerContext[Any, Any]
@@ -73,8 +72,7 @@ class MetricsServicer(metrics_pb2_grpc.MetricsServiceServicer):
         latest = await self._state.history.latest(job_id)
         if latest.values:
             return latest
-        raise RpcError(
-            grpc.StatusCode.NOT_FOUND,
+        raise call_error(
             "METRICS_NOT_FOUND",
             f"job {job_id} has logged no metrics yet; ask again after its first logging_steps",
         )
