@@ -80,7 +80,7 @@ class BoundedConnection(H11Protocol):
         if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             self.transport.close()
             return
-        problem = Problem(400, f"{msg} The connection ends here; send HTTP/1.1.").response()
+        problem = Problem(f"{msg} The connection ends here; send HTTP/1.1.").response()
         body = bytes(problem.body)
         headers = [
             (b"content-type", MEDIA_TYPE.encode()),

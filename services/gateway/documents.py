@@ -13,7 +13,7 @@ from gateway.problems import FieldError, Problem
 
 
 def _malformed(message: str) -> Problem:
-    return Problem(400, message, errors=[FieldError("", message)])
+    return Problem(message, errors=[FieldError("", message)])
 
 
 def _unknown_query(names: list[str]) -> Problem:
@@ -21,7 +21,7 @@ def _unknown_query(names: list[str]) -> Problem:
         FieldError(name, f"{name} is not known here; remove it or correct its spelling")
         for name in names
     ]
-    return Problem(400, "; ".join(error.message for error in errors), errors=errors)
+    return Problem("; ".join(error.message for error in errors), errors=errors)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

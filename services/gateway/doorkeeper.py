@@ -58,7 +58,6 @@ def client_of(scope: Scope) -> str:
 
 def _too_many(client: str, seconds: int) -> Problem:
     return Problem(
-        429,
         f"too many wrong tokens came from {client}; try again in {seconds} s",
         reason="RATE_LIMITED",
         headers={"Retry-After": str(seconds)},

@@ -88,7 +88,6 @@ class Guard:
         session = self._sessions.read(headers.get("cookie", "")) if authorization is None else None
         if session is None:
             raise Problem(
-                401,
                 "the request carries no known token; send `Authorization: Bearer TOKEN` with a "
                 "token that the gateway was started with, or sign in on the dashboard",
                 reason="UNAUTHENTICATED",
@@ -102,7 +101,6 @@ class Guard:
         if found is not None and (found[0] in self._hosts or is_local_or_address(found[0])):
             return
         raise Problem(
-            403,
             f"the request names the host {host!r}, which this gateway does not go by; call it by "
             "its address, or start it with --allowed-host",
             reason="PERMISSION_DENIED",
@@ -115,7 +113,6 @@ def _check_encoding(headers: Headers) -> None:
     if encoding.lower() in ("", "identity"):
         return
     raise Problem(
-        415,
         f"the body comes with Content-Encoding {encoding!r}, and none is read here; send it as it "
         "is, without that header",
         reason="CONTENT_ENCODING_UNSUPPORTED",
@@ -134,7 +131,6 @@ def _check_origin(headers: Headers) -> None:
     )
     if not own:
         raise Problem(
-            403,
             f"a page from {origin or 'another site'} may not change anything here; open the "
             "dashboard of this gateway itself",
             reason="PERMISSION_DENIED",
@@ -159,7 +155,6 @@ def _check_own_page(method: str, headers: Headers) -> None:
         own = safe
     if not own:
         raise Problem(
-            403,
             f"{origin or 'whoever sent this'} may not use the session of this gateway's dashboard; "
             "open the dashboard itself, or send `Authorization: Bearer TOKEN`",
             reason="PERMISSION_DENIED",
@@ -168,7 +163,6 @@ def _check_own_page(method: str, headers: Headers) -> None:
 
 def _too_large(limit: int) -> Problem:
     return Problem(
-        413,
         f"the body is larger than the {limit} bytes that are accepted here",
         reason="PAYLOAD_TOO_LARGE",
         # What is left of the body will not be read.
@@ -178,8 +172,8 @@ def _too_large(limit: int) -> Problem:
 
 def _too_slow(seconds: float) -> Problem:
     return Problem(
-        408,
         f"the rest of the body did not come within {seconds:g} s; send it without a pause",
+        status=408,
         headers={"Connection": "close"},
     )
 

@@ -25,6 +25,7 @@ from starlette.routing import Match, Mount
 
 from gateway.codec import dumps
 from gateway.sessions import SIGN_IN
+from training_engine.reasons import CALL_STATUSES, PREFIX
 from training_engine.v1.errors_pb2 import ErrorReason
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ _SHOWN_INPUT = 80
 _METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 _REASONS = frozenset(ErrorReason.DESCRIPTOR.values_by_name)
 
+# Of errors that name no reason of errors.proto: gRPC raised them itself, or a newer control plane.
 _STATUS_OF_CODE = {
     grpc.StatusCode.INVALID_ARGUMENT: 400,
     grpc.StatusCode.UNAUTHENTICATED: 401,
@@ -54,22 +56,7 @@ _STATUS_OF_CODE = {
     grpc.StatusCode.INTERNAL: 502,
     grpc.StatusCode.UNKNOWN: 502,
 }
-# Where HTTP tells more apart than gRPC's codes do.
-_STATUS_OF_REASON = {
-    "PAYLOAD_TOO_LARGE": 413,
-    "RATE_LIMITED": 429,
-    "REQUEST_ID_REUSED": 409,
-}
-_REASON_OF_STATUS = {
-    401: "UNAUTHENTICATED",
-    403: "PERMISSION_DENIED",
-    413: "PAYLOAD_TOO_LARGE",
-    416: "OFFSET_OUT_OF_RANGE",
-    429: "RATE_LIMITED",
-    501: "INTERNAL",
-    502: "INTERNAL",
-    503: "CONTROL_PLANE_UNAVAILABLE",
-}
+_REASON_OF_STATUS = {501: "INTERNAL", 502: "INTERNAL", 503: "CONTROL_PLANE_UNAVAILABLE"}
 
 
 @dataclass(frozen=True)
@@ -81,18 +68,22 @@ class FieldError:
 
 
 class Problem(HTTPException):
-    """A refused request, as its client will see it."""
+    """A refused request, as its client will see it.
+
+    Its status is the one that errors.proto gives to `reason`, unless `status` is set.
+    """
 
     def __init__(
         self,
-        status: int,
         detail: str,
         *,
         reason: str = "INVALID_ARGUMENT",
+        status: int | None = None,
         errors: Sequence[FieldError] = (),
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        ErrorReason.Value(f"ERROR_REASON_{reason}")  # a name outside the one list is a defect
+        ErrorReason.Value(PREFIX + reason)  # a name outside the one list is a defect
+        status = status or CALL_STATUSES[reason].http_status
         given = dict(headers or {})
         if status in (429, 503):
             given.setdefault("Retry-After", str(RETRY_AFTER_SECONDS))
@@ -131,8 +122,10 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> Problem:
     """What a failed call of the control plane means over HTTP."""
     info, violations, retry_after = _details(error)
     text = error.details() or ""
-    reason = info or _unnamed_reason(error.code(), text)
-    status = _STATUS_OF_REASON.get(reason, _STATUS_OF_CODE.get(error.code(), 502))
+    status, reason = _unnamed(error.code(), text)
+    if info is not None:
+        reason = info
+        status = CALL_STATUSES[info].http_status if info in CALL_STATUSES else status
     if info is None and status == 502:
         log.error("the control plane failed: %s %s", error.code().name, text)
         text = "the control plane failed; its log has the cause"
@@ -141,7 +134,7 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> Problem:
     if info is None and status == 503:
         text = f"the control plane did not answer ({error.code().name.lower()}); try again"
     headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
-    return Problem(status, text, reason=reason, errors=violations, headers=headers)
+    return Problem(text, reason=reason, status=status, errors=violations, headers=headers)
 
 
 def _details(
@@ -157,7 +150,7 @@ def _details(
         if packed.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
             info = error_details_pb2.ErrorInfo()
             packed.Unpack(info)
-            known = info.reason if f"ERROR_REASON_{info.reason}" in _REASONS else None
+            known = info.reason if PREFIX + info.reason in _REASONS else None
             reason = known
         elif packed.Is(error_details_pb2.BadRequest.DESCRIPTOR):
             bad = error_details_pb2.BadRequest()
@@ -170,17 +163,26 @@ def _details(
     return reason, fields, retry_after
 
 
-def _unnamed_reason(code: grpc.StatusCode, text: str) -> str:
-    """The reason of an error that gRPC itself raised."""
+def _unnamed(code: grpc.StatusCode, text: str) -> tuple[int, str]:
+    """Status and reason of an error that names no reason."""
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in text:
-        return "PAYLOAD_TOO_LARGE"
-    return _REASON_OF_STATUS.get(_STATUS_OF_CODE.get(code, 502), "INVALID_ARGUMENT")
+        return 413, "PAYLOAD_TOO_LARGE"
+    status = _STATUS_OF_CODE.get(code, 502)
+    return status, _reason_of(status)
+
+
+def _reason_of(status: int) -> str:
+    """The only reason with this HTTP status; of several, or of none, the one that says least."""
+    reasons = [name for name, call in CALL_STATUSES.items() if call.http_status == status]
+    if len(reasons) == 1:
+        return reasons[0]
+    return _REASON_OF_STATUS.get(status, "INVALID_ARGUMENT")
 
 
 def from_validation_error(error: RequestValidationError, *, repeat: bool = True) -> Problem:
     """FastAPI's complaints as 400: each field's path, its value unless a secret, and the rule."""
     fields = [_field_error(complaint, repeat) for complaint in error.errors()]
-    return Problem(400, "; ".join(field.message for field in fields), errors=fields)
+    return Problem("; ".join(field.message for field in fields), errors=fields)
 
 
 def _field_error(complaint: dict[str, Any], repeat: bool) -> FieldError:
@@ -218,7 +220,6 @@ def install(app: FastAPI) -> None:
         if error.status_code == 405:
             taken = ", ".join(_methods_at(request))
             return Problem(
-                405,
                 f"this address does not take {request.method}; it takes {taken}",
                 reason="METHOD_NOT_ALLOWED",
                 headers={"Allow": taken},
@@ -236,7 +237,7 @@ def install(app: FastAPI) -> None:
     async def on_defect(_request: Request, _error: Exception) -> Response:
         # The server logs the traceback; the client gets none.
         return Problem(
-            500, "the gateway failed; its log has the cause", reason="INTERNAL"
+            "the gateway failed; its log has the cause", reason="INTERNAL", status=500
         ).response()
 
     app.add_exception_handler(Exception, on_defect)
@@ -263,6 +264,8 @@ def _from_http(error: HTTPException) -> Problem:
     """Starlette's own refusals: no such route, no such method, a body that cannot be read."""
     if error.status_code == 404:
         detail = "no such address; /docs lists every one that there is"
-        return Problem(404, detail, reason="ROUTE_NOT_FOUND", headers=error.headers)
-    reason = _REASON_OF_STATUS.get(error.status_code, "INVALID_ARGUMENT")
-    return Problem(error.status_code, str(error.detail), reason=reason, headers=error.headers)
+        return Problem(detail, reason="ROUTE_NOT_FOUND", headers=error.headers)
+    status = error.status_code
+    return Problem(
+        str(error.detail), reason=_reason_of(status), status=status, headers=error.headers
+    )

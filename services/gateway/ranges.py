@@ -52,7 +52,6 @@ def requested_range(headers: Headers, size: int, etag: str) -> ByteRange | None:
             return None
     if start >= size or end < start:
         raise Problem(
-            416,
             f"the range {headers['range']!r} lies outside the file's {size} bytes",
             reason="OFFSET_OUT_OF_RANGE",
             headers={"Content-Range": f"bytes */{size}", "ETag": etag, "Accept-Ranges": "bytes"},

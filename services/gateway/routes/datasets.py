@@ -71,7 +71,7 @@ async def upload_dataset(
 def _refuse_forms(request: Request) -> None:
     if request.headers.get("content-type", "").startswith("multipart/"):
         message = "the body is a form; send the file itself, e.g. curl -X POST -T FILE"
-        raise Problem(400, message, errors=[FieldError("", message)])
+        raise Problem(message, errors=[FieldError("", message)])
 
 
 async def _upload(

@@ -35,26 +35,42 @@ _MEANING = {
     502: "The control plane failed, or a file is damaged.",
     503: "Redis, the control plane or a worker is away; try again after Retry-After seconds.",
 }
+_BAD_RATE = "learning_rate is -1.0; it must be > 0; try 6e-4 for a 124M model"
 _EXAMPLES = {
-    400: ("INVALID_CONFIG", "learning_rate is -1.0; it must be > 0; try 6e-4 for a 124M model"),
-    401: ("UNAUTHENTICATED", "the request carries no known token"),
-    403: (
-        "PERMISSION_DENIED",
-        "a page from https://elsewhere.example may not change anything here",
-    ),
-    404: ("JOB_NOT_FOUND", "there is no job 'job_x'; list the jobs to see which exist"),
-    408: ("INVALID_ARGUMENT", "the rest of the body did not come within 60 s"),
-    409: ("STATE_FORBIDS", "the job has succeeded; it cannot be stopped"),
-    413: ("PAYLOAD_TOO_LARGE", "the body is larger than the 2097152 bytes that are accepted here"),
-    415: (
-        "CONTENT_ENCODING_UNSUPPORTED",
-        "the body comes with Content-Encoding 'gzip', and none is read here",
-    ),
-    416: ("OFFSET_OUT_OF_RANGE", "the range 'bytes=900-' lies outside the file's 800 bytes"),
-    429: ("RATE_LIMITED", "too many event streams are open; try later"),
-    501: ("INTERNAL", "the control plane does not offer this; update it"),
-    502: ("INTERNAL", "the call failed by a defect of the service; its log tells more"),
-    503: ("CONTROL_PLANE_UNAVAILABLE", "no control plane answers; start one"),
+    problem.status_code: problem.body()
+    for problem in (
+        Problem(
+            _BAD_RATE, reason="INVALID_CONFIG", errors=[FieldError("learning_rate", _BAD_RATE)]
+        ),
+        Problem("the request carries no known token", reason="UNAUTHENTICATED"),
+        Problem(
+            "a page from https://elsewhere.example may not change anything here",
+            reason="PERMISSION_DENIED",
+        ),
+        Problem(
+            "there is no job 'job_x'; list the jobs to see which exist", reason="JOB_NOT_FOUND"
+        ),
+        Problem("the rest of the body did not come within 60 s", status=408),
+        Problem("the job has succeeded; it cannot be stopped", reason="STATE_FORBIDS"),
+        Problem(
+            "the body is larger than the 2097152 bytes that are accepted here",
+            reason="PAYLOAD_TOO_LARGE",
+        ),
+        Problem(
+            "the body comes with Content-Encoding 'gzip', and none is read here",
+            reason="CONTENT_ENCODING_UNSUPPORTED",
+        ),
+        Problem(
+            "the range 'bytes=900-' lies outside the file's 800 bytes",
+            reason="OFFSET_OUT_OF_RANGE",
+        ),
+        Problem("too many event streams are open; try later", reason="RATE_LIMITED"),
+        Problem("the control plane does not offer this; update it", reason="INTERNAL", status=501),
+        Problem(
+            "the call failed by a defect of the service; its log tells more", reason="INTERNAL"
+        ),
+        Problem("no control plane answers; start one", reason="CONTROL_PLANE_UNAVAILABLE"),
+    )
 }
 _EVERYWHERE = (400, 401, 403, 429, 501, 502, 503)
 
@@ -80,20 +96,11 @@ def only_problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
         status: {
             "description": _MEANING[status],
             "content": {
-                MEDIA_TYPE: {"schema": PROBLEM_SCHEMA, "example": _example(status)},
+                MEDIA_TYPE: {"schema": PROBLEM_SCHEMA, "example": _EXAMPLES[status]},
             },
         }
         for status in sorted(set(statuses))
     }
-
-
-def _example(status: int) -> dict[str, Any]:
-    reason, detail = _EXAMPLES[status]
-    problem = Problem(status, detail, reason=reason)
-    if status == 400:
-        field, _, _ = detail.partition(" ")
-        problem.errors = (FieldError(field, detail),)
-    return problem.body()
 
 
 def event_stream(example: str, **data: str) -> dict[str, Any]:
@@ -129,7 +136,6 @@ def request_id(header: str, body: str = "") -> str:
     """The idempotency key of a change, from its header or its body."""
     if header and body and header != body:
         raise Problem(
-            400,
             f"Idempotency-Key is {header!r} and request_id is {body!r}; send one of them",
         )
     return header or body

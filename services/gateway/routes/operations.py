@@ -35,9 +35,9 @@ async def readyz(request: Request) -> Response:
     """The control plane is reached and serves."""
     state = request.app.state
     if state.closing.is_set():
-        raise Problem(503, "the gateway is shutting down", reason="SHUTTING_DOWN")
+        raise Problem("the gateway is shutting down", reason="SHUTTING_DOWN")
     if problem := await state.control_plane.problem():
-        raise Problem(503, problem, reason="CONTROL_PLANE_UNAVAILABLE")
+        raise Problem(problem, reason="CONTROL_PLANE_UNAVAILABLE")
     return answer({"status": "ready"})
 
 

@@ -68,7 +68,6 @@ async def begin_session(
         return answer(_state(sessions, None, authenticated=True), 201)
     if not doorkeeper.lets_in(body.token, client_of(request.scope)):
         raise Problem(
-            401,
             "the token is not known; use one that the gateway was started with",
             reason="UNAUTHENTICATED",
         )

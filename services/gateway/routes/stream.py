@@ -60,9 +60,9 @@ async def stream_job(
     """What happened to the job, from its start or from Last-Event-ID, and then what happens."""
     state = request.app.state
     if state.closing.is_set():
-        raise Problem(503, "the gateway is shutting down; reconnect", reason="SHUTTING_DOWN")
+        raise Problem("the gateway is shutting down; reconnect", reason="SHUTTING_DOWN")
     if state.streams.count >= state.settings.max_streams:
-        raise Problem(429, "too many event streams are open; try later", reason="RATE_LIMITED")
+        raise Problem("too many event streams are open; try later", reason="RATE_LIMITED")
     found = await caller.call(
         caller.control_plane.jobs.GetJob, job_pb2.GetJobRequest(job_id=job_id)
     )
