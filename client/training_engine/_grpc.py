@@ -45,21 +45,6 @@ _CHANNEL_OPTIONS: list[tuple[str, Any]] = [
     ("grpc.primary_user_agent", f"training-engine-sdk/{_version.__version__}"),
 ]
 
-_FALLBACKS: dict[grpc.StatusCode, type[TrainingEngineError]] = {
-    grpc.StatusCode.INVALID_ARGUMENT: errors.InvalidArgumentError,
-    grpc.StatusCode.OUT_OF_RANGE: errors.InvalidArgumentError,
-    grpc.StatusCode.NOT_FOUND: errors.NotFoundError,
-    grpc.StatusCode.FAILED_PRECONDITION: errors.ConflictError,
-    grpc.StatusCode.ALREADY_EXISTS: errors.ConflictError,
-    grpc.StatusCode.ABORTED: errors.ConflictError,
-    grpc.StatusCode.UNAUTHENTICATED: errors.UnauthenticatedError,
-    grpc.StatusCode.PERMISSION_DENIED: errors.PermissionDeniedError,
-    grpc.StatusCode.DEADLINE_EXCEEDED: errors.DeadlineExceededError,
-    grpc.StatusCode.UNAVAILABLE: errors.UnavailableError,
-    # The server ended a stream of ours; ours alone are cancelled by closing the iterator.
-    grpc.StatusCode.CANCELLED: errors.UnavailableError,
-    grpc.StatusCode.DATA_LOSS: errors.ArtifactDamagedError,
-}
 _BROKEN_CONNECTION = ("RST_STREAM", "Stream removed", "GOAWAY", "Socket closed")
 
 
@@ -112,7 +97,7 @@ def to_error(error: grpc.RpcError, address: str) -> TrainingEngineError:
     code = failed.code()
     text = failed.details() or code.name.lower()
     if reason:
-        kind = _FALLBACKS.get(code, errors.InternalError)
+        kind = errors.class_for_code(code.name)
         return errors.error_for(
             reason, text, fallback=kind, errors=problems, retry_after=retry_after
         )
@@ -141,7 +126,7 @@ def _bare_error(code: grpc.StatusCode, text: str, address: str) -> TrainingEngin
         return errors.UnavailableError(
             f"no control plane at {address}; {_remedy_for_absence(address)}"
         )
-    return _FALLBACKS.get(code, errors.InternalError)(text)
+    return errors.class_for_code(code.name)(text)
 
 
 def _remedy_for_absence(address: str) -> str:

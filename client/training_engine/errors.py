@@ -19,6 +19,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from training_engine.v1.options_pb2 import CallStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,7 @@ class TrainingEngineError(Exception):
     """
 
     default_code = "internal"
-    #: True for failures that may pass by themselves.
+    #: True for failures that may pass by themselves, where errors.proto does not list the code.
     may_pass = False
 
     def __init__(
@@ -69,7 +73,8 @@ class TrainingEngineError(Exception):
     @property
     def retryable(self) -> bool:
         """True where the same call may succeed if it is sent again."""
-        return self.may_pass
+        status = _call_status(self.code)
+        return self.may_pass if status is None else status.retryable
 
     def __str__(self) -> str:
         # The service's message may already spell out the problems.
@@ -149,11 +154,6 @@ class UnavailableError(TrainingEngineError):
     default_code = "control_plane_unavailable"
     may_pass = True
 
-    @property
-    def retryable(self) -> bool:
-        """True, except where the service itself has already waited in vain for a worker."""
-        return self.code != "worker_unavailable"
-
 
 class DeadlineExceededError(TrainingEngineError, TimeoutError):
     """No answer in time; what was asked for may still happen."""
@@ -167,40 +167,50 @@ class InternalError(TrainingEngineError):
     default_code = "internal"
 
 
+_BY_CODE: dict[str, type[TrainingEngineError]] = {
+    "INVALID_ARGUMENT": InvalidArgumentError,
+    "OUT_OF_RANGE": InvalidArgumentError,
+    "NOT_FOUND": NotFoundError,
+    "FAILED_PRECONDITION": ConflictError,
+    "ALREADY_EXISTS": ConflictError,
+    "ABORTED": ConflictError,
+    "UNAUTHENTICATED": UnauthenticatedError,
+    "PERMISSION_DENIED": PermissionDeniedError,
+    "DEADLINE_EXCEEDED": DeadlineExceededError,
+    "UNAVAILABLE": UnavailableError,
+    # The server ended a stream of ours; ours alone are cancelled by closing the iterator.
+    "CANCELLED": UnavailableError,
+    "DATA_LOSS": ArtifactDamagedError,
+}
+# Reasons whose class does not follow from the gRPC code that errors.proto gives them.
 _BY_REASON: dict[str, type[TrainingEngineError]] = {
     "invalid_config": InvalidConfigError,
-    "invalid_argument": InvalidArgumentError,
-    "invalid_page_token": InvalidArgumentError,
-    "invalid_cursor": InvalidArgumentError,
-    "path_not_allowed": InvalidArgumentError,
-    "path_not_found": InvalidArgumentError,
-    "request_id_reused": InvalidArgumentError,
-    "checksum_mismatch": InvalidArgumentError,
-    "offset_out_of_range": InvalidArgumentError,
-    "content_encoding_unsupported": InvalidArgumentError,
+    "state_forbids": StateForbidsError,
+    "payload_too_large": PayloadTooLargeError,
+    "rate_limited": RateLimitedError,
     # No resource is missing: the address is no gateway's, or that of a gateway of another age.
     "route_not_found": TrainingEngineError,
     "method_not_allowed": TrainingEngineError,
-    "payload_too_large": PayloadTooLargeError,
-    "config_not_found": NotFoundError,
-    "job_not_found": NotFoundError,
-    "checkpoint_not_found": NotFoundError,
-    "dataset_not_found": NotFoundError,
-    "metrics_not_found": NotFoundError,
-    "state_forbids": StateForbidsError,
-    "in_use": ConflictError,
-    "record_version": ConflictError,
-    "artifact_damaged": ArtifactDamagedError,
-    "unauthenticated": UnauthenticatedError,
-    "permission_denied": PermissionDeniedError,
-    "rate_limited": RateLimitedError,
-    "store_unavailable": UnavailableError,
-    "control_plane_unavailable": UnavailableError,
-    "shutting_down": UnavailableError,
-    "worker_unavailable": UnavailableError,
-    "watcher_too_slow": UnavailableError,
-    "internal": InternalError,
 }
+
+
+def class_for_code(code: str) -> type[TrainingEngineError]:
+    """Return the exception class that a gRPC code means, by the code's name."""
+    return _BY_CODE.get(code, InternalError)
+
+
+def _class_for(reason: str, fallback: type[TrainingEngineError]) -> type[TrainingEngineError]:
+    if reason in _BY_REASON:
+        return _BY_REASON[reason]
+    status = _call_status(reason)
+    return fallback if status is None else class_for_code(status.grpc_code)
+
+
+def _call_status(reason: str) -> CallStatus | None:
+    """Return what errors.proto says of a reason; None where no call of this version ends so."""
+    from training_engine.reasons import CALL_STATUSES  # loads protobuf, so not before an error
+
+    return CALL_STATUSES.get(reason.upper())
 
 
 TOKEN_NEEDED = (
@@ -227,7 +237,7 @@ def error_for(
         errors: The fields at fault.
         retry_after: Seconds, where the service named them.
     """
-    kind = _BY_REASON.get(reason, fallback)
+    kind = _class_for(reason, fallback)
     if kind is UnauthenticatedError:  # the service speaks of headers, which no caller sets here
         message = TOKEN_NEEDED
     return kind(message, code=reason or None, errors=errors, retry_after=retry_after)

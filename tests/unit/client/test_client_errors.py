@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
+import grpc
 import httpx
 import pytest
 from scripted_service import ScriptedService, code_pb2, refuse
@@ -23,7 +26,8 @@ from training_engine import (
     UnavailableError,
 )
 from training_engine import _http as http
-from training_engine.errors import _BY_REASON, TOKEN_NEEDED
+from training_engine.errors import TOKEN_NEEDED, error_for
+from training_engine.reasons import CALL_STATUSES
 from training_engine.v1.errors_pb2 import ErrorReason
 
 PROBLEMS = {
@@ -32,10 +36,29 @@ PROBLEMS = {
 }
 
 
-def test_every_reason_of_the_contract_has_its_exception() -> None:
-    # Numbers from 60 on say why a job failed; no call ends with them.
+def test_every_reason_below_60_ends_calls_and_says_how() -> None:
+    # Numbers from 60 on say why a job failed; a call ends with only one of them.
     names = [name for name, number in ErrorReason.items() if 0 < number < 60]
-    assert {name.removeprefix("ERROR_REASON_").lower() for name in names} == set(_BY_REASON)
+    ends_calls = {name.removeprefix("ERROR_REASON_") for name in names} | {"INVALID_DATA"}
+    assert set(CALL_STATUSES) == ends_calls
+    for status in CALL_STATUSES.values():
+        assert status.grpc_code in grpc.StatusCode.__members__
+        assert HTTPStatus(status.http_status) >= HTTPStatus.BAD_REQUEST
+
+
+@pytest.mark.parametrize("reason", CALL_STATUSES)
+def test_every_reason_has_its_exception(reason: str) -> None:
+    error = error_for(reason.lower(), "why", fallback=DeadlineExceededError)
+    assert not isinstance(error, DeadlineExceededError)
+    assert isinstance(error, InternalError) is (reason == "INTERNAL")
+    assert error.retryable is CALL_STATUSES[reason].retryable
+    assert error.retryable is (error.may_pass and reason != "WORKER_UNAVAILABLE")
+
+
+def test_a_reason_that_is_newer_than_the_sdk_goes_by_its_code() -> None:
+    error = error_for("something_newer", "why", fallback=UnavailableError)
+    assert type(error) is UnavailableError
+    assert error.retryable
 
 
 def test_an_invalid_configuration_lists_every_problem(
