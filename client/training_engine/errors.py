@@ -38,7 +38,8 @@ class FieldProblem:
     message: str
 
     def __str__(self) -> str:
-        return f"{self.field}: {self.message}" if self.field else self.message
+        named = not self.field or self.message.startswith(f"`{self.field}`")
+        return self.message if named else f"{self.field}: {self.message}"
 
 
 class TrainingEngineError(Exception):

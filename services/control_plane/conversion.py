@@ -68,8 +68,8 @@ def timestamp(milliseconds: int | None) -> Timestamp | None:
 
 
 def problem_text(problem: Problem) -> str:
-    """A warning as it is stored in a job's record."""
-    return str(problem)
+    """A warning as it is stored in a job's record; `_stored_warning` reads it."""
+    return f"{problem.field}: {problem.message}"
 
 
 def problem_messages(problems: Iterable[Problem]) -> list[config_pb2.FieldProblem]:

@@ -53,6 +53,19 @@ def test_start_sends_absolute_paths_and_settings(
     assert request.execution.priority == job_pb2.JOB_PRIORITY_HIGH
 
 
+def test_a_stored_warning_names_its_field_once(service: ScriptedService, cli: Cli) -> None:
+    message = "`warmup_steps` is 5"
+    warned = job(warnings=[config_pb2.FieldProblem(field="warmup_steps", message=message)])
+    service.on["GetJob"] = lambda request, context: job_pb2.GetJobResponse(job=warned)
+    service.on["GetMetrics"] = lambda request, context: refuse(
+        context, code_pb2.NOT_FOUND, "METRICS_NOT_FOUND", "nothing is measured yet"
+    )
+    said = cli("status", "j1").stdout
+    assert [line.split(None, 1) for line in said.splitlines() if "warmup" in line] == [
+        ["warning", message]
+    ]
+
+
 def test_start_leaves_a_document_as_it_is(
     service: ScriptedService, cli: Cli, tmp_path: Path
 ) -> None:

@@ -73,9 +73,22 @@ def test_an_invalid_configuration_lists_every_problem(
     assert caught.value.problems == tuple(FieldProblem(*item) for item in PROBLEMS.items())
     assert str(caught.value).splitlines() == [
         "2 problems",
-        "  learning_rate: `learning_rate` is -1.0; it must be > 0; try 6e-4",
-        "  batch_size: `batch_size` is 0; it must be > 0; try 8",
+        "  `learning_rate` is -1.0; it must be > 0; try 6e-4",
+        "  `batch_size` is 0; it must be > 0; try 8",
     ]
+
+
+@pytest.mark.parametrize(
+    ("problem", "text"),
+    [
+        (FieldProblem("batch_size", "`batch_size` is 0"), "`batch_size` is 0"),
+        (FieldProblem("tokenizer", "gpt3 is unknown"), "tokenizer: gpt3 is unknown"),
+        (FieldProblem("model_config.bias", "`bias` is 1"), "model_config.bias: `bias` is 1"),
+        (FieldProblem("", "the file is empty"), "the file is empty"),
+    ],
+)
+def test_a_problem_names_its_field_once(problem: FieldProblem, text: str) -> None:
+    assert str(problem) == text
 
 
 @pytest.mark.parametrize(

@@ -28,60 +28,60 @@ def test_defaults_are_gpt2_small() -> None:
     [
         (
             {"num_heads": 5},
-            "num_heads: `num_heads` is 5; it must divide hidden_size=768; try 4 or 6",
+            "`num_heads` is 5; it must divide hidden_size=768; try 4 or 6",
         ),
         (
             {"num_kv_heads": 5},
-            "num_kv_heads: `num_kv_heads` is 5; it must divide num_heads=12; try 4 or 6",
+            "`num_kv_heads` is 5; it must divide num_heads=12; try 4 or 6",
         ),
         (
             {"vocab_size": 0},
-            "vocab_size: `vocab_size` is 0; it must be at least 1; GPT-2 small has 50257",
+            "`vocab_size` is 0; it must be at least 1; GPT-2 small has 50257",
         ),
         (
             {"intermediate_size": -1},
-            "intermediate_size: `intermediate_size` is -1; it must be at least 1; leave it out",
+            "`intermediate_size` is -1; it must be at least 1; leave it out",
         ),
         (
             {"dropout_rate": 1.0},
-            "dropout_rate: `dropout_rate` is 1.0; it must be at least 0 and below 1; "
+            "`dropout_rate` is 1.0; it must be at least 0 and below 1; "
             "try 0.1, or 0 for none",
         ),
         (
             {"initializer_range": float("nan")},
-            "initializer_range: `initializer_range` is nan; it must be above 0 and finite; "
+            "`initializer_range` is nan; it must be above 0 and finite; "
             "try 0.02",
         ),
         (
             {"hidden_size": 12, "position_encoding_type": "rotary"},
-            "num_heads: `num_heads` is 12; it must leave an even number of dimensions a head for "
+            "`num_heads` is 12; it must leave an even number of dimensions a head for "
             "rotary positions, and hidden_size=12 leaves 1; try another num_heads, or learned "
             "positions",
         ),
         (
             {"hidden_size": 5, "num_heads": 5, "position_encoding_type": "sinusoidal"},
-            "hidden_size: `hidden_size` is 5; it must be even for sinusoidal positions; try 6",
+            "`hidden_size` is 5; it must be even for sinusoidal positions; try 6",
         ),
         (
             {"bias": 1},
-            "bias: `bias` is 1; it must be true or false",
+            "`bias` is 1; it must be true or false",
         ),
         (
             {"num_layers": True},
-            "num_layers: `num_layers` is True; it must be an integer",
+            "`num_layers` is True; it must be an integer",
         ),
         (
             {"num_layers": 12.0},
-            "num_layers: `num_layers` is 12.0; it must be an integer; write 12",
+            "`num_layers` is 12.0; it must be an integer; write 12",
         ),
         (
             {"initializer_range": "2e-2"},
-            "initializer_range: `initializer_range` is '2e-2'; it must be a number; "
+            "`initializer_range` is '2e-2'; it must be a number; "
             "write 0.02 without quotes",
         ),
         (
             {"layer_norm_type": "rmsnorm"},
-            "layer_norm_type: `layer_norm_type` is 'rmsnorm'; it must be one of 'layer_norm', "
+            "`layer_norm_type` is 'rmsnorm'; it must be one of 'layer_norm', "
             "'rms_norm'; did you mean 'rms_norm'?",
         ),
     ],
@@ -99,15 +99,15 @@ def test_one_error_lists_every_problem() -> None:
         "dropout_rate",
         "num_heads",
     ]
-    assert str(caught.value).startswith("the configuration has 3 problems:\n  - activation: ")
+    assert str(caught.value).startswith("the configuration has 3 problems:\n  - `activation` is ")
 
 
 def test_enormous_numbers_are_refused_at_once() -> None:
     config = TransformerConfig(hidden_size=10**18, num_heads=10**17 + 3)
     assert messages(config) == [
-        "hidden_size: `hidden_size` is 1000000000000000000; it must be at most 1048576; "
+        "`hidden_size` is 1000000000000000000; it must be at most 1048576; "
         "GPT-2 small has 768",
-        "num_heads: `num_heads` is 100000000000000003; it must be at most 1048576; "
+        "`num_heads` is 100000000000000003; it must be at most 1048576; "
         "GPT-2 small has 12",
     ]
 
@@ -132,9 +132,9 @@ def test_from_dict_names_the_nearest_key_and_what_validate_would_find() -> None:
     with pytest.raises(ConfigError) as caught:
         TransformerConfig.from_dict({"num_head": 4, "hidden_size": "768", "num_layers": 0})
     assert [str(problem) for problem in caught.value.problems] == [
-        "num_head: `num_head` is not a known key; did you mean `num_heads`?",
-        "hidden_size: `hidden_size` is '768'; it must be an integer; write 768 without quotes",
-        "num_layers: `num_layers` is 0; it must be at least 1; GPT-2 small has 12",
+        "`num_head` is not a known key; did you mean `num_heads`?",
+        "`hidden_size` is '768'; it must be an integer; write 768 without quotes",
+        "`num_layers` is 0; it must be at least 1; GPT-2 small has 12",
     ]
 
 

@@ -27,7 +27,8 @@ class Problem:
         return Problem(f"{path}.{self.field}", self.message) if path else self
 
     def __str__(self) -> str:
-        return f"{self.field}: {self.message}"
+        named = self.message.startswith(f"`{self.field}`")
+        return self.message if named else f"{self.field}: {self.message}"
 
 
 class ConfigError(ValueError):
