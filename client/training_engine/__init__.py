@@ -18,6 +18,7 @@ from training_engine._version import __version__
 
 if TYPE_CHECKING:
     from training_engine._aio_jobs import AsyncJob
+    from training_engine._generation import TextPiece
     from training_engine._jobs import Job
     from training_engine.aio import AsyncTrainingEngine
     from training_engine.engine import TrainingEngine
@@ -89,6 +90,7 @@ __all__ = [
     "RateLimitedError",
     "Rewind",
     "StateForbidsError",
+    "TextPiece",
     "Throughput",
     "TrainingEngine",
     "TrainingEngineError",
@@ -118,6 +120,7 @@ _HOMES = {
     "MetricPoint": "records",
     "Page": "records",
     "Rewind": "records",
+    "TextPiece": "_generation",
     "Throughput": "records",
     "Worker": "records",
 }

@@ -23,6 +23,7 @@ from training_engine._finding import (
     no_such_job,
 )
 from training_engine._following import MetricsFollower
+from training_engine._generation import TextPiece, TextPieces
 from training_engine._home import expanded
 from training_engine._options import Options
 from training_engine.records import (
@@ -275,8 +276,10 @@ class AsyncCheckpoints(AsyncResource):
         top_k: int | None = None,
         top_p: float | None = None,
         seed: int | None = None,
-    ) -> AsyncIterator[str]:
+    ) -> AsyncIterator[TextPiece]:
         """Sample text from a checkpoint and yield its pieces as they come.
+
+        A piece is a str with `token_ids`, and the last one has its `finish_reason`.
 
         Args:
             checkpoint_id: Which one; its job may still train.
@@ -294,11 +297,12 @@ class AsyncCheckpoints(AsyncResource):
             "top_p": top_p,
             "seed": seed,
         }
+        pieces = TextPieces()
         tokens = self._link.tokens(_calls.generate(checkpoint_id, prompt, options))
         async with closed_behind(tokens):
             async for token in tokens:
-                if text := token.get("text"):
-                    yield text
+                if (piece := pieces.take(token)) is not None:
+                    yield piece
 
 
 class AsyncDatasets(AsyncResource):

@@ -21,6 +21,7 @@ from training_engine._finding import (
     no_such_job,
 )
 from training_engine._following import MetricsFollower
+from training_engine._generation import TextPiece, TextPieces
 from training_engine._guard import closed_behind
 from training_engine._home import expanded
 from training_engine._link import Link
@@ -272,8 +273,10 @@ class Checkpoints(Resource):
         top_k: int | None = None,
         top_p: float | None = None,
         seed: int | None = None,
-    ) -> Iterator[str]:
+    ) -> Iterator[TextPiece]:
         """Sample text from a checkpoint and yield its pieces as they come.
+
+        A piece is a str with `token_ids`, and the last one has its `finish_reason`.
 
         Args:
             checkpoint_id: Which one; its job may still train.
@@ -291,11 +294,12 @@ class Checkpoints(Resource):
             "top_p": top_p,
             "seed": seed,
         }
+        pieces = TextPieces()
         tokens = self._link.tokens(_calls.generate(checkpoint_id, prompt, options))
         with closed_behind(tokens):
             for token in tokens:
-                if text := token.get("text"):
-                    yield text
+                if (piece := pieces.take(token)) is not None:
+                    yield piece
 
 
 class Datasets(Resource):

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from training_engine._generation import TextPiece, TextPieces
 from training_engine._home import expanded
 from training_engine.cli import completion, extensions
 from training_engine.cli.job_commands import JobArgument
@@ -125,23 +127,39 @@ def generate(
         "top_p": top_p,
         "seed": seed,
     }
-    pieces: Iterator[str]
+    pieces: Iterator[TextPiece]
     if local:
         given = {name: value for name, value in options.items() if value is not None}
-        pieces = extensions.load("generate")(expanded(checkpoint), prompt, **given)
+        pieces = _pieces_of(extensions.load("generate")(expanded(checkpoint), prompt, **given))
     else:
         checkpoint = session.checkpoint_id(checkpoint)
         pieces = session.engine.checkpoints.generate(checkpoint, prompt, **options)  # type: ignore[arg-type]
     if session.output.as_json:
-        text = "".join(pieces)
-        session.output.json({"checkpoint_id": checkpoint, "prompt": prompt, "text": text})
+        session.output.json({"checkpoint_id": checkpoint, "prompt": prompt, **_whole(list(pieces))})
         return
     with _waiting("loading the model, which may take a moment …"):
-        first = next(pieces, "")
+        first = next(pieces, TextPiece())
     print(prompt + first, end="", flush=True)
     for piece in pieces:
         print(piece, end="", flush=True)
     print()
+
+
+def _pieces_of(sampled: Iterable[Any]) -> Iterator[TextPiece]:
+    """Text that is sampled here, as the service would send it."""
+    pieces = TextPieces()
+    for token in sampled:
+        if (piece := pieces.take(asdict(token))) is not None:
+            yield piece
+
+
+def _whole(pieces: list[TextPiece]) -> dict[str, object]:
+    """What REST says of a text that it sends whole."""
+    return {
+        "text": "".join(pieces),
+        "token_ids": [token_id for piece in pieces for token_id in piece.token_ids],
+        "finish_reason": pieces[-1].finish_reason if pieces else None,
+    }
 
 
 @contextmanager

@@ -277,14 +277,21 @@ def _generate(*finish: str) -> Any:
     def answer(request: Any, context: Any) -> Any:
         for index, text in enumerate(["To ", "", "be"]):
             reason = finish[0] if finish and index == 2 else "FINISH_REASON_UNSPECIFIED"
-            yield generation_pb2.GenerateResponse(index=index, text=text, finish_reason=reason)
+            yield generation_pb2.GenerateResponse(
+                index=index, token_id=index, text=text, finish_reason=reason
+            )
 
     return answer
 
 
 def test_generated_text_comes_in_pieces(service: ScriptedService, engine: TrainingEngine) -> None:
     service.on["Generate"] = _generate("FINISH_REASON_LENGTH")
-    assert list(engine.checkpoints.generate("c1", "x", temperature=0, seed=4)) == ["To ", "be"]
+    pieces = list(engine.checkpoints.generate("c1", "x", temperature=0, seed=4))
+    assert pieces == ["To ", "be"]
+    assert [(piece.token_ids, piece.finish_reason) for piece in pieces] == [
+        ((0,), None),
+        ((1, 2), "length"),
+    ]
     (request,) = service.asked("Generate")
     assert (request.prompt, request.temperature, request.seed) == ("x", 0.0, 4)
     assert request.HasField("temperature")

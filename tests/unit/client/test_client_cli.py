@@ -354,12 +354,19 @@ def test_checkpoints_and_download(service: ScriptedService, cli: Cli, tmp_path: 
 def test_generate(service: ScriptedService, cli: Cli) -> None:
     service.on["Generate"] = lambda request, context: iter(
         [
-            generation_pb2.GenerateResponse(text=" or"),
-            generation_pb2.GenerateResponse(text=" not", finish_reason="FINISH_REASON_LENGTH"),
+            generation_pb2.GenerateResponse(token_id=7, text=" or"),
+            generation_pb2.GenerateResponse(token_id=8, text=" not"),
+            generation_pb2.GenerateResponse(token_id=0, finish_reason="FINISH_REASON_STOP"),
         ]
     )
     assert cli("generate", "ckpt_1", "--prompt", "To be", "--seed", "3").stdout == "To be or not\n"
-    assert json.loads(cli("generate", "ckpt_1", "--json").stdout)["text"] == " or not"
+    assert json.loads(cli("generate", "ckpt_1", "--prompt", "To be", "--json").stdout) == {
+        "checkpoint_id": "ckpt_1",
+        "prompt": "To be",
+        "text": " or not",
+        "token_ids": [7, 8, 0],
+        "finish_reason": "stop",
+    }
     assert service.asked("Generate")[0].seed == 3
 
 

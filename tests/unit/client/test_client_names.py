@@ -17,7 +17,7 @@ ArtifactDamagedError AsyncJob AsyncTrainingEngine BulkResult Checkpoint Config C
 ConflictError Dataset DeadlineExceededError EventKind Execution FieldProblem InternalError
 InvalidArgumentError InvalidConfigError Job JobEvent JobRecord JobStatus LogLine MemoryEstimate
 MetricPoint NotFoundError Page PayloadTooLargeError PermissionDeniedError RateLimitedError Rewind
-StateForbidsError Throughput TrainingEngine TrainingEngineError UnauthenticatedError
+StateForbidsError TextPiece Throughput TrainingEngine TrainingEngineError UnauthenticatedError
 UnavailableError Worker __version__
 """
 

@@ -203,12 +203,17 @@ def test_an_error_inside_a_stream_is_typed(gateway: ScriptedGateway, rest: Train
 
 def test_generated_text(gateway: ScriptedGateway, rest: TrainingEngine) -> None:
     tokens = [
-        ("", "token", {"text": "To ", "finish_reason": None}),
-        ("", "token", {"text": "be", "finish_reason": "length"}),
+        ("", "token", {"token_id": 5, "text": "To ", "finish_reason": None}),
+        ("", "token", {"token_id": 0, "text": "be", "finish_reason": "length"}),
     ]
     path = f"POST {ROOT}/checkpoints/c1/generate"
     gateway.on[path] = lambda exchange: exchange.events(*tokens)
-    assert list(rest.checkpoints.generate("c1", "x", max_tokens=2)) == ["To ", "be"]
+    pieces = list(rest.checkpoints.generate("c1", "x", max_tokens=2))
+    assert pieces == ["To ", "be"]
+    assert [(piece.token_ids, piece.finish_reason) for piece in pieces] == [
+        ((5,), None),
+        ((0,), "length"),
+    ]
     assert json.loads(gateway.asked(path)[0].body) == {"prompt": "x", "max_tokens": 2}
     gateway.on[path] = lambda exchange: exchange.events(tokens[0])
     with pytest.raises(UnavailableError, match="broke off"):

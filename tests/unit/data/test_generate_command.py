@@ -64,8 +64,12 @@ def test_a_seed_gives_the_text_that_the_library_gives(checkpoint: Path) -> None:
     said = command(str(checkpoint), "--prompt", "To be", *flags, "--json")
     assert said.returncode == 0, said.stderr
     assert json.loads(said.stdout) == {
-        "checkpoint_id": str(checkpoint), "prompt": "To be", "text": text
-    }  # fmt: skip
+        "checkpoint_id": str(checkpoint),
+        "prompt": "To be",
+        "text": text,
+        "token_ids": [piece.token_id for piece in pieces],
+        "finish_reason": "length",
+    }
 
 
 def test_defaults_sample_256_tokens_after_the_prompt(checkpoint: Path) -> None:

@@ -44,13 +44,11 @@ def test_defaults_are_gpt2_small() -> None:
         ),
         (
             {"dropout_rate": 1.0},
-            "`dropout_rate` is 1.0; it must be at least 0 and below 1; "
-            "try 0.1, or 0 for none",
+            "`dropout_rate` is 1.0; it must be at least 0 and below 1; try 0.1, or 0 for none",
         ),
         (
             {"initializer_range": float("nan")},
-            "`initializer_range` is nan; it must be above 0 and finite; "
-            "try 0.02",
+            "`initializer_range` is nan; it must be above 0 and finite; try 0.02",
         ),
         (
             {"hidden_size": 12, "position_encoding_type": "rotary"},
@@ -76,8 +74,7 @@ def test_defaults_are_gpt2_small() -> None:
         ),
         (
             {"initializer_range": "2e-2"},
-            "`initializer_range` is '2e-2'; it must be a number; "
-            "write 0.02 without quotes",
+            "`initializer_range` is '2e-2'; it must be a number; write 0.02 without quotes",
         ),
         (
             {"layer_norm_type": "rmsnorm"},
@@ -105,10 +102,8 @@ def test_one_error_lists_every_problem() -> None:
 def test_enormous_numbers_are_refused_at_once() -> None:
     config = TransformerConfig(hidden_size=10**18, num_heads=10**17 + 3)
     assert messages(config) == [
-        "`hidden_size` is 1000000000000000000; it must be at most 1048576; "
-        "GPT-2 small has 768",
-        "`num_heads` is 100000000000000003; it must be at most 1048576; "
-        "GPT-2 small has 12",
+        "`hidden_size` is 1000000000000000000; it must be at most 1048576; GPT-2 small has 768",
+        "`num_heads` is 100000000000000003; it must be at most 1048576; GPT-2 small has 12",
     ]
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 if TYPE_CHECKING:
+    from app.training.inference import SampledPiece
     from app.training.tokenizer import Tokenizer
 
 _REFUSED = 4
@@ -80,8 +81,8 @@ def generate(
     top_k: int | None = None,
     top_p: float | None = None,
     seed: int | None = None,
-) -> Iterator[str]:
-    """Continue a prompt with the model of a checkpoint file, on this machine, piece by piece.
+) -> Iterator[SampledPiece]:
+    """Continue a prompt with the model of a checkpoint file, on this machine, token by token.
 
     Ends the command with a message for a checkpoint that cannot be read, or arguments out of range.
     """
@@ -90,7 +91,7 @@ def generate(
 
     try:
         model, tokenizer = load_for_generation(checkpoint)
-        pieces = sample_pieces(
+        return sample_pieces(
             model,
             tokenizer,
             prompt,
@@ -102,7 +103,6 @@ def generate(
         )
     except (CheckpointError, ValueError) as error:
         _fail(str(error))
-    return (piece.text for piece in pieces)
 
 
 def _write_tokenizer(tokenizer: Tokenizer | None, folder: Path, longest: int) -> list[Path]:
