@@ -6,6 +6,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
@@ -16,8 +17,8 @@ from app.training.sampler import BatchSampler
 
 @pytest.fixture
 def datasets(tmp_path: Path, make_config: Any) -> tuple[TrainingWindows, ValidationWindows]:
-    path = tmp_path / "a.txt"
-    path.write_bytes(bytes(range(127)))
+    path = tmp_path / "a.npy"
+    np.save(path, np.arange(127))
     train, validation = load_dataset(path, make_config(sequence_length=10, val_fraction=0.2))
     assert validation is not None
     return train, validation  # 101 and 26 ids
@@ -56,8 +57,8 @@ def test_the_offset_is_a_pure_function_of_seed_and_epoch(datasets: Any):
 
 @pytest.mark.parametrize("count", [5, 6, 8, 9, 10, 12, 13])
 def test_short_data_keeps_at_least_one_window(tmp_path: Path, make_config: Any, count: int):
-    path = tmp_path / "a.txt"
-    path.write_bytes(bytes(range(count)))
+    path = tmp_path / "a.npy"
+    np.save(path, np.arange(count))
     train, validation = load_dataset(path, make_config(sequence_length=4, val_fraction=0))
     assert validation is None
     for epoch in range(20):

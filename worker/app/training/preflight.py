@@ -7,12 +7,14 @@ the first step. Never imports torch or numpy.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.training import fit
 from app.training.config import TrainingConfig
 from app.training.data.errors import DataError
+from app.training.data.selection import Role
 from app.training.data.survey import Survey, survey
 from app.training.tokenizer_files import TokenizerError, gpt2_files, known_size
 from app.transformer.errors import Problem
@@ -90,11 +92,14 @@ def _look_for_gpt2(visible: VisibleData, found: Findings) -> None:
 def _survey(name: str, path: Path | None, config: TrainingConfig, found: Findings) -> Survey | None:
     if path is None:
         return None
+    role: Role = "validation" if name == "val_dataset_path" else "train"
     try:
-        return survey(path, config.model_config.vocab_size)
+        found_there = survey(path, config.model_config.vocab_size, role)
     except DataError as error:
         found.problems.append(Problem(name, str(error)))
         return None
+    found.warnings.extend(Problem(name, warning) for warning in found_there.warnings)
+    return found_there
 
 
 def _fit_vocabulary(
@@ -116,6 +121,8 @@ def _fit_data(config: TrainingConfig, path: Path, train: Survey, found: Findings
     if most is None:
         return
     count, exact = most
+    if train.has_validation:
+        config = dataclasses.replace(config, val_fraction=0.0)
     if problem := fit.too_short(path, count, config, "" if exact else "at most "):
         found.problems.append(Problem("dataset_path", problem))
         return

@@ -1,4 +1,4 @@
-"""Which files of a folder are data, and of what kind. Standard library only, see `survey`."""
+"""What is in a folder, and the words for what is wrong with it. Standard library only."""
 
 from __future__ import annotations
 
@@ -6,16 +6,21 @@ import os
 import stat
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
+from typing import Final, NamedTuple
 
 from app.training.data.errors import DataError
-from app.training.data.formats import (
-    ARRAY_EXTENSIONS,
-    RECORD_EXTENSIONS,
-    TEXT_EXTENSIONS,
-    Content,
-)
+from app.training.data.formats import COMPRESSED, Content, form_of_name
 
 _NAMES_IN_A_MESSAGE = 10
+_LOGS: Final = {"_delta_log": "Delta Lake", ".hoodie": "Apache Hudi"}
+"""Folders that say which files beside them are valid."""
+
+
+class Skipped(NamedTuple):
+    """A file of a folder that is not read."""
+
+    path: Path
+    reason: str
 
 
 def require_readable(path: Path) -> None:
@@ -36,17 +41,34 @@ def require_readable(path: Path) -> None:
             f"the dataset {str(path)!r} cannot be opened ({error.strerror}); it must "
             "be a readable file or folder; check the path"
         ) from error
-    known = TEXT_EXTENSIONS | RECORD_EXTENSIONS | ARRAY_EXTENSIONS
-    if path.suffix.lower() not in known:
-        raise DataError(
-            f"{str(path)!r} has the extension {path.suffix!r}; it must be text (.txt, .md, source "
-            "code), .jsonl, .parquet, .bin or .npy; convert or rename it"
+    if form_of_name(path) is None or not path.suffix:
+        raise _unknown_name(path)
+
+
+def _unknown_name(path: Path) -> DataError:
+    if path.suffix.lower() in COMPRESSED:
+        return DataError(
+            f"{str(path)!r} is compressed, and only text, JSON, CSV and TSV are read so, named for "
+            f"example `.jsonl{path.suffix}`; unpack or rename it"
         )
+    return DataError(
+        f"{str(path)!r} has the extension {path.suffix!r}; it must be text (.txt, .md, source "
+        "code), .json, .jsonl, .csv, .tsv, .parquet, .arrow, .bin or .npy; convert or rename it"
+    )
 
 
 def files_of(folder: Path) -> Iterator[Path]:
-    """Yield the files of a folder and its folders in sorted order, hidden ones left out."""
+    """Yield the files of a folder and its folders in sorted order, hidden ones left out.
+
+    Raises `DataError` for a table whose log decides which of its files are valid.
+    """
     for root, folders, names in os.walk(folder):
+        for name in _LOGS.keys() & set(folders):
+            raise DataError(
+                f"{root!r} is a table of {_LOGS[name]}: the log in {name!r} says which files hold "
+                "rows that were not removed, and it is not read; write the table out as plain "
+                f"Parquet, with {_LOGS[name]}'s own reader, and train on that"
+            )
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(root, name) for name in sorted(names) if not name.startswith("."))
 
@@ -59,21 +81,48 @@ def is_inside(file: Path, folder: Path) -> bool:
         return False
 
 
+def is_blob(file: Path, folder: Path) -> bool:
+    """Whether a file of a snapshot in the Hugging Face cache is a link to the cache's own blobs.
+
+    The cache lays `snapshots/REVISION/NAME` as a link to `blobs/HASH` of the same repository.
+    """
+    try:
+        real = folder.resolve()
+        homes = [parent.parent for parent in real.parents if parent.name == "snapshots"]
+        target = file.resolve()
+        return target.is_file() and any(target.parent == home / "blobs" for home in homes)
+    except (OSError, RuntimeError):
+        return False
+
+
 def named(files: Collection[Path]) -> str:
     """The names of files in a message; of many the first ten."""
-    names = ", ".join(repr(str(file)) for file in list(files)[:_NAMES_IN_A_MESSAGE])
-    more = len(files) - _NAMES_IN_A_MESSAGE
-    return f"{names} and {more} more" if more > 0 else names
+    return _listed([repr(str(file)) for file in files])
 
 
-def require_files(folder: Path, usable: Collection[Path], skipped: Collection[Path]) -> None:
+def skipping(folder: Path, skipped: Collection[Skipped]) -> str:
+    """The warning of files that are not read."""
+    return f"{len(skipped)} files in {str(folder)!r} are skipped: {_explained(skipped)}"
+
+
+def _explained(skipped: Collection[Skipped]) -> str:
+    """The names of files in a message with the reason of each; of many the first ten."""
+    return _listed([f"{str(each.path)!r} ({each.reason})" for each in skipped])
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - _NAMES_IN_A_MESSAGE
+    return ", ".join(names[:_NAMES_IN_A_MESSAGE]) + (f" and {more} more" if more > 0 else "")
+
+
+def require_files(folder: Path, usable: Collection[object], skipped: Collection[Skipped]) -> None:
     """Raise `DataError` for a folder with nothing to train on."""
     if usable:
         return
-    found = f"it holds only {named(skipped)}" if skipped else "it is empty"
+    found = f"it holds only {_explained(skipped)}" if skipped else "it is empty"
     raise DataError(
         f"the dataset {str(folder)!r} is a folder without usable files ({found}); it must hold "
-        "text (.txt, .md, source code), .jsonl or .parquet; check the path"
+        "text (.txt, .md, source code) or records (.jsonl, .parquet and others); check the path"
     )
 
 

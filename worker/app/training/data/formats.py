@@ -2,30 +2,62 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from pathlib import Path
+from typing import Final, Literal, NamedTuple
 
 _TEXT_EXTENSIONS = """
-    .txt .text .md .markdown .rst .tex .org .adoc .log .csv .tsv
+    .txt .text .md .markdown .rst .tex .org .adoc .log
     .py .pyi .ipynb .c .h .cc .cpp .cxx .hpp .cu .cuh .m .mm .rs .go .java .kt .kts .scala .swift
-    .js .jsx .mjs .ts .tsx .css .scss .html .htm .xml .svg .json .yaml .yml .toml .ini .cfg .conf
+    .js .jsx .mjs .ts .tsx .css .scss .html .htm .xml .svg .yaml .yml .toml .ini .cfg .conf
     .sh .bash .zsh .fish .ps1 .bat .rb .php .pl .lua .r .jl .hs .ml .clj .ex .exs .erl .el .lisp
     .vim .sql .proto .graphql .cmake .gradle .tf .dockerfile .mk .asm .s .f90 .v .sv .vhd .dart .cs
     .fs .vb .nim .zig .d
 """
 
-TEXT_EXTENSIONS: Final = frozenset(_TEXT_EXTENSIONS.split())
-"""What counts as text. In a folder, files without an extension (README, Makefile) do too."""
+Form = Literal["text", "json", "json lines", "csv", "tsv", "parquet", "arrow", "array"]
+"""How a file is read."""
 
-RECORD_EXTENSIONS: Final = frozenset({".jsonl", ".parquet"})
+RECORD_FORMS: Final = frozenset({"json", "json lines", "csv", "tsv", "parquet", "arrow"})
 """Files of records, each with its own text or ids."""
 
-ARRAY_EXTENSIONS: Final = frozenset({".bin", ".npy"})
-"""Files of ids, which a folder of documents does not take."""
+PLAIN_TEXT: Final = frozenset({".txt", ".text"})
+
+COMPRESSED: Final = frozenset({".gz", ".zst", ".xz", ".bz2"})
+"""Endings behind another one: `part.jsonl.gz`."""
+
+_FORMS: Final[dict[str, Form]] = {
+    "": "text",  # README, Makefile
+    **dict.fromkeys(_TEXT_EXTENSIONS.split(), "text"),
+    ".json": "json",
+    **dict.fromkeys((".jsonl", ".ndjson", ".jsonlines"), "json lines"),
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".parquet": "parquet",
+    **dict.fromkeys((".arrow", ".feather"), "arrow"),
+    **dict.fromkeys((".bin", ".npy"), "array"),
+}
+
+_UNCOMPRESSED_FORMS: Final = frozenset({"parquet", "arrow", "array"})
+"""They are read from several places, and hold compressed columns themselves."""
 
 Content = Literal["text", "input_ids"]
 """What the documents of a dataset are made of."""
 
 
-def is_document_name(suffix: str) -> bool:
-    """Whether a folder takes a file with this extension, in lower case, as documents."""
-    return not suffix or suffix in TEXT_EXTENSIONS or suffix in RECORD_EXTENSIONS
+class DataFile(NamedTuple):
+    """A file of data and how it is read."""
+
+    path: Path
+    form: Form
+
+
+def inner_name(path: Path) -> Path:
+    """The path without the ending of a compressed file."""
+    return path.with_suffix("") if path.suffix.lower() in COMPRESSED else path
+
+
+def form_of_name(path: Path) -> Form | None:
+    """How a file with such a name is read; None where its name is not one of data."""
+    inner = inner_name(path)
+    form = _FORMS.get(inner.suffix.lower())
+    return None if inner != path and form in _UNCOMPRESSED_FORMS else form

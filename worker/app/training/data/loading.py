@@ -7,6 +7,7 @@ Records of `input_ids` are taken as they are and simply joined.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -29,10 +30,12 @@ from app.training.data.cache import (
 )
 from app.training.data.errors import DataError
 from app.training.data.folders import require_readable
-from app.training.data.formats import ARRAY_EXTENSIONS
+from app.training.data.formats import COMPRESSED, DataFile
 from app.training.data.parts import DocumentEnd, Part
 from app.training.data.pieces import PIECE_CHARACTERS, cut_pieces
-from app.training.data.sources import Corpus, find_corpus
+from app.training.data.selection import Role
+from app.training.data.sources import Corpus, find_corpora
+from app.training.data.text_files import has_other_encoding
 from app.training.data.windows import TrainingWindows, ValidationWindows
 from app.training.fit import (
     short_validation,
@@ -72,12 +75,13 @@ def load_dataset(
 ) -> tuple[TrainingWindows, ValidationWindows | None]:
     """Return the training windows of `path`, and validation windows.
 
-    Validation is `config.val_dataset_path`, else the last `config.val_fraction` of `path`, else
-    (a fraction of 0) None. A dataset's `tokenizer` is None where ids came without one that fits.
+    Validation is `config.val_dataset_path`, else the files of `path` that are named for it, else
+    the last `config.val_fraction` of `path`, else (a fraction of 0) None. A dataset's `tokenizer`
+    is None where ids came without one that fits.
 
     Args:
-        path: text or source code (UTF-8), `.jsonl` or `.parquet` with `text` or `input_ids`, a
-            folder of these, or ids in `.bin` or `.npy`.
+        path: text or source code, records with `text` or `input_ids` (JSON, JSON Lines, CSV, TSV,
+            Parquet, Arrow), ids in `.bin` or `.npy`, or a folder of one of these, see `select`.
         config: read for `tokenizer`, `sequence_length`, `seed`, `val_fraction`,
             `val_dataset_path` and the model's `vocab_size`.
 
@@ -85,7 +89,9 @@ def load_dataset(
         DataError: the data is missing, unreadable, too short, or has ids outside `vocab_size`.
         TokenizerError: the tokenizer cannot be had or cannot express the text.
     """
-    data = _tokenize(Path(path), config, None)
+    data, own_validation = _load(Path(path), config, None, "train")
+    if own_validation is not None:
+        config = dataclasses.replace(config, val_fraction=0.0)  # nothing is held back of the rest
     _warn_of_unused_vocabulary(data.tokenizer, config)
     if problem := too_short(path, data.tokens.count, config):
         raise DataError(problem)
@@ -101,7 +107,9 @@ def load_dataset(
     )
     if config.val_dataset_path is not None:
         name: str | Path = config.val_dataset_path
-        val_data, start = _tokenize(Path(name), config, data.tokenizer), 0
+        val_data, start = _load(Path(name), config, data.tokenizer, "validation")[0], 0
+    elif own_validation is not None:
+        name, val_data, start = path, own_validation, 0
     elif split < data.tokens.count:
         name, val_data, start = path, data, split
     else:
@@ -134,16 +142,29 @@ def _validation(
     )
 
 
-def _tokenize(path: Path, config: TrainingConfig, tokenizer: Tokenizer | None) -> TokenizedData:
-    """Return the ids of `path`; a given tokenizer wins over the configuration's."""
+def _load(
+    path: Path, config: TrainingConfig, tokenizer: Tokenizer | None, role: Role
+) -> tuple[TokenizedData, TokenizedData | None]:
+    """Return the ids of `path`, and of the data for validation that it holds itself."""
     path = permitted(expanded(path))
     require_readable(path)
+    corpora = find_corpora(path, config.model_config.vocab_size, role)
+    data = _tokenize(path, corpora.corpus, config, tokenizer)
+    if corpora.validation is None or config.val_dataset_path is not None:
+        return data, None
+    return data, _tokenize(path, corpora.validation, config, data.tokenizer)
+
+
+def _tokenize(
+    path: Path, corpus: Corpus, config: TrainingConfig, tokenizer: Tokenizer | None
+) -> TokenizedData:
+    """Return the ids of a corpus; a given tokenizer wins over the configuration's."""
     directory = cache_directory(path)
     vocab_size = config.model_config.vocab_size
-    if path.suffix.lower() in ARRAY_EXTENSIONS and not path.is_dir():
-        data = _from_array(path, directory, vocab_size, config.tokenizer)
+    if [file.form for file in corpus.files] == ["array"]:
+        data = _from_array(corpus.files[0].path, directory, vocab_size, config.tokenizer)
     else:
-        data = _from_corpus(find_corpus(path), directory, config, tokenizer)
+        data = _from_corpus(corpus, directory, config, tokenizer)
     if data.tokens.count == 0:
         raise DataError(f"{str(path)!r} is empty; it must hold text or ids; check the path")
     if data.largest >= vocab_size:
@@ -170,7 +191,7 @@ def _from_corpus(
     corpus: Corpus, directory: Path, config: TrainingConfig, tokenizer: Tokenizer | None
 ) -> TokenizedData:
     spec = config.tokenizer
-    digests = [f"{file.suffix.lower()} {content_digest(file, directory)}" for file in corpus.files]
+    digests = [f"{_reading(file)} {content_digest(file.path, directory)}" for file in corpus.files]
     if corpus.content == "input_ids":
         key = cache_key("input_ids", *digests)
         entry = get_or_create(directory, key, "<u4", lambda: (_joined_ids(corpus), {}))
@@ -191,6 +212,20 @@ def _from_corpus(
     return _tokenized(entry, key, tokenizer or tokenizer_from_dict(entry.extra["tokenizer"]))
 
 
+def _reading(file: DataFile) -> str:
+    """What decides how a file's bytes are read; the suffix alone for what always was read so."""
+    suffix = file.path.suffix.lower()
+    return suffix if _is_read_as_ever(file) else f"{suffix} {file.form}"
+
+
+def _is_read_as_ever(file: DataFile) -> bool:
+    if file.path.suffix.lower() in COMPRESSED:
+        return False
+    if file.form == "text":
+        return not has_other_encoding(file.path)
+    return file.form in ("json lines", "parquet")
+
+
 def _tokenizer_key(tokenizer: Tokenizer | None, corpus: Corpus) -> str:
     """What a cache entry depends on beside the text.
 
@@ -199,7 +234,7 @@ def _tokenizer_key(tokenizer: Tokenizer | None, corpus: Corpus) -> str:
     """
     if tokenizer is None:
         return "char"
-    is_long = any(file.stat().st_size >= PIECE_CHARACTERS for file in corpus.files)
+    is_long = any(file.path.stat().st_size >= PIECE_CHARACTERS for file in corpus.files)
     cut_otherwise = tokenizer.cut < Cut.BEFORE_WHITE_SPACE and is_long
     return tokenizer.fingerprint + (" whole" if cut_otherwise else "")
 

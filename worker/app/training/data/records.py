@@ -1,4 +1,4 @@
-"""Files of records, JSON Lines and Parquet, read in bounded memory.
+"""Files of records (JSON, CSV, Parquet, Arrow) read in bounded memory.
 
 Whatever is wrong with a record is one `DataError` with the file and the line or row: no attempt
 that reads the same file again could end otherwise.
@@ -14,35 +14,47 @@ import numpy as np
 import numpy.typing as npt
 
 from app.training import progress
+from app.training.data.column_files import ColumnFile, open_arrow, open_parquet
 from app.training.data.errors import DataError
-from app.training.data.formats import Content
-from app.training.data.json_lines import json_records
+from app.training.data.formats import Content, DataFile
+from app.training.data.json_lines import json_records, json_values
 from app.training.data.parts import DOCUMENT_END, Part, Piece, Place
+from app.training.data.tables import table_columns, table_records
 from app.training.reading import permitted
 
-_ROWS_PER_BATCH = 1024
+_COLUMNAR = frozenset({"parquet", "arrow"})
+_TABLES = frozenset({"csv", "tsv"})
 _IDS_END = 1 << 32
 
 
-def record_columns(path: Path) -> set[str]:
-    """The names that the records of a `.jsonl` or `.parquet` file have, by its first record."""
-    if path.suffix.lower() == ".parquet":
-        return set(_open_parquet(path).schema_arrow.names)
-    first = next(json_records(path), None)
+def record_columns(file: DataFile) -> list[str]:
+    """The names that the records of a file have, by its schema, header or first record."""
+    path = file.path
+    if file.form in _COLUMNAR:
+        return list(_open_columns(file).schema.names)
+    if file.form in _TABLES:
+        return table_columns(path, "text")
+    first = next(_plain_records(file), None)
     if first is None:
         raise DataError(f"{str(path)!r} is empty; it must hold records; check the path")
-    return set(first[1])
+    return list(first[1])
 
 
-def record_pieces(path: Path, content: Content) -> Iterator[Piece]:
-    """Yield the documents of a `.jsonl` or `.parquet` file in order."""
-    if path.suffix.lower() == ".parquet":
-        return _parquet_pieces(path, content)
-    return _json_lines_pieces(path, content)
+def record_pieces(file: DataFile, content: Content) -> Iterator[Piece]:
+    """Yield the documents of a file of records in order."""
+    if file.form in _COLUMNAR:
+        return _column_pieces(file, content)
+    return _plain_pieces(file, content)
 
 
-def _json_lines_pieces(path: Path, content: Content) -> Iterator[Piece]:
-    for place, record in json_records(path):
+def _plain_records(file: DataFile) -> Iterator[tuple[Place, dict[str, Any]]]:
+    if file.form in _TABLES:
+        return table_records(file.path, "text")
+    return json_values(file.path) if file.form == "json" else json_records(file.path)
+
+
+def _plain_pieces(file: DataFile, content: Content) -> Iterator[Piece]:
+    for place, record in _plain_records(file):
         value = record.get(content)
         yield Part(_ids(value, place) if content == "input_ids" else _text(value, place), place)
         yield DOCUMENT_END
@@ -92,26 +104,13 @@ def _wrong_field(place: Place, name: str, rule: str, value: object) -> DataError
     )
 
 
-def _open_parquet(path: Path) -> Any:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        return pq.ParquetFile(permitted(path), memory_map=True)
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(
-            f"{str(path)!r} cannot be read as Parquet ({error}); it must be a whole Parquet file; "
-            "write it again"
-        ) from error
-
-
-def _parquet_pieces(path: Path, content: Content) -> Iterator[Piece]:
-    with _open_parquet(path) as file:
+def _column_pieces(data: DataFile, content: Content) -> Iterator[Piece]:
+    path = data.path
+    with _open_columns(data) as file:
         _require_column(file, path, content)
         row = 1
-        for batch in _batches(file, path, content):
-            progress.advanced(batch.nbytes)
-            column = batch.column(0)
+        for column in _columns(file, path, content):
+            progress.advanced(column.nbytes)
             if column.null_count:
                 missing = row + _first_null(column)
                 raise _wrong_field(Place(path, "row", missing), content, "present", None)
@@ -120,13 +119,27 @@ def _parquet_pieces(path: Path, content: Content) -> Iterator[Piece]:
             row += len(column)
 
 
-def _require_column(file: Any, path: Path, content: Content) -> None:
-    if content not in file.schema_arrow.names:
+def _open_columns(file: DataFile) -> ColumnFile:
+    import pyarrow as pa
+
+    path = permitted(file.path)
+    try:
+        return open_parquet(path) if file.form == "parquet" else open_arrow(path)
+    except (OSError, pa.ArrowException) as error:
+        kind = file.form.capitalize()
         raise DataError(
-            f"{str(path)!r} has the columns {sorted(file.schema_arrow.names)}; it must have "
+            f"{str(path)!r} cannot be read as {kind} ({error}); it must be a whole {kind} file; "
+            "write it again"
+        ) from error
+
+
+def _require_column(file: ColumnFile, path: Path, content: Content) -> None:
+    if content not in file.schema.names:
+        raise DataError(
+            f"{str(path)!r} has the columns {sorted(file.schema.names)}; it must have "
             f"`{content}` like the other files; rename its column"
         )
-    kind = file.schema_arrow.field(content).type
+    kind = file.schema.field(content).type
     if not _is_kind(kind, content):
         rule = "strings" if content == "text" else "lists of integers"
         raise DataError(
@@ -135,15 +148,15 @@ def _require_column(file: Any, path: Path, content: Content) -> None:
         )
 
 
-def _batches(file: Any, path: Path, content: Content) -> Iterator[Any]:
+def _columns(file: ColumnFile, path: Path, content: Content) -> Iterator[Any]:
     """Yield the column in batches. A damaged page is the file's fault, an I/O error is not."""
     import pyarrow as pa
 
-    batches = file.iter_batches(batch_size=_ROWS_PER_BATCH, columns=[content])
+    batches = file.column(content)
     rows = 0
     while True:
         try:
-            batch = next(batches, None)
+            column = next(batches, None)
         except (OSError, pa.ArrowException) as error:
             if getattr(error, "errno", None) is not None:
                 raise
@@ -152,10 +165,10 @@ def _batches(file: Any, path: Path, content: Content) -> Iterator[Any]:
                 "the file is damaged, or written in a way that this reader does not know; write "
                 "it again"
             ) from error
-        if batch is None:
+        if column is None:
             return
-        rows += batch.num_rows
-        yield batch
+        rows += len(column)
+        yield column
 
 
 def _first_null(column: Any) -> int:

@@ -8,92 +8,116 @@ documents without knowing where they came from.
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
+import numpy as np
+
+from app.training.data.arrays import open_token_file
 from app.training.data.errors import DataError
 from app.training.data.folders import (
+    Skipped,
     content_of_columns,
-    files_of,
-    is_inside,
-    named,
     require_files,
     require_one_content,
+    skipping,
 )
-from app.training.data.formats import RECORD_EXTENSIONS, Content, is_document_name
+from app.training.data.formats import RECORD_FORMS, Content, DataFile
 from app.training.data.parts import DOCUMENT_END, Part, Piece, Place
 from app.training.data.records import record_columns, record_pieces
+from app.training.data.selection import Role, select
 from app.training.data.text_files import decoded_blocks
 
 logger = logging.getLogger(__name__)
+
+_IDS_PER_PIECE: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
     """Files in a fixed order that hold the same kind of content."""
 
-    files: tuple[Path, ...]
+    files: tuple[DataFile, ...]
     content: Content
+    vocab_size: int
+    """Decides the type of ids in arrays that do not say it."""
 
     def pieces(self) -> Iterator[Piece]:
         """Yield all documents of all files in order."""
-        for path in self.files:
-            yield from _pieces_of(path, self.content)
+        for file in self.files:
+            if file.form == "array":
+                yield from _array_pieces(file.path, self.vocab_size)
+            elif file.form in RECORD_FORMS:
+                yield from record_pieces(file, self.content)
+            else:
+                yield from _text_pieces(file.path)
 
 
-def find_corpus(path: Path) -> Corpus:
-    """Return the files of `path`, which is one file or a folder searched in sorted order.
+@dataclass(frozen=True, slots=True)
+class Corpora:
+    """The data of a path, and the data for validation that it holds itself."""
 
-    In a folder, hidden files and folders are ignored; a file that is not text, cannot be read, or
-    is a link that leads out of the folder is skipped with one warning that names them.
+    corpus: Corpus
+    validation: Corpus | None
+
+
+def find_corpora(path: Path, vocab_size: int, role: Role) -> Corpora:
+    """Return the data of `path`, see `select`. In a folder, files that are no text are skipped.
+
+    One warning names what is skipped, with the reasons.
     """
+    selection = select(path, role)
     if not path.is_dir():
-        return Corpus((path,), _content_of(path))
-    files: list[Path] = []
-    skipped: list[Path] = []
-    for file in files_of(path):
-        (files if _is_usable(file, path) else skipped).append(file)
+        return Corpora(_corpus(path, selection.files, vocab_size), None)
+    files, unreadable = _readable(selection.files)
+    validation, others = _readable(selection.validation)
+    skipped = [*selection.skipped, *unreadable, *others]
     if skipped:
-        logger.warning(
-            "%d files in %r are not UTF-8 text or cannot be read and are skipped: %s",
-            len(skipped),
-            str(path),
-            named(skipped),
-        )
+        logger.warning("%s", skipping(path, skipped))
     require_files(path, files, skipped)
-    return Corpus(tuple(files), require_one_content(path, map(_content_of, files)))
+    corpus = _corpus(path, files, vocab_size)
+    return Corpora(corpus, _corpus(path, validation, vocab_size) if validation else None)
 
 
-def _is_usable(file: Path, folder: Path) -> bool:
-    suffix = file.suffix.lower()
-    if not is_document_name(suffix) or not is_inside(file, folder):
-        return False
-    return os.access(file, os.R_OK) if suffix in RECORD_EXTENSIONS else _is_text(file)
+def _corpus(path: Path, files: Sequence[DataFile], vocab_size: int) -> Corpus:
+    return Corpus(tuple(files), require_one_content(path, map(_content_of, files)), vocab_size)
 
 
-def _is_text(file: Path) -> bool:
+def _readable(files: Sequence[DataFile]) -> tuple[list[DataFile], list[Skipped]]:
+    """The files without those that are named as text and hold none."""
+    problems = {file: _text_problem(file) for file in files}
+    skipped = [Skipped(file.path, problem) for file, problem in problems.items() if problem]
+    return [file for file, problem in problems.items() if not problem], skipped
+
+
+def _text_problem(file: DataFile) -> str | None:
+    if file.form != "text":
+        return None
     try:
-        for text in decoded_blocks(file):
-            if "\0" in text:
-                return False
+        for _ in decoded_blocks(file.path):
+            pass
     except (OSError, DataError):
-        return False
-    return True
+        return "not text in UTF-8 or UTF-16"
+    return None
 
 
-def _content_of(path: Path) -> Content:
+def _content_of(file: DataFile) -> Content:
     """Tell text from ids by the first record; `text` wins, so that `tokenizer` is obeyed."""
-    if path.suffix.lower() not in RECORD_EXTENSIONS:
+    if file.form == "array":
+        return "input_ids"
+    if file.form not in RECORD_FORMS:
         return "text"
-    return content_of_columns(path, record_columns(path))
+    return content_of_columns(file.path, record_columns(file))
 
 
-def _pieces_of(path: Path, content: Content) -> Iterator[Piece]:
-    if path.suffix.lower() in RECORD_EXTENSIONS:
-        return record_pieces(path, content)
-    return _text_pieces(path)
+def _array_pieces(path: Path, vocab_size: int) -> Iterator[Piece]:
+    tokens = open_token_file(path, vocab_size)
+    for start in range(0, tokens.count, _IDS_PER_PIECE):
+        ids = tokens.ids[start : start + _IDS_PER_PIECE].astype(np.int64)
+        yield Part(ids, Place(path, "id", start + 1))
+    yield DOCUMENT_END
 
 
 def _text_pieces(path: Path) -> Iterator[Piece]:

@@ -7,33 +7,33 @@ refuses is certain, and what it cannot tell it leaves open.
 
 from __future__ import annotations
 
-import codecs
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from app.training.data.array_files import read_layout
+from app.training.data.compression import is_compressed
 from app.training.data.errors import DataError
 from app.training.data.folders import (
+    Skipped,
     content_of_columns,
     files_of,
+    is_blob,
     is_inside,
     require_files,
     require_one_content,
     require_readable,
+    skipping,
 )
-from app.training.data.formats import (
-    ARRAY_EXTENSIONS,
-    RECORD_EXTENSIONS,
-    Content,
-    is_document_name,
-)
-from app.training.data.json_lines import json_record
+from app.training.data.formats import COMPRESSED, Content, DataFile
+from app.training.data.json_lines import json_record, kind_of_json
 from app.training.data.parquet_footer import read_footer
 from app.training.data.parts import Place
+from app.training.data.selection import Role, select
+from app.training.data.tables import table_columns
+from app.training.data.text_files import decoded_blocks, has_other_encoding
 from app.training.home import expanded
 
-_HEAD_BYTES = 1 << 16
 _LONGEST_FIRST_LINE = 1 << 20
 _MOST_FILES = 1000
 """Files of a folder that are looked at; a larger folder is left to the worker."""
@@ -50,73 +50,102 @@ class Survey:
     """Ids, or bytes of text with the separators between documents; no more than that."""
     exact: bool = False
     """Whether there are exactly so many."""
+    warnings: tuple[str, ...] = ()
+    """What is skipped, and why."""
+    has_validation: bool = False
+    """Whether the dataset itself holds files for validation."""
 
 
-def survey(path: Path, vocab_size: int) -> Survey:
+def survey(path: Path, vocab_size: int, role: Role = "train") -> Survey:
     """Look at a dataset without reading it. Raises `DataError` for what cannot be trained on."""
     path = expanded(path)
     require_readable(path)
     try:
-        if path.is_dir():
-            return _folder(path)
-        if path.suffix.lower() in ARRAY_EXTENSIONS:
-            return Survey("input_ids", read_layout(path, vocab_size).count, exact=True)
-        return _file(path)
+        return _folder(path, vocab_size, role) if path.is_dir() else _file_at(path, vocab_size)
     except OSError:
         return Survey()  # gone, or out of reach, since a moment ago
 
 
-def _folder(folder: Path) -> Survey:
-    files = list(islice(files_of(folder), _MOST_FILES + 1))
-    usable = [file for file in files if _may_be_usable(file, folder)]
-    if len(files) > _MOST_FILES:
+def _file_at(path: Path, vocab_size: int) -> Survey:
+    if is_compressed(path):
         return Survey()
-    require_files(folder, usable, files)
-    found = [_file(file) for file in usable]
+    (file,) = select(path).files
+    if file.form == "text" and (problem := _head_problem(path)):
+        raise DataError(problem)
+    return _file(file, vocab_size)
+
+
+def _folder(folder: Path, vocab_size: int, role: Role) -> Survey:
+    files = list(islice(files_of(folder), _MOST_FILES + 1))
+    if len(files) > _MOST_FILES or any(_is_beyond(file, folder) for file in files):
+        return Survey()
+    selection = select(folder, role)
+    problems = {file: _problem(file) for file in (*selection.files, *selection.validation)}
+    skipped = [Skipped(file.path, problem) for file, problem in problems.items() if problem]
+    skipped = [*selection.skipped, *skipped]
+    usable = [file for file in selection.files if not problems[file]]
+    require_files(folder, usable, skipped)
+    warnings = (skipping(folder, skipped),) if skipped else ()
+    has_validation = any(not problems[file] for file in selection.validation)
+    unknown = Survey(warnings=warnings, has_validation=has_validation)
+    if any(file.path.suffix.lower() in COMPRESSED for file in usable):
+        return unknown
+    found = [_file(file, vocab_size) for file in usable]
     contents = [each.content for each in found if each.content is not None]
     sizes = [each.most for each in found if each.most is not None]
     if len(contents) < len(found) or len(sizes) < len(found):
-        return Survey()
+        return unknown
     most = sum(sizes) + _SEPARATOR_BYTES * (len(found) - 1)
-    return Survey(require_one_content(folder, contents), most)
+    content = require_one_content(folder, contents)
+    return Survey(content, most, warnings=warnings, has_validation=has_validation)
 
 
-def _may_be_usable(file: Path, folder: Path) -> bool:
-    suffix = file.suffix.lower()
-    if not is_document_name(suffix) or not is_inside(file, folder):
-        return False
-    return suffix in RECORD_EXTENSIONS or _head_problem(file) is None
+def _is_beyond(file: Path, folder: Path) -> bool:
+    """Whether only who reads the data can tell if a file may be read, or is compressed."""
+    return is_blob(file, folder) and not is_inside(file, folder)
 
 
-def _file(path: Path) -> Survey:
-    suffix = path.suffix.lower()
-    if suffix == ".jsonl":
-        return _json_lines(path)
-    if suffix == ".parquet":
-        return _parquet(path)
-    size = path.stat().st_size
-    if problem := _head_problem(path):
-        raise DataError(problem)
-    return Survey("text", size, exact=True)
+def _problem(file: DataFile) -> str | None:
+    return _head_problem(file.path) if file.form == "text" else None
+
+
+def _file(file: DataFile, vocab_size: int) -> Survey:
+    path = file.path
+    if is_compressed(path):
+        return Survey()
+    match file.form:
+        case "array":
+            return Survey("input_ids", read_layout(path, vocab_size).count, exact=True)
+        case "json lines":
+            return _json_lines(path)
+        case "json":
+            return Survey(content_of_columns(path, kind_of_json(path)[1]))
+        case "csv" | "tsv":
+            return Survey(content_of_columns(path, table_columns(path, "text")))
+        case "parquet":
+            return _parquet(path)
+        case "arrow":
+            return Survey()
+    if has_other_encoding(path):
+        return Survey("text")
+    return Survey("text", path.stat().st_size, exact=True)
 
 
 def _head_problem(path: Path) -> str | None:
     """What is wrong with the beginning of a text file."""
     try:
-        with path.open("rb") as file:
-            head = file.read(_HEAD_BYTES)
-        codecs.getincrementaldecoder("utf-8")().decode(head, final=len(head) < _HEAD_BYTES)
+        if not is_compressed(path):
+            list(islice(decoded_blocks(path), 2))  # a short file to its end
     except OSError as error:
         return f"{str(path)!r} cannot be opened ({error.strerror}); check the path"
-    except UnicodeDecodeError as error:
-        return (
-            f"{str(path)!r} is not UTF-8: byte {error.start} is 0x{head[error.start]:02x}; text "
-            "must be UTF-8; convert it with `iconv -f latin1 -t utf-8`"
-        )
+    except DataError as error:
+        return str(error)
     return None
 
 
 def _json_lines(path: Path) -> Survey:
+    if has_other_encoding(path):
+        return Survey()
     with path.open("rb") as file:
         number = 0
         while line := file.readline(_LONGEST_FIRST_LINE):

@@ -1,0 +1,90 @@
+"""Compressed files of text and records, told by their first bytes and read as a stream.
+
+Several members or frames in one file are read to the last. Standard library only, but for zstd,
+which pyarrow reads.
+"""
+
+from __future__ import annotations
+
+import bz2
+import contextlib
+import gzip
+import io
+import lzma
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, Final, cast
+
+from app.training.data.errors import DataError
+from app.training.data.formats import COMPRESSED
+from app.training.reading import open_permitted
+
+_BEGINNINGS: Final = {
+    b"\x1f\x8b\x08": "gzip",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"\xfd7zXZ\x00": "xz",
+    b"BZh": "bzip2",
+}
+_BZIP2_BLOCK: Final = b"1AY&SY"
+_LONGEST_BEGINNING: Final = 10
+
+
+def compression_of(start: bytes) -> str | None:
+    """The name of the compression of a file that begins so."""
+    for beginning, name in _BEGINNINGS.items():
+        if start.startswith(beginning):
+            return name if name != "bzip2" or start[4:10] == _BZIP2_BLOCK else None
+    return None
+
+
+def is_compressed(path: Path) -> bool:
+    """Whether a file is compressed, by its first bytes."""
+    with open_permitted(path) as file:
+        return compression_of(file.read(_LONGEST_BEGINNING)) is not None
+
+
+@contextlib.contextmanager
+def open_plain(path: Path) -> Iterator[io.BufferedReader]:
+    """Open a file for reading what is in it, decompressed where it is compressed.
+
+    Raises `DataError` for a compressed file that is damaged or cut off.
+    """
+    with open_permitted(path) as file:
+        buffered = cast(io.BufferedReader, file)
+        compression = compression_of(buffered.peek(_LONGEST_BEGINNING))
+        if compression is None:
+            _require_no_compressed_name(path)
+            yield buffered
+            return
+        try:
+            with _decompressing(buffered, compression) as plain:
+                yield plain
+        except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+            if getattr(error, "errno", None) is not None:
+                raise
+            raise DataError(
+                f"{str(path)!r} cannot be decompressed ({error}); it must be one whole "
+                f"{compression} file; copy or write it again"
+            ) from error
+
+
+def _decompressing(file: BinaryIO, compression: str) -> io.BufferedReader:
+    match compression:
+        case "gzip":
+            return io.BufferedReader(gzip.GzipFile(fileobj=file, mode="rb"))
+        case "xz":
+            return io.BufferedReader(lzma.LZMAFile(file))
+        case "bzip2":
+            return io.BufferedReader(bz2.BZ2File(file))
+    import pyarrow as pa
+
+    return io.BufferedReader(pa.CompressedInputStream(file, "zstd"))
+
+
+def _require_no_compressed_name(path: Path) -> None:
+    if path.suffix.lower() in COMPRESSED and path.stat().st_size:
+        raise DataError(
+            f"{str(path)!r} is named {path.suffix!r} and does not begin as such a file does; copy "
+            "it again, or rename it"
+        )

@@ -1,0 +1,291 @@
+"""Which files of a dataset are trained on, which validate, and which are left alone, and why.
+
+Decided by names, layout and first records. Standard library only, since a control plane asks too.
+In a folder one kind of file is the data:
+- records, where there are any: text beside them is about the data and is not trained on;
+- arrays of ids, where one is named for training, or where there is no other data;
+- else text.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal
+
+from app.training.data.errors import DataError
+from app.training.data.folders import (
+    Skipped,
+    files_of,
+    is_blob,
+    is_inside,
+    named,
+    require_files,
+)
+from app.training.data.formats import (
+    COMPRESSED,
+    PLAIN_TEXT,
+    RECORD_FORMS,
+    DataFile,
+    form_of_name,
+    inner_name,
+)
+from app.training.data.json_lines import kind_of_json
+from app.training.data.saved_datasets import foreign_arrow_file
+from app.training.data.splits import Split, split_of
+from app.training.reading import PathNotAllowedError, permitted
+
+_ABOUT_DATA: Final = frozenset(
+    [
+        "readme",
+        "license",
+        "licence",
+        "copying",
+        "notice",
+        "citation",
+        "authors",
+        "changelog",
+        "contributing",
+        "requirements",
+        "dataset_card",
+        "merges",
+        "vocab",
+        "checksums",
+        "manifest",
+    ]
+)
+"""Names, without ending, of files beside data that are not data."""
+_TEXT_NOTES: Final = frozenset({"_temporary"})
+
+Role = Literal["train", "validation"]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The files of a dataset by their use."""
+
+    files: tuple[DataFile, ...]
+    """What was asked for."""
+    validation: tuple[DataFile, ...] = ()
+    """Files that the dataset itself holds for validation, beside those for training."""
+    skipped: tuple[Skipped, ...] = ()
+
+
+def select(path: Path, role: Role = "train") -> Selection:
+    """Return the files of `path`, which is one file or a folder searched in sorted order.
+
+    Hidden files and folders are ignored. A link is followed within the folder, and to the blobs of
+    the same repository in the Hugging Face cache.
+
+    Raises:
+        DataError: there is nothing to train on, or no clear reading of what there is.
+    """
+    if not path.is_dir():
+        return Selection((_single(path),))
+    found = _look(path)
+    if found.records:
+        files = _only_records(found)
+    elif _are_arrays_data(found):
+        files = found.arrays
+        found.skip(found.texts + found.objects, "not ids, as the data beside it")
+    else:
+        files = _only_texts(found)
+        found.skip(found.arrays, "ids beside text")
+        if not _is_divided(found, files):
+            require_files(path, files, found.skipped)
+            return Selection(tuple(files), skipped=tuple(found.skipped))
+    require_files(path, files, found.skipped)
+    return _divided(found, files, role)
+
+
+def _single(path: Path) -> DataFile:
+    form = form_of_name(path)
+    if form is None:
+        raise DataError(f"{str(path)!r} is not named as data; rename it")
+    if form == "json" and kind_of_json(path)[0] == "other":
+        form = "text"
+    return DataFile(path, form)
+
+
+@dataclass
+class _Found:
+    """The files of a folder by what they may be."""
+
+    folder: Path
+    records: list[DataFile] = field(default_factory=list)
+    arrays: list[DataFile] = field(default_factory=list)
+    texts: list[DataFile] = field(default_factory=list)
+    objects: list[DataFile] = field(default_factory=list)
+    """`.json` files of one object without text: a record of unknown fields, or no record."""
+    skipped: list[Skipped] = field(default_factory=list)
+
+    def skip(self, files: Sequence[DataFile], reason: str) -> None:
+        self.skipped += [Skipped(file.path, reason) for file in files]
+
+    def split(self, file: DataFile) -> Split | None:
+        return split_of(file.path.relative_to(self.folder))
+
+
+def _look(folder: Path) -> _Found:
+    found = _Found(folder)
+    for path in files_of(folder):
+        form = form_of_name(path)
+        reason = _unusable(path, folder) or foreign_arrow_file(path)
+        if reason is None and form is None:
+            reason = _unknown(path)
+        if reason is not None or form is None:
+            found.skipped.append(Skipped(path, reason or ""))
+        elif form in RECORD_FORMS and _is_note(path, folder):
+            found.skipped.append(Skipped(path, "its name begins with _"))
+        elif form == "json":
+            _add_json(found, path)
+        else:
+            _list_of(found, form).append(DataFile(path, form))
+    return found
+
+
+def _unknown(path: Path) -> str:
+    """Why a file with such a name is not data."""
+    suffix = path.suffix.lower()
+    if suffix in (".pkl", ".pickle"):
+        return "a pickle, which is never loaded"
+    return "compressed as a whole; unpack it" if suffix in COMPRESSED else "not named as data"
+
+
+def _unusable(path: Path, folder: Path) -> str | None:
+    """Why a file cannot be data, whatever is in it."""
+    if not is_inside(path, folder):
+        if not is_blob(path, folder):
+            return "not a file, or a link that leads out of the folder"
+        try:
+            permitted(path)
+        except PathNotAllowedError:
+            real = str(path.resolve())
+            return f"a link to {real!r}, which is outside the folders that this job may read"
+    if path.stat().st_size == 0:
+        return "empty"
+    return None if os.access(path, os.R_OK) else "cannot be read"
+
+
+def _is_note(path: Path, folder: Path) -> bool:
+    """Spark, Databricks and others begin the names of their own notes with an underscore."""
+    return any(part.startswith("_") for part in path.relative_to(folder).parts)
+
+
+def _list_of(found: _Found, form: str) -> list[DataFile]:
+    if form in RECORD_FORMS:
+        return found.records
+    return found.arrays if form == "array" else found.texts
+
+
+def _add_json(found: _Found, path: Path) -> None:
+    try:
+        kind, fields = kind_of_json(path)
+    except DataError:  # JSON with comments, or no JSON
+        kind, fields = "object", frozenset()
+    if kind == "records" or fields & {"text", "input_ids"}:
+        found.records.append(DataFile(path, "json"))
+    elif kind == "object":
+        found.objects.append(DataFile(path, "json"))
+    else:
+        found.texts.append(DataFile(path, "text"))
+
+
+def _is_about_data(path: Path) -> bool:
+    return inner_name(path).stem.lower().split(".")[0] in _ABOUT_DATA
+
+
+def _is_plain(file: DataFile) -> bool:
+    named_so = inner_name(file.path).suffix.lower() in PLAIN_TEXT
+    return named_so and not _is_about_data(file.path)
+
+
+def _only_records(found: _Found) -> list[DataFile]:
+    trained = [file for file in found.arrays if found.split(file) == "train"]
+    others = trained + [file for file in found.texts if _is_plain(file)]
+    if others:
+        raise _unclear(
+            found.folder,
+            f"records ({_shown(found.records)}) and, beside them, text or ids ({_shown(others)})",
+        )
+    found.skip(found.texts + found.objects, "not records, as the data beside it")
+    found.skip(found.arrays, "ids beside records")
+    return found.records
+
+
+def _are_arrays_data(found: _Found) -> bool:
+    if any(found.split(file) == "train" for file in found.arrays):
+        return True
+    return bool(found.arrays) and all(_is_about_data(file.path) for file in found.texts)
+
+
+def _only_texts(found: _Found) -> list[DataFile]:
+    """Text, with the JSON objects among it; objects alone are records of unknown fields."""
+    if all(_is_about_data(file.path) for file in found.texts) and found.objects:
+        found.skip(found.texts, "not records, as the data beside it")
+        return found.objects
+    texts = found.texts + [DataFile(file.path, "text") for file in found.objects]
+    notes = [file for file in texts if _is_note_of_text(file.path, found.folder)]
+    found.skip(notes, "its name begins with _")
+    return sorted(set(texts) - set(notes))
+
+
+def _is_note_of_text(path: Path, folder: Path) -> bool:
+    """Source code has names that begin with an underscore, and an ending."""
+    *folders, name = path.relative_to(folder).parts
+    return bool(_TEXT_NOTES & set(folders)) or (name.startswith("_") and "." not in name)
+
+
+def _is_divided(found: _Found, files: Sequence[DataFile]) -> bool:
+    """Whether names divide the files. Source code has a train.py and tests of its own."""
+    if files and files[0].form != "text":
+        return True
+    plain = [file for file in files if _is_plain(file)]
+    splits = {found.split(file) for file in plain}
+    others = [file for file in files if file not in plain and not _is_about_data(file.path)]
+    return "train" in splits and len(splits - {None}) > 1 and len(others) <= len(plain)
+
+
+def _divided(found: _Found, files: list[DataFile], role: Role) -> Selection:
+    if files and files[0].form == "text":
+        found.skip([file for file in files if not _is_plain(file)], "not plain text as the data")
+        files = [file for file in files if _is_plain(file)]
+    of: dict[Split | None, list[DataFile]] = {"train": [], "validation": [], "test": [], None: []}
+    for file in files:
+        of[found.split(file)].append(file)
+    if of["train"] and of[None]:
+        raise _unclear(
+            found.folder,
+            f"files named for training ({_shown(of['train'])}) and files named for nothing "
+            f"({_shown(of[None])})",
+        )
+    trained, validation = of["train"] or of[None], of["validation"]
+    if role == "validation":
+        chosen, validation = validation or trained or of["test"], []
+    else:
+        chosen = trained
+    if not chosen:
+        raise _nothing_to_train_on(found.folder, validation + of["test"])
+    found.skip([file for file in of["test"] if file not in chosen], "test data, left alone")
+    return Selection(tuple(chosen), tuple(validation), tuple(found.skipped))
+
+
+def _shown(files: Sequence[DataFile]) -> str:
+    return named([file.path for file in files])
+
+
+def _unclear(folder: Path, found: str) -> DataError:
+    return DataError(
+        f"the dataset {str(folder)!r} holds {found}; what to train on must be clear; set "
+        "`dataset_path` to the one file or folder that is meant, or move the others away"
+    )
+
+
+def _nothing_to_train_on(folder: Path, files: Sequence[DataFile]) -> DataError:
+    return DataError(
+        f"the dataset {str(folder)!r} holds only files named for validation or tests "
+        f"({_shown(files)}); there must be some for training; set `dataset_path` to the file that "
+        "is meant, or rename it"
+    )
