@@ -12,6 +12,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from control_plane.authentication import AuthenticationInterceptor
 from control_plane.checkpoints import CheckpointServicer
 from control_plane.configs import ConfigServicer
 from control_plane.datasets import DatasetServicer
@@ -28,7 +29,6 @@ from control_plane.workers import WorkerServicer
 from job_store.errors import StoreUnavailable
 from service_runtime.duties import Duties
 from service_runtime.logs import get_logger
-from service_runtime.rpc_authentication import AuthenticationInterceptor
 from service_runtime.settings import SettingsError
 from service_runtime.tokens import TokenVerifier
 from training_engine.v1 import (

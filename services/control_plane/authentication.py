@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc
 
-from service_runtime.rpc_errors import RpcError
+from control_plane.errors import call_error
 from service_runtime.tokens import TokenVerifier
 
 # Probes of an orchestrator carry no token, and health tells no secret.
@@ -42,8 +42,7 @@ def _authorization(details: grpc.HandlerCallDetails) -> str | None:
 
 def _refuse(handler: Any) -> Any:
     """A handler of the same shape as `handler`, which only refuses."""
-    error = RpcError(
-        grpc.StatusCode.UNAUTHENTICATED,
+    error = call_error(
         "UNAUTHENTICATED",
         "the call carries no known token; send the metadata `authorization: Bearer TOKEN` "
         "with a token that the control plane was started with",
