@@ -98,7 +98,8 @@ def doors(stack: RunningStack, text_file: Path) -> Iterator[Doors]:
         job.resume(first.checkpoint_id)
         assert job.wait(60).status == "succeeded"
         torn = text_file.parent / "torn.jsonl"
-        torn.write_text('{"other": 1}\n')
+        # Past the part that a start looks at.
+        torn.write_text('{"text": "to be or not to be"}\n' * 40_000 + '{"other": 1}\n')
         failed = by_grpc.jobs.start(config, dataset_path=str(torn))
         assert failed.wait(60).status == "failed"
         yield Doors(
