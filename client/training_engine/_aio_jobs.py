@@ -302,8 +302,8 @@ class AsyncJobs(AsyncResource):
     def watch(self, job_id: str, *, after: str = "") -> AsyncIterator[JobEvent]:
         """Replay what happened to a job, then follow it live, until it ends.
 
-        Reconnects by itself. After a `rewound` event, forget points and checkpoints past its
-        `to_step`: they arrive anew.
+        Reconnects by itself, and hands out each event once. After a `rewound` event, forget points
+        and checkpoints past its `to_step`: they arrive anew.
 
         Args:
             job_id: The job.

@@ -15,10 +15,14 @@ from training_engine._retry import Patience
 from training_engine.errors import TrainingEngineError, UnavailableError
 from training_engine.records import (
     EVENT_RECORDS,
+    Checkpoint,
+    EventData,
     EventKind,
     JobEvent,
     JobStatus,
+    LogLine,
     MetricPoint,
+    Rewind,
     read,
 )
 
@@ -43,6 +47,8 @@ class Follower(ABC, Generic[T]):
         self.after_step: int | None = None
         self.attempt = 0
         self.at_end = False
+        self._begins_at_cursor = bool(cursor)
+        self._newest_attempt = 0
         self._patience = Patience(patience_seconds, bear_silence=True)
         self._connected_at = 0.0
 
@@ -56,18 +62,33 @@ class Follower(ABC, Generic[T]):
         self.cursor = plain.get("cursor") or self.cursor
         if (state := plain.get(EventKind.STATE)) is not None:
             terminal = JobStatus(state["status"]).is_terminal
-            self.at_end = terminal and state.get("attempt", 0) >= self.attempt
+            attempt = state.get("attempt", 0)
+            self.at_end = terminal and attempt >= self.attempt
+            self._newest_attempt = max(self._newest_attempt, attempt)
         yield from self._read(plain)
 
     def delay_after(self, error: TrainingEngineError | None) -> float:
         """Return the seconds until the next connection; raise where there shall be none.
 
-        None stands for a stream that ended in order although its job has not.
+        None stands for a stream that ended in order although its job has not. A service that
+        refuses a cursor of its own, for it was upgraded or its Redis emptied, is read from the
+        start again. Not where a caller's cursor said where to begin: the caller alone knows what
+        came before.
         """
+        if error is not None and error.code == "invalid_cursor" and self._can_start_over():
+            self._start_over()
+            return 0.0
         if time.monotonic() - self._connected_at > GOOD_CONNECTION_SECONDS:
             self._patience.progressed()
         ended = UnavailableError("the stream ended before its job", code="shutting_down")
         return self._patience.delay_after(error or ended)
+
+    def _can_start_over(self) -> bool:
+        return bool(self.cursor) and not self._begins_at_cursor
+
+    def _start_over(self) -> None:
+        self.cursor = ""
+        self.attempt = max(self.attempt, self._newest_attempt)
 
     @abstractmethod
     def _read(self, plain: dict[str, Any]) -> Iterator[T]:
@@ -75,13 +96,49 @@ class Follower(ABC, Generic[T]):
 
 
 class EventFollower(Follower[JobEvent]):
-    """Follows everything that happens to a job."""
+    """Follows everything that happens to a job; hands out each event once."""
+
+    def __init__(self, patience_seconds: float, cursor: str = "") -> None:
+        super().__init__(patience_seconds, cursor)
+        self._handed_out = _HandedOut()
+        self._replays = False
 
     def _read(self, plain: dict[str, Any]) -> Iterator[JobEvent]:
         # A kind of event that is newer than this SDK is passed over.
         for kind in EventKind:
-            if (data := plain.get(kind)) is not None:
-                yield JobEvent(kind, read(EVENT_RECORDS[kind], data), plain.get("cursor", ""))
+            if (found := plain.get(kind)) is not None:
+                data = read(EVENT_RECORDS[kind], found)
+                if self._handed_out.add(data) or not self._replays:
+                    yield JobEvent(kind, data, plain.get("cursor", ""))
+
+    def _start_over(self) -> None:
+        super()._start_over()
+        self._replays = True
+
+
+class _HandedOut:
+    """What a reader's caller has: points by step, lines by attempt and sequence, others whole."""
+
+    def __init__(self) -> None:
+        self._step = -1
+        self._line = (0, -1)
+        self._others: set[str] = set()
+
+    def add(self, data: EventData) -> bool:
+        """Remember `data`; return whether it is new."""
+        if isinstance(data, MetricPoint):
+            before, self._step = self._step, max(self._step, data.step)
+            return data.step > before
+        if isinstance(data, LogLine):
+            line, last = (data.attempt, data.sequence), self._line
+            self._line = max(last, line)
+            return line > last
+        key = data.checkpoint_id if isinstance(data, Checkpoint) else repr(data)
+        new = key not in self._others
+        self._others.add(key)
+        if new and isinstance(data, Rewind):  # what came after it comes again
+            self._step = min(self._step, data.to_step)
+        return new
 
 
 class MetricsFollower(Follower[MetricPoint]):
@@ -118,12 +175,6 @@ class MetricsFollower(Follower[MetricPoint]):
         if self._on_rewind and self.after_step is not None and to_step < self.after_step:
             self.after_step = to_step
             self._on_rewind(to_step)
-
-    def delay_after(self, error: TrainingEngineError | None) -> float:
-        if error is not None and error.code == "invalid_cursor" and self.cursor:
-            self.cursor = ""  # the service forgot the place, but the step says it too
-            return 0.0
-        return super().delay_after(error)
 
 
 def _rewound_to(plain: dict[str, Any]) -> int | None:

@@ -303,8 +303,8 @@ class Jobs(Resource):
     def watch(self, job_id: str, *, after: str = "") -> Iterator[JobEvent]:
         """Replay what happened to a job, then follow it live, until it ends.
 
-        Reconnects by itself. After a `rewound` event, forget points and checkpoints past its
-        `to_step`: they arrive anew.
+        Reconnects by itself, and hands out each event once. After a `rewound` event, forget points
+        and checkpoints past its `to_step`: they arrive anew.
 
         Args:
             job_id: The job.

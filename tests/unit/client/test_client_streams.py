@@ -13,6 +13,8 @@ from scripted_service import ScriptedService, code_pb2, job, job_pb2, metrics_pb
 from training_engine import (
     AsyncTrainingEngine,
     EventKind,
+    InvalidArgumentError,
+    JobEvent,
     JobStatus,
     MetricPoint,
     NotFoundError,
@@ -240,6 +242,83 @@ async def test_nor_is_it_under_asyncio(service: ScriptedService) -> None:
     async with AsyncTrainingEngine(service.address) as engine:
         cursors = [event.cursor async for event in engine.jobs.watch("j1")]
     assert cursors == ["1", "2", "3", "4", "5"]
+
+
+def _upgraded(service: ScriptedService) -> None:
+    """A service that breaks off, is upgraded, and knows no cursor of the release before."""
+    answer = job_pb2.WatchJobResponse
+    first = [
+        answer(cursor="old-1", state=job(status="RUNNING")),
+        answer(cursor="old-2", metrics=point(1)),
+        answer(cursor="old-3", log={"text": "one", "attempt": 1, "sequence": 0}),
+        answer(cursor="old-4", checkpoint={"checkpoint_id": "c1", "step": 1}),
+        answer(cursor="old-5", metrics=point(2)),
+        answer(cursor="old-6", rewound={"to_step": 1, "attempt": 2}),
+        answer(cursor="old-7", metrics=point(2, attempt=2)),
+    ]
+    replayed = [
+        *first[:4], *first[5:],
+        answer(log={"text": "two", "attempt": 2, "sequence": 0}),
+        answer(rewound={"to_step": 1, "attempt": 3}),
+        answer(metrics=point(2, attempt=3)),
+        answer(metrics=point(3, attempt=3)),
+        answer(checkpoint={"checkpoint_id": "c3", "step": 3}),
+        answer(state=job(status="SUCCEEDED")),
+    ]  # fmt: skip
+    asked = itertools.count()
+
+    def watch(request: Any, context: Any) -> Iterator[Any]:
+        if request.after:
+            refuse(context, code_pb2.INVALID_ARGUMENT, "INVALID_CURSOR", "not one of ours")
+        if next(asked):
+            yield from replayed
+        else:
+            yield from first
+            context.abort(grpc.StatusCode.UNAVAILABLE, "restarting")
+
+    service.on["WatchJob"] = watch
+    service.on["GetJob"] = lambda request, context: job_pb2.GetJobResponse(job=job())
+
+
+def _told(events: list[JobEvent]) -> list[object]:
+    return [
+        getattr(event.data, name)
+        for event in events
+        for name in ("status", "text", "checkpoint_id", "to_step", "step")
+        if hasattr(event.data, name)
+    ]
+
+
+WATCHED = [
+    *("running", 1, "one", "c1", 1, 2, 1, 2),
+    *("two", 1, 2, 3, "c3", 3, "succeeded"),
+]
+
+
+def test_watch_starts_over_where_the_service_knows_its_cursor_no_more(
+    service: ScriptedService, engine: TrainingEngine
+) -> None:
+    _upgraded(service)
+    assert _told(list(engine.jobs.watch("j1"))) == WATCHED
+    assert [request.after for request in service.asked("WatchJob")] == ["", "old-7", ""]
+
+
+async def test_so_it_does_under_asyncio(service: ScriptedService) -> None:
+    _upgraded(service)
+    async with AsyncTrainingEngine(service.address) as engine:
+        assert _told([event async for event in engine.jobs.watch("j1")]) == WATCHED
+
+
+def test_a_cursor_that_its_caller_gave_is_refused(
+    service: ScriptedService, engine: TrainingEngine
+) -> None:
+    service.on["GetJob"] = lambda request, context: job_pb2.GetJobResponse(job=job())
+    service.on["WatchJob"] = lambda request, context: refuse(
+        context, code_pb2.INVALID_ARGUMENT, "INVALID_CURSOR", "not one of ours"
+    )
+    with pytest.raises(InvalidArgumentError, match="not one of ours") as caught:
+        list(engine.jobs.watch("j1", after="old-7"))
+    assert caught.value.code == "invalid_cursor"
 
 
 def test_watch_continues_behind_a_cursor(service: ScriptedService, engine: TrainingEngine) -> None:
