@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 from browser import PATIENCE_SECONDS, chromium, opened
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 from prefix_proxy import below_prefix
 from running_stack import RunningStack, clean_environment
 from running_stack import wait_until as wait_briefly_until
@@ -198,8 +198,9 @@ def test_every_problem_of_a_new_job_stands_at_its_field(
         expect(problems).to_have_count(0)
         path = page.get_by_role("textbox", name="Path")
         path.fill("/etc/passwd")
-        button(page, "Start").click()
         expect(page.locator("#dataset-problems li")).to_contain_text(["/etc/passwd"])
+        expect(page.locator("#verdict")).to_contain_text("The data cannot be used")
+        button(page, "Start").click()
         expect(page.get_by_role("alert")).to_contain_text("The job was not started")
         expect(path).to_be_focused()
         assert path.get_attribute("aria-invalid") == "true"
@@ -228,13 +229,17 @@ def test_an_uploaded_file_is_trained_on(
     assert job["dataset_path"] == dataset
 
 
-def test_data_that_was_chosen_is_not_said_to_be_missing(
-    stack: RunningStack, browser: Browser
+def test_data_that_is_chosen_is_checked_while_it_is_chosen(
+    stack: RunningStack, text_file: Path, browser: Browser
 ) -> None:
     with opened(browser, f"{stack.url}/#/start") as (page, seen):
         verdict = page.locator("#verdict")
         expect(verdict).to_contain_text("`dataset_path` is not set")
-        page.get_by_role("textbox", name="Path").fill("some.txt")
+        problems = page.locator("#dataset-problems li")
+        page.get_by_role("textbox", name="Path").fill(f"{text_file}.missing")
+        expect(problems).to_contain_text([f"{text_file}.missing"])
+        page.get_by_role("textbox", name="Path").fill(str(text_file))
+        expect(problems).to_have_count(0)
         expect(verdict).not_to_contain_text("dataset_path")
         expect(verdict).to_contain_text("parameters, about")
         page.get_by_role("textbox", name="Path").fill("")
@@ -442,6 +447,35 @@ def test_the_page_recovers_when_the_gateway_is_killed(
         last = status_of(api, job_id)["current_step"]
         assert [step for step in steps if step % 2 == 0] == list(range(2, last + 1, 2))
         assert seen.strangers == []
+
+
+def test_the_page_reads_a_job_again_whose_cursor_the_service_does_not_know(
+    stack: RunningStack, browser: Browser, finished: str
+) -> None:
+    sent: list[str] = []
+
+    def spoil_first(route: Route) -> None:
+        headers = route.request.headers
+        cursor = headers.get("last-event-id", "")
+        if cursor and not any(sent):
+            headers["last-event-id"] = "of-another-release"
+        sent.append(cursor)
+        route.continue_(headers=headers)
+
+    with opened(browser, f"{stack.url}/#/") as (page, _):
+        page.route(re.compile("/stream"), spoil_first)
+        page.goto(f"{stack.url}/#/jobs/{finished}")
+        # A look at the page lets the requests go on.
+        wait_until(lambda: page.title() and len(sent) == 4, "the end of the second reading")
+        first, refused, again, last = map(bool, sent)
+        assert (first, refused, again, last) == (False, True, False, True)
+        expect(page.get_by_role("alert")).to_be_hidden()
+        page.get_by_text("Values", exact=True).click()
+        wait_until(lambda: shown_steps(page)[-1:] == [4], "all points")
+        log = page.get_by_label("Log, last lines")
+        wait_until(lambda: "\n" in log.inner_text(), "the log")
+        lines = log.inner_text().splitlines()
+        assert len(lines) == len(set(lines))
 
 
 def test_hostile_names_are_shown_and_not_run(

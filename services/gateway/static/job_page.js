@@ -95,6 +95,7 @@ export class JobPage {
     try {
       this.#showState(await get(at("jobs", this.jobId), { signal: this.signal }));
       await Promise.all([this.history.load(), this.#loadCheckpoints()]);
+      clearInterval(this.timer);
       this.timer = setInterval(() => this.#refreshState(), STATE_REFRESH);
       await this.#follow();
     } catch (error) {
@@ -117,9 +118,19 @@ export class JobPage {
         onEvent: (name, data) => this.#onEvent(name, data),
         onState: (name) => this.#onConnection(name),
       });
+    } catch (error) {
+      if (error.reason !== "invalid_cursor" || !this.cursor.id) throw error;
+      this.#startOver();
     } finally {
       this.following = false;
     }
+  }
+
+  // The service was upgraded, or its Redis emptied: it knows the place in the stream no more.
+  #startOver() {
+    this.cursor.id = "";
+    this.log.clear();
+    this.#soon("begin", 0, () => this.#begin());
   }
 
   #onConnection(name) {

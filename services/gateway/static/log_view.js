@@ -17,6 +17,10 @@ export class LogView {
     clearTimeout(this.timer);
   }
 
+  clear() {
+    this.lines = [];
+  }
+
   // `ended`: no line will come any more.
   sayEmpty(ended) {
     if (this.lines.length === 0) this.text.textContent = ended ? "Nothing was printed." : "Nothing has been printed yet.";

@@ -13,7 +13,7 @@ export class StartPage {
   constructor(page, from) {
     this.controller = new AbortController();
     this.signal = this.controller.signal;
-    this.data = new DatasetPicker(this.signal, () => this.#showVerdict());
+    this.data = new DatasetPicker(this.signal, () => this.#checkSoon());
     this.name = el("input", {
       type: "text",
       maxlength: "200",
@@ -90,29 +90,26 @@ export class StartPage {
     this.timer = setTimeout(() => this.#check(), TYPING);
   }
 
-  // Says what the configuration amounts to, or what is wrong with it, while it is being written.
+  // Says what the configuration and the data amount to, or what Start would refuse, while they are
+  // being written.
   async #check() {
-    const config = this.config.value;
+    const given = this.#given();
+    const check = (this.checking = {});
     try {
-      const found = await post("/configs/validate", { config }, { signal: this.signal });
-      if (this.signal.aborted || config !== this.config.value) return;
+      const found = await post("/configs/validate", given, { signal: this.signal });
+      if (this.signal.aborted || check !== this.checking) return;
       connection("");
-      this.#showProblems({ config: found.errors });
-      this.found = found;
-      this.#showVerdict();
+      this.#showProblems(placed(found.errors));
+      setText(this.verdict, verdict(found));
     } catch (error) {
-      if (this.signal.aborted) return;
-      this.found = null;
+      if (this.signal.aborted || check !== this.checking) return;
       setText(this.verdict, error.message);
     }
   }
 
-  // What was chosen beside the configuration wins over what it names, or does not name.
-  #showVerdict() {
-    if (!this.found) return;
-    const chosen = this.data.value !== null;
-    const warnings = this.found.warnings.filter(({ field }) => !(chosen && field === "dataset_path"));
-    setText(this.verdict, verdict({ ...this.found, warnings }));
+  // What is checked is what is started. Data chosen beside the configuration wins over its own.
+  #given() {
+    return { config: this.config.value, dataset_path: this.data.value };
   }
 
   async #start() {
@@ -123,8 +120,7 @@ export class StartPage {
     notice("");
     try {
       const job = await post("/jobs/start", {
-        config: this.config.value,
-        dataset_path: this.data.value,
+        ...this.#given(),
         name: this.name.value.trim() || null,
       });
       location.hash = `#/jobs/${encodeURIComponent(job.job_id)}`;
@@ -137,10 +133,8 @@ export class StartPage {
   }
 
   #refuse(error) {
-    const of = (belongs) => error.fields.filter(({ field }) => belongs(field));
-    const name = of((field) => field === "name");
-    const data = of((field) => DATA_FIELDS.includes(field));
-    const config = error.fields.filter((problem) => !name.includes(problem) && !data.includes(problem));
+    const name = error.fields.filter(({ field }) => field === "name");
+    const { data, config } = placed(error.fields.filter((problem) => !name.includes(problem)));
     this.#showProblems({ name, data, config });
     const found = error.fields.length;
     notice(found ? `The job was not started: ${many(found, "problem")}, marked below.` : error.message);
@@ -180,8 +174,17 @@ function given(config) {
   return set(own);
 }
 
+// Problems beside the input that they are of.
+function placed(problems) {
+  const ofData = ({ field }) => DATA_FIELDS.includes(field);
+  return { data: problems.filter(ofData), config: problems.filter((problem) => !ofData(problem)) };
+}
+
 function verdict({ valid, errors, warnings, num_parameters: parameters, memory_estimate: memory }) {
-  if (!valid) return `${many(errors.length, "problem")}:`;
+  if (!valid) {
+    const { config } = placed(errors);
+    return config.length ? `${many(config.length, "problem")}:` : "The data cannot be used, as is said beside it.";
+  }
   const size = `${count(parameters)} parameters, about ${bytes(memory.total_bytes)} of memory to train.`;
   return [size, ...warnings.map((warning) => `Warning: ${warning.message}`)].join("\n");
 }
