@@ -110,6 +110,8 @@ async def test_tokens_are_asked_for_and_carried_on(control_plane_port: int, stat
             "/api/training/jobs", headers={"Authorization": b"Bearer \xff\xfe"}
         )
         assert wrong.status_code == 401
+        # No wrong one is passed on: the control plane would take them for the gateway's.
+        assert state.credentials == []
         good = await client.get("/api/training/jobs", headers={"Authorization": "Bearer secret-b"})
         assert good.status_code == 200
         assert (await client.get("/healthz")).status_code == 200
