@@ -131,6 +131,12 @@ class TrainingConfig(BaseModel):
     tokenizer: str | None = Field(
         None, description="byte (default), char, gpt2, or the path of a tokenizer.json."
     )
+    text_column: str | None = Field(
+        None, description="Field of records with the text; a.b is within a struct. Default text."
+    )
+    token_dtype: str | None = Field(
+        None, description="Type of the ids in .bin files without a header; null for what they show."
+    )
     sequence_length: int | None = Field(
         None, description="Tokens in a training window; null for the model's maximum."
     )

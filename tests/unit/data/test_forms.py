@@ -7,23 +7,28 @@ import csv
 import gzip
 import json
 import lzma
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
 import pytest
 
 from app.training.data import DataError, load_dataset
+from app.training.data.formats import ReadAs
 from app.training.data.survey import survey
+from app.training.preflight import VisibleData, inspect_run
 
 TEXTS = ["the quick brown fox", 'jumps, over "the"\nlazy dog', "héllo €"]
 JOINED = "\n\n".join(TEXTS)
 
 
 def learned(path: Path, config: Any) -> str:
-    survey(path, 256)  # refuses nothing that can be read
+    survey(path, ReadAs(256))  # refuses nothing that can be read
     train, _ = load_dataset(path, config)
     return bytes(train.tokens.ids[train.start : train.stop].tolist()).decode()
 
@@ -192,3 +197,126 @@ def test_what_is_not_text_is_refused(
     message = refused(path, config)
     assert said in message
     assert "latin1" not in message  # it would turn any bytes into text
+
+
+def ids(count: int, dtype: str) -> Any:
+    return np.frombuffer(("The quick brown fox. " * 20).encode()[:count], np.uint8).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", ["<i4", "<u4", "<i8"])
+@pytest.mark.parametrize("vocab_size", [256, 1 << 17])
+def test_wide_ids_are_told_by_their_zeros(
+    tmp_path: Path, make_config: Any, dtype: str, vocab_size: int, caplog: Any
+) -> None:
+    path = tmp_path / "a.bin"
+    ids(400, dtype).tofile(path)
+    config = make_config(vocab_size, val_fraction=0)
+    assert load_dataset(path, config)[0].tokens.ids.tolist() == ids(400, dtype).tolist()
+    wide = vocab_size == 256 or dtype == "<i8"
+    assert ("set `token_dtype` to decide" in caplog.text) == wide
+    found = inspect_run(config, VisibleData(path, tokenizer=True))
+    assert ("set `token_dtype` to decide" in str(found.warnings)) == wide
+
+
+def test_labels_among_wide_ids_do_not_hide_their_width(tmp_path: Path, config: Any) -> None:
+    wide = ids(400, "<i4")
+    wide[::50] = -100
+    wide.tofile(tmp_path / "a.bin")
+    assert "holds the token -100" in refused(tmp_path / "a.bin", config)
+
+
+def test_narrow_ids_with_much_padding_stay_narrow(tmp_path: Path, config: Any) -> None:
+    chance = np.random.default_rng(1)
+    padded = chance.integers(0, 256, 4000) * (chance.random(4000) < 0.05)
+    padded.astype("<u2").tofile(tmp_path / "a.bin")
+    assert load_dataset(tmp_path / "a.bin", config)[0].tokens.count == 4000
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "int32", "int64"])
+def test_token_dtype_decides(tmp_path: Path, make_config: Any, dtype: str) -> None:
+    config = make_config(val_fraction=0, token_dtype=dtype)
+    ids(41, dtype).tofile(tmp_path / "a.bin")
+    assert load_dataset(tmp_path / "a.bin", config)[0].tokens.ids.tolist() == ids(41, "u2").tolist()
+    (tmp_path / "shards").mkdir()
+    for name in ("0.bin", "1.bin"):
+        ids(41, dtype).tofile(tmp_path / "shards" / name)
+    assert load_dataset(tmp_path / "shards", config)[0].tokens.count == 82
+
+
+def test_bytes_of_text_are_not_taken_for_wider_ids(tmp_path: Path, make_config: Any) -> None:
+    ids(400, "u1").tofile(tmp_path / "a.bin")
+    message = refused(tmp_path / "a.bin", make_config(50257))
+    assert "holds printable characters alone" in message
+    assert "set `token_dtype` to uint8" in message
+
+
+def test_the_index_of_megatron_tells_the_type(tmp_path: Path, config: Any) -> None:
+    ids(9, "<i4").tofile(tmp_path / "a.bin")  # too few for zeros to tell
+    header = b"MMIDIDX\x00\x00" + struct.pack("<QBQQ", 1, 4, 1, 2)
+    (tmp_path / "a.idx").write_bytes(header)
+    assert load_dataset(tmp_path / "a.bin", config)[0].tokens.ids.tolist() == ids(9, "u2").tolist()
+    (tmp_path / "a.idx").write_bytes(header.replace(b"\x04", b"\x07"))
+    assert "names version 1 and type 7" in refused(tmp_path / "a.bin", config)
+
+
+@pytest.mark.parametrize(
+    ("start", "said"), [(b"LITPKDS\x01", "packed by litgpt"), (b"PK\x03\x04", "a zip archive")]
+)
+def test_other_formats_named_bin(tmp_path: Path, config: Any, start: bytes, said: str) -> None:
+    (tmp_path / "a.bin").write_bytes(start + bytes(range(100)))
+    assert f"{str(tmp_path / 'a.bin')!r} is {said}" in refused(tmp_path / "a.bin", config)
+
+
+def write_arrow(path: Path, table: Any, new: Callable[..., Any]) -> None:
+    with pa.OSFile(str(path), "wb") as sink, new(sink, table.schema) as out:
+        out.write_table(table)
+
+
+KINDS = [
+    pa.string(),
+    pa.large_string(),
+    pa.string_view(),
+    pa.dictionary(pa.int32(), pa.string()),
+    pa.dictionary(pa.int8(), pa.large_string()),
+]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_every_kind_of_string_column(tmp_path: Path, config: Any, kind: Any) -> None:
+    column = pa.array(TEXTS).cast(kind) if kind == pa.string_view() else pa.array(TEXTS, kind)
+    table = pa.table({"text": column})
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=2)
+    write_arrow(tmp_path / "a.arrow", table, pa.ipc.new_stream)
+    for name in ("a.parquet", "a.arrow"):
+        assert learned(tmp_path / name, config) == JOINED
+
+
+def test_a_column_of_another_name_and_within_structs(tmp_path: Path, make_config: Any) -> None:
+    rows = [{"id": 1, "raw": {"page": {"body": text}}, "text": "not this"} for text in TEXTS]
+    table = pa.Table.from_pylist(rows)
+    pq.write_table(table, tmp_path / "a.parquet")
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "a.json").write_text(json.dumps(rows))
+    write_arrow(tmp_path / "a.arrow", table, pa.ipc.new_file)
+    nested = make_config(val_fraction=0, text_column="raw.page.body")
+    for name in ("a.parquet", "a.jsonl", "a.json", "a.arrow"):
+        found = inspect_run(nested, VisibleData(tmp_path / name, tokenizer=True))
+        assert found.problems == []
+        tokens = load_dataset(tmp_path / name, nested)[0].tokens
+        assert bytes(tokens.ids.tolist()).decode() == JOINED
+        message = refused(tmp_path / name, make_config(text_column="raw.page.title"))
+        assert "it must have `raw.page.title` or `input_ids`" in message
+        assert "'raw.page.body'" in message
+    (tmp_path / "a.csv").write_text("body,text\nthe text,not this\n")
+    config = make_config(val_fraction=0, text_column="body")
+    assert bytes(load_dataset(tmp_path / "a.csv", config)[0].tokens.ids.tolist()) == b"the text"
+
+
+def test_a_null_within_a_struct_or_a_dictionary_is_named(tmp_path: Path, make_config: Any) -> None:
+    config = make_config(text_column="a.text")
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.Table.from_pylist([{"a": {"text": "x"}}, {"a": None}]), path)
+    assert f"`a.text` in row 2 of {str(path)!r} is missing" in refused(path, config)
+    column = pa.DictionaryArray.from_arrays(pa.array([0, 1]), pa.array(["x", None]))
+    write_arrow(tmp_path / "a.arrow", pa.table({"text": column}), pa.ipc.new_stream)
+    assert "`text` in row 2 of" in refused(tmp_path / "a.arrow", make_config())

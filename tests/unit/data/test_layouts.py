@@ -14,6 +14,7 @@ import pytest
 
 from app.training import reading
 from app.training.data import DataError, load_dataset
+from app.training.data.formats import ReadAs
 from app.training.data.survey import survey
 from app.training.preflight import VisibleData, inspect_run
 from app.training.reading import restrict_to
@@ -114,7 +115,7 @@ def test_what_has_no_clear_reading_is_refused(
     assert said in message
     assert any(name in message for name in files)
     with pytest.raises(DataError, match=r"holds|has"):
-        survey(tmp_path, 256)
+        survey(tmp_path, ReadAs(256))
 
 
 def test_source_code_is_not_divided(tmp_path: Path, config: Any) -> None:

@@ -48,6 +48,8 @@ CONTRACT = {
     "val_dataset_path": None,
     "val_fraction": 0.1,
     "tokenizer": "byte",
+    "text_column": "text",
+    "token_dtype": None,
     "sequence_length": None,
     "num_workers": 0,
     "compile": False,

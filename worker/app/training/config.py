@@ -26,6 +26,7 @@ Precision = Literal["fp16", "bf16"]
 WandbMode = Literal["online", "offline", "disabled"]
 BestMetric = Literal["val_loss", "val_perplexity", "loss", "perplexity"]
 Strategy = Literal["ddp", "fsdp"]
+TokenDtype = Literal["uint8", "uint16", "uint32", "int32", "int64"]
 
 
 @dataclass
@@ -144,6 +145,13 @@ class TrainingConfig:
 
     tokenizer: str = "byte"
     """"byte", "char", "gpt2" where its files are installed, or a path to a tokenizer.json."""
+
+    text_column: str = "text"
+    """Field or column of records that holds the text; `a.b` is `b` within the struct `a`."""
+
+    token_dtype: TokenDtype | None = None
+    """Type of the ids in `.bin` files without a header. None: what the file shows, else uint16, or
+    uint32 where `vocab_size` is above 65,536."""
 
     sequence_length: int | None = None
     """Tokens a sequence is trained on, >= 1. None: the model's `max_position_embeddings`."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from app.training import fit
 from app.training.config import TrainingConfig
 from app.training.data.errors import DataError
+from app.training.data.formats import ReadAs
 from app.training.data.selection import Role
 from app.training.data.survey import Survey, survey
 from app.training.tokenizer_files import TokenizerError, gpt2_files, known_size
@@ -93,8 +94,9 @@ def _survey(name: str, path: Path | None, config: TrainingConfig, found: Finding
     if path is None:
         return None
     role: Role = "validation" if name == "val_dataset_path" else "train"
+    how = ReadAs(config.model_config.vocab_size, config.text_column, config.token_dtype)
     try:
-        found_there = survey(path, config.model_config.vocab_size, role)
+        found_there = survey(path, how, role)
     except DataError as error:
         found.problems.append(Problem(name, str(error)))
         return None

@@ -81,6 +81,7 @@ _RULES = (
     _not_empty("dataset_path", "give a file or folder, or leave it out"),
     _not_empty("val_dataset_path", "give a file or folder, or leave it out"),
     _below_one("val_fraction", "try 0.1, or 0 to hold nothing back"),
+    _not_empty("text_column", "name the field that holds the text, or leave it out"),
     _not_empty("tokenizer", "try byte, char, gpt2 or the path of a tokenizer.json"),
     _at_least(1, "sequence_length", "leave it out for the model's maximum"),
     _at_least(0, "num_workers", "try 0 to load in the training process"),

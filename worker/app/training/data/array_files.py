@@ -3,7 +3,8 @@
 Reads a few bytes and maps nothing. Standard library only: a control plane asks it too. Formats of
 `.bin`, all little-endian:
 - nanoGPT: no header, uint16. Where `vocab_size` is above 65,536 a file without a header is read
-  as uint32, since uint16 could not hold its ids.
+  as uint32, since uint16 could not hold its ids. `token_dtype` names another type; else it is told
+  by the `.idx` file of Megatron beside, or by zeros where wider ids have their high bytes.
 - llm.c: 256 int32 of header (magic, version, count, zeros), then uint16 (magic 20240520,
   version 1) or uint32 (magic 20240801, version 7).
 """
@@ -17,10 +18,30 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.training.data.errors import DataError
+from app.training.data.formats import ReadAs
 from app.training.reading import open_permitted
 
 _LLM_C_HEADER = struct.Struct("<256i")
 _LLM_C_FORMATS = {20240520: (1, "<u2"), 20240801: (7, "<u4")}  # magic: (version, dtype)
+_DTYPES = {"uint8": "|u1", "uint16": "<u2", "uint32": "<u4", "int32": "<i4", "int64": "<i8"}
+_OTHER_FORMATS = {
+    b"LITPKDS": "packed by litgpt",
+    b"PK\x03\x04": "a zip archive, as PyTorch writes weights",
+    b"\x80\x02\x8a\nl\xfc\x9cF": "a pickle of PyTorch, which is never loaded",
+    b"\x1f\x8b\x08": "compressed by gzip",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd",
+    b"GGUF": "a model in GGUF",
+}
+_MEGATRON_MAGIC = b"MMIDIDX\x00\x00"
+_MEGATRON_HEADER = struct.Struct("<9sQB")
+_MEGATRON_TYPES = {1: "uint8", 4: "int32", 5: "int64", 8: "uint16"}
+_SAMPLE_BYTES = 1 << 16
+_FEWEST_IDS = 16
+"""Ids from which on zeros in all high bytes are not a matter of chance."""
+_SHORTEST_TEXT = 64
+_PRINTABLE = bytes([9, 10, 13, *range(32, 127)])
+_MOST_WIDE_IDS = 0.1
+"""Share of ids that may need their high bytes: labels of -100, and ids that are out of range."""
 _NPY_MAGIC = b"\x93NUMPY"
 _NPY_LENGTHS = {1: "<H", 2: "<I", 3: "<I"}  # major version: format of the header's length
 _LONGEST_NPY_HEADER = 10_000
@@ -42,9 +63,11 @@ class ArrayLayout:
     """Bytes before the first id."""
     count: int
     """Number of ids."""
+    note: str = ""
+    """How the type was told, where that could be wrong."""
 
 
-def read_layout(path: Path, vocab_size: int) -> ArrayLayout:
+def read_layout(path: Path, how: ReadAs) -> ArrayLayout:
     """Return the layout of a `.bin` or `.npy` file.
 
     Raises `DataError` for a file that is not what its name says, and `OSError`.
@@ -54,7 +77,7 @@ def read_layout(path: Path, vocab_size: int) -> ArrayLayout:
         raise DataError(f"{str(path)!r} is empty; it must hold token ids; write it again")
     if path.suffix.lower() == ".npy":
         return _npy_layout(path, size)
-    return _bin_layout(path, size, vocab_size)
+    return _bin_layout(path, size, how)
 
 
 def _npy_layout(path: Path, size: int) -> ArrayLayout:
@@ -107,20 +130,105 @@ def _not_npy(path: Path, why: str) -> DataError:
     )
 
 
-def _bin_layout(path: Path, size: int, vocab_size: int) -> ArrayLayout:
+def _bin_layout(path: Path, size: int, how: ReadAs) -> ArrayLayout:
     with open_permitted(path) as file:
         start = file.read(_LLM_C_HEADER.size)
     if len(start) == _LLM_C_HEADER.size:
         magic, version, count = _LLM_C_HEADER.unpack(start)[:3]
         if magic in _LLM_C_FORMATS:
             return _llm_c_layout(path, size, magic, version, count)
-    dtype, name, width = ("<u2", "uint16", 2) if vocab_size <= 1 << 16 else ("<u4", "uint32", 4)
+    if how.token_dtype is None:
+        _require_bare_ids(path, start)
+    usual = "uint16" if how.vocab_size <= 1 << 16 else "uint32"
+    shown = how.token_dtype or _megatron_type(path)
+    seen = None if shown else _seen_type(path, size, usual)
+    name = shown or seen or usual
+    dtype = _DTYPES[name]
+    width = int(dtype[-1])
     if size % width:
         raise DataError(
             f"{str(path)!r} has {size} bytes; without a header it must be whole {name} ids, "
-            f"{width} bytes each, for vocab_size={vocab_size}; write it again"
+            f"{width} bytes each, for vocab_size={how.vocab_size}; write it again, or set "
+            "`token_dtype` to the type of its ids"
         )
-    return ArrayLayout(dtype, 0, size // width)
+    return ArrayLayout(dtype, 0, size // width, _note_of(path, seen, usual) if seen else "")
+
+
+def _require_bare_ids(path: Path, start: bytes) -> None:
+    for beginning, what in _OTHER_FORMATS.items():
+        if start.startswith(beginning):
+            raise DataError(
+                f"{str(path)!r} is {what}; a .bin file must hold bare token ids, or have a header "
+                "of llm.c; write the ids with `array.astype(np.uint16).tofile(path)`"
+            )
+
+
+def _megatron_type(path: Path) -> str | None:
+    """The type that Megatron's index beside the file names."""
+    try:
+        with open_permitted(path.with_suffix(".idx")) as file:
+            header = file.read(_MEGATRON_HEADER.size)
+    except (OSError, ValueError):
+        return None
+    if len(header) < _MEGATRON_HEADER.size or not header.startswith(_MEGATRON_MAGIC):
+        return None
+    _, version, code = _MEGATRON_HEADER.unpack(header)
+    if version != 1 or code not in _MEGATRON_TYPES:
+        raise DataError(
+            f"{str(path.with_suffix('.idx'))!r} names version {version} and type {code}; it must "
+            f"name version 1 and a type among {sorted(_MEGATRON_TYPES)}; write integers again"
+        )
+    return _MEGATRON_TYPES[code]
+
+
+def _seen_type(path: Path, size: int, usual: str) -> str | None:
+    """The type wider than `usual` whose high bytes are zero nearly wherever one looks.
+
+    Raises `DataError` for a file that may be text.
+    """
+    sample, narrow = _sample(path, size), int(_DTYPES[usual][-1])
+    if len(sample) >= _SHORTEST_TEXT and not sample.translate(None, _PRINTABLE):
+        raise DataError(
+            f"{str(path)!r} holds printable characters alone, as text does, or ids of one byte; as "
+            f"{usual} its ids would mean nothing; set `token_dtype` to uint8, or to {usual} if it "
+            "is that, or name a file of text `.txt`"
+        )
+    for name in ("int64", "int32"):
+        width = int(_DTYPES[name][-1])
+        if width > narrow and size % width == 0 and _has_zeros_above(sample, narrow, width):
+            return name
+    return None
+
+
+def _has_zeros_above(sample: bytes, narrow: int, width: int) -> bool:
+    """Whether ids of `width` bytes need `narrow` of them.
+
+    Narrow ids with many zeros have them in every place alike, as padding is; so the low bytes must
+    be other than zero far more often than the high ones.
+    """
+    starts = range(0, len(sample), width)
+    low = sum(any(sample[start : start + narrow]) for start in starts)
+    high = sum(any(sample[start + narrow : start + width]) for start in starts)
+    return low >= _FEWEST_IDS and high <= low * _MOST_WIDE_IDS
+
+
+def _sample(path: Path, size: int) -> bytes:
+    """Bytes from the beginning, the middle and the end, each at a multiple of 8."""
+    places = {0, size // 2 // 8 * 8, max(0, size - _SAMPLE_BYTES) // 8 * 8}
+    with open_permitted(path) as file:
+        parts = []
+        for place in sorted(places):
+            file.seek(place)
+            part = file.read(_SAMPLE_BYTES)
+            parts.append(part[: len(part) // 8 * 8])
+    return b"".join(parts)
+
+
+def _note_of(path: Path, seen: str, usual: str) -> str:
+    return (
+        f"{str(path)!r} has no header and is read as {seen}: as {usual} it would have a 0 in every "
+        "place where wider ids have their high bytes; set `token_dtype` to decide"
+    )
 
 
 def _llm_c_layout(path: Path, size: int, magic: int, version: int, count: int) -> ArrayLayout:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from app.training import progress
 from app.training.data.array_files import read_layout
+from app.training.data.formats import ReadAs
 from app.training.reading import open_permitted
 
 _SCAN_IDS = 1 << 22  # ids looked at together when the largest is sought
@@ -54,7 +55,7 @@ class TokenArray:
         return smallest, largest
 
 
-def open_token_file(path: Path, vocab_size: int) -> TokenArray:
+def open_token_file(path: Path, how: ReadAs) -> TokenArray:
     """Map a `.bin` or `.npy` file; raises DataError for one that is not what it seems."""
-    layout = read_layout(path, vocab_size)
+    layout = read_layout(path, how)
     return TokenArray(path, layout.dtype, layout.offset, layout.count, is_data=True)

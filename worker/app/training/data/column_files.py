@@ -36,7 +36,7 @@ def open_parquet(path: Path) -> ColumnFile:
 
     def column(name: str) -> Iterator[Any]:
         for batch in file.iter_batches(batch_size=_ROWS_PER_BATCH, columns=[name]):
-            yield batch.column(0)
+            yield _within(batch, name)
 
     return ColumnFile(file.schema_arrow, column, file.close)
 
@@ -61,6 +61,45 @@ def open_arrow(path: Path) -> ColumnFile:
 def _sliced(batches: Iterator[Any], name: str) -> Iterator[Any]:
     """A batch on disk may hold all rows; a slice of it costs the memory of its rows."""
     for batch in batches:
-        column = batch.column(batch.schema.get_field_index(name))
+        column = _within(batch, name)
         for start in range(0, len(column), _ROWS_PER_BATCH):
             yield column.slice(start, _ROWS_PER_BATCH)
+
+
+def _within(batch: Any, name: str) -> Any:
+    """A column of a batch, or the field `b` of a struct `a` for `a.b`, null where `a` is null."""
+    import pyarrow.compute as pc
+
+    if (index := batch.schema.get_field_index(name)) >= 0:
+        return batch.column(index)
+    outer, *inner = name.split(".")
+    return pc.struct_field(batch.column(batch.schema.get_field_index(outer)), inner)
+
+
+def column_names(schema: Any) -> list[str]:
+    """The names of columns, those within structs as `a.b`."""
+    return [name for field in schema for name in _names(field)]
+
+
+def _names(field: Any) -> Iterator[str]:
+    import pyarrow as pa
+
+    yield field.name
+    if pa.types.is_struct(field.type):
+        for inner in field.type:
+            yield from (f"{field.name}.{name}" for name in _names(inner))
+
+
+def column_type(schema: Any, name: str) -> Any:
+    """The type of a column or of a field within structs; None where there is none."""
+    import pyarrow as pa
+
+    if name in schema.names:
+        return schema.field(name).type
+    outer, *inner = name.split(".")
+    kind = schema.field(outer).type if outer in schema.names else None
+    for part in inner:
+        if kind is None or not pa.types.is_struct(kind) or kind.get_field_index(part) < 0:
+            return None
+        kind = kind.field(part).type
+    return kind if inner else None

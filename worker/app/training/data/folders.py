@@ -137,13 +137,13 @@ def require_one_content(path: Path, contents: Iterable[Content]) -> Content:
     return kinds.pop()
 
 
-def content_of_columns(path: Path, columns: Collection[str]) -> Content:
+def content_of_columns(path: Path, columns: Collection[str], text_column: str) -> Content:
     """Text wins over ids, so that `tokenizer` is obeyed. Raises `DataError` for neither."""
-    if "text" in columns:
+    if text_column in columns:
         return "text"
     if "input_ids" in columns:
         return "input_ids"
     raise DataError(
-        f"{str(path)!r} has the columns {sorted(columns)}; it must have `text` or `input_ids`; "
-        "rename the column that holds the text"
+        f"{str(path)!r} has the columns {sorted(columns)}; it must have `{text_column}` or "
+        "`input_ids`; set `text_column` to the one that holds the text"
     )

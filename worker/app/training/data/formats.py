@@ -44,6 +44,17 @@ Content = Literal["text", "input_ids"]
 """What the documents of a dataset are made of."""
 
 
+class ReadAs(NamedTuple):
+    """What a configuration says of how its data is read."""
+
+    vocab_size: int
+    """Decides the width of ids in a file that does not show it."""
+    text_column: str = "text"
+    """The field that holds the text; `a.b` is `b` within `a`."""
+    token_dtype: str | None = None
+    """The type of ids in `.bin` files without a header; None for what they show."""
+
+
 class DataFile(NamedTuple):
     """A file of data and how it is read."""
 

@@ -6,7 +6,7 @@ Standard library only: a control plane reads first lines too.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -16,6 +16,7 @@ from app.training.data.text_files import byte_lines, decoded_blocks
 
 _EXAMPLE: Final = '{"text": "..."}'
 _SPACE: Final = " \t\r\n"
+_DEEPEST_NAME: Final = 3
 _LONGEST_TOKEN: Final = 16
 """Characters at the end of what was read within which a fault may be a matter of reading on."""
 
@@ -153,4 +154,21 @@ def kind_of_json(path: Path) -> tuple[JsonKind, frozenset[str]]:
         return "other", frozenset()
     first = text.value(Place(path, "record", 1))
     several = in_array or text.next() == "{"
-    return ("records" if several else "object"), frozenset(first)
+    return ("records" if several else "object"), frozenset(field_names(first))
+
+
+def field_names(record: Mapping[str, Any], depth: int = _DEEPEST_NAME) -> Iterator[str]:
+    """Yield the names of a record's fields, those within objects as `a.b`."""
+    for name, value in record.items():
+        yield name
+        if isinstance(value, dict) and depth:
+            yield from (f"{name}.{inner}" for inner in field_names(value, depth - 1))
+
+
+def field_value(record: Mapping[str, Any], name: str) -> Any:
+    """The value of a field, which may be within objects; None where there is none."""
+    if name in record or "." not in name:
+        return record.get(name)
+    outer, _, inner = name.partition(".")
+    value = record.get(outer)
+    return field_value(value, inner) if isinstance(value, dict) else None

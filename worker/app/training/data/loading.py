@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from app.training import progress
 from app.training.config import TrainingConfig
+from app.training.data.array_files import read_layout
 from app.training.data.arrays import TokenArray, open_token_file
 from app.training.data.cache import (
     Entry,
@@ -30,7 +31,7 @@ from app.training.data.cache import (
 )
 from app.training.data.errors import DataError
 from app.training.data.folders import require_readable
-from app.training.data.formats import COMPRESSED, DataFile
+from app.training.data.formats import COMPRESSED, RECORD_FORMS, DataFile, ReadAs
 from app.training.data.parts import DocumentEnd, Part
 from app.training.data.pieces import PIECE_CHARACTERS, cut_pieces
 from app.training.data.selection import Role
@@ -82,8 +83,8 @@ def load_dataset(
     Args:
         path: text or source code, records with `text` or `input_ids` (JSON, JSON Lines, CSV, TSV,
             Parquet, Arrow), ids in `.bin` or `.npy`, or a folder of one of these, see `select`.
-        config: read for `tokenizer`, `sequence_length`, `seed`, `val_fraction`,
-            `val_dataset_path` and the model's `vocab_size`.
+        config: read for `tokenizer`, `text_column`, `token_dtype`, `sequence_length`, `seed`,
+            `val_fraction`, `val_dataset_path` and the model's `vocab_size`.
 
     Raises:
         DataError: the data is missing, unreadable, too short, or has ids outside `vocab_size`.
@@ -148,7 +149,8 @@ def _load(
     """Return the ids of `path`, and of the data for validation that it holds itself."""
     path = permitted(expanded(path))
     require_readable(path)
-    corpora = find_corpora(path, config.model_config.vocab_size, role)
+    how = ReadAs(config.model_config.vocab_size, config.text_column, config.token_dtype)
+    corpora = find_corpora(path, how, role)
     data = _tokenize(path, corpora.corpus, config, tokenizer)
     if corpora.validation is None or config.val_dataset_path is not None:
         return data, None
@@ -162,7 +164,7 @@ def _tokenize(
     directory = cache_directory(path)
     vocab_size = config.model_config.vocab_size
     if [file.form for file in corpus.files] == ["array"]:
-        data = _from_array(corpus.files[0].path, directory, vocab_size, config.tokenizer)
+        data = _from_array(corpus.files[0].path, directory, corpus.how, config.tokenizer)
     else:
         data = _from_corpus(corpus, directory, config, tokenizer)
     if data.tokens.count == 0:
@@ -176,8 +178,8 @@ def _tokenize(
     return data
 
 
-def _from_array(path: Path, directory: Path, vocab_size: int, spec: str) -> TokenizedData:
-    tokens = open_token_file(path, vocab_size)
+def _from_array(path: Path, directory: Path, how: ReadAs, spec: str) -> TokenizedData:
+    tokens = open_token_file(path, how)
     name = f"range:{tokens.dtype}:{tokens.offset}"
     fact = remembered(path, directory, name, lambda: "{} {}".format(*tokens.range()))
     smallest, largest = map(int, fact.split())
@@ -191,7 +193,9 @@ def _from_corpus(
     corpus: Corpus, directory: Path, config: TrainingConfig, tokenizer: Tokenizer | None
 ) -> TokenizedData:
     spec = config.tokenizer
-    digests = [f"{_reading(file)} {content_digest(file.path, directory)}" for file in corpus.files]
+    digests = [
+        f"{_reading(file, corpus)} {content_digest(file.path, directory)}" for file in corpus.files
+    ]
     if corpus.content == "input_ids":
         key = cache_key("input_ids", *digests)
         entry = get_or_create(directory, key, "<u4", lambda: (_joined_ids(corpus), {}))
@@ -212,10 +216,14 @@ def _from_corpus(
     return _tokenized(entry, key, tokenizer or tokenizer_from_dict(entry.extra["tokenizer"]))
 
 
-def _reading(file: DataFile) -> str:
+def _reading(file: DataFile, corpus: Corpus) -> str:
     """What decides how a file's bytes are read; the suffix alone for what always was read so."""
-    suffix = file.path.suffix.lower()
-    return suffix if _is_read_as_ever(file) else f"{suffix} {file.form}"
+    suffix, column = file.path.suffix.lower(), corpus.how.text_column
+    if file.form == "array":
+        return f"{suffix} {read_layout(file.path, corpus.how).dtype}"
+    parts = [suffix] if _is_read_as_ever(file) else [suffix, file.form]
+    is_named = file.form in RECORD_FORMS and corpus.content == "text" and column != "text"
+    return " ".join([*parts, repr(column)] if is_named else parts)
 
 
 def _is_read_as_ever(file: DataFile) -> bool:

@@ -14,10 +14,16 @@ import numpy as np
 import numpy.typing as npt
 
 from app.training import progress
-from app.training.data.column_files import ColumnFile, open_arrow, open_parquet
+from app.training.data.column_files import (
+    ColumnFile,
+    column_names,
+    column_type,
+    open_arrow,
+    open_parquet,
+)
 from app.training.data.errors import DataError
 from app.training.data.formats import Content, DataFile
-from app.training.data.json_lines import json_records, json_values
+from app.training.data.json_lines import field_names, field_value, json_records, json_values
 from app.training.data.parts import DOCUMENT_END, Part, Piece, Place
 from app.training.data.tables import table_columns, table_records
 from app.training.reading import permitted
@@ -27,42 +33,46 @@ _TABLES = frozenset({"csv", "tsv"})
 _IDS_END = 1 << 32
 
 
-def record_columns(file: DataFile) -> list[str]:
+def record_columns(file: DataFile, text_column: str) -> list[str]:
     """The names that the records of a file have, by its schema, header or first record."""
     path = file.path
     if file.form in _COLUMNAR:
-        return list(_open_columns(file).schema.names)
+        with _open_columns(file) as columns:
+            return column_names(columns.schema)
     if file.form in _TABLES:
-        return table_columns(path, "text")
-    first = next(_plain_records(file), None)
+        return table_columns(path, text_column)
+    first = next(_plain_records(file, text_column), None)
     if first is None:
         raise DataError(f"{str(path)!r} is empty; it must hold records; check the path")
-    return list(first[1])
+    return list(field_names(first[1]))
 
 
-def record_pieces(file: DataFile, content: Content) -> Iterator[Piece]:
+def record_pieces(file: DataFile, content: Content, text_column: str) -> Iterator[Piece]:
     """Yield the documents of a file of records in order."""
     if file.form in _COLUMNAR:
-        return _column_pieces(file, content)
-    return _plain_pieces(file, content)
+        return _column_pieces(file, content, text_column)
+    return _plain_pieces(file, content, text_column)
 
 
-def _plain_records(file: DataFile) -> Iterator[tuple[Place, dict[str, Any]]]:
+def _plain_records(file: DataFile, text_column: str) -> Iterator[tuple[Place, dict[str, Any]]]:
     if file.form in _TABLES:
-        return table_records(file.path, "text")
+        return table_records(file.path, text_column)
     return json_values(file.path) if file.form == "json" else json_records(file.path)
 
 
-def _plain_pieces(file: DataFile, content: Content) -> Iterator[Piece]:
-    for place, record in _plain_records(file):
-        value = record.get(content)
-        yield Part(_ids(value, place) if content == "input_ids" else _text(value, place), place)
+def _plain_pieces(file: DataFile, content: Content, text_column: str) -> Iterator[Piece]:
+    for place, record in _plain_records(file, text_column):
+        if content == "input_ids":
+            yield Part(_ids(record.get(content), place), place)
+        else:
+            value = field_value(record, text_column)
+            yield Part(_text(value, place, text_column), place)
         yield DOCUMENT_END
 
 
-def _text(value: object, place: Place) -> str:
+def _text(value: object, place: Place, name: str) -> str:
     if not isinstance(value, str):
-        raise _wrong_field(place, "text", "a string", value)
+        raise _wrong_field(place, name, "a string", value)
     if value.isascii():
         return value
     try:
@@ -71,7 +81,7 @@ def _text(value: object, place: Place) -> str:
         lone = value[error.start]
         rule = "text must be whole Unicode; write the character itself, or leave the half out"
         raise DataError(
-            f"`text` in {place} holds {lone!r} at character {error.start}, half of a surrogate "
+            f"`{name}` in {place} holds {lone!r} at character {error.start}, half of a surrogate "
             f"pair; {rule}"
         ) from None
     return value
@@ -104,18 +114,20 @@ def _wrong_field(place: Place, name: str, rule: str, value: object) -> DataError
     )
 
 
-def _column_pieces(data: DataFile, content: Content) -> Iterator[Piece]:
-    path = data.path
+def _column_pieces(data: DataFile, content: Content, text_column: str) -> Iterator[Piece]:
+    path, name = data.path, text_column if content == "text" else content
     with _open_columns(data) as file:
-        _require_column(file, path, content)
+        _require_column(file, path, name, content)
         row = 1
-        for column in _columns(file, path, content):
+        for column in _columns(file, path, name):
             progress.advanced(column.nbytes)
             if column.null_count:
                 missing = row + _first_null(column)
-                raise _wrong_field(Place(path, "row", missing), content, "present", None)
-            read = _texts if content == "text" else _lists_of_ids
-            yield from read(column, path, row)
+                raise _wrong_field(Place(path, "row", missing), name, "present", None)
+            if content == "text":
+                yield from _texts(column, path, row, name)
+            else:
+                yield from _lists_of_ids(column, path, row)
             row += len(column)
 
 
@@ -133,26 +145,26 @@ def _open_columns(file: DataFile) -> ColumnFile:
         ) from error
 
 
-def _require_column(file: ColumnFile, path: Path, content: Content) -> None:
-    if content not in file.schema.names:
+def _require_column(file: ColumnFile, path: Path, name: str, content: Content) -> None:
+    kind = column_type(file.schema, name)
+    if kind is None:
         raise DataError(
             f"{str(path)!r} has the columns {sorted(file.schema.names)}; it must have "
-            f"`{content}` like the other files; rename its column"
+            f"`{name}` like the other files; rename its column"
         )
-    kind = file.schema.field(content).type
     if not _is_kind(kind, content):
         rule = "strings" if content == "text" else "lists of integers"
         raise DataError(
-            f"column `{content}` of {str(path)!r} holds {kind}; it must hold {rule}; convert the "
+            f"column `{name}` of {str(path)!r} holds {kind}; it must hold {rule}; convert the "
             "column"
         )
 
 
-def _columns(file: ColumnFile, path: Path, content: Content) -> Iterator[Any]:
+def _columns(file: ColumnFile, path: Path, name: str) -> Iterator[Any]:
     """Yield the column in batches. A damaged page is the file's fault, an I/O error is not."""
     import pyarrow as pa
 
-    batches = file.column(content)
+    batches = file.column(name)
     rows = 0
     while True:
         try:
@@ -161,7 +173,7 @@ def _columns(file: ColumnFile, path: Path, content: Content) -> Iterator[Any]:
             if getattr(error, "errno", None) is not None:
                 raise
             raise DataError(
-                f"column `{content}` of {str(path)!r} cannot be read past row {rows} ({error}); "
+                f"column `{name}` of {str(path)!r} cannot be read past row {rows} ({error}); "
                 "the file is damaged, or written in a way that this reader does not know; write "
                 "it again"
             ) from error
@@ -175,25 +187,27 @@ def _first_null(column: Any) -> int:
     return int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
 
 
-def _texts(column: Any, path: Path, first_row: int) -> Iterator[Piece]:
+def _texts(column: Any, path: Path, first_row: int, name: str) -> Iterator[Piece]:
     try:
         texts = column.to_pylist()
     except UnicodeDecodeError:
-        _blame_text(column, path, first_row)
+        _blame_text(column, path, first_row, name)
         raise
     for row, text in enumerate(texts, first_row):
+        if text is None:  # a null in the dictionary of a column, which its null count leaves out
+            raise _wrong_field(Place(path, "row", row), name, "present", None)
         yield Part(text, Place(path, "row", row))
         yield DOCUMENT_END
 
 
-def _blame_text(column: Any, path: Path, first_row: int) -> None:
+def _blame_text(column: Any, path: Path, first_row: int, name: str) -> None:
     """Raise `DataError` for the first row whose text is no UTF-8."""
     for row, value in enumerate(column, first_row):
         try:
             value.as_py()
         except UnicodeDecodeError as error:
             raise DataError(
-                f"`text` in {Place(path, 'row', row)} is not UTF-8: byte {error.start} is "
+                f"`{name}` in {Place(path, 'row', row)} is not UTF-8: byte {error.start} is "
                 f"0x{error.object[error.start]:02x}; text must be UTF-8; write the column again"
             ) from None
 
@@ -231,6 +245,8 @@ def _is_kind(kind: Any, content: Content) -> bool:
     import pyarrow.types as types
 
     if content == "text":
-        return bool(types.is_string(kind) or types.is_large_string(kind))
+        value = kind.value_type if types.is_dictionary(kind) else kind
+        is_long = types.is_large_string(value)
+        return bool(types.is_string(value) or is_long or types.is_string_view(value))
     is_list = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
     return bool(is_list and types.is_integer(kind.value_type))

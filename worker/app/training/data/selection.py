@@ -73,7 +73,7 @@ class Selection:
     skipped: tuple[Skipped, ...] = ()
 
 
-def select(path: Path, role: Role = "train") -> Selection:
+def select(path: Path, role: Role = "train", text_column: str = "text") -> Selection:
     """Return the files of `path`, which is one file or a folder searched in sorted order.
 
     Hidden files and folders are ignored. A link is followed within the folder, and to the blobs of
@@ -84,7 +84,7 @@ def select(path: Path, role: Role = "train") -> Selection:
     """
     if not path.is_dir():
         return Selection((_single(path),))
-    found = _look(path)
+    found = _look(path, text_column)
     if found.records:
         files = _only_records(found)
     elif _are_arrays_data(found):
@@ -128,7 +128,7 @@ class _Found:
         return split_of(file.path.relative_to(self.folder))
 
 
-def _look(folder: Path) -> _Found:
+def _look(folder: Path, text_column: str) -> _Found:
     found = _Found(folder)
     for path in files_of(folder):
         form = form_of_name(path)
@@ -140,7 +140,7 @@ def _look(folder: Path) -> _Found:
         elif form in RECORD_FORMS and _is_note(path, folder):
             found.skipped.append(Skipped(path, "its name begins with _"))
         elif form == "json":
-            _add_json(found, path)
+            _add_json(found, path, text_column)
         else:
             _list_of(found, form).append(DataFile(path, form))
     return found
@@ -180,12 +180,12 @@ def _list_of(found: _Found, form: str) -> list[DataFile]:
     return found.arrays if form == "array" else found.texts
 
 
-def _add_json(found: _Found, path: Path) -> None:
+def _add_json(found: _Found, path: Path, text_column: str) -> None:
     try:
         kind, fields = kind_of_json(path)
     except DataError:  # JSON with comments, or no JSON
         kind, fields = "object", frozenset()
-    if kind == "records" or fields & {"text", "input_ids"}:
+    if kind == "records" or fields & {text_column, "input_ids"}:
         found.records.append(DataFile(path, "json"))
     elif kind == "object":
         found.objects.append(DataFile(path, "json"))

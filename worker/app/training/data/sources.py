@@ -15,6 +15,7 @@ from typing import Final
 
 import numpy as np
 
+from app.training.data.array_files import read_layout
 from app.training.data.arrays import open_token_file
 from app.training.data.errors import DataError
 from app.training.data.folders import (
@@ -24,7 +25,7 @@ from app.training.data.folders import (
     require_one_content,
     skipping,
 )
-from app.training.data.formats import RECORD_FORMS, Content, DataFile
+from app.training.data.formats import RECORD_FORMS, Content, DataFile, ReadAs
 from app.training.data.parts import DOCUMENT_END, Part, Piece, Place
 from app.training.data.records import record_columns, record_pieces
 from app.training.data.selection import Role, select
@@ -41,16 +42,15 @@ class Corpus:
 
     files: tuple[DataFile, ...]
     content: Content
-    vocab_size: int
-    """Decides the type of ids in arrays that do not say it."""
+    how: ReadAs
 
     def pieces(self) -> Iterator[Piece]:
         """Yield all documents of all files in order."""
         for file in self.files:
             if file.form == "array":
-                yield from _array_pieces(file.path, self.vocab_size)
+                yield from _array_pieces(file.path, self.how)
             elif file.form in RECORD_FORMS:
-                yield from record_pieces(file, self.content)
+                yield from record_pieces(file, self.content, self.how.text_column)
             else:
                 yield from _text_pieces(file.path)
 
@@ -63,26 +63,27 @@ class Corpora:
     validation: Corpus | None
 
 
-def find_corpora(path: Path, vocab_size: int, role: Role) -> Corpora:
+def find_corpora(path: Path, how: ReadAs, role: Role) -> Corpora:
     """Return the data of `path`, see `select`. In a folder, files that are no text are skipped.
 
     One warning names what is skipped, with the reasons.
     """
-    selection = select(path, role)
+    selection = select(path, role, how.text_column)
     if not path.is_dir():
-        return Corpora(_corpus(path, selection.files, vocab_size), None)
+        return Corpora(_corpus(path, selection.files, how), None)
     files, unreadable = _readable(selection.files)
     validation, others = _readable(selection.validation)
     skipped = [*selection.skipped, *unreadable, *others]
     if skipped:
         logger.warning("%s", skipping(path, skipped))
     require_files(path, files, skipped)
-    corpus = _corpus(path, files, vocab_size)
-    return Corpora(corpus, _corpus(path, validation, vocab_size) if validation else None)
+    corpus = _corpus(path, files, how)
+    return Corpora(corpus, _corpus(path, validation, how) if validation else None)
 
 
-def _corpus(path: Path, files: Sequence[DataFile], vocab_size: int) -> Corpus:
-    return Corpus(tuple(files), require_one_content(path, map(_content_of, files)), vocab_size)
+def _corpus(path: Path, files: Sequence[DataFile], how: ReadAs) -> Corpus:
+    contents = (_content_of(file, how) for file in files)
+    return Corpus(tuple(files), require_one_content(path, contents), how)
 
 
 def _readable(files: Sequence[DataFile]) -> tuple[list[DataFile], list[Skipped]]:
@@ -103,17 +104,19 @@ def _text_problem(file: DataFile) -> str | None:
     return None
 
 
-def _content_of(file: DataFile) -> Content:
+def _content_of(file: DataFile, how: ReadAs) -> Content:
     """Tell text from ids by the first record; `text` wins, so that `tokenizer` is obeyed."""
     if file.form == "array":
+        if note := read_layout(file.path, how).note:
+            logger.warning("%s", note)
         return "input_ids"
     if file.form not in RECORD_FORMS:
         return "text"
-    return content_of_columns(file.path, record_columns(file))
+    return content_of_columns(file.path, record_columns(file, how.text_column), how.text_column)
 
 
-def _array_pieces(path: Path, vocab_size: int) -> Iterator[Piece]:
-    tokens = open_token_file(path, vocab_size)
+def _array_pieces(path: Path, how: ReadAs) -> Iterator[Piece]:
+    tokens = open_token_file(path, how)
     for start in range(0, tokens.count, _IDS_PER_PIECE):
         ids = tokens.ids[start : start + _IDS_PER_PIECE].astype(np.int64)
         yield Part(ids, Place(path, "id", start + 1))

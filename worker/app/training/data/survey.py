@@ -25,8 +25,8 @@ from app.training.data.folders import (
     require_readable,
     skipping,
 )
-from app.training.data.formats import COMPRESSED, Content, DataFile
-from app.training.data.json_lines import json_record, kind_of_json
+from app.training.data.formats import Content, DataFile, ReadAs, form_of_name
+from app.training.data.json_lines import field_names, json_record, kind_of_json
 from app.training.data.parquet_footer import read_footer
 from app.training.data.parts import Place
 from app.training.data.selection import Role, select
@@ -37,6 +37,7 @@ from app.training.home import expanded
 _LONGEST_FIRST_LINE = 1 << 20
 _MOST_FILES = 1000
 """Files of a folder that are looked at; a larger folder is left to the worker."""
+_LONGEST_JSON = 64 << 20
 _SEPARATOR_BYTES = 2
 
 
@@ -56,74 +57,88 @@ class Survey:
     """Whether the dataset itself holds files for validation."""
 
 
-def survey(path: Path, vocab_size: int, role: Role = "train") -> Survey:
+def survey(path: Path, how: ReadAs, role: Role = "train") -> Survey:
     """Look at a dataset without reading it. Raises `DataError` for what cannot be trained on."""
     path = expanded(path)
     require_readable(path)
     try:
-        return _folder(path, vocab_size, role) if path.is_dir() else _file_at(path, vocab_size)
+        return _folder(path, how, role) if path.is_dir() else _file_at(path, how)
     except OSError:
         return Survey()  # gone, or out of reach, since a moment ago
 
 
-def _file_at(path: Path, vocab_size: int) -> Survey:
-    if is_compressed(path):
+def _file_at(path: Path, how: ReadAs) -> Survey:
+    if is_compressed(path) or _is_long_json(path):
         return Survey()
-    (file,) = select(path).files
+    (file,) = select(path, text_column=how.text_column).files
     if file.form == "text" and (problem := _head_problem(path)):
         raise DataError(problem)
-    return _file(file, vocab_size)
+    return _file(file, how)
 
 
-def _folder(folder: Path, vocab_size: int, role: Role) -> Survey:
+def _folder(folder: Path, how: ReadAs, role: Role) -> Survey:
     files = list(islice(files_of(folder), _MOST_FILES + 1))
     if len(files) > _MOST_FILES or any(_is_beyond(file, folder) for file in files):
         return Survey()
-    selection = select(folder, role)
+    selection = select(folder, role, how.text_column)
     problems = {file: _problem(file) for file in (*selection.files, *selection.validation)}
     skipped = [Skipped(file.path, problem) for file, problem in problems.items() if problem]
     skipped = [*selection.skipped, *skipped]
     usable = [file for file in selection.files if not problems[file]]
     require_files(folder, usable, skipped)
-    warnings = (skipping(folder, skipped),) if skipped else ()
-    has_validation = any(not problems[file] for file in selection.validation)
-    unknown = Survey(warnings=warnings, has_validation=has_validation)
-    if any(file.path.suffix.lower() in COMPRESSED for file in usable):
-        return unknown
-    found = [_file(file, vocab_size) for file in usable]
+    found = [_file(file, how) for file in usable]
     contents = [each.content for each in found if each.content is not None]
     sizes = [each.most for each in found if each.most is not None]
-    if len(contents) < len(found) or len(sizes) < len(found):
-        return unknown
-    most = sum(sizes) + _SEPARATOR_BYTES * (len(found) - 1)
-    content = require_one_content(folder, contents)
-    return Survey(content, most, warnings=warnings, has_validation=has_validation)
+    is_known = len(contents) == len(found) == len(sizes)
+    return Survey(
+        require_one_content(folder, contents) if is_known else None,
+        sum(sizes) + _SEPARATOR_BYTES * (len(found) - 1) if is_known else None,
+        warnings=(
+            *([skipping(folder, skipped)] if skipped else []),
+            *(warning for each in found for warning in each.warnings),
+        ),
+        has_validation=any(not problems[file] for file in selection.validation),
+    )
 
 
 def _is_beyond(file: Path, folder: Path) -> bool:
-    """Whether only who reads the data can tell if a file may be read, or is compressed."""
-    return is_blob(file, folder) and not is_inside(file, folder)
+    """Whether a look at this file is left to who reads the data.
+
+    That is so for a link to a cache's blob, which may be under no data root, and for JSON whose
+    first record may be very long.
+    """
+    return (is_blob(file, folder) and not is_inside(file, folder)) or _is_long_json(file)
+
+
+def _is_long_json(file: Path) -> bool:
+    if form_of_name(file) != "json" or not file.is_file():
+        return False
+    return file.stat().st_size > _LONGEST_JSON or is_compressed(file)
 
 
 def _problem(file: DataFile) -> str | None:
     return _head_problem(file.path) if file.form == "text" else None
 
 
-def _file(file: DataFile, vocab_size: int) -> Survey:
+def _file(file: DataFile, how: ReadAs) -> Survey:
     path = file.path
     if is_compressed(path):
         return Survey()
     match file.form:
         case "array":
-            return Survey("input_ids", read_layout(path, vocab_size).count, exact=True)
+            layout = read_layout(path, how)
+            warnings = (layout.note,) if layout.note else ()
+            return Survey("input_ids", layout.count, exact=True, warnings=warnings)
         case "json lines":
-            return _json_lines(path)
+            return _json_lines(path, how.text_column)
         case "json":
-            return Survey(content_of_columns(path, kind_of_json(path)[1]))
+            return Survey(content_of_columns(path, kind_of_json(path)[1], how.text_column))
         case "csv" | "tsv":
-            return Survey(content_of_columns(path, table_columns(path, "text")))
+            return Survey(
+                content_of_columns(path, table_columns(path, how.text_column), how.text_column)
+            )
         case "parquet":
-            return _parquet(path)
+            return _parquet(path, how.text_column)
         case "arrow":
             return Survey()
     if has_other_encoding(path):
@@ -143,7 +158,7 @@ def _head_problem(path: Path) -> str | None:
     return None
 
 
-def _json_lines(path: Path) -> Survey:
+def _json_lines(path: Path, text_column: str) -> Survey:
     if has_other_encoding(path):
         return Survey()
     with path.open("rb") as file:
@@ -158,12 +173,18 @@ def _json_lines(path: Path) -> Survey:
         raise DataError(f"{str(path)!r} is empty; it must hold records; check the path")
     if len(line) == _LONGEST_FIRST_LINE:
         return Survey()
-    content = content_of_columns(path, set(json_record(line, Place(path, "line", number))))
+    content = content_of_columns(
+        path, frozenset(field_names(json_record(line, Place(path, "line", number)))), text_column
+    )
     size = path.stat().st_size
     # An id takes two bytes at least, with its comma; text loses its quotes and more.
     return Survey(content, size if content == "text" else size // 2)
 
 
-def _parquet(path: Path) -> Survey:
+def _parquet(path: Path, text_column: str) -> Survey:
     footer = read_footer(path)
-    return Survey() if footer is None else Survey(content_of_columns(path, footer.columns))
+    if footer is None:
+        return Survey()
+    if text_column.split(".")[0] in footer.columns and text_column not in footer.columns:
+        return Survey()  # a field of a struct, of which the footer's reader knows nothing
+    return Survey(content_of_columns(path, footer.columns, text_column))
