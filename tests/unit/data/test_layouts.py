@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -206,3 +207,12 @@ def test_links_of_the_hugging_face_cache(
     restrict_to([snapshot])
     message = refused(snapshot, config)
     assert f"a link to {str(blobs / 'a1.jsonl')!r}, which is outside the folders" in message
+
+
+def test_pipes_beside_data_are_not_waited_for(tmp_path: Path, config: Any) -> None:
+    write(tmp_path, {"0/data-00000-of-00001.arrow": TRAIN})
+    os.mkfifo(tmp_path / "0" / "state.json")
+    assert learned(tmp_path / "0", config) == (TRAIN, None)
+    np.array(list(TRAIN.encode()), "<u2").tofile(tmp_path / "a.bin")
+    os.mkfifo(tmp_path / "a.idx")
+    assert learned(tmp_path / "a.bin", config) == (TRAIN, None)

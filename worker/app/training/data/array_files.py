@@ -165,8 +165,11 @@ def _require_bare_ids(path: Path, start: bytes) -> None:
 
 def _megatron_type(path: Path) -> str | None:
     """The type that Megatron's index beside the file names."""
+    index = path.with_suffix(".idx")
+    if not index.is_file():  # opening a pipe might wait for ever
+        return None
     try:
-        with open_permitted(path.with_suffix(".idx")) as file:
+        with open_permitted(index) as file:
             header = file.read(_MEGATRON_HEADER.size)
     except (OSError, ValueError):
         return None
@@ -175,7 +178,7 @@ def _megatron_type(path: Path) -> str | None:
     _, version, code = _MEGATRON_HEADER.unpack(header)
     if version != 1 or code not in _MEGATRON_TYPES:
         raise DataError(
-            f"{str(path.with_suffix('.idx'))!r} names version {version} and type {code}; it must "
+            f"{str(index)!r} names version {version} and type {code}; it must "
             f"name version 1 and a type among {sorted(_MEGATRON_TYPES)}; write integers again"
         )
     return _MEGATRON_TYPES[code]

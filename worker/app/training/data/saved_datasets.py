@@ -55,6 +55,8 @@ def _shards(folder: Path, changed: int) -> frozenset[str] | None:
 
 
 def _state(folder: Path) -> dict[str, Any] | None:
+    if not (folder / _STATE).is_file():  # opening a pipe might wait for ever
+        return None
     try:
         with open_permitted(folder / _STATE) as file:
             state = json.loads(file.read(_LONGEST_STATE))
