@@ -250,7 +250,9 @@ def test_data_that_is_chosen_is_checked_while_it_is_chosen(
 def test_a_job_that_failed_at_once_promises_nothing(
     stack: RunningStack, api: httpx.Client, text_file: Path, browser: Browser, tiny_config: Config
 ) -> None:
-    (torn := text_file.parent / "torn.jsonl").write_text('{"other": 1}\n')
+    torn = text_file.parent / "torn.jsonl"
+    # Past the part that a start looks at.
+    torn.write_text('{"text": "to be or not to be"}\n' * 40_000 + '{"other": 1}\n')
     job_id = start(api, torn, tiny_config, status="failed")
     error = api.get(f"/jobs/{job_id}").json()["error"]
     with opened(browser, f"{stack.url}/#/jobs/{job_id}") as (page, seen):

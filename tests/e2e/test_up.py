@@ -34,7 +34,8 @@ def test_data_folder_that_cannot_be_written(tmp_path: Path) -> None:
 
 def test_redis_away_at_start(tmp_path: Path) -> None:
     url = "redis://:hush@127.0.0.1:1/0"
-    ended = run_up("--data-dir=data", f"--redis-url={url}", cwd=tmp_path)
+    ports = ("--grpc-port=0", "--http-port=0")
+    ended = run_up("--data-dir=data", f"--redis-url={url}", *ports, cwd=tmp_path)
     assert ended.returncode == 1
     assert "127.0.0.1:1 did not answer" in ended.stderr
     assert "hush" not in ended.stderr
