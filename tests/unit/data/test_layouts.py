@@ -102,6 +102,7 @@ def test_what_is_skipped_is_said_at_the_start_and_in_the_log(
     ("files", "said"),
     [
         ({"a.jsonl": TRAIN, "notes.txt": "?"}, "holds records ("),
+        ({"a.py": "code\n" * 99, "fixture.json": '[{"text": "?"}]'}, "holds records ("),
         ({"train.jsonl": TRAIN, "more.jsonl": TRAIN}, "files named for nothing ("),
         ({"test.jsonl": TEST}, "only files named for validation or tests"),
         ({"a.jsonl": TRAIN, "b.json": '[{"question": "?"}]'}, "has the columns ['question']"),

@@ -205,7 +205,9 @@ def _is_plain(file: DataFile) -> bool:
 def _only_records(found: _Found) -> list[DataFile]:
     trained = [file for file in found.arrays if found.split(file) == "train"]
     others = trained + [file for file in found.texts if _is_plain(file)]
-    if others:
+    code = [file for file in found.texts if not _is_about_data(file.path)]
+    if others or _bytes_of(code) > _bytes_of(found.records):  # fixtures within source code, say
+        others = others or code
         raise _unclear(
             found.folder,
             f"records ({_shown(found.records)}) and, beside them, text or ids ({_shown(others)})",
@@ -213,6 +215,10 @@ def _only_records(found: _Found) -> list[DataFile]:
     found.skip(found.texts + found.objects, "not records, as the data beside it")
     found.skip(found.arrays, "ids beside records")
     return found.records
+
+
+def _bytes_of(files: Sequence[DataFile]) -> int:
+    return sum(file.path.stat().st_size for file in files)
 
 
 def _are_arrays_data(found: _Found) -> bool:
