@@ -105,7 +105,9 @@ def test_threads_that_do_not_get_their_cores_are_told_of_once(
     machine.train(watch := machine.watch(threads=2, cores=2), seconds=60, used=0.37)
     (said,) = warnings(caplog)
     assert "2 threads got 0.4 cores' time of 2, and the machine's load is 8.4 on 2 cores" in said
-    assert "try OMP_NUM_THREADS=1, or --threads 1 of a worker" in said
+    assert (
+        "set TRAINING_ENGINE_THREADS=1 for `up` and workers, OMP_NUM_THREADS=1 for train.py" in said
+    )
     machine.train(watch, seconds=60, used=0.37)
     assert len(warnings(caplog)) == 1
 

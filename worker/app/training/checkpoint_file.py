@@ -147,8 +147,9 @@ def _require_room(folder: Path, state: Mapping[str, Any]) -> None:
     disk = os.statvfs(folder)
     free = disk.f_bavail * disk.f_frsize
     # A file system that tells no size, as some network mounts do, is left to speak for itself.
-    if disk.f_blocks and free < size + min(size, _MOST_ROOM_LEFT):
-        room = f"it takes {size / 1e6:.1f} MB and leaves room for the run's metrics, "
+    needed = size + min(size, _MOST_ROOM_LEFT)
+    if disk.f_blocks and free < needed:
+        room = f"it needs {needed / 1e6:.1f} MB, room for the run's metrics included, and "
         room += f"{free / 1e6:.1f} MB are free"
         raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {room}", str(folder))
 
@@ -228,7 +229,8 @@ def _write_error(path: Path, error: OSError) -> CheckpointError:
     remedy = "check the folder and its permissions"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         remedy = (
-            "free some space, lower `max_checkpoints_to_keep`, or choose another checkpoint_dir"
+            "free some space on that disk; a new run may keep fewer checkpoints "
+            "(`max_checkpoints_to_keep`)"
         )
     return CheckpointError(
         f"the checkpoint {path} could not be written ({error.strerror or error}); earlier "

@@ -126,8 +126,9 @@ class ContentionWatch:
         wanted = fewer or self._cores
         logger.warning(
             "training may be many times slower than it could be: %s, and each step waits for its "
-            "slowest thread; try OMP_NUM_THREADS=%d, or --threads %d of a worker, or end the other "
-            "work; a run that resumes keeps the number of threads that it began with",
+            "slowest thread; set TRAINING_ENGINE_THREADS=%d for `up` and workers, "
+            "OMP_NUM_THREADS=%d for train.py, or end the other work; a run that resumes keeps "
+            "the number of threads that it began with",
             why,
             wanted,
             wanted,

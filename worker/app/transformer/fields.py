@@ -132,7 +132,7 @@ def _number_spelling(text: str) -> str:
     try:
         number = float(text)
     except ValueError:
-        number = math.nan
+        return "a number"
     if not math.isfinite(number) or abs(number) >= 2**63:
         return "a number of at most 18 digits" if len(text) > 18 else "a number without quotes"
     # YAML 1.1 reads `6e-4` as text; only `6.0e-4` is a number to it.
