@@ -9,6 +9,7 @@ import pytest
 from redis_server import RedisServer
 from training_site import Site
 
+from artifact_store import FolderStore, GuardedStore
 from job_store.records import Execution, Signals
 from training_worker.board import Board
 from training_worker.supervisor import Kill, Supervisor
@@ -21,8 +22,15 @@ def supervisor(own_server: RedisServer, tmp_path: Path) -> Supervisor:
     claimed = site.store.claim(site.submit(execution), 1, "worker-1")
     assert claimed is not None
     site.close()
+    artifacts = GuardedStore(FolderStore(site.artifacts))
     return Supervisor(
-        claimed, site.store, Board(), tmp_path, renewal_seconds=1e6, heartbeat=lambda: None
+        claimed,
+        site.store,
+        Board(),
+        tmp_path,
+        artifacts,
+        renewal_seconds=1e6,
+        heartbeat=lambda: None,
     )
 
 
