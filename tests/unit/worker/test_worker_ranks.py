@@ -157,7 +157,8 @@ def test_a_failure_that_rank_0_was_too_late_to_report_is_told_all_the_same(
     job_id = site.submit(TWO, **RUN)
     claimed = site.store.claim(job_id, 1, "worker-1")
     assert claimed is not None
-    folder = attempt_folder(site.store_of_artifacts(), claimed)
+    artifacts = site.store_of_artifacts()
+    folder = attempt_folder(artifacts, claimed)
     message = "ConfigError: `distributed.processes` is 2 and this machine has 1 CUDA devices"
     if (pid := os.fork()) == 0:
         error = JobError("INVALID_CONFIG", message)
@@ -165,7 +166,13 @@ def test_a_failure_that_rank_0_was_too_late_to_report_is_told_all_the_same(
         os._exit(EXIT_FAILED)
     board = Board()
     supervisor = Supervisor(
-        claimed, site.store, board, folder, renewal_seconds=3.0, heartbeat=lambda: None
+        claimed,
+        site.store,
+        board,
+        folder,
+        artifacts,
+        renewal_seconds=3.0,
+        heartbeat=lambda: None,
     )
     supervisor.attach(pid)
     supervisor.watch(pid)
