@@ -10,7 +10,6 @@ from pathlib import Path
 
 from app.training.config import ConfigError, Problem, TrainingConfig
 from app.training.fit import Room, beyond_memory
-from app.training.memory import machine_memory
 from app.training.preflight import Findings, VisibleData, inspect_run
 from app.training.tokenizer_files import BUILT_IN
 from control_plane.config_codec import to_document
@@ -18,6 +17,7 @@ from control_plane.configurations import require_source
 from control_plane.conversion import problem_text
 from control_plane.errors import invalid_data
 from control_plane.execution import execution_problems, read_execution
+from control_plane.looks import key_of
 from control_plane.paths import DATASET_SCHEME
 from control_plane.requests import check_name
 from control_plane.state import ServiceState
@@ -115,7 +115,12 @@ async def _inspect(config: TrainingConfig, paths: DataPaths, state: ServiceState
     visible = VisibleData(
         await _file(paths.train, state), await _file(paths.validation, state), tokenizer=True
     )
-    return await asyncio.to_thread(inspect_run, seen, visible)
+    tokenizer = None if seen.tokenizer in BUILT_IN else Path(seen.tokenizer)
+    key = key_of(to_document(seen), (visible.train, visible.validation, tokenizer))
+    known = state.looks.find(key)
+    if known is not None:
+        return known
+    return state.looks.remember(key, await asyncio.to_thread(inspect_run, seen, visible))
 
 
 async def _file(named: str, state: ServiceState) -> Path | None:
@@ -145,7 +150,7 @@ async def _beyond_memory(
     config: TrainingConfig, execution: Execution, state: ServiceState
 ) -> list[Problem]:
     """Only where every worker trains on this machine's CPU is its memory known here."""
-    memory, processes = machine_memory(), execution.processes
+    memory, processes = state.looks.memory(), execution.processes
     if memory is None:
         return []
     sharded = config.distributed is not None and config.distributed.strategy == "fsdp"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from artifact_store import ArtifactStoreAwayError, FolderStore, GuardedStore
 from control_plane.archive import ArtifactArchive
 from control_plane.artifacts import recognise_artifacts
+from control_plane.looks import Looks
 from control_plane.paths import AllowedRoots
 from control_plane.queue import AttemptQueue
 from control_plane.settings import ControlPlaneSettings
@@ -45,6 +46,7 @@ class ServiceState:
     queue: AttemptQueue = field(init=False)
     generation: GenerationClient = field(init=False)
     tokens: TokenKey = field(init=False)
+    looks: Looks = field(default_factory=Looks)
     shutting_down: bool = False
     """Set before streams are ended, so that each says why."""
 
