@@ -54,12 +54,16 @@ bench: $(STAMP) ## Benchmarks; DEVICE=cuda on a GPU
 PROTO_FLAGS = -I protos --python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) \
   --mypy_grpc_out=$(1) --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc
 
-protos: $(STAMP) ## Regenerate the stubs
+DESCRIPTIONS = $(BIN)/python -P client/generate_descriptions.py $(1)/training_engine/v1/descriptions.json
+
+protos: $(STAMP) ## Regenerate the stubs and the descriptions
 	$(BIN)/python -m grpc_tools.protoc $(call PROTO_FLAGS,client) protos/training_engine/v1/*.proto
+	$(call DESCRIPTIONS,client)
 
 protos-check: $(STAMP)
 	@generated=$$(mktemp -d) && trap 'rm -rf "$$generated"' EXIT && \
 	  $(BIN)/python -m grpc_tools.protoc $(call PROTO_FLAGS,$$generated) protos/training_engine/v1/*.proto && \
+	  $(call DESCRIPTIONS,$$generated) && \
 	  diff -r --exclude='__init__.py' --exclude='__pycache__' --exclude='py.typed' "$$generated/training_engine/v1" client/training_engine/v1 || \
 	  { echo "The committed stubs differ from the protos; run: make protos"; exit 1; }
 

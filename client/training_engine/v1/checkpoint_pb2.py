@@ -22,34 +22,48 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from training_engine.v1 import options_pb2 as training__engine_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#training_engine/v1/checkpoint.proto\x12\x12training_engine.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf7\x01\n\nCheckpoint\x12\x15\n\rcheckpoint_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x0c\n\x04step\x18\x03 \x01(\x03\x12\x11\n\x04loss\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\nsize_bytes\x18\x05 \x01(\x03\x12\x0e\n\x06sha256\x18\x06 \x01(\t\x12.\n\ncreated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07is_best\x18\x08 \x01(\x08\x12\x0f\n\x07\x61ttempt\x18\t \x01(\x05\x12\x15\n\x08val_loss\x18\n \x01(\x01H\x01\x88\x01\x01\x42\x07\n\x05_lossB\x0b\n\t_val_loss\"O\n\x16ListCheckpointsRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"g\n\x17ListCheckpointsResponse\x12\x33\n\x0b\x63heckpoints\x18\x01 \x03(\x0b\x32\x1e.training_engine.v1.Checkpoint\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"-\n\x14GetCheckpointRequest\x12\x15\n\rcheckpoint_id\x18\x01 \x01(\t\"K\n\x15GetCheckpointResponse\x12\x32\n\ncheckpoint\x18\x01 \x01(\x0b\x32\x1e.training_engine.v1.Checkpoint\"R\n\x19\x44ownloadCheckpointRequest\x12\x15\n\rcheckpoint_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0e\n\x06length\x18\x03 \x01(\x03\"n\n\x1a\x44ownloadCheckpointResponse\x12\x32\n\ncheckpoint\x18\x01 \x01(\x0b\x32\x1e.training_engine.v1.Checkpoint\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"D\n\x17\x44\x65leteCheckpointRequest\x12\x15\n\rcheckpoint_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\x1a\n\x18\x44\x65leteCheckpointResponse2\xcb\x03\n\x11\x43heckpointService\x12j\n\x0fListCheckpoints\x12*.training_engine.v1.ListCheckpointsRequest\x1a+.training_engine.v1.ListCheckpointsResponse\x12\x64\n\rGetCheckpoint\x12(.training_engine.v1.GetCheckpointRequest\x1a).training_engine.v1.GetCheckpointResponse\x12u\n\x12\x44ownloadCheckpoint\x12-.training_engine.v1.DownloadCheckpointRequest\x1a..training_engine.v1.DownloadCheckpointResponse0\x01\x12m\n\x10\x44\x65leteCheckpoint\x12+.training_engine.v1.DeleteCheckpointRequest\x1a,.training_engine.v1.DeleteCheckpointResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#training_engine/v1/checkpoint.proto\x12\x12training_engine.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a training_engine/v1/options.proto\"\xf7\x01\n\nCheckpoint\x12\x15\n\rcheckpoint_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x0c\n\x04step\x18\x03 \x01(\x03\x12\x11\n\x04loss\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\nsize_bytes\x18\x05 \x01(\x03\x12\x0e\n\x06sha256\x18\x06 \x01(\t\x12.\n\ncreated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07is_best\x18\x08 \x01(\x08\x12\x0f\n\x07\x61ttempt\x18\t \x01(\x05\x12\x15\n\x08val_loss\x18\n \x01(\x01H\x01\x88\x01\x01\x42\x07\n\x05_lossB\x0b\n\t_val_loss\"Z\n\x16ListCheckpointsRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x1c\n\tpage_size\x18\x02 \x01(\x05\x42\t\xf2\xeb\"\x05\x10\x00 \xe8\x07\x12\x12\n\npage_token\x18\x03 \x01(\t\"g\n\x17ListCheckpointsResponse\x12\x33\n\x0b\x63heckpoints\x18\x01 \x03(\x0b\x32\x1e.training_engine.v1.Checkpoint\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"-\n\x14GetCheckpointRequest\x12\x15\n\rcheckpoint_id\x18\x01 \x01(\t\"K\n\x15GetCheckpointResponse\x12\x32\n\ncheckpoint\x18\x01 \x01(\x0b\x32\x1e.training_engine.v1.Checkpoint\"R\n\x19\x44ownloadCheckpointRequest\x12\x15\n\rcheckpoint_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0e\n\x06length\x18\x03 \x01(\x03\"n\n\x1a\x44ownloadCheckpointResponse\x12\x32\n\ncheckpoint\x18\x01 \x01(\x0b\x32\x1e.training_engine.v1.Checkpoint\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"M\n\x17\x44\x65leteCheckpointRequest\x12\x15\n\rcheckpoint_id\x18\x01 \x01(\t\x12\x1b\n\nrequest_id\x18\x02 \x01(\tB\x07\xf2\xeb\"\x03(\xc8\x01\"\x1a\n\x18\x44\x65leteCheckpointResponse2\xae\x05\n\x11\x43heckpointService\x12\x9b\x01\n\x0fListCheckpoints\x12*.training_engine.v1.ListCheckpointsRequest\x1a+.training_engine.v1.ListCheckpointsResponse\"/\x82\xd3\xe4\x93\x02)\x12\'/api/training/jobs/{job_id}/checkpoints\x12\xa3\x01\n\rGetCheckpoint\x12(.training_engine.v1.GetCheckpointRequest\x1a).training_engine.v1.GetCheckpointResponse\"=\x82\xd3\xe4\x93\x02\x37\x12)/api/training/checkpoints/{checkpoint_id}b\ncheckpoint\x12\xb1\x01\n\x12\x44ownloadCheckpoint\x12-.training_engine.v1.DownloadCheckpointRequest\x1a..training_engine.v1.DownloadCheckpointResponse\":\x82\xd3\xe4\x93\x02\x34\x12\x32/api/training/checkpoints/{checkpoint_id}/download0\x01\x12\xa0\x01\n\x10\x44\x65leteCheckpoint\x12+.training_engine.v1.DeleteCheckpointRequest\x1a,.training_engine.v1.DeleteCheckpointResponse\"1\x82\xd3\xe4\x93\x02+*)/api/training/checkpoints/{checkpoint_id}b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'training_engine.v1.checkpoint_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CHECKPOINT']._serialized_start=93
-  _globals['_CHECKPOINT']._serialized_end=340
-  _globals['_LISTCHECKPOINTSREQUEST']._serialized_start=342
-  _globals['_LISTCHECKPOINTSREQUEST']._serialized_end=421
-  _globals['_LISTCHECKPOINTSRESPONSE']._serialized_start=423
-  _globals['_LISTCHECKPOINTSRESPONSE']._serialized_end=526
-  _globals['_GETCHECKPOINTREQUEST']._serialized_start=528
-  _globals['_GETCHECKPOINTREQUEST']._serialized_end=573
-  _globals['_GETCHECKPOINTRESPONSE']._serialized_start=575
-  _globals['_GETCHECKPOINTRESPONSE']._serialized_end=650
-  _globals['_DOWNLOADCHECKPOINTREQUEST']._serialized_start=652
-  _globals['_DOWNLOADCHECKPOINTREQUEST']._serialized_end=734
-  _globals['_DOWNLOADCHECKPOINTRESPONSE']._serialized_start=736
-  _globals['_DOWNLOADCHECKPOINTRESPONSE']._serialized_end=846
-  _globals['_DELETECHECKPOINTREQUEST']._serialized_start=848
-  _globals['_DELETECHECKPOINTREQUEST']._serialized_end=916
-  _globals['_DELETECHECKPOINTRESPONSE']._serialized_start=918
-  _globals['_DELETECHECKPOINTRESPONSE']._serialized_end=944
-  _globals['_CHECKPOINTSERVICE']._serialized_start=947
-  _globals['_CHECKPOINTSERVICE']._serialized_end=1406
+  _globals['_LISTCHECKPOINTSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTCHECKPOINTSREQUEST'].fields_by_name['page_size']._serialized_options = b'\362\353\"\005\020\000 \350\007'
+  _globals['_DELETECHECKPOINTREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_DELETECHECKPOINTREQUEST'].fields_by_name['request_id']._serialized_options = b'\362\353\"\003(\310\001'
+  _globals['_CHECKPOINTSERVICE'].methods_by_name['ListCheckpoints']._loaded_options = None
+  _globals['_CHECKPOINTSERVICE'].methods_by_name['ListCheckpoints']._serialized_options = b'\202\323\344\223\002)\022\'/api/training/jobs/{job_id}/checkpoints'
+  _globals['_CHECKPOINTSERVICE'].methods_by_name['GetCheckpoint']._loaded_options = None
+  _globals['_CHECKPOINTSERVICE'].methods_by_name['GetCheckpoint']._serialized_options = b'\202\323\344\223\0027\022)/api/training/checkpoints/{checkpoint_id}b\ncheckpoint'
+  _globals['_CHECKPOINTSERVICE'].methods_by_name['DownloadCheckpoint']._loaded_options = None
+  _globals['_CHECKPOINTSERVICE'].methods_by_name['DownloadCheckpoint']._serialized_options = b'\202\323\344\223\0024\0222/api/training/checkpoints/{checkpoint_id}/download'
+  _globals['_CHECKPOINTSERVICE'].methods_by_name['DeleteCheckpoint']._loaded_options = None
+  _globals['_CHECKPOINTSERVICE'].methods_by_name['DeleteCheckpoint']._serialized_options = b'\202\323\344\223\002+*)/api/training/checkpoints/{checkpoint_id}'
+  _globals['_CHECKPOINT']._serialized_start=157
+  _globals['_CHECKPOINT']._serialized_end=404
+  _globals['_LISTCHECKPOINTSREQUEST']._serialized_start=406
+  _globals['_LISTCHECKPOINTSREQUEST']._serialized_end=496
+  _globals['_LISTCHECKPOINTSRESPONSE']._serialized_start=498
+  _globals['_LISTCHECKPOINTSRESPONSE']._serialized_end=601
+  _globals['_GETCHECKPOINTREQUEST']._serialized_start=603
+  _globals['_GETCHECKPOINTREQUEST']._serialized_end=648
+  _globals['_GETCHECKPOINTRESPONSE']._serialized_start=650
+  _globals['_GETCHECKPOINTRESPONSE']._serialized_end=725
+  _globals['_DOWNLOADCHECKPOINTREQUEST']._serialized_start=727
+  _globals['_DOWNLOADCHECKPOINTREQUEST']._serialized_end=809
+  _globals['_DOWNLOADCHECKPOINTRESPONSE']._serialized_start=811
+  _globals['_DOWNLOADCHECKPOINTRESPONSE']._serialized_end=921
+  _globals['_DELETECHECKPOINTREQUEST']._serialized_start=923
+  _globals['_DELETECHECKPOINTREQUEST']._serialized_end=1000
+  _globals['_DELETECHECKPOINTRESPONSE']._serialized_start=1002
+  _globals['_DELETECHECKPOINTRESPONSE']._serialized_end=1028
+  _globals['_CHECKPOINTSERVICE']._serialized_start=1031
+  _globals['_CHECKPOINTSERVICE']._serialized_end=1717
 # @@protoc_insertion_point(module_scope)

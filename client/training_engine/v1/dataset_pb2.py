@@ -22,36 +22,56 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from training_engine.v1 import options_pb2 as training__engine_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n training_engine/v1/dataset.proto\x12\x12training_engine.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x7f\n\x07\x44\x61taset\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12\x0e\n\x06sha256\x18\x04 \x01(\t\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"A\n\rDatasetHeader\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"c\n\x14UploadDatasetRequest\x12\x33\n\x06header\x18\x01 \x01(\x0b\x32!.training_engine.v1.DatasetHeaderH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"E\n\x15UploadDatasetResponse\x12,\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x1b.training_engine.v1.Dataset\"\'\n\x11GetDatasetRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\"B\n\x12GetDatasetResponse\x12,\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x1b.training_engine.v1.Dataset\"<\n\x13ListDatasetsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"^\n\x14ListDatasetsResponse\x12-\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x1b.training_engine.v1.Dataset\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\">\n\x14\x44\x65leteDatasetRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\x17\n\x15\x44\x65leteDatasetResponse2\x9e\x03\n\x0e\x44\x61tasetService\x12\x66\n\rUploadDataset\x12(.training_engine.v1.UploadDatasetRequest\x1a).training_engine.v1.UploadDatasetResponse(\x01\x12[\n\nGetDataset\x12%.training_engine.v1.GetDatasetRequest\x1a&.training_engine.v1.GetDatasetResponse\x12\x61\n\x0cListDatasets\x12\'.training_engine.v1.ListDatasetsRequest\x1a(.training_engine.v1.ListDatasetsResponse\x12\x64\n\rDeleteDataset\x12(.training_engine.v1.DeleteDatasetRequest\x1a).training_engine.v1.DeleteDatasetResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n training_engine/v1/dataset.proto\x12\x12training_engine.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a training_engine/v1/options.proto\"\x7f\n\x07\x44\x61taset\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12\x0e\n\x06sha256\x18\x04 \x01(\t\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"k\n\rDatasetHeader\x12\x14\n\x04name\x18\x01 \x01(\tB\x06\xf2\xeb\"\x02\x08\x01\x12\'\n\x06sha256\x18\x02 \x01(\tB\x17\xf2\xeb\"\x13\x32\x11^([0-9a-f]{64})?$\x12\x1b\n\nrequest_id\x18\x03 \x01(\tB\x07\xf2\xeb\"\x03(\xc8\x01\"c\n\x14UploadDatasetRequest\x12\x33\n\x06header\x18\x01 \x01(\x0b\x32!.training_engine.v1.DatasetHeaderH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"E\n\x15UploadDatasetResponse\x12,\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x1b.training_engine.v1.Dataset\"\'\n\x11GetDatasetRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\"B\n\x12GetDatasetResponse\x12,\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x1b.training_engine.v1.Dataset\"G\n\x13ListDatasetsRequest\x12\x1c\n\tpage_size\x18\x01 \x01(\x05\x42\t\xf2\xeb\"\x05\x10\x00 \xe8\x07\x12\x12\n\npage_token\x18\x02 \x01(\t\"^\n\x14ListDatasetsResponse\x12-\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x1b.training_engine.v1.Dataset\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"G\n\x14\x44\x65leteDatasetRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\x1b\n\nrequest_id\x18\x02 \x01(\tB\x07\xf2\xeb\"\x03(\xc8\x01\"\x17\n\x15\x44\x65leteDatasetResponse2\xdb\x04\n\x0e\x44\x61tasetService\x12\x9c\x01\n\rUploadDataset\x12(.training_engine.v1.UploadDatasetRequest\x1a).training_engine.v1.UploadDatasetResponse\"4\xf2\xeb\"\x03\x08\xc9\x01\x82\xd3\xe4\x93\x02\'\"\x16/api/training/datasets:\x04\x64\x61tab\x07\x64\x61taset(\x01\x12\x91\x01\n\nGetDataset\x12%.training_engine.v1.GetDatasetRequest\x1a&.training_engine.v1.GetDatasetResponse\"4\x82\xd3\xe4\x93\x02.\x12#/api/training/datasets/{dataset_id}b\x07\x64\x61taset\x12\x81\x01\n\x0cListDatasets\x12\'.training_engine.v1.ListDatasetsRequest\x1a(.training_engine.v1.ListDatasetsResponse\"\x1e\x82\xd3\xe4\x93\x02\x18\x12\x16/api/training/datasets\x12\x91\x01\n\rDeleteDataset\x12(.training_engine.v1.DeleteDatasetRequest\x1a).training_engine.v1.DeleteDatasetResponse\"+\x82\xd3\xe4\x93\x02%*#/api/training/datasets/{dataset_id}b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'training_engine.v1.dataset_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DATASET']._serialized_start=89
-  _globals['_DATASET']._serialized_end=216
-  _globals['_DATASETHEADER']._serialized_start=218
-  _globals['_DATASETHEADER']._serialized_end=283
-  _globals['_UPLOADDATASETREQUEST']._serialized_start=285
-  _globals['_UPLOADDATASETREQUEST']._serialized_end=384
-  _globals['_UPLOADDATASETRESPONSE']._serialized_start=386
-  _globals['_UPLOADDATASETRESPONSE']._serialized_end=455
-  _globals['_GETDATASETREQUEST']._serialized_start=457
-  _globals['_GETDATASETREQUEST']._serialized_end=496
-  _globals['_GETDATASETRESPONSE']._serialized_start=498
-  _globals['_GETDATASETRESPONSE']._serialized_end=564
-  _globals['_LISTDATASETSREQUEST']._serialized_start=566
-  _globals['_LISTDATASETSREQUEST']._serialized_end=626
-  _globals['_LISTDATASETSRESPONSE']._serialized_start=628
-  _globals['_LISTDATASETSRESPONSE']._serialized_end=722
-  _globals['_DELETEDATASETREQUEST']._serialized_start=724
-  _globals['_DELETEDATASETREQUEST']._serialized_end=786
-  _globals['_DELETEDATASETRESPONSE']._serialized_start=788
-  _globals['_DELETEDATASETRESPONSE']._serialized_end=811
-  _globals['_DATASETSERVICE']._serialized_start=814
-  _globals['_DATASETSERVICE']._serialized_end=1228
+  _globals['_DATASETHEADER'].fields_by_name['name']._loaded_options = None
+  _globals['_DATASETHEADER'].fields_by_name['name']._serialized_options = b'\362\353\"\002\010\001'
+  _globals['_DATASETHEADER'].fields_by_name['sha256']._loaded_options = None
+  _globals['_DATASETHEADER'].fields_by_name['sha256']._serialized_options = b'\362\353\"\0232\021^([0-9a-f]{64})?$'
+  _globals['_DATASETHEADER'].fields_by_name['request_id']._loaded_options = None
+  _globals['_DATASETHEADER'].fields_by_name['request_id']._serialized_options = b'\362\353\"\003(\310\001'
+  _globals['_LISTDATASETSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTDATASETSREQUEST'].fields_by_name['page_size']._serialized_options = b'\362\353\"\005\020\000 \350\007'
+  _globals['_DELETEDATASETREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_DELETEDATASETREQUEST'].fields_by_name['request_id']._serialized_options = b'\362\353\"\003(\310\001'
+  _globals['_DATASETSERVICE'].methods_by_name['UploadDataset']._loaded_options = None
+  _globals['_DATASETSERVICE'].methods_by_name['UploadDataset']._serialized_options = b'\362\353\"\003\010\311\001\202\323\344\223\002\'\"\026/api/training/datasets:\004datab\007dataset'
+  _globals['_DATASETSERVICE'].methods_by_name['GetDataset']._loaded_options = None
+  _globals['_DATASETSERVICE'].methods_by_name['GetDataset']._serialized_options = b'\202\323\344\223\002.\022#/api/training/datasets/{dataset_id}b\007dataset'
+  _globals['_DATASETSERVICE'].methods_by_name['ListDatasets']._loaded_options = None
+  _globals['_DATASETSERVICE'].methods_by_name['ListDatasets']._serialized_options = b'\202\323\344\223\002\030\022\026/api/training/datasets'
+  _globals['_DATASETSERVICE'].methods_by_name['DeleteDataset']._loaded_options = None
+  _globals['_DATASETSERVICE'].methods_by_name['DeleteDataset']._serialized_options = b'\202\323\344\223\002%*#/api/training/datasets/{dataset_id}'
+  _globals['_DATASET']._serialized_start=153
+  _globals['_DATASET']._serialized_end=280
+  _globals['_DATASETHEADER']._serialized_start=282
+  _globals['_DATASETHEADER']._serialized_end=389
+  _globals['_UPLOADDATASETREQUEST']._serialized_start=391
+  _globals['_UPLOADDATASETREQUEST']._serialized_end=490
+  _globals['_UPLOADDATASETRESPONSE']._serialized_start=492
+  _globals['_UPLOADDATASETRESPONSE']._serialized_end=561
+  _globals['_GETDATASETREQUEST']._serialized_start=563
+  _globals['_GETDATASETREQUEST']._serialized_end=602
+  _globals['_GETDATASETRESPONSE']._serialized_start=604
+  _globals['_GETDATASETRESPONSE']._serialized_end=670
+  _globals['_LISTDATASETSREQUEST']._serialized_start=672
+  _globals['_LISTDATASETSREQUEST']._serialized_end=743
+  _globals['_LISTDATASETSRESPONSE']._serialized_start=745
+  _globals['_LISTDATASETSRESPONSE']._serialized_end=839
+  _globals['_DELETEDATASETREQUEST']._serialized_start=841
+  _globals['_DELETEDATASETREQUEST']._serialized_end=912
+  _globals['_DELETEDATASETRESPONSE']._serialized_start=914
+  _globals['_DELETEDATASETRESPONSE']._serialized_end=937
+  _globals['_DATASETSERVICE']._serialized_start=940
+  _globals['_DATASETSERVICE']._serialized_end=1543
 # @@protoc_insertion_point(module_scope)

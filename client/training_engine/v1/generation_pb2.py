@@ -22,21 +22,37 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from training_engine.v1 import options_pb2 as training__engine_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#training_engine/v1/generation.proto\x12\x12training_engine.v1\"\xe2\x01\n\x0fGenerateRequest\x12\x15\n\rcheckpoint_id\x18\x01 \x01(\t\x12\x0e\n\x06prompt\x18\x02 \x01(\t\x12\x17\n\nmax_tokens\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x18\n\x0btemperature\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\x05top_k\x18\x05 \x01(\x05H\x02\x88\x01\x01\x12\x12\n\x05top_p\x18\x06 \x01(\x01H\x03\x88\x01\x01\x12\x11\n\x04seed\x18\x07 \x01(\x03H\x04\x88\x01\x01\x42\r\n\x0b_max_tokensB\x0e\n\x0c_temperatureB\x08\n\x06_top_kB\x08\n\x06_top_pB\x07\n\x05_seed\"z\n\x10GenerateResponse\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x10\n\x08token_id\x18\x02 \x01(\x03\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x37\n\rfinish_reason\x18\x04 \x01(\x0e\x32 .training_engine.v1.FinishReason*_\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x01\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x02\x32l\n\x11GenerationService\x12W\n\x08Generate\x12#.training_engine.v1.GenerateRequest\x1a$.training_engine.v1.GenerateResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#training_engine/v1/generation.proto\x12\x12training_engine.v1\x1a\x1cgoogle/api/annotations.proto\x1a training_engine/v1/options.proto\"\x90\x02\n\x0fGenerateRequest\x12\x15\n\rcheckpoint_id\x18\x01 \x01(\t\x12\x0e\n\x06prompt\x18\x02 \x01(\t\x12#\n\nmax_tokens\x18\x03 \x01(\x05\x42\n\xf2\xeb\"\x06\x10\x01 \xa0\x8d\x06H\x00\x88\x01\x01\x12 \n\x0btemperature\x18\x04 \x01(\x01\x42\x06\xf2\xeb\"\x02\x10\x00H\x01\x88\x01\x01\x12\x1a\n\x05top_k\x18\x05 \x01(\x05\x42\x06\xf2\xeb\"\x02\x10\x01H\x02\x88\x01\x01\x12\x1c\n\x05top_p\x18\x06 \x01(\x01\x42\x08\xf2\xeb\"\x04\x18\x00 \x01H\x03\x88\x01\x01\x12\x19\n\x04seed\x18\x07 \x01(\x03\x42\x06\xf2\xeb\"\x02\x10\x00H\x04\x88\x01\x01\x42\r\n\x0b_max_tokensB\x0e\n\x0c_temperatureB\x08\n\x06_top_kB\x08\n\x06_top_pB\x07\n\x05_seed\"\x8e\x01\n\x10GenerateResponse\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x10\n\x08token_id\x18\x02 \x01(\x03\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x37\n\rfinish_reason\x18\x04 \x01(\x0e\x32 .training_engine.v1.FinishReason:\x12\xf2\xeb\"\x0eGeneratedToken*_\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x01\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x02\x32\xac\x01\n\x11GenerationService\x12\x96\x01\n\x08Generate\x12#.training_engine.v1.GenerateRequest\x1a$.training_engine.v1.GenerateResponse\"=\x82\xd3\xe4\x93\x02\x37\"2/api/training/checkpoints/{checkpoint_id}/generate:\x01*0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'training_engine.v1.generation_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FINISHREASON']._serialized_start=412
-  _globals['_FINISHREASON']._serialized_end=507
-  _globals['_GENERATEREQUEST']._serialized_start=60
-  _globals['_GENERATEREQUEST']._serialized_end=286
-  _globals['_GENERATERESPONSE']._serialized_start=288
-  _globals['_GENERATERESPONSE']._serialized_end=410
-  _globals['_GENERATIONSERVICE']._serialized_start=509
-  _globals['_GENERATIONSERVICE']._serialized_end=617
+  _globals['_GENERATEREQUEST'].fields_by_name['max_tokens']._loaded_options = None
+  _globals['_GENERATEREQUEST'].fields_by_name['max_tokens']._serialized_options = b'\362\353\"\006\020\001 \240\215\006'
+  _globals['_GENERATEREQUEST'].fields_by_name['temperature']._loaded_options = None
+  _globals['_GENERATEREQUEST'].fields_by_name['temperature']._serialized_options = b'\362\353\"\002\020\000'
+  _globals['_GENERATEREQUEST'].fields_by_name['top_k']._loaded_options = None
+  _globals['_GENERATEREQUEST'].fields_by_name['top_k']._serialized_options = b'\362\353\"\002\020\001'
+  _globals['_GENERATEREQUEST'].fields_by_name['top_p']._loaded_options = None
+  _globals['_GENERATEREQUEST'].fields_by_name['top_p']._serialized_options = b'\362\353\"\004\030\000 \001'
+  _globals['_GENERATEREQUEST'].fields_by_name['seed']._loaded_options = None
+  _globals['_GENERATEREQUEST'].fields_by_name['seed']._serialized_options = b'\362\353\"\002\020\000'
+  _globals['_GENERATERESPONSE']._loaded_options = None
+  _globals['_GENERATERESPONSE']._serialized_options = b'\362\353\"\016GeneratedToken'
+  _globals['_GENERATIONSERVICE'].methods_by_name['Generate']._loaded_options = None
+  _globals['_GENERATIONSERVICE'].methods_by_name['Generate']._serialized_options = b'\202\323\344\223\0027\"2/api/training/checkpoints/{checkpoint_id}/generate:\001*'
+  _globals['_FINISHREASON']._serialized_start=543
+  _globals['_FINISHREASON']._serialized_end=638
+  _globals['_GENERATEREQUEST']._serialized_start=124
+  _globals['_GENERATEREQUEST']._serialized_end=396
+  _globals['_GENERATERESPONSE']._serialized_start=399
+  _globals['_GENERATERESPONSE']._serialized_end=541
+  _globals['_GENERATIONSERVICE']._serialized_start=641
+  _globals['_GENERATIONSERVICE']._serialized_end=813
 # @@protoc_insertion_point(module_scope)

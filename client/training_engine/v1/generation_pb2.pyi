@@ -1,3 +1,5 @@
+from google.api import annotations_pb2 as _annotations_pb2
+from training_engine.v1 import options_pb2 as _options_pb2
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message

@@ -22,65 +22,117 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from training_engine.v1 import checkpoint_pb2 as training__engine_dot_v1_dot_checkpoint__pb2
 from training_engine.v1 import config_pb2 as training__engine_dot_v1_dot_config__pb2
 from training_engine.v1 import metrics_pb2 as training__engine_dot_v1_dot_metrics__pb2
+from training_engine.v1 import options_pb2 as training__engine_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctraining_engine/v1/job.proto\x12\x12training_engine.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#training_engine/v1/checkpoint.proto\x1a\x1ftraining_engine/v1/config.proto\x1a training_engine/v1/metrics.proto\"\xc6\x02\n\tExecution\x12\x31\n\x08priority\x18\x01 \x01(\x0e\x32\x1f.training_engine.v1.JobPriority\x12\x16\n\tprocesses\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x12\n\x05nodes\x18\x03 \x01(\x05H\x01\x88\x01\x01\x12\x13\n\x06\x64\x65vice\x18\x04 \x01(\tH\x02\x88\x01\x01\x12\x18\n\x0bmax_retries\x18\x05 \x01(\x05H\x03\x88\x01\x01\x12!\n\x14stop_timeout_seconds\x18\x06 \x01(\x01H\x04\x88\x01\x01\x12\"\n\x15stall_timeout_seconds\x18\x07 \x01(\x01H\x05\x88\x01\x01\x42\x0c\n\n_processesB\x08\n\x06_nodesB\t\n\x07_deviceB\x0e\n\x0c_max_retriesB\x17\n\x15_stop_timeout_secondsB\x18\n\x16_stall_timeout_seconds\"\xe5\x08\n\x03Job\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12-\n\x06status\x18\x03 \x01(\x0e\x32\x1d.training_engine.v1.JobStatus\x12\x14\n\x0c\x63urrent_step\x18\x04 \x01(\x03\x12\x11\n\tmax_steps\x18\x05 \x01(\x03\x12\x10\n\x08progress\x18\x06 \x01(\x01\x12\x0f\n\x07\x61ttempt\x18\x07 \x01(\x05\x12\x16\n\tworker_id\x18\x08 \x01(\tH\x00\x88\x01\x01\x12\x1e\n\x11resumed_from_step\x18\t \x01(\x03H\x01\x88\x01\x01\x12.\n\ncreated_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstarted_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x63ompleted_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\x05\x65rror\x18\x0e \x01(\tH\x02\x88\x01\x01\x12\x18\n\x0b\x65ta_seconds\x18\x0f \x01(\x01H\x03\x88\x01\x01\x12\x32\n\x06\x63onfig\x18\x10 \x01(\x0b\x32\".training_engine.v1.TrainingConfig\x12\x16\n\tconfig_id\x18\x11 \x01(\tH\x04\x88\x01\x01\x12\x19\n\x0c\x64\x61taset_path\x18\x12 \x01(\tH\x05\x88\x01\x01\x12\x1d\n\x10val_dataset_path\x18\x13 \x01(\tH\x06\x88\x01\x01\x12\x30\n\texecution\x18\x14 \x01(\x0b\x32\x1d.training_engine.v1.Execution\x12\x32\n\x08warnings\x18\x15 \x03(\x0b\x32 .training_engine.v1.FieldProblem\x12\x17\n\x0f\x65xactness_notes\x18\x16 \x03(\t\x12\x1c\n\x14\x63onsecutive_failures\x18\x17 \x01(\x05\x12\x19\n\x0c\x65rror_reason\x18\x18 \x01(\tH\x07\x88\x01\x01\x12\x15\n\x08log_tail\x18\x19 \x01(\tH\x08\x88\x01\x01\x12\x14\n\x07message\x18\x1a \x01(\tH\t\x88\x01\x01\x12+\n\x05phase\x18\x1b \x01(\x0e\x32\x1c.training_engine.v1.JobPhase\x12\x17\n\nphase_done\x18\x1c \x01(\x03H\n\x88\x01\x01\x12\x18\n\x0bphase_total\x18\x1d \x01(\x03H\x0b\x88\x01\x01\x12\x17\n\x0frunning_seconds\x18\x1e \x01(\x01\x42\x0c\n\n_worker_idB\x14\n\x12_resumed_from_stepB\x08\n\x06_errorB\x0e\n\x0c_eta_secondsB\x0c\n\n_config_idB\x0f\n\r_dataset_pathB\x13\n\x11_val_dataset_pathB\x0f\n\r_error_reasonB\x0b\n\t_log_tailB\n\n\x08_messageB\r\n\x0b_phase_doneB\x0e\n\x0c_phase_total\"\x85\x02\n\x0fStartJobRequest\x12\x34\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\".training_engine.v1.TrainingConfigH\x00\x12\x19\n\x0f\x63onfig_document\x18\x02 \x01(\tH\x00\x12\x13\n\tconfig_id\x18\x03 \x01(\tH\x00\x12\x14\n\x0c\x64\x61taset_path\x18\x04 \x01(\t\x12\x18\n\x10val_dataset_path\x18\x05 \x01(\t\x12\x0c\n\x04name\x18\x06 \x01(\t\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12\x30\n\texecution\x18\x08 \x01(\x0b\x32\x1d.training_engine.v1.ExecutionB\x08\n\x06source\"8\n\x10StartJobResponse\x12$\n\x03job\x18\x01 \x01(\x0b\x32\x17.training_engine.v1.Job\"\x1f\n\rGetJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"6\n\x0eGetJobResponse\x12$\n\x03job\x18\x01 \x01(\x0b\x32\x17.training_engine.v1.Job\"\x8c\x01\n\x0fListJobsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12-\n\x06status\x18\x03 \x01(\x0e\x32\x1d.training_engine.v1.JobStatus\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x15\n\rjob_id_prefix\x18\x05 \x01(\t\"R\n\x10ListJobsResponse\x12%\n\x04jobs\x18\x01 \x03(\x0b\x32\x17.training_engine.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"4\n\x0eStopJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"7\n\x0fStopJobResponse\x12$\n\x03job\x18\x01 \x01(\x0b\x32\x17.training_engine.v1.Job\"\x87\x01\n\x10ResumeJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x15\n\rcheckpoint_id\x18\x02 \x01(\t\x12\x16\n\tmax_steps\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x12\n\nfrom_start\x18\x05 \x01(\x08\x42\x0c\n\n_max_steps\"9\n\x11ResumeJobResponse\x12$\n\x03job\x18\x01 \x01(\x0b\x32\x17.training_engine.v1.Job\"6\n\x10\x44\x65leteJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\x13\n\x11\x44\x65leteJobResponse\"z\n\x07LogLine\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12\x0e\n\x06stream\x18\x03 \x01(\t\x12\x0c\n\x04text\x18\x04 \x01(\t\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"H\n\x0fListLogsRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"W\n\x10ListLogsResponse\x12*\n\x05lines\x18\x01 \x03(\x0b\x32\x1b.training_engine.v1.LogLine\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"X\n\x0fWatchJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\t\x12\x17\n\nafter_step\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\r\n\x0b_after_step\":\n\x06Rewind\x12\x0f\n\x07to_step\x18\x01 \x01(\x03\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\x9a\x02\n\x10WatchJobResponse\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12(\n\x05state\x18\x02 \x01(\x0b\x32\x17.training_engine.v1.JobH\x00\x12\x32\n\x07metrics\x18\x03 \x01(\x0b\x32\x1f.training_engine.v1.MetricPointH\x00\x12\x34\n\ncheckpoint\x18\x04 \x01(\x0b\x32\x1e.training_engine.v1.CheckpointH\x00\x12*\n\x03log\x18\x05 \x01(\x0b\x32\x1b.training_engine.v1.LogLineH\x00\x12-\n\x07rewound\x18\x06 \x01(\x0b\x32\x1a.training_engine.v1.RewindH\x00\x42\x07\n\x05\x65vent*\xb8\x01\n\tJobStatus\x12\x1a\n\x16JOB_STATUS_UNSPECIFIED\x10\x00\x12\x15\n\x11JOB_STATUS_QUEUED\x10\x01\x12\x16\n\x12JOB_STATUS_RUNNING\x10\x02\x12\x17\n\x13JOB_STATUS_STOPPING\x10\x03\x12\x16\n\x12JOB_STATUS_STOPPED\x10\x04\x12\x18\n\x14JOB_STATUS_SUCCEEDED\x10\x05\x12\x15\n\x11JOB_STATUS_FAILED\x10\x06*\x85\x01\n\x08JobPhase\x12\x19\n\x15JOB_PHASE_UNSPECIFIED\x10\x00\x12\x16\n\x12JOB_PHASE_STARTING\x10\x01\x12\x16\n\x12JOB_PHASE_TRAINING\x10\x02\x12\x18\n\x14JOB_PHASE_VALIDATING\x10\x03\x12\x14\n\x10JOB_PHASE_SAVING\x10\x04*r\n\x0bJobPriority\x12\x1c\n\x18JOB_PRIORITY_UNSPECIFIED\x10\x00\x12\x15\n\x11JOB_PRIORITY_HIGH\x10\x01\x12\x18\n\x14JOB_PRIORITY_DEFAULT\x10\x02\x12\x14\n\x10JOB_PRIORITY_LOW\x10\x03\x32\xc3\x05\n\nJobService\x12U\n\x08StartJob\x12#.training_engine.v1.StartJobRequest\x1a$.training_engine.v1.StartJobResponse\x12O\n\x06GetJob\x12!.training_engine.v1.GetJobRequest\x1a\".training_engine.v1.GetJobResponse\x12U\n\x08ListJobs\x12#.training_engine.v1.ListJobsRequest\x1a$.training_engine.v1.ListJobsResponse\x12R\n\x07StopJob\x12\".training_engine.v1.StopJobRequest\x1a#.training_engine.v1.StopJobResponse\x12X\n\tResumeJob\x12$.training_engine.v1.ResumeJobRequest\x1a%.training_engine.v1.ResumeJobResponse\x12X\n\tDeleteJob\x12$.training_engine.v1.DeleteJobRequest\x1a%.training_engine.v1.DeleteJobResponse\x12U\n\x08ListLogs\x12#.training_engine.v1.ListLogsRequest\x1a$.training_engine.v1.ListLogsResponse\x12W\n\x08WatchJob\x12#.training_engine.v1.WatchJobRequest\x1a$.training_engine.v1.WatchJobResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctraining_engine/v1/job.proto\x12\x12training_engine.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#training_engine/v1/checkpoint.proto\x1a\x1ftraining_engine/v1/config.proto\x1a training_engine/v1/metrics.proto\x1a training_engine/v1/options.proto\"\xde\x02\n\tExecution\x12\x31\n\x08priority\x18\x01 \x01(\x0e\x32\x1f.training_engine.v1.JobPriority\x12\x1e\n\tprocesses\x18\x02 \x01(\x05\x42\x06\xf2\xeb\"\x02\x10\x01H\x00\x88\x01\x01\x12\x1a\n\x05nodes\x18\x03 \x01(\x05\x42\x06\xf2\xeb\"\x02\x10\x01H\x01\x88\x01\x01\x12\x13\n\x06\x64\x65vice\x18\x04 \x01(\tH\x02\x88\x01\x01\x12 \n\x0bmax_retries\x18\x05 \x01(\x05\x42\x06\xf2\xeb\"\x02\x10\x00H\x03\x88\x01\x01\x12!\n\x14stop_timeout_seconds\x18\x06 \x01(\x01H\x04\x88\x01\x01\x12\"\n\x15stall_timeout_seconds\x18\x07 \x01(\x01H\x05\x88\x01\x01\x42\x0c\n\n_processesB\x08\n\x06_nodesB\t\n\x07_deviceB\x0e\n\x0c_max_retriesB\x17\n\x15_stop_timeout_secondsB\x18\n\x16_stall_timeout_seconds\"\xfe\x0c\n\x03Job\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12-\n\x06status\x18\x03 \x01(\x0e\x32\x1d.training_engine.v1.JobStatus\x12\x14\n\x0c\x63urrent_step\x18\x04 \x01(\x03\x12\x11\n\tmax_steps\x18\x05 \x01(\x03\x12\x10\n\x08progress\x18\x06 \x01(\x01\x12\x0f\n\x07\x61ttempt\x18\x07 \x01(\x05\x12\x16\n\tworker_id\x18\x08 \x01(\tH\x00\x88\x01\x01\x12\x1e\n\x11resumed_from_step\x18\t \x01(\x03H\x01\x88\x01\x01\x12.\n\ncreated_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstarted_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x63ompleted_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\x05\x65rror\x18\x0e \x01(\tH\x02\x88\x01\x01\x12\x18\n\x0b\x65ta_seconds\x18\x0f \x01(\x01H\x03\x88\x01\x01\x12\x32\n\x06\x63onfig\x18\x10 \x01(\x0b\x32\".training_engine.v1.TrainingConfig\x12\x16\n\tconfig_id\x18\x11 \x01(\tH\x04\x88\x01\x01\x12\x19\n\x0c\x64\x61taset_path\x18\x12 \x01(\tH\x05\x88\x01\x01\x12\x1d\n\x10val_dataset_path\x18\x13 \x01(\tH\x06\x88\x01\x01\x12\x30\n\texecution\x18\x14 \x01(\x0b\x32\x1d.training_engine.v1.Execution\x12\x32\n\x08warnings\x18\x15 \x03(\x0b\x32 .training_engine.v1.FieldProblem\x12\x17\n\x0f\x65xactness_notes\x18\x16 \x03(\t\x12\x1c\n\x14\x63onsecutive_failures\x18\x17 \x01(\x05\x12!\n\x0c\x65rror_reason\x18\x18 \x01(\tB\x06\xf2\xeb\"\x02@\x01H\x07\x88\x01\x01\x12\x15\n\x08log_tail\x18\x19 \x01(\tH\x08\x88\x01\x01\x12\x14\n\x07message\x18\x1a \x01(\tH\t\x88\x01\x01\x12+\n\x05phase\x18\x1b \x01(\x0e\x32\x1c.training_engine.v1.JobPhase\x12\x17\n\nphase_done\x18\x1c \x01(\x03H\n\x88\x01\x01\x12\x18\n\x0bphase_total\x18\x1d \x01(\x03H\x0b\x88\x01\x01\x12\x17\n\x0frunning_seconds\x18\x1e \x01(\x01:\x8e\x04\xfa\xeb\"6\n\nJobSummary\x12 A job without its configuration.\"\x06\x63onfig\xfa\xeb\"\x86\x02\n\tJobStatus\x12%The state of a job and how far it is.\x1a\x06job_id\x1a\x04name\x1a\x06status\x1a\x0c\x63urrent_step\x1a\tmax_steps\x1a\x08progress\x1a\x07\x61ttempt\x1a\tworker_id\x1a\x11resumed_from_step\x1a\ncreated_at\x1a\nstarted_at\x1a\x0c\x63ompleted_at\x1a\x05\x65rror\x1a\x0b\x65ta_seconds\x1a\x0frunning_seconds\x1a\x05phase\x1a\nphase_done\x1a\x0bphase_total\x1a\x07message\xfa\xeb\"c\n\nStoppedJob\x12\x45\x41 job that was asked to stop: stopping, or stopped where nothing ran.\x1a\x06job_id\x1a\x06status\xfa\xeb\"^\n\nResumedJob\x12$A job whose next attempt was queued.\x1a\x06job_id\x1a\x06status\x1a\x07\x61ttempt\x1a\x11resumed_from_stepB\x0c\n\n_worker_idB\x14\n\x12_resumed_from_stepB\x08\n\x06_errorB\x0e\n\x0c_eta_secondsB\x0c\n\n_config_idB\x0f\n\r_dataset_pathB\x13\n\x11_val_dataset_pathB\x0f\n\r_error_reasonB\x0b\n\t_log_tailB\n\n\x08_messageB\r\n\x0b_phase_doneB\x0e\n\x0c_phase_total\"\x8e\x02\n\x0fStartJobRequest\x12\x34\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\".training_engine.v1.TrainingConfigH\x00\x12\x19\n\x0f\x63onfig_document\x18\x02 \x01(\tH\x00\x12\x13\n\tconfig_id\x18\x03 \x01(\tH\x00\x12\x14\n\x0c\x64\x61taset_path\x18\x04 \x01(\t\x12\x18\n\x10val_dataset_path\x18\x05 \x01(\t\x12\x0c\n\x04name\x18\x06 \x01(\t\x12\x1b\n\nrequest_id\x18\x07 \x01(\tB\x07\xf2\xeb\"\x03(\xc8\x01\x12\x30\n\texecution\x18\x08 \x01(\x0b\x32\x1d.training_engine.v1.ExecutionB\x08\n\x06source\"8\n\x10StartJobResponse\x12$\n\x03job\x18\x01 \x01(\x0b\x32\x17.training_engine.v1.Job\"\x1f\n\rGetJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"6\n\x0eGetJobResponse\x12$\n\x03job\x18\x01 \x01(\x0b\x32\x17.training_engine.v1.Job\"\x97\x01\n\x0fListJobsRequest\x12\x1c\n\tpage_size\x18\x01 \x01(\x05\x42\t\xf2\xeb\"\x05\x10\x00 \xe8\x07\x12\x12\n\npage_token\x18\x02 \x01(\t\x12-\n\x06status\x18\x03 \x01(\x0e\x32\x1d.training_engine.v1.JobStatus\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x15\n\rjob_id_prefix\x18\x05 \x01(\t\"d\n\x10ListJobsResponse\x12\x37\n\x04jobs\x18\x01 \x03(\x0b\x32\x17.training_engine.v1.JobB\x10\xf2\xeb\"\x0c:\nJobSummary\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"=\n\x0eStopJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x1b\n\nrequest_id\x18\x02 \x01(\tB\x07\xf2\xeb\"\x03(\xc8\x01\"I\n\x0fStopJobResponse\x12\x36\n\x03job\x18\x01 \x01(\x0b\x32\x17.training_engine.v1.JobB\x10\xf2\xeb\"\x0c:\nStoppedJob\"\x98\x01\n\x10ResumeJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x15\n\rcheckpoint_id\x18\x02 \x01(\t\x12\x1e\n\tmax_steps\x18\x03 \x01(\x03\x42\x06\xf2\xeb\"\x02\x10\x01H\x00\x88\x01\x01\x12\x1b\n\nrequest_id\x18\x04 \x01(\tB\x07\xf2\xeb\"\x03(\xc8\x01\x12\x12\n\nfrom_start\x18\x05 \x01(\x08\x42\x0c\n\n_max_steps\"K\n\x11ResumeJobResponse\x12\x36\n\x03job\x18\x01 \x01(\x0b\x32\x17.training_engine.v1.JobB\x10\xf2\xeb\"\x0c:\nResumedJob\"?\n\x10\x44\x65leteJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x1b\n\nrequest_id\x18\x02 \x01(\tB\x07\xf2\xeb\"\x03(\xc8\x01\"\x13\n\x11\x44\x65leteJobResponse\"z\n\x07LogLine\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12\x0e\n\x06stream\x18\x03 \x01(\t\x12\x0c\n\x04text\x18\x04 \x01(\t\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"S\n\x0fListLogsRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x1c\n\tpage_size\x18\x02 \x01(\x05\x42\t\xf2\xeb\"\x05\x10\x00 \x90N\x12\x12\n\npage_token\x18\x03 \x01(\t\"W\n\x10ListLogsResponse\x12*\n\x05lines\x18\x01 \x03(\x0b\x32\x1b.training_engine.v1.LogLine\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"`\n\x0fWatchJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\t\x12\x1f\n\nafter_step\x18\x03 \x01(\x03\x42\x06\xf2\xeb\"\x02\x10\x00H\x00\x88\x01\x01\x42\r\n\x0b_after_step\":\n\x06Rewind\x12\x0f\n\x07to_step\x18\x01 \x01(\x03\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\xac\x02\n\x10WatchJobResponse\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12:\n\x05state\x18\x02 \x01(\x0b\x32\x17.training_engine.v1.JobB\x10\xf2\xeb\"\x0c:\nJobSummaryH\x00\x12\x32\n\x07metrics\x18\x03 \x01(\x0b\x32\x1f.training_engine.v1.MetricPointH\x00\x12\x34\n\ncheckpoint\x18\x04 \x01(\x0b\x32\x1e.training_engine.v1.CheckpointH\x00\x12*\n\x03log\x18\x05 \x01(\x0b\x32\x1b.training_engine.v1.LogLineH\x00\x12-\n\x07rewound\x18\x06 \x01(\x0b\x32\x1a.training_engine.v1.RewindH\x00\x42\x07\n\x05\x65vent*\xb8\x01\n\tJobStatus\x12\x1a\n\x16JOB_STATUS_UNSPECIFIED\x10\x00\x12\x15\n\x11JOB_STATUS_QUEUED\x10\x01\x12\x16\n\x12JOB_STATUS_RUNNING\x10\x02\x12\x17\n\x13JOB_STATUS_STOPPING\x10\x03\x12\x16\n\x12JOB_STATUS_STOPPED\x10\x04\x12\x18\n\x14JOB_STATUS_SUCCEEDED\x10\x05\x12\x15\n\x11JOB_STATUS_FAILED\x10\x06*\x85\x01\n\x08JobPhase\x12\x19\n\x15JOB_PHASE_UNSPECIFIED\x10\x00\x12\x16\n\x12JOB_PHASE_STARTING\x10\x01\x12\x16\n\x12JOB_PHASE_TRAINING\x10\x02\x12\x18\n\x14JOB_PHASE_VALIDATING\x10\x03\x12\x14\n\x10JOB_PHASE_SAVING\x10\x04*r\n\x0bJobPriority\x12\x1c\n\x18JOB_PRIORITY_UNSPECIFIED\x10\x00\x12\x15\n\x11JOB_PRIORITY_HIGH\x10\x01\x12\x18\n\x14JOB_PRIORITY_DEFAULT\x10\x02\x12\x14\n\x10JOB_PRIORITY_LOW\x10\x03\x32\xaa\x08\n\nJobService\x12\x86\x01\n\x08StartJob\x12#.training_engine.v1.StartJobRequest\x1a$.training_engine.v1.StartJobResponse\"/\xf2\xeb\"\x03\x08\xc9\x01\x82\xd3\xe4\x93\x02\"\"\x18/api/training/jobs/start:\x01*b\x03job\x12y\n\x06GetJob\x12!.training_engine.v1.GetJobRequest\x1a\".training_engine.v1.GetJobResponse\"(\x82\xd3\xe4\x93\x02\"\x12\x1b/api/training/jobs/{job_id}b\x03job\x12q\n\x08ListJobs\x12#.training_engine.v1.ListJobsRequest\x1a$.training_engine.v1.ListJobsResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/api/training/jobs\x12\x88\x01\n\x07StopJob\x12\".training_engine.v1.StopJobRequest\x1a#.training_engine.v1.StopJobResponse\"4\xf2\xeb\"\x03\x08\xca\x01\x82\xd3\xe4\x93\x02\'\" /api/training/jobs/{job_id}/stopb\x03job\x12\x93\x01\n\tResumeJob\x12$.training_engine.v1.ResumeJobRequest\x1a%.training_engine.v1.ResumeJobResponse\"9\xf2\xeb\"\x03\x08\xca\x01\x82\xd3\xe4\x93\x02,\"\"/api/training/jobs/{job_id}/resume:\x01*b\x03job\x12}\n\tDeleteJob\x12$.training_engine.v1.DeleteJobRequest\x1a%.training_engine.v1.DeleteJobResponse\"#\x82\xd3\xe4\x93\x02\x1d*\x1b/api/training/jobs/{job_id}\x12\x7f\n\x08ListLogs\x12#.training_engine.v1.ListLogsRequest\x1a$.training_engine.v1.ListLogsResponse\"(\x82\xd3\xe4\x93\x02\"\x12 /api/training/jobs/{job_id}/logs\x12\x83\x01\n\x08WatchJob\x12#.training_engine.v1.WatchJobRequest\x1a$.training_engine.v1.WatchJobResponse\"*\x82\xd3\xe4\x93\x02$\x12\"/api/training/jobs/{job_id}/stream0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'training_engine.v1.job_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_JOBSTATUS']._serialized_start=3392
-  _globals['_JOBSTATUS']._serialized_end=3576
-  _globals['_JOBPHASE']._serialized_start=3579
-  _globals['_JOBPHASE']._serialized_end=3712
-  _globals['_JOBPRIORITY']._serialized_start=3714
-  _globals['_JOBPRIORITY']._serialized_end=3828
-  _globals['_EXECUTION']._serialized_start=190
-  _globals['_EXECUTION']._serialized_end=516
-  _globals['_JOB']._serialized_start=519
-  _globals['_JOB']._serialized_end=1644
-  _globals['_STARTJOBREQUEST']._serialized_start=1647
-  _globals['_STARTJOBREQUEST']._serialized_end=1908
-  _globals['_STARTJOBRESPONSE']._serialized_start=1910
-  _globals['_STARTJOBRESPONSE']._serialized_end=1966
-  _globals['_GETJOBREQUEST']._serialized_start=1968
-  _globals['_GETJOBREQUEST']._serialized_end=1999
-  _globals['_GETJOBRESPONSE']._serialized_start=2001
-  _globals['_GETJOBRESPONSE']._serialized_end=2055
-  _globals['_LISTJOBSREQUEST']._serialized_start=2058
-  _globals['_LISTJOBSREQUEST']._serialized_end=2198
-  _globals['_LISTJOBSRESPONSE']._serialized_start=2200
-  _globals['_LISTJOBSRESPONSE']._serialized_end=2282
-  _globals['_STOPJOBREQUEST']._serialized_start=2284
-  _globals['_STOPJOBREQUEST']._serialized_end=2336
-  _globals['_STOPJOBRESPONSE']._serialized_start=2338
-  _globals['_STOPJOBRESPONSE']._serialized_end=2393
-  _globals['_RESUMEJOBREQUEST']._serialized_start=2396
-  _globals['_RESUMEJOBREQUEST']._serialized_end=2531
-  _globals['_RESUMEJOBRESPONSE']._serialized_start=2533
-  _globals['_RESUMEJOBRESPONSE']._serialized_end=2590
-  _globals['_DELETEJOBREQUEST']._serialized_start=2592
-  _globals['_DELETEJOBREQUEST']._serialized_end=2646
-  _globals['_DELETEJOBRESPONSE']._serialized_start=2648
-  _globals['_DELETEJOBRESPONSE']._serialized_end=2667
-  _globals['_LOGLINE']._serialized_start=2669
-  _globals['_LOGLINE']._serialized_end=2791
-  _globals['_LISTLOGSREQUEST']._serialized_start=2793
-  _globals['_LISTLOGSREQUEST']._serialized_end=2865
-  _globals['_LISTLOGSRESPONSE']._serialized_start=2867
-  _globals['_LISTLOGSRESPONSE']._serialized_end=2954
-  _globals['_WATCHJOBREQUEST']._serialized_start=2956
-  _globals['_WATCHJOBREQUEST']._serialized_end=3044
-  _globals['_REWIND']._serialized_start=3046
-  _globals['_REWIND']._serialized_end=3104
-  _globals['_WATCHJOBRESPONSE']._serialized_start=3107
-  _globals['_WATCHJOBRESPONSE']._serialized_end=3389
-  _globals['_JOBSERVICE']._serialized_start=3831
-  _globals['_JOBSERVICE']._serialized_end=4538
+  _globals['_EXECUTION'].fields_by_name['processes']._loaded_options = None
+  _globals['_EXECUTION'].fields_by_name['processes']._serialized_options = b'\362\353\"\002\020\001'
+  _globals['_EXECUTION'].fields_by_name['nodes']._loaded_options = None
+  _globals['_EXECUTION'].fields_by_name['nodes']._serialized_options = b'\362\353\"\002\020\001'
+  _globals['_EXECUTION'].fields_by_name['max_retries']._loaded_options = None
+  _globals['_EXECUTION'].fields_by_name['max_retries']._serialized_options = b'\362\353\"\002\020\000'
+  _globals['_JOB'].fields_by_name['error_reason']._loaded_options = None
+  _globals['_JOB'].fields_by_name['error_reason']._serialized_options = b'\362\353\"\002@\001'
+  _globals['_JOB']._loaded_options = None
+  _globals['_JOB']._serialized_options = b'\372\353\"6\n\nJobSummary\022 A job without its configuration.\"\006config\372\353\"\206\002\n\tJobStatus\022%The state of a job and how far it is.\032\006job_id\032\004name\032\006status\032\014current_step\032\tmax_steps\032\010progress\032\007attempt\032\tworker_id\032\021resumed_from_step\032\ncreated_at\032\nstarted_at\032\014completed_at\032\005error\032\013eta_seconds\032\017running_seconds\032\005phase\032\nphase_done\032\013phase_total\032\007message\372\353\"c\n\nStoppedJob\022EA job that was asked to stop: stopping, or stopped where nothing ran.\032\006job_id\032\006status\372\353\"^\n\nResumedJob\022$A job whose next attempt was queued.\032\006job_id\032\006status\032\007attempt\032\021resumed_from_step'
+  _globals['_STARTJOBREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_STARTJOBREQUEST'].fields_by_name['request_id']._serialized_options = b'\362\353\"\003(\310\001'
+  _globals['_LISTJOBSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTJOBSREQUEST'].fields_by_name['page_size']._serialized_options = b'\362\353\"\005\020\000 \350\007'
+  _globals['_LISTJOBSRESPONSE'].fields_by_name['jobs']._loaded_options = None
+  _globals['_LISTJOBSRESPONSE'].fields_by_name['jobs']._serialized_options = b'\362\353\"\014:\nJobSummary'
+  _globals['_STOPJOBREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_STOPJOBREQUEST'].fields_by_name['request_id']._serialized_options = b'\362\353\"\003(\310\001'
+  _globals['_STOPJOBRESPONSE'].fields_by_name['job']._loaded_options = None
+  _globals['_STOPJOBRESPONSE'].fields_by_name['job']._serialized_options = b'\362\353\"\014:\nStoppedJob'
+  _globals['_RESUMEJOBREQUEST'].fields_by_name['max_steps']._loaded_options = None
+  _globals['_RESUMEJOBREQUEST'].fields_by_name['max_steps']._serialized_options = b'\362\353\"\002\020\001'
+  _globals['_RESUMEJOBREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_RESUMEJOBREQUEST'].fields_by_name['request_id']._serialized_options = b'\362\353\"\003(\310\001'
+  _globals['_RESUMEJOBRESPONSE'].fields_by_name['job']._loaded_options = None
+  _globals['_RESUMEJOBRESPONSE'].fields_by_name['job']._serialized_options = b'\362\353\"\014:\nResumedJob'
+  _globals['_DELETEJOBREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_DELETEJOBREQUEST'].fields_by_name['request_id']._serialized_options = b'\362\353\"\003(\310\001'
+  _globals['_LISTLOGSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTLOGSREQUEST'].fields_by_name['page_size']._serialized_options = b'\362\353\"\005\020\000 \220N'
+  _globals['_WATCHJOBREQUEST'].fields_by_name['after_step']._loaded_options = None
+  _globals['_WATCHJOBREQUEST'].fields_by_name['after_step']._serialized_options = b'\362\353\"\002\020\000'
+  _globals['_WATCHJOBRESPONSE'].fields_by_name['state']._loaded_options = None
+  _globals['_WATCHJOBRESPONSE'].fields_by_name['state']._serialized_options = b'\362\353\"\014:\nJobSummary'
+  _globals['_JOBSERVICE'].methods_by_name['StartJob']._loaded_options = None
+  _globals['_JOBSERVICE'].methods_by_name['StartJob']._serialized_options = b'\362\353\"\003\010\311\001\202\323\344\223\002\"\"\030/api/training/jobs/start:\001*b\003job'
+  _globals['_JOBSERVICE'].methods_by_name['GetJob']._loaded_options = None
+  _globals['_JOBSERVICE'].methods_by_name['GetJob']._serialized_options = b'\202\323\344\223\002\"\022\033/api/training/jobs/{job_id}b\003job'
+  _globals['_JOBSERVICE'].methods_by_name['ListJobs']._loaded_options = None
+  _globals['_JOBSERVICE'].methods_by_name['ListJobs']._serialized_options = b'\202\323\344\223\002\024\022\022/api/training/jobs'
+  _globals['_JOBSERVICE'].methods_by_name['StopJob']._loaded_options = None
+  _globals['_JOBSERVICE'].methods_by_name['StopJob']._serialized_options = b'\362\353\"\003\010\312\001\202\323\344\223\002\'\" /api/training/jobs/{job_id}/stopb\003job'
+  _globals['_JOBSERVICE'].methods_by_name['ResumeJob']._loaded_options = None
+  _globals['_JOBSERVICE'].methods_by_name['ResumeJob']._serialized_options = b'\362\353\"\003\010\312\001\202\323\344\223\002,\"\"/api/training/jobs/{job_id}/resume:\001*b\003job'
+  _globals['_JOBSERVICE'].methods_by_name['DeleteJob']._loaded_options = None
+  _globals['_JOBSERVICE'].methods_by_name['DeleteJob']._serialized_options = b'\202\323\344\223\002\035*\033/api/training/jobs/{job_id}'
+  _globals['_JOBSERVICE'].methods_by_name['ListLogs']._loaded_options = None
+  _globals['_JOBSERVICE'].methods_by_name['ListLogs']._serialized_options = b'\202\323\344\223\002\"\022 /api/training/jobs/{job_id}/logs'
+  _globals['_JOBSERVICE'].methods_by_name['WatchJob']._loaded_options = None
+  _globals['_JOBSERVICE'].methods_by_name['WatchJob']._serialized_options = b'\202\323\344\223\002$\022\"/api/training/jobs/{job_id}/stream'
+  _globals['_JOBSTATUS']._serialized_start=4163
+  _globals['_JOBSTATUS']._serialized_end=4347
+  _globals['_JOBPHASE']._serialized_start=4350
+  _globals['_JOBPHASE']._serialized_end=4483
+  _globals['_JOBPRIORITY']._serialized_start=4485
+  _globals['_JOBPRIORITY']._serialized_end=4599
+  _globals['_EXECUTION']._serialized_start=254
+  _globals['_EXECUTION']._serialized_end=604
+  _globals['_JOB']._serialized_start=607
+  _globals['_JOB']._serialized_end=2269
+  _globals['_STARTJOBREQUEST']._serialized_start=2272
+  _globals['_STARTJOBREQUEST']._serialized_end=2542
+  _globals['_STARTJOBRESPONSE']._serialized_start=2544
+  _globals['_STARTJOBRESPONSE']._serialized_end=2600
+  _globals['_GETJOBREQUEST']._serialized_start=2602
+  _globals['_GETJOBREQUEST']._serialized_end=2633
+  _globals['_GETJOBRESPONSE']._serialized_start=2635
+  _globals['_GETJOBRESPONSE']._serialized_end=2689
+  _globals['_LISTJOBSREQUEST']._serialized_start=2692
+  _globals['_LISTJOBSREQUEST']._serialized_end=2843
+  _globals['_LISTJOBSRESPONSE']._serialized_start=2845
+  _globals['_LISTJOBSRESPONSE']._serialized_end=2945
+  _globals['_STOPJOBREQUEST']._serialized_start=2947
+  _globals['_STOPJOBREQUEST']._serialized_end=3008
+  _globals['_STOPJOBRESPONSE']._serialized_start=3010
+  _globals['_STOPJOBRESPONSE']._serialized_end=3083
+  _globals['_RESUMEJOBREQUEST']._serialized_start=3086
+  _globals['_RESUMEJOBREQUEST']._serialized_end=3238
+  _globals['_RESUMEJOBRESPONSE']._serialized_start=3240
+  _globals['_RESUMEJOBRESPONSE']._serialized_end=3315
+  _globals['_DELETEJOBREQUEST']._serialized_start=3317
+  _globals['_DELETEJOBREQUEST']._serialized_end=3380
+  _globals['_DELETEJOBRESPONSE']._serialized_start=3382
+  _globals['_DELETEJOBRESPONSE']._serialized_end=3401
+  _globals['_LOGLINE']._serialized_start=3403
+  _globals['_LOGLINE']._serialized_end=3525
+  _globals['_LISTLOGSREQUEST']._serialized_start=3527
+  _globals['_LISTLOGSREQUEST']._serialized_end=3610
+  _globals['_LISTLOGSRESPONSE']._serialized_start=3612
+  _globals['_LISTLOGSRESPONSE']._serialized_end=3699
+  _globals['_WATCHJOBREQUEST']._serialized_start=3701
+  _globals['_WATCHJOBREQUEST']._serialized_end=3797
+  _globals['_REWIND']._serialized_start=3799
+  _globals['_REWIND']._serialized_end=3857
+  _globals['_WATCHJOBRESPONSE']._serialized_start=3860
+  _globals['_WATCHJOBRESPONSE']._serialized_end=4160
+  _globals['_JOBSERVICE']._serialized_start=4602
+  _globals['_JOBSERVICE']._serialized_end=5668
 # @@protoc_insertion_point(module_scope)

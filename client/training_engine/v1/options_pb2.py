@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n training_engine/v1/options.proto\x12\x12training_engine.v1\x1a google/protobuf/descriptor.proto\"G\n\nCallStatus\x12\x11\n\tgrpc_code\x18\x01 \x01(\t\x12\x13\n\x0bhttp_status\x18\x02 \x01(\x05\x12\x11\n\tretryable\x18\x03 \x01(\x08:[\n\x0b\x63\x61ll_status\x12!.google.protobuf.EnumValueOptions\x18\xbe\xad\x04 \x01(\x0b\x32\x1e.training_engine.v1.CallStatus\x88\x01\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n training_engine/v1/options.proto\x12\x12training_engine.v1\x1a google/protobuf/descriptor.proto\"G\n\nCallStatus\x12\x11\n\tgrpc_code\x18\x01 \x01(\t\x12\x13\n\x0bhttp_status\x18\x02 \x01(\x05\x12\x11\n\tretryable\x18\x03 \x01(\x08\"*\n\nRestAnswer\x12\x0e\n\x06status\x18\x01 \x01(\x05\x12\x0c\n\x04\x65\x63ho\x18\x02 \x01(\t\"N\n\x08RestView\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x0e\n\x06\x66ields\x18\x03 \x03(\t\x12\x0f\n\x07without\x18\x04 \x03(\t\"\xda\x01\n\tRestField\x12\x10\n\x08required\x18\x01 \x01(\x08\x12\x14\n\x07minimum\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x1e\n\x11\x65xclusive_minimum\x18\x03 \x01(\x03H\x01\x88\x01\x01\x12\x14\n\x07maximum\x18\x04 \x01(\x03H\x02\x88\x01\x01\x12\x12\n\nmax_length\x18\x05 \x01(\x05\x12\x0f\n\x07pattern\x18\x06 \x01(\t\x12\x0c\n\x04view\x18\x07 \x01(\t\x12\x0e\n\x06reason\x18\x08 \x01(\x08\x42\n\n\x08_minimumB\x14\n\x12_exclusive_minimumB\n\n\x08_maximum:[\n\x0b\x63\x61ll_status\x12!.google.protobuf.EnumValueOptions\x18\xbe\xad\x04 \x01(\x0b\x32\x1e.training_engine.v1.CallStatus\x88\x01\x01:X\n\x0brest_answer\x12\x1e.google.protobuf.MethodOptions\x18\xbe\xad\x04 \x01(\x0b\x32\x1e.training_engine.v1.RestAnswer\x88\x01\x01:7\n\trest_name\x12\x1f.google.protobuf.MessageOptions\x18\xbe\xad\x04 \x01(\t\x88\x01\x01:R\n\trest_view\x12\x1f.google.protobuf.MessageOptions\x18\xbf\xad\x04 \x03(\x0b\x32\x1c.training_engine.v1.RestView:U\n\nrest_field\x12\x1d.google.protobuf.FieldOptions\x18\xbe\xad\x04 \x01(\x0b\x32\x1d.training_engine.v1.RestField\x88\x01\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,4 +34,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CALLSTATUS']._serialized_start=90
   _globals['_CALLSTATUS']._serialized_end=161
+  _globals['_RESTANSWER']._serialized_start=163
+  _globals['_RESTANSWER']._serialized_end=205
+  _globals['_RESTVIEW']._serialized_start=207
+  _globals['_RESTVIEW']._serialized_end=285
+  _globals['_RESTFIELD']._serialized_start=288
+  _globals['_RESTFIELD']._serialized_end=506
 # @@protoc_insertion_point(module_scope)

@@ -3,8 +3,11 @@
 isort:skip_file
 Options that state a fact of the contract once, beside the element that it belongs to.
 
-Programs read them from the descriptors: gateway, control plane and SDK through
-training_engine.reasons, and so does the table of errors in the documentation.
+Programs read them from the descriptors: gateway, control plane, SDK and documentation. What the
+standard has an option for is said with that: google.api.http maps a call to its REST route.
+
+The numbers are of the range for use inside one organization, and uncommon ones: the SDK shares
+a process with packages whose options may have numbers of that range too.
 """
 
 from collections import abc as _abc

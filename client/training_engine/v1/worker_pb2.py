@@ -22,24 +22,30 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from training_engine.v1 import options_pb2 as training__engine_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftraining_engine/v1/worker.proto\x12\x12training_engine.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa0\x02\n\x06Worker\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12.\n\x05state\x18\x02 \x01(\x0e\x32\x1f.training_engine.v1.WorkerState\x12\x0e\n\x06\x64\x65vice\x18\x03 \x01(\t\x12\x10\n\x08hostname\x18\x04 \x01(\t\x12\x0b\n\x03pid\x18\x05 \x01(\x03\x12\x13\n\x06job_id\x18\x06 \x01(\tH\x00\x88\x01\x01\x12\x14\n\x07\x61ttempt\x18\x07 \x01(\x05H\x01\x88\x01\x01\x12\x32\n\x0elast_heartbeat\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstarted_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\t\n\x07_job_idB\n\n\x08_attempt\";\n\x12ListWorkersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"[\n\x13ListWorkersResponse\x12+\n\x07workers\x18\x01 \x03(\x0b\x32\x1a.training_engine.v1.Worker\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*t\n\x0bWorkerState\x12\x1c\n\x18WORKER_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11WORKER_STATE_IDLE\x10\x01\x12\x15\n\x11WORKER_STATE_BUSY\x10\x02\x12\x19\n\x15WORKER_STATE_DRAINING\x10\x03\x32o\n\rWorkerService\x12^\n\x0bListWorkers\x12&.training_engine.v1.ListWorkersRequest\x1a\'.training_engine.v1.ListWorkersResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftraining_engine/v1/worker.proto\x12\x12training_engine.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a training_engine/v1/options.proto\"\xa0\x02\n\x06Worker\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12.\n\x05state\x18\x02 \x01(\x0e\x32\x1f.training_engine.v1.WorkerState\x12\x0e\n\x06\x64\x65vice\x18\x03 \x01(\t\x12\x10\n\x08hostname\x18\x04 \x01(\t\x12\x0b\n\x03pid\x18\x05 \x01(\x03\x12\x13\n\x06job_id\x18\x06 \x01(\tH\x00\x88\x01\x01\x12\x14\n\x07\x61ttempt\x18\x07 \x01(\x05H\x01\x88\x01\x01\x12\x32\n\x0elast_heartbeat\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstarted_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\t\n\x07_job_idB\n\n\x08_attempt\"F\n\x12ListWorkersRequest\x12\x1c\n\tpage_size\x18\x01 \x01(\x05\x42\t\xf2\xeb\"\x05\x10\x00 \xe8\x07\x12\x12\n\npage_token\x18\x02 \x01(\t\"[\n\x13ListWorkersResponse\x12+\n\x07workers\x18\x01 \x03(\x0b\x32\x1a.training_engine.v1.Worker\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*t\n\x0bWorkerState\x12\x1c\n\x18WORKER_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11WORKER_STATE_IDLE\x10\x01\x12\x15\n\x11WORKER_STATE_BUSY\x10\x02\x12\x19\n\x15WORKER_STATE_DRAINING\x10\x03\x32\x8e\x01\n\rWorkerService\x12}\n\x0bListWorkers\x12&.training_engine.v1.ListWorkersRequest\x1a\'.training_engine.v1.ListWorkersResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\x12\x15/api/training/workersb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'training_engine.v1.worker_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_WORKERSTATE']._serialized_start=533
-  _globals['_WORKERSTATE']._serialized_end=649
-  _globals['_WORKER']._serialized_start=89
-  _globals['_WORKER']._serialized_end=377
-  _globals['_LISTWORKERSREQUEST']._serialized_start=379
-  _globals['_LISTWORKERSREQUEST']._serialized_end=438
-  _globals['_LISTWORKERSRESPONSE']._serialized_start=440
-  _globals['_LISTWORKERSRESPONSE']._serialized_end=531
-  _globals['_WORKERSERVICE']._serialized_start=651
-  _globals['_WORKERSERVICE']._serialized_end=762
+  _globals['_LISTWORKERSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTWORKERSREQUEST'].fields_by_name['page_size']._serialized_options = b'\362\353\"\005\020\000 \350\007'
+  _globals['_WORKERSERVICE'].methods_by_name['ListWorkers']._loaded_options = None
+  _globals['_WORKERSERVICE'].methods_by_name['ListWorkers']._serialized_options = b'\202\323\344\223\002\027\022\025/api/training/workers'
+  _globals['_WORKERSTATE']._serialized_start=608
+  _globals['_WORKERSTATE']._serialized_end=724
+  _globals['_WORKER']._serialized_start=153
+  _globals['_WORKER']._serialized_end=441
+  _globals['_LISTWORKERSREQUEST']._serialized_start=443
+  _globals['_LISTWORKERSREQUEST']._serialized_end=513
+  _globals['_LISTWORKERSRESPONSE']._serialized_start=515
+  _globals['_LISTWORKERSRESPONSE']._serialized_end=606
+  _globals['_WORKERSERVICE']._serialized_start=727
+  _globals['_WORKERSERVICE']._serialized_end=869
 # @@protoc_insertion_point(module_scope)
