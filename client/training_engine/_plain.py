@@ -41,6 +41,9 @@ def _in_oneof(spec: Any) -> bool:
 
 def _read(spec: Any, message: Message) -> Any:
     value = getattr(message, spec.name)
+    if isinstance(value, Mapping):  # a map field
+        values = spec.message_type.fields_by_name["value"]
+        return {key: _read_one(values, item) for key, item in value.items()}
     if spec.is_repeated:
         return [_read_one(spec, item) for item in value]
     if spec.has_presence and not message.HasField(spec.name):

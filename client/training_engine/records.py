@@ -234,6 +234,8 @@ class MetricPoint:
         attempt: The attempt that measured it; None where several steps stand together (the
             latest of each metric, a downsampled history).
         created_at: When it was logged; None where several steps stand together.
+        custom: The user's own metrics that a callback of the trainer added to the step, by name;
+            None for a value that is NaN or infinite.
     """
 
     step: int
@@ -250,6 +252,7 @@ class MetricPoint:
     mfu: float | None = None
     attempt: int | None = None
     created_at: datetime | None = None
+    custom: Mapping[str, float | None] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -51,12 +52,12 @@ _WORKER_STATES = {
     "busy": worker_pb2.WORKER_STATE_BUSY,
     "draining": worker_pb2.WORKER_STATE_DRAINING,
 }
-METRIC_FIELDS = frozenset(
-    field.name
+METRIC_FIELDS: dict[str, type[int] | type[float]] = {
+    field.name: int if field.cpp_type == field.CPPTYPE_INT64 else float
     for field in metrics_pb2.MetricPoint.DESCRIPTOR.fields
-    if field.name not in ("step", "attempt", "created_at")
-)
-_WHOLE_NUMBERS = frozenset({"tokens_seen"})
+    if field.name not in ("step", "attempt", "created_at", "custom")
+}
+"""The metrics that have a field of their own, with the type of its values."""
 
 
 def timestamp(milliseconds: int | None) -> Timestamp | None:
@@ -224,14 +225,15 @@ def log_line_message(line: StoredLogLine) -> job_pb2.LogLine:
 def point_message(
     step: int, attempt: int, time_ms: int | None, values: Mapping[str, float]
 ) -> metrics_pb2.MetricPoint:
-    """One logged step; names that the contract does not have are left out."""
-    known: dict[str, Any] = {
-        name: int(value) if name in _WHOLE_NUMBERS else value
+    """One logged step; metrics without a field of their own are the user's."""
+    named: dict[str, Any] = {
+        name: METRIC_FIELDS[name](value)
         for name, value in values.items()
-        if name in METRIC_FIELDS
+        if name in METRIC_FIELDS and math.isfinite(value)
     }
+    custom = {name: value for name, value in values.items() if name not in METRIC_FIELDS}
     return metrics_pb2.MetricPoint(
-        step=step, attempt=attempt or None, created_at=timestamp(time_ms), **known
+        step=step, attempt=attempt or None, created_at=timestamp(time_ms), custom=custom, **named
     )
 
 

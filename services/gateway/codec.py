@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
@@ -51,6 +51,10 @@ def dumps(value: Any) -> bytes:
 
 def _field_value(message: Message, field: FieldDescriptor, path: str) -> Any:
     value = getattr(message, field.name)
+    if isinstance(value, Mapping):
+        assert field.message_type is not None  # the entries of a map are messages
+        values = field.message_type.fields_by_name["value"]
+        return {key: _plain(item, values) for key, item in value.items()}
     if field.is_repeated:
         return [_plain(item, field) for item in value]
     if field.has_presence and not message.HasField(field.name):

@@ -65,11 +65,12 @@ def unpack_buckets(columns: Sequence[str], packed: bytes) -> Iterator[Bucket]:
 
 
 def bucket_of(points: Sequence[HistoryPoint]) -> Bucket:
-    """Neighbouring points as a bucket; a NaN counts as not logged, as in stored summaries."""
+    """Neighbouring points as a bucket; a value that is not finite
+    counts as not logged, as in stored summaries."""
     metrics: dict[str, Extent] = {}
     for point in points:
         for name, value in point.values.items():
-            if value != value:
+            if not math.isfinite(value):
                 continue
             before = metrics.get(name)
             metrics[name] = (

@@ -197,6 +197,7 @@ def status(session: Session, job: JobArgument) -> None:
 
 
 def _latest(session: Session, job: Job) -> list[tuple[str, str]]:
+    """The newest metrics, the user's own included."""
     try:
         point = session.engine.metrics.get(job.job_id)
     except NotFoundError:
@@ -207,6 +208,7 @@ def _latest(session: Session, job: Job) -> list[tuple[str, str]]:
         ("validation loss", number(point.val_loss)),
         ("learning rate", number(point.lr)),
         ("speed", speed),
+        *((name, number(value) or "not finite") for name, value in point.custom.items()),
     ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -85,6 +85,14 @@ class View:
         return None if self.now is None or self.job.is_terminal else self.now.eta_seconds
 
     @property
+    def custom(self) -> dict[str, float | None]:
+        """The newest value of each of the user's own metrics."""
+        latest: dict[str, float | None] = {}
+        for point in self.points:
+            latest.update(point.custom)
+        return latest
+
+    @property
     def phase(self) -> str:
         """What the trainer does besides steps, such as `validating 12/80`, or nothing."""
         return "" if self.now is None or self.job.is_terminal else phase_text(self.now)
@@ -104,7 +112,12 @@ def point_line(point: MetricPoint, max_steps: int) -> str:
         parts += [f"{name} {number(value)}"] if value is not None else []
     if point.tokens_per_second:
         parts.append(f"{point.tokens_per_second:,.0f} tokens/s")
-    return "  ".join(parts)
+    return "  ".join([*parts, *custom_texts(point.custom)])
+
+
+def custom_texts(custom: Mapping[str, float | None]) -> list[str]:
+    """Return the user's own metrics, each as name and value."""
+    return [f"{name} {number(value) or 'not finite'}" for name, value in custom.items()]
 
 
 def watch_job(session: Session, job_id: str) -> JobStatus:
@@ -191,6 +204,7 @@ def _render(view: View, width: int) -> RenderableType:
     return Group(
         bar,
         Text(_summary(view)),
+        *([Text("   ".join(custom))] if (custom := custom_texts(view.custom)) else []),
         *(Text(line, style="cyan", no_wrap=True) for line in curve),
         *(Text(line, style="dim", no_wrap=True, overflow="ellipsis") for line in view.recent),
     )

@@ -27,13 +27,15 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from training_engine.v1 import options_pb2 as training__engine_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n training_engine/v1/metrics.proto\x12\x12training_engine.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a training_engine/v1/options.proto\"\xb3\x04\n\x0bMetricPoint\x12\x0c\n\x04step\x18\x01 \x01(\x03\x12\x11\n\x04loss\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x17\n\nperplexity\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12\x0f\n\x02lr\x18\x04 \x01(\x01H\x02\x88\x01\x01\x12\x16\n\tgrad_norm\x18\x05 \x01(\x01H\x03\x88\x01\x01\x12\x1e\n\x11tokens_per_second\x18\x06 \x01(\x01H\x04\x88\x01\x01\x12\x1d\n\x10steps_per_second\x18\x07 \x01(\x01H\x05\x88\x01\x01\x12\x18\n\x0btokens_seen\x18\x08 \x01(\x03H\x06\x88\x01\x01\x12\x15\n\x08val_loss\x18\t \x01(\x01H\x07\x88\x01\x01\x12\x1b\n\x0eval_perplexity\x18\n \x01(\x01H\x08\x88\x01\x01\x12$\n\x17gpu_memory_allocated_gb\x18\x0b \x01(\x01H\t\x88\x01\x01\x12\x10\n\x03mfu\x18\x0c \x01(\x01H\n\x88\x01\x01\x12\x14\n\x07\x61ttempt\x18\r \x01(\x05H\x0b\x88\x01\x01\x12.\n\ncreated_at\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x07\n\x05_lossB\r\n\x0b_perplexityB\x05\n\x03_lrB\x0c\n\n_grad_normB\x14\n\x12_tokens_per_secondB\x13\n\x11_steps_per_secondB\x0e\n\x0c_tokens_seenB\x0b\n\t_val_lossB\x11\n\x0f_val_perplexityB\x1a\n\x18_gpu_memory_allocated_gbB\x06\n\x04_mfuB\n\n\x08_attempt\"#\n\x11GetMetricsRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"F\n\x12GetMetricsResponse\x12\x30\n\x07metrics\x18\x01 \x01(\x0b\x32\x1f.training_engine.v1.MetricPoint\"\x91\x02\n\x12ListMetricsRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x1c\n\tpage_size\x18\x02 \x01(\x05\x42\t\xf2\xeb\"\x05\x10\x00 \x90N\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x1f\n\nafter_step\x18\x04 \x01(\x03\x42\x06\xf2\xeb\"\x02\x10\x00H\x00\x88\x01\x01\x12\x1e\n\tfrom_step\x18\x05 \x01(\x03\x42\x06\xf2\xeb\"\x02\x10\x00H\x01\x88\x01\x01\x12\x1c\n\x07to_step\x18\x06 \x01(\x03\x42\x06\xf2\xeb\"\x02\x10\x00H\x02\x88\x01\x01\x12\"\n\nmax_points\x18\x07 \x01(\x05\x42\t\xf2\xeb\"\x05\x10\x02 \x90NH\x03\x88\x01\x01\x42\r\n\x0b_after_stepB\x0c\n\n_from_stepB\n\n\x08_to_stepB\r\n\x0b_max_points\"l\n\x13ListMetricsResponse\x12/\n\x06points\x18\x01 \x03(\x0b\x32\x1f.training_engine.v1.MetricPoint\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t:\x0b\xf2\xeb\"\x07History\"&\n\x14GetThroughputRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"\xa4\x01\n\x15GetThroughputResponse\x12\x0c\n\x04step\x18\x01 \x01(\x03\x12\x1d\n\x10steps_per_second\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x1e\n\x11tokens_per_second\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12\x13\n\x0btokens_seen\x18\x04 \x01(\x03\x42\x13\n\x11_steps_per_secondB\x14\n\x12_tokens_per_second\"V\n\x14StreamMetricsRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0f\n\x05\x61\x66ter\x18\x02 \x01(\tH\x00\x12\x14\n\nafter_step\x18\x03 \x01(\x03H\x00\x42\x07\n\x05start\"\x89\x01\n\x15StreamMetricsResponse\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12.\n\x05point\x18\x02 \x01(\x0b\x32\x1f.training_engine.v1.MetricPoint\x12\x1c\n\x0frewound_to_step\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\x12\n\x10_rewound_to_step2\xdd\x04\n\x0eMetricsService\x12\x9d\x01\n\nGetMetrics\x12%.training_engine.v1.GetMetricsRequest\x1a&.training_engine.v1.GetMetricsResponse\"@\xf2\xeb\"\x08\x12\x06job_id\x82\xd3\xe4\x93\x02.\x12#/api/training/jobs/{job_id}/metricsb\x07metrics\x12\x9f\x01\n\x0bListMetrics\x12&.training_engine.v1.ListMetricsRequest\x1a\'.training_engine.v1.ListMetricsResponse\"?\xf2\xeb\"\x08\x12\x06job_id\x82\xd3\xe4\x93\x02-\x12+/api/training/jobs/{job_id}/metrics/history\x12\xa0\x01\n\rGetThroughput\x12(.training_engine.v1.GetThroughputRequest\x1a).training_engine.v1.GetThroughputResponse\":\xf2\xeb\"\x08\x12\x06job_id\x82\xd3\xe4\x93\x02(\x12&/api/training/jobs/{job_id}/throughput\x12\x66\n\rStreamMetrics\x12(.training_engine.v1.StreamMetricsRequest\x1a).training_engine.v1.StreamMetricsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n training_engine/v1/metrics.proto\x12\x12training_engine.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a training_engine/v1/options.proto\"\x9f\x05\n\x0bMetricPoint\x12\x0c\n\x04step\x18\x01 \x01(\x03\x12\x11\n\x04loss\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x17\n\nperplexity\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12\x0f\n\x02lr\x18\x04 \x01(\x01H\x02\x88\x01\x01\x12\x16\n\tgrad_norm\x18\x05 \x01(\x01H\x03\x88\x01\x01\x12\x1e\n\x11tokens_per_second\x18\x06 \x01(\x01H\x04\x88\x01\x01\x12\x1d\n\x10steps_per_second\x18\x07 \x01(\x01H\x05\x88\x01\x01\x12\x18\n\x0btokens_seen\x18\x08 \x01(\x03H\x06\x88\x01\x01\x12\x15\n\x08val_loss\x18\t \x01(\x01H\x07\x88\x01\x01\x12\x1b\n\x0eval_perplexity\x18\n \x01(\x01H\x08\x88\x01\x01\x12$\n\x17gpu_memory_allocated_gb\x18\x0b \x01(\x01H\t\x88\x01\x01\x12\x10\n\x03mfu\x18\x0c \x01(\x01H\n\x88\x01\x01\x12\x14\n\x07\x61ttempt\x18\r \x01(\x05H\x0b\x88\x01\x01\x12.\n\ncreated_at\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12;\n\x06\x63ustom\x18\x0f \x03(\x0b\x32+.training_engine.v1.MetricPoint.CustomEntry\x1a-\n\x0b\x43ustomEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x07\n\x05_lossB\r\n\x0b_perplexityB\x05\n\x03_lrB\x0c\n\n_grad_normB\x14\n\x12_tokens_per_secondB\x13\n\x11_steps_per_secondB\x0e\n\x0c_tokens_seenB\x0b\n\t_val_lossB\x11\n\x0f_val_perplexityB\x1a\n\x18_gpu_memory_allocated_gbB\x06\n\x04_mfuB\n\n\x08_attempt\"#\n\x11GetMetricsRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"F\n\x12GetMetricsResponse\x12\x30\n\x07metrics\x18\x01 \x01(\x0b\x32\x1f.training_engine.v1.MetricPoint\"\x91\x02\n\x12ListMetricsRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x1c\n\tpage_size\x18\x02 \x01(\x05\x42\t\xf2\xeb\"\x05\x10\x00 \x90N\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x1f\n\nafter_step\x18\x04 \x01(\x03\x42\x06\xf2\xeb\"\x02\x10\x00H\x00\x88\x01\x01\x12\x1e\n\tfrom_step\x18\x05 \x01(\x03\x42\x06\xf2\xeb\"\x02\x10\x00H\x01\x88\x01\x01\x12\x1c\n\x07to_step\x18\x06 \x01(\x03\x42\x06\xf2\xeb\"\x02\x10\x00H\x02\x88\x01\x01\x12\"\n\nmax_points\x18\x07 \x01(\x05\x42\t\xf2\xeb\"\x05\x10\x02 \x90NH\x03\x88\x01\x01\x42\r\n\x0b_after_stepB\x0c\n\n_from_stepB\n\n\x08_to_stepB\r\n\x0b_max_points\"l\n\x13ListMetricsResponse\x12/\n\x06points\x18\x01 \x03(\x0b\x32\x1f.training_engine.v1.MetricPoint\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t:\x0b\xf2\xeb\"\x07History\"&\n\x14GetThroughputRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"\xa4\x01\n\x15GetThroughputResponse\x12\x0c\n\x04step\x18\x01 \x01(\x03\x12\x1d\n\x10steps_per_second\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x1e\n\x11tokens_per_second\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12\x13\n\x0btokens_seen\x18\x04 \x01(\x03\x42\x13\n\x11_steps_per_secondB\x14\n\x12_tokens_per_second\"V\n\x14StreamMetricsRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0f\n\x05\x61\x66ter\x18\x02 \x01(\tH\x00\x12\x14\n\nafter_step\x18\x03 \x01(\x03H\x00\x42\x07\n\x05start\"\x89\x01\n\x15StreamMetricsResponse\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12.\n\x05point\x18\x02 \x01(\x0b\x32\x1f.training_engine.v1.MetricPoint\x12\x1c\n\x0frewound_to_step\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\x12\n\x10_rewound_to_step2\xdd\x04\n\x0eMetricsService\x12\x9d\x01\n\nGetMetrics\x12%.training_engine.v1.GetMetricsRequest\x1a&.training_engine.v1.GetMetricsResponse\"@\xf2\xeb\"\x08\x12\x06job_id\x82\xd3\xe4\x93\x02.\x12#/api/training/jobs/{job_id}/metricsb\x07metrics\x12\x9f\x01\n\x0bListMetrics\x12&.training_engine.v1.ListMetricsRequest\x1a\'.training_engine.v1.ListMetricsResponse\"?\xf2\xeb\"\x08\x12\x06job_id\x82\xd3\xe4\x93\x02-\x12+/api/training/jobs/{job_id}/metrics/history\x12\xa0\x01\n\rGetThroughput\x12(.training_engine.v1.GetThroughputRequest\x1a).training_engine.v1.GetThroughputResponse\":\xf2\xeb\"\x08\x12\x06job_id\x82\xd3\xe4\x93\x02(\x12&/api/training/jobs/{job_id}/throughput\x12\x66\n\rStreamMetrics\x12(.training_engine.v1.StreamMetricsRequest\x1a).training_engine.v1.StreamMetricsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'training_engine.v1.metrics_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_METRICPOINT_CUSTOMENTRY']._loaded_options = None
+  _globals['_METRICPOINT_CUSTOMENTRY']._serialized_options = b'8\001'
   _globals['_LISTMETRICSREQUEST'].fields_by_name['page_size']._loaded_options = None
   _globals['_LISTMETRICSREQUEST'].fields_by_name['page_size']._serialized_options = b'\362\353\"\005\020\000 \220N'
   _globals['_LISTMETRICSREQUEST'].fields_by_name['after_step']._loaded_options = None
@@ -53,23 +55,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_METRICSSERVICE'].methods_by_name['GetThroughput']._loaded_options = None
   _globals['_METRICSSERVICE'].methods_by_name['GetThroughput']._serialized_options = b'\362\353\"\010\022\006job_id\202\323\344\223\002(\022&/api/training/jobs/{job_id}/throughput'
   _globals['_METRICPOINT']._serialized_start=154
-  _globals['_METRICPOINT']._serialized_end=717
-  _globals['_GETMETRICSREQUEST']._serialized_start=719
-  _globals['_GETMETRICSREQUEST']._serialized_end=754
-  _globals['_GETMETRICSRESPONSE']._serialized_start=756
-  _globals['_GETMETRICSRESPONSE']._serialized_end=826
-  _globals['_LISTMETRICSREQUEST']._serialized_start=829
-  _globals['_LISTMETRICSREQUEST']._serialized_end=1102
-  _globals['_LISTMETRICSRESPONSE']._serialized_start=1104
-  _globals['_LISTMETRICSRESPONSE']._serialized_end=1212
-  _globals['_GETTHROUGHPUTREQUEST']._serialized_start=1214
-  _globals['_GETTHROUGHPUTREQUEST']._serialized_end=1252
-  _globals['_GETTHROUGHPUTRESPONSE']._serialized_start=1255
-  _globals['_GETTHROUGHPUTRESPONSE']._serialized_end=1419
-  _globals['_STREAMMETRICSREQUEST']._serialized_start=1421
-  _globals['_STREAMMETRICSREQUEST']._serialized_end=1507
-  _globals['_STREAMMETRICSRESPONSE']._serialized_start=1510
-  _globals['_STREAMMETRICSRESPONSE']._serialized_end=1647
-  _globals['_METRICSSERVICE']._serialized_start=1650
-  _globals['_METRICSSERVICE']._serialized_end=2255
+  _globals['_METRICPOINT']._serialized_end=825
+  _globals['_METRICPOINT_CUSTOMENTRY']._serialized_start=596
+  _globals['_METRICPOINT_CUSTOMENTRY']._serialized_end=641
+  _globals['_GETMETRICSREQUEST']._serialized_start=827
+  _globals['_GETMETRICSREQUEST']._serialized_end=862
+  _globals['_GETMETRICSRESPONSE']._serialized_start=864
+  _globals['_GETMETRICSRESPONSE']._serialized_end=934
+  _globals['_LISTMETRICSREQUEST']._serialized_start=937
+  _globals['_LISTMETRICSREQUEST']._serialized_end=1210
+  _globals['_LISTMETRICSRESPONSE']._serialized_start=1212
+  _globals['_LISTMETRICSRESPONSE']._serialized_end=1320
+  _globals['_GETTHROUGHPUTREQUEST']._serialized_start=1322
+  _globals['_GETTHROUGHPUTREQUEST']._serialized_end=1360
+  _globals['_GETTHROUGHPUTRESPONSE']._serialized_start=1363
+  _globals['_GETTHROUGHPUTRESPONSE']._serialized_end=1527
+  _globals['_STREAMMETRICSREQUEST']._serialized_start=1529
+  _globals['_STREAMMETRICSREQUEST']._serialized_end=1615
+  _globals['_STREAMMETRICSRESPONSE']._serialized_start=1618
+  _globals['_STREAMMETRICSRESPONSE']._serialized_end=1755
+  _globals['_METRICSSERVICE']._serialized_start=1758
+  _globals['_METRICSSERVICE']._serialized_end=2363
 # @@protoc_insertion_point(module_scope)

@@ -119,6 +119,7 @@ METRIC_POINT: Example = {
     "mfu": None,
     "attempt": 1,
     "created_at": LOGGED_AT,
+    "custom": {"weight_norm": 41.7},
 }
 
 LATEST_METRICS: Example = {

@@ -37,6 +37,10 @@ class MetricPoint(Answer):
         description="When it was logged, RFC 3339, UTC; null where values of several steps stand "
         "together."
     )
+    custom: dict[str, float | None] = Field(
+        description="The user's own metrics that a callback of the trainer added to the step, by "
+        "name; null for a value that is NaN or infinite."
+    )
 
 
 class Metrics(MetricPoint):

@@ -11,7 +11,7 @@ local function merge(bucket, first, last, count, time, extents)
   bucket.count = bucket.count + count
   for i = 1, #extents, 3 do
     local low, high, final = extents[i], extents[i + 1], extents[i + 2]
-    if final == final then  -- not NaN
+    if final - final == 0 then  -- finite
       local e = bucket.extents
       while #e < i do
         local n = #e

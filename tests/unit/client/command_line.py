@@ -27,7 +27,7 @@ def a_watch(end: str) -> Any:
         answer = job_pb2.WatchJobResponse
         yield answer(cursor="1", state=job(status="QUEUED"))
         yield answer(cursor="2", state=job(status="RUNNING"))
-        yield answer(cursor="3", metrics=point(5, loss=2.5))
+        yield answer(cursor="3", metrics=point(5, loss=2.5, mine=0.25))
         yield answer(cursor="4", log={"text": "hello"})
         yield answer(cursor="4", log={"text": "INFO training_worker.publisher: checkpoint c"})
         yield answer(cursor="5", checkpoint={"checkpoint_id": "c", "step": 5, "loss": 2.5})

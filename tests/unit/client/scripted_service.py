@@ -68,9 +68,11 @@ def job(job_id: str = "j1", status: str = "RUNNING", **fields: Any) -> job_pb2.J
     return record
 
 
-def point(step: int, loss: float = 1.0, attempt: int = 1) -> metrics_pb2.MetricPoint:
+def point(
+    step: int, loss: float = 1.0, attempt: int = 1, **custom: float
+) -> metrics_pb2.MetricPoint:
     """A logged step."""
-    return metrics_pb2.MetricPoint(step=step, loss=loss, attempt=attempt)
+    return metrics_pb2.MetricPoint(step=step, loss=loss, attempt=attempt, custom=custom)
 
 
 class ScriptedService:

@@ -21,6 +21,8 @@ from scripted_service import (
     generation_pb2,
     job,
     job_pb2,
+    metrics_pb2,
+    point,
     refuse,
 )
 
@@ -134,6 +136,9 @@ def test_status(service: ScriptedService, cli: Cli) -> None:
         "(40%)",
     ]
     assert json.loads(cli("status", "j1", "--json").stdout)["current_step"] == 4
+    latest = metrics_pb2.GetMetricsResponse(metrics=point(4, loss=2.5, mine=0.25))
+    service.on["GetMetrics"] = lambda request, context: latest
+    assert "loss 2.5 mine 0.25" in " ".join(cli("status", "j1").stdout.split())
 
 
 def test_status_shows_the_phase_with_its_count(service: ScriptedService, cli: Cli) -> None:
@@ -154,7 +159,7 @@ def test_watch_prints_lines_where_piped(service: ScriptedService, cli: Cli) -> N
     assert result.stdout.splitlines() == [
         "queued, attempt 1",
         "running, attempt 1",
-        "step 5/10  loss 2.5",
+        "step 5/10  loss 2.5  mine 0.25",
         "hello",
         "checkpoint at step 5, loss 2.5",
         "continues from step 0: worker lost",
@@ -165,7 +170,7 @@ def test_watch_prints_lines_where_piped(service: ScriptedService, cli: Cli) -> N
     assert result.exit_code == 8
     events = [json.loads(line) for line in cli("watch", "j1", "--json").stdout.splitlines()]
     assert [event["event"] for event in events][:3] == ["state", "state", "metrics"]
-    assert events[2]["data"]["loss"] == 2.5
+    assert (events[2]["data"]["loss"], events[2]["data"]["custom"]) == (2.5, {"mine": 0.25})
 
 
 def test_a_live_view_shows_bar_curve_and_speed() -> None:
@@ -195,6 +200,11 @@ def test_a_live_view_shows_bar_curve_and_speed() -> None:
     assert line.strip() == "loss 2.5   validation 2.75   lr 0.001   validating 12/80   ETA 25 s"
     assert lines[2].split()[0] == "4.5"
     assert lines[9].split()[0] == "2.5"
+    own = {"mine": 0.5, "other": None}
+    for measured in (MetricPoint(60, custom=own), MetricPoint(70, loss=1.0)):
+        view.take(JobEvent(EventKind.METRICS, measured))
+    console.print(_render(view, 80))
+    assert console.export_text().splitlines()[2].strip() == "mine 0.5   other not finite"
 
 
 def test_stop_takes_several_and_says_what_failed(service: ScriptedService, cli: Cli) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -171,7 +172,7 @@ def _watch(request: Any, context: Any) -> Iterator[Any]:
     answer = job_pb2.WatchJobResponse
     events = [
         answer(cursor="1", state=job(status="RUNNING")),
-        answer(cursor="2", metrics=point(1, loss=2.5)),
+        answer(cursor="2", metrics=point(1, loss=2.5, mine=7.0, wild=math.nan)),
         answer(cursor="3", checkpoint={"checkpoint_id": "c1", "step": 1, "is_best": True}),
         answer(cursor="4", log={"text": "hello", "stream": "stdout", "sequence": 3}),
         answer(cursor="5", rewound={"to_step": 1, "attempt": 2, "reason": "worker lost"}),
@@ -194,7 +195,7 @@ def test_watch_tells_every_kind_of_event_once(
     assert [event.cursor for event in events] == ["1", "2", "3", "4", "5", "6"]
     state, metrics, checkpoint, log, rewound, end = (event.data for event in events)
     assert state.status is JobStatus.RUNNING
-    assert metrics == MetricPoint(step=1, loss=2.5, attempt=1)
+    assert metrics == MetricPoint(step=1, loss=2.5, attempt=1, custom={"mine": 7.0, "wild": None})
     assert checkpoint.is_best
     assert (log.text, log.sequence) == ("hello", 3)
     assert (rewound.to_step, rewound.attempt, rewound.reason) == (1, 2, "worker lost")

@@ -303,11 +303,15 @@ async def test_metrics_latest_history_chart_and_throughput(
     failure = await failure_of(stubs.metrics.GetMetrics(get))
     assert (failure.code, failure.reason) == (grpc.StatusCode.NOT_FOUND, "METRICS_NOT_FOUND")
     values = {"steps_per_second": 4.0, "tokens_per_second": 99.0, "tokens_seen": 640.0}
-    points = [MetricPoint(s, {"loss": 1.0 / s, "lr": s / 10, **values}, s) for s in range(1, 11)]
+    points = [
+        MetricPoint(s, {"loss": 1.0 / s, "lr": s / 10, "mine": -s, **values}, s)
+        for s in range(1, 11)
+    ]
     attempts.publish_metrics(token, points)
     latest = (await stubs.metrics.GetMetrics(get)).metrics
     assert (latest.step, latest.loss, latest.tokens_seen) == (10, 0.1, 640)
     assert not latest.HasField("val_loss")
+    assert latest.custom == {"mine": -10.0}
     speed = await stubs.metrics.GetThroughput(metrics_pb2.GetThroughputRequest(job_id=job_id))
     assert (speed.step, speed.steps_per_second, speed.tokens_per_second) == (10, 4.0, 99.0)
     attempts.report_progress(
@@ -332,6 +336,7 @@ async def test_metrics_latest_history_chart_and_throughput(
     assert (steps[0], steps[-1], steps) == (1, 10, sorted(set(steps)))
     assert max(point.loss for point in chart.points) == 1.0
     assert min(point.loss for point in chart.points) == 0.1
+    assert [point.custom["mine"] for point in chart.points][::3] == [-1.0, -10.0]
     bad = metrics_pb2.ListMetricsRequest(job_id=job_id, max_points=1)
     failure = await failure_of(stubs.metrics.ListMetrics(bad))
     assert failure.fields["max_points"] == (

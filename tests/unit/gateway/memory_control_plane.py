@@ -85,7 +85,7 @@ class State:
         async with self.changed:
             self.changed.notify_all()
 
-    async def log_step(self, job_id: str, step: int, **values: float) -> None:
+    async def log_step(self, job_id: str, step: int, **values: Any) -> None:
         point = metrics_pb2.MetricPoint(step=step, attempt=1, created_at=BEGAN, **values)
         self.points[job_id].append(point)
         await self.happen(job_id, metrics=point)

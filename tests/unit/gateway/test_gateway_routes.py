@@ -233,17 +233,20 @@ async def test_metrics_are_numbers_and_absent_ones_null(
     early = await client.get(f"{API}/jobs/{job_id}/metrics")
     assert (early.status_code, early.json()["reason"]) == (404, "metrics_not_found")
     await state.log_step(job_id, 1, loss=float("nan"))
-    await state.log_step(job_id, 2, loss=0.1, lr=6e-4, tokens_seen=2**53 + 1)
+    mine = {"mine": 0.5, "a/b": float("inf")}
+    await state.log_step(job_id, 2, loss=0.1, lr=6e-4, tokens_seen=2**53 + 1, custom=mine)
     latest = shaped(await client.get(f"{API}/jobs/{job_id}/metrics"), 200, metrics.Metrics)
     assert (latest["job_id"], latest["step"], latest["loss"]) == (job_id, 2, 0.1)
     assert latest["tokens_seen"] == 2**53 + 1
     assert latest["val_loss"] is None
+    assert latest["custom"] == {"mine": 0.5, "a/b": None}
     # Values of several steps stand together: no one attempt and no one moment is right.
     assert (latest["attempt"], latest["created_at"]) == (None, None)
     history = await client.get(f"{API}/jobs/{job_id}/metrics/history")
     points = shaped(history, 200, metrics.History)["points"]
     assert [(point["step"], point["loss"]) for point in points] == [(1, None), (2, 0.1)]
     assert (points[0]["attempt"], points[0]["created_at"]) == (1, BEGAN_TEXT)
+    assert [point["custom"] for point in points] == [{}, latest["custom"]]
     query = {"after_step": 1, "from_step": 0, "to_step": 2**62, "max_points": 7}
     later = await client.get(f"{API}/jobs/{job_id}/metrics/history", params=query)
     assert [point["step"] for point in later.json()["points"]] == [2]

@@ -241,6 +241,17 @@ async def test_a_metric_that_appears_late_is_in_the_chart(bench: Bench) -> None:
     assert sum(b.count for b in chart) == 600
 
 
+@pytest.mark.parametrize("last", [3, 300])  # read point by point, and from summaries
+async def test_what_is_not_finite_does_not_hide_the_extremes(bench: Bench, last: int) -> None:
+    job, token = await bench.running()
+    made = [MetricPoint(s, {"mine": float(s), "loss": 1.0}, s) for s in range(1, last + 1)]
+    made[1] = MetricPoint(2, {"mine": float("inf"), "loss": float("nan")}, 2)
+    bench.attempts.publish_metrics(token, made)
+    (bucket,) = await bench.history.chart(job.job_id, 1)
+    assert bucket.metrics["mine"] == (1.0, last, last)
+    assert bucket.metrics["loss"] == (1.0, 1.0, 1.0)
+
+
 async def test_a_logged_step_of_nine_fields_costs_at_most_130_bytes(bench: Bench) -> None:
     job, token = await bench.running(max_steps=10_000)
     chance = random.Random(1)
