@@ -1,4 +1,16 @@
-"""Fixtures for all tests: a real Redis server and an empty database of it for each test."""
+"""Fixtures for all tests: a real Redis server and an empty database of it for each test.
+
+What the tests are made of:
+
+- `unit`: one folder a package; real Redis, real processes where a process is what is tested.
+- `integration`, `e2e`: the library as its quick reference shows it; the whole stack, documents
+  included.
+- `chaos`: kills any process at any moment and compares with an undisturbed run.
+- `redis_server`, `redis_trouble`: a real server, and the states in which it refuses.
+- `running_stack`, `free_ports`, `prefix_proxy`, `browser`, `small_disk`: a whole stack, its ports,
+  a proxy, a browser, a full disk.
+- `docs_blocks`: runs the examples of the documents.
+"""
 
 from __future__ import annotations
 

@@ -7,6 +7,27 @@
         print(job.wait().status)
 
 Names are imported on first use, so that importing the package costs next to nothing.
+
+For those who change it: the asyncio modules (`aio`, `_aio_*`) are written by hand, and `make sync`
+writes their blocking twins from them. In order of reading:
+
+- `aio`, `engine`: the two engines, with the resources that they offer.
+- `_aio_jobs`, `_jobs`, `_aio_resources`, `_resources`: the resources.
+- `records`, `errors`, `reasons`: what calls return and raise.
+- `_calls`: every call of the contract, for gRPC and REST alike.
+- `_aio_link`, `_link`, `_retry`, `_following`, `_polling`: calls and streams that outlive a lost
+  connection.
+- `_aio_transport`, `_transport`, `_options`: what is asked of a transport, and how it is made.
+- `_aio_grpc_transport`, `_grpc_transport`, `_grpc`, `call_status`: the transport over gRPC.
+- `_aio_rest`, `_rest`, `_aio_rest_upload`, `_rest_upload`, `_http`, `proxies`: the transport over
+  REST.
+- `_aio_lifetime`, `_lifetime`, `_aio_guard`, `_guard`: until when an engine may be used, and by
+  whom.
+- `_config_source`, `_yaml`, `_plain`: configurations and messages as plain values.
+- `_files`, `_finding`, `_generation`, `_home`: downloads, jobs by name, sampled text, `~`.
+- `cli`: the command line.
+- `v1`: the generated stubs.
+- `__main__`, `_version`: `python -m training_engine`; the version.
 """
 
 from __future__ import annotations

@@ -1,4 +1,13 @@
-"""Checkpoints and datasets as named, verified blobs."""
+"""Checkpoints and datasets as named, verified blobs.
+
+In order of reading:
+
+- `store`: what any artifact store can do.
+- `keys`: the names of blobs: `jobs/{job_id}/attempts/{attempt}-{claim_id}/…`, `datasets/…`.
+- `folder`: the store that exists today: files in a folder.
+- `identity`: a store with an id, so that an empty mount point is not taken for it.
+- `errors`: what can go wrong.
+"""
 
 from artifact_store.errors import (
     ArtifactDamagedError,

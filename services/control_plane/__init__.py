@@ -1,1 +1,24 @@
-"""The control plane: the gRPC services over the job store, and the reconciler."""
+"""The control plane: the gRPC services over the job store, and the reconciler.
+
+It validates, stores and answers, and gives lost attempts a successor. It trains nothing, and keeps
+nothing in memory that another control plane would miss. In order of reading:
+
+- `__main__`, `settings`, `server`: the process, its settings, and the services that it offers.
+- `state`: what all services share: the stores, the queue, the artifact store.
+- `jobs`: JobService; a job begins in `StartJob`.
+- `planning`, `configurations`, `config_codec`, `execution`, `paths`, `looks`: what `StartJob`
+  checks before a job is stored: the configuration in each of its forms, its limits, its files.
+- `requests`, `paging`: what calls share: request ids, names, page sizes.
+- `queue`: the message that brings an attempt to a worker.
+- `reconciler`, `leases`: finds attempts that lost their worker or their message, and queues them
+  again.
+- `sweeping`: deletes files that no record refers to.
+- `conversion`: stored records as messages.
+- `watching`, `metrics`: what a job does and measures, live and afterwards: `WatchJob`,
+  MetricsService.
+- `checkpoints`, `downloads`, `datasets`, `configs`, `generation`, `workers`: the other services.
+- `errors`, `interceptors`: from what the stores and rules refuse to the one error model of calls.
+- `authentication`: lets calls in by their bearer token.
+- `artifacts`, `archive`: the artifact store: is it the right one, and the old metrics in it.
+- `health`, `health_service`, `telemetry`: what operators ask: readiness, and Prometheus metrics.
+"""

@@ -1,4 +1,17 @@
 """REST, server-sent events and the dashboard: a client of the control plane like any other.
 
-Run it with `python -P -m gateway --help`.
+Run it with `python -P -m gateway --help`. In order of reading:
+
+- `__main__`, `settings`, `application`: the process and its ASGI application.
+- `routes`: one router a resource. A request passes from a route to the control plane and back.
+- `schemas`: the shapes of requests and answers.
+- `control_plane`, `codec`, `documents`: the connection to the control plane; messages as JSON;
+  bodies and queries, read strictly.
+- `problems`: every error as `application/problem+json`.
+- `following`, `streaming`: a job's events for one client, across restarts of the control plane.
+- `guard`, `hosts`, `doorkeeper`, `sessions`: what is let in: hosts, sizes, tokens, cookies.
+- `connections`, `ranges`, `heads`: HTTP itself: slow clients, parts of files, HEAD.
+- `openapi_document`, `telemetry`: the description of the API, and its Prometheus metrics.
+
+`static/` is the dashboard: plain JavaScript modules that use REST; `app.js` is the first.
 """

@@ -1,4 +1,24 @@
 """Job state in Redis: typed records, atomic transitions, streams and history.
 
-The truth about every job; the queue is only transport. Knows no gRPC and no torch.
+The record of a job is the truth about it; the queue is only transport. Each change is one Lua
+script (`scripts/`) that checks and changes in one step; `transitions.lua` holds the moves between
+states. Knows no gRPC and no torch. In order of reading:
+
+- `records`, `errors`, `ids`: what is stored, what can go wrong, how things are named.
+- `keys`, `codec`, `scripts`: the names of keys, records to and from what Redis holds, and how a
+  script is put together and its reply read.
+- `connection`, `outages`, `durability`: calls to the server: deadlines and retries, which errors
+  mean that it is away, and whether a change is in its append-only file.
+- `jobs`: what the control plane does with jobs: create, list, stop, resume, delete.
+- `attempts`: what a worker does with its attempt: claim, renew the lease, publish, register,
+  finish.
+- `reconcile`: what the reconciler does: see what runs and waits, declare an attempt lost, lead.
+- `queues`, `workers`: the queues that attempts wait in; the workers that report themselves.
+- `segments`: which attempt's points readers see, after resumes have cut the history.
+- `history`, `charts`, `archive`: the visible history: pages, charts from summaries, old points in
+  files.
+- `events`, `streams`: the same history and a job's events, live, for any number of watchers.
+- `paging`, `unreadable`: signed page tokens and cursors; records that a list leaves out.
+- `catalog`, `generation`, `identity`: configurations and datasets; requests for text; which
+  artifact store the records belong to.
 """

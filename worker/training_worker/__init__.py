@@ -1,1 +1,24 @@
-"""Takes attempts from the queue, supervises their trainers, and publishes what they do."""
+"""Takes attempts from the queue, supervises their trainers, and publishes what they do.
+
+The worker takes the message, forks the trainer (RQ calls it the horse) and supervises it; a
+trainer of a job in several processes launches these, its ranks. In order of reading:
+
+- `__main__`, `settings`, `connections`, `preload`: the process, and what it imports before it
+  forks.
+- `worker`, `messages`: takes a message from the queue, claims its attempt, forks the trainer.
+- `artifacts`, `unregistered`: what comes before a claim: is the artifact store there, and has the
+  attempt before saved a checkpoint that it did not register?
+- `supervisor`, `board`: the parent's side: renews the lease, watches the steps through a shared
+  page of memory, kills a trainer that is stuck, reports one that died.
+- `horse`, `exits`: the forked process: its signals, its connections, its exit codes.
+- `attempt`: builds the trainer, trains, reports the attempt's end.
+- `datasets`, `resume`: which files the attempt reads and which checkpoint it continues.
+- `spool`, `output`: logged metrics and printed lines, on disk before they are published.
+- `publisher`: the thread that publishes both and registers checkpoints, in that order.
+- `republish`, `archive`, `retention`: what the publisher does besides: completes what earlier
+  attempts lack, moves old points out of Redis, deletes surplus checkpoints.
+- `failures`, `failed_saves`: what an exception means for the attempt; what a save without room
+  means.
+- `ranks`, `follower`: an attempt in several processes.
+- `inference`, `models`: the process that samples text from checkpoints.
+"""

@@ -1,4 +1,16 @@
-"""The command line: `training-engine COMMAND --help` says what each command takes."""
+"""The command line: `training-engine COMMAND --help` says what each command takes.
+
+In order of reading:
+
+- `__main__`, `app`: the tree of commands.
+- `session`, `exit_codes`, `output`: what every command shares: its engine, its errors, how it
+  prints.
+- `job_commands`, `bulk_commands`, `artifact_commands`, `resource_commands`: the commands.
+- `watch`, `curve`: a job live, with the curve of its loss.
+- `local_paths`: paths and options that are sent to another process.
+- `extensions`: commands of other packages: `up`, `export`.
+- `completion`: what Tab offers.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,27 @@
 """The training library: pure PyTorch, no network, no service.
 
-Names are imported on first use, so that `app.training.config` never imports torch.
+Names are imported on first use, so that `app.training.config` never imports torch. In order of
+reading:
+
+- `config`, `rules`, `document`: the configuration: its fields, its rules, how YAML is read.
+- `trainer`: the training loop, and the state that a run is made of.
+- `batches`, `sampler`: which samples a step trains on, as a function of seed and position.
+- `stepping`, `scheduler`, `precision`: one optimizer step, its learning rate, its number format.
+- `metrics`, `reporting`, `evaluation`, `journal`, `tracker`: what is measured, and who hears of
+  it.
+- `callbacks`: the hooks of a run; the service hangs on to these.
+- `checkpoint`, `checkpoint_file`, `async_save`, `saving`, `run_folder`: saving: files, rotation,
+  the folder of a run.
+- `resume`, `rng`: what makes a resume exact.
+- `data`: from files to samples of tokens.
+- `tokenizer`, `tokenizer_files`, `text_cuts`: from text to ids and back.
+- `preflight`, `fit`, `reading`: what is checked before a run: files, sizes, allowed folders.
+- `memory`, `required_memory`, `out_of_memory`: how much memory a run needs, and what if it lacks.
+- `allocator`, `cores`, `devices`: the machine.
+- `progress`, `forecast`: signs of life, and when a run will end.
+- `distributed`, `distributed_launch`, `distributed_model`, `parent_signals`: several processes.
+- `inference`, `commands`: text from a checkpoint; the CLI's `export` and `generate --local`.
+- `errors`, `home`: what can go wrong; paths that begin with `~`.
 """
 
 from __future__ import annotations

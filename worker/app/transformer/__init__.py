@@ -1,6 +1,14 @@
 """GPT-style transformers: a configuration and the model it describes.
 
-Names are imported on first use, so that `app.transformer.config` never imports torch.
+Names are imported on first use, so that `app.transformer.config` never imports torch. In order of
+reading:
+
+- `config`, `fields`, `errors`: the shape of a model: its fields, how they are read, what can be
+  wrong.
+- `model`, `attention`, `layers`, `positions`, `initialization`: the model.
+- `generation`: text from a model, one token after another.
+- `fused`, `cpu_kernels`: the same model with faster operations for a CPU, applied from outside.
+- `huggingface`, `export_folder`: to and from Hugging Face's format.
 """
 
 from __future__ import annotations

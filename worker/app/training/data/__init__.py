@@ -1,9 +1,20 @@
 """From files to batches of tokens: read, tokenize once into a cache, cut into windows.
 
-    load_dataset ─ sources (files → text or ids) ─ cache (ids on disk, by content)
-                 └ windows (ids → samples of sequence_length + 1)
+    selection (which files) → sources (documents in pieces) → cache (ids on disk, by content)
+                                                          → windows (sequence_length + 1 ids)
 
-Names are imported on first use, so that importing the package never imports torch.
+Names are imported on first use, so that importing the package never imports torch. In order of
+reading:
+
+- `loading`: from a path in the configuration to a training and a validation dataset.
+- `selection`, `folders`, `formats`, `splits`, `saved_datasets`: which files of a path are data,
+  and of which part.
+- `sources`, `parts`, `pieces`: documents on their way to the tokenizer, in bounded memory.
+- `text_files`, `records`, `json_lines`, `tables`, `column_files`, `compression`: one format each.
+- `cache`, `arrays`, `array_files`: ids on disk.
+- `windows`: ids as samples.
+- `survey`, `parquet_footer`: what a start checks without reading the data.
+- `errors`: what can be wrong with data.
 """
 
 from __future__ import annotations
