@@ -223,9 +223,9 @@ class MetricPoint:
         perplexity: `exp(loss)`.
         lr: Learning rate of the step.
         grad_norm: Norm of the gradient before clipping.
-        tokens_per_second: Training tokens a second.
+        tokens_per_second: Tokens a second that the model read, without padding.
         steps_per_second: Optimizer steps a second.
-        tokens_seen: Training tokens since step 0.
+        tokens_seen: Tokens since step 0 that counted in the loss.
         val_loss: Mean cross-entropy over the validation set, nats.
         val_perplexity: `exp(val_loss)`.
         gpu_memory_allocated_gb: Peak GPU memory held by tensors since the last logged step,

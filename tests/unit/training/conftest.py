@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from distributed_runs import labelled_rows
 from torch.utils.data import Dataset
 
 from app.training import Trainer, TrainingConfig
+from app.training.batches import LabelledRows
 from app.transformer import TransformerConfig
 
 VOCAB_SIZE = 50
@@ -51,6 +53,23 @@ class FixedDataset(Dataset[torch.Tensor]):
 
     def __getitem__(self, index: int) -> torch.Tensor:
         return self.samples[index]
+
+
+class LabelledDataset(Dataset[torch.Tensor]):
+    """Rows of two documents, of which a part is trained on; that of row 0 is nothing."""
+
+    draws_random_numbers = False
+
+    def __init__(self, size: int = 10) -> None:
+        self.rows = LabelledRows(*labelled_rows(size, CONTEXT, VOCAB_SIZE))
+
+    def __len__(self) -> int:
+        return len(self.rows.tokens)
+
+    def __getitems__(self, indices: list[int]) -> LabelledRows:
+        rows = self.rows
+        assert rows.positions is not None
+        return LabelledRows(rows.tokens[indices], rows.labels[indices], rows.positions[indices])
 
 
 @pytest.fixture(autouse=True)
@@ -118,3 +137,8 @@ def drawing_dataset() -> DrawingDataset:
 @pytest.fixture
 def fixed_dataset() -> Callable[..., FixedDataset]:
     return FixedDataset
+
+
+@pytest.fixture
+def labelled_dataset() -> Callable[..., LabelledDataset]:
+    return LabelledDataset

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from app.training import Trainer, TrainingConfig
+from app.training.batches import IGNORED, LabelledRows
 from app.training.distributed_launch import ProcessFailedError, launch
 from app.transformer import TransformerConfig
 
@@ -58,6 +59,38 @@ class Drawing:
         return torch.randint(0, MODEL["vocab_size"], (length,))
 
 
+def labelled_rows(size: int, context: int, vocab_size: int) -> tuple[torch.Tensor, ...]:
+    """Tokens, labels and positions of rows, see `LabelledRows`; row 0 has nothing to train on."""
+    generator = torch.Generator().manual_seed(7)
+    shape = (size, context + 1)
+    tokens = torch.randint(0, vocab_size, shape, generator=generator)
+    trained = torch.rand(shape, generator=generator) < torch.rand((size, 1), generator=generator)
+    trained[0] = False
+    positions = torch.cat((torch.arange(6), torch.arange(context - 5))).repeat(size, 1)
+    padding = torch.arange(context + 1) >= torch.randint(
+        8, context + 2, (size, 1), generator=generator
+    )
+    tokens[padding], positions[padding] = IGNORED, 0
+    return tokens, tokens.masked_fill(~trained, IGNORED), positions
+
+
+class Labelled:
+    """Rows with labels, of which one process may get far fewer to train on than another."""
+
+    draws_random_numbers = False
+
+    def __init__(self, size: int) -> None:
+        self.rows = labelled_rows(size, CONTEXT, MODEL["vocab_size"])
+        self.asked: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self.rows[0])
+
+    def __getitems__(self, indices: list[int]) -> LabelledRows:
+        self.asked += indices
+        return LabelledRows(*(part[indices] for part in self.rows))
+
+
 class Events:
     """What a scenario has happen in one of its processes: a stop, a poisoned weight, a death."""
 
@@ -88,7 +121,8 @@ def run(folder: Path, scenario: dict[str, Any]) -> None:
     torch.set_num_threads(1)
     rank = os.environ.get("RANK", "0")
     result: dict[str, Any] = {}
-    data = Drawing(scenario.get("samples", 37))
+    kind = Labelled if scenario.get("labelled") else Drawing
+    data, validation = kind(scenario.get("samples", 37)), kind(11)
     shape = {**MODEL, "dropout_rate": scenario.get("dropout", 0.1), **scenario.get("model", {})}
     model = TransformerConfig(**shape)
     where = str(folder / scenario.get("folder", scenario["name"]))
@@ -96,7 +130,7 @@ def run(folder: Path, scenario: dict[str, Any]) -> None:
         model_config=model, **{**RUN, "checkpoint_dir": where, **scenario.get("config", {})}
     )
     try:
-        trainer = Trainer(config, data, Drawing(11))
+        trainer = Trainer(config, data, validation)
         Events(scenario.get("event", {})).watch(trainer)
         result |= {"resumed_at": trainer.step, "notes": trainer.exactness_notes}
         trainer.train()

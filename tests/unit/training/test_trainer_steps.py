@@ -74,6 +74,34 @@ def test_the_loss_is_the_mean_over_all_tokens_of_the_step(
     assert loss == pytest.approx(total / tokens, rel=1e-6)
 
 
+def test_accumulation_is_one_big_batch_where_some_tokens_are_trained_on(
+    make_trainer: Make, labelled_dataset: Any
+) -> None:
+    data = labelled_dataset(size=10)
+    whole = make_trainer(data, batch_size=10, model=NO_DROPOUT)
+    # Row 0 has nothing to train on, and is a micro-batch of its own.
+    parts = make_trainer(data, batch_size=1, gradient_accumulation_steps=10, model=NO_DROPOUT)
+    whole_loss, whole_grads = first_gradients(whole)
+    parts_loss, parts_grads = first_gradients(parts)
+    assert parts_loss == pytest.approx(whole_loss, rel=1e-6)
+    for name, grad in whole_grads.items():
+        torch.testing.assert_close(parts_grads[name], grad, rtol=1e-4, atol=1e-6)
+    rows = data.rows
+    assert rows.positions is not None
+    trained = (rows.labels[:, 1:] != -100) & (rows.positions[:, 1:] != 0)
+    assert whole._stepper.tokens == parts._stepper.tokens == int(trained.sum())
+    assert whole._stepper.read == parts._stepper.read == int((rows.tokens[:, :-1] != -100).sum())
+
+
+def test_a_step_without_a_token_to_train_on_has_a_loss_of_zero(
+    make_trainer: Make, labelled_dataset: Any
+) -> None:
+    trainer = make_trainer(labelled_dataset(size=1), batch_size=1, max_steps=2)
+    trainer.train()
+    assert (trainer.step, trainer.tokens_seen, trainer._loss.item()) == (2, 0, 0.0)
+    assert all(parameter.isfinite().all() for parameter in trainer.model.parameters())
+
+
 def test_clipping_returns_the_norm_before_it(make_trainer: Make) -> None:
     trainer = make_trainer(max_grad_norm=0.25)
     first_gradients(trainer)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from tiny_model import TINY, VARIANTS, build, tokens
 
-from app.transformer import ConfigError, GPTModel, TransformerConfig
+from app.transformer import ConfigError, GPTModel, TransformerConfig, fuse
 
 
 def real_count(config: TransformerConfig) -> int:
@@ -70,6 +70,17 @@ def test_order_of_earlier_tokens_matters(fields: dict[str, Any]) -> None:
     assert (model(inputs)[0][:, -1] - model(swapped)[0][:, -1]).abs().max() > 1e-4
 
 
+@pytest.mark.parametrize("is_fused", [False, True])
+@pytest.mark.parametrize("fields", VARIANTS)
+def test_documents_in_one_row_do_not_see_each_other(fields: dict[str, Any], is_fused: bool) -> None:
+    model, rows = build(**fields), tokens(time=16)
+    model = fuse(model) if is_fused else model
+    positions = torch.cat((torch.arange(5), torch.arange(1), torch.arange(10)))
+    packed = model(rows, positions=positions.expand(3, -1))[0]
+    for first, last in ((0, 5), (5, 6), (6, 16)):
+        torch.testing.assert_close(packed[:, first:last], model(rows[:, first:last])[0])
+
+
 def test_loss_is_cross_entropy_of_labels_that_count() -> None:
     model, batch = build(), tokens()
     inputs, labels = batch[:, :-1], batch[:, 1:].clone()
@@ -83,12 +94,14 @@ def test_loss_is_cross_entropy_of_labels_that_count() -> None:
     assert model(inputs)[1] is None
 
 
-def test_checkpointed_gradients_are_bitwise_the_same() -> None:
-    model, batch = build(dropout_rate=0.2), tokens()
+@pytest.mark.parametrize("position", ["learned", "rotary"])
+def test_checkpointed_gradients_are_bitwise_the_same(position: str) -> None:
+    model, batch = build(dropout_rate=0.2, position_encoding_type=position), tokens()
+    positions = torch.cat((torch.arange(9), torch.arange(7))).expand(3, -1)
 
     def gradients() -> list[torch.Tensor]:
         torch.manual_seed(0)
-        _, loss = model(batch[:, :-1], batch[:, 1:])
+        _, loss = model(batch[:, :-1], batch[:, 1:], positions=positions)
         return list(torch.autograd.grad(loss, list(model.parameters())))
 
     plain = gradients()

@@ -6,8 +6,8 @@ they are the same in this process, in a loader's worker, and after a resume.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -33,20 +33,57 @@ class Batch:
     """int64 [samples, time]: the next token at each position, or `IGNORED`."""
     tokens: int
     """Labels that count."""
+    read: int
+    """Inputs that are no padding: what the model works on."""
+    positions: Tensor | None = None
+    """int64 [samples, time]: the place of each input in its document, where a sample may hold
+    several that do not see each other."""
 
     def to(self, device: torch.device) -> Batch:
         """The batch on a device; copies from pinned memory do not wait."""
         if device.type == "cpu":
             return self
-        inputs = self.inputs.to(device, non_blocking=True)
-        return Batch(inputs, self.labels.to(device, non_blocking=True), self.tokens)
+        return self._moved(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pinned(self) -> Batch:
+        """The batch in memory from which copies to a GPU do not wait."""
+        return self._moved(Tensor.pin_memory)
+
+    def _moved(self, move: Callable[[Tensor], Tensor]) -> Batch:
+        positions = None if self.positions is None else move(self.positions)
+        return replace(
+            self, inputs=move(self.inputs), labels=move(self.labels), positions=positions
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledRows:
+    """Samples of a dataset that says itself what is trained on, as one batch."""
+
+    tokens: Tensor
+    """int64 [samples, time + 1], with `IGNORED` behind the end of a shorter sample."""
+    labels: Tensor
+    """int64, of the same shape: each token itself where it is to be predicted, else `IGNORED`."""
+    positions: Tensor | None = None
+    """int64, of the same shape: places in documents, 0 in padding; see `Batch`."""
+
+    def batch(self) -> Batch:
+        """The micro-batch: each label moved to the input that predicts it."""
+        labels, inputs = self.labels[:, 1:], self.tokens[:, :-1]
+        if self.positions is not None:  # the first token of a document follows from nothing
+            labels = labels.masked_fill(self.positions[:, 1:] == 0, IGNORED)
+        counting = int((labels != IGNORED).sum())
+        positions = None if self.positions is None else self.positions[:, :-1]
+        read = int((inputs != IGNORED).sum())
+        return Batch(inputs.clamp(min=0), labels, counting, read, positions)
 
 
 class SampleReader:
     """Reads samples of a map-style dataset by index and makes micro-batches of them.
 
     A dataset that never draws random numbers says so with `draws_random_numbers = False` and
-    saves the seeding. One that changes by epoch has `set_epoch(epoch)`.
+    saves the seeding. One that changes by epoch has `set_epoch(epoch)`. One that trains on some of
+    its tokens only has `__getitems__(indices)`, which returns `LabelledRows`.
 
     Args:
         dataset: yields 1-D integer tensors of tokens.
@@ -90,19 +127,24 @@ class SampleReader:
         return samples
 
     def _batch(self, samples: Any, indices: list[int]) -> Batch:
+        if isinstance(samples, LabelledRows):
+            length = samples.tokens.shape[1]
+            self._check(samples.tokens.clamp(min=0), length, length, indices)
+            return samples.batch()
         if isinstance(samples, Tensor):
             tokens = samples.long()
             self._check(tokens, tokens.shape[1], tokens.shape[1], indices)
-            return Batch(tokens[:, :-1], tokens[:, 1:], tokens[:, 1:].numel())
+            counting = tokens[:, 1:].numel()
+            return Batch(tokens[:, :-1], tokens[:, 1:], counting, counting)
         rows = [_as_row(sample, i) for sample, i in zip(samples, indices, strict=True)]
         shortest, longest = min(map(len, rows)), max(map(len, rows))
         self._check(torch.cat(rows), shortest, longest, indices)
         counting = sum(map(len, rows)) - len(rows)
         if shortest == longest:
             tokens = torch.stack(rows)
-            return Batch(tokens[:, :-1], tokens[:, 1:], counting)
+            return Batch(tokens[:, :-1], tokens[:, 1:], counting, counting)
         tokens = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=IGNORED)
-        return Batch(tokens[:, :-1].clamp(min=0), tokens[:, 1:], counting)
+        return Batch(tokens[:, :-1].clamp(min=0), tokens[:, 1:], counting, counting)
 
     def _check(self, tokens: Tensor, shortest: int, longest: int, indices: list[int]) -> None:
         if shortest < 2 or longest > self._max_length:
@@ -157,13 +199,13 @@ class BatchStream:
         if self._num_workers == 0:
             epoch = self._sampler.epoch
             batch = self._reader.__getitems__((epoch, self._sampler.next_batch()))
-            return _pinned(batch) if self._pin_memory else batch
+            return batch.pinned() if self._pin_memory else batch
         if self._prefetched is None:
             with ending_signals_held():
                 self._prefetched = iter(self._loader())
         batch = next(self._prefetched)
         self._sampler.advance()
-        return _pinned(batch) if self._pin_memory else batch
+        return batch.pinned() if self._pin_memory else batch
 
     def close(self) -> None:
         """End the loader's processes, if any."""
@@ -209,10 +251,6 @@ def _begin_worker(number: int) -> None:
 
 def _as_it_is(batch: Batch) -> Batch:
     return batch
-
-
-def _pinned(batch: Batch) -> Batch:
-    return Batch(batch.inputs.pin_memory(), batch.labels.pin_memory(), batch.tokens)
 
 
 def sample_count(dataset: Any, name: str) -> int:

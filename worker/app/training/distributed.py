@@ -61,6 +61,10 @@ class Ranks:
         """The sum over all processes."""
         return number
 
+    def sums(self, *numbers: int) -> tuple[int, ...]:
+        """Each number's sum over all processes."""
+        return numbers
+
     def sum_tensor(self, tensor: Tensor) -> None:
         """Replace a tensor on the device by its sum over all processes."""
 
@@ -108,9 +112,12 @@ class ProcessGroup(Ranks):
         return self.sum(int(flag)) > 0
 
     def sum(self, number: int) -> int:
-        total = torch.tensor(number, dtype=torch.int64)
-        dist.all_reduce(total, group=self._hosts)
-        return int(total)
+        return self.sums(number)[0]
+
+    def sums(self, *numbers: int) -> tuple[int, ...]:
+        totals = torch.tensor(numbers, dtype=torch.int64)
+        dist.all_reduce(totals, group=self._hosts)
+        return tuple(totals.tolist())
 
     def sum_tensor(self, tensor: Tensor) -> None:
         dist.all_reduce(tensor)

@@ -140,9 +140,10 @@ class SharedStepper(Stepper):
 
     def backward(self, batches: Sequence[Batch]) -> Tensor:
         """Like `Stepper.backward`; the mean is over the tokens of all processes."""
-        self.tokens = self._ranks.sum(sum(batch.tokens for batch in batches))
+        self._count(batches)
+        self.tokens, self.read = self._ranks.sums(self.tokens, self.read)
         # Gradients are averaged over processes: what is to be a sum is divided by less.
-        divisor = self.tokens / self._ranks.world_size
+        divisor = max(self.tokens, 1) / self._ranks.world_size
         loss = torch.zeros((), device=self._device)
         for number, batch in enumerate(batches, 1):
             with nullcontext() if number == len(batches) else self._unsynced():

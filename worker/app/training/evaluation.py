@@ -118,7 +118,9 @@ class Evaluator:
                 return None
             moved = batch.to(device)
             with autocast(device, self._config.mixed_precision):
-                loss = self._forward(moved.inputs, moved.labels, reduction="sum")[1]
+                loss = self._forward(
+                    moved.inputs, moved.labels, reduction="sum", positions=moved.positions
+                )[1]
             if counts:
                 part = int(done + ranks.rank >= self._limit)
                 sums[part] += loss

@@ -141,7 +141,7 @@ class Stopwatch:
         return self._seconds + running
 
     def count(self, tokens: int) -> None:
-        """One optimizer step of `tokens` target tokens is done."""
+        """One optimizer step is done, in which the model worked on `tokens` tokens."""
         self.steps += 1
         self.tokens += tokens
 

@@ -69,26 +69,34 @@ class Stepper:
         self.skipped_steps = 0
         self._skipped_in_a_row = 0
         self.tokens = 0
-        """Tokens that the newest step's loss is the mean of."""
+        """Tokens that the newest step's loss is the mean of, in all processes."""
+        self.read = 0
+        """Tokens that the model worked on in the newest step, in all processes."""
 
     def backward(self, batches: Sequence[Batch]) -> Tensor:
         """Accumulate gradients; return the mean loss over all tokens of the step, detached.
 
         Every micro-batch counts by its tokens, so that the split into micro-batches makes no
-        difference to the gradient.
+        difference to the gradient. A step without a token to train on has loss and gradient 0.
         """
-        self.tokens = sum(batch.tokens for batch in batches)
+        self._count(batches)
         loss = torch.zeros((), device=self._device)
         for batch in batches:
-            loss += self._accumulate(batch, self.tokens)
+            loss += self._accumulate(batch, max(self.tokens, 1))
         return loss
+
+    def _count(self, batches: Sequence[Batch]) -> None:
+        self.tokens = sum(batch.tokens for batch in batches)
+        self.read = sum(batch.read for batch in batches)
 
     def _accumulate(self, batch: Batch, divisor: float) -> Tensor:
         """Add the gradients of one micro-batch; its summed loss over `divisor`, detached."""
         moved = batch.to(self._device)
         with autocast(self._device, self._config.mixed_precision):
             # Only the loss: logits kept alive through backward would be its largest tensor.
-            total = self._forward(moved.inputs, moved.labels, reduction="sum")[1]
+            total = self._forward(
+                moved.inputs, moved.labels, reduction="sum", positions=moved.positions
+            )[1]
         part = total / divisor
         self.scaler.scale(part).backward()
         loss: Tensor = part.detach()

@@ -83,7 +83,7 @@ class Trainer:
         self.step = 0
         """Optimizer steps done, those before a resume included."""
         self.tokens_seen = 0
-        """Target tokens trained on, those before a resume included."""
+        """Tokens that counted in the loss, those before a resume included."""
         self.stopped = False
         """Whether `train` returned because of `request_stop`, with steps left to do."""
         self.exactness_notes: list[str] = []
@@ -248,10 +248,9 @@ class Trainer:
         return batches, f"epoch {epoch}, {count} samples from {first} on"
 
     def _count(self) -> None:
-        tokens = self._stepper.tokens
         self.step += 1
-        self.tokens_seen += tokens
-        self._reporter.watch.count(tokens)
+        self.tokens_seen += self._stepper.tokens
+        self._reporter.watch.count(self._stepper.read)
         self._forecast.step_done(self.step)
 
     def _report(self, grad_norm: Tensor) -> None:

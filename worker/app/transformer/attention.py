@@ -31,6 +31,15 @@ class LayerCache:
         return self._entries[0, :, :, :end], self._entries[1, :, :, :end]
 
 
+def document_mask(positions: Tensor) -> Tensor:
+    """Which positions see which, bool [batch, 1, time, time]: those up to them in their document.
+
+    `positions` [batch, time] are places in documents; each 0 begins another one.
+    """
+    document = (positions == 0).cumsum(1)
+    return (document[:, :, None] == document[:, None, :]).tril()[:, None]
+
+
 class CausalSelfAttention(nn.Module):
     """Multi-head attention in which position t sees positions up to t.
 
@@ -49,13 +58,21 @@ class CausalSelfAttention(nn.Module):
         self.output = nn.Linear(config.hidden_size, config.hidden_size, bias=config.bias)
 
     def forward(
-        self, x: Tensor, rotary: Tensor | None = None, cache: LayerCache | None = None
+        self,
+        x: Tensor,
+        rotary: Tensor | None = None,
+        cache: LayerCache | None = None,
+        mask: Tensor | None = None,
     ) -> Tensor:
-        """[batch, time, hidden] -> the same shape; `rotary` is the table for these positions."""
+        """[batch, time, hidden] -> the same shape.
+
+        `rotary` is the table for these positions. `mask`, see `document_mask`, says what each
+        position sees, instead of all that is before it.
+        """
         query, key, value = self._heads(x, rotary)
         if cache is not None:
             key, value = cache.append(key, value)
-        attended = self._attend(query, key, value)
+        attended = self._attend(query, key, value, mask)
         x = self.output(attended.transpose(1, 2).flatten(2))
         return F.dropout(x, self.dropout_rate, self.training)
 
@@ -79,10 +96,11 @@ class CausalSelfAttention(nn.Module):
         """Queries and keys, each head normed for itself."""
         return rms_norm(x)
 
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    def _attend(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
+    ) -> Tensor:
         seen_before = key.shape[2] - query.shape[2]
-        mask = None
-        if seen_before and query.shape[2] > 1:
+        if mask is None and seen_before and query.shape[2] > 1:
             mask = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=query.device)
             mask = mask.tril(seen_before)
         return F.scaled_dot_product_attention(
@@ -91,6 +109,6 @@ class CausalSelfAttention(nn.Module):
             value,
             attn_mask=mask,
             dropout_p=self.dropout_rate if self.training else 0.0,
-            is_causal=seen_before == 0 and query.shape[2] > 1,
+            is_causal=mask is None and query.shape[2] > 1,
             enable_gqa=self.num_kv_heads != self.num_heads,
         )

@@ -57,18 +57,23 @@ class FusedAttention(CausalSelfAttention):
     """Attention over a short context: one operation, with its projections where it can be."""
 
     def forward(
-        self, x: Tensor, rotary: Tensor | None = None, cache: LayerCache | None = None
+        self,
+        x: Tensor,
+        rotary: Tensor | None = None,
+        cache: LayerCache | None = None,
+        mask: Tensor | None = None,
     ) -> Tensor:
         fits = (
             rotary is None
             and cache is None
+            and mask is None
             and self.num_kv_heads == self.num_heads
             and not self.qk_norm
             and self._is_short(x, x.shape[1])
             and cpu_kernels.may_stand_for(self.qkv, self.output)
         )
         if not fits:
-            return super().forward(x, rotary, cache)
+            return super().forward(x, rotary, cache, mask)
         return cpu_kernels.attention(x, self.qkv, self.output, self.num_heads)
 
     def _normed(self, x: Tensor) -> Tensor:
@@ -76,9 +81,12 @@ class FusedAttention(CausalSelfAttention):
             return super()._normed(x)
         return cpu_kernels.rms_norm(x, None, NORM_EPSILON)
 
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        if query.shape != key.shape or not self._is_short(query, query.shape[2]):
-            return super()._attend(query, key, value)
+    def _attend(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
+    ) -> Tensor:
+        is_plain = mask is None and query.shape == key.shape
+        if not is_plain or not self._is_short(query, query.shape[2]):
+            return super()._attend(query, key, value, mask)
         return cpu_kernels.causal_attention(query, key, value)
 
     def _is_short(self, x: Tensor, time: int) -> bool:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from app.transformer.attention import CausalSelfAttention, LayerCache
+from app.transformer.attention import CausalSelfAttention, LayerCache, document_mask
 from app.transformer.config import TransformerConfig
 from app.transformer.generation import Sampling, sample
 from app.transformer.initialization import initialize
@@ -32,9 +32,13 @@ class Block(nn.Module):
         self.mlp = MLP(config)
 
     def forward(
-        self, x: Tensor, rotary: Tensor | None = None, cache: LayerCache | None = None
+        self,
+        x: Tensor,
+        rotary: Tensor | None = None,
+        cache: LayerCache | None = None,
+        mask: Tensor | None = None,
     ) -> Tensor:
-        attended: Tensor = self.attention(self.attention_norm(x), rotary, cache)
+        attended: Tensor = self.attention(self.attention_norm(x), rotary, cache, mask)
         x = x + attended
         widened: Tensor = self.mlp(self.mlp_norm(x))
         return x + widened
@@ -81,19 +85,20 @@ class GPTModel(nn.Module):
         labels: Tensor | None = None,
         *,
         reduction: Literal["mean", "sum"] = "mean",
+        positions: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Predict the token after each position.
 
         `input_ids` is int64 [batch, time], time ≤ `max_position_embeddings`. `labels`, of the
         same shape, holds at position t the target of the prediction at t: the *next* token. The
         caller shifts, as in `inputs, labels = tokens[:, :-1], tokens[:, 1:]`. Labels of -100 are
-        ignored.
+        ignored. `positions` is for rows of several documents, see `hidden_states`.
 
         Returns logits [batch, time, vocab] and, with labels, the cross-entropy in nats: the mean
         over the labels that count, or with `reduction="sum"` their sum, which is what gradient
         accumulation needs to weight by tokens. Raises `ValueError` for a context too long.
         """
-        logits = self.project(self.hidden_states(input_ids))
+        logits = self.project(self.hidden_states(input_ids, positions=positions))
         if labels is None:
             return logits, None
         # In full precision also under autocast, which on a CPU would leave it in half.
@@ -105,22 +110,29 @@ class GPTModel(nn.Module):
         )
         return logits, loss
 
-    def hidden_states(self, input_ids: Tensor, caches: list[LayerCache] | None = None) -> Tensor:
+    def hidden_states(
+        self,
+        input_ids: Tensor,
+        caches: list[LayerCache] | None = None,
+        positions: Tensor | None = None,
+    ) -> Tensor:
         """The normed output of the last block, [batch, time, hidden].
 
-        With `caches`, one for each block, `input_ids` continues what they have seen.
+        With `caches`, one for each block, `input_ids` continues what they have seen. `positions`,
+        int64 [batch, time], is the place of each token in its document, from 0: then a token sees
+        its own document alone, and each gets what it would get in a row of its own.
         """
         start = caches[0].length if caches else 0
-        end = start + input_ids.shape[1]
-        x = self._embed(input_ids, start, end)
-        rotary = None
-        if self.config.position_encoding_type == "rotary":
-            rotary = self.get_buffer("rotary")[:, start:end]
+        self._require_context(start + input_ids.shape[1])
+        places = slice(start, start + input_ids.shape[1]) if positions is None else positions
+        x = self._embed(input_ids, places)
+        rotary = self._rotary_at(places)
+        mask = None if positions is None else document_mask(positions)
         for index, block in enumerate(self.blocks):
             if self.gradient_checkpointing and self.training:
-                x = checkpoint(block, x, rotary, use_reentrant=False)
+                x = checkpoint(block, x, rotary, None, mask, use_reentrant=False)
             else:
-                x = block(x, rotary, caches[index] if caches else None)
+                x = block(x, rotary, caches[index] if caches else None, mask)
         normed: Tensor = self.final_norm(x)
         return normed
 
@@ -174,16 +186,29 @@ class GPTModel(nn.Module):
         tokens = sample(self, input_ids, max_new_tokens, sampling, stop_tokens)
         return (int(token) for token in tokens)
 
-    def _embed(self, input_ids: Tensor, start: int, end: int) -> Tensor:
+    def _require_context(self, end: int) -> None:
         longest = self.config.max_position_embeddings
         if end > longest:
             raise ValueError(
                 f"the context is {end} tokens; it must be at most "
                 f"max_position_embeddings={longest}; shorten the input or train a longer model"
             )
+
+    def _embed(self, input_ids: Tensor, places: slice | Tensor) -> Tensor:
         x: Tensor = self.token_embedding(input_ids)
         if self.config.position_encoding_type == "learned":
-            x = x + self.position_embedding.weight[start:end]
+            x = x + _rows(self.position_embedding.weight, places)
         elif self.config.position_encoding_type == "sinusoidal":
-            x = x + self.get_buffer("sinusoids")[start:end].to(x.dtype)
+            x = x + _rows(self.get_buffer("sinusoids"), places).to(x.dtype)
         return F.dropout(x, self.config.dropout_rate, self.training)
+
+    def _rotary_at(self, places: slice | Tensor) -> Tensor | None:
+        """The rotations of these places, to be broadcast over the heads."""
+        if self.config.position_encoding_type != "rotary":
+            return None
+        table = self.get_buffer("rotary")[:, places]
+        return table if isinstance(places, slice) else table.unsqueeze(2)
+
+
+def _rows(table: Tensor, places: slice | Tensor) -> Tensor:
+    return table[places] if isinstance(places, slice) else F.embedding(places, table)
