@@ -54,17 +54,21 @@ bench: $(STAMP) ## Benchmarks; DEVICE=cuda on a GPU
 PROTO_FLAGS = -I protos --python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) \
   --mypy_grpc_out=$(1) --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc
 
+METRIC_NAMES = $(BIN)/python -P worker/generate_metric_names.py
 DESCRIPTIONS = $(BIN)/python -P client/generate_descriptions.py $(1)/training_engine/v1/descriptions.json
 
 protos: $(STAMP) ## Regenerate the stubs and the descriptions
 	$(BIN)/python -m grpc_tools.protoc $(call PROTO_FLAGS,client) protos/training_engine/v1/*.proto
 	$(call DESCRIPTIONS,client)
+	$(METRIC_NAMES) worker/app/training/metric_names.py
 
 protos-check: $(STAMP)
 	@generated=$$(mktemp -d) && trap 'rm -rf "$$generated"' EXIT && \
 	  $(BIN)/python -m grpc_tools.protoc $(call PROTO_FLAGS,$$generated) protos/training_engine/v1/*.proto && \
 	  $(call DESCRIPTIONS,$$generated) && \
-	  diff -r --exclude='__init__.py' --exclude='__pycache__' --exclude='py.typed' "$$generated/training_engine/v1" client/training_engine/v1 || \
+	  diff -r --exclude='__init__.py' --exclude='__pycache__' --exclude='py.typed' "$$generated/training_engine/v1" client/training_engine/v1 && \
+	  $(METRIC_NAMES) "$$generated/metric_names.py" && \
+	  diff "$$generated/metric_names.py" worker/app/training/metric_names.py || \
 	  { echo "The committed stubs differ from the protos; run: make protos"; exit 1; }
 
 sync: $(STAMP) ## Rewrite the blocking SDK from the asyncio SDK

@@ -1,14 +1,13 @@
 """The spool: every logged point of an attempt, on disk before anyone is told of it.
 
-One line of JSON for each point: step, time, values. The trainer appends; the publisher reads from
-the file, so that an outage of any length costs no memory; the next attempt reads what its
-predecessor left.
+One line for each point: step, time, values, in Python's JSON, which has NaN and Infinity. The
+trainer appends; the publisher reads from the file, so that an outage of any length costs no memory;
+the next attempt reads what its predecessor left.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +16,7 @@ from job_store.records import MetricPoint
 
 FILE_NAME = "metrics.spool"
 _BATCH_BYTES = 1 << 18
-_ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
 class SpoolWriter:
@@ -29,14 +28,11 @@ class SpoolWriter:
         self.end = self._file.tell()
 
     def append(self, step: int, time_ms: int, values: Mapping[str, float]) -> None:
-        """Add a point. Values that are not finite are left out: JSON has none.
+        """Add a point.
 
         Raises `OSError` on a full disk; nothing of the point is in the file then.
         """
-        finite = {name: value for name, value in values.items() if math.isfinite(value)}
-        if not finite:
-            return
-        line = _ENCODER.encode([step, time_ms, finite]).encode() + b"\n"
+        line = _ENCODER.encode([step, time_ms, dict(values)]).encode() + b"\n"
         try:
             self._write(line)
         except OSError as error:

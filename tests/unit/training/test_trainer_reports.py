@@ -258,7 +258,8 @@ def test_a_journal_line_that_was_cut_short_is_dropped(tmp_path: Path) -> None:
     journal.write(3, {"loss": 0.5, "perplexity": float("inf")})
     journal.close()
     assert path.read_text() == (
-        '{"step": 1, "loss": 2.0}\n{"step": 2, "loss": 1.0}\n{"step": 3, "loss": 0.5}\n'
+        '{"step": 1, "loss": 2.0}\n{"step": 2, "loss": 1.0}\n{"step": 3, "loss": 0.5, '
+        '"perplexity": null}\n'
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import resource
 import signal
@@ -79,11 +80,14 @@ def test_the_spool_gives_back_exact_values_and_only_whole_lines(tmp_path: Path) 
     writer, reader = SpoolWriter(tmp_path), SpoolReader(tmp_path)
     assert reader.peek() == ([], 0)
     value = 0.1 + 0.2
-    writer.append(3, 1000, {"loss": value, "perplexity": float("inf")})
-    writer.append(4, 1001, {"val_loss": float("nan")})  # nothing is left: no line
+    first = {"loss": value, "perplexity": float("inf")}
+    writer.append(3, 1000, first)
+    writer.append(4, 1001, {"val_loss": float("nan")})
     writer.sync()
     points, end = reader.peek()
-    assert [(p.step, p.time_ms, dict(p.values)) for p in points] == [(3, 1000, {"loss": value})]
+    assert [(p.step, p.time_ms) for p in points] == [(3, 1000), (4, 1001)]
+    assert points[0].values == first
+    assert math.isnan(points[1].values["val_loss"])
     assert end == writer.end
     assert reader.peek() == (points, end)
     reader.advance(end)

@@ -19,8 +19,12 @@ class Callback(Protocol):
     def on_step_end(self, step: int, metrics: Mapping[str, float]) -> None:
         """A step is done. `metrics` are the newest logged ones, perhaps of an earlier step."""
 
-    def on_log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Training metrics of a step were measured; its validation, if due, comes next."""
+    def on_log(self, step: int, metrics: Mapping[str, float]) -> Mapping[str, float] | None:
+        """Training metrics of a step were measured; its validation, if due, comes next.
+
+        What it returns are metrics of your own: they go where the others go, into the step's line.
+        `app.training.custom_metrics` has the rule for names and values.
+        """
 
     def on_evaluate_start(self, step: int) -> None:
         """An evaluation begins; no step is to be expected until it ends."""
@@ -28,8 +32,9 @@ class Callback(Protocol):
     def on_evaluate_progress(self, step: int, done: int, total: int) -> None:
         """So many of its batches are done; called first with 0."""
 
-    def on_evaluate(self, step: int, metrics: Mapping[str, float]) -> None:
-        """An evaluation is complete: `val_loss` and `val_perplexity`."""
+    def on_evaluate(self, step: int, metrics: Mapping[str, float]) -> Mapping[str, float] | None:
+        """An evaluation is complete: `val_loss` and `val_perplexity`. What it returns goes into
+        the step's line, as with `on_log`."""
 
     def on_save_start(self, step: int) -> None:
         """The state of a step is about to be saved; the step's end comes once it is copied, or,
@@ -58,24 +63,29 @@ class Callback(Protocol):
 class CallbackList(list[Any]):
     """The listeners of a run; costs nothing for hooks that nobody has."""
 
+    def with_hook(self, hook: str) -> list[tuple[Any, Callable[..., Any]]]:
+        """Each listener that has `hook`, and its hook."""
+        hooks = [(each, getattr(each, hook, None)) for each in self]
+        return [(each, function) for each, function in hooks if callable(function)]
+
     def bind(self, hook: str) -> Callable[..., None]:
         """One function that calls `hook` of every listener that has it, in order."""
-        bound = [getattr(each, hook) for each in self if callable(getattr(each, hook, None))]
+        bound = self.with_hook(hook)
         if not bound:
             return _nothing
 
         def call(*args: Any) -> None:
-            for function in bound:
+            for _, function in bound:
                 function(*args)
 
         return call
 
     def ask(self, hook: str) -> Callable[..., bool]:
         """One function that tells whether any listener that has `hook` answers True."""
-        asked = [getattr(each, hook) for each in self if callable(getattr(each, hook, None))]
+        asked = self.with_hook(hook)
 
         def ask(*args: Any) -> bool:
-            answers = [bool(function(*args)) for function in asked]
+            answers = [bool(function(*args)) for _, function in asked]
             return any(answers)
 
         return ask

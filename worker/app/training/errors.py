@@ -6,6 +6,7 @@
         ├── TrainingMemoryError    the device's memory does not suffice; says what to lower
         ├── CheckpointError        a checkpoint cannot be written or read
         ├── ResumeError            a sound checkpoint that does not fit this run
+        ├── CustomMetricError      a metric of the user's own whose name or value breaks the rule
         └── LostPeerError          another process of the run is gone; its own error says why
 
 `ConfigError` (a `ValueError`) lives in `app.transformer.errors`, free of torch like this file.
@@ -60,6 +61,10 @@ class CheckpointError(TrainingError):
 
 class ResumeError(TrainingError):
     """The checkpoint is sound, but this run cannot continue it."""
+
+
+class CustomMetricError(TrainingError):
+    """A metric that a callback or `metrics_tracker` adds has a wrong name or value."""
 
 
 class LostPeerError(TrainingError):

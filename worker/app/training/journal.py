@@ -36,11 +36,11 @@ class MetricsJournal:
         self._file = self.path.open("a", encoding="utf-8")
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Add one line. Values that JSON cannot hold are left out."""
+        """Add one line; null stands for a value that is not finite, which JSON has not."""
         assert self._file is not None, "open() comes first"
-        finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
+        values = {name: v if math.isfinite(v) else None for name, v in metrics.items()}
         try:
-            self._file.write(json.dumps({"step": step, **finite}) + "\n")
+            self._file.write(json.dumps({"step": step, **values}) + "\n")
             self._file.flush()
         except OSError as error:
             raise TrainingError(

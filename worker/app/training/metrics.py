@@ -75,6 +75,7 @@ class MetricsTracker:
         self._clock = clock
         self._values: dict[str, deque[float]] = {}
         self._latest: dict[str, float] = {}
+        self._untaken: dict[str, tuple[float, int]] = {}
         self._marks: deque[tuple[float, int]] = deque(maxlen=window_size + 1)
         self.reset()
 
@@ -85,6 +86,8 @@ class MetricsTracker:
                 self._values[name] = deque(maxlen=self.window_size)
             self._values[name].append(float(value))
             self._latest[name] = float(value)
+            total, count = self._untaken.get(name, (0.0, 0))
+            self._untaken[name] = total + float(value), count + 1
         self._marks.append((self._clock(), self._marks[-1][1] + steps))
 
     def get_averages(self) -> dict[str, float]:
@@ -94,6 +97,12 @@ class MetricsTracker:
     def get_latest(self) -> dict[str, float]:
         """The newest value of each metric."""
         return dict(self._latest)
+
+    def take_means(self) -> dict[str, float]:
+        """The mean of each metric over the updates since the last call."""
+        means = {name: total / count for name, (total, count) in self._untaken.items()}
+        self._untaken.clear()
+        return means
 
     def get_throughput(self, tokens_per_batch: int) -> dict[str, float]:
         """`steps_per_second` and `tokens_per_second` over the window; 0.0 before any update."""
@@ -105,6 +114,7 @@ class MetricsTracker:
         """Forget everything; time counts from now."""
         self._values.clear()
         self._latest.clear()
+        self._untaken.clear()
         self._marks.clear()
         self._marks.append((self._clock(), 0))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from app.training.callbacks import CallbackList
 from app.training.config import TrainingConfig
+from app.training.custom_metrics import CustomMetrics
 from app.training.evaluation import Evaluation
 from app.training.journal import MetricsJournal
 from app.training.metrics import (
@@ -58,6 +59,7 @@ class Reporter:
         """What was logged at the last step when a stop cut its validation short; the resumed run
         validates first and completes the line, so that the history is the same."""
         self._validated: tuple[int, dict[str, float]] = (-1, {})
+        self._custom = CustomMetrics()
         self._journal = MetricsJournal(Path())
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
         peak = peak_flops(name, config.mixed_precision)
@@ -71,10 +73,10 @@ class Reporter:
         journal.open(step)
         self._tracker.start(self._config, self.run_id)
         self.run_id = self._tracker.run_id
-        self._on_log = callbacks.bind("on_log")
+        self._on_log = self._custom.ask(callbacks, "on_log")
         self._on_evaluate_start = callbacks.bind("on_evaluate_start")
         self._on_evaluate_progress = callbacks.bind("on_evaluate_progress")
-        self._on_evaluate = callbacks.bind("on_evaluate")
+        self._on_evaluate = self._custom.ask(callbacks, "on_evaluate")
         self._on_metrics = callbacks.bind("on_metrics")
         self.watch.start()
 
@@ -131,10 +133,10 @@ class Reporter:
             "tokens_seen": float(tokens_seen),
             **self._of_device(),
         }
-        self.latest = {**self.latest, **metrics}
         self._metrics_tracker.update(metrics, steps=self._config.logging_steps)
-        self._on_log(step, metrics)
-        return metrics
+        line = {**metrics, **self._on_log(step, metrics)}
+        self.latest = {**self.latest, **line}
+        return line
 
     def _of_device(self) -> dict[str, float]:
         if self._device.type != "cuda":
@@ -156,12 +158,14 @@ class Reporter:
         if found is None:
             self.unfinished_line = line
             return
-        self.latest = {**self.latest, **found.metrics}
         self._validated = (step, found.compared)
-        self._on_evaluate(step, found.metrics)
-        self._write(step, {**line, **found.metrics})
+        measured = {**found.metrics, **self._on_evaluate(step, found.metrics)}
+        self.latest = {**self.latest, **measured}
+        self._write(step, {**line, **measured})
 
-    def _write(self, step: int, line: Mapping[str, float]) -> None:
+    def _write(self, step: int, line: dict[str, float]) -> None:
+        line |= self._custom.of_tracker(self._metrics_tracker.take_means())
+        self.latest = {**self.latest, **line}
         self._journal.write(step, line)
         self._tracker.log(step, line)
         self._on_metrics(step, line)
