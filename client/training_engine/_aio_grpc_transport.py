@@ -16,8 +16,8 @@ from training_engine import _grpc
 from training_engine._calls import Call
 from training_engine._files import chunks_of
 from training_engine._options import Options, checked_address
-from training_engine._plain import message_to_plain, plain_to_message
 from training_engine.call_status import FirstStatus
+from training_engine.messages import message_to_plain
 from training_engine.records import Plain
 
 T = TypeVar("T")
@@ -88,7 +88,7 @@ class AsyncGrpcTransport:
         kind, _ = _grpc.method_types(call.rpc)
 
         async def parts() -> AsyncIterator[Message]:
-            yield plain_to_message(kind, {"header": call.message})
+            yield _grpc.message_of(kind, {"header": call.message})
             chunks = chunks_of(path)
             while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
                 yield kind(data=chunk)

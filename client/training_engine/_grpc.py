@@ -21,8 +21,8 @@ from grpc_status import rpc_status
 from training_engine import _version, errors, proxies
 from training_engine._calls import Call
 from training_engine._options import Options
-from training_engine._plain import message_to_plain, plain_to_message
-from training_engine.errors import FieldProblem, TrainingEngineError
+from training_engine.errors import FieldProblem, InvalidArgumentError, TrainingEngineError
+from training_engine.messages import message_to_plain, plain_to_message
 from training_engine.records import Plain
 
 T = TypeVar("T")
@@ -70,7 +70,19 @@ def route(call: Call) -> tuple[str, dict[str, Callable[..., Any]]]:
 
 def request(call: Call, **more: Any) -> Message:
     """Return the message to send, with fields beyond the call's own."""
-    return plain_to_message(method_types(call.rpc)[0], {**call.message, **more})
+    return message_of(method_types(call.rpc)[0], {**call.message, **more})
+
+
+def message_of(kind: type[Message], plain: Plain) -> Message:
+    """Return a message to send; None means absent.
+
+    Raises:
+        InvalidArgumentError: A key or a value does not fit the message.
+    """
+    try:
+        return plain_to_message(kind, plain)
+    except ValueError as error:
+        raise InvalidArgumentError(f"the request cannot be sent: {error}") from error
 
 
 def answer(call: Call, message: Message) -> Plain:

@@ -14,15 +14,8 @@ from google.protobuf.message import Message
 
 from app.training.config import TrainingConfig
 from app.transformer.errors import Problem
+from training_engine.messages import present_fields
 from training_engine.v1 import config_pb2
-
-
-def message_to_dict(message: Message) -> dict[str, Any]:
-    """The fields that are present in a typed configuration, by name."""
-    return {
-        field.name: message_to_dict(value) if field.message_type is not None else value
-        for field, value in message.ListFields()
-    }
 
 
 def config_to_message(document: str) -> config_pb2.TrainingConfig:
@@ -68,7 +61,7 @@ def _as_field_type(field: FieldDescriptor, value: Any) -> Any:
 
 def read_message(message: config_pb2.TrainingConfig) -> tuple[TrainingConfig, list[Problem]]:
     """The configuration that a typed message describes, and everything wrong with it."""
-    config, problems = TrainingConfig.read(message_to_dict(message))
+    config, problems = TrainingConfig.read(present_fields(message))
     return config, problems + unknown_field_problems(message)
 
 

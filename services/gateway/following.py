@@ -8,9 +8,10 @@ from typing import Any
 
 import grpc
 
-from gateway.codec import job_summary, to_json
+from gateway.codec import job_summary
 from gateway.control_plane import Caller
 from gateway.streaming import PING, event
+from training_engine.messages import message_to_plain
 from training_engine.v1 import job_pb2
 
 _RETRYABLE = {
@@ -132,5 +133,5 @@ def encoded(message: job_pb2.WatchJobResponse) -> bytes:
     if kind is None:
         return b"id: " + message.cursor.encode() + b"\n\n"
     payload = getattr(message, kind)
-    data = job_summary(payload) if kind == "state" else to_json(payload)
+    data = job_summary(payload) if kind == "state" else message_to_plain(payload)
     return event(kind, data, message.cursor)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import grpc
 from fastapi import Query, Request, Response
 
-from gateway.codec import page_to_json, to_json
+from gateway.codec import page_to_json
 from gateway.heads import head_only
 from gateway.ranges import ByteRange, not_modified, requested_range
 from gateway.routes.declare import (
@@ -24,6 +24,7 @@ from gateway.routes.declare import (
 from gateway.schemas.base import PageQuery
 from gateway.schemas.checkpoints import Checkpoint, CheckpointPage
 from gateway.streaming import BrokenOff, RelayResponse
+from training_engine.messages import message_to_plain
 from training_engine.v1 import checkpoint_pb2
 
 log = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ async def list_checkpoints(
 )
 async def get_checkpoint(checkpoint_id: str, caller: CallerOf) -> Response:
     """One checkpoint."""
-    return answer(to_json(await _find(checkpoint_id, caller)))
+    return answer(message_to_plain(await _find(checkpoint_id, caller)))
 
 
 async def _find(checkpoint_id: str, caller: CallerOf) -> checkpoint_pb2.Checkpoint:

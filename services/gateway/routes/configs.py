@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import Query, Response
 
-from gateway.codec import page_to_json, to_json
+from gateway.codec import page_to_json
 from gateway.routes.declare import (
     NO_CONTENT,
     CallerOf,
@@ -27,6 +27,7 @@ from gateway.schemas.configs import (
     ValidateConfigBody,
     Validation,
 )
+from training_engine.messages import message_to_plain
 from training_engine.v1 import config_pb2
 
 routes = router("configs")
@@ -58,7 +59,7 @@ async def create_config(
             request_id=request_id(idempotency_key, body.request_id),
         ),
     )
-    config = to_json(created)
+    config = message_to_plain(created)
     location = f"configs/{created.config.config_id}"
     return answer({**config["config"], "warnings": config["warnings"]}, 201, Location=location)
 
@@ -90,7 +91,9 @@ async def validate_config(body: ValidateConfigBody, caller: CallerOf) -> Respons
         dataset_path=body.dataset_path or "",
         val_dataset_path=body.val_dataset_path or "",
     )
-    return answer(to_json(await caller.call(caller.control_plane.configs.ValidateConfig, request)))
+    return answer(
+        message_to_plain(await caller.call(caller.control_plane.configs.ValidateConfig, request))
+    )
 
 
 @routes.get(
@@ -103,7 +106,7 @@ async def get_config(config_id: str, caller: CallerOf) -> Response:
     """One stored configuration."""
     request = config_pb2.GetConfigRequest(config_id=config_id)
     found = await caller.call(caller.control_plane.configs.GetConfig, request)
-    return answer(to_json(found.config))
+    return answer(message_to_plain(found.config))
 
 
 @routes.delete(

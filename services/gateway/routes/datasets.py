@@ -11,7 +11,7 @@ import grpc
 from fastapi import Query, Request, Response
 from starlette.requests import ClientDisconnect
 
-from gateway.codec import page_to_json, to_json
+from gateway.codec import page_to_json
 from gateway.guard import drained
 from gateway.problems import FieldError, Problem
 from gateway.routes.declare import (
@@ -26,6 +26,7 @@ from gateway.routes.declare import (
 from gateway.schemas.base import PageQuery
 from gateway.schemas.datasets import Dataset, DatasetPage, UploadQuery
 from training_engine.call_status import FirstStatus
+from training_engine.messages import message_to_plain
 from training_engine.v1 import dataset_pb2
 
 routes = router("datasets")
@@ -65,7 +66,7 @@ async def upload_dataset(
     except ClientDisconnect:
         return Response(status_code=_CLIENT_CLOSED_REQUEST)  # nobody reads it
     location = f"datasets/{stored.dataset.dataset_id}"
-    return answer(to_json(stored.dataset), 201, Location=location)
+    return answer(message_to_plain(stored.dataset), 201, Location=location)
 
 
 def _refuse_forms(request: Request) -> None:
@@ -151,7 +152,7 @@ async def get_dataset(dataset_id: str, caller: CallerOf) -> Response:
     """One dataset."""
     request = dataset_pb2.GetDatasetRequest(dataset_id=dataset_id)
     found = await caller.call(caller.control_plane.datasets.GetDataset, request)
-    return answer(to_json(found.dataset))
+    return answer(message_to_plain(found.dataset))
 
 
 @routes.delete(

@@ -9,7 +9,6 @@ from typing import Any
 import grpc
 from fastapi import Request, Response
 
-from gateway.codec import to_json
 from gateway.problems import from_rpc_error
 from gateway.routes.declare import CallerOf, answer, event_stream, problems, router, rpc
 from gateway.schemas.checkpoints import GenerateBody, GeneratedText
@@ -21,6 +20,7 @@ from gateway.streaming import (
     event,
     while_connected,
 )
+from training_engine.messages import message_to_plain
 from training_engine.v1 import generation_pb2
 
 routes = router("checkpoints")
@@ -72,7 +72,7 @@ async def generate(
 
 
 async def _whole(checkpoint_id: str, prompt: str, call: Any) -> dict[str, Any]:
-    tokens = [to_json(token) async for token in call]
+    tokens = [message_to_plain(token) async for token in call]
     return {
         "checkpoint_id": checkpoint_id,
         "prompt": prompt,
@@ -92,7 +92,7 @@ async def _tokens(
     try:
         while token is not grpc.aio.EOF and not closed.done():
             if token is not None:
-                yield event("token", to_json(token))
+                yield event("token", message_to_plain(token))
             reading = reading or asyncio.ensure_future(call.read())
             await asyncio.wait(
                 {reading, closed}, timeout=ping_seconds, return_when=asyncio.FIRST_COMPLETED

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import Query, Response
 
-from gateway.codec import job_summary, page_to_json, to_json
+from gateway.codec import job_summary, page_to_json
 from gateway.routes.configs import document
 from gateway.routes.declare import (
     NO_CONTENT,
@@ -31,6 +31,7 @@ from gateway.schemas.jobs import (
     StartJobBody,
     StoppedJob,
 )
+from training_engine.messages import message_to_plain
 from training_engine.v1 import job_pb2
 
 routes = router("jobs")
@@ -61,7 +62,7 @@ async def start_job(
             request_id=request_id(idempotency_key, body.request_id),
         ),
     )
-    return answer(to_json(started.job), 201, Location=started.job.job_id)
+    return answer(message_to_plain(started.job), 201, Location=started.job.job_id)
 
 
 def _execution(body: ExecutionBody | None) -> job_pb2.Execution | None:
@@ -101,7 +102,9 @@ async def list_jobs(page: Annotated[JobQuery, Query()], caller: CallerOf) -> Res
 async def get_job(job_id: str, caller: CallerOf) -> Response:
     """The whole record of a job, its configuration included."""
     request = job_pb2.GetJobRequest(job_id=job_id)
-    return answer(to_json((await caller.call(caller.control_plane.jobs.GetJob, request)).job))
+    return answer(
+        message_to_plain((await caller.call(caller.control_plane.jobs.GetJob, request)).job)
+    )
 
 
 @routes.get(
@@ -127,7 +130,7 @@ async def get_job_status(job_id: str, caller: CallerOf) -> Response:
 async def stop_job(job_id: str, caller: CallerOf, idempotency_key: IdempotencyKey = "") -> Response:
     """Ask a job to save a checkpoint at the next step and stop. A queued job stops at once."""
     request = job_pb2.StopJobRequest(job_id=job_id, request_id=idempotency_key)
-    job = to_json((await caller.call(caller.control_plane.jobs.StopJob, request)).job)
+    job = message_to_plain((await caller.call(caller.control_plane.jobs.StopJob, request)).job)
     return answer({name: job[name] for name in StoppedJob.model_fields}, 202)
 
 
@@ -153,7 +156,7 @@ async def resume_job(
         from_start=body.from_start,
         request_id=request_id(idempotency_key, body.request_id),
     )
-    job = to_json((await caller.call(caller.control_plane.jobs.ResumeJob, request)).job)
+    job = message_to_plain((await caller.call(caller.control_plane.jobs.ResumeJob, request)).job)
     return answer({name: job[name] for name in ResumedJob.model_fields}, 202)
 
 

@@ -6,9 +6,10 @@ from typing import Annotated
 
 from fastapi import Query, Response
 
-from gateway.codec import page_to_json, to_json
+from gateway.codec import page_to_json
 from gateway.routes.declare import CallerOf, answer, problems, router, rpc
 from gateway.schemas.metrics import History, HistoryQuery, Metrics, Throughput
+from training_engine.messages import message_to_plain
 from training_engine.v1 import metrics_pb2
 
 routes = router("metrics")
@@ -24,7 +25,7 @@ async def get_metrics(job_id: str, caller: CallerOf) -> Response:
     """The latest value of each metric; 404 (metrics_not_found) before the first logged step."""
     request = metrics_pb2.GetMetricsRequest(job_id=job_id)
     latest = await caller.call(caller.control_plane.metrics.GetMetrics, request)
-    return answer({"job_id": job_id, **to_json(latest.metrics)})
+    return answer({"job_id": job_id, **message_to_plain(latest.metrics)})
 
 
 @routes.get(
@@ -52,4 +53,4 @@ async def get_throughput(job_id: str, caller: CallerOf) -> Response:
     """How fast the job trains, over its latest logging interval."""
     request = metrics_pb2.GetThroughputRequest(job_id=job_id)
     speed = await caller.call(caller.control_plane.metrics.GetThroughput, request)
-    return answer({"job_id": job_id, **to_json(speed)})
+    return answer({"job_id": job_id, **message_to_plain(speed)})

@@ -14,7 +14,7 @@ from app.training.config import DistributedConfig, TrainingConfig
 from app.training.memory import estimate_memory
 from app.transformer.config import TransformerConfig
 from control_plane import conversion
-from control_plane.config_codec import config_to_message, message_to_dict, to_document
+from control_plane.config_codec import config_to_message, to_document
 from job_store.records import (
     Bucket,
     CheckpointRecord,
@@ -27,6 +27,7 @@ from job_store.records import (
     PhaseProgress,
     Priority,
 )
+from training_engine.messages import present_fields
 from training_engine.v1 import checkpoint_pb2, config_pb2, job_pb2, metrics_pb2
 
 METRIC_NAMES = (
@@ -81,12 +82,12 @@ def filled(message: Any) -> Any:
 
 def test_every_field_survives_the_way_through_the_store() -> None:
     message = filled(config_pb2.TrainingConfig())
-    config = TrainingConfig.from_dict(message_to_dict(message))
+    config = TrainingConfig.from_dict(present_fields(message))
     assert config_to_message(to_document(config)) == message
 
 
 def test_absent_stays_absent_and_default_is_spelled_out() -> None:
-    assert message_to_dict(config_pb2.TrainingConfig()) == {}
+    assert present_fields(config_pb2.TrainingConfig()) == {}
     message = config_to_message(to_document(TrainingConfig()))
     assert message.batch_size == 8
     assert message.model_config.vocab_size == 50257
