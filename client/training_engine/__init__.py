@@ -14,7 +14,8 @@ writes their blocking twins from them. In order of reading:
 - `aio`, `engine`: the two engines, with the resources that they offer.
 - `_aio_jobs`, `_jobs`, `_aio_resources`, `_resources`: the resources.
 - `records`, `errors`, `reasons`: what calls return and raise.
-- `_calls`: every call of the contract, for gRPC and REST alike.
+- `_calls`, `descriptions`: every call of the contract, for gRPC and REST alike; the texts of its
+  elements.
 - `_aio_link`, `_link`, `_retry`, `_following`, `_polling`: calls and streams that outlive a lost
   connection.
 - `_aio_transport`, `_transport`, `_options`: what is asked of a transport, and how it is made.
