@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from app.training.tokenizer import (
     require_same_tokenizer,
     tokenizer_from_dict,
 )
+from app.training.tokenizer_files import known_tokenizer
 
 TEXT = "Grüße, 世界! 🙂 the cat sat on the mat and the hat\n"
 
@@ -160,6 +162,73 @@ def test_a_definition_is_found_by_file_and_folder(tmp_path: Path, definition: st
         load_tokenizer("bite")
     with pytest.raises(TokenizerError, match="it is built from the training text, and there is"):
         load_tokenizer("char")
+
+
+@pytest.mark.parametrize(
+    ("special", "files", "end"),
+    [
+        (["<begin>", "<｜end▁of▁sentence｜>"], {"config": "<｜end▁of▁sentence｜>"}, 1),
+        (["<|endoftext|>", "</s>"], {"config": {"content": "</s>", "lstrip": False}}, 1),
+        (["<END>"], {"map": "<END>"}, 0),
+        (["<a>", "<b>"], {"config": "<b>", "map": "<a>"}, 1),
+        (["<|endoftext|>"], {"config": None}, 0),
+        (["<|endoftext|>"], {"config": ["no", "token"]}, 0),
+    ],
+)
+def test_the_end_of_text_is_the_one_that_is_named_beside(
+    tmp_path: Path, special: list[str], files: dict[str, Any], end: int
+):
+    save_with_names(tmp_path, special, files)
+    tokenizer = load_tokenizer(str(tmp_path))
+    assert tokenizer.end_of_text_id == end
+    assert tokenizer_from_dict(tokenizer.to_dict()).end_of_text_id == end
+    assert known_tokenizer(str(tmp_path)).warning is None
+
+
+def save_with_names(folder: Path, special: list[str], files: dict[str, Any]) -> None:
+    made = byte_level_bpe(end_of_text=False)
+    made.add_special_tokens(special)
+    # The ids of special tokens come first in vocabularies that are trained with them.
+    state = json.loads(made.to_str())
+    vocabulary = state["model"]["vocab"]
+    state["model"]["vocab"] = {word: i + len(special) for word, i in vocabulary.items()}
+    for i, token in enumerate(state["added_tokens"]):
+        token["id"] = i
+        state["model"]["vocab"][token["content"]] = i
+    (folder / "tokenizer.json").write_text(json.dumps(state))
+    names = {"config": "tokenizer_config.json", "map": "special_tokens_map.json"}
+    for file, eos in files.items():
+        (folder / names[file]).write_text(json.dumps({"eos_token": eos, "model_max_length": 5}))
+
+
+@pytest.mark.parametrize(
+    ("special", "files", "said"),
+    [
+        (["<END>"], {}, "'<END>' looks like the end of a text, and no eos token is named"),
+        (["<END>"], {"config": "<eof>"}, "eos token '<eof>' that .* names is not in the vocab"),
+    ],
+)
+def test_an_end_of_text_that_is_not_clear_is_warned_of(
+    tmp_path: Path,
+    special: list[str],
+    files: dict[str, Any],
+    said: str,
+    caplog: pytest.LogCaptureFixture,
+):
+    save_with_names(tmp_path, special, files)
+    assert load_tokenizer(str(tmp_path)).end_of_text_id is None
+    (warning,) = {record.message for record in caplog.records}
+    assert re.search(said, warning)
+    assert known_tokenizer(str(tmp_path)).warning == warning
+
+
+def test_another_end_of_text_makes_another_tokenizer(definition: str):
+    usual = PretrainedTokenizer(definition)
+    same = PretrainedTokenizer(definition, special_tokens={"eos_token": "<|endoftext|>"})
+    other = PretrainedTokenizer(definition, special_tokens={"eos_token": "e"})
+    assert usual.fingerprint == same.fingerprint != other.fingerprint
+    with pytest.raises(TokenizerError, match="'e' ends a text"):
+        require_same_tokenizer(usual, other.to_dict())
 
 
 def test_gpt2_is_read_where_its_files_are(

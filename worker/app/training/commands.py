@@ -114,6 +114,7 @@ def _write_tokenizer(tokenizer: Tokenizer | None, folder: Path, longest: int) ->
     description: dict[str, str | int] = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": longest,
+        **tokenizer.special_tokens,
     }
     if tokenizer.end_of_text is not None:
         description["eos_token"] = tokenizer.end_of_text

@@ -17,7 +17,7 @@ from app.training.data.errors import DataError
 from app.training.data.formats import ReadAs
 from app.training.data.selection import Role
 from app.training.data.survey import Survey, survey
-from app.training.tokenizer_files import TokenizerError, gpt2_files, known_size
+from app.training.tokenizer_files import TokenizerError, gpt2_files, known_tokenizer
 from app.transformer.errors import Problem
 
 _BYTES_BOUND_TOKENS = frozenset({"byte", "char", "gpt2"})
@@ -73,7 +73,9 @@ def _tokenizer_size(config: TrainingConfig, visible: VisibleData, found: Finding
             _look_for_gpt2(visible, found)
         elif spec not in ("byte", "char") and not visible.tokenizer:
             return None
-        return known_size(spec)
+        known = known_tokenizer(spec)
+        found.add_warning(Problem("tokenizer", known.warning) if known.warning else None)
+        return known.size
     except TokenizerError as error:
         found.problems.append(Problem("tokenizer", str(error)))
     except OSError:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import codecs
 import hashlib
 import json
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -19,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.training.reading import permitted
+from app.training.special_tokens import end_of_text, named_tokens, usual_end
 from app.training.text_cuts import Cut, cut_of_definition
 from app.training.tokenizer_files import (
     BYTE_SIZE,
@@ -44,9 +46,10 @@ __all__ = [
     "tokenizer_from_dict",
 ]
 
+logger = logging.getLogger(__name__)
+
 _STATE_FORMAT = 1
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-_END_OF_TEXT_NAMES = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[EOS]")
 
 Ids = npt.NDArray[np.int64]
 
@@ -202,9 +205,15 @@ class PretrainedTokenizer:
     Args:
         definition: the content of a `tokenizer.json`.
         name: what to call it in messages, such as `gpt2` or a file name.
+        special_tokens: tokens by purpose, such as `eos_token`, see `named_tokens`.
     """
 
-    def __init__(self, definition: str, name: str = "tokenizer.json") -> None:
+    def __init__(
+        self,
+        definition: str,
+        name: str = "tokenizer.json",
+        special_tokens: Mapping[str, str] | None = None,
+    ) -> None:
         import tokenizers
 
         try:
@@ -218,9 +227,18 @@ class PretrainedTokenizer:
         self.definition = definition
         vocabulary: dict[str, int] = self._tokenizer.get_vocab(with_added_tokens=True)
         self._vocab_size = max(vocabulary.values(), default=-1) + 1
-        self.end_of_text = next((word for word in _END_OF_TEXT_NAMES if word in vocabulary), None)
+        known = special_tokens or {}
+        self.special_tokens = {use: token for use, token in known.items() if token in vocabulary}
+        """Tokens of the vocabulary by purpose, such as `eos_token`."""
+        marked = [
+            token.content
+            for token in self._tokenizer.get_added_tokens_decoder().values()
+            if token.special
+        ]
+        self.end_of_text, self.warning = end_of_text(known, vocabulary, marked)
         """The id's text, such as `<|endoftext|>`."""
         self._end_of_text_id = vocabulary[self.end_of_text] if self.end_of_text else None
+        self._usual_end = usual_end(vocabulary)
 
     @property
     def vocab_size(self) -> int:
@@ -237,7 +255,10 @@ class PretrainedTokenizer:
 
     @property
     def fingerprint(self) -> str:
-        return _fingerprint({"definition": self.definition})
+        state = {"definition": self.definition}
+        if self.end_of_text != self._usual_end:
+            state["end_of_text"] = str(self.end_of_text)
+        return _fingerprint(state)
 
     def encode(self, text: str) -> Ids:
         try:
@@ -258,11 +279,13 @@ class PretrainedTokenizer:
         return _PretrainedStream(self)
 
     def to_dict(self) -> dict[str, Any]:
+        named = {"special_tokens": self.special_tokens} if self.special_tokens else {}
         return {
             "format": _STATE_FORMAT,
             "type": "pretrained",
             "name": self.name,
             "definition": self.definition,
+            **named,
         }
 
 
@@ -346,7 +369,11 @@ def load_tokenizer(spec: str, *, text_source: Iterable[str] | None = None) -> To
     if spec == "gpt2":
         return _load_gpt2()
     path = definition_file(spec)
-    return PretrainedTokenizer(read_definition(permitted(path)), name=path.name)
+    definition = read_definition(permitted(path))
+    tokenizer = PretrainedTokenizer(definition, path.name, named_tokens(path))
+    if tokenizer.warning:
+        logger.warning("%s", tokenizer.warning)
+    return tokenizer
 
 
 def tokenizer_from_dict(state: dict[str, Any]) -> Tokenizer:
@@ -357,8 +384,10 @@ def tokenizer_from_dict(state: dict[str, Any]) -> Tokenizer:
             return ByteTokenizer()
         if kind == "char" and set(state) == {"format", "type", "characters"}:
             return CharTokenizer(state["characters"])
-        if kind == "pretrained" and set(state) == {"format", "type", "name", "definition"}:
-            return PretrainedTokenizer(state["definition"], state["name"])
+        keys = {"format", "type", "name", "definition"}
+        if kind == "pretrained" and keys <= set(state) <= keys | {"special_tokens"}:
+            tokens = state.get("special_tokens")
+            return PretrainedTokenizer(state["definition"], state["name"], tokens)
     raise TokenizerError(
         f"the saved tokenizer has format {state.get('format')!r}, type {kind!r} and keys "
         f"{sorted(map(str, state))}; this release reads format {_STATE_FORMAT} of types byte, char "
@@ -378,10 +407,11 @@ def require_same_tokenizer(current: Tokenizer, saved: dict[str, Any]) -> None:
 
 
 def describe_tokenizer(tokenizer: Tokenizer) -> str:
-    """Name a tokenizer in a message: its kind, size, and a short fingerprint."""
+    """Name a tokenizer in a message: its kind, size, end of text, and a short fingerprint."""
     state = tokenizer.to_dict()
     kind = state.get("name", state["type"])
-    return f"tokenizer {kind!r} ({tokenizer.vocab_size} ids, {tokenizer.fingerprint[:8]})"
+    ends = f", {end!r} ends a text" if (end := getattr(tokenizer, "end_of_text", None)) else ""
+    return f"tokenizer {kind!r} ({tokenizer.vocab_size} ids{ends}, {tokenizer.fingerprint[:8]})"
 
 
 def _load_gpt2() -> Tokenizer:

@@ -11,9 +11,10 @@ import os
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.training.home import expanded, in_home
+from app.training.special_tokens import end_of_text, named_tokens
 
 GPT2_LOCATION_VARIABLE = "TRAINING_ENGINE_GPT2_TOKENIZER"
 GPT2_SIZE = 50257
@@ -91,29 +92,52 @@ def read_definition(path: Path) -> str:
         ) from error
 
 
-def known_size(spec: str) -> int | None:
-    """How many ids a tokenizer has, without building it; None where that cannot be told.
+class KnownTokenizer(NamedTuple):
+    """What a tokenizer's files tell."""
+
+    size: int | None
+    """How many ids it has; None where that cannot be told."""
+    warning: str | None = None
+    """What is probably not meant, see `end_of_text`."""
+
+
+def known_tokenizer(spec: str) -> KnownTokenizer:
+    """Look at a tokenizer without building it.
 
     Raises `TokenizerError` for a path without a file, or whose file is no tokenizer.json.
     """
     if spec in BUILT_IN:
-        return {"byte": BYTE_SIZE, "gpt2": GPT2_SIZE}.get(spec)
+        return KnownTokenizer({"byte": BYTE_SIZE, "gpt2": GPT2_SIZE}.get(spec))
     path = definition_file(spec)
     status = path.stat()
     if status.st_size > _LARGEST_DEFINITION:
-        return None
-    return _size_of_definition(path, status.st_mtime_ns, status.st_size)
+        return KnownTokenizer(None)
+    named = tuple(sorted(named_tokens(path).items()))
+    return _of_definition(path, status.st_mtime_ns, status.st_size, named)
 
 
 @lru_cache(maxsize=32)
-def _size_of_definition(path: Path, changed_at: int, size: int) -> int | None:
+def _of_definition(
+    path: Path, changed_at: int, size: int, named: tuple[tuple[str, str], ...]
+) -> KnownTokenizer:
     try:
         definition = json.loads(read_definition(path))
-        return max(_ids(definition), default=-1) + 1
+        count = max(_ids(definition), default=-1) + 1
+        vocabulary, special = _words(definition)
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, TokenizerError):
             raise
         raise not_a_definition(str(path), error) from error
+    return KnownTokenizer(count, end_of_text(dict(named), vocabulary, special).warning)
+
+
+def _words(definition: Any) -> tuple[set[str], set[str]]:
+    """All tokens, and the special ones."""
+    added = definition.get("added_tokens") or []
+    vocabulary = definition["model"]["vocab"]
+    words = vocabulary if isinstance(vocabulary, dict) else (str(word[0]) for word in vocabulary)
+    special = {str(token["content"]) for token in added if token.get("special")}
+    return {*words, *(str(token["content"]) for token in added)}, special
 
 
 def _ids(definition: Any) -> Iterator[int]:

@@ -5,28 +5,48 @@ Standard library only: a control plane reads first lines too.
 
 from __future__ import annotations
 
+import codecs
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from app.training.data.errors import DataError
+from app.training.data.json_text import EXAMPLE, LONG_CHARACTERS, JsonText
+from app.training.data.long_records import DEEPEST_NAME, LongRecord
 from app.training.data.parts import Place
-from app.training.data.text_files import byte_lines, decoded_blocks
+from app.training.data.text_files import BLOCK_BYTES, CONVERT, decoded_blocks, line_reader
 
-_EXAMPLE: Final = '{"text": "..."}'
-_SPACE: Final = " \t\r\n"
-_DEEPEST_NAME: Final = 3
-_LONGEST_TOKEN: Final = 16
-"""Characters at the end of what was read within which a fault may be a matter of reading on."""
+Record = dict[str, Any] | LongRecord
+"""A long one has to be read to its end before the next is asked for."""
 
 
-def json_records(path: Path) -> Iterator[tuple[Place, dict[str, Any]]]:
+def json_records(path: Path) -> Iterator[tuple[Place, Record]]:
     """Yield every record with its line. Raises `DataError` for a line that is no record."""
-    for number, line in enumerate(byte_lines(path), 1):
-        if line.strip():
+    with line_reader(path) as read_line:
+        number = 0
+        while line := read_line(LONG_CHARACTERS):
+            number += 1
             place = Place(path, "line", number)
-            yield place, json_record(line, place)
+            if len(line) >= LONG_CHARACTERS and not line.endswith(b"\n"):
+                text = JsonText(_rest_of_line(line, read_line, place))
+                yield place, LongRecord(text, place, ends_line=True)
+            elif line.strip():
+                yield place, json_record(line, place)
+
+
+def _rest_of_line(line: bytes, read_line: Callable[[int], bytes], place: Place) -> Iterator[str]:
+    """Yield the text of a long line whose beginning was read."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    while line:
+        is_whole = line.endswith(b"\n")
+        try:
+            text = decoder.decode(line)
+        except UnicodeDecodeError as error:
+            raise DataError(f"{place} is not UTF-8 ({error.reason}); {CONVERT}") from error
+        if text:
+            yield text
+        line = b"" if is_whole else read_line(BLOCK_BYTES)
 
 
 def json_record(line: bytes, place: Place) -> dict[str, Any]:
@@ -40,23 +60,23 @@ def json_record(line: bytes, place: Place) -> dict[str, Any]:
         ) from error
     except RecursionError:
         raise DataError(
-            f"{place} is nested too deeply to be read; {rule} such as {_EXAMPLE}; repair or "
+            f"{place} is nested too deeply to be read; {rule} such as {EXAMPLE}; repair or "
             "remove the line"
         ) from None
     if not isinstance(record, dict):
         raise DataError(
-            f"{place} is a {type(record).__name__}; {rule} such as {_EXAMPLE}; repair or remove "
+            f"{place} is a {type(record).__name__}; {rule} such as {EXAMPLE}; repair or remove "
             "the line"
         )
     return record
 
 
-def json_values(path: Path) -> Iterator[tuple[Place, dict[str, Any]]]:
+def json_values(path: Path) -> Iterator[tuple[Place, Record]]:
     """Yield the records of a `.json` file: an array of objects, or objects one after the other.
 
-    Memory is bounded by the longest record. Raises `DataError` for anything else.
+    Raises `DataError` for anything else.
     """
-    text = _Text(decoded_blocks(path))
+    text = JsonText(decoded_blocks(path))
     in_array = text.take("[")
     number = 0
     while (start := text.next()) and not (in_array and start == "]"):
@@ -64,7 +84,7 @@ def json_values(path: Path) -> Iterator[tuple[Place, dict[str, Any]]]:
         place = Place(path, "record", number)
         if start != "{":
             raise _no_object(place, f"begins with {start!r}")
-        yield place, text.value(place)
+        yield place, _record(text, place)
         if in_array and not text.take(",") and text.next() not in ("]", ""):
             raise _no_object(place, "is not followed by a comma or the end of the array")
     if in_array and not text.take("]"):
@@ -73,71 +93,16 @@ def json_values(path: Path) -> Iterator[tuple[Place, dict[str, Any]]]:
         raise _no_object(Place(path, "record", number), "is followed by more than its array")
 
 
+def _record(text: JsonText, place: Place) -> Record:
+    value = text.value(place)
+    return LongRecord(text, place) if value is None else value
+
+
 def _no_object(place: Place, why: str) -> DataError:
     return DataError(
-        f"{place} {why}; a .json file must hold objects such as {_EXAMPLE}, in an array or one "
+        f"{place} {why}; a .json file must hold objects such as {EXAMPLE}, in an array or one "
         "after the other; repair it"
     )
-
-
-class _Text:
-    """Text that is read on as far as a value needs."""
-
-    def __init__(self, blocks: Iterator[str]) -> None:
-        self._blocks, self._text, self._at = blocks, "", 0
-        self._ended = False
-        self._decoder = json.JSONDecoder()
-
-    def next(self) -> str:
-        """The first character behind white space, "" at the end."""
-        while True:
-            while self._at < len(self._text):
-                if (character := self._text[self._at]) not in _SPACE:
-                    return character
-                self._at += 1
-            if not self._read_on(1):
-                return ""
-
-    def take(self, character: str) -> bool:
-        """Whether `character` comes next; then it is passed."""
-        found = self.next() == character
-        self._at += found
-        return found
-
-    def value(self, place: Place) -> dict[str, Any]:
-        """The object that begins here."""
-        while True:
-            try:
-                value, self._at = self._decoder.raw_decode(self._text, self._at)
-            except json.JSONDecodeError as error:
-                if self._is_cut(error) and self._read_on(len(self._text) - self._at):
-                    continue
-                raise DataError(
-                    f"{place} is not JSON ({error.msg} at {self._text[error.pos :][:40]!r}); "
-                    "it must be one object; repair the file"
-                ) from error
-            except RecursionError:
-                raise DataError(
-                    f"{place} is nested too deeply to be read; it must be an object such as "
-                    f"{_EXAMPLE}; repair or remove it"
-                ) from None
-            assert isinstance(value, dict)
-            return value
-
-    def _is_cut(self, error: json.JSONDecodeError) -> bool:
-        near_end = error.pos >= len(self._text) - _LONGEST_TOKEN
-        return near_end or error.msg.startswith("Unterminated string")
-
-    def _read_on(self, characters: int) -> bool:
-        """Read so many more, which doubles a value's text. False at the end of the file."""
-        blocks, read = [self._text[self._at :]], 0
-        while read < characters and not self._ended:
-            block = next(self._blocks, "")
-            self._ended = not block
-            blocks.append(block)
-            read += len(block)
-        self._text, self._at = "".join(blocks), 0
-        return read > 0
 
 
 JsonKind = Literal["records", "object", "other"]
@@ -148,16 +113,22 @@ def kind_of_json(path: Path) -> tuple[JsonKind, frozenset[str]]:
 
     Raises `DataError` for one that begins as records and is none.
     """
-    text = _Text(decoded_blocks(path))
+    text = JsonText(decoded_blocks(path))
     in_array = text.take("[")
     if text.next() != "{":
         return "other", frozenset()
-    first = text.value(Place(path, "record", 1))
+    place = Place(path, "record", 1)
+    names = frozenset(record_names(_record(text, place)))
     several = in_array or text.next() == "{"
-    return ("records" if several else "object"), frozenset(field_names(first))
+    return ("records" if several else "object"), names
 
 
-def field_names(record: Mapping[str, Any], depth: int = _DEEPEST_NAME) -> Iterator[str]:
+def record_names(record: Record) -> list[str]:
+    """The names of a record's fields, those within objects as `a.b`."""
+    return record.names() if isinstance(record, LongRecord) else list(field_names(record))
+
+
+def field_names(record: Mapping[str, Any], depth: int = DEEPEST_NAME) -> Iterator[str]:
     """Yield the names of a record's fields, those within objects as `a.b`."""
     for name, value in record.items():
         yield name

@@ -6,6 +6,7 @@ that reads the same file again could end otherwise.
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,18 @@ from app.training.data.column_files import (
 )
 from app.training.data.errors import DataError
 from app.training.data.formats import Content, DataFile
-from app.training.data.json_lines import field_names, field_value, json_records, json_values
+from app.training.data.json_lines import (
+    Record,
+    field_value,
+    json_records,
+    json_values,
+    record_names,
+)
+from app.training.data.json_text import LONG_CHARACTERS
+from app.training.data.long_records import LongRecord
 from app.training.data.parts import DOCUMENT_END, Part, Piece, Place
 from app.training.data.tables import table_columns, table_records
+from app.training.data.text_files import BLOCK_BYTES
 from app.training.reading import permitted
 
 _COLUMNAR = frozenset({"parquet", "arrow"})
@@ -41,10 +51,9 @@ def record_columns(file: DataFile, text_column: str) -> list[str]:
             return column_names(columns.schema)
     if file.form in _TABLES:
         return table_columns(path, text_column)
-    first = next(_plain_records(file, text_column), None)
-    if first is None:
-        raise DataError(f"{str(path)!r} is empty; it must hold records; check the path")
-    return list(field_names(first[1]))
+    for _, record in _plain_records(file, text_column):
+        return record_names(record)
+    raise DataError(f"{str(path)!r} is empty; it must hold records; check the path")
 
 
 def record_pieces(file: DataFile, content: Content, text_column: str) -> Iterator[Piece]:
@@ -54,7 +63,7 @@ def record_pieces(file: DataFile, content: Content, text_column: str) -> Iterato
     return _plain_pieces(file, content, text_column)
 
 
-def _plain_records(file: DataFile, text_column: str) -> Iterator[tuple[Place, dict[str, Any]]]:
+def _plain_records(file: DataFile, text_column: str) -> Iterator[tuple[Place, Record]]:
     if file.form in _TABLES:
         return table_records(file.path, text_column)
     return json_values(file.path) if file.form == "json" else json_records(file.path)
@@ -62,7 +71,9 @@ def _plain_records(file: DataFile, text_column: str) -> Iterator[tuple[Place, di
 
 def _plain_pieces(file: DataFile, content: Content, text_column: str) -> Iterator[Piece]:
     for place, record in _plain_records(file, text_column):
-        if content == "input_ids":
+        if isinstance(record, LongRecord):
+            yield from _long_pieces(record, place, content, text_column)
+        elif content == "input_ids":
             yield Part(_ids(record.get(content), place), place)
         else:
             value = field_value(record, text_column)
@@ -70,7 +81,20 @@ def _plain_pieces(file: DataFile, content: Content, text_column: str) -> Iterato
         yield DOCUMENT_END
 
 
-def _text(value: object, place: Place, name: str) -> str:
+def _long_pieces(
+    record: LongRecord, place: Place, content: Content, text_column: str
+) -> Iterator[Piece]:
+    if content == "input_ids":
+        for values in record.field(content):
+            yield Part(_ids(values, place), place)
+        return
+    read = 0
+    for value in record.field(text_column):
+        yield Part(_text(value, place, text_column, read), place)
+        read += len(value)
+
+
+def _text(value: object, place: Place, name: str, before: int = 0) -> str:
     if not isinstance(value, str):
         raise _wrong_field(place, name, "a string", value)
     if value.isascii():
@@ -81,8 +105,8 @@ def _text(value: object, place: Place, name: str) -> str:
         lone = value[error.start]
         rule = "text must be whole Unicode; write the character itself, or leave the half out"
         raise DataError(
-            f"`{name}` in {place} holds {lone!r} at character {error.start}, half of a surrogate "
-            f"pair; {rule}"
+            f"`{name}` in {place} holds {lone!r} at character {before + error.start}, half of a "
+            f"surrogate pair; {rule}"
         ) from None
     return value
 
@@ -188,6 +212,9 @@ def _first_null(column: Any) -> int:
 
 
 def _texts(column: Any, path: Path, first_row: int, name: str) -> Iterator[Piece]:
+    if column.nbytes > LONG_CHARACTERS:
+        yield from _long_texts(column, path, first_row, name)
+        return
     try:
         texts = column.to_pylist()
     except UnicodeDecodeError:
@@ -197,6 +224,29 @@ def _texts(column: Any, path: Path, first_row: int, name: str) -> Iterator[Piece
         if text is None:  # a null in the dictionary of a column, which its null count leaves out
             raise _wrong_field(Place(path, "row", row), name, "present", None)
         yield Part(text, Place(path, "row", row))
+        yield DOCUMENT_END
+
+
+def _long_texts(column: Any, path: Path, first_row: int, name: str) -> Iterator[Piece]:
+    """Decode the texts of a column from its own memory, in pieces."""
+    import pyarrow.types as types
+
+    plain = column.dictionary_decode() if types.is_dictionary(column.type) else column
+    for row, value in enumerate(plain, first_row):
+        place = Place(path, "row", row)
+        if not value.is_valid:
+            raise _wrong_field(place, name, "present", None)
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        held = memoryview(value.as_buffer())
+        for start in range(0, len(held), BLOCK_BYTES):
+            try:
+                text = decoder.decode(
+                    held[start : start + BLOCK_BYTES], start + BLOCK_BYTES >= len(held)
+                )
+            except UnicodeDecodeError:
+                _blame_text(column, path, first_row, name)
+                raise
+            yield Part(text, place)
         yield DOCUMENT_END
 
 

@@ -7,8 +7,9 @@ control plane reads heads too.
 from __future__ import annotations
 
 import codecs
+import contextlib
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -84,27 +85,38 @@ def decoded_blocks(path: Path) -> Iterator[str]:
             progress.advanced(len(block))
 
 
-def byte_lines(path: Path) -> Iterator[bytes]:
-    """Yield the lines of a file in UTF-8, those of UTF-16 converted."""
+@contextlib.contextmanager
+def line_reader(path: Path) -> Iterator[Callable[[int], bytes]]:
+    """Open a file and give a function that reads its next line in UTF-8, at most so many bytes.
+
+    It gives empty bytes at the end of the file.
+    """
     with open_plain(path) as file:
         encoding, _ = _skip_mark(file, path)
         if encoding == "utf-8":
-            for line in file:
-                progress.advanced(len(line))
-                yield line
+            yield lambda size: _told(file.readline(size))
             return
         try:
             with io.TextIOWrapper(file, encoding, newline="\n") as lines:
-                for text in lines:
-                    progress.advanced(len(text))
-                    yield text.encode()
+                yield lambda size: _told(lines.readline(size).encode())
         except UnicodeDecodeError as error:
             raise not_text(path, error) from error
 
 
+def _told(line: bytes) -> bytes:
+    progress.advanced(len(line))
+    return line
+
+
 def text_lines(path: Path) -> Iterator[str]:
     """Yield the lines of a file with their ends, the mark dropped; splits at line feeds alone."""
-    for number, line in enumerate(byte_lines(path), 1):
+    with line_reader(path) as read_line:
+        lines = iter(lambda: read_line(-1), b"")
+        yield from _decoded_lines(lines, path)
+
+
+def _decoded_lines(lines: Iterator[bytes], path: Path) -> Iterator[str]:
+    for number, line in enumerate(lines, 1):
         try:
             text = line.decode()
         except UnicodeDecodeError as error:

@@ -1,0 +1,150 @@
+"""A long record is read in pieces: the same text or ids, in the memory of a text file."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from app.training.data import DataError, load_dataset
+
+TEXTS = [
+    "the quick brown fox " * 30,
+    "short",
+    'quotes " and \\ and \n\t\u2028 and \ud7ff\ue000',
+    "Grüße 世界 🙂🙃\U0010ffff" * 20,
+    "\\u0041 \\\\" * 60,
+]
+OTHERS: list[Any] = [
+    {"a": {"b": {"c": {"d": [1, [2, [3]]], "text": "inner"}}}},
+    [{"text": "no"}, -1.5e-7, 12, True, None, "s\\" * 40],
+    list(range(300)),
+    None,
+    0,
+    "🙂" * 100,
+]
+
+
+@pytest.fixture
+def config(make_config: Any) -> Any:
+    return make_config(val_fraction=0)
+
+
+@pytest.fixture(params=[1, 2, 5, 13, 64])
+def blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Files are read in so small blocks, and every record is a long one."""
+    for module in ("json_text", "json_lines", "records", "tables"):
+        name = f"app.training.data.{module}.LONG_CHARACTERS"
+        monkeypatch.setattr(name, request.param, raising=False)
+    for module in ("text_files", "json_lines", "records"):
+        name = f"app.training.data.{module}.BLOCK_BYTES"
+        monkeypatch.setattr(name, request.param, raising=False)
+    return int(request.param)
+
+
+def learned(path: Path, config: Any) -> str:
+    train, _ = load_dataset(path, config)
+    return bytes(train.tokens.ids[train.start : train.stop].tolist()).decode()
+
+
+def records(chance: random.Random) -> list[dict[str, Any]]:
+    made = []
+    for text in TEXTS:
+        items = [("text", text), *((f"k{i}", other) for i, other in enumerate(OTHERS))]
+        chance.shuffle(items)
+        made.append(dict(items))
+    return made
+
+
+@pytest.mark.parametrize("is_ascii", [True, False])
+def test_pieces_of_a_record_are_its_text(
+    tmp_path: Path, config: Any, blocks: int, is_ascii: bool
+) -> None:
+    made = records(random.Random(blocks))
+    lines = [json.dumps(record, ensure_ascii=is_ascii) for record in made]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines) + "\n")
+    (tmp_path / "a.json").write_text(json.dumps(made, ensure_ascii=is_ascii, indent=1))
+    (tmp_path / "b.json").write_text("\n".join(lines))
+    (tmp_path / "a16.jsonl").write_text("\n".join(lines), encoding="utf-16")
+    for name in ("a.jsonl", "a.json", "b.json", "a16.jsonl"):
+        assert learned(tmp_path / name, config) == "\n\n".join(TEXTS)
+
+
+def test_pieces_of_an_array_are_its_ids(tmp_path: Path, config: Any, blocks: int) -> None:
+    ids = [[7] * 90, [], [1, 22, 255], list(range(256))]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"input_ids": i}) + "\n" for i in ids))
+    train, _ = load_dataset(tmp_path / "a.jsonl", config)
+    assert train.tokens.ids.tolist() == [i for each in ids for i in each]
+
+
+def test_pieces_of_a_column_are_its_texts(tmp_path: Path, config: Any, blocks: int) -> None:
+    for kind in (pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())):
+        table = pa.table({"text": pa.array(TEXTS).cast(kind)})
+        pq.write_table(table, tmp_path / "a.parquet")
+        assert learned(tmp_path / "a.parquet", config) == "\n\n".join(TEXTS)
+
+
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        ('{"text": "a", "text": "b"}', "line 2 of .* has `text` 2 times"),
+        ('{"other": "a"}', "line 2 of .* has no `text`"),
+        ('{"text": null}', "line 2 of .* has another value in `text`"),
+        ('{"text": ["a"]}', "`text` in line 2 of .* it must be a string"),
+        ('{"text": "a\\ud83d"}', "line 2 of .* half of a surrogate pair"),
+        ('{"text": "a\\ud83d\\u0041"}', "line 2 of .* half of a surrogate pair"),
+        ('{"text": "a\\x"}', "line 2 of .* is not JSON"),
+        ('{"text": "a', "line 2 of .* is not JSON"),
+        ('{"text": "a"', "line 2 of .* is not JSON"),
+        ('{"text" "a"}', "line 2 of .* is not JSON"),
+        ('{"text": "a"} {"text": "b"}', "line 2 of .* is followed by"),
+        ('{"x": nul, "text": "a"}', "line 2 of .* is not JSON"),
+        ('{"x": [1,,2], "text": "a"}', "line 2 of .* is not JSON"),
+        ('{"text": "a", "x": ' + "[" * 5000 + "]" * 5000 + "}", "line 2 of .* nested too deeply"),
+    ],
+)
+def test_faults_of_long_records_are_located(
+    tmp_path: Path, config: Any, record: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.training.data.json_lines.LONG_CHARACTERS", 4)
+    (tmp_path / "a.jsonl").write_text('{"text": "a"}\n' + record)
+    with pytest.raises(DataError, match=said):
+        load_dataset(tmp_path / "a.jsonl", config)
+
+
+SCRIPT = """
+import resource, sys
+from pathlib import Path
+from app.training.data.formats import DataFile
+from app.training.data.records import record_pieces
+from app.training.data.sources import _text_pieces
+def read(name):
+    path = Path(name)
+    pieces = _text_pieces(path) if path.suffix == ".txt" else record_pieces(
+        DataFile(path, {".jsonl": "json lines"}.get(path.suffix, path.suffix[1:])), "text", "text")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return sum(1 for _ in pieces), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+read(sys.argv[1])
+print(read(sys.argv[2])[1])
+"""
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+def test_a_long_record_costs_the_memory_of_a_text_file(tmp_path: Path, name: str) -> None:
+    text = "The quick brown fox jumps over the lazy dog. " * 400_000  # 18 MB
+    (tmp_path / "a.txt").write_text(text)
+    (tmp_path / name).write_text(json.dumps({"text": text}))
+    added = subprocess.run(
+        [sys.executable, "-P", "-c", SCRIPT, tmp_path / "a.txt", tmp_path / name],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert int(added) < 14 << 10  # KiB; the record's line alone has 17,600
