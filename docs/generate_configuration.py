@@ -15,7 +15,7 @@ import typing
 from pathlib import Path
 from typing import Any
 
-from app.training.config import DistributedConfig, TrainingConfig
+from app.training.config import DataConfig, DistributedConfig, TrainingConfig
 from app.transformer.config import TransformerConfig
 
 PAGE = Path(__file__).with_name("configuration.md")
@@ -30,6 +30,7 @@ SECTIONS: tuple[tuple[type, str, str], ...] = (
         "Model",
         "Under `model_config:`, and `app.transformer.TransformerConfig`.",
     ),
+    (DataConfig, "Data", "Under `data:`; see [Which files](training.md#which-files)."),
     (
         DistributedConfig,
         "Several processes",
@@ -56,20 +57,29 @@ def field_docstrings(owner: type) -> dict[str, str]:
 
 def type_name(annotation: Any) -> str:
     """A type as a writer of YAML thinks of it."""
-    names = {int: "integer", float: "number", bool: "true, false", str: "text", type(None): "null"}
+    names: dict[Any, str] = {
+        int: "integer",
+        float: "number",
+        bool: "true, false",
+        str: "text",
+        list[str]: "list of texts",
+        type(None): "null",
+    }
     if typing.get_origin(annotation) is typing.Literal:
         return ", ".join(f"`{choice}`" for choice in typing.get_args(annotation))
     if dataclasses.is_dataclass(annotation):
         return "mapping"
+    if annotation in names:
+        return names[annotation]
     if parts := typing.get_args(annotation):
         return ", ".join(type_name(part) for part in parts)
-    return names[annotation]
+    raise TypeError(f"no name for {annotation}")
 
 
 def default_of(field: dataclasses.Field[Any]) -> str:
     """A default as YAML has it."""
     if field.default is dataclasses.MISSING:
-        return "all defaults"
+        return "`[]`" if field.default_factory is list else "all defaults"
     if field.default is None:
         return "null"
     if isinstance(field.default, bool):

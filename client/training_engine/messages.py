@@ -39,10 +39,17 @@ def message_to_plain(message: Message) -> Plain:
 
 def present_fields(message: Message) -> Plain:
     """Return the fields that are set, of nested messages too, with their values as they are."""
-    return {
-        field.name: present_fields(value) if isinstance(value, Message) else value
-        for field, value in message.ListFields()
-    }
+    return {field.name: _present(field, value) for field, value in message.ListFields()}
+
+
+def _present(field: Any, value: Any) -> Any:
+    if field.is_repeated and not is_map(field):
+        return [_present_one(each) for each in value]
+    return _present_one(value)
+
+
+def _present_one(value: Any) -> Any:
+    return present_fields(value) if isinstance(value, Message) else value
 
 
 @cache

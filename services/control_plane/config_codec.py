@@ -42,12 +42,22 @@ def _fill(message: Any, values: dict[str, Any]) -> None:
         value = values.get(field.name)
         if value is None:
             continue
-        if field.message_type is not None:
+        if field.is_repeated:
+            _fill_list(field, getattr(message, field.name), value)
+        elif field.message_type is not None:
             part = getattr(message, field.name)
             part.SetInParent()
             _fill(part, value)
         else:
             setattr(message, field.name, _as_field_type(field, value))
+
+
+def _fill_list(field: FieldDescriptor, items: Any, values: list[Any]) -> None:
+    for value in values:
+        if field.message_type is not None:
+            _fill(items.add(), value)
+        else:
+            items.append(_as_field_type(field, value))
 
 
 def _as_field_type(field: FieldDescriptor, value: Any) -> Any:

@@ -54,9 +54,13 @@ def _read(text: str) -> tuple[TrainingConfig, list[Problem]]:
         problems = [
             Problem(path, f"`{path}` holds half a surrogate pair; it must be text; remove it")
             for path, value in flatten(config.to_dict()).items()
-            if isinstance(value, str) and value != as_text(value)
+            if any(isinstance(text, str) and text != as_text(text) for text in _items(value))
         ]
     return config, problems
+
+
+def _items(value: object) -> list[object]:
+    return value if isinstance(value, list) else [value]
 
 
 def _too_large(field: str, size: str) -> RpcError:

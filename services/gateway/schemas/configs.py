@@ -52,6 +52,27 @@ class TransformerConfig(Answer):
     )
 
 
+class DataConfig(Answer):
+    """Which documents of dataset_path are trained on, and how they follow each other."""
+
+    files: list[str] | None = Field(
+        None, description="Patterns relative to dataset_path; empty: told by names and contents."
+    )
+    split: str | None = Field(
+        None, description="The part of the folder to train on; null for train."
+    )
+    document_separator: str | None = Field(
+        None, description="Text between documents; null for the end-of-text id or a blank line."
+    )
+    max_documents: int | None = Field(None, description="The first so many; null for all.")
+    shuffle_documents: bool | None = Field(
+        None, description="An order of documents drawn from the seed. Default false."
+    )
+    allow_skipped: bool | None = Field(
+        None, description="Train although more bytes are skipped than read. Default false."
+    )
+
+
 class DistributedConfig(Answer):
     """How a job spreads over processes."""
 
@@ -136,6 +157,9 @@ class TrainingConfig(BaseModel):
     )
     token_dtype: str | None = Field(
         None, description="Type of the ids in .bin files without a header; null for what they show."
+    )
+    data: DataConfig | None = Field(
+        None, description="Which files and documents of dataset_path are trained on."
     )
     sequence_length: int | None = Field(
         None, description="Tokens in a training window; null for the model's maximum."

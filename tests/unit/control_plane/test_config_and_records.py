@@ -73,7 +73,9 @@ def another_value(field: FieldDescriptor, name: str) -> Any:
 
 def filled(message: Any) -> Any:
     for field in message.DESCRIPTOR.fields:
-        if field.message_type is not None:
+        if field.is_repeated:
+            getattr(message, field.name).extend(["some text", "more text"])
+        elif field.message_type is not None:
             filled(getattr(message, field.name)).SetInParent()
         else:
             setattr(message, field.name, another_value(field, field.name))

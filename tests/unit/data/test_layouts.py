@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from app.training import reading
+from app.training.config import TrainingConfig
 from app.training.data import DataError, load_dataset
 from app.training.data.formats import ReadAs
 from app.training.data.survey import survey
@@ -118,6 +120,83 @@ def test_what_has_no_clear_reading_is_refused(
     assert any(name in message for name in files)
     with pytest.raises(DataError, match=r"holds|has"):
         survey(tmp_path, ReadAs(256))
+
+
+def chosen(path: Path, config: Any, line: str) -> tuple[str, str | None]:
+    """What is learned with this line added to the configuration."""
+    config.data = TrainingConfig.from_document(line).data
+    return learned(path, config)
+
+
+@pytest.mark.parametrize(
+    ("files", "learned_by"),
+    [
+        ({"a.jsonl": "1", "b.jsonl": "2", "notes.txt": "3"}, ["1\n\n2", "3"]),
+        ({"a.py": "code\n" * 99, "fixture.jsonl": "1"}, ["1", "code\n" * 99]),
+        ({"train.jsonl": "1", "x/more.jsonl": "2"}, ["1", "1\n\n2"]),
+        ({"test-0.jsonl": "1", "test-1.jsonl": "2"}, ["1\n\n2"]),
+    ],
+)
+def test_a_refusal_names_the_line_that_chooses(
+    tmp_path: Path, make_config: Any, files: dict[str, str], learned_by: list[str]
+) -> None:
+    config = make_config(val_fraction=0.0, sequence_length=1)
+    write(tmp_path, {name: text * 2 for name, text in files.items()})
+    lines = re.findall(r"`(data: {.*?})`", refused(tmp_path, config))
+    wanted = ["\n\n".join(part * 2 for part in text.split("\n\n")) for text in learned_by]
+    assert [chosen(tmp_path, config, line)[0] for line in lines] == wanted
+
+
+def test_text_and_ids_are_chosen_from(tmp_path: Path, config: Any) -> None:
+    write(tmp_path, {"a.jsonl": TRAIN, "b.jsonl": ""})
+    (tmp_path / "b.jsonl").write_text('{"input_ids": [1, 2, 3, 4, 5, 6]}')
+    lines = re.findall(r"`(data: {.*?})`", refused(tmp_path, config))
+    assert lines == ['data: {files: ["a.jsonl"]}', 'data: {files: ["b.jsonl"]}']
+    assert chosen(tmp_path, config, lines[1])[0] == "\1\2\3\4\5\6"
+
+
+@pytest.mark.parametrize(
+    ("line", "learned_by", "validated"),
+    [
+        ("data: {files: train_*.jsonl}", "sft." * 3, None),
+        ("data: {files: ['*.jsonl']}", "sft." * 3, "dev." * 3),
+        ("data: {files: ['**/*.jsonl']}", "gen." * 3 + "\n\n" + "sft." * 3, "dev." * 3),
+        ("data: {files: gen}", "gen." * 3, None),
+        ("data: {files: ['./**/dev-[0-9].jsonl']}", "dev." * 3, None),
+        ("data: {split: train_sft}", "sft." * 3, "dev." * 3),
+        ("data: {split: test}", "test" * 3, "dev." * 3),
+        ("data: {split: validation}", "dev." * 3, None),
+    ],
+)
+def test_files_and_split_choose(
+    tmp_path: Path, config: Any, line: str, learned_by: str, validated: str | None
+) -> None:
+    parts = {"train_sft-0": "sft.", "gen/train_gen-0": "gen.", "dev-0": "dev.", "test-0": "test"}
+    write(tmp_path, {f"{name}.jsonl": text * 3 for name, text in parts.items()})
+    write(tmp_path, {"README.md": "a card"})
+    assert chosen(tmp_path, config, line) == (learned_by, validated)
+    survey(tmp_path, ReadAs.of(config))
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("data: {files: ['*.txt', '*.json']}", "the pattern '*.json', which matches none of the "),
+        ("data: {split: gen}", "`data.split` is 'gen', and none of the files in "),
+    ],
+)
+def test_a_choice_of_nothing_is_refused(tmp_path: Path, config: Any, line: str, said: str) -> None:
+    write(tmp_path, {"train.txt": TRAIN, "data/validation.txt": VALID})
+    config.data = TrainingConfig.from_document(line).data
+    message = refused(tmp_path, config)
+    assert said in message
+    assert "train.txt" in message
+    (problem,) = inspect_run(config, VisibleData(tmp_path, tokenizer=True)).problems
+    assert problem.message == message
+    assert "is a file; leave `data." in refused(tmp_path / "train.txt", config)
+    config.val_dataset_path = str(tmp_path / "train.txt")  # nothing is chosen there
+    config.data = TrainingConfig.from_document("data: {files: train.txt}").data
+    assert learned(tmp_path, config) == (TRAIN, TRAIN)
 
 
 def test_source_code_is_not_divided(tmp_path: Path, config: Any) -> None:

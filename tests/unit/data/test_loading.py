@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import re
@@ -13,7 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from app.training.config import DataConfig
 from app.training.data import DataError, TrainingWindows, ValidationWindows, load_dataset
+from app.training.preflight import VisibleData, inspect_run
 
 TEXT = "the quick brown fox jumps over the lazy dog\n" * 4
 
@@ -272,3 +275,56 @@ def test_ids_keep_a_tokenizer_only_if_it_fits(
     assert "it has 256 ids and the data holds 499" in caplog.text
     train, _ = load_dataset(path, make_config(500, tokenizer="char"))
     assert train.tokenizer is None
+
+
+def documents(path: Path, config: Any, **data: Any) -> list[str]:
+    config.data = DataConfig(**data)
+    return bytes(whole(path, config)).decode().split("\n\n")
+
+
+def test_the_documents_that_are_wanted_in_their_order(tmp_path: Path, make_config: Any) -> None:
+    texts, config = [f"document {i}" for i in range(40)], make_config(val_fraction=0)
+    records = [{"text": text} for text in ["", *texts, ""]]
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join(map(json.dumps, records)) + "\nnot read")
+    assert documents(path, config, max_documents=40) == texts
+    path.write_text("\n".join(map(json.dumps, records)))
+    assert documents(path, config) == texts
+    assert documents(path, config, max_documents=3) == texts[:3]
+    drawn = documents(path, config, shuffle_documents=True)
+    assert sorted(drawn) == sorted(texts)
+    assert drawn != texts
+    config.seed += 1
+    assert sorted(texts) == sorted(other := documents(path, config, shuffle_documents=True))
+    assert other != drawn
+    few = documents(path, config, max_documents=3, shuffle_documents=True)
+    assert sorted(few) == texts[:3]
+
+
+def test_documents_of_ids(tmp_path: Path, make_config: Any) -> None:
+    config = make_config(val_fraction=0)
+    rows = [[i] * (i % 3) for i in range(60)]
+    pq.write_table(pa.table({"input_ids": rows}), tmp_path / "a.parquet", row_group_size=7)
+    assert whole(tmp_path / "a.parquet", config) == list(itertools.chain(*rows))
+    config.data = DataConfig(max_documents=10)
+    assert whole(tmp_path / "a.parquet", config) == list(itertools.chain(*rows[:16]))
+    config.data = DataConfig(shuffle_documents=True, document_separator="between")
+    ids = whole(tmp_path / "a.parquet", config)
+    assert sorted(ids) == sorted(itertools.chain(*rows))
+    assert [i for i, _ in itertools.groupby(ids)] == list(dict.fromkeys(ids))
+
+
+def test_the_separator_of_documents(tmp_path: Path, make_config: Any) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "a"}\n{"text": "b"}\n{"text": ""}\n{"text": "c"}')
+    for tokenizer in ("byte", "char"):
+        for separator, text in ((None, "a\n\nb\n\nc"), ("<|>", "a<|>b<|>c"), ("", "abc")):
+            config = make_config(val_fraction=0, tokenizer=tokenizer, sequence_length=2)
+            config.data = DataConfig(document_separator=separator)
+            train, _ = load_dataset(path, config)
+            assert train.tokenizer.decode(ids_of(train)) == text
+            found = inspect_run(config, VisibleData(path, tokenizer=True))
+            assert found.problems == []
+    config.data = DataConfig(document_separator="\ud800")
+    config.tokenizer = "byte"
+    assert "`data.document_separator` cannot be encoded: the text holds" in refused(path, config)

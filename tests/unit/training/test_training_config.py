@@ -50,6 +50,14 @@ CONTRACT = {
     "tokenizer": "byte",
     "text_column": "text",
     "token_dtype": None,
+    "data": {
+        "files": [],
+        "split": None,
+        "document_separator": None,
+        "max_documents": None,
+        "shuffle_documents": False,
+        "allow_skipped": False,
+    },
     "sequence_length": None,
     "num_workers": 0,
     "compile": False,
@@ -96,6 +104,7 @@ def test_every_problem_is_listed_in_one_error() -> None:
         seed: true
         model_config: {num_heads: 5, hidden: 3}
         distributed: {strategy: tp, processes: 0}
+        data: {file: a, files: [../a, 3], max_documents: 0}
         sequence_length: 5000
         """
     )
@@ -111,6 +120,10 @@ def test_every_problem_is_listed_in_one_error() -> None:
         "distributed.strategy": found["distributed.strategy"],
         "distributed.processes": "`distributed.processes` is 0; it must be at least 1 and below "
         "2**53; try 1, or leave it out for one for each GPU",
+        "data.file": "`file` is not a known key; did you mean `files`?",
+        "data.files": "`files` is ['../a', 3]; it must be a list of texts",
+        "data.max_documents": "`data.max_documents` is 0; it must be at least 1 and below 2**53; "
+        "try 1000, or leave it out for all",
         "sequence_length": "`sequence_length` is 5000; it must not exceed "
         "model_config.max_position_embeddings=1024; shorten it, or lengthen the model's positions",
     }
@@ -137,6 +150,7 @@ def test_every_problem_is_listed_in_one_error() -> None:
         ("checkpoint_dir", "", "not empty"),
         ("mixed_precision", "fp8", "'fp16', 'bf16'"),
         ("batch_size", "8", "an integer"),
+        ("data", None, "a mapping of keys"),
     ],
 )
 def test_validate_names_field_value_and_rule(field: str, value: Any, rule: str) -> None:
@@ -146,6 +160,13 @@ def test_validate_names_field_value_and_rule(field: str, value: Any, rule: str) 
     assert problem.field == field
     assert repr(value) in problem.message
     assert rule in problem.message
+
+
+@pytest.mark.parametrize("pattern", ["/etc/*", "a/../../*", "", "a\0"])
+def test_patterns_of_files_stay_in_the_folder(pattern: str) -> None:
+    found = problems_of(json.dumps({"data": {"files": pattern}}))
+    assert "must be patterns relative to `dataset_path`, without `..`" in found["data.files"]
+    assert TrainingConfig.from_document("data: {files: a/*}").data.files == ["a/*"]
 
 
 LONG = "9" * 400

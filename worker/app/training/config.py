@@ -18,7 +18,7 @@ from app.transformer.config import TransformerConfig
 from app.transformer.errors import ConfigError, Problem
 from app.transformer.fields import read_known, shown, type_problems
 
-__all__ = ["ConfigError", "DistributedConfig", "Problem", "TrainingConfig"]
+__all__ = ["ConfigError", "DataConfig", "DistributedConfig", "Problem", "TrainingConfig"]
 
 Optimizer = Literal["adamw"]
 Scheduler = Literal["cosine", "linear", "constant"]
@@ -41,6 +41,39 @@ class DistributedConfig:
     """Number of processes, >= 1, each with `batch_size` sequences and, on GPUs, one of its own.
     None means one for each GPU of the machine, or one on CPU; under torchrun, as many as it
     starts."""
+
+
+@dataclass
+class DataConfig:
+    """Which documents of `dataset_path` are trained on, and how they follow each other."""
+
+    files: list[str] = field(default_factory=list)
+    """Files of the folder `dataset_path`: patterns relative to it, such as `data/*.parquet` or
+    `**/*.jsonl`; one may also be written without a list. Each must match something. What matches
+    none is left alone, files for validation included. Empty: told by names and contents."""
+
+    split: str | None = None
+    """The part of the folder to train on, by the word in the names of files or folders: `train`,
+    `test`, `train_sft`. None: `train`, where names divide the data."""
+
+    document_separator: str | None = None
+    """Text between two documents; special tokens in it count as such, and "" joins them. None: the
+    tokenizer's end-of-text id where it has one, else a blank line. Records of ids have none."""
+
+    max_documents: int | None = None
+    """Train on no more than so many documents, the first ones in the order of the files, >= 1.
+    None: all."""
+
+    shuffle_documents: bool = False
+    """Put the documents into an order drawn from `seed`, after `max_documents` and before the
+    validation part is held back. For data that is sorted by subject or date."""
+
+    allow_skipped: bool = False
+    """Train although more bytes of the folder are skipped than read; False refuses that."""
+
+    def __post_init__(self) -> None:
+        if isinstance(cast("Any", self.files), str):
+            self.files = [cast("Any", self.files)]
 
 
 @dataclass
@@ -153,6 +186,9 @@ class TrainingConfig:
     """Type of the ids in `.bin` files without a header. None: what the file shows, else uint16, or
     uint32 where `vocab_size` is above 65,536."""
 
+    data: DataConfig = field(default_factory=DataConfig)
+    """Which files and documents of `dataset_path` are trained on."""
+
     sequence_length: int | None = None
     """Tokens a sequence is trained on, >= 1. None: the model's `max_position_embeddings`."""
 
@@ -184,6 +220,8 @@ class TrainingConfig:
             self.model_config = self._read_part("model_config", TransformerConfig)
         if isinstance(cast("Any", self.distributed), Mapping):
             self.distributed = self._read_part("distributed", DistributedConfig)
+        if isinstance(cast("Any", self.data), Mapping):
+            self.data = self._read_part("data", DataConfig)
 
     def _read_part(self, name: str, owner: type) -> Any:
         """The nested configuration that a plain mapping stands for; problems wait in `_unread`."""
@@ -195,6 +233,7 @@ class TrainingConfig:
         """Everything that keeps this run from starting; empty when the configuration is valid."""
         found = self._unread + type_problems(self)
         found += _part_problems("model_config", self.model_config, TransformerConfig)
+        found += _part_problems("data", self.data, DataConfig)
         if self.distributed is not None:
             found += _part_problems("distributed", self.distributed, DistributedConfig)
         bad = {problem.field for problem in found}

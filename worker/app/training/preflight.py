@@ -16,7 +16,7 @@ from app.training.config import TrainingConfig
 from app.training.data.errors import DataError
 from app.training.data.formats import ReadAs
 from app.training.data.selection import Role
-from app.training.data.survey import Survey, survey
+from app.training.data.survey import SEPARATOR_BYTES, Survey, survey
 from app.training.tokenizer_files import TokenizerError, gpt2_files, known_tokenizer
 from app.transformer.errors import Problem
 
@@ -96,7 +96,7 @@ def _survey(name: str, path: Path | None, config: TrainingConfig, found: Finding
     if path is None:
         return None
     role: Role = "validation" if name == "val_dataset_path" else "train"
-    how = ReadAs(config.model_config.vocab_size, config.text_column, config.token_dtype)
+    how = ReadAs.of(config)
     try:
         found_there = survey(path, how, role)
     except DataError as error:
@@ -158,6 +158,9 @@ def _most_tokens(config: TrainingConfig, data: Survey) -> tuple[int, bool] | Non
         return None
     if data.content == "input_ids":
         return data.most, data.exact
+    separator = config.data.document_separator or ""
+    if len(separator.encode(errors="replace")) > SEPARATOR_BYTES and not data.exact:
+        return None
     if config.tokenizer not in _BYTES_BOUND_TOKENS:
         return None
     return data.most, data.exact and config.tokenizer == "byte"

@@ -59,6 +59,12 @@ def _not_empty(field: str, remedy: str) -> _Rule:
     )
 
 
+def _is_within(pattern: str) -> bool:
+    """Whether a pattern stays in the folder that it is relative to."""
+    parts = pattern.split("/")
+    return bool(pattern.strip()) and parts[0] != "" and ".." not in parts and "\0" not in pattern
+
+
 _RULES = (
     _at_least(1, "batch_size", "try 8"),
     _above_zero("learning_rate", "try 6e-4 for a 124M model"),
@@ -83,6 +89,14 @@ _RULES = (
     _below_one("val_fraction", "try 0.1, or 0 to hold nothing back"),
     _not_empty("text_column", "name the field that holds the text, or leave it out"),
     _not_empty("tokenizer", "try byte, char, gpt2 or the path of a tokenizer.json"),
+    _Rule(
+        "data.files",
+        lambda v: all(_is_within(pattern) for pattern in v),
+        "patterns relative to `dataset_path`, without `..`",
+        'try ["**/*.jsonl"], or leave it out',
+    ),
+    _not_empty("data.split", "try train, or leave it out"),
+    _at_least(1, "data.max_documents", "try 1000, or leave it out for all"),
     _at_least(1, "sequence_length", "leave it out for the model's maximum"),
     _at_least(0, "num_workers", "try 0 to load in the training process"),
     _Rule("device", is_device, DEVICES, "try auto"),

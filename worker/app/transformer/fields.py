@@ -1,8 +1,8 @@
 """Strict reading of dataclass fields: unknown keys and wrong types become `Problem`s.
 
 Used by every configuration of the library, so that all of them speak alike. Knows plain field
-types only: `int`, `float`, `bool`, `str`, `None`, `Literal[...]` and unions of these. Fields of
-any other type (nested configurations) are left to their owner.
+types only: `int`, `float`, `bool`, `str`, `None`, `Literal[...]`, `list[str]` and unions of these.
+Fields of any other type (nested configurations) are left to their owner.
 """
 
 from __future__ import annotations
@@ -22,7 +22,13 @@ from app.transformer.errors import Problem
 _PYTHONS_NULL = "None"
 _OCTAL = re.compile(r"[+-]?0[0-7]{1,20}")
 _BASE_60 = re.compile(r"[1-9]\d{0,9}(:[0-5]?\d){1,5}")
-_NAMES = {int: "an integer", float: "a number", bool: "true or false", str: "text"}
+_NAMES: dict[Any, str] = {
+    int: "an integer",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    list[str]: "a list of texts",
+}
 
 
 @cache
@@ -41,7 +47,7 @@ def _alternatives(annotation: Any) -> tuple[Any, ...]:
 
 def _is_plain(annotation: Any) -> bool:
     return all(
-        alternative in (int, float, bool, str, type(None))
+        alternative in (int, float, bool, str, list[str], type(None))
         or typing.get_origin(alternative) is typing.Literal
         for alternative in _alternatives(annotation)
     )
@@ -62,6 +68,8 @@ def _matches(value: object, alternative: Any) -> bool:
             type(value) is type(choice) and value == choice
             for choice in typing.get_args(alternative)
         )
+    if alternative == list[str]:
+        return isinstance(value, list) and all(isinstance(item, str) for item in value)
     if alternative is float:  # `lr: 1` in a YAML file is meant as 1.0; True is not
         return isinstance(value, int | float) and not isinstance(value, bool)
     if alternative is int:

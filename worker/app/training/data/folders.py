@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from app.training.data.choice import line_for
 from app.training.data.errors import DataError
-from app.training.data.formats import COMPRESSED, Content, form_of_name
+from app.training.data.formats import COMPRESSED, KINDS, Content, form_of_name
 
 _NAMES_IN_A_MESSAGE = 10
 _LOGS: Final = {"_delta_log": "Delta Lake", ".hoodie": "Apache Hudi"}
@@ -126,13 +127,15 @@ def require_files(folder: Path, usable: Collection[object], skipped: Collection[
     )
 
 
-def require_one_content(path: Path, contents: Iterable[Content]) -> Content:
-    """The one kind of content of a dataset. Raises `DataError` where there are two."""
-    kinds = set(contents)
+def require_one_content(path: Path, contents: Mapping[Path, Content]) -> Content:
+    """The one kind of content of a dataset's files. Raises `DataError` where there are two."""
+    kinds = set(contents.values())
     if len(kinds) > 1:
+        text, ids = ([file for file in contents if contents[file] == kind] for kind in KINDS)
         raise DataError(
-            f"the dataset {str(path)!r} mixes text and `input_ids`; a folder must "
-            "hold one of them; move them into two folders"
+            f"the dataset {str(path)!r} mixes text and `input_ids`: text in {named(text)}, ids "
+            f"in {named(ids)}; it must be one of them; choose with {line_for(path, text)} or "
+            f"{line_for(path, ids)}"
         )
     return kinds.pop()
 

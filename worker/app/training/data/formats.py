@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+from app.training.data.choice import Choice
+
+if TYPE_CHECKING:
+    from app.training.config import TrainingConfig
 
 _TEXT_EXTENSIONS = """
     .txt .text .md .markdown .rst .tex .org .adoc .log
@@ -43,6 +48,8 @@ _UNCOMPRESSED_FORMS: Final = frozenset({"parquet", "arrow", "array"})
 Content = Literal["text", "input_ids"]
 """What the documents of a dataset are made of."""
 
+KINDS: Final[tuple[Content, ...]] = ("text", "input_ids")
+
 
 class ReadAs(NamedTuple):
     """What a configuration says of how its data is read."""
@@ -53,6 +60,19 @@ class ReadAs(NamedTuple):
     """The field that holds the text; `a.b` is `b` within `a`."""
     token_dtype: str | None = None
     """The type of ids in `.bin` files without a header; None for what they show."""
+    choice: Choice = Choice()
+    """The files of a folder that are meant."""
+
+    @classmethod
+    def of(cls, config: TrainingConfig) -> ReadAs:
+        """What this configuration says of the data in its `dataset_path`."""
+        data = config.data
+        return cls(
+            config.model_config.vocab_size,
+            config.text_column,
+            config.token_dtype,
+            Choice(tuple(data.files), data.split),
+        )
 
 
 class DataFile(NamedTuple):

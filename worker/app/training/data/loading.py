@@ -8,8 +8,9 @@ Records of `input_ids` are taken as they are and simply joined.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.training import progress
-from app.training.config import TrainingConfig
+from app.training.config import DataConfig, TrainingConfig
 from app.training.data.array_files import read_layout
 from app.training.data.arrays import TokenArray, open_token_file
 from app.training.data.cache import (
@@ -29,10 +30,11 @@ from app.training.data.cache import (
     get_or_create,
     remembered,
 )
+from app.training.data.documents import first_documents, in_order, parts_and_breaks, shuffled
 from app.training.data.errors import DataError
 from app.training.data.folders import require_readable
 from app.training.data.formats import COMPRESSED, RECORD_FORMS, DataFile, ReadAs
-from app.training.data.parts import DocumentEnd, Part
+from app.training.data.parts import Part
 from app.training.data.pieces import PIECE_CHARACTERS, cut_pieces
 from app.training.data.selection import Role
 from app.training.data.sources import Corpus, find_corpora
@@ -56,6 +58,10 @@ from app.training.tokenizer import (
 )
 
 logger = logging.getLogger(__name__)
+
+Ids = npt.NDArray[np.int64]
+
+_NO_IDS: Ids = np.empty(0, dtype=np.int64)
 
 BLANK_LINE = "\n\n"
 """Separates documents where the tokenizer has no end-of-text id."""
@@ -149,12 +155,19 @@ def _load(
     """Return the ids of `path`, and of the data for validation that it holds itself."""
     path = permitted(expanded(path))
     require_readable(path)
-    how = ReadAs(config.model_config.vocab_size, config.text_column, config.token_dtype)
+    how = ReadAs.of(config)
     corpora = find_corpora(path, how, role)
-    data = _tokenize(path, corpora.corpus, config, tokenizer)
+    documents = config.data if role == "train" else _all_documents(config.data)
+    data = _tokenize(path, corpora.corpus, dataclasses.replace(config, data=documents), tokenizer)
+    config = dataclasses.replace(config, data=_all_documents(config.data))
     if corpora.validation is None or config.val_dataset_path is not None:
         return data, None
     return data, _tokenize(path, corpora.validation, config, data.tokenizer)
+
+
+def _all_documents(data: DataConfig) -> DataConfig:
+    """Validation data is taken as a whole."""
+    return dataclasses.replace(data, max_documents=None, shuffle_documents=False)
 
 
 def _tokenize(
@@ -196,24 +209,51 @@ def _from_corpus(
     digests = [
         f"{_reading(file, corpus)} {content_digest(file.path, directory)}" for file in corpus.files
     ]
+    wanted = _wanted(config)
     if corpus.content == "input_ids":
-        key = cache_key("input_ids", *digests)
-        entry = get_or_create(directory, key, "<u4", lambda: (_joined_ids(corpus), {}))
+        key = cache_key("input_ids", *wanted, *digests)
+        ids = _arranged(_ids_of(corpus, config.data), lambda: _NO_IDS, config, directory)
+        entry = get_or_create(directory, key, "<u4", lambda: (ids, {}))
         return _tokenized(entry, key, _tokenizer_of_ids(spec, entry.largest))
     if tokenizer is None and spec != "char":
         tokenizer = load_tokenizer(spec)
     # A character tokenizer follows from the text, so the text alone is its key: no look at the
     # alphabet is needed to find the entry, which holds it.
-    key = cache_key("text", _tokenizer_key(tokenizer, corpus), *digests)
+    separator = config.data.document_separator
+    named = [] if separator is None else [f"separator {separator!r}"]
+    key = cache_key("text", _tokenizer_key(tokenizer, corpus), *named, *wanted, *digests)
 
     def write() -> tuple[Iterable[npt.NDArray[Any]], dict[str, Any]]:
         logger.info("tokenizing %d files into %s", len(corpus.files), directory)
-        used = tokenizer or load_tokenizer("char", text_source=_plain_text(corpus))
-        return _encoded(corpus, used, config), {"tokenizer": used.to_dict()}
+        used = tokenizer or load_tokenizer("char", text_source=_plain_text(corpus, config.data))
+        stream = _encoded(corpus, used, config)
+        between = functools.cache(lambda: _separator(used, separator))
+        ids = _arranged(stream, between, config, directory)
+        return ids, {"tokenizer": used.to_dict()}
 
     dtype = "<u2" if tokenizer is None or tokenizer.vocab_size <= 1 << 16 else "<u4"
     entry = get_or_create(directory, key, dtype, write)
     return _tokenized(entry, key, tokenizer or tokenizer_from_dict(entry.extra["tokenizer"]))
+
+
+def _wanted(config: TrainingConfig) -> list[str]:
+    """What of `data:` decides which documents the tokens are of, and their order."""
+    data = config.data
+    return [
+        *([] if data.max_documents is None else [f"documents {data.max_documents}"]),
+        *([f"shuffled {config.seed}"] if data.shuffle_documents else []),
+    ]
+
+
+def _arranged(
+    stream: Iterable[Ids | None],
+    separator: Callable[[], Ids],
+    config: TrainingConfig,
+    directory: Path,
+) -> Iterator[Ids]:
+    if config.data.shuffle_documents:
+        return shuffled(stream, separator, config.seed, directory)
+    return in_order(stream, separator)
 
 
 def _reading(file: DataFile, corpus: Corpus) -> str:
@@ -270,13 +310,11 @@ def _tokenizer_of_ids(spec: str, largest: int) -> Tokenizer | None:
     return None
 
 
-def _encoded(
-    corpus: Corpus, tokenizer: Tokenizer, config: TrainingConfig
-) -> Iterator[npt.NDArray[np.int64]]:
+def _encoded(corpus: Corpus, tokenizer: Tokenizer, config: TrainingConfig) -> Iterator[Ids | None]:
     may_lack_rows = tokenizer.vocab_size > config.model_config.vocab_size
-    for part in cut_pieces(_text_and_breaks(corpus), tokenizer.cut, config.tokenizer):
+    for part in cut_pieces(_parts(corpus, config.data), tokenizer.cut, config.tokenizer):
         if part is None:
-            yield _separator(tokenizer)
+            yield None
             continue
         ids = _encode(part, tokenizer)
         if may_lack_rows:
@@ -284,9 +322,7 @@ def _encoded(
         yield ids
 
 
-def _require_row(
-    ids: npt.NDArray[np.int64], part: Part, tokenizer: Tokenizer, config: TrainingConfig
-) -> None:
+def _require_row(ids: Ids, part: Part, tokenizer: Tokenizer, config: TrainingConfig) -> None:
     """Refuse an id without a row at the first text that holds one, not after the last."""
     vocab_size = config.model_config.vocab_size
     if ids.size and (largest := int(ids.max())) >= vocab_size:
@@ -297,13 +333,16 @@ def _require_row(
         )
 
 
-def _separator(tokenizer: Tokenizer) -> npt.NDArray[np.int64]:
-    if tokenizer.end_of_text_id is None:
-        return tokenizer.encode(BLANK_LINE)
-    return np.array([tokenizer.end_of_text_id], dtype=np.int64)
+def _separator(tokenizer: Tokenizer, text: str | None) -> Ids:
+    if text is None and tokenizer.end_of_text_id is not None:
+        return np.array([tokenizer.end_of_text_id], dtype=np.int64)
+    try:
+        return tokenizer.encode(BLANK_LINE if text is None else text)
+    except TokenizerError as error:
+        raise DataError(f"`data.document_separator` cannot be encoded: {error}") from error
 
 
-def _encode(part: Part, tokenizer: Tokenizer) -> npt.NDArray[np.int64]:
+def _encode(part: Part, tokenizer: Tokenizer) -> Ids:
     text = str(part.content)
     try:
         return progress.encode_at(part.place, lambda: tokenizer.encode(text))
@@ -312,29 +351,20 @@ def _encode(part: Part, tokenizer: Tokenizer) -> npt.NDArray[np.int64]:
         raise DataError(f"{place} cannot be encoded: {error}") from error
 
 
-def _plain_text(corpus: Corpus) -> Iterator[str]:
-    """Yield the text of a corpus with blank lines between its documents."""
-    for part in _text_and_breaks(corpus):
-        yield BLANK_LINE if part is None else str(part.content)
+def _plain_text(corpus: Corpus, data: DataConfig) -> Iterator[str]:
+    """Yield the text of a corpus with what stands between its documents."""
+    separator = BLANK_LINE if data.document_separator is None else data.document_separator
+    for part in _parts(corpus, data):
+        yield separator if part is None else str(part.content)
 
 
-def _text_and_breaks(corpus: Corpus) -> Iterator[Part | None]:
-    """Yield parts of text, and None between two documents; empty ones do not count."""
-    begun = ended = False
-    for piece in corpus.pieces():
-        if isinstance(piece, DocumentEnd):
-            ended = begun
-        elif isinstance(piece.content, str) and piece.content:
-            if ended:
-                yield None
-            begun, ended = True, False
-            yield piece
+def _parts(corpus: Corpus, data: DataConfig) -> Iterator[Part | None]:
+    return parts_and_breaks(first_documents(corpus.pieces(), data.max_documents))
 
 
-def _joined_ids(corpus: Corpus) -> Iterator[npt.NDArray[np.int64]]:
-    for piece in corpus.pieces():
-        if isinstance(piece, Part) and isinstance(piece.content, np.ndarray):
-            yield piece.content
+def _ids_of(corpus: Corpus, data: DataConfig) -> Iterator[Ids | None]:
+    for part in _parts(corpus, data):
+        yield None if part is None else np.asarray(part.content)
 
 
 def _negative(path: Path, smallest: int) -> DataError:

@@ -263,10 +263,11 @@ def _blame_text(column: Any, path: Path, first_row: int, name: str) -> None:
 
 
 def _lists_of_ids(column: Any, path: Path, first_row: int) -> Iterator[Piece]:
-    """Ids of neighbouring documents simply follow each other, so a batch is one array."""
+    """Yield the ids of a batch, each row a view of one array."""
     import pyarrow as pa
+    import pyarrow.compute as pc
 
-    flat = column.flatten()
+    flat, sizes = column.flatten(), pc.list_value_length(column).to_numpy(zero_copy_only=False)
     try:
         if flat.null_count:
             raise pa.ArrowInvalid("a null among the ids")
@@ -276,8 +277,9 @@ def _lists_of_ids(column: Any, path: Path, first_row: int) -> Iterator[Piece]:
     except pa.ArrowInvalid:
         _blame_ids(column, path, first_row)
         raise
-    yield Part(ids, Place(path, "row", first_row))
-    yield DOCUMENT_END
+    for row, document in enumerate(np.split(ids, np.cumsum(sizes)[:-1]), first_row):
+        yield Part(document, Place(path, "row", row))
+        yield DOCUMENT_END
 
 
 def _blame_ids(column: Any, path: Path, first_row: int) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
+from app.training.data.choice import Choice, line_for, require_no_choice
 from app.training.data.errors import DataError
 from app.training.data.folders import (
     Skipped,
@@ -29,6 +30,7 @@ from app.training.data.formats import (
     PLAIN_TEXT,
     RECORD_FORMS,
     DataFile,
+    ReadAs,
     form_of_name,
     inner_name,
 )
@@ -73,19 +75,23 @@ class Selection:
     skipped: tuple[Skipped, ...] = ()
 
 
-def select(path: Path, role: Role = "train", text_column: str = "text") -> Selection:
+def select(path: Path, role: Role, how: ReadAs) -> Selection:
     """Return the files of `path`, which is one file or a folder searched in sorted order.
 
     Hidden files and folders are ignored. A link is followed within the folder, and to the blobs of
-    the same repository in the Hugging Face cache.
+    the same repository in the Hugging Face cache. What `how` chooses is meant for training alone.
 
     Raises:
         DataError: there is nothing to train on, or no clear reading of what there is.
     """
+    choice = how.choice if role == "train" else Choice()
     if not path.is_dir():
+        require_no_choice(choice, path)
         return Selection((_single(path),))
-    found = _look(path, text_column)
-    if found.records:
+    found = _look(path, how.text_column, choice)
+    if choice.files:
+        files = _chosen(found)
+    elif found.records:
         files = _only_records(found)
     elif _are_arrays_data(found):
         files = found.arrays
@@ -93,11 +99,11 @@ def select(path: Path, role: Role = "train", text_column: str = "text") -> Selec
     else:
         files = _only_texts(found)
         found.skip(found.arrays, "ids beside text")
-        if not _is_divided(found, files):
+        if not (choice.split or _is_divided(found, files)):
             require_files(path, files, found.skipped)
             return Selection(tuple(files), skipped=tuple(found.skipped))
     require_files(path, files, found.skipped)
-    return _divided(found, files, role)
+    return _divided(found, files, role, choice)
 
 
 def _single(path: Path) -> DataFile:
@@ -128,16 +134,16 @@ class _Found:
         return split_of(file.path.relative_to(self.folder))
 
 
-def _look(folder: Path, text_column: str) -> _Found:
+def _look(folder: Path, text_column: str, choice: Choice) -> _Found:
     found = _Found(folder)
-    for path in files_of(folder):
+    for path in choice.among(list(files_of(folder)), folder):
         form = form_of_name(path)
         reason = _unusable(path, folder) or foreign_arrow_file(path)
         if reason is None and form is None:
             reason = _unknown(path)
         if reason is not None or form is None:
             found.skipped.append(Skipped(path, reason or ""))
-        elif form in RECORD_FORMS and _is_note(path, folder):
+        elif form in RECORD_FORMS and not choice.files and _is_note(path, folder):
             found.skipped.append(Skipped(path, "its name begins with _"))
         elif form == "json":
             _add_json(found, path, text_column)
@@ -211,10 +217,21 @@ def _only_records(found: _Found) -> list[DataFile]:
         raise _unclear(
             found.folder,
             f"records ({_shown(found.records)}) and, beside them, text or ids ({_shown(others)})",
+            _line(found.folder, found.records),
+            _line(found.folder, others),
         )
     found.skip(found.texts + found.objects, "not records, as the data beside it")
     found.skip(found.arrays, "ids beside records")
     return found.records
+
+
+def _chosen(found: _Found) -> list[DataFile]:
+    """All that patterns chose, but for what is about the data rather than the data."""
+    data = [*found.records, *found.arrays]
+    texts = found.texts + [DataFile(file.path, "text") for file in found.objects]
+    about = [file for file in texts if data and _is_about_data(file.path)]
+    found.skip(about, "about the data beside it")
+    return sorted([*data, *(file for file in texts if file not in about)])
 
 
 def _bytes_of(files: Sequence[DataFile]) -> int:
@@ -254,44 +271,89 @@ def _is_divided(found: _Found, files: Sequence[DataFile]) -> bool:
     return "train" in splits and len(splits - {None}) > 1 and len(others) <= len(plain)
 
 
-def _divided(found: _Found, files: list[DataFile], role: Role) -> Selection:
-    if files and files[0].form == "text":
+def _divided(found: _Found, files: Sequence[DataFile], role: Role, choice: Choice) -> Selection:
+    if not choice.files and files[0].form == "text":
         found.skip([file for file in files if not _is_plain(file)], "not plain text as the data")
         files = [file for file in files if _is_plain(file)]
-    of: dict[Split | None, list[DataFile]] = {"train": [], "validation": [], "test": [], None: []}
-    for file in files:
-        of[found.split(file)].append(file)
-    if of["train"] and of[None]:
-        raise _unclear(
-            found.folder,
-            f"files named for training ({_shown(of['train'])}) and files named for nothing "
-            f"({_shown(of[None])})",
-        )
-    trained, validation = of["train"] or of[None], of["validation"]
-    if role == "validation":
-        chosen, validation = validation or trained or of["test"], []
-    else:
-        chosen = trained
+    of = _by_split(found, files)
+    if choice.split is not None:
+        of["train"], of[None] = _of_split(found, files, choice), []
+    elif choice.files:
+        of["train"], of[None] = sorted(of["train"] + of[None]), []
+    elif of["train"] and of[None]:
+        raise _half_named(found.folder, of["train"], of[None])
+    chosen = _for_role(role, of, choice)
     if not chosen:
-        raise _nothing_to_train_on(found.folder, validation + of["test"])
+        raise _nothing_to_train_on(found.folder, of["validation"] + of["test"])
+    validation = [file for file in of["validation"] if role == "train" and file not in chosen]
     found.skip([file for file in of["test"] if file not in chosen], "test data, left alone")
     return Selection(tuple(chosen), tuple(validation), tuple(found.skipped))
+
+
+_BySplit = dict[Split | None, list[DataFile]]
+
+
+def _by_split(found: _Found, files: Sequence[DataFile]) -> _BySplit:
+    of: _BySplit = {"train": [], "validation": [], "test": [], None: []}
+    for file in files:
+        of[found.split(file)].append(file)
+    return of
+
+
+def _of_split(found: _Found, files: Sequence[DataFile], choice: Choice) -> list[DataFile]:
+    """The files of the part that is wanted; those of another training part are left alone."""
+    wanted = [file for file in files if choice.takes(file.path.relative_to(found.folder))]
+    if not wanted:
+        raise DataError(
+            f"`data.split` is {choice.split!r}, and none of the files in {str(found.folder)!r} is "
+            f"named for it ({_shown(files)}); a file belongs to a part by a word in its name or "
+            "folder; correct `data.split`, or choose with `data.files`"
+        )
+    others = [file for file in files if found.split(file) in ("train", None)]
+    found.skip([file for file in others if file not in wanted], f"not of {choice.split!r}")
+    return wanted
+
+
+def _for_role(role: Role, of: _BySplit, choice: Choice) -> list[DataFile]:
+    trained = of["train"] or of[None]
+    if role == "validation":
+        return of["validation"] or trained or of["test"]
+    if choice.files:  # those for validation alone were chosen to be trained on
+        return trained or of["validation"] or of["test"]
+    return trained
 
 
 def _shown(files: Sequence[DataFile]) -> str:
     return named([file.path for file in files])
 
 
-def _unclear(folder: Path, found: str) -> DataError:
+def _unclear(folder: Path, found: str, *choices: str) -> DataError:
     return DataError(
-        f"the dataset {str(folder)!r} holds {found}; what to train on must be clear; set "
-        "`dataset_path` to the one file or folder that is meant, or move the others away"
+        f"the dataset {str(folder)!r} holds {found}; what to train on must be clear; choose with "
+        f"{' or '.join(choices)}"
     )
 
 
+def _half_named(
+    folder: Path, trained: Sequence[DataFile], unnamed: Sequence[DataFile]
+) -> DataError:
+    return _unclear(
+        folder,
+        f"files named for training ({_shown(trained)}) and files named for nothing "
+        f"({_shown(unnamed)})",
+        "`data: {split: train}`",
+        f"{_line(folder, [*trained, *unnamed])} for both",
+    )
+
+
+def _line(folder: Path, files: Sequence[DataFile]) -> str:
+    return line_for(folder, [file.path for file in files])
+
+
 def _nothing_to_train_on(folder: Path, files: Sequence[DataFile]) -> DataError:
+    part = split_of(files[0].path.relative_to(folder)) if files else None
     return DataError(
         f"the dataset {str(folder)!r} holds only files named for validation or tests "
-        f"({_shown(files)}); there must be some for training; set `dataset_path` to the file that "
-        "is meant, or rename it"
+        f"({_shown(files)}); there must be some for training; to train on these, choose with "
+        f"`data: {{split: {part}}}`"
     )

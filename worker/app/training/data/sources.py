@@ -68,7 +68,7 @@ def find_corpora(path: Path, how: ReadAs, role: Role) -> Corpora:
 
     One warning names what is skipped, with the reasons.
     """
-    selection = select(path, role, how.text_column)
+    selection = select(path, role, how)
     if not path.is_dir():
         return Corpora(_corpus(path, selection.files, how), None)
     files, unreadable = _readable(selection.files)
@@ -82,7 +82,7 @@ def find_corpora(path: Path, how: ReadAs, role: Role) -> Corpora:
 
 
 def _corpus(path: Path, files: Sequence[DataFile], how: ReadAs) -> Corpus:
-    contents = (_content_of(file, how) for file in files)
+    contents = {file.path: _content_of(file, how) for file in files}
     return Corpus(tuple(files), require_one_content(path, contents), how)
 
 

@@ -38,7 +38,8 @@ _LONGEST_FIRST_LINE = 1 << 20
 _MOST_FILES = 1000
 """Files of a folder that are looked at; a larger folder is left to the worker."""
 _LONGEST_JSON = 64 << 20
-_SEPARATOR_BYTES = 2
+SEPARATOR_BYTES = 2
+"""Of the separator that is assumed between documents; a record's braces take more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +63,15 @@ def survey(path: Path, how: ReadAs, role: Role = "train") -> Survey:
     path = expanded(path)
     require_readable(path)
     try:
-        return _folder(path, how, role) if path.is_dir() else _file_at(path, how)
+        return _folder(path, how, role) if path.is_dir() else _file_at(path, how, role)
     except OSError:
         return Survey()  # gone, or out of reach, since a moment ago
 
 
-def _file_at(path: Path, how: ReadAs) -> Survey:
+def _file_at(path: Path, how: ReadAs, role: Role) -> Survey:
     if is_compressed(path) or _is_long_json(path):
         return Survey()
-    (file,) = select(path, text_column=how.text_column).files
+    (file,) = select(path, role, how).files
     if file.form == "text" and (problem := _head_problem(path)):
         raise DataError(problem)
     return _file(file, how)
@@ -80,19 +81,23 @@ def _folder(folder: Path, how: ReadAs, role: Role) -> Survey:
     files = list(islice(files_of(folder), _MOST_FILES + 1))
     if len(files) > _MOST_FILES or any(_is_beyond(file, folder) for file in files):
         return Survey()
-    selection = select(folder, role, how.text_column)
+    selection = select(folder, role, how)
     problems = {file: _problem(file) for file in (*selection.files, *selection.validation)}
     skipped = [Skipped(file.path, problem) for file, problem in problems.items() if problem]
     skipped = [*selection.skipped, *skipped]
     usable = [file for file in selection.files if not problems[file]]
     require_files(folder, usable, skipped)
     found = [_file(file, how) for file in usable]
-    contents = [each.content for each in found if each.content is not None]
+    contents = {
+        file.path: each.content
+        for file, each in zip(usable, found, strict=True)
+        if each.content is not None
+    }
     sizes = [each.most for each in found if each.most is not None]
     is_known = len(contents) == len(found) == len(sizes)
     return Survey(
         require_one_content(folder, contents) if is_known else None,
-        sum(sizes) + _SEPARATOR_BYTES * (len(found) - 1) if is_known else None,
+        sum(sizes) + SEPARATOR_BYTES * (len(found) - 1) if is_known else None,
         warnings=(
             *([skipping(folder, skipped)] if skipped else []),
             *(warning for each in found for warning in each.warnings),
