@@ -10,7 +10,7 @@ ARGS ?=
 DEVICE ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test lint format bench protos protos-check sync sync-check clean
+.PHONY: help install demo up test lint format bench protos protos-check sync sync-check map-check clean
 
 help: ## List the chores
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -37,7 +37,7 @@ up: $(STAMP) ## Start the whole stack on this machine
 test: lint ## Checks and tests
 	$(BIN)/python -P -m pytest $(ARGS)
 
-lint: $(STAMP) protos-check sync-check ## Ruff, mypy, import-linter, buf, generated files
+lint: $(STAMP) protos-check sync-check map-check ## Ruff, mypy, import-linter, buf, generated files, the map
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -76,6 +76,9 @@ sync: $(STAMP) ## Rewrite the blocking SDK from the asyncio SDK
 
 sync-check: $(STAMP)
 	@$(BIN)/python -P client/generate_sync.py --check
+
+map-check: $(STAMP)
+	@$(BIN)/python -P -m pytest --quiet --no-header tests/unit/test_map.py
 
 clean: ## Remove the environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

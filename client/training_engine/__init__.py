@@ -24,7 +24,7 @@ writes their blocking twins from them. In order of reading:
   REST.
 - `_aio_lifetime`, `_lifetime`, `_aio_guard`, `_guard`: until when an engine may be used, and by
   whom.
-- `_config_source`, `_yaml`, `_plain`: configurations and messages as plain values.
+- `_config_source`, `_yaml`, `messages`: configurations and messages as plain values.
 - `_files`, `_finding`, `_generation`, `_home`: downloads, jobs by name, sampled text, `~`.
 - `cli`: the command line.
 - `v1`: the generated stubs.

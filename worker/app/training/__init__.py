@@ -7,16 +7,17 @@ reading:
 - `trainer`: the training loop, and the state that a run is made of.
 - `batches`, `sampler`: which samples a step trains on, as a function of seed and position.
 - `stepping`, `scheduler`, `precision`: one optimizer step, its learning rate, its number format.
-- `metrics`, `reporting`, `evaluation`, `journal`, `tracker`: what is measured, and who hears of
-  it.
-- `callbacks`: the hooks of a run; the service hangs on to these.
+- `metrics`, `metric_names`, `custom_metrics`, `reporting`, `evaluation`, `journal`, `tracker`:
+  what is measured, and who hears of it.
+- `callbacks`: the hooks of a run; the service trains through them.
 - `checkpoint`, `checkpoint_file`, `async_save`, `saving`, `run_folder`: saving: files, rotation,
   the folder of a run.
 - `resume`, `rng`: what makes a resume exact.
 - `data`: from files to samples of tokens.
-- `tokenizer`, `tokenizer_files`, `text_cuts`: from text to ids and back.
+- `tokenizer`, `tokenizer_files`, `special_tokens`, `text_cuts`: from text to ids and back.
 - `preflight`, `fit`, `reading`: what is checked before a run: files, sizes, allowed folders.
-- `memory`, `required_memory`, `out_of_memory`: how much memory a run needs, and what if it lacks.
+- `memory`, `required_memory`, `out_of_memory`: how much memory a run needs, and what
+  happens where there is less.
 - `allocator`, `cores`, `devices`: the machine.
 - `progress`, `forecast`: signs of life, and when a run will end.
 - `distributed`, `distributed_launch`, `distributed_model`, `parent_signals`: several processes.

@@ -1,16 +1,18 @@
 """From files to batches of tokens: read, tokenize once into a cache, cut into windows.
 
-    selection (which files) → sources (documents in pieces) → cache (ids on disk, by content)
-                                                          → windows (sequence_length + 1 ids)
+    path ─ selection (which files) ─ sources (documents in pieces) ─ cache (ids on disk)
+         ─ windows (samples of sequence_length + 1 ids)
 
 Names are imported on first use, so that importing the package never imports torch. In order of
 reading:
 
 - `loading`: from a path in the configuration to a training and a validation dataset.
-- `selection`, `folders`, `formats`, `splits`, `saved_datasets`: which files of a path are data,
-  and of which part.
-- `sources`, `parts`, `pieces`: documents on their way to the tokenizer, in bounded memory.
-- `text_files`, `records`, `json_lines`, `tables`, `column_files`, `compression`: one format each.
+- `selection`, `choice`, `folders`, `formats`, `splits`, `saved_datasets`: which files of a path
+  are data, and of which part.
+- `sources`, `documents`, `parts`, `pieces`: documents on their way to the tokenizer, in bounded
+  memory: how many, in which order, in which pieces.
+- `text_files`, `records`, `json_lines`, `json_text`, `long_records`, `tables`, `column_files`,
+  `compression`: one format each.
 - `cache`, `arrays`, `array_files`: ids on disk.
 - `windows`: ids as samples.
 - `survey`, `parquet_footer`: what a start checks without reading the data.
