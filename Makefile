@@ -57,9 +57,10 @@ PROTO_FLAGS = -I protos --python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) 
 METRIC_NAMES = $(BIN)/python -P worker/generate_metric_names.py
 DESCRIPTIONS = $(BIN)/python -P client/generate_descriptions.py $(1)/training_engine/v1/descriptions.json
 
-protos: $(STAMP) ## Regenerate the stubs and the descriptions
+protos: $(STAMP) ## Regenerate the stubs, the descriptions and the SDK's records
 	$(BIN)/python -m grpc_tools.protoc $(call PROTO_FLAGS,client) protos/training_engine/v1/*.proto
 	$(call DESCRIPTIONS,client)
+	$(BIN)/python client/generate_records.py
 	$(METRIC_NAMES) worker/app/training/metric_names.py
 
 protos-check: $(STAMP)
@@ -70,6 +71,7 @@ protos-check: $(STAMP)
 	  $(METRIC_NAMES) "$$generated/metric_names.py" && \
 	  diff "$$generated/metric_names.py" worker/app/training/metric_names.py || \
 	  { echo "The committed stubs differ from the protos; run: make protos"; exit 1; }
+	@$(BIN)/python client/generate_records.py --check
 
 sync: $(STAMP) ## Rewrite the blocking SDK from the asyncio SDK
 	$(BIN)/python -P client/generate_sync.py

@@ -53,8 +53,9 @@ WORDS = (
     (r"\basyncio\b", "blocking"),
 )
 LEFT_OVER = re.compile(r".*(?:async|await|\baio\b|_aio_).*", re.IGNORECASE)
-#: Unused and unsorted imports, loops that only yield, comprehensions that only copy.
-RUFF_FIXES = "F401,I001,UP028,C416"
+#: Unused imports, order of imports and exports, loops that only yield, comprehensions that only
+#: copy.
+RUFF_FIXES = "F401,I001,RUF022,UP028,C416"
 
 
 def main() -> None:

@@ -13,7 +13,8 @@ writes their blocking twins from them. In order of reading:
 
 - `aio`, `engine`: the two engines, with the resources that they offer.
 - `_aio_jobs`, `_jobs`, `_aio_resources`, `_resources`: the resources.
-- `records`, `errors`, `reasons`: what calls return and raise.
+- `records`, `_record_base`, `errors`, `reasons`: what calls return and raise. `records` is
+  generated from the protos.
 - `_calls`, `descriptions`: every call of the contract, for gRPC and REST alike; the texts of its
   elements.
 - `_aio_link`, `_link`, `_retry`, `_following`, `_polling`: calls and streams that outlive a lost

@@ -1,3 +1,4 @@
+# Generated from the protos by client/generate_records.py; run: make protos
 """What the SDK returns: plain frozen dataclasses, the same over every transport.
 
 Transports hand over plain dicts with the contract's field names; `read` turns one into a record.
@@ -6,22 +7,64 @@ Times are aware datetimes in UTC, statuses lower-case strings, absent values Non
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
-from typing import Any, Generic, TypeVar
+from typing import Any
 
+from training_engine._record_base import (
+    LEFT_OUT,
+    BulkResult,
+    DatasetMethods,
+    JobMethods,
+    JobStatusMethods,
+    Page,
+    Plain,
+    read,
+    read_as,
+    read_problems,
+    to_plain,
+)
 from training_engine.errors import FieldProblem
 
-Plain = dict[str, Any]
-R = TypeVar("R")
-T = TypeVar("T")
+__all__ = [
+    "EVENT_RECORDS",
+    "BulkResult",
+    "Checkpoint",
+    "Config",
+    "ConfigReport",
+    "Dataset",
+    "EventData",
+    "EventKind",
+    "Execution",
+    "JobEvent",
+    "JobRecord",
+    "JobStatus",
+    "LogLine",
+    "MemoryEstimate",
+    "MetricPoint",
+    "Page",
+    "Plain",
+    "Rewind",
+    "Throughput",
+    "Worker",
+    "read",
+    "to_plain",
+]
 
 
-class JobStatus(StrEnum):
-    """Where a job stands."""
+class JobStatus(JobStatusMethods, StrEnum):
+    """The state of a job.
+
+    Attributes:
+        QUEUED: Waits for a worker.
+        RUNNING: A worker trains it.
+        STOPPING: Asked to stop; saves its last checkpoint.
+        STOPPED: Stopped on request; can be resumed.
+        SUCCEEDED: Reached `max_steps`.
+        FAILED: Ended by an error, or by too many lost attempts without progress.
+    """
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -30,91 +73,22 @@ class JobStatus(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
 
-    @property
-    def is_terminal(self) -> bool:
-        """True where no worker will touch the job unless it is resumed."""
-        return self in (JobStatus.STOPPED, JobStatus.SUCCEEDED, JobStatus.FAILED)
-
-
-def _time(value: Any) -> datetime:
-    return value if isinstance(value, datetime) else datetime.fromisoformat(value).astimezone(UTC)
-
-
-def _problems(value: Any) -> tuple[FieldProblem, ...]:
-    return tuple(
-        FieldProblem(item.get("field", ""), item.get("message", ""))
-        if isinstance(item, Mapping)
-        else FieldProblem("", str(item))
-        for item in value
-    )
-
-
-def read(kind: type[R], plain: Mapping[str, Any]) -> R:
-    """Return a record from a plain dict; null means absent, keys newer than this SDK are ignored.
-
-    Raises:
-        TypeError: A field that the record cannot do without is missing.
-    """
-    values = {}
-    for spec in dataclasses.fields(kind):  # type: ignore[arg-type]
-        value = plain.get(spec.name)
-        if value is not None and spec.init:
-            is_time = spec.type == "datetime | None"
-            convert: Callable[[Any], Any] | None = _time if is_time else spec.metadata.get("read")
-            values[spec.name] = convert(value) if convert else value
-    return kind(**values)
-
-
-_LEFT_OUT = {"left_out": True}
-"""Metadata of a field that some answers do not have at all: None is no value of it there."""
-
-
-def to_plain(value: Any) -> Any:
-    """Return a record as the plain JSON data that REST answers with.
-
-    Keys are snake_case, times RFC 3339 in UTC, absent values null.
-    """
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {
-            spec.name: to_plain(getattr(value, spec.name))
-            for spec in dataclasses.fields(value)
-            if not spec.name.startswith("_") and not _left_out(spec, value)
-        }
-    if isinstance(value, datetime):
-        return _time_text(value)
-    if isinstance(value, StrEnum):
-        return str(value)
-    if isinstance(value, Mapping):
-        return {key: to_plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [to_plain(item) for item in value]
-    return value
-
-
-def _left_out(spec: dataclasses.Field[Any], record: Any) -> bool:
-    return spec.metadata.get("left_out", False) and getattr(record, spec.name) is None
-
-
-def _time_text(time: datetime) -> str:
-    """RFC 3339 in UTC, with as many digits of a second as protobuf's JSON: none, 3 or 6."""
-    digits = "seconds" if time.microsecond == 0 else "microseconds"
-    if time.microsecond and time.microsecond % 1000 == 0:
-        digits = "milliseconds"
-    return time.astimezone(UTC).isoformat(timespec=digits).replace("+00:00", "Z")
-
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """How a job is run; None leaves a choice to the service.
+    """How a job is run. None fields take the default named with each.
 
     Attributes:
-        priority: `high`, `default` or `low`.
-        processes: Trainer processes on each node, >= 1.
-        nodes: Nodes, >= 1.
-        device: `auto`, `cpu` or `cuda`.
+        priority: The queue it waits in. Default: default. One of `high`, `default`, `low`.
+        processes: Trainer processes on each node, >= 1. Default 1.
+        nodes: Nodes, >= 1. Default 1.
+        device: Where it trains, named as in a configuration. Default: the configuration's.
         max_retries: Consecutive attempts without a new checkpoint before the job fails, >= 0.
-        stop_timeout_seconds: Seconds a stop may take before the trainer is killed, > 0.
-        stall_timeout_seconds: Seconds without a step before an attempt is queued anew, > 0.
+            Default 3.
+        stop_timeout_seconds: Seconds a stop may take before the trainer is killed, > 0. Default
+            300.
+        stall_timeout_seconds: Seconds without a step or a batch of a validation before an attempt
+            is replaced by another, > 0. Default 600.
     """
 
     priority: str | None = None
@@ -126,48 +100,50 @@ class Execution:
     stall_timeout_seconds: float | None = None
 
 
-def _execution(value: Any) -> Execution:
-    return read(Execution, value)
-
-
 @dataclass(frozen=True, kw_only=True)
-class JobRecord:
-    """A job as the service last told it.
+class JobRecord(JobMethods):
+    """A job.
 
     Attributes:
         job_id: Its id.
-        name: The name it was given; its id where none was.
-        status: Where it stands.
+        name: The name it was given; its id where none was. Unique: where another job had the name,
+            a number was added to it, and a warning says so.
+        status: Its state.
         current_step: The last executed optimizer step; 0 before the first.
         max_steps: Steps of the whole run.
         progress: `current_step / max_steps`, in [0, 1].
         attempt: Counts from 1.
-        worker_id: The worker that holds or last held it; None before the first claim.
-        resumed_from_step: Step of the checkpoint that the attempt continued, None for a fresh one.
-        created_at: When its user started it.
+        worker_id: The worker that holds it, or held it last; None before the first claim.
+        resumed_from_step: The step of the checkpoint that the current attempt continued; None for a
+            fresh start.
+        created_at: When it was started by its user.
         started_at: When its first attempt was claimed.
-        completed_at: When it ended.
+        completed_at: When it ended; None while it has not.
         updated_at: When its record last changed.
         error: Why it failed; None where it has not.
-        eta_seconds: Estimated seconds to its end, evaluations and saves included; None unless it
-            runs and has measured its speed.
-        running_seconds: Seconds that workers have held it, all attempts together; waiting and
-            stops do not count.
-        config: The resolved configuration; None in lists and events.
-        config_id: The stored configuration that it was started from, or None.
+        eta_seconds: Estimated seconds to its end, evaluations and saves included; None where
+            unknown.
+        running_seconds: Seconds that workers have held it, all attempts together: not while it
+            waited, stopped or ended. An attempt whose worker was lost counts until the worker's
+            last report.
+        config: The resolved configuration. Left out of lists.
+        config_id: The stored configuration that it was started from; None where there was none.
         dataset_path: The training data.
-        val_dataset_path: The validation data, or None.
+        val_dataset_path: The validation data; None where it is split off the training data.
         execution: How it is run.
         warnings: What was questionable about its configuration.
-        exactness_notes: Why a resumed run is no longer bitwise equal to an undisturbed one.
-        consecutive_failures: Attempts lost in a row without a new checkpoint.
-        error_reason: Stable name of the error in lower case, e.g. `non_finite_loss`, or None.
-        log_tail: The trainer's last lines where `error` has any; None in lists.
-        message: What a person should know about the state, or None.
-        phase: What its trainer does: `starting`, `training`, `validating` or `saving`; None where
-            none runs.
-        phase_done: Batches of the current validation that are done, None in other phases.
-        phase_total: Batches of the current validation, None in other phases.
+        exactness_notes: Why a resumed run is no longer bitwise equal to an undisturbed one; empty
+            while it is.
+        consecutive_failures: Consecutive attempts lost without a new checkpoint.
+        error_reason: Stable code of the error, e.g. `DATASET_NOT_FOUND` (over REST and in the SDK
+            `dataset_not_found`); None where `error` is.
+        log_tail: The trainer's last lines, where `error` has any. Left out of lists.
+        message: What a person should know about the state: how the last attempt was lost, or where
+            a killed stop left the job. None where there is nothing to know.
+        phase: What its trainer does, where one runs. One of `starting`, `training`, `validating`,
+            `saving`.
+        phase_done: Batches of the current validation that are done; None in other phases.
+        phase_total: Batches of the current validation; None in other phases.
     """
 
     job_id: str
@@ -186,36 +162,27 @@ class JobRecord:
     error: str | None = None
     eta_seconds: float | None = None
     running_seconds: float = 0.0
-    config: Plain | None = field(default=None, repr=False, metadata=_LEFT_OUT)
+    config: Plain | None = field(default=None, repr=False, metadata=LEFT_OUT)
     config_id: str | None = None
     dataset_path: str | None = None
     val_dataset_path: str | None = None
     execution: Execution = field(
-        default_factory=Execution, repr=False, metadata={"read": _execution}
+        default_factory=Execution, repr=False, metadata={"read": read_as(Execution)}
     )
-    warnings: tuple[FieldProblem, ...] = field(default=(), metadata={"read": _problems})
+    warnings: tuple[FieldProblem, ...] = field(default=(), metadata={"read": read_problems})
     exactness_notes: tuple[str, ...] = field(default=(), metadata={"read": tuple})
     consecutive_failures: int = 0
-    error_reason: str | None = field(default=None, metadata={"read": str.lower})
+    error_reason: str | None = None
     log_tail: str | None = None
     message: str | None = None
     phase: str | None = None
     phase_done: int | None = None
     phase_total: int | None = None
 
-    @property
-    def is_terminal(self) -> bool:
-        """True where no worker will touch the job unless it is resumed."""
-        return self.status.is_terminal
-
-    def to_dict(self) -> Plain:
-        """Return plain JSON data with the names of the REST interface."""
-        return dict(to_plain(self))
-
 
 @dataclass(frozen=True, slots=True)
 class MetricPoint:
-    """What was measured at one logged step; None where it was not measured there.
+    """What was measured at one logged step. A metric is absent where it was not measured.
 
     Attributes:
         step: The optimizer step, from 1.
@@ -228,14 +195,14 @@ class MetricPoint:
         tokens_seen: Tokens since step 0 that counted in the loss.
         val_loss: Mean cross-entropy over the validation set, nats.
         val_perplexity: `exp(val_loss)`.
-        gpu_memory_allocated_gb: Peak GPU memory held by tensors since the last logged step,
-            GiB.
-        mfu: Model FLOPs utilisation, in [0, 1].
-        attempt: The attempt that measured it; None where several steps stand together (the
-            latest of each metric, a downsampled history).
-        created_at: When it was logged; None where several steps stand together.
-        custom: The user's own metrics that a callback of the trainer added to the step, by name;
-            None for a value that is NaN or infinite.
+        gpu_memory_allocated_gb: Peak GPU memory held by tensors since the last logged step, GiB.
+        mfu: Model FLOPs utilisation, in [0, 1]; None for devices of unknown peak.
+        attempt: The attempt that measured it; None where a point has values of several steps, as in
+            the latest of each metric and in a downsampled history.
+        created_at: When it was logged; None where a point has values of several steps.
+        custom: The user's own metrics that a callback of the trainer added to the step, by name: 1
+            to 64 ASCII letters, digits or any of _./-, the first a letter or _. A value may be NaN
+            or infinite; REST and the SDK give null for it.
     """
 
     step: int
@@ -257,7 +224,14 @@ class MetricPoint:
 
 @dataclass(frozen=True, slots=True)
 class Throughput:
-    """How fast a job trains, over its latest logging interval; None where that was not measured."""
+    """How fast a job trains, over its latest logging interval.
+
+    Attributes:
+        step: The latest logged step.
+        steps_per_second: Optimizer steps a second; None where it was not measured.
+        tokens_per_second: Tokens a second; None where it was not measured.
+        tokens_seen: Training tokens since step 0.
+    """
 
     step: int = 0
     steps_per_second: float | None = None
@@ -302,7 +276,7 @@ class LogLine:
         sequence: Counts up within an attempt.
         attempt: The attempt that printed it.
         stream: `stdout` or `stderr`.
-        text: The line without its newline.
+        text: The line without its newline; bytes that are no UTF-8 are replaced.
         created_at: When it was read.
     """
 
@@ -315,15 +289,138 @@ class LogLine:
 
 @dataclass(frozen=True, slots=True)
 class Rewind:
-    """History was cut: what came after `to_step` is no longer part of the job."""
+    """History was cut: points and checkpoints past this step are no longer part of the job.
+
+    Attributes:
+        to_step: The last step that still counts; 0 where the run starts over.
+        attempt: The attempt that continues from there.
+        reason: Why.
+    """
 
     to_step: int
     attempt: int = 1
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A stored configuration, every field resolved.
+
+    Attributes:
+        config_id: Its id.
+        name: The name it was given.
+        config: The configuration itself, defaults included.
+        created_at: When it was stored.
+        warnings: Questionable values that were accepted; sent once, when it is created.
+    """
+
+    config_id: str
+    name: str = ""
+    config: Plain = field(default_factory=dict)
+    created_at: datetime | None = None
+    warnings: tuple[FieldProblem, ...] | None = field(
+        default=None, metadata={"read": read_problems, **LEFT_OUT}
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryEstimate:
+    """A rough account of the memory that training takes, in bytes.
+
+    Attributes:
+        parameters_bytes: Parameters.
+        gradients_bytes: Gradients.
+        optimizer_bytes: Optimizer state.
+        activations_bytes: Activations of one micro-batch.
+        total_bytes: The sum.
+    """
+
+    parameters_bytes: int = 0
+    gradients_bytes: int = 0
+    optimizer_bytes: int = 0
+    activations_bytes: int = 0
+    total_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigReport:
+    """Whether a configuration would be accepted.
+
+    Attributes:
+        valid: True where `errors` is empty.
+        errors: Every problem that a start would be refused for. Data that is not named is only a
+            warning here.
+        warnings: What a start would accept, and what it would put among the job's warnings.
+        num_parameters: Parameters of the model; None where the model is invalid, or where an
+            unknown key may be part of it.
+        memory_estimate: Memory that training takes; None where the configuration is invalid.
+    """
+
+    valid: bool = False
+    errors: tuple[FieldProblem, ...] = field(default=(), metadata={"read": read_problems})
+    warnings: tuple[FieldProblem, ...] = field(default=(), metadata={"read": read_problems})
+    num_parameters: int | None = None
+    memory_estimate: MemoryEstimate | None = field(
+        default=None, metadata={"read": read_as(MemoryEstimate)}
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset(DatasetMethods):
+    """An uploaded dataset; `dataset://ID` names it wherever a dataset path is asked for.
+
+    Attributes:
+        dataset_id: Its id.
+        name: The file name it was given; its ending says what it holds.
+        size_bytes: Bytes of the file.
+        sha256: SHA-256 of the file, lower-case hex.
+        created_at: When its upload was complete.
+    """
+
+    dataset_id: str
+    name: str = ""
+    size_bytes: int = 0
+    sha256: str = ""
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A process that trains.
+
+    Attributes:
+        worker_id: Its id.
+        state: What it does. One of `idle`, `busy`, `draining`.
+        device: `cpu` or `cuda`, with the device's name where known.
+        hostname: The machine it runs on.
+        pid: Its process.
+        job_id: The job it trains; None while idle.
+        attempt: The attempt it trains; None while idle.
+        last_heartbeat: When it was last heard of.
+        started_at: When it started.
+    """
+
+    worker_id: str
+    state: str | None = None
+    device: str = ""
+    hostname: str = ""
+    pid: int = 0
+    job_id: str | None = None
+    attempt: int | None = None
+    last_heartbeat: datetime | None = None
+    started_at: datetime | None = None
+
+
 class EventKind(StrEnum):
-    """What a `JobEvent` tells."""
+    """What an event reports.
+
+    Attributes:
+        STATE: The job changed its state.
+        METRICS: A step was logged.
+        CHECKPOINT: A checkpoint was registered.
+        LOG: The trainer printed a line.
+        REWOUND: History was cut.
+    """
 
     STATE = "state"
     METRICS = "metrics"
@@ -350,147 +447,9 @@ class JobEvent:
     Attributes:
         kind: What `data` is.
         data: The record; match on its class.
-        cursor: Pass it as `after` to continue behind this event.
+        cursor: Continues after this event when passed as `after`.
     """
 
     kind: EventKind
     data: EventData
     cursor: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Config:
-    """A stored configuration, every field resolved.
-
-    Attributes:
-        config_id: Its id.
-        name: The name it was given.
-        config: The configuration itself.
-        created_at: When it was stored.
-        warnings: Questionable values; told once, when it is created, and None from then on.
-    """
-
-    config_id: str
-    name: str = ""
-    config: Plain = field(default_factory=dict)
-    created_at: datetime | None = None
-    warnings: tuple[FieldProblem, ...] | None = field(
-        default=None, metadata={"read": _problems, **_LEFT_OUT}
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class MemoryEstimate:
-    """A rough account of the memory that training takes, in bytes."""
-
-    parameters_bytes: int = 0
-    gradients_bytes: int = 0
-    optimizer_bytes: int = 0
-    activations_bytes: int = 0
-    total_bytes: int = 0
-
-
-def _memory(value: Any) -> MemoryEstimate:
-    return read(MemoryEstimate, value)
-
-
-@dataclass(frozen=True, slots=True)
-class ConfigReport:
-    """What the service says about a configuration.
-
-    Attributes:
-        valid: True where `errors` is empty.
-        errors: Every problem.
-        warnings: Questionable values that would be accepted.
-        num_parameters: Parameters of the model, None where the model is invalid.
-        memory_estimate: Memory of training, None where the configuration is invalid.
-    """
-
-    valid: bool = False
-    errors: tuple[FieldProblem, ...] = field(default=(), metadata={"read": _problems})
-    warnings: tuple[FieldProblem, ...] = field(default=(), metadata={"read": _problems})
-    num_parameters: int | None = None
-    memory_estimate: MemoryEstimate | None = field(default=None, metadata={"read": _memory})
-
-
-@dataclass(frozen=True, slots=True)
-class Dataset:
-    """An uploaded dataset; `path` names it wherever a dataset path is asked for.
-
-    Attributes:
-        dataset_id: Its id.
-        name: The file name it was given; its ending says what it holds.
-        size_bytes: Bytes of the file.
-        sha256: SHA-256 of the file, lower-case hex.
-        created_at: When its upload was complete.
-    """
-
-    dataset_id: str
-    name: str = ""
-    size_bytes: int = 0
-    sha256: str = ""
-    created_at: datetime | None = None
-
-    @property
-    def path(self) -> str:
-        """`dataset://ID`, to be passed as `dataset_path`."""
-        return f"dataset://{self.dataset_id}"
-
-
-@dataclass(frozen=True, slots=True)
-class Worker:
-    """A process that trains.
-
-    Attributes:
-        worker_id: Its id.
-        state: `idle`, `busy` or `draining`.
-        device: `cpu` or `cuda`, with the device's name where known.
-        hostname: The machine it runs on.
-        pid: Its process.
-        job_id: The job it trains; None while idle.
-        attempt: The attempt it trains; None while idle.
-        last_heartbeat: When it was last heard of.
-        started_at: When it started.
-    """
-
-    worker_id: str
-    state: str | None = None
-    device: str = ""
-    hostname: str = ""
-    pid: int = 0
-    job_id: str | None = None
-    attempt: int | None = None
-    last_heartbeat: datetime | None = None
-    started_at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
-    """One page of a list.
-
-    Attributes:
-        items: The rows.
-        next_page_token: Asks for the next page; empty on the last.
-    """
-
-    items: tuple[T, ...]
-    next_page_token: str = ""
-
-    def __iter__(self) -> Iterator[T]:
-        return iter(self.items)
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-
-@dataclass(frozen=True, slots=True)
-class BulkResult:
-    """What became of one job of a bulk call.
-
-    Attributes:
-        job_id: The job.
-        error: Why it was left as it was, None where the call succeeded.
-    """
-
-    job_id: str
-    error: Exception | None = None

@@ -12,28 +12,28 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Checkpoint(_message.Message):
-    __slots__ = ("checkpoint_id", "job_id", "step", "loss", "size_bytes", "sha256", "created_at", "is_best", "attempt", "val_loss")
+    __slots__ = ("checkpoint_id", "job_id", "step", "loss", "val_loss", "size_bytes", "sha256", "created_at", "is_best", "attempt")
     CHECKPOINT_ID_FIELD_NUMBER: _ClassVar[int]
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     LOSS_FIELD_NUMBER: _ClassVar[int]
+    VAL_LOSS_FIELD_NUMBER: _ClassVar[int]
     SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
     SHA256_FIELD_NUMBER: _ClassVar[int]
     CREATED_AT_FIELD_NUMBER: _ClassVar[int]
     IS_BEST_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
-    VAL_LOSS_FIELD_NUMBER: _ClassVar[int]
     checkpoint_id: str
     job_id: str
     step: int
     loss: float
+    val_loss: float
     size_bytes: int
     sha256: str
     created_at: _timestamp_pb2.Timestamp
     is_best: bool
     attempt: int
-    val_loss: float
-    def __init__(self, checkpoint_id: _Optional[str] = ..., job_id: _Optional[str] = ..., step: _Optional[int] = ..., loss: _Optional[float] = ..., size_bytes: _Optional[int] = ..., sha256: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., is_best: _Optional[bool] = ..., attempt: _Optional[int] = ..., val_loss: _Optional[float] = ...) -> None: ...
+    def __init__(self, checkpoint_id: _Optional[str] = ..., job_id: _Optional[str] = ..., step: _Optional[int] = ..., loss: _Optional[float] = ..., val_loss: _Optional[float] = ..., size_bytes: _Optional[int] = ..., sha256: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., is_best: _Optional[bool] = ..., attempt: _Optional[int] = ...) -> None: ...
 
 class ListCheckpointsRequest(_message.Message):
     __slots__ = ("job_id", "page_size", "page_token")

@@ -371,7 +371,7 @@ def test_records_read_what_rest_says() -> None:
             "job_id": "j1",
             "status": "failed",
             "worker_id": None,
-            "error_reason": "NON_FINITE_LOSS",
+            "error_reason": "non_finite_loss",
             "started_at": "2030-01-01T13:00:00.5+01:00",
             "completed_at": None,
             "a_newer_field": 1,
