@@ -14,10 +14,25 @@ TEXT = "".join(
 )
 
 
+OWN_METRICS = """
+class Own:
+    def __init__(self, trainer):
+        self.trainer = trainer
+
+    def on_log(self, step, metrics):
+        squares = sum(p.detach().square().sum() for p in self.trainer.model.parameters())
+        return {"weights/norm": squares**0.5, "wild": float("nan")}
+"""
+
+
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
-    """A running stack; its working folder is an allowed root."""
-    with running_stack(tmp_path_factory.mktemp("stack") / "data") as running:
+    """A running stack; its working folder is an allowed root. Its worker adds metrics of its own:
+    `weights/norm`, and `wild`, which is not a number."""
+    folder = tmp_path_factory.mktemp("stack")
+    (folder / "own_metrics.py").write_text(OWN_METRICS)
+    environment = {"PYTHONPATH": str(folder), "TRAINING_ENGINE_CALLBACKS": "own_metrics:Own"}
+    with running_stack(folder / "data", environment=environment) as running:
         yield running
 
 

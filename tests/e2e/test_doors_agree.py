@@ -168,9 +168,15 @@ def test_what_a_job_measured(doors: Doors) -> None:
     assert_all(speed, doors.sdk(lambda engine: engine.metrics.throughput(id)))
     points = doors.rest(f"/jobs/{id}/metrics/history")["points"]
     assert [point["step"] for point in points] == [1, 2, 3, 4]
+    for point in (latest, *points):  # what a callback of the worker adds; see `conftest.stack`
+        assert point["custom"].keys() == {"weights/norm", "wild"}
+        assert point["custom"]["weights/norm"] > 0
+        assert point["custom"]["wild"] is None
     assert_all(points, doors.sdk(lambda engine: list(engine.metrics.history(id))))
     assert_all(points, doors.sdk(lambda engine: list(engine.metrics.stream(id))))
     chart = doors.rest(f"/jobs/{id}/metrics/history", max_points=2)["points"]
+    norms = [point["custom"]["weights/norm"] for point in points]
+    assert sorted(point["custom"]["weights/norm"] for point in chart) == [min(norms), max(norms)]
     assert_all(chart, doors.sdk(lambda engine: list(engine.metrics.history(id, max_points=2))))
 
 

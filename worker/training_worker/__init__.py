@@ -12,6 +12,7 @@ trainer of a job in several processes launches these, its ranks. In order of rea
   page of memory, kills a trainer that is stuck, reports one that died.
 - `horse`, `exits`: the forked process: its signals, its connections, its exit codes.
 - `attempt`: builds the trainer, trains, reports the attempt's end.
+- `own_callbacks`: the callbacks that the worker's operator adds to each trainer.
 - `datasets`, `resume`: which files the attempt reads and which checkpoint it continues.
 - `spool`, `output`: logged metrics and printed lines, on disk before they are published.
 - `publisher`: the thread that publishes both and registers checkpoints, in that order.

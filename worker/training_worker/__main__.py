@@ -30,9 +30,11 @@ def main() -> int:
 
 def _work(settings: WorkerSettings, url: str) -> int:
     from training_worker.connections import patient_client, prompt_connection, wait_for_redis
+    from training_worker.own_callbacks import own_callbacks
     from training_worker.preload import describe_device, preload
     from training_worker.worker import TrainingWorker
 
+    own_callbacks(settings.callbacks)  # a wrong name is said at once, and what is right imported
     wait_for_redis(url)
     preload()
     worker = TrainingWorker(

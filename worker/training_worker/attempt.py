@@ -32,6 +32,7 @@ from training_worker.exits import End
 from training_worker.failed_saves import FailedSaves
 from training_worker.failures import describe_failure, print_failure
 from training_worker.output import OutputReader, output_tail
+from training_worker.own_callbacks import own_callbacks
 from training_worker.publisher import Beginning, Publisher
 from training_worker.ranks import agree_on_files, noted_failure
 from training_worker.resume import ResumePoint, choose_resume_point
@@ -206,6 +207,7 @@ class Attempt:
             config.resume_from_checkpoint = str(self._resume.path)
         agree_on_files(ranks, config)
         trainer = Trainer(config, train, validation, callbacks=[self])
+        trainer.callbacks += [make(trainer) for make in own_callbacks(self._settings.callbacks)]
         trainer.manager.max_checkpoints = _UNBOUNDED
         trainer.manager.before_write = self._before_save
         self._trainer = trainer

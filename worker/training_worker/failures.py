@@ -19,6 +19,7 @@ _DEFINITE = {
     "NonFiniteLossError": "NON_FINITE_LOSS",
     "TrainingMemoryError": "OUT_OF_MEMORY",
     "OutOfMemoryError": "OUT_OF_MEMORY",
+    "CustomMetricError": "TRAINER_ERROR",
     "ConfigError": "INVALID_CONFIG",
     "UnsupportedExecutionError": "INVALID_CONFIG",
     "DataError": "INVALID_DATA",

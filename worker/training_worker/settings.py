@@ -30,6 +30,11 @@ class WorkerSettings(RedisSettings, ServiceSettings):
     device: str = setting(
         "auto", 'device of jobs that leave theirs at "auto"; named as in a configuration'
     )
+    callbacks: str = setting(
+        "",
+        "MODULE:NAME of a class or function that takes a trainer and returns a callback of your "
+        "own; several are separated by commas",
+    )
     lease_renewal_seconds: float = setting(
         3.0, "time between two lease renewals; keep it a fifth of the lease", unit="seconds", gt=0
     )
