@@ -425,7 +425,27 @@ def test_a_resume_from_an_earlier_checkpoint_cuts_the_chart_and_goes_on(
         expect(page.get_by_text("2, restored from step 6")).to_be_visible()
         expect(state(page)).to_have_text("succeeded")
         wait_until(lambda: shown_steps(page) == list(range(1, 13)), "the whole history again")
+        assert_every_metric_is_shown(page)
         assert (seen.errors, seen.strangers) == ([], [])
+
+
+def assert_every_metric_is_shown(page: Page) -> None:
+    """A chart and a column for each; what a callback of the worker adds is with the first ones."""
+    norm = page.get_by_role("img", name=re.compile(r"^weights.norm, latest: weights.norm [\d.]+$"))
+    expect(norm).to_be_visible()
+    perplexity = page.get_by_role("img", name=re.compile(r"^perplexity, latest: "))
+    expect(perplexity).to_be_hidden()
+    page.get_by_text("More metrics", exact=True).click()
+    expect(perplexity).to_be_visible()
+    rows = page.get_by_role("table", name="Logged values, newest first").locator("tr")
+    heads = rows.first.locator("th").all_inner_texts()
+    assert heads[:3] == ["Step", "Loss", "Validation"]
+    assert {"weights/norm", "perplexity", "tokens_seen"} <= set(heads)
+    assert not {"wild", "attempt", "custom"} & set(heads)  # no number was measured for `wild`
+    place = heads.index("weights/norm")
+    cells = rows.locator(f"td:nth-child({place + 1})").all_inner_texts()
+    assert len(cells) == 12
+    assert all(float(text) > 0 for text in cells)
 
 
 def test_the_page_recovers_when_the_gateway_is_killed(

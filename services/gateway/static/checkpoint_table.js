@@ -12,8 +12,8 @@ const HEADS = [
   ["Written", "number wide"],
   ["", ""],
 ];
-// What a job's best_metric is called here.
-const METRICS = { loss: "loss", val_loss: "validation loss", perplexity: "perplexity", val_perplexity: "validation perplexity" };
+// What a job's best_metric is called here: "validation loss" for val_loss.
+const inWords = (metric) => metric.replace(/^val_/, "validation ").replaceAll("_", " ");
 
 export class CheckpointTable {
   // onResume is called with the checkpoint to go on from.
@@ -73,7 +73,7 @@ export class CheckpointTable {
       },
       "Resume",
     );
-    const why = `the smallest ${METRICS[bestMetric] ?? bestMetric}`;
+    const why = `the smallest ${inWords(bestMetric)}`;
     const best = one.is_best && el("span", { class: "best", title: why }, "best");
     return el(
       "tr",

@@ -1,10 +1,12 @@
-// A job's points: the whole run once, downsampled by the server, then what arrives live.
+// A job's points: the whole run once, downsampled by the server, then what arrives live. Metrics of
+// the user's own stand beside the others in them.
 
 import { at, get } from "./api.js";
 
 const POINTS = 1000;
 // Live points kept before the server is asked for a fresh summary of the whole run.
 const LIVE_POINTS = 4000;
+const NO_METRICS = ["step", "attempt"];
 
 export class History {
   constructor(jobId, signal, onChange) {
@@ -12,6 +14,8 @@ export class History {
     this.signal = signal;
     this.onChange = onChange;
     this.points = [];
+    this.names = new Set(); // of the metrics that any point has had
+    this.customNames = new Set();
     this.loading = null;
     this.again = false;
     this.loaded = false;
@@ -42,14 +46,28 @@ export class History {
   async #read() {
     this.arrived = [];
     const page = await get(`${this.path}?max_points=${POINTS}`, { signal: this.signal });
-    this.points = page.points;
+    this.points = page.points.map((point) => this.#flat(point));
     this.loaded = true;
     for (const point of this.arrived) this.#insert(point);
     this.arrived = null;
     this.onChange();
   }
 
-  add(point) {
+  isCustom(name) {
+    return this.customNames.has(name);
+  }
+
+  #flat({ custom, ...named }) {
+    for (const name of Object.keys(custom)) if (!(name in named)) this.customNames.add(name);
+    const point = { ...custom, ...named };
+    for (const [name, value] of Object.entries(point)) {
+      if (typeof value === "number" && !NO_METRICS.includes(name)) this.names.add(name);
+    }
+    return point;
+  }
+
+  add(arrived) {
+    const point = this.#flat(arrived);
     this.arrived?.push(point);
     this.#insert(point);
     if (this.points.length > LIVE_POINTS) this.load().catch(() => {});

@@ -1,7 +1,7 @@
 // One job, live: its state, its curves, its checkpoints, its log.
 
 import { at, get, post, send, urlOf } from "./api.js";
-import { Chart, NOTHING } from "./chart.js";
+import { NOTHING } from "./chart.js";
 import { CheckpointTable } from "./checkpoint_table.js";
 import { ask } from "./dialog.js";
 import { connection, el, fill, notice, setText, status } from "./dom.js";
@@ -10,6 +10,7 @@ import { count, percent } from "./format.js";
 import { History } from "./history.js";
 import { JobSummary } from "./job_summary.js";
 import { LogView } from "./log_view.js";
+import { MetricCharts } from "./metric_charts.js";
 import { Sampler } from "./sampling.js";
 import { ValuesTable } from "./values_table.js";
 
@@ -25,19 +26,7 @@ export class JobPage {
     this.waiting = {};
     this.history = new History(jobId, this.signal, () => this.#redrawSoon());
     this.summary = new JobSummary();
-    this.charts = [
-      new Chart(
-        "Loss",
-        [
-          { name: "loss", label: "train", color: "--accent" },
-          { name: "val_loss", label: "validation", color: "--second" },
-        ],
-        { tall: true },
-      ),
-      new Chart("Learning rate", [{ name: "lr", label: "lr", color: "--accent" }]),
-      new Chart("Gradient norm", [{ name: "grad_norm", label: "norm", color: "--accent" }]),
-      new Chart("Tokens per second", [{ name: "tokens_per_second", label: "tokens/s", color: "--accent" }]),
-    ];
+    this.charts = new MetricCharts();
     this.values = new ValuesTable(urlOf("jobs", jobId, "metrics", "history"));
     this.saved = null;
     this.checkpoints = new CheckpointTable((checkpoint) => this.#resumeFrom(checkpoint));
@@ -51,7 +40,7 @@ export class JobPage {
     this.controller.abort();
     clearInterval(this.timer);
     for (const timer of Object.values(this.waiting)) clearTimeout(timer);
-    for (const part of [...this.charts, this.values, this.sampler, this.log]) part.close();
+    for (const part of [this.charts, this.values, this.sampler, this.log]) part.close();
   }
 
   #build(page) {
@@ -61,7 +50,6 @@ export class JobPage {
     this.resume = el("button", { type: "button", disabled: true, onclick: () => this.#resume() }, "Resume");
     this.remove = el("button", { type: "button", disabled: true, class: "danger", onclick: () => this.#delete() }, "Delete");
     this.config = el("pre", { tabindex: "0", "aria-label": "Configuration" });
-    const [loss, ...others] = this.charts;
     fill(
       page,
       el(
@@ -72,8 +60,7 @@ export class JobPage {
         el("div", { class: "actions" }, this.stop, this.resume, this.remove),
       ),
       this.summary.element,
-      loss.element,
-      el("div", { class: "grid three" }, others.map((chart) => chart.element)),
+      this.charts.elements,
       el("div", { class: "grid two" }, this.checkpoints.element, this.sampler.element),
       this.log.element,
       this.values.element,
@@ -197,7 +184,8 @@ export class JobPage {
 
   #drawPoints() {
     const nothing = this.history.loaded ? NOTHING[this.#ended ? "ever" : "yet"] : NOTHING.loading;
-    for (const part of [...this.charts, this.values]) part.show(this.history.points, nothing);
+    this.charts.show(this.history, nothing);
+    this.values.show(this.history);
   }
 
   // What is there or not, and whether it may still come.

@@ -1,4 +1,5 @@
-// The charts' numbers as a table, for those who read or copy rather than look.
+// The charts' numbers as a table, for those who read or copy rather than look: columns that are
+// always there, then one for each other metric that the points have.
 
 import { el, fill } from "./dom.js";
 import { count, number } from "./format.js";
@@ -16,8 +17,9 @@ const COLUMNS = [
 export class ValuesTable {
   constructor(wholeUrl) {
     this.points = [];
+    this.columns = COLUMNS;
+    this.heads = el("tr");
     this.rows = el("tbody");
-    const heads = ["Step", ...COLUMNS.map(([head]) => head)];
     this.details = el(
       "details",
       { ontoggle: () => this.#draw() },
@@ -29,7 +31,7 @@ export class ValuesTable {
         el(
           "table",
           { "aria-label": "Logged values, newest first" },
-          el("thead", {}, el("tr", {}, heads.map((head) => el("th", { scope: "col", class: "number" }, head)))),
+          el("thead", {}, this.heads),
           this.rows,
         ),
       ),
@@ -41,8 +43,10 @@ export class ValuesTable {
     clearTimeout(this.timer);
   }
 
-  show(points) {
+  show({ points, names }) {
     this.points = points;
+    const others = [...names].filter((name) => !COLUMNS.some(([, known]) => known === name));
+    this.columns = [...COLUMNS, ...others.map((name) => [name, name])];
     // Drawn only for who looks, and not with every step.
     if (!this.details.open) return;
     this.timer ??= setTimeout(() => {
@@ -54,11 +58,13 @@ export class ValuesTable {
   #draw() {
     if (!this.details.open) return;
     const newest = this.points.slice(-ROWS).reverse();
-    fill(this.rows, newest.map(row));
+    const heads = ["Step", ...this.columns.map(([head]) => head)];
+    fill(this.heads, heads.map((head) => el("th", { scope: "col", class: "number" }, head)));
+    fill(this.rows, newest.map((point) => this.#row(point)));
   }
-}
 
-function row(point) {
-  const texts = [count(point.step), ...COLUMNS.map(([, name]) => number(point[name], 5))];
-  return el("tr", {}, texts.map((text) => el("td", { class: "number" }, text)));
+  #row(point) {
+    const texts = [count(point.step), ...this.columns.map(([, name]) => number(point[name], 5))];
+    return el("tr", {}, texts.map((text) => el("td", { class: "number" }, text)));
+  }
 }

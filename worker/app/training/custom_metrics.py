@@ -17,7 +17,7 @@ MAX_NAMES = 50
 """Names of the user's own in one run: each is a column of the run's history."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]{0,63}", re.ASCII)
-_RESERVED = METRIC_NAMES | {"step"}
+_RESERVED = METRIC_NAMES | {"step", "attempt", "created_at"}
 _ABSENT = object()
 
 
@@ -80,7 +80,7 @@ class CustomMetrics:
             )
         if name in _RESERVED:
             raise CustomMetricError(
-                f"`{source}` adds the metric {name!r}, which the trainer measures itself; choose "
+                f"`{source}` adds the metric {name!r}, which is one of the engine's own; choose "
                 "another name"
             )
         if len(self._names) == MAX_NAMES:
