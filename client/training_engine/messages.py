@@ -67,7 +67,10 @@ def _reader(field: Any) -> _Convert:
     name, convert = field.name, _converter(field)
     if is_map(field):
         read = _converter(field.message_type.fields_by_name["value"])
-        return lambda message: {key: read(each) for key, each in getattr(message, name).items()}
+        # In the order of its keys: protobuf has none.
+        return lambda message: {
+            key: read(each) for key, each in sorted(getattr(message, name).items())
+        }
     if field.is_repeated:
         return lambda message: [convert(each) for each in getattr(message, name)]
     if field.has_presence:

@@ -544,7 +544,8 @@ def test_nothing_is_cut_off(
             page.wait_for_load_state("networkidle") if place == "start" else None
             if place.startswith("jobs"):
                 expect(page.get_by_role("link", name="Download step 4")).to_be_visible()
-                resume = page.get_by_role("button", name="Resume from step 4").bounding_box()
+                newest = page.get_by_role("button", name="Resume from step 4")
+                resume = wait_until(newest.bounding_box, "a table that is not drawn again just now")
                 assert resume is not None
                 card = page.locator(".card", has_text="Checkpoints").first.bounding_box()
                 assert card is not None

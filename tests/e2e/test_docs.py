@@ -191,6 +191,7 @@ def test_links_lead_somewhere() -> None:
         ("generate_configuration.py", "configuration.md"),
         ("generate_settings.py", "operations.md"),
         ("generate_errors.py", "grpc.md"),
+        ("generate_metrics.py", "training.md"),
     ],
 )
 def test_generated_tables_are_up_to_date(script: str, page: str, tmp_path: Path) -> None:
