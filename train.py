@@ -18,7 +18,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -124,7 +123,7 @@ def read_config(
         values["resume_from_checkpoint"] = resume
     config, of_values = TrainingConfig.read(values)
     problems += of_values
-    if config.dataset_path is None:
+    if config.dataset_path is None and not config.data.sources:
         message = "`dataset_path` is not set; give --dataset PATH, or set it in the file"
         problems.append(Problem("dataset_path", message))
     if not problems:
@@ -138,14 +137,7 @@ def _inspect(config: TrainingConfig) -> list[Problem]:
     """What a look at the data's files tells; its warnings come when the data are loaded."""
     from app.training.preflight import VisibleData, inspect_run
 
-    train, validation = config.dataset_path, config.val_dataset_path
-    visible = VisibleData(
-        Path(train) if train else None,
-        Path(validation) if validation else None,
-        tokenizer=True,
-        gpt2=True,
-    )
-    return inspect_run(config, visible).problems
+    return inspect_run(config, VisibleData.here(config)).problems
 
 
 def _apply_change(values: dict[str, Any], change: str) -> list[Problem]:
@@ -219,7 +211,6 @@ def _train(
     from app.training.distributed import join
     from app.training.trainer import Trainer
 
-    assert config.dataset_path is not None
     if wishes is None:  # else the launcher has shared the cores out
         share_cores()
     ranks = join(config)

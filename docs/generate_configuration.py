@@ -15,7 +15,7 @@ import typing
 from pathlib import Path
 from typing import Any
 
-from app.training.config import DataConfig, DistributedConfig, TrainingConfig
+from app.training.config import DataConfig, DataSource, DistributedConfig, TrainingConfig
 from app.transformer.config import TransformerConfig
 
 PAGE = Path(__file__).with_name("configuration.md")
@@ -31,6 +31,11 @@ SECTIONS: tuple[tuple[type, str, str], ...] = (
         "Under `model_config:`, and `app.transformer.TransformerConfig`.",
     ),
     (DataConfig, "Data", "Under `data:`; see [Which files](training.md#which-files)."),
+    (
+        DataSource,
+        "Sources of a mixture",
+        "In the list `data.sources`; see [Mixtures](training.md#mixtures).",
+    ),
     (
         DistributedConfig,
         "Several processes",
@@ -67,10 +72,12 @@ def type_name(annotation: Any) -> str:
     }
     if typing.get_origin(annotation) is typing.Literal:
         return ", ".join(f"`{choice}`" for choice in typing.get_args(annotation))
-    if dataclasses.is_dataclass(annotation):
-        return "mapping"
     if annotation in names:
         return names[annotation]
+    if dataclasses.is_dataclass(annotation):
+        return "mapping"
+    if typing.get_origin(annotation) is list:
+        return "list of mappings"
     if parts := typing.get_args(annotation):
         return ", ".join(type_name(part) for part in parts)
     raise TypeError(f"no name for {annotation}")

@@ -192,7 +192,8 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
             while True:
                 page = await self._state.jobs.list(status, LARGEST_PAGE, token)
                 for job in page.jobs:
-                    if name in (job.dataset_path, job.val_dataset_path):
+                    named = (job.dataset_path, job.val_dataset_path)
+                    if name in named or f'"{name}"' in job.config_document:
                         return job.job_id
                 token = page.next_page_token
                 if not token:

@@ -76,11 +76,15 @@ def invalid_config(problems: Iterable[Problem]) -> RpcError:
 def invalid_data(problems: Sequence[Problem]) -> RpcError:
     """Data or a tokenizer that cannot be trained on; INVALID_CONFIG where a field has to change."""
     error = ConfigError(problems)
-    if any(problem.field not in _DATA_FIELDS for problem in problems):
+    if not all(_is_of_data(problem.field) for problem in problems):
         return _config_refused(error)
     violations = [FieldViolation(problem.field, problem.message) for problem in problems]
     message = "; ".join(problem.message for problem in problems)
     return call_error("INVALID_DATA", message, violations)
+
+
+def _is_of_data(field: str) -> bool:
+    return field in _DATA_FIELDS or field.startswith("data.sources")
 
 
 def not_found(kind: str, id: str) -> RpcError:

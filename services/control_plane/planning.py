@@ -11,6 +11,7 @@ from pathlib import Path
 from app.training.config import ConfigError, Problem, TrainingConfig
 from app.training.fit import Room, beyond_memory
 from app.training.preflight import Findings, VisibleData, inspect_run
+from app.training.rules import relation_problems
 from app.training.tokenizer_files import BUILT_IN
 from control_plane.config_codec import to_document
 from control_plane.configurations import require_source
@@ -37,8 +38,10 @@ class DataPaths:
     """What a run reads, as the worker will open it."""
 
     train: str
+    """"" where there are sources."""
     validation: str
     tokenizer: str
+    sources: tuple[str, ...]
 
 
 async def plan_job(request: job_pb2.StartJobRequest, state: ServiceState) -> NewJob:
@@ -78,10 +81,10 @@ async def review_start(
     Data that is not named is a warning: it can be named when the job starts.
     """
     _take_data(config, dataset_path, val_dataset_path)
-    problems: list[Problem] = []
-    for name in ("dataset_path", "val_dataset_path", "tokenizer"):
+    problems = relation_problems(config, set())
+    for name, text in _named_files(config).items():
         try:
-            await _checked(name, getattr(config, name) or "", state)
+            await _checked(name, text, state)
         except (RpcError, NotFound) as error:
             problems.append(Problem(name, str(error)))
     if problems:
@@ -89,7 +92,7 @@ async def review_start(
     found = await _inspect(config, await _checked_paths(config, state), state)
     execution = Execution(device=config.device)
     warnings = _warnings(config, found) + await _worker_warnings(config, execution, state)
-    if not config.dataset_path:
+    if not config.dataset_path and not config.data.sources:
         message = f"`dataset_path` is not set; {_NO_DATA}, or name the data when the job starts"
         warnings.append(Problem("dataset_path", message))
     return Findings(found.problems, warnings)
@@ -109,14 +112,18 @@ async def _inspect(config: TrainingConfig, paths: DataPaths, state: ServiceState
     """Look at the files of a run, in a thread since a file system may be slow."""
     if not state.roots.visible:
         return inspect_run(config, VisibleData())
+    sources = tuple([await _file(source, state) for source in paths.sources])
     seen = copy.copy(config)
     seen.resume_from_checkpoint = False  # the service ignores it
     seen.tokenizer = paths.tokenizer
     visible = VisibleData(
-        await _file(paths.train, state), await _file(paths.validation, state), tokenizer=True
+        await _file(paths.train, state),
+        await _file(paths.validation, state),
+        sources,
+        tokenizer=True,
     )
     tokenizer = None if seen.tokenizer in BUILT_IN else Path(seen.tokenizer)
-    key = key_of(to_document(seen), (visible.train, visible.validation, tokenizer))
+    key = key_of(to_document(seen), (visible.train, visible.validation, tokenizer, *sources))
     known = state.looks.find(key)
     if known is not None:
         return known
@@ -164,17 +171,29 @@ async def _beyond_memory(
 
 
 async def _data_paths(config: TrainingConfig, state: ServiceState) -> DataPaths:
-    if not config.dataset_path:
+    if problems := relation_problems(config, set()):  # the request may name a second dataset
+        raise ConfigError(problems)
+    if not config.dataset_path and not config.data.sources:
         raise ConfigError([Problem("dataset_path", f"`dataset_path` is missing; {_NO_DATA}")])
     return await _checked_paths(config, state)
 
 
 async def _checked_paths(config: TrainingConfig, state: ServiceState) -> DataPaths:
-    return DataPaths(
-        train=await _checked("dataset_path", config.dataset_path or "", state),
-        validation=await _checked("val_dataset_path", config.val_dataset_path or "", state),
-        tokenizer=await _checked("tokenizer", config.tokenizer, state),
-    )
+    named = _named_files(config)
+    found = [await _checked(field, text, state) for field, text in named.items()]
+    train, validation, tokenizer, *sources = found
+    return DataPaths(train, validation, tokenizer, tuple(sources))
+
+
+def _named_files(config: TrainingConfig) -> dict[str, str]:
+    """What a configuration says of its files, by field; "" where it says nothing."""
+    sources = enumerate(config.data.sources)
+    return {
+        "dataset_path": config.dataset_path or "",
+        "val_dataset_path": config.val_dataset_path or "",
+        "tokenizer": config.tokenizer,
+        **{f"data.sources[{number}].path": source.path for number, source in sources},
+    }
 
 
 async def _checked(field: str, text: str, state: ServiceState) -> str:
@@ -202,7 +221,9 @@ def _ignored_fields(config: TrainingConfig) -> list[Problem]:
 
 def _settle(config: TrainingConfig, paths: DataPaths, device: str) -> None:
     """Write what was decided into the configuration, so that its stored copy tells the truth."""
-    config.dataset_path = paths.train
+    config.dataset_path = paths.train or None
+    for source, path in zip(config.data.sources, paths.sources, strict=True):
+        source.path = path
     config.val_dataset_path = paths.validation or None
     config.tokenizer = paths.tokenizer
     config.device = device

@@ -27,7 +27,7 @@ from job_store.records import (
 )
 from job_store.workers import WorkerRegistry
 from training_worker.board import Board
-from training_worker.datasets import dataset_file, restrict_reading
+from training_worker.datasets import find_data, restrict_reading
 from training_worker.exits import End
 from training_worker.failed_saves import FailedSaves
 from training_worker.failures import describe_failure, print_failure
@@ -195,11 +195,8 @@ class Attempt:
         config, record = self._config, self._claimed.record
         workers, artifacts = self._stores.workers, self._stores.artifacts
         restrict_reading(record, artifacts)
-        path = dataset_file(record.dataset_path, workers, artifacts)
-        config.dataset_path = path
-        if record.val_dataset_path:
-            config.val_dataset_path = dataset_file(record.val_dataset_path, workers, artifacts)
-        train, validation = load_dataset(path, config)
+        find_data(record, config, workers, artifacts)
+        train, validation = load_dataset(config.dataset_path, config)
         self._resume = choose_resume_point(self._stores.attempts, artifacts, self._claimed)
         if self._resume.record is not None:  # its step may be saved again, and validated once
             self._validated = {self._resume.step: self._resume.record.metrics}

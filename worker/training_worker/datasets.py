@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from app.training.reading import restrict_to
 from artifact_store import (
     DATASETS_PREFIX,
@@ -36,6 +38,21 @@ def dataset_file(named: str, registry: WorkerRegistry, artifacts: ArtifactStore)
         reason = f"dataset {named!r} is gone: {error}"
         raise DatasetUnavailableError(f"{reason}; upload it again and start a new job") from None
     return str(artifacts.local_path(record.artifact))
+
+
+def find_data(
+    record: JobRecord, config: Any, registry: WorkerRegistry, artifacts: ArtifactStore
+) -> None:
+    """Write the paths of the job's data into its configuration.
+
+    Raises `DatasetUnavailableError`, `ArtifactStoreAwayError`.
+    """
+    if record.dataset_path:
+        config.dataset_path = dataset_file(record.dataset_path, registry, artifacts)
+    if record.val_dataset_path:
+        config.val_dataset_path = dataset_file(record.val_dataset_path, registry, artifacts)
+    for source in config.data.sources:
+        source.path = dataset_file(source.path, registry, artifacts)
 
 
 def restrict_reading(record: JobRecord, artifacts: ArtifactStore) -> None:

@@ -105,9 +105,13 @@ def _lead(lead: Callable[[], End]) -> None:
 
 def agree_on_files(ranks: Ranks, config: Any) -> None:
     """Rank 0's choice of dataset and checkpoint, in the configuration of every process."""
-    mine = {name: getattr(config, name) for name in _DECIDED_BY_RANK_0}
-    for name, value in json.loads(ranks.broadcast(json.dumps(mine))).items():
+    mine = [getattr(config, name) for name in _DECIDED_BY_RANK_0]
+    sources = [source.path for source in config.data.sources]
+    decided, paths = json.loads(ranks.broadcast(json.dumps([mine, sources])))
+    for name, value in zip(_DECIDED_BY_RANK_0, decided, strict=True):
         setattr(config, name, value)
+    for source, path in zip(config.data.sources, paths, strict=True):
+        source.path = path
 
 
 def note_failure(folder: Path, rank: int, outcome: Outcome) -> None:

@@ -119,11 +119,23 @@ def _require_readable(path: Path) -> None:
 
 
 def _with_absolute_paths(values: dict[str, Any]) -> dict[str, Any]:
-    paths = {key: absolute(values[key]) for key in _PATH_KEYS if isinstance(values.get(key), str)}
+    paths: dict[str, Any] = {
+        key: absolute(values[key]) for key in _PATH_KEYS if isinstance(values.get(key), str)
+    }
     tokenizer = values.get("tokenizer")
     if isinstance(tokenizer, str) and (tokenizer.endswith(".json") or tokenizer[:1] == "~"):
         paths["tokenizer"] = absolute(tokenizer)
+    data = values.get("data")
+    if isinstance(data, dict) and isinstance(data.get("sources"), list):
+        data = {**data, "sources": [_absolute_source(each) for each in data["sources"]]}
+        paths["data"] = data
     return {**values, **paths}
+
+
+def _absolute_source(source: Any) -> Any:
+    if isinstance(source, dict) and isinstance(source.get("path"), str):
+        return {**source, "path": absolute(source["path"])}
+    return absolute(source) if isinstance(source, str) else source
 
 
 def _with_setting(values: dict[str, Any], setting: str) -> dict[str, Any]:

@@ -47,21 +47,31 @@ class TransformerConfig(_message.Message):
     zero_init_output_projections: bool
     def __init__(self, vocab_size: _Optional[int] = ..., hidden_size: _Optional[int] = ..., num_layers: _Optional[int] = ..., num_heads: _Optional[int] = ..., num_kv_heads: _Optional[int] = ..., intermediate_size: _Optional[int] = ..., max_position_embeddings: _Optional[int] = ..., activation: _Optional[str] = ..., dropout_rate: _Optional[float] = ..., position_encoding_type: _Optional[str] = ..., layer_norm_type: _Optional[str] = ..., qk_norm: _Optional[bool] = ..., bias: _Optional[bool] = ..., tie_word_embeddings: _Optional[bool] = ..., initializer_range: _Optional[float] = ..., zero_init_output_projections: _Optional[bool] = ...) -> None: ...
 
+class DataSource(_message.Message):
+    __slots__ = ("path", "weight")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    weight: float
+    def __init__(self, path: _Optional[str] = ..., weight: _Optional[float] = ...) -> None: ...
+
 class DataConfig(_message.Message):
-    __slots__ = ("files", "split", "document_separator", "max_documents", "shuffle_documents", "allow_skipped")
+    __slots__ = ("files", "split", "document_separator", "max_documents", "shuffle_documents", "allow_skipped", "sources")
     FILES_FIELD_NUMBER: _ClassVar[int]
     SPLIT_FIELD_NUMBER: _ClassVar[int]
     DOCUMENT_SEPARATOR_FIELD_NUMBER: _ClassVar[int]
     MAX_DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
     SHUFFLE_DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
     ALLOW_SKIPPED_FIELD_NUMBER: _ClassVar[int]
+    SOURCES_FIELD_NUMBER: _ClassVar[int]
     files: _containers.RepeatedScalarFieldContainer[str]
     split: str
     document_separator: str
     max_documents: int
     shuffle_documents: bool
     allow_skipped: bool
-    def __init__(self, files: _Optional[_Iterable[str]] = ..., split: _Optional[str] = ..., document_separator: _Optional[str] = ..., max_documents: _Optional[int] = ..., shuffle_documents: _Optional[bool] = ..., allow_skipped: _Optional[bool] = ...) -> None: ...
+    sources: _containers.RepeatedCompositeFieldContainer[DataSource]
+    def __init__(self, files: _Optional[_Iterable[str]] = ..., split: _Optional[str] = ..., document_separator: _Optional[str] = ..., max_documents: _Optional[int] = ..., shuffle_documents: _Optional[bool] = ..., allow_skipped: _Optional[bool] = ..., sources: _Optional[_Iterable[_Union[DataSource, _Mapping]]] = ...) -> None: ...
 
 class DistributedConfig(_message.Message):
     __slots__ = ("strategy", "processes")

@@ -52,6 +52,15 @@ class TransformerConfig(Answer):
     )
 
 
+class DataSource(Answer):
+    """One of several datasets that are mixed."""
+
+    path: str | None = Field(None, description="A path under an allowed root, or dataset://ID.")
+    weight: float | None = Field(
+        None, description="Its share of the samples, as part of the sum of weights. Default 1."
+    )
+
+
 class DataConfig(Answer):
     """Which documents of dataset_path are trained on, and how they follow each other."""
 
@@ -67,6 +76,9 @@ class DataConfig(Answer):
     max_documents: int | None = Field(None, description="The first so many; null for all.")
     shuffle_documents: bool | None = Field(
         None, description="An order of documents drawn from the seed. Default false."
+    )
+    sources: list[DataSource] | None = Field(
+        None, description="Several datasets that are mixed, in place of dataset_path."
     )
     allow_skipped: bool | None = Field(
         None, description="Train although more bytes are skipped than read. Default false."

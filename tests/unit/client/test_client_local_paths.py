@@ -33,6 +33,17 @@ def test_the_command_line_replaces_the_home(home: Path, cli: Cli, service: Scrip
     }
 
 
+def test_paths_of_sources_are_of_this_machine(
+    home: Path, cli: Cli, service: ScriptedService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(home)
+    (home / "m.yaml").write_text("data: {sources: [~/a, {path: b, weight: 2}, dataset://c, 3]}\n")
+    assert cli("start", "m.yaml").exit_code == 0
+    sent = json.loads(service.asked("StartJob")[-1].config_document)
+    named = [f"{home}/a", {"path": f"{home}/b", "weight": 2}, "dataset://c", 3]
+    assert sent == {"data": {"sources": named}}
+
+
 def test_the_sdk_replaces_the_home(
     home: Path, cli: Cli, service: ScriptedService, engine: TrainingEngine
 ) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
 
-from app.training.config import DistributedConfig, TrainingConfig
+from app.training.config import DataConfig, DataSource, DistributedConfig, TrainingConfig
 from app.training.memory import estimate_memory
 from app.training.metric_names import METRIC_NAMES
 from app.transformer.config import TransformerConfig
@@ -38,13 +38,15 @@ from training_engine.v1 import checkpoint_pb2, config_pb2, job_pb2, metrics_pb2
         (TrainingConfig, config_pb2.TrainingConfig),
         (TransformerConfig, config_pb2.TransformerConfig),
         (DistributedConfig, config_pb2.DistributedConfig),
+        (DataConfig, config_pb2.DataConfig),
+        (DataSource, config_pb2.DataSource),
     ],
 )
 def test_dataclass_and_message_have_the_same_fields(dataclass_type: Any, message_type: Any) -> None:
     fields = [field.name for field in dataclasses.fields(dataclass_type)]
     messages = [field.name for field in message_type.DESCRIPTOR.fields]
     assert sorted(fields) == sorted(messages)
-    assert all(field.has_presence for field in message_type.DESCRIPTOR.fields)
+    assert all(field.has_presence or field.is_repeated for field in message_type.DESCRIPTOR.fields)
 
 
 def another_value(field: FieldDescriptor, name: str) -> Any:
@@ -70,7 +72,11 @@ def another_value(field: FieldDescriptor, name: str) -> Any:
 def filled(message: Any) -> Any:
     for field in message.DESCRIPTOR.fields:
         if field.is_repeated:
-            getattr(message, field.name).extend(["some text", "more text"])
+            items = getattr(message, field.name)
+            if field.message_type is None:
+                items.append("some text")
+            else:
+                filled(items.add())
         elif field.message_type is not None:
             filled(getattr(message, field.name)).SetInParent()
         else:
@@ -80,7 +86,8 @@ def filled(message: Any) -> Any:
 
 def test_every_field_survives_the_way_through_the_store() -> None:
     message = filled(config_pb2.TrainingConfig())
-    config = TrainingConfig.from_dict(present_fields(message))
+    config, problems = TrainingConfig.read(present_fields(message))
+    assert [problem.field for problem in problems] == ["data.sources"], "beside dataset_path"
     assert config_to_message(to_document(config)) == message
 
 

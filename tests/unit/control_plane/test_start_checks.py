@@ -145,6 +145,33 @@ async def test_paths_that_are_missing_or_not_allowed_are_errors(
     }
 
 
+async def test_each_source_is_checked_like_a_dataset_path(stubs: Any, data_root: Path) -> None:
+    lay_out(data_root)
+
+    def sources(*paths: str) -> dict[str, Any]:
+        return SHORT | {"data": {"sources": [{"path": path} for path in paths]}}
+
+    bad = sources("corpus.txt", "/etc/passwd", "dataset://ds_0")
+    errors = told((await validate(stubs, bad)).errors)
+    assert list(errors) == ["data.sources[1].path", "data.sources[2].path"]
+    assert "which is not under an allowed folder" in errors["data.sources[1].path"]
+    request = tiny_request(config_document=json.dumps(bad), dataset_path="")
+    assert list((await failure_of(stubs.jobs.StartJob(request))).fields) == ["data.sources[1].path"]
+    request.config_document = json.dumps(sources("corpus.txt", "empty.txt"))
+    failure = await failure_of(stubs.jobs.StartJob(request))
+    assert (failure.reason, list(failure.fields)) == ("INVALID_DATA", ["data.sources[1].path"])
+    request.config_document = json.dumps(sources("corpus.txt", "ids.bin"))
+    job = (await stubs.jobs.StartJob(request)).job
+    assert not job.HasField("dataset_path")
+    stored = (await stubs.jobs.GetJob(job_pb2.GetJobRequest(job_id=job.job_id))).job.config.data
+    names = ("corpus.txt", "ids.bin")
+    assert [each.path for each in stored.sources] == [str(data_root / name) for name in names]
+    request.dataset_path = "corpus.txt"
+    failure = await failure_of(stubs.jobs.StartJob(request))
+    assert "there must be one of the two" in failure.fields["data.sources"]
+    assert told((await validate(stubs, sources("corpus.txt"), "corpus.txt")).errors)
+
+
 async def test_a_model_beyond_this_machine_is_warned_of_where_all_workers_are_here(
     stubs: Any, registry: WorkerRegistry
 ) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from app.training.config import DistributedConfig, TrainingConfig
+from app.training.config import DataSource, DistributedConfig, TrainingConfig
 from app.training.document import parse_document
 from app.transformer import ConfigError, TransformerConfig
 
@@ -57,6 +57,7 @@ CONTRACT = {
         "max_documents": None,
         "shuffle_documents": False,
         "allow_skipped": False,
+        "sources": [],
     },
     "sequence_length": None,
     "num_workers": 0,
@@ -167,6 +168,37 @@ def test_patterns_of_files_stay_in_the_folder(pattern: str) -> None:
     found = problems_of(json.dumps({"data": {"files": pattern}}))
     assert "must be patterns relative to `dataset_path`, without `..`" in found["data.files"]
     assert TrainingConfig.from_document("data: {files: a/*}").data.files == ["a/*"]
+
+
+@pytest.mark.parametrize(
+    ("document", "field", "said"),
+    [
+        ("data: {sources: a.txt}", "data.sources", "`sources` is 'a.txt'; it must be a list of"),
+        ("data: {sources: [3]}", "data.sources[0]", "is 3; it must be a mapping of keys"),
+        (
+            "data: {sources: [{path: a, wight: 1}]}",
+            "data.sources[0].wight",
+            "did you mean `weight`?",
+        ),
+        ("data: {sources: [{weight: 1}]}", "data.sources[0].path", "is ''; it must be text that"),
+        ("data: {sources: [a, {path: b, weight: x}]}", "data.sources[1].weight", "a number"),
+        ("data: {sources: [a, {path: b, weight: 0}]}", "data.sources[1].weight", "above 0"),
+        ("data: {sources: [a, {path: b, weight: 1e-6}]}", "data.sources[1].weight", "1e-06 of 1;"),
+        ("dataset_path: c\ndata: {sources: [a]}", "data.sources", "one of the two; put the path"),
+        ("tokenizer: char\ndata: {sources: [a, b]}", "tokenizer", "alphabet is that of one"),
+    ],
+)
+def test_sources_are_checked_one_by_one(document: str, field: str, said: str) -> None:
+    found = problems_of(document)
+    assert list(found) == [field]
+    assert said in found[field]
+
+
+def test_sources_are_read_and_written() -> None:
+    config = TrainingConfig.from_document("data: {sources: [a, {path: b, weight: 2}]}")
+    assert config.data.sources == [DataSource("a", 1.0), DataSource("b", 2.0)]
+    assert TrainingConfig.from_document(config.to_yaml()) == config
+    assert TrainingConfig.from_dict(config.to_dict()) == config
 
 
 LONG = "9" * 400

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -92,6 +93,16 @@ def test_what_one_process_cannot_cure_is_told_as_its_own_error(site: Site) -> No
     assert record.error is not None
     assert record.error.reason == "INVALID_CONFIG"
     assert "`device` is 'cuda:0', one device, and the run has 2 processes" in record.error.message
+
+
+def test_every_process_finds_the_sources_of_a_mixture(site: Site) -> None:
+    site.worker()
+    ids = site.text.with_name("ids.jsonl")
+    ids.write_text(json.dumps({"input_ids": [7] * 400}))
+    sources = [{"path": str(site.text), "weight": 3}, {"path": str(ids)}]
+    job_id = site.submit(TWO, data={"sources": sources})
+    assert site.wait(job_id, *END).status is JobStatus.SUCCEEDED, site.logs()
+    assert "25 % of the samples are from" in site.logs()
 
 
 def test_several_nodes_are_refused(site: Site) -> None:

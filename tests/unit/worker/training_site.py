@@ -102,10 +102,11 @@ class Site:
     ) -> str:
         """Store a job and put its message in the queue `send` times; returns its id."""
         merged = {**TINY, **config}
+        has_sources = "sources" in merged.get("data", {})
         new = NewJob(
             config_document=json.dumps(merged),
             max_steps=merged["max_steps"],
-            dataset_path=str(merged.get("dataset_path", self.text)),
+            dataset_path="" if has_sources else str(merged.get("dataset_path", self.text)),
             execution=execution or Execution(),
             data_roots=data_roots,
         )

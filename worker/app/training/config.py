@@ -13,12 +13,25 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from app.training.document import parse_document, read_document_file, read_numbers
-from app.training.rules import range_problems, relation_problems, run_warnings, size_problems
+from app.training.rules import (
+    range_problems,
+    relation_problems,
+    run_warnings,
+    size_problems,
+    source_problems,
+)
 from app.transformer.config import TransformerConfig
 from app.transformer.errors import ConfigError, Problem
 from app.transformer.fields import read_known, shown, type_problems
 
-__all__ = ["ConfigError", "DataConfig", "DistributedConfig", "Problem", "TrainingConfig"]
+__all__ = [
+    "ConfigError",
+    "DataConfig",
+    "DataSource",
+    "DistributedConfig",
+    "Problem",
+    "TrainingConfig",
+]
 
 Optimizer = Literal["adamw"]
 Scheduler = Literal["cosine", "linear", "constant"]
@@ -41,6 +54,17 @@ class DistributedConfig:
     """Number of processes, >= 1, each with `batch_size` sequences and, on GPUs, one of its own.
     None means one for each GPU of the machine, or one on CPU; under torchrun, as many as it
     starts."""
+
+
+@dataclass
+class DataSource:
+    """One of several datasets that are mixed."""
+
+    path: str = ""
+    """A file or folder, as `dataset_path` would name it."""
+
+    weight: float = 1.0
+    """Its share of the training samples, as part of the sum of all weights, > 0."""
 
 
 @dataclass
@@ -71,9 +95,35 @@ class DataConfig:
     allow_skipped: bool = False
     """Train although more bytes of the folder are skipped than read; False refuses that."""
 
+    sources: list[DataSource] = field(default_factory=list)
+    """Several datasets in place of `dataset_path`, each with a `path` and a `weight`; a path alone
+    weighs 1. The other fields of this block hold for each of them."""
+
     def __post_init__(self) -> None:
+        self._unread: list[Problem] = []
         if isinstance(cast("Any", self.files), str):
             self.files = [cast("Any", self.files)]
+        if isinstance(cast("Any", self.sources), list):
+            self.sources = [self._read_source(*each) for each in enumerate(self.sources)]
+
+    def _read_source(self, number: int, source: Any) -> Any:
+        if isinstance(source, str):
+            return DataSource(source)
+        if not isinstance(source, Mapping):
+            return source
+        kept, unknown = read_known(DataSource, read_numbers(DataSource, source))
+        self._unread += [problem.under(f"sources[{number}]") for problem in unknown]
+        return DataSource(**kept)
+
+    def problems(self) -> list[Problem]:
+        """Values of the wrong type, fields named from within the block."""
+        found = self._unread + type_problems(self)
+        if not isinstance(cast("Any", self.sources), list):
+            rule = f"`sources` is {shown(self.sources)}; it must be a list of mappings"
+            return [*found, Problem("sources", f"{rule} with `path` and `weight`")]
+        for number, source in enumerate(self.sources):
+            found += _part_problems(f"sources[{number}]", source, DataSource)
+        return found
 
 
 @dataclass
@@ -237,7 +287,7 @@ class TrainingConfig:
         if self.distributed is not None:
             found += _part_problems("distributed", self.distributed, DistributedConfig)
         bad = {problem.field for problem in found}
-        for of_values in (range_problems, size_problems):
+        for of_values in (range_problems, size_problems, source_problems):
             found += (more := of_values(self, bad))
             bad |= {problem.field for problem in more}
         return found + relation_problems(self, bad)
@@ -329,7 +379,10 @@ def _part_problems(path: str, part: Any, owner: type) -> list[Problem]:
     if not isinstance(part, owner):
         rule = f"it must be a mapping of keys to values or a {owner.__name__}"
         return [Problem(path, f"`{path}` is {shown(part)}; {rule}")]
-    found = part.problems() if isinstance(part, TransformerConfig) else type_problems(part)
+    if isinstance(part, TransformerConfig | DataConfig):
+        found = part.problems()
+    else:
+        found = type_problems(part)
     return [problem.under(path) for problem in found]
 
 

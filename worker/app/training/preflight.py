@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from app.training import fit
 from app.training.config import TrainingConfig
@@ -45,22 +46,36 @@ class VisibleData:
 
     train: Path | None = None
     validation: Path | None = None
+    sources: tuple[Path | None, ...] = ()
+    """Of `data.sources`, in their order."""
     tokenizer: bool = False
     """Whether the tokenizer's path means the same file here as where the run trains."""
     gpt2: bool = False
     """Whether the files of `gpt2` that are installed here are those that the run will use."""
+
+    @classmethod
+    def here(cls, config: TrainingConfig) -> VisibleData:
+        """The files of a run on this machine."""
+        named = (config.dataset_path, config.val_dataset_path)
+        train, validation = (Path(path) if path else None for path in named)
+        sources = tuple(Path(source.path) for source in config.data.sources)
+        return cls(train, validation, sources, tokenizer=True, gpt2=True)
 
 
 def inspect_run(config: TrainingConfig, visible: VisibleData) -> Findings:
     """Look at what a valid configuration is going to train on."""
     found = Findings()
     size = _tokenizer_size(config, visible, found)
-    train = _survey("dataset_path", visible.train, config, found)
-    validation = _survey("val_dataset_path", visible.validation, config, found)
-    _fit_vocabulary(config, size, train, found)
-    if train is not None and visible.train is not None:
-        _fit_data(config, visible.train, train, found)
-    if validation is not None and visible.validation is not None:
+    names = [f"data.sources[{number}].path" for number in range(len(visible.sources))]
+    for name, path in zip(["dataset_path", *names], [visible.train, *visible.sources], strict=True):
+        if path is not None:
+            train = _survey(name, path, config, found)
+            _fit_vocabulary(config, size, train, found)
+            _fit_data(config, _Named(name, path), train, found)
+    if visible.train is None and not any(visible.sources):
+        _fit_vocabulary(config, size, None, found)
+    if visible.validation is not None:
+        validation = _survey("val_dataset_path", visible.validation, config, found)
         _fit_validation(config, visible.validation, validation, found)
     return found
 
@@ -92,9 +107,7 @@ def _look_for_gpt2(visible: VisibleData, found: Findings) -> None:
         found.warnings.append(Problem("tokenizer", f"{error}; this holds of the service's machine"))
 
 
-def _survey(name: str, path: Path | None, config: TrainingConfig, found: Findings) -> Survey | None:
-    if path is None:
-        return None
+def _survey(name: str, path: Path, config: TrainingConfig, found: Findings) -> Survey | None:
     role: Role = "validation" if name == "val_dataset_path" else "train"
     how = ReadAs.of(config)
     try:
@@ -120,30 +133,42 @@ def _fit_vocabulary(
         found.add_warning(too_small or fit.unused_vocabulary(config, config.tokenizer, size))
 
 
-def _fit_data(config: TrainingConfig, path: Path, train: Survey, found: Findings) -> None:
-    most = _most_tokens(config, train)
-    if most is None:
+class _Named(NamedTuple):
+    field: str
+    path: Path
+
+
+def _fit_data(config: TrainingConfig, named: _Named, train: Survey | None, found: Findings) -> None:
+    most = None if train is None else _most_tokens(config, train)
+    if train is None or most is None:
         return
     count, exact = most
     if train.has_validation:
         config = dataclasses.replace(config, val_fraction=0.0)
-    if problem := fit.too_short(path, count, config, "" if exact else "at most "):
-        found.problems.append(Problem("dataset_path", problem))
+    if problem := fit.too_short(named.path, count, config, "" if exact else "at most "):
+        found.problems.append(Problem(named.field, problem))
         return
     split = fit.split_at(count, config)
     if split < count:
-        if problem := fit.too_short_validation(path, count - split):
+        if problem := fit.too_short_validation(named.path, count - split):
             found.problems.append(Problem("val_fraction", problem))
         elif exact:
-            found.add_warning(fit.short_validation(path, count - split, config))
+            found.add_warning(fit.short_validation(named.path, count - split, config))
+    if not config.data.sources:  # those repeat, each in its own time
+        found.add_warning(_step_beyond(config, split))
+
+
+def _step_beyond(config: TrainingConfig, tokens: int) -> Problem | None:
     processes = (config.distributed.processes or 1) if config.distributed else 1
-    windows = fit.window_count(split, config.get_sequence_length())
+    windows = fit.window_count(tokens, config.get_sequence_length())
     accumulation = config.gradient_accumulation_steps
-    found.add_warning(fit.step_beyond_data(windows, config.batch_size * processes, accumulation))
+    return fit.step_beyond_data(windows, config.batch_size * processes, accumulation)
 
 
-def _fit_validation(config: TrainingConfig, path: Path, data: Survey, found: Findings) -> None:
-    most = _most_tokens(config, data)
+def _fit_validation(
+    config: TrainingConfig, path: Path, data: Survey | None, found: Findings
+) -> None:
+    most = None if data is None else _most_tokens(config, data)
     if most is None:
         return
     if problem := fit.too_short_validation(path, most[0]):

@@ -6,7 +6,7 @@ Each rule names the value, what it must be, and a value that would do.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from app.transformer.errors import Problem
 from app.transformer.fields import shown
 
 if TYPE_CHECKING:
-    from app.training.config import TrainingConfig
+    from app.training.config import DataSource, TrainingConfig
 
 _LARGEST_FLOAT = sys.float_info.max  # `math.isfinite` raises for a Python integer beyond it
 
@@ -145,19 +145,81 @@ def _touches(path: str, bad: set[str]) -> bool:
     return path in bad or path.split(".")[0] in bad
 
 
+_MOST_SOURCES = 1000
+_SMALLEST_SHARE = 1e-5
+
+
+def source_problems(config: TrainingConfig, bad: set[str]) -> list[Problem]:
+    """What is wrong with the list of sources; passed over where one is not of the right type."""
+    if any(path == "data" or path.startswith("data.sources") for path in bad):
+        return []
+    sources, found = config.data.sources, []
+    if len(sources) > _MOST_SOURCES:
+        message = f"`data.sources` has {len(sources)} entries; it must have at most {_MOST_SOURCES}"
+        return [Problem("data.sources", f"{message}; put files into folders")]
+    for number, source in enumerate(sources):
+        at = f"data.sources[{number}]"
+        weight = _above_zero(f"{at}.weight", "leave a source out that is not wanted")
+        path = _not_empty(f"{at}.path", "give a file or folder")
+        checked = (path.check(source.path), weight.check(source.weight))
+        found += [problem for problem in checked if problem is not None]
+    return found or _tiny_shares(sources)
+
+
+def _tiny_shares(sources: Sequence[DataSource]) -> list[Problem]:
+    total = sum(source.weight for source in sources)
+    return [
+        Problem(
+            f"data.sources[{number}].weight",
+            f"`data.sources[{number}].weight` is {shown(source.weight)} of {total:g}; a share must "
+            "be at least 1 of 100,000 samples; raise it, or leave the source out",
+        )
+        for number, source in enumerate(sources)
+        if source.weight < total * _SMALLEST_SHARE
+    ]
+
+
 def relation_problems(config: TrainingConfig, bad: set[str]) -> list[Problem]:
     """Fields that are fine alone and do not fit each other."""
+    found = [_too_long_sequence(config, bad)]
+    if "data" not in bad and config.data.sources:
+        found += [_two_datasets(config, bad), _alphabet_of_many(config, bad)]
+    return [problem for problem in found if problem is not None]
+
+
+def _two_datasets(config: TrainingConfig, bad: set[str]) -> Problem | None:
+    if "dataset_path" in bad or config.dataset_path is None:
+        return None
+    return Problem(
+        "data.sources",
+        f"`dataset_path` is {shown(config.dataset_path)} and `data.sources` names "
+        f"{len(config.data.sources)} more; there must be one of the two; put the path among the "
+        "sources, or leave them out",
+    )
+
+
+def _alphabet_of_many(config: TrainingConfig, bad: set[str]) -> Problem | None:
+    if "tokenizer" in bad or config.tokenizer != "char":
+        return None
+    return Problem(
+        "tokenizer",
+        "`tokenizer` is 'char', whose alphabet is that of one dataset, and `data.sources` names "
+        f"{len(config.data.sources)}; take 'byte' or a tokenizer.json",
+    )
+
+
+def _too_long_sequence(config: TrainingConfig, bad: set[str]) -> Problem | None:
     longest = "model_config.max_position_embeddings"
     if bad & {"sequence_length", "model_config", longest} or config.sequence_length is None:
-        return []
+        return None
     positions = config.model_config.max_position_embeddings
     if config.sequence_length <= positions:
-        return []
+        return None
     message = (
         f"`sequence_length` is {config.sequence_length}; it must not exceed {longest}={positions}; "
         "shorten it, or lengthen the model's positions"
     )
-    return [Problem("sequence_length", message)]
+    return Problem("sequence_length", message)
 
 
 def run_warnings(config: TrainingConfig) -> list[Problem]:

@@ -191,6 +191,7 @@ class Trainer:
             samples,
             config.batch_size,
             config.seed,
+            shuffle=not getattr(train_dataset, "has_own_order", False),
             rank=self._ranks.rank,
             world_size=self._ranks.world_size,
         )

@@ -15,6 +15,7 @@ reading:
   `compression`: one format each.
 - `cache`, `arrays`, `array_files`: ids on disk.
 - `windows`: ids as samples.
+- `mixing`, `mixture`, `schedule`: several datasets as one, by weights.
 - `survey`, `parquet_footer`: what a start checks without reading the data.
 - `errors`: what can be wrong with data.
 """

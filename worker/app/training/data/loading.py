@@ -34,6 +34,8 @@ from app.training.data.documents import first_documents, in_order, parts_and_bre
 from app.training.data.errors import DataError
 from app.training.data.folders import require_readable
 from app.training.data.formats import COMPRESSED, RECORD_FORMS, DataFile, ReadAs
+from app.training.data.mixing import load_mixture
+from app.training.data.mixture import MixedValidation, MixedWindows
 from app.training.data.parts import Part
 from app.training.data.pieces import PIECE_CHARACTERS, cut_pieces
 from app.training.data.selection import Role
@@ -61,6 +63,9 @@ logger = logging.getLogger(__name__)
 
 Ids = npt.NDArray[np.int64]
 
+TrainingData = TrainingWindows | MixedWindows
+ValidationData = ValidationWindows | MixedValidation
+
 _NO_IDS: Ids = np.empty(0, dtype=np.int64)
 
 BLANK_LINE = "\n\n"
@@ -78,9 +83,11 @@ class TokenizedData:
 
 
 def load_dataset(
-    path: str | Path, config: TrainingConfig
-) -> tuple[TrainingWindows, ValidationWindows | None]:
+    path: str | Path | None, config: TrainingConfig
+) -> tuple[TrainingData, ValidationData | None]:
     """Return the training windows of `path`, and validation windows.
+
+    Where `config.data.sources` names several paths, `path` is None: they are mixed.
 
     Validation is `config.val_dataset_path`, else the files of `path` that are named for it, else
     the last `config.val_fraction` of `path`, else (a fraction of 0) None. A dataset's `tokenizer`
@@ -96,6 +103,19 @@ def load_dataset(
         DataError: the data is missing, unreadable, too short, or has ids outside `vocab_size`.
         TokenizerError: the tokenizer cannot be had or cannot express the text.
     """
+    if path is not None and not config.data.sources:
+        return _load_path(path, config)
+    if path is None and config.data.sources:
+        return load_mixture(config, _load_path)
+    raise DataError(
+        f"the path of the data is {path!r} and `data.sources` has {len(config.data.sources)} "
+        "entries; there must be one of the two; give a path, or set `data.sources`"
+    )
+
+
+def _load_path(
+    path: str | Path, config: TrainingConfig
+) -> tuple[TrainingWindows, ValidationWindows | None]:
     data, own_validation = _load(Path(path), config, None, "train")
     if own_validation is not None:
         config = dataclasses.replace(config, val_fraction=0.0)  # nothing is held back of the rest

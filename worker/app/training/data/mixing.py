@@ -1,0 +1,62 @@
+"""Loads the sources of a mixture, each like a dataset of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from app.training.config import DataSource, TrainingConfig
+from app.training.data.mixture import MixedValidation, MixedWindows, Source
+from app.training.sampler import seed_for
+
+logger = logging.getLogger(__name__)
+
+Loaded = tuple[Any, Any]
+"""Windows for training, and for validation or None."""
+
+
+def configs_of_sources(config: TrainingConfig) -> Iterator[tuple[DataSource, TrainingConfig]]:
+    """Yield each source with the configuration that trains on it alone."""
+    alone = dataclasses.replace(config.data, sources=[])
+    for number, source in enumerate(config.data.sources):
+        seed = seed_for("source", config.seed, number)
+        yield source, dataclasses.replace(config, data=alone, dataset_path=source.path, seed=seed)
+
+
+def load_mixture(
+    config: TrainingConfig, load: Callable[[str, TrainingConfig], Loaded]
+) -> tuple[MixedWindows, Any]:
+    """Return the windows of all sources, mixed by their weights.
+
+    Validation is `val_dataset_path`, else the mixture of what each source holds back.
+
+    Args:
+        load: `load_dataset` for one path.
+    """
+    loaded = [(source, load(source.path, alone)) for source, alone in configs_of_sources(config)]
+    train = MixedWindows([Source(s.path, s.weight, found[0]) for s, found in loaded], config.seed)
+    _log_shares(train, config)
+    if config.val_dataset_path is not None:
+        return train, loaded[0][1][1]
+    parts = [Source(s.path, s.weight, found[1]) for s, found in loaded if found[1] is not None]
+    if parts and len(parts) < len(loaded):
+        names = ", ".join(repr(part.name) for part in parts)
+        logger.warning("validation is on %s alone; the other sources hold nothing back", names)
+    return train, MixedValidation(parts) if parts else None
+
+
+def _log_shares(train: MixedWindows, config: TrainingConfig) -> None:
+    samples = config.max_steps * config.get_effective_batch_size()
+    epochs = train.epochs_in(samples)
+    shares = train.schedule.shares / train.schedule.period
+    for source, share, seen in zip(train.sources, shares, epochs, strict=True):
+        logger.info(
+            "%.4g %% of the samples are from %r: %s windows, gone through %.3g times in %s steps",
+            100 * share,
+            source.name,
+            f"{len(source.dataset):,}",
+            seen,
+            f"{config.max_steps:,}",
+        )
