@@ -36,10 +36,8 @@ _OTHERS = r" ?[^\s\p{L}\p{N}]+"
 _SPACES = r"\s*[\r\n]+|\s+(?!\S)|\s+"
 _UPPER = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]"
 _LOWER = r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
-_PATTERNS = frozenset(
+GPT4_PATTERNS: Final = frozenset(
     {
-        # GPT-2
-        rf"{_ENDINGS}| ?\p{{L}}+| ?\p{{N}}+|{_OTHERS}|\s+(?!\S)|\s+",
         # GPT-4 and Llama 3; Qwen 2
         *(
             rf"(?i:{_ENDINGS})|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{digits}|{_OTHERS}[\r\n]*|"
@@ -51,6 +49,8 @@ _PATTERNS = frozenset(
         rf"{_OTHERS}[\r\n/]*|{_SPACES}",
     }
 )
+_GPT2_PATTERN: Final = rf"{_ENDINGS}| ?\p{{L}}+| ?\p{{N}}+|{_OTHERS}|\s+(?!\S)|\s+"
+_PATTERNS = GPT4_PATTERNS | {_GPT2_PATTERN}
 """Patterns of `Split` that never match a letter or digit and white space behind it together."""
 
 

@@ -13,6 +13,7 @@ reading:
   memory: how many, in which order, in which pieces.
 - `text_files`, `records`, `json_lines`, `json_text`, `long_records`, `tables`, `column_files`,
   `compression`: one format each.
+- `encoding`: pieces of text to ids, on all cores.
 - `cache`, `arrays`, `array_files`: ids on disk.
 - `windows`: ids as samples.
 - `mixing`, `mixture`, `schedule`: several datasets as one, by weights.

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from app.training import progress
 from app.training.config import DataConfig, TrainingConfig
 from app.training.data.array_files import read_layout
 from app.training.data.arrays import TokenArray, open_token_file
@@ -31,6 +30,7 @@ from app.training.data.cache import (
     remembered,
 )
 from app.training.data.documents import first_documents, in_order, parts_and_breaks, shuffled
+from app.training.data.encoding import UnequalIdsError, encode_parts
 from app.training.data.errors import DataError
 from app.training.data.folders import require_readable
 from app.training.data.formats import COMPRESSED, RECORD_FORMS, DataFile, ReadAs
@@ -243,16 +243,20 @@ def _from_corpus(
     named = [] if separator is None else [f"separator {separator!r}"]
     key = cache_key("text", _tokenizer_key(tokenizer, corpus), *named, *wanted, *digests)
 
-    def write() -> tuple[Iterable[npt.NDArray[Any]], dict[str, Any]]:
+    def write(fast: bool = True) -> tuple[Iterable[npt.NDArray[Any]], dict[str, Any]]:
         logger.info("tokenizing %d files into %s", len(corpus.files), directory)
         used = tokenizer or load_tokenizer("char", text_source=_plain_text(corpus, config.data))
-        stream = _encoded(corpus, used, config)
+        stream = _encoded(corpus, used, config, fast=fast)
         between = functools.cache(lambda: _separator(used, separator))
         ids = _arranged(stream, between, config, directory)
         return ids, {"tokenizer": used.to_dict()}
 
     dtype = "<u2" if tokenizer is None or tokenizer.vocab_size <= 1 << 16 else "<u4"
-    entry = get_or_create(directory, key, dtype, write)
+    try:
+        entry = get_or_create(directory, key, dtype, write)
+    except UnequalIdsError as place:
+        logger.warning("the faster encoder's ids differ at %s; tokenizing again without it", place)
+        entry = get_or_create(directory, key, dtype, lambda: write(fast=False))
     return _tokenized(entry, key, tokenizer or tokenizer_from_dict(entry.extra["tokenizer"]))
 
 
@@ -330,14 +334,13 @@ def _tokenizer_of_ids(spec: str, largest: int) -> Tokenizer | None:
     return None
 
 
-def _encoded(corpus: Corpus, tokenizer: Tokenizer, config: TrainingConfig) -> Iterator[Ids | None]:
+def _encoded(
+    corpus: Corpus, tokenizer: Tokenizer, config: TrainingConfig, *, fast: bool
+) -> Iterator[Ids | None]:
     may_lack_rows = tokenizer.vocab_size > config.model_config.vocab_size
-    for part in cut_pieces(_parts(corpus, config.data), tokenizer.cut, config.tokenizer):
-        if part is None:
-            yield None
-            continue
-        ids = _encode(part, tokenizer)
-        if may_lack_rows:
+    pieces = cut_pieces(_parts(corpus, config.data), tokenizer.cut, config.tokenizer)
+    for part, ids in encode_parts(pieces, tokenizer, fast=fast):
+        if may_lack_rows and part is not None and ids is not None:
             _require_row(ids, part, tokenizer, config)
         yield ids
 
@@ -360,15 +363,6 @@ def _separator(tokenizer: Tokenizer, text: str | None) -> Ids:
         return tokenizer.encode(BLANK_LINE if text is None else text)
     except TokenizerError as error:
         raise DataError(f"`data.document_separator` cannot be encoded: {error}") from error
-
-
-def _encode(part: Part, tokenizer: Tokenizer) -> Ids:
-    text = str(part.content)
-    try:
-        return progress.encode_at(part.place, lambda: tokenizer.encode(text))
-    except TokenizerError as error:
-        place = part.place.after(text[: error.position])
-        raise DataError(f"{place} cannot be encoded: {error}") from error
 
 
 def _plain_text(corpus: Corpus, data: DataConfig) -> Iterator[str]:
