@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import importlib
 import re
-import sys
 import textwrap
 from collections.abc import Iterator
 from typing import Any
@@ -18,14 +17,13 @@ from typing import Any
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import FieldDescriptor
 
-from generate_sync import PACKAGE, tidied
+from generate_sync import PACKAGE, write
 from training_engine.descriptions import description
 from training_engine.messages import enum_words
 
 # Descriptors are typed Any: protobuf's C and Python implementations do not share their classes.
 
 CONTRACT = "training_engine.v1"
-TARGET = PACKAGE / "records.py"
 HEADER = '''# Generated from the protos by client/generate_records.py; run: make protos
 """What the SDK returns: plain frozen dataclasses, the same over every transport.
 
@@ -115,19 +113,16 @@ SCALARS = {
 
 def main() -> None:
     """Write the module of records, or compare it with what would be written."""
-    text = tidied(module(), TARGET)
-    if "--check" not in sys.argv[1:]:
-        TARGET.write_text(text)
-    elif TARGET.read_text() != text:
-        sys.exit(f"{TARGET.name}: not what the protos give; run: make protos")
-
-
-def module() -> str:
-    """Return the text of the module, not yet formatted."""
-    for path in (PACKAGE / "v1").glob("*_pb2.py"):
-        importlib.import_module(f"training_engine.v1.{path.stem}")
+    contract_files()
     records = [_record(name, _message(message)) for name, message in RECORDS.items()]
-    return "\n\n".join([HEADER, f"__all__ = {EXPORTS}", _job_status(), *records, *_events()])
+    texts = [HEADER, f"__all__ = {EXPORTS}", _job_status(), *records, *_events()]
+    write({PACKAGE / "records.py": "\n\n".join(texts)}, "the protos", "make protos")
+
+
+def contract_files() -> list[Any]:
+    """Return the descriptors of the protos."""
+    names = sorted(path.stem for path in (PACKAGE / "v1").glob("*_pb2.py"))
+    return [importlib.import_module(f"training_engine.v1.{name}").DESCRIPTOR for name in names]
 
 
 def _message(name: str) -> Any:

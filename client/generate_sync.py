@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 PACKAGE = Path(__file__).with_name("training_engine")
@@ -60,15 +61,22 @@ RUFF_FIXES = "F401,I001,RUF022,UP028,C416"
 
 def main() -> None:
     """Write the blocking modules, or compare them with what would be written."""
-    paths = {source: PACKAGE / f"{target}.py" for source, target in MODULES.items()}
-    texts = {path: blocking_module(source) for source, path in paths.items()}
+    texts = {
+        PACKAGE / f"{target}.py": blocking_module(source) for source, target in MODULES.items()
+    }
+    write(texts, "the asyncio modules", "make sync")
+
+
+def write(modules: Mapping[Path, str], source: str, command: str) -> None:
+    """Write the texts of modules, tidied; with --check, exit where one is not as it would be."""
+    texts = {path: tidied(text, path) for path, text in modules.items()}
     stale = [path for path, text in texts.items() if not path.exists() or path.read_text() != text]
     if "--check" not in sys.argv[1:]:
         for path in stale:
             path.write_text(texts[path])
     elif stale:
         names = ", ".join(path.name for path in stale)
-        sys.exit(f"{names}: not what the asyncio modules give; run: make sync")
+        sys.exit(f"{names}: not what {source} give; run: {command}")
 
 
 def blocking_module(source: str) -> str:
@@ -77,8 +85,7 @@ def blocking_module(source: str) -> str:
     Raises SystemExit where a word of asyncio is left over.
     """
     header = f"# Generated from {source}.py by client/generate_sync.py; run: make sync\n"
-    text = blocking_words((PACKAGE / f"{source}.py").read_text())
-    return header + tidied(text, PACKAGE / f"{MODULES[source]}.py")
+    return header + blocking_words((PACKAGE / f"{source}.py").read_text())
 
 
 def blocking_words(text: str) -> str:

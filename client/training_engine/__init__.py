@@ -15,8 +15,8 @@ writes their blocking twins from them. In order of reading:
 - `_aio_jobs`, `_jobs`, `_aio_resources`, `_resources`: the resources.
 - `records`, `_record_base`, `errors`, `reasons`: what calls return and raise. `records` is
   generated from the protos.
-- `_calls`, `descriptions`: every call of the contract, for gRPC and REST alike; the texts of its
-  elements.
+- `_calls`, `_call`, `descriptions`: every call of the contract, for gRPC and REST alike, generated
+  from the protos; what a call is; the texts of the contract.
 - `_aio_link`, `_link`, `_retry`, `_following`, `_polling`: calls and streams that outlive a lost
   connection.
 - `_aio_transport`, `_transport`, `_options`: what is asked of a transport, and how it is made.

@@ -13,7 +13,7 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from training_engine import _grpc
-from training_engine._calls import Call
+from training_engine._call import Call
 from training_engine._files import chunks_of
 from training_engine._options import Options, checked_address
 from training_engine.call_status import FirstStatus

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from training_engine._aio_lifetime import AsyncLifetime
 from training_engine._aio_transport import AsyncTransport
-from training_engine._calls import Call
+from training_engine._call import Call
 from training_engine.records import Plain
 
 if TYPE_CHECKING:

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 from training_engine import _calls
 from training_engine._aio_link import AsyncLink
 from training_engine._aio_resources import AsyncResource
+from training_engine._call import present
 from training_engine._config_source import ConfigLike, config_source
+from training_engine._finding import known_status
 from training_engine._following import EventFollower
+from training_engine._home import data_path
 from training_engine._options import Options
 from training_engine._polling import Polling
-from training_engine.errors import TrainingEngineError
+from training_engine.errors import InvalidArgumentError, TrainingEngineError
 from training_engine.records import (
     BulkResult,
     Checkpoint,
@@ -28,6 +31,7 @@ from training_engine.records import (
     Plain,
     Throughput,
     read,
+    to_plain,
 )
 
 if TYPE_CHECKING:
@@ -155,19 +159,23 @@ class AsyncJobs(AsyncResource):
         Raises:
             InvalidConfigError: The configuration has problems; every one is in `.problems`.
         """
+        if (config is None) == (config_id is None):
+            raise InvalidArgumentError(
+                "a job starts from one configuration; give either config or config_id"
+            )
         call = _calls.start_job(
-            config_source(config) if config is not None else None,
+            config=config_source(config) if config is not None else None,
             config_id=config_id,
-            dataset_path=dataset_path,
-            val_dataset_path=val_dataset_path,
+            dataset_path=data_path("dataset_path", dataset_path),
+            val_dataset_path=data_path("val_dataset_path", val_dataset_path),
             name=name,
-            execution=execution,
+            execution=present(to_plain(execution)) if execution is not None else None,
         )
         return await self._whole(await self._link.unary(call))
 
     async def get(self, job_id: str) -> AsyncJob:
         """Return one job; NotFoundError where there is none."""
-        return self._job(read(JobRecord, await self._link.unary(_calls.get_job(job_id))))
+        return self._job(await self._link.record(_calls.get_job(job_id)))
 
     async def find(self, reference: str) -> AsyncJob:
         """Return the job that an id, a name, or the beginning of an id means.
@@ -193,10 +201,8 @@ class AsyncJobs(AsyncResource):
             name: Only jobs that were given exactly this name.
             page_size: Jobs fetched at a time, 1 to 1000.
         """
-        records = self._every(
-            lambda token: _calls.list_jobs(status, page_size, token, name=name), "jobs", JobRecord
-        )
-        async for record in records:
+        call = _calls.list_jobs(status=known_status(status), name=name, page_size=page_size)
+        async for record in self._link.rows(call):
             yield self._job(record)
 
     async def page(
@@ -208,8 +214,10 @@ class AsyncJobs(AsyncResource):
         page_token: str = "",
     ) -> Page[AsyncJob]:
         """Return one page of jobs, newest first; see `list`."""
-        call = _calls.list_jobs(status, page_size, page_token, name=name)
-        page = await self._link.page(call, "jobs", JobRecord)
+        call = _calls.list_jobs(
+            status=known_status(status), name=name, page_size=page_size, page_token=page_token
+        )
+        page = await self._link.page(call)
         return Page(tuple(map(self._job, page)), page.next_page_token)
 
     async def stop(self, job_id: str) -> AsyncJob:
@@ -242,7 +250,12 @@ class AsyncJobs(AsyncResource):
             StateForbidsError: It has not ended, or it succeeded and neither a larger `max_steps`
                 nor an earlier checkpoint nor `from_start` is given.
         """
-        call = _calls.resume_job(job_id, checkpoint_id, max_steps, from_start)
+        call = _calls.resume_job(
+            job_id,
+            checkpoint_id=checkpoint_id,
+            max_steps=max_steps,
+            from_start=from_start or None,
+        )
         return await self._whole(await self._link.unary(call))
 
     async def delete(self, job_id: str) -> None:
@@ -295,9 +308,7 @@ class AsyncJobs(AsyncResource):
 
     def logs(self, job_id: str, *, page_size: int | None = None) -> AsyncIterator[LogLine]:
         """Iterate over what a job's trainer printed so far, oldest first."""
-        return self._every(
-            lambda token: _calls.list_logs(job_id, page_size, token), "lines", LogLine
-        )
+        return self._link.rows(_calls.list_logs(job_id, page_size=page_size))
 
     def watch(self, job_id: str, *, after: str = "") -> AsyncIterator[JobEvent]:
         """Replay what happened to a job, then follow it live, until it ends.

@@ -10,7 +10,7 @@ from typing import TypeVar
 from training_engine import _calls
 from training_engine._aio_guard import closed_behind
 from training_engine._aio_transport import AsyncTransport
-from training_engine._calls import Call
+from training_engine._call import Call, ListCall, RecordCall
 from training_engine._files import PartialFile
 from training_engine._following import Follower, check_finished
 from training_engine._options import Options
@@ -43,11 +43,25 @@ class AsyncLink:
         """Send a call, again while the service is away."""
         return await self._retry(lambda: self._transport.unary(call))
 
-    async def page(self, call: Call, key: str, kind: type[T]) -> Page[T]:
+    async def record(self, call: RecordCall[T]) -> T:
+        """Send a call and read its answer."""
+        return read(call.record, await self.unary(call))
+
+    async def page(self, call: ListCall[T]) -> Page[T]:
         """Fetch one page of a list."""
         plain = await self.unary(call)
-        rows = tuple(read(kind, row) for row in plain.get(key) or ())
+        rows = tuple(read(call.record, row) for row in plain.get(call.rows) or ())
         return Page(rows, plain.get("next_page_token") or "")
+
+    async def rows(self, call: ListCall[T]) -> AsyncIterator[T]:
+        """Yield the rows of a list, page after page."""
+        while True:
+            page = await self.page(call)
+            for row in page:
+                yield row
+            if not page.next_page_token:
+                return
+            call = call.of_page(page.next_page_token)
 
     async def upload(self, call: Call, path: Path, size_bytes: int) -> Plain:
         """Send a file, from its start again while the service is away."""

@@ -6,12 +6,10 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import TypeVar
 
 from training_engine import _calls
 from training_engine._aio_guard import closed_behind
 from training_engine._aio_link import AsyncLink
-from training_engine._calls import Call
 from training_engine._config_source import ConfigLike, config_source
 from training_engine._files import PartialFile, Progress, destination, is_there, measure
 from training_engine._finding import (
@@ -24,22 +22,19 @@ from training_engine._finding import (
 )
 from training_engine._following import MetricsFollower
 from training_engine._generation import TextPiece, TextPieces
-from training_engine._home import expanded
+from training_engine._home import data_path, expanded
 from training_engine._options import Options
 from training_engine.records import (
     Checkpoint,
     Config,
     ConfigReport,
     Dataset,
-    JobRecord,
     MetricPoint,
     Page,
     Throughput,
     Worker,
     read,
 )
-
-T = TypeVar("T")
 
 
 class AsyncResource:
@@ -49,25 +44,12 @@ class AsyncResource:
         self._link = link
         self._options = options
 
-    async def _every(
-        self, call: Callable[[str], Call], key: str, kind: type[T]
-    ) -> AsyncIterator[T]:
-        """Yield the rows of all pages; `call` asks for the page of a token."""
-        token = ""
-        while True:
-            page = await self._link.page(call(token), key, kind)
-            for item in page:
-                yield item
-            token = page.next_page_token
-            if not token:
-                return
-
     async def _job_id(self, reference: str) -> str:
         """Return the id of the job that an id, a name or the beginning of an id means."""
         if is_job_id(reference):
             return reference
         for call in lookups(reference):
-            job = chosen_job(reference, await self._link.page(call, "jobs", JobRecord))
+            job = chosen_job(reference, await self._link.page(call))
             if job is not None:
                 return job.job_id
         raise no_such_job(reference)
@@ -86,8 +68,8 @@ class AsyncConfigs(AsyncResource):
         Raises:
             InvalidConfigError: It has problems; every one is in `.problems`.
         """
-        call = _calls.create_config(name, config_source(config))
-        return read(Config, await self._link.unary(call))
+        call = _calls.create_config(name=name, config=config_source(config))
+        return await self._link.record(call)
 
     async def validate(
         self,
@@ -103,20 +85,26 @@ class AsyncConfigs(AsyncResource):
             dataset_path: Training data; wins over the configuration's.
             val_dataset_path: Validation data, likewise.
         """
-        call = _calls.validate_config(config_source(config), dataset_path, val_dataset_path)
-        return read(ConfigReport, await self._link.unary(call))
+        call = _calls.validate_config(
+            config=config_source(config),
+            dataset_path=data_path("dataset_path", dataset_path or None),
+            val_dataset_path=data_path("val_dataset_path", val_dataset_path or None),
+        )
+        return await self._link.record(call)
 
     async def get(self, config_id: str) -> Config:
         """Return one configuration; NotFoundError where there is none."""
-        return read(Config, await self._link.unary(_calls.get_config(config_id)))
+        return await self._link.record(_calls.get_config(config_id))
 
     def list(self, *, page_size: int | None = None) -> AsyncIterator[Config]:
         """Iterate over all configurations, newest first, page by page."""
-        return self._every(lambda token: _calls.list_configs(page_size, token), "configs", Config)
+        return self._link.rows(_calls.list_configs(page_size=page_size))
 
     async def page(self, *, page_size: int | None = None, page_token: str = "") -> Page[Config]:
         """Return one page of configurations, newest first."""
-        return await self._link.page(_calls.list_configs(page_size, page_token), "configs", Config)
+        return await self._link.page(
+            _calls.list_configs(page_size=page_size, page_token=page_token)
+        )
 
     async def delete(self, config_id: str) -> None:
         """Delete a configuration; jobs started from it keep their own copy."""
@@ -128,11 +116,11 @@ class AsyncMetrics(AsyncResource):
 
     async def get(self, job_id: str) -> MetricPoint:
         """Return the latest value of each metric; NotFoundError before the first logged step."""
-        return read(MetricPoint, await self._link.unary(_calls.get_metrics(job_id)))
+        return await self._link.record(_calls.get_metrics(job_id))
 
     async def throughput(self, job_id: str) -> Throughput:
         """Return how fast a job trains."""
-        return read(Throughput, await self._link.unary(_calls.get_throughput(job_id)))
+        return await self._link.record(_calls.get_throughput(job_id))
 
     def history(
         self,
@@ -154,19 +142,15 @@ class AsyncMetrics(AsyncResource):
             max_points: Downsample to at most so many points, 2 or more; extremes are kept.
             page_size: Points fetched at a time, 1 to 10000.
         """
-
-        def call(token: str) -> Call:
-            return _calls.list_metrics(
-                job_id,
-                after_step=after_step,
-                from_step=from_step,
-                to_step=to_step,
-                max_points=max_points,
-                page_size=page_size,
-                page_token=token,
-            )
-
-        return self._every(call, "points", MetricPoint)
+        call = _calls.list_metrics(
+            job_id,
+            after_step=after_step,
+            from_step=from_step,
+            to_step=to_step,
+            max_points=max_points,
+            page_size=page_size,
+        )
+        return self._link.rows(call)
 
     def stream(
         self,
@@ -197,22 +181,18 @@ class AsyncCheckpoints(AsyncResource):
 
     def list(self, job_id: str, *, page_size: int | None = None) -> AsyncIterator[Checkpoint]:
         """Iterate over a job's checkpoints, ascending by step."""
-        return self._every(
-            lambda token: _calls.list_checkpoints(job_id, page_size, token),
-            "checkpoints",
-            Checkpoint,
-        )
+        return self._link.rows(_calls.list_checkpoints(job_id, page_size=page_size))
 
     async def page(
         self, job_id: str, *, page_size: int | None = None, page_token: str = ""
     ) -> Page[Checkpoint]:
         """Return one page of a job's checkpoints, ascending by step."""
-        call = _calls.list_checkpoints(job_id, page_size, page_token)
-        return await self._link.page(call, "checkpoints", Checkpoint)
+        call = _calls.list_checkpoints(job_id, page_size=page_size, page_token=page_token)
+        return await self._link.page(call)
 
     async def get(self, checkpoint_id: str) -> Checkpoint:
         """Return one checkpoint; NotFoundError where there is none."""
-        return read(Checkpoint, await self._link.unary(_calls.get_checkpoint(checkpoint_id)))
+        return await self._link.record(_calls.get_checkpoint(checkpoint_id))
 
     async def find(self, reference: str) -> Checkpoint:
         """Return the checkpoint that an id means; of a job, its best one.
@@ -290,15 +270,17 @@ class AsyncCheckpoints(AsyncResource):
             top_p: Sample among the likeliest tokens that hold this probability, in (0, 1].
             seed: Equal seeds give equal text.
         """
-        options = {
-            "max_tokens": max_tokens,
-            "temperature": temperature,
-            "top_k": top_k,
-            "top_p": top_p,
-            "seed": seed,
-        }
+        call = _calls.generate(
+            checkpoint_id,
+            prompt=prompt,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            seed=seed,
+        )
         pieces = TextPieces()
-        tokens = self._link.tokens(_calls.generate(checkpoint_id, prompt, options))
+        tokens = self._link.tokens(call)
         async with closed_behind(tokens):
             async for token in tokens:
                 if (piece := pieces.take(token)) is not None:
@@ -317,18 +299,16 @@ class AsyncDatasets(AsyncResource):
         """
         file = expanded(path)
         sha256, size = await asyncio.to_thread(measure, file)
-        call = _calls.upload_dataset(name or file.name, sha256)
+        call = _calls.upload_dataset(name=name or file.name, sha256=sha256)
         return read(Dataset, await self._link.upload(call, file, size))
 
     async def get(self, dataset_id: str) -> Dataset:
         """Return one dataset; NotFoundError where there is none."""
-        return read(Dataset, await self._link.unary(_calls.get_dataset(dataset_id)))
+        return await self._link.record(_calls.get_dataset(dataset_id))
 
     def list(self, *, page_size: int | None = None) -> AsyncIterator[Dataset]:
         """Iterate over all datasets, newest first."""
-        return self._every(
-            lambda token: _calls.list_datasets(page_size, token), "datasets", Dataset
-        )
+        return self._link.rows(_calls.list_datasets(page_size=page_size))
 
     async def delete(self, dataset_id: str) -> None:
         """Delete a dataset; ConflictError while a job that has not ended names it."""
@@ -340,4 +320,4 @@ class AsyncWorkers(AsyncResource):
 
     def list(self, *, page_size: int | None = None) -> AsyncIterator[Worker]:
         """Iterate over the workers that were heard of lately."""
-        return self._every(lambda token: _calls.list_workers(page_size, token), "workers", Worker)
+        return self._link.rows(_calls.list_workers(page_size=page_size))

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 
 from training_engine import _http, _rest_upload
-from training_engine._calls import Call
+from training_engine._call import Call
 from training_engine.records import Plain
 
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Protocol
 
-from training_engine._calls import Call
+from training_engine._call import Call
 from training_engine.records import Plain
 
 

@@ -1,366 +1,469 @@
-"""Every call of the contract, spelled once for gRPC and for REST.
-
-A `Call` says what to send over either transport; transports send it and answer with a plain dict
-in the shape of the gRPC response, its `unwrap` field merged into the top level as REST has it.
-"""
+# Generated from the protos by client/generate_calls.py; run: make protos
+"""Every call of the contract, for gRPC and for REST alike."""
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
-from urllib.parse import quote
-
+from training_engine._call import Call, ListCall, RecordCall, new_request_id
 from training_engine._config_source import ConfigSource
-from training_engine._home import expanded
-from training_engine.errors import InvalidArgumentError
-from training_engine.records import Execution, JobStatus, Plain, to_plain
+from training_engine.records import (
+    Checkpoint,
+    Config,
+    ConfigReport,
+    Dataset,
+    JobRecord,
+    LogLine,
+    MetricPoint,
+    Plain,
+    Throughput,
+    Worker,
+)
 
-ROOT = "/api/training"
+
+def list_checkpoints(
+    job_id: str, *, page_size: int | None = None, page_token: str | None = None
+) -> ListCall[Checkpoint]:
+    """Lists a job's checkpoints, ascending by step."""
+    return ListCall(
+        "CheckpointService/ListCheckpoints",
+        "GET",
+        "/api/training/jobs/{job_id}/checkpoints",
+        {"job_id": job_id, "page_size": page_size, "page_token": page_token},
+        rows="checkpoints",
+        record=Checkpoint,
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One request.
+def get_checkpoint(checkpoint_id: str) -> RecordCall[Checkpoint]:
+    """Returns one checkpoint.
 
-    Attributes:
-        rpc: `Service/Method`.
-        message: Fields of the gRPC request; None means absent.
-        verb: The HTTP method.
-        path: The HTTP path.
-        query: The HTTP query; None means absent.
-        body: The JSON body, None for no body.
-        unwrap: Field of the gRPC response that REST answers with directly.
-        request_id: Makes a mutation safe to repeat; empty for reads.
+    CHECKPOINT_NOT_FOUND where there is none.
     """
-
-    rpc: str
-    message: Plain
-    verb: str
-    path: str
-    query: Plain = field(default_factory=dict)
-    body: Plain | None = None
-    unwrap: str = ""
-    request_id: str = ""
-
-
-def present(plain: Mapping[str, Any]) -> Plain:
-    """Return the entries that are not None."""
-    return {key: value for key, value in plain.items() if value is not None}
+    return RecordCall(
+        "CheckpointService/GetCheckpoint",
+        "GET",
+        "/api/training/checkpoints/{checkpoint_id}",
+        {"checkpoint_id": checkpoint_id},
+        record=Checkpoint,
+        answer="checkpoint",
+    )
 
 
-def new_request_id() -> str:
-    """Return an id under which a mutation may be sent again."""
-    return uuid.uuid4().hex
+def download_checkpoint(
+    checkpoint_id: str, *, offset: int | None = None, length: int | None = None
+) -> Call:
+    """Sends a checkpoint's file in chunks of at most 1 MiB, in order.
 
-
-def _id(name: str, value: str) -> str:
-    """Return the id as a path segment; an empty one would address the list instead."""
-    if not isinstance(value, str) or not value:
-        raise InvalidArgumentError(
-            f"{name} is {value!r}; it must be a non-empty string as the service returned it"
-        )
-    return quote(value, safe="")
-
-
-def _paging(page_size: int | None, page_token: str) -> Plain:
-    return {"page_size": page_size, "page_token": page_token or None}
-
-
-def _read_one(rpc: str, name: str, value: str, path: str, unwrap: str = "") -> Call:
-    return Call(rpc, {name: value}, "GET", path.format(_id(name, value)), unwrap=unwrap)
-
-
-def _delete(rpc: str, name: str, value: str, path: str) -> Call:
-    request_id = new_request_id()
-    message = {name: value, "request_id": request_id}
-    return Call(rpc, message, "DELETE", path.format(_id(name, value)), request_id=request_id)
-
-
-def _list(rpc: str, path: str, query: Plain, message: Plain | None = None) -> Call:
-    return Call(rpc, {**query, **(message or {})}, "GET", path, query=present(query))
-
-
-# --- configurations
-
-
-def create_config(name: str, source: ConfigSource) -> Call:
-    request_id = new_request_id()
+    A file whose bytes are not those that were registered ends with ARTIFACT_DAMAGED, before its
+    last chunk at the latest.
+    """
     return Call(
+        "CheckpointService/DownloadCheckpoint",
+        "GET",
+        "/api/training/checkpoints/{checkpoint_id}/download",
+        {"checkpoint_id": checkpoint_id, "offset": offset, "length": length},
+    )
+
+
+def delete_checkpoint(checkpoint_id: str) -> Call:
+    """Deletes a checkpoint.
+
+    IN_USE for the one that an active job would resume from.
+    """
+    return Call(
+        "CheckpointService/DeleteCheckpoint",
+        "DELETE",
+        "/api/training/checkpoints/{checkpoint_id}",
+        {"checkpoint_id": checkpoint_id},
+        request_id=new_request_id(),
+    )
+
+
+def create_config(
+    *, name: str | None = None, config: ConfigSource | None = None
+) -> RecordCall[Config]:
+    """Validates a configuration and stores it.
+
+    Every problem is reported at once.
+    """
+    return RecordCall(
         "ConfigService/CreateConfig",
-        {"name": name, "config_document": source.document, "request_id": request_id},
         "POST",
-        f"{ROOT}/configs",
-        body={"name": name, "config": source.mapping},
-        unwrap="config",
-        request_id=request_id,
+        "/api/training/configs",
+        {"name": name, "config": config},
+        has_body=True,
+        request_id=new_request_id(),
+        record=Config,
+        answer="config",
+    )
+
+
+def get_config(config_id: str) -> RecordCall[Config]:
+    """Returns one stored configuration.
+
+    CONFIG_NOT_FOUND where there is none.
+    """
+    return RecordCall(
+        "ConfigService/GetConfig",
+        "GET",
+        "/api/training/configs/{config_id}",
+        {"config_id": config_id},
+        record=Config,
+        answer="config",
+    )
+
+
+def list_configs(
+    *, page_size: int | None = None, page_token: str | None = None
+) -> ListCall[Config]:
+    """Lists stored configurations, newest first."""
+    return ListCall(
+        "ConfigService/ListConfigs",
+        "GET",
+        "/api/training/configs",
+        {"page_size": page_size, "page_token": page_token},
+        rows="configs",
+        record=Config,
+    )
+
+
+def delete_config(config_id: str) -> Call:
+    """Deletes one stored configuration.
+
+    Jobs started from it keep their own copy.
+    """
+    return Call(
+        "ConfigService/DeleteConfig",
+        "DELETE",
+        "/api/training/configs/{config_id}",
+        {"config_id": config_id},
+        request_id=new_request_id(),
     )
 
 
 def validate_config(
-    source: ConfigSource, dataset_path: str | None, val_dataset_path: str | None
-) -> Call:
-    named = {"dataset_path": dataset_path, "val_dataset_path": val_dataset_path}
-    data = {key: path for key, path in named.items() if path}
-    return Call(
+    *,
+    config: ConfigSource | None = None,
+    dataset_path: str | None = None,
+    val_dataset_path: str | None = None,
+) -> RecordCall[ConfigReport]:
+    """Says whether a configuration would be accepted, without storing it."""
+    return RecordCall(
         "ConfigService/ValidateConfig",
-        {"config_document": source.document, **data},
         "POST",
-        f"{ROOT}/configs/validate",
-        body={"config": source.mapping, **data},
+        "/api/training/configs/validate",
+        {"config": config, "dataset_path": dataset_path, "val_dataset_path": val_dataset_path},
+        has_body=True,
+        record=ConfigReport,
     )
 
 
-def get_config(config_id: str) -> Call:
-    path = ROOT + "/configs/{}"
-    return _read_one("ConfigService/GetConfig", "config_id", config_id, path, "config")
+def upload_dataset(*, name: str | None = None, sha256: str | None = None) -> RecordCall[Dataset]:
+    """Takes a file in chunks: the first message carries the header, the others data."""
+    return RecordCall(
+        "DatasetService/UploadDataset",
+        "POST",
+        "/api/training/datasets",
+        {"name": name, "sha256": sha256},
+        request_id=new_request_id(),
+        record=Dataset,
+        answer="dataset",
+    )
 
 
-def list_configs(page_size: int | None = None, page_token: str = "") -> Call:
-    return _list("ConfigService/ListConfigs", f"{ROOT}/configs", _paging(page_size, page_token))
+def get_dataset(dataset_id: str) -> RecordCall[Dataset]:
+    """Returns one dataset.
+
+    DATASET_NOT_FOUND where there is none.
+    """
+    return RecordCall(
+        "DatasetService/GetDataset",
+        "GET",
+        "/api/training/datasets/{dataset_id}",
+        {"dataset_id": dataset_id},
+        record=Dataset,
+        answer="dataset",
+    )
 
 
-def delete_config(config_id: str) -> Call:
-    return _delete("ConfigService/DeleteConfig", "config_id", config_id, ROOT + "/configs/{}")
+def list_datasets(
+    *, page_size: int | None = None, page_token: str | None = None
+) -> ListCall[Dataset]:
+    """Lists datasets, newest first."""
+    return ListCall(
+        "DatasetService/ListDatasets",
+        "GET",
+        "/api/training/datasets",
+        {"page_size": page_size, "page_token": page_token},
+        rows="datasets",
+        record=Dataset,
+    )
 
 
-# --- jobs
+def delete_dataset(dataset_id: str) -> Call:
+    """Deletes a dataset.
+
+    IN_USE while a job that has not ended names it.
+    """
+    return Call(
+        "DatasetService/DeleteDataset",
+        "DELETE",
+        "/api/training/datasets/{dataset_id}",
+        {"dataset_id": dataset_id},
+        request_id=new_request_id(),
+    )
 
 
-def _at_home(path: str | None) -> str | None:
-    """Return a data path; a leading `~` means the home of the caller, not of the service."""
-    return str(expanded(path)) if path and path.startswith("~") else path
+def generate(
+    checkpoint_id: str,
+    *,
+    prompt: str | None = None,
+    max_tokens: int | None = None,
+    temperature: float | None = None,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int | None = None,
+) -> Call:
+    """Streams tokens as they are sampled, also while the job still trains."""
+    return Call(
+        "GenerationService/Generate",
+        "POST",
+        "/api/training/checkpoints/{checkpoint_id}/generate",
+        {
+            "checkpoint_id": checkpoint_id,
+            "prompt": prompt,
+            "max_tokens": max_tokens,
+            "temperature": temperature,
+            "top_k": top_k,
+            "top_p": top_p,
+            "seed": seed,
+        },
+        has_body=True,
+    )
 
 
 def start_job(
-    source: ConfigSource | None,
     *,
-    config_id: str | None,
-    dataset_path: str | None,
-    val_dataset_path: str | None,
-    name: str | None,
-    execution: Execution | Mapping[str, Any] | None,
-) -> Call:
-    if (source is None) == (config_id is None):
-        raise InvalidArgumentError(
-            "a job starts from one configuration; give either config or config_id"
-        )
-    for field_name, path in (
-        ("dataset_path", dataset_path),
-        ("val_dataset_path", val_dataset_path),
-    ):
-        if isinstance(path, str) and not path.strip():
-            raise InvalidArgumentError(
-                f"{field_name} is {path!r}; give a path or dataset://ID, or None for what the "
-                "configuration names"
-            )
-    request_id = new_request_id()
-    common = {
-        "config_id": config_id,
-        "dataset_path": _at_home(dataset_path),
-        "val_dataset_path": _at_home(val_dataset_path),
-        "name": name,
-        "execution": present(to_plain(execution)) if execution is not None else None,
-        "request_id": request_id,
-    }
-    return Call(
+    config: ConfigSource | None = None,
+    config_id: str | None = None,
+    dataset_path: str | None = None,
+    val_dataset_path: str | None = None,
+    name: str | None = None,
+    execution: Plain | None = None,
+) -> RecordCall[JobRecord]:
+    """Validates the whole configuration, stores the job and queues its first attempt."""
+    return RecordCall(
         "JobService/StartJob",
-        {**common, "config_document": source.document if source else None},
         "POST",
-        f"{ROOT}/jobs/start",
-        body=present({**common, "config": source.mapping if source else None}),
-        unwrap="job",
-        request_id=request_id,
+        "/api/training/jobs/start",
+        {
+            "config": config,
+            "config_id": config_id,
+            "dataset_path": dataset_path,
+            "val_dataset_path": val_dataset_path,
+            "name": name,
+            "execution": execution,
+        },
+        has_body=True,
+        request_id=new_request_id(),
+        record=JobRecord,
+        answer="job",
     )
 
 
-def get_job(job_id: str) -> Call:
-    return _read_one("JobService/GetJob", "job_id", job_id, ROOT + "/jobs/{}", "job")
+def get_job(job_id: str) -> RecordCall[JobRecord]:
+    """Returns one job.
+
+    JOB_NOT_FOUND where there is none.
+    """
+    return RecordCall(
+        "JobService/GetJob",
+        "GET",
+        "/api/training/jobs/{job_id}",
+        {"job_id": job_id},
+        record=JobRecord,
+        answer="job",
+    )
 
 
 def list_jobs(
-    status: JobStatus | str | None = None,
-    page_size: int | None = None,
-    page_token: str = "",
     *,
+    page_size: int | None = None,
+    page_token: str | None = None,
+    status: str | None = None,
     name: str | None = None,
     job_id_prefix: str | None = None,
-) -> Call:
-    query = {
-        "status": known_status(status),
-        "name": name,
-        "job_id_prefix": job_id_prefix,
-        **_paging(page_size, page_token),
-    }
-    return _list("JobService/ListJobs", f"{ROOT}/jobs", query)
+) -> ListCall[JobRecord]:
+    """Lists jobs, newest first."""
+    return ListCall(
+        "JobService/ListJobs",
+        "GET",
+        "/api/training/jobs",
+        {
+            "page_size": page_size,
+            "page_token": page_token,
+            "status": status,
+            "name": name,
+            "job_id_prefix": job_id_prefix,
+        },
+        rows="jobs",
+        record=JobRecord,
+    )
 
 
-def known_status(status: JobStatus | str | None) -> str | None:
-    """Return the status as the contract spells it.
+def stop_job(job_id: str) -> RecordCall[JobRecord]:
+    """Asks a job to save a checkpoint at the next step boundary and stop.
 
-    Raises:
-        InvalidArgumentError: There is no such status.
+    A queued job stops at once. STATE_FORBIDS for a job that has ended.
     """
-    if status is None:
-        return None
-    try:
-        return JobStatus(status.lower()).value
-    except ValueError:
-        known = ", ".join(JobStatus)
-        raise InvalidArgumentError(f"status is {status!r}; it must be one of {known}") from None
-
-
-def stop_job(job_id: str) -> Call:
-    request_id = new_request_id()
-    return Call(
+    return RecordCall(
         "JobService/StopJob",
-        {"job_id": job_id, "request_id": request_id},
         "POST",
-        f"{ROOT}/jobs/{_id('job_id', job_id)}/stop",
-        unwrap="job",
-        request_id=request_id,
+        "/api/training/jobs/{job_id}/stop",
+        {"job_id": job_id},
+        request_id=new_request_id(),
+        record=JobRecord,
+        answer="job",
     )
 
 
 def resume_job(
-    job_id: str, checkpoint_id: str | None, max_steps: int | None, from_start: bool
-) -> Call:
-    request_id = new_request_id()
-    choice = {
-        "checkpoint_id": checkpoint_id,
-        "max_steps": max_steps,
-        "from_start": from_start or None,
-    }
-    return Call(
+    job_id: str,
+    *,
+    checkpoint_id: str | None = None,
+    max_steps: int | None = None,
+    from_start: bool | None = None,
+) -> RecordCall[JobRecord]:
+    """Queues a new attempt of a job that has ended.
+
+    STATE_FORBIDS for one that has not, and for a succeeded one without a larger max_steps or an
+    earlier checkpoint.
+    """
+    return RecordCall(
         "JobService/ResumeJob",
-        {"job_id": job_id, **choice, "request_id": request_id},
         "POST",
-        f"{ROOT}/jobs/{_id('job_id', job_id)}/resume",
-        body=present(choice),
-        unwrap="job",
-        request_id=request_id,
+        "/api/training/jobs/{job_id}/resume",
+        {
+            "job_id": job_id,
+            "checkpoint_id": checkpoint_id,
+            "max_steps": max_steps,
+            "from_start": from_start,
+        },
+        has_body=True,
+        request_id=new_request_id(),
+        record=JobRecord,
+        answer="job",
     )
 
 
 def delete_job(job_id: str) -> Call:
-    return _delete("JobService/DeleteJob", "job_id", job_id, ROOT + "/jobs/{}")
+    """Deletes a job that is not running: record, history, logs and checkpoints."""
+    return Call(
+        "JobService/DeleteJob",
+        "DELETE",
+        "/api/training/jobs/{job_id}",
+        {"job_id": job_id},
+        request_id=new_request_id(),
+    )
 
 
-def list_logs(job_id: str, page_size: int | None = None, page_token: str = "") -> Call:
-    path = f"{ROOT}/jobs/{_id('job_id', job_id)}/logs"
-    query = _paging(page_size, page_token)
-    return _list("JobService/ListLogs", path, query, {"job_id": job_id})
+def list_logs(
+    job_id: str, *, page_size: int | None = None, page_token: str | None = None
+) -> ListCall[LogLine]:
+    """Returns what the trainer printed, oldest first."""
+    return ListCall(
+        "JobService/ListLogs",
+        "GET",
+        "/api/training/jobs/{job_id}/logs",
+        {"job_id": job_id, "page_size": page_size, "page_token": page_token},
+        rows="lines",
+        record=LogLine,
+    )
 
 
-def watch_job(job_id: str) -> Call:
-    return _read_one("JobService/WatchJob", "job_id", job_id, ROOT + "/jobs/{}/stream")
+def watch_job(job_id: str, *, after: str | None = None, after_step: int | None = None) -> Call:
+    """Replays what happened to a job, then follows it live; ends after its terminal state."""
+    return Call(
+        "JobService/WatchJob",
+        "GET",
+        "/api/training/jobs/{job_id}/stream",
+        {"job_id": job_id, "after": after, "after_step": after_step},
+    )
 
 
-# --- metrics
+def get_metrics(job_id: str) -> RecordCall[MetricPoint]:
+    """Returns the latest value of each metric.
 
-
-def get_metrics(job_id: str) -> Call:
-    path = ROOT + "/jobs/{}/metrics"
-    return _read_one("MetricsService/GetMetrics", "job_id", job_id, path, "metrics")
-
-
-def get_throughput(job_id: str) -> Call:
-    path = ROOT + "/jobs/{}/throughput"
-    return _read_one("MetricsService/GetThroughput", "job_id", job_id, path)
+    METRICS_NOT_FOUND before the first logged step.
+    """
+    return RecordCall(
+        "MetricsService/GetMetrics",
+        "GET",
+        "/api/training/jobs/{job_id}/metrics",
+        {"job_id": job_id},
+        record=MetricPoint,
+        answer="metrics",
+    )
 
 
 def list_metrics(
     job_id: str,
     *,
+    page_size: int | None = None,
+    page_token: str | None = None,
     after_step: int | None = None,
     from_step: int | None = None,
     to_step: int | None = None,
     max_points: int | None = None,
-    page_size: int | None = None,
-    page_token: str = "",
-) -> Call:
-    query = {
-        "after_step": after_step,
-        "from_step": from_step,
-        "to_step": to_step,
-        "max_points": max_points,
-        **_paging(page_size, page_token),
-    }
-    path = f"{ROOT}/jobs/{_id('job_id', job_id)}/metrics/history"
-    return _list("MetricsService/ListMetrics", path, query, {"job_id": job_id})
-
-
-def stream_metrics(job_id: str) -> Call:
-    # REST has one stream of all events; its reader picks the points out.
-    path = ROOT + "/jobs/{}/stream"
-    return _read_one("MetricsService/StreamMetrics", "job_id", job_id, path)
-
-
-# --- checkpoints
-
-
-def list_checkpoints(job_id: str, page_size: int | None = None, page_token: str = "") -> Call:
-    path = f"{ROOT}/jobs/{_id('job_id', job_id)}/checkpoints"
-    query = _paging(page_size, page_token)
-    return _list("CheckpointService/ListCheckpoints", path, query, {"job_id": job_id})
-
-
-def get_checkpoint(checkpoint_id: str) -> Call:
-    path = ROOT + "/checkpoints/{}"
-    rpc = "CheckpointService/GetCheckpoint"
-    return _read_one(rpc, "checkpoint_id", checkpoint_id, path, "checkpoint")
-
-
-def delete_checkpoint(checkpoint_id: str) -> Call:
-    path = ROOT + "/checkpoints/{}"
-    return _delete("CheckpointService/DeleteCheckpoint", "checkpoint_id", checkpoint_id, path)
-
-
-def download_checkpoint(checkpoint_id: str) -> Call:
-    path = ROOT + "/checkpoints/{}/download"
-    return _read_one("CheckpointService/DownloadCheckpoint", "checkpoint_id", checkpoint_id, path)
-
-
-def generate(checkpoint_id: str, prompt: str, options: Plain) -> Call:
-    message = {"checkpoint_id": checkpoint_id, "prompt": prompt, **options}
-    return Call(
-        "GenerationService/Generate",
-        message,
-        "POST",
-        f"{ROOT}/checkpoints/{_id('checkpoint_id', checkpoint_id)}/generate",
-        body=present({"prompt": prompt, **options}),
+) -> ListCall[MetricPoint]:
+    """Lists logged steps, ascending, each once."""
+    return ListCall(
+        "MetricsService/ListMetrics",
+        "GET",
+        "/api/training/jobs/{job_id}/metrics/history",
+        {
+            "job_id": job_id,
+            "page_size": page_size,
+            "page_token": page_token,
+            "after_step": after_step,
+            "from_step": from_step,
+            "to_step": to_step,
+            "max_points": max_points,
+        },
+        rows="points",
+        record=MetricPoint,
     )
 
 
-# --- datasets and workers
-
-
-def upload_dataset(name: str, sha256: str) -> Call:
-    request_id = new_request_id()
-    return Call(
-        "DatasetService/UploadDataset",
-        {"name": name, "sha256": sha256, "request_id": request_id},
-        "POST",
-        f"{ROOT}/datasets",
-        query={"name": name, "sha256": sha256},
-        unwrap="dataset",
-        request_id=request_id,
+def get_throughput(job_id: str) -> RecordCall[Throughput]:
+    """Returns how fast the job trains."""
+    return RecordCall(
+        "MetricsService/GetThroughput",
+        "GET",
+        "/api/training/jobs/{job_id}/throughput",
+        {"job_id": job_id},
+        record=Throughput,
     )
 
 
-def get_dataset(dataset_id: str) -> Call:
-    path = ROOT + "/datasets/{}"
-    return _read_one("DatasetService/GetDataset", "dataset_id", dataset_id, path, "dataset")
+def stream_metrics(job_id: str, *, after: str | None = None, after_step: int | None = None) -> Call:
+    """Replays logged steps, then follows them live; ends when the job does."""
+    return Call(
+        "MetricsService/StreamMetrics",
+        "GET",
+        "/api/training/jobs/{job_id}/stream",
+        {"job_id": job_id, "after": after, "after_step": after_step},
+    )
 
 
-def list_datasets(page_size: int | None = None, page_token: str = "") -> Call:
-    return _list("DatasetService/ListDatasets", f"{ROOT}/datasets", _paging(page_size, page_token))
-
-
-def delete_dataset(dataset_id: str) -> Call:
-    return _delete("DatasetService/DeleteDataset", "dataset_id", dataset_id, ROOT + "/datasets/{}")
-
-
-def list_workers(page_size: int | None = None, page_token: str = "") -> Call:
-    return _list("WorkerService/ListWorkers", f"{ROOT}/workers", _paging(page_size, page_token))
+def list_workers(
+    *, page_size: int | None = None, page_token: str | None = None
+) -> ListCall[Worker]:
+    """Lists the workers that were heard of lately."""
+    return ListCall(
+        "WorkerService/ListWorkers",
+        "GET",
+        "/api/training/workers",
+        {"page_size": page_size, "page_token": page_token},
+        rows="workers",
+        record=Worker,
+    )

@@ -1,4 +1,4 @@
-"""Which job or checkpoint a person means: by an id, a name, or the beginning of an id."""
+"""Which jobs or checkpoint a person means: by an id, its beginning, a name, or a status."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 
 from training_engine import _calls
-from training_engine._calls import Call
+from training_engine._call import ListCall
 from training_engine.errors import InvalidArgumentError, NotFoundError
-from training_engine.records import Checkpoint, JobRecord, Page
+from training_engine.records import Checkpoint, JobRecord, JobStatus, Page
 
 #: Candidates that are listed where a name means several jobs.
 SHOWN = 5
@@ -21,7 +21,7 @@ def is_job_id(reference: str) -> bool:
     return _WHOLE_ID.fullmatch(reference) is not None
 
 
-def lookups(reference: str) -> list[Call]:
+def lookups(reference: str) -> list[ListCall[JobRecord]]:
     """Return the lists to look in, one after the other until one is not empty; a name wins.
 
     Raises:
@@ -29,9 +29,9 @@ def lookups(reference: str) -> list[Call]:
     """
     if not isinstance(reference, str) or not reference.strip():
         raise InvalidArgumentError(f"the job is {reference!r}; give its id or its name")
-    calls = [_calls.list_jobs(None, SHOWN + 1, name=reference)]
+    calls = [_calls.list_jobs(page_size=SHOWN + 1, name=reference)]
     if _PART_OF_ID.fullmatch(reference):
-        calls.append(_calls.list_jobs(None, SHOWN + 1, job_id_prefix=_as_id(reference)))
+        calls.append(_calls.list_jobs(page_size=SHOWN + 1, job_id_prefix=_as_id(reference)))
     return calls
 
 
@@ -55,6 +55,21 @@ def chosen_job(reference: str, page: Page[JobRecord]) -> JobRecord | None:
         f"{reference!r} means more than one job; give the id of one:\n" + "\n".join(lines),
         code="ambiguous_job",
     )
+
+
+def known_status(status: JobStatus | str | None) -> str | None:
+    """Return the status as the contract spells it.
+
+    Raises:
+        InvalidArgumentError: There is no such status.
+    """
+    if status is None:
+        return None
+    try:
+        return JobStatus(status.lower()).value
+    except ValueError:
+        known = ", ".join(JobStatus)
+        raise InvalidArgumentError(f"status is {status!r}; it must be one of {known}") from None
 
 
 def is_checkpoint_id(reference: str) -> bool:

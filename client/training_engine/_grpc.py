@@ -19,7 +19,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from training_engine import _version, errors, proxies
-from training_engine._calls import Call
+from training_engine._call import Call
 from training_engine._options import Options
 from training_engine.errors import FieldProblem, InvalidArgumentError, TrainingEngineError
 from training_engine.messages import message_to_plain, plain_to_message
@@ -88,7 +88,7 @@ def message_of(kind: type[Message], plain: Plain) -> Message:
 def answer(call: Call, message: Message) -> Plain:
     """Return what was answered; the field that holds it all is unwrapped."""
     plain = message_to_plain(message)
-    inner = plain.pop(call.unwrap, None) if call.unwrap else None
+    inner = plain.pop(call.answer, None) if call.answer else None
     return {**plain, **inner} if inner is not None else plain
 
 

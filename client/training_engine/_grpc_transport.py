@@ -12,7 +12,7 @@ import grpc
 from google.protobuf.message import Message
 
 from training_engine import _grpc
-from training_engine._calls import Call
+from training_engine._call import Call
 from training_engine._files import chunks_of
 from training_engine._options import Options, checked_address
 from training_engine.messages import message_to_plain

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from training_engine._calls import Call
+from training_engine._call import Call
 from training_engine._lifetime import Lifetime
 from training_engine._transport import Transport
 from training_engine.records import Plain

@@ -12,7 +12,7 @@ import httpx
 from httpx_sse import ServerSentEvent
 
 from training_engine import _version, errors, proxies
-from training_engine._calls import Call
+from training_engine._call import Call
 from training_engine._options import STREAM_SILENCE_SECONDS, Options
 from training_engine.errors import FieldProblem, TrainingEngineError
 from training_engine.records import Plain
@@ -98,8 +98,7 @@ def request_settings(call: Call) -> dict[str, Any]:
         "params": call.query,
         "headers": {"idempotency-key": call.request_id} if call.request_id else {},
     }
-    if call.body is not None:
-        body = {name: value for name, value in call.body.items() if name != "request_id"}
+    if (body := call.body) is not None:
         settings["content"] = _json(body)
         settings["headers"]["content-type"] = "application/json"
     return settings

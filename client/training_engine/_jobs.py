@@ -9,13 +9,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from training_engine import _calls
+from training_engine._call import present
 from training_engine._config_source import ConfigLike, config_source
+from training_engine._finding import known_status
 from training_engine._following import EventFollower
+from training_engine._home import data_path
 from training_engine._link import Link
 from training_engine._options import Options
 from training_engine._polling import Polling
 from training_engine._resources import Resource
-from training_engine.errors import TrainingEngineError
+from training_engine.errors import InvalidArgumentError, TrainingEngineError
 from training_engine.records import (
     BulkResult,
     Checkpoint,
@@ -29,6 +32,7 @@ from training_engine.records import (
     Plain,
     Throughput,
     read,
+    to_plain,
 )
 
 if TYPE_CHECKING:
@@ -156,19 +160,23 @@ class Jobs(Resource):
         Raises:
             InvalidConfigError: The configuration has problems; every one is in `.problems`.
         """
+        if (config is None) == (config_id is None):
+            raise InvalidArgumentError(
+                "a job starts from one configuration; give either config or config_id"
+            )
         call = _calls.start_job(
-            config_source(config) if config is not None else None,
+            config=config_source(config) if config is not None else None,
             config_id=config_id,
-            dataset_path=dataset_path,
-            val_dataset_path=val_dataset_path,
+            dataset_path=data_path("dataset_path", dataset_path),
+            val_dataset_path=data_path("val_dataset_path", val_dataset_path),
             name=name,
-            execution=execution,
+            execution=present(to_plain(execution)) if execution is not None else None,
         )
         return self._whole(self._link.unary(call))
 
     def get(self, job_id: str) -> Job:
         """Return one job; NotFoundError where there is none."""
-        return self._job(read(JobRecord, self._link.unary(_calls.get_job(job_id))))
+        return self._job(self._link.record(_calls.get_job(job_id)))
 
     def find(self, reference: str) -> Job:
         """Return the job that an id, a name, or the beginning of an id means.
@@ -194,10 +202,8 @@ class Jobs(Resource):
             name: Only jobs that were given exactly this name.
             page_size: Jobs fetched at a time, 1 to 1000.
         """
-        records = self._every(
-            lambda token: _calls.list_jobs(status, page_size, token, name=name), "jobs", JobRecord
-        )
-        for record in records:
+        call = _calls.list_jobs(status=known_status(status), name=name, page_size=page_size)
+        for record in self._link.rows(call):
             yield self._job(record)
 
     def page(
@@ -209,8 +215,10 @@ class Jobs(Resource):
         page_token: str = "",
     ) -> Page[Job]:
         """Return one page of jobs, newest first; see `list`."""
-        call = _calls.list_jobs(status, page_size, page_token, name=name)
-        page = self._link.page(call, "jobs", JobRecord)
+        call = _calls.list_jobs(
+            status=known_status(status), name=name, page_size=page_size, page_token=page_token
+        )
+        page = self._link.page(call)
         return Page(tuple(map(self._job, page)), page.next_page_token)
 
     def stop(self, job_id: str) -> Job:
@@ -243,7 +251,12 @@ class Jobs(Resource):
             StateForbidsError: It has not ended, or it succeeded and neither a larger `max_steps`
                 nor an earlier checkpoint nor `from_start` is given.
         """
-        call = _calls.resume_job(job_id, checkpoint_id, max_steps, from_start)
+        call = _calls.resume_job(
+            job_id,
+            checkpoint_id=checkpoint_id,
+            max_steps=max_steps,
+            from_start=from_start or None,
+        )
         return self._whole(self._link.unary(call))
 
     def delete(self, job_id: str) -> None:
@@ -296,9 +309,7 @@ class Jobs(Resource):
 
     def logs(self, job_id: str, *, page_size: int | None = None) -> Iterator[LogLine]:
         """Iterate over what a job's trainer printed so far, oldest first."""
-        return self._every(
-            lambda token: _calls.list_logs(job_id, page_size, token), "lines", LogLine
-        )
+        return self._link.rows(_calls.list_logs(job_id, page_size=page_size))
 
     def watch(self, job_id: str, *, after: str = "") -> Iterator[JobEvent]:
         """Replay what happened to a job, then follow it live, until it ends.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from training_engine import _calls
-from training_engine._calls import Call
+from training_engine._call import Call, ListCall, RecordCall
 from training_engine._files import PartialFile
 from training_engine._following import Follower, check_finished
 from training_engine._guard import closed_behind
@@ -44,11 +44,24 @@ class Link:
         """Send a call, again while the service is away."""
         return self._retry(lambda: self._transport.unary(call))
 
-    def page(self, call: Call, key: str, kind: type[T]) -> Page[T]:
+    def record(self, call: RecordCall[T]) -> T:
+        """Send a call and read its answer."""
+        return read(call.record, self.unary(call))
+
+    def page(self, call: ListCall[T]) -> Page[T]:
         """Fetch one page of a list."""
         plain = self.unary(call)
-        rows = tuple(read(kind, row) for row in plain.get(key) or ())
+        rows = tuple(read(call.record, row) for row in plain.get(call.rows) or ())
         return Page(rows, plain.get("next_page_token") or "")
+
+    def rows(self, call: ListCall[T]) -> Iterator[T]:
+        """Yield the rows of a list, page after page."""
+        while True:
+            page = self.page(call)
+            yield from page
+            if not page.next_page_token:
+                return
+            call = call.of_page(page.next_page_token)
 
     def upload(self, call: Call, path: Path, size_bytes: int) -> Plain:
         """Send a file, from its start again while the service is away."""

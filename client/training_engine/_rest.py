@@ -13,7 +13,7 @@ import httpx
 from httpx_sse import EventSource, ServerSentEvent
 
 from training_engine import _http
-from training_engine._calls import Call
+from training_engine._call import Call
 from training_engine._options import Options
 from training_engine._rest_upload import upload
 from training_engine.records import Plain

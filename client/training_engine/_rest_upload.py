@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 
 from training_engine import _http
-from training_engine._calls import Call
+from training_engine._call import Call
 from training_engine._files import chunks_of
 from training_engine.records import Plain
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from training_engine._calls import known_status
-from training_engine._finding import is_job_id
+from training_engine._finding import is_job_id, known_status
 from training_engine.cli import completion
 from training_engine.cli.exit_codes import exit_code
 from training_engine.cli.job_commands import StatusOption

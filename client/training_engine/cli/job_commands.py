@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from training_engine._calls import known_status
+from training_engine._finding import known_status
 from training_engine.cli import completion
 from training_engine.cli.exit_codes import JOB_FAILED, JOB_STOPPED, OK
 from training_engine.cli.local_paths import (

@@ -13,6 +13,7 @@ from scripted_service import ScriptedService
 from training_engine import TrainingEngine
 from training_engine._config_source import config_source
 from training_engine.errors import InvalidConfigError
+from training_engine.v1 import config_pb2
 
 
 @pytest.fixture
@@ -49,6 +50,9 @@ def test_the_sdk_replaces_the_home(
 ) -> None:
     engine.jobs.start(config="~/c.yaml", dataset_path="~/a.txt")
     assert service.asked("StartJob")[-1].dataset_path == f"{home}/a.txt"
+    service.on["ValidateConfig"] = lambda request, context: config_pb2.ValidateConfigResponse()
+    engine.configs.validate("~/c.yaml", val_dataset_path="~/v.txt")
+    assert service.asked("ValidateConfig")[-1].val_dataset_path == f"{home}/v.txt"
 
 
 @pytest.mark.parametrize(

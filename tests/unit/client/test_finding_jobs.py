@@ -121,9 +121,9 @@ def test_rest_asks_with_the_same_filters(gateway: ScriptedGateway) -> None:
             engine.jobs.find("dusk")
     queries = [asked.query for asked in gateway.asked("GET /api/training/jobs")]
     assert queries == [
-        "name=day&page_size=6",
-        "name=dusk&page_size=6",
-        "job_id_prefix=job_dusk&page_size=6",
+        "page_size=6&name=day",
+        "page_size=6&name=dusk",
+        "page_size=6&job_id_prefix=job_dusk",
     ]
 
 

@@ -1,0 +1,120 @@
+"""Writes the calls of the SDK from the services of the protos and their REST routes.
+
+    make protos                              write the calls, with the stubs
+    python client/generate_calls.py --check  fail where they differ (part of `make lint`)
+
+A call is a function of the fields of its request. Those of the REST path come first.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from typing import Any
+
+from google.api import annotations_pb2
+
+from generate_records import RECORDS, SCALARS, contract_files
+from generate_sync import PACKAGE, write
+from training_engine.descriptions import description
+
+HEADER = f'''# Generated from the protos by client/generate_calls.py; run: make protos
+"""Every call of the contract, for gRPC and for REST alike."""
+
+from __future__ import annotations
+
+from training_engine._call import Call, ListCall, RecordCall, new_request_id
+from training_engine._config_source import ConfigSource
+from training_engine.records import {", ".join(RECORDS)}, Plain
+'''
+#: Set by the call itself, or, of a configuration, from `config`.
+NO_ARGUMENTS = ("request_id", "config_document")
+#: Types of arguments that are messages.
+MESSAGES = {"TrainingConfig": "ConfigSource", "Execution": "Plain"}
+#: REST has one stream of all events; its reader picks the points out.
+ROUTES_OF_OTHERS = {"StreamMetrics": "WatchJob"}
+RECORD_OF = {message: record for record, message in RECORDS.items()}
+
+
+def main() -> None:
+    """Write the module of calls, or compare it with what would be written."""
+    methods = {
+        method.name: method
+        for file in contract_files()
+        for service in file.services_by_name.values()
+        for method in service.methods
+    }
+    texts = [_function(method, _rule(method, methods)) for method in methods.values()]
+    write({PACKAGE / "_calls.py": "\n\n".join([HEADER, *texts])}, "the protos", "make protos")
+
+
+def _rule(method: Any, methods: dict[str, Any]) -> Any:
+    """Return the REST route of a method."""
+    method = methods[ROUTES_OF_OTHERS.get(method.name, method.name)]
+    return method.GetOptions().Extensions[annotations_pb2.http]
+
+
+def _function(method: Any, rule: Any) -> str:
+    """Return the function that makes a call of a method."""
+    verb = rule.WhichOneof("pattern")
+    route = getattr(rule, verb)
+    in_path = re.findall(r"{(\w+)}", route)
+    specs = {spec.name: spec for spec in _request(method).fields}
+    others = [spec for name, spec in specs.items() if name not in (*in_path, *NO_ARGUMENTS)]
+    parameters = [f"{name}: str" for name in in_path] + ["*"] * bool(others)
+    parameters += [f"{spec.name}: {_type(spec)} | None = None" for spec in others]
+    kind, answer = _answer(method.output_type, rule.response_body)
+    arguments = [
+        f'"{method.containing_service.name}/{method.name}"',
+        f'"{verb.upper()}"',
+        f'"{route}"',
+        f"{{{', '.join(f'{name!r}: {name}' for name in specs if name not in NO_ARGUMENTS)}}}",
+        *["has_body=True"] * (rule.body == "*"),
+        *["request_id=new_request_id()"] * ("request_id" in specs),
+        *answer,
+    ]
+    name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", method.name).lower()
+    return (
+        f"def {name}({', '.join(parameters)}) -> {kind}:\n"
+        f"{_docstring(description(method))}\n"
+        f"    return {kind.partition('[')[0]}({', '.join(arguments)})"
+    )
+
+
+def _docstring(text: str) -> str:
+    """Return a docstring whose first line is the first sentence."""
+    first, _, rest = text.partition(". ")
+    if not rest:
+        return f'    """{text}"""'
+    wrapped = textwrap.fill(rest, 96, initial_indent="    ", subsequent_indent="    ")
+    return f'    """{first}.\n\n{wrapped}\n    """'
+
+
+def _request(method: Any) -> Any:
+    """Return the message that has a call's fields; of an upload, its header."""
+    header = method.input_type.fields_by_name.get("header")
+    return header.message_type if header else method.input_type
+
+
+def _type(spec: Any) -> str:
+    return MESSAGES[spec.message_type.name] if spec.message_type else SCALARS[spec.cpp_type][0]
+
+
+def _answer(message: Any, response_body: str) -> tuple[str, list[str]]:
+    """Return the class of a call that is answered so, and what the call says of its answer."""
+    fields = message.fields_by_name
+    if response_body:
+        record = RECORD_OF[fields[response_body].message_type.name]
+        return f"RecordCall[{record}]", [f"record={record}", f'answer="{response_body}"']
+    if "next_page_token" in fields:
+        (rows,) = [spec for spec in message.fields if spec.is_repeated]
+        record = RECORD_OF[rows.message_type.name]
+        return f"ListCall[{record}]", [f'rows="{rows.name}"', f"record={record}"]
+    if message.name in RECORD_OF:
+        record = RECORD_OF[message.name]
+        return f"RecordCall[{record}]", [f"record={record}"]
+    return "Call", []
+
+
+if __name__ == "__main__":
+    main()
