@@ -78,12 +78,25 @@ def _guarded(run: Callable[[], int], console: Console) -> int:
 def _run(options: argparse.Namespace, console: Console) -> int:
     _log_to(console)
     config = read_config(options.config, options.set, options.dataset, options.resume)
+    if options.inspect:
+        return _inspect_data(config)
     if config.distributed is not None:
         from app.training.distributed import is_launched, processes_wanted
 
         if not is_launched() and (processes := processes_wanted(config)) > 1:
             return _train_in_processes(config, options, console, processes)
     return _train(config, options, console)
+
+
+def _inspect_data(config: TrainingConfig) -> int:
+    """Print what the data hold; 1 where they cannot be trained on."""
+    from app.training.data.inspection import report
+    from app.training.data.looking import inspect_data
+
+    found = inspect_data(config)
+    for line in report(found):
+        print(line)
+    return 1 if found.problems else 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -105,6 +118,9 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="KEY=VALUE",
         help="change one field, such as max_steps=100 or model_config.num_layers=2; repeatable",
+    )
+    parser.add_argument(
+        "--inspect", action="store_true", help="say what the data hold, and train nothing"
     )
     return parser
 

@@ -17,6 +17,7 @@ reading:
 - `cache`, `arrays`, `array_files`: ids on disk.
 - `windows`: ids as samples.
 - `mixing`, `mixture`, `schedule`: several datasets as one, by weights.
+- `looking`, `inspection`: a look into the data before training, in bounded time.
 - `survey`, `parquet_footer`: what a start checks without reading the data.
 - `errors`: what can be wrong with data.
 """

@@ -16,7 +16,6 @@ import numpy.typing as npt
 
 from app.training import progress
 from app.training.data.parts import DocumentEnd, Part, Piece
-from app.training.sampler import seed_for
 
 Ids = npt.NDArray[np.int64]
 
@@ -88,6 +87,8 @@ def shuffled(
 
 
 def _reordered(ids: Ids, starts: Ids, seed: int) -> Iterator[Ids | None]:
+    from app.training.sampler import seed_for  # here, since it imports torch
+
     # Sorted random numbers, not a generator's `permutation`: numpy keeps the numbers of a bit
     # generator the same in all releases, and not what is made of them.
     draws = np.random.PCG64(seed_for("documents", seed)).random_raw(len(starts) - 1)

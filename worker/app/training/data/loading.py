@@ -104,12 +104,28 @@ def load_dataset(
         TokenizerError: the tokenizer cannot be had or cannot express the text.
     """
     if path is not None and not config.data.sources:
-        return _load_path(path, config)
+        train, validation = _load_path(path, config)
+        _log_epochs(train, validation, config)
+        return train, validation
     if path is None and config.data.sources:
         return load_mixture(config, _load_path)
     raise DataError(
         f"the path of the data is {path!r} and `data.sources` has {len(config.data.sources)} "
         "entries; there must be one of the two; give a path, or set `data.sources`"
+    )
+
+
+def _log_epochs(
+    train: TrainingData, validation: ValidationData | None, config: TrainingConfig
+) -> None:
+    samples = config.max_steps * config.get_effective_batch_size()
+    logger.info(
+        "%s windows of %s tokens train, gone through %.3g times in %s steps; %s windows validate",
+        f"{len(train):,}",
+        f"{config.get_sequence_length() + 1:,}",
+        samples / len(train),
+        f"{config.max_steps:,}",
+        f"{len(validation) if validation is not None else 0:,}",
     )
 
 

@@ -82,7 +82,7 @@ def find_corpora(path: Path, how: ReadAs, role: Role) -> Corpora:
 
 
 def _corpus(path: Path, files: Sequence[DataFile], how: ReadAs) -> Corpus:
-    contents = {file.path: _content_of(file, how) for file in files}
+    contents = {file.path: content_of_file(file, how) for file in files}
     return Corpus(tuple(files), require_one_content(path, contents), how)
 
 
@@ -104,7 +104,7 @@ def _text_problem(file: DataFile) -> str | None:
     return None
 
 
-def _content_of(file: DataFile, how: ReadAs) -> Content:
+def content_of_file(file: DataFile, how: ReadAs) -> Content:
     """Tell text from ids by the first record; `text` wins, so that `tokenizer` is obeyed."""
     if file.form == "array":
         if note := read_layout(file.path, how).note:

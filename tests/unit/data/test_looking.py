@@ -1,0 +1,168 @@
+"""A look into data says what training would learn of it, in bounded time and memory."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import tokenizers
+
+from app.training.config import DataConfig, DataSource, TrainingConfig
+from app.training.data import load_dataset
+from app.training.data.inspection import Inspection, LengthCount, Segment, report, summary
+from app.training.data.looking import Bounds, inspect_data
+
+TEXTS = ["the first text", "", "the first text", "another one, which is longer than the first"]
+
+
+def write_records(path: Path, texts: list[str]) -> None:
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+
+
+def looked(path: Path, config: TrainingConfig, bounds: Bounds | None = None) -> Inspection:
+    config.dataset_path = str(path)
+    return inspect_data(config, bounds)
+
+
+@pytest.fixture
+def config(make_config: Any) -> TrainingConfig:
+    return make_config(sequence_length=8, max_steps=30, batch_size=2, val_fraction=0.0)
+
+
+def test_a_folder_is_looked_into(tmp_path: Path, config: TrainingConfig) -> None:
+    write_records(tmp_path / "train.jsonl", TEXTS)
+    write_records(tmp_path / "val.jsonl", ["validation"])
+    (tmp_path / "README.md").write_text("a card")
+    found = looked(tmp_path, config)
+    assert found.problems == []
+    assert [(Path(file.path).name, file.use, file.form) for file in found.files] == [
+        ("train.jsonl", "train", "json lines"),
+        ("val.jsonl", "validation", "json lines"),
+        ("README.md", "skipped", None),
+    ]
+    assert found.files[2].reason == "not records, as the data beside it"
+    assert (found.documents, found.empty_documents, found.duplicate_documents) == (4, 1, 1)
+    learned, _ = load_dataset(tmp_path, config)
+    ids = learned.tokens.ids[learned.start : learned.stop]
+    assert found.tokens == found.estimated_tokens == len(ids)
+    assert found.lengths == [LengthCount(8, 2), LengthCount(32, 1)]
+    assert found.epochs == 60 / len(learned)
+    assert found.vocabulary_used == len(set(ids.tolist()))
+    text = bytes(ids.tolist()).decode()
+    windows = [text[start : start + 9] for start in (0, 8, 16)]
+    assert [window.segments for window in found.windows] == [[Segment(w, True)] for w in windows]
+    told = [warning.message for warning in found.warnings]
+    assert any("1 of 4 documents are equal to an earlier one" in message for message in told)
+    assert any("README.md" in message for message in told)
+    assert summary(found) == (
+        f"4 documents, {len(ids)} tokens, {found.epochs:.3g} epochs in max_steps, 1 empty, "
+        "1 duplicates, 1 files skipped"
+    )
+    page = "\n".join(report(found))
+    assert f"window 1, 9 tokens: {windows[0]!r}" in page
+    assert json.loads(json.dumps(found.to_dict()))["windows"][0]["tokens"] == 9
+
+
+def test_of_much_data_the_beginning_is_read(tmp_path: Path, config: TrainingConfig) -> None:
+    texts = [f"document number {number:07}" for number in range(20_000)]
+    write_records(tmp_path / "a.jsonl", texts)
+    pq.write_table(pa.table({"text": texts}), tmp_path / "b.parquet", row_group_size=1000)
+    (tmp_path / "c.txt").write_text("\n".join(texts * 5))
+    for name in ("a.jsonl", "b.parquet", "c.txt"):
+        found = looked(tmp_path / name, config, Bounds(characters=100_000))
+        assert not found.complete
+        assert 90_000 < found.characters < 1_200_000
+        assert found.estimated_tokens is not None
+        size = (tmp_path / "c.txt").stat().st_size if name == "c.txt" else 20_000 * 25
+        assert 0.9 < found.estimated_tokens / size < 1.1
+        assert "the beginning of it" in "\n".join(report(found))
+    late = looked(tmp_path / "a.jsonl", config, Bounds(seconds=0))
+    assert (late.documents, late.complete, late.estimated_tokens) == (0, False, None)
+
+
+def test_ids_and_arrays(tmp_path: Path, config: TrainingConfig) -> None:
+    np.arange(50_000, dtype="<u2").astype("<u2").tofile(tmp_path / "a.bin")
+    config.model_config.vocab_size = 1 << 16
+    found = looked(tmp_path / "a.bin", config)
+    assert (found.documents, found.tokens, found.complete) == (1, 50_000, True)
+    assert found.rare_share == 1
+    (tmp_path / "a.jsonl").write_text('{"input_ids": [104, 105]}\n{"input_ids": [33]}')
+    found = looked(tmp_path / "a.jsonl", config)
+    assert (found.documents, found.tokens, found.lengths) == (
+        2, 3, [LengthCount(1, 1), LengthCount(2, 1)],
+    )  # fmt: skip
+    assert [window.segments for window in found.windows] == [[Segment("hi!", True)]]
+    config.tokenizer = str(tmp_path / "none.json")
+    found = looked(tmp_path / "a.jsonl", config)
+    assert (found.tokens, found.windows) == (3, [])
+
+
+def test_unknown_text_is_counted(tmp_path: Path, config: TrainingConfig) -> None:
+    words = tokenizers.models.WordLevel({"[UNK]": 0, "a": 1, "b": 2}, unk_token="[UNK]")
+    made = tokenizers.Tokenizer(words)
+    made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    made.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "a.txt").write_text("a b a zebra " * 10)
+    config.tokenizer = str(tmp_path / "tokenizer.json")
+    found = looked(tmp_path / "a.txt", config)
+    assert (found.tokens, found.unknown_share) == (40, 0.25)
+    assert "25.00% of the tokens stand for text that" in found.warnings[-1].message
+
+
+def test_characters_are_taken_from_the_text(tmp_path: Path, config: TrainingConfig) -> None:
+    write_records(tmp_path / "a.jsonl", ["äöü" * 5, "xyz" * 5])
+    config.tokenizer = "char"
+    found = looked(tmp_path / "a.jsonl", config)
+    assert (found.tokens, found.vocabulary_used, found.problems) == (32, 7, [])
+    assert found.windows[1].segments == [Segment("üäöüäöü\n\n", True)]
+
+
+def test_what_is_wrong_is_said_and_the_rest_is_counted(
+    tmp_path: Path, config: TrainingConfig
+) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "good text"}\n{"text": 3}\n')
+    write_records(tmp_path / "b.jsonl", ["more text"])
+    found = looked(tmp_path, config)
+    (problem,) = found.problems
+    assert "`text` in line 2 of" in problem.message
+    assert (found.documents, found.files[1].tokens) == (2, 9)
+    (problem,) = looked(tmp_path / "gone", config).problems
+    assert (problem.field, "cannot be opened" in problem.message) == ("dataset_path", True)
+
+
+def test_sources_and_choices_are_taken(tmp_path: Path, config: TrainingConfig) -> None:
+    write_records(tmp_path / "a.jsonl", ["one"] * 3)
+    write_records(tmp_path / "b.jsonl", ["two"] * 3)
+    config.data = DataConfig(files=["b*"], max_documents=2)
+    assert looked(tmp_path, config).documents == 2
+    names = ("a.jsonl", "b.jsonl")
+    config.data = DataConfig(sources=[DataSource(str(tmp_path / name)) for name in names])
+    config.dataset_path = None
+    found = inspect_data(config)
+    assert (found.documents, found.epochs, len(found.files)) == (6, None, 2)
+
+
+def test_train_py_looks_without_torch(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("some text " * 200)
+    (tmp_path / "sitecustomize.py").write_text(
+        "import atexit, sys\natexit.register(lambda: print('torch' in sys.modules))\n"
+    )
+    repository = Path(__file__).parents[3]
+    command = [sys.executable, str(repository / "train.py"), "--inspect", "--dataset", "a.txt"]
+    done = subprocess.run(
+        [*command, "--config", str(repository / "examples" / "tiny.yaml")],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path), "PATH": ""},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "1 documents, 2,000 tokens" in done.stdout
+    assert done.stdout.endswith("False\n")
