@@ -56,7 +56,7 @@ class DataSource(_message.Message):
     def __init__(self, path: _Optional[str] = ..., weight: _Optional[float] = ...) -> None: ...
 
 class DataConfig(_message.Message):
-    __slots__ = ("files", "split", "document_separator", "max_documents", "shuffle_documents", "allow_skipped", "sources")
+    __slots__ = ("files", "split", "document_separator", "max_documents", "shuffle_documents", "allow_skipped", "sources", "loss_on", "chat_template", "pack", "attend_across_documents")
     FILES_FIELD_NUMBER: _ClassVar[int]
     SPLIT_FIELD_NUMBER: _ClassVar[int]
     DOCUMENT_SEPARATOR_FIELD_NUMBER: _ClassVar[int]
@@ -64,6 +64,10 @@ class DataConfig(_message.Message):
     SHUFFLE_DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
     ALLOW_SKIPPED_FIELD_NUMBER: _ClassVar[int]
     SOURCES_FIELD_NUMBER: _ClassVar[int]
+    LOSS_ON_FIELD_NUMBER: _ClassVar[int]
+    CHAT_TEMPLATE_FIELD_NUMBER: _ClassVar[int]
+    PACK_FIELD_NUMBER: _ClassVar[int]
+    ATTEND_ACROSS_DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
     files: _containers.RepeatedScalarFieldContainer[str]
     split: str
     document_separator: str
@@ -71,7 +75,11 @@ class DataConfig(_message.Message):
     shuffle_documents: bool
     allow_skipped: bool
     sources: _containers.RepeatedCompositeFieldContainer[DataSource]
-    def __init__(self, files: _Optional[_Iterable[str]] = ..., split: _Optional[str] = ..., document_separator: _Optional[str] = ..., max_documents: _Optional[int] = ..., shuffle_documents: _Optional[bool] = ..., allow_skipped: _Optional[bool] = ..., sources: _Optional[_Iterable[_Union[DataSource, _Mapping]]] = ...) -> None: ...
+    loss_on: str
+    chat_template: str
+    pack: bool
+    attend_across_documents: bool
+    def __init__(self, files: _Optional[_Iterable[str]] = ..., split: _Optional[str] = ..., document_separator: _Optional[str] = ..., max_documents: _Optional[int] = ..., shuffle_documents: _Optional[bool] = ..., allow_skipped: _Optional[bool] = ..., sources: _Optional[_Iterable[_Union[DataSource, _Mapping]]] = ..., loss_on: _Optional[str] = ..., chat_template: _Optional[str] = ..., pack: _Optional[bool] = ..., attend_across_documents: _Optional[bool] = ...) -> None: ...
 
 class DistributedConfig(_message.Message):
     __slots__ = ("strategy", "processes")

@@ -83,6 +83,19 @@ class DataConfig(Answer):
     allow_skipped: bool | None = Field(
         None, description="Train although more bytes are skipped than read. Default false."
     )
+    loss_on: str | None = Field(
+        None, description="Of conversations: completion or all; null for completion."
+    )
+    chat_template: str | None = Field(
+        None, description="Jinja; null for the one beside the tokenizer.json, else ChatML."
+    )
+    pack: bool | None = Field(
+        None, description="Whether several conversations may share a window. Default true."
+    )
+    attend_across_documents: bool | None = Field(
+        None,
+        description="Whether a conversation sees those before it in its window. Default false.",
+    )
 
 
 class DistributedConfig(Answer):

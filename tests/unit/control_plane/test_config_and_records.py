@@ -57,6 +57,7 @@ def another_value(field: FieldDescriptor, name: str) -> Any:
         "activation": "relu", "position_encoding_type": "rotary", "layer_norm_type": "rms_norm",
         "hidden_size": 64, "num_heads": 4, "num_kv_heads": 2, "sequence_length": 17,
         "max_position_embeddings": 99, "token_dtype": "uint32",
+        "loss_on": "all", "chat_template": "{{ messages }}", "pack": False,
     }  # fmt: skip
     if name in special:
         return special[name]

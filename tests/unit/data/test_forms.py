@@ -305,7 +305,7 @@ def test_a_column_of_another_name_and_within_structs(tmp_path: Path, make_config
         tokens = load_dataset(tmp_path / name, nested)[0].tokens
         assert bytes(tokens.ids.tolist()).decode() == JOINED
         message = refused(tmp_path / name, make_config(text_column="raw.page.title"))
-        assert "it must have `raw.page.title` or `input_ids`" in message
+        assert "it must have `raw.page.title`, a conversation" in message
         assert "'raw.page.body'" in message
     (tmp_path / "a.csv").write_text("body,text\nthe text,not this\n")
     config = make_config(val_fraction=0, text_column="body")

@@ -224,9 +224,8 @@ def test_columns_and_records(tmp_path: Path, make_config: Any):
     pq.write_table(pa.table({"content": ["a"]}), tmp_path / "a.parquet")
     (tmp_path / "a.jsonl").write_text('{"content": "a"}')
     for name in ("a.parquet", "a.jsonl"):
-        assert "has the columns ['content']; it must have `text` or `input_ids`" in refused(
-            tmp_path / name, make_config()
-        )
+        message = refused(tmp_path / name, make_config())
+        assert "has the columns ['content']; it must have `text`, a conversation" in message
     pq.write_table(pa.table({"text": [1, 2]}), tmp_path / "b.parquet")
     assert "column `text` of" in refused(tmp_path / "b.parquet", make_config())
     pq.write_table(pa.table({"text": ["a", None]}), tmp_path / "c.parquet")

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 if TYPE_CHECKING:
-    from app.training.inference import SampledPiece
-    from app.training.tokenizer import Tokenizer
+    from app.training.inference import LoadedModel, SampledPiece
 
 _REFUSED = 4
 """The command line's exit code where an existing file forbids what was asked."""
@@ -60,14 +59,13 @@ def export_checkpoint(checkpoint: Path, output: Path) -> list[Path]:
         UnsupportedModelError: its model has no equivalent; nothing is written then.
         OSError: the folder cannot be written, or holds a model that no export wrote.
     """
-    from app.training.inference import load_for_generation
+    from app.training.inference import load_trained
     from app.transformer.huggingface import export_model
 
-    model, tokenizer = load_for_generation(checkpoint)
+    loaded = load_trained(checkpoint)
     with tempfile.TemporaryDirectory(prefix="training-engine-") as beside:
-        longest = model.config.max_position_embeddings
-        tokenizer_files = _write_tokenizer(tokenizer, Path(beside), longest)
-        folder = export_model(model, output, tokenizer_files)
+        tokenizer_files = _write_tokenizer(loaded, Path(beside))
+        folder = export_model(loaded.model, output, tokenizer_files)
     names = ["config.json", "model.safetensors", *(path.name for path in tokenizer_files)]
     return [folder / name for name in names]
 
@@ -105,19 +103,22 @@ def generate(
         _fail(str(error))
 
 
-def _write_tokenizer(tokenizer: Tokenizer | None, folder: Path, longest: int) -> list[Path]:
+def _write_tokenizer(loaded: LoadedModel, folder: Path) -> list[Path]:
     """Write a Hugging Face tokenizer with the little that `AutoTokenizer` needs beside it."""
     from app.training.tokenizer import PretrainedTokenizer
 
+    tokenizer = loaded.tokenizer
     if not isinstance(tokenizer, PretrainedTokenizer):
         return []
     description: dict[str, str | int] = {
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "model_max_length": longest,
+        "model_max_length": loaded.model.config.max_position_embeddings,
         **tokenizer.special_tokens,
     }
     if tokenizer.end_of_text is not None:
         description["eos_token"] = tokenizer.end_of_text
+    if loaded.chat_template is not None:
+        description["chat_template"] = loaded.chat_template
     definition_file, description_file = folder / "tokenizer.json", folder / "tokenizer_config.json"
     definition_file.write_text(tokenizer.definition, encoding="utf-8")
     description_file.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")

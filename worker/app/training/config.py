@@ -39,6 +39,7 @@ Precision = Literal["fp16", "bf16"]
 WandbMode = Literal["online", "offline", "disabled"]
 BestMetric = Literal["val_loss", "val_perplexity", "loss", "perplexity"]
 Strategy = Literal["ddp", "fsdp"]
+LossOn = Literal["completion", "all"]
 TokenDtype = Literal["uint8", "uint16", "uint32", "int32", "int64"]
 
 
@@ -98,6 +99,20 @@ class DataConfig:
     sources: list[DataSource] = field(default_factory=list)
     """Several datasets in place of `dataset_path`, each with a `path` and a `weight`; a path alone
     weighs 1. The other fields of this block hold for each of them."""
+
+    loss_on: LossOn | None = None
+    """Of conversations: "completion" trains on what the assistant wrote, "all" on every token.
+    None: "completion"."""
+
+    chat_template: str | None = None
+    """How a conversation is written: a template in Jinja, as in a tokenizer_config.json. None: the
+    one beside the tokenizer.json, else ChatML."""
+
+    pack: bool = True
+    """Whether several conversations may share a window. False gives each a window of its own."""
+
+    attend_across_documents: bool = False
+    """Whether a conversation sees those that are before it in its window."""
 
     def __post_init__(self) -> None:
         self._unread: list[Problem] = []

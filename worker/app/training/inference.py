@@ -41,13 +41,31 @@ class SampledPiece:
     """On the last piece: "length" or "stop"."""
 
 
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """What a checkpoint holds for those who use the model."""
+
+    model: GPTModel
+    """In evaluation mode."""
+    tokenizer: Tokenizer | None
+    """None for a model that was trained on ids of unknown origin."""
+    chat_template: str | None
+    """The Jinja template of a model that was trained on conversations."""
+
+
 def load_for_generation(
     path: str | Path, device: str | torch.device = "cpu"
 ) -> tuple[GPTModel, Tokenizer | None]:
-    """Return the model of a checkpoint, in evaluation mode on `device`, and its tokenizer.
+    """The model and the tokenizer of a checkpoint, see `load_trained`."""
+    loaded = load_trained(path, device)
+    return loaded.model, loaded.tokenizer
 
-    The tokenizer is None for a model that was trained on ids of unknown origin. The file is
-    verified first: by its manifest, or by its own checksums where it has none (a download).
+
+def load_trained(path: str | Path, device: str | torch.device = "cpu") -> LoadedModel:
+    """Return what a checkpoint holds, with the model on `device`.
+
+    The file is verified first: by its manifest, or by its own checksums where it has none (a
+    download).
 
     Raises:
         CheckpointError: the file is missing, damaged, or not a checkpoint of this library.
@@ -59,8 +77,9 @@ def load_for_generation(
     model = GPTModel(config.model_config)
     load_model(model, state["model_state_dict"], path)
     model.to(device).eval()
-    saved = state.get("tokenizer")
-    return model, None if saved is None else tokenizer_from_dict(saved)
+    saved, template = state.get("tokenizer"), state.get("chat_template") or {}
+    tokenizer = None if saved is None else tokenizer_from_dict(saved)
+    return LoadedModel(model, tokenizer, template.get("source"))
 
 
 def sample_pieces(

@@ -21,6 +21,7 @@ from app.training.data.survey import SEPARATOR_BYTES, Survey, survey
 from app.training.tokenizer_files import TokenizerError, gpt2_files, known_tokenizer
 from app.transformer.errors import Problem
 
+_TOKENIZED = frozenset({"text", "conversation"})
 _BYTES_BOUND_TOKENS = frozenset({"byte", "char", "gpt2"})
 """Tokenizers that make at most one id of a byte."""
 
@@ -126,7 +127,7 @@ def _fit_vocabulary(
     if size is None or (train is not None and train.content == "input_ids"):
         return
     too_small = fit.too_small_vocabulary(config, config.tokenizer, size)
-    if too_small is not None and train is not None and train.content == "text":
+    if too_small is not None and train is not None and train.content in _TOKENIZED:
         if not config.resume_from_checkpoint:
             found.problems.append(too_small)
     else:

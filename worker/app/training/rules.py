@@ -17,6 +17,7 @@ from app.transformer.fields import shown
 if TYPE_CHECKING:
     from app.training.config import DataSource, TrainingConfig
 
+_LONGEST_TEMPLATE = 2**16
 _LARGEST_FLOAT = sys.float_info.max  # `math.isfinite` raises for a Python integer beyond it
 
 
@@ -96,6 +97,12 @@ _RULES = (
         'try ["**/*.jsonl"], or leave it out',
     ),
     _not_empty("data.split", "try train, or leave it out"),
+    _Rule(
+        "data.chat_template",
+        lambda v: "{{" in v and len(v) <= _LONGEST_TEMPLATE,
+        f"a template in Jinja of at most {_LONGEST_TEMPLATE:,} characters, its text and no path",
+        "leave it out for ChatML",
+    ),
     _at_least(1, "data.max_documents", "try 1000, or leave it out for all"),
     _at_least(1, "sequence_length", "leave it out for the model's maximum"),
     _at_least(0, "num_workers", "try 0 to load in the training process"),

@@ -1,10 +1,12 @@
-"""The tokens that the files beside a tokenizer.json name for a purpose, and which one ends a text.
+"""What the files beside a tokenizer.json say: tokens by purpose, which one ends a text, and how a
+conversation is written.
 
 Standard library only: a control plane asks it too.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Collection, Mapping
@@ -41,6 +43,20 @@ def named_tokens(definition: Path) -> dict[str, str]:
             if purpose in _PURPOSES and isinstance(text, str) and text:
                 found.setdefault(purpose, text)
     return found
+
+
+def named_template(definition: Path) -> str | None:
+    """The chat template of the files beside a tokenizer.json; of several the one for chats."""
+    with (
+        contextlib.suppress(OSError, ValueError, PathNotAllowedError),
+        open_permitted(definition.with_name("chat_template.jinja")) as file,
+    ):
+        return file.read(_LONGEST_FILE).decode()
+    found = _content(definition.with_name(_FILES[0])).get("chat_template")
+    if isinstance(found, list):
+        named = {each.get("name"): each.get("template") for each in found if isinstance(each, dict)}
+        found = named.get("default")
+    return found if isinstance(found, str) and found else None
 
 
 def _content(path: Path) -> dict[str, Any]:

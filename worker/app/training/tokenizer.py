@@ -261,15 +261,24 @@ class PretrainedTokenizer:
         return _fingerprint(state)
 
     def encode(self, text: str) -> Ids:
+        return np.array(self._encode(text).ids, dtype=np.int64)
+
+    def encode_with_places(self, text: str) -> tuple[Ids, Ids]:
+        """The ids, and for each the characters of `text` that it stands for, int64 [n, 2]: the
+        first, and the one behind the last."""
+        encoding = self._encode(text)
+        places = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
+        return np.array(encoding.ids, dtype=np.int64), places
+
+    def _encode(self, text: str) -> Any:
         try:
-            ids = self._tokenizer.encode(text, add_special_tokens=False).ids
+            return self._tokenizer.encode(text, add_special_tokens=False)
         except BaseException as error:
             _require_of_library(error)
             raise TokenizerError(
                 f"the tokenizer {self.name!r} cannot encode the text ({error}); it must be able to "
                 "express every text; give it an unknown token, or take another tokenizer"
             ) from error
-        return np.array(ids, dtype=np.int64)
 
     def encode_batch(self, texts: list[str]) -> list[Ids]:
         """Encode texts on all cores, each as `encode` does, while other threads can run."""

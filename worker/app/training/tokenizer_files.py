@@ -21,6 +21,8 @@ GPT2_SIZE = 50257
 BYTE_SIZE = 256
 BUILT_IN = frozenset({"byte", "char", "gpt2"})
 """Names that are no paths."""
+SMALLEST_BPE = 257
+"""Ids that a byte-level BPE has at least: the bytes and the end of a text."""
 
 _GPT2_FOLDER = "~/.cache/training_engine/tokenizers/gpt2"
 _LARGEST_DEFINITION = 64 << 20

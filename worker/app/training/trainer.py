@@ -185,6 +185,7 @@ class Trainer:
         config = self.config
         size, length = config.model_config.vocab_size, config.get_sequence_length() + 1
         self._tokenizer = getattr(train_dataset, "tokenizer", None)
+        self._chat_template = getattr(train_dataset, "chat_template", None)
         self._data_fingerprint = getattr(train_dataset, "fingerprint", None)
         samples = sample_count(train_dataset, "train_dataset")
         self._sampler = BatchSampler(
@@ -357,6 +358,7 @@ class Trainer:
             "tokens_seen": self.tokens_seen,
             "skipped_steps": self._stepper.skipped_steps,
             "tokenizer": self._tokenizer.to_dict() if self._tokenizer is not None else None,
+            "chat_template": self._chat_template,
             "data_fingerprint": self._data_fingerprint,
             "tracker_run_id": self._reporter.run_id,
             "unfinished_line": self._reporter.unfinished_line,

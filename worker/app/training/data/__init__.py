@@ -14,10 +14,13 @@ reading:
 - `text_files`, `records`, `json_lines`, `json_text`, `long_records`, `tables`, `column_files`,
   `compression`: one format each.
 - `encoding`: pieces of text to ids, on all cores.
-- `cache`, `arrays`, `array_files`: ids on disk.
+- `cache`, `corpus_digests`, `arrays`, `array_files`: ids on disk.
 - `windows`: ids as samples.
 - `mixing`, `mixture`, `schedule`: several datasets as one, by weights.
 - `looking`, `inspection`: a look into the data before training, in bounded time.
+- `conversations`, `chat_template`, `trained_tokens`: instruction data as turns, as text, as ids
+  with the assistant's marked.
+- `conversation_loading`, `packing`, `conversation_windows`: these in the cache and in windows.
 - `survey`, `parquet_footer`: what a start checks without reading the data.
 - `errors`: what can be wrong with data.
 """

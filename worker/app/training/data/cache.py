@@ -1,15 +1,17 @@
 """A folder of tokenized datasets, keyed by content, safe to share among processes.
 
-An entry is a folder `tokens/{key}` with `tokens.bin` (raw little-endian ids) and `entry.json`. It
-is written under a temporary name and renamed as a whole, so an entry is complete or absent. One
-lock per key makes a second process wait for the first and then use its work; should the file
-system have no locks, both work and one rename wins, with equal content.
+An entry is a folder `tokens/{key}` with `tokens.bin` (raw little-endian ids), `entry.json`, and
+what its writer put beside the ids. It is written under a temporary name and renamed as a whole, so
+an entry is complete or absent. One lock per key makes a second process wait for the first and then
+use its work; should the file system have no locks, both work and one rename wins, with equal
+content.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import json
 import logging
@@ -21,7 +23,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -59,6 +61,15 @@ class Entry:
     """Largest id, -1 if there is none."""
     extra: dict[str, Any]
     """What the writer stored beside: the tokenizer's state."""
+    beside: dict[str, int]
+    """Bytes of the files beside the ids, by name; they are in the same folder."""
+
+
+class Beside(NamedTuple):
+    """What a writer adds to a file beside the ids."""
+
+    name: str
+    data: bytes
 
 
 def cache_directory(near: Path) -> Path:
@@ -107,12 +118,13 @@ def get_or_create(
     directory: Path,
     key: str,
     dtype: str,
-    write: Callable[[], tuple[Iterable[npt.NDArray[Any]], dict[str, Any]]],
+    write: Callable[[], tuple[Iterable[npt.NDArray[Any] | Beside], dict[str, Any]]],
 ) -> Entry:
     """Return the entry of `key`, writing it first if it is absent or damaged.
 
     Args:
-        write: returns the ids, as arrays whose values fit `dtype`, and what to store beside.
+        write: returns the ids, as arrays whose values fit `dtype`, with additions to other files
+            among them, and what to store in `extra`.
 
     Raises:
         DataError: the cache's disk is full or fails. Nothing is left behind then.
@@ -152,20 +164,32 @@ def get_or_create(
 
 
 def _write_entry(
-    folder: Path, dtype: str, arrays: Iterable[npt.NDArray[Any]], extra: dict[str, Any]
+    folder: Path, dtype: str, arrays: Iterable[npt.NDArray[Any] | Beside], extra: dict[str, Any]
 ) -> None:
     count, largest = 0, -1
-    with (folder / "tokens.bin").open("wb") as file:
+    beside: dict[str, int] = {}
+    with contextlib.ExitStack() as stack:
+        opened = functools.cache(lambda name: stack.enter_context(_durable(folder / name)))
+        file = opened("tokens.bin")
         for array in arrays:
-            if array.size:
+            if isinstance(array, Beside):
+                size = opened(array.name).write(array.data)
+                beside[array.name] = beside.get(array.name, 0) + size
+            elif array.size:
                 count += array.size
                 largest = max(largest, int(array.max()))
                 progress.advanced(file.write(array.astype(dtype).tobytes()))
-        file.flush()
-        os.fsync(file.fileno())
     entry = {"format": FORMAT_VERSION, "dtype": dtype, "count": count, "largest": largest}
-    with (folder / "entry.json").open("w", encoding="utf-8") as file:
-        json.dump({**entry, "extra": extra}, file)
+    more = {"beside": beside} if beside else {}
+    with _durable(folder / "entry.json") as file:
+        file.write(json.dumps({**entry, **more, "extra": extra}).encode())
+
+
+@contextlib.contextmanager
+def _durable(path: Path) -> Iterator[BinaryIO]:
+    """A file to be written, on the disk when the context ends."""
+    with path.open("wb") as file:
+        yield file
         file.flush()
         os.fsync(file.fileno())
 
@@ -187,9 +211,12 @@ def _read_entry(folder: Path) -> Entry | None:
         size = (folder / "tokens.bin").stat().st_size
         if stored["format"] != FORMAT_VERSION or size != count * dtype.itemsize:
             raise ValueError(f"{size} bytes for {count} tokens")
-        return Entry(
-            folder / "tokens.bin", stored["dtype"], count, int(stored["largest"]), stored["extra"]
-        )
+        beside = {str(name): int(bytes_) for name, bytes_ in stored.get("beside", {}).items()}
+        for name, bytes_ in beside.items():
+            if (found := (folder / name).stat().st_size) != bytes_:
+                raise ValueError(f"{name} has {found} bytes and had {bytes_}")
+        path, largest = folder / "tokens.bin", int(stored["largest"])
+        return Entry(path, stored["dtype"], count, largest, stored["extra"], beside)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:

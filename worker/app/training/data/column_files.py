@@ -19,6 +19,8 @@ class ColumnFile:
     """pyarrow's schema."""
     column: Callable[[str], Iterator[Any]]
     """Yields arrays of a column's values in order."""
+    rows: Callable[[list[str]], Iterator[Any]]
+    """Yields record batches of some columns in order."""
     close: Callable[[], None]
 
     def __enter__(self) -> ColumnFile:
@@ -38,7 +40,10 @@ def open_parquet(path: Path) -> ColumnFile:
         for batch in file.iter_batches(batch_size=_ROWS_PER_BATCH, columns=[name]):
             yield _within(batch, name)
 
-    return ColumnFile(file.schema_arrow, column, file.close)
+    def rows(names: list[str]) -> Iterator[Any]:
+        yield from file.iter_batches(batch_size=_ROWS_PER_BATCH, columns=names)
+
+    return ColumnFile(file.schema_arrow, column, rows, file.close)
 
 
 def open_arrow(path: Path) -> ColumnFile:
@@ -52,18 +57,26 @@ def open_arrow(path: Path) -> ColumnFile:
     if mapped.read(len(_ARROW_FILE)) == _ARROW_FILE:
         file = pa.ipc.open_file(mapped)
         batches = map(file.get_batch, range(file.num_record_batches))
-        return ColumnFile(file.schema, lambda name: _sliced(batches, name), mapped.close)
+        return _of_batches(file.schema, batches, mapped.close)
     mapped.seek(0)
     stream = pa.ipc.open_stream(mapped)
-    return ColumnFile(stream.schema, lambda name: _sliced(iter(stream), name), mapped.close)
+    return _of_batches(stream.schema, iter(stream), mapped.close)
 
 
-def _sliced(batches: Iterator[Any], name: str) -> Iterator[Any]:
+def _of_batches(schema: Any, batches: Iterator[Any], close: Callable[[], None]) -> ColumnFile:
+    return ColumnFile(
+        schema,
+        lambda name: _sliced(_within(batch, name) for batch in batches),
+        lambda names: _sliced(batch.select(names) for batch in batches),
+        close,
+    )
+
+
+def _sliced(parts: Iterator[Any]) -> Iterator[Any]:
     """A batch on disk may hold all rows; a slice of it costs the memory of its rows."""
-    for batch in batches:
-        column = _within(batch, name)
-        for start in range(0, len(column), _ROWS_PER_BATCH):
-            yield column.slice(start, _ROWS_PER_BATCH)
+    for part in parts:
+        for start in range(0, len(part), _ROWS_PER_BATCH):
+            yield part.slice(start, _ROWS_PER_BATCH)
 
 
 def _within(batch: Any, name: str) -> Any:

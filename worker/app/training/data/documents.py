@@ -86,13 +86,18 @@ def shuffled(
             yield from in_order(_reordered(ids, np.array(starts), seed), separator)
 
 
-def _reordered(ids: Ids, starts: Ids, seed: int) -> Iterator[Ids | None]:
+def shuffled_order(count: int, seed: int) -> Ids:
+    """An order of `count` documents that is drawn from `seed`."""
     from app.training.sampler import seed_for  # here, since it imports torch
 
     # Sorted random numbers, not a generator's `permutation`: numpy keeps the numbers of a bit
     # generator the same in all releases, and not what is made of them.
-    draws = np.random.PCG64(seed_for("documents", seed)).random_raw(len(starts) - 1)
-    for place, document in enumerate(np.argsort(draws, kind="stable")):
+    draws = np.random.PCG64(seed_for("documents", seed)).random_raw(count)
+    return np.argsort(draws, kind="stable")
+
+
+def _reordered(ids: Ids, starts: Ids, seed: int) -> Iterator[Ids | None]:
+    for place, document in enumerate(shuffled_order(len(starts) - 1, seed)):
         if place:
             yield None
         yield np.asarray(ids[starts[document] : starts[document + 1]])

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from app.training.data.choice import line_for
+from app.training.data.conversations import conversation_columns
 from app.training.data.errors import DataError
-from app.training.data.formats import COMPRESSED, KINDS, Content, form_of_name
+from app.training.data.formats import COMPRESSED, KINDS, Content, ReadAs, form_of_name
 
 _NAMES_IN_A_MESSAGE = 10
 _LOGS: Final = {"_delta_log": "Delta Lake", ".hoodie": "Apache Hudi"}
@@ -131,22 +132,32 @@ def require_one_content(path: Path, contents: Mapping[Path, Content]) -> Content
     """The one kind of content of a dataset's files. Raises `DataError` where there are two."""
     kinds = set(contents.values())
     if len(kinds) > 1:
-        text, ids = ([file for file in contents if contents[file] == kind] for kind in KINDS)
+        of = {kind: [file for file in contents if contents[file] == kind] for kind in kinds}
+        mixed = [kind for kind in KINDS if kind in kinds]
         raise DataError(
-            f"the dataset {str(path)!r} mixes text and `input_ids`: text in {named(text)}, ids "
-            f"in {named(ids)}; it must be one of them; choose with {line_for(path, text)} or "
-            f"{line_for(path, ids)}"
+            f"the dataset {str(path)!r} mixes {' and '.join(KINDS[kind] for kind in mixed)}: "
+            + ", ".join(f"{KINDS[kind]} in {named(of[kind])}" for kind in mixed)
+            + "; it must be one of them; choose with "
+            + " or ".join(line_for(path, of[kind]) for kind in mixed)
         )
     return kinds.pop()
 
 
-def content_of_columns(path: Path, columns: Collection[str], text_column: str) -> Content:
-    """Text wins over ids, so that `tokenizer` is obeyed. Raises `DataError` for neither."""
-    if text_column in columns:
+def content_of_columns(path: Path, columns: Collection[str], how: ReadAs) -> Content:
+    """What records with such columns hold.
+
+    Text wins over a conversation, unless `data` says how to take that, and both win over ids, so
+    that `tokenizer` is obeyed. Raises `DataError` for none of them.
+    """
+    is_conversation = conversation_columns(columns) is not None
+    if how.text_column in columns and not (is_conversation and how.wants_conversations):
         return "text"
+    if is_conversation:
+        return "conversation"
     if "input_ids" in columns:
         return "input_ids"
     raise DataError(
-        f"{str(path)!r} has the columns {sorted(columns)}; it must have `{text_column}` or "
+        f"{str(path)!r} has the columns {sorted(columns)}; it must have `{how.text_column}`, a "
+        "conversation (`messages`, `prompt` and `completion`, or `instruction` and `output`), or "
         "`input_ids`; set `text_column` to the one that holds the text"
     )

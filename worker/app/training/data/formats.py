@@ -45,10 +45,15 @@ _FORMS: Final[dict[str, Form]] = {
 _UNCOMPRESSED_FORMS: Final = frozenset({"parquet", "arrow", "array"})
 """They are read from several places, and hold compressed columns themselves."""
 
-Content = Literal["text", "input_ids"]
+Content = Literal["text", "input_ids", "conversation"]
 """What the documents of a dataset are made of."""
 
-KINDS: Final[tuple[Content, ...]] = ("text", "input_ids")
+KINDS: Final[dict[Content, str]] = {
+    "text": "text",
+    "input_ids": "`input_ids`",
+    "conversation": "conversations",
+}
+"""How messages call them."""
 
 
 class ReadAs(NamedTuple):
@@ -62,6 +67,8 @@ class ReadAs(NamedTuple):
     """The type of ids in `.bin` files without a header; None for what they show."""
     choice: Choice = Choice()
     """The files of a folder that are meant."""
+    wants_conversations: bool = False
+    """Whether records with a text and a conversation are read as conversations."""
 
     @classmethod
     def of(cls, config: TrainingConfig) -> ReadAs:
@@ -72,6 +79,7 @@ class ReadAs(NamedTuple):
             config.text_column,
             config.token_dtype,
             Choice(tuple(data.files), data.split),
+            data.loss_on == "completion" or data.chat_template is not None,
         )
 
 

@@ -19,7 +19,6 @@ import numpy as np
 import numpy.typing as npt
 
 from app.training.config import DataConfig, TrainingConfig
-from app.training.data.array_files import read_layout
 from app.training.data.arrays import TokenArray, open_token_file
 from app.training.data.cache import (
     Entry,
@@ -29,18 +28,19 @@ from app.training.data.cache import (
     get_or_create,
     remembered,
 )
+from app.training.data.conversation_loading import load_conversations, require_no_conversations
+from app.training.data.conversation_windows import ConversationWindows
+from app.training.data.corpus_digests import corpus_digests
 from app.training.data.documents import first_documents, in_order, parts_and_breaks, shuffled
 from app.training.data.encoding import UnequalIdsError, encode_parts
 from app.training.data.errors import DataError
-from app.training.data.folders import require_readable
-from app.training.data.formats import COMPRESSED, RECORD_FORMS, DataFile, ReadAs
+from app.training.data.formats import ReadAs
 from app.training.data.mixing import load_mixture
 from app.training.data.mixture import MixedValidation, MixedWindows
 from app.training.data.parts import Part
 from app.training.data.pieces import PIECE_CHARACTERS, cut_pieces
 from app.training.data.selection import Role
-from app.training.data.sources import Corpus, find_corpora
-from app.training.data.text_files import has_other_encoding
+from app.training.data.sources import Corpora, Corpus, corpora_of
 from app.training.data.windows import TrainingWindows, ValidationWindows
 from app.training.fit import (
     short_validation,
@@ -50,7 +50,6 @@ from app.training.fit import (
     unused_vocabulary,
 )
 from app.training.home import expanded
-from app.training.reading import permitted
 from app.training.text_cuts import Cut
 from app.training.tokenizer import (
     Tokenizer,
@@ -63,8 +62,8 @@ logger = logging.getLogger(__name__)
 
 Ids = npt.NDArray[np.int64]
 
-TrainingData = TrainingWindows | MixedWindows
-ValidationData = ValidationWindows | MixedValidation
+TrainingData = TrainingWindows | MixedWindows | ConversationWindows
+ValidationData = ValidationWindows | MixedValidation | ConversationWindows
 
 _NO_IDS: Ids = np.empty(0, dtype=np.int64)
 
@@ -94,10 +93,11 @@ def load_dataset(
     is None where ids came without one that fits.
 
     Args:
-        path: text or source code, records with `text` or `input_ids` (JSON, JSON Lines, CSV, TSV,
-            Parquet, Arrow), ids in `.bin` or `.npy`, or a folder of one of these, see `select`.
-        config: read for `tokenizer`, `text_column`, `token_dtype`, `sequence_length`, `seed`,
-            `val_fraction`, `val_dataset_path` and the model's `vocab_size`.
+        path: text or source code, records with `text`, a conversation or `input_ids` (JSON, JSON
+            Lines, CSV, TSV, Parquet, Arrow), ids in `.bin` or `.npy`, or a folder of one of these,
+            see `select`.
+        config: read for `tokenizer`, `text_column`, `token_dtype`, `data`, `sequence_length`,
+            `seed`, `val_fraction`, `val_dataset_path` and the model's `vocab_size`.
 
     Raises:
         DataError: the data is missing, unreadable, too short, or has ids outside `vocab_size`.
@@ -131,8 +131,11 @@ def _log_epochs(
 
 def _load_path(
     path: str | Path, config: TrainingConfig
-) -> tuple[TrainingWindows, ValidationWindows | None]:
-    data, own_validation = _load(Path(path), config, None, "train")
+) -> tuple[TrainingWindows | ConversationWindows, ValidationWindows | ConversationWindows | None]:
+    corpora = corpora_of(Path(path), config, "train")
+    if corpora.corpus.content == "conversation":
+        return load_conversations(Path(path), corpora, config)
+    data, own_validation = _load(Path(path), corpora, config, None, "train")
     if own_validation is not None:
         config = dataclasses.replace(config, val_fraction=0.0)  # nothing is held back of the rest
     _warn_of_unused_vocabulary(data.tokenizer, config)
@@ -150,7 +153,9 @@ def _load_path(
     )
     if config.val_dataset_path is not None:
         name: str | Path = config.val_dataset_path
-        val_data, start = _load(Path(name), config, data.tokenizer, "validation")[0], 0
+        corpora = corpora_of(Path(name), config, "validation")
+        val_data = _load(Path(name), corpora, config, data.tokenizer, "validation")[0]
+        start = 0
     elif own_validation is not None:
         name, val_data, start = path, own_validation, 0
     elif split < data.tokens.count:
@@ -186,13 +191,14 @@ def _validation(
 
 
 def _load(
-    path: Path, config: TrainingConfig, tokenizer: Tokenizer | None, role: Role
+    path: Path,
+    corpora: Corpora,
+    config: TrainingConfig,
+    tokenizer: Tokenizer | None,
+    role: Role,
 ) -> tuple[TokenizedData, TokenizedData | None]:
     """Return the ids of `path`, and of the data for validation that it holds itself."""
-    path = permitted(expanded(path))
-    require_readable(path)
-    how = ReadAs.of(config)
-    corpora = find_corpora(path, how, role)
+    path = expanded(path)
     documents = config.data if role == "train" else _all_documents(config.data)
     data = _tokenize(path, corpora.corpus, dataclasses.replace(config, data=documents), tokenizer)
     config = dataclasses.replace(config, data=_all_documents(config.data))
@@ -210,6 +216,7 @@ def _tokenize(
     path: Path, corpus: Corpus, config: TrainingConfig, tokenizer: Tokenizer | None
 ) -> TokenizedData:
     """Return the ids of a corpus; a given tokenizer wins over the configuration's."""
+    require_no_conversations(corpus, config, path)
     directory = cache_directory(path)
     vocab_size = config.model_config.vocab_size
     if [file.form for file in corpus.files] == ["array"]:
@@ -242,9 +249,7 @@ def _from_corpus(
     corpus: Corpus, directory: Path, config: TrainingConfig, tokenizer: Tokenizer | None
 ) -> TokenizedData:
     spec = config.tokenizer
-    digests = [
-        f"{_reading(file, corpus)} {content_digest(file.path, directory)}" for file in corpus.files
-    ]
+    digests = corpus_digests(corpus, directory)
     wanted = _wanted(config)
     if corpus.content == "input_ids":
         key = cache_key("input_ids", *wanted, *digests)
@@ -294,24 +299,6 @@ def _arranged(
     if config.data.shuffle_documents:
         return shuffled(stream, separator, config.seed, directory)
     return in_order(stream, separator)
-
-
-def _reading(file: DataFile, corpus: Corpus) -> str:
-    """What decides how a file's bytes are read; the suffix alone for what always was read so."""
-    suffix, column = file.path.suffix.lower(), corpus.how.text_column
-    if file.form == "array":
-        return f"{suffix} {read_layout(file.path, corpus.how).dtype}"
-    parts = [suffix] if _is_read_as_ever(file) else [suffix, file.form]
-    is_named = file.form in RECORD_FORMS and corpus.content == "text" and column != "text"
-    return " ".join([*parts, repr(column)] if is_named else parts)
-
-
-def _is_read_as_ever(file: DataFile) -> bool:
-    if file.path.suffix.lower() in COMPRESSED:
-        return False
-    if file.form == "text":
-        return not has_other_encoding(file.path)
-    return file.form in ("json lines", "parquet")
 
 
 def _tokenizer_key(tokenizer: Tokenizer | None, corpus: Corpus) -> str:

@@ -81,6 +81,12 @@ class _Mixed(Dataset[Any]):
         return next((tokenizer for tokenizer in found if tokenizer is not None), None)
 
     @property
+    def chat_template(self) -> Any:
+        """Of the first source that has one."""
+        found = (getattr(source.dataset, "chat_template", None) for source in self.sources)
+        return next((template for template in found if template is not None), None)
+
+    @property
     def fingerprint(self) -> str:
         """Hex digest of the sources' content and weights."""
         parts = [f"{each.dataset.fingerprint} {each.weight!r}" for each in self.sources]

@@ -7,7 +7,7 @@ that reads the same file again could end otherwise.
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from app.training.data.column_files import (
     open_arrow,
     open_parquet,
 )
+from app.training.data.conversations import conversation_columns
 from app.training.data.errors import DataError
 from app.training.data.formats import Content, DataFile
 from app.training.data.json_lines import (
@@ -61,6 +62,49 @@ def record_pieces(file: DataFile, content: Content, text_column: str) -> Iterato
     if file.form in _COLUMNAR:
         return _column_pieces(file, content, text_column)
     return _plain_pieces(file, content, text_column)
+
+
+def conversation_records(
+    file: DataFile, text_column: str
+) -> Iterator[tuple[Place, Mapping[str, Any]]]:
+    """Yield the records of a file in order, of columns those that make a conversation."""
+    if file.form in _COLUMNAR:
+        yield from _rows(file)
+        return
+    for place, record in _plain_records(file, text_column):
+        if isinstance(record, LongRecord):
+            raise DataError(
+                f"{place} is longer than {LONG_CHARACTERS:,} characters; a conversation is encoded "
+                "as a whole and must be shorter; divide it, or remove the record"
+            )
+        yield place, record
+
+
+def _rows(data: DataFile) -> Iterator[tuple[Place, Mapping[str, Any]]]:
+    with _open_columns(data) as file:
+        columns = conversation_columns(file.schema.names)
+        if columns is None:
+            raise DataError(
+                f"{str(data.path)!r} has the columns {sorted(file.schema.names)}; it must hold "
+                "conversations like the other files; rename its columns"
+            )
+        names, row = columns.names, 0
+        for batch in _batches(file.rows(names), data.path, ", ".join(names)):
+            progress.advanced(batch.nbytes)
+            for record in _values(batch, data.path, row):
+                row += 1
+                yield Place(data.path, "row", row), record
+
+
+def _values(batch: Any, path: Path, before: int) -> list[Mapping[str, Any]]:
+    try:
+        values: list[Mapping[str, Any]] = batch.to_pylist()
+    except UnicodeDecodeError as error:
+        where = f"row {before + 1} to {before + len(batch)} of {str(path)!r}"
+        raise DataError(
+            f"{where} hold text that is not UTF-8 ({error.reason}); write the columns again"
+        ) from None
+    return values
 
 
 def _plain_records(file: DataFile, text_column: str) -> Iterator[tuple[Place, Record]]:
@@ -185,10 +229,14 @@ def _require_column(file: ColumnFile, path: Path, name: str, content: Content) -
 
 
 def _columns(file: ColumnFile, path: Path, name: str) -> Iterator[Any]:
-    """Yield the column in batches. A damaged page is the file's fault, an I/O error is not."""
+    """Yield the column in batches."""
+    return _batches(file.column(name), path, name)
+
+
+def _batches(batches: Iterator[Any], path: Path, name: str) -> Iterator[Any]:
+    """Yield batches of rows. A damaged page is the file's fault, an I/O error is not."""
     import pyarrow as pa
 
-    batches = file.column(name)
     rows = 0
     while True:
         try:

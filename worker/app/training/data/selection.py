@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from app.training.data.choice import Choice, line_for, require_no_choice
+from app.training.data.conversations import conversation_columns
 from app.training.data.errors import DataError
 from app.training.data.folders import (
     Skipped,
@@ -191,7 +192,8 @@ def _add_json(found: _Found, path: Path, text_column: str) -> None:
         kind, fields = kind_of_json(path)
     except DataError:  # JSON with comments, or no JSON
         kind, fields = "object", frozenset()
-    if kind == "records" or fields & {text_column, "input_ids"}:
+    is_record = fields & {text_column, "input_ids"} or conversation_columns(fields) is not None
+    if kind == "records" or is_record:
         found.records.append(DataFile(path, "json"))
     elif kind == "object":
         found.objects.append(DataFile(path, "json"))

@@ -8,28 +8,33 @@ documents without knowing where they came from.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
+from app.training.config import TrainingConfig
 from app.training.data.array_files import read_layout
 from app.training.data.arrays import open_token_file
+from app.training.data.conversations import conversation_columns
 from app.training.data.errors import DataError
 from app.training.data.folders import (
     Skipped,
     content_of_columns,
     require_files,
     require_one_content,
+    require_readable,
     skipping,
 )
 from app.training.data.formats import RECORD_FORMS, Content, DataFile, ReadAs
 from app.training.data.parts import DOCUMENT_END, Part, Piece, Place
-from app.training.data.records import record_columns, record_pieces
+from app.training.data.records import conversation_records, record_columns, record_pieces
 from app.training.data.selection import Role, select
 from app.training.data.text_files import decoded_blocks
+from app.training.home import expanded
+from app.training.reading import permitted
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +59,11 @@ class Corpus:
             else:
                 yield from _text_pieces(file.path)
 
+    def records(self) -> Iterator[tuple[Place, Mapping[str, Any]]]:
+        """Yield all records of all files in order, of each what makes a conversation."""
+        for file in self.files:
+            yield from conversation_records(file, self.how.text_column)
+
 
 @dataclass(frozen=True, slots=True)
 class Corpora:
@@ -61,6 +71,13 @@ class Corpora:
 
     corpus: Corpus
     validation: Corpus | None
+
+
+def corpora_of(path: Path, config: TrainingConfig, role: Role) -> Corpora:
+    """Return the data of a path that a configuration names. Raises `DataError`."""
+    path = permitted(expanded(path))
+    require_readable(path)
+    return find_corpora(path, ReadAs.of(config), role)
 
 
 def find_corpora(path: Path, how: ReadAs, role: Role) -> Corpora:
@@ -112,7 +129,15 @@ def content_of_file(file: DataFile, how: ReadAs) -> Content:
         return "input_ids"
     if file.form not in RECORD_FORMS:
         return "text"
-    return content_of_columns(file.path, record_columns(file, how.text_column), how.text_column)
+    columns = record_columns(file, how.text_column)
+    content = content_of_columns(file.path, columns, how)
+    if content == "text" and conversation_columns(columns) is not None:
+        logger.warning(
+            "%r has `%s` and conversations; the text is trained on, every token of it; set "
+            "`data: {loss_on: completion}` to train on what the assistant wrote",
+            *(str(file.path), how.text_column),
+        )
+    return content
 
 
 def _array_pieces(path: Path, how: ReadAs) -> Iterator[Piece]:

@@ -47,7 +47,7 @@ class Survey:
     """What is known of a dataset; None for what is not."""
 
     content: Content | None = None
-    """Text or ids."""
+    """What its documents are made of."""
     most: int | None = None
     """Ids, or bytes of text with the separators between documents; no more than that."""
     exact: bool = False
@@ -135,15 +135,13 @@ def _file(file: DataFile, how: ReadAs) -> Survey:
             warnings = (layout.note,) if layout.note else ()
             return Survey("input_ids", layout.count, exact=True, warnings=warnings)
         case "json lines":
-            return _json_lines(path, how.text_column)
+            return _json_lines(path, how)
         case "json":
-            return Survey(content_of_columns(path, kind_of_json(path)[1], how.text_column))
+            return Survey(content_of_columns(path, kind_of_json(path)[1], how))
         case "csv" | "tsv":
-            return Survey(
-                content_of_columns(path, table_columns(path, how.text_column), how.text_column)
-            )
+            return Survey(content_of_columns(path, table_columns(path, how.text_column), how))
         case "parquet":
-            return _parquet(path, how.text_column)
+            return _parquet(path, how)
         case "arrow":
             return Survey()
     if has_other_encoding(path):
@@ -163,7 +161,7 @@ def _head_problem(path: Path) -> str | None:
     return None
 
 
-def _json_lines(path: Path, text_column: str) -> Survey:
+def _json_lines(path: Path, how: ReadAs) -> Survey:
     if has_other_encoding(path):
         return Survey()
     with path.open("rb") as file:
@@ -179,17 +177,20 @@ def _json_lines(path: Path, text_column: str) -> Survey:
     if len(line) == _LONGEST_FIRST_LINE:
         return Survey()
     content = content_of_columns(
-        path, frozenset(field_names(json_record(line, Place(path, "line", number)))), text_column
+        path, frozenset(field_names(json_record(line, Place(path, "line", number)))), how
     )
+    if content == "conversation":
+        return Survey(content)
     size = path.stat().st_size
     # An id takes two bytes at least, with its comma; text loses its quotes and more.
     return Survey(content, size if content == "text" else size // 2)
 
 
-def _parquet(path: Path, text_column: str) -> Survey:
+def _parquet(path: Path, how: ReadAs) -> Survey:
     footer = read_footer(path)
     if footer is None:
         return Survey()
-    if text_column.split(".")[0] in footer.columns and text_column not in footer.columns:
+    column = how.text_column
+    if column.split(".")[0] in footer.columns and column not in footer.columns:
         return Survey()  # a field of a struct, of which the footer's reader knows nothing
-    return Survey(content_of_columns(path, footer.columns, text_column))
+    return Survey(content_of_columns(path, footer.columns, how))

@@ -1,0 +1,189 @@
+"""Conversations as text, by a chat template in Jinja, with the places of what the assistant wrote.
+
+A template is code of whoever made the tokenizer: it runs in Jinja's immutable sandbox, sees the
+conversation and the names of special tokens, and no clock, so that it gives the same text always.
+
+Where the template marks what the assistant generates, by `{% generation %}` as `transformers`
+knows it, the marks decide. Elsewhere a turn of the assistant is what the text of the conversation
+up to it has more than that of the turns before, with their `add_generation_prompt`. That is exact
+as long as a template writes a turn in the same way whatever follows it; one that does not is
+refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NoReturn, cast
+
+from jinja2 import TemplateError, TemplateSyntaxError, nodes
+from jinja2.ext import Extension, loopcontrols
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from app.training.data.conversations import Message
+from app.training.data.errors import DataError
+from app.training.data.parts import Place
+
+CHATML: Final = (
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message.role + '\\n' }}"
+    "{% if message.role == 'assistant' %}"
+    "{% generation %}{{ message.content + '<|im_end|>' }}{% endgeneration %}{{ '\\n' }}"
+    "{% else %}{{ message.content + '<|im_end|>\\n' }}{% endif %}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+"""The template where neither the tokenizer nor the configuration has one."""
+
+_BEGIN: Final = "\ufdd0"
+_END: Final = "\ufdd1"
+"""Characters that Unicode keeps for a program's own use: no text has them."""
+_MARKED: Final = re.compile(r"\{%[-+]?\s*generation\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A conversation as text."""
+
+    text: str
+    spans: list[tuple[int, int]]
+    """Where in the text is what the assistant wrote: characters, from and up to."""
+
+
+@dataclass(frozen=True)
+class ChatTemplate:
+    """A chat template that is ready to render.
+
+    Raises `DataError` where the source is not a template.
+    """
+
+    source: str
+    tokens: Mapping[str, str] = field(default_factory=dict)
+    """Special tokens by the names that templates use: `bos_token`, `eos_token` and others."""
+
+    def __post_init__(self) -> None:
+        try:
+            object.__setattr__(self, "_template", _environment().from_string(self.source))
+        except TemplateSyntaxError as error:
+            raise DataError(
+                f"the chat template is not Jinja ({error.message} in line {error.lineno}); "
+                "`data.chat_template` must be a template such as that of a tokenizer_config.json; "
+                "correct it, or leave it out for ChatML"
+            ) from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The template as JSON-able values, for a checkpoint."""
+        return {"source": self.source, "tokens": dict(self.tokens)}
+
+    def render(self, messages: Sequence[Message], place: Place) -> Rendered:
+        """The text of a conversation. Raises `DataError` where the template cannot write it."""
+        for message in messages:
+            _require_unmarked(message, place)
+        if _MARKED.search(self.source):
+            return _without_marks(self._write(messages, place))
+        return self._by_turns(messages, place)
+
+    def prompt(self, messages: Sequence[Message], place: Place) -> str:
+        """The text after which a model writes the assistant's next turn."""
+        text = self._write(messages, place, add_generation_prompt=True)
+        return _without_marks(text).text
+
+    def _by_turns(self, messages: Sequence[Message], place: Place) -> Rendered:
+        whole, spans = self._write(messages, place), []
+        for index, message in enumerate(messages):
+            if message.role == "assistant":
+                before = self._write(messages[:index], place, add_generation_prompt=True)
+                up_to_it = self._write(messages[: index + 1], place)
+                if not (up_to_it.startswith(before) and whole.startswith(up_to_it)):
+                    _refuse_to_guess(index, place)
+                spans.append((len(before), len(up_to_it)))
+        return Rendered(whole, spans)
+
+    def _write(
+        self, messages: Sequence[Message], place: Place, *, add_generation_prompt: bool = False
+    ) -> str:
+        template = cast("Any", self)._template
+        try:
+            return str(
+                template.render(
+                    messages=[message._asdict() for message in messages],
+                    add_generation_prompt=add_generation_prompt,
+                    tools=None,
+                    documents=None,
+                    **self.tokens,
+                )
+            )
+        except Exception as error:  # whatever an expression of the template raises
+            raise DataError(
+                f"the chat template cannot write {place} ({type(error).__name__}: {error}); the "
+                "record must be a conversation that it takes; repair the record, or set "
+                "`data.chat_template` to another template"
+            ) from error
+
+
+def _without_marks(text: str) -> Rendered:
+    parts = re.split(f"([{_BEGIN}{_END}])", text)
+    plain, spans, length, begun = [], [], 0, 0
+    for part in parts:
+        if part == _BEGIN:
+            begun = length
+        elif part == _END:
+            spans.append((begun, length))
+        else:
+            plain.append(part)
+            length += len(part)
+    return Rendered("".join(plain), spans)
+
+
+def _require_unmarked(message: Message, place: Place) -> None:
+    if _BEGIN in message.content or _END in message.content:
+        raise DataError(
+            f"{place} holds U+FDD0 or U+FDD1, which Unicode keeps out of texts; remove the "
+            "character"
+        )
+
+
+def _refuse_to_guess(index: int, place: Place) -> NoReturn:
+    raise DataError(
+        f"the chat template writes turn {index + 1} of {place} in another way when turns follow "
+        "it, or without the beginning that it gives to a turn to be generated, so what the "
+        "assistant wrote cannot be told; mark it in `data.chat_template` with {% generation %} and "
+        "{% endgeneration %}"
+    )
+
+
+class _Generation(Extension):
+    """`{% generation %}…{% endgeneration %}`: what is within is the assistant's."""
+
+    tags = {"generation"}  # noqa: RUF012  as jinja2 declares it
+
+    def parse(self, parser: Parser) -> nodes.Node:
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return nodes.CallBlock(self.call_method("_marked"), [], [], body).set_lineno(line)
+
+    def _marked(self, caller: Any) -> str:
+        return f"{_BEGIN}{caller()}{_END}"
+
+
+def _environment() -> ImmutableSandboxedEnvironment:
+    """As `transformers` makes it, but for `strftime_now`: a text must not depend on the day."""
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
+    )
+    environment.filters["tojson"] = _to_json
+    environment.globals["raise_exception"] = _raise_exception
+    return environment
+
+
+def _to_json(value: Any, indent: int | None = None) -> str:
+    import json
+
+    return json.dumps(value, ensure_ascii=False, indent=indent)
+
+
+def _raise_exception(message: str) -> NoReturn:
+    """Called by templates for conversations that they do not take."""
+    raise TemplateError(message)

@@ -1,0 +1,303 @@
+"""From a corpus of instruction data to windows: rendered, tokenized once into the cache, packed.
+
+The cache holds, beside the ids, a bit for each that says whether it is trained on (`trained.bits`),
+and for each conversation its length and the place of the first such id (`conversations.bin`).
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from app.training import progress
+from app.training.config import TrainingConfig
+from app.training.data.arrays import TokenArray
+from app.training.data.cache import Beside, Entry, cache_directory, cache_key, get_or_create
+from app.training.data.chat_template import CHATML, ChatTemplate, Rendered
+from app.training.data.conversation_windows import (
+    Conversations,
+    ConversationWindows,
+    Fit,
+    fitted,
+)
+from app.training.data.conversations import conversation_of
+from app.training.data.corpus_digests import corpus_digests
+from app.training.data.documents import shuffled_order
+from app.training.data.errors import DataError
+from app.training.data.packing import Indices
+from app.training.data.parts import Place
+from app.training.data.pieces import WHOLE_CHARACTERS
+from app.training.data.sources import Corpora, Corpus, corpora_of
+from app.training.data.trained_tokens import TrainedTokens, trained_tokens
+from app.training.fit import unused_vocabulary
+from app.training.special_tokens import named_template
+from app.training.tokenizer import (
+    Ids,
+    PretrainedTokenizer,
+    Tokenizer,
+    TokenizerError,
+    load_tokenizer,
+    tokenizer_from_dict,
+)
+from app.training.tokenizer_files import BUILT_IN, definition_file
+
+logger = logging.getLogger(__name__)
+
+_MARKS: Final = "trained.bits"
+_LENGTHS: Final = "conversations.bin"
+_TOKENS_AT_ONCE: Final = 1 << 18
+"""Conversations are written together up to about so many tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizedConversations:
+    """Conversations on disk with what is known of them."""
+
+    conversations: Conversations
+    tokenizer: Tokenizer
+    template: ChatTemplate
+    fingerprint: str
+
+
+def load_conversations(
+    path: Path, corpora: Corpora, config: TrainingConfig
+) -> tuple[ConversationWindows, ConversationWindows | None]:
+    """Return windows for training and for validation, see `load_dataset`.
+
+    Raises:
+        DataError: a record is no conversation, the template cannot write it, or none is left.
+    """
+    data = _tokenize(path, corpora.corpus, config, None)
+    _warn_of_unused_vocabulary(data.tokenizer, config)
+    order, validation = _order(len(data.conversations), config), corpora.validation
+    count = len(order)
+    if config.val_dataset_path is not None:
+        path_there = Path(config.val_dataset_path)
+        validation = corpora_of(path_there, config, "validation").corpus
+        _require_conversations(validation, path_there)
+    if validation is not None:
+        all_of_it = replace(config, data=replace(config.data, max_documents=None))
+        other = _tokenize(path, validation, all_of_it, data.tokenizer)
+        held_back = _windows(other, np.arange(len(other.conversations)), path, config)
+        return _windows(data, order, path, config), held_back
+    split = max(int(count * (1 - config.val_fraction)), 1)
+    train = _windows(data, order[:split], path, config)
+    return train, _windows(data, order[split:], path, config) if split < count else None
+
+
+def require_no_conversations(corpus: Corpus, config: TrainingConfig, path: Path) -> None:
+    """Raise `DataError` for conversations beside text, or text where answers are asked for."""
+    if corpus.content == "conversation":
+        raise DataError(
+            f"the validation data {str(path)!r} hold conversations, and the training data do not; "
+            "both must be of one kind; set `val_dataset_path` to other data"
+        )
+    if config.data.loss_on == "completion":
+        raise DataError(
+            f"`data.loss_on` is 'completion', and {str(path)!r} holds no conversations (`messages`,"
+            " `prompt` and `completion`, or `instruction` and `output`), so no text is known to be "
+            "an answer; leave `data.loss_on` out, or bring such records"
+        )
+
+
+def _require_conversations(corpus: Corpus, path: Path) -> None:
+    if corpus.content != "conversation":
+        raise DataError(
+            f"the validation data {str(path)!r} hold no conversations, and the training data do; "
+            "both must be of one kind; set `val_dataset_path` to other data"
+        )
+
+
+def _warn_of_unused_vocabulary(tokenizer: Tokenizer, config: TrainingConfig) -> None:
+    if warning := unused_vocabulary(config, config.tokenizer, tokenizer.vocab_size):
+        logger.warning("%s", warning.message)
+
+
+def _order(count: int, config: TrainingConfig) -> Indices:
+    """The conversations in their order, or in one drawn from the seed."""
+    return shuffled_order(count, config.seed) if config.data.shuffle_documents else np.arange(count)
+
+
+def _tokenize(
+    path: Path, corpus: Corpus, config: TrainingConfig, tokenizer: Tokenizer | None
+) -> TokenizedConversations:
+    """Return the conversations of a corpus; a given tokenizer wins over the configuration's."""
+    if tokenizer is None and config.tokenizer != "char":
+        tokenizer = load_tokenizer(config.tokenizer)
+    template, directory = _template(config, tokenizer), cache_directory(path)
+    data = config.data
+    key = cache_key(
+        "conversations",
+        "char" if tokenizer is None else tokenizer.fingerprint,
+        json.dumps([template.source, dict(template.tokens)], sort_keys=True),
+        json.dumps([data.loss_on or "completion", data.document_separator, data.max_documents]),
+        *corpus_digests(corpus, directory),
+    )
+
+    def write() -> tuple[Iterator[Ids | Beside], dict[str, Any]]:
+        logger.info("tokenizing the conversations of %d files", len(corpus.files))
+        texts = (rendered.text for _, rendered in _rendered(corpus, template, config))
+        used = tokenizer or load_tokenizer("char", text_source=texts)
+        tokens = _tokenized(_rendered(corpus, template, config), used, config)
+        return _written(tokens, everything=data.loss_on == "all"), {"tokenizer": used.to_dict()}
+
+    dtype = "<u2" if tokenizer is None or tokenizer.vocab_size <= 1 << 16 else "<u4"
+    entry = get_or_create(directory, key, dtype, write)
+    if entry.largest >= config.model_config.vocab_size:
+        raise _no_row(f"{str(path)!r}", entry.largest, config)
+    used = tokenizer or tokenizer_from_dict(entry.extra["tokenizer"])
+    return TokenizedConversations(_conversations(entry), used, template, key)
+
+
+def _windows(
+    data: TokenizedConversations, indices: Indices, path: Path, config: TrainingConfig
+) -> ConversationWindows:
+    """Windows of these conversations. Raises `DataError` where none has anything to train on."""
+    length = config.get_sequence_length()
+    fit = fitted(data.conversations, indices, length + 1)
+    if not len(fit.used):
+        raise DataError(
+            f"none of {len(indices)} conversations of {str(path)!r} has an answer that begins "
+            f"within sequence_length + 1 = {length + 1} tokens, so there is nothing to train on; "
+            "raise `sequence_length`"
+        )
+    _warn_of_losses(path, fit, len(indices), length)
+    options = config.data
+    return ConversationWindows(
+        data.conversations,
+        fit,
+        length,
+        pack=options.pack,
+        attend_across=options.attend_across_documents,
+        tokenizer=data.tokenizer,
+        fingerprint=cache_key(
+            data.fingerprint, str(options.pack), str(options.attend_across_documents)
+        ),
+        chat_template=data.template.to_dict(),
+    )
+
+
+def _warn_of_losses(path: Path, fit: Fit, count: int, length: int) -> None:
+    if not fit.cut and not fit.empty:
+        return
+    logger.warning(
+        "of %s conversations of %r, %s are longer than sequence_length + 1 = %s tokens and lose "
+        "their ends, together %s tokens; %s are left out, since nothing of them is left to train "
+        "on; raise `sequence_length` to take all",
+        *(f"{count:,}", str(path), f"{fit.cut:,}", f"{length + 1:,}"),
+        *(f"{fit.lost:,}", f"{fit.empty:,}"),
+    )
+
+
+def _template(config: TrainingConfig, tokenizer: Tokenizer | None) -> ChatTemplate:
+    """The configuration's template, else that of the tokenizer's files, else ChatML."""
+    source = config.data.chat_template
+    if source is None and config.tokenizer not in BUILT_IN:
+        source = named_template(definition_file(config.tokenizer))
+    tokens = tokenizer.special_tokens if isinstance(tokenizer, PretrainedTokenizer) else {}
+    return ChatTemplate(source or CHATML, tokens)
+
+
+def _rendered(
+    corpus: Corpus, template: ChatTemplate, config: TrainingConfig
+) -> Iterator[tuple[Place, Rendered]]:
+    """The conversations as text."""
+    for place, record in islice(corpus.records(), config.data.max_documents):
+        rendered = template.render(conversation_of(record, place), place)
+        if len(rendered.text) > WHOLE_CHARACTERS:
+            raise DataError(
+                f"{place} is a conversation of {len(rendered.text):,} characters; it must have at "
+                f"most {WHOLE_CHARACTERS:,}, since it is encoded as a whole; divide it"
+            )
+        yield place, rendered
+
+
+def _tokenized(
+    conversations: Iterator[tuple[Place, Rendered]], tokenizer: Tokenizer, config: TrainingConfig
+) -> Iterator[TrainedTokens]:
+    end = _end(tokenizer, config.data.document_separator)
+    for place, rendered in conversations:
+        try:
+            encode = functools.partial(trained_tokens, tokenizer, rendered)
+            found = progress.encode_at(place, encode)
+        except TokenizerError as error:
+            raise DataError(f"{place} cannot be encoded: {error}") from error
+        if found.ids.size and int(found.ids.max()) >= config.model_config.vocab_size:
+            raise _no_row(str(place), int(found.ids.max()), config)
+        yield _ended(found, end)
+
+
+def _no_row(where: str, largest: int, config: TrainingConfig) -> DataError:
+    return DataError(
+        f"{where} holds the token {largest}, but `model_config.vocab_size` is "
+        f"{config.model_config.vocab_size}; every token must be below it; set vocab_size to at "
+        f"least {largest + 1}, or choose another tokenizer than {config.tokenizer!r}"
+    )
+
+
+def _end(tokenizer: Tokenizer, separator: str | None) -> Ids:
+    """What follows a conversation."""
+    if separator is not None:
+        return tokenizer.encode(separator)
+    end = tokenizer.end_of_text_id
+    return np.array([] if end is None else [end], dtype=np.int64)
+
+
+def _ended(found: TrainedTokens, end: Ids) -> TrainedTokens:
+    """The conversation with its end behind it, unless the last answer ends in it already.
+
+    It is trained on where the assistant's turn reaches it: there it is what ends the turn.
+    """
+    answers = np.flatnonzero(found.trained)
+    if not end.size or (answers.size and end[0] in found.ids[answers[-1] :]):
+        return found
+    marks = np.full(end.size, bool(found.trained.size and found.trained[-1]))
+    return TrainedTokens(np.append(found.ids, end), np.append(found.trained, marks))
+
+
+def _written(tokens: Iterator[TrainedTokens], *, everything: bool) -> Iterator[Ids | Beside]:
+    """What the cache's entry is made of."""
+    group: list[TrainedTokens] = []
+    size = 0
+    for found in tokens:
+        marks = np.ones_like(found.trained) if everything else found.trained
+        group.append(found._replace(trained=marks))
+        size += len(found.ids)
+        if size >= _TOKENS_AT_ONCE:
+            yield from _group(group)
+            group, size = [], 0
+    yield from _group(group)
+
+
+def _group(group: list[TrainedTokens]) -> Iterator[Ids | Beside]:
+    numbers = [(len(found.ids), _first_trained(found)) for found in group]
+    yield np.concatenate([np.empty(0, np.int64), *(found.ids for found in group)])
+    bits = [np.packbits(found.trained).tobytes() for found in group]
+    yield Beside(_MARKS, b"".join(bits))
+    yield Beside(_LENGTHS, np.array(numbers, dtype="<u4").tobytes())
+
+
+def _first_trained(found: TrainedTokens) -> int:
+    """From 1 on: the first token of a conversation follows from nothing."""
+    places = np.flatnonzero(found.trained[1:])
+    return int(places[0]) + 1 if places.size else len(found.ids)
+
+
+def _conversations(entry: Entry) -> Conversations:
+    folder = entry.path.parent
+    numbers = np.fromfile(folder / _LENGTHS, dtype="<u4").reshape(-1, 2).astype(np.int64)
+    lengths: Indices = numbers[:, 0]
+    return Conversations(
+        TokenArray(entry.path, entry.dtype, 0, entry.count),
+        TokenArray(folder / _MARKS, "|u1", 0, entry.beside[_MARKS]),
+        lengths,
+        numbers[:, 1],
+    )

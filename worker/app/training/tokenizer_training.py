@@ -1,0 +1,124 @@
+"""A tokenizer of one's own: byte-level BPE, trained on the text that it is going to encode.
+
+The same text gives the same bytes of tokenizer.json, whatever the number of threads. Text is given
+to the library in long pieces: in a file it would see each line alone, and learn no token that goes
+over a line's end. Words are divided as Qwen 2 divides them, each digit for itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from app.training.text_cuts import WORDS
+from app.training.tokenizer import PretrainedTokenizer, TokenizerError
+from app.training.tokenizer_files import SMALLEST_BPE
+
+END_OF_TEXT: Final = "<|endoftext|>"
+
+SAMPLE_CHARACTERS: Final = 1 << 28
+"""Characters that a tokenizer is trained on at most: of a longer text, pieces at even distances."""
+
+_PIECE_CHARACTERS: Final = 1 << 16
+_LEAST_COUNT: Final = 2
+"""Occurrences of a pair before it becomes a token: what occurs once compresses nothing else."""
+
+
+def train_bpe(
+    texts: Iterable[str],
+    vocab_size: int,
+    *,
+    special_tokens: Sequence[str] = (),
+    characters: int | None = None,
+    name: str = "bpe",
+) -> PretrainedTokenizer:
+    """Train a tokenizer of at most `vocab_size` ids: bytes, merges, `<|endoftext|>`, which is id 0,
+    and further special tokens.
+
+    Args:
+        texts: the text in pieces of any length.
+        characters: about how long the text is, or None where it is short enough for all of it.
+        name: what to call the tokenizer in messages.
+
+    Raises:
+        TokenizerError: `vocab_size` has no room for bytes and special tokens, or there is no text.
+    """
+    import tokenizers
+    from tokenizers import decoders, models, pre_tokenizers, trainers
+
+    special = [END_OF_TEXT, *special_tokens]
+    _require_room(vocab_size, len(special))
+    made = tokenizers.Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(tokenizers.Regex(WORDS), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    made.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        min_frequency=_LEAST_COUNT,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    counted = _Counted(sample(texts, characters), special)
+    made.train_from_iterator(counted, trainer)
+    if not counted.characters:
+        raise TokenizerError(
+            "there is no text to train a tokenizer on; the data must hold some; check the path"
+        )
+    return PretrainedTokenizer(str(made.to_str(pretty=True)), name, {"eos_token": END_OF_TEXT})
+
+
+def sample(
+    texts: Iterable[str], characters: int | None, most: int = SAMPLE_CHARACTERS
+) -> Iterator[str]:
+    """The text in pieces; of one with more than `most` characters every second, third, … piece."""
+    step = 1 if characters is None else -(-characters // most)
+    for number, piece in enumerate(_pieces(texts)):
+        if number % step == 0:
+            yield piece
+
+
+def _pieces(texts: Iterable[str]) -> Iterator[str]:
+    """Pieces of about the same length, whatever the length of what comes in."""
+    waiting: list[str] = []
+    length = 0
+    for text in texts:
+        waiting.append(text)
+        length += len(text)
+        if length >= _PIECE_CHARACTERS:
+            joined = "".join(waiting)
+            whole = len(joined) - len(joined) % _PIECE_CHARACTERS
+            yield from (
+                joined[start : start + _PIECE_CHARACTERS]
+                for start in range(0, whole, _PIECE_CHARACTERS)
+            )
+            waiting, length = [joined[whole:]], len(joined) - whole
+    if length:
+        yield "".join(waiting)
+
+
+def _require_room(vocab_size: int, special: int) -> None:
+    if vocab_size < SMALLEST_BPE - 1 + special:
+        raise TokenizerError(
+            f"the tokenizer's `vocab_size` is {vocab_size}; it must be at least "
+            f"{SMALLEST_BPE - 1 + special}, for 256 bytes and {special} special tokens; try 4096"
+        )
+
+
+class _Counted:
+    """Text on its way to the library, without special tokens, and how much of it there was."""
+
+    def __init__(self, texts: Iterator[str], special: Sequence[str]) -> None:
+        self._texts = texts
+        self._special = re.compile("|".join(map(re.escape, special)))
+        self.characters = 0
+
+    def __iter__(self) -> Iterator[str]:
+        for text in self._texts:
+            self.characters += len(text)
+            yield self._special.sub("", text)
