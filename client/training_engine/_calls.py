@@ -146,7 +146,7 @@ def validate_config(
     dataset_path: str | None = None,
     val_dataset_path: str | None = None,
 ) -> RecordCall[ConfigReport]:
-    """Says whether a configuration would be accepted, without storing it."""
+    """Says whether a start with this configuration would be accepted; nothing is stored."""
     return RecordCall(
         "ConfigService/ValidateConfig",
         "POST",
@@ -271,7 +271,7 @@ def start_job(
 
 
 def get_job(job_id: str) -> RecordCall[JobRecord]:
-    """Returns one job.
+    """Returns one job, its configuration included.
 
     JOB_NOT_FOUND where there is none.
     """
@@ -293,7 +293,7 @@ def list_jobs(
     name: str | None = None,
     job_id_prefix: str | None = None,
 ) -> ListCall[JobRecord]:
-    """Lists jobs, newest first."""
+    """Lists jobs, newest first, without their configurations."""
     return ListCall(
         "JobService/ListJobs",
         "GET",
@@ -415,7 +415,7 @@ def list_metrics(
     to_step: int | None = None,
     max_points: int | None = None,
 ) -> ListCall[MetricPoint]:
-    """Lists logged steps, ascending, each once."""
+    """Lists logged steps, ascending, each once: in full by pages, or downsampled by max_points."""
     return ListCall(
         "MetricsService/ListMetrics",
         "GET",
@@ -435,7 +435,7 @@ def list_metrics(
 
 
 def get_throughput(job_id: str) -> RecordCall[Throughput]:
-    """Returns how fast the job trains."""
+    """Returns how fast the job trains, over its latest logging interval."""
     return RecordCall(
         "MetricsService/GetThroughput",
         "GET",

@@ -289,7 +289,7 @@ class LogLine:
 
 @dataclass(frozen=True, slots=True)
 class Rewind:
-    """History was cut: points and checkpoints past this step are no longer part of the job.
+    """History was cut: points and checkpoints past to_step are no longer part of the job.
 
     Attributes:
         to_step: The last step that still counts; 0 where the run starts over.
@@ -393,7 +393,7 @@ class Worker:
         state: What it does. One of `idle`, `busy`, `draining`.
         device: `cpu` or `cuda`, with the device's name where known.
         hostname: The machine it runs on.
-        pid: Its process.
+        pid: Its process on that machine.
         job_id: The job it trains; None while idle.
         attempt: The attempt it trains; None while idle.
         last_heartbeat: When it was last heard of.

@@ -3,10 +3,12 @@
 Run it with `python -P -m gateway --help`. In order of reading:
 
 - `__main__`, `settings`, `application`: the process and its ASGI application.
-- `routes`: one router a resource. A request passes from a route to the control plane and back.
-- `schemas`: the shapes of requests and answers.
-- `control_plane`, `codec`, `documents`: the connection to the control plane; messages as JSON;
-  bodies and queries, read strictly.
+- `contract`: what the protos say about REST: each call's route, and how its messages are shown.
+- `schemas`: the shapes of requests and answers, made from the contract.
+- `routes`: a request passes from a route to the control plane and back. Those of calls with one
+  message each way are made from the contract; those of streams and files are written by hand.
+- `control_plane`, `codec`, `documents`: the connection to the control plane; JSON as it is
+  written; bodies and queries, read strictly.
 - `problems`: every error as `application/problem+json`.
 - `following`, `streaming`: a job's events for one client, across restarts of the control plane.
 - `guard`, `hosts`, `doorkeeper`, `sessions`: what is let in: hosts, sizes, tokens, cookies.

@@ -17,37 +17,26 @@ from gateway.guard import Guard
 from gateway.heads import HeadAsGet
 from gateway.routes import (
     checkpoints,
-    configs,
     datasets,
     generation,
     jobs,
-    metrics,
     operations,
     pages,
     session,
     stream,
-    workers,
+    unary,
 )
 from gateway.sessions import Sessions
 from gateway.settings import GatewaySettings
 from gateway.telemetry import Measured, OpenStreams, Telemetry
 
-_RESOURCES = (
-    configs,
-    jobs,
-    stream,
-    metrics,
-    checkpoints,
-    generation,
-    datasets,
-    workers,
-    session,
-    operations,
-)
+_BY_HAND = (jobs, stream, checkpoints, generation, datasets, session, operations)
+"""Routes of streams and files, and those without a call of the control plane."""
 
 _DESCRIPTION = (
     "Trains GPT-style language models and never loses a job. Errors are "
-    "`application/problem+json`; every change accepts an `Idempotency-Key`."
+    "`application/problem+json`; every change accepts an `Idempotency-Key`. An answer has every "
+    "field of its schema; what a description calls absent is null."
 )
 
 
@@ -79,8 +68,8 @@ def create_app(settings: GatewaySettings) -> FastAPI:
     tokens = settings.accepted_tokens()
     app.state.doorkeeper = Doorkeeper(tokens)
     app.state.sessions = Sessions(tokens, settings.session_seconds)
-    for resource in _RESOURCES:
-        app.include_router(resource.routes)
+    for routes in (*unary.routers(), *(each.routes for each in _BY_HAND)):
+        app.include_router(routes)
     pages.mount(app)
     problems.install(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]

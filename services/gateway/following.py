@@ -8,10 +8,9 @@ from typing import Any
 
 import grpc
 
-from gateway.codec import job_summary
+from gateway.contract import answer_to_plain
 from gateway.control_plane import Caller
 from gateway.streaming import PING, event
-from training_engine.messages import message_to_plain
 from training_engine.v1 import job_pb2
 
 _RETRYABLE = {
@@ -132,6 +131,4 @@ def encoded(message: job_pb2.WatchJobResponse) -> bytes:
     kind = message.WhichOneof("event")
     if kind is None:
         return b"id: " + message.cursor.encode() + b"\n\n"
-    payload = getattr(message, kind)
-    data = job_summary(payload) if kind == "state" else message_to_plain(payload)
-    return event(kind, data, message.cursor)
+    return event(kind, answer_to_plain(message)[kind], message.cursor)

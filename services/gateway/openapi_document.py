@@ -7,15 +7,14 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from pydantic import BaseModel
 
-from gateway.routes.declare import PREFIX
+from gateway.contract import PREFIX
 from gateway.schemas import examples
-from gateway.schemas.base import Problem
-from gateway.schemas.checkpoints import GeneratedToken
-from gateway.schemas.configs import SHOWN_AS
-from gateway.schemas.jobs import Rewind
+from gateway.schemas.base import SHOWN_AS
+from gateway.schemas.problem import Problem
+from gateway.schemas.shapes import Shape, answer
 from gateway.sessions import COOKIE
+from training_engine.v1 import generation_pb2, job_pb2
 
 _SCHEMAS = "#/components/schemas/"
 
@@ -54,7 +53,11 @@ _PATH_PARAMETERS = {
 }
 
 # Shapes that only events carry: no route answers with them alone.
-_OF_EVENTS: tuple[type[BaseModel], ...] = (Problem, Rewind, GeneratedToken)
+_OF_EVENTS: tuple[Shape, ...] = (
+    Problem,
+    answer(job_pb2.Rewind.DESCRIPTOR),
+    answer(generation_pb2.GenerateResponse.DESCRIPTOR),
+)
 
 
 def build(app: FastAPI) -> dict[str, Any]:
@@ -73,12 +76,11 @@ def build(app: FastAPI) -> dict[str, Any]:
         schema = model.model_json_schema(ref_template=_SCHEMAS + "{model}")
         schema.pop("$defs", None)
         schemas[model.__name__] = schema
-    for model in _shapes(BaseModel):
-        extra = model.model_config.get("json_schema_extra")
-        if model.__name__ in schemas and isinstance(extra, dict):
-            schemas[model.__name__] |= extra  # FastAPI drops what is null in an example
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
+    for name, schema in schemas.items():
+        if example := examples.example(name, schemas):
+            schema["examples"] = [example]
     document["components"]["securitySchemes"] = _SECURITY_SCHEMES
     for path, operation in _operations(document):
         if path.startswith(f"{PREFIX}/"):
@@ -92,14 +94,6 @@ def _operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]
     for path, methods in document["paths"].items():
         for operation in methods.values():
             yield path, operation
-
-
-def _shapes(base: type[BaseModel]) -> Iterator[type[BaseModel]]:
-    """Every shape of ours."""
-    for model in base.__subclasses__():
-        if model.__module__.startswith("gateway."):
-            yield model
-        yield from _shapes(model)
 
 
 def _complete(operation: dict[str, Any], schemas: dict[str, Any]) -> None:

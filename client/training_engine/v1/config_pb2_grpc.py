@@ -95,7 +95,7 @@ class ConfigServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ValidateConfig(self, request, context):
-        """Says whether a configuration would be accepted, without storing it.
+        """Says whether a start with this configuration would be accepted; nothing is stored.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

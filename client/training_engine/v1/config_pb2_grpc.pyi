@@ -42,7 +42,7 @@ class ConfigServiceStub:
     DeleteConfig: _grpc.UnaryUnaryMultiCallable[_config_pb2.DeleteConfigRequest, _config_pb2.DeleteConfigResponse]
     """Deletes one stored configuration. Jobs started from it keep their own copy."""
     ValidateConfig: _grpc.UnaryUnaryMultiCallable[_config_pb2.ValidateConfigRequest, _config_pb2.ValidateConfigResponse]
-    """Says whether a configuration would be accepted, without storing it."""
+    """Says whether a start with this configuration would be accepted; nothing is stored."""
 
 @_typing.type_check_only
 class ConfigServiceAsyncStub(ConfigServiceStub):
@@ -58,7 +58,7 @@ class ConfigServiceAsyncStub(ConfigServiceStub):
     DeleteConfig: _aio.UnaryUnaryMultiCallable[_config_pb2.DeleteConfigRequest, _config_pb2.DeleteConfigResponse]  # type: ignore[assignment]
     """Deletes one stored configuration. Jobs started from it keep their own copy."""
     ValidateConfig: _aio.UnaryUnaryMultiCallable[_config_pb2.ValidateConfigRequest, _config_pb2.ValidateConfigResponse]  # type: ignore[assignment]
-    """Says whether a configuration would be accepted, without storing it."""
+    """Says whether a start with this configuration would be accepted; nothing is stored."""
 
 class ConfigServiceServicer(metaclass=_abc_1.ABCMeta):
     """Stores, lists and validates training configurations."""
@@ -101,6 +101,6 @@ class ConfigServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _config_pb2.ValidateConfigRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_config_pb2.ValidateConfigResponse, _abc.Awaitable[_config_pb2.ValidateConfigResponse]]:
-        """Says whether a configuration would be accepted, without storing it."""
+        """Says whether a start with this configuration would be accepted; nothing is stored."""
 
 def add_ConfigServiceServicer_to_server(servicer: ConfigServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -36,9 +36,9 @@ class JobServiceStub:
     StartJob: _grpc.UnaryUnaryMultiCallable[_job_pb2.StartJobRequest, _job_pb2.StartJobResponse]
     """Validates the whole configuration, stores the job and queues its first attempt."""
     GetJob: _grpc.UnaryUnaryMultiCallable[_job_pb2.GetJobRequest, _job_pb2.GetJobResponse]
-    """Returns one job. JOB_NOT_FOUND where there is none."""
+    """Returns one job, its configuration included. JOB_NOT_FOUND where there is none."""
     ListJobs: _grpc.UnaryUnaryMultiCallable[_job_pb2.ListJobsRequest, _job_pb2.ListJobsResponse]
-    """Lists jobs, newest first."""
+    """Lists jobs, newest first, without their configurations."""
     StopJob: _grpc.UnaryUnaryMultiCallable[_job_pb2.StopJobRequest, _job_pb2.StopJobResponse]
     """Asks a job to save a checkpoint at the next step boundary and stop. A queued job stops at
     once. STATE_FORBIDS for a job that has ended.
@@ -62,9 +62,9 @@ class JobServiceAsyncStub(JobServiceStub):
     StartJob: _aio.UnaryUnaryMultiCallable[_job_pb2.StartJobRequest, _job_pb2.StartJobResponse]  # type: ignore[assignment]
     """Validates the whole configuration, stores the job and queues its first attempt."""
     GetJob: _aio.UnaryUnaryMultiCallable[_job_pb2.GetJobRequest, _job_pb2.GetJobResponse]  # type: ignore[assignment]
-    """Returns one job. JOB_NOT_FOUND where there is none."""
+    """Returns one job, its configuration included. JOB_NOT_FOUND where there is none."""
     ListJobs: _aio.UnaryUnaryMultiCallable[_job_pb2.ListJobsRequest, _job_pb2.ListJobsResponse]  # type: ignore[assignment]
-    """Lists jobs, newest first."""
+    """Lists jobs, newest first, without their configurations."""
     StopJob: _aio.UnaryUnaryMultiCallable[_job_pb2.StopJobRequest, _job_pb2.StopJobResponse]  # type: ignore[assignment]
     """Asks a job to save a checkpoint at the next step boundary and stop. A queued job stops at
     once. STATE_FORBIDS for a job that has ended.
@@ -97,7 +97,7 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_pb2.GetJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_job_pb2.GetJobResponse, _abc.Awaitable[_job_pb2.GetJobResponse]]:
-        """Returns one job. JOB_NOT_FOUND where there is none."""
+        """Returns one job, its configuration included. JOB_NOT_FOUND where there is none."""
 
     @_abc_1.abstractmethod
     def ListJobs(
@@ -105,7 +105,7 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_pb2.ListJobsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_job_pb2.ListJobsResponse, _abc.Awaitable[_job_pb2.ListJobsResponse]]:
-        """Lists jobs, newest first."""
+        """Lists jobs, newest first, without their configurations."""
 
     @_abc_1.abstractmethod
     def StopJob(

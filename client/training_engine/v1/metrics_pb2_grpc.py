@@ -69,14 +69,14 @@ class MetricsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListMetrics(self, request, context):
-        """Lists logged steps, ascending, each once.
+        """Lists logged steps, ascending, each once: in full by pages, or downsampled by max_points.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetThroughput(self, request, context):
-        """Returns how fast the job trains.
+        """Returns how fast the job trains, over its latest logging interval.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -1,8 +1,8 @@
-"""The REST resources, one router each.
+"""The REST resources.
 
 - `declare`: how a route names its RPC and the problems that it may answer with; read it first.
-- `jobs`, `stream`, `metrics`, `checkpoints`, `generation`: a job, its events, what it measured and
-  saved.
-- `configs`, `datasets`, `workers`: what jobs refer to and who runs them.
+- `unary`: the routes of all calls that take one message and answer with one, made from the protos.
+- `jobs`, `stream`: a job's state, and its events.
+- `checkpoints`, `datasets`, `generation`: downloads, uploads, sampled text.
 - `operations`, `session`, `pages`: health, signing in, the dashboard's files.
 """

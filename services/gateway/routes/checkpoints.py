@@ -1,101 +1,39 @@
-"""Checkpoints: list, look, download, delete."""
+"""The file of a checkpoint."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Any
 
 import grpc
-from fastapi import Query, Request, Response
+from fastapi import Request, Response
 
-from gateway.codec import page_to_json
+from gateway.contract import route
 from gateway.heads import head_only
 from gateway.ranges import ByteRange, not_modified, requested_range
-from gateway.routes.declare import (
-    NO_CONTENT,
-    CallerOf,
-    IdempotencyKey,
-    answer,
-    problems,
-    router,
-    rpc,
-)
-from gateway.schemas.base import PageQuery
-from gateway.schemas.checkpoints import Checkpoint, CheckpointPage
+from gateway.routes.declare import CallerOf, problems, router, rpc
 from gateway.streaming import BrokenOff, RelayResponse
-from training_engine.messages import message_to_plain
 from training_engine.v1 import checkpoint_pb2
 
 log = logging.getLogger(__name__)
 routes = router("checkpoints")
 
+_ROUTE = route("CheckpointService.DownloadCheckpoint")
 _FILE = "application/octet-stream"
 _BINARY = {"content": {_FILE: {"schema": {"type": "string", "format": "binary"}}}}
 
 
 @routes.get(
-    "/jobs/{job_id}/checkpoints",
-    response_model=CheckpointPage,
-    responses=problems(404),
-    openapi_extra=rpc("CheckpointService.ListCheckpoints"),
-)
-async def list_checkpoints(
-    job_id: str, page: Annotated[PageQuery, Query()], caller: CallerOf
-) -> Response:
-    """A job's checkpoints, ascending by step."""
-    request = checkpoint_pb2.ListCheckpointsRequest(
-        job_id=job_id, page_size=page.page_size, page_token=page.page_token
-    )
-    return answer(
-        page_to_json(await caller.call(caller.control_plane.checkpoints.ListCheckpoints, request))
-    )
-
-
-@routes.get(
-    "/checkpoints/{checkpoint_id}",
-    response_model=Checkpoint,
-    responses=problems(404),
-    openapi_extra=rpc("CheckpointService.GetCheckpoint"),
-)
-async def get_checkpoint(checkpoint_id: str, caller: CallerOf) -> Response:
-    """One checkpoint."""
-    return answer(message_to_plain(await _find(checkpoint_id, caller)))
-
-
-async def _find(checkpoint_id: str, caller: CallerOf) -> checkpoint_pb2.Checkpoint:
-    request = checkpoint_pb2.GetCheckpointRequest(checkpoint_id=checkpoint_id)
-    found = await caller.call(caller.control_plane.checkpoints.GetCheckpoint, request)
-    return found.checkpoint  # type: ignore[no-any-return]
-
-
-@routes.delete(
-    "/checkpoints/{checkpoint_id}",
-    status_code=NO_CONTENT,
-    responses=problems(404, 409),
-    openapi_extra=rpc("CheckpointService.DeleteCheckpoint"),
-)
-async def delete_checkpoint(
-    checkpoint_id: str, caller: CallerOf, idempotency_key: IdempotencyKey = ""
-) -> Response:
-    """Delete a checkpoint that no active job would resume from."""
-    request = checkpoint_pb2.DeleteCheckpointRequest(
-        checkpoint_id=checkpoint_id, request_id=idempotency_key
-    )
-    await caller.call(caller.control_plane.checkpoints.DeleteCheckpoint, request)
-    return Response(status_code=NO_CONTENT)
-
-
-@routes.get(
-    "/checkpoints/{checkpoint_id}/download",
+    _ROUTE.path,
     response_class=Response,
     responses={
         200: {"description": "The whole file.", **_BINARY},
         206: {"description": "The range that was asked for.", **_BINARY},
         304: {"description": "If-None-Match names the file as it is."},
-        **problems(404, 416),
+        **problems(*_ROUTE.refusals, 416),
     },
-    openapi_extra=rpc("CheckpointService.DownloadCheckpoint"),
+    openapi_extra=rpc(_ROUTE.rpc),
 )
 async def download_checkpoint(checkpoint_id: str, request: Request, caller: CallerOf) -> Response:
     """The file. Takes Range and If-Range, so that a broken download can be continued."""
@@ -115,6 +53,12 @@ async def download_checkpoint(checkpoint_id: str, request: Request, caller: Call
         return Response(status_code=status, headers=headers, media_type=_FILE)
     chunks = await _open(checkpoint_id, wanted, caller)
     return RelayResponse(chunks, status, headers=headers, media_type=_FILE)
+
+
+async def _find(checkpoint_id: str, caller: CallerOf) -> checkpoint_pb2.Checkpoint:
+    request = checkpoint_pb2.GetCheckpointRequest(checkpoint_id=checkpoint_id)
+    found = await caller.call(caller.control_plane.checkpoints.GetCheckpoint, request)
+    return found.checkpoint  # type: ignore[no-any-return]
 
 
 def _file_headers(found: checkpoint_pb2.Checkpoint) -> dict[str, str]:

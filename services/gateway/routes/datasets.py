@@ -1,4 +1,4 @@
-"""Uploaded datasets."""
+"""Uploads of datasets."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ import grpc
 from fastapi import Query, Request, Response
 from starlette.requests import ClientDisconnect
 
-from gateway.codec import page_to_json
+from gateway.contract import route
 from gateway.guard import drained
 from gateway.problems import FieldError, Problem
 from gateway.routes.declare import (
-    NO_CONTENT,
     CallerOf,
     IdempotencyKey,
     answer,
@@ -23,26 +22,31 @@ from gateway.routes.declare import (
     router,
     rpc,
 )
-from gateway.schemas.base import PageQuery
-from gateway.schemas.datasets import Dataset, DatasetPage, UploadQuery
+from gateway.schemas.shapes import answer_of
+from gateway.schemas.shapes import query as query_of
 from training_engine.call_status import FirstStatus
-from training_engine.messages import message_to_plain
 from training_engine.v1 import dataset_pb2
 
 routes = router("datasets")
+
+_ROUTE = route("DatasetService.UploadDataset")
 
 _CHUNK_BYTES = 512 << 10
 _SPOIL_SECONDS = 2.0
 _CLIENT_CLOSED_REQUEST = 499
 
 
+class UploadQuery(query_of(dataset_pb2.DatasetHeader.DESCRIPTOR)):  # type: ignore[misc]
+    """What is about to be uploaded."""
+
+
 @routes.post(
-    "/datasets",
-    status_code=201,
-    response_model=Dataset,
+    _ROUTE.path,
+    status_code=_ROUTE.status,
+    response_model=answer_of(_ROUTE),
     responses=problems(409, 413),
     openapi_extra={
-        **rpc("DatasetService.UploadDataset"),
+        **rpc(_ROUTE.rpc),
         "requestBody": {
             "required": True,
             "description": "The file itself, as `curl -X POST -T FILE` sends it.",
@@ -58,15 +62,13 @@ async def upload_dataset(
 ) -> Response:
     """Store a file, streamed as it arrives. Jobs name it as `dataset://ID`."""
     _refuse_forms(request)
-    header = dataset_pb2.DatasetHeader(
-        name=query.name, sha256=query.sha256, request_id=idempotency_key
-    )
+    header = dataset_pb2.DatasetHeader(**query.model_dump(), request_id=idempotency_key)
     try:
         stored = await _upload(caller, header, request)
     except ClientDisconnect:
         return Response(status_code=_CLIENT_CLOSED_REQUEST)  # nobody reads it
-    location = f"datasets/{stored.dataset.dataset_id}"
-    return answer(message_to_plain(stored.dataset), 201, Location=location)
+    plain = _ROUTE.answer(stored, {})
+    return answer(plain, _ROUTE.status, Location=_ROUTE.location(plain))
 
 
 def _refuse_forms(request: Request) -> None:
@@ -126,45 +128,3 @@ async def _chunks(request: Request) -> AsyncIterator[bytes]:
                 del gathered[:_CHUNK_BYTES]
     if gathered:
         yield bytes(gathered)
-
-
-@routes.get(
-    "/datasets",
-    response_model=DatasetPage,
-    responses=problems(),
-    openapi_extra=rpc("DatasetService.ListDatasets"),
-)
-async def list_datasets(page: Annotated[PageQuery, Query()], caller: CallerOf) -> Response:
-    """Datasets, newest first."""
-    request = dataset_pb2.ListDatasetsRequest(page_size=page.page_size, page_token=page.page_token)
-    return answer(
-        page_to_json(await caller.call(caller.control_plane.datasets.ListDatasets, request))
-    )
-
-
-@routes.get(
-    "/datasets/{dataset_id}",
-    response_model=Dataset,
-    responses=problems(404),
-    openapi_extra=rpc("DatasetService.GetDataset"),
-)
-async def get_dataset(dataset_id: str, caller: CallerOf) -> Response:
-    """One dataset."""
-    request = dataset_pb2.GetDatasetRequest(dataset_id=dataset_id)
-    found = await caller.call(caller.control_plane.datasets.GetDataset, request)
-    return answer(message_to_plain(found.dataset))
-
-
-@routes.delete(
-    "/datasets/{dataset_id}",
-    status_code=NO_CONTENT,
-    responses=problems(404, 409),
-    openapi_extra=rpc("DatasetService.DeleteDataset"),
-)
-async def delete_dataset(
-    dataset_id: str, caller: CallerOf, idempotency_key: IdempotencyKey = ""
-) -> Response:
-    """Delete a dataset that no unfinished job names."""
-    request = dataset_pb2.DeleteDatasetRequest(dataset_id=dataset_id, request_id=idempotency_key)
-    await caller.call(caller.control_plane.datasets.DeleteDataset, request)
-    return Response(status_code=NO_CONTENT)

@@ -7,12 +7,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Response
 
 from gateway.codec import dumps
+from gateway.contract import PREFIX, Route
 from gateway.control_plane import Caller
 from gateway.documents import StrictRoute
 from gateway.problems import MEDIA_TYPE, FieldError, Problem
 from gateway.schemas.base import IdempotencyKey
 
-PREFIX = "/api/training"
 RPC = "x-grpc-methods"
 
 CallerOf = Annotated[Caller, Depends(Caller)]
@@ -85,6 +85,11 @@ def rpc(*names: str) -> dict[str, Any]:
     return {RPC: list(names)}
 
 
+def refusals(route: Route) -> dict[int | str, dict[str, Any]]:
+    """`responses` of a call's route: what it may refuse with."""
+    return problems(*route.refusals)
+
+
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """`responses` of a route: what it may refuse with, besides what every route may."""
     return only_problems(*_EVERYWHERE, *statuses, *([408, 415] if 413 in statuses else []))
@@ -151,6 +156,7 @@ __all__ = [
     "event_stream",
     "only_problems",
     "problems",
+    "refusals",
     "request_id",
     "router",
     "rpc",

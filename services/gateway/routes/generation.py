@@ -9,9 +9,10 @@ from typing import Any
 import grpc
 from fastapi import Request, Response
 
+from gateway.contract import route
 from gateway.problems import from_rpc_error
 from gateway.routes.declare import CallerOf, answer, event_stream, problems, router, rpc
-from gateway.schemas.checkpoints import GenerateBody, GeneratedText
+from gateway.schemas.generation import GenerateBody, GeneratedText
 from gateway.streaming import (
     EVENT_STREAM_HEADERS,
     PING,
@@ -25,12 +26,13 @@ from training_engine.v1 import generation_pb2
 
 routes = router("checkpoints")
 
+_ROUTE = route("GenerationService.Generate")
 _CLIENT_CLOSED_REQUEST = 499
 _EXAMPLE = 'event: token\ndata: {"index":0,"token_id":84,"text":"T","finish_reason":null}\n\n'
 
 
 @routes.post(
-    "/checkpoints/{checkpoint_id}/generate",
+    _ROUTE.path,
     response_class=Response,
     responses={
         200: {
@@ -41,7 +43,7 @@ _EXAMPLE = 'event: token\ndata: {"index":0,"token_id":84,"text":"T","finish_reas
         },
         **problems(404, 409, 413),
     },
-    openapi_extra=rpc("GenerationService.Generate"),
+    openapi_extra=rpc(_ROUTE.rpc),
 )
 async def generate(
     checkpoint_id: str, body: GenerateBody, request: Request, caller: CallerOf

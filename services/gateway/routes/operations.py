@@ -8,7 +8,7 @@ from pydantic import Field
 
 from gateway.problems import Problem
 from gateway.routes.declare import answer, only_problems
-from gateway.schemas.base import Answer, with_example
+from gateway.schemas.base import Answer
 
 routes = APIRouter(tags=["operations"])
 
@@ -18,8 +18,6 @@ _MEASURED = "training_engine_gateway_open_streams 3.0\n"
 
 class Health(Answer):
     """How the gateway is."""
-
-    model_config = with_example({"status": "ok"})
 
     status: str = Field(description="`ok`, or `ready`.")
 

@@ -6,14 +6,17 @@ from typing import Annotated
 
 from fastapi import Header, Query, Request, Response
 
+from gateway.contract import route
 from gateway.following import ENDED, JobFollower
 from gateway.problems import Problem
 from gateway.routes.declare import NO_CONTENT, CallerOf, event_stream, problems, router, rpc
-from gateway.schemas.jobs import StreamQuery
+from gateway.schemas.shapes import query as query_of
 from gateway.streaming import EVENT_STREAM_HEADERS, RelayResponse
 from training_engine.v1 import job_pb2
 
 routes = router("jobs")
+
+_ROUTE = route("JobService.WatchJob")
 
 # A watch of a live job is told of a bad cursor within milliseconds; longer than this would only
 # delay the headers of one that has nothing to replay.
@@ -26,8 +29,12 @@ _EXAMPLE = (
 )
 
 
+class StreamQuery(query_of(job_pb2.WatchJobRequest.DESCRIPTOR, ("job_id",))):  # type: ignore[misc]
+    """Where to begin."""
+
+
 @routes.get(
-    "/jobs/{job_id}/stream",
+    _ROUTE.path,
     response_class=Response,
     responses={
         200: {
@@ -46,7 +53,7 @@ _EXAMPLE = (
         204: {"description": "The job has ended and Last-Event-ID was its last event."},
         **problems(404),
     },
-    openapi_extra=rpc("JobService.WatchJob", "MetricsService.StreamMetrics"),
+    openapi_extra=rpc(_ROUTE.rpc, "MetricsService.StreamMetrics"),
 )
 async def stream_job(
     job_id: str,

@@ -1,7 +1,7 @@
 """The shapes of requests and answers, as OpenAPI shows them.
 
 - `base`: what every shape shares; read it first.
-- `jobs`, `metrics`, `checkpoints`, `configs`, `datasets`, `workers`, `session`: one module a
-  resource.
+- `shapes`: the shapes of the contract's messages, made from the protos.
+- `problem`, `generation`, `session`: the shapes that no message has.
 - `examples`: the run that all examples of the OpenAPI document show.
 """

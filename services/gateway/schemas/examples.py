@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 Example = dict[str, Any]
+Schemas = Mapping[str, dict[str, Any]]
 
 JOB_ID = "job_01jz8h4t6v3n5q7r9s2w4x6y8z"
 CONFIG_ID = "cfg_01jz8h4a0b1c2d3e4f5g6h7j8k"
@@ -50,28 +52,6 @@ VALIDATION: Example = {
     },
 }
 
-JOB_STATUS: Example = {
-    "job_id": JOB_ID,
-    "name": "first-run",
-    "status": "running",
-    "current_step": 420,
-    "max_steps": 2000,
-    "progress": 0.21,
-    "attempt": 1,
-    "worker_id": WORKER_ID,
-    "resumed_from_step": None,
-    "created_at": CREATED_AT,
-    "started_at": "2030-01-01T12:00:01Z",
-    "completed_at": None,
-    "error": None,
-    "eta_seconds": 93.5,
-    "running_seconds": 24.6,
-    "phase": "validating",
-    "phase_done": 12,
-    "phase_total": 64,
-    "message": None,
-}
-
 EXECUTION: Example = {
     "priority": "default",
     "processes": 1,
@@ -82,18 +62,28 @@ EXECUTION: Example = {
     "stall_timeout_seconds": 600.0,
 }
 
-JOB_SUMMARY: Example = {
-    **JOB_STATUS,
+JOB: Example = {
+    "job_id": JOB_ID,
+    "name": "first-run",
+    "status": "running",
+    "current_step": 420,
+    "max_steps": 2000,
+    "progress": 0.21,
+    "attempt": 1,
+    "worker_id": WORKER_ID,
+    "created_at": CREATED_AT,
+    "started_at": "2030-01-01T12:00:01Z",
     "updated_at": LOGGED_AT,
+    "eta_seconds": 93.5,
+    "running_seconds": 24.6,
+    "phase": "validating",
+    "phase_done": 12,
+    "phase_total": 64,
     "config_id": CONFIG_ID,
     "dataset_path": "/data/shakespeare.txt",
-    "val_dataset_path": None,
     "execution": EXECUTION,
     "warnings": [],
-    "exactness_notes": [],
-    "consecutive_failures": 0,
-    "error_reason": None,
-    "log_tail": None,
+    "config": CONFIG,
 }
 
 LOG_LINE: Example = {
@@ -113,22 +103,9 @@ METRIC_POINT: Example = {
     "tokens_per_second": 13_100.0,
     "steps_per_second": 17.1,
     "tokens_seen": 322_560,
-    "val_loss": None,
-    "val_perplexity": None,
-    "gpu_memory_allocated_gb": None,
-    "mfu": None,
     "attempt": 1,
     "created_at": LOGGED_AT,
     "custom": {"weight_norm": 41.7},
-}
-
-LATEST_METRICS: Example = {
-    **METRIC_POINT,
-    "job_id": JOB_ID,
-    "val_loss": 2.37,
-    "val_perplexity": 10.7,
-    "attempt": None,
-    "created_at": None,
 }
 
 CHECKPOINT: Example = {
@@ -163,3 +140,101 @@ WORKER: Example = {
     "last_heartbeat": LOGGED_AT,
     "started_at": "2030-01-01T11:58:00Z",
 }
+
+_ANSWERS: Schemas = {
+    "TrainingConfig": CONFIG,
+    "Config": STORED_CONFIG,
+    "CreatedConfig": {**STORED_CONFIG, "warnings": [WARNING]},
+    "FieldProblem": WARNING,
+    "Validation": VALIDATION,
+    "MemoryEstimate": VALIDATION["memory_estimate"],
+    "Job": JOB,
+    "JobSummary": JOB,
+    "JobStatus": JOB,
+    "StoppedJob": {**JOB, "status": "stopping"},
+    "ResumedJob": {**JOB, "status": "queued", "attempt": 2, "resumed_from_step": 400},
+    "Execution": EXECUTION,
+    "LogLine": LOG_LINE,
+    "Rewind": {
+        "to_step": 400,
+        "attempt": 2,
+        "reason": "attempt 1 lost its worker; attempt 2 continues from step 400",
+    },
+    "MetricPoint": METRIC_POINT,
+    "Metrics": {
+        **METRIC_POINT,
+        "job_id": JOB_ID,
+        "val_loss": 2.37,
+        "val_perplexity": 10.7,
+        "attempt": None,
+        "created_at": None,
+    },
+    "History": {"job_id": JOB_ID},
+    "Throughput": {**METRIC_POINT, "job_id": JOB_ID},
+    "Checkpoint": CHECKPOINT,
+    "GeneratedToken": {"token_id": 84, "text": "T"},
+    "GeneratedText": {
+        "checkpoint_id": CHECKPOINT_ID,
+        "prompt": "ROMEO:",
+        "text": " Tis",
+        "token_ids": [32, 84, 105, 115],
+        "finish_reason": "length",
+    },
+    "Dataset": DATASET,
+    "Worker": WORKER,
+    "Problem": {
+        "type": "urn:training-engine:problem:job_not_found",
+        "title": "Not Found",
+        "status": 404,
+        "detail": "there is no job 'job_x'; list the jobs to see which exist",
+        "reason": "job_not_found",
+        "errors": [],
+    },
+    "SessionState": {
+        "required": True,
+        "authenticated": True,
+        "expires_at": "2030-01-08T12:00:00Z",
+    },
+    "Health": {"status": "ok"},
+}
+_BODIES: Schemas = {
+    "CreateConfigBody": {"name": "char-small", "config": CONFIG},
+    "ValidateConfigBody": {"config": CONFIG},
+    "StartJobBody": {
+        "config": CONFIG,
+        "dataset_path": "/data/shakespeare.txt",
+        "name": "first-run",
+    },
+    "ResumeJobBody": {"max_steps": 4000},
+    "GenerateBody": {"prompt": "ROMEO:", "max_tokens": 100, "temperature": 0.8, "seed": 1},
+    "SessionBody": {"token": "a-token-of-this-gateway"},
+}
+
+
+def example(name: str, schemas: Schemas) -> Example:
+    """An example of a schema of the document; empty for a part of a configuration or a body.
+
+    What an answer must have and nobody wrote down is absent in the example, or is made of the
+    examples of the schemas that it refers to.
+    """
+    if name in _BODIES:
+        return _BODIES[name]
+    written = _ANSWERS.get(name, {})
+    properties = schemas[name].get("properties", {})
+    must_have = schemas[name].get("required", [])
+    return {
+        field: written[field] if field in written else _of_field(schema, schemas)
+        for field, schema in properties.items()
+        if field in written or field in must_have
+    }
+
+
+def _of_field(schema: dict[str, Any], schemas: Schemas) -> Any:
+    if "anyOf" in schema:
+        return None
+    if "$ref" in schema:
+        return example(schema["$ref"].rpartition("/")[2], schemas)
+    if schema["type"] == "array":
+        rows = schema["items"]
+        return [_of_field(rows, schemas)] if "$ref" in rows else []
+    return {"object": {}, "string": "", "boolean": False}.get(schema["type"], 0)

@@ -4,27 +4,17 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from gateway.schemas.base import Answer, Body, with_example
+from gateway.schemas.base import Answer, Body
 
 
 class SessionBody(Body):
     """A token to sign in with."""
-
-    model_config = with_example(
-        {"token": "a-token-of-this-gateway"},
-        extra="forbid",
-        strict=True,
-    )
 
     token: str = Field(description="A token that the gateway was started with.")
 
 
 class SessionState(Answer):
     """How the sender of a request stands with this gateway."""
-
-    model_config = with_example(
-        {"required": True, "authenticated": True, "expires_at": "2030-01-08T12:00:00Z"},
-    )
 
     required: bool = Field(description="False where the gateway has no tokens and asks for none.")
     authenticated: bool = Field(description="Whether the request may use the API.")

@@ -41,7 +41,7 @@ def test_a_description_is_the_comment_in_the_proto() -> None:
     )
     service = job.DESCRIPTOR.services_by_name["JobService"]
     assert description(service) == "Starts, follows, stops and resumes jobs."
-    assert description(service.methods_by_name["ListJobs"]) == "Lists jobs, newest first."
+    assert description(service.methods_by_name["DeleteJob"]).startswith("Deletes a job")
 
 
 def test_what_is_not_of_the_contract_has_no_description() -> None:

@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
-from google.protobuf.descriptor import Descriptor, FileDescriptor
-from pydantic import BaseModel
+from google.protobuf.descriptor import FileDescriptor
 
 import training_engine.v1
+from gateway import contract
 from gateway.application import create_app
 from gateway.routes.declare import PREFIX, RPC
-from gateway.schemas import checkpoints, configs, datasets, jobs, metrics, workers
-from gateway.schemas.base import FieldProblem
+from gateway.schemas import shapes
 from gateway.settings import GatewaySettings
-from training_engine.v1 import (
-    checkpoint_pb2,
-    config_pb2,
-    dataset_pb2,
-    generation_pb2,
-    job_pb2,
-    metrics_pb2,
-    worker_pb2,
-)
+from training_engine.descriptions import description
+from training_engine.messages import enum_words
+from training_engine.v1 import job_pb2, options_pb2
 
 
 @pytest.fixture(scope="module")
@@ -132,38 +126,70 @@ def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
     assert {"$ref": "#/components/schemas/TrainingConfig"} in start["anyOf"]
 
 
-def aliases(model: type[BaseModel]) -> set[str]:
-    return {field.alias or name for name, field in model.model_fields.items()}
+def shown_messages() -> Iterator[tuple[str, list[Any]]]:
+    """The name of each schema that is made of a message, and the message's fields that it has."""
+    for file in proto_files():
+        for message in file.message_types_by_name.values():
+            hidden = in_the_address_or_at_the_top(message)
+            fields = [field for field in message.fields if field.name not in hidden]
+            yield shapes.name_of(message), fields
+            for view in message.GetOptions().Extensions[options_pb2.rest_view]:
+                yield view.name, contract.shown_fields(message, view.name)
 
 
-@pytest.mark.parametrize(
-    ("message", "model", "more"),
-    [
-        (config_pb2.TrainingConfig, configs.TrainingConfig, set()),
-        (config_pb2.TransformerConfig, configs.TransformerConfig, set()),
-        (config_pb2.DistributedConfig, configs.DistributedConfig, set()),
-        (config_pb2.Config, configs.Config, set()),
-        (config_pb2.FieldProblem, FieldProblem, set()),
-        (config_pb2.MemoryEstimate, configs.MemoryEstimate, set()),
-        (config_pb2.ValidateConfigResponse, configs.Validation, set()),
-        (job_pb2.Job, jobs.Job, set()),
-        (job_pb2.Execution, jobs.Execution, set()),
-        (job_pb2.Execution, jobs.ExecutionBody, set()),
-        (job_pb2.LogLine, jobs.LogLine, set()),
-        (job_pb2.Rewind, jobs.Rewind, set()),
-        (metrics_pb2.MetricPoint, metrics.MetricPoint, set()),
-        (metrics_pb2.GetThroughputResponse, metrics.Throughput, {"job_id"}),
-        (checkpoint_pb2.Checkpoint, checkpoints.Checkpoint, set()),
-        (generation_pb2.GenerateResponse, checkpoints.GeneratedToken, set()),
-        (dataset_pb2.Dataset, datasets.Dataset, set()),
-        (worker_pb2.Worker, workers.Worker, set()),
-    ],
-)
-def test_a_shape_has_the_fields_of_its_proto(
-    message: Any, model: type[BaseModel], more: set[str]
+def in_the_address_or_at_the_top(message: Any) -> set[str]:
+    """Fields of requests and answers that REST has in another place than their shape."""
+    texts = {field.name for field in message.fields if field.name.endswith(contract.DOCUMENT)}
+    for route in contract.routes():
+        if message is route.method.input_type:
+            texts |= set(route.variables)
+        if message is route.method.output_type:
+            texts.add(route.shown)
+    return texts
+
+
+def test_every_field_of_a_message_is_in_its_shape_with_its_comment(
+    document: dict[str, Any],
 ) -> None:
-    descriptor: Descriptor = message.DESCRIPTOR
-    assert aliases(model) == set(descriptor.fields_by_name) | more
+    schemas = document["components"]["schemas"]
+    of_messages = {name: fields for name, fields in shown_messages() if name in schemas}
+    for name, fields in of_messages.items():
+        for field in fields:
+            shown = schemas[name]["properties"][field.name]
+            assert description(field) in shown["description"], (name, field.name)
+    by_hand = {"Problem", "GeneratedText", "SessionBody", "SessionState", "Health"}
+    assert set(schemas) - set(of_messages) == {*by_hand, "ExecutionBody"}
+
+
+def test_every_rule_of_the_protos_is_a_route(document: dict[str, Any]) -> None:
+    for route in contract.routes():
+        operation = document["paths"][PREFIX + route.path][route.verb]
+        assert route.rpc in operation[RPC], route.rpc
+        assert str(route.status) in operation["responses"], route.rpc
+        if route.is_unary:
+            assert operation["description"] == description(route.method)
+            assert operation["summary"].replace(" ", "") == route.method.name
+    without = {
+        f"{service.name}.{method.name}"
+        for file in proto_files()
+        for service in file.services_by_name.values()
+        for method in service.methods
+    } - {route.rpc for route in contract.routes()}
+    assert without == {"MetricsService.StreamMetrics"}, "REST has one stream of all events"
+
+
+def test_limits_of_the_protos_are_in_the_document(document: dict[str, Any]) -> None:
+    history = document["paths"][f"{PREFIX}/jobs/{{job_id}}/metrics/history"]["get"]
+    query = {each["name"]: each["schema"] for each in history["parameters"]}
+    assert (query["page_size"]["minimum"], query["page_size"]["maximum"]) == (0, 10_000)
+    assert query["max_points"]["anyOf"][0] == {"type": "integer", "minimum": 2, "maximum": 10_000}
+    schemas = document["components"]["schemas"]
+    processes = schemas["ExecutionBody"]["properties"]["processes"]["anyOf"][0]
+    assert (processes["minimum"], processes["maximum"]) == (1, 2**31 - 1)
+    assert schemas["CreateConfigBody"]["required"] == ["name", "config"]
+    assert schemas["CreateConfigBody"]["properties"]["request_id"]["maxLength"] == 200
+    words = schemas["Job"]["properties"]["status"]["anyOf"][0]["enum"]
+    assert words == list(enum_words(job_pb2.JobStatus.DESCRIPTOR).values())
 
 
 async def test_docs_and_dashboard_need_no_other_host(client: httpx.AsyncClient) -> None:

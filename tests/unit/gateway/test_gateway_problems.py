@@ -10,9 +10,9 @@ import httpx
 import pytest
 from conftest import client_for, gateway_for
 from memory_control_plane import State
+from openapi_shapes import assert_shape
 
 from gateway.application import create_app
-from gateway.schemas.base import Problem
 from gateway.settings import GatewaySettings
 from service_runtime.rpc_errors import RpcError
 
@@ -24,7 +24,7 @@ def problem(response: httpx.Response, status: int, reason: str) -> dict[str, Any
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"
     body: dict[str, Any] = response.json()
-    Problem.model_validate(body, strict=True)
+    assert_shape(body, "Problem")
     assert body["status"] == status
     assert body["reason"] == reason
     assert body["type"] == f"urn:training-engine:problem:{reason}"

@@ -8,31 +8,27 @@ from typing import Any
 import httpx
 import pytest
 from memory_control_plane import BEGAN_TEXT, State
-from pydantic import BaseModel
+from openapi_shapes import assert_shape
 
-from gateway.schemas import checkpoints, configs, datasets, jobs, metrics, workers
-from gateway.schemas.base import Answer
 from training_engine.v1 import job_pb2
 
 API = "/api/training"
 CONFIG = {"max_steps": 100, "model_config": {"num_layers": 2}}
 
 
-def shaped(response: httpx.Response, status: int, model: type[BaseModel]) -> dict[str, Any]:
+def shaped(response: httpx.Response, status: int, schema: str) -> dict[str, Any]:
     """The JSON of an answer that has the status and exactly the documented fields."""
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/json"
     body: dict[str, Any] = response.json()
-    model.model_validate(body, strict=True)
-    if issubclass(model, Answer):
-        assert set(body) == set(model.model_fields)
+    assert_shape(body, schema)
     return body
 
 
 async def start(client: httpx.AsyncClient, **more: Any) -> str:
     body = {"config": CONFIG, "dataset_path": "/data/t.txt", **more}
     response = await client.post(f"{API}/jobs/start", json=body)
-    return str(shaped(response, 201, jobs.Job)["job_id"])
+    return str(shaped(response, 201, "Job")["job_id"])
 
 
 async def test_a_config_is_created_listed_read_and_deleted(
@@ -41,7 +37,7 @@ async def test_a_config_is_created_listed_read_and_deleted(
     response = await client.post(
         f"{API}/configs", json={"name": "n", "config": CONFIG}, headers={"Idempotency-Key": "k1"}
     )
-    created = shaped(response, 201, configs.CreatedConfig)
+    created = shaped(response, 201, "CreatedConfig")
     assert state.requests[-1].request_id == "k1"
     assert response.headers["location"] == "configs/cfg_1"
     assert created["created_at"] == BEGAN_TEXT
@@ -50,10 +46,10 @@ async def test_a_config_is_created_listed_read_and_deleted(
     assert created["config"]["mixed_precision"] is None
     assert created["warnings"] == [{"field": "warmup_steps", "message": "longer than the run"}]
 
-    page = shaped(await client.get(f"{API}/configs"), 200, configs.ConfigPage)
+    page = shaped(await client.get(f"{API}/configs"), 200, "ConfigPage")
     assert [row["config_id"] for row in page["configs"]] == ["cfg_1"]
     assert page["next_page_token"] == "more"
-    one = shaped(await client.get(f"{API}/configs/cfg_1"), 200, configs.Config)
+    one = shaped(await client.get(f"{API}/configs/cfg_1"), 200, "Config")
     assert one == {name: value for name, value in created.items() if name != "warnings"}
 
     gone = await client.delete(f"{API}/configs/cfg_1")
@@ -88,14 +84,14 @@ async def test_validation_lists_every_problem_and_stores_nothing(
     client: httpx.AsyncClient, state: State
 ) -> None:
     good = await client.post(f"{API}/configs/validate", json={"config": CONFIG})
-    verdict = shaped(good, 200, configs.Validation)
+    verdict = shaped(good, 200, "Validation")
     assert verdict["valid"] is True
     assert verdict["num_parameters"] == 124_439_808
     assert verdict["memory_estimate"]["total_bytes"] == 2**41
     bad = await client.post(
         f"{API}/configs/validate", json={"config": {"batchsize": 1, "learning_rate": -1}}
     )
-    verdict = shaped(bad, 200, configs.Validation)
+    verdict = shaped(bad, 200, "Validation")
     assert verdict["valid"] is False
     assert [error["field"] for error in verdict["errors"]] == ["batchsize", "learning_rate"]
     assert verdict["num_parameters"] is None
@@ -116,7 +112,7 @@ async def test_a_job_is_started_with_everything_that_was_asked(
             "execution": {"priority": "high", "max_retries": 0, "stop_timeout_seconds": 5},
         },
     )
-    job = shaped(response, 201, jobs.Job)
+    job = shaped(response, 201, "Job")
     asked = state.requests[-1]
     assert (asked.dataset_path, asked.name, asked.request_id) == ("/data/t.txt", "first", "r1")
     assert asked.execution.priority == job_pb2.JOB_PRIORITY_HIGH
@@ -140,7 +136,7 @@ async def test_a_job_can_be_started_from_a_stored_config(
     client: httpx.AsyncClient, state: State
 ) -> None:
     response = await client.post(f"{API}/jobs/start", json={"config_id": "cfg_9"})
-    assert shaped(response, 201, jobs.Job)["config_id"] == "cfg_9"
+    assert shaped(response, 201, "Job")["config_id"] == "cfg_9"
     assert state.requests[-1].WhichOneof("source") == "config_id"
 
 
@@ -154,7 +150,7 @@ async def test_status_is_exactly_the_promised_record(
         message="waits for the artifact store",
     )  # fmt: skip
     response = await client.get(f"{API}/jobs/{job_id}/status")
-    assert shaped(response, 200, jobs.JobStatus) == {
+    assert shaped(response, 200, "JobStatus") == {
         "job_id": job_id,
         "name": "n",
         "status": "running",
@@ -175,7 +171,7 @@ async def test_status_is_exactly_the_promised_record(
         "phase_total": 5,
         "message": "waits for the artifact store",
     }
-    assert shaped(await client.get(f"{API}/jobs/{job_id}"), 200, jobs.Job)["config"]
+    assert shaped(await client.get(f"{API}/jobs/{job_id}"), 200, "Job")["config"]
 
 
 async def test_jobs_are_listed_by_state_without_configs(
@@ -183,7 +179,7 @@ async def test_jobs_are_listed_by_state_without_configs(
 ) -> None:
     first, second = await start(client), await start(client)
     await state.become(first, job_pb2.JOB_STATUS_FAILED)
-    page = shaped(await client.get(f"{API}/jobs"), 200, jobs.JobPage)
+    page = shaped(await client.get(f"{API}/jobs"), 200, "JobPage")
     assert [job["job_id"] for job in page["jobs"]] == [second, first]
     assert page["next_page_token"] is None
     failed = await client.get(f"{API}/jobs", params={"status": "failed", "page_size": 10})
@@ -196,14 +192,14 @@ async def test_jobs_are_listed_by_state_without_configs(
 async def test_stop_and_resume_answer_202(client: httpx.AsyncClient, state: State) -> None:
     job_id = await start(client)
     stopped = await client.post(f"{API}/jobs/{job_id}/stop", headers={"Idempotency-Key": "s"})
-    assert shaped(stopped, 202, jobs.StoppedJob) == {"job_id": job_id, "status": "stopping"}
+    assert shaped(stopped, 202, "StoppedJob") == {"job_id": job_id, "status": "stopping"}
     assert state.requests[-1].request_id == "s"
     await state.become(job_id, job_pb2.JOB_STATUS_STOPPED)
     refused = await client.post(f"{API}/jobs/{job_id}/stop")
     assert refused.status_code == 409
     assert refused.json()["reason"] == "state_forbids"
     resumed = await client.post(f"{API}/jobs/{job_id}/resume", json={"max_steps": 2**40})
-    assert shaped(resumed, 202, jobs.ResumedJob) == {
+    assert shaped(resumed, 202, "ResumedJob") == {
         "job_id": job_id,
         "status": "queued",
         "attempt": 2,
@@ -220,7 +216,7 @@ async def test_stop_and_resume_answer_202(client: httpx.AsyncClient, state: Stat
 
 async def test_logs_and_deletion(client: httpx.AsyncClient) -> None:
     job_id = await start(client)
-    logs = shaped(await client.get(f"{API}/jobs/{job_id}/logs"), 200, jobs.LogPage)
+    logs = shaped(await client.get(f"{API}/jobs/{job_id}/logs"), 200, "LogPage")
     assert logs["lines"][0]["text"] == "é"
     assert (await client.delete(f"{API}/jobs/{job_id}")).status_code == 204
     assert (await client.delete(f"{API}/jobs/{job_id}")).json()["reason"] == "job_not_found"
@@ -235,7 +231,7 @@ async def test_metrics_are_numbers_and_absent_ones_null(
     await state.log_step(job_id, 1, loss=float("nan"))
     mine = {"mine": 0.5, "a/b": float("inf")}
     await state.log_step(job_id, 2, loss=0.1, lr=6e-4, tokens_seen=2**53 + 1, custom=mine)
-    latest = shaped(await client.get(f"{API}/jobs/{job_id}/metrics"), 200, metrics.Metrics)
+    latest = shaped(await client.get(f"{API}/jobs/{job_id}/metrics"), 200, "Metrics")
     assert (latest["job_id"], latest["step"], latest["loss"]) == (job_id, 2, 0.1)
     assert latest["tokens_seen"] == 2**53 + 1
     assert latest["val_loss"] is None
@@ -243,7 +239,7 @@ async def test_metrics_are_numbers_and_absent_ones_null(
     # Values of several steps stand together: no one attempt and no one moment is right.
     assert (latest["attempt"], latest["created_at"]) == (None, None)
     history = await client.get(f"{API}/jobs/{job_id}/metrics/history")
-    points = shaped(history, 200, metrics.History)["points"]
+    points = shaped(history, 200, "History")["points"]
     assert [(point["step"], point["loss"]) for point in points] == [(1, None), (2, 0.1)]
     assert (points[0]["attempt"], points[0]["created_at"]) == (1, BEGAN_TEXT)
     assert [point["custom"] for point in points] == [{}, latest["custom"]]
@@ -270,8 +266,8 @@ async def test_checkpoints_are_listed_read_and_protected(
     job_id = await start(client)
     state.add_checkpoint("ck_1", job_id, 20, b"weights")
     page = await client.get(f"{API}/jobs/{job_id}/checkpoints")
-    rows = shaped(page, 200, checkpoints.CheckpointPage)["checkpoints"]
-    one = shaped(await client.get(f"{API}/checkpoints/ck_1"), 200, checkpoints.Checkpoint)
+    rows = shaped(page, 200, "CheckpointPage")["checkpoints"]
+    one = shaped(await client.get(f"{API}/checkpoints/ck_1"), 200, "Checkpoint")
     assert rows == [one]
     assert (one["step"], one["size_bytes"], one["is_best"]) == (20, 7, True)
     refused = await client.delete(f"{API}/checkpoints/ck_1")
@@ -284,7 +280,7 @@ async def test_generated_text_at_once(client: httpx.AsyncClient, state: State) -
         f"{API}/checkpoints/ck_1/generate",
         json={"prompt": ">", "max_tokens": 3, "temperature": 0, "seed": 0, "stream": False},
     )
-    assert shaped(response, 200, checkpoints.GeneratedText) == {
+    assert shaped(response, 200, "GeneratedText") == {
         "checkpoint_id": "ck_1",
         "prompt": ">",
         "text": "ABC",
@@ -312,13 +308,13 @@ async def test_datasets_are_uploaded_as_they_arrive(
         content=chunks(),
         headers={"Idempotency-Key": "u1"},
     )
-    stored = shaped(response, 201, datasets.Dataset)
+    stored = shaped(response, 201, "Dataset")
     assert stored["size_bytes"] == len(data)
     assert state.requests[-1].request_id == "u1"
     assert stored["sha256"] == hashlib.sha256(data).hexdigest()
-    page = shaped(await client.get(f"{API}/datasets"), 200, datasets.DatasetPage)
+    page = shaped(await client.get(f"{API}/datasets"), 200, "DatasetPage")
     assert page["datasets"] == [stored]
-    assert shaped(await client.get(f"{API}/datasets/ds_1"), 200, datasets.Dataset) == stored
+    assert shaped(await client.get(f"{API}/datasets/ds_1"), 200, "Dataset") == stored
     assert (await client.delete(f"{API}/datasets/ds_1")).status_code == 204
     assert (await client.get(f"{API}/datasets/ds_1")).json()["reason"] == "dataset_not_found"
 
@@ -336,7 +332,7 @@ async def test_an_upload_that_grows_too_large_is_refused_midway(
 
 @pytest.mark.parametrize("path", ["/workers"])
 async def test_workers(client: httpx.AsyncClient, path: str) -> None:
-    page = shaped(await client.get(API + path), 200, workers.WorkerPage)
+    page = shaped(await client.get(API + path), 200, "WorkerPage")
     worker = page["workers"][0]
     assert (worker["state"], worker["pid"]) == ("idle", 2**40)
     assert (worker["job_id"], worker["attempt"]) == (None, None)

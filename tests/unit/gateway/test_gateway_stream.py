@@ -11,9 +11,8 @@ import httpx
 import pytest
 from conftest import client_for, eventually, gateway_for
 from memory_control_plane import BEGAN, State, serving
+from openapi_shapes import assert_shape
 
-from gateway.schemas.jobs import JobSummary, LogLine, Rewind
-from gateway.schemas.metrics import MetricPoint
 from training_engine.v1 import checkpoint_pb2, job_pb2
 
 API = "/api/training"
@@ -69,13 +68,14 @@ async def test_all_kinds_of_events_are_replayed_with_their_cursors(
         ("rewound", "c-5"),
         ("state", "c-6"),
     ]
-    JobSummary.model_validate(seen[0]["data"], strict=True)
+    assert_shape(seen[0]["data"], "JobSummary")
     assert seen[-1]["data"]["status"] == "succeeded"
-    MetricPoint.model_validate(seen[1]["data"], strict=True)
+    assert_shape(seen[1]["data"], "MetricPoint")
     assert (seen[1]["data"]["loss"], seen[1]["data"]["val_loss"]) == (4.0, None)
-    LogLine.model_validate(seen[3]["data"], strict=True)
+    assert_shape(seen[3]["data"], "LogLine")
     assert seen[3]["data"]["text"] == "two\nlines"
-    assert Rewind.model_validate(seen[4]["data"], strict=True).to_step == 0
+    assert_shape(seen[4]["data"], "Rewind")
+    assert seen[4]["data"]["to_step"] == 0
 
 
 async def test_a_live_job_is_followed_with_pings_until_its_end(

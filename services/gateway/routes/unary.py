@@ -1,0 +1,112 @@
+"""The routes of calls that take one message and answer with one: made from the protos."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+
+from gateway.contract import DOCUMENT, REQUEST_ID, Plain, Route
+from gateway.contract import routes as all_routes
+from gateway.control_plane import Caller
+from gateway.routes.declare import (
+    NO_CONTENT,
+    CallerOf,
+    IdempotencyKey,
+    answer,
+    refusals,
+    request_id,
+    router,
+    rpc,
+)
+from gateway.schemas import shapes
+
+Endpoint = Callable[..., Coroutine[Any, Any, Response]]
+
+
+def routers() -> list[APIRouter]:
+    """A router for each service that has such calls."""
+    made: dict[str, APIRouter] = {}
+    for route in all_routes():
+        if route.is_unary:
+            _add(made.setdefault(route.service, router(route.service)), route)
+    return list(made.values())
+
+
+def _add(routes: APIRouter, route: Route) -> None:
+    routes.add_api_route(
+        route.path,
+        _endpoint(route),
+        methods=[route.verb.upper()],
+        name=route.name,
+        description=route.description,
+        status_code=route.status,
+        response_model=shapes.answer_of(route),
+        responses=refusals(route),
+        openapi_extra=rpc(route.rpc),
+    )
+
+
+def _endpoint(route: Route) -> Endpoint:
+    """What handles the route's requests; FastAPI reads its parameters from the signature."""
+
+    service, method = route.service, route.method.name
+
+    async def handle(caller: Caller, **given: Any) -> Response:
+        call = getattr(getattr(caller.control_plane, service), method)
+        answered = await caller.call(call, route.request(_values(given)))
+        if route.status == NO_CONTENT:
+            return Response(status_code=NO_CONTENT)
+        plain = route.answer(answered, given)
+        headers = {"Location": route.location(plain)} if route.status == 201 else {}
+        return answer(plain, route.status, **headers)
+
+    handle.__signature__ = inspect.Signature(_parameters(route))  # type: ignore[attr-defined]
+    return handle
+
+
+def _parameters(route: Route) -> list[inspect.Parameter]:
+    variables, message = tuple(route.variables), route.method.input_type
+    parameters = [_parameter(name, str) for name in variables]
+    if route.takes_body:
+        body = shapes.body(message, variables)
+        is_required = any(field.is_required() for field in body.model_fields.values())
+        if is_required or shapes.has_choice(message):
+            parameters.append(_parameter("body", body))
+        else:
+            parameters.append(_parameter("body", body | None, None))
+    elif route.verb == "get" and set(message.fields_by_name) > set(variables):
+        parameters.append(_parameter("query", Annotated[shapes.query(message, variables), Query()]))
+    parameters.append(_parameter("caller", CallerOf))
+    if route.is_change:
+        parameters.append(_parameter("idempotency_key", IdempotencyKey, ""))
+    return parameters
+
+
+def _parameter(name: str, kind: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, keyword, annotation=kind, default=default)
+
+
+def _values(given: Plain) -> Plain:
+    """The fields of the message, from what the request has in path, query, body and header."""
+    values = dict(given)
+    key = values.pop("idempotency_key", None)
+    for part in (values.pop("query", None), values.pop("body", None)):
+        if part is not None:
+            values |= part.model_dump(exclude_none=True)
+    if key is not None:
+        values[REQUEST_ID] = request_id(key, values.get(REQUEST_ID, ""))
+    if "config" in values:
+        values[f"config{DOCUMENT}"] = _text(values.pop("config"))
+    return values
+
+
+def _text(config: Plain | str) -> str:
+    """A configuration as text: the control plane alone reads and validates it."""
+    if isinstance(config, str):
+        return config
+    return json.dumps(config, ensure_ascii=False, allow_nan=False)
