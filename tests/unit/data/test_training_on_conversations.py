@@ -18,6 +18,7 @@ from app.training.commands import export_checkpoint
 from app.training.data import DataError, load_dataset
 from app.training.data.conversation_windows import ConversationWindows
 from app.training.data.formats import ReadAs
+from app.training.data.looking import inspect_data
 from app.training.data.survey import survey
 from app.training.inference import load_for_generation
 from app.training.tokenizer_training import train_bpe
@@ -324,3 +325,13 @@ def test_an_export_has_the_template_and_special_tokens_of_the_data(
     assert loaded is not None
     ids = trainer._stream._reader._dataset[0].tolist()
     assert ids[0] == loaded.end_of_text_id == 2
+
+
+def test_a_look_shows_what_is_trained_on(tmp_path: Path, chats: Path) -> None:
+    found = inspect_data(config_of(tmp_path, dataset_path=str(chats)))
+    assert (found.problems, found.documents) == ([], len(PAIRS))
+    assert [(segment.text, segment.trained) for segment in found.windows[1].segments] == [
+        (f"<|im_start|>user\n{PAIRS[1][0]}<|im_end|>\n<|im_start|>assistant\n", False),
+        (f"{PAIRS[1][1]}<|im_end|>", True),
+        ("\n", False),
+    ]

@@ -18,8 +18,8 @@ reading:
 - `windows`: ids as samples.
 - `mixing`, `mixture`, `schedule`: several datasets as one, by weights.
 - `looking`, `inspection`: a look into the data before training, in bounded time.
-- `conversations`, `chat_template`, `trained_tokens`: instruction data as turns, as text, as ids
-  with the assistant's marked.
+- `conversations`, `chat_template`, `conversation_texts`, `trained_tokens`: instruction data as
+  turns, as text, as ids with the assistant's marked.
 - `conversation_loading`, `packing`, `conversation_windows`: these in the cache and in windows.
 - `survey`, `parquet_footer`: what a start checks without reading the data.
 - `errors`: what can be wrong with data.

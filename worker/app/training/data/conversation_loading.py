@@ -11,7 +11,6 @@ import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,33 +20,29 @@ from app.training import progress
 from app.training.config import TrainingConfig
 from app.training.data.arrays import TokenArray
 from app.training.data.cache import Beside, Entry, cache_directory, cache_key, get_or_create
-from app.training.data.chat_template import CHATML, ChatTemplate, Rendered
+from app.training.data.chat_template import ChatTemplate, Rendered
+from app.training.data.conversation_texts import rendered_conversations, template_of
 from app.training.data.conversation_windows import (
     Conversations,
     ConversationWindows,
     Fit,
     fitted,
 )
-from app.training.data.conversations import conversation_of
 from app.training.data.corpus_digests import corpus_digests
 from app.training.data.documents import shuffled_order
 from app.training.data.errors import DataError
 from app.training.data.packing import Indices
 from app.training.data.parts import Place
-from app.training.data.pieces import WHOLE_CHARACTERS
 from app.training.data.sources import Corpora, Corpus, corpora_of
 from app.training.data.trained_tokens import TrainedTokens, trained_tokens
 from app.training.fit import unused_vocabulary
-from app.training.special_tokens import named_template
 from app.training.tokenizer import (
     Ids,
-    PretrainedTokenizer,
     Tokenizer,
     TokenizerError,
     load_tokenizer,
     tokenizer_from_dict,
 )
-from app.training.tokenizer_files import BUILT_IN, definition_file
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +127,7 @@ def _tokenize(
     """Return the conversations of a corpus; a given tokenizer wins over the configuration's."""
     if tokenizer is None and config.tokenizer != "char":
         tokenizer = load_tokenizer(config.tokenizer)
-    template, directory = _template(config, tokenizer), cache_directory(path)
+    template, directory = template_of(config, tokenizer), cache_directory(path)
     data = config.data
     key = cache_key(
         "conversations",
@@ -144,9 +139,9 @@ def _tokenize(
 
     def write() -> tuple[Iterator[Ids | Beside], dict[str, Any]]:
         logger.info("tokenizing the conversations of %d files", len(corpus.files))
-        texts = (rendered.text for _, rendered in _rendered(corpus, template, config))
+        texts = (rendered.text for _, rendered in rendered_conversations(corpus, template, config))
         used = tokenizer or load_tokenizer("char", text_source=texts)
-        tokens = _tokenized(_rendered(corpus, template, config), used, config)
+        tokens = _tokenized(rendered_conversations(corpus, template, config), used, config)
         return _written(tokens, everything=data.loss_on == "all"), {"tokenizer": used.to_dict()}
 
     dtype = "<u2" if tokenizer is None or tokenizer.vocab_size <= 1 << 16 else "<u4"
@@ -195,29 +190,6 @@ def _warn_of_losses(path: Path, fit: Fit, count: int, length: int) -> None:
         *(f"{count:,}", str(path), f"{fit.cut:,}", f"{length + 1:,}"),
         *(f"{fit.lost:,}", f"{fit.empty:,}"),
     )
-
-
-def _template(config: TrainingConfig, tokenizer: Tokenizer | None) -> ChatTemplate:
-    """The configuration's template, else that of the tokenizer's files, else ChatML."""
-    source = config.data.chat_template
-    if source is None and config.tokenizer not in BUILT_IN:
-        source = named_template(definition_file(config.tokenizer))
-    tokens = tokenizer.special_tokens if isinstance(tokenizer, PretrainedTokenizer) else {}
-    return ChatTemplate(source or CHATML, tokens)
-
-
-def _rendered(
-    corpus: Corpus, template: ChatTemplate, config: TrainingConfig
-) -> Iterator[tuple[Place, Rendered]]:
-    """The conversations as text."""
-    for place, record in islice(corpus.records(), config.data.max_documents):
-        rendered = template.render(conversation_of(record, place), place)
-        if len(rendered.text) > WHOLE_CHARACTERS:
-            raise DataError(
-                f"{place} is a conversation of {len(rendered.text):,} characters; it must have at "
-                f"most {WHOLE_CHARACTERS:,}, since it is encoded as a whole; divide it"
-            )
-        yield place, rendered
 
 
 def _tokenized(

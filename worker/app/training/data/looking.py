@@ -21,6 +21,8 @@ import numpy.typing as npt
 from app.training import fit, progress
 from app.training.config import TrainingConfig
 from app.training.data.array_files import read_layout
+from app.training.data.chat_template import Rendered
+from app.training.data.conversation_texts import rendered_conversations, template_of
 from app.training.data.documents import first_documents, parts_and_breaks
 from app.training.data.errors import DataError
 from app.training.data.folders import require_readable
@@ -34,7 +36,7 @@ from app.training.data.inspection import (
     WindowFound,
 )
 from app.training.data.parquet_footer import read_footer
-from app.training.data.parts import DocumentEnd, Part, Piece
+from app.training.data.parts import DOCUMENT_END, DocumentEnd, Part, Piece
 from app.training.data.pieces import cut_pieces
 from app.training.data.selection import Selection, select
 from app.training.data.sources import Corpus, content_of_file
@@ -48,6 +50,7 @@ from app.training.tokenizer import (
     TokenizerError,
     load_tokenizer,
 )
+from app.training.tokenizer_files import BUILT_IN
 from app.transformer.errors import Problem
 
 Ids = npt.NDArray[np.int64]
@@ -149,7 +152,38 @@ def inspect_data(config: TrainingConfig, bounds: Bounds | None = None) -> Inspec
             files -= 1
         _list_others(selection, inspection)
     _finish(tally, config)
+    if tokenizer is not None and not inspection.problems:
+        first = next(iter(selections.values())).files[0]
+        inspection.windows = _first_conversations(first, config, tokenizer) or inspection.windows
     return inspection
+
+
+def _first_conversations(
+    file: DataFile, config: TrainingConfig, tokenizer: Tokenizer
+) -> list[WindowFound]:
+    """The first conversations with what is trained on; none where the data is something else."""
+    how = ReadAs.of(config)
+    corpus = Corpus((file,), content_of_file(file, how), how)
+    if corpus.content != "conversation":
+        return []
+    conversations = rendered_conversations(corpus, template_of(config, tokenizer), config)
+    everything = config.data.loss_on == "all"
+    return [
+        WindowFound(len(tokenizer.encode(found.text)), list(_segments(found, everything)))
+        for _, found in itertools.islice(conversations, _WINDOWS)
+    ]
+
+
+def _segments(found: Rendered, everything: bool) -> Iterator[Segment]:
+    start = 0
+    for first, last in found.spans:
+        if start < first:
+            yield Segment(found.text[start:first], everything)
+        if first < last:
+            yield Segment(found.text[first:last], True)
+        start = last
+    if start < len(found.text):
+        yield Segment(found.text[start:], everything)
 
 
 def _named_data(config: TrainingConfig) -> dict[str, Path]:
@@ -175,7 +209,7 @@ def _tokenizer(
     files = [file for selection in selections.values() for file in selection.files]
     contents = {content_of_file(file, ReadAs.of(config)) for file in files}
     try:
-        if config.tokenizer == "char" and "text" in contents:
+        if config.tokenizer == "char" and contents - {"input_ids"}:
             return CharTokenizer(_alphabet(files, config, bounds.characters))
         return load_tokenizer(config.tokenizer)
     except TokenizerError:
@@ -199,7 +233,21 @@ def _alphabet(files: Sequence[DataFile], config: TrainingConfig, left: int) -> s
 def _pieces(file: DataFile, config: TrainingConfig) -> Iterator[Piece]:
     how = ReadAs.of(config)
     corpus = Corpus((file,), content_of_file(file, how), how)
+    if corpus.content == "conversation":
+        return _conversations(corpus, config)
     return first_documents(corpus.pieces(), config.data.max_documents)
+
+
+def _conversations(corpus: Corpus, config: TrainingConfig) -> Iterator[Piece]:
+    template = template_of(config, _tokenizer_of_files(config))
+    for place, rendered in rendered_conversations(corpus, template, config):
+        yield Part(rendered.text, place)
+        yield DOCUMENT_END
+
+
+def _tokenizer_of_files(config: TrainingConfig) -> Tokenizer | None:
+    """The tokenizer where its files say how a conversation is written."""
+    return None if config.tokenizer in BUILT_IN else load_tokenizer(config.tokenizer)
 
 
 def _look(name: str, file: DataFile, config: TrainingConfig, tally: _Tally, files: int) -> None:
@@ -293,7 +341,10 @@ def _end_document(reader: _Reader, tokens: int, tally: _Tally) -> None:
 def _separator(file: DataFile, config: TrainingConfig, tokenizer: Tokenizer | None) -> Ids:
     """What stands between two documents; nothing between those of ids."""
     text, none = config.data.document_separator, np.empty(0, dtype=np.int64)
-    if tokenizer is None or content_of_file(file, ReadAs.of(config)) == "input_ids":
+    content = content_of_file(file, ReadAs.of(config))
+    if tokenizer is None or content == "input_ids":
+        return none
+    if content == "conversation" and text is None and tokenizer.end_of_text_id is None:
         return none
     if text is None and tokenizer.end_of_text_id is not None:
         return np.array([tokenizer.end_of_text_id])
