@@ -4,7 +4,7 @@ from __future__ import annotations
 
 # ArtifactError
 # ├── InvalidKeyError          the key is not one that any store accepts
-# ├── ArtifactNotFoundError    nothing stands under the key
+# ├── ArtifactNotFoundError    no artifact has the key
 # ├── ArtifactDamagedError     the bytes differ from their recorded size or checksum
 # ├── ArtifactTooLargeError    an upload passed its limit; nothing was stored
 # ├── ArtifactStoreFullError   the disk is full; nothing was stored
@@ -28,7 +28,7 @@ class InvalidKeyError(ArtifactError, ValueError):
 
 
 class ArtifactNotFoundError(ArtifactError):
-    """Nothing stands under the key."""
+    """No artifact has the key."""
 
     def __init__(self, key: str) -> None:
         super().__init__(

@@ -50,7 +50,7 @@ class FolderStore:
         return str(self.root)
 
     def identity(self) -> str | None:
-        """What stands in the root's file `.store-id`. Raises `OSError`."""
+        """The content of the root's file `.store-id`. Raises `OSError`."""
         try:
             return (self.root / _IDENTITY).read_text(encoding="utf-8").strip() or None
         except FileNotFoundError:
@@ -72,7 +72,7 @@ class FolderStore:
         return self.identity() or ""
 
     def local_path(self, key: str) -> Path:
-        """Where the artifact's file stands or will stand. Links out of `root` are refused."""
+        """The path of the artifact's file, which may not exist. Links out of `root` are refused."""
         path = self.root / check_key(key)
         if not path.resolve().is_relative_to(self.root):
             raise InvalidKeyError(key, "its path leads out of the store's folder")
@@ -140,7 +140,7 @@ class FolderStore:
         if not folder.is_dir():
             return 0
         removed = sum(len(files) for _, _, files in os.walk(folder))
-        # Renamed first: whoever lists the store never meets half a folder.
+        # Renamed first, so that a listing of the store never shows half a folder.
         grave = self.root / _INCOMING / uuid.uuid4().hex
         grave.parent.mkdir(exist_ok=True)
         try:

@@ -10,7 +10,7 @@ MAX_KEY = 1000
 """Characters in a key; object stores end at 1024 bytes."""
 
 DATASETS_PREFIX = "datasets"
-"""Everything that was uploaded stands under this."""
+"""The prefix of every uploaded dataset's key."""
 
 MAX_SEGMENT = 200
 """Characters between two slashes; file systems end at 255 bytes, temporary suffixes included."""
@@ -36,7 +36,7 @@ def safe_segment(name: str) -> str:
 
 
 def job_prefix(job_id: str) -> str:
-    """Everything that the job's attempts wrote stands under this."""
+    """The prefix of everything that the job's attempts wrote."""
     return check_key(f"jobs/{job_id}")
 
 
@@ -46,7 +46,7 @@ def attempt_prefix(job_id: str, attempt: int, claim_id: str) -> str:
 
 
 def dataset_key(dataset_id: str, name: str) -> str:
-    """Where an uploaded dataset stands; `name` keeps its ending, which tells its format."""
+    """The key of an uploaded dataset; `name` keeps its ending, which tells its format."""
     return check_key(f"{DATASETS_PREFIX}/{dataset_id}/{safe_segment(name)}")
 
 

@@ -118,7 +118,7 @@ class ArtifactStore(Protocol):
     ) -> None:
         """Read it all; raise `ArtifactDamagedError` if size or checksum differ.
 
-        `on_read` is told the bytes of each chunk: a large artifact takes minutes.
+        `on_read` gets the number of bytes of each chunk, since a large artifact takes minutes.
         """
         ...
 
@@ -135,8 +135,8 @@ class ArtifactStore(Protocol):
         ...
 
     def discard_hidden(self, prefix: str) -> int:
-        """Remove what stands under `prefix` + "/" and is no artifact: files that local writers
-        did not live to complete. The number removed. Only where nobody writes any more."""
+        """Remove files under `prefix` + "/" that are not artifacts, which writers that were killed
+        left behind, and return their number. Only where no process writes any more."""
         ...
 
     def discard_unfinished(self, older_than_seconds: float = 600.0) -> int:
@@ -144,5 +144,6 @@ class ArtifactStore(Protocol):
         ...
 
     def local_path(self, key: str) -> Path | None:
-        """Where the artifact's file stands or will stand on this machine; None without files."""
+        """The path of the artifact's file on this machine, which need not exist yet; None for a
+        store without files."""
         ...

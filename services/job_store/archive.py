@@ -39,7 +39,7 @@ class Segment:
     """Name of the file in the artifact store."""
 
     def encode(self) -> str:
-        """As it stands in the archive index."""
+        """The segment as the archive index holds it."""
         return json.dumps(asdict(self), separators=(",", ":"))
 
     @staticmethod
@@ -128,5 +128,5 @@ async def read_visible(
             ) from error
     if not archived:
         return raw
-    # An attempt's raw points may stand between the archived ones of two attempts.
+    # The raw points of one attempt may come between the archived points of two others.
     return sorted(archived + raw, key=lambda point: point.step)[:limit]

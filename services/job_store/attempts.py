@@ -179,7 +179,7 @@ class AttemptStore:
     ) -> Signals:
         """Append points, in order. Those already there are counted as delivered. Fenced.
 
-        Readers see the points of an attempt that lie beyond its start step. One at or before it,
+        Readers see the points of an attempt that come after its start step. One at or before it,
         which an attempt measures where its predecessor was stopped in the middle of a validation,
         belongs to the earlier attempt that `attempt_showing` names.
 
@@ -227,7 +227,7 @@ class AttemptStore:
         return Surplus(attempt, int(first), int(last), number, document)
 
     def archive(self, token: FencingToken, attempt: int, segment: Segment) -> bool:
-        """Drop raw points that stand in a durable file; readers find them there. Fenced.
+        """Drop raw points that a durable file holds; readers find them there. Fenced.
 
         False where the attempt's stream does not begin with them (any more): nothing changes.
         """

@@ -100,7 +100,7 @@ class _AnnouncedRenewal:
 
     A client reconnects in silence where it finds its connection closed. A server that is started
     again, or a replica that has taken over, may have forgotten the last second of what was
-    answered before; so whoever writes in an order that counts has to be told.
+    answered before; so code whose writes depend on their order must know of it.
     """
 
     def __init__(self) -> None:

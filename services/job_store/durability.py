@@ -1,6 +1,6 @@
 """Whether what was written is in the server's append-only file, and so survives its death.
 
-A reply is no proof of it: with `appendfsync everysec` the server keeps its writes in memory while
+A reply does not prove it: with `appendfsync everysec` the server keeps its writes in memory while
 its disk is slow, and answers meanwhile. WAITAOF waits for the file. It counts the writes of its own
 connection, so a small write goes before it: what all other connections were answered before that
 write is in the file when WAITAOF says that the small write is.
@@ -193,7 +193,7 @@ class DiskBarrier:
         """Send small commands until the question is answered; see to those who wait behind it.
 
         Valkey sees that its file has what a waiting connection wrote when it next wakes up: a tenth
-        of a second later where nobody else asks for anything.
+        of a second later where no other request arrives.
         """
         while True:
             await asyncio.wait([asked], timeout=pause)

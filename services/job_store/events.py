@@ -79,7 +79,7 @@ class Position:
 
     event: tuple[int, int] = (0, 0)
     known: int = 0
-    """Newest attempt whose start the reader has been told of."""
+    """The newest attempt whose start the reader has received."""
     point: tuple[int, int] = (0, -1)
     """Attempt and step of the last point."""
     log: tuple[int, int] = (0, -1)

@@ -5,7 +5,7 @@
               ▲───────── generation:ID (stream of pieces) ◀────────── .send(), .fail()
               └── generation:ID:reader, alive while somebody listens ──▶ .send() says False
 
-Nothing here is kept: a request that nobody took, or whose worker died, ends in a timeout and may
+Nothing here is kept: a request that no worker took, or whose worker died, ends in a timeout and may
 simply be asked again, and keys expire by themselves.
 """
 
@@ -174,7 +174,7 @@ class GenerationInbox:
     def take(self, seconds: int = 1) -> GenerationRequest | None:
         """The request that waits longest and is still wanted; None after `seconds`.
 
-        Whatever else stands in the list is dropped: what cannot be read cannot be answered.
+        Entries that cannot be read are dropped, since they cannot be answered.
         """
         queue, *_ = _keys(self._db.prefix, "")
         reply = self._db.blocking_command("BRPOP", queue, seconds)
@@ -187,7 +187,7 @@ class GenerationInbox:
         return request if self._is_ours(request) else None
 
     def send(self, request: GenerationRequest, pieces: Sequence[GeneratedPiece]) -> bool:
-        """Deliver pieces, in order; False where nobody listens any more: stop sampling."""
+        """Deliver pieces, in order; False where the reader is gone: stop sampling."""
         _, answer, reader, _ = _keys(self._db.prefix, request.request_id)
         added = [("XADD", answer, "*", "p", json.dumps(dataclasses.astuple(p))) for p in pieces]
         *_, wanted = self._db.transaction(

@@ -33,7 +33,7 @@ _REPLICA = (
 _CLUSTER = "it is part of a Redis Cluster, which is not supported; use one primary with replicas"
 _FORBIDDEN = "its access rules (ACL) forbid what this process needs ({said}); allow its user that"
 
-# The first class that fits decides, so subclasses stand before their bases.
+# The first class that fits decides, so subclasses come before their bases.
 _BY_CLASS: tuple[tuple[type[RedisError], str], ...] = (
     (AuthenticationError, "it refuses the password; set the one of the server"),
     (BusyLoadingError, "it still reads its data after a start; wait until it has"),

@@ -1,7 +1,7 @@
 """Opaque tokens: page tokens and stream cursors, bound to what issued them and signed.
 
 The key of the signatures is kept in Redis, so that every control plane takes the tokens of every
-other, also after a restart. Nobody else can make one: the numbers in a token are ours, and scripts
+other, also after a restart. No client can make one: the numbers in a token are ours, and scripts
 may rely on them.
 """
 
@@ -72,7 +72,7 @@ class TokenCodec:
 
 
 class TokenKey:
-    """The key in Redis. Whoever needs it first makes it."""
+    """The key in Redis. The first process that needs it makes it."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._db = connection

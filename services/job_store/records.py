@@ -466,7 +466,7 @@ class RunningAttempt:
     status: JobStatus
     """RUNNING or STOPPING."""
     lease_count: int
-    """Grows with every renewal; the reconciler measures how long it stands still."""
+    """Grows with every renewal; the reconciler measures how long it has not changed."""
     phase: Phase
     current_step: int
     sign_of_life: str

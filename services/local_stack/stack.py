@@ -195,7 +195,7 @@ def module(name: str) -> list[str]:
 
 
 def free_port() -> int:
-    """A port on loopback that nobody listens on at this moment."""
+    """A port on loopback that is free at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

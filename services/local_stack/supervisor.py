@@ -65,7 +65,7 @@ class Supervisor:
     """Starts services, restarts those that die, stops them all.
 
     `log_folder` gets one file for each service, `inherited_fd` stays open in all of them, and
-    `report` is told, in one line, of every death.
+    `report` gets one line for every process that dies.
     """
 
     def __init__(

@@ -36,7 +36,7 @@ def _redact_event(
 def configure_logging(settings: ServiceSettings, service: str) -> None:
     """Send structlog and the standard library's loggers to standard error.
 
-    `service` (e.g. "control_plane") stands in every line.
+    `service` (e.g. "control_plane") is part of every line.
     """
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,

@@ -24,7 +24,7 @@ def tie_to_parent(death_signal: signal.Signals = signal.SIGTERM) -> None:
     if libc.prctl(_PR_SET_PDEATHSIG, int(death_signal)) != 0:
         code = ctypes.get_errno()
         raise OSError(code, f"prctl(PR_SET_PDEATHSIG) failed: {os.strerror(code)}")
-    # The parent may have died before the request was in place; then nobody would tell us.
+    # The parent may have died before the request was in place; then no signal comes.
     if os.getppid() != parent or parent == 1:
         _signal_if_orphaned(parent, death_signal)
 

@@ -154,7 +154,7 @@ class ListenSettings(AuthenticationSettings):
     )
 
     def require_safe_binding(self) -> None:
-        """Refuse to serve a network that nobody is kept out of. Raises `SettingsError`."""
+        """Refuse to serve a network without any access control. Raises `SettingsError`."""
         if is_loopback(self.host) or self.accepted_tokens() or self.allow_unauthenticated:
             return
         raise SettingsError(

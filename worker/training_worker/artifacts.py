@@ -74,6 +74,6 @@ class ArtifactGate:
         try:
             self._records.explain_wait(why, self._said, cuda=self._cuda)
         except JobStoreError as error:
-            logger.warning("waiting jobs cannot be told: %s", error)
+            logger.warning("cannot write to the waiting jobs' records: %s", error)
         else:
             self._said = why

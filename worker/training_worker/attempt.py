@@ -74,7 +74,7 @@ class StopRequest:
         self._lock = threading.RLock()  # a signal handler may interrupt its own thread's hold
 
     def ask(self, outcome: OutcomeKind) -> None:
-        """Stop at the next step boundary. The first reason stands, except that a user's stop
+        """Stop at the next step boundary. The first reason is kept, except that a user's stop
         outranks a hand-back: the job would only be queued again to be stopped."""
         with self._lock:
             if self.outcome is None or outcome is OutcomeKind.STOPPED:
@@ -214,7 +214,7 @@ class Attempt:
 
     def _before_save(self) -> None:
         """Fail a save whose folder would be made where the store should be; and let a checkpoint
-        that is complete have its points on disk, whoever comes to register it."""
+        that is complete have its points on disk, whichever process registers it."""
         from app.training.errors import CheckpointError
 
         try:
@@ -270,7 +270,7 @@ class Attempt:
         return step >= self._config.max_steps or self._stop.outcome is not None
 
     def on_metrics(self, step: int, metrics: Mapping[str, float]) -> None:
-        """A point goes to the spool, then to whoever watches."""
+        """Write a point to the spool, then send it to the watchers."""
         self._spool.append(step, _now_ms(), metrics)
         self._publisher.wake()
 
@@ -338,7 +338,7 @@ class _Preparation:
 
 
 def attempt_folder(artifacts: GuardedStore, claimed: Claimed) -> Path:
-    """The folder of this claim, made if need be; nobody else ever writes there.
+    """The folder of this claim, made if need be; no other process ever writes there.
 
     Raises `ArtifactStoreAwayError` rather than making it where the store should be.
     """

@@ -28,7 +28,7 @@ def patient_client(url: str) -> redis.Redis:
 
 
 def prompt_connection(url: str) -> Connection:
-    """For whoever must not wait: one quick second try, for a connection that went stale."""
+    """For callers that must not wait: one quick second try, for a connection that went stale."""
     client = redis.Redis.from_url(
         url,
         socket_timeout=PROMPT_SECONDS,

@@ -24,8 +24,8 @@ def follow(config: Any, settings: WorkerSettings, folder: Path) -> None:
         _train(config, settings)
     except Exception as error:
         if isinstance(error, LostPeerError) or is_lost_peer(error):
-            # Whoever is gone has the error that counts. The agent is about to end this process,
-            # and must not take it for the one that failed first.
+            # The rank that is gone has the error that counts. The agent is about to end this
+            # process, and must not take it for the one that failed first.
             while True:
                 signal.pause()
         rank = int(os.environ["RANK"])

@@ -67,7 +67,7 @@ class InferenceProcess:
                 run_inference(self._settings)
 
     def end(self) -> None:
-        """Kill it; whoever waits for text from it asks again."""
+        """Kill it; readers that wait for its text ask again."""
         if self._pid:
             os.kill(self._pid, signal.SIGKILL)
             os.waitpid(self._pid, 0)
@@ -182,6 +182,6 @@ class InferenceServer:
             waiting.append(piece)
             if piece.finish_reason or time.monotonic() - sent_at >= _BATCH_SECONDS:
                 if not self._inbox.send(request, waiting):
-                    logger.info("nobody waits for the text of %s", request.checkpoint_id)
+                    logger.info("the reader of the text of %s is gone", request.checkpoint_id)
                     return
                 waiting, sent_at = [], time.monotonic()

@@ -1,8 +1,8 @@
 """What a queue message may say: run this attempt. Anything else is refused, never called.
 
-RQ calls a message's function by its name, so whoever writes to Redis could run any function of
-any module. Here a message is only read: the name must be the one below, the arguments a job id
-and an attempt, and the worker decides itself what to do with them.
+RQ calls a message's function by its name, so a process that can write to Redis could run any
+function of any module. Here a message is only read: the name must be the one below, the arguments
+a job id and an attempt, and the worker decides itself what to do with them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class AttemptJob(Job):
         """What the message asks for. Raises `MessageRefusedError`."""
         try:
             name, args, kwargs = self.func_name, self.args, self.kwargs
-        except Exception as error:  # whatever stands in the queue, it must not end the worker
+        except Exception as error:  # no entry of the queue may end the worker
             raise MessageRefusedError(f"it cannot be read: {error}") from None
         if name != RUN_ATTEMPT:
             raise MessageRefusedError(

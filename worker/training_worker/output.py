@@ -1,7 +1,7 @@
 """A trainer's output goes to a file, never to a pipe: no reader can hold it up or kill it.
 
 Both streams share one file, so that a line's number in it is the line's sequence number for ever:
-whoever continues after a crash knows what was already published. Lines that Python writes to
+a process that continues after a crash knows what was already published. Lines that Python writes to
 stderr begin with a mark; what C code writes there counts as stdout.
 """
 

@@ -3,7 +3,7 @@
 Training appends to files and to a short list of saved checkpoints; this thread reads them and
 retries for as long as the store is away, so training never waits for it. The order is what makes
 history exact: a checkpoint is registered after its metrics are on disk and delivered, so a job
-never resumes behind points that nobody has.
+never resumes after points that were lost.
 """
 
 from __future__ import annotations
@@ -262,7 +262,7 @@ class Publisher(threading.Thread):
         token = self._claimed.token
         self._note(publish_points(self._store, token, token.attempt, self._start.step, points))
         self._delivered = True
-        if points and self._reported is not None:  # the points have told of their step
+        if points and self._reported is not None:  # the points have reported their step
             self._reported = points[-1].step, *self._reported[1:]
             self._reported_at = self._answered_at
 

@@ -36,7 +36,7 @@ def choose_resume_point(
     """The newest registered checkpoint that is whole; the registry decides, never a folder.
 
     A damaged file is passed over with a line in the job's log, and where all are damaged the run
-    begins at step 0. A missing file is no reason for that: its bytes may be sound elsewhere.
+    begins at step 0. A missing file does not justify that: its store may only be away.
 
     Raises `CheckpointMissingError`, `ArtifactStoreAwayError`.
     """

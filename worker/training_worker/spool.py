@@ -1,4 +1,4 @@
-"""The spool: every logged point of an attempt, on disk before anyone is told of it.
+"""The spool: every logged point of an attempt, on disk before it is sent anywhere.
 
 One line for each point: step, time, values, in Python's JSON, which has NaN and Infinity. The
 trainer appends; the publisher reads from the file, so that an outage of any length costs no memory;

@@ -68,7 +68,7 @@ class Deadlines:
     """In the seconds that the supervisor has watched: a clock that is set, or a machine that
     sleeps, takes nothing away from the time for the last save."""
     leave: float | None = None
-    """Of the monotonic clock: whoever ends the worker counts its grace by that."""
+    """A time of the monotonic clock, since the grace of a worker's end is counted by that clock."""
 
 
 class Supervisor:
@@ -160,7 +160,7 @@ class Supervisor:
         except (Fenced, NotFound):
             self.kill(Kill.FENCED)
         except StoreUnavailable as error:
-            # Nobody is declared lost for an outage: whoever decides that cannot see us either.
+            # An outage makes no attempt lost: the reconciler, which decides that, has it too.
             logger.warning("the lease of job %s waits: %s", self._job_id, error)
         except Exception:  # the trainer goes on, so watching it does too
             logger.exception("the lease of job %s could not be renewed; trying again", self._job_id)
@@ -254,7 +254,7 @@ class Supervisor:
         if self._killed is Kill.STOP_TIMEOUT:
             message = (
                 f"the trainer did not stop within {execution.stop_timeout_seconds:g} s and was "
-                "killed; the job stands at its last registered checkpoint"
+                "killed; the job can be resumed from its last registered checkpoint"
             )
             return Outcome(OutcomeKind.STOPPED, message=message)
         if self._killed in (Kill.GRACE, Kill.FORCED):
@@ -270,9 +270,9 @@ class Supervisor:
             return Outcome(OutcomeKind.FAILED, JobError("INVALID_DATA", reason, tail))
         if self._killed is None and code == EXIT_FAILED:
             # Rank 0 may have been ended before it could report what another process died of.
-            told = noted_failure(self._folder, tail)
-            if told is not None:
-                return told
+            failure = noted_failure(self._folder, tail)
+            if failure is not None:
+                return failure
         return Outcome(OutcomeKind.CRASHED, self._error(code, tail))
 
     def _error(self, code: int, tail: str) -> JobError:

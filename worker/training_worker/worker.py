@@ -296,7 +296,7 @@ class TrainingWorker(Worker):
             self._supervisor.kill(Kill.FORCED)
 
     def register_death(self) -> None:
-        """Leave the lists of workers, if Redis is there to be told."""
+        """Leave the lists of workers, if Redis answers."""
         if self._inference is not None:
             self._inference.end()
         with suppress(RedisError, JobStoreError):
@@ -310,7 +310,7 @@ class TrainingWorker(Worker):
 
     @property
     def dequeue_timeout(self) -> int:
-        """Whole seconds of one blocking pop; a heartbeat stands between two of them."""
+        """Whole seconds of one blocking pop; a heartbeat is sent between two of them."""
         return max(1, round(min(self._settings.heartbeat_seconds, _SLOWEST_HEARTBEAT)))
 
     @property

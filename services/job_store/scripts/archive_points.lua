@@ -1,5 +1,5 @@
 -- archive_points: prefix, job_id, attempt, claim_id, of_attempt, segment (JSON).
--- The oldest raw points of a stream stand in a file that is durable: from now on readers find
+-- The oldest raw points of a stream are in a durable file: from now on readers find
 -- them there. 0 where the stream does not begin with that segment; nothing is dropped then.
 local id, target, stored = ARGV[2], ARGV[5], ARGV[6]
 local stale = fence(id, ARGV[3], ARGV[4])

@@ -5,6 +5,6 @@ local now, key = now_ms(), PREFIX .. 'worker:' .. ARGV[2]
 redis.call('PEXPIRE', key, ARGV[3])
 redis.call('SET', key, now .. '\n' .. ARGV[4], 'PX', ARGV[3])
 redis.call('ZADD', PREFIX .. 'workers', now, ARGV[2])
--- Who never left, and whom nobody missed for a day.
+-- Workers that never signed off and sent no heartbeat for a day.
 redis.call('ZREMRANGEBYSCORE', PREFIX .. 'workers', '-inf', text(tonumber(now) - 86400000))
 return {'ok', now}

@@ -26,7 +26,7 @@ local events = full(redis.call('XRANGE', job_key(id, 'events'), '(' .. ARGV[3], 
 wait_behind(job_key(id, 'events'))
 -- These events tell of attempts: a started one by its state, an earlier one by the points and
 -- lines ('p', 'l') that belong before the event.
-local logged = at  -- newest attempt of which a point was told
+local logged = at  -- newest attempt of which a point was sent
 for _, event in ipairs(events) do
   local fields = event[2]
   local author = tonumber(string.match(fields[6], '^%d+'))

@@ -164,7 +164,7 @@ local function end_attempt(id, attempt, outcome, now)
     entry.ended_at = now
     write_attempt(id, attempt, entry)
   end
-  ask_for_sweep(id, now)  -- what it saved and did not register belongs to nobody
+  ask_for_sweep(id, now)  -- files that it saved and did not register belong to no attempt
 end
 
 -- `delayed`: its message is not sent before the reconciler releases it.
@@ -194,7 +194,7 @@ local function lose(id, job, outcome, error_json, message, now)
       or 'step 0: it has no checkpoint'
     move(id, job, 'stopped', now, {
       message = 'the attempt ended before it could stop by itself (' .. message ..
-        '); the job stands at ' .. left})
+        '); the job can be resumed from ' .. left})
     return
   end
   local failures = tonumber(job.consecutive_failures)

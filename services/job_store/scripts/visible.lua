@@ -30,8 +30,8 @@ end
 
 -- At least the first `wanted` visible points of the segments, or all: raw ones packed into the
 -- first result; the second names the archived files of older ones as {attempt, first step, last
--- step, segment}, in order; the third is the number of points that are there for certain (of a
--- file that a segment's edge cuts through nobody knows how many).
+-- step, segment}, in order; the third is the number of points that are there for certain (the
+-- points of a file that a segment's edge cuts through are not counted).
 local function visible_points(id, segments, wanted)
   local out, files, sure = {}, {}, 0
   for _, s in ipairs(segments) do

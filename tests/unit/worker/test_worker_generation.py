@@ -101,7 +101,7 @@ def test_what_cannot_be_sampled_says_why(site: Site, checkpoint: CheckpointRecor
 
 def test_a_reader_who_leaves_ends_the_sampling(site: Site, checkpoint: CheckpointRecord) -> None:
     generate(site, ask(checkpoint, max_tokens=100_000), leave_after=3)
-    site.wait_for(lambda: "nobody waits for the text" in site.logs(), seconds=20)
+    site.wait_for(lambda: "the reader of the text" in site.logs(), seconds=20)
 
 
 def test_a_killed_inference_process_is_replaced(site: Site, checkpoint: CheckpointRecord) -> None:
