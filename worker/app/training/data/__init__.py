@@ -11,8 +11,8 @@ reading:
   are data, and of which part.
 - `sources`, `documents`, `parts`, `pieces`: documents on their way to the tokenizer, in bounded
   memory: how many, in which order, in which pieces.
-- `text_files`, `records`, `json_lines`, `json_text`, `long_records`, `tables`, `column_files`,
-  `compression`: one format each.
+- `text_files`, `records`, `json_lines`, `json_text`, `long_records`, `tables`, `tar_files`,
+  `column_files`, `compression`: one format each.
 - `encoding`: pieces of text to ids, on all cores.
 - `cache`, `corpus_digests`, `arrays`, `array_files`: ids on disk.
 - `windows`: ids as samples.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Collection, Iterator, Mapping
@@ -23,6 +24,8 @@ class Skipped(NamedTuple):
 
     path: Path
     reason: str
+    is_data: bool = True
+    """Whether it may be data that was meant to be read; what is known not to be is no loss."""
 
 
 def require_readable(path: Path) -> None:
@@ -126,6 +129,27 @@ def require_files(folder: Path, usable: Collection[object], skipped: Collection[
         f"the dataset {str(folder)!r} is a folder without usable files ({found}); it must hold "
         "text (.txt, .md, source code) or records (.jsonl, .parquet and others); check the path"
     )
+
+
+def require_mostly_read(folder: Path, read: Collection[Path], skipped: Collection[Skipped]) -> None:
+    """Raise `DataError` where more bytes are skipped than read."""
+    lost = [each for each in skipped if each.is_data]
+    lost_bytes, read_bytes = _size([each.path for each in lost]), _size(read)
+    if lost_bytes > read_bytes:
+        raise DataError(
+            f"{lost_bytes:,} bytes in {str(folder)!r} would be skipped and {read_bytes:,} bytes "
+            f"read; more must be read than skipped ({_explained(lost)}); choose what is meant by "
+            "`data: {files: [...]}`, move the others away, or set `data: {allow_skipped: true}`"
+        )
+
+
+def _size(paths: Collection[Path]) -> int:
+    """Bytes of files; of those that cannot be reached none."""
+    total = 0
+    for path in paths:
+        with contextlib.suppress(OSError):
+            total += path.stat().st_size
+    return total
 
 
 def require_one_content(path: Path, contents: Mapping[Path, Content]) -> Content:

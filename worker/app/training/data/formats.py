@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from app.training.config import TrainingConfig
 
 _TEXT_EXTENSIONS = """
-    .txt .text .md .markdown .rst .tex .org .adoc .log
+    .txt .text .tokens .raw .md .markdown .rst .tex .org .adoc .log
     .py .pyi .ipynb .c .h .cc .cpp .cxx .hpp .cu .cuh .m .mm .rs .go .java .kt .kts .scala .swift
     .js .jsx .mjs .ts .tsx .css .scss .html .htm .xml .svg .yaml .yml .toml .ini .cfg .conf
     .sh .bash .zsh .fish .ps1 .bat .rb .php .pl .lua .r .jl .hs .ml .clj .ex .exs .erl .el .lisp
@@ -19,13 +19,13 @@ _TEXT_EXTENSIONS = """
     .fs .vb .nim .zig .d
 """
 
-Form = Literal["text", "json", "json lines", "csv", "tsv", "parquet", "arrow", "array"]
+Form = Literal["text", "json", "json lines", "csv", "tsv", "parquet", "arrow", "array", "tar"]
 """How a file is read."""
 
-RECORD_FORMS: Final = frozenset({"json", "json lines", "csv", "tsv", "parquet", "arrow"})
+RECORD_FORMS: Final = frozenset({"json", "json lines", "csv", "tsv", "parquet", "arrow", "tar"})
 """Files of records, each with its own text or ids."""
 
-PLAIN_TEXT: Final = frozenset({".txt", ".text"})
+PLAIN_TEXT: Final = frozenset({".txt", ".text", ".tokens", ".raw"})
 
 COMPRESSED: Final = frozenset({".gz", ".zst", ".xz", ".bz2"})
 """Endings behind another one: `part.jsonl.gz`."""
@@ -40,6 +40,7 @@ _FORMS: Final[dict[str, Form]] = {
     ".parquet": "parquet",
     **dict.fromkeys((".arrow", ".feather"), "arrow"),
     **dict.fromkeys((".bin", ".npy"), "array"),
+    **dict.fromkeys((".tar", ".tgz"), "tar"),
 }
 
 _UNCOMPRESSED_FORMS: Final = frozenset({"parquet", "arrow", "array"})
@@ -69,6 +70,8 @@ class ReadAs(NamedTuple):
     """The files of a folder that are meant."""
     wants_conversations: bool = False
     """Whether records with a text and a conversation are read as conversations."""
+    allow_skipped: bool = False
+    """Whether more bytes of a folder may be skipped than are read."""
 
     @classmethod
     def of(cls, config: TrainingConfig) -> ReadAs:
@@ -80,6 +83,7 @@ class ReadAs(NamedTuple):
             config.token_dtype,
             Choice(tuple(data.files), data.split),
             data.loss_on == "completion" or data.chat_template is not None,
+            data.allow_skipped,
         )
 
 

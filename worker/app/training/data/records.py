@@ -36,6 +36,7 @@ from app.training.data.json_text import LONG_CHARACTERS
 from app.training.data.long_records import LongRecord
 from app.training.data.parts import DOCUMENT_END, Part, Piece, Place
 from app.training.data.tables import table_columns, table_records
+from app.training.data.tar_files import tar_records
 from app.training.data.text_files import BLOCK_BYTES
 from app.training.reading import permitted
 
@@ -110,6 +111,8 @@ def _values(batch: Any, path: Path, before: int) -> list[Mapping[str, Any]]:
 def _plain_records(file: DataFile, text_column: str) -> Iterator[tuple[Place, Record]]:
     if file.form in _TABLES:
         return table_records(file.path, text_column)
+    if file.form == "tar":
+        return tar_records(file.path)
     return json_values(file.path) if file.form == "json" else json_records(file.path)
 
 

@@ -38,6 +38,7 @@ from app.training.data.formats import (
 from app.training.data.json_lines import kind_of_json
 from app.training.data.saved_datasets import foreign_arrow_file
 from app.training.data.splits import Split, split_of
+from app.training.data.tar_files import has_samples
 from app.training.reading import PathNotAllowedError, permitted
 
 _ABOUT_DATA: Final = frozenset(
@@ -55,7 +56,11 @@ _ABOUT_DATA: Final = frozenset(
         "dataset_card",
         "merges",
         "vocab",
+        "checksum",
         "checksums",
+        "dataset_info",
+        "dataset_infos",
+        "state",
         "manifest",
     ]
 )
@@ -96,7 +101,7 @@ def select(path: Path, role: Role, how: ReadAs) -> Selection:
         files = _only_records(found)
     elif _are_arrays_data(found):
         files = found.arrays
-        found.skip(found.texts + found.objects, "not ids, as the data beside it")
+        found.skip(found.texts + found.objects, "not ids, as the data beside it", is_data=False)
     else:
         files = _only_texts(found)
         found.skip(found.arrays, "ids beside text")
@@ -128,8 +133,10 @@ class _Found:
     """`.json` files of one object without text: a record of unknown fields, or no record."""
     skipped: list[Skipped] = field(default_factory=list)
 
-    def skip(self, files: Sequence[DataFile], reason: str) -> None:
-        self.skipped += [Skipped(file.path, reason) for file in files]
+    def skip(self, files: Sequence[DataFile], reason: str, *, is_data: bool = True) -> None:
+        self.skipped += [
+            Skipped(file.path, reason, is_data and not _is_about_data(file.path)) for file in files
+        ]
 
     def split(self, file: DataFile) -> Split | None:
         return split_of(file.path.relative_to(self.folder))
@@ -139,13 +146,13 @@ def _look(folder: Path, text_column: str, choice: Choice) -> _Found:
     found = _Found(folder)
     for path in choice.among(list(files_of(folder)), folder):
         form = form_of_name(path)
-        reason = _unusable(path, folder) or foreign_arrow_file(path)
-        if reason is None and form is None:
-            reason = _unknown(path)
-        if reason is not None or form is None:
-            found.skipped.append(Skipped(path, reason or ""))
-        elif form in RECORD_FORMS and not choice.files and _is_note(path, folder):
-            found.skipped.append(Skipped(path, "its name begins with _"))
+        if form in RECORD_FORMS and not choice.files and _is_note(path, folder):
+            found.skipped.append(Skipped(path, "its name begins with _", is_data=False))
+        elif reason := foreign_arrow_file(path):
+            found.skipped.append(Skipped(path, reason, is_data=False))
+        elif form is None or (reason := _unusable(path, folder) or _without_samples(path, form)):
+            reason = reason or _unusable(path, folder) or _unknown(path)
+            found.skipped.append(Skipped(path, reason, is_data=not _is_about_data(path)))
         elif form == "json":
             _add_json(found, path, text_column)
         else:
@@ -174,6 +181,14 @@ def _unusable(path: Path, folder: Path) -> str | None:
     if path.stat().st_size == 0:
         return "empty"
     return None if os.access(path, os.R_OK) else "cannot be read"
+
+
+def _without_samples(path: Path, form: str) -> str | None:
+    try:
+        is_empty = form == "tar" and not has_samples(path)
+    except DataError as error:
+        return str(error)
+    return "an archive without .txt and .json; unpack it" if is_empty else None
 
 
 def _is_note(path: Path, folder: Path) -> bool:
@@ -288,7 +303,8 @@ def _divided(found: _Found, files: Sequence[DataFile], role: Role, choice: Choic
     if not chosen:
         raise _nothing_to_train_on(found.folder, of["validation"] + of["test"])
     validation = [file for file in of["validation"] if role == "train" and file not in chosen]
-    found.skip([file for file in of["test"] if file not in chosen], "test data, left alone")
+    tests = [file for file in of["test"] if file not in chosen]
+    found.skip(tests, "test data, left alone", is_data=False)
     return Selection(tuple(chosen), tuple(validation), tuple(found.skipped))
 
 
@@ -312,7 +328,8 @@ def _of_split(found: _Found, files: Sequence[DataFile], choice: Choice) -> list[
             "folder; correct `data.split`, or choose with `data.files`"
         )
     others = [file for file in files if found.split(file) in ("train", None)]
-    found.skip([file for file in others if file not in wanted], f"not of {choice.split!r}")
+    unwanted = [file for file in others if file not in wanted]
+    found.skip(unwanted, f"not of {choice.split!r}", is_data=False)
     return wanted
 
 

@@ -24,6 +24,7 @@ from app.training.data.folders import (
     Skipped,
     content_of_columns,
     require_files,
+    require_mostly_read,
     require_one_content,
     require_readable,
     skipping,
@@ -94,6 +95,8 @@ def find_corpora(path: Path, how: ReadAs, role: Role) -> Corpora:
     if skipped:
         logger.warning("%s", skipping(path, skipped))
     require_files(path, files, skipped)
+    if not how.allow_skipped:
+        require_mostly_read(path, [file.path for file in (*files, *validation)], skipped)
     corpus = _corpus(path, files, how)
     return Corpora(corpus, _corpus(path, validation, how) if validation else None)
 

@@ -21,6 +21,7 @@ from app.training.data.folders import (
     is_blob,
     is_inside,
     require_files,
+    require_mostly_read,
     require_one_content,
     require_readable,
     skipping,
@@ -87,6 +88,10 @@ def _folder(folder: Path, how: ReadAs, role: Role) -> Survey:
     skipped = [*selection.skipped, *skipped]
     usable = [file for file in selection.files if not problems[file]]
     require_files(folder, usable, skipped)
+    if not how.allow_skipped:
+        require_mostly_read(
+            folder, [file.path for file in (*usable, *selection.validation)], skipped
+        )
     found = [_file(file, how) for file in usable]
     contents = {
         file.path: each.content
@@ -142,7 +147,7 @@ def _file(file: DataFile, how: ReadAs) -> Survey:
             return Survey(content_of_columns(path, table_columns(path, how.text_column), how))
         case "parquet":
             return _parquet(path, how)
-        case "arrow":
+        case "arrow" | "tar":
             return Survey()
     if has_other_encoding(path):
         return Survey("text")
