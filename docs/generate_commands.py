@@ -34,7 +34,7 @@ def row(name: str, command: Any) -> str:
 def part(spec: Any) -> str:
     """An argument, or an option with what it takes; in brackets where it may be left out."""
     if spec.param_type_name == "argument":
-        return str(spec.metavar or spec.name.upper())
+        return str(spec.metavar or spec.name.upper()).replace("...", "…")
     flag = next(text for text in spec.opts if text.startswith("--"))
     if not spec.is_flag:
         flag += " " + (spec.metavar or spec.name.rpartition("_")[2].upper())

@@ -128,31 +128,16 @@ _HOMES = {
     "AsyncTrainingEngine": "aio",
     "Job": "_jobs",
     "TrainingEngine": "engine",
-    "BulkResult": "records",
-    "Checkpoint": "records",
-    "Config": "records",
-    "ConfigReport": "records",
-    "Dataset": "records",
-    "EventKind": "records",
-    "Execution": "records",
-    "JobEvent": "records",
-    "JobRecord": "records",
-    "JobStatus": "records",
-    "LogLine": "records",
-    "MemoryEstimate": "records",
-    "MetricPoint": "records",
-    "Page": "records",
-    "Rewind": "records",
     "TextPiece": "_generation",
-    "Throughput": "records",
-    "Worker": "records",
 }
+"""Modules of what is neither an error nor a record."""
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = importlib.import_module(f"{__name__}.{_HOMES.get(name, 'errors')}")
+    usual = "errors" if name.endswith(("Error", "Problem")) else "records"
+    home = importlib.import_module(f"{__name__}.{_HOMES.get(name, usual)}")
     value = globals()[name] = getattr(home, name)
     return value
 

@@ -1,6 +1,6 @@
 """Everything the SDK raises, the same over gRPC and REST."""
 
-# TrainingEngineError                 .message .code .errors
+# TrainingEngineError                 .message .code .errors .retryable .retry_after
 # ├── InvalidArgumentError            a field is malformed, a path is outside the roots, ...
 # │   └── InvalidConfigError          .problems lists every problem of the configuration
 # ├── NotFoundError                   no job, checkpoint, configuration or dataset has this id
@@ -11,7 +11,7 @@
 # ├── UnauthenticatedError            credentials are missing or wrong
 # ├── PermissionDeniedError           the credentials do not allow the call
 # ├── RateLimitedError                too many requests or streams; may be tried again
-# ├── UnavailableError                nobody answers, or cannot now; may be tried again
+# ├── UnavailableError                no service answers, or it cannot now; may be tried again
 # ├── DeadlineExceededError           no answer in time (also a TimeoutError)
 # └── InternalError                   a defect, here or in the service
 

@@ -17,7 +17,6 @@ from training_engine._generation import TextPiece, TextPieces
 from training_engine._home import expanded
 from training_engine.cli import completion, extensions
 from training_engine.cli.job_commands import JobArgument
-from training_engine.cli.output import number, size
 from training_engine.cli.session import Session, connected
 
 if TYPE_CHECKING:
@@ -35,25 +34,11 @@ CheckpointArgument = Annotated[
 
 def checkpoints(session: Session, job: JobArgument) -> None:
     """List a job's checkpoints, ascending by step."""
-    found = list(session.engine.checkpoints.list(session.job_id(job)))
-    if session.output.as_json:
-        session.output.json({"checkpoints": found})
-        return
-    session.output.table(
-        ("CHECKPOINT", "STEP", "LOSS", "VAL LOSS", "SIZE", "BEST", "CREATED"),
-        (
-            (
-                c.checkpoint_id,
-                c.step,
-                number(c.loss),
-                number(c.val_loss),
-                size(c.size_bytes),
-                "*" * c.is_best,
-                c.created_at,
-            )
-            for c in found
-        ),
-        "no checkpoints yet",
+    session.output.records(
+        "checkpoints",
+        session.engine.checkpoints.list(session.job_id(job)),
+        ("checkpoint_id", "step", "loss", "val_loss", "size_bytes", "is_best", "created_at"),
+        empty="no checkpoints yet",
     )
 
 
@@ -68,16 +53,14 @@ def download(
         bool, typer.Option("--force", help="Replace a file that holds something else.")
     ] = False,
 ) -> None:
-    """Download a checkpoint; a broken download is taken up where it broke."""
+    """Download a checkpoint and verify it; a broken download is taken up where it broke."""
     checkpoint = session.checkpoint_id(checkpoint)
     with _progress(session) as report:
         path = session.engine.checkpoints.download(
             checkpoint, output, overwrite=force, progress=report
         )
-    if session.output.as_json:
-        session.output.json({"checkpoint_id": checkpoint, "path": str(path.absolute())})
-    else:
-        session.output.line(f"downloaded and verified {path}")
+    answer = {"checkpoint_id": checkpoint, "path": str(path.absolute())}
+    session.output.answer(answer, f"downloaded and verified {path}")
 
 
 @contextmanager
@@ -119,7 +102,7 @@ def generate(
         bool, typer.Option("--local", help="Sample on this machine, without a service.")
     ] = False,
 ) -> None:
-    """Continue a prompt with text sampled from a checkpoint."""
+    """Continue a prompt with text sampled from a checkpoint, also while its job trains."""
     options = {
         "max_tokens": max_tokens,
         "temperature": temperature,

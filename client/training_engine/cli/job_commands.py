@@ -61,7 +61,11 @@ def start(
     name: Annotated[str | None, typer.Option(help="A name to find it by.")] = None,
     priority: Annotated[
         str | None,
-        typer.Option(help="high, default or low.", autocompletion=completion.priorities),
+        typer.Option(
+            metavar="|".join(completion.PRIORITIES),
+            help="The queue to wait in.",
+            autocompletion=completion.priorities,
+        ),
     ] = None,
     settings: SettingsOption = None,
     watch: WatchOption = False,
@@ -165,7 +169,7 @@ def _eta(job: Job) -> str:
 
 
 def status(session: Session, job: JobArgument) -> None:
-    """Show where a job stands."""
+    """Show the state of a job."""
     found = session.engine.jobs.find(job)
     if session.output.as_json:
         session.output.json(found)

@@ -19,10 +19,13 @@ from training_engine.errors import InvalidArgumentError, InvalidConfigError
 
 STANDARD_INPUT = "-"
 DatasetOption = Annotated[
-    str | None, typer.Option("--dataset", help="Training data: a file, a folder or dataset://ID.")
+    str | None,
+    typer.Option(
+        "--dataset", metavar="PATH", help="Training data: a file, a folder or dataset://ID."
+    ),
 ]
 ValDatasetOption = Annotated[
-    str | None, typer.Option("--val-dataset", help="Validation data, likewise.")
+    str | None, typer.Option("--val-dataset", metavar="PATH", help="Validation data, likewise.")
 ]
 SettingsOption = Annotated[
     list[str] | None,

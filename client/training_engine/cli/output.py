@@ -73,6 +73,21 @@ class Output:
         """Print a line beside the answer, on stderr."""
         print(text, file=sys.stderr, flush=True)
 
+    def answer(self, value: Any, said: str) -> None:
+        """Print a record as JSON, or what is said of it to people."""
+        if self.as_json:
+            self.json(value)
+        else:
+            self.line(said)
+
+    def records(self, name: str, records: Iterable[Any], fields: Sequence[str], empty: str) -> None:
+        """Print records as JSON under a name, or as a table of some of their fields."""
+        if self.as_json:
+            self.json({name: list(records)})
+            return
+        rows = ([_field(record, field) for field in fields] for record in records)
+        self.table([_head(field) for field in fields], rows, empty)
+
     def table(self, heads: Sequence[str], rows: Iterable[Sequence[Any]], empty: str) -> None:
         """Print rows under heads, or `empty` where there are none."""
         from rich.table import Column, Table
@@ -104,6 +119,26 @@ class Output:
             self.console.print(Text(name.ljust(width)) + first, soft_wrap=True)
             for line in more:
                 self.console.print(Text(" " * width) + line, soft_wrap=True)
+
+
+_HEADS = {"hostname": "HOST", "last_heartbeat": "LAST HEARD", "is_best": "BEST"}
+
+
+def _head(field: str) -> str:
+    """Return the head of a field's column: SIZE for `size_bytes`, CREATED for `created_at`."""
+    for suffix in ("_id", "_at", "_bytes"):
+        field = field.removesuffix(suffix)
+    return _HEADS.get(field, field.replace("_", " ").upper())
+
+
+def _field(record: Any, field: str) -> Any:
+    """Return a field of a record as a table shows it."""
+    value = getattr(record, field)
+    if field.endswith("_bytes"):
+        return size(value)
+    if isinstance(value, bool):
+        return "*" if value else ""
+    return number(value) if isinstance(value, float) else value
 
 
 def _cell(value: Any) -> Text:

@@ -64,28 +64,22 @@ def validate(
 
 def workers(session: Session) -> None:
     """List the workers that were heard of lately."""
-    found = list(session.engine.workers.list())
-    if session.output.as_json:
-        session.output.json({"workers": found})
-        return
-    session.output.table(
-        ("WORKER", "STATE", "DEVICE", "HOST", "PID", "JOB", "LAST HEARD"),
-        (
-            (w.worker_id, w.state, w.device, w.hostname, w.pid, w.job_id, w.last_heartbeat)
-            for w in found
-        ),
-        "no workers; jobs wait until one starts",
+    session.output.records(
+        "workers",
+        session.engine.workers.list(),
+        ("worker_id", "state", "device", "hostname", "pid", "job_id", "last_heartbeat"),
+        empty="no workers; jobs wait until one starts",
     )
 
 
 def list_configs(session: Session) -> None:
     """List stored configurations, newest first."""
-    found = list(session.engine.configs.list())
-    if session.output.as_json:
-        session.output.json({"configs": found})
-        return
-    rows = ((config.config_id, config.name, config.created_at) for config in found)
-    session.output.table(("CONFIG", "NAME", "CREATED"), rows, "no stored configurations")
+    session.output.records(
+        "configs",
+        session.engine.configs.list(),
+        ("config_id", "name", "created_at"),
+        empty="no stored configurations",
+    )
 
 
 def create_config(
@@ -99,10 +93,7 @@ def create_config(
     stored = session.engine.configs.create(name or Path(config).stem, read_config(config, []))
     for warning in stored.warnings or ():
         session.output.note(f"warning: {warning}")
-    if session.output.as_json:
-        session.output.json(stored)
-    else:
-        session.output.line(f"stored configuration {stored.config_id} ({stored.name})")
+    session.output.answer(stored, f"stored configuration {stored.config_id} ({stored.name})")
 
 
 def show_config(session: Session, config: ConfigArgument) -> None:
@@ -123,10 +114,7 @@ def delete_config(session: Session, config: ConfigArgument) -> None:
 
 
 def _deleted(session: Session, key: str, value: str) -> None:
-    if session.output.as_json:
-        session.output.json({key: value, "deleted": True})
-    else:
-        session.output.line(f"deleted {value}")
+    session.output.answer({key: value, "deleted": True}, f"deleted {value}")
 
 
 def upload_dataset(
@@ -136,20 +124,18 @@ def upload_dataset(
 ) -> None:
     """Upload a file, to be named as dataset://ID."""
     stored = session.engine.datasets.upload(file, name=name)
-    if session.output.as_json:
-        session.output.json(stored)
-    else:
-        session.output.line(f"uploaded {stored.name} ({size(stored.size_bytes)}) as {stored.path}")
+    said = f"uploaded {stored.name} ({size(stored.size_bytes)}) as {stored.path}"
+    session.output.answer(stored, said)
 
 
 def list_datasets(session: Session) -> None:
     """List uploaded datasets, newest first."""
-    found = list(session.engine.datasets.list())
-    if session.output.as_json:
-        session.output.json({"datasets": found})
-        return
-    rows = ((d.dataset_id, d.name, size(d.size_bytes), d.created_at) for d in found)
-    session.output.table(("DATASET", "NAME", "SIZE", "CREATED"), rows, "no uploaded datasets")
+    session.output.records(
+        "datasets",
+        session.engine.datasets.list(),
+        ("dataset_id", "name", "size_bytes", "created_at"),
+        empty="no uploaded datasets",
+    )
 
 
 def show_dataset(session: Session, dataset: DatasetArgument) -> None:

@@ -180,3 +180,4 @@ _SESSION_PARAMETERS = [
     _parameter("as_json", JsonOption, False),
     _parameter("verbose", VerboseOption, False),
 ]
+SESSION_OPTIONS = [spec.name for spec in _SESSION_PARAMETERS]
