@@ -40,8 +40,8 @@ from enum import StrEnum
 from typing import Any
 
 from training_engine._record_base import (
-    LEFT_OUT, BulkResult, DatasetMethods, JobMethods, JobStatusMethods, Page, Plain, read, read_as,
-    read_problems, to_plain
+    LEFT_OUT, BulkResult, DatasetMethods, JobMethods, JobStatusMethods, Page, Plain, read,
+    read_all, read_as, read_problems, to_plain
 )
 from training_engine.errors import FieldProblem
 '''
@@ -58,6 +58,11 @@ RECORDS = {
     "MemoryEstimate": "MemoryEstimate",
     "ConfigReport": "ValidateConfigResponse",
     "Dataset": "Dataset",
+    "InspectedFile": "InspectedFile",
+    "LengthCount": "LengthCount",
+    "WindowSegment": "WindowSegment",
+    "InspectedWindow": "InspectedWindow",
+    "Inspection": "InspectDatasetResponse",
     "Worker": "Worker",
 }
 #: Classes of `_record_base` that records have methods from.
@@ -188,6 +193,9 @@ def _type(spec: Any) -> str:
     """Return the type and default that follow from a field of a message."""
     if spec.message_type is not None:
         name = spec.message_type.name
+        if spec.is_repeated:
+            rows = f'tuple[{name}, ...] = field(default=(), metadata={{"read": read_all({name})}})'
+            return MESSAGES.get(name, rows)
         record = f'{name} | None = field(default=None, metadata={{"read": read_as({name})}})'
         return MESSAGES.get(name, record)
     kind, default = SCALARS[spec.cpp_type]

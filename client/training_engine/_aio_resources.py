@@ -29,6 +29,7 @@ from training_engine.records import (
     Config,
     ConfigReport,
     Dataset,
+    Inspection,
     MetricPoint,
     Page,
     Throughput,
@@ -309,6 +310,23 @@ class AsyncDatasets(AsyncResource):
     def list(self, *, page_size: int | None = None) -> AsyncIterator[Dataset]:
         """Iterate over all datasets, newest first."""
         return self._link.rows(_calls.list_datasets(page_size=page_size))
+
+    async def inspect(
+        self, dataset_path: str | None = None, *, config: ConfigLike | None = None
+    ) -> Inspection:
+        """Look into data where the service reads it, and say what training would learn of it.
+
+        Args:
+            dataset_path: A path under an allowed root or dataset://ID; wins over the
+                configuration's.
+            config: As for `jobs.start`; what it leaves out has its default.
+        """
+        source = None if config is None else config_source(config)
+        return await self._link.record(
+            _calls.inspect_dataset(
+                config=source, dataset_path=data_path("dataset_path", dataset_path or None)
+            )
+        )
 
     async def delete(self, dataset_id: str) -> None:
         """Delete a dataset; ConflictError while a job that has not ended names it."""

@@ -10,6 +10,7 @@ from training_engine.records import (
     Config,
     ConfigReport,
     Dataset,
+    Inspection,
     JobRecord,
     LogLine,
     MetricPoint,
@@ -210,6 +211,23 @@ def delete_dataset(dataset_id: str) -> Call:
         "/api/training/datasets/{dataset_id}",
         {"dataset_id": dataset_id},
         request_id=new_request_id(),
+    )
+
+
+def inspect_dataset(
+    *, config: ConfigSource | None = None, dataset_path: str | None = None
+) -> RecordCall[Inspection]:
+    """Says what training would learn of data, after a look of bounded time.
+
+    Nothing is stored. WORKER_UNAVAILABLE where the control plane does not see the files.
+    """
+    return RecordCall(
+        "DatasetService/InspectDataset",
+        "POST",
+        "/api/training/datasets/inspect",
+        {"config": config, "dataset_path": dataset_path},
+        has_body=True,
+        record=Inspection,
     )
 
 

@@ -7,7 +7,7 @@ the records that the protos do not have.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -88,6 +88,11 @@ def _read_value(spec: dataclasses.Field[Any], value: Any) -> Any:
 def read_as(kind: type[R]) -> Callable[[Mapping[str, Any]], R]:
     """Return what reads records of this kind."""
     return partial(read, kind)
+
+
+def read_all(kind: type[R]) -> Callable[[Iterable[Mapping[str, Any]]], tuple[R, ...]]:
+    """Return what reads lists of records of this kind."""
+    return lambda rows: tuple(read(kind, row) for row in rows)
 
 
 def read_problems(value: Any) -> tuple[FieldProblem, ...]:

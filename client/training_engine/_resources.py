@@ -29,6 +29,7 @@ from training_engine.records import (
     Config,
     ConfigReport,
     Dataset,
+    Inspection,
     MetricPoint,
     Page,
     Throughput,
@@ -307,6 +308,23 @@ class Datasets(Resource):
     def list(self, *, page_size: int | None = None) -> Iterator[Dataset]:
         """Iterate over all datasets, newest first."""
         return self._link.rows(_calls.list_datasets(page_size=page_size))
+
+    def inspect(
+        self, dataset_path: str | None = None, *, config: ConfigLike | None = None
+    ) -> Inspection:
+        """Look into data where the service reads it, and say what training would learn of it.
+
+        Args:
+            dataset_path: A path under an allowed root or dataset://ID; wins over the
+                configuration's.
+            config: As for `jobs.start`; what it leaves out has its default.
+        """
+        source = None if config is None else config_source(config)
+        return self._link.record(
+            _calls.inspect_dataset(
+                config=source, dataset_path=data_path("dataset_path", dataset_path or None)
+            )
+        )
 
     def delete(self, dataset_id: str) -> None:
         """Delete a dataset; ConflictError while a job that has not ended names it."""

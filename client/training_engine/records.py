@@ -22,6 +22,7 @@ from training_engine._record_base import (
     Page,
     Plain,
     read,
+    read_all,
     read_as,
     read_problems,
     to_plain,
@@ -38,9 +39,13 @@ __all__ = [
     "EventData",
     "EventKind",
     "Execution",
+    "InspectedFile",
+    "InspectedWindow",
+    "Inspection",
     "JobEvent",
     "JobRecord",
     "JobStatus",
+    "LengthCount",
     "LogLine",
     "MemoryEstimate",
     "MetricPoint",
@@ -48,6 +53,7 @@ __all__ = [
     "Plain",
     "Rewind",
     "Throughput",
+    "WindowSegment",
     "Worker",
     "read",
     "to_plain",
@@ -382,6 +388,124 @@ class Dataset(DatasetMethods):
     size_bytes: int = 0
     sha256: str = ""
     created_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InspectedFile:
+    """A file of a dataset and what was read of it.
+
+    Attributes:
+        path: Its path where the service reads it.
+        use: `train`, `validation` or `skipped`.
+        size_bytes: Bytes of the file.
+        form: How it is read, e.g. "json lines" or `parquet`; None for a skipped one.
+        reason: Why it is skipped, or what is wrong with it.
+        documents: Documents that were read.
+        characters: Characters of text, or ids, that were read.
+        tokens: Tokens of these.
+        complete: Whether all of it was read; else the counts are those of its beginning.
+        read_share: Share of the file that was read, in [0, 1]; None where that is unknown.
+    """
+
+    path: str = ""
+    use: str = ""
+    size_bytes: int = 0
+    form: str | None = None
+    reason: str | None = None
+    documents: int = 0
+    characters: int = 0
+    tokens: int = 0
+    complete: bool = False
+    read_share: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LengthCount:
+    """Documents of similar length.
+
+    Attributes:
+        tokens_from: They have as many tokens as this or more, and fewer than twice as many.
+        documents: How many they are.
+    """
+
+    tokens_from: int = 0
+    documents: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class WindowSegment:
+    """Text of a window.
+
+    Attributes:
+        text: The text.
+        trained: Whether its tokens are trained on.
+    """
+
+    text: str = ""
+    trained: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class InspectedWindow:
+    """One of the first windows of training data, decoded.
+
+    Attributes:
+        tokens: Its tokens, at most sequence_length + 1.
+        segments: Its text, in order.
+    """
+
+    tokens: int = 0
+    segments: tuple[WindowSegment, ...] = field(
+        default=(), metadata={"read": read_all(WindowSegment)}
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What a look into a dataset found. Counts are of what was read of the training data.
+
+    Attributes:
+        files: The first files, those for validation and those that are skipped included.
+        more_files: Files that are not listed.
+        documents: Documents, empty ones included.
+        empty_documents: Documents without text or ids; they are not trained on.
+        duplicate_documents: Documents that are equal to an earlier one.
+        characters: Characters of text, or ids.
+        tokens: Tokens, those between documents included.
+        complete: Whether all of the training data was read.
+        estimated_tokens: Tokens of all training data; None where that cannot be told.
+        lengths: How long documents are, from short to long.
+        tokenizer: The configuration's tokenizer.
+        vocabulary_used: Different ids that occur.
+        unknown_share: Share of the tokens that stand for text which the tokenizer does not know, in
+            [0, 1].
+        rare_share: Share of the tokens whose id occurs once, in [0, 1].
+        epochs: How often max_steps goes through the data; None where that cannot be told.
+        windows: The first windows.
+        problems: What keeps a job from its first step.
+        warnings: What is allowed and probably not meant.
+    """
+
+    files: tuple[InspectedFile, ...] = field(default=(), metadata={"read": read_all(InspectedFile)})
+    more_files: int = 0
+    documents: int = 0
+    empty_documents: int = 0
+    duplicate_documents: int = 0
+    characters: int = 0
+    tokens: int = 0
+    complete: bool = False
+    estimated_tokens: int | None = None
+    lengths: tuple[LengthCount, ...] = field(default=(), metadata={"read": read_all(LengthCount)})
+    tokenizer: str = ""
+    vocabulary_used: int = 0
+    unknown_share: float = 0.0
+    rare_share: float = 0.0
+    epochs: float | None = None
+    windows: tuple[InspectedWindow, ...] = field(
+        default=(), metadata={"read": read_all(InspectedWindow)}
+    )
+    problems: tuple[FieldProblem, ...] = field(default=(), metadata={"read": read_problems})
+    warnings: tuple[FieldProblem, ...] = field(default=(), metadata={"read": read_problems})
 
 
 @dataclass(frozen=True, slots=True)

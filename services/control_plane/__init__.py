@@ -17,6 +17,7 @@ nothing in memory that another control plane would miss. In order of reading:
 - `watching`, `metrics`: what a job does and measures, live and afterwards: `WatchJob`,
   MetricsService.
 - `checkpoints`, `downloads`, `datasets`, `configs`, `generation`, `workers`: the other services.
+- `inspection`: a look into data, by a process of its own.
 - `errors`, `interceptors`: from what the stores and rules refuse to the one error model of calls.
 - `authentication`: lets calls in by their bearer token.
 - `artifacts`, `archive`: the artifact store: is it the right one, and the old metrics in it.

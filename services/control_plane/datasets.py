@@ -19,6 +19,7 @@ from artifact_store import (
 )
 from control_plane.conversion import dataset_message
 from control_plane.errors import in_use, invalid_argument, shutting_down
+from control_plane.inspection import Inspector
 from control_plane.paging import LARGEST_PAGE, page_size
 from control_plane.paths import DATASET_SCHEME
 from control_plane.requests import check_name, check_request_id, idempotency
@@ -45,6 +46,12 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
 
     def __init__(self, state: ServiceState) -> None:
         self._state = state
+        self._inspector = Inspector(state)
+
+    async def InspectDataset(
+        self, request: dataset_pb2.InspectDatasetRequest, context: _Context
+    ) -> dataset_pb2.InspectDatasetResponse:
+        return await self._inspector.inspect(request)
 
     async def UploadDataset(
         self, request_iterator: AsyncIterator[dataset_pb2.UploadDatasetRequest], context: _Context

@@ -98,6 +98,20 @@ async def review_start(
     return Findings(found.problems, warnings)
 
 
+async def with_local_files(
+    config: TrainingConfig, dataset_path: str, state: ServiceState
+) -> TrainingConfig:
+    """The configuration with the paths of its data on this machine. Raises as `plan_job` does."""
+    _take_data(config, dataset_path, "")
+    paths = await _data_paths(config, state)
+    train, *sources = [await _file(path, state) for path in (paths.train, *paths.sources)]
+    local = DataPaths(
+        str(train or ""), "", paths.tokenizer, tuple(str(source or "") for source in sources)
+    )
+    _settle(config, local, "cpu")
+    return config
+
+
 def _take_data(config: TrainingConfig, train: str, validation: str) -> None:
     """What a request names wins over the configuration."""
     config.dataset_path = train or config.dataset_path

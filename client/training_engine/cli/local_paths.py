@@ -81,10 +81,15 @@ def read_config(path: str, settings: list[str]) -> str | dict[str, Any]:
         if settings:
             raise
         return _as_text(source.document)  # the service says what is wrong, with line and column
-    changed = _with_absolute_paths(values)
-    for setting in settings:
-        changed = _with_setting(changed, setting)
+    changed = with_settings(_with_absolute_paths(values), settings)
     return changed if changed != values else _as_text(source.document)
+
+
+def with_settings(values: dict[str, Any], settings: list[str]) -> dict[str, Any]:
+    """Return a configuration with `key=value` settings in it."""
+    for setting in settings:
+        values = _with_setting(values, setting)
+    return values
 
 
 def _source(path: str) -> ConfigSource:

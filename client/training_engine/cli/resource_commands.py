@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from training_engine.cli.exit_codes import INVALID_CONFIG
+from training_engine.cli.inspection import inspection_lines
 from training_engine.cli.local_paths import (
     STANDARD_INPUT,
     DatasetOption,
@@ -15,6 +16,7 @@ from training_engine.cli.local_paths import (
     ValDatasetOption,
     chosen_data,
     read_config,
+    with_settings,
 )
 from training_engine.cli.output import size
 from training_engine.cli.session import Session, connected
@@ -59,6 +61,28 @@ def validate(
             ]
         )
     if not report.valid:
+        raise typer.Exit(INVALID_CONFIG)
+
+
+def inspect(
+    session: Session,
+    path: Annotated[
+        str | None, typer.Argument(help="A file, a folder or dataset://ID, as for `start`.")
+    ] = None,
+    config: Annotated[
+        str | None, typer.Option("--config", metavar="FILE", help="How the data is read.")
+    ] = None,
+    settings: SettingsOption = None,
+) -> None:
+    """Look into data before a job: files, documents, tokens, copies, lengths, first windows."""
+    document = read_config(config, settings or []) if config else with_settings({}, settings or [])
+    found = session.engine.datasets.inspect(chosen_data("PATH", path), config=document)
+    if session.output.as_json:
+        session.output.json(found)
+    else:
+        for line in inspection_lines(found):
+            session.output.line(line)
+    if found.problems:
         raise typer.Exit(INVALID_CONFIG)
 
 
@@ -163,6 +187,7 @@ def delete_dataset(session: Session, dataset: DatasetArgument) -> None:
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "validate": connected(validate),
+    "inspect": connected(inspect),
     "workers": connected(workers),
 }
 

@@ -24,10 +24,11 @@ _sym_db = _symbol_database.Default()
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from training_engine.v1 import config_pb2 as training__engine_dot_v1_dot_config__pb2
 from training_engine.v1 import options_pb2 as training__engine_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n training_engine/v1/dataset.proto\x12\x12training_engine.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a training_engine/v1/options.proto\"\x7f\n\x07\x44\x61taset\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12\x0e\n\x06sha256\x18\x04 \x01(\t\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"k\n\rDatasetHeader\x12\x14\n\x04name\x18\x01 \x01(\tB\x06\xf2\xeb\"\x02\x08\x01\x12\'\n\x06sha256\x18\x02 \x01(\tB\x17\xf2\xeb\"\x13\x32\x11^([0-9a-f]{64})?$\x12\x1b\n\nrequest_id\x18\x03 \x01(\tB\x07\xf2\xeb\"\x03(\xc8\x01\"c\n\x14UploadDatasetRequest\x12\x33\n\x06header\x18\x01 \x01(\x0b\x32!.training_engine.v1.DatasetHeaderH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"E\n\x15UploadDatasetResponse\x12,\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x1b.training_engine.v1.Dataset\"\'\n\x11GetDatasetRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\"B\n\x12GetDatasetResponse\x12,\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x1b.training_engine.v1.Dataset\"G\n\x13ListDatasetsRequest\x12\x1c\n\tpage_size\x18\x01 \x01(\x05\x42\t\xf2\xeb\"\x05\x10\x00 \xe8\x07\x12\x12\n\npage_token\x18\x02 \x01(\t\"^\n\x14ListDatasetsResponse\x12-\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x1b.training_engine.v1.Dataset\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"G\n\x14\x44\x65leteDatasetRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\x1b\n\nrequest_id\x18\x02 \x01(\tB\x07\xf2\xeb\"\x03(\xc8\x01\"\x17\n\x15\x44\x65leteDatasetResponse2\xdb\x04\n\x0e\x44\x61tasetService\x12\x9c\x01\n\rUploadDataset\x12(.training_engine.v1.UploadDatasetRequest\x1a).training_engine.v1.UploadDatasetResponse\"4\xf2\xeb\"\x03\x08\xc9\x01\x82\xd3\xe4\x93\x02\'\"\x16/api/training/datasets:\x04\x64\x61tab\x07\x64\x61taset(\x01\x12\x91\x01\n\nGetDataset\x12%.training_engine.v1.GetDatasetRequest\x1a&.training_engine.v1.GetDatasetResponse\"4\x82\xd3\xe4\x93\x02.\x12#/api/training/datasets/{dataset_id}b\x07\x64\x61taset\x12\x81\x01\n\x0cListDatasets\x12\'.training_engine.v1.ListDatasetsRequest\x1a(.training_engine.v1.ListDatasetsResponse\"\x1e\x82\xd3\xe4\x93\x02\x18\x12\x16/api/training/datasets\x12\x91\x01\n\rDeleteDataset\x12(.training_engine.v1.DeleteDatasetRequest\x1a).training_engine.v1.DeleteDatasetResponse\"+\x82\xd3\xe4\x93\x02%*#/api/training/datasets/{dataset_id}b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n training_engine/v1/dataset.proto\x12\x12training_engine.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ftraining_engine/v1/config.proto\x1a training_engine/v1/options.proto\"\x7f\n\x07\x44\x61taset\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12\x0e\n\x06sha256\x18\x04 \x01(\t\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"k\n\rDatasetHeader\x12\x14\n\x04name\x18\x01 \x01(\tB\x06\xf2\xeb\"\x02\x08\x01\x12\'\n\x06sha256\x18\x02 \x01(\tB\x17\xf2\xeb\"\x13\x32\x11^([0-9a-f]{64})?$\x12\x1b\n\nrequest_id\x18\x03 \x01(\tB\x07\xf2\xeb\"\x03(\xc8\x01\"c\n\x14UploadDatasetRequest\x12\x33\n\x06header\x18\x01 \x01(\x0b\x32!.training_engine.v1.DatasetHeaderH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"E\n\x15UploadDatasetResponse\x12,\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x1b.training_engine.v1.Dataset\"\'\n\x11GetDatasetRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\"B\n\x12GetDatasetResponse\x12,\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x1b.training_engine.v1.Dataset\"G\n\x13ListDatasetsRequest\x12\x1c\n\tpage_size\x18\x01 \x01(\x05\x42\t\xf2\xeb\"\x05\x10\x00 \xe8\x07\x12\x12\n\npage_token\x18\x02 \x01(\t\"^\n\x14ListDatasetsResponse\x12-\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x1b.training_engine.v1.Dataset\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"G\n\x14\x44\x65leteDatasetRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\x1b\n\nrequest_id\x18\x02 \x01(\tB\x07\xf2\xeb\"\x03(\xc8\x01\"\x17\n\x15\x44\x65leteDatasetResponse\"\x88\x01\n\x15InspectDatasetRequest\x12\x34\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\".training_engine.v1.TrainingConfigH\x00\x12\x19\n\x0f\x63onfig_document\x18\x02 \x01(\tH\x00\x12\x14\n\x0c\x64\x61taset_path\x18\x03 \x01(\tB\x08\n\x06source\"\xeb\x01\n\rInspectedFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0b\n\x03use\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12\x11\n\x04\x66orm\x18\x04 \x01(\tH\x00\x88\x01\x01\x12\x13\n\x06reason\x18\x05 \x01(\tH\x01\x88\x01\x01\x12\x11\n\tdocuments\x18\x06 \x01(\x03\x12\x12\n\ncharacters\x18\x07 \x01(\x03\x12\x0e\n\x06tokens\x18\x08 \x01(\x03\x12\x10\n\x08\x63omplete\x18\t \x01(\x08\x12\x17\n\nread_share\x18\n \x01(\x01H\x02\x88\x01\x01\x42\x07\n\x05_formB\t\n\x07_reasonB\r\n\x0b_read_share\"5\n\x0bLengthCount\x12\x13\n\x0btokens_from\x18\x01 \x01(\x03\x12\x11\n\tdocuments\x18\x02 \x01(\x03\".\n\rWindowSegment\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x0f\n\x07trained\x18\x02 \x01(\x08\"V\n\x0fInspectedWindow\x12\x0e\n\x06tokens\x18\x01 \x01(\x03\x12\x33\n\x08segments\x18\x02 \x03(\x0b\x32!.training_engine.v1.WindowSegment\"\xe8\x04\n\x16InspectDatasetResponse\x12\x30\n\x05\x66iles\x18\x01 \x03(\x0b\x32!.training_engine.v1.InspectedFile\x12\x12\n\nmore_files\x18\x02 \x01(\x03\x12\x11\n\tdocuments\x18\x03 \x01(\x03\x12\x17\n\x0f\x65mpty_documents\x18\x04 \x01(\x03\x12\x1b\n\x13\x64uplicate_documents\x18\x05 \x01(\x03\x12\x12\n\ncharacters\x18\x06 \x01(\x03\x12\x0e\n\x06tokens\x18\x07 \x01(\x03\x12\x10\n\x08\x63omplete\x18\x08 \x01(\x08\x12\x1d\n\x10\x65stimated_tokens\x18\t \x01(\x03H\x00\x88\x01\x01\x12\x30\n\x07lengths\x18\n \x03(\x0b\x32\x1f.training_engine.v1.LengthCount\x12\x11\n\ttokenizer\x18\x0b \x01(\t\x12\x17\n\x0fvocabulary_used\x18\x0c \x01(\x03\x12\x15\n\runknown_share\x18\r \x01(\x01\x12\x12\n\nrare_share\x18\x0e \x01(\x01\x12\x13\n\x06\x65pochs\x18\x0f \x01(\x01H\x01\x88\x01\x01\x12\x34\n\x07windows\x18\x10 \x03(\x0b\x32#.training_engine.v1.InspectedWindow\x12\x32\n\x08problems\x18\x11 \x03(\x0b\x32 .training_engine.v1.FieldProblem\x12\x32\n\x08warnings\x18\x12 \x03(\x0b\x32 .training_engine.v1.FieldProblem:\x0e\xf2\xeb\"\nInspectionB\x13\n\x11_estimated_tokensB\t\n\x07_epochs2\xf0\x05\n\x0e\x44\x61tasetService\x12\x9c\x01\n\rUploadDataset\x12(.training_engine.v1.UploadDatasetRequest\x1a).training_engine.v1.UploadDatasetResponse\"4\xf2\xeb\"\x03\x08\xc9\x01\x82\xd3\xe4\x93\x02\'\"\x16/api/training/datasets:\x04\x64\x61tab\x07\x64\x61taset(\x01\x12\x91\x01\n\nGetDataset\x12%.training_engine.v1.GetDatasetRequest\x1a&.training_engine.v1.GetDatasetResponse\"4\x82\xd3\xe4\x93\x02.\x12#/api/training/datasets/{dataset_id}b\x07\x64\x61taset\x12\x81\x01\n\x0cListDatasets\x12\'.training_engine.v1.ListDatasetsRequest\x1a(.training_engine.v1.ListDatasetsResponse\"\x1e\x82\xd3\xe4\x93\x02\x18\x12\x16/api/training/datasets\x12\x91\x01\n\rDeleteDataset\x12(.training_engine.v1.DeleteDatasetRequest\x1a).training_engine.v1.DeleteDatasetResponse\"+\x82\xd3\xe4\x93\x02%*#/api/training/datasets/{dataset_id}\x12\x92\x01\n\x0eInspectDataset\x12).training_engine.v1.InspectDatasetRequest\x1a*.training_engine.v1.InspectDatasetResponse\")\x82\xd3\xe4\x93\x02#\"\x1e/api/training/datasets/inspect:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,6 +45,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTDATASETSREQUEST'].fields_by_name['page_size']._serialized_options = b'\362\353\"\005\020\000 \350\007'
   _globals['_DELETEDATASETREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_DELETEDATASETREQUEST'].fields_by_name['request_id']._serialized_options = b'\362\353\"\003(\310\001'
+  _globals['_INSPECTDATASETRESPONSE']._loaded_options = None
+  _globals['_INSPECTDATASETRESPONSE']._serialized_options = b'\362\353\"\nInspection'
   _globals['_DATASETSERVICE'].methods_by_name['UploadDataset']._loaded_options = None
   _globals['_DATASETSERVICE'].methods_by_name['UploadDataset']._serialized_options = b'\362\353\"\003\010\311\001\202\323\344\223\002\'\"\026/api/training/datasets:\004datab\007dataset'
   _globals['_DATASETSERVICE'].methods_by_name['GetDataset']._loaded_options = None
@@ -52,26 +55,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DATASETSERVICE'].methods_by_name['ListDatasets']._serialized_options = b'\202\323\344\223\002\030\022\026/api/training/datasets'
   _globals['_DATASETSERVICE'].methods_by_name['DeleteDataset']._loaded_options = None
   _globals['_DATASETSERVICE'].methods_by_name['DeleteDataset']._serialized_options = b'\202\323\344\223\002%*#/api/training/datasets/{dataset_id}'
-  _globals['_DATASET']._serialized_start=153
-  _globals['_DATASET']._serialized_end=280
-  _globals['_DATASETHEADER']._serialized_start=282
-  _globals['_DATASETHEADER']._serialized_end=389
-  _globals['_UPLOADDATASETREQUEST']._serialized_start=391
-  _globals['_UPLOADDATASETREQUEST']._serialized_end=490
-  _globals['_UPLOADDATASETRESPONSE']._serialized_start=492
-  _globals['_UPLOADDATASETRESPONSE']._serialized_end=561
-  _globals['_GETDATASETREQUEST']._serialized_start=563
-  _globals['_GETDATASETREQUEST']._serialized_end=602
-  _globals['_GETDATASETRESPONSE']._serialized_start=604
-  _globals['_GETDATASETRESPONSE']._serialized_end=670
-  _globals['_LISTDATASETSREQUEST']._serialized_start=672
-  _globals['_LISTDATASETSREQUEST']._serialized_end=743
-  _globals['_LISTDATASETSRESPONSE']._serialized_start=745
-  _globals['_LISTDATASETSRESPONSE']._serialized_end=839
-  _globals['_DELETEDATASETREQUEST']._serialized_start=841
-  _globals['_DELETEDATASETREQUEST']._serialized_end=912
-  _globals['_DELETEDATASETRESPONSE']._serialized_start=914
-  _globals['_DELETEDATASETRESPONSE']._serialized_end=937
-  _globals['_DATASETSERVICE']._serialized_start=940
-  _globals['_DATASETSERVICE']._serialized_end=1543
+  _globals['_DATASETSERVICE'].methods_by_name['InspectDataset']._loaded_options = None
+  _globals['_DATASETSERVICE'].methods_by_name['InspectDataset']._serialized_options = b'\202\323\344\223\002#\"\036/api/training/datasets/inspect:\001*'
+  _globals['_DATASET']._serialized_start=186
+  _globals['_DATASET']._serialized_end=313
+  _globals['_DATASETHEADER']._serialized_start=315
+  _globals['_DATASETHEADER']._serialized_end=422
+  _globals['_UPLOADDATASETREQUEST']._serialized_start=424
+  _globals['_UPLOADDATASETREQUEST']._serialized_end=523
+  _globals['_UPLOADDATASETRESPONSE']._serialized_start=525
+  _globals['_UPLOADDATASETRESPONSE']._serialized_end=594
+  _globals['_GETDATASETREQUEST']._serialized_start=596
+  _globals['_GETDATASETREQUEST']._serialized_end=635
+  _globals['_GETDATASETRESPONSE']._serialized_start=637
+  _globals['_GETDATASETRESPONSE']._serialized_end=703
+  _globals['_LISTDATASETSREQUEST']._serialized_start=705
+  _globals['_LISTDATASETSREQUEST']._serialized_end=776
+  _globals['_LISTDATASETSRESPONSE']._serialized_start=778
+  _globals['_LISTDATASETSRESPONSE']._serialized_end=872
+  _globals['_DELETEDATASETREQUEST']._serialized_start=874
+  _globals['_DELETEDATASETREQUEST']._serialized_end=945
+  _globals['_DELETEDATASETRESPONSE']._serialized_start=947
+  _globals['_DELETEDATASETRESPONSE']._serialized_end=970
+  _globals['_INSPECTDATASETREQUEST']._serialized_start=973
+  _globals['_INSPECTDATASETREQUEST']._serialized_end=1109
+  _globals['_INSPECTEDFILE']._serialized_start=1112
+  _globals['_INSPECTEDFILE']._serialized_end=1347
+  _globals['_LENGTHCOUNT']._serialized_start=1349
+  _globals['_LENGTHCOUNT']._serialized_end=1402
+  _globals['_WINDOWSEGMENT']._serialized_start=1404
+  _globals['_WINDOWSEGMENT']._serialized_end=1450
+  _globals['_INSPECTEDWINDOW']._serialized_start=1452
+  _globals['_INSPECTEDWINDOW']._serialized_end=1538
+  _globals['_INSPECTDATASETRESPONSE']._serialized_start=1541
+  _globals['_INSPECTDATASETRESPONSE']._serialized_end=2157
+  _globals['_DATASETSERVICE']._serialized_start=2160
+  _globals['_DATASETSERVICE']._serialized_end=2912
 # @@protoc_insertion_point(module_scope)

@@ -55,6 +55,11 @@ class DatasetServiceStub:
                 request_serializer=training__engine_dot_v1_dot_dataset__pb2.DeleteDatasetRequest.SerializeToString,
                 response_deserializer=training__engine_dot_v1_dot_dataset__pb2.DeleteDatasetResponse.FromString,
                 _registered_method=True)
+        self.InspectDataset = channel.unary_unary(
+                '/training_engine.v1.DatasetService/InspectDataset',
+                request_serializer=training__engine_dot_v1_dot_dataset__pb2.InspectDatasetRequest.SerializeToString,
+                response_deserializer=training__engine_dot_v1_dot_dataset__pb2.InspectDatasetResponse.FromString,
+                _registered_method=True)
 
 
 class DatasetServiceServicer:
@@ -89,6 +94,14 @@ class DatasetServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def InspectDataset(self, request, context):
+        """Says what training would learn of data, after a look of bounded time. Nothing is stored.
+        WORKER_UNAVAILABLE where the control plane does not see the files.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DatasetServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -111,6 +124,11 @@ def add_DatasetServiceServicer_to_server(servicer, server):
                     servicer.DeleteDataset,
                     request_deserializer=training__engine_dot_v1_dot_dataset__pb2.DeleteDatasetRequest.FromString,
                     response_serializer=training__engine_dot_v1_dot_dataset__pb2.DeleteDatasetResponse.SerializeToString,
+            ),
+            'InspectDataset': grpc.unary_unary_rpc_method_handler(
+                    servicer.InspectDataset,
+                    request_deserializer=training__engine_dot_v1_dot_dataset__pb2.InspectDatasetRequest.FromString,
+                    response_serializer=training__engine_dot_v1_dot_dataset__pb2.InspectDatasetResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -222,6 +240,33 @@ class DatasetService:
             '/training_engine.v1.DatasetService/DeleteDataset',
             training__engine_dot_v1_dot_dataset__pb2.DeleteDatasetRequest.SerializeToString,
             training__engine_dot_v1_dot_dataset__pb2.DeleteDatasetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def InspectDataset(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/training_engine.v1.DatasetService/InspectDataset',
+            training__engine_dot_v1_dot_dataset__pb2.InspectDatasetRequest.SerializeToString,
+            training__engine_dot_v1_dot_dataset__pb2.InspectDatasetResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,6 +41,10 @@ class DatasetServiceStub:
     """Lists datasets, newest first."""
     DeleteDataset: _grpc.UnaryUnaryMultiCallable[_dataset_pb2.DeleteDatasetRequest, _dataset_pb2.DeleteDatasetResponse]
     """Deletes a dataset. IN_USE while a job that has not ended names it."""
+    InspectDataset: _grpc.UnaryUnaryMultiCallable[_dataset_pb2.InspectDatasetRequest, _dataset_pb2.InspectDatasetResponse]
+    """Says what training would learn of data, after a look of bounded time. Nothing is stored.
+    WORKER_UNAVAILABLE where the control plane does not see the files.
+    """
 
 @_typing.type_check_only
 class DatasetServiceAsyncStub(DatasetServiceStub):
@@ -55,6 +59,10 @@ class DatasetServiceAsyncStub(DatasetServiceStub):
     """Lists datasets, newest first."""
     DeleteDataset: _aio.UnaryUnaryMultiCallable[_dataset_pb2.DeleteDatasetRequest, _dataset_pb2.DeleteDatasetResponse]  # type: ignore[assignment]
     """Deletes a dataset. IN_USE while a job that has not ended names it."""
+    InspectDataset: _aio.UnaryUnaryMultiCallable[_dataset_pb2.InspectDatasetRequest, _dataset_pb2.InspectDatasetResponse]  # type: ignore[assignment]
+    """Says what training would learn of data, after a look of bounded time. Nothing is stored.
+    WORKER_UNAVAILABLE where the control plane does not see the files.
+    """
 
 class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
     """Uploads, lists and deletes datasets."""
@@ -90,5 +98,15 @@ class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_dataset_pb2.DeleteDatasetResponse, _abc.Awaitable[_dataset_pb2.DeleteDatasetResponse]]:
         """Deletes a dataset. IN_USE while a job that has not ended names it."""
+
+    @_abc_1.abstractmethod
+    def InspectDataset(
+        self,
+        request: _dataset_pb2.InspectDatasetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dataset_pb2.InspectDatasetResponse, _abc.Awaitable[_dataset_pb2.InspectDatasetResponse]]:
+        """Says what training would learn of data, after a look of bounded time. Nothing is stored.
+        WORKER_UNAVAILABLE where the control plane does not see the files.
+        """
 
 def add_DatasetServiceServicer_to_server(servicer: DatasetServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -18,6 +18,7 @@ from scripted_service import (
     checkpoint_pb2,
     code_pb2,
     config_pb2,
+    dataset_pb2,
     generation_pb2,
     job,
     job_pb2,
@@ -413,6 +414,41 @@ def test_validate_takes_what_start_takes(
     assert asked.dataset_path == str(tmp_path / "text.txt")
     assert asked.val_dataset_path == "dataset://ds_1"
     assert cli("validate", "good.yaml", "--dataset", " ").exit_code == 2
+
+
+def test_inspect_shows_what_training_would_learn(
+    service: ScriptedService, cli: Cli, tmp_path: Path
+) -> None:
+    file = {"path": "/d/a.jsonl", "use": "train", "form": "json lines", "size_bytes": 2048}
+    window = {"tokens": 9, "segments": [{"text": "2+2?"}, {"text": "4", "trained": True}]}
+    service.on["InspectDataset"] = lambda request, context: dataset_pb2.InspectDatasetResponse(
+        files=[
+            {**file, "documents": 5, "tokens": 70},
+            {"path": "/d/README.md", "use": "skipped", "reason": "a card"},
+        ],
+        documents=5, duplicate_documents=1, characters=60, tokens=74, estimated_tokens=7400,
+        lengths=[{"tokens_from": 8, "documents": 4}, {"tokens_from": 16, "documents": 1}],
+        tokenizer="byte", vocabulary_used=30, epochs=12.5, windows=[window],
+        warnings=[{"field": "dataset_path", "message": "copies"}],
+    )  # fmt: skip
+    result = cli("inspect", "d", "--set", "sequence_length=8")
+    assert result.exit_code == 0
+    (asked,) = service.asked("InspectDataset")
+    assert asked.dataset_path == str(tmp_path / "d")
+    assert json.loads(asked.config_document) == {"sequence_length": 8}
+    lines = result.stdout.splitlines()
+    assert lines[0] == "warning: dataset_path: copies"
+    assert "/d/a.jsonl (5 documents, 70 tokens, the beginning alone)" in lines[1]
+    assert "/d/README.md: a card" in lines[2]
+    assert "about 7,400 tokens in all" in lines
+    assert "max_steps goes through the data 12.5 times" in lines
+    assert lines[-1] == "window 1, 9 tokens: '[[2+2?]]4'"
+    found = json.loads(cli("inspect", "d", "--json").stdout)
+    assert found["windows"][0]["segments"][1] == {"text": "4", "trained": True}
+    service.on["InspectDataset"] = lambda request, context: dataset_pb2.InspectDatasetResponse(
+        problems=[{"field": "dataset_path", "message": "is empty"}]
+    )
+    assert cli("inspect", "d").exit_code == 6
 
 
 def test_a_configuration_comes_from_the_standard_input(service: ScriptedService, cli: Cli) -> None:

@@ -22,6 +22,7 @@ reading:
 - `allocator`, `cores`, `devices`: the machine.
 - `progress`, `forecast`: signs of life, and when a run will end.
 - `distributed`, `distributed_launch`, `distributed_model`, `parent_signals`: several processes.
+- `inspect_command`: a look into data, in a process of its own.
 - `inference`, `commands`: text from a checkpoint; the CLI's `export` and `generate --local`.
 - `errors`, `home`: what can go wrong; paths that begin with `~`.
 """

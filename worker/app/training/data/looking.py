@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -42,7 +43,7 @@ from app.training.data.selection import Selection, select
 from app.training.data.sources import Corpus, content_of_file
 from app.training.home import expanded
 from app.training.preflight import VisibleData, inspect_run
-from app.training.reading import permitted
+from app.training.reading import PathNotAllowedError, permitted
 from app.training.tokenizer import (
     CharTokenizer,
     PretrainedTokenizer,
@@ -141,7 +142,7 @@ def inspect_data(config: TrainingConfig, bounds: Bounds | None = None) -> Inspec
     try:
         selections = {name: _selected(path, config) for name, path in named.items()}
         tokenizer = _tokenizer(selections, config, bounds or Bounds())
-    except (DataError, TokenizerError) as error:
+    except (DataError, PathNotAllowedError, TokenizerError) as error:
         _add_problem(inspection, "dataset_path", str(error))
         return inspection
     tally = _Tally(bounds or Bounds(), tokenizer, config.model_config.vocab_size, inspection)
@@ -252,7 +253,7 @@ def _tokenizer_of_files(config: TrainingConfig) -> Tokenizer | None:
 
 def _look(name: str, file: DataFile, config: TrainingConfig, tally: _Tally, files: int) -> None:
     """Read the beginning of a file, its part of what is left."""
-    listed = FileFound(str(file.path), "train", file.path.stat().st_size, file.form)
+    listed = FileFound(_name(file.path), "train", file.path.stat().st_size, file.form)
     _list(listed, tally.inspection)
     tally.read.append(listed)
     if tally.is_out_of_time:
@@ -262,7 +263,7 @@ def _look(name: str, file: DataFile, config: TrainingConfig, tally: _Tally, file
     try:
         with progress.reporting_to(reader.heard):
             _count(reader, file, config, tally)
-    except (DataError, TokenizerError) as error:
+    except (DataError, PathNotAllowedError, TokenizerError) as error:
         listed.reason = str(error)
         _add_problem(tally.inspection, name, listed.reason)
     except OSError as error:
@@ -394,10 +395,15 @@ def _estimate_share(reader: _Reader, file: DataFile, how: ReadAs) -> None:
 def _list_others(selection: Selection, inspection: Inspection) -> None:
     for file in selection.validation:
         size = file.path.stat().st_size
-        _list(FileFound(str(file.path), "validation", size, file.form), inspection)
+        _list(FileFound(_name(file.path), "validation", size, file.form), inspection)
     for skipped in selection.skipped:
         size = skipped.path.stat().st_size if skipped.path.is_file() else 0
-        _list(FileFound(str(skipped.path), "skipped", size, reason=skipped.reason), inspection)
+        _list(FileFound(_name(skipped.path), "skipped", size, reason=skipped.reason), inspection)
+
+
+def _name(path: Path) -> str:
+    """A path as text; a file system may hold names that are none."""
+    return os.fsencode(path).decode(errors="replace")
 
 
 def _list(file: FileFound, inspection: Inspection) -> None:

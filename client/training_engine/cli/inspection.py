@@ -1,0 +1,66 @@
+"""What a look into data found, as lines for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from training_engine.cli.output import size
+from training_engine.records import InspectedFile, InspectedWindow, Inspection, LengthCount
+
+_BAR_WIDTH = 40
+
+
+def inspection_lines(found: Inspection) -> Iterator[str]:
+    """Yield what is wrong first, then the files, the counts and the first windows."""
+    for problem in found.problems:
+        yield f"error: {problem}"
+    for warning in found.warnings:
+        yield f"warning: {warning}"
+    for file in found.files:
+        yield f"{file.use:10}  {file.form or '-':10}  {size(file.size_bytes):>9}  {_file(file)}"
+    if found.more_files:
+        yield f"and {found.more_files:,} more files"
+    yield from _counts(found)
+    yield from _histogram(found.lengths)
+    for number, window in enumerate(found.windows, 1):
+        yield f"window {number}, {window.tokens} tokens: {_text(window)!r}"
+
+
+def _file(file: InspectedFile) -> str:
+    about = f"{file.path}" if file.reason is None else f"{file.path}: {file.reason}"
+    if file.use != "train":
+        return about
+    part = "" if file.complete else ", the beginning alone"
+    return f"{about} ({file.documents:,} documents, {file.tokens:,} tokens{part})"
+
+
+def _counts(found: Inspection) -> Iterator[str]:
+    whole = "" if found.complete else " of the part that was read"
+    yield (
+        f"{found.documents:,} documents, {found.characters:,} characters, {found.tokens:,} tokens"
+        f"{whole}; {found.empty_documents:,} empty, {found.duplicate_documents:,} copies"
+    )
+    if not found.complete and found.estimated_tokens is not None:
+        yield f"about {found.estimated_tokens:,} tokens in all"
+    if found.epochs is not None:
+        yield f"max_steps goes through the data {found.epochs:.3g} times"
+    if found.tokens:
+        yield (
+            f"tokenizer {found.tokenizer}: {found.vocabulary_used:,} different ids; "
+            f"{found.unknown_share:.2%} of the tokens are unknown text, {found.rare_share:.2%} "
+            "occur once"
+        )
+
+
+def _histogram(lengths: tuple[LengthCount, ...]) -> Iterator[str]:
+    most = max((length.documents for length in lengths), default=0)
+    for length in lengths:
+        bar = "█" * max(1, _BAR_WIDTH * length.documents // most)
+        yield f"{length.tokens_from:>10,} tokens and more  {bar} {length.documents:,}"
+
+
+def _text(window: InspectedWindow) -> str:
+    """The window's text; what is not trained on stands in double square brackets."""
+    return "".join(
+        segment.text if segment.trained else f"[[{segment.text}]]" for segment in window.segments
+    )
