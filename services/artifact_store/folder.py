@@ -50,7 +50,11 @@ class FolderStore:
         return str(self.root)
 
     def identity(self) -> str | None:
-        """The content of the root's file `.store-id`. Raises `OSError`."""
+        """Return the content of the root's file `.store-id`.
+
+        Raises:
+            OSError: The file system refuses it.
+        """
         try:
             return (self.root / _IDENTITY).read_text(encoding="utf-8").strip() or None
         except FileNotFoundError:
@@ -72,7 +76,10 @@ class FolderStore:
         return self.identity() or ""
 
     def local_path(self, key: str) -> Path:
-        """The path of the artifact's file, which may not exist. Links out of `root` are refused."""
+        """Return the path of the artifact's file, which may not exist.
+
+        Links out of `root` are refused.
+        """
         path = self.root / check_key(key)
         if not path.resolve().is_relative_to(self.root):
             raise InvalidKeyError(key, "its path leads out of the store's folder")
@@ -90,7 +97,11 @@ class FolderStore:
             return upload.commit()
 
     def stat(self, key: str) -> ArtifactStat:
-        """Size and time. Raises `ArtifactNotFoundError`."""
+        """Size and time.
+
+        Raises:
+            ArtifactNotFoundError: No artifact has the key.
+        """
         with self._open(key) as file:
             found = os.fstat(file.fileno())
         version = f"{found.st_ino}-{found.st_mtime_ns}-{found.st_size}"
@@ -211,7 +222,11 @@ class FolderWriter:
         return self._size
 
     def write(self, chunk: bytes) -> None:
-        """Append a chunk. Raises `ArtifactTooLargeError` past the limit."""
+        """Append a chunk.
+
+        Raises:
+            ArtifactTooLargeError: Past the limit.
+        """
         if self._limit is not None and self._size + len(chunk) > self._limit:
             self.abort()
             raise ArtifactTooLargeError(self._key, self._limit)

@@ -63,8 +63,11 @@ class GuardedStore:
         self.expected = _recognise(self._store, records)
 
     def require(self) -> None:
-        """Raise `ArtifactStoreAwayError` unless the store carries the expected id. Costs one small
-        read."""
+        """Costs one small read.
+
+        Raises:
+            ArtifactStoreAwayError: Unless the store carries the expected id.
+        """
         found = _identity_of(self._store)
         if not self.expected:
             raise ArtifactStoreAwayError(
@@ -152,8 +155,11 @@ class GuardedStore:
         return self._store.local_path(key)
 
     def _read(self, call: Callable[[], T]) -> T:
-        """What `call` returns. That something is missing or broken counts only while the store is
-        there: asked before the second try, so that a moment's absence is not believed either."""
+        """Return what `call` returns.
+
+        That something is missing or broken counts only while the store is there: asked before the
+        second try, so that a moment's absence is not believed either.
+        """
         try:
             return call()
         except (ArtifactNotFoundError, OSError):
@@ -162,11 +168,14 @@ class GuardedStore:
 
 
 def _recognise(store: ArtifactStore, records: IdentityRecords) -> str:
-    """The id by which store and records know each other; makes one where neither has any.
+    """Return the id by which store and records know each other; makes one where neither has any.
 
     A store without an id is the right one if it holds an artifact that the records name (it is
     older than ids, or was copied without its hidden file), or if there is nothing yet to know it
-    by. Raises `ArtifactStoreAwayError` where it is another one, or cannot be read.
+    by.
+
+    Raises:
+        ArtifactStoreAwayError: It is another one, or cannot be read.
     """
     # In this order: an id is recorded after the store carries it.
     expected = records.expected()

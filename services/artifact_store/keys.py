@@ -31,22 +31,25 @@ def check_key(key: str) -> str:
 
 
 def safe_segment(name: str) -> str:
-    """A user's file name as one part of a key: odd characters become `_`, the ending survives."""
+    """Return a user's file name as one part of a key.
+
+    Odd characters become `_`; the ending stays.
+    """
     return _ODD.sub("_", name).lstrip(".")[-MAX_SEGMENT:].lstrip(".") or "unnamed"
 
 
 def job_prefix(job_id: str) -> str:
-    """The prefix of everything that the job's attempts wrote."""
+    """Return the prefix of everything that the job's attempts wrote."""
     return check_key(f"jobs/{job_id}")
 
 
 def attempt_prefix(job_id: str, attempt: int, claim_id: str) -> str:
-    """The one place where this claim of this attempt may write."""
+    """Return the one place where this claim of this attempt may write."""
     return check_key(f"jobs/{job_id}/attempts/{attempt}-{claim_id}")
 
 
 def dataset_key(dataset_id: str, name: str) -> str:
-    """The key of an uploaded dataset; `name` keeps its ending, which tells its format."""
+    """Return the key of an uploaded dataset; `name` keeps its ending, which tells its format."""
     return check_key(f"{DATASETS_PREFIX}/{dataset_id}/{safe_segment(name)}")
 
 

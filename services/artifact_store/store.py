@@ -47,7 +47,11 @@ class ArtifactWriter(Protocol):
         ...
 
     def write(self, chunk: bytes) -> None:
-        """Append a chunk. Raises `ArtifactTooLargeError` past the limit."""
+        """Append a chunk.
+
+        Raises:
+            ArtifactTooLargeError: Past the limit.
+        """
         ...
 
     def commit(self) -> ArtifactInfo:
@@ -79,13 +83,18 @@ class ArtifactStore(Protocol):
         ...
 
     def identity(self) -> str | None:
-        """Id that the store carries; None where it has none. Raises `OSError` where it cannot be
-        read."""
+        """Id that the store carries; None where it has none.
+
+        Raises:
+            OSError: It cannot be read.
+        """
         ...
 
     def make_identity(self, identity: str) -> str:
-        """Let the store carry this id unless it has one; the one that it carries then. Of several
-        callers at once one wins, and all get its id."""
+        """Let the store carry this id unless it has one; the one that it carries then.
+
+        Of several callers at once one wins, and all get its id.
+        """
         ...
 
     def writer(self, key: str, *, limit: int | None = None) -> ArtifactWriter:
@@ -97,7 +106,11 @@ class ArtifactStore(Protocol):
         ...
 
     def stat(self, key: str) -> ArtifactStat:
-        """Size and time. Raises `ArtifactNotFoundError`."""
+        """Size and time.
+
+        Raises:
+            ArtifactNotFoundError: No artifact has the key.
+        """
         ...
 
     def open_range(self, key: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
@@ -135,8 +148,10 @@ class ArtifactStore(Protocol):
         ...
 
     def discard_hidden(self, prefix: str) -> int:
-        """Remove files under `prefix` + "/" that are not artifacts, which writers that were killed
-        left behind, and return their number. Only where no process writes any more."""
+        """Remove files under `prefix` + "/" that are not artifacts, and return their number.
+
+        Killed writers leave such files behind. Call it only where no process writes any more.
+        """
         ...
 
     def discard_unfinished(self, older_than_seconds: float = 600.0) -> int:
@@ -144,6 +159,8 @@ class ArtifactStore(Protocol):
         ...
 
     def local_path(self, key: str) -> Path | None:
-        """The path of the artifact's file on this machine, which need not exist yet; None for a
-        store without files."""
+        """Return the path of the artifact's file on this machine, which need not exist yet.
+
+        None for a store without files.
+        """
         ...

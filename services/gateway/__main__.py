@@ -47,7 +47,7 @@ class GatewayServer(uvicorn.Server):
 
 
 def build_server(settings: GatewaySettings) -> GatewayServer:
-    """The server, not yet listening."""
+    """Return the server, not yet listening."""
     app = create_app(settings)
     config = uvicorn.Config(
         app,
@@ -65,7 +65,11 @@ def build_server(settings: GatewaySettings) -> GatewayServer:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A bound socket. Raises `SettingsError` where the address cannot be had."""
+    """Return a bound socket.
+
+    Raises:
+        SettingsError: The address cannot be had.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

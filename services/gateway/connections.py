@@ -76,7 +76,7 @@ class BoundedConnection(H11Protocol):
         self.transport.abort()  # close() would wait for it
 
     def send_400_response(self, msg: str) -> None:
-        """What is no HTTP is refused like all else: with a problem, unless an answer has begun."""
+        """Refuse bytes that are not HTTP with a problem document, unless an answer has begun."""
         if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             self.transport.close()
             return
@@ -99,5 +99,5 @@ def _cancel(timer: asyncio.TimerHandle | None) -> None:
 
 
 def bounded(client_seconds: float) -> type[BoundedConnection]:
-    """The protocol with these deadlines: uvicorn makes its connections from a class."""
+    """Return the protocol with these deadlines: uvicorn makes its connections from a class."""
     return type("BoundedConnection", (BoundedConnection,), {"client_seconds": client_seconds})

@@ -115,11 +115,11 @@ class Route:
         ]
 
     def request(self, values: Plain) -> Message:
-        """The message to send."""
+        """Return the message to send."""
         return plain_to_message(GetMessageClass(self.method.input_type), values)
 
     def answer(self, message: Message, echoed: Mapping[str, str]) -> Plain:
-        """What REST answers with."""
+        """Return what REST answers with."""
         plain = answer_to_plain(message)
         if self.shown:
             shown = plain.pop(self.shown)
@@ -127,7 +127,7 @@ class Route:
         return {self.echo: echoed[self.echo], **plain} if self.echo else plain
 
     def location(self, answered: Plain) -> str:
-        """The address of what was made, relative to the route's own."""
+        """Return the address of what was made, relative to the route's own."""
         made = self.method.output_type.fields_by_name[self.shown].message_type
         for each in routes():
             if each.verb == "get" and each.is_unary and each.shown:
@@ -168,7 +168,7 @@ def _route(method: Any) -> Route:
 
 
 def route(rpc: str) -> Route:
-    """The route of `Service.Method`."""
+    """Return the route of `Service.Method`."""
     return next(each for each in routes() if each.rpc == rpc)
 
 
@@ -180,14 +180,14 @@ def field_rules(field: Any) -> RestField:
 
 @cache
 def view(message: Any, name: str) -> RestView:
-    """The part of a message with this name."""
+    """Return the part of a message with this name."""
     views: list[RestView] = list(message.GetOptions().Extensions[options_pb2.rest_view])
     return next(each for each in views if each.name == name)
 
 
 @cache
 def shown_fields(message: Any, view_name: str = "") -> list[Any]:
-    """The fields of a message that a view of it has, or all."""
+    """Return the fields of a message that a view of it has, or all."""
     if not view_name:
         return list(message.fields)
     part = view(message, view_name)
@@ -199,7 +199,7 @@ def shown_fields(message: Any, view_name: str = "") -> list[Any]:
 
 
 def view_to_plain(message: Message, view_name: str) -> Plain:
-    """A part of a message."""
+    """Return a part of a message."""
     return _part(message_to_plain(message), message.DESCRIPTOR, view_name)
 
 
@@ -208,7 +208,10 @@ def _part(plain: Plain, message: Any, view_name: str) -> Plain:
 
 
 def answer_to_plain(message: Message) -> Plain:
-    """A message as REST has it: parts where the protos say so, null for an empty page token."""
+    """Return a message as REST has it.
+
+    That is in parts where the protos say so, with null for an empty page token.
+    """
     plain = message_to_plain(message)
     for field, view_name in _parts(message.DESCRIPTOR):
         value, owner = plain.get(field.name), field.message_type
@@ -223,6 +226,6 @@ def answer_to_plain(message: Message) -> Plain:
 
 @cache
 def _parts(message: Any) -> list[tuple[Any, str]]:
-    """The fields of a message of which only a part is shown."""
+    """Return the fields of a message of which only a part is shown."""
     views = [(field, field_rules(field).view) for field in message.fields]
     return [(field, view_name) for field, view_name in views if view_name]

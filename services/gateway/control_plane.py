@@ -57,7 +57,11 @@ class ControlPlane:
         self._health = health_pb2_grpc.HealthStub(channel)
 
     async def call(self, method: Callable[..., Any], message: Any, metadata: Metadata) -> Any:
-        """One unary call with the deadline every call gets. Raises `AioRpcError`."""
+        """Make one unary call with the deadline that every call gets.
+
+        Raises:
+            AioRpcError: The control plane refuses it, or does not answer.
+        """
         return await method(message, timeout=self._timeout, metadata=metadata)
 
     async def problem(self) -> str:
@@ -93,7 +97,11 @@ class Caller:
         )
 
     async def call(self, method: Callable[..., Any], message: Any) -> Any:
-        """One unary call. Raises `AioRpcError`, which becomes a problem."""
+        """One unary call.
+
+        Raises:
+            AioRpcError: Which becomes a problem.
+        """
         return await self.control_plane.call(method, message, self.metadata)
 
 

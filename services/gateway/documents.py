@@ -38,7 +38,12 @@ def _constant(name: str) -> Any:
 
 
 def parse(data: bytes) -> Any:
-    """A JSON document. Raises `json.JSONDecodeError` or `Problem`."""
+    """Return a JSON document.
+
+    Raises:
+        json.JSONDecodeError: The text is not JSON.
+        Problem: The document is not one that we take.
+    """
     try:
         text = data.decode("utf-8")
         value = json.loads(text, object_pairs_hook=_object, parse_constant=_constant)

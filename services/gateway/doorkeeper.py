@@ -28,14 +28,14 @@ class Doorkeeper:
         self._failures = FailedAttempts()
 
     def accepts(self, authorization: str | None, client: str) -> bool:
-        """Whether an `Authorization` header's value lets `client` in. Raises like `lets_in`."""
+        """Return whether an `Authorization` header lets `client` in; raise like `lets_in`."""
         return not self._verifier.required or self.lets_in(bearer_token(authorization), client)
 
     def lets_in(self, token: str, client: str) -> bool:
         """Whether the token is a known one; an empty one is no attempt.
 
-        Raises `Problem` 429 where it is wrong, or may not be looked at yet, and `client` has to
-        wait.
+        Raises:
+            Problem: 429 where it is wrong, or may not be looked at yet, and `client` has to wait.
         """
         if not token:
             return False
@@ -51,7 +51,7 @@ class Doorkeeper:
 
 
 def client_of(scope: Scope) -> str:
-    """The address that a request came from; behind a proxy it is the proxy's."""
+    """Return the address that a request came from; behind a proxy it is the proxy's."""
     address = scope.get("client")
     return str(address[0]) if address else "this machine"
 

@@ -51,10 +51,13 @@ class JobFollower:
         self._reading: asyncio.Future[Any] | None = None
 
     async def first_answer(self, wait_seconds: float) -> bool:
-        """False if the watch ended at once, without an event.
+        """Return False if the watch ended at once, without an event.
 
-        Waits at most `wait_seconds` for an answer, so that a refusal (an unknown cursor, say)
-        can still be told by a status. Raises `AioRpcError`.
+        Waits at most `wait_seconds` for an answer, so that a refusal (of an unknown cursor, say)
+        can still become an HTTP status.
+
+        Raises:
+            AioRpcError: The control plane refuses the watch.
         """
         reading = self._read()
         await asyncio.wait({reading}, timeout=wait_seconds)
@@ -63,7 +66,7 @@ class JobFollower:
         return reading.result() is not grpc.aio.EOF
 
     async def events(self, ping_seconds: float) -> AsyncIterator[bytes]:
-        """Encoded events and pings, until the job has ended or the gateway closes."""
+        """Return encoded events and pings, until the job has ended or the gateway closes."""
         closing = asyncio.ensure_future(self._closing.wait())
         wait = _FIRST_WAIT_SECONDS
         try:
@@ -94,7 +97,7 @@ class JobFollower:
             await self.close()
 
     def _read(self) -> asyncio.Future[Any]:
-        """The read under way; pings come and go while it waits."""
+        """Return the read under way; pings come and go while it waits."""
         if self._reading is None:
             if self._call is None:
                 self._call = self._caller.control_plane.jobs.WatchJob(

@@ -78,7 +78,11 @@ class Guard:
             raise _too_large(limit)
 
     def _authenticate(self, scope: Scope, headers: Headers) -> None:
-        """Put a session's token into the headers. Raises `Problem` where there is no token."""
+        """Put a session's token into the headers.
+
+        Raises:
+            Problem: There is no token.
+        """
         if not scope["path"].startswith(_API) or scope["path"] == SIGN_IN:
             return
         authorization = headers.get("authorization")
@@ -192,7 +196,11 @@ class _Body:
         self._deadline: float | None = None
 
     async def receive(self) -> Message:
-        """The next message. Raises `Problem` 408 and 413."""
+        """Return the next message.
+
+        Raises:
+            Problem: The body comes too slowly (408) or is too large (413).
+        """
         if self._complete:  # nothing but the end of the connection is awaited
             return await self._receive()
         now = asyncio.get_running_loop().time()

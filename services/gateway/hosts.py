@@ -15,7 +15,7 @@ Host = tuple[str, int | None]
 
 
 def read_host(value: str) -> Host | None:
-    """The value of a Host header; None where it is not exactly one host."""
+    """Return the value of a Host header; None where it is not exactly one host."""
     found = _AUTHORITY.fullmatch(value)
     if found is None:
         return None

@@ -61,7 +61,7 @@ _OF_EVENTS: tuple[Shape, ...] = (
 
 
 def build(app: FastAPI) -> dict[str, Any]:
-    """The document of the application's routes."""
+    """Return the document of the application's routes."""
     document = get_openapi(
         title=app.title,
         version=app.version,
@@ -108,7 +108,7 @@ def _complete(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
 
 
 def _described(status: str, response: dict[str, Any], schemas: dict[str, Any]) -> str:
-    """What an answer is: its shape's own description."""
+    """Return what an answer is: its shape's own description."""
     for content in response.get("content", {}).values():
         name = content.get("schema", {}).get("$ref", "").removeprefix(_SCHEMAS)
         if name in schemas:
@@ -117,7 +117,7 @@ def _described(status: str, response: dict[str, Any], schemas: dict[str, Any]) -
 
 
 def _with_references(schema: Any) -> Any:
-    """`schema`, each mark of SHOWN_AS replaced by a reference to the schema that it names."""
+    """Return `schema` with a reference in place of each mark of SHOWN_AS."""
     if isinstance(schema, list):
         return [_with_references(item) for item in schema]
     if not isinstance(schema, dict):

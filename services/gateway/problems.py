@@ -94,7 +94,7 @@ class Problem(HTTPException):
         self.errors = tuple(errors)
 
     def body(self) -> dict[str, Any]:
-        """The JSON object."""
+        """Return the JSON object."""
         return {
             "type": f"urn:training-engine:problem:{self.reason}",
             "title": _title(self.status_code),
@@ -105,7 +105,7 @@ class Problem(HTTPException):
         }
 
     def response(self) -> Response:
-        """The answer, headers included."""
+        """Return the answer, headers included."""
         return Response(
             dumps(self.body()), self.status_code, headers=self.headers, media_type=MEDIA_TYPE
         )
@@ -119,7 +119,7 @@ def _title(status: int) -> str:
 
 
 def from_rpc_error(error: grpc.aio.AioRpcError) -> Problem:
-    """What a failed call of the control plane means over HTTP."""
+    """Return what a failed call of the control plane means over HTTP."""
     info, violations, retry_after = _details(error)
     text = error.details() or ""
     status, reason = _unnamed(error.code(), text)
@@ -172,7 +172,10 @@ def _unnamed(code: grpc.StatusCode, text: str) -> tuple[int, str]:
 
 
 def _reason_of(status: int) -> str:
-    """The only reason with this HTTP status; of several, or of none, the one that says least."""
+    """Return the only reason with this HTTP status.
+
+    Of several, or of none, the one that says least.
+    """
     reasons = [name for name, call in CALL_STATUSES.items() if call.http_status == status]
     if len(reasons) == 1:
         return reasons[0]

@@ -20,7 +20,7 @@ class ByteRange:
     length: int
 
     def content_range(self, size: int) -> str:
-        """The value of Content-Range."""
+        """Return the value of Content-Range."""
         return f"bytes {self.start}-{self.start + self.length - 1}/{size}"
 
 
@@ -32,10 +32,13 @@ def not_modified(headers: Headers, etag: str) -> bool:
 
 
 def requested_range(headers: Headers, size: int, etag: str) -> ByteRange | None:
-    """The range to send; None for the whole file. Raises `Problem` 416.
+    """Return the range to send; None for the whole file.
 
     As HTTP asks, a Range that cannot be read, several ranges, and a range of another version of
     the file (If-Range) are answered with the whole file.
+
+    Raises:
+        Problem: 416.
     """
     match = _ONE_RANGE.fullmatch(headers.get("range", ""))
     if match is None or match.group(0).strip() == "bytes=-":

@@ -48,19 +48,22 @@ class Sessions:
         return bool(self._tokens)
 
     def begin(self, token: str) -> Session:
-        """A session for a token that was found to be a known one."""
+        """Return a session for a token that was found to be a known one."""
         return Session(token, int(time.time()) + self._seconds)
 
     def set_cookie(self, session: Session, *, secure: bool) -> str:
-        """The value of Set-Cookie that begins a session."""
+        """Return the value of Set-Cookie that begins a session."""
         return _cookie(_signed(session.token, session.expires), self._seconds, secure)
 
     def end_cookie(self) -> str:
-        """The value of Set-Cookie that ends one."""
+        """Return the value of Set-Cookie that ends one."""
         return _cookie("", 0, secure=False)
 
     def read(self, cookie_header: str) -> Session | None:
-        """The session that a Cookie header carries; None where it is absent, stale or forged."""
+        """Return the session that a Cookie header carries.
+
+        None where it is absent, stale or forged.
+        """
         value = cookie_parser(cookie_header).get(COOKIE, "")
         version, _, rest = value.partition(".")
         expiry, _, _signature = rest.partition(".")

@@ -13,7 +13,7 @@ MEBIBYTE = 1 << 20
 
 
 def _split_names(value: Any) -> Any:
-    """A list from a variable: names are separated by commas."""
+    """Return a list from a variable: names are separated by commas."""
     if isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
     return value

@@ -84,7 +84,11 @@ async def _cancelled(task: asyncio.Future[Any]) -> None:
 
 
 async def while_connected(request: Request, work: Awaitable[T]) -> T:
-    """The result of `work`, cancelled when the client goes away. Raises `ClientGone`."""
+    """Return the result of `work`, cancelled when the client goes away.
+
+    Raises:
+        ClientGone: The client closed its connection; there is nobody to answer.
+    """
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_disconnect(request.receive))
     try:

@@ -83,12 +83,12 @@ class Measured:
 
 
 def _method(scope: Scope) -> str:
-    """The request's method; any word is one in HTTP, and each would make a series."""
+    """Return the request's method; any word is one in HTTP, and each would make a series."""
     method = str(scope["method"])
     return method if method in _METHODS else "other"
 
 
 def _template(scope: Scope) -> str:
-    """The route's path with its parameters' names: ids would make a series each."""
+    """Return the route's path with its parameters' names: ids would make a series each."""
     path = getattr(scope.get("route"), "path", None)
     return path if isinstance(path, str) and path else "other"

@@ -18,7 +18,7 @@ _LOOK_SECONDS = 1.0
 
 
 def open_artifacts(settings: WorkerSettings) -> GuardedStore:
-    """The worker's artifact store, not recognised yet."""
+    """Return the worker's artifact store, not recognised yet."""
     return GuardedStore(FolderStore(settings.artifact_root))
 
 

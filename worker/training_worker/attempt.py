@@ -74,8 +74,11 @@ class StopRequest:
         self._lock = threading.RLock()  # a signal handler may interrupt its own thread's hold
 
     def ask(self, outcome: OutcomeKind) -> None:
-        """Stop at the next step boundary. The first reason is kept, except that a user's stop
-        outranks a hand-back: the job would only be queued again to be stopped."""
+        """Stop at the next step boundary.
+
+        The first reason is kept, except that a user's stop outranks a hand-back: the job would only
+        be queued again to be stopped.
+        """
         with self._lock:
             if self.outcome is None or outcome is OutcomeKind.STOPPED:
                 self.outcome = outcome
@@ -213,8 +216,11 @@ class Attempt:
         return trainer
 
     def _before_save(self) -> None:
-        """Fail a save whose folder would be made where the store should be; and let a checkpoint
-        that is complete have its points on disk, whichever process registers it."""
+        """Fail a save whose folder would be made where the store should be.
+
+        And let a checkpoint that is complete have its points on disk, whichever process registers
+        it.
+        """
         from app.training.errors import CheckpointError
 
         try:
@@ -262,7 +268,7 @@ class Attempt:
             self._publisher.wake()
 
     def on_save_start(self, step: int) -> None:
-        """A stop within a resumed validation leads here without another step."""
+        """Write the points first: a stop within a resumed validation comes here without a step."""
         if self._is_last(step):
             self._board.write(step, Phase.SAVING, self._trainer.tokens_seen)
 
@@ -280,16 +286,16 @@ class Attempt:
         self._board.write(step, Phase.VALIDATING, self._trainer.tokens_seen, shown)
 
     def on_evaluate(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Steps are to be expected again."""
+        """Expect steps again."""
         self._board.write(step, Phase.TRAINING, self._trainer.tokens_seen)
         self._validated[step] = dict(metrics)
 
     def on_save_failed(self, step: int, error: CheckpointError, last: bool) -> bool:
-        """A full disk, or a store that is away, fails the save, not the run."""
+        """Return a full disk, or a store that is away, fails the save, not the run."""
         return self._failed_saves.takes_on(step, error, last=last)
 
     def on_checkpoint(self, info: CheckpointInfo) -> None:
-        """A checkpoint is durable; it exists for the service once it is registered."""
+        """Register a durable checkpoint; it exists for the service from then on."""
         self._failed_saves.saved()
         score = info.metric_value if info.metric == self._config.best_metric else None
         self._publisher.register(
@@ -311,8 +317,10 @@ class Attempt:
         self._validated = {s: found for s, found in self._validated.items() if s >= info.step}
 
     def _measured_at(self, info: CheckpointInfo) -> dict[str, float]:
-        """What was validated at the checkpoint's step; of what decides which is best, the value
-        that is compared."""
+        """Return what was validated at the checkpoint's step.
+
+        Of what decides which is best, the value that is compared.
+        """
         measured = dict(self._validated.get(info.step, {}))
         if info.metric is not None and info.metric_value is not None:
             measured[info.metric] = info.metric_value
@@ -338,9 +346,10 @@ class _Preparation:
 
 
 def attempt_folder(artifacts: GuardedStore, claimed: Claimed) -> Path:
-    """The folder of this claim, made if need be; no other process ever writes there.
+    """Return the folder of this claim, made if need be; no other process ever writes there.
 
-    Raises `ArtifactStoreAwayError` rather than making it where the store should be.
+    Raises:
+        ArtifactStoreAwayError: Rather than making it where the store should be.
     """
     artifacts.require()
     token = claimed.token
@@ -352,7 +361,7 @@ def attempt_folder(artifacts: GuardedStore, claimed: Claimed) -> Path:
 
 
 def configuration(claimed: Claimed, folder: Path, settings: WorkerSettings) -> Any:
-    """The job's configuration, with what the service decides filled in."""
+    """Return the job's configuration, with what the service decides filled in."""
     from app.training.config import DistributedConfig, TrainingConfig
 
     config, _ = TrainingConfig.read(json.loads(claimed.record.config_document))

@@ -46,7 +46,7 @@ class Board:
         _LAYOUT.pack_into(self._page, 0, step, _PHASES.index(phase), tokens_seen, *done)
 
     def read(self) -> Shown:
-        """What was last written."""
+        """Return what was last written."""
         step, phase, tokens_seen, *done = _LAYOUT.unpack_from(self._page)
         return Shown(step, _PHASES[phase], tokens_seen, PhaseProgress(*done))
 

@@ -23,9 +23,13 @@ class DatasetUnavailableError(ValueError):
 
 
 def dataset_file(named: str, registry: WorkerRegistry, artifacts: ArtifactStore) -> str:
-    """The path behind `named`: itself, or the file of an uploaded `dataset://ID`.
+    """Return the path behind `named`: itself, or the file of an uploaded `dataset://ID`.
 
-    Raises `DatasetUnavailableError`, `ArtifactStoreAwayError`.
+    Raises:
+        DatasetUnavailableError: The dataset that a job names cannot be had; trying again does not
+            help.
+        ArtifactStoreAwayError: The store cannot be reached, or another one is in its place: nothing
+            in it is believed.
     """
     if not named.startswith(SCHEME):
         return named
@@ -45,7 +49,11 @@ def find_data(
 ) -> None:
     """Write the paths of the job's data into its configuration.
 
-    Raises `DatasetUnavailableError`, `ArtifactStoreAwayError`.
+    Raises:
+        DatasetUnavailableError: The dataset that a job names cannot be had; trying again does not
+            help.
+        ArtifactStoreAwayError: The store cannot be reached, or another one is in its place: nothing
+            in it is believed.
     """
     if record.dataset_path:
         config.dataset_path = dataset_file(record.dataset_path, registry, artifacts)

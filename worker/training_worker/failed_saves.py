@@ -41,7 +41,7 @@ class FailedSaves:
         return self._wait(error)
 
     def saved(self) -> None:
-        """A save has succeeded: there is room, and the store is there."""
+        """Note that a save has succeeded: there is room, and the store is there."""
         self._board.show_failed_save(None)
         self._gives_up_at, self._pause = None, _FIRST_PAUSE
 

@@ -70,7 +70,7 @@ def _attempt(
     stop: StopRequest,
     artifacts: GuardedStore,
 ) -> Attempt:
-    """The attempt, on connections of this process."""
+    """Return the attempt, on connections of this process."""
     url = settings.resolved_redis_url()
     connection = Connection.open(url, retries=0)
     publishing = Connection.open(url, retries=0, announce_renewal=True)
@@ -85,7 +85,7 @@ def _attempt(
 
 
 def _processes(config: Any) -> int:
-    """Processes that the job asks for; of one that cannot run, the one that says why."""
+    """Return processes that the job asks for; of one that cannot run, the one that says why."""
     if config.problems():
         return 1
     from app.training.distributed import processes_wanted
@@ -122,7 +122,7 @@ def _become_horse() -> StopRequest:
 
 
 def _log_to_output() -> None:
-    """The trainer's log is part of what the job prints."""
+    """Send the trainer's log to the job's output."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()

@@ -33,7 +33,11 @@ class AttemptJob(Job):
     """RQ's record of a message, with an allow-list of one in place of a call by name."""
 
     def order(self) -> AttemptOrder:
-        """What the message asks for. Raises `MessageRefusedError`."""
+        """Return what the message asks for.
+
+        Raises:
+            MessageRefusedError: A message that this worker does not act on.
+        """
         try:
             name, args, kwargs = self.func_name, self.args, self.kwargs
         except Exception as error:  # no entry of the queue may end the worker

@@ -30,10 +30,13 @@ class ModelCache:
         self._lock = threading.Lock()
 
     def get(self, request: GenerationRequest) -> tuple[GPTModel, Tokenizer | None]:
-        """The model in evaluation mode, and its tokenizer if it has one.
+        """Return the model in evaluation mode, and its tokenizer if it has one.
 
-        Raises `ArtifactError` for a file that is gone or not what was registered. Requests for
-        several models wait for each other: two loads at once would only need twice the memory.
+        Requests for several models wait for each other: two loads at once would only need twice the
+        memory.
+
+        Raises:
+            ArtifactError: For a file that is gone or not what was registered.
         """
         with self._lock:
             if request.checkpoint_id not in self._loaded:

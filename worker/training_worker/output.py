@@ -88,7 +88,7 @@ class OutputReader:
         self._ahead: tuple[int, int] = (0, self._seq)
 
     def peek(self, *, final: bool = False) -> list[LogLine]:
-        """The next lines. `final`: also a last one that has no newline."""
+        """Return the next lines. `final`: also a last one that has no newline."""
         while True:
             lines = self._read(final)
             wanted = [line for line in lines if line.seq >= self._next_seq]
@@ -97,7 +97,7 @@ class OutputReader:
             self.advance()
 
     def advance(self) -> None:
-        """The lines of the last `peek` are delivered."""
+        """Go on behind the lines of the last `peek`, which are delivered."""
         self._offset, self._seq = self._ahead
         if self._max_bytes is not None and self._offset > self._max_bytes:
             self._empty()
@@ -139,7 +139,7 @@ class OutputReader:
 
 
 def output_tail(folder: Path, lines: int = 30, max_bytes: int = 6000) -> str:
-    """The last lines of an attempt's output, for an error report."""
+    """Return the last lines of an attempt's output, for an error report."""
     try:
         with (folder / FILE_NAME).open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - max_bytes))

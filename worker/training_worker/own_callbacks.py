@@ -16,7 +16,12 @@ MakeCallback = Callable[["Trainer"], Any]
 
 
 def own_callbacks(names: str) -> list[MakeCallback]:
-    """What makes the callbacks, from `MODULE:NAME` and commas. Raises `SettingsError`."""
+    """Return what makes the callbacks, from `MODULE:NAME` and commas.
+
+    Raises:
+        SettingsError: A setting that cannot be used; the text names the flag, the rule and the
+            remedy.
+    """
     return [_import(name.strip()) for name in names.split(",") if name.strip()]
 
 

@@ -26,8 +26,11 @@ _MODULES = (
 
 
 def preload() -> None:
-    """Import the library with all that it imports late, and leave the garbage collector a clean
-    heap, so that the pages stay shared between this process and its trainers."""
+    """Import the library with all that it imports late.
+
+    The garbage collector is left a clean heap, so that the pages stay shared between this process
+    and its trainers.
+    """
     import torch
 
     for name in _MODULES:

@@ -118,7 +118,7 @@ class Publisher(threading.Thread):
     # -- called by the trainer's thread ----------------------------------------------------
 
     def begin(self, beginning: Beginning) -> None:
-        """The checkpoint is loaded and the attempt really starts; points may follow."""
+        """Begin the attempt: its checkpoint is loaded, and points may follow."""
         self._start = beginning
         self._wake.set()
 
@@ -128,14 +128,15 @@ class Publisher(threading.Thread):
             self._wake.set()
 
     def register(self, record: CheckpointRecord) -> None:
-        """A checkpoint is durable; it is registered once its metrics are delivered."""
+        """Register a durable checkpoint once its metrics are delivered."""
         self._checkpoints.append(SavedCheckpoint(record, self._spool.end))
         self._wake.set()
 
     def drain(self) -> None:
         """Return when everything is delivered, however long the store is away.
 
-        Raises `PublishError` if the store keeps refusing.
+        Raises:
+            PublishError: The store keeps refusing.
         """
         self._draining.set()
         self._wake.set()
@@ -222,8 +223,11 @@ class Publisher(threading.Thread):
         self._confirmed = True
 
     def _recover(self) -> None:
-        """Go back to what the store really holds: a server that lost power or failed over may
-        have forgotten its last seconds, answered though they were."""
+        """Go back to what the store really holds.
+
+        A server that lost power or failed over may have forgotten its last seconds, although it had
+        answered.
+        """
         token = self._claimed.token
         for mine in self._store.attempts(token.job_id):
             if mine.attempt == token.attempt:
@@ -267,7 +271,7 @@ class Publisher(threading.Thread):
             self._reported_at = self._answered_at
 
     def _register_due(self) -> None:
-        """What is not in the right store is not registered: while that is away it waits."""
+        """Register what is due; while the right store is away, it waits."""
         try:
             self._register_delivered()
         except ArtifactStoreAwayError as error:
@@ -292,7 +296,7 @@ class Publisher(threading.Thread):
             self._registered = [s for s in self._registered if s.record.checkpoint_id not in gone]
 
     def _give_up(self, saved: SavedCheckpoint) -> None:
-        """It was saved where the store should have been."""
+        """Give up a checkpoint that was saved where the store should have been."""
         step = saved.record.step
         logger.error("the checkpoint of step %d is not in the store: it is given up", step)
         if self._draining.is_set() and not self._checkpoints:

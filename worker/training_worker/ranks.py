@@ -125,7 +125,7 @@ def note_failure(folder: Path, rank: int, outcome: Outcome) -> None:
 
 
 def noted_failure(folder: Path, log_tail: str) -> Outcome | None:
-    """What another process failed with, if one has left word."""
+    """Return what another process failed with, if one has left word."""
     for path in sorted(folder.glob(_FAILURE_FILE.format(rank="*"))):
         note = json.loads(path.read_text())
         error = JobError(note["reason"], note["message"], log_tail)

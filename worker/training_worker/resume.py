@@ -33,12 +33,16 @@ class ResumePoint:
 def choose_resume_point(
     store: AttemptStore, artifacts: ArtifactStore, claimed: Claimed
 ) -> ResumePoint:
-    """The newest registered checkpoint that is whole; the registry decides, never a folder.
+    """Return the newest registered checkpoint that is whole; the registry decides, never a folder.
 
     A damaged file is passed over with a line in the job's log, and where all are damaged the run
     begins at step 0. A missing file does not justify that: its store may only be away.
 
-    Raises `CheckpointMissingError`, `ArtifactStoreAwayError`.
+    Raises:
+        CheckpointMissingError: A file that the registry names is not in the store; another try may
+            find it.
+        ArtifactStoreAwayError: The store cannot be reached, or another one is in its place: nothing
+            in it is believed.
     """
     newest = claimed.resume_from
     if newest is None:

@@ -30,7 +30,8 @@ class SpoolWriter:
     def append(self, step: int, time_ms: int, values: Mapping[str, float]) -> None:
         """Add a point.
 
-        Raises `OSError` on a full disk; nothing of the point is in the file then.
+        Raises:
+            OSError: On a full disk; nothing of the point is in the file then.
         """
         line = _ENCODER.encode([step, time_ms, dict(values)]).encode() + b"\n"
         try:
@@ -70,7 +71,7 @@ class SpoolReader:
         """Bytes whose points were handed out and `advance`d over."""
 
     def peek(self) -> tuple[list[MetricPoint], int]:
-        """The next points, and the offset behind them; the same ones until `advance`."""
+        """Return the next points, and the offset behind them; the same ones until `advance`."""
         if self._file is None:
             return [], self.offset
         handle = self._file.fileno()
@@ -83,7 +84,7 @@ class SpoolReader:
         return points, self.offset + len(whole)
 
     def advance(self, offset: int) -> None:
-        """The points up to `offset` are delivered."""
+        """Go on behind `offset`: the points before it are delivered."""
         self.offset = offset
 
     def seek_behind(self, step: int) -> None:
@@ -112,7 +113,7 @@ class SpoolReader:
 
 
 def _parse(line: bytes) -> MetricPoint | None:
-    """A point, or None for a line that a power cut left behind."""
+    """Return a point, or None for a line that a power cut left behind."""
     try:
         step, time_ms, values = json.loads(line)
         return MetricPoint(step=step, time_ms=time_ms, values=values)

@@ -101,7 +101,7 @@ class Supervisor:
     # -- called from signal handlers ---------------------------------------------------------
 
     def hand_back(self, grace_seconds: float) -> None:
-        """The worker leaves: let the horse save and hand its job back."""
+        """Let the horse save and hand its job back, since the worker leaves."""
         margin = min(_LEAVE_MARGIN_SECONDS, grace_seconds / 4)
         self._deadlines.leave = time.monotonic() + grace_seconds - margin
         self._signal(signal.SIGTERM)

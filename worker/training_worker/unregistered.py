@@ -37,10 +37,12 @@ def find_unregistered(
     attempt: int,
     on_read: Callable[[int], object],
 ) -> Unregistered | None:
-    """What the attempt before `attempt` saved last, beyond all registered ones; None if nothing.
+    """Return what the attempt before `attempt` saved last, beyond all registered ones, or None.
 
     Reads all of its file. A person's resume has decided where to begin: nothing is looked for.
-    Raises `ArtifactStoreAwayError`, and what the job store raises.
+
+    Raises:
+        ArtifactStoreAwayError: The store is away. Errors of the job store pass through.
     """
     job = store.get(job_id)
     attempts = {each.attempt: each for each in store.attempts(job_id)}
@@ -110,7 +112,7 @@ def _sound(
 
 
 def _measured_at(folder: Path, info: CheckpointInfo) -> dict[str, float]:
-    """What was validated at the checkpoint's step, and what decides which is best."""
+    """Return what was validated at the checkpoint's step, and what decides which is best."""
     with closing(SpoolReader(folder)) as reader:
         reader.seek_behind(info.step - 1)
         points, _ = reader.peek()

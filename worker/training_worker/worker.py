@@ -100,8 +100,10 @@ class TrainingWorker(Worker):
         )
 
     def _new_name(self) -> str:
-        """RQ refuses a name that a killed worker left behind, for as long as its key lives; a pod
-        keeps its name, so RQ gets one of its own for each process."""
+        """RQ refuses a name that a killed worker left behind, for as long as its key lives.
+
+        A pod keeps its name, so RQ gets one of its own for each process.
+        """
         return f"{self._worker_id}-{secrets.token_hex(4)}"
 
     # -- messages --------------------------------------------------------------------------
@@ -109,7 +111,7 @@ class TrainingWorker(Worker):
     def dequeue_job_and_maintain_ttl(
         self, timeout: int | None, max_idle_time: int | None = None
     ) -> tuple[Job, Queue] | None:
-        """The next message that asks for something; all others are refused and forgotten."""
+        """Return the next message that asks for something; all others are refused and forgotten."""
         while True:
             try:
                 self._gate.pass_through(self.heartbeat)
@@ -160,7 +162,7 @@ class TrainingWorker(Worker):
     # -- attempts --------------------------------------------------------------------------
 
     def execute_job(self, job: Job, queue: Queue) -> None:
-        """Claim the attempt that a message asks for, and have it trained. Raises nothing."""
+        """Claim the attempt that a message asks for, and have it trained. Never raises."""
         # Kept local: a shutdown from here on waits for the attempt, whether Redis knows or not.
         self._state = WorkerStatus.BUSY
         order = _order(job)
@@ -202,7 +204,7 @@ class TrainingWorker(Worker):
         return None
 
     def _unregistered(self, order: AttemptOrder) -> Unregistered | None:
-        """What the attempt before saved and did not register; reading it may take minutes."""
+        """Return what the attempt before saved and did not register; this may take minutes."""
         if order.attempt == 1:
             return None
         beaten_at = time.monotonic()
@@ -247,7 +249,7 @@ class TrainingWorker(Worker):
         board.close()
 
     def _give_up(self, claimed: Claimed, error: Exception) -> None:
-        """The trainer could not even be started; where the store is away the lease tells."""
+        """Report that the trainer could not be started; where Redis is away, the lease runs out."""
         try:
             self._attempts.finish(claimed.token, describe_failure(error, ""))
         except Exception as refused:
@@ -395,7 +397,11 @@ class TrainingWorker(Worker):
 
 
 def _order(job: Job) -> AttemptOrder:
-    """What a message asks for. Raises `MessageRefusedError`."""
+    """Return what a message asks for.
+
+    Raises:
+        MessageRefusedError: A message that this worker does not act on.
+    """
     if not isinstance(job, AttemptJob):
         raise MessageRefusedError(f"it was read as a {type(job).__name__}")
     return job.order()

@@ -36,7 +36,7 @@ _BINARY = {"content": {_FILE: {"schema": {"type": "string", "format": "binary"}}
     openapi_extra=rpc(_ROUTE.rpc),
 )
 async def download_checkpoint(checkpoint_id: str, request: Request, caller: CallerOf) -> Response:
-    """The file. Takes Range and If-Range, so that a broken download can be continued."""
+    """Return the file. Takes Range and If-Range, so that a broken download can be continued."""
     found = await _find(checkpoint_id, caller)
     headers = _file_headers(found)
     if not_modified(request.headers, headers["ETag"]):
@@ -71,7 +71,11 @@ def _file_headers(found: checkpoint_pb2.Checkpoint) -> dict[str, str]:
 
 
 async def _open(checkpoint_id: str, wanted: ByteRange, caller: CallerOf) -> AsyncIterator[bytes]:
-    """The bytes, once the control plane has begun to send them. Raises `AioRpcError`."""
+    """Return the bytes, once the control plane has begun to send them.
+
+    Raises:
+        AioRpcError: The control plane refuses to send them.
+    """
     call = caller.control_plane.checkpoints.DownloadCheckpoint(
         checkpoint_pb2.DownloadCheckpointRequest(
             checkpoint_id=checkpoint_id, offset=wanted.start, length=wanted.length

@@ -118,7 +118,7 @@ async def _spoil(call: Any, header: dataset_pb2.UploadDatasetRequest) -> None:
 
 
 async def _chunks(request: Request) -> AsyncIterator[bytes]:
-    """The body in pieces of at least `_CHUNK_BYTES`, the last one excepted, each below 1 MiB."""
+    """Yield the body in pieces below 1 MiB, all but the last of at least `_CHUNK_BYTES`."""
     gathered = bytearray()
     async for data in request.stream():
         for start in range(0, len(data), _CHUNK_BYTES):

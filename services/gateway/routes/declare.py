@@ -76,7 +76,7 @@ _EVERYWHERE = (400, 401, 403, 429, 501, 502, 503)
 
 
 def router(tag: str) -> APIRouter:
-    """A router of the API whose JSON is read strictly."""
+    """Return a router of the API whose JSON is read strictly."""
     return APIRouter(prefix=PREFIX, tags=[tag], route_class=StrictRoute)
 
 
@@ -130,7 +130,7 @@ def event_stream(example: str, **data: str) -> dict[str, Any]:
 
 
 def answer(value: Any, status: int = 200, **headers: str) -> Response:
-    """A JSON answer. The shapes are checked in tests, not on every call."""
+    """Return a JSON answer. The shapes are checked in tests, not on every call."""
     return Response(dumps(value), status, headers=headers, media_type="application/json")
 
 
@@ -138,7 +138,7 @@ NO_CONTENT = 204
 
 
 def request_id(header: str, body: str = "") -> str:
-    """The idempotency key of a change, from its header or its body."""
+    """Return the idempotency key of a change, from its header or its body."""
     if header and body and header != body:
         raise Problem(
             f"Idempotency-Key is {header!r} and request_id is {body!r}; send one of them",

@@ -21,7 +21,7 @@ _VIEW = "JobStatus"
     openapi_extra=rpc("JobService.GetJob"),
 )
 async def get_job_status(job_id: str, caller: CallerOf) -> Response:
-    """The state of a job and how far it is."""
+    """Return the state of a job and how far it is."""
     request = job_pb2.GetJobRequest(job_id=job_id)
     found = await caller.call(caller.control_plane.jobs.GetJob, request)
     return answer(view_to_plain(found.job, _VIEW))

@@ -24,13 +24,13 @@ class Health(Answer):
 
 @routes.get("/healthz", response_model=Health, responses=only_problems(403))
 async def healthz() -> Response:
-    """The process is alive."""
+    """Return the process is alive."""
     return answer({"status": "ok"})
 
 
 @routes.get("/readyz", response_model=Health, responses=only_problems(403, 503))
 async def readyz(request: Request) -> Response:
-    """The control plane is reached and serves."""
+    """Return the control plane is reached and serves."""
     state = request.app.state
     if state.closing.is_set():
         raise Problem("the gateway is shutting down", reason="SHUTTING_DOWN")
@@ -51,6 +51,6 @@ async def readyz(request: Request) -> Response:
     },
 )
 async def prometheus(request: Request) -> Response:
-    """This process's own measurements, for Prometheus."""
+    """Return this process's own measurements, for Prometheus."""
     text = generate_latest(request.app.state.telemetry.registry)
     return Response(text, media_type=CONTENT_TYPE_LATEST)

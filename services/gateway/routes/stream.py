@@ -64,7 +64,7 @@ async def stream_job(
         str, Header(description="Continue after this event; its `id` is a cursor.")
     ] = "",
 ) -> Response:
-    """What happened to the job, from its start or from Last-Event-ID, and then what happens."""
+    """Send what happened to the job since its start or Last-Event-ID, then what happens."""
     state = request.app.state
     if state.closing.is_set():
         raise Problem("the gateway is shutting down; reconnect", reason="SHUTTING_DOWN")

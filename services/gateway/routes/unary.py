@@ -28,7 +28,7 @@ Endpoint = Callable[..., Coroutine[Any, Any, Response]]
 
 
 def routers() -> list[APIRouter]:
-    """A router for each service that has such calls."""
+    """Return a router for each service that has such calls."""
     made: dict[str, APIRouter] = {}
     for route in all_routes():
         if route.is_unary:
@@ -51,7 +51,7 @@ def _add(routes: APIRouter, route: Route) -> None:
 
 
 def _endpoint(route: Route) -> Endpoint:
-    """What handles the route's requests; FastAPI reads its parameters from the signature."""
+    """Return what handles the route's requests; FastAPI reads its parameters from the signature."""
 
     service, method = route.service, route.method.name
 
@@ -92,7 +92,7 @@ def _parameter(name: str, kind: Any, default: Any = inspect.Parameter.empty) -> 
 
 
 def _values(given: Plain) -> Plain:
-    """The fields of the message, from what the request has in path, query, body and header."""
+    """Return the fields of the message, from the request's path, query, body and header."""
     values = dict(given)
     key = values.pop("idempotency_key", None)
     for part in (values.pop("query", None), values.pop("body", None)):
@@ -106,7 +106,7 @@ def _values(given: Plain) -> Plain:
 
 
 def _text(config: Plain | str) -> str:
-    """A configuration as text: the control plane alone reads and validates it."""
+    """Return a configuration as text: the control plane alone reads and validates it."""
     if isinstance(config, str):
         return config
     return json.dumps(config, ensure_ascii=False, allow_nan=False)

@@ -212,7 +212,7 @@ _BODIES: Schemas = {
 
 
 def example(name: str, schemas: Schemas) -> Example:
-    """An example of a schema of the document; empty for a part of a configuration or a body.
+    """Return an example of a schema of the document; empty for a part of a configuration or a body.
 
     What an answer must have and nobody wrote down is absent in the example, or is made of the
     examples of the schemas that it refers to.

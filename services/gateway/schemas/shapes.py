@@ -32,7 +32,7 @@ _NAMES = (
 
 
 def name_of(message: Any) -> str:
-    """The name of a message's JSON schema."""
+    """Return the name of a message's JSON schema."""
     name = message.GetOptions().Extensions[options_pb2.rest_name] or message.name
     for pattern, replacement in _NAMES:
         name = re.sub(pattern, replacement, name)
@@ -43,7 +43,7 @@ def name_of(message: Any) -> str:
 
 
 def answer_of(route: contract.Route) -> Shape | None:
-    """The shape of a call's answer; None where it has no body."""
+    """Return the shape of a call's answer; None where it has no body."""
     message = route.method.output_type
     if not message.fields:
         return None
@@ -64,7 +64,7 @@ def answer_of(route: contract.Route) -> Shape | None:
 
 @cache
 def answer(message: Any, view_name: str = "") -> Shape:
-    """The shape of a message, or of a view of it, in an answer."""
+    """Return the shape of a message, or of a view of it, in an answer."""
     fields = contract.shown_fields(message, view_name)
     if view_name:
         return _answer(view_name, contract.view(message, view_name).description, fields)
@@ -107,7 +107,7 @@ def _is_document(message: Any) -> bool:
 
 @cache
 def document(message: Any) -> Shape:
-    """The shape of a configuration, or of a part of one."""
+    """Return the shape of a configuration, or of a part of one."""
     made: dict[str, Definition] = {}
     for field in message.fields:
         kind = document(field.message_type) if field.message_type else _scalar(field)
@@ -121,7 +121,7 @@ def document(message: Any) -> Shape:
 
 @cache
 def body(message: Any, path_variables: tuple[str, ...] = ()) -> Shape:
-    """The shape of a request's body, without what its path has."""
+    """Return the shape of a request's body, without what its path has."""
     fields = [
         field
         for field in message.fields
@@ -155,7 +155,10 @@ def _taken_type(field: Any) -> Any:
 
 
 def _choice(oneof: Any) -> list[str]:
-    """The fields of a oneof that REST has; `optional` alone makes a oneof too, without a choice."""
+    """Return the fields of a oneof that REST has.
+
+    `optional` alone makes a oneof too, without a choice.
+    """
     names = [field.name for field in oneof.fields if not field.name.endswith(contract.DOCUMENT)]
     return [] if oneof.name.startswith("_") else names
 
@@ -170,7 +173,7 @@ def has_choice(message: Any) -> bool:
 
 
 def _choices(message: Any) -> dict[str, Any]:
-    """Validators that take exactly one field of each oneof."""
+    """Return validators that take exactly one field of each oneof."""
     names = {oneof.name: _choice(oneof) for oneof in message.oneofs}
     return {f"one_{name}": _exactly_one(each) for name, each in names.items() if len(each) > 1}
 
@@ -186,7 +189,7 @@ def _exactly_one(names: list[str]) -> Any:
 
 @cache
 def query(message: Any, path_variables: tuple[str, ...] = ()) -> Shape:
-    """The shape of a request's query, without what its path has."""
+    """Return the shape of a request's query, without what its path has."""
     hidden = (*path_variables, contract.REQUEST_ID)
     made = {field.name: _asked(field) for field in message.fields if field.name not in hidden}
     return _model(f"{message.name}Query", description(message), Query, made)
@@ -201,7 +204,7 @@ def _asked(field: Any) -> Definition:
 
 
 def _limited(field: Any) -> Any:
-    """The type of a field in a request, with its limits."""
+    """Return the type of a field in a request, with its limits."""
     rules = contract.field_rules(field)
     limits: dict[str, Any] = {
         "ge": rules.minimum if rules.HasField("minimum") else None,

@@ -77,7 +77,7 @@ class CausalSelfAttention(nn.Module):
         return F.dropout(x, self.dropout_rate, self.training)
 
     def _heads(self, x: Tensor, rotary: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values, [batch, heads, time, head_dim] each."""
+        """Return queries, keys and values, [batch, heads, time, head_dim] each."""
         counts = (self.num_heads + self.num_kv_heads, self.num_kv_heads)
         heads = self.qkv(x).unflatten(-1, (sum(counts), self.head_dim)).transpose(1, 2)
         # `split` and not slices: its gradient is one concatenation instead of padded sums.
@@ -93,7 +93,7 @@ class CausalSelfAttention(nn.Module):
         return query, key, value
 
     def _normed(self, x: Tensor) -> Tensor:
-        """Queries and keys, each head normed for itself."""
+        """Return queries and keys, each head normed for itself."""
         return rms_norm(x)
 
     def _attend(

@@ -126,10 +126,13 @@ class TransformerConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TransformerConfig:
-        """Build from field names and values; fields left out keep their defaults.
+        """Build from field names and values.
 
-        Raises `ConfigError` for unknown keys and wrong types, listing what `validate` would find
-        as well. Values of the right type are left to `validate`.
+        Fields left out keep their defaults. Values of the right type are left to `validate`.
+
+        Raises:
+            ConfigError: For unknown keys and wrong types, listing what `validate` would find as
+                well.
         """
         config, unknown = cls.read(values)
         if unknown or type_problems(config):
@@ -138,7 +141,7 @@ class TransformerConfig:
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> tuple[TransformerConfig, list[Problem]]:
-        """The configuration that the known keys of `values` make, and a problem for each other.
+        """Return the configuration that the known keys of `values` make, and each problem.
 
         For callers that gather the problems of several configurations before they refuse any;
         `problems` of the result has the rest.

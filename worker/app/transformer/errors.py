@@ -23,7 +23,7 @@ class Problem:
     """The value found, the rule it breaks, and what to write instead."""
 
     def under(self, path: str) -> Problem:
-        """The same problem seen from a configuration that holds this one at `path`."""
+        """Return the same problem seen from a configuration that holds this one at `path`."""
         return Problem(f"{path}.{self.field}", self.message) if path else self
 
     def __str__(self) -> str:

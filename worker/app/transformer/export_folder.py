@@ -69,7 +69,7 @@ def _model_files(folder: Path) -> list[Path]:
 
 
 def _is_export(folder: Path) -> bool:
-    """True where the weights name this engine as their producer."""
+    """Return True where the weights name this engine as their producer."""
     metadata = [_metadata(path) for path in folder.glob("*.safetensors")]
     return bool(metadata) and all(
         found.get("producer") == PRODUCER["producer"] for found in metadata
@@ -77,7 +77,7 @@ def _is_export(folder: Path) -> bool:
 
 
 def _metadata(path: Path) -> dict[str, str]:
-    """The metadata of a safetensors file: its length in 8 bytes, then a JSON header."""
+    """Return the metadata of a safetensors file: its length in 8 bytes, then a JSON header."""
     try:
         with path.open("rb") as file:
             (size,) = struct.unpack("<Q", file.read(8))
@@ -88,7 +88,7 @@ def _metadata(path: Path) -> dict[str, str]:
 
 
 def _umask() -> int:
-    """The process's umask, which can only be read by setting it."""
+    """Return the process's umask, which can only be read by setting it."""
     mask = os.umask(0o077)
     os.umask(mask)
     return mask

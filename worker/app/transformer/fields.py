@@ -39,7 +39,7 @@ def _field_types(owner: type) -> dict[str, Any]:
 
 
 def _alternatives(annotation: Any) -> tuple[Any, ...]:
-    """The members of a union, or the annotation alone."""
+    """Return the members of a union, or the annotation alone."""
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         return typing.get_args(annotation)
     return (annotation,)
@@ -91,8 +91,10 @@ _MOST_SHOWN = 200
 
 
 def shown(value: object) -> str:
-    """`value` as messages name it. Python refuses to write out a number of many thousand digits,
-    and nobody wants to read one."""
+    """`value` as messages name it.
+
+    Python refuses to write out a number of many thousand digits, and nobody wants to read one.
+    """
     if isinstance(value, int) and value.bit_length() > 128:
         return f"a number of {int(value.bit_length() * math.log10(2)) + 1} digits"
     try:

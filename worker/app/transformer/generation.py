@@ -54,7 +54,7 @@ class Sampling:
             )
 
     def generator(self, device: torch.device) -> torch.Generator:
-        """A generator of its own: sampling never disturbs the global random state."""
+        """Return a generator of its own: sampling never disturbs the global random state."""
         generator = torch.Generator(device=device)
         if self.seed is None:
             generator.seed()

@@ -230,8 +230,11 @@ def from_gpt2(
 
     `source` is a folder with `config.json` and `model.safetensors` (or `pytorch_model.bin`, read
     without executing anything from it), or a state dict with the contents of `config.json` in
-    `description`. Raises `FileNotFoundError`, or `UnsupportedModelError` for another kind of
-    model or missing tensors.
+    `description`.
+
+    Raises:
+        FileNotFoundError: The file does not exist.
+        UnsupportedModelError: For another kind of model or missing tensors.
     """
     if isinstance(source, Mapping):
         if description is None:

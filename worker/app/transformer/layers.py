@@ -41,7 +41,7 @@ def rms_norm(x: Tensor, weight: Tensor | None = None) -> Tensor:
 
 
 def build_norm(config: TransformerConfig) -> nn.Module:
-    """The norm that `layer_norm_type` names, as wide as the residual stream."""
+    """Return the norm that `layer_norm_type` names, as wide as the residual stream."""
     if config.layer_norm_type == "rms_norm":
         return RMSNorm(config.hidden_size)
     return LayerNorm(config.hidden_size, bias=config.bias)

@@ -96,7 +96,10 @@ class GPTModel(nn.Module):
 
         Returns logits [batch, time, vocab] and, with labels, the cross-entropy in nats: the mean
         over the labels that count, or with `reduction="sum"` their sum, which is what gradient
-        accumulation needs to weight by tokens. Raises `ValueError` for a context too long.
+        accumulation needs to weight by tokens.
+
+        Raises:
+            ValueError: For a context too long.
         """
         logits = self.project(self.hidden_states(input_ids, positions=positions))
         if labels is None:
@@ -116,7 +119,7 @@ class GPTModel(nn.Module):
         caches: list[LayerCache] | None = None,
         positions: Tensor | None = None,
     ) -> Tensor:
-        """The normed output of the last block, [batch, time, hidden].
+        """Return the normed output of the last block, [batch, time, hidden].
 
         With `caches`, one for each block, `input_ids` continues what they have seen. `positions`,
         int64 [batch, time], is the place of each token in its document, from 0: then a token sees
@@ -159,7 +162,9 @@ class GPTModel(nn.Module):
         `temperature`, `top_k`, `top_p` and `seed` are those of `generation.Sampling`. A prompt
         longer than `max_position_embeddings` is seen from its end; when the context fills up,
         its newer half goes on. Neither the global random state nor the training mode changes.
-        Raises `ValueError` for arguments out of range.
+
+        Raises:
+            ValueError: For arguments out of range.
         """
         sampling = Sampling(temperature, top_k, top_p, seed)
         tokens = list(sample(self, input_ids, max_new_tokens, sampling, stop_tokens))
@@ -203,7 +208,7 @@ class GPTModel(nn.Module):
         return F.dropout(x, self.config.dropout_rate, self.training)
 
     def _rotary_at(self, places: slice | Tensor) -> Tensor | None:
-        """The rotations of these places, to be broadcast over the heads."""
+        """Return the rotations of these places, to be broadcast over the heads."""
         if self.config.position_encoding_type != "rotary":
             return None
         table = self.get_buffer("rotary")[:, places]
