@@ -14,7 +14,7 @@ from typing import Any
 
 from google.api import annotations_pb2
 
-from generate_records import RECORDS, SCALARS, contract_files
+from generate_records import RECORD_OF, RECORDS, SCALARS, contract_files
 from generate_sync import PACKAGE, write
 from training_engine.descriptions import description
 
@@ -29,11 +29,8 @@ from training_engine.records import {", ".join(RECORDS)}, Plain
 '''
 #: Set by the call itself, or, of a configuration, from `config`.
 NO_ARGUMENTS = ("request_id", "config_document")
-#: Types of arguments that are messages.
-MESSAGES = {"TrainingConfig": "ConfigSource", "Execution": "Plain"}
 #: REST has one stream of all events; its reader picks the points out.
 ROUTES_OF_OTHERS = {"StreamMetrics": "WatchJob"}
-RECORD_OF = {message: record for record, message in RECORDS.items()}
 
 
 def main() -> None:
@@ -97,7 +94,12 @@ def _request(method: Any) -> Any:
 
 
 def _type(spec: Any) -> str:
-    return MESSAGES[spec.message_type.name] if spec.message_type else SCALARS[spec.cpp_type][0]
+    """Return the type of an argument; messages are plain dicts, a configuration apart."""
+    if spec.message_type is None:
+        kind = SCALARS[spec.cpp_type][0]
+    else:
+        kind = "ConfigSource" if spec.message_type.name == "TrainingConfig" else "Plain"
+    return f"list[{kind}]" if spec.is_repeated else kind
 
 
 def _answer(message: Any, response_body: str) -> tuple[str, list[str]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import sys
 import textwrap
 from collections.abc import Iterator
 from typing import Any
@@ -19,7 +20,7 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from generate_sync import PACKAGE, write
 from training_engine.descriptions import description
-from training_engine.messages import enum_words
+from training_engine.messages import enum_words, is_map
 
 # Descriptors are typed Any: protobuf's C and Python implementations do not share their classes.
 
@@ -65,6 +66,7 @@ RECORDS = {
     "Inspection": "InspectDatasetResponse",
     "Worker": "Worker",
 }
+RECORD_OF = {message: record for record, message in RECORDS.items()}
 #: Classes of `_record_base` that records have methods from.
 METHODS = {"JobRecord": "JobMethods", "Dataset": "DatasetMethods"}
 OPTIONS = {"JobRecord": "frozen=True, kw_only=True"}
@@ -85,7 +87,6 @@ FIELDS = {
     "Job.execution": 'Execution = field(default_factory=Execution, repr=False, metadata={"read": '
     "read_as(Execution)})",
     "MetricPoint.step": "int",
-    "MetricPoint.custom": "Mapping[str, float | None] = field(default_factory=dict, hash=False)",
     "Checkpoint.checkpoint_id": "str",
     "Checkpoint.attempt": "int = 1",
     "LogLine.attempt": "int = 1",
@@ -161,8 +162,7 @@ def _events() -> Iterator[str]:
     """Yield what belongs to a job's events: their kinds, and which record each has."""
     event = _message("WatchJobResponse")
     (oneof,) = event.oneofs
-    names = {message: name for name, message in RECORDS.items()}
-    kinds = {spec.name.upper(): names[spec.message_type.name] for spec in oneof.fields}
+    kinds = {spec.name.upper(): RECORD_OF[spec.message_type.name] for spec in oneof.fields}
     texts = {spec.name: _text(spec) for spec in oneof.fields}
     yield _words("class EventKind(StrEnum)", description(oneof), texts)
     yield f"EventData = {' | '.join(kinds.values())}"
@@ -191,19 +191,27 @@ def _path(spec: Any) -> str:
 
 def _type(spec: Any) -> str:
     """Return the type and default that follow from a field of a message."""
+    if is_map(spec):
+        value = SCALARS[spec.message_type.fields_by_name["value"].cpp_type][0]
+        return f"Mapping[str, {value} | None] = field(default_factory=dict, hash=False)"
     if spec.message_type is not None:
-        name = spec.message_type.name
-        if spec.is_repeated:
-            rows = f'tuple[{name}, ...] = field(default=(), metadata={{"read": read_all({name})}})'
-            return MESSAGES.get(name, rows)
-        record = f'{name} | None = field(default=None, metadata={{"read": read_as({name})}})'
-        return MESSAGES.get(name, record)
+        return MESSAGES.get(spec.message_type.name) or _record_type(spec)
     kind, default = SCALARS[spec.cpp_type]
     if spec.is_repeated:
         return f'tuple[{kind}, ...] = field(default=(), metadata={{"read": tuple}})'
     if spec.has_presence or default is None:
         return f"{kind} | None = None"
     return f"{kind} = {default}"
+
+
+def _record_type(spec: Any) -> str:
+    """Return the type and default of a field that holds a record or several."""
+    name = RECORD_OF.get(spec.message_type.name)
+    if name is None:
+        sys.exit(f"{_path(spec)}: no record is made from its message; add it to RECORDS")
+    if spec.is_repeated:
+        return f'tuple[{name}, ...] = field(default=(), metadata={{"read": read_all({name})}})'
+    return f'{name} | None = field(default=None, metadata={{"read": read_as({name})}})'
 
 
 def _words(head: str, text: str, members: dict[str, str]) -> str:
