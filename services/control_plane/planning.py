@@ -12,7 +12,7 @@ from app.training.config import ConfigError, Problem, TrainingConfig
 from app.training.fit import Room, beyond_memory
 from app.training.preflight import Findings, VisibleData, inspect_run
 from app.training.rules import relation_problems
-from app.training.tokenizer_files import BUILT_IN
+from app.training.tokenizer_files import is_path
 from control_plane.config_codec import to_document
 from control_plane.configurations import require_source
 from control_plane.conversion import problem_text
@@ -136,7 +136,7 @@ async def _inspect(config: TrainingConfig, paths: DataPaths, state: ServiceState
         sources,
         tokenizer=True,
     )
-    tokenizer = None if seen.tokenizer in BUILT_IN else Path(seen.tokenizer)
+    tokenizer = Path(seen.tokenizer) if is_path(seen.tokenizer) else None
     key = key_of(to_document(seen), (visible.train, visible.validation, tokenizer, *sources))
     known = state.looks.find(key)
     if known is not None:
@@ -212,7 +212,7 @@ def _named_files(config: TrainingConfig) -> dict[str, str]:
 
 async def _checked(field: str, text: str, state: ServiceState) -> str:
     """The path as the worker will open it; "" stays. Raises `RpcError` or `NotFound`."""
-    if not text or (field == "tokenizer" and text in BUILT_IN):
+    if not text or (field == "tokenizer" and not is_path(text)):
         return text
     if field == "tokenizer" or not text.startswith(DATASET_SCHEME):
         return state.roots.check(field, text)

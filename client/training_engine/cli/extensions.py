@@ -13,7 +13,7 @@ from training_engine.errors import TrainingEngineError
 
 GROUP = "training_engine.commands"
 #: The extra that brings each command, for those who have only the SDK.
-EXTRAS = {"up": "local", "export": "worker", "generate": "worker"}
+EXTRAS = {"up": "local", "export": "worker", "generate": "worker", "tokenizer": "worker"}
 
 
 class MissingExtraError(TrainingEngineError):

@@ -189,7 +189,7 @@ def test_patterns_of_files_stay_in_the_folder(pattern: str) -> None:
         ("data: {sources: [a, {path: b, weight: 0}]}", "data.sources[1].weight", "above 0"),
         ("data: {sources: [a, {path: b, weight: 1e-6}]}", "data.sources[1].weight", "1e-06 of 1;"),
         ("dataset_path: c\ndata: {sources: [a]}", "data.sources", "one of the two; put the path"),
-        ("tokenizer: char\ndata: {sources: [a, b]}", "tokenizer", "alphabet is that of one"),
+        ("tokenizer: char\ndata: {sources: [a, b]}", "tokenizer", "made of one dataset"),
     ],
 )
 def test_sources_are_checked_one_by_one(document: str, field: str, said: str) -> None:

@@ -1,4 +1,4 @@
-"""Commands of the CLI that need the library: `export`, and `generate --local`.
+"""Commands of the CLI that need the library: `export`, `tokenizer`, and `generate --local`.
 
 Found through the entry-point group `training_engine.commands`. Importing this file is cheap: torch
 is imported when a command runs.
@@ -10,9 +10,11 @@ import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
+
+from app.transformer.errors import ConfigError
 
 if TYPE_CHECKING:
     from app.training.inference import LoadedModel, SampledPiece
@@ -68,6 +70,40 @@ def export_checkpoint(checkpoint: Path, output: Path) -> list[Path]:
         folder = export_model(loaded.model, output, tokenizer_files)
     names = ["config.json", "model.safetensors", *(path.name for path in tokenizer_files)]
     return [folder / name for name in names]
+
+
+def tokenizer(
+    action: Annotated[Literal["train"], typer.Argument(metavar="train", help="What to do.")],
+    path: Annotated[str, typer.Argument(help="The text: a file or folder, as `dataset_path`.")],
+    vocab_size: Annotated[int, typer.Option(help="Ids at most, 257 or more.")] = 4096,
+    output: Annotated[Path, typer.Option(help="File to write.")] = Path("tokenizer.json"),
+    text_column: Annotated[str, typer.Option(help="Field of records with the text.")] = "text",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Train a byte-level BPE tokenizer on a text and write its tokenizer.json.
+
+    A configuration names the file as its `tokenizer`; `tokenizer: {train: bpe, vocab_size: N}` does
+    both at once. The same text gives the same file. Of a text beyond 268 million characters, pieces
+    at even distances are taken.
+    """
+    from app.training.data.errors import DataError
+    from app.training.data.training_text import train_tokenizer
+    from app.training.tokenizer_files import TokenizerError
+
+    try:
+        trained = train_tokenizer(path, vocab_size, text_column)
+        with output.open("x", encoding="utf-8") as file:
+            file.write(trained.definition)
+    except (DataError, TokenizerError, ConfigError) as error:
+        _fail(str(error))
+    except FileExistsError:
+        _fail(f"{output} is there already; choose another --output, or remove it", _REFUSED)
+    except OSError as error:
+        _fail(f"{output} cannot be written: {error.strerror}; choose another --output")
+    if as_json:
+        typer.echo(json.dumps({"output": str(output), "vocab_size": trained.vocab_size}))
+    else:
+        typer.echo(f"wrote {output} ({trained.vocab_size:,} ids); name it as `tokenizer`")
 
 
 def generate(

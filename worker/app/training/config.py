@@ -20,6 +20,7 @@ from app.training.rules import (
     size_problems,
     source_problems,
 )
+from app.training.tokenizer_files import trained_name
 from app.transformer.config import TransformerConfig
 from app.transformer.errors import ConfigError, Problem
 from app.transformer.fields import read_known, shown, type_problems
@@ -55,6 +56,22 @@ class DistributedConfig:
     """Number of processes, >= 1, each with `batch_size` sequences and, on GPUs, one of its own.
     None means one for each GPU of the machine, or one on CPU; under torchrun, as many as it
     starts."""
+
+
+@dataclass
+class TrainedTokenizer:
+    """A tokenizer that is trained on the data."""
+
+    train: Literal["bpe"] = "bpe"
+    """Byte-level BPE is the one kind there is."""
+
+    vocab_size: int = 4096
+    """Ids that it has at most, >= 257."""
+
+    @property
+    def name(self) -> str:
+        """The tokenizer as one text, as it is stored: "bpe:4096"."""
+        return trained_name(self.vocab_size)
 
 
 @dataclass
@@ -242,7 +259,8 @@ class TrainingConfig:
     """Share of the data held back for validation, in [0, 1). 0 holds nothing back."""
 
     tokenizer: str = "byte"
-    """"byte", "char", "gpt2" where its files are installed, or a path to a tokenizer.json."""
+    """"byte", "char", "gpt2" where its files are installed, or a path to a tokenizer.json; or
+    `{train: bpe, vocab_size: 4096}`, in short "bpe:4096", which is trained on the data."""
 
     text_column: str = "text"
     """Field or column of records that holds the text; `a.b` is `b` within the struct `a`."""
@@ -285,6 +303,8 @@ class TrainingConfig:
             self.model_config = self._read_part("model_config", TransformerConfig)
         if isinstance(cast("Any", self.distributed), Mapping):
             self.distributed = self._read_part("distributed", DistributedConfig)
+        if isinstance(cast("Any", self.tokenizer), Mapping):
+            self.tokenizer = self._read_trained_tokenizer()
         if isinstance(cast("Any", self.data), Mapping):
             self.data = self._read_part("data", DataConfig)
 
@@ -293,6 +313,12 @@ class TrainingConfig:
         kept, unknown = read_known(owner, read_numbers(owner, getattr(self, name)))
         self._unread += [problem.under(name) for problem in unknown]
         return owner(**kept)
+
+    def _read_trained_tokenizer(self) -> str:
+        part = self._read_part("tokenizer", TrainedTokenizer)
+        found = [problem.under("tokenizer") for problem in type_problems(part)]
+        self._unread += found
+        return TrainedTokenizer().name if found else part.name
 
     def problems(self) -> list[Problem]:
         """Everything that keeps this run from starting; empty when the configuration is valid."""

@@ -18,12 +18,10 @@ from app.training.data.errors import DataError
 from app.training.data.formats import ReadAs
 from app.training.data.selection import Role
 from app.training.data.survey import SEPARATOR_BYTES, Survey, survey
-from app.training.tokenizer_files import TokenizerError, gpt2_files, known_tokenizer
+from app.training.tokenizer_files import TokenizerError, gpt2_files, is_path, known_tokenizer
 from app.transformer.errors import Problem
 
 _TOKENIZED = frozenset({"text", "conversation"})
-_BYTES_BOUND_TOKENS = frozenset({"byte", "char", "gpt2"})
-"""Tokenizers that make at most one id of a byte."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +85,7 @@ def _tokenizer_size(config: TrainingConfig, visible: VisibleData, found: Finding
     try:
         if spec == "gpt2":
             _look_for_gpt2(visible, found)
-        elif spec not in ("byte", "char") and not visible.tokenizer:
+        elif is_path(spec) and not visible.tokenizer:
             return None
         known = known_tokenizer(spec)
         found.add_warning(Problem("tokenizer", known.warning) if known.warning else None)
@@ -187,6 +185,6 @@ def _most_tokens(config: TrainingConfig, data: Survey) -> tuple[int, bool] | Non
     separator = config.data.document_separator or ""
     if len(separator.encode(errors="replace")) > SEPARATOR_BYTES and not data.exact:
         return None
-    if config.tokenizer not in _BYTES_BOUND_TOKENS:
+    if is_path(config.tokenizer):  # any other makes at most one id of a byte
         return None
     return data.most, data.exact and config.tokenizer == "byte"

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from app.training.devices import DEVICES, is_device
+from app.training.tokenizer_files import SMALLEST_BPE, is_made_of_text, trained_size
 from app.transformer.errors import Problem
 from app.transformer.fields import shown
 
 if TYPE_CHECKING:
     from app.training.config import DataSource, TrainingConfig
 
+_LARGEST_BPE = 2**20
 _LONGEST_TEMPLATE = 2**16
 _LARGEST_FLOAT = sys.float_info.max  # `math.isfinite` raises for a Python integer beyond it
 
@@ -90,6 +92,12 @@ _RULES = (
     _below_one("val_fraction", "try 0.1, or 0 to hold nothing back"),
     _not_empty("text_column", "name the field that holds the text, or leave it out"),
     _not_empty("tokenizer", "try byte, char, gpt2 or the path of a tokenizer.json"),
+    _Rule(
+        "tokenizer",
+        lambda v: (size := trained_size(v)) is None or SMALLEST_BPE <= size <= _LARGEST_BPE,
+        f"of at least {SMALLEST_BPE} and at most {_LARGEST_BPE:,} ids",
+        "try bpe:4096",
+    ),
     _Rule(
         "data.files",
         lambda v: all(_is_within(pattern) for pattern in v),
@@ -206,12 +214,12 @@ def _two_datasets(config: TrainingConfig, bad: set[str]) -> Problem | None:
 
 
 def _alphabet_of_many(config: TrainingConfig, bad: set[str]) -> Problem | None:
-    if "tokenizer" in bad or config.tokenizer != "char":
+    if "tokenizer" in bad or not is_made_of_text(config.tokenizer):
         return None
     return Problem(
         "tokenizer",
-        "`tokenizer` is 'char', whose alphabet is that of one dataset, and `data.sources` names "
-        f"{len(config.data.sources)}; take 'byte' or a tokenizer.json",
+        f"`tokenizer` is {config.tokenizer!r}, which is made of one dataset, and `data.sources` "
+        f"names {len(config.data.sources)}; take 'byte' or a tokenizer.json",
     )
 
 

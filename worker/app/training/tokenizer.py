@@ -30,6 +30,7 @@ from app.training.tokenizer_files import (
     gpt2_files,
     not_a_definition,
     read_definition,
+    trained_size,
 )
 
 __all__ = [
@@ -384,6 +385,11 @@ def load_tokenizer(spec: str, *, text_source: Iterable[str] | None = None) -> To
                 "here; train on text, or name the tokenizer of the data's ids"
             )
         return CharTokenizer.from_text(text_source)
+    if trained_size(spec) is not None:
+        raise TokenizerError(
+            f"`tokenizer` is {spec!r}; it is trained on the training text, and there is none here; "
+            "train on text, or name the tokenizer of the data's ids"
+        )
     if spec == "gpt2":
         return _load_gpt2()
     path = definition_file(spec)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +24,8 @@ BUILT_IN = frozenset({"byte", "char", "gpt2"})
 """Names that are no paths."""
 SMALLEST_BPE = 257
 """Ids that a byte-level BPE has at least: the bytes and the end of a text."""
+_TRAINED = "bpe:"
+"""Begins the name of a tokenizer that is trained on the data, before the number of its ids."""
 
 _GPT2_FOLDER = "~/.cache/training_engine/tokenizers/gpt2"
 _LARGEST_DEFINITION = 64 << 20
@@ -36,6 +39,27 @@ class TokenizerError(ValueError):
         super().__init__(message)
         self.position = position
         """Where in the text that cannot be encoded, in characters."""
+
+
+def trained_name(vocab_size: int) -> str:
+    """The name of a byte-level BPE of so many ids that is trained on the data."""
+    return f"{_TRAINED}{vocab_size}"
+
+
+def trained_size(spec: str) -> int | None:
+    """How many ids a tokenizer has at most that is trained on the data; None for any other."""
+    found = re.fullmatch(rf"{_TRAINED}(\d{{1,12}})", spec, re.ASCII)
+    return int(found[1]) if found else None
+
+
+def is_path(spec: str) -> bool:
+    """Whether a tokenizer is the path of a file or folder."""
+    return spec not in BUILT_IN and trained_size(spec) is None
+
+
+def is_made_of_text(spec: str) -> bool:
+    """Whether a tokenizer follows from the text that it encodes."""
+    return spec == "char" or trained_size(spec) is not None
 
 
 def definition_file(spec: str) -> Path:
@@ -108,6 +132,8 @@ def known_tokenizer(spec: str) -> KnownTokenizer:
 
     Raises `TokenizerError` for a path without a file, or whose file is no tokenizer.json.
     """
+    if (size := trained_size(spec)) is not None:
+        return KnownTokenizer(size)
     if spec in BUILT_IN:
         return KnownTokenizer({"byte": BYTE_SIZE, "gpt2": GPT2_SIZE}.get(spec))
     path = definition_file(spec)

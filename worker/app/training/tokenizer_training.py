@@ -7,13 +7,21 @@ over a line's end. Words are divided as Qwen 2 divides them, each digit for itse
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from app.training.text_cuts import WORDS
-from app.training.tokenizer import PretrainedTokenizer, TokenizerError
-from app.training.tokenizer_files import SMALLEST_BPE
+from app.training.tokenizer import (
+    PretrainedTokenizer,
+    Tokenizer,
+    TokenizerError,
+    load_tokenizer,
+)
+from app.training.tokenizer_files import SMALLEST_BPE, trained_size
+
+logger = logging.getLogger(__name__)
 
 END_OF_TEXT: Final = "<|endoftext|>"
 
@@ -73,14 +81,38 @@ def train_bpe(
     return PretrainedTokenizer(str(made.to_str(pretty=True)), name, {"eos_token": END_OF_TEXT})
 
 
+def tokenizer_of_text(
+    spec: str,
+    texts: Iterable[str],
+    *,
+    characters: int | None = None,
+    special_tokens: Sequence[str] = (),
+) -> Tokenizer:
+    """The tokenizer that follows from a text: an alphabet (`char`), or trained (`bpe:4096`).
+
+    Args:
+        characters: about how long the text is, see `train_bpe`.
+    """
+    size = trained_size(spec)
+    if size is None:
+        return load_tokenizer(spec, text_source=texts)
+    share = 1 / _step(characters)
+    logger.info("training a tokenizer of %s ids on %.3g %% of the text", f"{size:,}", 100 * share)
+    return train_bpe(texts, size, special_tokens=special_tokens, characters=characters, name=spec)
+
+
 def sample(
     texts: Iterable[str], characters: int | None, most: int = SAMPLE_CHARACTERS
 ) -> Iterator[str]:
     """The text in pieces; of one with more than `most` characters every second, third, … piece."""
-    step = 1 if characters is None else -(-characters // most)
+    step = _step(characters, most)
     for number, piece in enumerate(_pieces(texts)):
         if number % step == 0:
             yield piece
+
+
+def _step(characters: int | None, most: int = SAMPLE_CHARACTERS) -> int:
+    return 1 if not characters else -(-characters // most)
 
 
 def _pieces(texts: Iterable[str]) -> Iterator[str]:

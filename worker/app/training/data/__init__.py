@@ -9,8 +9,8 @@ reading:
 - `loading`: from a path in the configuration to a training and a validation dataset.
 - `selection`, `choice`, `folders`, `formats`, `splits`, `saved_datasets`: which files of a path
   are data, and of which part.
-- `sources`, `documents`, `parts`, `pieces`: documents on their way to the tokenizer, in bounded
-  memory: how many, in which order, in which pieces.
+- `sources`, `documents`, `training_text`, `parts`, `pieces`: documents on their way to the
+  tokenizer, in bounded memory: how many, in which order, in which pieces.
 - `text_files`, `records`, `json_lines`, `json_text`, `long_records`, `tables`, `tar_files`,
   `column_files`, `compression`: one format each.
 - `encoding`: pieces of text to ids, on all cores.

@@ -13,6 +13,8 @@ from app.training import progress
 from app.training.data.array_files import read_layout
 from app.training.data.formats import ReadAs
 from app.training.reading import open_permitted
+from app.training.tokenizer import Tokenizer
+from app.training.tokenizer_files import trained_size
 
 _SCAN_IDS = 1 << 22  # ids looked at together when the largest is sought
 
@@ -53,6 +55,15 @@ class TokenArray:
             largest = max(largest, int(part.max()))
             progress.advanced(part.nbytes)
         return smallest, largest
+
+
+def id_dtype(spec: str, tokenizer: Tokenizer | None) -> str:
+    """The type in which the ids of a tokenizer are stored; of one that is yet to be made, by name.
+
+    An alphabet has fewer than 2^16 characters, or is refused for its vocabulary.
+    """
+    size = (trained_size(spec) or 0) if tokenizer is None else tokenizer.vocab_size
+    return "<u2" if size <= 1 << 16 else "<u4"
 
 
 def open_token_file(path: Path, how: ReadAs) -> TokenArray:

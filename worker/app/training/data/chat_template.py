@@ -37,6 +37,8 @@ CHATML: Final = (
 )
 """The template where neither the tokenizer nor the configuration has one."""
 
+CHATML_TOKENS: Final = ("<|im_start|>", "<|im_end|>")
+
 _BEGIN: Final = "\ufdd0"
 _END: Final = "\ufdd1"
 """Characters that Unicode keeps for a program's own use: no text has them."""

@@ -18,9 +18,9 @@ import numpy as np
 
 from app.training import progress
 from app.training.config import TrainingConfig
-from app.training.data.arrays import TokenArray
+from app.training.data.arrays import TokenArray, id_dtype
 from app.training.data.cache import Beside, Entry, cache_directory, cache_key, get_or_create
-from app.training.data.chat_template import ChatTemplate, Rendered
+from app.training.data.chat_template import CHATML, CHATML_TOKENS, ChatTemplate, Rendered
 from app.training.data.conversation_texts import rendered_conversations, template_of
 from app.training.data.conversation_windows import (
     Conversations,
@@ -43,6 +43,8 @@ from app.training.tokenizer import (
     load_tokenizer,
     tokenizer_from_dict,
 )
+from app.training.tokenizer_files import is_made_of_text
+from app.training.tokenizer_training import tokenizer_of_text
 
 logger = logging.getLogger(__name__)
 
@@ -125,13 +127,14 @@ def _tokenize(
     path: Path, corpus: Corpus, config: TrainingConfig, tokenizer: Tokenizer | None
 ) -> TokenizedConversations:
     """Return the conversations of a corpus; a given tokenizer wins over the configuration's."""
-    if tokenizer is None and config.tokenizer != "char":
+    spec = config.tokenizer
+    if tokenizer is None and not is_made_of_text(spec):
         tokenizer = load_tokenizer(config.tokenizer)
     template, directory = template_of(config, tokenizer), cache_directory(path)
     data = config.data
     key = cache_key(
         "conversations",
-        "char" if tokenizer is None else tokenizer.fingerprint,
+        spec if tokenizer is None else tokenizer.fingerprint,
         json.dumps([template.source, dict(template.tokens)], sort_keys=True),
         json.dumps([data.loss_on or "completion", data.document_separator, data.max_documents]),
         *corpus_digests(corpus, directory),
@@ -140,11 +143,14 @@ def _tokenize(
     def write() -> tuple[Iterator[Ids | Beside], dict[str, Any]]:
         logger.info("tokenizing the conversations of %d files", len(corpus.files))
         texts = (rendered.text for _, rendered in rendered_conversations(corpus, template, config))
-        used = tokenizer or load_tokenizer("char", text_source=texts)
+        special = CHATML_TOKENS if template.source == CHATML else ()
+        used = tokenizer or tokenizer_of_text(
+            spec, texts, characters=corpus.size, special_tokens=special
+        )
         tokens = _tokenized(rendered_conversations(corpus, template, config), used, config)
         return _written(tokens, everything=data.loss_on == "all"), {"tokenizer": used.to_dict()}
 
-    dtype = "<u2" if tokenizer is None or tokenizer.vocab_size <= 1 << 16 else "<u4"
+    dtype = id_dtype(spec, tokenizer)
     entry = get_or_create(directory, key, dtype, write)
     if entry.largest >= config.model_config.vocab_size:
         raise _no_row(f"{str(path)!r}", entry.largest, config)

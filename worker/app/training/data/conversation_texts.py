@@ -14,13 +14,13 @@ from app.training.data.pieces import WHOLE_CHARACTERS
 from app.training.data.sources import Corpus
 from app.training.special_tokens import named_template
 from app.training.tokenizer import PretrainedTokenizer, Tokenizer
-from app.training.tokenizer_files import BUILT_IN, definition_file
+from app.training.tokenizer_files import definition_file, is_path
 
 
 def template_of(config: TrainingConfig, tokenizer: Tokenizer | None) -> ChatTemplate:
     """The configuration's template, else that of the tokenizer's files, else ChatML."""
     source = config.data.chat_template
-    if source is None and config.tokenizer not in BUILT_IN:
+    if source is None and is_path(config.tokenizer):
         source = named_template(definition_file(config.tokenizer))
     tokens = tokenizer.special_tokens if isinstance(tokenizer, PretrainedTokenizer) else {}
     return ChatTemplate(source or CHATML, tokens)

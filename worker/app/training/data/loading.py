@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.training.config import DataConfig, TrainingConfig
-from app.training.data.arrays import TokenArray, open_token_file
+from app.training.data.arrays import TokenArray, id_dtype, open_token_file
 from app.training.data.cache import (
     Entry,
     cache_directory,
@@ -31,7 +31,7 @@ from app.training.data.cache import (
 from app.training.data.conversation_loading import load_conversations, require_no_conversations
 from app.training.data.conversation_windows import ConversationWindows
 from app.training.data.corpus_digests import corpus_digests
-from app.training.data.documents import first_documents, in_order, parts_and_breaks, shuffled
+from app.training.data.documents import in_order, shuffled
 from app.training.data.encoding import UnequalIdsError, encode_parts
 from app.training.data.errors import DataError
 from app.training.data.formats import ReadAs
@@ -41,6 +41,7 @@ from app.training.data.parts import Part
 from app.training.data.pieces import PIECE_CHARACTERS, cut_pieces
 from app.training.data.selection import Role
 from app.training.data.sources import Corpora, Corpus, corpora_of
+from app.training.data.training_text import BLANK_LINE, plain_text, text_parts
 from app.training.data.windows import TrainingWindows, ValidationWindows
 from app.training.fit import (
     short_validation,
@@ -57,6 +58,8 @@ from app.training.tokenizer import (
     load_tokenizer,
     tokenizer_from_dict,
 )
+from app.training.tokenizer_files import is_made_of_text
+from app.training.tokenizer_training import tokenizer_of_text
 
 logger = logging.getLogger(__name__)
 
@@ -66,9 +69,6 @@ TrainingData = TrainingWindows | MixedWindows | ConversationWindows
 ValidationData = ValidationWindows | MixedValidation | ConversationWindows
 
 _NO_IDS: Ids = np.empty(0, dtype=np.int64)
-
-BLANK_LINE = "\n\n"
-"""Separates documents where the tokenizer has no end-of-text id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,23 +256,25 @@ def _from_corpus(
         ids = _arranged(_ids_of(corpus, config.data), lambda: _NO_IDS, config, directory)
         entry = get_or_create(directory, key, "<u4", lambda: (ids, {}))
         return _tokenized(entry, key, _tokenizer_of_ids(spec, entry.largest))
-    if tokenizer is None and spec != "char":
+    if tokenizer is None and not is_made_of_text(spec):
         tokenizer = load_tokenizer(spec)
-    # A character tokenizer follows from the text, so the text alone is its key: no look at the
-    # alphabet is needed to find the entry, which holds it.
+    # A tokenizer that follows from the text has the text alone as its key: it need not be made to
+    # find the entry, which holds it.
     separator = config.data.document_separator
     named = [] if separator is None else [f"separator {separator!r}"]
-    key = cache_key("text", _tokenizer_key(tokenizer, corpus), *named, *wanted, *digests)
+    key = cache_key("text", _tokenizer_key(tokenizer, spec, corpus), *named, *wanted, *digests)
 
     def write(fast: bool = True) -> tuple[Iterable[npt.NDArray[Any]], dict[str, Any]]:
         logger.info("tokenizing %d files into %s", len(corpus.files), directory)
-        used = tokenizer or load_tokenizer("char", text_source=_plain_text(corpus, config.data))
+        used = tokenizer or tokenizer_of_text(
+            spec, plain_text(corpus, config.data), characters=corpus.size
+        )
         stream = _encoded(corpus, used, config, fast=fast)
         between = functools.cache(lambda: _separator(used, separator))
         ids = _arranged(stream, between, config, directory)
         return ids, {"tokenizer": used.to_dict()}
 
-    dtype = "<u2" if tokenizer is None or tokenizer.vocab_size <= 1 << 16 else "<u4"
+    dtype = id_dtype(spec, tokenizer)
     try:
         entry = get_or_create(directory, key, dtype, write)
     except UnequalIdsError as place:
@@ -301,14 +303,14 @@ def _arranged(
     return in_order(stream, separator)
 
 
-def _tokenizer_key(tokenizer: Tokenizer | None, corpus: Corpus) -> str:
+def _tokenizer_key(tokenizer: Tokenizer | None, spec: str, corpus: Corpus) -> str:
     """What a cache entry depends on beside the text.
 
     Releases before this one cut long text in places where some tokenizers do not divide it: what
     they wrote for such a tokenizer is not used.
     """
     if tokenizer is None:
-        return "char"
+        return spec
     is_long = any(file.path.stat().st_size >= PIECE_CHARACTERS for file in corpus.files)
     cut_otherwise = tokenizer.cut < Cut.BEFORE_WHITE_SPACE and is_long
     return tokenizer.fingerprint + (" whole" if cut_otherwise else "")
@@ -341,7 +343,7 @@ def _encoded(
     corpus: Corpus, tokenizer: Tokenizer, config: TrainingConfig, *, fast: bool
 ) -> Iterator[Ids | None]:
     may_lack_rows = tokenizer.vocab_size > config.model_config.vocab_size
-    pieces = cut_pieces(_parts(corpus, config.data), tokenizer.cut, config.tokenizer)
+    pieces = cut_pieces(text_parts(corpus, config.data), tokenizer.cut, config.tokenizer)
     for part, ids in encode_parts(pieces, tokenizer, fast=fast):
         if may_lack_rows and part is not None and ids is not None:
             _require_row(ids, part, tokenizer, config)
@@ -368,19 +370,8 @@ def _separator(tokenizer: Tokenizer, text: str | None) -> Ids:
         raise DataError(f"`data.document_separator` cannot be encoded: {error}") from error
 
 
-def _plain_text(corpus: Corpus, data: DataConfig) -> Iterator[str]:
-    """Yield the text of a corpus with what stands between its documents."""
-    separator = BLANK_LINE if data.document_separator is None else data.document_separator
-    for part in _parts(corpus, data):
-        yield separator if part is None else str(part.content)
-
-
-def _parts(corpus: Corpus, data: DataConfig) -> Iterator[Part | None]:
-    return parts_and_breaks(first_documents(corpus.pieces(), data.max_documents))
-
-
 def _ids_of(corpus: Corpus, data: DataConfig) -> Iterator[Ids | None]:
-    for part in _parts(corpus, data):
+    for part in text_parts(corpus, data):
         yield None if part is None else np.asarray(part.content)
 
 

@@ -51,7 +51,8 @@ from app.training.tokenizer import (
     TokenizerError,
     load_tokenizer,
 )
-from app.training.tokenizer_files import BUILT_IN
+from app.training.tokenizer_files import is_path, trained_size
+from app.training.tokenizer_training import tokenizer_of_text
 from app.transformer.errors import Problem
 
 Ids = npt.NDArray[np.int64]
@@ -59,6 +60,8 @@ Ids = npt.NDArray[np.int64]
 _MOST_FILES_LISTED = 200
 _MOST_HASHES = 1 << 20
 _WINDOWS = 3
+_MOST_TRAINED_ON = 1 << 21
+"""Characters that a tokenizer is trained on for a look."""
 _SMALLEST_PART = 1 << 16
 _IDS_AT_ONCE = 1 << 18
 
@@ -210,8 +213,11 @@ def _tokenizer(
     files = [file for selection in selections.values() for file in selection.files]
     contents = {content_of_file(file, ReadAs.of(config)) for file in files}
     try:
-        if config.tokenizer == "char" and contents - {"input_ids"}:
+        if contents - {"input_ids"} and config.tokenizer == "char":
             return CharTokenizer(_alphabet(files, config, bounds.characters))
+        if contents - {"input_ids"} and trained_size(config.tokenizer):
+            texts = _texts(files, config, min(bounds.characters, _MOST_TRAINED_ON))
+            return tokenizer_of_text(config.tokenizer, texts)
         return load_tokenizer(config.tokenizer)
     except TokenizerError:
         if contents == {"input_ids"}:
@@ -221,14 +227,20 @@ def _tokenizer(
 
 def _alphabet(files: Sequence[DataFile], config: TrainingConfig, left: int) -> set[str]:
     found = {"\n"}
+    for text in _texts(files, config, left):
+        found.update(text)
+    return found
+
+
+def _texts(files: Sequence[DataFile], config: TrainingConfig, left: int) -> Iterator[str]:
+    """The beginning of the text, about so many characters."""
     for file in files:
         for piece in _pieces(file, config):
             if isinstance(piece, Part) and isinstance(piece.content, str):
-                found.update(piece.content)
+                yield piece.content
                 left -= len(piece.content)
             if left <= 0:
-                return found
-    return found
+                return
 
 
 def _pieces(file: DataFile, config: TrainingConfig) -> Iterator[Piece]:
@@ -248,7 +260,7 @@ def _conversations(corpus: Corpus, config: TrainingConfig) -> Iterator[Piece]:
 
 def _tokenizer_of_files(config: TrainingConfig) -> Tokenizer | None:
     """The tokenizer where its files say how a conversation is written."""
-    return None if config.tokenizer in BUILT_IN else load_tokenizer(config.tokenizer)
+    return load_tokenizer(config.tokenizer) if is_path(config.tokenizer) else None
 
 
 def _look(name: str, file: DataFile, config: TrainingConfig, tally: _Tally, files: int) -> None:

@@ -60,6 +60,11 @@ class Corpus:
             else:
                 yield from _text_pieces(file.path)
 
+    @property
+    def size(self) -> int:
+        """Bytes of all files, as they are on the disk."""
+        return sum(file.path.stat().st_size for file in self.files)
+
     def records(self) -> Iterator[tuple[Place, Mapping[str, Any]]]:
         """Yield all records of all files in order, of each what makes a conversation."""
         for file in self.files:
