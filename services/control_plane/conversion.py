@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from enum import StrEnum
+from typing import Any, TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -26,6 +27,7 @@ from job_store.records import (
     Priority,
     StoredLogLine,
     WorkerRecord,
+    WorkerState,
 )
 from training_engine.v1 import (
     checkpoint_pb2,
@@ -36,22 +38,20 @@ from training_engine.v1 import (
     worker_pb2,
 )
 
-STATUS_TO_MESSAGE: dict[JobStatus, Any] = {
-    status: job_pb2.JobStatus.Value(f"JOB_STATUS_{status.name}") for status in JobStatus
-}
+S = TypeVar("S", bound=StrEnum)
+
+
+def _numbers(stored: type[S], enum: Any, prefix: str) -> dict[S, Any]:
+    """The contract's number of each stored value: the two have the same names."""
+    return {value: enum.Value(f"{prefix}_{value.name}") for value in stored}
+
+
+STATUS_TO_MESSAGE = _numbers(JobStatus, job_pb2.JobStatus, "JOB_STATUS")
 STATUS_FROM_MESSAGE = {number: status for status, number in STATUS_TO_MESSAGE.items()}
-PRIORITY_TO_MESSAGE: dict[Priority, Any] = {
-    priority: job_pb2.JobPriority.Value(f"JOB_PRIORITY_{priority.name}") for priority in Priority
-}
+PRIORITY_TO_MESSAGE = _numbers(Priority, job_pb2.JobPriority, "JOB_PRIORITY")
 PRIORITY_FROM_MESSAGE = {number: priority for priority, number in PRIORITY_TO_MESSAGE.items()}
-PHASE_TO_MESSAGE: dict[Phase, Any] = {
-    phase: job_pb2.JobPhase.Value(f"JOB_PHASE_{phase.name}") for phase in Phase
-}
-_WORKER_STATES = {
-    "idle": worker_pb2.WORKER_STATE_IDLE,
-    "busy": worker_pb2.WORKER_STATE_BUSY,
-    "draining": worker_pb2.WORKER_STATE_DRAINING,
-}
+PHASE_TO_MESSAGE = _numbers(Phase, job_pb2.JobPhase, "JOB_PHASE")
+_WORKER_STATES = _numbers(WorkerState, worker_pb2.WorkerState, "WORKER_STATE")
 METRIC_FIELDS: dict[str, type[int] | type[float]] = {
     field.name: int if field.cpp_type == field.CPPTYPE_INT64 else float
     for field in metrics_pb2.MetricPoint.DESCRIPTOR.fields
@@ -200,7 +200,7 @@ def worker_message(record: WorkerRecord) -> worker_pb2.Worker:
     """A worker as it last reported."""
     return worker_pb2.Worker(
         worker_id=record.worker_id,
-        state=_WORKER_STATES.get(record.state, worker_pb2.WORKER_STATE_UNSPECIFIED),
+        state=_WORKER_STATES[record.state],
         device=record.device,
         hostname=record.hostname,
         pid=record.pid,

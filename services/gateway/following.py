@@ -11,6 +11,8 @@ import grpc
 from gateway.contract import answer_to_plain
 from gateway.control_plane import Caller
 from gateway.streaming import PING, event
+from training_engine.messages import enum_words
+from training_engine.records import JobStatus
 from training_engine.v1 import job_pb2
 
 _RETRYABLE = {
@@ -22,12 +24,11 @@ _FIRST_WAIT_SECONDS = 0.2
 _LONGEST_WAIT_SECONDS = 2.0
 
 ENDED = frozenset(
-    {
-        job_pb2.JOB_STATUS_STOPPED,
-        job_pb2.JOB_STATUS_SUCCEEDED,
-        job_pb2.JOB_STATUS_FAILED,
-    }
+    number
+    for number, word in enum_words(job_pb2.JobStatus.DESCRIPTOR).items()
+    if JobStatus(word).is_terminal
 )
+"""Numbers of the states in which a job stays until somebody resumes or deletes it."""
 
 
 class JobFollower:

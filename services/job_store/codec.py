@@ -27,6 +27,7 @@ from job_store.records import (
     Priority,
     StoredLogLine,
     WorkerRecord,
+    WorkerState,
 )
 
 Fields = Mapping[str, str]
@@ -326,7 +327,7 @@ def decode_worker(worker_id: str, stored: bytes) -> WorkerRecord:
     def read(f: Mapping[str, Any]) -> WorkerRecord:
         return WorkerRecord(
             worker_id=f["worker_id"],
-            state=f["state"],
+            state=WorkerState(f["state"]),
             device=f["device"],
             hostname=f["hostname"],
             pid=_short(f["pid"]),

@@ -56,6 +56,15 @@ class Phase(StrEnum):
     """The last save, which the attempt waits for."""
 
 
+class WorkerState(StrEnum):
+    """What a worker does."""
+
+    IDLE = "idle"
+    BUSY = "busy"
+    DRAINING = "draining"
+    """It ends once its job is saved and handed back."""
+
+
 class PhaseProgress(NamedTuple):
     """How far a phase is; only a validation counts."""
 
@@ -442,8 +451,7 @@ class WorkerRecord:
     """A worker as it last reported."""
 
     worker_id: str
-    state: str
-    """idle, busy or draining."""
+    state: WorkerState
     device: str
     hostname: str
     pid: int

@@ -12,8 +12,6 @@ from job_store.keys import Keys
 from job_store.records import DatasetRecord, WorkerRecord
 from job_store.unreadable import left_out
 
-WORKER_STATES = ("idle", "busy", "draining")
-
 
 class WorkerRegistry:
     """The workers' side (synchronous)."""
@@ -26,8 +24,6 @@ class WorkerRegistry:
     def heartbeat(self, worker: WorkerRecord) -> None:
         """Register or refresh; `last_heartbeat` is set by the server."""
         check_worker_id(worker.worker_id)
-        if worker.state not in WORKER_STATES:
-            raise ValueError(f"state is {worker.state!r}; it must be one of {WORKER_STATES}")
         self._db.run("heartbeat", worker.worker_id, self._ttl_ms, encode_worker(worker))
 
     def leave(self, worker_id: str) -> None:

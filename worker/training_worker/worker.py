@@ -29,7 +29,7 @@ from job_store.errors import JobStoreError, NotFound, RecordVersionError, StoreU
 from job_store.ids import new_claim_id
 from job_store.outages import changes_role, unavailable
 from job_store.queues import worker_queues
-from job_store.records import Claimed, WorkerRecord
+from job_store.records import Claimed, WorkerRecord, WorkerState
 from job_store.workers import WorkerRegistry
 from service_runtime.duties import Duties
 from training_worker.artifacts import ArtifactGate, open_artifacts
@@ -362,10 +362,10 @@ class TrainingWorker(Worker):
 
     def _record(self) -> WorkerRecord:
         current = self._current
-        busy = "draining" if self._stop_requested else "busy"
+        busy = WorkerState.DRAINING if self._stop_requested else WorkerState.BUSY
         return WorkerRecord(
             worker_id=self._worker_id,
-            state=busy if current else "idle",
+            state=busy if current else WorkerState.IDLE,
             device=self._device,
             hostname=self.hostname or "",
             pid=os.getpid(),

@@ -24,6 +24,7 @@ from job_store.records import (
     Phase,
     PhaseProgress,
     WorkerRecord,
+    WorkerState,
 )
 from job_store.workers import WorkerRegistry
 from training_engine.v1 import (
@@ -346,7 +347,7 @@ async def test_metrics_latest_history_chart_and_throughput(
 
 async def test_workers_are_listed_page_by_page(stubs: Any, registry: WorkerRegistry) -> None:
     for name in ("b", "a", "c"):
-        registry.heartbeat(WorkerRecord(name, "idle", "cpu", "host", 7, 1_000, 0))
+        registry.heartbeat(WorkerRecord(name, WorkerState.IDLE, "cpu", "host", 7, 1_000, 0))
     request = worker_pb2.ListWorkersRequest(page_size=2)
     first = await stubs.workers.ListWorkers(request)
     assert [worker.worker_id for worker in first.workers] == ["a", "b"]

@@ -13,7 +13,7 @@ from failure import failure_of
 from started import TINY, tiny_request
 
 from control_plane.settings import ControlPlaneSettings
-from job_store.records import WorkerRecord
+from job_store.records import WorkerRecord, WorkerState
 from job_store.workers import WorkerRegistry
 from training_engine.v1 import config_pb2, job_pb2
 
@@ -182,9 +182,9 @@ async def test_a_model_beyond_this_machine_is_warned_of_where_all_workers_are_he
         return "model_config" in told(verdict.warnings)
 
     assert not await warned()  # nobody knows yet where it will train
-    registry.heartbeat(WorkerRecord("here", "idle", "cpu", socket.gethostname(), 1, 0, 0))
+    registry.heartbeat(WorkerRecord("here", WorkerState.IDLE, "cpu", socket.gethostname(), 1, 0, 0))
     assert await warned()
-    registry.heartbeat(WorkerRecord("there", "idle", "cpu", "elsewhere", 2, 0, 0))
+    registry.heartbeat(WorkerRecord("there", WorkerState.IDLE, "cpu", "elsewhere", 2, 0, 0))
     assert not await warned()
 
 

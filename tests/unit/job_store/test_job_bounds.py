@@ -18,6 +18,7 @@ from job_store.records import (
     Outcome,
     OutcomeKind,
     WorkerRecord,
+    WorkerState,
 )
 from job_store.workers import WorkerDirectory, WorkerRegistry
 from training_worker.archive import PointArchive
@@ -52,7 +53,7 @@ async def test_logs_of_the_last_attempts_are_kept_whoever_brings_old_ones(bench:
 async def test_workers_that_died_long_ago_leave_the_list_unasked(bench: Bench) -> None:
     longest = int(time.time() * 1000) - 25 * 3600 * 1000
     bench.worker.command("ZADD", "te:workers", longest, "dead-1", longest, "dead-2")
-    alive = WorkerRecord("alive", "idle", "cpu", "host", 1, 1, 0)
+    alive = WorkerRecord("alive", WorkerState.IDLE, "cpu", "host", 1, 1, 0)
     WorkerRegistry(bench.worker).heartbeat(alive)
     assert bench.worker.command("ZRANGE", "te:workers", 0, -1) == [b"alive"]
     assert [worker.worker_id for worker in await WorkerDirectory(bench.connection).list()] == [

@@ -29,7 +29,7 @@ from redis_trouble import (
 from job_store.connection import AsyncConnection, Connection
 from job_store.errors import NotFound, StoreUnavailable
 from job_store.generation import GenerationInbox
-from job_store.records import JobStatus, WorkerRecord
+from job_store.records import JobStatus, WorkerRecord, WorkerState
 from job_store.streams import JobFeeds, MetricsEvent
 from job_store.workers import WorkerDirectory, WorkerRegistry
 
@@ -165,7 +165,7 @@ async def test_workers_are_known_while_the_server_is_full(
     registry = WorkerRegistry(bench.worker, ttl_seconds=0.3)
     directory = WorkerDirectory(bench.connection)
     with full(troubled_server):
-        for state in ("idle", "busy"):
+        for state in (WorkerState.IDLE, WorkerState.BUSY):
             registry.heartbeat(WorkerRecord("w", state, "cpu", "host", 1, 0, 0))
             assert [worker.state for worker in await directory.list()] == [state]
 
