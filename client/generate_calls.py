@@ -14,18 +14,18 @@ from typing import Any
 
 from google.api import annotations_pb2
 
-from generate_records import RECORD_OF, RECORDS, SCALARS, contract_files
+from generate_records import SCALARS, answer, answer_field, methods, record_messages, record_name
 from generate_sync import PACKAGE, write
 from training_engine.descriptions import description
 
-HEADER = f'''# Generated from the protos by client/generate_calls.py; run: make protos
+HEADER = '''# Generated from the protos by client/generate_calls.py; run: make protos
 """Every call of the contract, for gRPC and for REST alike."""
 
 from __future__ import annotations
 
 from training_engine._call import Call, ListCall, RecordCall, new_request_id
 from training_engine._config_source import ConfigSource
-from training_engine.records import {", ".join(RECORDS)}, Plain
+from training_engine.records import RECORDS, Plain
 '''
 #: Set by the call itself, or, of a configuration, from `config`.
 NO_ARGUMENTS = ("request_id", "config_document")
@@ -35,24 +35,15 @@ ROUTES_OF_OTHERS = {"StreamMetrics": "WatchJob"}
 
 def main() -> None:
     """Write the module of calls, or compare it with what would be written."""
-    methods = {
-        method.name: method
-        for file in contract_files()
-        for service in file.services_by_name.values()
-        for method in service.methods
-    }
-    texts = [_function(method, _rule(method, methods)) for method in methods.values()]
-    write({PACKAGE / "_calls.py": "\n\n".join([HEADER, *texts])}, "the protos", "make protos")
+    names = ", ".join(map(record_name, record_messages()))
+    texts = [HEADER.replace("RECORDS", names), *map(_function, methods().values())]
+    write({PACKAGE / "_calls.py": "\n\n".join(texts)}, "the protos", "make protos")
 
 
-def _rule(method: Any, methods: dict[str, Any]) -> Any:
-    """Return the REST route of a method."""
-    method = methods[ROUTES_OF_OTHERS.get(method.name, method.name)]
-    return method.GetOptions().Extensions[annotations_pb2.http]
-
-
-def _function(method: Any, rule: Any) -> str:
+def _function(method: Any) -> str:
     """Return the function that makes a call of a method."""
+    routed = methods()[ROUTES_OF_OTHERS.get(method.name, method.name)]
+    rule = routed.GetOptions().Extensions[annotations_pb2.http]
     verb = rule.WhichOneof("pattern")
     route = getattr(rule, verb)
     in_path = re.findall(r"{(\w+)}", route)
@@ -60,7 +51,7 @@ def _function(method: Any, rule: Any) -> str:
     others = [spec for name, spec in specs.items() if name not in (*in_path, *NO_ARGUMENTS)]
     parameters = [f"{name}: str" for name in in_path] + ["*"] * bool(others)
     parameters += [f"{spec.name}: {_type(spec)} | None = None" for spec in others]
-    kind, answer = _answer(method.output_type, rule.response_body)
+    kind, answered = _answer(method)
     arguments = [
         f'"{method.containing_service.name}/{method.name}"',
         f'"{verb.upper()}"',
@@ -68,7 +59,7 @@ def _function(method: Any, rule: Any) -> str:
         f"{{{', '.join(f'{name!r}: {name}' for name in specs if name not in NO_ARGUMENTS)}}}",
         *["has_body=True"] * (rule.body == "*"),
         *["request_id=new_request_id()"] * ("request_id" in specs),
-        *answer,
+        *answered,
     ]
     name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", method.name).lower()
     return (
@@ -102,20 +93,17 @@ def _type(spec: Any) -> str:
     return f"list[{kind}]" if spec.is_repeated else kind
 
 
-def _answer(message: Any, response_body: str) -> tuple[str, list[str]]:
+def _answer(method: Any) -> tuple[str, list[str]]:
     """Return the class of a call that is answered so, and what the call says of its answer."""
-    fields = message.fields_by_name
-    if response_body:
-        record = RECORD_OF[fields[response_body].message_type.name]
-        return f"RecordCall[{record}]", [f"record={record}", f'answer="{response_body}"']
-    if "next_page_token" in fields:
-        (rows,) = [spec for spec in message.fields if spec.is_repeated]
-        record = RECORD_OF[rows.message_type.name]
-        return f"ListCall[{record}]", [f'rows="{rows.name}"', f"record={record}"]
-    if message.name in RECORD_OF:
-        record = RECORD_OF[message.name]
+    message, field = answer(method), answer_field(method)
+    if message not in record_messages():
+        return "Call", []
+    record = record_name(message)
+    if field is None:
         return f"RecordCall[{record}]", [f"record={record}"]
-    return "Call", []
+    if field.is_repeated:
+        return f"ListCall[{record}]", [f'rows="{field.name}"', f"record={record}"]
+    return f"RecordCall[{record}]", [f"record={record}", f'answer="{field.name}"']
 
 
 if __name__ == "__main__":

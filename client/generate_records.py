@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import importlib
 import re
-import sys
 import textwrap
 from collections.abc import Iterator
 from typing import Any
 
+from google.api import annotations_pb2
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import FieldDescriptor
 
@@ -46,38 +46,21 @@ from training_engine._record_base import (
 )
 from training_engine.errors import FieldProblem
 '''
-#: The message that each record is made from.
-RECORDS = {
-    "Execution": "Execution",
-    "JobRecord": "Job",
-    "MetricPoint": "MetricPoint",
-    "Throughput": "GetThroughputResponse",
-    "Checkpoint": "Checkpoint",
-    "LogLine": "LogLine",
-    "Rewind": "Rewind",
-    "Config": "Config",
-    "MemoryEstimate": "MemoryEstimate",
-    "ConfigReport": "ValidateConfigResponse",
-    "Dataset": "Dataset",
-    "InspectedFile": "InspectedFile",
-    "LengthCount": "LengthCount",
-    "WindowSegment": "WindowSegment",
-    "InspectedWindow": "InspectedWindow",
-    "Inspection": "InspectDatasetResponse",
-    "Worker": "Worker",
+#: Records that have another name than their message.
+NAMES = {
+    "Job": "JobRecord",
+    "GetThroughputResponse": "Throughput",
+    "ValidateConfigResponse": "ConfigReport",
+    "InspectDatasetResponse": "Inspection",
 }
-RECORD_OF = {message: record for record, message in RECORDS.items()}
 #: Classes of `_record_base` that records have methods from.
 METHODS = {"JobRecord": "JobMethods", "Dataset": "DatasetMethods"}
 OPTIONS = {"JobRecord": "frozen=True, kw_only=True"}
 USUAL_OPTIONS = "frozen=True, slots=True"
 #: Fields of other messages that a record has too.
 ADDED = {"Config": ["CreateConfigResponse.warnings"]}
-EXPORTS = [
-    *RECORDS,
-    *("EVENT_RECORDS", "EventData", "EventKind", "JobEvent", "JobStatus"),
-    *("BulkResult", "Page", "Plain", "read", "to_plain"),
-]
+BESIDE_RECORDS = ("EVENT_RECORDS", "EventData", "EventKind", "JobEvent", "JobStatus")
+BY_HAND = ("BulkResult", "Page", "Plain", "read", "to_plain")
 
 #: Types and defaults that do not follow from a field's type. Without a default it is required.
 FIELDS = {
@@ -100,6 +83,7 @@ FIELDS = {
     "Dataset.dataset_id": "str",
     "Worker.worker_id": "str",
 }
+#: Types and defaults of fields that hold these messages, which have no record.
 MESSAGES = {
     "Timestamp": "datetime | None = None",
     "TrainingConfig": "Plain | None = field(default=None, repr=False, metadata=LEFT_OUT)",
@@ -119,16 +103,56 @@ SCALARS = {
 
 def main() -> None:
     """Write the module of records, or compare it with what would be written."""
-    contract_files()
-    records = [_record(name, _message(message)) for name, message in RECORDS.items()]
-    texts = [HEADER, f"__all__ = {EXPORTS}", _job_status(), *records, *_events()]
+    records = record_messages()
+    exports = f"__all__ = {[*map(record_name, records), *BESIDE_RECORDS, *BY_HAND]}"
+    texts = [HEADER, exports, _job_status(), *map(_record, records), *_events()]
     write({PACKAGE / "records.py": "\n\n".join(texts)}, "the protos", "make protos")
 
 
-def contract_files() -> list[Any]:
-    """Return the descriptors of the protos."""
+def methods() -> dict[str, Any]:
+    """Return the methods of all services, by name."""
     names = sorted(path.stem for path in (PACKAGE / "v1").glob("*_pb2.py"))
-    return [importlib.import_module(f"training_engine.v1.{name}").DESCRIPTOR for name in names]
+    files = [importlib.import_module(f"training_engine.v1.{name}").DESCRIPTOR for name in names]
+    services = [service for file in files for service in file.services_by_name.values()]
+    return {method.name: method for service in services for method in service.methods}
+
+
+def record_messages() -> list[Any]:
+    """Return the messages that records are made from; one that is part of another comes first."""
+    answers = [answer(method) for method in methods().values() if not method.server_streaming]
+    events = [spec.message_type for spec in _message("WatchJobResponse").oneofs[0].fields]
+    return list(dict.fromkeys(part for message in [*answers, *events] for part in _parts(message)))
+
+
+def _parts(message: Any) -> Iterator[Any]:
+    """Yield the records that a message has, and the message itself, where it is one."""
+    if message.name in MESSAGES or message.GetOptions().map_entry or not message.fields:
+        return
+    for spec in message.fields:
+        if spec.message_type is not None:
+            yield from _parts(spec.message_type)
+    yield message
+
+
+def answer(method: Any) -> Any:
+    """Return the message that the record of an answer, or a row of it, is made from."""
+    field = answer_field(method)
+    return method.output_type if field is None else field.message_type
+
+
+def answer_field(method: Any) -> Any | None:
+    """Return the field of a response that has the record or the rows; None for the response."""
+    fields = method.output_type.fields_by_name
+    if name := method.GetOptions().Extensions[annotations_pb2.http].response_body:
+        return fields[name]
+    if "next_page_token" in fields:
+        return next(spec for spec in fields.values() if spec.is_repeated)
+    return None
+
+
+def record_name(message: Any) -> str:
+    """Return the name of the record that is made from a message."""
+    return NAMES.get(message.name, str(message.name))
 
 
 def _message(name: str) -> Any:
@@ -147,7 +171,8 @@ def _job_status() -> str:
     return _words("class JobStatus(JobStatusMethods, StrEnum)", description(enum), texts)
 
 
-def _record(name: str, message: Any) -> str:
+def _record(message: Any) -> str:
+    name = record_name(message)
     specs = [*message.fields, *map(_field, ADDED.get(name, ()))]
     methods = f"({METHODS[name]})" if name in METHODS else ""
     return _class(
@@ -162,7 +187,7 @@ def _events() -> Iterator[str]:
     """Yield what belongs to a job's events: their kinds, and which record each has."""
     event = _message("WatchJobResponse")
     (oneof,) = event.oneofs
-    kinds = {spec.name.upper(): RECORD_OF[spec.message_type.name] for spec in oneof.fields}
+    kinds = {spec.name.upper(): record_name(spec.message_type) for spec in oneof.fields}
     texts = {spec.name: _text(spec) for spec in oneof.fields}
     yield _words("class EventKind(StrEnum)", description(oneof), texts)
     yield f"EventData = {' | '.join(kinds.values())}"
@@ -206,9 +231,7 @@ def _type(spec: Any) -> str:
 
 def _record_type(spec: Any) -> str:
     """Return the type and default of a field that holds a record or several."""
-    name = RECORD_OF.get(spec.message_type.name)
-    if name is None:
-        sys.exit(f"{_path(spec)}: no record is made from its message; add it to RECORDS")
+    name = record_name(spec.message_type)
     if spec.is_repeated:
         return f'tuple[{name}, ...] = field(default=(), metadata={{"read": read_all({name})}})'
     return f'{name} | None = field(default=None, metadata={{"read": read_as({name})}})'

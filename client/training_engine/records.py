@@ -81,171 +81,6 @@ class JobStatus(JobStatusMethods, StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Execution:
-    """How a job is run. None fields take the default named with each.
-
-    Attributes:
-        priority: The queue it waits in. Default: default. One of `high`, `default`, `low`.
-        processes: Trainer processes on each node, >= 1. Default 1.
-        nodes: Nodes, >= 1. Default 1.
-        device: Where it trains, named as in a configuration. Default: the configuration's.
-        max_retries: Consecutive attempts without a new checkpoint before the job fails, >= 0.
-            Default 3.
-        stop_timeout_seconds: Seconds a stop may take before the trainer is killed, > 0. Default
-            300.
-        stall_timeout_seconds: Seconds without a step or a batch of a validation before an attempt
-            is replaced by another, > 0. Default 600.
-    """
-
-    priority: str | None = None
-    processes: int | None = None
-    nodes: int | None = None
-    device: str | None = None
-    max_retries: int | None = None
-    stop_timeout_seconds: float | None = None
-    stall_timeout_seconds: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class JobRecord(JobMethods):
-    """A job.
-
-    Attributes:
-        job_id: Its id.
-        name: The name it was given; its id where none was. Unique: where another job had the name,
-            a number was added to it, and a warning says so.
-        status: Its state.
-        current_step: The last executed optimizer step; 0 before the first.
-        max_steps: Steps of the whole run.
-        progress: `current_step / max_steps`, in [0, 1].
-        attempt: Counts from 1.
-        worker_id: The worker that holds it, or held it last; None before the first claim.
-        resumed_from_step: The step of the checkpoint that the current attempt continued; None for a
-            fresh start.
-        created_at: When it was started by its user.
-        started_at: When its first attempt was claimed.
-        completed_at: When it ended; None while it has not.
-        updated_at: When its record last changed.
-        error: Why it failed; None where it has not.
-        eta_seconds: Estimated seconds to its end, evaluations and saves included; None where
-            unknown.
-        running_seconds: Seconds that workers have held it, all attempts together: not while it
-            waited, stopped or ended. An attempt whose worker was lost counts until the worker's
-            last report.
-        config: The resolved configuration. Left out of lists.
-        config_id: The stored configuration that it was started from; None where there was none.
-        dataset_path: The training data.
-        val_dataset_path: The validation data; None where it is split off the training data.
-        execution: How it is run.
-        warnings: What was questionable about its configuration.
-        exactness_notes: Why a resumed run is no longer bitwise equal to an undisturbed one; empty
-            while it is.
-        consecutive_failures: Consecutive attempts lost without a new checkpoint.
-        error_reason: Stable code of the error, e.g. `DATASET_NOT_FOUND` (over REST and in the SDK
-            `dataset_not_found`); None where `error` is.
-        log_tail: The trainer's last lines, where `error` has any. Left out of lists.
-        message: What a person should know about the state: how the last attempt was lost, or where
-            a killed stop left the job. None where there is nothing to know.
-        phase: What its trainer does, where one runs. One of `starting`, `training`, `validating`,
-            `saving`.
-        phase_done: Batches of the current validation that are done; None in other phases.
-        phase_total: Batches of the current validation; None in other phases.
-    """
-
-    job_id: str
-    name: str = ""
-    status: JobStatus = field(default=JobStatus.QUEUED, metadata={"read": JobStatus})
-    current_step: int = 0
-    max_steps: int = 0
-    progress: float = 0.0
-    attempt: int = 1
-    worker_id: str | None = None
-    resumed_from_step: int | None = None
-    created_at: datetime | None = None
-    started_at: datetime | None = None
-    completed_at: datetime | None = None
-    updated_at: datetime | None = None
-    error: str | None = None
-    eta_seconds: float | None = None
-    running_seconds: float = 0.0
-    config: Plain | None = field(default=None, repr=False, metadata=LEFT_OUT)
-    config_id: str | None = None
-    dataset_path: str | None = None
-    val_dataset_path: str | None = None
-    execution: Execution = field(
-        default_factory=Execution, repr=False, metadata={"read": read_as(Execution)}
-    )
-    warnings: tuple[FieldProblem, ...] = field(default=(), metadata={"read": read_problems})
-    exactness_notes: tuple[str, ...] = field(default=(), metadata={"read": tuple})
-    consecutive_failures: int = 0
-    error_reason: str | None = None
-    log_tail: str | None = None
-    message: str | None = None
-    phase: str | None = None
-    phase_done: int | None = None
-    phase_total: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class MetricPoint:
-    """What was measured at one logged step. A metric is absent where it was not measured.
-
-    Attributes:
-        step: The optimizer step, from 1.
-        loss: Mean cross-entropy over the step's tokens, nats.
-        perplexity: `exp(loss)`.
-        lr: Learning rate of the step.
-        grad_norm: Norm of the gradient before clipping.
-        tokens_per_second: Tokens a second that the model read, without padding.
-        steps_per_second: Optimizer steps a second.
-        tokens_seen: Tokens since step 0 that counted in the loss.
-        val_loss: Mean cross-entropy over the validation set, nats.
-        val_perplexity: `exp(val_loss)`.
-        gpu_memory_allocated_gb: Peak GPU memory held by tensors since the last logged step, GiB.
-        mfu: Model FLOPs utilisation, in [0, 1]; None for devices of unknown peak.
-        attempt: The attempt that measured it; None where a point has values of several steps, as in
-            the latest of each metric and in a downsampled history.
-        created_at: When it was logged; None where a point has values of several steps.
-        custom: The user's own metrics that a callback of the trainer added to the step, by name: 1
-            to 64 ASCII letters, digits or any of _./-, the first a letter or _. A value may be NaN
-            or infinite; REST and the SDK give null for it.
-    """
-
-    step: int
-    loss: float | None = None
-    perplexity: float | None = None
-    lr: float | None = None
-    grad_norm: float | None = None
-    tokens_per_second: float | None = None
-    steps_per_second: float | None = None
-    tokens_seen: int | None = None
-    val_loss: float | None = None
-    val_perplexity: float | None = None
-    gpu_memory_allocated_gb: float | None = None
-    mfu: float | None = None
-    attempt: int | None = None
-    created_at: datetime | None = None
-    custom: Mapping[str, float | None] = field(default_factory=dict, hash=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Throughput:
-    """How fast a job trains, over its latest logging interval.
-
-    Attributes:
-        step: The latest logged step.
-        steps_per_second: Optimizer steps a second; None where it was not measured.
-        tokens_per_second: Tokens a second; None where it was not measured.
-        tokens_seen: Training tokens since step 0.
-    """
-
-    step: int = 0
-    steps_per_second: float | None = None
-    tokens_per_second: float | None = None
-    tokens_seen: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class Checkpoint:
     """A registered checkpoint: the whole state of a run at one step.
 
@@ -272,40 +107,6 @@ class Checkpoint:
     created_at: datetime | None = None
     is_best: bool = False
     attempt: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class LogLine:
-    """One line that a trainer printed.
-
-    Attributes:
-        sequence: Counts up within an attempt.
-        attempt: The attempt that printed it.
-        stream: `stdout` or `stderr`.
-        text: The line without its newline; bytes that are no UTF-8 are replaced.
-        created_at: When it was read.
-    """
-
-    sequence: int = 0
-    attempt: int = 1
-    stream: str = "stdout"
-    text: str = ""
-    created_at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Rewind:
-    """History was cut: points and checkpoints past to_step are no longer part of the job.
-
-    Attributes:
-        to_step: The last step that still counts; 0 where the run starts over.
-        attempt: The attempt that continues from there.
-        reason: Why.
-    """
-
-    to_step: int
-    attempt: int = 1
-    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -509,6 +310,190 @@ class Inspection:
 
 
 @dataclass(frozen=True, slots=True)
+class Execution:
+    """How a job is run. None fields take the default named with each.
+
+    Attributes:
+        priority: The queue it waits in. Default: default. One of `high`, `default`, `low`.
+        processes: Trainer processes on each node, >= 1. Default 1.
+        nodes: Nodes, >= 1. Default 1.
+        device: Where it trains, named as in a configuration. Default: the configuration's.
+        max_retries: Consecutive attempts without a new checkpoint before the job fails, >= 0.
+            Default 3.
+        stop_timeout_seconds: Seconds a stop may take before the trainer is killed, > 0. Default
+            300.
+        stall_timeout_seconds: Seconds without a step or a batch of a validation before an attempt
+            is replaced by another, > 0. Default 600.
+    """
+
+    priority: str | None = None
+    processes: int | None = None
+    nodes: int | None = None
+    device: str | None = None
+    max_retries: int | None = None
+    stop_timeout_seconds: float | None = None
+    stall_timeout_seconds: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobRecord(JobMethods):
+    """A job.
+
+    Attributes:
+        job_id: Its id.
+        name: The name it was given; its id where none was. Unique: where another job had the name,
+            a number was added to it, and a warning says so.
+        status: Its state.
+        current_step: The last executed optimizer step; 0 before the first.
+        max_steps: Steps of the whole run.
+        progress: `current_step / max_steps`, in [0, 1].
+        attempt: Counts from 1.
+        worker_id: The worker that holds it, or held it last; None before the first claim.
+        resumed_from_step: The step of the checkpoint that the current attempt continued; None for a
+            fresh start.
+        created_at: When it was started by its user.
+        started_at: When its first attempt was claimed.
+        completed_at: When it ended; None while it has not.
+        updated_at: When its record last changed.
+        error: Why it failed; None where it has not.
+        eta_seconds: Estimated seconds to its end, evaluations and saves included; None where
+            unknown.
+        running_seconds: Seconds that workers have held it, all attempts together: not while it
+            waited, stopped or ended. An attempt whose worker was lost counts until the worker's
+            last report.
+        config: The resolved configuration. Left out of lists.
+        config_id: The stored configuration that it was started from; None where there was none.
+        dataset_path: The training data.
+        val_dataset_path: The validation data; None where it is split off the training data.
+        execution: How it is run.
+        warnings: What was questionable about its configuration.
+        exactness_notes: Why a resumed run is no longer bitwise equal to an undisturbed one; empty
+            while it is.
+        consecutive_failures: Consecutive attempts lost without a new checkpoint.
+        error_reason: Stable code of the error, e.g. `DATASET_NOT_FOUND` (over REST and in the SDK
+            `dataset_not_found`); None where `error` is.
+        log_tail: The trainer's last lines, where `error` has any. Left out of lists.
+        message: What a person should know about the state: how the last attempt was lost, or where
+            a killed stop left the job. None where there is nothing to know.
+        phase: What its trainer does, where one runs. One of `starting`, `training`, `validating`,
+            `saving`.
+        phase_done: Batches of the current validation that are done; None in other phases.
+        phase_total: Batches of the current validation; None in other phases.
+    """
+
+    job_id: str
+    name: str = ""
+    status: JobStatus = field(default=JobStatus.QUEUED, metadata={"read": JobStatus})
+    current_step: int = 0
+    max_steps: int = 0
+    progress: float = 0.0
+    attempt: int = 1
+    worker_id: str | None = None
+    resumed_from_step: int | None = None
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    updated_at: datetime | None = None
+    error: str | None = None
+    eta_seconds: float | None = None
+    running_seconds: float = 0.0
+    config: Plain | None = field(default=None, repr=False, metadata=LEFT_OUT)
+    config_id: str | None = None
+    dataset_path: str | None = None
+    val_dataset_path: str | None = None
+    execution: Execution = field(
+        default_factory=Execution, repr=False, metadata={"read": read_as(Execution)}
+    )
+    warnings: tuple[FieldProblem, ...] = field(default=(), metadata={"read": read_problems})
+    exactness_notes: tuple[str, ...] = field(default=(), metadata={"read": tuple})
+    consecutive_failures: int = 0
+    error_reason: str | None = None
+    log_tail: str | None = None
+    message: str | None = None
+    phase: str | None = None
+    phase_done: int | None = None
+    phase_total: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line that a trainer printed.
+
+    Attributes:
+        sequence: Counts up within an attempt.
+        attempt: The attempt that printed it.
+        stream: `stdout` or `stderr`.
+        text: The line without its newline; bytes that are no UTF-8 are replaced.
+        created_at: When it was read.
+    """
+
+    sequence: int = 0
+    attempt: int = 1
+    stream: str = "stdout"
+    text: str = ""
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MetricPoint:
+    """What was measured at one logged step. A metric is absent where it was not measured.
+
+    Attributes:
+        step: The optimizer step, from 1.
+        loss: Mean cross-entropy over the step's tokens, nats.
+        perplexity: `exp(loss)`.
+        lr: Learning rate of the step.
+        grad_norm: Norm of the gradient before clipping.
+        tokens_per_second: Tokens a second that the model read, without padding.
+        steps_per_second: Optimizer steps a second.
+        tokens_seen: Tokens since step 0 that counted in the loss.
+        val_loss: Mean cross-entropy over the validation set, nats.
+        val_perplexity: `exp(val_loss)`.
+        gpu_memory_allocated_gb: Peak GPU memory held by tensors since the last logged step, GiB.
+        mfu: Model FLOPs utilisation, in [0, 1]; None for devices of unknown peak.
+        attempt: The attempt that measured it; None where a point has values of several steps, as in
+            the latest of each metric and in a downsampled history.
+        created_at: When it was logged; None where a point has values of several steps.
+        custom: The user's own metrics that a callback of the trainer added to the step, by name: 1
+            to 64 ASCII letters, digits or any of _./-, the first a letter or _. A value may be NaN
+            or infinite; REST and the SDK give null for it.
+    """
+
+    step: int
+    loss: float | None = None
+    perplexity: float | None = None
+    lr: float | None = None
+    grad_norm: float | None = None
+    tokens_per_second: float | None = None
+    steps_per_second: float | None = None
+    tokens_seen: int | None = None
+    val_loss: float | None = None
+    val_perplexity: float | None = None
+    gpu_memory_allocated_gb: float | None = None
+    mfu: float | None = None
+    attempt: int | None = None
+    created_at: datetime | None = None
+    custom: Mapping[str, float | None] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Throughput:
+    """How fast a job trains, over its latest logging interval.
+
+    Attributes:
+        step: The latest logged step.
+        steps_per_second: Optimizer steps a second; None where it was not measured.
+        tokens_per_second: Tokens a second; None where it was not measured.
+        tokens_seen: Training tokens since step 0.
+    """
+
+    step: int = 0
+    steps_per_second: float | None = None
+    tokens_per_second: float | None = None
+    tokens_seen: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Worker:
     """A process that trains.
 
@@ -533,6 +518,21 @@ class Worker:
     attempt: int | None = None
     last_heartbeat: datetime | None = None
     started_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rewind:
+    """History was cut: points and checkpoints past to_step are no longer part of the job.
+
+    Attributes:
+        to_step: The last step that still counts; 0 where the run starts over.
+        attempt: The attempt that continues from there.
+        reason: Why.
+    """
+
+    to_step: int
+    attempt: int = 1
+    reason: str = ""
 
 
 class EventKind(StrEnum):
