@@ -247,6 +247,31 @@ def test_data_that_is_chosen_is_checked_while_it_is_chosen(
         assert (seen.errors, seen.strangers) == ([], [])
 
 
+def test_data_is_looked_into_before_a_job(
+    stack: RunningStack, text_file: Path, browser: Browser, tiny_config: Config
+) -> None:
+    chats = text_file.parent / "chats.jsonl"
+    line = json.dumps({"prompt": "two and two?", "completion": "four, <b>not</b> five"}) + "\n"
+    chats.write_text(line * 40)
+    with opened(browser, f"{stack.url}/#/start") as (page, seen):
+        page.get_by_role("textbox", name="Configuration (YAML or JSON)").fill(
+            json.dumps(tiny_config)
+        )
+        found = page.locator("#data-look")
+        for path, said in (
+            (f"{text_file}.missing", "which does not exist"),
+            (str(text_file), "max_steps goes through the data"),
+            (str(chats), "40 documents, "),
+        ):
+            page.get_by_role("textbox", name="Path").fill(path)
+            button(page, "Look into the data").click()
+            expect(found).to_contain_text(said)
+        expect(found).to_contain_text("39 equal to an earlier one")
+        expect(found.locator("pre u").first).to_contain_text("two and two?")
+        expect(found.locator("pre").first).to_contain_text("four, <b>not</b> five")
+        assert (seen.strangers, seen.dialogs) == ([], [])
+
+
 def test_a_job_that_failed_at_once_promises_nothing(
     stack: RunningStack, api: httpx.Client, text_file: Path, browser: Browser, tiny_config: Config
 ) -> None:
@@ -518,6 +543,8 @@ def test_hostile_names_are_shown_and_not_run(
         page.goto(f"{stack.url}/#/start?from={job_id}")
         expect(page.get_by_role("textbox", name="Name (may be empty)")).to_have_value(HOSTILE)
         expect(page.locator("#source")).to_contain_text("<b>bold.txt")
+        copied = page.get_by_role("textbox", name="Configuration (YAML or JSON)").input_value()
+        assert json.loads(copied)["data"]["files"] == []
         assert page.locator("img").count() == 1  # the page's own sign
         assert (seen.errors, seen.strangers, seen.dialogs) == ([], [], [])
 

@@ -1,6 +1,7 @@
 // Starts a job: its configuration as text, its data, its name. The server alone says what is wrong.
 
 import { at, get, post } from "./api.js";
+import { DataLook } from "./data_look.js";
 import { DatasetPicker } from "./dataset_picker.js";
 import { connection, el, fill, notice, setText } from "./dom.js";
 import { FIRST_CONFIG } from "./first_config.js";
@@ -14,6 +15,7 @@ export class StartPage {
     this.controller = new AbortController();
     this.signal = this.controller.signal;
     this.data = new DatasetPicker(this.signal, () => this.#checkSoon());
+    this.look = new DataLook(this.signal, () => this.#given());
     this.name = el("input", {
       type: "text",
       maxlength: "200",
@@ -60,6 +62,7 @@ export class StartPage {
         this.problems.name,
         this.data.element,
         this.problems.data,
+        this.look.element,
       ),
       el(
         "section",
@@ -169,10 +172,12 @@ function given(config) {
     Object.fromEntries(
       Object.entries(values)
         .filter(([, value]) => value !== null)
-        .map(([name, value]) => [name, typeof value === "object" ? set(value) : value]),
+        .map(([name, value]) => [name, isMapping(value) ? set(value) : value]),
     );
   return set(own);
 }
+
+const isMapping = (value) => typeof value === "object" && !Array.isArray(value);
 
 // Problems beside the input that they are of.
 function placed(problems) {
