@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # Extra arguments for pytest, e.g. make test ARGS="-k resume -x".
 ARGS ?=
+# Test files that run at the same time. With more of them than cores, tests miss their deadlines.
+JOBS ?= 2
 # Device for `make bench`: cpu or cuda.
 DEVICE ?= auto
 
@@ -35,7 +37,7 @@ up: $(STAMP) ## Start the whole stack on this machine
 	$(BIN)/training-engine up
 
 test: lint ## Checks and tests
-	$(BIN)/python -P -m pytest $(ARGS)
+	$(BIN)/python -P -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 lint: $(STAMP) protos-check sync-check map-check ## Ruff, mypy, import-linter, buf, generated files, the map
 	$(BIN)/ruff check .
