@@ -9,7 +9,7 @@ import json
 from functools import lru_cache
 from typing import Any
 
-from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.json_format import ParseDict, ParseError
 from google.protobuf.message import Message
 
 from app.training.config import TrainingConfig
@@ -31,42 +31,13 @@ def config_to_message(document: str) -> config_pb2.TrainingConfig:
 def _encoded(document: str) -> bytes:
     message = config_pb2.TrainingConfig()
     try:
-        _fill(message, json.loads(document))
-    except (TypeError, AttributeError, OverflowError) as error:
+        values: dict[str, Any] = json.loads(document)
+        # It may be a path in the library; the service only knows a flag.
+        flag = bool(values.get("resume_from_checkpoint"))
+        ParseDict(values | {"resume_from_checkpoint": flag}, message, ignore_unknown_fields=True)
+    except (ParseError, AttributeError, TypeError) as error:
         raise ValueError(str(error)) from error
     return message.SerializeToString()
-
-
-def _fill(message: Any, values: dict[str, Any]) -> None:
-    for field in message.DESCRIPTOR.fields:
-        value = values.get(field.name)
-        if value is None:
-            continue
-        if field.is_repeated:
-            _fill_list(field, getattr(message, field.name), value)
-        elif field.message_type is not None:
-            part = getattr(message, field.name)
-            part.SetInParent()
-            _fill(part, value)
-        else:
-            setattr(message, field.name, _as_field_type(field, value))
-
-
-def _fill_list(field: FieldDescriptor, items: Any, values: list[Any]) -> None:
-    for value in values:
-        if field.message_type is not None:
-            _fill(items.add(), value)
-        else:
-            items.append(_as_field_type(field, value))
-
-
-def _as_field_type(field: FieldDescriptor, value: Any) -> Any:
-    """`resume_from_checkpoint` may be a path in the library; the service only knows a flag."""
-    if field.type == FieldDescriptor.TYPE_BOOL:
-        return bool(value)
-    if field.type == FieldDescriptor.TYPE_DOUBLE:
-        return float(value)
-    return value
 
 
 def read_message(message: config_pb2.TrainingConfig) -> tuple[TrainingConfig, list[Problem]]:

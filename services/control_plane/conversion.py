@@ -1,12 +1,18 @@
-"""Stored records as messages, field by field; the only place that knows both."""
+"""Stored records as messages; the only place that knows both.
+
+Fields of the same name are copied; what has to be said otherwise is said with each message.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from enum import StrEnum
+from collections.abc import Callable, Iterable, Mapping
+from enum import Enum
+from functools import cache, partial
 from typing import Any, TypeVar
 
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from app.training.config import Problem
@@ -17,18 +23,16 @@ from job_store.records import (
     CheckpointRecord,
     ConfigRecord,
     DatasetRecord,
-    Execution,
     HistoryPoint,
     JobError,
     JobRecord,
     JobStatus,
     LatestMetrics,
-    Phase,
     Priority,
     StoredLogLine,
     WorkerRecord,
-    WorkerState,
 )
+from training_engine.messages import enum_words, is_time
 from training_engine.v1 import (
     checkpoint_pb2,
     config_pb2,
@@ -38,20 +42,14 @@ from training_engine.v1 import (
     worker_pb2,
 )
 
-S = TypeVar("S", bound=StrEnum)
+M = TypeVar("M", bound=Message)
 
-
-def _numbers(stored: type[S], enum: Any, prefix: str) -> dict[S, Any]:
-    """The contract's number of each stored value: the two have the same names."""
-    return {value: enum.Value(f"{prefix}_{value.name}") for value in stored}
-
-
-STATUS_TO_MESSAGE = _numbers(JobStatus, job_pb2.JobStatus, "JOB_STATUS")
-STATUS_FROM_MESSAGE = {number: status for status, number in STATUS_TO_MESSAGE.items()}
-PRIORITY_TO_MESSAGE = _numbers(Priority, job_pb2.JobPriority, "JOB_PRIORITY")
-PRIORITY_FROM_MESSAGE = {number: priority for priority, number in PRIORITY_TO_MESSAGE.items()}
-PHASE_TO_MESSAGE = _numbers(Phase, job_pb2.JobPhase, "JOB_PHASE")
-_WORKER_STATES = _numbers(WorkerState, worker_pb2.WorkerState, "WORKER_STATE")
+STATUS_FROM_MESSAGE = {
+    number: JobStatus(word) for number, word in enum_words(job_pb2.JobStatus.DESCRIPTOR).items()
+}
+PRIORITY_FROM_MESSAGE = {
+    number: Priority(word) for number, word in enum_words(job_pb2.JobPriority.DESCRIPTOR).items()
+}
 METRIC_FIELDS: dict[str, type[int] | type[float]] = {
     field.name: int if field.cpp_type == field.CPPTYPE_INT64 else float
     for field in metrics_pb2.MetricPoint.DESCRIPTOR.fields
@@ -85,58 +83,77 @@ def _stored_warning(text: str) -> config_pb2.FieldProblem:
     return config_pb2.FieldProblem(field=field, message=message)
 
 
-def execution_message(execution: Execution) -> job_pb2.Execution:
-    """How a job is run, every field present."""
-    return job_pb2.Execution(
-        priority=PRIORITY_TO_MESSAGE[execution.priority],
-        processes=execution.processes,
-        nodes=execution.nodes,
-        device=execution.device,
-        max_retries=execution.max_retries,
-        stop_timeout_seconds=execution.stop_timeout_seconds,
-        stall_timeout_seconds=execution.stall_timeout_seconds,
-    )
+def _copy(kind: type[M], record: Any, **values: Any) -> M:
+    """A message with the record's fields of the same names; `values` win over them.
+
+    None leaves a field absent, and so does empty text where a field can be absent.
+    """
+    fields = {}
+    for name, may_be_absent, convert in _copied_fields(kind.DESCRIPTOR):
+        value = values[name] if name in values else getattr(record, name, None)
+        if value is not None and not (value == "" and may_be_absent):
+            fields[name] = convert(value) if convert else value
+    return kind(**fields)
+
+
+@cache
+def _copied_fields(message: Any) -> list[tuple[str, bool, Callable[[Any], Any] | None]]:
+    """Name of each field, whether it can be absent, and what makes its value of a record's."""
+    return [(field.name, field.has_presence, _conversion(field)) for field in message.fields]
+
+
+def _conversion(field: Any) -> Callable[[Any], Any] | None:
+    if is_time(field):
+        return timestamp
+    if field.enum_type is not None:
+        return partial(_enum_number, _numbers(field.enum_type))
+    if field.message_type is not None and not field.is_repeated:
+        return partial(_part, GetMessageClass(field.message_type))
+    return None
+
+
+def _numbers(enum: Any) -> dict[str, int]:
+    """The numbers of an enum by the names that the store's enum has for them."""
+    return {word.upper(): number for number, word in enum_words(enum).items()}
+
+
+def _enum_number(numbers: Mapping[str, int], value: Any) -> int:
+    number: int = numbers[value.name] if isinstance(value, Enum) else value
+    return number
+
+
+def _part(kind: type[Message], value: Any) -> Message:
+    return value if isinstance(value, Message) else _copy(kind, value)
 
 
 def job_message(record: JobRecord) -> job_pb2.Job:
     """A job; its configuration too where the record holds it."""
     error = record.error
-    job = job_pb2.Job(
-        job_id=record.job_id,
+    job = _copy(
+        job_pb2.Job,
+        record,
         name=record.name or record.job_id,
-        status=STATUS_TO_MESSAGE[record.status],
-        current_step=record.current_step,
-        max_steps=record.max_steps,
-        progress=record.progress,
-        attempt=record.attempt,
-        worker_id=record.worker_id or None,
-        resumed_from_step=record.resumed_from_step,
-        created_at=timestamp(record.created_at),
-        started_at=timestamp(record.started_at),
-        completed_at=timestamp(record.completed_at),
-        updated_at=timestamp(record.updated_at),
         error=error.message if error else None,
+        error_reason=error.reason if error else None,
+        log_tail=error.log_tail if error and record.config_document else None,
+        message=_message_beside(error, record.message),
         eta_seconds=record.eta_seconds if record.status is JobStatus.RUNNING else None,
         running_seconds=record.running_ms / 1000,
-        config_id=record.config_id or None,
-        dataset_path=record.dataset_path or None,
-        val_dataset_path=record.val_dataset_path or None,
-        execution=execution_message(record.execution),
         warnings=[_stored_warning(text) for text in record.warnings],
         exactness_notes=record.notes,
-        consecutive_failures=record.consecutive_failures,
-        error_reason=error.reason if error else None,
-        message=_message_beside(error, record.message),
+        **_phase(record),
     )
-    if record.status in (JobStatus.RUNNING, JobStatus.STOPPING):
-        job.phase = PHASE_TO_MESSAGE[record.phase]
-        if record.phase_progress.total:
-            job.phase_done, job.phase_total = record.phase_progress
     if record.config_document:
         _add_config(job, record.config_document)
-        if error and error.log_tail:
-            job.log_tail = error.log_tail
     return job
+
+
+def _phase(record: JobRecord) -> dict[str, Any]:
+    """What its trainer does; nothing where none runs."""
+    if record.status not in (JobStatus.RUNNING, JobStatus.STOPPING):
+        return {"phase": None}
+    done, total = record.phase_progress
+    return {"phase_done": done, "phase_total": total} if total else {}
 
 
 def _add_config(job: job_pb2.Job, document: str) -> None:
@@ -161,64 +178,32 @@ def config_message(record: ConfigRecord) -> config_pb2.Config:
     except ValueError as error:
         found = f"a damaged record ({error})"
         raise RecordVersionError("config", record.config_id, found, "a valid one") from error
-    return config_pb2.Config(
-        config_id=record.config_id,
-        name=record.name,
-        config=config,
-        created_at=timestamp(record.created_at),
-    )
+    return _copy(config_pb2.Config, record, config=config)
 
 
 def checkpoint_message(record: CheckpointRecord) -> checkpoint_pb2.Checkpoint:
     """A registered checkpoint."""
-    return checkpoint_pb2.Checkpoint(
-        checkpoint_id=record.checkpoint_id,
-        job_id=record.job_id,
-        step=record.step,
-        loss=record.loss,
-        val_loss=record.metrics.get("val_loss"),
-        size_bytes=record.size_bytes,
-        sha256=record.sha256,
-        created_at=timestamp(record.created_at),
-        is_best=record.is_best,
-        attempt=record.attempt,
-    )
+    return _copy(checkpoint_pb2.Checkpoint, record, val_loss=record.metrics.get("val_loss"))
 
 
 def dataset_message(record: DatasetRecord) -> dataset_pb2.Dataset:
     """An uploaded dataset."""
-    return dataset_pb2.Dataset(
-        dataset_id=record.dataset_id,
-        name=record.name,
-        size_bytes=record.size_bytes,
-        sha256=record.sha256,
-        created_at=timestamp(record.created_at),
-    )
+    return _copy(dataset_pb2.Dataset, record)
 
 
 def worker_message(record: WorkerRecord) -> worker_pb2.Worker:
     """A worker as it last reported."""
-    return worker_pb2.Worker(
-        worker_id=record.worker_id,
-        state=_WORKER_STATES[record.state],
-        device=record.device,
-        hostname=record.hostname,
-        pid=record.pid,
-        job_id=record.job_id or None,
-        attempt=record.attempt or None,
-        last_heartbeat=timestamp(record.last_heartbeat),
-        started_at=timestamp(record.started_at),
-    )
+    return _copy(worker_pb2.Worker, record, attempt=record.attempt or None)
 
 
 def log_line_message(line: StoredLogLine) -> job_pb2.LogLine:
     """A line that a trainer printed."""
-    return job_pb2.LogLine(
+    return _copy(
+        job_pb2.LogLine,
+        line,
         sequence=line.seq,
-        attempt=line.attempt,
         stream=line.source,
-        text=line.text,
-        created_at=timestamp(line.time_ms),
+        created_at=line.time_ms,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from app.training.config import Problem, TrainingConfig
 from app.training.devices import DEVICES, is_device
@@ -18,22 +19,9 @@ _DEFAULT = Execution()
 
 def read_execution(message: job_pb2.Execution, config: TrainingConfig) -> Execution:
     """The execution that the message asks for; the configuration's device unless it names one."""
-    wanted = {
-        name: getattr(message, name)
-        for name in (
-            "processes",
-            "nodes",
-            "max_retries",
-            "stop_timeout_seconds",
-            "stall_timeout_seconds",
-        )
-        if message.HasField(name)
-    }
-    return Execution(
-        priority=PRIORITY_FROM_MESSAGE.get(message.priority, Priority.DEFAULT),
-        device=message.device if message.HasField("device") else config.device,
-        **wanted,
-    )
+    asked: dict[str, Any] = {field.name: value for field, value in message.ListFields()}
+    priority = PRIORITY_FROM_MESSAGE.get(asked.pop("priority", 0), Priority.DEFAULT)
+    return Execution(**{"device": config.device, **asked}, priority=priority)
 
 
 def execution_problems(message: job_pb2.Execution, config: TrainingConfig) -> list[Problem]:
