@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -157,11 +158,8 @@ def measure(path: Path) -> tuple[str, int]:
     Raises:
         InvalidArgumentError: It is no readable file.
     """
-    digest, size = hashlib.sha256(), 0
-    for chunk in chunks_of(path):
-        digest.update(chunk)
-        size += len(chunk)
-    return digest.hexdigest(), size
+    with _readable(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest(), file.tell()
 
 
 def chunks_of(path: Path) -> Iterator[bytes]:
@@ -170,10 +168,16 @@ def chunks_of(path: Path) -> Iterator[bytes]:
     Raises:
         InvalidArgumentError: It is no readable file.
     """
+    with _readable(path) as file:
+        while chunk := file.read(CHUNK_BYTES):
+            yield chunk
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[BinaryIO]:
     try:
         with open(path, "rb") as file:
-            while chunk := file.read(CHUNK_BYTES):
-                yield chunk
+            yield file
     except OSError as error:
         raise InvalidArgumentError(
             f"{path} cannot be uploaded: {error.strerror}; give the path of one readable file"

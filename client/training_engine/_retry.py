@@ -30,7 +30,7 @@ class Patience:
 
     def progressed(self) -> None:
         """Something arrived: start over."""
-        self._failures = 0
+        self._delay = FIRST_DELAY_SECONDS
         self._failing_since: float | None = None
 
     def delay_after(self, error: TrainingEngineError) -> float:
@@ -42,7 +42,6 @@ class Patience:
         silence = self._bear_silence and isinstance(error, DeadlineExceededError)
         if not (error.retryable or silence) or left <= 0:
             raise error
-        delay = min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2.0**self._failures)
-        self._failures += 1
-        delay *= random.uniform(0.5, 1.0)
+        delay = self._delay * random.uniform(0.5, 1.0)
+        self._delay = min(LONGEST_DELAY_SECONDS, 2 * self._delay)
         return min(max(delay, error.retry_after or 0.0), left)

@@ -65,8 +65,7 @@ class VerifiedDownloads:
         lock = self._verifying.setdefault(record.artifact, asyncio.Lock())
         async with lock:  # of many parts that are asked for at once, one has the whole read
             if _version(found) not in self._sound:
-                chunks = await asyncio.to_thread(artifacts.open_range, record.artifact)
-                self._remember(found, await asyncio.to_thread(_sha256, chunks) == record.sha256)
+                self._remember(found, await asyncio.to_thread(_is_sound, artifacts, record))
 
     def _hashed(
         self, chunks: Iterator[bytes], record: CheckpointRecord, found: ArtifactStat
@@ -93,11 +92,12 @@ def _version(found: ArtifactStat) -> _Version:
     return found.key, found.version
 
 
-def _sha256(chunks: Iterator[bytes]) -> str:
-    digest = hashlib.sha256()
-    for chunk in chunks:
-        digest.update(chunk)
-    return digest.hexdigest()
+def _is_sound(artifacts: GuardedStore, record: CheckpointRecord) -> bool:
+    try:
+        artifacts.verify(record.artifact, size_bytes=record.size_bytes, sha256=record.sha256)
+    except ArtifactDamagedError:
+        return False
+    return True
 
 
 def _damaged(record: CheckpointRecord) -> ArtifactDamagedError:

@@ -17,6 +17,7 @@ from control_plane.telemetry import LOST_ATTEMPTS, RESENT_MESSAGES
 from job_store.errors import JobStoreError, StoreUnavailable
 from job_store.reconcile import stall_message
 from job_store.records import JobError, JobStatus, Phase, QueuedAttempt, RunningAttempt
+from service_runtime.backoff import pause_seconds
 from service_runtime.duties import Duties
 from service_runtime.logs import get_logger
 
@@ -154,10 +155,10 @@ class Reconciler:
         now = time.monotonic()
         self._pauses.observe([(retry.job_id, retry.attempt) for retry in delayed], now)
         settings = self._state.settings
-        base, longest = settings.retry_pause_seconds, settings.longest_retry_pause_seconds
+        first, longest = settings.retry_pause_seconds, settings.longest_retry_pause_seconds
         for retry in delayed:
             waited = self._pauses.seconds((retry.job_id, retry.attempt), now)
-            if waited >= pause_seconds(retry.failures, base, longest):
+            if waited >= pause_seconds(retry.failures, first, longest):
                 await self._state.reconcile.release_retry(retry.job_id, retry.attempt)
 
     async def _tend_lost_messages(self) -> None:
@@ -203,8 +204,3 @@ def overdue(
     if silent > seconds + grace_seconds and attempt.phase is not Phase.SAVING:
         return JobError("STALLED", stall_message(seconds, step, attempt.phase))
     return None
-
-
-def pause_seconds(failures: int, base: float, longest: float) -> float:
-    """Before a retry after so many failures in a row: doubled with each, up to the longest."""
-    return min(base * 2.0 ** min(max(failures - 1, 0), 60), longest)

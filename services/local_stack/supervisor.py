@@ -8,24 +8,23 @@ laptop's one command needs most; under Kubernetes the cluster does this work ins
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from local_stack.errors import ChildFailedError
+from service_runtime.backoff import pause_seconds
+from service_runtime.process import tie_to_parent
 
-LIBC = ctypes.CDLL(None, use_errno=True)
-PR_SET_PDEATHSIG = 1
 FIRST_DELAY_SECONDS = 0.1
 LONGEST_DELAY_SECONDS = 10.0
 STEADY_AFTER_SECONDS = 30.0
-"""A child that lived this long starts again without a delay."""
+"""A child that lived this long starts again after the first delay."""
 LOG_LIMIT_BYTES = 16 << 20
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -54,9 +53,9 @@ class Child:
     service: Service
     process: subprocess.Popen[bytes]
     started: float
-    delay: float = 0.0
+    failures: int = 0
+    """Quick deaths and failed starts in a row."""
     restart_at: float | None = None
-    deaths: int = field(default=0)
     start_failed: bool = False
     """Whether the last try to start it again failed, which was reported then."""
 
@@ -140,15 +139,13 @@ class Supervisor:
             child.process.wait()
 
     def _note_death(self, child: Child, now: float) -> None:
-        child.deaths += 1
         if now - child.started > STEADY_AFTER_SECONDS:
-            child.delay = 0.0
-        child.restart_at = now + child.delay
+            child.failures = 0
+        self._delay_start(child, now)
         self._report(
             f"{child.service.name} {_describe_end(child.process.returncode)}; it starts again "
             f"(log: {self.log_path(child.service.name)})"
         )
-        child.delay = _longer(child.delay)
 
     def _start_again(self, child: Child, now: float) -> None:
         try:
@@ -157,14 +154,18 @@ class Supervisor:
                 child.started, child.restart_at = now, None
             child.start_failed = False
         except (OSError, subprocess.SubprocessError) as error:
-            child.restart_at = now + child.delay
-            child.delay = _longer(child.delay)
+            self._delay_start(child, now)
             if not child.start_failed:
                 child.start_failed = True
                 self._report(
                     f"{child.service.name} cannot be started: {error}; it is tried again until it "
                     f"can, at least every {LONGEST_DELAY_SECONDS:g} s"
                 )
+
+    def _delay_start(self, child: Child, now: float) -> None:
+        child.failures += 1
+        pause = pause_seconds(child.failures, FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS)
+        child.restart_at = now + pause
 
     def _spawn(self, service: Service) -> subprocess.Popen[bytes]:
         path = self.log_path(service.name)
@@ -173,9 +174,7 @@ class Supervisor:
         parent = os.getpid()
 
         def prepare() -> None:
-            LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-            if os.getppid() != parent:  # it died before the line above
-                os._exit(1)
+            tie_to_parent(signal.SIGKILL, parent)
             if service.ask_to_end is None:
                 hear_signals()
 
@@ -210,10 +209,6 @@ def hear_signals() -> None:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING_SIGNALS)
-
-
-def _longer(delay: float) -> float:
-    return min(max(delay * 2, FIRST_DELAY_SECONDS), LONGEST_DELAY_SECONDS)
 
 
 def _describe_end(returncode: int) -> str:

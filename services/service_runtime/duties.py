@@ -14,6 +14,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from service_runtime.backoff import pause_seconds
 from service_runtime.logs import get_logger
 from service_runtime.process import wait_for_event
 
@@ -29,7 +30,7 @@ NOT_READY_METADATA = "training-engine-not-ready-bin"
 @dataclass(slots=True)
 class _Failure:
     why: str
-    pause: float
+    count: int
 
 
 class Duties:
@@ -58,7 +59,7 @@ class Duties:
     def failed(self, name: str, error: Exception) -> float:
         """The duty failed. Returns the seconds to wait before the next try."""
         before = self._failures.get(name)
-        pause = _FIRST_PAUSE if before is None else min(2 * before.pause, _LONGEST_PAUSE)
+        count = 1 if before is None else before.count + 1
         if isinstance(error, self._expected):
             why = str(error)
             if before is None or before.why != why:
@@ -66,8 +67,8 @@ class Duties:
         else:
             why = f"{name} fails ({type(error).__name__}); see the log of the process"
             _log.error("a background task failed; trying again", task=name, exc_info=error)
-        self._failures[name] = _Failure(why, pause)
-        return pause
+        self._failures[name] = _Failure(why, count)
+        return pause_seconds(count, _FIRST_PAUSE, _LONGEST_PAUSE)
 
     async def keep(
         self,

@@ -8,29 +8,29 @@ import os
 import signal
 import sys
 
+_LIBC = ctypes.CDLL(None, use_errno=True)
+"""Loaded here, since a forked child must not load libraries."""
 _PR_SET_PDEATHSIG = 1
 
 
-def tie_to_parent(death_signal: signal.Signals = signal.SIGTERM) -> None:
+def tie_to_parent(death_signal: signal.Signals = signal.SIGTERM, parent: int | None = None) -> None:
     """Ask the kernel for `death_signal` when the parent process dies (Linux; elsewhere nothing).
 
     The kernel watches the *thread* that forked this process, so a parent must start its children
     from a thread that lives as long as itself.
+
+    Args:
+        death_signal: What this process gets.
+        parent: The parent's id, where it is known from before the fork: a parent that has died
+            since then counts too.
     """
     if sys.platform != "linux":
         return
-    parent = os.getppid()
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_PDEATHSIG, int(death_signal)) != 0:
+    parent = parent or os.getppid()
+    if _LIBC.prctl(_PR_SET_PDEATHSIG, int(death_signal)) != 0:
         code = ctypes.get_errno()
         raise OSError(code, f"prctl(PR_SET_PDEATHSIG) failed: {os.strerror(code)}")
-    # The parent may have died before the request was in place; then no signal comes.
-    if os.getppid() != parent or parent == 1:
-        _signal_if_orphaned(parent, death_signal)
-
-
-def _signal_if_orphaned(parent: int, death_signal: signal.Signals) -> None:
-    if os.getppid() != parent:
+    if os.getppid() != parent:  # it died before the kernel was asked
         os.kill(os.getpid(), death_signal)
 
 

@@ -11,6 +11,7 @@ import logging
 import time
 
 from job_store.records import Phase
+from service_runtime.backoff import pause_seconds
 from training_worker.board import Board
 from training_worker.failures import is_full_disk, is_store_away
 
@@ -27,7 +28,7 @@ class FailedSaves:
         self._board = board
         self._patience = patience_seconds
         self._gives_up_at: float | None = None
-        self._pause = _FIRST_PAUSE
+        self._failures = 0
 
     def takes_on(self, step: int, error: Exception, *, last: bool) -> bool:
         """Whether the run goes on; returns after a pause where the save is to be tried again."""
@@ -43,7 +44,7 @@ class FailedSaves:
     def saved(self) -> None:
         """Note that a save has succeeded: there is room, and the store is there."""
         self._board.show_failed_save(None)
-        self._gives_up_at, self._pause = None, _FIRST_PAUSE
+        self._gives_up_at, self._failures = None, 0
 
     def _wait(self, error: Exception) -> bool:
         now = time.monotonic()
@@ -54,6 +55,7 @@ class FailedSaves:
             return False
         shown = self._board.read()
         self._board.write(shown.step, Phase.SAVING, shown.tokens_seen)  # no step is to be expected
-        time.sleep(min(self._pause, self._gives_up_at - now))
-        self._pause = min(self._pause * 2, _LONGEST_PAUSE)
+        self._failures += 1
+        pause = pause_seconds(self._failures, _FIRST_PAUSE, _LONGEST_PAUSE)
+        time.sleep(min(pause, self._gives_up_at - now))
         return True

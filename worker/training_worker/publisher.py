@@ -20,6 +20,7 @@ from job_store.attempts import AttemptStore
 from job_store.durability import DiskWatch
 from job_store.errors import Fenced, NotFound, StoreUnavailable
 from job_store.records import CheckpointRecord, Claimed, MetricPoint, Phase, PhaseProgress, Signals
+from service_runtime.backoff import pause_seconds
 from training_worker.archive import PointArchive
 from training_worker.board import Board
 from training_worker.output import OutputReader
@@ -37,7 +38,8 @@ _SHORTEST_SECONDS = 0.1
 """Between two rounds. After one that delivered points it is most of `progress_seconds`: a point
 that comes alone goes out at once, many a second in batches, so that publishing takes little of the
 trainer's cores; and what they tell of the step is never older than is promised."""
-_LONGEST_BACKOFF = 2.0
+_FIRST_PAUSE = 0.1
+_LONGEST_PAUSE = 2.0
 _TOLERATED_DEFECTS = 5
 
 
@@ -158,9 +160,9 @@ class Publisher(threading.Thread):
 
     def run(self) -> None:
         """Publish until drained."""
-        backoff, defects, next_round = 0.0, 0, 0.0
+        failures, defects, next_round = 0, 0, 0.0
         while True:
-            self._wake.wait(timeout=backoff or self._progress_seconds)
+            self._wake.wait(timeout=self._progress_seconds)
             if (early := next_round - time.monotonic()) > 0:
                 self._draining.wait(timeout=early)
             began = time.monotonic()
@@ -173,37 +175,36 @@ class Publisher(threading.Thread):
                 self._on_fenced(error)
                 return
             except (StoreUnavailable, ArtifactStoreAwayError) as error:
-                if not backoff:
+                if failures == 0:
                     logger.warning("publishing waits: %s", error)
-                self._unsure = True
-                backoff = self._wait_out(backoff)
+                failures += 1
+                self._wait_out(failures)
             except PublishError as error:
                 self._defect = error
                 return
             except Exception as error:
                 logger.exception("publishing failed; trying again")
-                self._unsure = True
-                defects += 1
+                failures, defects = failures + 1, defects + 1
                 if defects >= _TOLERATED_DEFECTS:
                     self._defect = error
                     self._on_stop()
                     return
-                backoff = self._wait_out(backoff)
+                self._wait_out(failures)
             else:
-                backoff, defects = 0.0, 0
+                failures, defects = 0, 0
                 if last_round and self._waits_for_store:
-                    self._wait_out(_LONGEST_BACKOFF)
+                    time.sleep(_LONGEST_PAUSE)
                     self._wake.set()
                 elif last_round:
                     return
             pause = self._progress_seconds * 0.8 if self._delivered else _SHORTEST_SECONDS
             next_round = began + pause
 
-    def _wait_out(self, backoff: float) -> float:
+    def _wait_out(self, failures: int) -> None:
         """Sleep whatever wakes up meanwhile: an outage must not become a busy loop."""
-        backoff = min(_LONGEST_BACKOFF, backoff * 2 or 0.1)
-        time.sleep(backoff)
-        return backoff
+        self._unsure = True
+        time.sleep(pause_seconds(failures, _FIRST_PAUSE, _LONGEST_PAUSE))
+        self._wake.set()
 
     def _publish(self, *, final: bool) -> None:
         if self._unsure:

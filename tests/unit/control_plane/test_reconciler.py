@@ -16,7 +16,7 @@ from redis_server import RedisServer
 from started import running_job, start
 
 from control_plane.leases import AttemptWatch, Waits
-from control_plane.reconciler import Reconciler, overdue, pause_seconds
+from control_plane.reconciler import Reconciler, overdue
 from control_plane.server import ControlPlane
 from control_plane.settings import ControlPlaneSettings
 from control_plane.state import ServiceState
@@ -117,12 +117,6 @@ def test_a_wait_lasts_as_long_as_it_is_seen() -> None:
     waits.observe(["b"], 16.0)
     waits.observe(["a"], 17.0)
     assert (waits.seconds("a", 18.0), waits.seconds("b", 18.0)) == (1.0, 0.0)
-
-
-def test_the_pause_before_a_retry_doubles_up_to_the_longest() -> None:
-    pauses = [pause_seconds(failures, 30.0, 600.0) for failures in (0, 1, 2, 3, 4, 5, 6, 1000)]
-    assert pauses == [30.0, 30.0, 60.0, 120.0, 240.0, 480.0, 600.0, 600.0]
-    assert pause_seconds(1, 30.0, 10.0) == 10.0
 
 
 async def eventually(check: Callable[[], Awaitable[bool]], seconds: float = 10.0) -> None:
