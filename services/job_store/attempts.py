@@ -34,7 +34,6 @@ from job_store.records import (
     CheckpointRecord,
     Claimed,
     FencingToken,
-    JobError,
     JobRecord,
     LogLine,
     MetricPoint,
@@ -129,11 +128,6 @@ class AttemptStore:
             found = self._checkpoints(job_id, [record.resume_checkpoint_id.encode()])
             resume_from = found[0] if found else None
         return Claimed(record, FencingToken(job_id, record.attempt, claim_id), resume_from)
-
-    def reject(self, job_id: str, attempt: int, error: JobError) -> bool:
-        """QUEUED becomes FAILED; False if the attempt does not wait any more."""
-        reply = self._db.run("reject", check_id("job", job_id), int(attempt), encode_error(error))
-        return bool(reply and reply[0])
 
     def confirm_start(self, token: FencingToken, step: int, notes: Sequence[str] = ()) -> None:
         """The attempt really starts after `step` (0: afresh), once its checkpoint is loaded.
@@ -282,13 +276,10 @@ class AttemptStore:
         It is among `retired_checkpoints` until `forget_checkpoint` says that the files are gone.
         """
         check_id("checkpoint", checkpoint_id)
+        job_id, attempt, claim_id = _words(token)
+        no_memo = ("", "", "")
         reply = self._db.run(
-            "remove_checkpoint",
-            token.job_id,
-            checkpoint_id,
-            token.attempt,
-            token.claim_id,
-            *("", "", ""),
+            "remove_checkpoint", job_id, checkpoint_id, attempt, claim_id, *no_memo
         )
         return bool(reply and reply[0])
 

@@ -60,9 +60,9 @@ class _Items:
         below = "+"
         if page_token:
             below = "(" + await self._position(page_token)
+        key = self._keys.items(self._kind)
         found = await self._db.command(
-            *("ZRANGE", self._keys.items(self._kind), below, "-", "BYLEX", "REV"),
-            *("LIMIT", 0, size + 1),
+            "ZRANGE", key, below, "-", "BYLEX", "REV", "LIMIT", 0, size + 1
         )
         ids = [id.decode() for id in found]
         if not ids:

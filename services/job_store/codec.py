@@ -358,12 +358,6 @@ def pack_point(time_ms: int, values: Mapping[str, float]) -> tuple[str, bytes]:
     return ",".join(values), packed
 
 
-def unpack_point(columns: tuple[str, ...], packed: bytes) -> tuple[int, dict[str, float]]:
-    """Time and values of a stored point; an integral value of `tokens_seen` stays a float."""
-    time_ms, *values = struct.unpack(f"<{len(columns) + 1}d", packed)
-    return int(time_ms), dict(zip(columns, values, strict=True))
-
-
 def encode_log_line(line: LogLine, max_bytes: int) -> bytes:
     """`time source text`, tab-separated, cut to `max_bytes` of text."""
     body = line.text.encode("utf-8", "replace")

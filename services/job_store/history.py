@@ -185,12 +185,10 @@ class HistoryStore:
         size = page_bounds(page_size, MAX_PAGE)
         lines: list[StoredLogLine] = []
         for n in [n for n in attempts if n >= at]:
+            key = self._keys.job(job_id, "logs", n)
+            first = start if n == at else "-"
             entries = await self._db.command(
-                "XRANGE",
-                self._keys.job(job_id, "logs", n),
-                start if n == at else "-",
-                "+",
-                *("COUNT", size + 1 - len(lines)),
+                "XRANGE", key, first, "+", "COUNT", size + 1 - len(lines)
             )
             lines += [_log_line(n, entry) for entry in entries]
             if len(lines) > size:

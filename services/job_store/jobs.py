@@ -71,7 +71,7 @@ class JobStore:
     async def get(self, job_id: str, *, with_config: bool = True) -> JobRecord:
         """The record. NotFound, RecordVersionError."""
         check_id("job", job_id)
-        reply = await self._db.run("read_jobs", "", job_id, int(with_config))
+        reply = await self._db.run("read_job", job_id, int(with_config))
         stored, config = reply or (b"", b"")
         if not stored:
             raise NotFound("job", job_id)
@@ -186,9 +186,9 @@ class JobStore:
         await self._require(job_id)
         size = page_bounds(page_size, MAX_PAGE)
         # Steps are unique: a later attempt registers a step again only after it was superseded.
+        key = self._keys.job(job_id, "checkpoints")
         found = await self._db.command(
-            *("ZRANGE", self._keys.job(job_id, "checkpoints"), start, "+inf", "BYSCORE"),
-            *("LIMIT", 0, size + 1),
+            "ZRANGE", key, start, "+inf", "BYSCORE", "LIMIT", 0, size + 1
         )
         records = await self._checkpoints(job_id, found[:size])
         token = ""

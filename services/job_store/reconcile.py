@@ -81,11 +81,6 @@ class ReconcileStore:
         )
         return decode_job(job_id, json.loads(reply[0])) if reply else None
 
-    async def reject(self, job_id: str, attempt: int, error: JobError) -> bool:
-        """QUEUED becomes FAILED; False if the attempt does not wait any more."""
-        reply = await self._db.run("reject", check_id("job", job_id), attempt, encode_error(error))
-        return bool(reply and reply[0])
-
     async def delayed_retries(self, limit: int = 1000) -> Sequence[DelayedRetry]:
         """Attempts that are not to begin at once: only time can cure what ended the one before."""
         ids = await self._db.command("ZRANGE", self._keys.index("delayed"), 0, limit - 1)

@@ -1,8 +1,9 @@
-"""The Lua scripts: which parts each one is put together from, and what their replies mean."""
+"""The Lua scripts: how each is put together from its parts, and what their replies mean."""
 
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -18,27 +19,7 @@ from job_store.errors import (
 )
 from job_store.records import RECORD_VERSION
 
-# Scripts that need more than the prelude.
-_PARTS = {
-    "publish_metrics": ("summaries",),
-    "surplus": ("visible",),
-    "archive_points": ("visible",),
-    "read_points": ("visible",),
-    "read_feed": ("visible",),
-    "read_chart": ("summaries", "visible"),
-    "create_job": ("transitions",),
-    "stop_job": ("transitions",),
-    "resume_job": ("transitions",),
-    "claim": ("transitions",),
-    "reject": ("transitions",),
-    "explain_wait": ("transitions",),
-    "confirm_start": ("transitions",),
-    "finish": ("transitions",),
-    "note": ("transitions",),
-    "declare_lost": ("transitions",),
-    "register_checkpoint": ("transitions",),
-    "remove_checkpoint": ("transitions",),
-}
+_INCLUDE = re.compile(r"^--- @include (\w+)\n", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +33,20 @@ class Script:
 
 @cache
 def script(name: str) -> Script:
-    """The packaged script of this name, with the parts it needs before it."""
-    folder = resources.files("job_store") / "scripts"
-    parts = ("prelude", *_PARTS.get(name, ()), name)
-    text = "\n".join((folder / f"{part}.lua").read_text(encoding="utf-8") for part in parts)
+    """The packaged script of this name, with the parts that it includes."""
+    text = _assembled(name, set())
     sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
     return Script(name, text, sha)
+
+
+def _assembled(name: str, present: set[str]) -> str:
+    """The file's text, with each part that it includes in place, once."""
+    if name in present:
+        return ""
+    present.add(name)
+    path = resources.files("job_store") / "scripts" / f"{name}.lua"
+    text = path.read_text(encoding="utf-8")
+    return _INCLUDE.sub(lambda include: _assembled(include[1], present), text)
 
 
 def _text(value: Any) -> str:

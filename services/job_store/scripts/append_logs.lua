@@ -1,25 +1,27 @@
 -- append_logs: prefix, job_id, attempt, claim_id, of_attempt, max_lines, logged_attempts,
 --              then (seq, line) pairs. Lines of attempts that are too old are not wanted any more.
-local id, attempt, target, max_lines = ARGV[2], ARGV[3], ARGV[5], ARGV[6]
-local stale, fenced = fence(id, attempt, ARGV[4])
+-- Returns signals.
+--- @include prelude
+--- @include fence
+local id, attempt, claim, target = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local max_lines, logged_attempts, first_pair = ARGV[6], tonumber(ARGV[7]), 8
+
+local stale, job = fence(id, attempt, claim)
 if stale then return stale end
-if tonumber(target) <= tonumber(attempt) - tonumber(ARGV[7]) then
-  local lines = (#ARGV - 7) / 2
-  return signals(fenced, lines, lines)
-end
+local seen = (#ARGV - first_pair + 1) / 2
+if tonumber(target) <= tonumber(attempt) - logged_attempts then return signals(job, seen, seen) end
+
 local stream = job_key(id, 'logs', target)
-local newest = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
-local last, added, seen = newest and tonumber(string.match(newest[1], '^%d+')) or -1, 0, 0
-for i = 8, #ARGV, 2 do
-  local seq = tonumber(ARGV[i])
+local newest = newest_entry(stream)
+local last, added = newest and leading_number(newest[1]) or -1, 0
+for i = first_pair, #ARGV, 2 do
+  local seq, line = tonumber(ARGV[i]), ARGV[i + 1]
   if seq > last then
-    redis.call('XADD', stream, 'MAXLEN', '~', max_lines, ARGV[i] .. '-1', 'l', ARGV[i + 1])
+    redis.call('XADD', stream, 'MAXLEN', '~', max_lines, ARGV[i] .. '-1', 'l', line)
     last, added = seq, added + 1
   end
-  seen = seen + 1
 end
-local reached = tonumber(string.match(fenced.last_log, '^%d+'))
-if added > 0 and tonumber(target) >= reached then
+if added > 0 and tonumber(target) >= leading_number(job.last_log) then
   redis.call('HSET', job_key(id), 'last_log', target .. ':' .. text(last))
 end
-return signals(fenced, seen, seen - added)
+return signals(job, seen, seen - added)

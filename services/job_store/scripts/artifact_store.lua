@@ -1,5 +1,7 @@
 -- artifact_store: prefix, id. Records the id of the artifact store unless there is one ('' only
--- asks). Replies with the one that is recorded, '' for none.
-local key = PREFIX .. 'artifact_store'
-if ARGV[2] ~= '' then redis.call('SET', key, ARGV[2], 'NX') end
+-- asks). Returns the one that is recorded, '' for none.
+--- @include prelude
+local key, id = PREFIX .. 'artifact_store', ARGV[2]
+
+if id ~= '' then redis.call('SET', key, id, 'NX') end
 return {'ok', redis.call('GET', key) or ''}

@@ -1,6 +1,12 @@
--- confirm_start: prefix, job_id, attempt, claim_id, step, notes (JSON array)
-local id, attempt, step = ARGV[2], ARGV[3], tonumber(ARGV[5])
-local stale = fence(id, attempt, ARGV[4])
+-- confirm_start: prefix, job_id, attempt, claim_id, step, notes (JSON array). Where an attempt
+-- really begins: at its newest registered checkpoint, or before it where that is damaged.
+-- Returns nothing.
+--- @include prelude
+--- @include fence
+--- @include transitions
+local id, attempt, claim, step, notes = ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6]
+
+local stale = fence(id, attempt, claim)
 if stale then return stale end
 local job = load_job(id)
 local entry = read_attempt(id, attempt)
@@ -9,7 +15,7 @@ if step > start then
   return refused(id, job, 'start', 'step ' .. text(step) .. ' is beyond its newest registered ' ..
     'checkpoint, step ' .. text(start))
 end
-if string.match(job.last_point, '^%d+') == attempt and step < start then
+if leading_number(job.last_point) == tonumber(attempt) and step < start then
   return refused(id, job, 'start', 'this attempt has already published points')
 end
 local now = now_ms()
@@ -23,6 +29,6 @@ if step < start then
     current_step = text(step), resume_checkpoint_id = checkpoint_id,
     resumed_from_step = step > 0 and text(step) or ''})
 end
-set_fields(id, job, {notes = ARGV[6] ~= '[]' and ARGV[6] or job.notes, progress_at = now,
+set_fields(id, job, {notes = notes ~= '[]' and notes or job.notes, progress_at = now,
                      updated_at = now})
 return {'ok'}

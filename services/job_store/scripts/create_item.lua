@@ -1,12 +1,15 @@
 -- create_item: prefix, kind, id, request_key, body_hash, ttl_ms, field, value, ...
--- A config or a dataset: a hash and an entry in the list of its kind.
-local kind, id, request_key, body_hash = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
-local known = recall(request_key, body_hash)
-if known then return known end
-local item = {v = VERSION, id = id, created_at = now_ms()}
-for i = 7, #ARGV, 2 do item[ARGV[i]] = ARGV[i + 1] end
-for field, value in pairs(item) do
-  redis.call('HSET', PREFIX .. kind .. ':' .. id, field, value)
-end
+-- A config or a dataset: a hash and an entry in the list of its kind. Returns id and created_at as
+-- JSON.
+--- @include prelude
+--- @include memo
+local kind, id = ARGV[2], ARGV[3]
+local memo = {key = ARGV[4], hash = ARGV[5], ttl_ms = ARGV[6]}
+local item = map({unpack(ARGV, 7)})
+
+local first_answer = recall(memo)
+if first_answer then return first_answer end
+item.v, item.id, item.created_at = VERSION, id, now_ms()
+set_hash(item_key(kind, id), item)
 redis.call('ZADD', PREFIX .. kind .. 's', 0, id)
-return remember(request_key, body_hash, ARGV[6], cjson.encode({id = id, created_at = item.created_at}))
+return remember(memo, cjson.encode({id = id, created_at = item.created_at}))

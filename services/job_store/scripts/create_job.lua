@@ -1,8 +1,12 @@
 -- create_job: prefix, job_id, request_key, body_hash, ttl_ms, config_document, field, value, ...
 -- Names are unique: a name that another job has gets a number, and a warning says so.
-local id, request_key, body_hash = ARGV[2], ARGV[3], ARGV[4]
-local known = recall(request_key, body_hash)
-if known then return known end
+-- Returns the job.
+--- @include prelude
+--- @include memo
+--- @include transitions
+local id, config = ARGV[2], ARGV[6]
+local memo = {key = ARGV[3], hash = ARGV[4], ttl_ms = ARGV[5]}
+local job = map({unpack(ARGV, 7)})
 
 local function is_taken(name)
   return redis.call('EXISTS', name_key(name)) == 1
@@ -26,23 +30,19 @@ local function appended(list, item)
   return '[' .. rest .. (rest == '' and '' or ',') .. cjson.encode(item) .. ']'
 end
 
+local first_answer = recall(memo)
+if first_answer then return first_answer end
 local now = now_ms()
-local job = {}
-for i = 7, #ARGV, 2 do job[ARGV[i]] = ARGV[i + 1] end
 if job.name ~= '' and is_taken(job.name) then
   local name = free_name(job.name)
   job.warnings = appended(job.warnings, "name: another job is named '" .. job.name ..
     "'; this one is named '" .. name .. "'")
   job.name = name
 end
-job.v = VERSION
-job.job_id = id
-job.status = 'queued'
-job.created_at = now
-job.updated_at = now
-set_fields(id, job, job)
-redis.call('SET', job_key(id, 'config'), ARGV[6])
+job.v, job.job_id, job.status, job.created_at, job.updated_at = VERSION, id, 'queued', now, now
+set_hash(job_key(id), job)
+redis.call('SET', job_key(id, 'config'), config)
 for _, index in ipairs({'all', 'queued', 'unsent'}) do redis.call('ZADD', index_key(index), 0, id) end
 if job.name ~= '' then redis.call('ZADD', name_key(job.name), 0, id) end
 emit_state(id, job, now)
-return remember(request_key, body_hash, ARGV[5], cjson.encode(job))
+return remember(memo, cjson.encode(job))

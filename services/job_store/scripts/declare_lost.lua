@@ -1,10 +1,12 @@
 -- declare_lost: prefix, job_id, attempt, claim_id, error, message. By the reconciler.
-local id = ARGV[2]
-local stale = fence(id, ARGV[3], ARGV[4])
-if stale then
-  if stale[1] == 'fenced' then return {'none'} end
-  return stale
-end
+-- Returns the job; 'none' where that claim is not the current one any more.
+--- @include prelude
+--- @include fence
+--- @include transitions
+local id, attempt, claim, error_json, message = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+
+local stale = fence(id, attempt, claim)
+if stale then return stale[1] == 'fenced' and {'none'} or stale end
 local job = load_job(id)
-lose(id, job, 'lost', ARGV[5], ARGV[6], now_ms())
+lose(id, job, 'lost', error_json, message, now_ms())
 return snapshot(job)

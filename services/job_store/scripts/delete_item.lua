@@ -1,7 +1,12 @@
--- delete_item: prefix, kind, id, request_key, body_hash, ttl_ms
-local kind, id, request_key, body_hash = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
-local known = recall(request_key, body_hash)
-if known then return known end
-if redis.call('UNLINK', PREFIX .. kind .. ':' .. id) == 0 then return {'not_found', kind, id} end
+-- delete_item: prefix, kind, id, request_key, body_hash, ttl_ms. A config or a dataset.
+-- Returns '{}'.
+--- @include prelude
+--- @include memo
+local kind, id = ARGV[2], ARGV[3]
+local memo = {key = ARGV[4], hash = ARGV[5], ttl_ms = ARGV[6]}
+
+local first_answer = recall(memo)
+if first_answer then return first_answer end
+if redis.call('UNLINK', item_key(kind, id)) == 0 then return not_found(kind, id) end
 redis.call('ZREM', PREFIX .. kind .. 's', id)
-return remember(request_key, body_hash, ARGV[6], '{}')
+return remember(memo, '{}')

@@ -1,16 +1,20 @@
--- delete_job: prefix, job_id, request_key, body_hash, ttl_ms
-local id, request_key, body_hash = ARGV[2], ARGV[3], ARGV[4]
-local known = recall(request_key, body_hash)
-if known then return known end
+-- delete_job: prefix, job_id, request_key, body_hash, ttl_ms. Returns '{}'.
+--- @include prelude
+--- @include memo
+--- @include record
+--- @include attempts
+local id = ARGV[2]
+local memo = {key = ARGV[3], hash = ARGV[4], ttl_ms = ARGV[5]}
+
+local first_answer = recall(memo)
+if first_answer then return first_answer end
 -- A record of another version can be deleted too: that is the remedy its error names.
-local job = map(redis.call('HGETALL', job_key(id)))
-if not job.v then return {'not_found', 'job', id} end
-if job.status == 'running' or job.status == 'stopping' then
-  return refused(id, job, 'delete', 'stop it first')
-end
+local job = read_hash(job_key(id))
+if not job.v then return not_found('job', id) end
+if is_held(job.status) then return refused(id, job, 'delete', 'stop it first') end
 
 for _, checkpoint_id in ipairs(redis.call('HKEYS', job_key(id, 'checkpoint_data'))) do
-  redis.call('DEL', PREFIX .. 'checkpoint:' .. checkpoint_id)
+  redis.call('DEL', item_key('checkpoint', checkpoint_id))
 end
 local attempts = attempts_between(id, 1, math.huge)
 -- UNLINK frees large streams outside the main thread.
@@ -22,7 +26,7 @@ for _, attempt in ipairs(attempts) do
   local summary = job_key(id, 'summary', attempt)
   local keys = {job_key(id, 'metrics', attempt), job_key(id, 'archive', attempt),
                 job_key(id, 'logs', attempt), summary}
-  for level = 3, 30 do keys[#keys + 1] = summary .. ':' .. level end
+  for level = 3, 30 do append(keys, summary .. ':' .. level) end
   redis.call('UNLINK', unpack(keys))
 end
 redis.call('UNLINK', job_key(id))
@@ -34,4 +38,4 @@ redis.call('ZREM', name_key(job.name or ''), id)
 -- now on, even where a look was due sooner, for nothing asks for another one.
 redis.call('ZREM', index_key('sweep'), id)
 ask_for_sweep(id, now_ms())
-return remember(request_key, body_hash, ARGV[5], '{}')
+return remember(memo, '{}')

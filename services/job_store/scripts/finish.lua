@@ -1,6 +1,11 @@
 -- finish: prefix, job_id, attempt, claim_id, kind, error, message. Ends an attempt.
+-- Returns the job.
+--- @include prelude
+--- @include fence
+--- @include transitions
 local id, attempt, claim, kind = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local error_json, message = ARGV[6], ARGV[7]
+
 local stale = fence(id, attempt, claim)
 if stale then
   local entry = read_attempt(id, attempt)
@@ -20,7 +25,7 @@ if kind == 'stopped' and job.status ~= 'stopping' then
   return refused(id, job, 'finish the stop of', 'no stop was requested')
 end
 end_attempt(id, attempt, kind, now)
-if kind == 'succeeded' or kind == 'failed' or kind == 'stopped' then
+if TERMINAL[kind] then
   move(id, job, kind, now, {error = error_json, message = message})
 elseif job.status == 'stopping' then
   move(id, job, 'stopped', now, {message = message})

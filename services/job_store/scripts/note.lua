@@ -1,8 +1,10 @@
--- note: prefix, job_id, attempt, claim_id, message. About an attempt that goes on.
-local id = ARGV[2]
-local stale = fence(id, ARGV[3], ARGV[4])
+-- note: prefix, job_id, attempt, claim_id, message. About an attempt that goes on. Returns nothing.
+--- @include prelude
+--- @include fence
+--- @include transitions
+local id, attempt, claim, message = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+
+local stale = fence(id, attempt, claim)
 if stale then return stale end
-local job, now = load_job(id), now_ms()
-set_fields(id, job, {message = ARGV[5], updated_at = now})
-emit_state(id, job, now)
+say(id, load_job(id), message)
 return {'ok'}

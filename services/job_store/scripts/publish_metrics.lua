@@ -2,13 +2,20 @@
 --                  then (step, columns, packed) for each point.
 -- packed is time and values as little-endian doubles; columns names the values.
 -- The entry of a step is `{step}-1`: a step is stored once, and 0-0 would not be an id.
-local id, attempt, target = ARGV[2], ARGV[3], ARGV[5]
-local stale, fenced = fence(id, attempt, ARGV[4])
+-- Returns signals.
+--- @include prelude
+--- @include fence
+--- @include attempts
+--- @include summaries
+local id, attempt, claim, target, tokens_seen = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local first_point = 7
+
+local stale, job = fence(id, attempt, claim)
 if stale then return stale end
-local reached = tonumber(string.match(fenced.last_point, '^%d+'))
+local reached = leading_number(job.last_point)
 if target ~= attempt and reached == tonumber(attempt) then
-  return {'refused', id, fenced.status, 'complete an earlier attempt of',
-          'this attempt has already published points'}
+  return refused(id, job, 'complete an earlier attempt of',
+                 'this attempt has already published points')
 end
 local stream, summary = job_key(id, 'metrics', target), job_key(id, 'summary', target)
 local state = redis.call('HMGET', summary, 'last', 'points', 'columns')
@@ -17,9 +24,9 @@ local last_step = tonumber(state[1] or '-1')
 -- An older attempt may be completed only up to the step where its successors took over.
 local limit = math.huge
 if target ~= attempt then
-  for number, entry in pairs(map(redis.call('HGETALL', job_key(id, 'attempts')))) do
+  for number, entry in pairs(read_attempts(id)) do
     if tonumber(number) > tonumber(target) then
-      limit = math.min(limit, tonumber(cjson.decode(entry).start_step))
+      limit = math.min(limit, tonumber(entry.start_step))
     end
   end
 end
@@ -30,62 +37,48 @@ local fold, save = summariser(summary, state[3])
 local function schema_of(columns)
   if not schemas[columns] then
     local key = job_key(id, 'schemas')
-    local schema = redis.call('HGET', key, columns)
-    if not schema then
-      schema = text(redis.call('HLEN', key))
-      redis.call('HSET', key, columns, schema)
+    local number = redis.call('HGET', key, columns)
+    if not number then
+      number = text(redis.call('HLEN', key))
+      redis.call('HSET', key, columns, number)
     end
-    local names = {}
-    for name in string.gmatch(columns, '[^,]+') do names[#names + 1] = name end
-    schemas[columns] = {schema, names, '<' .. string.rep('d', #names + 1)}
+    local names = split(columns)
+    schemas[columns] = {number = number, names = names,
+                        format = '<' .. string.rep('d', #names + 1)}
   end
   return schemas[columns]
 end
 
-for i = 7, #ARGV, 3 do
-  local step = tonumber(ARGV[i])
+for i = first_point, #ARGV, 3 do
+  local step, packed = tonumber(ARGV[i]), ARGV[i + 2]
   if step > last_step and step <= limit then
     local schema = schema_of(ARGV[i + 1])
-    redis.call('XADD', stream, ARGV[i] .. '-1', schema[1], ARGV[i + 2])
-    local values = {struct.unpack(schema[3], ARGV[i + 2])}
-    for column, name in ipairs(schema[2]) do
-      latest[name] = {step, values[column + 1]}
-    end
-    fold(step, schema[2], values)
+    redis.call('XADD', stream, ARGV[i] .. '-1', schema.number, packed)
+    local values = {struct.unpack(schema.format, packed)}
+    for column, name in ipairs(schema.names) do latest[name] = {step, values[column + 1]} end
+    fold(step, schema.names, values)
     last_step, added = step, added + 1
   end
   seen = seen + 1
 end
+if added == 0 then return signals(job, seen, seen) end
 
-local now = now_ms()
-if added > 0 then
-  save(last_step, tonumber(state[2] or '0') + added)
-  -- What completes an earlier attempt must not take the place of points beyond it.
-  local shown = target == attempt and {} or map(redis.call('HGETALL', job_key(id, 'latest')))
-  local flat = {}
-  for name, newest in pairs(latest) do
-    if not shown[name] or struct.unpack('<d', shown[name]) <= newest[1] then
-      flat[#flat + 1] = name
-      flat[#flat + 1] = struct.pack('<dd', newest[1], newest[2])
-    end
-  end
-  if #flat > 0 then redis.call('HSET', job_key(id, 'latest'), unpack(flat)) end
-  local visible = tonumber(redis.call('HGET', job_key(id), 'visible_step'))
-  local changes = {'visible_step', text(math.max(visible, last_step))}
-  if tonumber(target) >= reached then
-    changes[3] = 'last_point'
-    changes[4] = target .. ':' .. text(last_step)
-  end
-  if target == attempt and last_step > tonumber(fenced.current_step) then
-    for _, change in ipairs({'current_step', text(last_step), 'progress_at', now,
-                             'updated_at', now}) do
-      changes[#changes + 1] = change
-    end
-  end
-  if ARGV[6] ~= '' then
-    changes[#changes + 1] = 'tokens_seen'
-    changes[#changes + 1] = ARGV[6]
-  end
-  redis.call('HSET', job_key(id), unpack(changes))
+save(last_step, tonumber(state[2] or '0') + added)
+-- What completes an earlier attempt must not take the place of points beyond it.
+local shown = target == attempt and {} or read_hash(job_key(id, 'latest'))
+for name, newest in pairs(latest) do
+  local step, value = newest[1], newest[2]
+  local is_newer = not shown[name] or struct.unpack('<d', shown[name]) <= step
+  latest[name] = is_newer and struct.pack('<dd', step, value) or nil
 end
-return signals(fenced, seen, seen - added)
+set_hash(job_key(id, 'latest'), latest)
+local visible = tonumber(redis.call('HGET', job_key(id), 'visible_step'))
+local changes = {visible_step = text(math.max(visible, last_step))}
+if tonumber(target) >= reached then changes.last_point = target .. ':' .. text(last_step) end
+if target == attempt and last_step > tonumber(job.current_step) then
+  local now = now_ms()
+  changes.current_step, changes.progress_at, changes.updated_at = text(last_step), now, now
+end
+if tokens_seen ~= '' then changes.tokens_seen = tokens_seen end
+set_hash(job_key(id), changes)
+return signals(job, seen, seen - added)

@@ -1,10 +1,14 @@
 -- read_chart: prefix, job_id, first_step, last_step, max_points.
 -- Picks the finest level that stays within max_points and holds all of the range. Edges that
 -- cut through a bucket are put together from finer levels, down to single points.
--- The reply: level (0: points alone), schemas, packed raw points, files of archived ones, then
+-- Returns the level (0: points alone), schemas, packed raw points, files of archived ones, then
 -- columns and buckets of each attempt.
+--- @include prelude
+--- @include summaries
+--- @include visible
 local id, lo, hi, max_points = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), bounded(ARGV[5], 2000)
-if redis.call('EXISTS', job_key(id)) == 0 then return {'not_found', 'job', id} end
+
+if redis.call('EXISTS', job_key(id)) == 0 then return not_found('job', id) end
 local segments = visible_segments(id, lo, hi)
 
 local function level_key(attempt, level)
@@ -18,15 +22,15 @@ end
 
 -- Buckets of a level that end within the segment, and whether the level reaches back to it.
 local function measure(segment, level)
-  local key = level_key(segment[1], level)
-  local from, to = text(segment[2]) .. '-0', text(segment[3])
+  local key = level_key(segment.attempt, level)
+  local from, to = text(segment.first) .. '-0', text(segment.last)
   local first = redis.call('XRANGE', key, from, to, 'COUNT', 1)[1]
   local last = redis.call('XREVRANGE', key, to, from, 'COUNT', 1)[1]
-  local oldest = redis.call('XRANGE', key, '-', '+', 'COUNT', 1)[1]
+  local oldest = oldest_entry(key)
   local covers = true
   if oldest then
     local head = bucket_head(oldest)
-    covers = head.index == 0 or head.first <= segment[2]
+    covers = head.index == 0 or head.first <= segment.first
   end
   if not first then return 0, covers end
   return bucket_head(last).index - bucket_head(first).index + 1, covers
@@ -50,13 +54,12 @@ while level < TOP_LEVEL and not covers do
   count, covers = total(level)
 end
 
-local reply = {'ok', level, redis.call('HGETALL', job_key(id, 'schemas'))}
+local schemas = redis.call('HGETALL', job_key(id, 'schemas'))
 
 -- A short range is read raw; the caller makes the buckets.
 if count * 2 ^ level <= max_points * 2 ^ BASE_LEVEL then
-  reply[2] = 0
-  reply[4], reply[5] = visible_points(id, segments, 2 ^ 53)
-  return reply
+  local packed, files = visible_points(id, segments, 2 ^ 53)
+  return {'ok', 0, schemas, packed, files}
 end
 
 while level < TOP_LEVEL and count > max_points do
@@ -69,7 +72,7 @@ local edges = {}  -- what no bucket holds alone: single points, raw or archived
 local function collect(out, attempt, from, to, at_level)
   if from > to then return end
   if at_level < BASE_LEVEL then
-    edges[#edges + 1] = {attempt, from, to}
+    append(edges, {attempt = attempt, first = from, last = to})
     return
   end
   local entries = redis.call('XRANGE', level_key(attempt, at_level), text(from) .. '-0', text(to))
@@ -83,12 +86,15 @@ local function collect(out, attempt, from, to, at_level)
   collect(out, attempt, bucket_head(entries[#entries]).last + 1, to, at_level - 1)
 end
 
-for i, segment in ipairs(segments) do
-  local out = {}
-  collect(out, segment[1], segment[2], segment[3], level)
-  reply[4 + 2 * i] = redis.call('HGET', job_key(id, 'summary', segment[1]), 'columns') or ''
-  reply[5 + 2 * i] = table.concat(out)
+local summaries = {}
+for _, segment in ipairs(segments) do
+  local columns = redis.call('HGET', job_key(id, 'summary', segment.attempt), 'columns') or ''
+  local buckets = {}
+  collect(buckets, segment.attempt, segment.first, segment.last, level)
+  append(summaries, columns)
+  append(summaries, table.concat(buckets))
 end
-reply[2] = level
-reply[4], reply[5] = visible_points(id, edges, 2 ^ 53)
+local packed, files = visible_points(id, edges, 2 ^ 53)
+local reply = {'ok', level, schemas, packed, files}
+for _, part in ipairs(summaries) do append(reply, part) end
 return reply

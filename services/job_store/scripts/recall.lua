@@ -1,2 +1,7 @@
--- recall: prefix, request_key, body_hash. The first answer to a request; 'none' for a new one.
-return recall(ARGV[2], ARGV[3]) or {'none'}
+-- recall: prefix, request_key, body_hash. Returns the first answer to a request; 'none' for a new
+-- one.
+--- @include prelude
+--- @include memo
+local memo = {key = ARGV[2], hash = ARGV[3]}
+
+return recall(memo) or {'none'}

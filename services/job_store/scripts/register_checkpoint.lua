@@ -1,7 +1,14 @@
--- register_checkpoint: prefix, job_id, attempt, claim_id, checkpoint_id, step, score, record (JSON)
-local id, checkpoint_id = ARGV[2], ARGV[5]
-local stale = fence(id, ARGV[3], ARGV[4])
+-- register_checkpoint: prefix, job_id, attempt, claim_id, checkpoint_id, step, score, record (JSON).
+-- Returns nothing.
+--- @include prelude
+--- @include fence
+--- @include transitions
+local id, attempt, claim = ARGV[2], ARGV[3], ARGV[4]
+local saved = {id = ARGV[5], step = ARGV[6], score = ARGV[7], record = ARGV[8]}
+
+local stale = fence(id, attempt, claim)
 if stale then return stale end
-if redis.call('HEXISTS', job_key(id, 'checkpoint_data'), checkpoint_id) == 1 then return {'ok'} end
-register(id, load_job(id), checkpoint_id, ARGV[6], ARGV[7], ARGV[8], now_ms())
+if redis.call('HEXISTS', job_key(id, 'checkpoint_data'), saved.id) == 0 then
+  register(id, load_job(id), saved, now_ms())
+end
 return {'ok'}

@@ -1,10 +1,14 @@
 -- resume_job: prefix, job_id, request_key, body_hash, ttl_ms, checkpoint_id, max_steps, document,
---             from_start (1 or 0)
-local id, request_key, body_hash = ARGV[2], ARGV[3], ARGV[4]
-local checkpoint_id, max_steps, document = ARGV[6], tonumber(ARGV[7]), ARGV[8]
-local from_start = ARGV[9] == '1'
-local known = recall(request_key, body_hash)
-if known then return known end
+--             from_start (1 or 0). Returns the job.
+--- @include prelude
+--- @include memo
+--- @include transitions
+local id, checkpoint_id, max_steps = ARGV[2], ARGV[6], tonumber(ARGV[7])
+local document, from_start = ARGV[8], ARGV[9] == '1'
+local memo = {key = ARGV[3], hash = ARGV[4], ttl_ms = ARGV[5]}
+
+local first_answer = recall(memo)
+if first_answer then return first_answer end
 local job, err = load_job(id)
 if err then return err end
 if not TERMINAL[job.status] then
@@ -17,7 +21,7 @@ if from_start then
   step = 0
 elseif checkpoint_id ~= '' then
   step = tonumber(redis.call('ZSCORE', job_key(id, 'checkpoints'), checkpoint_id))
-  if not step then return {'not_found', 'checkpoint', checkpoint_id} end
+  if not step then return not_found('checkpoint', checkpoint_id) end
 else
   checkpoint_id = newest
 end
@@ -43,4 +47,4 @@ requeue(id, job, now, {
   resumed_from_step = checkpoint_id ~= '' and text(step) or '',
   resume_checkpoint_id = checkpoint_id})
 cut_history(id, job, attempt, step, now)
-return remember(request_key, body_hash, ARGV[5], cjson.encode(job))
+return remember(memo, cjson.encode(job))

@@ -1,7 +1,12 @@
--- stop_job: prefix, job_id, request_key, body_hash, ttl_ms
-local id, request_key, body_hash = ARGV[2], ARGV[3], ARGV[4]
-local known = recall(request_key, body_hash)
-if known then return known end
+-- stop_job: prefix, job_id, request_key, body_hash, ttl_ms. Returns the job.
+--- @include prelude
+--- @include memo
+--- @include transitions
+local id = ARGV[2]
+local memo = {key = ARGV[3], hash = ARGV[4], ttl_ms = ARGV[5]}
+
+local first_answer = recall(memo)
+if first_answer then return first_answer end
 local job, err = load_job(id)
 if err then return err end
 
@@ -14,4 +19,4 @@ elseif job.status == 'running' then
 elseif job.status ~= 'stopping' then
   return refused(id, job, 'stop', 'only queued and running jobs can be stopped')
 end
-return remember(request_key, body_hash, ARGV[5], cjson.encode(job))
+return remember(memo, cjson.encode(job))

@@ -5,6 +5,10 @@
 local BASE_LEVEL, TOP_LEVEL, KEPT_BUCKETS = 3, 30, 4096
 local NAN = 0 / 0
 
+local function empty_bucket(index)
+  return {index = index, first = 0, last = 0, count = 0, time = 0, extents = {}}
+end
+
 local function merge(bucket, first, last, count, time, extents)
   if bucket.count == 0 then bucket.first = first end
   bucket.last, bucket.time = last, time
@@ -38,17 +42,13 @@ end
 
 -- fold(step, names, values) adds a point; save(...) stores what is open.
 local function summariser(summary, known_columns)
-  local open, column_of, columns = {}, {}, {}
-  for name in string.gmatch(known_columns or '', '[^,]+') do
-    columns[#columns + 1] = name
-    column_of[name] = #columns
-  end
+  local open, column_of, columns = {}, {}, split(known_columns or '')
+  for column, name in ipairs(columns) do column_of[name] = column end
 
   local function opened(level)
     if not open[level] then
       local packed = redis.call('HGET', summary, 'open' .. level)
-      open[level] = packed and unpack_bucket(packed) or
-        {index = 0, first = 0, last = 0, count = 0, time = 0, extents = {}}
+      open[level] = packed and unpack_bucket(packed) or empty_bucket(0)
     end
     return open[level]
   end
@@ -62,14 +62,14 @@ local function summariser(summary, known_columns)
       merge(opened(level + 1), b.first, b.last, b.count, b.time, b.extents)
       close_full(level + 1)
     end
-    open[level] = {index = b.index + 1, first = 0, last = 0, count = 0, time = 0, extents = {}}
+    open[level] = empty_bucket(b.index + 1)
   end
 
   local function fold(step, names, values)
     local extents = {}
     for i, name in ipairs(names) do
       if not column_of[name] then
-        columns[#columns + 1] = name
+        append(columns, name)
         column_of[name] = #columns
       end
       local at, value = 3 * column_of[name] - 2, values[i + 1]
@@ -84,8 +84,8 @@ local function summariser(summary, known_columns)
     local flat = {'last', text(last_step), 'points', text(points),
                   'columns', table.concat(columns, ',')}
     for level, bucket in pairs(open) do
-      flat[#flat + 1] = 'open' .. level
-      flat[#flat + 1] = pack_bucket(bucket)
+      append(flat, 'open' .. level)
+      append(flat, pack_bucket(bucket))
     end
     redis.call('HSET', summary, unpack(flat))
   end

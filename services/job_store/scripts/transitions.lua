@@ -1,4 +1,6 @@
 -- The state machine's moves, shared by the scripts that change a job's state.
+--- @include record
+--- @include attempts
 
 -- Event of a job. p and l say what was published before it, so that readers keep the order.
 local function emit(id, job, kind, data, best)
@@ -24,13 +26,20 @@ local function emit_state(id, job, now)
   set_fields(id, job, {state_event = event})
 end
 
+-- Shows a message in the job's status.
+local function say(id, job, message)
+  local now = now_ms()
+  set_fields(id, job, {message = message, updated_at = now})
+  emit_state(id, job, now)
+end
+
 local TERMINAL = {stopped = true, succeeded = true, failed = true}
 
 -- Moves the job to a state: fields, index, event.
 local function move(id, job, status, now, changes)
   redis.call('ZREM', index_key(job.status), id)
   redis.call('ZADD', index_key(status), 0, id)
-  if status ~= 'running' and status ~= 'stopping' then stop_clock(id, job, now) end
+  if not is_held(status) then stop_clock(id, job, now) end
   changes.status = status
   changes.updated_at = now
   changes.completed_at = TERMINAL[status] and now or ''
@@ -61,12 +70,14 @@ local function retire_checkpoint(id, checkpoint_id)
   redis.call('ZREM', job_key(id, 'checkpoints'), checkpoint_id)
   redis.call('ZREM', job_key(id, 'checkpoint_scores'), checkpoint_id)
   redis.call('SADD', job_key(id, 'retired_checkpoints'), checkpoint_id)
-  redis.call('DEL', PREFIX .. 'checkpoint:' .. checkpoint_id)
+  redis.call('DEL', item_key('checkpoint', checkpoint_id))
   ask_for_sweep(id, now_ms())
 end
 
--- Enters a checkpoint in the registry. `score` is '' or what it is compared by, `record` JSON.
-local function register(id, job, checkpoint_id, step, score, record, now)
+-- Enters a checkpoint in the registry: {id, step, score ('' or what it is compared by), record
+-- (JSON)}.
+local function register(id, job, saved, now)
+  local step, score = saved.step, saved.score
   -- An attempt that ends where it began saves that step again. The new one takes the place of the
   -- old, and its score where it has none: steps are unique, and a step was measured once.
   for _, old in ipairs(redis.call('ZRANGEBYSCORE', job_key(id, 'checkpoints'), step, step)) do
@@ -76,12 +87,12 @@ local function register(id, job, checkpoint_id, step, score, record, now)
     retire_checkpoint(id, old)
   end
   -- The record keeps the bytes it came with: cjson would cut its numbers to 14 digits.
-  local stored = now .. '\n' .. record
-  redis.call('HSET', job_key(id, 'checkpoint_data'), checkpoint_id, stored)
-  redis.call('ZADD', job_key(id, 'checkpoints'), step, checkpoint_id)
-  redis.call('SET', PREFIX .. 'checkpoint:' .. checkpoint_id, id)
+  local stored = now .. '\n' .. saved.record
+  redis.call('HSET', job_key(id, 'checkpoint_data'), saved.id, stored)
+  redis.call('ZADD', job_key(id, 'checkpoints'), step, saved.id)
+  redis.call('SET', item_key('checkpoint', saved.id), id)
   if score ~= '' then
-    redis.call('ZADD', job_key(id, 'checkpoint_scores'), score, checkpoint_id)
+    redis.call('ZADD', job_key(id, 'checkpoint_scores'), score, saved.id)
     update_best(id, job)
   end
   -- What was kept for want of any other may go now.
@@ -96,45 +107,39 @@ local function supersede_checkpoints(id, job, step)
   if #later > 0 then update_best(id, job) end
 end
 
--- Attempts in descending order as {number, entry}.
-local function attempts_of(id)
-  local list = {}
-  for number, entry in pairs(map(redis.call('HGETALL', job_key(id, 'attempts')))) do
-    list[#list + 1] = {tonumber(number), cjson.decode(entry)}
-  end
-  table.sort(list, function(a, b) return a[1] > b[1] end)
-  return list
-end
-
 -- Latest values after a cut: the newest visible points of each attempt, newest first, until every
 -- metric is found or so many points were looked at that others should not wait any longer.
 local function rebuild_latest(id, cut)
   local latest, names, missing = {}, {}, {}
-  for columns, schema in pairs(map(redis.call('HGETALL', job_key(id, 'schemas')))) do
-    names[schema] = columns
-    for name in string.gmatch(columns, '[^,]+') do missing[name] = true end
+  for columns, schema in pairs(read_hash(job_key(id, 'schemas'))) do
+    names[schema] = split(columns)
+    for _, name in ipairs(names[schema]) do missing[name] = true end
   end
-  local limit, seen = cut, 0
-  for _, attempt in ipairs(attempts_of(id)) do
-    if not next(missing) or seen >= 2000 then break end
-    local entries = redis.call('XREVRANGE', job_key(id, 'metrics', attempt[1]),
-                               text(limit), '-', 'COUNT', 300)
-    seen = seen + #entries
-    for _, entry in ipairs(entries) do
-      local step, offset = tonumber(string.match(entry[1], '^%d+')), 9
-      for name in string.gmatch(names[entry[2][1]], '[^,]+') do
-        if missing[name] then
-          local value = struct.unpack('<d', entry[2][2], offset)
-          latest[name] = struct.pack('<dd', step, value)
-          missing[name] = nil
-        end
-        offset = offset + 8
+
+  local function take(entry)
+    local step, schema, packed = leading_number(entry[1]), entry[2][1], entry[2][2]
+    for column, name in ipairs(names[schema]) do
+      if missing[name] then
+        local value = struct.unpack('<d', packed, 8 * column + 1)  -- behind the time
+        latest[name] = struct.pack('<dd', step, value)
+        missing[name] = nil
       end
     end
-    limit = math.min(limit, tonumber(attempt[2].start_step))
+  end
+
+  local attempts = read_attempts(id)
+  local numbers = attempts_between(id, 1, math.huge)
+  local limit, seen = cut, 0
+  for i = #numbers, 1, -1 do
+    if not next(missing) or seen >= 2000 then break end
+    local entries = redis.call('XREVRANGE', job_key(id, 'metrics', numbers[i]), text(limit), '-',
+                               'COUNT', 300)
+    seen = seen + #entries
+    for _, entry in ipairs(entries) do take(entry) end
+    limit = math.min(limit, tonumber(attempts[text(numbers[i])].start_step))
   end
   redis.call('DEL', job_key(id, 'latest'))
-  for name, packed in pairs(latest) do redis.call('HSET', job_key(id, 'latest'), name, packed) end
+  set_hash(job_key(id, 'latest'), latest)
 end
 
 local function write_attempt(id, attempt, entry)
@@ -151,7 +156,7 @@ local function cut_history(id, job, attempt, step, now)
   if tonumber(job.visible_step) > step then
     rebuild_latest(id, step)
     set_fields(id, job, {visible_step = text(step)})
-    local before = read_attempt(id, text(tonumber(attempt) - 1))
+    local before = read_attempt(id, tonumber(attempt) - 1)
     emit(id, job, 'rewound', cjson.encode({
       to_step = text(step), attempt = attempt, at = now, after = before and before.outcome}))
   end
@@ -170,12 +175,12 @@ end
 -- `delayed`: its message is not sent before the reconciler releases it.
 local function requeue(id, job, now, changes, delayed)
   changes.attempt = text(tonumber(job.attempt) + 1)
-  changes.claim_id = ''
-  changes.worker_id = ''
-  changes.enqueued_at = ''
-  changes.error = ''
-  if delayed then redis.call('ZADD', index_key('delayed'), now, id)
-  else redis.call('ZADD', index_key('unsent'), 0, id) end
+  changes.claim_id, changes.worker_id, changes.enqueued_at, changes.error = '', '', '', ''
+  if delayed then
+    redis.call('ZADD', index_key('delayed'), now, id)
+  else
+    redis.call('ZADD', index_key('unsent'), 0, id)
+  end
   move(id, job, 'queued', now, changes)
 end
 

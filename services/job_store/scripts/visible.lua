@@ -1,25 +1,33 @@
 -- What readers see: the segments of the attempts, and raw entries packed into one string.
 -- A single reply string is read many times faster by a client than thousands of small ones.
 
--- {attempt, first step, last step} in ascending order; clipped to lo..hi.
+--- @include attempts
+
+local function oldest_entry(stream)
+  return redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
+end
+
+-- {attempt, first (step), last} in ascending order; clipped to lo..hi.
 local function visible_segments(id, lo, hi)
   local starts = {}
-  for number, entry in pairs(map(redis.call('HGETALL', job_key(id, 'attempts')))) do
-    starts[#starts + 1] = {tonumber(number), tonumber(cjson.decode(entry).start_step)}
+  for number, entry in pairs(read_attempts(id)) do
+    append(starts, {attempt = tonumber(number), step = tonumber(entry.start_step)})
   end
-  table.sort(starts, function(a, b) return a[1] > b[1] end)
+  table.sort(starts, function(a, b) return a.attempt > b.attempt end)
   local segments, limit = {}, hi
-  for _, s in ipairs(starts) do
+  for _, start in ipairs(starts) do
     -- A fresh start includes step 0; a resumed one begins after the step it resumed from.
-    local first = math.max(lo, s[2] > 0 and s[2] + 1 or 0)
-    if first <= limit then table.insert(segments, 1, {s[1], first, limit}) end
-    limit = math.min(limit, s[2])
+    local first = math.max(lo, start.step > 0 and start.step + 1 or 0)
+    if first <= limit then
+      table.insert(segments, 1, {attempt = start.attempt, first = first, last = limit})
+    end
+    limit = math.min(limit, start.step)
   end
   return segments
 end
 
 local function step_of(entry)
-  return tonumber(string.match(entry[1], '^%d+'))
+  return leading_number(entry[1])
 end
 
 -- Appends step (double), attempt, schema (uint16) and the packed doubles to `out`.
@@ -28,34 +36,39 @@ local function pack_entry(out, attempt, entry)
   out[#out + 1] = entry[2][2]
 end
 
--- At least the first `wanted` visible points of the segments, or all: raw ones packed into the
--- first result; the second names the archived files of older ones as {attempt, first step, last
--- step, segment}, in order; the third is the number of points that are there for certain (the
--- points of a file that a segment's edge cuts through are not counted).
-local function visible_points(id, segments, wanted)
-  local out, files, sure = {}, {}, 0
-  for _, s in ipairs(segments) do
-    local attempt, first, last = s[1], s[2], s[3]
-    local offset, found, beyond = 0, nil, false
-    while sure < wanted and not beyond and (not found or #found == 16) do
-      found = redis.call('ZRANGE', job_key(id, 'archive', attempt), text(first), '+inf', 'BYSCORE',
-                         'LIMIT', offset, 16)
-      offset = offset + 16
-      for _, stored in ipairs(found) do
-        local segment = cjson.decode(stored)
-        beyond = beyond or segment.first_step > last or sure >= wanted
-        if not beyond then
-          files[#files + 1] = {attempt, text(first), text(last), stored}
-          if segment.first_step >= first and segment.last_step <= last then
-            sure = sure + segment.points
-          end
-        end
+-- The archived files of a segment, until they hold `count` points or more: appends
+-- {attempt, first step, last step, file (JSON)} to `files`. Returns how many points they hold for
+-- certain: the points of a file that the segment's edge cuts through are not counted.
+local function archived_files(id, segment, count, files)
+  local archive, sure, offset = job_key(id, 'archive', segment.attempt), 0, 0
+  while true do
+    local page = redis.call('ZRANGE', archive, text(segment.first), '+inf', 'BYSCORE',
+                            'LIMIT', offset, 16)
+    for _, stored in ipairs(page) do
+      local file = cjson.decode(stored)
+      if file.first_step > segment.last or sure >= count then return sure end
+      append(files, {segment.attempt, text(segment.first), text(segment.last), stored})
+      if file.first_step >= segment.first and file.last_step <= segment.last then
+        sure = sure + file.points
       end
     end
-    if sure < wanted then
-      local entries = redis.call('XRANGE', job_key(id, 'metrics', attempt), text(first) .. '-0',
-                                 text(last), 'COUNT', wanted - sure)
-      for _, entry in ipairs(entries) do pack_entry(out, attempt, entry) end
+    if #page < 16 or sure >= count then return sure end
+    offset = offset + 16
+  end
+end
+
+-- At least the first `count` visible points of the segments, or all: raw ones packed into the
+-- first result; the second names the archived files of older ones, in order, as `archived_files`
+-- does; the third is the number of points that are there for certain.
+local function visible_points(id, segments, count)
+  local out, files, sure = {}, {}, 0
+  for _, segment in ipairs(segments) do
+    if sure < count then sure = sure + archived_files(id, segment, count - sure, files) end
+    if sure < count then
+      local entries = redis.call('XRANGE', job_key(id, 'metrics', segment.attempt),
+                                 text(segment.first) .. '-0', text(segment.last),
+                                 'COUNT', count - sure)
+      for _, entry in ipairs(entries) do pack_entry(out, segment.attempt, entry) end
       sure = sure + #entries
     end
   end

@@ -77,15 +77,6 @@ async def test_stop_of_a_job_at_rest_is_refused(bench: Bench, status: JobStatus)
 # finish and error
 
 
-async def test_a_queued_job_can_be_rejected(bench: Bench) -> None:
-    job, _ = await bench.in_state(S.QUEUED)
-    assert bench.attempts.reject(job.job_id, 1, BAD_DATA) is True
-    failed = await bench.jobs.get(job.job_id)
-    assert (failed.status, failed.error) == (S.FAILED, BAD_DATA)
-    assert bench.attempts.reject(job.job_id, 1, BAD_DATA) is False
-    assert await bench.reconciler.reject(job.job_id, 1, BAD_DATA) is False
-
-
 @pytest.mark.parametrize("status", [S.RUNNING, S.STOPPING])
 @pytest.mark.parametrize("kind", [OutcomeKind.SUCCEEDED, OutcomeKind.FAILED])
 async def test_a_claimed_job_finishes_or_fails(

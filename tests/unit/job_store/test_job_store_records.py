@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import re
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -340,13 +341,29 @@ async def test_a_worker_outlives_a_restart_of_the_server(tmp_path: Path) -> None
         server.stop()
 
 
-def test_every_script_says_what_it_takes() -> None:
+def test_every_script_says_what_it_takes_and_returns_and_names_its_arguments_once() -> None:
     folder = Path(inspect.getfile(errors)).parent / "scripts"
-    shared = {"prelude", "transitions", "summaries", "visible"}
+    shared = {
+        "prelude",
+        "fence",
+        "memo",
+        "record",
+        "attempts",
+        "transitions",
+        "summaries",
+        "visible",
+    }
     for path in folder.glob("*.lua"):
-        if path.stem not in shared:
-            assert path.read_text().startswith(f"-- {path.stem}: prefix"), path.stem
-            assert script(path.stem).text.endswith(path.read_text())
+        if path.stem in shared:
+            continue
+        head, body = path.read_text().split("--- @include prelude\n")
+        assert head.startswith(f"-- {path.stem}: prefix"), path.stem
+        assert re.search(r"[Rr]eturns", head), path.stem
+        text = script(path.stem).text
+        assert text.startswith(head)
+        assert "@include" not in text
+        _arguments, _, rest = body.partition("\n\n")
+        assert not re.findall(r"ARGV\[\d+\]", rest), path.stem
 
 
 def test_error_codes_are_stable() -> None:

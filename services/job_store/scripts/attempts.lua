@@ -1,0 +1,19 @@
+-- The attempts of a job.
+
+-- The entries of attempts that have one, by number (a text).
+local function read_attempts(id)
+  local entries = read_hash(job_key(id, 'attempts'))
+  for number, entry in pairs(entries) do entries[number] = cjson.decode(entry) end
+  return entries
+end
+
+-- The numbers of the attempts that were ever claimed, ascending, within the bounds.
+local function attempts_between(id, first, last)
+  local numbers = {}
+  for _, number in ipairs(redis.call('HKEYS', job_key(id, 'attempts'))) do
+    local attempt = tonumber(number)
+    if attempt >= first and attempt <= last then append(numbers, attempt) end
+  end
+  table.sort(numbers)
+  return numbers
+end
