@@ -23,6 +23,7 @@ import torch
 
 from app.training import progress
 from app.training.errors import CheckpointError
+from app.training.reading import sha256_of
 
 FORMAT_VERSION = 1
 """Version of the checkpoint's keys and of its manifest."""
@@ -268,12 +269,9 @@ def verify_size(info: CheckpointInfo) -> None:
 def verify(info: CheckpointInfo) -> None:
     """The whole file is what its manifest says. Reads all of it."""
     verify_size(info)
-    digest = hashlib.sha256()
     with open(info.path, "rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
-            progress.advanced(len(block))
-    if digest.hexdigest() != info.sha256:
+        found = sha256_of(file)
+    if found != info.sha256:
         raise CheckpointError(f"{info.path} does not match its manifest's sha256: it is damaged")
 
 

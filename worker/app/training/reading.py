@@ -7,10 +7,15 @@ the process's own and for good: threads and forked loaders have it too.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
+
+from app.training import progress
+
+_BLOCK_BYTES = 1 << 20
 
 
 class PathNotAllowedError(ValueError):
@@ -63,3 +68,12 @@ def _real(path: Path) -> Path:
         f"{str(path)!r} leads to {str(real)!r}, which is not under a folder that this job may read "
         f"from; allowed are {allowed}; put the file itself there and start the job afresh"
     )
+
+
+def sha256_of(file: BinaryIO) -> str:
+    """The sha256 of what an open file holds, lower-case hex; `progress` hears of each block."""
+    digest = hashlib.sha256()
+    while block := file.read(_BLOCK_BYTES):
+        digest.update(block)
+        progress.advanced(len(block))
+    return digest.hexdigest()

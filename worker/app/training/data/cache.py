@@ -31,7 +31,7 @@ import numpy.typing as npt
 from app.training import progress
 from app.training.data.errors import DataError
 from app.training.home import expanded, in_home
-from app.training.reading import open_permitted
+from app.training.reading import open_permitted, sha256_of
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,6 @@ _TOKENS = "tokens"
 FORMAT_VERSION = 1
 """Part of every key: raised when the same content would be written differently."""
 
-_BLOCK_BYTES = 1 << 20
 _MEMO_BYTES = 64 << 20  # smaller files are read anew, in about 0.1 s
 _CLOCK_MARGIN_SECONDS = 2.0
 _LOCK_POLL_SECONDS = 0.1
@@ -325,9 +324,5 @@ def _remember(memo: Path, fact: str) -> None:
 
 
 def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
     with open_permitted(path) as file:
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
-            progress.advanced(len(block))
-    return digest.hexdigest()
+        return sha256_of(file)
