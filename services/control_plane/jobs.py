@@ -91,10 +91,10 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
         if request.from_start and request.checkpoint_id:
             message = "`from_start` and `checkpoint_id` exclude each other; leave one of them out"
             raise invalid_argument("from_start", message)
-        document = await self._longer_config(request.job_id, max_steps) if max_steps else None
         if max_steps is not None and max_steps < 1:
             message = f"`max_steps` is {max_steps}; it must be at least 1; leave it out to keep it"
             raise invalid_argument("max_steps", message)
+        document = await self._longer_config(request.job_id, max_steps) if max_steps else None
         return await self._state.jobs.resume(
             request.job_id,
             checkpoint_id=request.checkpoint_id or None,

@@ -16,10 +16,7 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 
 from job_store.connection import AsyncConnection
-from job_store.queues import QUEUE_NAMES, queue_name
-
-RUN_ATTEMPT = "training_worker.attempt.run_attempt"
-"""The one function that a message may name; called with (job_id, attempt)."""
+from job_store.queues import QUEUE_NAMES, RUN_ATTEMPT, queue_name
 
 _KEEP_DONE_SECONDS = 60
 _KEEP_FAILED_SECONDS = 86_400

@@ -12,6 +12,9 @@ from enum import StrEnum
 from job_store.records import Priority
 
 _PREFIX = "training:"
+RUN_ATTEMPT = "training_worker.attempt.run_attempt"
+"""What a message must name in place of a function; its arguments are (job_id, attempt). No worker
+calls a function by a message's name, and none has this one."""
 
 
 class ResourceClass(StrEnum):

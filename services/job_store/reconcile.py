@@ -131,11 +131,6 @@ class ReconcileStore:
         """Let another one lead at once; nothing happens if `owner` does not hold the lock."""
         await self._db.run("leader", owner, 0, "")
 
-    async def server_time(self) -> int:
-        """Redis TIME in milliseconds."""
-        seconds, micros = await self._db.command("TIME")
-        return int(seconds) * 1000 + int(micros) // 1000
-
 
 def stall_message(seconds: float, step: int, phase: Phase) -> str:
     """Why an attempt without a sign of life is ended."""

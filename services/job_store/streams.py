@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from job_store.archive import NoArchive, SegmentReader, read_visible
@@ -196,41 +196,19 @@ class JobFeeds:
         if after_step is not None:
             position.floor = max(position.floor, min(after_step, LAST_STEP))
         codec = await self._tokens.codec()
-        feed = self._join(job_id)
+        watcher = _Watcher(self, job_id, position, logs)
         try:
-            # The first look also tells of an unknown job before the first item.
-            while True:
-                await feed.ready.wait()
-                index = feed.end_index
-                while True:  # replay
-                    self._check_open()
-                    snapshot = await read_after(self._db, self._archive, job_id, position, logs)
-                    for item in snapshot.items:
-                        if position.pass_by(item):
-                            yield FeedItem(item.event, position.cursor(job_id, codec))
-                    if snapshot.ended:
-                        return
-                    if not snapshot.more:
-                        break
-                while True:  # live
-                    items = feed.after(index)
-                    if items is None:
-                        break
-                    index += len(items)
-                    for item in items:
-                        wanted = logs or not isinstance(item.event, LogEvent)
-                        if wanted and position.pass_by(item):
-                            yield FeedItem(item.event, position.cursor(job_id, codec))
-                    if feed.error is not None:
-                        raise feed.error
-                    if feed.ended and index == feed.end_index:
-                        # Finished, and resumed by now perhaps: a fresh feed and a look tell.
-                        ended, feed = feed, self._join(job_id)
-                        await self._leave(job_id, ended)
-                        break
-                    await feed.changed(index)
+            while (items := await watcher.next_items()) is not None:
+                for item in items:
+                    if position.pass_by(item):
+                        yield FeedItem(item.event, position.cursor(job_id, codec))
         finally:
-            await self._leave(job_id, feed)
+            await watcher.leave()
+
+    async def look(self, job_id: str, position: Position, logs: bool) -> Snapshot:
+        """One consistent look at what follows a position."""
+        self._check_open()
+        return await read_after(self._db, self._archive, job_id, position, logs)
 
     async def close(self) -> None:
         """End all watches and readers."""
@@ -249,7 +227,8 @@ class JobFeeds:
         if self._closed:
             raise FeedsClosed
 
-    def _join(self, job_id: str) -> _Feed:
+    def join(self, job_id: str) -> _Feed:
+        """The job's feed, one watcher more."""
         self._check_open()
         feed = self._feeds.get(job_id)
         if feed is None or feed.ended:
@@ -257,12 +236,69 @@ class JobFeeds:
         feed.watchers += 1
         return feed
 
-    async def _leave(self, job_id: str, feed: _Feed) -> None:
+    async def leave(self, job_id: str, feed: _Feed) -> None:
+        """One watcher less; the last one ends the feed."""
         feed.watchers -= 1
         if feed.watchers == 0:
             if self._feeds.get(job_id) is feed:
                 del self._feeds[job_id]
             await feed.close()
+
+
+class _Watcher:
+    """One watch: looks at what follows its position, then takes the feed's items from the ring.
+
+    Use `next_items` until it gives None, then `leave`; `position` is moved by the caller.
+    """
+
+    def __init__(self, feeds: JobFeeds, job_id: str, position: Position, logs: bool) -> None:
+        self._feeds, self._job_id = feeds, job_id
+        self._position, self._logs = position, logs
+        self._feed = feeds.join(job_id)
+        self._index = 0
+        self._replays = True
+        self._ended = False
+
+    async def next_items(self) -> Sequence[Item] | None:
+        """What comes next, perhaps nothing yet; None after the end. Raises like `JobFeeds.watch`.
+
+        The first look also tells of an unknown job before the first item.
+        """
+        if self._ended:
+            return None
+        return await self._replay() if self._replays else await self._follow()
+
+    async def leave(self) -> None:
+        """No more items are wanted."""
+        await self._feeds.leave(self._job_id, self._feed)
+
+    async def _replay(self) -> Sequence[Item]:
+        await self._feed.ready.wait()
+        self._index = self._feed.end_index  # before the look, so that nothing is left out
+        snapshot = await self._feeds.look(self._job_id, self._position, self._logs)
+        self._ended, self._replays = snapshot.ended, snapshot.more
+        return snapshot.items
+
+    async def _follow(self) -> Sequence[Item]:
+        items = self._feed.after(self._index)
+        if items is None:  # too slow for the ring
+            self._replays = True
+        elif items:
+            self._index += len(items)
+            return [item for item in items if self._logs or not isinstance(item.event, LogEvent)]
+        elif self._feed.error is not None:
+            raise self._feed.error
+        elif self._feed.ended:
+            await self._join_again()
+        else:
+            await self._feed.changed(self._index)
+        return ()
+
+    async def _join_again(self) -> None:
+        """The job has ended, and was resumed by now perhaps: a fresh feed and a look tell."""
+        ended, self._feed = self._feed, self._feeds.join(self._job_id)
+        await self._feeds.leave(self._job_id, ended)
+        self._replays = True
 
 
 async def read_after(

@@ -1,7 +1,7 @@
 """What a queue message may say: run this attempt. Anything else is refused, never called.
 
 RQ calls a message's function by its name, so a process that can write to Redis could run any
-function of any module. Here a message is only read: the name must be the one below, the arguments
+function of any module. Here a message is only read: the name must be RUN_ATTEMPT, the arguments
 a job id and an attempt, and the worker decides itself what to do with them.
 """
 
@@ -13,8 +13,7 @@ from typing import Any, NoReturn
 from rq import Queue
 from rq.job import Job
 
-RUN_ATTEMPT = "training_worker.attempt.run_attempt"
-"""The one function that a message may name."""
+from job_store.queues import RUN_ATTEMPT
 
 
 class MessageRefusedError(ValueError):

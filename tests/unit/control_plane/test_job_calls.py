@@ -13,10 +13,10 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 from started import TINY, start, tiny_request
 
-from control_plane.queue import RUN_ATTEMPT
 from job_store.attempts import AttemptStore
 from job_store.connection import Connection
 from job_store.ids import new_id
+from job_store.queues import RUN_ATTEMPT
 from job_store.records import CheckpointRecord, Outcome, OutcomeKind, Phase
 from training_engine.v1 import config_pb2, job_pb2
 

@@ -214,7 +214,7 @@ async def test_workers_appear_and_expire(bench: Bench) -> None:
         assert time.monotonic() < deadline
         await asyncio.sleep(0.01)
     assert [(w.worker_id, w.state, w.pid, w.hostname) for w in found] == [("b", "busy", 42, "höst")]
-    assert abs(found[0].last_heartbeat - await bench.reconciler.server_time()) < 60_000
+    assert abs(found[0].last_heartbeat - 1000 * time.time()) < 60_000
     assert bench.worker.command("ZCARD", "te:workers") == 1
     WorkerRegistry(bench.worker).leave("b")
     assert await directory.list() == []

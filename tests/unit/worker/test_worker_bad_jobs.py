@@ -15,9 +15,10 @@ from rq.serializers import JSONSerializer
 from training_site import Site, comparable, connected
 
 from artifact_store import FolderStore, dataset_key
-from control_plane.queue import RUN_ATTEMPT, AttemptQueue
+from control_plane.queue import AttemptQueue
 from job_store.catalog import DatasetStore
 from job_store.jobs import JobStore
+from job_store.queues import RUN_ATTEMPT
 from job_store.records import Execution, JobStatus, Priority
 
 END = (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.STOPPED)

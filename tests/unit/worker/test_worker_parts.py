@@ -19,11 +19,12 @@ from app.training.data import DataError
 from app.training.errors import CheckpointError, NonFiniteLossError
 from app.transformer.errors import ConfigError, Problem
 from artifact_store import ArtifactStoreAwayError
+from job_store.queues import RUN_ATTEMPT
 from job_store.records import CheckpointRecord, OutcomeKind, Phase, PhaseProgress
 from training_worker.board import Board
 from training_worker.failed_saves import FailedSaves
 from training_worker.failures import describe_failure, is_full_disk, print_failure
-from training_worker.messages import RUN_ATTEMPT, AttemptJob, AttemptOrder, MessageRefusedError
+from training_worker.messages import AttemptJob, AttemptOrder, MessageRefusedError
 from training_worker.output import FILE_NAME, OutputReader, output_tail, redirect_output
 from training_worker.retention import surplus
 from training_worker.settings import WorkerSettings
@@ -56,13 +57,6 @@ def test_any_other_message_is_refused(bad: AttemptJob, reason: str) -> None:
         bad.order()
     with pytest.raises(MessageRefusedError, match="never called by its name"):
         bad.perform()
-
-
-def test_the_queue_and_the_worker_name_the_same_function() -> None:
-    from control_plane import queue
-    from training_worker import messages
-
-    assert queue.RUN_ATTEMPT == messages.RUN_ATTEMPT
 
 
 def test_the_board_shows_what_was_written() -> None:

@@ -328,10 +328,12 @@ class TrainingConfig:
         if self.distributed is not None:
             found += _part_problems("distributed", self.distributed, DistributedConfig)
         bad = {problem.field for problem in found}
-        for of_values in (range_problems, size_problems, source_problems):
-            found += (more := of_values(self, bad))
+        rules = (range_problems, size_problems, source_problems, relation_problems)
+        for of_values in rules:
+            more = of_values(self, bad)
+            found += more
             bad |= {problem.field for problem in more}
-        return found + relation_problems(self, bad)
+        return found
 
     def warnings(self) -> list[Problem]:
         """What is allowed and probably not meant. Ask only of a valid configuration."""
@@ -339,7 +341,8 @@ class TrainingConfig:
 
     def validate(self) -> None:
         """Raise one `ConfigError` that lists every problem, if there is any."""
-        if found := self.problems():
+        found = self.problems()
+        if found:
             raise ConfigError(found)
 
     def get_effective_batch_size(self) -> int:

@@ -7,7 +7,7 @@ again here, so that a run may go on under another strategy or in another number 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
@@ -70,9 +70,7 @@ class CopiedModel(WholeModel):
                 gradient_as_bucket_view=True,
             )
         _settle_buckets(wrapped, device)
-        stepper = SharedStepper(wrapped, model, optimizer, config, device)
-        stepper.share(self._ranks, wrapped.no_sync)
-        return stepper
+        return SharedStepper(wrapped, model, optimizer, config, self._ranks, wrapped.no_sync)
 
 
 class ShardedModel(WholeModel):
@@ -92,9 +90,9 @@ class ShardedModel(WholeModel):
     def stepper(
         self, forward: Any, model: GPTModel, optimizer: torch.optim.AdamW, config: TrainingConfig
     ) -> Stepper:
-        stepper = ShardedStepper(forward, model, optimizer, config, self._ranks.device)
-        stepper.share(self._ranks, lambda: _Unsynced(model))
-        return stepper
+        return ShardedStepper(
+            forward, model, optimizer, config, self._ranks, lambda: _Unsynced(model)
+        )
 
     def gathered(self, state: Mapping[str, Any]) -> dict[str, Any]:
         return {key: self._gather(value) for key, value in state.items()}
@@ -132,11 +130,26 @@ def build_layout(ranks: Ranks) -> WholeModel:
 
 
 class SharedStepper(Stepper):
-    """A step whose micro-batches lie in several processes; the update is the same in all."""
+    """A step whose micro-batches lie in several processes; the update is the same in all.
 
-    def share(self, ranks: Ranks, unsynced: Any) -> None:
-        """Step together with `ranks`; in the context `unsynced()` gradients stay local."""
-        self._ranks, self._unsynced = ranks, unsynced
+    Args:
+        forward, model, optimizer, config: as for `Stepper`.
+        ranks: the processes that step together.
+        unsynced: makes a context in which gradients stay local.
+    """
+
+    def __init__(
+        self,
+        forward: Any,
+        model: GPTModel,
+        optimizer: torch.optim.AdamW,
+        config: TrainingConfig,
+        ranks: Ranks,
+        unsynced: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        super().__init__(forward, model, optimizer, config, ranks.device)
+        self._ranks = ranks
+        self._unsynced = unsynced
 
     def backward(self, batches: Sequence[Batch]) -> Tensor:
         """Like `Stepper.backward`; the mean is over the tokens of all processes."""

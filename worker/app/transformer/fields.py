@@ -152,14 +152,19 @@ def _number_spelling(text: str) -> str:
 def type_problems(config: Any) -> list[Problem]:
     """Fields of the dataclass instance `config` whose value is not of the declared type."""
     owner: type = type(config)
-    return [
-        Problem(name, f"`{name}` is {shown(value)}; {_rule(value, annotation)}")
-        for name, annotation in _field_types(owner).items()
-        if _is_plain(annotation)
-        for value in [getattr(config, name)]
-        if value == _PYTHONS_NULL
-        or not any(_matches(value, alternative) for alternative in _alternatives(annotation))
-    ]
+    problems = []
+    for name, annotation in _field_types(owner).items():
+        value = getattr(config, name)
+        if _is_plain(annotation) and not _is_of_type(value, annotation):
+            message = f"`{name}` is {shown(value)}; {_rule(value, annotation)}"
+            problems.append(Problem(name, message))
+    return problems
+
+
+def _is_of_type(value: object, annotation: Any) -> bool:
+    if value == _PYTHONS_NULL:
+        return False
+    return any(_matches(value, alternative) for alternative in _alternatives(annotation))
 
 
 def _rule(value: object, annotation: Any) -> str:
