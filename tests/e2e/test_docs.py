@@ -191,6 +191,8 @@ def test_links_lead_somewhere() -> None:
         ("generate_configuration.py", "configuration.md"),
         ("generate_settings.py", "operations.md"),
         ("generate_errors.py", "grpc.md"),
+        ("generate_routes.py", "grpc.md"),
+        ("generate_routes.py", "rest.md"),
         ("generate_commands.py", "cli.md"),
         ("generate_metrics.py", "training.md"),
     ],
