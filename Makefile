@@ -12,7 +12,7 @@ JOBS ?= 2
 DEVICE ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test lint format bench protos protos-check sync sync-check map-check clean
+.PHONY: help install demo up test lint format bench protos protos-check sync sync-check map-check tables clean
 
 help: ## List the chores
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -82,6 +82,9 @@ sync: $(STAMP) ## Rewrite the blocking SDK from the asyncio SDK
 
 sync-check: $(STAMP)
 	@$(BIN)/python -P client/generate_sync.py --check
+
+tables: $(STAMP) ## Rewrite the tables of docs/ from code and protos
+	for each in docs/generate_*.py; do $(BIN)/python -P $$each || exit 1; done
 
 map-check: $(STAMP)
 	@$(BIN)/python -P -m pytest --quiet --no-header tests/unit/test_map.py
