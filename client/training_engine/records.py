@@ -457,6 +457,8 @@ class MetricPoint:
         custom: The user's own metrics that a callback of the trainer added to the step, by name: 1
             to 64 ASCII letters, digits or any of _./-, the first a letter or _. A value may be NaN
             or infinite; REST and the SDK give null for it.
+        val_bits_per_byte: The validation loss in bits for each byte of text, which compares
+            tokenizers; None where the tokenizer of ids is not known.
     """
 
     step: int
@@ -474,6 +476,7 @@ class MetricPoint:
     attempt: int | None = None
     created_at: datetime | None = None
     custom: Mapping[str, float | None] = field(default_factory=dict, hash=False)
+    val_bits_per_byte: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

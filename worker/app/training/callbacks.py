@@ -33,8 +33,8 @@ class Callback(Protocol):
         """So many of its batches are done; called first with 0."""
 
     def on_evaluate(self, step: int, metrics: Mapping[str, float]) -> Mapping[str, float] | None:
-        """An evaluation is complete: `val_loss` and `val_perplexity`. What it returns goes into
-        the step's line, as with `on_log`."""
+        """An evaluation is complete: `val_loss`, `val_perplexity`, and `val_bits_per_byte` where
+        the tokenizer is known. What it returns goes into the step's line, as with `on_log`."""
 
     def on_save_start(self, step: int) -> None:
         """The state of a step is about to be saved; the step's end comes once it is copied, or,

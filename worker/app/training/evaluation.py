@@ -8,20 +8,24 @@ many processes share the batches. The last evaluation passes them first and then
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from app.training.batches import SampleReader, validation_batches
+from app.training.batches import IGNORED, Batch, SampleReader, validation_batches
 from app.training.config import TrainingConfig
 from app.training.distributed import Ranks
 from app.training.metrics import compute_perplexity
 from app.training.precision import autocast
 from app.training.rng import isolated
+from app.training.token_bytes import bytes_of_ids
+from app.training.tokenizer import Tokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -31,8 +35,8 @@ _LINE_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What an evaluation found: `val_loss`, the mean over all tokens in nats, and
-    `val_perplexity`."""
+    """What an evaluation found: `val_loss`, the mean over all tokens in nats, `val_perplexity`, and
+    `val_bits_per_byte` where the tokenizer is known."""
 
     metrics: dict[str, float]
     """Of everything that it passed."""
@@ -46,6 +50,7 @@ class Evaluator:
     Args:
         forward: the model, possibly compiled.
         model: the same, to be switched to evaluation and back.
+        tokenizer: of the data, to count its bytes; None for ids of unknown origin.
     """
 
     def __init__(
@@ -55,9 +60,11 @@ class Evaluator:
         reader: SampleReader,
         config: TrainingConfig,
         ranks: Ranks,
+        tokenizer: Tokenizer | None = None,
     ) -> None:
         self._forward, self._model, self._reader = forward, model, reader
         self._config, self._ranks = config, ranks
+        self._tokenizer = tokenizer
         self._batches_of_set = -(-len(reader) // config.batch_size)
 
     def batch_count(self, *, last: bool) -> int:
@@ -108,7 +115,7 @@ class Evaluator:
         # On the device and in double precision: one wait at the end, whatever the number of
         # batches. The first sum is of the batches of every evaluation, the second of the others.
         sums = torch.zeros(2, device=device, dtype=_accumulator_type(device))
-        tokens = [0, 0]
+        tokens, sizes = [0, 0], [0, 0]
         done, said_at = 0, time.monotonic()
         on_progress(done, len(places))
         for batch, counts in validation_batches(
@@ -125,18 +132,42 @@ class Evaluator:
                 part = int(done + ranks.rank >= self._limit)
                 sums[part] += loss
                 tokens[part] += batch.tokens
+                sizes[part] += self._bytes_of(batch)
             done = min(done + ranks.world_size, len(places))
             on_progress(done, len(places))
             if time.monotonic() - said_at >= _LINE_SECONDS:
                 said_at = time.monotonic()
                 logger.info("validating: %d of %d batches", done, len(places))
         ranks.sum_tensor(sums)
-        (always, others), counted = sums.tolist(), [ranks.sum(number) for number in tokens]
-        return Evaluation(_metrics((always + others) / sum(counted)), _metrics(always / counted[0]))
+        always, others = sums.tolist()
+        counted, more, size, more_bytes = ranks.sums(*tokens, *sizes)
+        return Evaluation(
+            _metrics(always + others, counted + more, size + more_bytes),
+            _metrics(always, counted, size),
+        )
+
+    def _bytes_of(self, batch: Batch) -> int:
+        """Bytes of text that a batch's labels stand for; 0 where that is not known."""
+        if self._byte_counts is None:
+            return 0
+        return int(self._byte_counts[batch.labels[batch.labels != IGNORED]].sum())
+
+    @cached_property
+    def _byte_counts(self) -> Tensor | None:
+        """Of each id that the model knows."""
+        if self._tokenizer is None:
+            return None
+        counts = torch.zeros(self._config.model_config.vocab_size, dtype=torch.int64)
+        known = torch.from_numpy(bytes_of_ids(self._tokenizer))[: len(counts)]
+        counts[: len(known)] = known
+        return counts
 
 
-def _metrics(mean: float) -> dict[str, float]:
-    return {"val_loss": mean, "val_perplexity": compute_perplexity(mean)}
+def _metrics(total: float, tokens: int, size: int) -> dict[str, float]:
+    """Of a summed loss in nats."""
+    mean = total / tokens
+    found = {"val_loss": mean, "val_perplexity": compute_perplexity(mean)}
+    return found | ({"val_bits_per_byte": total / math.log(2) / size} if size else {})
 
 
 def _accumulator_type(device: torch.device) -> torch.dtype:

@@ -13,5 +13,6 @@ METRIC_NAMES = frozenset(
         "val_perplexity",
         "gpu_memory_allocated_gb",
         "mfu",
+        "val_bits_per_byte",
     }
 )

@@ -229,7 +229,12 @@ class Trainer:
         self._evaluator: Evaluator | None = None
         if self._val_reader is not None:
             self._evaluator = Evaluator(
-                self._forward, self.model, self._val_reader, config, self._ranks
+                self._forward,
+                self.model,
+                self._val_reader,
+                config,
+                self._ranks,
+                self._tokenizer,
             )
 
     def _batches_to_evaluate(self) -> tuple[int, int]:
