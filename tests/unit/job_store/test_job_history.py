@@ -252,6 +252,17 @@ async def test_what_is_not_finite_does_not_hide_the_extremes(bench: Bench, last:
     assert bucket.metrics["loss"] == (1.0, 1.0, 1.0)
 
 
+async def test_the_most_metrics_that_a_point_may_have_are_in_the_chart(bench: Bench) -> None:
+    job, token = await bench.running()
+    values = {f"own/metric_{i}": float(i) for i in range(100)}
+    bench.attempts.publish_metrics(token, [MetricPoint(s, values, s) for s in range(1, 401)])
+    chart = await bench.history.chart(job.job_id, 20)
+    assert [bucket.metrics.keys() for bucket in chart] == [values.keys()] * len(chart)
+    assert (await bench.history.latest(job.job_id)).values == values
+    with pytest.raises(ValueError, match="has 101 metrics; it must have 1 to 100"):
+        bench.attempts.publish_metrics(token, [MetricPoint(401, {**values, "x": 1.0}, 1)])
+
+
 async def test_a_logged_step_of_nine_fields_costs_at_most_130_bytes(bench: Bench) -> None:
     job, token = await bench.running(max_steps=10_000)
     chance = random.Random(1)
