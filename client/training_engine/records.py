@@ -379,6 +379,8 @@ class JobRecord(JobMethods):
             `saving`.
         phase_done: Batches of the current validation that are done; None in other phases.
         phase_total: Batches of the current validation; None in other phases.
+        data_summary: What it trains on: windows, and how often max_steps goes through them. None
+            until a worker has loaded the data.
     """
 
     job_id: str
@@ -413,6 +415,7 @@ class JobRecord(JobMethods):
     phase: str | None = None
     phase_done: int | None = None
     phase_total: int | None = None
+    data_summary: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,14 +129,17 @@ class AttemptStore:
             resume_from = found[0] if found else None
         return Claimed(record, FencingToken(job_id, record.attempt, claim_id), resume_from)
 
-    def confirm_start(self, token: FencingToken, step: int, notes: Sequence[str] = ()) -> None:
+    def confirm_start(
+        self, token: FencingToken, step: int, notes: Sequence[str] = (), data_summary: str = ""
+    ) -> None:
         """The attempt really starts after `step` (0: afresh), once its checkpoint is loaded.
 
         Needed before the first point. Where the step is lower than the registry's (a damaged
         checkpoint), cuts the history there and supersedes the later checkpoints.
-        `notes` say why the run is no longer bitwise, if so.
+        `notes` say why the run is no longer bitwise, if so; `data_summary` what it trains on.
         """
-        self._db.run("confirm_start", *_words(token), step, json.dumps(list(notes)))
+        noted = json.dumps(list(notes))
+        self._db.run("confirm_start", *_words(token), step, noted, data_summary)
 
     def renew_lease(self, token: FencingToken) -> Signals:
         """Count the lease up (every 3 s, from outside the trainer). Fenced."""

@@ -187,6 +187,7 @@ def decode_job(job_id: str, fields: Fields, config_document: str = "") -> JobRec
             warnings=_strings(f["warnings"]),
             data_roots=_strings(roots) if (roots := f.get("data_roots")) else None,
             notes=_strings(f["notes"]),
+            data_summary=f.get("data_summary", ""),
             consecutive_failures=_short(f["consecutive_failures"]),
             tokens_seen=_whole(f["tokens_seen"]),
             phase=Phase(f["phase"]),

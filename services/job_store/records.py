@@ -204,6 +204,8 @@ class JobRecord:
     running_ms: int = field(default=0, compare=False)
     """How long workers have held it, all attempts together, until it was read. An attempt whose
     worker was lost counts until the worker's last report."""
+    data_summary: str = ""
+    """What the newest attempt trains on; empty until one has loaded it."""
     data_roots: tuple[str, ...] | None = None
     """Folders that it may read from, as they were at its start; None in records that are older
     than that."""

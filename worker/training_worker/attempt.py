@@ -190,6 +190,7 @@ class Attempt:
         import torch
 
         from app.training.data import load_dataset
+        from app.training.data.summary import data_summary
         from app.training.distributed import join
         from app.training.trainer import Trainer
 
@@ -211,7 +212,7 @@ class Attempt:
         trainer.manager.max_checkpoints = _UNBOUNDED
         trainer.manager.before_write = self._before_save
         self._trainer = trainer
-        self._begin(trainer)
+        self._begin(trainer, data_summary(train, validation, config))
         self._stop.watch(trainer)
         return trainer
 
@@ -229,10 +230,11 @@ class Attempt:
         except (ArtifactStoreAwayError, OSError) as error:
             raise CheckpointError(f"a checkpoint was not saved: {error}") from error
 
-    def _begin(self, trainer: Trainer) -> None:
+    def _begin(self, trainer: Trainer, data: str) -> None:
         notes = tuple(trainer.exactness_notes)
         self._board.write(trainer.step, Phase.STARTING, trainer.tokens_seen)
-        self._publisher.begin(Beginning(trainer.step, notes, trainer.get_eta, self._resume.message))
+        message = self._resume.message
+        self._publisher.begin(Beginning(trainer.step, notes, trainer.get_eta, message, data))
 
     def _finish(self, outcome: Outcome) -> None:
         """Change the job's state, however long the store is away. A repeat changes nothing.

@@ -68,6 +68,8 @@ class Beginning:
     """Seconds to the end of the run; None while unknown."""
     message: str = ""
     """What a person should know about where it starts."""
+    data_summary: str = ""
+    """What it trains on."""
 
 
 class Publisher(threading.Thread):
@@ -217,7 +219,7 @@ class Publisher(threading.Thread):
         self._report_progress(final=final)
 
     def _confirm(self, start: Beginning) -> None:
-        self._store.confirm_start(self._claimed.token, start.step, start.notes)
+        self._store.confirm_start(self._claimed.token, start.step, start.notes, start.data_summary)
         if start.message:
             self._store.note(self._claimed.token, start.message)
         republish_missing(self._store, self._artifacts, self._claimed, start.step)

@@ -188,6 +188,7 @@ def status(session: Session, job: JobArgument) -> None:
             ("resumed from step", found.resumed_from_step),
             ("worker", found.worker_id),
             ("data", found.dataset_path),
+            ("trains on", found.data_summary),
             ("created", found.created_at),
             ("started", found.started_at),
             ("completed", found.completed_at),

@@ -46,6 +46,7 @@ export class JobSummary {
     const lines = [
       job.error && ["error", job.error],
       job.message && ["", job.message],
+      job.data_summary && ["soft", `Data: ${job.data_summary}`],
       ...(job.exactness_notes ?? []).map((text) => ["soft", `No longer bitwise: ${text}`]),
       ...(job.warnings ?? []).map((warning) => ["soft", `Warning: ${warning.message}`]),
     ].filter(Boolean);

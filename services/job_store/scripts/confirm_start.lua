@@ -1,10 +1,11 @@
--- confirm_start: prefix, job_id, attempt, claim_id, step, notes (JSON array). Where an attempt
--- really begins: at its newest registered checkpoint, or before it where that is damaged.
+-- confirm_start: prefix, job_id, attempt, claim_id, step, notes (JSON array), data summary. Where an
+-- attempt really begins: at its newest registered checkpoint, or before it where that is damaged.
 -- Returns nothing.
 --- @include prelude
 --- @include fence
 --- @include transitions
-local id, attempt, claim, step, notes = ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6]
+local id, attempt, claim, step = ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
+local notes, summary = ARGV[6], ARGV[7]
 
 local stale = fence(id, attempt, claim)
 if stale then return stale end
@@ -29,6 +30,7 @@ if step < start then
     current_step = text(step), resume_checkpoint_id = checkpoint_id,
     resumed_from_step = step > 0 and text(step) or ''})
 end
-set_fields(id, job, {notes = notes ~= '[]' and notes or job.notes, progress_at = now,
+set_fields(id, job, {notes = notes ~= '[]' and notes or job.notes,
+                     data_summary = summary ~= '' and summary or job.data_summary, progress_at = now,
                      updated_at = now})
 return {'ok'}

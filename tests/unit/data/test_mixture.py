@@ -158,8 +158,8 @@ def test_a_mixture_of_files(
     assert inspect_run(config, VisibleData.here(config)).problems == []
     with caplog.at_level(logging.INFO):
         train, validation = load_dataset(None, config)
-    assert "75 % of the samples are from" in caplog.text
-    assert "a.txt': 39 windows, gone through 3.08 times in 40 steps" in caplog.text
+    assert "75 % of the samples from" in caplog.text
+    assert "a.txt' (39 windows, gone through 3.08 times in 40 steps)" in caplog.text
     second = [bytes(train[i].tolist()).isupper() for i in range(16)]
     assert second.count(True) == 4
     assert validation is not None

@@ -101,8 +101,11 @@ def test_every_process_finds_the_sources_of_a_mixture(site: Site) -> None:
     ids.write_text(json.dumps({"input_ids": [7] * 400}))
     sources = [{"path": str(site.text), "weight": 3}, {"path": str(ids)}]
     job_id = site.submit(TWO, data={"sources": sources})
-    assert site.wait(job_id, *END).status is JobStatus.SUCCEEDED, site.logs()
-    assert "25 % of the samples are from" in site.logs()
+    record = site.wait(job_id, *END)
+    assert record.status is JobStatus.SUCCEEDED, site.logs()
+    assert "25 % of the samples from" in record.data_summary
+    assert "windows validate" in record.data_summary
+    assert record.data_summary in site.logs()
 
 
 def test_several_nodes_are_refused(site: Site) -> None:

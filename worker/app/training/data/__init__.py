@@ -17,6 +17,7 @@ reading:
 - `cache`, `corpus_digests`, `arrays`, `array_files`: ids on disk.
 - `windows`: ids as samples.
 - `mixing`, `mixture`, `schedule`: several datasets as one, by weights.
+- `summary`: what a run trains on, in a sentence.
 - `looking`, `inspection`: a look into the data before training, in bounded time.
 - `conversations`, `chat_template`, `conversation_texts`, `trained_tokens`: instruction data as
   turns, as text, as ids with the assistant's marked.

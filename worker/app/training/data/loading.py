@@ -41,6 +41,7 @@ from app.training.data.parts import Part
 from app.training.data.pieces import PIECE_CHARACTERS, cut_pieces
 from app.training.data.selection import Role
 from app.training.data.sources import Corpora, Corpus, corpora_of
+from app.training.data.summary import data_summary
 from app.training.data.training_text import BLANK_LINE, plain_text, text_parts
 from app.training.data.windows import TrainingWindows, ValidationWindows
 from app.training.fit import (
@@ -105,27 +106,15 @@ def load_dataset(
     """
     if path is not None and not config.data.sources:
         train, validation = _load_path(path, config)
-        _log_epochs(train, validation, config)
+        logger.info("%s", data_summary(train, validation, config))
         return train, validation
     if path is None and config.data.sources:
-        return load_mixture(config, _load_path)
+        mixture, held_back = load_mixture(config, _load_path)
+        logger.info("%s", data_summary(mixture, held_back, config))
+        return mixture, held_back
     raise DataError(
         f"the path of the data is {path!r} and `data.sources` has {len(config.data.sources)} "
         "entries; there must be one of the two; give a path, or set `data.sources`"
-    )
-
-
-def _log_epochs(
-    train: TrainingData, validation: ValidationData | None, config: TrainingConfig
-) -> None:
-    samples = config.max_steps * config.get_effective_batch_size()
-    logger.info(
-        "%s windows of %s tokens train, gone through %.3g times in %s steps; %s windows validate",
-        f"{len(train):,}",
-        f"{config.get_sequence_length() + 1:,}",
-        samples / len(train),
-        f"{config.max_steps:,}",
-        f"{len(validation) if validation is not None else 0:,}",
     )
 
 

@@ -37,7 +37,6 @@ def load_mixture(
     """
     loaded = [(source, load(source.path, alone)) for source, alone in configs_of_sources(config)]
     train = MixedWindows([Source(s.path, s.weight, found[0]) for s, found in loaded], config.seed)
-    _log_shares(train, config)
     if config.val_dataset_path is not None:
         return train, loaded[0][1][1]
     parts = [Source(s.path, s.weight, found[1]) for s, found in loaded if found[1] is not None]
@@ -45,18 +44,3 @@ def load_mixture(
         names = ", ".join(repr(part.name) for part in parts)
         logger.warning("validation is on %s alone; the other sources hold nothing back", names)
     return train, MixedValidation(parts) if parts else None
-
-
-def _log_shares(train: MixedWindows, config: TrainingConfig) -> None:
-    samples = config.max_steps * config.get_effective_batch_size()
-    epochs = train.epochs_in(samples)
-    shares = train.schedule.shares / train.schedule.period
-    for source, share, seen in zip(train.sources, shares, epochs, strict=True):
-        logger.info(
-            "%.4g %% of the samples are from %r: %s windows, gone through %.3g times in %s steps",
-            100 * share,
-            source.name,
-            f"{len(source.dataset):,}",
-            seen,
-            f"{config.max_steps:,}",
-        )

@@ -150,8 +150,13 @@ class MixedWindows(_Mixed):
         """Return a whole batch at once."""
         return self._gather(*self.place(samples))
 
+    @property
+    def shares(self) -> list[float]:
+        """Each source's share of the samples."""
+        return [float(share) for share in self.schedule.shares / self.schedule.period]
+
     def epochs_in(self, samples: int) -> list[float]:
-        """How often each source is gone through in so many samples."""
+        """Return how often each source is gone through in so many samples."""
         parts = self.schedule.shares / self.schedule.period
         return [float(times) for times in samples * parts / self._sizes]
 
