@@ -45,13 +45,6 @@ _SECURITY_SCHEMES = {
 # Nothing is needed where the gateway has no tokens.
 _SECURITY: list[dict[str, list[str]]] = [{}, {"token": []}, {"session": []}]
 
-_PATH_PARAMETERS = {
-    "config_id": ("The stored configuration.", examples.CONFIG_ID),
-    "job_id": ("The job.", examples.JOB_ID),
-    "checkpoint_id": ("The checkpoint.", examples.CHECKPOINT_ID),
-    "dataset_id": ("The dataset.", examples.DATASET_ID),
-}
-
 # Shapes that only events carry: no route answers with them alone.
 _OF_EVENTS: tuple[Shape, ...] = (
     Problem,
@@ -62,7 +55,7 @@ _OF_EVENTS: tuple[Shape, ...] = (
 
 def build(app: FastAPI) -> dict[str, Any]:
     """Return the document of the application's routes."""
-    document = get_openapi(
+    document: dict[str, Any] = get_openapi(
         title=app.title,
         version=app.version,
         description=app.description,
@@ -76,6 +69,7 @@ def build(app: FastAPI) -> dict[str, Any]:
         schema = model.model_json_schema(ref_template=_SCHEMAS + "{model}")
         schema.pop("$defs", None)
         schemas[model.__name__] = schema
+    schemas.update(_with_references(schemas))
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     for name, schema in schemas.items():
@@ -86,8 +80,7 @@ def build(app: FastAPI) -> dict[str, Any]:
         if path.startswith(f"{PREFIX}/"):
             operation["security"] = _SECURITY
         _complete(operation, schemas)
-    completed: dict[str, Any] = _with_references(document)
-    return completed
+    return document
 
 
 def _operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -104,7 +97,9 @@ def _complete(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
             response["description"] = _described(status, response, schemas)
     for parameter in operation.get("parameters", []):
         if parameter["in"] == "path":
-            parameter["description"], parameter["example"] = _PATH_PARAMETERS[parameter["name"]]
+            kind = parameter["name"].removesuffix("_id")
+            parameter["description"] = f"Id of the {kind}."
+            parameter["example"] = examples.IDS.get(parameter["name"], f"{kind}_…")
 
 
 def _described(status: str, response: dict[str, Any], schemas: dict[str, Any]) -> str:

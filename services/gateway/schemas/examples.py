@@ -13,6 +13,13 @@ CONFIG_ID = "cfg_01jz8h4a0b1c2d3e4f5g6h7j8k"
 CHECKPOINT_ID = "ckpt_01jz8h9p2q4r6s8t0v1w3x5y7z"
 DATASET_ID = "ds_01jz8h3m5n7p9q1r3s5t7v9w1x"
 WORKER_ID = "worker_01jz8h2k4m6n8p0q2r4s6t8v0w"
+IDS = {
+    "job_id": JOB_ID,
+    "config_id": CONFIG_ID,
+    "checkpoint_id": CHECKPOINT_ID,
+    "dataset_id": DATASET_ID,
+    "worker_id": WORKER_ID,
+}
 CREATED_AT = "2030-01-01T12:00:00Z"
 LOGGED_AT = "2030-01-01T12:00:25.250Z"
 SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
@@ -230,8 +237,8 @@ def example(name: str, schemas: Schemas) -> Example:
 
 
 def _of_field(schema: dict[str, Any], schemas: Schemas) -> Any:
-    if "anyOf" in schema:
-        return None
+    if choices := schema.get("anyOf"):
+        return None if {"type": "null"} in choices else _of_field(choices[0], schemas)
     if "$ref" in schema:
         return example(schema["$ref"].rpartition("/")[2], schemas)
     if schema["type"] == "array":
