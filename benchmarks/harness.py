@@ -12,8 +12,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 
 @dataclass(frozen=True)
 class Claim:
@@ -66,6 +64,8 @@ def describe(figures: Mapping[str, list[float]], unit: str) -> str:
 
 def machine(device: str) -> str:
     """What stands beside every figure."""
+    import torch  # here, so that a benchmark without it can measure its own memory
+
     model = platform.processor() or platform.machine()
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):

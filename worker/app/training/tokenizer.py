@@ -8,9 +8,11 @@ replaced silently; ids that it cannot express decode to U+FFFD, because a model 
 from __future__ import annotations
 
 import codecs
+import contextlib
 import hashlib
 import json
 import logging
+import sys
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -50,6 +52,10 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 _STATE_FORMAT = 1
+_CODE_POINTS = sys.maxunicode + 1
+_GATHERED_AT_ONCE = 1 << 15
+_UNKNOWN = 255
+"""Stands for every character outside a small alphabet."""
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 Ids = npt.NDArray[np.int64]
@@ -110,6 +116,10 @@ class ByteTokenizer:
         return _fingerprint(self.to_dict())
 
     def encode(self, text: str) -> Ids:
+        return self.encode_narrow(text).astype(np.int64)
+
+    def encode_narrow(self, text: str) -> npt.NDArray[np.uint8]:
+        """As `encode`, in an eighth of its memory."""
         # `surrogatepass` would produce bytes that no decoder accepts; a lone surrogate is an error.
         try:
             data = text.encode("utf-8")
@@ -119,7 +129,7 @@ class ByteTokenizer:
                 "remove lone surrogates",
                 error.start,
             ) from error
-        return np.frombuffer(data, dtype=np.uint8).astype(np.int64)
+        return np.frombuffer(data, dtype=np.uint8)
 
     def decode(self, ids: Iterable[int]) -> str:
         stream = self.stream()
@@ -149,18 +159,22 @@ class CharTokenizer:
                 "the character tokenizer has no characters; its training text must not be empty; "
                 "check `dataset_path`"
             )
-        code_points = np.array([ord(character) for character in self.characters])
-        # Indexed by code point, so that encoding is one gather; at most 4.5 MB.
-        self._ids = np.full(int(code_points[-1]) + 2, -1, dtype=np.int32)
-        self._ids[code_points] = np.arange(len(code_points))
+        # Indexed by code point, so that encoding is one gather.
+        self._ids = np.full(_CODE_POINTS, -1, dtype=np.int32)
+        self._ids[_code_points(self.characters)] = np.arange(len(self.characters))
+        self._latin = np.where(self._ids[:256] < 0, _UNKNOWN, self._ids[:256]).astype(np.uint8)
 
     @classmethod
     def from_text(cls, pieces: Iterable[str]) -> CharTokenizer:
         """Collect the alphabet of a text that comes in pieces, in constant memory."""
-        alphabet: set[str] = set()
+        is_seen = np.zeros(_CODE_POINTS, dtype=bool)
+        latin = b""
         for piece in pieces:
-            alphabet.update(piece)
-        return cls(alphabet)
+            try:
+                latin = bytes({*latin, *piece.encode("latin-1").translate(None, latin)})
+            except UnicodeEncodeError:
+                is_seen[_code_points(piece)] = True
+        return cls([*map(chr, np.flatnonzero(is_seen)), *latin.decode("latin-1")])
 
     @property
     def vocab_size(self) -> int:
@@ -171,10 +185,16 @@ class CharTokenizer:
         return _fingerprint(self.to_dict())
 
     def encode(self, text: str) -> Ids:
-        data = text.encode("utf-32-le", "surrogatepass")
-        code_points = np.frombuffer(data, dtype="<u4").astype(np.int64)
-        # Everything past the alphabet's last character shares the last, unknown, entry.
-        ids = self._ids[np.minimum(code_points, len(self._ids) - 1)].astype(np.int64)
+        return self.encode_narrow(text).astype(np.int64)
+
+    def encode_narrow(self, text: str) -> npt.NDArray[np.uint8] | npt.NDArray[np.int32]:
+        """As `encode`, in half of its memory or less."""
+        if self.vocab_size <= _UNKNOWN:
+            with contextlib.suppress(UnicodeEncodeError):
+                found = text.encode("latin-1").translate(self._latin.tobytes())
+                if _UNKNOWN not in found:
+                    return np.frombuffer(found, dtype=np.uint8)
+        ids = _gathered(self._ids, _code_points(text))
         if ids.size and int(ids.min()) < 0:
             self._refuse(text, int(np.argmin(ids)))
         return ids
@@ -196,6 +216,21 @@ class CharTokenizer:
 
     def to_dict(self) -> dict[str, Any]:
         return {"format": _STATE_FORMAT, "type": "char", "characters": self.characters}
+
+
+def _gathered(
+    table: npt.NDArray[np.int32], places: npt.NDArray[np.uint32]
+) -> npt.NDArray[np.int32]:
+    """`table[places]`, in parts that stay in a core's cache: half as much time."""
+    found = np.empty(len(places), table.dtype)
+    for start in range(0, len(places), _GATHERED_AT_ONCE):
+        part = slice(start, start + _GATHERED_AT_ONCE)
+        table.take(places[part], out=found[part], mode="clip")
+    return found
+
+
+def _code_points(text: str) -> npt.NDArray[np.uint32]:
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
 
 
 class PretrainedTokenizer:

@@ -13,7 +13,7 @@ reading:
   tokenizer, in bounded memory: how many, in which order, in which pieces.
 - `text_files`, `records`, `json_lines`, `json_text`, `long_records`, `tables`, `tar_files`,
   `column_files`, `compression`: one format each.
-- `encoding`: pieces of text to ids, on all cores.
+- `tokenizing`, `encoding`: from a corpus to its ids in the cache, on all cores.
 - `cache`, `corpus_digests`, `arrays`, `array_files`: ids on disk.
 - `windows`: ids as samples.
 - `mixing`, `mixture`, `schedule`: several datasets as one, by weights.

@@ -177,7 +177,8 @@ def _write_entry(
             elif array.size:
                 count += array.size
                 largest = max(largest, int(array.max()))
-                progress.advanced(file.write(array.astype(dtype).tobytes()))
+                ids = np.ascontiguousarray(array, dtype=dtype)
+                progress.advanced(file.write(ids.data))
     entry = {"format": FORMAT_VERSION, "dtype": dtype, "count": count, "largest": largest}
     more = {"beside": beside} if beside else {}
     with _durable(folder / "entry.json") as file:

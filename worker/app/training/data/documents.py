@@ -10,6 +10,7 @@ import tempfile
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ import numpy.typing as npt
 from app.training import progress
 from app.training.data.parts import DocumentEnd, Part, Piece
 
-Ids = npt.NDArray[np.int64]
+Ids = npt.NDArray[Any]
 
 _IDS_AT_ONCE = 1 << 16
 
@@ -58,11 +59,15 @@ def in_order(stream: Iterable[Ids | None], separator: Callable[[], Ids]) -> Iter
     for piece in stream:
         ids = separator() if piece is None else piece
         if size + ids.size > _IDS_AT_ONCE:
-            yield from [np.concatenate(held)] if held else []
+            yield from _joined(held)
             held, size = [], 0
         held.append(ids)
         size += ids.size
-    yield from [np.concatenate(held)] if held else []
+    yield from _joined(held)
+
+
+def _joined(held: list[Ids]) -> list[Ids]:
+    return [np.concatenate(held)] if len(held) > 1 else held
 
 
 def shuffled(

@@ -10,7 +10,7 @@ import logging
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,8 @@ from app.training.tokenizer import PretrainedTokenizer, Tokenizer, TokenizerErro
 
 logger = logging.getLogger(__name__)
 
-Ids = npt.NDArray[np.int64]
+Ids = npt.NDArray[Any]
+"""Integers of whatever type the encoder makes."""
 Encoded = tuple[Part | None, Ids | None]
 """A part with its ids; twice None between two documents."""
 
@@ -69,8 +70,9 @@ def _one_by_one(parts: Iterable[Part | None], tokenizer: Tokenizer) -> Iterator[
 
 def _encode(part: Part, tokenizer: Tokenizer) -> Ids:
     text = str(part.content)
+    encode = getattr(tokenizer, "encode_narrow", tokenizer.encode)
     try:
-        return progress.encode_at(part.place, lambda: tokenizer.encode(text))
+        return progress.encode_at(part.place, lambda: encode(text))
     except TokenizerError as error:
         place = part.place.after(text[: error.position])
         raise DataError(f"{place} cannot be encoded: {error}") from error
@@ -91,7 +93,7 @@ def _compared(
         if to_compare > 0:
             _compare(text[:to_compare], part, tokenizer, encode)
             to_compare -= len(text)
-        yield part, progress.encode_at(part.place, lambda: encode(text)).astype(np.int64)  # noqa: B023
+        yield part, progress.encode_at(part.place, lambda: encode(text))  # noqa: B023
 
 
 def _compare(text: str, part: Part, tokenizer: PretrainedTokenizer, encode: Encoder) -> None:
