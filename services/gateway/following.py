@@ -11,6 +11,7 @@ import grpc
 from gateway.contract import answer_to_plain
 from gateway.control_plane import Caller
 from gateway.streaming import PING, event
+from service_runtime.backoff import pause_seconds
 from training_engine.messages import enum_words
 from training_engine.records import JobStatus
 from training_engine.v1 import job_pb2
@@ -69,7 +70,7 @@ class JobFollower:
     async def events(self, ping_seconds: float) -> AsyncIterator[bytes]:
         """Return encoded events and pings, until the job has ended or the gateway closes."""
         closing = asyncio.ensure_future(self._closing.wait())
-        wait = _FIRST_WAIT_SECONDS
+        failures = 0
         try:
             while not closing.done():
                 reading = self._read()
@@ -85,12 +86,13 @@ class JobFollower:
                     if error.code() not in _RETRYABLE:
                         return  # deleted meanwhile: a new connection is told by its status
                     yield PING  # also tells a client that has gone from one that waits
-                    await asyncio.wait({closing}, timeout=wait)
-                    wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
+                    failures += 1
+                    pause = pause_seconds(failures, _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS)
+                    await asyncio.wait({closing}, timeout=pause)
                     continue
                 if message is grpc.aio.EOF:
                     return
-                wait = _FIRST_WAIT_SECONDS
+                failures = 0
                 self._cursor = message.cursor
                 yield encoded(message)
         finally:

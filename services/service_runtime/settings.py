@@ -2,8 +2,8 @@
 
 Every field is a flag (`lease_seconds` is `--lease-seconds`) and a variable
 (`TRAINING_ENGINE_LEASE_SECONDS`). Flags are built here rather than by pydantic's own command-line
-source, so that `--help` names each unit, default and variable, secrets are never printed, and a
-wrong value is one line instead of a traceback.
+source (2.16), which shows Python's types for values (`--data-root list[Path]`), no unit, asterisks
+for the default Redis URL, and a traceback for a wrong value, which is one line here.
 """
 
 from __future__ import annotations
