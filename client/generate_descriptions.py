@@ -31,7 +31,7 @@ def compiled() -> FileDescriptorSet:
 
 
 def comments(file: FileDescriptorProto) -> Iterator[tuple[str, str]]:
-    """The full name of each element that has a comment, and the comment."""
+    """Yield the full name of each element that has a comment, and the comment."""
     for place in file.source_code_info.location:
         # A path of pairs (field, index) leads to an element; others lead to parts of one.
         if place.leading_comments and place.path and len(place.path) % 2 == 0:
@@ -39,7 +39,7 @@ def comments(file: FileDescriptorProto) -> Iterator[tuple[str, str]]:
 
 
 def full_name(file: FileDescriptorProto, path: Sequence[int]) -> str:
-    """The name of the element at `path`; an enum's value is named below its enum."""
+    """Return the name of the element at `path`; an enum's value is named below its enum."""
     element, names = file, [file.package]
     for number, index in zip(path[::2], path[1::2], strict=True):
         element = getattr(element, element.DESCRIPTOR.fields_by_number[number].name)[index]
@@ -48,7 +48,7 @@ def full_name(file: FileDescriptorProto, path: Sequence[int]) -> str:
 
 
 def one_line(comment: str) -> str:
-    """A comment without its line breaks; paragraphs stay apart."""
+    """Return a comment without its line breaks; paragraphs stay apart."""
     return "\n\n".join(" ".join(part.split()) for part in comment.strip().split("\n\n"))
 
 

@@ -82,7 +82,8 @@ def write(modules: Mapping[Path, str], source: str, command: str) -> None:
 def blocking_module(source: str) -> str:
     """Return the text of the blocking module for an asyncio one.
 
-    Raises SystemExit where a word of asyncio is left over.
+    Raises:
+        SystemExit: A word of asyncio is left over.
     """
     header = f"# Generated from {source}.py by client/generate_sync.py; run: make sync\n"
     return header + blocking_words((PACKAGE / f"{source}.py").read_text())

@@ -174,7 +174,11 @@ class AsyncJobs(AsyncResource):
         return await self._whole(await self._link.unary(call))
 
     async def get(self, job_id: str) -> AsyncJob:
-        """Return one job; NotFoundError where there is none."""
+        """Return one job.
+
+        Raises:
+            NotFoundError: There is none.
+        """
         return self._job(await self._link.record(_calls.get_job(job_id)))
 
     async def find(self, reference: str) -> AsyncJob:

@@ -14,7 +14,7 @@ from training_engine._call import Call, ListCall, RecordCall
 from training_engine._files import PartialFile
 from training_engine._following import Follower, check_finished
 from training_engine._options import Options
-from training_engine._retry import Patience
+from training_engine._retry import RetryDeadline
 from training_engine.errors import NotFoundError, TrainingEngineError
 from training_engine.records import JobStatus, Page, Plain, read
 
@@ -32,7 +32,7 @@ class AsyncLink:
         await self._transport.close()
 
     async def _retry(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        patience = Patience(self._options.retry_for)
+        patience = RetryDeadline(self._options.retry_for)
         while True:
             try:
                 return await attempt()
@@ -107,7 +107,7 @@ class AsyncLink:
 
     async def tokens(self, call: Call) -> AsyncIterator[Plain]:
         """Read a generation; repeated only while nothing has come, for samples differ."""
-        patience = Patience(self._options.retry_for)
+        patience = RetryDeadline(self._options.retry_for)
         last: Plain | None = None
         while True:
             try:
@@ -125,7 +125,7 @@ class AsyncLink:
 
     async def download(self, call: Call, part: PartialFile) -> None:
         """Fetch what a partial file lacks, across broken connections."""
-        patience = Patience(self._options.reconnect_for)
+        patience = RetryDeadline(self._options.reconnect_for)
         await asyncio.to_thread(part.catch_up)
         if part.offset:
             part.report()

@@ -94,7 +94,11 @@ class AsyncConfigs(AsyncResource):
         return await self._link.record(call)
 
     async def get(self, config_id: str) -> Config:
-        """Return one configuration; NotFoundError where there is none."""
+        """Return one configuration.
+
+        Raises:
+            NotFoundError: There is none.
+        """
         return await self._link.record(_calls.get_config(config_id))
 
     def list(self, *, page_size: int | None = None) -> AsyncIterator[Config]:
@@ -192,7 +196,11 @@ class AsyncCheckpoints(AsyncResource):
         return await self._link.page(call)
 
     async def get(self, checkpoint_id: str) -> Checkpoint:
-        """Return one checkpoint; NotFoundError where there is none."""
+        """Return one checkpoint.
+
+        Raises:
+            NotFoundError: There is none.
+        """
         return await self._link.record(_calls.get_checkpoint(checkpoint_id))
 
     async def find(self, reference: str) -> Checkpoint:
@@ -209,7 +217,11 @@ class AsyncCheckpoints(AsyncResource):
         return best_of(reference, [each async for each in self.list(await self._job_id(reference))])
 
     async def delete(self, checkpoint_id: str) -> None:
-        """Delete a checkpoint; ConflictError for the one that an active job would resume from."""
+        """Delete a checkpoint.
+
+        Raises:
+            ConflictError: For the one that an active job would resume from.
+        """
         await self._link.unary(_calls.delete_checkpoint(checkpoint_id))
 
     async def download(
@@ -304,7 +316,11 @@ class AsyncDatasets(AsyncResource):
         return read(Dataset, await self._link.upload(call, file, size))
 
     async def get(self, dataset_id: str) -> Dataset:
-        """Return one dataset; NotFoundError where there is none."""
+        """Return one dataset.
+
+        Raises:
+            NotFoundError: There is none.
+        """
         return await self._link.record(_calls.get_dataset(dataset_id))
 
     def list(self, *, page_size: int | None = None) -> AsyncIterator[Dataset]:

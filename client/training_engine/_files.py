@@ -33,7 +33,7 @@ def destination(path: str | os.PathLike[str] | None, checkpoint: Checkpoint) -> 
 
 
 def is_there(target: Path, checkpoint: Checkpoint) -> bool:
-    """True where a file holds the checkpoint already, False where there is none.
+    """Return True where a file holds the checkpoint already, False where there is none.
 
     Raises:
         ConflictError: It holds something else, which a download would destroy.

@@ -17,7 +17,7 @@ _PART_OF_ID = re.compile(r"(job_)?[0-9a-z]{1,26}", re.ASCII)
 
 
 def is_job_id(reference: str) -> bool:
-    """True for what needs no looking up."""
+    """Return True for what needs no looking up."""
     return _WHOLE_ID.fullmatch(reference) is not None
 
 
@@ -73,7 +73,7 @@ def known_status(status: JobStatus | str | None) -> str | None:
 
 
 def is_checkpoint_id(reference: str) -> bool:
-    """True for what names a checkpoint itself and not a job."""
+    """Return True for what names a checkpoint itself and not a job."""
     return reference.startswith("ckpt_")
 
 

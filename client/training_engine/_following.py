@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar, cast
 
-from training_engine._retry import Patience
+from training_engine._retry import RetryDeadline
 from training_engine.errors import TrainingEngineError, UnavailableError
 from training_engine.records import (
     EVENT_RECORDS,
@@ -49,11 +49,11 @@ class Follower(ABC, Generic[T]):
         self.at_end = False
         self._begins_at_cursor = bool(cursor)
         self._newest_attempt = 0
-        self._patience = Patience(patience_seconds, bear_silence=True)
+        self._patience = RetryDeadline(patience_seconds, retry_timeouts=True)
         self._connected_at = 0.0
 
     def connecting(self) -> None:
-        """A new connection is about to be made."""
+        """Note that a new connection is about to be made."""
         self._connected_at = time.monotonic()
 
     def receive(self, plain: dict[str, Any]) -> Iterator[T]:
@@ -92,7 +92,7 @@ class Follower(ABC, Generic[T]):
 
     @abstractmethod
     def _read(self, plain: dict[str, Any]) -> Iterator[T]:
-        """What one message of the stream gives."""
+        """Return what one message of the stream gives."""
 
 
 class EventFollower(Follower[JobEvent]):
@@ -100,7 +100,7 @@ class EventFollower(Follower[JobEvent]):
 
     def __init__(self, patience_seconds: float, cursor: str = "") -> None:
         super().__init__(patience_seconds, cursor)
-        self._handed_out = _HandedOut()
+        self._handed_out = _Delivered()
         self._replays = False
 
     def _read(self, plain: dict[str, Any]) -> Iterator[JobEvent]:
@@ -116,7 +116,7 @@ class EventFollower(Follower[JobEvent]):
         self._replays = True
 
 
-class _HandedOut:
+class _Delivered:
     """What a reader's caller has: points by step, lines by attempt and sequence, others whole."""
 
     def __init__(self) -> None:

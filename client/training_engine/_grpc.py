@@ -117,7 +117,7 @@ def to_error(error: grpc.RpcError, address: str) -> TrainingEngineError:
 
 
 def _bare_error(code: grpc.StatusCode, text: str, address: str) -> TrainingEngineError:
-    """An error that gRPC itself, or a server that is none of ours, has made."""
+    """Return an error that gRPC itself, or a server that is none of ours, has made."""
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         too_large = "larger than max" in text.lower()
         return (errors.PayloadTooLargeError if too_large else errors.RateLimitedError)(text)

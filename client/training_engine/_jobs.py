@@ -175,7 +175,11 @@ class Jobs(Resource):
         return self._whole(self._link.unary(call))
 
     def get(self, job_id: str) -> Job:
-        """Return one job; NotFoundError where there is none."""
+        """Return one job.
+
+        Raises:
+            NotFoundError: There is none.
+        """
         return self._job(self._link.record(_calls.get_job(job_id)))
 
     def find(self, reference: str) -> Job:

@@ -14,7 +14,7 @@ from training_engine._files import PartialFile
 from training_engine._following import Follower, check_finished
 from training_engine._guard import closed_behind
 from training_engine._options import Options
-from training_engine._retry import Patience
+from training_engine._retry import RetryDeadline
 from training_engine._transport import Transport
 from training_engine.errors import NotFoundError, TrainingEngineError
 from training_engine.records import JobStatus, Page, Plain, read
@@ -33,7 +33,7 @@ class Link:
         self._transport.close()
 
     def _retry(self, attempt: Callable[[], T]) -> T:
-        patience = Patience(self._options.retry_for)
+        patience = RetryDeadline(self._options.retry_for)
         while True:
             try:
                 return attempt()
@@ -106,7 +106,7 @@ class Link:
 
     def tokens(self, call: Call) -> Iterator[Plain]:
         """Read a generation; repeated only while nothing has come, for samples differ."""
-        patience = Patience(self._options.retry_for)
+        patience = RetryDeadline(self._options.retry_for)
         last: Plain | None = None
         while True:
             try:
@@ -124,7 +124,7 @@ class Link:
 
     def download(self, call: Call, part: PartialFile) -> None:
         """Fetch what a partial file lacks, across broken connections."""
-        patience = Patience(self._options.reconnect_for)
+        patience = RetryDeadline(self._options.reconnect_for)
         part.catch_up()
         if part.offset:
             part.report()

@@ -43,7 +43,11 @@ def chosen_token(token: str | None) -> str | None:
 
 
 def checked_address(address: str) -> str:
-    """Return a gRPC address; InvalidArgumentError for a URL, which gRPC would look up as a name."""
+    """Return a gRPC address.
+
+    Raises:
+        InvalidArgumentError: For a URL, which gRPC would look up as a name.
+    """
     if address.lower().startswith(("http://", "https://")):
         raise InvalidArgumentError(
             f"the address is {address!r}, and must be HOST:PORT: drop {address.split('//')[0]}//; "

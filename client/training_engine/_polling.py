@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from training_engine._retry import Patience
+from training_engine._retry import RetryDeadline
 from training_engine.errors import DeadlineExceededError, TrainingEngineError
 
 FIRST_POLL_SECONDS = 0.05
@@ -19,7 +19,7 @@ class Polling:
         self._timeout = timeout
         self._deadline = None if timeout is None else time.monotonic() + timeout
         self._delay = FIRST_POLL_SECONDS
-        self._patience = Patience(patience_seconds, bear_silence=True)
+        self._patience = RetryDeadline(patience_seconds, retry_timeouts=True)
 
     def delay_after_answer(self, status: str) -> float:
         """Return the seconds to wait before asking again."""

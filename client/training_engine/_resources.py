@@ -94,7 +94,11 @@ class Configs(Resource):
         return self._link.record(call)
 
     def get(self, config_id: str) -> Config:
-        """Return one configuration; NotFoundError where there is none."""
+        """Return one configuration.
+
+        Raises:
+            NotFoundError: There is none.
+        """
         return self._link.record(_calls.get_config(config_id))
 
     def list(self, *, page_size: int | None = None) -> Iterator[Config]:
@@ -190,7 +194,11 @@ class Checkpoints(Resource):
         return self._link.page(call)
 
     def get(self, checkpoint_id: str) -> Checkpoint:
-        """Return one checkpoint; NotFoundError where there is none."""
+        """Return one checkpoint.
+
+        Raises:
+            NotFoundError: There is none.
+        """
         return self._link.record(_calls.get_checkpoint(checkpoint_id))
 
     def find(self, reference: str) -> Checkpoint:
@@ -207,7 +215,11 @@ class Checkpoints(Resource):
         return best_of(reference, list(self.list(self._job_id(reference))))
 
     def delete(self, checkpoint_id: str) -> None:
-        """Delete a checkpoint; ConflictError for the one that an active job would resume from."""
+        """Delete a checkpoint.
+
+        Raises:
+            ConflictError: For the one that an active job would resume from.
+        """
         self._link.unary(_calls.delete_checkpoint(checkpoint_id))
 
     def download(
@@ -302,7 +314,11 @@ class Datasets(Resource):
         return read(Dataset, self._link.upload(call, file, size))
 
     def get(self, dataset_id: str) -> Dataset:
-        """Return one dataset; NotFoundError where there is none."""
+        """Return one dataset.
+
+        Raises:
+            NotFoundError: There is none.
+        """
         return self._link.record(_calls.get_dataset(dataset_id))
 
     def list(self, *, page_size: int | None = None) -> Iterator[Dataset]:

@@ -11,7 +11,7 @@ FIRST_DELAY_SECONDS = 0.1
 LONGEST_DELAY_SECONDS = 2.0
 
 
-class Patience:
+class RetryDeadline:
     """Bears retryable errors until none of the tries has got anywhere for `seconds`.
 
     Delays double from 0.1 s to 2 s, with jitter over their upper half, so that the clients of a
@@ -19,13 +19,13 @@ class Patience:
 
     Args:
         seconds: How long nothing may come.
-        bear_silence: Take a call without an answer in time for an outage. For those who wait
+        retry_timeouts: Take a call without an answer in time for an outage. For those who wait
             anyway; a single call ends with its deadline.
     """
 
-    def __init__(self, seconds: float, *, bear_silence: bool = False) -> None:
+    def __init__(self, seconds: float, *, retry_timeouts: bool = False) -> None:
         self._seconds = seconds
-        self._bear_silence = bear_silence
+        self._retry_timeouts = retry_timeouts
         self.progressed()
 
     def progressed(self) -> None:
@@ -39,7 +39,7 @@ class Patience:
         if self._failing_since is None:
             self._failing_since = now
         left = self._failing_since + self._seconds - now
-        silence = self._bear_silence and isinstance(error, DeadlineExceededError)
+        silence = self._retry_timeouts and isinstance(error, DeadlineExceededError)
         if not (error.retryable or silence) or left <= 0:
             raise error
         delay = self._delay * random.uniform(0.5, 1.0)

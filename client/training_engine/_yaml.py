@@ -22,7 +22,11 @@ _REPLACED = ("int", "float", "timestamp")
 
 
 def load(text: str) -> Any:
-    """Return what a document holds. Raises `yaml.YAMLError`."""
+    """Return what a document holds.
+
+    Raises:
+        yaml.YAMLError: The text is not YAML.
+    """
     import yaml  # 20 ms that few callers pay
 
     return yaml.load(text, _loader())

@@ -35,7 +35,11 @@ class FirstStatus:
             )
 
     async def answer(self) -> Any:
-        """The call's answer. Raises `AioRpcError` with the status that the server gave."""
+        """Return the call's answer.
+
+        Raises:
+            AioRpcError: With the status that the server gave.
+        """
         try:
             return await self._call
         except grpc.aio.AioRpcError as error:
@@ -45,7 +49,7 @@ class FirstStatus:
 
 
 def _at_once(ended: Coroutine[Any, Any, T]) -> T:
-    """The result of a coroutine that has nothing left to wait for, as those of an ended call."""
+    """Return the result of a coroutine that waits for nothing, as those of an ended call."""
     try:
         ended.send(None)
     except StopIteration as stop:

@@ -18,7 +18,7 @@ def _texts() -> dict[str, str]:
 
 
 def description(element: Any) -> str:
-    """The comment on a message, field, enum, enum value, service or method.
+    """Return the comment on a message, field, enum, enum value, service or method.
 
     Args:
         element: Its descriptor, e.g. `Job.DESCRIPTOR.fields_by_name["name"]`.

@@ -24,7 +24,7 @@ def host_of(address: str) -> str:
 
 
 def is_loopback(address: str) -> bool:
-    """True for an address or a URL that only this machine can reach."""
+    """Return True for an address or a URL that only this machine can reach."""
     try:
         host = host_of(address)
         return host == "localhost" or ipaddress.ip_address(host).is_loopback

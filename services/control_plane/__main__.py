@@ -18,7 +18,11 @@ _PROGRAM = "control_plane"
 
 
 async def serve(settings: ControlPlaneSettings) -> None:
-    """Serve until SIGTERM or SIGINT. Raises `SettingsError` where it cannot begin."""
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        SettingsError: It cannot begin.
+    """
     settings.require_safe_binding()
     log = get_logger(_PROGRAM)
     stopping = stop_event()
@@ -39,7 +43,7 @@ async def serve(settings: ControlPlaneSettings) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The process; returns its exit code."""
+    """Run the process and return its exit code."""
     settings = parse_settings(ControlPlaneSettings, f"python -P -m {_PROGRAM}", arguments)
     configure_logging(settings, _PROGRAM)
     if settings.exit_with_parent:

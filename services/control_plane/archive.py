@@ -8,7 +8,7 @@ from collections import OrderedDict
 
 from artifact_store import ArtifactError, ArtifactStore
 from job_store.archive import Segment
-from job_store.errors import SegmentUnreadable
+from job_store.errors import SegmentUnreadableError
 
 _KEPT = 16
 """Segments in memory, about 400 KB each: a stream reads one in several goes."""
@@ -22,7 +22,11 @@ class ArtifactArchive:
         self._recent: OrderedDict[str, bytes] = OrderedDict()
 
     async def read(self, segment: Segment) -> bytes:
-        """The segment's file, whole and with its recorded checksum. SegmentUnreadable."""
+        """Return the segment's file, whole and with its recorded checksum.
+
+        Raises:
+            SegmentUnreadableError: A file of old points cannot be read.
+        """
         document = self._recent.get(segment.sha256)
         if document is None:
             document = await asyncio.to_thread(self._load, segment)
@@ -43,5 +47,5 @@ class ArtifactArchive:
         return document
 
 
-def _unreadable(segment: Segment, why: str) -> SegmentUnreadable:
-    return SegmentUnreadable(segment.artifact, segment.first_step, segment.last_step, why)
+def _unreadable(segment: Segment, why: str) -> SegmentUnreadableError:
+    return SegmentUnreadableError(segment.artifact, segment.first_step, segment.last_step, why)

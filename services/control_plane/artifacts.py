@@ -13,8 +13,10 @@ T = TypeVar("T")
 
 
 async def recognise_artifacts(store: GuardedStore, records: AsyncArtifactRecords) -> None:
-    """Let the store be used, once. StoreUnavailable; `ArtifactStoreAwayError` while it is another
-    one or away."""
+    """Let the store be used, once.
+
+    StoreUnavailableError; `ArtifactStoreAwayError` while it is another one or away.
+    """
     if not store.expected:
         from_thread = _FromThread(records, asyncio.get_running_loop())
         await asyncio.to_thread(store.recognise, from_thread)

@@ -66,7 +66,7 @@ class AuthenticationInterceptor(grpc.aio.ServerInterceptor):
 
 
 def client_of(peer: str) -> str:
-    """The address in gRPC's name of a peer: `ipv4:10.0.0.1:5000`, `ipv6:%5B::1%5D:5000`."""
+    """Return the address in gRPC's name of a peer: `ipv4:10.0.0.1:5000`, `ipv6:%5B::1%5D:5000`."""
     scheme, _, rest = unquote(peer).partition(":")
     if scheme not in ("ipv4", "ipv6"):
         return peer  # a socket of this machine
@@ -97,7 +97,7 @@ def _too_many(client: str, seconds: int) -> RpcError:
 
 
 def _behind(handler: Any, refusal: Callable[[_Context], RpcError | None]) -> Any:
-    """A handler of the same shape as `handler`, which asks first whether it has to refuse."""
+    """Return a handler of the same shape as `handler`, which refuses first where it has to."""
     shape = (handler.request_streaming, handler.response_streaming)
     kind, make = {
         (False, False): ("unary_unary", grpc.unary_unary_rpc_method_handler),

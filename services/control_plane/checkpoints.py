@@ -16,7 +16,7 @@ from control_plane.paging import page_size
 from control_plane.requests import idempotency
 from control_plane.state import ServiceState
 from control_plane.sweeping import remove_checkpoint
-from job_store.errors import TransitionRefused
+from job_store.errors import TransitionRefusedError
 from service_runtime.logs import get_logger
 from training_engine.v1 import checkpoint_pb2, checkpoint_pb2_grpc
 
@@ -82,7 +82,7 @@ class CheckpointServicer(checkpoint_pb2_grpc.CheckpointServiceServicer):
         record = await state.jobs.get_checkpoint(request.checkpoint_id)
         try:
             await state.jobs.delete_checkpoint(request.checkpoint_id, wanted)
-        except TransitionRefused as error:
+        except TransitionRefusedError as error:
             raise in_use(str(error)) from None
         try:
             await remove_checkpoint(state, record)

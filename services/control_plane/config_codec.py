@@ -19,10 +19,13 @@ from training_engine.v1 import config_pb2
 
 
 def config_to_message(document: str) -> config_pb2.TrainingConfig:
-    """A stored JSON document as a typed configuration; fields it does not know stay absent.
+    """Return a stored JSON document as a typed configuration; fields it does not know stay absent.
 
     Documents are few and read often, so the encoded message is remembered; each caller gets a
-    message of its own. ValueError for one that no message can hold (an earlier release stored it).
+    message of its own.
+
+    Raises:
+        ValueError: For one that no message can hold (an earlier release stored it).
     """
     return config_pb2.TrainingConfig.FromString(_encoded(document))
 
@@ -41,7 +44,7 @@ def _encoded(document: str) -> bytes:
 
 
 def read_message(message: config_pb2.TrainingConfig) -> tuple[TrainingConfig, list[Problem]]:
-    """The configuration that a typed message describes, and everything wrong with it."""
+    """Return the configuration that a typed message describes, and everything wrong with it."""
     config, problems = TrainingConfig.read(present_fields(message))
     return config, problems + unknown_field_problems(message)
 
@@ -62,5 +65,5 @@ def _known_size(message: Message) -> int:
 
 
 def to_document(config: TrainingConfig) -> str:
-    """The configuration as the JSON text that is stored: every field spelled out."""
+    """Return the configuration as the JSON text that is stored: every field spelled out."""
     return json.dumps(config.to_dict(), separators=(",", ":"), ensure_ascii=False)

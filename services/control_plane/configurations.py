@@ -12,7 +12,7 @@ from app.training.config import ConfigError, Problem, TrainingConfig, flatten
 from control_plane.config_codec import read_message
 from control_plane.errors import call_error, invalid_argument
 from job_store.catalog import ConfigStore
-from service_runtime.rpc_errors import FieldViolation, RpcError, as_text
+from service_runtime.rpc_errors import FieldProblem, RpcError, as_text
 from training_engine.v1 import config_pb2
 
 MAX_DOCUMENT_CHARACTERS = 32 << 10
@@ -30,7 +30,7 @@ class ConfigSource(Protocol):
 
 
 async def read_source(request: ConfigSource, which: str) -> tuple[TrainingConfig, list[Problem]]:
-    """The configuration in the request's `which` field, and everything wrong with it."""
+    """Return the configuration in the request's `which` field, and everything wrong with it."""
     if which == "config_document":
         return await read_document(request.config_document)
     if (size := request.config.ByteSize()) > MAX_DOCUMENT_CHARACTERS:
@@ -39,7 +39,7 @@ async def read_source(request: ConfigSource, which: str) -> tuple[TrainingConfig
 
 
 async def read_document(text: str) -> tuple[TrainingConfig, list[Problem]]:
-    """The configuration in a YAML or JSON text, and everything wrong with it."""
+    """Return the configuration in a YAML or JSON text, and everything wrong with it."""
     if len(text) > MAX_DOCUMENT_CHARACTERS:
         raise _too_large("config_document", f"{len(text)} characters")
     if len(text) > _SLOW_DOCUMENT:
@@ -68,11 +68,15 @@ def _too_large(field: str, size: str) -> RpcError:
         f"`{field}` has {size}; it must have at most {MAX_DOCUMENT_CHARACTERS}; leave out what "
         "keeps its default"
     )
-    return call_error("PAYLOAD_TOO_LARGE", message, [FieldViolation(field, message)])
+    return call_error("PAYLOAD_TOO_LARGE", message, [FieldProblem(field, message)])
 
 
 async def require_source(request: Message, which: str | None, store: ConfigStore) -> TrainingConfig:
-    """A valid configuration. Raises `ConfigError` with every problem, or `RpcError`."""
+    """Return a valid configuration.
+
+    Raises:
+        ConfigError: With every problem, or `RpcError`.
+    """
     if which is None:
         message = (
             "the request has no configuration; give `config`, `config_document` or `config_id`"

@@ -67,7 +67,7 @@ def timestamp(milliseconds: int | None) -> Timestamp | None:
 
 
 def problem_text(problem: Problem) -> str:
-    """A warning as it is stored in a job's record; `_stored_warning` reads it."""
+    """Return a warning as it is stored in a job's record; `_stored_warning` reads it."""
     return f"{problem.field}: {problem.message}"
 
 
@@ -84,7 +84,7 @@ def _stored_warning(text: str) -> config_pb2.FieldProblem:
 
 
 def _copy(kind: type[M], record: Any, **values: Any) -> M:
-    """A message with the record's fields of the same names; `values` win over them.
+    """Return a message with the record's fields of the same names; `values` win over them.
 
     None leaves a field absent, and so does empty text where a field can be absent.
     """
@@ -113,7 +113,7 @@ def _conversion(field: Any) -> Callable[[Any], Any] | None:
 
 
 def _numbers(enum: Any) -> dict[str, int]:
-    """The numbers of an enum by the names that the store's enum has for them."""
+    """Return the numbers of an enum by the names that the store's enum has for them."""
     return {word.upper(): number for number, word in enum_words(enum).items()}
 
 
@@ -127,7 +127,7 @@ def _part(kind: type[Message], value: Any) -> Message:
 
 
 def job_message(record: JobRecord) -> job_pb2.Job:
-    """A job; its configuration too where the record holds it."""
+    """Return a job; its configuration too where the record holds it."""
     error = record.error
     job = _copy(
         job_pb2.Job,
@@ -149,7 +149,7 @@ def job_message(record: JobRecord) -> job_pb2.Job:
 
 
 def _phase(record: JobRecord) -> dict[str, Any]:
-    """What its trainer does; nothing where none runs."""
+    """Return what its trainer does; nothing where none runs."""
     if record.status not in (JobStatus.RUNNING, JobStatus.STOPPING):
         return {"phase": None}
     done, total = record.phase_progress
@@ -157,8 +157,11 @@ def _phase(record: JobRecord) -> dict[str, Any]:
 
 
 def _add_config(job: job_pb2.Job, document: str) -> None:
-    """Its configuration; a warning in its place where that cannot be read, for such a job has to
-    be seen to be stopped and deleted."""
+    """Its configuration.
+
+    A warning in its place where that cannot be read, for such a job has to be seen to be stopped
+    and deleted.
+    """
     try:
         job.config.CopyFrom(config_to_message(document))
     except ValueError as error:
@@ -167,12 +170,16 @@ def _add_config(job: job_pb2.Job, document: str) -> None:
 
 
 def _message_beside(error: JobError | None, message: str) -> str | None:
-    """What a person should know besides the error; the message of some failures repeats it."""
+    """Return the message where it says more than the error; some failures repeat it."""
     return None if not message or (error and error.message == message) else message
 
 
 def config_message(record: ConfigRecord) -> config_pb2.Config:
-    """A stored configuration. RecordVersionError for one that no message can hold."""
+    """Return a stored configuration.
+
+    Raises:
+        RecordVersionError: For one that no message can hold.
+    """
     try:
         config = config_to_message(record.document)
     except ValueError as error:
@@ -182,22 +189,22 @@ def config_message(record: ConfigRecord) -> config_pb2.Config:
 
 
 def checkpoint_message(record: CheckpointRecord) -> checkpoint_pb2.Checkpoint:
-    """A registered checkpoint."""
+    """Return a registered checkpoint."""
     return _copy(checkpoint_pb2.Checkpoint, record, val_loss=record.metrics.get("val_loss"))
 
 
 def dataset_message(record: DatasetRecord) -> dataset_pb2.Dataset:
-    """An uploaded dataset."""
+    """Return an uploaded dataset."""
     return _copy(dataset_pb2.Dataset, record)
 
 
 def worker_message(record: WorkerRecord) -> worker_pb2.Worker:
-    """A worker as it last reported."""
+    """Return a worker as it last reported."""
     return _copy(worker_pb2.Worker, record, attempt=record.attempt or None)
 
 
 def log_line_message(line: StoredLogLine) -> job_pb2.LogLine:
-    """A line that a trainer printed."""
+    """Return a line that a trainer printed."""
     return _copy(
         job_pb2.LogLine,
         line,
@@ -223,7 +230,7 @@ def point_message(
 
 
 def history_message(point: HistoryPoint) -> metrics_pb2.MetricPoint:
-    """A point of the history."""
+    """Return a point of the history."""
     return point_message(point.step, point.attempt, point.time_ms, point.values)
 
 
@@ -233,7 +240,7 @@ def latest_message(latest: LatestMetrics) -> metrics_pb2.MetricPoint:
 
 
 def bucket_messages(bucket: Bucket) -> list[metrics_pb2.MetricPoint]:
-    """A bucket as one point, or as two that hold each metric's minimum and maximum.
+    """Return a bucket as one point, or as two that hold each metric's minimum and maximum.
 
     The extreme nearer to the bucket's last value comes second, so that a rising metric is drawn
     rising.

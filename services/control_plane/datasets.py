@@ -24,7 +24,7 @@ from control_plane.paging import LARGEST_PAGE, page_size
 from control_plane.paths import DATASET_SCHEME
 from control_plane.requests import check_name, check_request_id, idempotency
 from control_plane.state import ServiceState
-from job_store.errors import RequestIdReused, StoreUnavailable
+from job_store.errors import RequestIdReusedError, StoreUnavailableError
 from job_store.ids import new_id
 from job_store.records import DatasetRecord, JobStatus, Request
 from service_runtime.logs import get_logger
@@ -69,7 +69,7 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
         header: dataset_pb2.DatasetHeader,
         messages: AsyncIterator[dataset_pb2.UploadDatasetRequest],
     ) -> DatasetRecord | None:
-        """The dataset that the same upload made before; None if its time ran out just now.
+        """Return the dataset that the same upload made before; None if its time ran out just now.
 
         Stores nothing, and does not even read the bytes where their digest was announced.
         """
@@ -92,7 +92,9 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
         record = await self._store(dataset_id, header, info)
         if record.dataset_id != dataset_id:  # the same upload came twice at once: one stands
             await asyncio.to_thread(self._state.artifacts.delete, key)
-        with contextlib.suppress(StoreUnavailable):  # the sweeper looks again, and finds all well
+        with contextlib.suppress(
+            StoreUnavailableError
+        ):  # the sweeper looks again, and finds all well
             await self._state.datasets.settle(dataset_id)
         return record
 
@@ -148,7 +150,7 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
                 dataset_id=dataset_id,
                 request=_memo(header, info.sha256),
             )
-        except RequestIdReused:
+        except RequestIdReusedError:
             await asyncio.to_thread(self._state.artifacts.delete, info.key)
             raise
         # Where the store did not answer, the record may be there all the same, and needs its file.
@@ -192,7 +194,7 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
         return dataset_pb2.DeleteDatasetResponse()
 
     async def _job_using(self, dataset_id: str) -> str | None:
-        """A job that has not ended and names the dataset."""
+        """Return a job that has not ended and names the dataset."""
         name = DATASET_SCHEME + dataset_id
         for status in (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.STOPPING):
             token = ""
@@ -225,7 +227,11 @@ class _Digest:
         self._digest = hashlib.sha256()
 
     def write(self, chunk: bytes) -> None:
-        """Raises `ArtifactTooLargeError` past the limit."""
+        """Write a chunk of the upload.
+
+        Raises:
+            ArtifactTooLargeError: The upload is larger than the limit.
+        """
         self._size += len(chunk)
         if self._size > self._limit:
             raise ArtifactTooLargeError(self._name, self._limit)
@@ -237,14 +243,18 @@ class _Digest:
 
 
 def _memo(header: dataset_pb2.DatasetHeader, sha256: str) -> Request | None:
-    """What names an upload: two are the same if their name and their bytes are."""
+    """Return what names an upload: two are the same if their name and their bytes are."""
     return Request.of(header.request_id, "UploadDataset", f"{header.name}\0{sha256}".encode())
 
 
 async def _header(
     messages: AsyncIterator[dataset_pb2.UploadDatasetRequest],
 ) -> dataset_pb2.DatasetHeader:
-    """The first message's header, checked. Raises `RpcError`."""
+    """Return the first message's header, checked.
+
+    Raises:
+        RpcError: The request is refused; the error says why.
+    """
     first = await anext(aiter(messages), None)
     if first is None or first.WhichOneof("part") != "header":
         raise invalid_argument("header", "the upload begins without a header; send it first")

@@ -36,10 +36,11 @@ class VerifiedDownloads:
     async def open(
         self, artifacts: GuardedStore, record: CheckpointRecord, offset: int, length: int
     ) -> Iterator[bytes]:
-        """The pieces from `offset` on, `length` bytes of them (0: all).
+        """Return the pieces from `offset` on, `length` bytes of them (0: all).
 
-        Raises `ArtifactDamagedError`, here or before the last piece of a whole file;
-        `ArtifactNotFoundError`, `OffsetOutOfRangeError`, `ArtifactStoreAwayError`.
+        Raises:
+            ArtifactDamagedError: Here or before the last piece of a whole file; Raises
+                `ArtifactNotFoundError`, `OffsetOutOfRangeError`, `ArtifactStoreAwayError`.
         """
         size = record.size_bytes
         found = await asyncio.to_thread(artifacts.stat, record.artifact)

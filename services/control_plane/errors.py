@@ -23,20 +23,20 @@ from artifact_store import (
     OffsetOutOfRangeError,
 )
 from job_store.errors import (
-    FeedsClosed,
+    FeedsClosedError,
     JobStoreError,
-    NotFound,
-    TransitionRefused,
+    NotFoundError,
+    TransitionRefusedError,
 )
-from job_store.generation import GenerationFailed
+from job_store.generation import GenerationFailedError
 from service_runtime.logs import get_logger
-from service_runtime.rpc_errors import FieldViolation, RpcError
+from service_runtime.rpc_errors import FieldProblem, RpcError
 from training_engine.reasons import CALL_STATUSES
 
 _log = get_logger("control_plane")
 
 _REASONS: dict[type[Exception], str] = {
-    TransitionRefused: "STATE_FORBIDS",
+    TransitionRefusedError: "STATE_FORBIDS",
     ArtifactNotFoundError: "ARTIFACT_DAMAGED",
     ArtifactDamagedError: "ARTIFACT_DAMAGED",
     InvalidKeyError: "ARTIFACT_DAMAGED",
@@ -54,18 +54,18 @@ _RETRY_SECONDS = 1.0
 def call_error(
     reason: str,
     message: str,
-    violations: Sequence[FieldViolation] = (),
+    violations: Sequence[FieldProblem] = (),
     metadata: Mapping[str, str] | None = None,
 ) -> RpcError:
-    """The end of a call for a reason of errors.proto, which says with which gRPC code."""
+    """Return the end of a call for a reason of errors.proto, which says with which gRPC code."""
     code = grpc.StatusCode[CALL_STATUSES[reason].grpc_code]
     pause = _RETRY_SECONDS if code is grpc.StatusCode.UNAVAILABLE else None
     return RpcError(code, reason, message, violations, metadata or {}, pause)
 
 
 def invalid_argument(field: str, message: str, reason: str = "INVALID_ARGUMENT") -> RpcError:
-    """A request field at fault."""
-    return call_error(reason, message, [FieldViolation(field, message)])
+    """Return a request field at fault."""
+    return call_error(reason, message, [FieldProblem(field, message)])
 
 
 def invalid_config(problems: Iterable[Problem]) -> RpcError:
@@ -74,11 +74,14 @@ def invalid_config(problems: Iterable[Problem]) -> RpcError:
 
 
 def invalid_data(problems: Sequence[Problem]) -> RpcError:
-    """Data or a tokenizer that cannot be trained on; INVALID_CONFIG where a field has to change."""
+    """Return the error for data or a tokenizer that cannot be trained on.
+
+    Its reason is INVALID_CONFIG where a field has to change.
+    """
     error = ConfigError(problems)
     if not all(_is_of_data(problem.field) for problem in problems):
         return _config_refused(error)
-    violations = [FieldViolation(problem.field, problem.message) for problem in problems]
+    violations = [FieldProblem(problem.field, problem.message) for problem in problems]
     message = "; ".join(problem.message for problem in problems)
     return call_error("INVALID_DATA", message, violations)
 
@@ -89,7 +92,7 @@ def _is_of_data(field: str) -> bool:
 
 def not_found(kind: str, id: str) -> RpcError:
     """No such job, config, checkpoint or dataset."""
-    return to_rpc_error(NotFound(kind, id))
+    return to_rpc_error(NotFoundError(kind, id))
 
 
 def in_use(message: str) -> RpcError:
@@ -98,7 +101,7 @@ def in_use(message: str) -> RpcError:
 
 
 def watcher_too_slow(seconds: float) -> RpcError:
-    """Ends a stream whose client does not read; it can be continued."""
+    """End a stream whose client does not read; it can be continued."""
     return call_error(
         "WATCHER_TOO_SLOW",
         f"the client has left messages unread for {seconds:g} s; read on, and continue from the "
@@ -107,7 +110,7 @@ def watcher_too_slow(seconds: float) -> RpcError:
 
 
 def shutting_down() -> RpcError:
-    """Ends a stream that can be continued elsewhere."""
+    """End a stream that can be continued elsewhere."""
     return call_error(
         "SHUTTING_DOWN",
         "the control plane is shutting down; reconnect and continue from the last cursor",
@@ -115,7 +118,7 @@ def shutting_down() -> RpcError:
 
 
 def to_rpc_error(error: BaseException) -> RpcError:
-    """What a client is told of `error`; a defect is logged here under a reference id."""
+    """Return what a client is told of `error`; a defect is logged here under a reference id."""
     if isinstance(error, RpcError):
         return error
     if isinstance(error, ConfigError):
@@ -132,21 +135,21 @@ def to_rpc_error(error: BaseException) -> RpcError:
 
 
 def _config_refused(error: ConfigError) -> RpcError:
-    violations = [FieldViolation(problem.field, problem.message) for problem in error.problems]
+    violations = [FieldProblem(problem.field, problem.message) for problem in error.problems]
     return call_error("INVALID_CONFIG", str(error), violations)
 
 
 def _refused_by_store(error: JobStoreError | ArtifactError) -> RpcError:
-    if isinstance(error, FeedsClosed):
+    if isinstance(error, FeedsClosedError):
         return shutting_down()
-    if isinstance(error, GenerationFailed) and error.code not in CALL_STATUSES:
+    if isinstance(error, GenerationFailedError) and error.code not in CALL_STATUSES:
         return RpcError(grpc.StatusCode.INTERNAL, error.code, str(error))  # of a newer worker
-    metadata = {"state": error.state} if isinstance(error, TransitionRefused) else {}
+    metadata = {"state": error.state} if isinstance(error, TransitionRefusedError) else {}
     return call_error(_reason_of(error), str(error), metadata=metadata)
 
 
 def _reason_of(error: JobStoreError | ArtifactError) -> str:
-    if isinstance(error, NotFound):
+    if isinstance(error, NotFoundError):
         return f"{error.kind.upper()}_NOT_FOUND"
     if isinstance(error, JobStoreError) and error.code in CALL_STATUSES:
         return error.code

@@ -18,7 +18,10 @@ _DEFAULT = Execution()
 
 
 def read_execution(message: job_pb2.Execution, config: TrainingConfig) -> Execution:
-    """The execution that the message asks for; the configuration's device unless it names one."""
+    """Return the execution that the message asks for.
+
+    The configuration's device unless it names one.
+    """
     asked: dict[str, Any] = {field.name: value for field, value in message.ListFields()}
     priority = PRIORITY_FROM_MESSAGE.get(asked.pop("priority", 0), Priority.DEFAULT)
     return Execution(**{"device": config.device, **asked}, priority=priority)

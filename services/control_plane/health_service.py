@@ -77,7 +77,10 @@ class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
     async def Watch(
         self, request: health_pb2.HealthCheckRequest, context: _Context
     ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
-        """The status now and at each change; a reader that is slow is told the newest one only."""
+        """Yield the status now and at each change.
+
+        A reader that is slow is told the newest one only.
+        """
         if self._watches >= MOST_WATCHES:
             message = f"{MOST_WATCHES} watches are open, which is the most; try later, or Check"
             raise call_error("RATE_LIMITED", message)

@@ -37,7 +37,11 @@ class Inspector:
     async def inspect(
         self, request: dataset_pb2.InspectDatasetRequest
     ) -> dataset_pb2.InspectDatasetResponse:
-        """Raises `RpcError` where there is nothing to look into, or no way to."""
+        """Look into a dataset.
+
+        Raises:
+            RpcError: There is nothing to look into, or no way to.
+        """
         config = await _config_of(request)
         self._require_library()
         local = await with_local_files(config, request.dataset_path, self._state)

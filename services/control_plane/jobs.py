@@ -20,7 +20,7 @@ from control_plane.planning import plan_job
 from control_plane.requests import MAX_NAME, check_name, idempotency
 from control_plane.state import ServiceState
 from control_plane.watching import watch_job
-from job_store.errors import StoreUnavailable
+from job_store.errors import StoreUnavailableError
 from job_store.records import JobRecord, JobStatus, Request
 from service_runtime.logs import get_logger
 from training_engine.v1 import job_pb2, job_pb2_grpc
@@ -146,13 +146,18 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
             run = record.execution
             await self._state.queue.send(record.job_id, record.attempt, run.priority, run.device)
             await self._state.jobs.mark_enqueued(record.job_id, record.attempt)
-        except StoreUnavailable as error:
+        except StoreUnavailableError as error:
             _log.warning(
                 "a message is left to the reconciler", job_id=record.job_id, why=str(error)
             )
 
     async def _longer_config(self, job_id: str, max_steps: int) -> str:
-        """The job's configuration with another `max_steps`. Raises `ConfigError`."""
+        """Return the job's configuration with another `max_steps`.
+
+        Raises:
+            ConfigError: A configuration that cannot be used; `problems` lists every reason, not
+                only the first.
+        """
         record = await self._state.jobs.get(job_id)
         values = json.loads(record.config_document) | {"max_steps": max_steps}
         return to_document(TrainingConfig.from_dict(values))

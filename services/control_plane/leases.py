@@ -19,7 +19,7 @@ Claim = tuple[str, int, str]
 K = TypeVar("K", bound=Hashable)
 
 
-class Waits(Generic[K]):
+class FirstSeen(Generic[K]):
     """Remembers since when each of some things has been seen at every look."""
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class Waits(Generic[K]):
 
 
 @dataclass
-class _Sight:
+class _Observation:
     """What is seen of a claim, and since when it is so."""
 
     count: int
@@ -56,7 +56,7 @@ class AttemptWatch:
 
     def __init__(self, lease_seconds: float) -> None:
         self._lease = lease_seconds
-        self._sights: dict[Claim, _Sight] = {}
+        self._sights: dict[Claim, _Observation] = {}
         self._looked_at: float | None = None
 
     def forget(self) -> None:
@@ -75,9 +75,9 @@ class AttemptWatch:
         self._sights = seen
         return [a for a in attempts if now - seen[claim_of(a)].counted_at >= self._lease]
 
-    def _sight(self, attempt: RunningAttempt, now: float) -> _Sight:
+    def _sight(self, attempt: RunningAttempt, now: float) -> _Observation:
         count, sign = attempt.lease_count, attempt.sign_of_life
-        sight = self._sights.get(claim_of(attempt)) or _Sight(count, now, sign, now, now)
+        sight = self._sights.get(claim_of(attempt)) or _Observation(count, now, sign, now, now)
         if sight.count != count:
             sight.count, sight.counted_at = count, now
         if sight.sign != sign:
@@ -105,5 +105,5 @@ class AttemptWatch:
 
 
 def claim_of(attempt: RunningAttempt) -> Claim:
-    """What names one claim of one attempt."""
+    """Return what names one claim of one attempt."""
     return (attempt.job_id, attempt.attempt, attempt.claim_id)

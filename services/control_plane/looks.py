@@ -19,7 +19,7 @@ _MOST = 256
 _MEMORY_SECONDS = 60.0
 
 
-class Looks:
+class PreflightCache:
     """Findings without problems, by configuration and by the state of the files."""
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Looks:
         return self._memory
 
     def find(self, key: Hashable | None) -> Findings | None:
-        """What was found under this key before."""
+        """Return what was found under this key before."""
         return None if key is None else self._findings.get(key)
 
     def remember(self, key: Hashable | None, found: Findings) -> Findings:
@@ -48,7 +48,7 @@ class Looks:
 
 
 def key_of(document: str, files: Sequence[Path | None]) -> Hashable | None:
-    """A key that changes with the configuration and with any of the files.
+    """Return a key that changes with the configuration and with any of the files.
 
     None where a look cannot be remembered: a folder may change in any of its files.
     """
@@ -59,7 +59,7 @@ def key_of(document: str, files: Sequence[Path | None]) -> Hashable | None:
 
 
 def _state(path: Path) -> tuple[str | int, ...] | None:
-    """What the kernel changes at each write of a file; None for what is not a file."""
+    """Return what the kernel changes at each write of a file; None for what is not a file."""
     try:
         found = path.stat()
     except OSError:

@@ -12,7 +12,11 @@ LARGEST_LONG_PAGE = 10_000
 
 
 def page_size(asked: int, default: int = DEFAULT_PAGE, largest: int = LARGEST_PAGE) -> int:
-    """Rows to return. Raises `RpcError` for a negative one."""
+    """Rows to return.
+
+    Raises:
+        RpcError: For a negative one.
+    """
     if asked < 0:
         message = f"`page_size` is {asked}; it must be 0 (for {default}) or more; try {default}"
         raise invalid_argument("page_size", message)

@@ -25,10 +25,13 @@ class AllowedRoots:
         return cls(tuple(root.expanduser().resolve() for root in roots), visible)
 
     def check(self, field: str, text: str) -> str:
-        """The path with every link resolved. Raises `RpcError` where it is not allowed.
+        """Return the path with every link resolved.
 
         A path that is not absolute is taken from each root in turn where the roots are visible;
         elsewhere from the first one.
+
+        Raises:
+            RpcError: It is not allowed.
         """
         if "\0" in text or len(text) > 4096:
             shown = text[:80].replace("\0", "\\0")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.training.config import ConfigError, Problem, TrainingConfig
-from app.training.fit import Room, beyond_memory
+from app.training.fit import MemoryPool, beyond_memory
 from app.training.preflight import Findings, VisibleData, inspect_run
 from app.training.rules import relation_problems
 from app.training.tokenizer_files import is_path
@@ -22,7 +22,7 @@ from control_plane.looks import key_of
 from control_plane.paths import DATASET_SCHEME
 from control_plane.requests import check_name
 from control_plane.state import ServiceState
-from job_store.errors import NotFound
+from job_store.errors import NotFoundError
 from job_store.queues import ResourceClass, resource_class
 from job_store.records import Execution, NewJob
 from service_runtime.rpc_errors import RpcError
@@ -45,7 +45,12 @@ class DataPaths:
 
 
 async def plan_job(request: job_pb2.StartJobRequest, state: ServiceState) -> NewJob:
-    """The job to store. Raises `ConfigError` or `RpcError` where it cannot be run."""
+    """Return the job to store.
+
+    Raises:
+        ConfigError: It cannot be run.
+        RpcError: It cannot be run.
+    """
     which = request.WhichOneof("source")
     name = check_name(request.name)
     config = await require_source(request, which, state.configs)
@@ -76,7 +81,7 @@ async def plan_job(request: job_pb2.StartJobRequest, state: ServiceState) -> New
 async def review_start(
     config: TrainingConfig, dataset_path: str, val_dataset_path: str, state: ServiceState
 ) -> Findings:
-    """What a start with a valid configuration would be refused for, and what it would warn of.
+    """Return why a start with a valid configuration would be refused, and its warnings.
 
     Data that is not named is a warning: it can be named when the job starts.
     """
@@ -85,7 +90,7 @@ async def review_start(
     for name, text in _named_files(config).items():
         try:
             await _checked(name, text, state)
-        except (RpcError, NotFound) as error:
+        except (RpcError, NotFoundError) as error:
             problems.append(Problem(name, str(error)))
     if problems:
         return Findings(problems, _warnings(config, Findings()))
@@ -101,7 +106,7 @@ async def review_start(
 async def with_local_files(
     config: TrainingConfig, dataset_path: str, state: ServiceState
 ) -> TrainingConfig:
-    """The configuration with the paths of its data on this machine. Raises as `plan_job` does."""
+    """Return the configuration with the paths of its data on this machine; raise as `plan_job`."""
     _take_data(config, dataset_path, "")
     paths = await _data_paths(config, state)
     train, *sources = [await _file(path, state) for path in (paths.train, *paths.sources)]
@@ -113,7 +118,7 @@ async def with_local_files(
 
 
 def _take_data(config: TrainingConfig, train: str, validation: str) -> None:
-    """What a request names wins over the configuration."""
+    """Replace the configuration's data by what the request names."""
     config.dataset_path = train or config.dataset_path
     config.val_dataset_path = validation or config.val_dataset_path
 
@@ -145,7 +150,7 @@ async def _inspect(config: TrainingConfig, paths: DataPaths, state: ServiceState
 
 
 async def _file(named: str, state: ServiceState) -> Path | None:
-    """The file behind a path or a dataset; None where it is not on this machine."""
+    """Return the file behind a path or a dataset; None where it is not on this machine."""
     if not named.startswith(DATASET_SCHEME):
         return Path(named) if named else None
     record = await state.datasets.get(named.removeprefix(DATASET_SCHEME))
@@ -176,7 +181,7 @@ async def _beyond_memory(
         return []
     sharded = config.distributed is not None and config.distributed.strategy == "fsdp"
     copies = 1 if sharded else processes
-    warning = beyond_memory(config, Room("this machine", memory, 0, copies, processes))
+    warning = beyond_memory(config, MemoryPool("this machine", memory, 0, copies, processes))
     if warning is None:
         return []
     workers, here = await state.workers.list(), socket.gethostname()
@@ -200,7 +205,7 @@ async def _checked_paths(config: TrainingConfig, state: ServiceState) -> DataPat
 
 
 def _named_files(config: TrainingConfig) -> dict[str, str]:
-    """What a configuration says of its files, by field; "" where it says nothing."""
+    """Return what a configuration says of its files, by field; "" where it says nothing."""
     sources = enumerate(config.data.sources)
     return {
         "dataset_path": config.dataset_path or "",
@@ -211,7 +216,12 @@ def _named_files(config: TrainingConfig) -> dict[str, str]:
 
 
 async def _checked(field: str, text: str, state: ServiceState) -> str:
-    """The path as the worker will open it; "" stays. Raises `RpcError` or `NotFound`."""
+    """Return the path as the worker will open it; "" stays.
+
+    Raises:
+        RpcError: The request is refused; the error says why.
+        NotFoundError: There is no such record.
+    """
     if not text or (field == "tokenizer" and not is_path(text)):
         return text
     if field == "tokenizer" or not text.startswith(DATASET_SCHEME):

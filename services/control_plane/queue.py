@@ -23,7 +23,7 @@ _KEEP_FAILED_SECONDS = 86_400
 
 
 def message_id(job_id: str, attempt: int) -> str:
-    """The RQ job id of an attempt's message: the same for every copy of it."""
+    """Return the RQ job id of an attempt's message: the same for every copy of it."""
     return f"{job_id}-{attempt}"
 
 
@@ -37,13 +37,18 @@ class AttemptQueue:
         self._queues = {name: _queue(name, self._collector) for name in QUEUE_NAMES}
 
     async def send(self, job_id: str, attempt: int, priority: str, device: str) -> None:
-        """Put the attempt's message at the end of its queue; `priority` and `device` are those
-        of the job's execution. StoreUnavailable."""
+        """Put the attempt's message at the end of its queue.
+
+        `priority` and `device` are those of the job's execution.
+
+        Raises:
+            StoreUnavailableError: Redis does not answer, or refuses.
+        """
         queue = self._queues[queue_name(priority, device)]
         await self._connection.transaction(*self._commands(job_id, attempt, queue))
 
     def _commands(self, job_id: str, attempt: int, queue: Queue) -> list[tuple[Any, ...]]:
-        """What RQ would send to enqueue the message."""
+        """Return what RQ would send to enqueue the message."""
         message = Job.create(
             RUN_ATTEMPT,
             args=(job_id, attempt),
@@ -59,7 +64,11 @@ class AttemptQueue:
         return [arguments for arguments, _options in pipeline.command_stack]
 
     async def waiting(self) -> set[str]:
-        """Ids of all messages that wait in a queue. StoreUnavailable."""
+        """Ids of all messages that wait in a queue.
+
+        Raises:
+            StoreUnavailableError: Redis does not answer, or refuses.
+        """
         lists = await self._connection.pipeline(
             *(("LRANGE", queue.key, 0, -1) for queue in self._queues.values())
         )

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import time
 
-from control_plane.leases import AttemptWatch, Waits
+from control_plane.leases import AttemptWatch, FirstSeen
 from control_plane.queue import message_id
 from control_plane.state import ServiceState
 from control_plane.sweeping import Sweeper
 from control_plane.telemetry import LOST_ATTEMPTS, RESENT_MESSAGES
-from job_store.errors import JobStoreError, StoreUnavailable
+from job_store.errors import JobStoreError, StoreUnavailableError
 from job_store.reconcile import stall_message
 from job_store.records import JobError, JobStatus, Phase, QueuedAttempt, RunningAttempt
 from service_runtime.backoff import pause_seconds
@@ -32,10 +32,10 @@ class Reconciler:
         self._owner = owner
         self._leases = AttemptWatch(state.settings.lease_seconds)
         self._leading = False
-        self._other = Waits[str]()
+        self._other = FirstSeen[str]()
         self._unsent: set[tuple[str, int]] = set()
-        self._missing = Waits[tuple[str, int]]()
-        self._pauses = Waits[tuple[str, int]]()
+        self._missing = FirstSeen[tuple[str, int]]()
+        self._pauses = FirstSeen[tuple[str, int]]()
         self._queues_looked_at = -float("inf")
         self._sweeper = Sweeper(state)
 
@@ -47,12 +47,17 @@ class Reconciler:
         await self._resign()
 
     async def look(self) -> None:
-        """One round. Raises StoreUnavailable, and the first defect once all duties had a turn."""
+        """Run one round of all duties.
+
+        Raises:
+            StoreUnavailableError: Redis does not answer.
+            Exception: The first defect of a duty, once all duties had a turn.
+        """
         try:
             await self._lead_or_follow()
             if self._leading:
                 await self._act()
-        except StoreUnavailable:
+        except StoreUnavailableError:
             self._forget()
             raise
 
@@ -61,7 +66,7 @@ class Reconciler:
         for duty in (self._tend_running, self._tend_unsent, self._tend_lost_messages):
             try:
                 await duty()
-            except StoreUnavailable:
+            except StoreUnavailableError:
                 raise
             except JobStoreError as error:  # one bad record must not stop the care for all others
                 _log.error("the reconciler cannot read a record", why=str(error))
@@ -79,8 +84,10 @@ class Reconciler:
         self._leading = leads
 
     async def _become_leader(self) -> bool:
-        """Take the lock once it has run out, or has not changed before these eyes for so long: the
-        server's clock, by which it runs out, may have been set back."""
+        """Take the lock once it has run out, or has not changed for as long while we watched.
+
+        The server's clock, by which it runs out, may have been set back.
+        """
         ttl = self._state.settings.leader_ttl_seconds
         leads, mark = await self._state.reconcile.acquire_leadership(self._owner, ttl)
         now = time.monotonic()
@@ -90,7 +97,7 @@ class Reconciler:
         return leads
 
     def _forget(self) -> None:
-        """What was watched before an outage proves nothing after it."""
+        """Forget what was watched before an outage, which proves nothing after it."""
         self._leading = False
         self._leases.forget()
         self._unsent.clear()
@@ -103,7 +110,7 @@ class Reconciler:
         self._leading = False
         try:
             await self._state.reconcile.release_leadership(self._owner)
-        except StoreUnavailable:
+        except StoreUnavailableError:
             return  # the lock runs out by itself
 
     async def _tend_running(self) -> None:

@@ -12,7 +12,7 @@ MAX_REQUEST_ID = 200
 
 
 def idempotency(request: Message, method: str) -> Request | None:
-    """The request's id and a digest of its other fields; None where it has no id.
+    """Return the request's id and a digest of its other fields; None where it has no id.
 
     Deterministic bytes: the same call from any client gives the same digest.
     """
@@ -27,7 +27,11 @@ def idempotency(request: Message, method: str) -> Request | None:
 
 
 def check_request_id(request_id: str) -> None:
-    """Raises `RpcError` for one that is no plain text of reasonable length."""
+    """Check a request id.
+
+    Raises:
+        RpcError: It is not plain text of reasonable length.
+    """
     if len(request_id) > MAX_REQUEST_ID or not request_id.isprintable():
         rule = f"it must be 1 to {MAX_REQUEST_ID} printable characters; try a UUID"
         raise invalid_argument("request_id", f"`request_id` is {request_id[:80]!r}; {rule}")
@@ -36,7 +40,11 @@ def check_request_id(request_id: str) -> None:
 def check_name(
     name: str, field: str = "name", *, required: bool = False, longest: int = MAX_NAME
 ) -> str:
-    """A name without surrounding space. Raises `RpcError` for one that would not do."""
+    """Return a name without surrounding space.
+
+    Raises:
+        RpcError: For one that would not do.
+    """
     name = name.strip()
     if (required and not name) or len(name) > longest or not name.isprintable():
         low = 1 if required else 0

@@ -26,7 +26,7 @@ from control_plane.settings import ControlPlaneSettings
 from control_plane.state import ServiceState
 from control_plane.telemetry import count_jobs
 from control_plane.workers import WorkerServicer
-from job_store.errors import StoreUnavailable
+from job_store.errors import StoreUnavailableError
 from service_runtime.duties import Duties
 from service_runtime.logs import get_logger
 from service_runtime.settings import SettingsError
@@ -71,7 +71,7 @@ class ControlPlane:
 
     def __init__(self, state: ServiceState, tokens: list[str]) -> None:
         self.state = state
-        self._duties = Duties(expected=(StoreUnavailable,))
+        self._duties = Duties(expected=(StoreUnavailableError,))
         self._health = HealthMonitor(state.connection, self._duties, _SERVICE_NAMES)
         self._server = _server(state.settings, tokens)
         self._stopping = asyncio.Event()
@@ -79,7 +79,11 @@ class ControlPlane:
         self.port = 0
 
     async def start(self) -> None:
-        """Listen. Raises `SettingsError` where the address cannot be used."""
+        """Listen.
+
+        Raises:
+            SettingsError: The address cannot be used.
+        """
         self._add_services()
         self.port = self._bind()
         await self._health.check()

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from artifact_store import ArtifactStoreAwayError, FolderStore, GuardedStore
 from control_plane.archive import ArtifactArchive
 from control_plane.artifacts import recognise_artifacts
-from control_plane.looks import Looks
+from control_plane.looks import PreflightCache
 from control_plane.paths import AllowedRoots
 from control_plane.queue import AttemptQueue
 from control_plane.settings import ControlPlaneSettings
 from job_store.catalog import ConfigStore, DatasetStore
 from job_store.connection import AsyncConnection
-from job_store.errors import StoreUnavailable
+from job_store.errors import StoreUnavailableError
 from job_store.generation import GenerationClient
 from job_store.history import HistoryStore
 from job_store.identity import AsyncArtifactRecords
@@ -46,7 +46,7 @@ class ServiceState:
     queue: AttemptQueue = field(init=False)
     generation: GenerationClient = field(init=False)
     tokens: TokenKey = field(init=False)
-    looks: Looks = field(default_factory=Looks)
+    looks: PreflightCache = field(default_factory=PreflightCache)
     shutting_down: bool = False
     """Set before streams are ended, so that each says why."""
 
@@ -65,7 +65,11 @@ class ServiceState:
 
     @classmethod
     def open(cls, settings: ControlPlaneSettings) -> ServiceState:
-        """Connect lazily: Redis need not be there yet. Raises `SettingsError`."""
+        """Connect lazily: Redis need not be there yet.
+
+        Raises:
+            SettingsError: A setting cannot be used.
+        """
         try:
             connection = AsyncConnection.open(settings.resolved_redis_url())
         except ValueError as error:
@@ -78,7 +82,12 @@ class ServiceState:
         )
 
     async def open_artifacts(self) -> GuardedStore:
-        """The artifact store, recognised. StoreUnavailable, ArtifactStoreAwayError."""
+        """Return the artifact store, recognised.
+
+        Raises:
+            StoreUnavailableError: Redis does not answer, or refuses.
+            ArtifactStoreAwayError: The store is away, or another one.
+        """
         await recognise_artifacts(self.artifacts, AsyncArtifactRecords(self.connection))
         return self.artifacts
 
@@ -86,7 +95,7 @@ class ServiceState:
         """Recognise the artifact store, or log why that has to wait; each use tries again."""
         try:
             await self.open_artifacts()
-        except (StoreUnavailable, ArtifactStoreAwayError) as error:
+        except (StoreUnavailableError, ArtifactStoreAwayError) as error:
             _log.warning("the artifact store is not used yet", why=str(error))
 
     async def close(self) -> None:

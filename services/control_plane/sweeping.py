@@ -20,9 +20,9 @@ from artifact_store import (
     checkpoint_keys,
     job_prefix,
 )
-from control_plane.leases import Waits
+from control_plane.leases import FirstSeen
 from control_plane.state import ServiceState
-from job_store.errors import JobStoreError, NotFound, RecordVersionError, StoreUnavailable
+from job_store.errors import JobStoreError, NotFoundError, RecordVersionError, StoreUnavailableError
 from job_store.records import CheckpointRecord, JobRecord
 from service_runtime.logs import get_logger
 
@@ -51,13 +51,15 @@ class Sweeper:
         self._age = state.settings.sweep_after_seconds
         self._looked_at = time.monotonic()
         self._uploads_looked_at = -float("inf")
-        self._unsettled = Waits[str]()
+        self._unsettled = FirstSeen[str]()
         self._task: asyncio.Task[None] | None = None
         self._waits = False
 
     def begin(self) -> None:
-        """Sweep beside everything else, if it is time and no sweep is under way: removing many
-        gigabytes takes long, and leases have to be watched meanwhile."""
+        """Start a sweep in the background, if it is due and none is under way.
+
+        Removing many gigabytes takes long, and leases have to be watched meanwhile.
+        """
         under_way = self._task is not None and not self._task.done()
         if under_way or time.monotonic() - self._looked_at < min(_LOOK_SECONDS, self._age):
             return
@@ -73,7 +75,7 @@ class Sweeper:
     async def _try(self) -> None:
         try:
             await self.sweep()
-        except StoreUnavailable as error:
+        except StoreUnavailableError as error:
             _log.warning("the sweeper waits for Redis", why=str(error))
         except ArtifactStoreAwayError as error:
             self._wait(error)
@@ -86,15 +88,18 @@ class Sweeper:
         self._waits = True
 
     async def sweep(self) -> None:
-        """Remove all that is due. StoreUnavailable; ArtifactStoreAwayError: a store that is another
-        one, or away, proves nothing superfluous."""
+        """Remove all that is due.
+
+        StoreUnavailableError; ArtifactStoreAwayError: a store that is another one, or away, proves
+        nothing superfluous.
+        """
         artifacts = await self._state.open_artifacts()
         await asyncio.to_thread(artifacts.require)
         self._waits = False
         for job_id in await self._state.reconcile.due_sweeps(self._age):
             try:
                 done = await self._sweep_job(job_id)
-            except (StoreUnavailable, ArtifactStoreAwayError):
+            except (StoreUnavailableError, ArtifactStoreAwayError):
                 raise
             except (OSError, ArtifactError, JobStoreError) as error:
                 _log.error("files cannot be removed", job_id=job_id, why=str(error))
@@ -106,12 +111,15 @@ class Sweeper:
             await self._sweep_uploads()
 
     async def _sweep_job(self, job_id: str) -> bool:
-        """Whether nothing is left to do. What is removed is what the store cannot bring back: a
-        server that dies may forget the last that it has answered."""
+        """Whether nothing is left to do.
+
+        What is removed is what the store cannot bring back: a server that dies may forget the last
+        that it has answered.
+        """
         state = self._state
         try:
             record = await state.jobs.get(job_id, with_config=False)
-        except NotFound:
+        except NotFoundError:
             if not await state.jobs.stays_deleted(job_id):
                 return False
             await asyncio.to_thread(state.artifacts.delete_prefix, job_prefix(job_id))
@@ -180,7 +188,7 @@ class Sweeper:
     async def _has_record(self, dataset_id: str) -> bool:
         try:
             await self._state.datasets.get(dataset_id)
-        except NotFound:
+        except NotFoundError:
             return False
         except RecordVersionError:
             pass  # its own program looks after it

@@ -21,7 +21,11 @@ _JOBS = Gauge("training_engine_jobs", "Jobs in each state.", ["status"])
 
 
 async def count_jobs(jobs: JobStore) -> None:
-    """Bring the gauge of jobs up to date. StoreUnavailable."""
+    """Bring the gauge of jobs up to date.
+
+    Raises:
+        StoreUnavailableError: Redis does not answer, or refuses.
+    """
     try:
         for status in JobStatus:
             _JOBS.labels(status.value).set(await jobs.count(status))

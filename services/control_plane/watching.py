@@ -64,7 +64,7 @@ async def _watch_response(
 
 
 def _as_of(record: JobRecord, event: StateEvent) -> JobRecord:
-    """The record as it stood at the event: replayed states must not show what came later."""
+    """Return the record as it stood at the event: replayed states must not show what came later."""
     return dataclasses.replace(
         record,
         status=event.status,
@@ -107,5 +107,8 @@ async def stream_metrics(
 
 
 def _as_generator(items: AsyncIterator[FeedItem]) -> AsyncGenerator[FeedItem]:
-    """What a feed really is: it has to be closed, or its reader goes on until it is collected."""
+    """Return the feed as the generator that it is.
+
+    It has to be closed, or its reader goes on until it is collected.
+    """
     return cast("AsyncGenerator[FeedItem]", items)

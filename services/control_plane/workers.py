@@ -9,7 +9,7 @@ import grpc
 from control_plane.conversion import worker_message
 from control_plane.paging import page_size
 from control_plane.state import ServiceState
-from job_store.errors import InvalidPageToken
+from job_store.errors import InvalidPageTokenError
 from training_engine.v1 import worker_pb2, worker_pb2_grpc
 
 _Context = grpc.aio.ServicerContext[Any, Any]
@@ -40,5 +40,5 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
         try:
             (worker_id,) = await self._state.tokens.decode(token, *_TOKEN)
         except ValueError as error:
-            raise InvalidPageToken(token, str(error)) from error
+            raise InvalidPageTokenError(token, str(error)) from error
         return worker_id

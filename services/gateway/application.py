@@ -28,7 +28,7 @@ from gateway.routes import (
 )
 from gateway.sessions import Sessions
 from gateway.settings import GatewaySettings
-from gateway.telemetry import Measured, OpenStreams, Telemetry
+from gateway.telemetry import OpenStreams, Telemetry, TelemetryMiddleware
 
 _BY_HAND = (jobs, stream, checkpoints, generation, datasets, session, operations)
 """Routes of streams and files, and those without a call of the control plane."""
@@ -83,7 +83,7 @@ def create_app(settings: GatewaySettings) -> FastAPI:
         max_body_bytes=settings.max_body_bytes,
         max_upload_bytes=settings.max_upload_bytes,
     )
-    app.add_middleware(Measured, telemetry=telemetry)
+    app.add_middleware(TelemetryMiddleware, telemetry=telemetry)
     return app
 
 

@@ -9,16 +9,16 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
-from gateway.problems import FieldError, Problem
+from gateway.problems import FieldProblem, Problem
 
 
 def _malformed(message: str) -> Problem:
-    return Problem(message, errors=[FieldError("", message)])
+    return Problem(message, errors=[FieldProblem("", message)])
 
 
 def _unknown_query(names: list[str]) -> Problem:
     errors = [
-        FieldError(name, f"{name} is not known here; remove it or correct its spelling")
+        FieldProblem(name, f"{name} is not known here; remove it or correct its spelling")
         for name in names
     ]
     return Problem("; ".join(error.message for error in errors), errors=errors)

@@ -60,7 +60,7 @@ _REASON_OF_STATUS = {501: "INTERNAL", 502: "INTERNAL", 503: "CONTROL_PLANE_UNAVA
 
 
 @dataclass(frozen=True)
-class FieldError:
+class FieldProblem:
     """One field at fault."""
 
     field: str
@@ -79,7 +79,7 @@ class Problem(HTTPException):
         *,
         reason: str = "INVALID_ARGUMENT",
         status: int | None = None,
-        errors: Sequence[FieldError] = (),
+        errors: Sequence[FieldProblem] = (),
         headers: Mapping[str, str] | None = None,
     ) -> None:
         ErrorReason.Value(PREFIX + reason)  # a name outside the one list is a defect
@@ -139,7 +139,7 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> Problem:
 
 def _details(
     error: grpc.aio.AioRpcError,
-) -> tuple[str | None, list[FieldError], int | None]:
+) -> tuple[str | None, list[FieldProblem], int | None]:
     """Reason, fields at fault and seconds to wait, as far as the status names them."""
     reason, fields, retry_after = None, [], None
     try:
@@ -155,7 +155,7 @@ def _details(
         elif packed.Is(error_details_pb2.BadRequest.DESCRIPTOR):
             bad = error_details_pb2.BadRequest()
             packed.Unpack(bad)
-            fields = [FieldError(v.field, v.description) for v in bad.field_violations]
+            fields = [FieldProblem(v.field, v.description) for v in bad.field_violations]
         elif packed.Is(error_details_pb2.RetryInfo.DESCRIPTOR):
             retry = error_details_pb2.RetryInfo()
             packed.Unpack(retry)
@@ -188,23 +188,23 @@ def from_validation_error(error: RequestValidationError, *, repeat: bool = True)
     return Problem("; ".join(field.message for field in fields), errors=fields)
 
 
-def _field_error(complaint: dict[str, Any], repeat: bool) -> FieldError:
+def _field_error(complaint: dict[str, Any], repeat: bool) -> FieldProblem:
     place, *path = complaint["loc"] or ("request",)
     if complaint["type"] == "json_invalid":
         at = f" at character {path[0]}" if path else ""
-        return FieldError("", f"the body is not JSON{at}: {complaint['ctx']['error']}")
+        return FieldProblem("", f"the body is not JSON{at}: {complaint['ctx']['error']}")
     field = ".".join(str(part) for part in path)
     name = field or f"the {place}"
     if complaint["type"] == "missing":
-        return FieldError(field, f"{name} is missing; it is required")
+        return FieldProblem(field, f"{name} is missing; it is required")
     if complaint["type"] == "extra_forbidden":
-        return FieldError(field, f"{name} is not known here; remove it or correct its spelling")
+        return FieldProblem(field, f"{name} is not known here; remove it or correct its spelling")
     if not field and isinstance(complaint.get("input"), bytes):
-        return FieldError("", "the body must be JSON, sent with Content-Type: application/json")
+        return FieldProblem("", "the body must be JSON, sent with Content-Type: application/json")
     shown = repr(complaint.get("input")) if repeat else "not repeated here"
     if len(shown) > _SHOWN_INPUT:
         shown = shown[:_SHOWN_INPUT] + "…"
-    return FieldError(field, f"{name} is {shown}: {_rule(complaint['msg'])}")
+    return FieldProblem(field, f"{name} is {shown}: {_rule(complaint['msg'])}")
 
 
 def _rule(message: str) -> str:

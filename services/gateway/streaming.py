@@ -27,11 +27,11 @@ EVENT_STREAM_HEADERS = {
 PING = b": ping\n\n"
 
 
-class ClientGone(Exception):
+class ClientGoneError(Exception):
     """The client closed its connection; there is nobody to answer."""
 
 
-class BrokenOff(Exception):
+class StreamBrokenError(Exception):
     """The source ended early; the client must see a broken body, never a complete one."""
 
 
@@ -70,7 +70,7 @@ class RelayResponse(Response):
         try:
             async for chunk in self._chunks:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        except BrokenOff:
+        except StreamBrokenError:
             return  # without an end, the server closes the connection
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
@@ -92,7 +92,7 @@ async def while_connected(request: Request, work: Awaitable[T]) -> T:
     """Return the result of `work`, cancelled when the client goes away.
 
     Raises:
-        ClientGone: The client closed its connection; there is nobody to answer.
+        ClientGoneError: The client closed its connection; there is nobody to answer.
     """
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_disconnect(request.receive))
@@ -100,7 +100,7 @@ async def while_connected(request: Request, work: Awaitable[T]) -> T:
         await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             return task.result()
-        raise ClientGone
+        raise ClientGoneError
     finally:
         await _cancelled(gone)
         await _cancelled(task)

@@ -58,7 +58,7 @@ class OpenStreams:
             await chunks.aclose()  # type: ignore[attr-defined]
 
 
-class Measured:
+class TelemetryMiddleware:
     """ASGI middleware around everything else."""
 
     def __init__(self, app: ASGIApp, telemetry: Telemetry) -> None:

@@ -18,7 +18,7 @@ from itertools import islice
 from typing import Any, Protocol
 
 from job_store.charts import unpack_points
-from job_store.errors import SegmentUnreadable
+from job_store.errors import SegmentUnreadableError
 from job_store.records import HistoryPoint
 
 _FORMAT = b"training-engine points 1\n"
@@ -39,12 +39,12 @@ class Segment:
     """Name of the file in the artifact store."""
 
     def encode(self) -> str:
-        """The segment as the archive index holds it."""
+        """Return the segment as the archive index holds it."""
         return json.dumps(asdict(self), separators=(",", ":"))
 
     @staticmethod
     def decode(stored: bytes) -> Segment:
-        """The segment of an index entry."""
+        """Return the segment of an index entry."""
         return Segment(**json.loads(stored))
 
 
@@ -62,10 +62,10 @@ class Surplus:
 
 
 class SegmentReader(Protocol):
-    """Brings segments' files; see `job_store.errors.SegmentUnreadable`."""
+    """Brings segments' files; see `job_store.errors.SegmentUnreadableError`."""
 
     async def read(self, segment: Segment) -> bytes:
-        """The whole file, found to be what was written."""
+        """Return the whole file, found to be what was written."""
         ...
 
 
@@ -73,8 +73,12 @@ class NoArchive:
     """For a process that reads no artifacts."""
 
     async def read(self, segment: Segment) -> bytes:
-        """Raises `SegmentUnreadable`."""
-        raise SegmentUnreadable(
+        """Return the bytes of a segment's file.
+
+        Raises:
+            SegmentUnreadableError: The file is missing or damaged.
+        """
+        raise SegmentUnreadableError(
             segment.artifact,
             segment.first_step,
             segment.last_step,
@@ -83,14 +87,21 @@ class NoArchive:
 
 
 def encode_document(schemas: Mapping[bytes, bytes], packed: bytes) -> bytes:
-    """A segment's file, from packed entries and the columns (text → number) of their schemas."""
+    """Return a segment's file, made of packed entries and their schemas' columns.
+
+    A column maps text to a number.
+    """
     columns = {name.decode(): int(number) for name, number in schemas.items()}
     head = json.dumps(columns, separators=(",", ":")).encode()
     return _FORMAT + _LENGTH.pack(len(head)) + head + packed
 
 
 def decode_document(document: bytes, first: int, last: int, limit: int) -> list[HistoryPoint]:
-    """At most `limit` points of the steps `first` to `last`. ValueError for another format."""
+    """At most `limit` points of the steps `first` to `last`.
+
+    Raises:
+        ValueError: For another format.
+    """
     if not document.startswith(_FORMAT):
         raise ValueError(f"it begins with {document[:40]!r}, not with {_FORMAT!r}")
     start = len(_FORMAT) + _LENGTH.size
@@ -108,9 +119,12 @@ async def read_visible(
     files: Sequence[Sequence[Any]],
     limit: int,
 ) -> list[HistoryPoint]:
-    """The first `limit` of the points that `visible.lua` has found, ascending.
+    """Return the first `limit` of the points that `visible.lua` has found, ascending.
 
-    Files are read in order and only as far as they are needed. SegmentUnreadable.
+    Files are read in order and only as far as they are needed.
+
+    Raises:
+        SegmentUnreadableError: A file of old points cannot be read.
     """
     raw = list(islice(unpack_points(schemas, packed), limit))
     archived: list[HistoryPoint] = []
@@ -123,7 +137,7 @@ async def read_visible(
         try:
             archived += decode_document(document, int(first), int(last), wanted)
         except (ValueError, KeyError, struct.error) as error:
-            raise SegmentUnreadable(
+            raise SegmentUnreadableError(
                 segment.artifact, segment.first_step, segment.last_step, str(error)
             ) from error
     if not archived:

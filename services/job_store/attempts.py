@@ -1,6 +1,6 @@
 """Attempts as a worker sees them (synchronous): claim, lease, publish, checkpoints, finish.
 
-Every write carries the FencingToken of the claim and raises Fenced where it is stale.
+Every write carries the FencingToken of the claim and raises FencedError where it is stale.
 Everything may be repeated after a broken connection: repetitions change nothing.
 """
 
@@ -24,7 +24,7 @@ from job_store.codec import (
 )
 from job_store.connection import Connection
 from job_store.durability import DISK_SECONDS, DiskWatch
-from job_store.errors import JobStoreError, NotFound
+from job_store.errors import JobStoreError, NotFoundError
 from job_store.ids import check_id, check_worker_id, new_claim_id
 from job_store.keys import Keys
 from job_store.records import (
@@ -87,13 +87,18 @@ class AttemptStore:
         self._max_log_lines = max_log_lines
 
     def get(self, job_id: str) -> JobRecord:
-        """The job's record. NotFound, RecordVersionError."""
+        """Return the job's record.
+
+        Raises:
+            NotFoundError: There is no such record.
+            RecordVersionError: This program cannot read the record.
+        """
         check_id("job", job_id)
         stored, config = self._db.transaction(
             ("HGETALL", self._keys.job(job_id)), ("GET", self._keys.job(job_id, "config"))
         )
         if not stored:
-            raise NotFound("job", job_id)
+            raise NotFoundError("job", job_id)
         return decode_job(job_id, text_fields(stored), (config or b"").decode())
 
     def claim(
@@ -108,8 +113,11 @@ class AttemptStore:
 
         Registers `unregistered` if the attempt before saved it beyond all that is registered, and
         no person has said where to begin. Then cuts the history at the newest registered
-        checkpoint. RecordVersionError where the record cannot be read. NotFound where `job_id` is
-        not even an id.
+        checkpoint.
+
+        Raises:
+            RecordVersionError: The record cannot be read.
+            NotFoundError: `job_id` is not even an id.
         """
         check_id("job", job_id)
         check_worker_id(worker_id)
@@ -132,17 +140,21 @@ class AttemptStore:
     def confirm_start(
         self, token: FencingToken, step: int, notes: Sequence[str] = (), data_summary: str = ""
     ) -> None:
-        """The attempt really starts after `step` (0: afresh), once its checkpoint is loaded.
+        """Record that the attempt starts after `step` (0: afresh), once its checkpoint is loaded.
 
         Needed before the first point. Where the step is lower than the registry's (a damaged
         checkpoint), cuts the history there and supersedes the later checkpoints.
-        `notes` say why the run is no longer bitwise, if so; `data_summary` what it trains on.
+        `notes` say why the run is no longer bitwise, if so.
         """
         noted = json.dumps(list(notes))
         self._db.run("confirm_start", *_words(token), step, noted, data_summary)
 
     def renew_lease(self, token: FencingToken) -> Signals:
-        """Count the lease up (every 3 s, from outside the trainer). Fenced."""
+        """Count the lease up (every 3 s, from outside the trainer).
+
+        Raises:
+            FencedError: Another attempt has taken over.
+        """
         return _signals(self._db.run("lease", *_words(token)))
 
     def report_progress(
@@ -155,16 +167,23 @@ class AttemptStore:
         done: PhaseProgress = UNCOUNTED,
         eta_seconds: float | None = None,
     ) -> Signals:
-        """Last executed step and what the trainer does, without metrics. Fenced.
+        """Last executed step and what the trainer does, without metrics.
 
         `pulses` counts its signs of life besides steps; a change of any but the ETA is progress.
+
+        Raises:
+            FencedError: Another attempt has taken over.
         """
         eta_ms = "" if eta_seconds is None else int(eta_seconds * 1000)
         shown = (step, phase.value, int(tokens_seen), pulses, f"{done.done}/{done.total}", eta_ms)
         return _signals(self._db.run("progress", *_words(token), *shown))
 
     def note(self, token: FencingToken, message: str) -> None:
-        """What a person should know about the running attempt; empty for nothing. Fenced."""
+        """Set what a person should know about the running attempt; empty for nothing.
+
+        Raises:
+            FencedError: Another attempt has taken over.
+        """
         self._db.run("note", *_words(token), message)
 
     def publish_metrics(
@@ -174,7 +193,7 @@ class AttemptStore:
         *,
         of_attempt: int | None = None,
     ) -> Signals:
-        """Append points, in order. Those already there are counted as delivered. Fenced.
+        """Append points, in order. Those already there are counted as delivered.
 
         Readers see the points of an attempt that come after its start step. One at or before it,
         which an attempt measures where its predecessor was stopped in the middle of a validation,
@@ -183,6 +202,9 @@ class AttemptStore:
         `of_attempt`: publish what an earlier attempt's stream lacks, up to its `end_step`
         (points beyond it are dropped and counted as delivered). To be done before the first own
         point. See `attempts()` for what each stream holds.
+
+        Raises:
+            FencedError: Another attempt has taken over.
         """
         target = _target(token, of_attempt)
         replies = []
@@ -210,9 +232,12 @@ class AttemptStore:
         return max(1, min(_SEGMENT, self._max_raw_points // 4))
 
     def surplus(self, token: FencingToken) -> Surplus | None:
-        """The oldest raw points where Redis has too many of this job; None where not. Fenced.
+        """Return the oldest raw points where Redis has too many of this job; None where not.
 
         Points that no reader can see are dropped at once.
+
+        Raises:
+            FencedError: Another attempt has taken over.
         """
         count = self.segment_points
         reply = self._db.run("surplus", *_words(token), self._max_raw_points, count)
@@ -224,9 +249,12 @@ class AttemptStore:
         return Surplus(attempt, int(first), int(last), number, document)
 
     def archive(self, token: FencingToken, attempt: int, segment: Segment) -> bool:
-        """Drop raw points that a durable file holds; readers find them there. Fenced.
+        """Drop raw points that a durable file holds; readers find them there.
 
         False where the attempt's stream does not begin with them (any more): nothing changes.
+
+        Raises:
+            FencedError: Another attempt has taken over.
         """
         reply = self._db.run("archive_points", *_words(token), int(attempt), segment.encode())
         return bool(reply and reply[0])
@@ -270,7 +298,11 @@ class AttemptStore:
         return attempt_records(reads, replies)
 
     def register_checkpoint(self, token: FencingToken, record: CheckpointRecord) -> None:
-        """Register a complete checkpoint, after its metrics were published. Fenced."""
+        """Register a complete checkpoint, after its metrics were published.
+
+        Raises:
+            FencedError: Another attempt has taken over.
+        """
         self._db.run("register_checkpoint", *_words(token), *_registration(record))
 
     def unregister_checkpoint(self, token: FencingToken, checkpoint_id: str) -> bool:
@@ -287,12 +319,12 @@ class AttemptStore:
         return bool(reply and reply[0])
 
     def forget_checkpoint(self, job_id: str, checkpoint_id: str) -> None:
-        """The files of a retired checkpoint are gone: drop its record too."""
+        """Drop the record of a retired checkpoint, whose files are gone."""
         check_id("checkpoint", checkpoint_id)
         self._db.run("forget_checkpoint", check_id("job", job_id), checkpoint_id)
 
     def checkpoints(self, job_id: str) -> Sequence[CheckpointRecord]:
-        """Registered checkpoints, ascending by step."""
+        """Return registered checkpoints, ascending by step."""
         check_id("job", job_id)
         ids = self._db.command("ZRANGE", self._keys.job(job_id, "checkpoints"), 0, -1)
         return self._checkpoints(job_id, ids)
@@ -304,9 +336,13 @@ class AttemptStore:
         return self._checkpoints(job_id, sorted(ids))
 
     def finish(self, token: FencingToken, outcome: Outcome) -> JobRecord:
-        """End the attempt, after everything was published. Fenced, TransitionRefused.
+        """End the attempt, after everything was published.
 
         The state table decides; the record returned says where the job went.
+
+        Raises:
+            FencedError: Another attempt has taken over.
+            TransitionRefusedError: The job's state forbids it.
         """
         message = outcome.message or (outcome.error.message if outcome.error else "")
         reply = self._db.run(
@@ -317,8 +353,8 @@ class AttemptStore:
     def wait_for_disk(self, seconds: float = DISK_SECONDS) -> bool:
         """Whether the server's death cannot undo any more what this connection was answered.
 
-        Waits at most `seconds`. StoreUnavailable, where the connection announces its renewal, for
-        a server that may have been started again: it is to be asked what it still knows.
+        Waits at most `seconds`. StoreUnavailableError, where the connection announces its renewal,
+        for a server that may have been started again: it is to be asked what it still knows.
         """
         watch = DiskWatch(self._db)
         watch.begin()

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from job_store.codec import decode_config, decode_dataset, text_fields
 from job_store.connection import AsyncConnection, memo_arguments, recall
-from job_store.errors import InvalidPageToken, JobStoreError, NotFound
+from job_store.errors import InvalidPageTokenError, JobStoreError, NotFoundError
 from job_store.ids import check_id, new_id
 from job_store.keys import Keys
 from job_store.paging import TokenKey, page_bounds
@@ -46,17 +46,22 @@ class _Items:
         return answer["id"], int(answer["created_at"])
 
     async def get(self, id: str, decode: Callable[[str, dict[str, str]], T]) -> T:
-        """One item. NotFound, RecordVersionError."""
+        """One item.
+
+        Raises:
+            NotFoundError: There is no such record.
+            RecordVersionError: This program cannot read the record.
+        """
         check_id(self._kind, id)
         stored = await self._db.command("HGETALL", self._keys.item(self._kind, id))
         if not stored:
-            raise NotFound(self._kind, id)
+            raise NotFoundError(self._kind, id)
         return decode(id, text_fields(stored))
 
     async def list(
         self, size: int, page_token: str, decode: Callable[[str, dict[str, str]], T]
     ) -> tuple[builtins.list[T], str]:
-        """A page and the token of the next one."""
+        """Return a page and the token of the next one."""
         below = "+"
         if page_token:
             below = "(" + await self._position(page_token)
@@ -83,12 +88,20 @@ class _Items:
         return items, token
 
     async def answered(self, request: Request | None) -> str | None:
-        """Id of the item that this request made; None for a new request. RequestIdReused."""
+        """Id of the item that this request made; None for a new request.
+
+        Raises:
+            RequestIdReusedError: The request id was used for another call.
+        """
         answer = await recall(self._db, request)
         return None if answer is None else json.loads(answer)["id"]
 
     async def delete(self, id: str, request: Request | None) -> None:
-        """Remove the item. NotFound."""
+        """Remove the item.
+
+        Raises:
+            NotFoundError: There is no such record.
+        """
         check_id(self._kind, id)
         memo = memo_arguments(self._db.prefix, request)
         await self._db.run("delete_item", self._kind, id, *memo, request=request)
@@ -98,7 +111,7 @@ class _Items:
         try:
             (position,) = await self._tokens.decode(token, self._kind, "all")
         except ValueError as error:
-            raise InvalidPageToken(token, str(error)) from error
+            raise InvalidPageTokenError(token, str(error)) from error
         return position
 
 
@@ -111,34 +124,52 @@ class ConfigStore:
     async def create(
         self, name: str, document: str, request: Request | None = None
     ) -> ConfigRecord:
-        """Store a configuration (JSON text). RequestIdReused."""
+        """Store a configuration (JSON text).
+
+        Raises:
+            RequestIdReusedError: The request id was used for another call.
+        """
         fields = {"name": name, "document": document}
         id, created_at = await self._items.create(new_id("config"), fields, request)
         return ConfigRecord(id, name, document, created_at)
 
     async def answered(self, request: Request | None) -> ConfigRecord | None:
-        """What a repeated `create` made; None for a new one, and for one that is gone since.
+        """Return what a repeated `create` made; None for a new one, and for one that is gone since.
 
-        RequestIdReused.
+        Raises:
+            RequestIdReusedError: The request id was used for another call.
         """
         id = await self._items.answered(request)
         try:
             return None if id is None else await self.get(id)
-        except NotFound:
+        except NotFoundError:
             return None
 
     async def get(self, config_id: str) -> ConfigRecord:
-        """One configuration. NotFound, RecordVersionError."""
+        """One configuration.
+
+        Raises:
+            NotFoundError: There is no such record.
+            RecordVersionError: This program cannot read the record.
+        """
         return await self._items.get(config_id, decode_config)
 
     async def list(self, page_size: int = 50, page_token: str = "") -> ConfigPage:
-        """Newest first. InvalidPageToken."""
+        """Newest first.
+
+        Raises:
+            InvalidPageTokenError: The token is damaged or of another list.
+        """
         size = page_bounds(page_size, _MAX_CONFIG_PAGE)
         configs, token = await self._items.list(size, page_token, decode_config)
         return ConfigPage(tuple(configs), token)
 
     async def delete(self, config_id: str, request: Request | None = None) -> None:
-        """Remove it; jobs started from it keep their own copy. NotFound."""
+        """Remove it; jobs started from it keep their own copy.
+
+        Raises:
+            NotFoundError: There is no such record.
+        """
         await self._items.delete(config_id, request)
 
 
@@ -161,9 +192,12 @@ class DatasetStore:
         dataset_id: str | None = None,
         request: Request | None = None,
     ) -> DatasetRecord:
-        """Store the record of bytes already in the artifact store. RequestIdReused.
+        """Store the record of bytes already in the artifact store.
 
         `dataset_id`: from `ids.new_id("dataset")`, where the caller needed it for `artifact`.
+
+        Raises:
+            RequestIdReusedError: The request id was used for another call.
         """
         fields = {
             "name": name,
@@ -205,16 +239,30 @@ class DatasetStore:
         return bool(await self._db.command("EXISTS", key))
 
     async def answered(self, request: Request | None) -> DatasetRecord | None:
-        """What a repeated `create` made; None for a new one. RequestIdReused, NotFound."""
+        """Return what a repeated `create` made; None for a new one.
+
+        Raises:
+            RequestIdReusedError: The request id was used for another call.
+            NotFoundError: There is no such record.
+        """
         id = await self._items.answered(request)
         return None if id is None else await self.get(id)
 
     async def get(self, dataset_id: str) -> DatasetRecord:
-        """One dataset. NotFound, RecordVersionError."""
+        """One dataset.
+
+        Raises:
+            NotFoundError: There is no such record.
+            RecordVersionError: This program cannot read the record.
+        """
         return await self._items.get(dataset_id, decode_dataset)
 
     async def list(self, page_size: int = 50, page_token: str = "") -> DatasetPage:
-        """Newest first. InvalidPageToken."""
+        """Newest first.
+
+        Raises:
+            InvalidPageTokenError: The token is damaged or of another list.
+        """
         size = page_bounds(page_size, MAX_PAGE)
         datasets, token = await self._items.list(size, page_token, decode_dataset)
         return DatasetPage(tuple(datasets), token)
@@ -225,9 +273,17 @@ class DatasetStore:
         return not held
 
     async def was_done(self, request: Request | None) -> bool:
-        """Whether this deletion is a repetition of one that was carried out. RequestIdReused."""
+        """Whether this deletion is a repetition of one that was carried out.
+
+        Raises:
+            RequestIdReusedError: The request id was used for another call.
+        """
         return await recall(self._db, request) is not None
 
     async def delete(self, dataset_id: str, request: Request | None = None) -> None:
-        """Remove the record. NotFound."""
+        """Remove the record.
+
+        Raises:
+            NotFoundError: There is no such record.
+        """
         await self._items.delete(dataset_id, request)

@@ -42,7 +42,7 @@ def unpack_points(
     first: int = 0,
     last: float = math.inf,
 ) -> Iterator[HistoryPoint]:
-    """The packed points of the steps `first` to `last`."""
+    """Yield the packed points of the steps `first` to `last`."""
     for step, attempt, time_ms, values in unpack_entries(schemas, packed, first, last):
         yield HistoryPoint(step, time_ms, attempt, values)
 
@@ -65,8 +65,10 @@ def unpack_buckets(columns: Sequence[str], packed: bytes) -> Iterator[Bucket]:
 
 
 def bucket_of(points: Sequence[HistoryPoint]) -> Bucket:
-    """Neighbouring points as a bucket; a value that is not finite
-    counts as not logged, as in stored summaries."""
+    """Neighbouring points as a bucket.
+
+    A value that is not finite counts as not logged, as in stored summaries.
+    """
     metrics: dict[str, Extent] = {}
     for point in points:
         for name, value in point.values.items():
@@ -108,7 +110,7 @@ def merge(first: Bucket, second: Bucket) -> Bucket:
 
 
 def join_small(buckets: Sequence[Bucket], size: int) -> list[Bucket]:
-    """Merges neighbours that together have at most `size` points: the pieces at the edges."""
+    """Merge neighbours that together have at most `size` points: the pieces at the edges."""
     joined: list[Bucket] = []
     for bucket in buckets:
         if joined and joined[-1].count + bucket.count <= size:

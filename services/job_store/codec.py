@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 
 def text_fields(stored: Mapping[bytes, bytes]) -> dict[str, str]:
-    """A Redis hash as text."""
+    """Return a Redis hash as text."""
     return {
         name.decode("utf-8", "replace"): value.decode("utf-8", "replace")
         for name, value in stored.items()
@@ -43,7 +43,7 @@ def text_fields(stored: Mapping[bytes, bytes]) -> dict[str, str]:
 
 
 def json_fields(stored: bytes) -> dict[str, str]:
-    """A Redis hash that a script has sent as JSON, as text; empty where there is none."""
+    """Return a Redis hash that a script has sent as JSON, as text; empty where there is none."""
     fields: dict[str, str] = json.loads(stored.decode("utf-8", "replace") or "{}")
     return fields
 
@@ -65,7 +65,11 @@ def _strict(kind: str, id: str, fields: Fields, read: Callable[[Fields], T]) -> 
 
 
 def _whole(stored: str | int, most: int = (1 << 63) - 1) -> int:
-    """A number of a record, as every reader of it can hold it. ValueError for a larger one."""
+    """Return a number of a record, as every reader of it can hold it.
+
+    Raises:
+        ValueError: For a larger one.
+    """
     number = int(stored)
     if not -most <= number <= most:
         raise ValueError(f"a number of {number.bit_length()} bits, beyond {most}")
@@ -94,7 +98,7 @@ def _strings(text: str) -> tuple[str, ...]:
 
 
 def encode_error(error: JobError | None) -> str:
-    """An error as stored in a job; the empty text for none."""
+    """Return an error as stored in a job; the empty text for none."""
     if error is None:
         return ""
     return json.dumps(
@@ -103,7 +107,7 @@ def encode_error(error: JobError | None) -> str:
 
 
 def decode_error(text: str) -> JobError | None:
-    """The error stored in a job or event, if there is one."""
+    """Return the error stored in a job or event, if there is one."""
     if not text:
         return None
     stored = json.loads(text)
@@ -158,7 +162,7 @@ _FRESH = {
 
 
 def decode_job(job_id: str, fields: Fields, config_document: str = "") -> JobRecord:
-    """A job's hash as a record."""
+    """Return a job's hash as a record."""
 
     def read(f: Fields) -> JobRecord:
         return JobRecord(
@@ -235,7 +239,7 @@ def _decode_execution(f: Fields) -> Execution:
 
 
 def decode_config(config_id: str, fields: Fields) -> ConfigRecord:
-    """A config's hash as a record."""
+    """Return a config's hash as a record."""
     return _strict(
         "config",
         config_id,
@@ -245,7 +249,7 @@ def decode_config(config_id: str, fields: Fields) -> ConfigRecord:
 
 
 def decode_dataset(dataset_id: str, fields: Fields) -> DatasetRecord:
-    """A dataset's hash as a record."""
+    """Return a dataset's hash as a record."""
     return _strict(
         "dataset",
         dataset_id,
@@ -262,7 +266,7 @@ def decode_dataset(dataset_id: str, fields: Fields) -> DatasetRecord:
 
 
 def encode_checkpoint(record: CheckpointRecord) -> str:
-    """A checkpoint as JSON; the script adds the time."""
+    """Return a checkpoint as JSON; the script adds the time."""
     return json.dumps(
         {
             "v": RECORD_VERSION,
@@ -281,7 +285,7 @@ def encode_checkpoint(record: CheckpointRecord) -> str:
 
 
 def decode_checkpoint(checkpoint_id: str, stored: bytes, best_id: str = "") -> CheckpointRecord:
-    """The record from `time\\nJSON`."""
+    """Return the record from `time\nJSON`."""
     created_at, _, document = stored.partition(b"\n")
 
     def read(f: Mapping[str, Any]) -> CheckpointRecord:
@@ -305,7 +309,7 @@ def decode_checkpoint(checkpoint_id: str, stored: bytes, best_id: str = "") -> C
 
 
 def encode_worker(worker: WorkerRecord) -> str:
-    """A worker as JSON; the script adds the time of the heartbeat."""
+    """Return a worker as JSON; the script adds the time of the heartbeat."""
     return json.dumps(
         {
             "v": RECORD_VERSION,
@@ -322,7 +326,7 @@ def encode_worker(worker: WorkerRecord) -> str:
 
 
 def decode_worker(worker_id: str, stored: bytes) -> WorkerRecord:
-    """The record from `time\\nJSON`."""
+    """Return the record from `time\nJSON`."""
     heartbeat, _, document = stored.partition(b"\n")
 
     def read(f: Mapping[str, Any]) -> WorkerRecord:
@@ -342,7 +346,7 @@ def decode_worker(worker_id: str, stored: bytes) -> WorkerRecord:
 
 
 def _json_object(kind: str, id: str, document: bytes) -> dict[str, Any]:
-    """The JSON object, its version as text, as `_strict` compares it."""
+    """Return the JSON object, its version as text, as `_strict` compares it."""
     try:
         fields = json.loads(document)
     except ValueError as error:
@@ -368,6 +372,6 @@ def encode_log_line(line: LogLine, max_bytes: int) -> bytes:
 
 
 def decode_log_line(attempt: int, seq: int, stored: bytes) -> StoredLogLine:
-    """The line as read back."""
+    """Return the line as read back."""
     time_ms, source, text = stored.decode("utf-8", "replace").split("\t", 2)
     return StoredLogLine(attempt, seq, text, int(time_ms), source)

@@ -19,7 +19,7 @@ from redis.exceptions import NoScriptError, RedisError
 from redis.retry import Retry
 
 from job_store.durability import DiskBarrier
-from job_store.errors import StoreUnavailable
+from job_store.errors import StoreUnavailableError
 from job_store.outages import breaks_off, changes_role, unavailable
 from job_store.records import Request
 from job_store.scripts import read_reply, script
@@ -56,11 +56,11 @@ async def _within(deadline_seconds: float) -> AsyncIterator[None]:
             with _translated():
                 yield
     except TimeoutError:
-        raise StoreUnavailable(f"it did not answer within {deadline_seconds:g} s") from None
+        raise StoreUnavailableError(f"it did not answer within {deadline_seconds:g} s") from None
 
 
 def _check_url(url: str) -> str:
-    """The URL as it is; a wrong one is described without its password."""
+    """Return the URL as it is; a wrong one is described without its password."""
     parts = urlsplit(url)
     if parts.scheme not in ("redis", "rediss", "unix"):
         raise ValueError(
@@ -80,8 +80,9 @@ def memo_arguments(prefix: str, request: Request | None) -> tuple[str, str, int]
 
 
 async def recall(connection: AsyncConnection, request: Request | None) -> Any:
-    """The first answer to this request, as JSON text; None for a new one. RequestIdReused, and
-    what `AsyncConnection.acknowledge` raises.
+    """Return the first answer to this request, as JSON text; None for a new one.
+
+    RequestIdReusedError, and what `AsyncConnection.acknowledge` raises.
 
     Asked before anything else is looked at: what the request named may be gone since.
     """
@@ -133,8 +134,8 @@ class Connection:
     ) -> Connection:
         """Connect lazily to `redis://[:password@]host:port/db`; `retries` at most 2 s apart.
 
-        `announce_renewal`, for one thread and `retries=0`: StoreUnavailable is raised before any
-        connection but the first is used: what was answered before it may be lost.
+        `announce_renewal`, for one thread and `retries=0`: StoreUnavailableError is raised before
+        any connection but the first is used: what was answered before it may be lost.
         """
         client = redis.Redis.from_url(
             _check_url(url),
@@ -147,12 +148,16 @@ class Connection:
         return Connection(client, prefix)
 
     def command(self, *words: Any) -> Any:
-        """One Redis command. StoreUnavailable once the retries are spent."""
+        """One Redis command.
+
+        Raises:
+            StoreUnavailableError: Once the retries are spent.
+        """
         with self._served():
             return self._execute(*words)
 
     def blocking_command(self, *words: Any) -> Any:
-        """A command that waits for data; None also where the server breaks off the wait."""
+        """Return a command that waits for data; None also where the server breaks off the wait."""
         with self._served():
             try:
                 return self._execute(*words)
@@ -167,7 +172,7 @@ class Connection:
         try:
             with _translated():
                 yield
-        except StoreUnavailable as error:
+        except StoreUnavailableError as error:
             if isinstance(error.__cause__, RedisError) and changes_role(error.__cause__):
                 self._reconnect()
             raise
@@ -203,7 +208,12 @@ class Connection:
             return list(pipeline.execute(raise_on_error=False))
 
     def check(self, reply: Any) -> Any:
-        """One of `replies`. Raises the error that it is, StoreUnavailable where it means that."""
+        """Return one of `replies`.
+
+        Raises:
+            StoreUnavailableError: The reply is an error which means that Redis cannot be used now.
+            redis.RedisError: The reply is another error.
+        """
         with _translated():
             if isinstance(reply, RedisError):
                 raise reply
@@ -256,14 +266,21 @@ class AsyncConnection:
         )
 
     async def command(self, *words: Any) -> Any:
-        """One Redis command. StoreUnavailable."""
+        """One Redis command.
+
+        Raises:
+            StoreUnavailableError: Redis does not answer, or refuses.
+        """
         async with self._served():
             return await self._execute(*words)
 
     async def blocking_command(self, *words: Any) -> Any:
         """One command that may block for up to 3 s, on a connection of its own.
 
-        None also where the server breaks off the wait. StoreUnavailable.
+        None also where the server breaks off the wait.
+
+        Raises:
+            StoreUnavailableError: Redis does not answer, or refuses.
         """
         async with self._served():
             try:
@@ -310,24 +327,31 @@ class AsyncConnection:
             return list(await pipeline.execute(raise_on_error=False))
 
     async def facts(self, *reads: tuple[Any, ...]) -> list[Any]:
-        """Replies that stay true should the server die now. NotOnDisk, StoreUnavailable."""
+        """Reply that stay true should the server die now.
+
+        Raises:
+            NotOnDiskError: The server has not confirmed the write in time.
+            StoreUnavailableError: Redis does not answer, or refuses.
+        """
         with _translated():
             return await self.disk.facts(*reads)
 
     async def acknowledge(self, memo_key: str) -> None:
         """Return once the mutation with this memo may be answered: the server cannot forget it.
 
-        NotOnDisk, StoreUnavailable.
+        Raises:
+            NotOnDiskError: The server has not confirmed the write in time.
+            StoreUnavailableError: Redis does not answer, or refuses.
         """
         (held,) = await self.facts(("EXISTS", memo_key))
         if not held:
-            raise StoreUnavailable(
+            raise StoreUnavailableError(
                 "it was started again, or replaced, and has forgotten the change that it had "
                 "just made"
             )
 
     async def ping(self) -> None:
-        """StoreUnavailable unless the server answers and takes writes.
+        """StoreUnavailableError unless the server answers and takes writes.
 
         The first time the log says what this server does not promise.
         """
@@ -342,7 +366,7 @@ class AsyncConnection:
         try:
             async with _within(seconds):
                 yield
-        except StoreUnavailable as error:
+        except StoreUnavailableError as error:
             if isinstance(error.__cause__, RedisError) and changes_role(error.__cause__):
                 await self._reconnect()
             raise

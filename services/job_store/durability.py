@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
-from job_store.errors import JobStoreError, NotOnDisk
+from job_store.errors import JobStoreError, NotOnDiskError
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,11 @@ class _Verdicts:
         self._said = False
 
     def is_on_disk(self, reply: Any) -> bool:
-        """True also where the server cannot say. Raises what else went wrong."""
+        """Return whether the write is on disk; True also where the server cannot say.
+
+        Raises:
+            redis.RedisError: The server does not answer the question.
+        """
         if (why := _why_unable(reply)) is not None:
             self.say(why)
             return True
@@ -103,7 +107,7 @@ class _Mark:
 
     @staticmethod
     def check(made: Any, moved: Any) -> None:
-        """Raises what kept the write from being made."""
+        """Raise the error that kept the write from being made, if there is one."""
         if isinstance(moved, Exception):
             raise moved
         if isinstance(made, Exception) and not moved:
@@ -129,9 +133,12 @@ class DiskBarrier:
         self.seconds = DISK_SECONDS
 
     async def facts(self, *reads: tuple[Any, ...]) -> list[Any]:
-        """The replies of these reads, once all that they have seen is in the server's file.
+        """Return the replies of these reads, once all that they have seen is in the server's file.
 
-        Raises NotOnDisk where that takes too long, StoreUnavailable, RedisError.
+        Raises:
+            NotOnDiskError: That takes too long.
+            StoreUnavailableError: Redis does not answer.
+            redis.RedisError: Redis answers with an error.
         """
         answer: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Question(reads, answer))
@@ -146,7 +153,12 @@ class DiskBarrier:
         flight.add_done_callback(self._tasks.discard)
 
     async def look(self) -> None:
-        """Say in the log what this server does not promise. Raises StoreUnavailable, RedisError."""
+        """Say in the log what this server does not promise.
+
+        Raises:
+            StoreUnavailableError: Redis does not answer.
+            redis.RedisError: Redis answers with an error.
+        """
         if await self._syncs():
             *_, reply = await self._pipeline(("WAITAOF", 1, 0, 1), seconds=1.0)
             self._verdicts.is_on_disk(reply)
@@ -182,7 +194,7 @@ class DiskBarrier:
         _raise_first(answers)
         self._mark.check(made, moved)
         if waited and not self._verdicts.is_on_disk(waited[0]) and await self._syncs():
-            raise NotOnDisk(self.seconds)
+            raise NotOnDiskError(self.seconds)
         for question in questions:
             count = len(question.reads)
             if not question.answer.done():
@@ -229,8 +241,8 @@ class _Link(Protocol):
 class DiskWatch:
     """For a worker: remember a moment, ask later whether all that was answered before it stays.
 
-    One for a thread. StoreUnavailable, raised by each method, says that the connection is another
-    one by now: begin again, and look what the server still knows.
+    One for a thread. StoreUnavailableError, raised by each method, says that the connection is
+    another one by now: begin again, and look what the server still knows.
     """
 
     def __init__(self, link: _Link) -> None:
@@ -241,14 +253,21 @@ class DiskWatch:
         self._synced = False
 
     def begin(self) -> None:
-        """Remember this moment. StoreUnavailable."""
+        """Remember this moment.
+
+        Raises:
+            StoreUnavailableError: Redis does not answer, or refuses.
+        """
         self._written_at, self._synced = None, False
         self._write_mark()
 
     def is_written(self, seconds: float = 0.001) -> bool:
         """Whether the server's own death cannot undo what was answered before `begin`.
 
-        Waits at most `seconds` for that; True where the server cannot say. StoreUnavailable.
+        Waits at most `seconds` for that; True where the server cannot say.
+
+        Raises:
+            StoreUnavailableError: Redis does not answer, or refuses.
         """
         (reply,) = self._link.replies(("WAITAOF", 1, 0, max(1, int(seconds * 1000))))
         if _why_unable(reply) is None:
@@ -256,11 +275,14 @@ class DiskWatch:
         return self._verdicts.is_on_disk(reply)
 
     def is_settled(self, pause_seconds: float = SETTLED_SECONDS) -> bool:
-        """Whether a loss of power cannot undo it either; does not wait. StoreUnavailable.
+        """Whether a loss of power cannot undo it either; does not wait.
 
         A server with `appendfsync everysec` begins to sync within a second after the write, and
         some confirm before that sync has ended: so once `pause_seconds` have passed it is asked
         again, and answers when no sync is under way.
+
+        Raises:
+            StoreUnavailableError: Redis does not answer, or refuses.
         """
         if self._written_at is None:
             if self.is_written():

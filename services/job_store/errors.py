@@ -1,17 +1,17 @@
 """What can go wrong in the job store, as one tree with stable codes.
 
 JobStoreError
-├── NotFound               no such job, config, checkpoint, dataset or worker
-├── TransitionRefused      the state table forbids the action in the job's state
-├── RequestIdReused        the request_id was used within 24 h with another body
-├── Fenced                 the attempt that writes is no longer the current one
-├── InvalidCursor          a stream cursor that this store did not issue for this job
-├── InvalidPageToken       a page token that this store did not issue for this list
+├── NotFoundError               no such job, config, checkpoint, dataset or worker
+├── TransitionRefusedError      the state table forbids the action in the job's state
+├── RequestIdReusedError        the request_id was used within 24 h with another body
+├── FencedError                 the attempt that writes is no longer the current one
+├── InvalidCursorError          a stream cursor that this store did not issue for this job
+├── InvalidPageTokenError       a page token that this store did not issue for this list
 ├── RecordVersionError     a record written in a format this version does not read
-├── SegmentUnreadable      the file of old metrics is gone or is not what was written
-├── FeedsClosed            this process stops watching; another one can continue the stream
-└── StoreUnavailable       the Redis server is away, full, read-only or refuses what it is asked
-    └── NotOnDisk          a change is made, and the server has not confirmed that it is on disk
+├── SegmentUnreadableError      the file of old metrics is gone or is not what was written
+├── FeedsClosedError            this process stops watching; another one can continue the stream
+└── StoreUnavailableError       the Redis server is away, full, read-only or refuses the command
+    └── NotOnDiskError          a change is made, and the server has not said that it is on disk
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class JobStoreError(Exception):
     code = "JOB_STORE_ERROR"
 
 
-class NotFound(JobStoreError):
+class NotFoundError(JobStoreError):
     """No record of this kind under this id."""
 
     code = "NOT_FOUND"
@@ -35,7 +35,7 @@ class NotFound(JobStoreError):
         super().__init__(f"there is no {kind} {shown!r}; list the {kind}s to see which exist")
 
 
-class TransitionRefused(JobStoreError):
+class TransitionRefusedError(JobStoreError):
     """The job's state does not allow the action (the state table of the service)."""
 
     code = "TRANSITION_REFUSED"
@@ -49,7 +49,7 @@ class TransitionRefused(JobStoreError):
         super().__init__(f"job {job_id} is {state}, which does not allow to {action} it{reason}")
 
 
-class RequestIdReused(JobStoreError):
+class RequestIdReusedError(JobStoreError):
     """The same request_id came with another request within its 24 hours."""
 
     code = "REQUEST_ID_REUSED"
@@ -62,7 +62,7 @@ class RequestIdReused(JobStoreError):
         )
 
 
-class Fenced(JobStoreError):
+class FencedError(JobStoreError):
     """A write by an attempt that is not, or no longer, the job's current one: stop writing."""
 
     code = "FENCED"
@@ -77,7 +77,7 @@ class Fenced(JobStoreError):
         )
 
 
-class InvalidCursor(JobStoreError):
+class InvalidCursorError(JobStoreError):
     """A stream cursor that is damaged, of another job or not a cursor at all."""
 
     code = "INVALID_CURSOR"
@@ -90,7 +90,7 @@ class InvalidCursor(JobStoreError):
         )
 
 
-class InvalidPageToken(JobStoreError):
+class InvalidPageTokenError(JobStoreError):
     """A page token that is damaged or of another list."""
 
     code = "INVALID_PAGE_TOKEN"
@@ -119,7 +119,7 @@ class RecordVersionError(JobStoreError):
         )
 
 
-class StoreUnavailable(JobStoreError):
+class StoreUnavailableError(JobStoreError):
     """The Redis server cannot serve this request now; trying again later may work."""
 
     code = "STORE_UNAVAILABLE"
@@ -128,7 +128,7 @@ class StoreUnavailable(JobStoreError):
         super().__init__(f"the job store's Redis server is not available: {why}; try again shortly")
 
 
-class NotOnDisk(StoreUnavailable):
+class NotOnDiskError(StoreUnavailableError):
     """A change is made, but may be forgotten should the server die now: it is not acknowledged."""
 
     def __init__(self, seconds: float) -> None:
@@ -140,7 +140,7 @@ class NotOnDisk(StoreUnavailable):
         )
 
 
-class SegmentUnreadable(JobStoreError):
+class SegmentUnreadableError(JobStoreError):
     """Old points of a job cannot be read from their file; those of other files can."""
 
     code = "ARTIFACT_DAMAGED"
@@ -153,7 +153,7 @@ class SegmentUnreadable(JobStoreError):
         )
 
 
-class FeedsClosed(JobStoreError):
+class FeedsClosedError(JobStoreError):
     """The process shuts down in order: the stream continues elsewhere, from the last cursor."""
 
     code = "SHUTTING_DOWN"

@@ -88,13 +88,17 @@ class Position:
     """Points up to this step are passed over: the reader has them, or asked to skip them."""
 
     def cursor(self, job_id: str, codec: TokenCodec) -> str:
-        """The opaque text that continues here."""
+        """Return the opaque text that continues here."""
         numbers = (*self.event, self.known, *self.point, *self.log, self.floor)
         return codec.encode(CURSOR, job_id, *numbers)
 
     @staticmethod
     def of_cursor(parts: Sequence[str]) -> Position:
-        """The position that a cursor carries. ValueError where it carries something else."""
+        """Return the position that a cursor carries.
+
+        Raises:
+            ValueError: It carries something else.
+        """
         if len(parts) != 8:
             raise ValueError("it is of another version")
         time, sequence, known, attempt, step, log_attempt, seq, floor = map(int, parts)
@@ -148,7 +152,7 @@ class Snapshot:
 def read_snapshot(
     position: Position, reply: Sequence[Any], points: Sequence[HistoryPoint], more: bool
 ) -> Snapshot:
-    """The items of a `read_feed` reply, and of its points, in the order they were written in.
+    """Return the items of a `read_feed` reply, its points included, in the order of writing.
 
     Each event carries the last point and log line published before it; those go first.
     """

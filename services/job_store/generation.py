@@ -31,7 +31,7 @@ _LONGEST_WAIT_MS = 120_000
 """When an untaken list of requests, all of them given up by then, is forgotten."""
 
 
-class GenerationFailed(JobStoreError):
+class GenerationFailedError(JobStoreError):
     """The worker could not sample; `code` is a reason from the protos' enum."""
 
     def __init__(self, code: str, message: str) -> None:
@@ -39,7 +39,7 @@ class GenerationFailed(JobStoreError):
         super().__init__(message)
 
 
-class GenerationTimedOut(JobStoreError):
+class GenerationTimeoutError(JobStoreError):
     """No worker took the request, or it fell silent."""
 
     code = "WORKER_UNAVAILABLE"
@@ -80,7 +80,7 @@ class GenerationRequest:
         top_p: float | None = None,
         seed: int | None = None,
     ) -> GenerationRequest:
-        """A request for text from a registered checkpoint."""
+        """Return a request for text from a registered checkpoint."""
         return GenerationRequest(
             checkpoint.artifact,
             checkpoint.size_bytes,
@@ -119,8 +119,9 @@ class GenerationClient:
     ) -> AsyncIterator[GeneratedPiece]:
         """Pieces as they are sampled; leaving the iterator stops the sampling within seconds.
 
-        Raises `GenerationTimedOut` after `timeout_seconds` without one, `GenerationFailed`,
-        `StoreUnavailable`.
+        Raises:
+            GenerationTimeoutError: After `timeout_seconds` without one, `GenerationFailedError`,
+                `StoreUnavailableError`.
         """
         request_id = secrets.token_hex(16)
         body = json.dumps(dataclasses.asdict(dataclasses.replace(request, request_id=request_id)))
@@ -154,12 +155,12 @@ class GenerationClient:
                     if piece.finish_reason:
                         return
             if time.monotonic() - heard_at > timeout_seconds:
-                raise GenerationTimedOut(timeout_seconds)
+                raise GenerationTimeoutError(timeout_seconds)
             if not reply:
                 await self._send_again_if_lost(queue, taken, body)
 
     async def _send_again_if_lost(self, queue: str, taken: str, body: str) -> None:
-        """A request popped for a worker that had just died is nowhere any more."""
+        """Send the request again if the worker that popped it has died: it is in no list then."""
         is_taken, place = await self._db.transaction(("EXISTS", taken), ("LPOS", queue, body))
         if not is_taken and place is None:
             await self._db.transaction(("LPUSH", queue, body), ("PEXPIRE", queue, _LONGEST_WAIT_MS))
@@ -172,7 +173,7 @@ class GenerationInbox:
         self._db = connection
 
     def take(self, seconds: int = 1) -> GenerationRequest | None:
-        """The request that waits longest and is still wanted; None after `seconds`.
+        """Return the request that waits longest and is still wanted; None after `seconds`.
 
         Entries that cannot be read are dropped, since they cannot be answered.
         """
@@ -213,7 +214,10 @@ class GenerationInbox:
 
 
 def _keys(prefix: str, request_id: str) -> tuple[str, str, str, str]:
-    """The list of requests; of this one: its answer, its listener's sign of life, its taker's."""
+    """Return the list of requests.
+
+    Of this one: its answer, its listener's sign of life, its taker's.
+    """
     answer = f"{prefix}generation:{request_id}"
     return f"{prefix}generation:requests", answer, f"{answer}:reader", f"{answer}:taken"
 
@@ -221,5 +225,5 @@ def _keys(prefix: str, request_id: str) -> tuple[str, str, str, str]:
 def _read_piece(fields: dict[bytes, bytes]) -> GeneratedPiece:
     if b"e" in fields:
         code, message = json.loads(fields[b"e"])
-        raise GenerationFailed(code, message)
+        raise GenerationFailedError(code, message)
     return GeneratedPiece(*json.loads(fields[b"p"]))

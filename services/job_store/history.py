@@ -17,7 +17,7 @@ from job_store.charts import (
 )
 from job_store.codec import decode_log_line
 from job_store.connection import AsyncConnection
-from job_store.errors import InvalidPageToken, NotFound, SegmentUnreadable
+from job_store.errors import InvalidPageTokenError, NotFoundError, SegmentUnreadableError
 from job_store.ids import check_id
 from job_store.keys import Keys
 from job_store.paging import TokenKey, page_bounds
@@ -55,7 +55,11 @@ class HistoryStore:
         self._tokens = TokenKey(connection)
 
     async def latest(self, job_id: str) -> LatestMetrics:
-        """Latest value of each metric; step 0 and no values before the first. NotFound."""
+        """Latest value of each metric; step 0 and no values before the first.
+
+        Raises:
+            NotFoundError: There is no such record.
+        """
         check_id("job", job_id)
         visible, stored = await self._db.pipeline(
             ("HGET", self._keys.job(job_id), "visible_step"),
@@ -101,9 +105,14 @@ class HistoryStore:
         page_size: int = 1000,
         page_token: str = "",
     ) -> HistoryPage:
-        """Raw points in ascending order. NotFound, InvalidPageToken, SegmentUnreadable.
+        """Raw points in ascending order.
 
         The next page needs the same `to_step`; where it begins is in the token.
+
+        Raises:
+            NotFoundError: There is no such record.
+            InvalidPageTokenError: The token is damaged or of another list.
+            SegmentUnreadableError: A file of old points cannot be read.
         """
         check_id("job", job_id)
         first, last = _bounds(after_step, from_step, to_step)
@@ -124,13 +133,13 @@ class HistoryStore:
     ) -> list[HistoryPoint]:
         try:
             return await read_visible(self._archive, _pairs(schemas), packed, files, limit)
-        except SegmentUnreadable:
+        except SegmentUnreadableError:
             await self._require(job_id)  # its files go with a deleted job
             raise
 
     async def _require(self, job_id: str) -> None:
         if not await self._db.command("EXISTS", self._keys.job(job_id)):
-            raise NotFound("job", job_id)
+            raise NotFoundError("job", job_id)
 
     async def chart(
         self,
@@ -140,9 +149,11 @@ class HistoryStore:
         from_step: int | None = None,
         to_step: int | None = None,
     ) -> Sequence[Bucket]:
-        """The history in at most `max_points` buckets that keep minimum, maximum and last.
+        """Return the history in at most `max_points` buckets that keep minimum, maximum and last.
 
-        NotFound, SegmentUnreadable.
+        Raises:
+            NotFoundError: There is no such record.
+            SegmentUnreadableError: A file of old points cannot be read.
         """
         check_id("job", job_id)
         wanted = page_bounds(max_points, MAX_BUCKETS)
@@ -159,7 +170,7 @@ class HistoryStore:
         return reduce_to(join_small(buckets, 1 << level), wanted)
 
     async def attempts(self, job_id: str) -> Sequence[AttemptRecord]:
-        """The job's attempts and the steps that readers see of each."""
+        """Return the job's attempts and the steps that readers see of each."""
         check_id("job", job_id)
         index = await self._db.command("HGETALL", self._keys.job(job_id, "attempts"))
         reads = AttemptReads(self._keys, job_id, index)
@@ -174,7 +185,12 @@ class HistoryStore:
         page_size: int = 1000,
         page_token: str = "",
     ) -> LogPage:
-        """Log lines of all attempts (or one), oldest first. NotFound, InvalidPageToken."""
+        """Log lines of all attempts (or one), oldest first.
+
+        Raises:
+            NotFoundError: There is no such record.
+            InvalidPageTokenError: The token is damaged or of another list.
+        """
         attempts = await self._log_attempts(job_id)
         if attempt is not None:
             attempts = [n for n in attempts if n == attempt]
@@ -203,13 +219,13 @@ class HistoryStore:
         try:
             position = [int(p) for p in await self._tokens.decode(token, kind, job_id)]
         except ValueError as error:
-            raise InvalidPageToken(token, str(error)) from error
+            raise InvalidPageTokenError(token, str(error)) from error
         if len(position) != parts:
-            raise InvalidPageToken(token, "it is of another version")
+            raise InvalidPageTokenError(token, "it is of another version")
         return position
 
     async def log_tail(self, job_id: str, lines: int = 50) -> str:
-        """The last lines of the newest attempt that wrote any."""
+        """Return the last lines of the newest attempt that wrote any."""
         for n in reversed(await self._log_attempts(job_id)):
             entries = await self._db.command(
                 "XREVRANGE", self._keys.job(job_id, "logs", n), "+", "-", "COUNT", lines
@@ -224,7 +240,7 @@ class HistoryStore:
             ("EXISTS", self._keys.job(job_id)), ("HKEYS", self._keys.job(job_id, "attempts"))
         )
         if not exists:
-            raise NotFound("job", job_id)
+            raise NotFoundError("job", job_id)
         return sorted(int(number) for number in numbers)
 
 

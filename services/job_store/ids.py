@@ -7,7 +7,7 @@ import secrets
 import threading
 import time
 
-from job_store.errors import NotFound
+from job_store.errors import NotFoundError
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _KINDS = {"job": "job", "config": "cfg", "checkpoint": "ckpt", "dataset": "ds"}
@@ -23,7 +23,7 @@ _newest = 0
 
 
 def new_id(kind: str) -> str:
-    """A fresh id of this kind (`job`, `config`, `checkpoint`, `dataset`).
+    """Return a fresh id of this kind (`job`, `config`, `checkpoint`, `dataset`).
 
     Within a process ids grow even in one millisecond, and when the clock is set back.
     """
@@ -41,17 +41,17 @@ def new_id(kind: str) -> str:
 
 
 def new_claim_id() -> str:
-    """A random claim id, 128 bits, safe in file names."""
+    """Return a random claim id, 128 bits, safe in file names."""
     return secrets.token_hex(16)
 
 
 def check_id(kind: str, text: str) -> str:
-    """`text` if it has the form of an id of this kind; NotFound otherwise.
+    """`text` if it has the form of an id of this kind; NotFoundError otherwise.
 
     Ids become parts of Redis keys and of file names, so no other text may pass.
     """
     if not _PATTERN[kind].fullmatch(text):
-        raise NotFound(kind, text)
+        raise NotFoundError(kind, text)
     return text
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from job_store.codec import decode_checkpoint, decode_job, json_fields, new_job_fields
 from job_store.connection import AsyncConnection, memo_arguments, recall
-from job_store.errors import InvalidPageToken, JobStoreError, NotFound, RecordVersionError
+from job_store.errors import InvalidPageTokenError, JobStoreError, NotFoundError, RecordVersionError
 from job_store.ids import check_id, new_id
 from job_store.keys import Keys
 from job_store.paging import TokenKey, page_bounds
@@ -36,7 +36,7 @@ class JobStore:
     """Job records in Redis; every mutation is one atomic script and idempotent by its Request.
 
     A mutation that clients ask for returns once it is in the server's append-only file, and raises
-    NotOnDisk where that takes too long.
+    NotOnDiskError where that takes too long.
     """
 
     def __init__(self, connection: AsyncConnection) -> None:
@@ -45,7 +45,11 @@ class JobStore:
         self._tokens = TokenKey(connection)
 
     async def create(self, new: NewJob, request: Request | None = None) -> JobRecord:
-        """Store a QUEUED job with attempt 1, lacking its queue message. RequestIdReused."""
+        """Store a QUEUED job with attempt 1, lacking its queue message.
+
+        Raises:
+            RequestIdReusedError: The request id was used for another call.
+        """
         memo = memo_arguments(self._db.prefix, request)
         fields = new_job_fields(new)
         reply = await self._db.run(
@@ -55,7 +59,11 @@ class JobStore:
         return self._answer(reply, new.config_document)
 
     async def answered(self, request: Request | None) -> JobRecord | None:
-        """The first answer to a repeated mutation; None for a new one. RequestIdReused."""
+        """Return the first answer to a repeated mutation; None for a new one.
+
+        Raises:
+            RequestIdReusedError: The request id was used for another call.
+        """
         answer = await recall(self._db, request)
         if answer is None:
             return None
@@ -65,16 +73,25 @@ class JobStore:
         return self._answer([answer], (config or b"").decode())
 
     async def was_done(self, request: Request | None) -> bool:
-        """Whether this deletion is a repetition of one that was carried out. RequestIdReused."""
+        """Whether this deletion is a repetition of one that was carried out.
+
+        Raises:
+            RequestIdReusedError: The request id was used for another call.
+        """
         return await recall(self._db, request) is not None
 
     async def get(self, job_id: str, *, with_config: bool = True) -> JobRecord:
-        """The record. NotFound, RecordVersionError."""
+        """Return the record.
+
+        Raises:
+            NotFoundError: There is no such record.
+            RecordVersionError: This program cannot read the record.
+        """
         check_id("job", job_id)
         reply = await self._db.run("read_job", job_id, int(with_config))
         stored, config = reply or (b"", b"")
         if not stored:
-            raise NotFound("job", job_id)
+            raise NotFoundError("job", job_id)
         return decode_job(job_id, json_fields(stored), config.decode() if config else "")
 
     async def list(
@@ -86,11 +103,14 @@ class JobStore:
         name: str = "",
         id_prefix: str = "",
     ) -> JobPage:
-        """Newest first, without config documents; costs O(page). InvalidPageToken.
+        """Newest first, without config documents; costs O(page).
 
         A record that cannot be read (another version) is left out and logged; `get` names it.
         With `name` and a status the page holds those of one page of that name that are in the
         state.
+
+        Raises:
+            InvalidPageTokenError: The token is damaged or of another list.
         """
         index = f"name:{name}" if name else status.value if status else "all"
         # A token is bound to what it pages through; a digest, for a name may be long.
@@ -121,7 +141,11 @@ class JobStore:
         return int(await self._db.command("ZCARD", index))
 
     async def request_stop(self, job_id: str, request: Request | None = None) -> JobRecord:
-        """QUEUED becomes STOPPED, RUNNING becomes STOPPING, STOPPING stays. TransitionRefused."""
+        """QUEUED becomes STOPPED, RUNNING becomes STOPPING, STOPPING stays.
+
+        Raises:
+            TransitionRefusedError: The job's state forbids it.
+        """
         return await self._mutate("stop_job", job_id, request)
 
     async def resume(
@@ -138,7 +162,7 @@ class JobStore:
 
         Cuts the history there and supersedes later checkpoints in the same transaction.
         `config_document` replaces the stored one (it holds `max_steps` too).
-        TransitionRefused, NotFound (job, checkpoint), RequestIdReused.
+        TransitionRefusedError, NotFoundError (job, checkpoint), RequestIdReusedError.
         """
         if checkpoint_id:
             check_id("checkpoint", checkpoint_id)
@@ -165,7 +189,7 @@ class JobStore:
         return await queued_attempts(self._db, "unsent", limit)
 
     async def mark_enqueued(self, job_id: str, attempt: int) -> None:
-        """The message of this attempt is in the queue. A stale attempt changes nothing."""
+        """Record that this attempt's message is in the queue. A stale attempt changes nothing."""
         await self._db.run("message", check_id("job", job_id), attempt, "sent")
 
     async def request_message(self, job_id: str, attempt: int) -> bool:
@@ -176,7 +200,7 @@ class JobStore:
     async def list_checkpoints(
         self, job_id: str, page_size: int = 100, page_token: str = ""
     ) -> CheckpointPage:
-        """Registered, not superseded, not deleted; ascending by step.
+        """Return the registered checkpoints, ascending by step; no superseded and deleted ones.
 
         A record that cannot be read is left out and logged; `get_checkpoint` names it.
         """
@@ -202,14 +226,18 @@ class JobStore:
         return CheckpointPage(tuple(records), token, tuple(unreadable))
 
     async def get_checkpoint(self, checkpoint_id: str) -> CheckpointRecord:
-        """One checkpoint. NotFound."""
+        """One checkpoint.
+
+        Raises:
+            NotFoundError: There is no such record.
+        """
         job_id = await self._job_of(checkpoint_id)
         data, best = await self._db.pipeline(
             ("HGET", self._keys.job(job_id, "checkpoint_data"), checkpoint_id),
             ("HGET", self._keys.job(job_id), "best_checkpoint_id"),
         )
         if data is None:
-            raise NotFound("checkpoint", checkpoint_id)
+            raise NotFoundError("checkpoint", checkpoint_id)
         return decode_checkpoint(checkpoint_id, data, (best or b"").decode())
 
     async def delete_checkpoint(self, checkpoint_id: str, request: Request | None = None) -> None:
@@ -233,7 +261,7 @@ class JobStore:
         return await self._checkpoints(job_id, sorted(ids))
 
     async def forget_checkpoint(self, job_id: str, checkpoint_id: str) -> None:
-        """The files of a retired checkpoint are gone: drop its record too."""
+        """Drop the record of a retired checkpoint, whose files are gone."""
         check_id("checkpoint", checkpoint_id)
         await self._db.run("forget_checkpoint", check_id("job", job_id), checkpoint_id)
 
@@ -249,8 +277,10 @@ class JobStore:
         return not held
 
     async def stays_as(self, record: JobRecord, checkpoint_ids: Set[str]) -> bool:
-        """Whether the job is in this state and attempt and has registered no other checkpoints
-        than these, and the server's death could not change that."""
+        """Return whether the job has this state, this attempt and only these checkpoints.
+
+        True only where a death of the server could not change that.
+        """
         fields, registered = await self._db.facts(
             ("HMGET", self._keys.job(record.job_id), "status", "attempt"),
             ("ZRANGE", self._keys.job(record.job_id, "checkpoints"), 0, -1),
@@ -279,19 +309,19 @@ class JobStore:
         try:
             (position,) = await self._tokens.decode(token, kind, subject)
         except ValueError as error:
-            raise InvalidPageToken(token, str(error)) from error
+            raise InvalidPageTokenError(token, str(error)) from error
         return position
 
     async def _require(self, job_id: str) -> None:
         check_id("job", job_id)
         if not await self._db.command("EXISTS", self._keys.job(job_id)):
-            raise NotFound("job", job_id)
+            raise NotFoundError("job", job_id)
 
     async def _job_of(self, checkpoint_id: str) -> str:
         check_id("checkpoint", checkpoint_id)
         job_id = await self._db.command("GET", self._keys.item("checkpoint", checkpoint_id))
         if job_id is None:
-            raise NotFound("checkpoint", checkpoint_id)
+            raise NotFoundError("checkpoint", checkpoint_id)
         return str(job_id.decode())
 
     async def _checkpoints(
@@ -313,7 +343,7 @@ class JobStore:
         return records
 
     async def _step_of(self, job_id: str, checkpoint_id: bytes) -> int:
-        """The step under which a checkpoint is registered; 0 for one that is gone since."""
+        """Return the step under which a checkpoint is registered; 0 for one that is gone since."""
         score = await self._db.command(
             "ZSCORE", self._keys.job(job_id, "checkpoints"), checkpoint_id
         )
@@ -327,7 +357,7 @@ def _digest(name: str) -> str:
 async def queued_attempts(
     connection: AsyncConnection, index: str, limit: int
 ) -> builtins.list[QueuedAttempt]:
-    """The first queued attempts of an index (`unsent` or `queued`), oldest first.
+    """Return the first queued attempts of an index (`unsent` or `queued`), oldest first.
 
     A record that cannot be read is left out: one of another version has its own program to look
     after it.

@@ -29,15 +29,15 @@ class Keys:
     prefix: str
 
     def job(self, job_id: str, *parts: str | int) -> str:
-        """A key of one job."""
+        """Return a key of one job."""
         return f"{self.prefix}job:" + ":".join([job_id, *map(str, parts)])
 
     def index(self, status: str) -> str:
-        """The ids of the jobs in a state, or `all`, or `unsent`."""
+        """Return the ids of the jobs in a state, or `all`, or `unsent`."""
         return f"{self.prefix}jobs:{status}"
 
     def item(self, kind: str, id: str) -> str:
-        """A config, dataset, worker or checkpoint."""
+        """Return a config, dataset, worker or checkpoint."""
         return f"{self.prefix}{kind}:{id}"
 
     @property
@@ -46,5 +46,5 @@ class Keys:
         return f"{self.prefix}token_key"
 
     def items(self, kind: str) -> str:
-        """The list of all of a kind."""
+        """Return the list of all of a kind."""
         return f"{self.prefix}{kind}s"

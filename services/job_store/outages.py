@@ -25,7 +25,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from job_store.errors import StoreUnavailable
+from job_store.errors import StoreUnavailableError
 
 _REPLICA = (
     "it is a read-only replica; make it the primary again, or point the Redis URL at the primary"
@@ -68,14 +68,14 @@ _AS_TUPLE = re.compile(r"\((['\"])(.*)\1,\)")
 _SCRIPT = re.compile(r" script: [0-9a-f]{40}.*")
 
 
-def unavailable(error: RedisError) -> StoreUnavailable | None:
-    """The StoreUnavailable that `error` means; None for an error that waiting does not cure.
+def unavailable(error: RedisError) -> StoreUnavailableError | None:
+    """Return the StoreUnavailableError that `error` means; None where waiting does not help.
 
     Its text says what to do, and repeats no word of a command: that may hold a secret.
     """
     said = _said(error)
     why = _reason(error, said)
-    return None if why is None else StoreUnavailable(why.format(said=said))
+    return None if why is None else StoreUnavailableError(why.format(said=said))
 
 
 def changes_role(error: RedisError) -> bool:
@@ -101,7 +101,7 @@ def _reason(error: RedisError, said: str) -> str | None:
 
 
 def _said(error: RedisError) -> str:
-    """What the server said, without the command that redis-py puts before it in a pipeline."""
+    """Return the server's text, without the command that redis-py puts before it in a pipeline."""
     text = str(error).rpartition(" of pipeline caused error: ")[2]
     if found := _AS_TUPLE.fullmatch(text):
         text = found[2]

@@ -28,7 +28,7 @@ _KEY_SECONDS = 60.0
 """How long a key is used before Redis is asked again: it may have lost it meanwhile."""
 
 
-class UnknownSignature(ValueError):
+class UnknownSignatureError(ValueError):
     """The text was not signed with this key."""
 
 
@@ -44,7 +44,7 @@ class TokenCodec:
         return base64.urlsafe_b64encode(self._signature(body) + body).decode().rstrip("=")
 
     def decode(self, token: str, kind: str, subject: str) -> list[str]:
-        """The positions. ValueError says why a token cannot be used."""
+        """Return the positions. ValueError says why a token cannot be used."""
         found_kind, found_subject, *positions = self._verified(token).split("|")
         if found_kind != kind:
             raise ValueError(f"it is for {found_kind!r}, not for {kind!r}")
@@ -63,7 +63,7 @@ class TokenCodec:
             raise ValueError("it is not one of ours") from error
         signature, body = raw[:_SIGNATURE_BYTES], raw[_SIGNATURE_BYTES:]
         if not hmac.compare_digest(signature, self._signature(body)):
-            raise UnknownSignature("it is damaged, of an earlier version or not one of ours")
+            raise UnknownSignatureError("it is damaged, of an earlier version or not one of ours")
         return body.decode()
 
     def _signature(self, body: bytes) -> bytes:
@@ -82,17 +82,25 @@ class TokenKey:
         self._reading = asyncio.Lock()
 
     async def codec(self) -> TokenCodec:
-        """What makes tokens. StoreUnavailable."""
+        """Return what makes tokens.
+
+        Raises:
+            StoreUnavailableError: Redis does not answer, or refuses.
+        """
         async with self._reading:  # a hundred first callers ask Redis once
             if self._codec is None or time.monotonic() - self._read_at >= _KEY_SECONDS:
                 return await self._read()
             return self._codec
 
     async def decode(self, token: str, kind: str, subject: str) -> list[str]:
-        """The positions of a token. ValueError says why it cannot be used; StoreUnavailable."""
+        """Return the positions of a token. ValueError says why it cannot be used.
+
+        Raises:
+            StoreUnavailableError: Redis does not answer, or refuses.
+        """
         try:
             return (await self.codec()).decode(token, kind, subject)
-        except UnknownSignature:  # perhaps of a process that has seen a newer key
+        except UnknownSignatureError:  # perhaps of a process that has seen a newer key
             return (await self._read()).decode(token, kind, subject)
 
     async def _read(self) -> TokenCodec:
@@ -108,5 +116,5 @@ class TokenKey:
 
 
 def page_bounds(page_size: int, largest: int) -> int:
-    """The page size to use: at least 1, at most `largest`; 0 or less asks for the largest."""
+    """Return the page size to use: at least 1, at most `largest`, which 0 or less asks for."""
     return min(page_size, largest) if page_size > 0 else largest

@@ -30,13 +30,13 @@ _CPU_WORKER = (ResourceClass.CPU, ResourceClass.ANY)
 
 
 def resource_class(device: str) -> ResourceClass:
-    """The class of a job whose `execution.device` is this."""
+    """Return the class of a job whose `execution.device` is this."""
     kind = device.partition(":")[0]
     return ResourceClass(kind) if kind in ("cuda", "cpu") else ResourceClass.ANY
 
 
 def worker_classes(device: str) -> tuple[ResourceClass, ...]:
-    """The classes that a worker takes, in its order; `device` as in its `WorkerRecord`.
+    """Return the classes that a worker takes, in its order; `device` as in its `WorkerRecord`.
 
     A worker with a GPU takes jobs for the CPU as well, but those last: others can have them.
     """
@@ -49,7 +49,7 @@ def queue_name(priority: str, device: str) -> str:
 
 
 def worker_queues(device: str) -> tuple[str, ...]:
-    """What a worker listens to, in order: a lower priority waits until the upper is empty."""
+    """Return a worker's queues in order: a lower priority waits until the upper is empty."""
     return tuple(_name(priority, kind) for priority in Priority for kind in worker_classes(device))
 
 

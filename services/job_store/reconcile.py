@@ -64,7 +64,7 @@ class ReconcileStore:
         return attempts
 
     async def queued_attempts(self, limit: int = 1000) -> Sequence[QueuedAttempt]:
-        """Attempts that wait, oldest first, to compare with what the queue holds."""
+        """Return attempts that wait, oldest first, to compare with what the queue holds."""
         return await queued_attempts(self._db, "queued", limit)
 
     async def declare_lost(
@@ -82,7 +82,10 @@ class ReconcileStore:
         return decode_job(job_id, json.loads(reply[0])) if reply else None
 
     async def delayed_retries(self, limit: int = 1000) -> Sequence[DelayedRetry]:
-        """Attempts that are not to begin at once: only time can cure what ended the one before."""
+        """Return attempts that are to wait before they begin.
+
+        Only time can cure what ended the attempt before them.
+        """
         ids = await self._db.command("ZRANGE", self._keys.index("delayed"), 0, limit - 1)
         names = [id.decode() for id in ids]
         if not names:
@@ -112,7 +115,7 @@ class ReconcileStore:
         return sorted(id.decode() for id in reply[0]) if reply else []
 
     async def swept(self, job_id: str) -> None:
-        """The job's files were looked through."""
+        """Record that the job's files were looked through."""
         await self._db.command("SREM", self._keys.index("sweeping"), job_id)
 
     async def acquire_leadership(

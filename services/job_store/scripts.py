@@ -10,12 +10,12 @@ from importlib import resources
 from typing import Any
 
 from job_store.errors import (
-    Fenced,
+    FencedError,
     JobStoreError,
-    NotFound,
+    NotFoundError,
     RecordVersionError,
-    RequestIdReused,
-    TransitionRefused,
+    RequestIdReusedError,
+    TransitionRefusedError,
 )
 from job_store.records import RECORD_VERSION
 
@@ -33,14 +33,14 @@ class Script:
 
 @cache
 def script(name: str) -> Script:
-    """The packaged script of this name, with the parts that it includes."""
+    """Return the packaged script of this name, with the parts that it includes."""
     text = _assembled(name, set())
     sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
     return Script(name, text, sha)
 
 
 def _assembled(name: str, present: set[str]) -> str:
-    """The file's text, with each part that it includes in place, once."""
+    """Return the file's text, with each part that it includes in place, once."""
     if name in present:
         return ""
     present.add(name)
@@ -54,7 +54,10 @@ def _text(value: Any) -> str:
 
 
 def read_reply(reply: Any, request_id: str = "") -> list[Any] | None:
-    """What follows `ok` in a script's reply; None for `none`; raises what it names otherwise."""
+    """Return what follows `ok` in a script's reply.
+
+    None for `none`; raises what it names otherwise.
+    """
     verdict = _text(reply[0])
     if verdict == "ok":
         return list(reply[1:])
@@ -65,13 +68,13 @@ def read_reply(reply: Any, request_id: str = "") -> list[Any] | None:
 
 def _error(verdict: str, details: list[str], request_id: str) -> JobStoreError:
     if verdict == "not_found":
-        return NotFound(details[0], details[1])
+        return NotFoundError(details[0], details[1])
     if verdict == "refused":
-        return TransitionRefused(details[0], details[1], details[2], details[3])
+        return TransitionRefusedError(details[0], details[1], details[2], details[3])
     if verdict == "fenced":
-        return Fenced(details[0], int(details[1]), details[2])
+        return FencedError(details[0], int(details[1]), details[2])
     if verdict == "reused":
-        return RequestIdReused(request_id)
+        return RequestIdReusedError(request_id)
     if verdict == "version":
         kind, id, found = details
         return RecordVersionError(kind, id, f"version {found}", f"version {RECORD_VERSION}")

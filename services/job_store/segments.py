@@ -12,7 +12,7 @@ from job_store.records import AttemptRecord
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
+class AttemptRange:
     """The visible steps of an attempt: `start < step <= end` (no end for the newest)."""
 
     attempt: int
@@ -20,7 +20,7 @@ class Segment:
     end: int | None
 
 
-def segments_of(index: Mapping[bytes, bytes]) -> list[Segment]:
+def segments_of(index: Mapping[bytes, bytes]) -> list[AttemptRange]:
     """Segments from the stored attempt index, ascending; a later start hides what is beyond it.
 
     The first attempt starts at -1, so that a point logged at step 0 is visible.
@@ -28,16 +28,16 @@ def segments_of(index: Mapping[bytes, bytes]) -> list[Segment]:
     starts = sorted(
         (int(number), int(json.loads(entry)["start_step"])) for number, entry in index.items()
     )
-    segments: list[Segment] = []
+    segments: list[AttemptRange] = []
     end: int | None = None
     for attempt, start in reversed(starts):
-        segments.append(Segment(attempt, start if start > 0 else -1, end))
+        segments.append(AttemptRange(attempt, start if start > 0 else -1, end))
         end = start if end is None else min(end, start)
     return segments[::-1]
 
 
 def attempt_showing(attempts: Sequence[AttemptRecord], step: int) -> int:
-    """The attempt whose point of this step readers see."""
+    """Return the attempt whose point of this step readers see."""
     for record in attempts:
         start = record.start_step if record.start_step > 0 else -1
         if start < step and (record.end_step is None or step <= record.end_step):
@@ -63,7 +63,7 @@ class AttemptReads:
 
 
 def attempt_records(reads: AttemptReads, replies: Sequence[Any]) -> list[AttemptRecord]:
-    """Records from the index and the replies to `reads.commands`."""
+    """Record from the index and the replies to `reads.commands`."""
     records = []
     segments = {segment.attempt: segment for segment in segments_of(reads.index)}
     for i, n in enumerate(reads.numbers):

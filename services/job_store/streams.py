@@ -21,11 +21,11 @@ from dataclasses import dataclass
 from job_store.archive import NoArchive, SegmentReader, read_visible
 from job_store.connection import AsyncConnection
 from job_store.errors import (
-    FeedsClosed,
-    InvalidCursor,
-    NotFound,
-    SegmentUnreadable,
-    StoreUnavailable,
+    FeedsClosedError,
+    InvalidCursorError,
+    NotFoundError,
+    SegmentUnreadableError,
+    StoreUnavailableError,
 )
 from job_store.events import (
     CURSOR,
@@ -135,10 +135,10 @@ class _Feed:
                     if not snapshot.more:
                         await self._wait(snapshot)
                     pause = 0.1
-                except StoreUnavailable:  # waited out: watchers keep their places
+                except StoreUnavailableError:  # waited out: watchers keep their places
                     await asyncio.sleep(pause)
                     pause = min(1.0, 2 * pause)
-        except NotFound:
+        except NotFoundError:
             return  # deleted; the watchers find out by their own replay
         except Exception as error:
             self.error = error
@@ -187,9 +187,11 @@ class JobFeeds:
         """Replay from the cursor (or the beginning), then live; ends after the terminal state.
 
         `after_step` passes over the points up to this step, until a rewind brings them again.
-        NotFound, InvalidCursor, SegmentUnreadable, StoreUnavailable; an outage while live is
-        waited out. FeedsClosed when this process shuts down. A cursor past the end of a finished
+        An outage while live is waited out. A cursor past the end of a finished
         job gives an empty iteration.
+
+        Raises:
+            FeedsClosedError: This process shuts down.
         """
         check_id("job", job_id)
         position = await self._position(after, job_id) if after else Position()
@@ -221,14 +223,14 @@ class JobFeeds:
         try:
             return Position.of_cursor(await self._tokens.decode(cursor, CURSOR, job_id))
         except ValueError as error:
-            raise InvalidCursor(cursor, str(error)) from error
+            raise InvalidCursorError(cursor, str(error)) from error
 
     def _check_open(self) -> None:
         if self._closed:
-            raise FeedsClosed
+            raise FeedsClosedError
 
     def join(self, job_id: str) -> _Feed:
-        """The job's feed, one watcher more."""
+        """Return the job's feed, one watcher more."""
         self._check_open()
         feed = self._feeds.get(job_id)
         if feed is None or feed.ended:
@@ -260,7 +262,8 @@ class _Watcher:
         self._ended = False
 
     async def next_items(self) -> Sequence[Item] | None:
-        """What comes next, perhaps nothing yet; None after the end. Raises like `JobFeeds.watch`.
+        """Return what comes next, perhaps nothing yet; None after the end. Raises like
+        `JobFeeds.watch`.
 
         The first look also tells of an unknown job before the first item.
         """
@@ -308,7 +311,12 @@ async def read_after(
     position: Position,
     logs: bool,
 ) -> Snapshot:
-    """One consistent look at what follows a position. NotFound, SegmentUnreadable."""
+    """One consistent look at what follows a position.
+
+    Raises:
+        NotFoundError: There is no such record.
+        SegmentUnreadableError: A file of old points cannot be read.
+    """
     reply = await connection.run(
         "read_feed",
         job_id,
@@ -325,15 +333,19 @@ async def read_after(
     table = dict(zip(schemas[::2], schemas[1::2], strict=True))
     try:
         points = await read_visible(archive, table, packed, files, _BATCH)
-    except SegmentUnreadable:
+    except SegmentUnreadableError:
         if not await connection.command("EXISTS", Keys(connection.prefix).job(job_id)):
-            raise NotFound("job", job_id) from None  # its files went with it
+            raise NotFoundError("job", job_id) from None  # its files went with it
         raise
     return read_snapshot(position, reply, points, bool(more) or len(points) >= _BATCH)
 
 
 async def end_position(connection: AsyncConnection, job_id: str) -> Position:
-    """The position behind all that is there now. NotFound."""
+    """Return the position behind all that is there now.
+
+    Raises:
+        NotFoundError: There is no such record.
+    """
     keys = Keys(connection.prefix)
     fields, newest = await connection.transaction(
         ("HMGET", keys.job(job_id), "status", "attempt", "last_point", "last_log"),
@@ -341,7 +353,7 @@ async def end_position(connection: AsyncConnection, job_id: str) -> Position:
     )
     status, attempt, last_point, last_log = fields
     if status is None:
-        raise NotFound("job", job_id)
+        raise NotFoundError("job", job_id)
     milliseconds, sequence = newest[0][0].split(b"-") if newest else (b"0", b"0")
     point_attempt, step = (int(number) for number in last_point.split(b":"))
     log_attempt, seq = (int(number) for number in last_log.split(b":"))

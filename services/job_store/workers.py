@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from job_store.codec import decode_dataset, decode_worker, encode_worker, text_fields
 from job_store.connection import AsyncConnection, Connection
-from job_store.errors import JobStoreError, NotFound
+from job_store.errors import JobStoreError, NotFoundError
 from job_store.ids import check_id, check_worker_id
 from job_store.keys import Keys
 from job_store.records import DatasetRecord, WorkerRecord
@@ -27,7 +27,7 @@ class WorkerRegistry:
         self._db.run("heartbeat", worker.worker_id, self._ttl_ms, encode_worker(worker))
 
     def leave(self, worker_id: str) -> None:
-        """The worker exits: forget it at once."""
+        """Forget a worker that exits."""
         check_worker_id(worker_id)
         self._db.transaction(
             ("DEL", self._keys.item("worker", worker_id)),
@@ -35,11 +35,15 @@ class WorkerRegistry:
         )
 
     def get_dataset(self, dataset_id: str) -> DatasetRecord:
-        """The record of an uploaded dataset. NotFound."""
+        """Return the record of an uploaded dataset.
+
+        Raises:
+            NotFoundError: There is no such record.
+        """
         check_id("dataset", dataset_id)
         stored = self._db.command("HGETALL", self._keys.item("dataset", dataset_id))
         if not stored:
-            raise NotFound("dataset", dataset_id)
+            raise NotFoundError("dataset", dataset_id)
         return decode_dataset(dataset_id, text_fields(stored))
 
 

@@ -32,7 +32,7 @@ SAME_WISH_SECONDS = 1.0
 
 
 def folder_named(text: str) -> Path:
-    """The folder of a flag; an empty text, which would mean the current folder, is refused."""
+    """Return the folder of a flag; refuse an empty text, which would mean the current folder."""
     if not text.strip():
         raise typer.BadParameter("it is empty; name a folder, . for the current one")
     try:
@@ -118,7 +118,7 @@ def up(
 
 
 def reporter(console: Console) -> Callable[[str], None]:
-    """A function that prints a line, and does nothing once the terminal is gone."""
+    """Return a function that prints a line, and does nothing once the terminal is gone."""
 
     def report(line: str) -> None:
         with suppress(OSError):
@@ -128,9 +128,10 @@ def reporter(console: Console) -> Callable[[str], None]:
 
 
 def chosen_server(given: str | None) -> str | None:
-    """The URL of a server that a flag or the services' variables name; None: the embedded one.
+    """Return the URL of a server that a flag or a variable names; None for the embedded one.
 
-    Raises typer.BadParameter, without the URL: it may hold a password.
+    Raises:
+        typer.BadParameter: It cannot be used. The text has no URL, which may hold a password.
     """
     try:
         settings = RedisSettings(redis_url=SecretStr(given)) if given else RedisSettings()
@@ -152,7 +153,11 @@ def refuse_what_cannot_be(
     redis_memory: int | None,
     data_roots: list[Path],
 ) -> None:
-    """Raises typer.BadParameter for options that no machine could serve."""
+    """Refuse options that no machine could serve.
+
+    Raises:
+        typer.BadParameter: An option has such a value.
+    """
     if grpc_port and grpc_port == http_port:
         raise typer.BadParameter(
             f"--grpc-port and --http-port are both {grpc_port}; give each its own, or 0 for a free "
@@ -169,7 +174,7 @@ def refuse_what_cannot_be(
 
 
 def run(stack: Stack, report: Callable[[str], None], open_browser: bool) -> None:
-    """Starts the stack, keeps it running until SIGINT, SIGTERM or SIGHUP, and stops it."""
+    """Start the stack, keeps it running until SIGINT, SIGTERM or SIGHUP, and stops it."""
     raise_on_signals()
     try:
         try:
@@ -183,18 +188,18 @@ def run(stack: Stack, report: Callable[[str], None], open_browser: bool) -> None
         while True:
             stack.supervisor.revive()
             time.sleep(CHECK_EVERY_SECONDS)
-    except Interrupted:
+    except StackInterruptedError:
         stop(stack, report)
 
 
 def stop(stack: Stack, report: Callable[[str], None]) -> None:
-    """Stops the stack; a second signal kills it."""
+    """Stop the stack; a second signal kills it."""
     try:
         report("stopping: running jobs save a checkpoint (Ctrl-C again kills at once) …")
         stack.supervisor.stop_all()
         ignore_signals()
         report("stopped; jobs that were running continue at the next `up`")
-    except Interrupted:
+    except StackInterruptedError:
         ignore_signals()
         stack.supervisor.kill_all()
         report("killed; jobs continue from their last checkpoint at the next `up`")
@@ -220,19 +225,19 @@ def has_display() -> bool:
     )
 
 
-class Interrupted(Exception):
+class StackInterruptedError(Exception):
     """SIGINT, SIGTERM or SIGHUP arrived."""
 
 
 def raise_on_signals() -> None:
-    """From here on a signal raises Interrupted in the main thread; so does a second, later one."""
+    """Let each signal from here on raise StackInterruptedError in the main thread."""
     last: float | None = None
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         nonlocal last
         if last is None or time.monotonic() - last >= SAME_WISH_SECONDS:
             last = time.monotonic()
-            raise Interrupted
+            raise StackInterruptedError
 
     for number in ENDING_SIGNALS:
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup

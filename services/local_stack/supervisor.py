@@ -76,7 +76,7 @@ class Supervisor:
         self._children: dict[str, Child] = {}
 
     def start(self, service: Service) -> None:
-        """Starts a service."""
+        """Start a service."""
         with signals_held():
             self._children[service.name] = Child(service, self._spawn(service), time.monotonic())
 
@@ -85,7 +85,11 @@ class Supervisor:
         return self._log_folder / f"{name}.log"
 
     def check_alive(self, name: str) -> None:
-        """Raises ChildFailedError, with what it printed last, where a child has ended."""
+        """Check that all children run.
+
+        Raises:
+            ChildFailedError: A child has ended; the text has what it printed last.
+        """
         process = self._children[name].process
         if process.poll() is None:
             return
@@ -97,7 +101,7 @@ class Supervisor:
         )
 
     def revive(self) -> None:
-        """Starts again what has died and has waited long enough. Call it a few times a second.
+        """Start again what has died and has waited long enough. Call it a few times a second.
 
         A child that cannot be started now (a full disk, no more processes) is tried again.
         """
@@ -110,7 +114,7 @@ class Supervisor:
                 self._start_again(child, now)
 
     def stop_all(self) -> None:
-        """Ends all children rank by rank; SIGKILL to those that outstay their grace."""
+        """End all children rank by rank; SIGKILL to those that outstay their grace."""
         for rank in sorted({child.service.stop_rank for child in self._children.values()}):
             group = [c for c in self._children.values() if c.service.stop_rank == rank]
             for child in group:
@@ -121,7 +125,7 @@ class Supervisor:
         self._children.clear()
 
     def kill_all(self) -> None:
-        """Ends all children at once."""
+        """End all children at once."""
         for child in self._children.values():
             child.process.kill()
             child.process.wait()
@@ -195,7 +199,7 @@ class Supervisor:
 
 @contextmanager
 def signals_held() -> Iterator[None]:
-    """The signals that end a stack wait: none may come between a fork and its bookkeeping."""
+    """Hold back the signals that end a stack: none may come between a fork and its bookkeeping."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
     try:
         yield

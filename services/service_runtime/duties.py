@@ -1,6 +1,6 @@
 """Work that a process does in the background for as long as it lives, so that none ends unseen.
 
-    duties = Duties(expected=(StoreUnavailable,))
+    duties = Duties(expected=(StoreUnavailableError,))
     task = asyncio.create_task(duties.keep("reconciler", look, seconds=1.0, stopping=stopping))
     duties.problem  # "" while all is well, else why the process is not ready
 
@@ -52,12 +52,12 @@ class Duties:
         return "; ".join(dict.fromkeys(reasons))
 
     def done(self, name: str) -> None:
-        """The duty was done."""
+        """Record that the duty was done."""
         if self._failures.pop(name, None) is not None:
             _log.info("a background task works again", task=name)
 
     def failed(self, name: str, error: Exception) -> float:
-        """The duty failed. Returns the seconds to wait before the next try."""
+        """Record that the duty failed, and return the seconds to wait before the next try."""
         before = self._failures.get(name)
         count = 1 if before is None else before.count + 1
         if isinstance(error, self._expected):

@@ -53,7 +53,7 @@ class FailedAttempts:
 
 
 def _network(address: str) -> str:
-    """An IPv6 address as its network of 64 bits: one client may use any address of it."""
+    """Return an IPv6 address as its network of 64 bits: one client may use any address of it."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

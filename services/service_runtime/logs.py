@@ -71,5 +71,5 @@ def configure_logging(settings: ServiceSettings, service: str) -> None:
 
 
 def get_logger(name: str) -> Any:
-    """A structlog logger: `log.info("job started", job_id=…)`."""
+    """Return a structlog logger: `log.info("job started", job_id=…)`."""
     return structlog.stdlib.get_logger(name)

@@ -35,7 +35,10 @@ def tie_to_parent(death_signal: signal.Signals = signal.SIGTERM, parent: int | N
 
 
 def stop_event() -> asyncio.Event:
-    """An event of the running loop that SIGTERM or SIGINT sets; a second signal ends at once."""
+    """Return an event of the running loop that SIGTERM or SIGINT sets.
+
+    A second signal ends at once.
+    """
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
 

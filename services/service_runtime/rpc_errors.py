@@ -25,7 +25,7 @@ _MAX_VIOLATIONS_BYTES = 3600
 
 
 @dataclass(frozen=True)
-class FieldViolation:
+class FieldProblem:
     """One field of a request that is at fault."""
 
     field: str
@@ -42,7 +42,7 @@ class RpcError(Exception):
     code: grpc.StatusCode
     reason: str
     message: str
-    violations: Sequence[FieldViolation] = ()
+    violations: Sequence[FieldProblem] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
     """Facts a program may want, e.g. the job's state."""
 
@@ -53,11 +53,11 @@ class RpcError(Exception):
         super().__init__(self.message)
 
     def to_grpc_status(self) -> grpc.Status:
-        """What `context.abort_with_status` takes."""
+        """Return what `context.abort_with_status` takes."""
         return rpc_status.to_status(self.to_status())  # type: ignore[no-any-return]
 
     def to_status(self) -> status_pb2.Status:
-        """The status with its details."""
+        """Return the status with its details."""
         info = error_details_pb2.ErrorInfo(
             reason=self.reason, domain=DOMAIN, metadata=dict(self.metadata)
         )
@@ -93,9 +93,9 @@ def _shortened(text: str, limit: int) -> str:
     return text
 
 
-def _fitting(violations: Sequence[FieldViolation]) -> Sequence[FieldViolation]:
+def _fitting(violations: Sequence[FieldProblem]) -> Sequence[FieldProblem]:
     """As many as a client will surely receive; the last one tells how many were left out."""
-    kept: list[FieldViolation] = []
+    kept: list[FieldProblem] = []
     spent = 0
     for violation in violations:
         message = _shortened(violation.message, 1000)
@@ -103,12 +103,12 @@ def _fitting(violations: Sequence[FieldViolation]) -> Sequence[FieldViolation]:
         spent += len(field.encode()) + len(message.encode()) + 8
         if spent > _MAX_VIOLATIONS_BYTES:
             rest = f"and {len(violations) - len(kept)} more; ValidateConfig lists all of them"
-            return [*kept, FieldViolation("", rest)]
-        kept.append(FieldViolation(field, message))
+            return [*kept, FieldProblem("", rest)]
+        kept.append(FieldProblem(field, message))
     return kept
 
 
-def _bad_request(violations: Sequence[FieldViolation]) -> error_details_pb2.BadRequest:
+def _bad_request(violations: Sequence[FieldProblem]) -> error_details_pb2.BadRequest:
     return error_details_pb2.BadRequest(
         field_violations=[
             error_details_pb2.BadRequest.FieldViolation(field=v.field, description=v.message)

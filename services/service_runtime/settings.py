@@ -29,7 +29,7 @@ SettingsType = TypeVar("SettingsType", bound=BaseSettings)
 
 
 def setting(default: Any, description: str, *, unit: str = "", **rules: Any) -> Any:
-    """A field of a settings class; `unit` (e.g. "seconds") is shown by `--help`.
+    """Return a field of a settings class; `unit` (e.g. "seconds") is shown by `--help`.
 
     `rules` are pydantic's own constraints (`gt`, `ge`, `le`, …).
     """
@@ -41,7 +41,7 @@ def setting(default: Any, description: str, *, unit: str = "", **rules: Any) -> 
 
 
 def _split_paths(value: Any) -> Any:
-    """A list from a variable: entries are separated as in PATH."""
+    """Return a list from a variable: entries are separated as in PATH."""
     if isinstance(value, str):
         return [part for part in value.split(os.pathsep) if part]
     return value
@@ -107,7 +107,11 @@ class RedisSettings(EngineSettings):
     )
 
     def resolved_redis_url(self) -> str:
-        """The URL to connect to, password included. Raises `SettingsError`."""
+        """Return the URL to connect to, password included.
+
+        Raises:
+            SettingsError: A setting cannot be used.
+        """
         url = self.redis_url.get_secret_value()
         if self.redis_url_file is not None:
             url = read_secret_lines(self.redis_url_file, "redis_url_file")[0]
@@ -130,7 +134,11 @@ class AuthenticationSettings(EngineSettings):
     )
 
     def accepted_tokens(self) -> list[str]:
-        """Every configured token; empty where authentication is off. Raises `SettingsError`."""
+        """Every configured token; empty where authentication is off.
+
+        Raises:
+            SettingsError: A setting cannot be used.
+        """
         given = self.auth_tokens.get_secret_value().split(",") if self.auth_tokens else []
         tokens = [token.strip() for token in given if token.strip()]
         if self.auth_tokens_file is not None:
@@ -154,7 +162,11 @@ class ListenSettings(AuthenticationSettings):
     )
 
     def require_safe_binding(self) -> None:
-        """Refuse to serve a network without any access control. Raises `SettingsError`."""
+        """Refuse to serve a network without any access control.
+
+        Raises:
+            SettingsError: A setting cannot be used.
+        """
         if is_loopback(self.host) or self.accepted_tokens() or self.allow_unauthenticated:
             return
         raise SettingsError(
@@ -165,7 +177,7 @@ class ListenSettings(AuthenticationSettings):
 
 
 def is_loopback(host: str) -> bool:
-    """True for an address or name that only this machine can reach."""
+    """Return True for an address or name that only this machine can reach."""
     if host == "localhost":
         return True
     try:
@@ -179,7 +191,11 @@ class SettingsError(ValueError):
 
 
 def read_secret_lines(path: Path, field: str) -> list[str]:
-    """The non-empty lines of a file of secrets. Raises `SettingsError` without their text."""
+    """Return the non-empty lines of a file of secrets.
+
+    Raises:
+        SettingsError: Without their text.
+    """
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
@@ -192,7 +208,11 @@ def read_secret_lines(path: Path, field: str) -> list[str]:
 
 
 def with_password(url: str, password: str) -> str:
-    """`url` with this password. Raises `SettingsError` where it has one already."""
+    """`url` with this password.
+
+    Raises:
+        SettingsError: It has one already.
+    """
     parts = urlsplit(url)
     user, _, host = parts.netloc.rpartition("@")
     if ":" in user:
@@ -205,7 +225,8 @@ def with_password(url: str, password: str) -> str:
 def require_readable_url(url: str) -> None:
     """Refuse a Redis URL whose password holds what ends a part of a URL, as `/` does.
 
-    Raises `SettingsError` without a piece of the URL.
+    Raises:
+        SettingsError: Without a piece of the URL.
     """
     try:
         parts = urlsplit(url)
@@ -233,14 +254,14 @@ def mask_url(url: str) -> str:
 
 
 def flag_name(field: str) -> str:
-    """The flag of a field."""
+    """Return the flag of a field."""
     return "--" + field.replace("_", "-")
 
 
 def parse_settings(
     settings_class: type[SettingsType], program: str, arguments: Sequence[str] | None = None
 ) -> SettingsType:
-    """Settings from flags, environment and defaults, in this order.
+    """Return settings from flags, environment and defaults, in this order.
 
     Prints usage and exits 2 where a value is wrong, like any command.
     """
@@ -254,7 +275,10 @@ def parse_settings(
 
 
 def build_parser(settings_class: type[BaseSettings], program: str) -> argparse.ArgumentParser:
-    """The command line of a settings class; a flag that is not given stays out of the result."""
+    """Return the command line of a settings class.
+
+    A flag that is not given stays out of the result.
+    """
     parser = argparse.ArgumentParser(
         prog=program,
         description=settings_class.__doc__,
@@ -280,7 +304,7 @@ def _add_flag(parser: argparse.ArgumentParser, name: str, field: FieldInfo) -> N
 
 
 def _plain_type(field: FieldInfo) -> Any:
-    """The annotation without `None` and without metadata."""
+    """Return the annotation without `None` and without metadata."""
     annotation = field.annotation
     if get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]

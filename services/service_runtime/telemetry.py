@@ -8,7 +8,11 @@ from service_runtime.settings import ServiceSettings, SettingsError
 
 
 def start_metrics_server(settings: ServiceSettings) -> None:
-    """Serve `/metrics` in a thread of its own, where a port is set. Raises `SettingsError`."""
+    """Serve `/metrics` in a thread of its own, where a port is set.
+
+    Raises:
+        SettingsError: A setting cannot be used.
+    """
     if settings.metrics_port == 0:
         return
     try:

@@ -39,7 +39,7 @@ class TokenVerifier:
 
 
 def bearer_token(authorization: str | None) -> str:
-    """The token in an `Authorization` header's value; empty where it carries none."""
+    """Return the token in an `Authorization` header's value; empty where it carries none."""
     scheme, _, token = (authorization or "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
 

@@ -23,9 +23,12 @@ def open_artifacts(settings: WorkerSettings) -> GuardedStore:
 
 
 def recognise_artifacts(store: GuardedStore, records: ArtifactRecords) -> None:
-    """Let the store be used, or raise `ArtifactStoreAwayError`. StoreUnavailable.
+    """Let the store be used, or raise `ArtifactStoreAwayError`.
 
     Costs one small read while the recognised store is there; else the records are asked again.
+
+    Raises:
+        StoreUnavailableError: Redis does not answer, or refuses.
     """
     try:
         store.require()

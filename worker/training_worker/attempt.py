@@ -15,7 +15,12 @@ from app.training import progress
 from artifact_store import ArtifactStoreAwayError, GuardedStore, attempt_prefix, make_folder
 from job_store.attempts import AttemptStore
 from job_store.durability import DiskWatch
-from job_store.errors import Fenced, NotFound, StoreUnavailable, TransitionRefused
+from job_store.errors import (
+    FencedError,
+    NotFoundError,
+    StoreUnavailableError,
+    TransitionRefusedError,
+)
 from job_store.ids import new_id
 from job_store.records import (
     CheckpointRecord,
@@ -33,7 +38,7 @@ from training_worker.failed_saves import FailedSaves
 from training_worker.failures import describe_failure, print_failure
 from training_worker.output import OutputReader, output_tail
 from training_worker.own_callbacks import own_callbacks
-from training_worker.publisher import Beginning, Publisher
+from training_worker.publisher import Publisher, StartPoint
 from training_worker.ranks import agree_on_files, noted_failure
 from training_worker.resume import ResumePoint, choose_resume_point
 from training_worker.settings import WorkerSettings
@@ -234,7 +239,7 @@ class Attempt:
         notes = tuple(trainer.exactness_notes)
         self._board.write(trainer.step, Phase.STARTING, trainer.tokens_seen)
         message = self._resume.message
-        self._publisher.begin(Beginning(trainer.step, notes, trainer.get_eta, message, data))
+        self._publisher.begin(StartPoint(trainer.step, notes, trainer.get_eta, message, data))
 
     def _finish(self, outcome: Outcome) -> None:
         """Change the job's state, however long the store is away. A repeat changes nothing.
@@ -249,11 +254,11 @@ class Attempt:
                     logger.warning(
                         "the job store does not confirm the attempt's end; its disk is slow"
                     )
-            except StoreUnavailable as error:
+            except StoreUnavailableError as error:
                 logger.warning("ending the attempt waits: %s", error)
                 time.sleep(0.5)
                 self._publisher.deliver_again()
-            except (Fenced, NotFound, TransitionRefused) as error:
+            except (FencedError, NotFoundError, TransitionRefusedError) as error:
                 logger.warning("the attempt's end was not needed any more: %s", error)
                 return
             else:

@@ -19,7 +19,7 @@ _ENCODING_AT = 64
 _ENCODING_BYTES = 1024
 
 
-class Shown(NamedTuple):
+class TrainerStatus(NamedTuple):
     """What a trainer does."""
 
     step: int
@@ -45,10 +45,10 @@ class Board:
         """Show the last executed step, what happens now and how far, and the tokens trained on."""
         _LAYOUT.pack_into(self._page, 0, step, _PHASES.index(phase), tokens_seen, *done)
 
-    def read(self) -> Shown:
+    def read(self) -> TrainerStatus:
         """Return what was last written."""
         step, phase, tokens_seen, *done = _LAYOUT.unpack_from(self._page)
-        return Shown(step, _PHASES[phase], tokens_seen, PhaseProgress(*done))
+        return TrainerStatus(step, _PHASES[phase], tokens_seen, PhaseProgress(*done))
 
     def pulse(self) -> None:
         """Show that work goes on although no step is made: data is read, a file verified."""

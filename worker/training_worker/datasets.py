@@ -11,7 +11,7 @@ from artifact_store import (
     ArtifactStore,
     ArtifactStoreAwayError,
 )
-from job_store.errors import NotFound
+from job_store.errors import NotFoundError
 from job_store.records import JobRecord
 from job_store.workers import WorkerRegistry
 
@@ -38,7 +38,7 @@ def dataset_file(named: str, registry: WorkerRegistry, artifacts: ArtifactStore)
         artifacts.stat(record.artifact)
     except ArtifactStoreAwayError:
         raise  # the dataset is where it was
-    except (NotFound, ArtifactError) as error:
+    except (NotFoundError, ArtifactError) as error:
         reason = f"dataset {named!r} is gone: {error}"
         raise DatasetUnavailableError(f"{reason}; upload it again and start a new job") from None
     return str(artifacts.local_path(record.artifact))

@@ -28,7 +28,7 @@ from training_worker.board import Board
 from training_worker.exits import EXIT_FAILED, EXIT_FENCED, EXIT_OK, End
 from training_worker.follower import follow
 from training_worker.output import redirect_output
-from training_worker.ranks import Wishes, launch_ranks
+from training_worker.ranks import StopPipe, launch_ranks
 from training_worker.settings import WorkerSettings
 
 SIGNALS = {signal.SIGTERM: OutcomeKind.HANDED_BACK, signal.SIGUSR1: OutcomeKind.STOPPED}
@@ -97,7 +97,7 @@ def _launch(
     processes: int, lead: Callable[[], End], follow: Callable[[], None], stop: StopRequest
 ) -> int:
     """Become the launcher of several processes, and pass the signals on."""
-    wishes = Wishes()
+    wishes = StopPipe()
     for number, outcome in SIGNALS.items():
         signal.signal(number, lambda *_, outcome=outcome: wishes.send(outcome))
 

@@ -22,7 +22,7 @@ from artifact_store import (
     GuardedStore,
 )
 from job_store.connection import Connection
-from job_store.errors import StoreUnavailable
+from job_store.errors import StoreUnavailableError
 from job_store.generation import GeneratedPiece, GenerationInbox, GenerationRequest
 from job_store.identity import ArtifactRecords
 from service_runtime.duties import Duties
@@ -108,7 +108,7 @@ class InferenceServer:
     ) -> None:
         self._inbox, self._artifacts, self._records = inbox, artifacts, records
         self._models = ModelCache(artifacts, device)
-        self._duties = Duties(expected=(StoreUnavailable,))
+        self._duties = Duties(expected=(StoreUnavailableError,))
         self._free = threading.Semaphore(_AT_ONCE)
         self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="generate")
 
@@ -132,7 +132,7 @@ class InferenceServer:
     def _answer(self, request: GenerationRequest) -> None:
         try:
             self.answer(request)
-        except StoreUnavailable as error:
+        except StoreUnavailableError as error:
             logger.warning("an answer is lost: %s", error)
         except Exception:  # the pool would keep it to itself
             logger.exception("an answer is lost")
@@ -143,7 +143,7 @@ class InferenceServer:
         """Sample and deliver; every failure is delivered as well."""
         try:
             self._deliver(request, self._sample(request))
-        except StoreUnavailable:
+        except StoreUnavailableError:
             raise
         except ArtifactNotFoundError:
             missing = f"checkpoint {request.checkpoint_id} was deleted; choose another one"

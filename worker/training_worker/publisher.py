@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from artifact_store import ArtifactStoreAwayError, GuardedStore
 from job_store.attempts import AttemptStore
 from job_store.durability import DiskWatch
-from job_store.errors import Fenced, NotFound, StoreUnavailable
+from job_store.errors import FencedError, NotFoundError, StoreUnavailableError
 from job_store.records import CheckpointRecord, Claimed, MetricPoint, Phase, PhaseProgress, Signals
 from service_runtime.backoff import pause_seconds
 from training_worker.archive import PointArchive
@@ -57,7 +57,7 @@ class SavedCheckpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Beginning:
+class StartPoint:
     """Where an attempt really starts."""
 
     step: int
@@ -110,7 +110,7 @@ class Publisher(threading.Thread):
         self._registered: list[SavedCheckpoint] = []
         self._unsure = self._delivered = self._waits_for_store = False
         self._wake = threading.Event()
-        self._start: Beginning | None = None
+        self._start: StartPoint | None = None
         self._confirmed = False
         self._draining = threading.Event()
         self._stop_reported = False
@@ -121,7 +121,7 @@ class Publisher(threading.Thread):
 
     # -- called by the trainer's thread ----------------------------------------------------
 
-    def begin(self, beginning: Beginning) -> None:
+    def begin(self, beginning: StartPoint) -> None:
         """Begin the attempt: its checkpoint is loaded, and points may follow."""
         self._start = beginning
         self._wake.set()
@@ -173,10 +173,10 @@ class Publisher(threading.Thread):
             self._delivered = False
             try:
                 self._publish(final=last_round)
-            except (Fenced, NotFound) as error:
+            except (FencedError, NotFoundError) as error:
                 self._on_fenced(error)
                 return
-            except (StoreUnavailable, ArtifactStoreAwayError) as error:
+            except (StoreUnavailableError, ArtifactStoreAwayError) as error:
                 if failures == 0:
                     logger.warning("publishing waits: %s", error)
                 failures += 1
@@ -218,7 +218,7 @@ class Publisher(threading.Thread):
         self._publish_output(final=final)
         self._report_progress(final=final)
 
-    def _confirm(self, start: Beginning) -> None:
+    def _confirm(self, start: StartPoint) -> None:
         self._store.confirm_start(self._claimed.token, start.step, start.notes, start.data_summary)
         if start.message:
             self._store.note(self._claimed.token, start.message)

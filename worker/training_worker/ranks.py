@@ -31,7 +31,7 @@ _AGENT_NOTICES_SECONDS = 10.0
 _FAILURE_FILE = "failure.{rank}.json"
 
 
-class Wishes:
+class StopPipe:
     """A pipe from the launcher, which takes the signals, to rank 0, which obeys them.
 
     A wish that comes before anybody reads is not lost.
@@ -92,14 +92,14 @@ def _die_of(number: signal.Signals) -> None:
 
 def _lead(lead: Callable[[], End]) -> None:
     """Rank 0: the agent, which ends all processes when one has failed, lets it report that."""
-    told_to_end = threading.Event()
-    heed_only_parent(told_to_end.set)
+    end_requested = threading.Event()
+    heed_only_parent(end_requested.set)
     end = lead()
     if end is End.TOGETHER:
         return
     if end is End.AFTER_ANOTHER:
         # Else the agent might take this process for the one that failed first.
-        told_to_end.wait(_AGENT_NOTICES_SECONDS)
+        end_requested.wait(_AGENT_NOTICES_SECONDS)
     raise SystemExit(EXIT_REPORTED)
 
 

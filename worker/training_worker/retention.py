@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from artifact_store import ArtifactStoreAwayError, GuardedStore, checkpoint_keys
 from job_store.attempts import AttemptStore
 from job_store.durability import DiskWatch
-from job_store.errors import StoreUnavailable
+from job_store.errors import StoreUnavailableError
 from job_store.records import CheckpointRecord, Claimed
 
 logger = logging.getLogger(__name__)
@@ -57,12 +57,12 @@ class Retention:
     def remove_files(self) -> None:
         """Remove the files of what is retired for good; costs nothing where nothing was retired.
 
-        StoreUnavailable; what was waited for is then waited for again.
+        StoreUnavailableError; what was waited for is then waited for again.
         """
         try:
             for record in self._settled():
                 self._remove(record)
-        except StoreUnavailable:
+        except StoreUnavailableError:
             self._retired, self._settling = self._settling + self._retired, []
             raise
         except ArtifactStoreAwayError as error:

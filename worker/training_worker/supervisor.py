@@ -19,7 +19,13 @@ from pathlib import Path
 
 from artifact_store import ArtifactStoreAwayError, GuardedStore
 from job_store.attempts import AttemptStore
-from job_store.errors import Fenced, JobStoreError, NotFound, StoreUnavailable, TransitionRefused
+from job_store.errors import (
+    FencedError,
+    JobStoreError,
+    NotFoundError,
+    StoreUnavailableError,
+    TransitionRefusedError,
+)
 from job_store.reconcile import stall_message
 from job_store.records import Claimed, JobError, Outcome, OutcomeKind, Phase, PhaseProgress, Signals
 from training_worker.board import Board
@@ -157,9 +163,9 @@ class Supervisor:
     def _renew(self) -> None:
         try:
             signals = self._store.renew_lease(self._claimed.token)
-        except (Fenced, NotFound):
+        except (FencedError, NotFoundError):
             self.kill(Kill.FENCED)
-        except StoreUnavailable as error:
+        except StoreUnavailableError as error:
             # An outage makes no attempt lost: the reconciler, which decides that, has it too.
             logger.warning("the lease of job %s waits: %s", self._job_id, error)
         except Exception:  # the trainer goes on, so watching it does too
@@ -232,9 +238,9 @@ class Supervisor:
         try:
             self._publish_last_output()
             self._store.finish(self._claimed.token, outcome)
-        except StoreUnavailable:
+        except StoreUnavailableError:
             return False
-        except (Fenced, NotFound, TransitionRefused) as error:
+        except (FencedError, NotFoundError, TransitionRefusedError) as error:
             logger.warning("the report was not needed any more: %s", error)
         except JobStoreError as error:
             logger.error("the end of job %s was refused: %s", self._job_id, error)

@@ -25,7 +25,7 @@ from rq.worker.base import WorkerStatus
 from artifact_store import ArtifactStoreAwayError
 from job_store.attempts import AttemptStore, Unregistered
 from job_store.connection import Connection
-from job_store.errors import JobStoreError, NotFound, RecordVersionError, StoreUnavailable
+from job_store.errors import JobStoreError, NotFoundError, RecordVersionError, StoreUnavailableError
 from job_store.ids import new_claim_id
 from job_store.outages import changes_role, unavailable
 from job_store.queues import worker_queues
@@ -88,7 +88,7 @@ class TrainingWorker(Worker):
         self._supervisor: Supervisor | None = None
         self._leaving_since = 0.0
         self._queues_are_empty = False
-        self._duties = Duties(expected=(StoreUnavailable,))
+        self._duties = Duties(expected=(StoreUnavailableError,))
         self._inference = InferenceProcess(settings) if settings.generation else None
         super().__init__(
             list(worker_queues(device)),
@@ -191,10 +191,10 @@ class TrainingWorker(Worker):
                 return self._attempts.claim(
                     order.job_id, order.attempt, self._worker_id, claim_id, saved
                 )
-            except StoreUnavailable as error:
+            except StoreUnavailableError as error:
                 logger.warning("claiming waits: %s", error)
                 time.sleep(0.2)
-            except NotFound as error:
+            except NotFoundError as error:
                 logger.warning("a message names an unknown job: %s", error)
                 return None
             except RecordVersionError as error:

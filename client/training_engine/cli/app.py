@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _OWN = ("export", "generate")
 
 
-class _Brought(typer.core.TyperCommand):
+class _ExternalCommand(typer.core.TyperCommand):
     """A command of another package. It refuses what it does not know, and names what it does."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -66,7 +66,7 @@ class _Commands(typer.core.TyperGroup):
         single = typer.Typer(add_completion=False)
         single.command(
             cmd_name,
-            cls=_Brought,
+            cls=_ExternalCommand,
             context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
         )(extensions.command(cmd_name))
         return typer.main.get_command(single)

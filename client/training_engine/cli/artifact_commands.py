@@ -137,7 +137,7 @@ def _pieces_of(sampled: Iterable[Any]) -> Iterator[TextPiece]:
 
 
 def _whole(pieces: list[TextPiece]) -> dict[str, object]:
-    """What REST says of a text that it sends whole."""
+    """Return what REST says of a text that it sends whole."""
     return {
         "text": "".join(pieces),
         "token_ids": [token_id for piece in pieces for token_id in piece.token_ids],

@@ -149,7 +149,7 @@ def _require_unique(session: Session, name: str) -> None:
 
 
 def _question(jobs: Sequence[str]) -> str:
-    """What a person is asked before jobs are deleted."""
+    """Return what a person is asked before jobs are deleted."""
     lines = [f"  {job}" for job in jobs[:_SHOWN]]
     if len(jobs) > _SHOWN:
         lines.append(f"  … and {len(jobs) - _SHOWN} more")

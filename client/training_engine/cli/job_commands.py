@@ -155,7 +155,7 @@ def _row(job: Job) -> tuple[object, ...]:
 
 
 def _narrow_row(job: Job) -> tuple[object, ...]:
-    """What fits 80 columns. Every command takes the name, which is unique, for the id."""
+    """Return what fits 80 columns. Every command takes the name, which is unique, for the id."""
     created = "" if job.created_at is None else ago(job.created_at, units=1)
     return job.name or job.job_id, job.status, _steps(job), _eta(job), created
 
@@ -202,7 +202,7 @@ def status(session: Session, job: JobArgument) -> None:
 
 
 def _latest(session: Session, job: Job) -> list[tuple[str, str]]:
-    """The newest metrics, the user's own included."""
+    """Return the newest metrics, the user's own included."""
     try:
         point = session.engine.metrics.get(job.job_id)
     except NotFoundError:

@@ -59,7 +59,7 @@ def chosen_data(flag: str, path: str | None) -> str | None:
 
 
 def is_config_id(given: str) -> bool:
-    """True where an argument names a stored configuration rather than a file."""
+    """Return True where an argument names a stored configuration rather than a file."""
     return given.startswith("cfg_") and not Path(given).exists()
 
 

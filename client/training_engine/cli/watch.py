@@ -133,7 +133,7 @@ def watch_job(session: Session, job_id: str) -> JobStatus:
     return session.engine.jobs.get(job_id).status
 
 
-class _Looks(threading.Thread):
+class _StatusPoller(threading.Thread):
     """Asks every second where the job stands, beside the stream of its events."""
 
     def __init__(self, session: Session, view: View) -> None:
@@ -177,7 +177,7 @@ def _live(session: Session, view: View, events: Iterator[JobEvent]) -> None:
     live = Live(
         get_renderable=lambda: _render(view, console.width), console=console, refresh_per_second=4
     )
-    with live, _Looks(session, view):
+    with live, _StatusPoller(session, view):
         for event in events:
             view.take(event)
 

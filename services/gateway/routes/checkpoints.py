@@ -13,7 +13,7 @@ from gateway.contract import route
 from gateway.heads import head_only
 from gateway.ranges import ByteRange, not_modified, requested_range
 from gateway.routes.declare import CallerOf, problems, router, rpc
-from gateway.streaming import BrokenOff, RelayResponse
+from gateway.streaming import RelayResponse, StreamBrokenError
 from training_engine.v1 import checkpoint_pb2
 
 log = logging.getLogger(__name__)
@@ -104,9 +104,9 @@ async def _relay(call: Any, first: Any, length: int) -> AsyncIterator[bytes]:
             piece = await call.read()
     except grpc.aio.AioRpcError as error:
         log.warning("a download broke off after %d bytes: %s", sent, error.details())
-        raise BrokenOff from None
+        raise StreamBrokenError from None
     finally:
         call.cancel()
     if sent != length:
         log.error("a download had %d bytes instead of %d", sent, length)
-        raise BrokenOff
+        raise StreamBrokenError

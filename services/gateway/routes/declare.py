@@ -10,7 +10,7 @@ from gateway.codec import dumps
 from gateway.contract import PREFIX, Route
 from gateway.control_plane import Caller
 from gateway.documents import StrictRoute
-from gateway.problems import MEDIA_TYPE, FieldError, Problem
+from gateway.problems import MEDIA_TYPE, FieldProblem, Problem
 from gateway.schemas.base import IdempotencyKey
 
 RPC = "x-grpc-methods"
@@ -40,7 +40,7 @@ _EXAMPLES = {
     problem.status_code: problem.body()
     for problem in (
         Problem(
-            _BAD_RATE, reason="INVALID_CONFIG", errors=[FieldError("learning_rate", _BAD_RATE)]
+            _BAD_RATE, reason="INVALID_CONFIG", errors=[FieldProblem("learning_rate", _BAD_RATE)]
         ),
         Problem("the request carries no known token", reason="UNAUTHENTICATED"),
         Problem(

@@ -16,7 +16,7 @@ from gateway.schemas.generation import GenerateBody, GeneratedText
 from gateway.streaming import (
     EVENT_STREAM_HEADERS,
     PING,
-    ClientGone,
+    ClientGoneError,
     RelayResponse,
     event,
     while_connected,
@@ -59,7 +59,7 @@ async def generate(
         if not body.stream:
             return answer(await while_connected(request, _whole(checkpoint_id, body.prompt, call)))
         first = await while_connected(request, call.read())
-    except ClientGone:
+    except ClientGoneError:
         call.cancel()
         return Response(status_code=_CLIENT_CLOSED_REQUEST)  # nobody reads it
     except BaseException:

@@ -13,7 +13,7 @@ from started import stored_files, tiny_request
 
 from artifact_store import ArtifactStoreFullError
 from control_plane.server import ControlPlane
-from job_store.errors import StoreUnavailable
+from job_store.errors import StoreUnavailableError
 from training_engine.v1 import (
     dataset_pb2,
     job_pb2,
@@ -71,7 +71,7 @@ async def test_an_upload_whose_answer_was_lost_keeps_its_file(
 
     async def cut_off(*arguments: Any, **named: Any) -> None:
         await create(*arguments, **named)
-        raise StoreUnavailable("the connection broke before the answer")
+        raise StoreUnavailableError("the connection broke before the answer")
 
     monkeypatch.setattr(plane.state.datasets, "create", cut_off)
     with pytest.raises(grpc.aio.AioRpcError) as caught:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from app.training.preflight import Findings
 from app.transformer.errors import Problem
-from control_plane.looks import Looks, key_of
+from control_plane.looks import PreflightCache, key_of
 
 
 def test_a_look_is_remembered_until_a_file_changes(tmp_path: Path) -> None:
-    data, looks = tmp_path / "a.txt", Looks()
+    data, looks = tmp_path / "a.txt", PreflightCache()
     data.write_text("to be")
     key = key_of("{}", (data, None))
     found = looks.remember(key, Findings(warnings=[Problem("batch_size", "large")]))
@@ -27,7 +27,7 @@ def test_a_look_is_remembered_until_a_file_changes(tmp_path: Path) -> None:
 
 
 def test_a_problem_a_folder_and_a_missing_file_are_looked_at_each_time(tmp_path: Path) -> None:
-    data, looks = tmp_path / "a.txt", Looks()
+    data, looks = tmp_path / "a.txt", PreflightCache()
     data.write_text("x")
     key = key_of("{}", (data,))
     looks.remember(key, Findings([Problem("dataset_path", "too short")]))
@@ -39,7 +39,7 @@ def test_a_problem_a_folder_and_a_missing_file_are_looked_at_each_time(tmp_path:
 
 
 def test_looks_are_bounded(tmp_path: Path) -> None:
-    looks = Looks()
+    looks = PreflightCache()
     for number in range(1000):
         looks.remember(key_of(str(number), ()), Findings())
     assert len(looks._findings) <= 256

@@ -15,14 +15,14 @@ from pydantic import SecretStr
 from redis_server import RedisServer
 from started import running_job, start
 
-from control_plane.leases import AttemptWatch, Waits
+from control_plane.leases import AttemptWatch, FirstSeen
 from control_plane.reconciler import Reconciler, overdue
 from control_plane.server import ControlPlane
 from control_plane.settings import ControlPlaneSettings
 from control_plane.state import ServiceState
 from job_store.attempts import AttemptStore
 from job_store.connection import Connection
-from job_store.errors import Fenced, StoreUnavailable
+from job_store.errors import FencedError, StoreUnavailableError
 from job_store.records import (
     JobError,
     JobStatus,
@@ -110,7 +110,7 @@ def test_a_sign_of_life_or_a_gap_in_the_watching_is_no_stall() -> None:
 
 
 def test_a_wait_lasts_as_long_as_it_is_seen() -> None:
-    waits = Waits[str]()
+    waits = FirstSeen[str]()
     waits.observe(["a"], 10.0)
     waits.observe(["a", "b"], 14.0)
     assert (waits.seconds("a", 15.0), waits.seconds("b", 15.0)) == (5.0, 1.0)
@@ -152,7 +152,7 @@ async def test_a_lost_worker_is_replaced_by_a_new_attempt(
     assert job.message == (
         "attempt 1 ended early and is tried again: worker worker-1 renewed no lease for 0.6 s"
     )
-    with pytest.raises(Fenced):
+    with pytest.raises(FencedError):
         attempts.publish_metrics(token, [MetricPoint(1, {"loss": 1.0}, 1)])
 
     async def message_sent() -> bool:
@@ -192,7 +192,7 @@ async def test_a_stop_that_its_worker_ignores_is_carried_out(
     await stubs.jobs.StopJob(job_pb2.StopJobRequest(job_id=job_id))
 
     async def stopped() -> bool:
-        with contextlib.suppress(Fenced):
+        with contextlib.suppress(FencedError):
             attempts.renew_lease(token)
         return (await job_of(stubs, job_id)).status == job_pb2.JOB_STATUS_STOPPED
 
@@ -317,13 +317,13 @@ async def test_an_outage_of_redis_declares_nobody_dead(
     await reconciler.look()
     assert reconciler._leading
     server.kill()
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(StoreUnavailableError):
         await reconciler.look()
     assert not reconciler._leading
     server.start()
 
     async def leads_again() -> bool:
-        with contextlib.suppress(StoreUnavailable):
+        with contextlib.suppress(StoreUnavailableError):
             await reconciler.look()
         return reconciler._leading
 

@@ -15,7 +15,7 @@ from redis_server import RedisServer
 from artifact_store import job_prefix
 from control_plane.server import ControlPlane
 from control_plane.sweeping import Sweeper
-from job_store.errors import NotOnDisk
+from job_store.errors import NotOnDiskError
 from training_engine.v1 import job_pb2
 
 
@@ -69,7 +69,7 @@ async def test_files_stay_while_their_deletion_could_be_forgotten(
     assert (await failure_of(stubs.jobs.DeleteJob(wanted))).reason == "STORE_UNAVAILABLE"
     sweeper = Sweeper(state)
     sweeper._age = 0.0
-    with pytest.raises(NotOnDisk):
+    with pytest.raises(NotOnDiskError):
         await sweeper.sweep()
     assert len(files()) == 1
     admin.config_set("appendfsync", "always")

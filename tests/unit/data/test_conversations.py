@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tokenizers
 
-from app.training.data.chat_template import CHATML, ChatTemplate, Rendered
+from app.training.data.chat_template import CHATML, ChatTemplate, RenderedConversation
 from app.training.data.conversations import Message, conversation_columns, conversation_of
 from app.training.data.errors import DataError
 from app.training.data.packing import best_fit, one_by_one
@@ -113,7 +113,7 @@ def test_a_record_that_is_no_conversation_is_one_error(
     assert message in str(raised.value)
 
 
-def assistant_texts(rendered: Rendered) -> list[str]:
+def assistant_texts(rendered: RenderedConversation) -> list[str]:
     return [rendered.text[first:last] for first, last in rendered.spans]
 
 

@@ -16,7 +16,7 @@ import tokenizers
 
 from app.training.config import DataConfig, DataSource, TrainingConfig
 from app.training.data import load_dataset
-from app.training.data.inspection import Inspection, LengthCount, Segment, report, summary
+from app.training.data.inspection import Inspection, LengthCount, WindowSegment, report, summary
 from app.training.data.looking import Bounds, inspect_data
 
 TEXTS = ["the first text", "", "the first text", "another one, which is longer than the first"]
@@ -57,7 +57,9 @@ def test_a_folder_is_looked_into(tmp_path: Path, config: TrainingConfig) -> None
     assert found.vocabulary_used == len(set(ids.tolist()))
     text = bytes(ids.tolist()).decode()
     windows = [text[start : start + 9] for start in (0, 8, 16)]
-    assert [window.segments for window in found.windows] == [[Segment(w, True)] for w in windows]
+    assert [window.segments for window in found.windows] == [
+        [WindowSegment(w, True)] for w in windows
+    ]
     told = [warning.message for warning in found.warnings]
     assert any("1 of 4 documents are equal to an earlier one" in message for message in told)
     assert any("README.md" in message for message in told)
@@ -98,7 +100,7 @@ def test_ids_and_arrays(tmp_path: Path, config: TrainingConfig) -> None:
     assert (found.documents, found.tokens, found.lengths) == (
         2, 3, [LengthCount(1, 1), LengthCount(2, 1)],
     )  # fmt: skip
-    assert [window.segments for window in found.windows] == [[Segment("hi!", True)]]
+    assert [window.segments for window in found.windows] == [[WindowSegment("hi!", True)]]
     config.tokenizer = str(tmp_path / "none.json")
     found = looked(tmp_path / "a.jsonl", config)
     assert (found.tokens, found.windows) == (3, [])
@@ -121,7 +123,7 @@ def test_characters_are_taken_from_the_text(tmp_path: Path, config: TrainingConf
     config.tokenizer = "char"
     found = looked(tmp_path / "a.jsonl", config)
     assert (found.tokens, found.vocabulary_used, found.problems) == (32, 7, [])
-    assert found.windows[1].segments == [Segment("üäöüäöü\n\n", True)]
+    assert found.windows[1].segments == [WindowSegment("üäöüäöü\n\n", True)]
 
 
 def test_what_is_wrong_is_said_and_the_rest_is_counted(

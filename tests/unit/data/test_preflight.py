@@ -14,7 +14,7 @@ import tokenizers
 
 from app.training.config import TrainingConfig
 from app.training.data import load_dataset
-from app.training.fit import Room, beyond_memory, state_beyond_memory
+from app.training.fit import MemoryPool, beyond_memory, state_beyond_memory
 from app.training.memory import estimate_memory, machine_memory
 from app.training.preflight import Findings, VisibleData, inspect_run
 
@@ -151,13 +151,13 @@ def test_memory_that_does_not_suffice() -> None:
     config = TrainingConfig()
     estimate = estimate_memory(config)
     state = estimate.total_bytes - estimate.activations_bytes
-    assert beyond_memory(config, Room("cuda:0", estimate.total_bytes)) is None
-    warning = beyond_memory(config, Room("cuda:0", estimate.total_bytes - 1))
+    assert beyond_memory(config, MemoryPool("cuda:0", estimate.total_bytes)) is None
+    warning = beyond_memory(config, MemoryPool("cuda:0", estimate.total_bytes - 1))
     assert warning is not None
     assert "training takes about 9.4" in warning.message
-    assert state_beyond_memory(config, Room("cuda:0", state)) is None
-    assert state_beyond_memory(config, Room("cuda:0", state // 2, swap_bytes=state)) is None
-    assert state_beyond_memory(config, Room("here", state, copies=2, processes=2)) is not None
+    assert state_beyond_memory(config, MemoryPool("cuda:0", state)) is None
+    assert state_beyond_memory(config, MemoryPool("cuda:0", state // 2, swap_bytes=state)) is None
+    assert state_beyond_memory(config, MemoryPool("here", state, copies=2, processes=2)) is not None
     memory = machine_memory()
     assert memory is not None
     assert 1 << 28 < memory < 1 << 50

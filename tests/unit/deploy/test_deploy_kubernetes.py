@@ -29,7 +29,7 @@ from redis_server import free_port
 
 from control_plane.health import LIVENESS, HealthMonitor
 from job_store.connection import AsyncConnection
-from job_store.errors import StoreUnavailable
+from job_store.errors import StoreUnavailableError
 from service_runtime.duties import Duties
 from service_runtime.settings import ENV_PREFIX
 
@@ -227,7 +227,7 @@ def test_redis_is_given_three_quarters_of_its_memory_limit(manifests: list[Manif
 
 async def test_a_control_plane_without_redis_is_alive_and_not_ready() -> None:
     connection = AsyncConnection.open(f"redis://127.0.0.1:{free_port()}/0")
-    monitor = HealthMonitor(connection, Duties(expected=(StoreUnavailable,)), [])
+    monitor = HealthMonitor(connection, Duties(expected=(StoreUnavailableError,)), [])
     await monitor.check()
     context = SimpleNamespace(set_trailing_metadata=lambda pairs: None)
     answers = [

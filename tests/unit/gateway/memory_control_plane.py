@@ -14,7 +14,7 @@ from google.protobuf import timestamp_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from service_runtime.duties import NOT_READY_METADATA
-from service_runtime.rpc_errors import FieldViolation, RpcError
+from service_runtime.rpc_errors import FieldProblem, RpcError
 from training_engine.v1 import (
     checkpoint_pb2,
     checkpoint_pb2_grpc,
@@ -123,13 +123,13 @@ def read_config(document: str) -> config_pb2.TrainingConfig:
     values = json.loads(document)
     known = config_pb2.TrainingConfig.DESCRIPTOR.fields_by_name
     problems = [
-        FieldViolation(key, f"{key} is not a field; see the reference")
+        FieldProblem(key, f"{key} is not a field; see the reference")
         for key in values
         if key not in known
     ]
     values = {key: value for key, value in values.items() if value is not None}
     if (values.get("learning_rate") or 1) <= 0:
-        problems.append(FieldViolation("learning_rate", "learning_rate is -1; it must be > 0"))
+        problems.append(FieldProblem("learning_rate", "learning_rate is -1; it must be > 0"))
     if problems:
         raise RpcError(
             grpc.StatusCode.INVALID_ARGUMENT,

@@ -15,7 +15,7 @@ from artifact_store import FolderStore, attempt_prefix
 from control_plane.archive import ArtifactArchive
 from job_store.archive import Segment
 from job_store.attempts import AttemptStore
-from job_store.errors import Fenced, NotFound, SegmentUnreadable
+from job_store.errors import FencedError, NotFoundError, SegmentUnreadableError
 from job_store.history import HistoryStore
 from job_store.ids import new_claim_id
 from job_store.records import (
@@ -208,7 +208,7 @@ async def test_after_step_passes_over_a_damaged_file_whatever_else_there_is_to_r
     place.bench.attempts.finish(only.token, Outcome(OutcomeKind.SUCCEEDED))
     job_id = only.token.job_id
     place.files()[0].unlink()
-    with pytest.raises(SegmentUnreadable, match=f"read on with after_step={SEGMENT}"):
+    with pytest.raises(SegmentUnreadableError, match=f"read on with after_step={SEGMENT}"):
         [row async for row in watched(place, job_id)]
     shown = [row async for row, _ in watched(place, job_id, after_step=SEGMENT)]
     assert shown == [(s, 1, 1 / s) for s in range(SEGMENT + 1, 1401)]
@@ -230,13 +230,15 @@ async def test_a_damaged_file_is_named_and_hides_no_other(place: Place) -> None:
     broken = next(path for path in place.files() if path.name == "points-1-126-250.bin")
     whole = broken.read_bytes()
     broken.write_bytes(whole[:-1] + b"\xff")
-    with pytest.raises(SegmentUnreadable, match=r"steps 126 to 250 cannot be read from .*bytes"):
+    with pytest.raises(
+        SegmentUnreadableError, match=r"steps 126 to 250 cannot be read from .*bytes"
+    ):
         await place.rows(job_id, 100)
-    with pytest.raises(SegmentUnreadable, match=r"read on with after_step=250"):
+    with pytest.raises(SegmentUnreadableError, match=r"read on with after_step=250"):
         [row async for row in watched(place, job_id)]
     assert await place.rows(job_id, 100, from_step=251) == rows[250:]
     broken.unlink()
-    with pytest.raises(SegmentUnreadable, match="there is no artifact"):
+    with pytest.raises(SegmentUnreadableError, match="there is no artifact"):
         await place.rows(job_id, 100)
     broken.write_bytes(whole)
     assert await place.rows(job_id, 100) == rows
@@ -292,9 +294,9 @@ async def test_a_stale_or_repeated_entry_drops_nothing(place: Place) -> None:
     assert place.store.archive(first.token, 1, segment) is False  # the answer was lost
     assert place.raw(first.token.job_id) == 575
     second = place.crash(first)
-    with pytest.raises(Fenced):
+    with pytest.raises(FencedError):
         place.store.surplus(first.token)
-    with pytest.raises(Fenced):
+    with pytest.raises(FencedError):
         place.store.archive(replace(second.token, claim_id=new_claim_id()), 1, segment)
     assert place.raw(first.token.job_id) == 575
 
@@ -306,18 +308,18 @@ async def test_a_deleted_job_leaves_no_key_and_its_readers_are_told(place: Place
         await anext(items)
         await place.bench.jobs.delete(job_id)
         place.artifacts.delete_prefix(f"jobs/{job_id}")
-        with pytest.raises(NotFound, match="there is no job"):
+        with pytest.raises(NotFoundError, match="there is no job"):
             [item async for item in items]
     keys = list(place.bench.worker.client.scan_iter(f"*{job_id}*"))
     assert [key for key in keys if b":request:" not in key] == []
     assert place.files() == []
-    with pytest.raises(NotFound):
+    with pytest.raises(NotFoundError):
         await place.history.page(job_id)
 
 
 async def test_a_process_without_artifacts_says_so(place: Place) -> None:
     claimed, _ = await three_attempts(place)
-    with pytest.raises(SegmentUnreadable, match="given no artifact store"):
+    with pytest.raises(SegmentUnreadableError, match="given no artifact store"):
         await HistoryStore(place.bench.connection).page(claimed.token.job_id)
 
 

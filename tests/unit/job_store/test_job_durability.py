@@ -21,7 +21,7 @@ from job_store.attempts import AttemptStore
 from job_store.catalog import ConfigStore, DatasetStore
 from job_store.connection import AsyncConnection, Connection
 from job_store.durability import DiskWatch
-from job_store.errors import NotOnDisk, StoreUnavailable
+from job_store.errors import NotOnDiskError, StoreUnavailableError
 from job_store.jobs import JobStore
 from job_store.records import Outcome, OutcomeKind, Request
 
@@ -61,9 +61,9 @@ async def test_an_unconfirmed_start_is_not_acknowledged_and_its_repetition_is(
 ) -> None:
     jobs = JobStore(connection)
     admin.config_set("appendfsync", "no")
-    with pytest.raises(NotOnDisk, match=r"not confirmed within 0.2 s .* repeat the call with"):
+    with pytest.raises(NotOnDiskError, match=r"not confirmed within 0.2 s .* repeat the call with"):
         await jobs.create(new_job(), REQUEST)
-    with pytest.raises(NotOnDisk):
+    with pytest.raises(NotOnDiskError):
         await jobs.answered(REQUEST)
     admin.config_set("appendfsync", "always")
     first = await jobs.create(new_job(), REQUEST)
@@ -95,7 +95,7 @@ async def test_every_mutation_of_a_client_is_confirmed(
         jobs.stays_deleted(job.job_id),
         datasets.stays_deleted(data.dataset_id),
     ):
-        with pytest.raises(NotOnDisk):
+        with pytest.raises(NotOnDiskError):
             await change
     admin.config_set("appendfsync", "always")
     assert await jobs.stays_deleted(job.job_id)
@@ -106,7 +106,7 @@ async def test_every_mutation_of_a_client_is_confirmed(
 async def test_a_change_that_a_new_server_has_forgotten_is_not_acknowledged(
     connection: AsyncConnection,
 ) -> None:
-    with pytest.raises(StoreUnavailable, match="has forgotten the change"):
+    with pytest.raises(StoreUnavailableError, match="has forgotten the change"):
         await connection.acknowledge("te:request:of-a-server-that-died")
 
 
@@ -127,7 +127,7 @@ async def test_who_comes_while_the_disk_is_slow_asks_beside_those_who_wait(
     await asyncio.sleep(0)
     second = asyncio.create_task(connection.facts(("PING",)))
     for task in (first, second):
-        with pytest.raises(NotOnDisk):
+        with pytest.raises(NotOnDiskError):
             await task
     assert time.monotonic() - began < 1.8
 
@@ -206,7 +206,7 @@ def test_a_watch_does_not_outlive_its_server(server: RedisServer) -> None:
     watch.begin()
     server.kill()
     server.start()
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(StoreUnavailableError):
         watch.is_written()
     connection.close()
 

@@ -13,7 +13,7 @@ from redis_server import RedisServer
 
 from job_store import streams
 from job_store.connection import AsyncConnection, Connection
-from job_store.errors import FeedsClosed, InvalidCursor, NotFound
+from job_store.errors import FeedsClosedError, InvalidCursorError, NotFoundError
 from job_store.ids import new_id
 from job_store.records import JobStatus, LogLine, Outcome, OutcomeKind
 from job_store.streams import (
@@ -270,22 +270,22 @@ async def test_damaged_and_foreign_cursors_are_refused(bench: Bench, feeds: JobF
     watcher = Watcher(feeds.watch(job_id))
     await watcher.end()
     cursor = watcher.items[0].cursor
-    with pytest.raises(InvalidCursor, match=f"belongs to '{job_id}', not to '{other.job_id}'"):
+    with pytest.raises(InvalidCursorError, match=f"belongs to '{job_id}', not to '{other.job_id}'"):
         await anext(feeds.watch(other.job_id, after=cursor))
     page_token = (await bench.history.page(job_id, page_size=1)).next_page_token
     for bad in ("zzz", "é", cursor[:-3], cursor + "AA", page_token, "1-0", "A" * 5000):
-        with pytest.raises(InvalidCursor, match="pass a cursor received on this job's stream"):
+        with pytest.raises(InvalidCursorError, match="pass a cursor received on this job's stream"):
             await anext(feeds.watch(job_id, after=bad))
 
 
 async def test_unknown_and_deleted_jobs_end_a_watch(bench: Bench, feeds: JobFeeds) -> None:
-    with pytest.raises(NotFound, match="there is no job"):
+    with pytest.raises(NotFoundError, match="there is no job"):
         await anext(feeds.watch(new_id("job")))
     job = await bench.jobs.create(new_job())
     watcher = Watcher(feeds.watch(job.job_id))
     await watcher.until("queued/1")
     await bench.jobs.delete(job.job_id)
-    with pytest.raises(NotFound):
+    with pytest.raises(NotFoundError):
         await watcher.end()
 
 
@@ -294,9 +294,9 @@ async def test_closing_lets_every_watcher_go(bench: Bench, feeds: JobFeeds) -> N
     watcher = Watcher(feeds.watch(job.job_id))
     await watcher.until("running/1")
     await feeds.close()
-    with pytest.raises(FeedsClosed, match="reconnect with the last cursor"):
+    with pytest.raises(FeedsClosedError, match="reconnect with the last cursor"):
         await watcher.end()
-    with pytest.raises(FeedsClosed):
+    with pytest.raises(FeedsClosedError):
         await anext(feeds.watch(job.job_id))
 
 

@@ -8,7 +8,7 @@ import pytest
 from job_store_bench import LOST, Bench, points
 
 from job_store.attempts import AttemptStore
-from job_store.errors import InvalidPageToken, NotFound, TransitionRefused
+from job_store.errors import InvalidPageTokenError, NotFoundError, TransitionRefusedError
 from job_store.ids import new_id
 from job_store.records import Bucket, FencingToken, LogLine, MetricPoint, Outcome, OutcomeKind
 from job_store.segments import attempt_showing
@@ -66,7 +66,7 @@ async def test_the_next_attempt_publishes_what_the_spool_held(bench: Bench) -> N
     bench.attempts.publish_metrics(token, points(11, 12))
     assert await steps(bench, job.job_id) == list(range(1, 13))
     assert [line.text for line in (await bench.history.logs(job.job_id)).lines] == ["zero", "one"]
-    with pytest.raises(TransitionRefused, match="already published points"):
+    with pytest.raises(TransitionRefusedError, match="already published points"):
         bench.attempts.publish_metrics(token, points(8, 9), of_attempt=1)
     with pytest.raises(ValueError, match="of_attempt is 3; it must be an attempt from 1 to 2"):
         bench.attempts.publish_metrics(token, points(8, 9), of_attempt=3)
@@ -159,21 +159,21 @@ async def test_foreign_and_damaged_page_tokens_are_refused(bench: Bench) -> None
     other, _ = await bench.running()
     bench.attempts.publish_metrics(token, points(1, 5))
     page_token = (await bench.history.page(job.job_id, page_size=2)).next_page_token
-    with pytest.raises(InvalidPageToken, match=f"it belongs to '{job.job_id}'"):
+    with pytest.raises(InvalidPageTokenError, match=f"it belongs to '{job.job_id}'"):
         await bench.history.page(other.job_id, page_token=page_token)
-    with pytest.raises(InvalidPageToken, match="it is for 'points', not for 'logs'"):
+    with pytest.raises(InvalidPageTokenError, match="it is for 'points', not for 'logs'"):
         await bench.history.logs(job.job_id, page_token=page_token)
     for bad in ("x", "é" * 8, page_token[:-2], "A" * 10_000, "AAAAAAAA", page_token + "A"):
-        with pytest.raises(InvalidPageToken, match="cannot be used"):
+        with pytest.raises(InvalidPageTokenError, match="cannot be used"):
             await bench.history.page(job.job_id, page_token=bad)
 
 
 @pytest.mark.parametrize("bad", ["job_x", "", "../../etc", "job_" + "i" * 26, "a\x00b:latest"])
 async def test_odd_ids_are_not_found(bench: Bench, bad: str) -> None:
     for read in (bench.history.latest, bench.history.page, bench.jobs.get, bench.history.log_tail):
-        with pytest.raises(NotFound, match="there is no job"):
+        with pytest.raises(NotFoundError, match="there is no job"):
             await read(bad)
-    with pytest.raises(NotFound):
+    with pytest.raises(NotFoundError):
         await bench.history.chart(new_id("job"), 10)
 
 

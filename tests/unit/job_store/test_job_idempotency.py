@@ -11,7 +11,7 @@ import pytest
 from job_store_bench import LOST, Bench, new_job, points
 
 from job_store.catalog import ConfigStore
-from job_store.errors import Fenced, NotFound, RequestIdReused
+from job_store.errors import FencedError, NotFoundError, RequestIdReusedError
 from job_store.records import (
     JobStatus,
     LogLine,
@@ -30,13 +30,13 @@ async def test_a_repeated_create_gives_the_first_answer(bench: Bench) -> None:
     assert await bench.jobs.create(new_job(), request) == first
     assert await bench.jobs.count() == 1
     other = Request.of("Łódź / 1\n", "StartJob", b"another body")
-    with pytest.raises(RequestIdReused, match="was already used for another request"):
+    with pytest.raises(RequestIdReusedError, match="was already used for another request"):
         await bench.jobs.create(new_job(), other)
 
 
 async def test_the_same_id_for_another_method_is_refused(bench: Bench) -> None:
     job = await bench.jobs.create(new_job(), Request.of("r", "StartJob", b""))
-    with pytest.raises(RequestIdReused):
+    with pytest.raises(RequestIdReusedError):
         await bench.jobs.request_stop(job.job_id, Request.of("r", "StopJob", b""))
     assert (await bench.jobs.get(job.job_id)).status is JobStatus.QUEUED
 
@@ -66,12 +66,12 @@ async def test_a_repeated_delete_succeeds_again(bench: Bench) -> None:
     request = Request.of("rm checkpoint", "DeleteCheckpoint", b"")
     await bench.jobs.delete_checkpoint(kept.checkpoint_id, request)
     await bench.jobs.delete_checkpoint(kept.checkpoint_id, request)
-    with pytest.raises(NotFound):
+    with pytest.raises(NotFoundError):
         await bench.jobs.delete_checkpoint(kept.checkpoint_id)
     request = Request.of("rm", "DeleteJob", b"")
     await bench.jobs.delete(job.job_id, request)
     await bench.jobs.delete(job.job_id, request)
-    with pytest.raises(NotFound):
+    with pytest.raises(NotFoundError):
         await bench.jobs.delete(job.job_id)
 
 
@@ -102,7 +102,7 @@ async def test_a_repeated_finish_gives_the_first_answer(bench: Bench) -> None:
     outcome = Outcome(OutcomeKind.SUCCEEDED)
     first = bench.attempts.finish(token, outcome)
     assert bench.attempts.finish(token, outcome) == first
-    with pytest.raises(Fenced):
+    with pytest.raises(FencedError):
         bench.attempts.finish(token, Outcome(OutcomeKind.FAILED, LOST))
 
 
@@ -123,7 +123,9 @@ async def test_a_zombie_changes_nothing(bench: Bench) -> None:
         lambda: bench.checkpoint(zombie, 9),
         lambda: bench.attempts.finish(zombie, Outcome(OutcomeKind.SUCCEEDED)),
     ):
-        with pytest.raises(Fenced, match=r"attempt 1 of job .* no longer owns the job") as caught:
+        with pytest.raises(
+            FencedError, match=r"attempt 1 of job .* no longer owns the job"
+        ) as caught:
             write()
         assert caught.value.attempt == 1
     assert await bench.jobs.get(job.job_id) == before
@@ -134,7 +136,7 @@ async def test_a_deleted_job_fences_its_zombie(bench: Bench) -> None:
     job, token = await bench.in_state(JobStatus.STOPPED)
     assert token is not None
     await bench.jobs.delete(job.job_id)
-    with pytest.raises(Fenced, match="the job was deleted"):
+    with pytest.raises(FencedError, match="the job was deleted"):
         bench.attempts.publish_metrics(token, points(1, 2))
     assert bench.worker.command("KEYS", f"te:job:{job.job_id}*") == []
 

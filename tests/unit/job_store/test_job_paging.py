@@ -10,7 +10,7 @@ import pytest
 from job_store_bench import Bench, points
 
 from job_store.connection import AsyncConnection
-from job_store.errors import InvalidCursor, InvalidPageToken
+from job_store.errors import InvalidCursorError, InvalidPageTokenError
 from job_store.paging import TokenKey
 from job_store.records import JobStatus
 from job_store.streams import JobFeeds
@@ -71,7 +71,7 @@ async def test_a_made_up_cursor_is_refused_before_redis_is_asked(bench: Bench) -
         (0, 0, 3, 0, -1, 0, -1, -1),
         ("nan-inf", "nan", "inf", "-inf", "x", "", "1e3"),
     ):
-        with pytest.raises(InvalidCursor, match="or none to start from the beginning"):
+        with pytest.raises(InvalidCursorError, match="or none to start from the beginning"):
             await anext(feeds.watch(job.job_id, after=made_up("watch", job.job_id, *numbers)))
     await feeds.close()
 
@@ -81,15 +81,15 @@ async def test_made_up_page_tokens_are_refused(bench: Bench) -> None:
     bench.attempts.publish_metrics(token, points(1, 3))
     for position in ("2", "nan", "inf", "-1", str(2**63), "x", "", "1)\x00"):
         made = made_up("points", job.job_id, position)
-        with pytest.raises(InvalidPageToken):
+        with pytest.raises(InvalidPageTokenError):
             await bench.history.page(job.job_id, page_token=made)
-        with pytest.raises(InvalidPageToken):
+        with pytest.raises(InvalidPageTokenError):
             await bench.jobs.list_checkpoints(
                 job.job_id, page_token=made_up("checkpoints", job.job_id, position)
             )
-        with pytest.raises(InvalidPageToken):
+        with pytest.raises(InvalidPageTokenError):
             await bench.jobs.list(page_token=made_up("jobs", "all", position))
-        with pytest.raises(InvalidPageToken):
+        with pytest.raises(InvalidPageTokenError):
             await bench.history.logs(
                 job.job_id, page_token=made_up("logs", job.job_id, position, position)
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from job_store_bench import LOST, Bench, checkpoint, points
 
-from job_store.errors import Fenced, NotFound, TransitionRefused
+from job_store.errors import FencedError, NotFoundError, TransitionRefusedError
 from job_store.records import DelayedRetry, JobError, JobStatus, Outcome, OutcomeKind
 
 S = JobStatus
@@ -69,7 +69,9 @@ async def test_stop_of_a_stopping_job_changes_nothing(bench: Bench) -> None:
 @pytest.mark.parametrize("status", AT_REST)
 async def test_stop_of_a_job_at_rest_is_refused(bench: Bench, status: JobStatus) -> None:
     job, _ = await bench.in_state(status)
-    with pytest.raises(TransitionRefused, match=f"is {status}, which does not allow to stop it"):
+    with pytest.raises(
+        TransitionRefusedError, match=f"is {status}, which does not allow to stop it"
+    ):
         await bench.jobs.request_stop(job.job_id)
     assert await bench.jobs.get(job.job_id) == job
 
@@ -90,7 +92,7 @@ async def test_a_claimed_job_finishes_or_fails(
     assert done.error == error
     assert done.completed_at is not None
     assert await bench.jobs.count(done.status) == 1
-    with pytest.raises(Fenced, match=f"no longer owns the job .the job is {kind.value}"):
+    with pytest.raises(FencedError, match=f"no longer owns the job .the job is {kind.value}"):
         bench.attempts.renew_lease(token)
 
 
@@ -104,7 +106,7 @@ async def test_a_stopping_job_stops(bench: Bench) -> None:
 
 async def test_a_running_job_cannot_end_a_stop_nobody_asked_for(bench: Bench) -> None:
     _, token = await bench.running()
-    with pytest.raises(TransitionRefused, match=r"is running.*no stop was requested"):
+    with pytest.raises(TransitionRefusedError, match=r"is running.*no stop was requested"):
         bench.attempts.finish(token, Outcome(OutcomeKind.STOPPED))
 
 
@@ -124,7 +126,7 @@ async def test_a_running_job_that_loses_its_worker_is_queued_again(bench: Bench,
     assert again.consecutive_failures == (0 if how == "handed_back" else 1)
     assert again.enqueued_at is None
     assert [a.attempt for a in await bench.jobs.jobs_lacking_message()] == [2]
-    with pytest.raises(Fenced):
+    with pytest.raises(FencedError):
         bench.attempts.publish_metrics(token, points(1, 2))
 
 
@@ -156,7 +158,9 @@ async def test_nothing_is_lost_where_nothing_runs(bench: Bench, status: JobStatu
 @pytest.mark.parametrize("status", [S.QUEUED, S.RUNNING, S.STOPPING])
 async def test_resume_of_a_job_under_way_is_refused(bench: Bench, status: JobStatus) -> None:
     job, _ = await bench.in_state(status)
-    with pytest.raises(TransitionRefused, match=f"is {status}, which does not allow to resume"):
+    with pytest.raises(
+        TransitionRefusedError, match=f"is {status}, which does not allow to resume"
+    ):
         await bench.jobs.resume(job.job_id)
 
 
@@ -174,10 +178,12 @@ async def test_resume_continues_from_the_newest_checkpoint(bench: Bench, status:
 
 async def test_a_succeeded_job_needs_more_steps_or_an_earlier_checkpoint(bench: Bench) -> None:
     job, _ = await bench.in_state(S.SUCCEEDED, checkpoints=[50, 100])
-    with pytest.raises(TransitionRefused, match="needs a larger max_steps than 100 or an earlier"):
+    with pytest.raises(
+        TransitionRefusedError, match="needs a larger max_steps than 100 or an earlier"
+    ):
         await bench.jobs.resume(job.job_id)
     newest = (await bench.jobs.list_checkpoints(job.job_id)).checkpoints[-1]
-    with pytest.raises(TransitionRefused, match="needs a larger max_steps"):
+    with pytest.raises(TransitionRefusedError, match="needs a larger max_steps"):
         await bench.jobs.resume(job.job_id, checkpoint_id=newest.checkpoint_id)
     document = '{"max_steps": 200}'
     longer = await bench.jobs.resume(job.job_id, max_steps=200, config_document=document)
@@ -201,7 +207,7 @@ async def test_a_succeeded_job_resumes_from_an_earlier_checkpoint(bench: Bench) 
     assert (resumed.resumed_from_step, resumed.current_step) == (50, 50)
     left = (await bench.jobs.list_checkpoints(job.job_id)).checkpoints
     assert [c.step for c in left] == [50]
-    with pytest.raises(NotFound, match="there is no checkpoint"):
+    with pytest.raises(NotFoundError, match="there is no checkpoint"):
         await bench.jobs.get_checkpoint(later.checkpoint_id)
     assert [c.step for c in await bench.jobs.retired_checkpoints(job.job_id)] == [100]
     await bench.jobs.forget_checkpoint(job.job_id, later.checkpoint_id)
@@ -210,7 +216,9 @@ async def test_a_succeeded_job_resumes_from_an_earlier_checkpoint(bench: Bench) 
 
 async def test_resume_refuses_fewer_steps_than_were_done(bench: Bench) -> None:
     job, _ = await bench.in_state(S.STOPPED, checkpoints=[50])
-    with pytest.raises(TransitionRefused, match=r"max_steps 50 must be larger than the step.* 50"):
+    with pytest.raises(
+        TransitionRefusedError, match=r"max_steps 50 must be larger than the step.* 50"
+    ):
         await bench.jobs.resume(job.job_id, max_steps=50)
 
 
@@ -218,7 +226,7 @@ async def test_resume_refuses_a_checkpoint_of_another_job(bench: Bench) -> None:
     job, _ = await bench.in_state(S.STOPPED, checkpoints=[50])
     other, _ = await bench.in_state(S.STOPPED, checkpoints=[50])
     (foreign,) = (await bench.jobs.list_checkpoints(other.job_id)).checkpoints
-    with pytest.raises(NotFound, match="there is no checkpoint"):
+    with pytest.raises(NotFoundError, match="there is no checkpoint"):
         await bench.jobs.resume(job.job_id, checkpoint_id=foreign.checkpoint_id)
     assert await bench.jobs.get(job.job_id) == job
 
@@ -229,7 +237,9 @@ async def test_resume_refuses_a_checkpoint_of_another_job(bench: Bench) -> None:
 @pytest.mark.parametrize("status", [S.RUNNING, S.STOPPING])
 async def test_delete_of_a_job_under_way_is_refused(bench: Bench, status: JobStatus) -> None:
     job, _ = await bench.in_state(status)
-    with pytest.raises(TransitionRefused, match=f"is {status}, which does not allow to delete"):
+    with pytest.raises(
+        TransitionRefusedError, match=f"is {status}, which does not allow to delete"
+    ):
         await bench.jobs.delete(job.job_id)
 
 
@@ -237,7 +247,7 @@ async def test_delete_of_a_job_under_way_is_refused(bench: Bench, status: JobSta
 async def test_delete_leaves_no_key_behind(bench: Bench, status: JobStatus) -> None:
     job, _ = await bench.in_state(status, checkpoints=[8, 16, 40])
     await bench.jobs.delete(job.job_id)
-    with pytest.raises(NotFound, match=f"there is no job '{job.job_id}'"):
+    with pytest.raises(NotFoundError, match=f"there is no job '{job.job_id}'"):
         await bench.jobs.get(job.job_id)
     reconcile = bench.reconciler
     assert await reconcile.due_sweeps(60.0) == []
@@ -302,7 +312,7 @@ async def test_falling_back_supersedes_the_damaged_checkpoint(bench: Bench) -> N
     bench.checkpoint(token, 20, score=0.4)
     record = bench.attempts.finish(token, Outcome(OutcomeKind.CRASHED, LOST))
     token = bench.claim(record)
-    with pytest.raises(TransitionRefused, match="step 30 is beyond its newest registered"):
+    with pytest.raises(TransitionRefusedError, match="step 30 is beyond its newest registered"):
         bench.attempts.confirm_start(token, 30)
     bench.attempts.confirm_start(token, 10, ["the number of threads changed from 2 to 1"])
     job = await bench.jobs.get(job.job_id)
@@ -330,15 +340,15 @@ async def test_checkpoints_are_removed_with_a_token_or_on_a_job_at_rest(bench: B
     job, token = await bench.running()
     first, second = bench.checkpoint(token, 10, 0.3), bench.checkpoint(token, 20, 0.4)
     assert (await bench.jobs.get_checkpoint(first.checkpoint_id)).is_best
-    with pytest.raises(TransitionRefused, match="does not allow to delete a checkpoint of it"):
+    with pytest.raises(TransitionRefusedError, match="does not allow to delete a checkpoint of it"):
         await bench.jobs.delete_checkpoint(first.checkpoint_id)
     assert bench.attempts.unregister_checkpoint(token, first.checkpoint_id) is True
     assert bench.attempts.unregister_checkpoint(token, first.checkpoint_id) is False
     assert (await bench.jobs.get_checkpoint(second.checkpoint_id)).is_best
     bench.attempts.finish(token, Outcome(OutcomeKind.SUCCEEDED))
-    with pytest.raises(Fenced):
+    with pytest.raises(FencedError):
         bench.attempts.unregister_checkpoint(token, second.checkpoint_id)
-    with pytest.raises(Fenced):
+    with pytest.raises(FencedError):
         bench.attempts.register_checkpoint(token, checkpoint(token, 30))
     await bench.jobs.delete_checkpoint(second.checkpoint_id)
     assert (await bench.jobs.list_checkpoints(job.job_id)).checkpoints == ()
@@ -417,5 +427,5 @@ async def test_a_note_about_a_running_job_reaches_its_record_and_its_watchers(
     assert b"the disk is full" in event[1][b"d"]
     bench.attempts.finish(token, Outcome(OutcomeKind.SUCCEEDED))
     assert (await bench.jobs.get(job.job_id)).message == ""
-    with pytest.raises(Fenced):
+    with pytest.raises(FencedError):
         bench.attempts.note(token, "too late")

@@ -27,7 +27,7 @@ from redis_trouble import (
 )
 
 from job_store.connection import AsyncConnection, Connection
-from job_store.errors import NotFound, StoreUnavailable
+from job_store.errors import NotFoundError, StoreUnavailableError
 from job_store.generation import GenerationInbox
 from job_store.records import JobStatus, WorkerRecord, WorkerState
 from job_store.streams import JobFeeds, MetricsEvent
@@ -95,7 +95,7 @@ async def test_a_refusal_is_an_outage_that_names_its_remedy(
     ]
     with trouble(troubled_server):
         for call in calls:
-            with pytest.raises(StoreUnavailable, match=remedy) as caught:
+            with pytest.raises(StoreUnavailableError, match=remedy) as caught:
                 call()
             assert SECRET not in str(caught.value)
         for awaitable in (
@@ -104,7 +104,7 @@ async def test_a_refusal_is_an_outage_that_names_its_remedy(
             db.pipeline(write),
             bench.jobs.create(new_job()),
         ):
-            with pytest.raises(StoreUnavailable, match=remedy) as caught:
+            with pytest.raises(StoreUnavailableError, match=remedy) as caught:
                 await awaitable
             assert SECRET not in str(caught.value)
     assert bench.attempts.publish_metrics(token, points(1, 3)).delivered == 3
@@ -114,7 +114,9 @@ async def test_a_refusal_is_an_outage_that_names_its_remedy(
 async def test_a_server_of_a_cluster_says_that_it_cannot_be_used(tmp_path: Path) -> None:
     server = RedisServer(tmp_path / "redis", extra="cluster-enabled yes").start()
     connection = AsyncConnection.open(server.url())
-    with pytest.raises(StoreUnavailable, match="a Redis Cluster, which is not supported; use one"):
+    with pytest.raises(
+        StoreUnavailableError, match="a Redis Cluster, which is not supported; use one"
+    ):
         await connection.ping()  # CLUSTERDOWN: no server holds any slot
     await connection.close()
     server.stop()
@@ -122,7 +124,9 @@ async def test_a_server_of_a_cluster_says_that_it_cannot_be_used(tmp_path: Path)
 
 async def test_a_server_that_wants_a_password_says_so(troubled_server: RedisServer) -> None:
     without = AsyncConnection.open(f"redis://127.0.0.1:{troubled_server.port}/0")
-    with pytest.raises(StoreUnavailable, match="it asks for a password; put the server's into"):
+    with pytest.raises(
+        StoreUnavailableError, match="it asks for a password; put the server's into"
+    ):
         await without.ping()
     await without.close()
 
@@ -137,7 +141,9 @@ async def test_a_port_of_something_else_says_so() -> None:
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     connection = AsyncConnection.open(f"redis://127.0.0.1:{port}/0")
-    with pytest.raises(StoreUnavailable, match="does not answer as a Redis server does; correct"):
+    with pytest.raises(
+        StoreUnavailableError, match="does not answer as a Redis server does; correct"
+    ):
         await connection.ping()
     await connection.close()
     server.close()
@@ -155,7 +161,7 @@ async def test_a_job_can_be_deleted_from_a_full_server(
     stopped, _ = await bench.in_state(JobStatus.STOPPED, checkpoints=[5])
     with full(troubled_server):
         await bench.jobs.delete(stopped.job_id)
-        with pytest.raises(NotFound):
+        with pytest.raises(NotFoundError):
             await bench.jobs.get(stopped.job_id)
 
 
@@ -223,9 +229,9 @@ async def test_a_failover_there_and_back_loses_nothing(
         bench.attempts.publish_metrics(token, points(1, 3))
         replicate(other, troubled_server)
         fail_over(troubled_server, other)
-        with pytest.raises(StoreUnavailable, match="it is a read-only replica"):
+        with pytest.raises(StoreUnavailableError, match="it is a read-only replica"):
             bench.attempts.publish_metrics(token, points(4, 5))
-        with pytest.raises(StoreUnavailable, match="it is a read-only replica"):
+        with pytest.raises(StoreUnavailableError, match="it is a read-only replica"):
             await bench.connection.ping()
         fail_over(other, troubled_server)
         assert bench.attempts.publish_metrics(token, points(1, 5)).duplicates == 3

@@ -17,7 +17,12 @@ from job_store import errors, ids
 from job_store.attempts import AttemptStore
 from job_store.catalog import ConfigStore, DatasetStore
 from job_store.connection import AsyncConnection, Connection
-from job_store.errors import InvalidPageToken, NotFound, RecordVersionError, StoreUnavailable
+from job_store.errors import (
+    InvalidPageTokenError,
+    NotFoundError,
+    RecordVersionError,
+    StoreUnavailableError,
+)
 from job_store.records import (
     Execution,
     JobRecord,
@@ -74,9 +79,9 @@ async def test_jobs_are_listed_newest_first_and_pages_survive_inserts(bench: Ben
     times = [job.created_at for job in (await bench.jobs.list()).jobs]
     assert times == sorted(times, reverse=True)
     token = (await bench.jobs.list(page_size=1)).next_page_token
-    with pytest.raises(InvalidPageToken, match="it belongs to 'all', not to 'failed'"):
+    with pytest.raises(InvalidPageTokenError, match="it belongs to 'all', not to 'failed'"):
         await bench.jobs.list(JobStatus.FAILED, page_token=token)
-    with pytest.raises(InvalidPageToken, match="pass next_page_token of the previous page"):
+    with pytest.raises(InvalidPageTokenError, match="pass next_page_token of the previous page"):
         await bench.jobs.list(page_token="nonsense")
 
 
@@ -100,7 +105,7 @@ async def test_jobs_are_found_by_name_and_by_the_beginning_of_an_id(bench: Bench
     assert [job.job_id for job in page.jobs] == newest_first[:2]
     rest = await bench.jobs.list(name=odd, page_size=2, page_token=page.next_page_token)
     assert ([job.job_id for job in rest.jobs], rest.next_page_token) == (newest_first[2:], "")
-    with pytest.raises(InvalidPageToken, match="it belongs to 'name:"):
+    with pytest.raises(InvalidPageTokenError, match="it belongs to 'name:"):
         await bench.jobs.list(name=odd + "y", page_token=page.next_page_token)
 
     await bench.jobs.request_stop(twins[1].job_id)
@@ -157,7 +162,7 @@ def test_ids_sort_by_time_and_are_checked() -> None:
     assert len({ids.new_id("job") for _ in range(1000)}) == 1000
     assert ids.check_id("job", made[0]) == made[0]
     for bad in (made[0] + "\n", made[0].upper(), made[0][:-1], "cfg" + made[0][3:], "jöb_x"):
-        with pytest.raises(NotFound, match="there is no job"):
+        with pytest.raises(NotFoundError, match="there is no job"):
             ids.check_id("job", bad)
     assert ids.check_worker_id("host.example:12-a") == "host.example:12-a"
     with pytest.raises(ValueError, match="worker_id is 'a b'; it must be 1 to 128 letters"):
@@ -180,9 +185,9 @@ async def test_configs_are_created_once_listed_and_deleted(bench: Bench) -> None
     removal = Request.of("r2", "DeleteConfig", b"")
     await store.delete(first.config_id, removal)
     await store.delete(first.config_id, removal)
-    with pytest.raises(NotFound, match=f"there is no config '{first.config_id}'"):
+    with pytest.raises(NotFoundError, match=f"there is no config '{first.config_id}'"):
         await store.get(first.config_id)
-    with pytest.raises(NotFound):
+    with pytest.raises(NotFoundError):
         await store.delete(first.config_id)
 
 
@@ -197,7 +202,7 @@ async def test_datasets_are_kept_for_workers_too(bench: Bench) -> None:
     assert WorkerRegistry(bench.worker).get_dataset(id) == made
     assert (await store.list()).datasets == (made,)
     await store.delete(id)
-    with pytest.raises(NotFound, match="there is no dataset"):
+    with pytest.raises(NotFoundError, match="there is no dataset"):
         WorkerRegistry(bench.worker).get_dataset(id)
 
 
@@ -267,7 +272,7 @@ async def test_an_old_record_can_still_be_deleted(bench: Bench) -> None:
     job = await bench.jobs.create(new_job())
     bench.worker.command("HSET", f"te:job:{job.job_id}", "v", "0")
     await bench.jobs.delete(job.job_id)
-    with pytest.raises(NotFound):
+    with pytest.raises(NotFoundError):
         await bench.jobs.get(job.job_id)
 
 
@@ -286,7 +291,9 @@ async def test_scripts_survive_a_flushed_script_cache(bench: Bench) -> None:
 async def test_an_absent_server_is_unavailable_within_seconds() -> None:
     connection = AsyncConnection.open(f"redis://:secret-word@127.0.0.1:{free_port()}/0")
     start = time.monotonic()
-    with pytest.raises(StoreUnavailable, match=r"is not available.*try again shortly") as caught:
+    with pytest.raises(
+        StoreUnavailableError, match=r"is not available.*try again shortly"
+    ) as caught:
         await connection.ping()
     assert time.monotonic() - start < 5
     assert "secret-word" not in str(caught.value)
@@ -299,7 +306,7 @@ async def test_a_frozen_server_is_unavailable_within_seconds(tmp_path: Path) -> 
     try:
         await connection.ping()
         server.pause()
-        with pytest.raises(StoreUnavailable):
+        with pytest.raises(StoreUnavailableError):
             await asyncio.wait_for(connection.ping(), 15)
         server.resume()
         await connection.ping()
@@ -311,7 +318,7 @@ async def test_a_frozen_server_is_unavailable_within_seconds(tmp_path: Path) -> 
 async def test_a_wrong_password_says_so_and_stays_secret(redis_server: RedisServer) -> None:
     url = redis_server.url().replace(redis_server.password, "wrong-word")
     connection = AsyncConnection.open(url)
-    with pytest.raises(StoreUnavailable, match="refuses the password") as caught:
+    with pytest.raises(StoreUnavailableError, match="refuses the password") as caught:
         await connection.ping()
     assert "wrong-word" not in str(caught.value)
     await connection.close()
@@ -374,15 +381,15 @@ def test_error_codes_are_stable() -> None:
     }
     assert codes == {
         "JobStoreError": "JOB_STORE_ERROR",
-        "NotFound": "NOT_FOUND",
-        "TransitionRefused": "TRANSITION_REFUSED",
-        "RequestIdReused": "REQUEST_ID_REUSED",
-        "Fenced": "FENCED",
-        "InvalidCursor": "INVALID_CURSOR",
-        "InvalidPageToken": "INVALID_PAGE_TOKEN",
+        "NotFoundError": "NOT_FOUND",
+        "TransitionRefusedError": "TRANSITION_REFUSED",
+        "RequestIdReusedError": "REQUEST_ID_REUSED",
+        "FencedError": "FENCED",
+        "InvalidCursorError": "INVALID_CURSOR",
+        "InvalidPageTokenError": "INVALID_PAGE_TOKEN",
         "RecordVersionError": "RECORD_VERSION",
-        "SegmentUnreadable": "ARTIFACT_DAMAGED",
-        "FeedsClosed": "SHUTTING_DOWN",
-        "StoreUnavailable": "STORE_UNAVAILABLE",
-        "NotOnDisk": "STORE_UNAVAILABLE",
+        "SegmentUnreadableError": "ARTIFACT_DAMAGED",
+        "FeedsClosedError": "SHUTTING_DOWN",
+        "StoreUnavailableError": "STORE_UNAVAILABLE",
+        "NotOnDiskError": "STORE_UNAVAILABLE",
     }

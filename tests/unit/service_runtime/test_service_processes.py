@@ -17,7 +17,7 @@ from google.rpc import error_details_pb2
 from prometheus_client import Counter
 
 from service_runtime.logs import redact
-from service_runtime.rpc_errors import FieldViolation, RpcError, as_text
+from service_runtime.rpc_errors import FieldProblem, RpcError, as_text
 from service_runtime.settings import ServiceSettings, SettingsError
 from service_runtime.telemetry import start_metrics_server
 from service_runtime.tokens import TokenVerifier
@@ -152,7 +152,7 @@ def test_metrics_are_served_and_a_taken_port_is_told() -> None:
 def test_an_error_becomes_a_status_with_its_details() -> None:
     error = RpcError(
         grpc.StatusCode.INVALID_ARGUMENT, "INVALID_CONFIG", "two problems",
-        [FieldViolation("a.b", "first"), FieldViolation("c", "second")],
+        [FieldProblem("a.b", "first"), FieldProblem("c", "second")],
         metadata={"state": "running"}, retry_after_seconds=1.5,
     )  # fmt: skip
     status = error.to_status()
@@ -176,7 +176,7 @@ def test_an_error_becomes_a_status_with_its_details() -> None:
 
 @pytest.mark.parametrize("text", ["x" * 50_000, "é" * 50_000, "\n" * 50_000, "\ud800" * 9_000])
 def test_a_status_fits_into_what_clients_take(text: str) -> None:
-    violations = [FieldViolation(f"field_{i}", text) for i in range(500)]
+    violations = [FieldProblem(f"field_{i}", text) for i in range(500)]
     error = RpcError(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_CONFIG", text, violations)
     status = error.to_status()
     details = status.SerializeToString()

@@ -211,11 +211,11 @@ def test_on_metrics_tells_each_line_of_the_journal_once(make_trainer: Make) -> N
 
 
 def test_an_exception_of_a_callback_ends_the_run(make_trainer: Make) -> None:
-    class Fenced:
+    class FencedError:
         def on_checkpoint(self, info: CheckpointInfo) -> None:
             raise PermissionError("a newer attempt owns this job")
 
-    trainer = make_trainer(save_steps=2, callbacks=[Fenced()])
+    trainer = make_trainer(save_steps=2, callbacks=[FencedError()])
     with pytest.raises(PermissionError, match="a newer attempt owns this job"):
         trainer.train()
 

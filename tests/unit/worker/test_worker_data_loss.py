@@ -25,13 +25,13 @@ from artifact_store import attempt_prefix
 from job_store.attempts import AttemptStore
 from job_store.connection import Connection
 from job_store.durability import DiskWatch
-from job_store.errors import StoreUnavailable
+from job_store.errors import StoreUnavailableError
 from job_store.ids import new_id
 from job_store.records import CheckpointRecord, Claimed, JobStatus, Outcome, OutcomeKind
 from job_store.workers import WorkerRegistry
 from training_worker.attempt import Attempt, StopRequest, Stores
 from training_worker.board import Board
-from training_worker.publisher import Beginning
+from training_worker.publisher import StartPoint
 from training_worker.settings import WorkerSettings
 
 RUN = {"max_steps": 400, "save_steps": 40, "eval_steps": 1000, "logging_steps": 1}
@@ -159,7 +159,7 @@ class Writer(Attempt):
         self._publisher.start()
 
     def begin(self, step: int) -> None:
-        self._publisher.begin(Beginning(step))
+        self._publisher.begin(StartPoint(step))
 
     def measure(self, first: int, last: int) -> None:
         for step in range(first, last + 1):
@@ -339,7 +339,9 @@ def test_a_renewed_connection_is_announced_once(own_server: RedisServer) -> None
     own_server.kill()
     own_server.start()
     silent.command("PING")  # it never noticed
-    with pytest.raises(StoreUnavailable, match="the connection was renewed; try again shortly"):
+    with pytest.raises(
+        StoreUnavailableError, match="the connection was renewed; try again shortly"
+    ):
         db.command("SET", "x", "1")
     assert db.command("EXISTS", "x") == 0
     assert db.command("SET", "x", "1")

@@ -14,9 +14,9 @@ from training_site import Site, connected
 from job_store.generation import (
     GeneratedPiece,
     GenerationClient,
-    GenerationFailed,
+    GenerationFailedError,
     GenerationRequest,
-    GenerationTimedOut,
+    GenerationTimeoutError,
 )
 from job_store.records import CheckpointRecord, JobStatus
 
@@ -80,7 +80,9 @@ def test_text_comes_while_a_job_trains(site: Site, checkpoint: CheckpointRecord)
 
 
 def test_what_cannot_be_sampled_says_why(site: Site, checkpoint: CheckpointRecord) -> None:
-    with pytest.raises(GenerationFailed, match=r"`temperature` is -1.0; it must be") as failure:
+    with pytest.raises(
+        GenerationFailedError, match=r"`temperature` is -1.0; it must be"
+    ) as failure:
         generate(site, ask(checkpoint, temperature=-1.0))
     assert failure.value.code == "INVALID_ARGUMENT"
     job_id = site.submit(max_steps=2)
@@ -90,11 +92,11 @@ def test_what_cannot_be_sampled_says_why(site: Site, checkpoint: CheckpointRecor
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(GenerationFailed, match="its file was damaged") as failure:
+    with pytest.raises(GenerationFailedError, match="its file was damaged") as failure:
         generate(site, ask(other))
     assert failure.value.code == "ARTIFACT_DAMAGED"
     path.unlink()
-    with pytest.raises(GenerationFailed, match="was deleted; choose another one") as failure:
+    with pytest.raises(GenerationFailedError, match="was deleted; choose another one") as failure:
         generate(site, ask(other))
     assert failure.value.code == "CHECKPOINT_NOT_FOUND"
 
@@ -116,5 +118,5 @@ def test_a_killed_inference_process_is_replaced(site: Site, checkpoint: Checkpoi
     assert site.horse(worker) != process
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(timeout=10) == 0
-    with pytest.raises(GenerationTimedOut, match=r"no worker sent a token within 0.6 s"):
+    with pytest.raises(GenerationTimeoutError, match=r"no worker sent a token within 0.6 s"):
         generate(site, ask(checkpoint), seconds=0.6)

@@ -25,7 +25,7 @@ class Snapshot:
         self._buffers: dict[str, Tensor] = {}
 
     def take(self, state: Mapping[str, Any]) -> dict[str, Any]:
-        """A copy of `state` that later steps do not change, tensors on the CPU."""
+        """Return a copy of `state` that later steps do not change, tensors on the CPU."""
         used: dict[str, Tensor] = {}
         shared: dict[tuple[int, tuple[int, ...], tuple[int, ...], torch.dtype], Tensor] = {}
         asynchronous = False
@@ -107,7 +107,10 @@ class AsyncSaver:
             self._error = error
 
     def poll(self) -> CheckpointInfo | None:
-        """The save that has become complete since the last call. Raises what it failed with."""
+        """Return the save that has become complete since the last call.
+
+        Raise its error if it failed.
+        """
         if self._thread is None or self._thread.is_alive():
             return None
         return self.wait()

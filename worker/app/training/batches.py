@@ -40,13 +40,13 @@ class Batch:
     several that do not see each other."""
 
     def to(self, device: torch.device) -> Batch:
-        """The batch on a device; copies from pinned memory do not wait."""
+        """Return the batch on a device; copies from pinned memory do not wait."""
         if device.type == "cpu":
             return self
         return self._moved(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pinned(self) -> Batch:
-        """The batch in memory from which copies to a GPU do not wait."""
+        """Return the batch in memory from which copies to a GPU do not wait."""
         return self._moved(Tensor.pin_memory)
 
     def _moved(self, move: Callable[[Tensor], Tensor]) -> Batch:
@@ -68,7 +68,7 @@ class LabelledRows:
     """int64, of the same shape: places in documents, 0 in padding; see `Batch`."""
 
     def batch(self) -> Batch:
-        """The micro-batch: each label moved to the input that predicts it."""
+        """Return the micro-batch: each label moved to the input that predicts it."""
         labels, inputs = self.labels[:, 1:], self.tokens[:, :-1]
         if self.positions is not None:  # the first token of a document follows from nothing
             labels = labels.masked_fill(self.positions[:, 1:] == 0, IGNORED)
@@ -105,7 +105,7 @@ class SampleReader:
         return len(self._dataset)
 
     def __getitems__(self, where: tuple[int, Tensor]) -> Batch:
-        """The micro-batch of `(epoch, indices)`; the name is what torch's loader calls."""
+        """Return the micro-batch of `(epoch, indices)`; the name is what torch's loader calls."""
         epoch, indices = where[0], where[1].tolist()
         if self._set_epoch is not None and epoch != self._epoch:
             self._set_epoch(epoch)
@@ -195,7 +195,7 @@ class BatchStream:
         self._prefetched: Iterator[Batch] | None = None
 
     def next(self) -> Batch:
-        """The next micro-batch, counted as taken."""
+        """Return the next micro-batch, counted as taken."""
         if self._num_workers == 0:
             epoch = self._sampler.epoch
             batch = self._reader.__getitems__((epoch, self._sampler.next_batch()))
@@ -245,7 +245,7 @@ class _LookAhead:
 
 
 def _begin_worker(number: int) -> None:
-    """A signal to the whole run must not end the processes that the last steps read from."""
+    """Ignore signals to the whole run: its last steps still read from this process."""
     heed_only_parent()
 
 
@@ -254,7 +254,11 @@ def _as_it_is(batch: Batch) -> Batch:
 
 
 def sample_count(dataset: Any, name: str) -> int:
-    """Length of a dataset. Raises `ValueError` if it has none or is empty."""
+    """Length of a dataset.
+
+    Raises:
+        ValueError: It has none or is empty.
+    """
     try:
         count = len(dataset)
     except TypeError:
@@ -270,7 +274,7 @@ def sample_count(dataset: Any, name: str) -> int:
 def validation_batches(
     reader: SampleReader, batch_size: int, ranks: Ranks, places: Sequence[int]
 ) -> Iterator[tuple[Batch, bool]]:
-    """This process's share of the micro-batches at `places`, in that order.
+    """Yield this process's share of the micro-batches at `places`, in that order.
 
     The micro-batch at place i has `batch_size` samples from `i * batch_size` on, the last one of
     the set perhaps fewer. Each comes with whether it counts: a sharded model's processes must all

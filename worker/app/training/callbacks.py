@@ -14,10 +14,10 @@ class Callback(Protocol):
     an exception from one of them ends the run as any error does, after the save under way."""
 
     def on_train_start(self) -> None:
-        """The run is about to take its first step; the trainer's `step` is where it resumes."""
+        """Run before the first step; the trainer's `step` is where the run resumes."""
 
     def on_step_end(self, step: int, metrics: Mapping[str, float]) -> None:
-        """A step is done. `metrics` are the newest logged ones, perhaps of an earlier step."""
+        """Run after a step. `metrics` are the newest logged ones, perhaps of an earlier step."""
 
     def on_log(self, step: int, metrics: Mapping[str, float]) -> Mapping[str, float] | None:
         """Training metrics of a step were measured; its validation, if due, comes next.
@@ -27,37 +27,43 @@ class Callback(Protocol):
         """
 
     def on_evaluate_start(self, step: int) -> None:
-        """An evaluation begins; no step is to be expected until it ends."""
+        """Run before an evaluation; no step follows until it ends."""
 
     def on_evaluate_progress(self, step: int, done: int, total: int) -> None:
         """So many of its batches are done; called first with 0."""
 
     def on_evaluate(self, step: int, metrics: Mapping[str, float]) -> Mapping[str, float] | None:
-        """An evaluation is complete: `val_loss`, `val_perplexity`, and `val_bits_per_byte` where
-        the tokenizer is known. What it returns goes into the step's line, as with `on_log`."""
+        """Return an evaluation is complete: `val_loss`, `val_perplexity`, and `val_bits_per_byte`
+        where the tokenizer is known. What it returns goes into the step's line, as with `on_log`.
+        """
 
     def on_save_start(self, step: int) -> None:
-        """The state of a step is about to be saved; the step's end comes once it is copied, or,
-        after the last step, once it is durable."""
+        """Run before the state of a step is saved.
+
+        The step's end comes once the state is copied, or, after the last step, once it is durable.
+        """
 
     def on_metrics(self, step: int, metrics: Mapping[str, float]) -> None:
-        """A step's line of the history is complete: what was logged and what validation found.
+        """Run when a step's line of the history is complete, with the results of its validation.
 
         Called once for each step that has a line, also across resumes.
         """
 
     def on_checkpoint(self, info: CheckpointInfo) -> None:
-        """A checkpoint is complete and durable, in the order of saving."""
+        """Run when a checkpoint is complete and durable, in the order of saving."""
 
     def on_save_failed(self, step: int, error: CheckpointError, last: bool) -> bool:
-        """A save failed. True takes that on oneself and the run goes on: after the `last` save,
-        which has to succeed, with another try at once, so wait first. Else the error ends it."""
+        """Return a save failed.
+
+        True takes that on oneself and the run goes on: after the `last` save, which has to succeed,
+        with another try at once, so wait first. Else the error ends it.
+        """
 
     def on_rotate(self, paths: list[str]) -> None:
-        """These checkpoints are about to be deleted; an exception keeps them."""
+        """Run before these checkpoints are deleted; an exception keeps them."""
 
     def on_train_end(self) -> None:
-        """The last save is durable; `stopped` says whether steps remain."""
+        """Run when the last save is durable; `stopped` says whether steps remain."""
 
 
 class CallbackList(list[Any]):
@@ -92,4 +98,4 @@ class CallbackList(list[Any]):
 
 
 def _nothing(*args: Any) -> None:
-    """What is called where nobody listens."""
+    """Do nothing, where no callback has the hook."""

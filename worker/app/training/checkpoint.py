@@ -64,7 +64,10 @@ class CheckpointManager:
         """Save synchronously, delete what is too many, and return the path.
 
         `metric` (name, value; smaller is better) decides which is the best; without it the loss
-        does. `extra` is stored beside the usual keys. Raises `CheckpointError` on a full disk.
+        does. `extra` is stored beside the usual keys.
+
+        Raises:
+            CheckpointError: On a full disk.
         """
         state = build_state(model, optimizer, scheduler, step, loss, config, extra)
         info = self.write(state, metric or ("loss", float(loss)))
@@ -92,8 +95,11 @@ class CheckpointManager:
     # -- listing -----------------------------------------------------------------------------
 
     def list_checkpoints(self) -> list[dict[str, Any]]:
-        """Complete checkpoints by ascending step, each with `path, step, loss, timestamp,
-        size_bytes, is_best` and what else its manifest holds."""
+        """Return complete checkpoints by ascending step.
+
+        Each has `path, step, loss, timestamp, size_bytes, is_best` and what else its manifest
+        holds.
+        """
         return [dataclasses.asdict(info) for info in self.infos()]
 
     def infos(self) -> list[CheckpointInfo]:
@@ -118,9 +124,9 @@ class CheckpointManager:
         return self.find_latest()[0]
 
     def find_latest(self, folder: Path | None = None) -> tuple[str | None, list[str]]:
-        """The newest sound checkpoint, if there is any, and what is wrong with each newer one.
+        """Return the newest sound checkpoint, if any, and what is wrong with each newer one.
 
-        `folder` is another than this manager's own.
+        `folder` may name another than this manager's own.
         """
         problems: list[str] = []
         for path in sorted(self._candidates(folder), key=_step_of, reverse=True):
@@ -151,8 +157,9 @@ class CheckpointManager:
     ) -> tuple[int, float, Any]:
         """Load one checkpoint into what is given and return `(step, loss, config)`.
 
-        Raises `CheckpointError` if the file is damaged, foreign or of another model; nothing is
-        changed then.
+        Raises:
+            CheckpointError: The file is damaged, foreign or of another model; nothing is changed
+                then.
         """
         state = self.load_state(path)
         if model is not None:
@@ -164,7 +171,7 @@ class CheckpointManager:
         return int(state["step"]), float(state["loss"]), _config_from(state["config"], Path(path))
 
     def load_state(self, path: str | os.PathLike[str]) -> dict[str, Any]:
-        """The verified content of one checkpoint, in this folder or any other.
+        """Return the verified content of one checkpoint, in this folder or any other.
 
         A file without manifest (a download) is verified by the checksums inside it.
         """
@@ -175,7 +182,11 @@ class CheckpointManager:
         return files.read_state(path)
 
     def _verify(self, path: Path) -> None:
-        """Raise `CheckpointError` if the file is not sound. It is read once, not twice."""
+        """It is read once, not twice.
+
+        Raises:
+            CheckpointError: The file is not sound.
+        """
         listed = files.manifest_path(path).exists()
         if listed:
             files.verify_size(info := files.read_manifest(path))
@@ -200,12 +211,12 @@ class CheckpointManager:
         kept = {Path(path).resolve() for path in keep} | self._protected
         kept |= {Path(info.path).resolve() for info in infos if info.is_best or info is infos[-1]}
         spare = [info.path for info in infos if Path(info.path).resolve() not in kept]
-        doomed = spare[: max(len(infos) - self.max_checkpoints, 0)]
-        if doomed:
-            self.on_rotate(doomed)
-        for path in doomed:
+        surplus = spare[: max(len(infos) - self.max_checkpoints, 0)]
+        if surplus:
+            self.on_rotate(surplus)
+        for path in surplus:
             self.delete(path)
-        return doomed
+        return surplus
 
     def delete(self, path: str | os.PathLike[str]) -> None:
         """Delete one checkpoint, manifest first, so that it is never half there."""
@@ -241,7 +252,10 @@ def build_state(
     config: Any,
     extra: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The documented keys of a checkpoint, and `extra` beside them. Tensors are the live ones."""
+    """Return the documented keys of a checkpoint, and `extra` beside them.
+
+    The tensors are the live ones.
+    """
     return {
         "format_version": FORMAT_VERSION,
         "model_state_dict": plain_model(model).state_dict(),
@@ -256,7 +270,7 @@ def build_state(
 
 
 def plain_model(model: nn.Module) -> nn.Module:
-    """The model inside what torch.compile or a data-parallel wrapper made of it.
+    """Return the model inside what torch.compile or a data-parallel wrapper made of it.
 
     Their prefixes (`_orig_mod.`, `module.`) would tie a checkpoint to how it was trained.
     """
@@ -270,7 +284,11 @@ def plain_model(model: nn.Module) -> nn.Module:
 
 
 def load_model(model: nn.Module, weights: Mapping[str, Any], path: Path) -> None:
-    """Copy weights into a model of the same shape. Raises `CheckpointError` otherwise."""
+    """Copy weights into a model of the same shape.
+
+    Raises:
+        CheckpointError: Otherwise.
+    """
     own = plain_model(model).state_dict()
     misfits = [
         f"{name}: {_shape(own.get(name))} here, {_shape(weights.get(name))} in the checkpoint"

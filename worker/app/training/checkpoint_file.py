@@ -103,7 +103,8 @@ def write_checkpoint(
     `before_rename` runs when the bytes are safe and the checkpoint does not yet exist: what must be
     durable no later than the checkpoint is made durable there.
 
-    Raises `CheckpointError` if the disk is full or cannot be written.
+    Raises:
+        CheckpointError: The disk is full or cannot be written.
     """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
@@ -142,7 +143,8 @@ def _require_room(folder: Path, state: Mapping[str, Any]) -> None:
     The run's metrics and log grow on the same disk while a checkpoint is written, so a checkpoint
     leaves them as much room as it takes itself, up to 16 MiB.
 
-    Raises `OSError` with ENOSPC.
+    Raises:
+        OSError: With ENOSPC.
     """
     size = _tensor_bytes(state)
     disk = os.statvfs(folder)
@@ -240,7 +242,11 @@ def _write_error(path: Path, error: OSError) -> CheckpointError:
 
 
 def read_manifest(checkpoint: Path) -> CheckpointInfo:
-    """What the manifest of a checkpoint says. Raises `CheckpointError` if it is no manifest."""
+    """Return what the manifest of a checkpoint says.
+
+    Raises:
+        CheckpointError: It is no manifest.
+    """
     try:
         fields = json.loads(manifest_path(checkpoint).read_text(encoding="utf-8"))
         if fields.pop("format_version") != FORMAT_VERSION:
@@ -255,7 +261,7 @@ def read_manifest(checkpoint: Path) -> CheckpointInfo:
 
 
 def verify_size(info: CheckpointInfo) -> None:
-    """The cheap half of verification: the file is there and as long as it was."""
+    """Check that the file is there and as long as it was: the cheap half of verification."""
     try:
         size = os.stat(info.path).st_size
     except OSError as error:
@@ -267,7 +273,7 @@ def verify_size(info: CheckpointInfo) -> None:
 
 
 def verify(info: CheckpointInfo) -> None:
-    """The whole file is what its manifest says. Reads all of it."""
+    """Check the whole file against its manifest. Reads all of it."""
     verify_size(info)
     with open(info.path, "rb") as file:
         found = sha256_of(file)
@@ -276,7 +282,7 @@ def verify(info: CheckpointInfo) -> None:
 
 
 def verify_unlisted(path: Path) -> None:
-    """A file without its manifest is whole, by the checksums inside it, and holds a run's state."""
+    """Check a file without its manifest by the checksums inside it; it must hold a run's state."""
     try:
         with zipfile.ZipFile(path) as archive:
             for part in archive.infolist():
@@ -299,15 +305,15 @@ def _verify_part(archive: zipfile.ZipFile, part: zipfile.ZipInfo) -> None:
 
 
 def step_in_name(path: Path) -> int | None:
-    """The step that a checkpoint's file name gives; None for another kind of name."""
+    """Return the step that a checkpoint's file name gives; None for another kind of name."""
     match = _NAME.fullmatch(path.name)
     return int(match[1]) if match else None
 
 
 def read_state(path: Path, *, mapped: bool = False) -> dict[str, Any]:
-    """The content of a verified checkpoint, tensors on the CPU. Never executes what it reads.
+    """Return the content of a verified checkpoint, tensors on the CPU.
 
-    `mapped` leaves the tensors in the file until they are used.
+    Never executes what it reads. `mapped` leaves the tensors in the file until they are used.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)

@@ -309,7 +309,10 @@ class TrainingConfig:
             self.data = self._read_part("data", DataConfig)
 
     def _read_part(self, name: str, owner: type) -> Any:
-        """The nested configuration that a plain mapping stands for; problems wait in `_unread`."""
+        """Return the nested configuration that a plain mapping stands for.
+
+        Problems wait in `_unread`.
+        """
         kept, unknown = read_known(owner, read_numbers(owner, getattr(self, name)))
         self._unread += [problem.under(name) for problem in unknown]
         return owner(**kept)
@@ -336,7 +339,7 @@ class TrainingConfig:
         return found
 
     def warnings(self) -> list[Problem]:
-        """What is allowed and probably not meant. Ask only of a valid configuration."""
+        """Return what is allowed and probably not meant. Ask only of a valid configuration."""
         return run_warnings(self)
 
     def validate(self) -> None:
@@ -355,8 +358,11 @@ class TrainingConfig:
         return self.sequence_length or self.model_config.max_position_embeddings
 
     def fields_given(self) -> frozenset[str]:
-        """Dotted paths that were set on purpose: named in the document this came from, or, for
-        one built in Python, different from the default."""
+        """Return the dotted paths of fields that were set on purpose.
+
+        The document that this came from names them; in a configuration that was built in Python
+        they are those that differ from the default.
+        """
         if self._given is not None:
             return self._given
         mine, default = flatten(self.to_dict()), flatten(TrainingConfig().to_dict())
@@ -368,7 +374,7 @@ class TrainingConfig:
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> tuple[TrainingConfig, list[Problem]]:
-        """The configuration that `values` describe, and everything wrong with it."""
+        """Return the configuration that `values` describe, and everything wrong with it."""
         kept, unknown = read_known(cls, read_numbers(cls, values))
         config = cls(**kept)
         config._given = frozenset(flatten(kept))
@@ -378,7 +384,8 @@ class TrainingConfig:
     def from_dict(cls, values: Mapping[str, Any]) -> TrainingConfig:
         """Build from field names and values; fields left out keep their defaults.
 
-        Raises one `ConfigError` that lists unknown keys, wrong types and wrong values together.
+        Raises:
+            ConfigError: It lists unknown keys, wrong types and wrong values together.
         """
         if not isinstance(cast("Any", values), Mapping):
             rule = "a configuration must be a mapping of keys to values"
@@ -390,14 +397,18 @@ class TrainingConfig:
 
     @classmethod
     def read_document(cls, text: str) -> tuple[TrainingConfig, list[Problem]]:
-        """The configuration in a YAML or JSON text, and everything wrong with text or values."""
+        """Return the configuration in a YAML or JSON text, and everything that is wrong with it."""
         values, of_form = parse_document(text)
         config, of_values = cls.read(values)
         return config, of_form + of_values
 
     @classmethod
     def from_document(cls, text: str) -> TrainingConfig:
-        """Build from YAML or JSON text. Raises one `ConfigError` that lists every problem."""
+        """Build from YAML or JSON text.
+
+        Raises:
+            ConfigError: It lists every problem.
+        """
         config, found = cls.read_document(text)
         if found:
             raise ConfigError(found)
@@ -405,11 +416,20 @@ class TrainingConfig:
 
     @classmethod
     def from_yaml(cls, path: str | os.PathLike[str]) -> TrainingConfig:
-        """Build from a YAML or JSON file. Raises `ConfigError`, or `OSError` without the file."""
+        """Build from a YAML or JSON file.
+
+        Raises:
+            ConfigError: A configuration that cannot be used; `problems` lists every reason, not
+                only the first.
+            OSError: Without the file.
+        """
         return cls.from_document(read_document_file(path))
 
     def to_yaml(self, path: str | os.PathLike[str] | None = None) -> str:
-        """The configuration as YAML text, every field spelled out; written to `path` if given."""
+        """Return the configuration as YAML text, every field spelled out.
+
+        Written to `path` if given.
+        """
         import yaml
 
         text = yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
@@ -431,7 +451,7 @@ def _part_problems(path: str, part: Any, owner: type) -> list[Problem]:
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested mapping as one of dotted paths: `{"a": {"b": 1}}` becomes `{"a.b": 1}`."""
+    """Return a nested mapping as one of dotted paths: `{"a": {"b": 1}}` becomes `{"a.b": 1}`."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping) and value:

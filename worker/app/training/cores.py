@@ -105,7 +105,7 @@ class ContentionWatch:
             self._warn(f"this process has {threads} threads for {_cores_text(cores)}")
 
     def look(self) -> None:
-        """A step is done."""
+        """Note that a step is done."""
         now = self._clock()
         if now < self._look_at:
             return

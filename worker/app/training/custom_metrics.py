@@ -30,10 +30,13 @@ class CustomMetrics:
     def ask(
         self, callbacks: CallbackList, hook: str
     ) -> Callable[[int, Mapping[str, float]], dict[str, float]]:
-        """One function that calls `hook` of every callback that has it with a step and its
-        metrics, and returns what they add: by returning it, or by writing it into the metrics.
+        """Return one function that calls `hook` of every callback that has it.
 
-        Raises `CustomMetricError` where a name or a value breaks the rule.
+        It passes a step and its metrics, and returns what the callbacks add: what they return, or
+        write into the metrics.
+
+        Raises:
+            CustomMetricError: A name or a value breaks the rule.
         """
         asked = callbacks.with_hook(hook)
 
@@ -49,9 +52,10 @@ class CustomMetrics:
         return call
 
     def of_tracker(self, values: Mapping[str, float]) -> dict[str, float]:
-        """What is the user's own among the values that `metrics_tracker` was given.
+        """Return what is the user's own among the values that `metrics_tracker` was given.
 
-        Raises `CustomMetricError` where a name breaks the rule.
+        Raises:
+            CustomMetricError: A name breaks the rule.
         """
         own = {name: value for name, value in values.items() if name not in METRIC_NAMES}
         return self._taken("metrics_tracker.update", own, {})
@@ -94,7 +98,7 @@ class CustomMetrics:
 def _additions(
     source: str, measured: Mapping[str, float], line: dict[str, Any], answer: Any
 ) -> dict[Any, Any]:
-    """What differs from what was measured, in the line that the callback got and its answer."""
+    """Return what the callback added or changed, in the line that it got and in its answer."""
     if answer is not None and not isinstance(answer, Mapping):
         raise CustomMetricError(
             f"`{source}` returns {_shown(answer)}; it must return the metrics that it adds, as a "

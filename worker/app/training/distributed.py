@@ -58,7 +58,7 @@ class Ranks:
         return flag
 
     def sum(self, number: int) -> int:
-        """The sum over all processes."""
+        """Return the sum over all processes."""
         return number
 
     def sums(self, *numbers: int) -> tuple[int, ...]:
@@ -81,7 +81,7 @@ class Ranks:
             self.barrier()
 
     def gather(self, state: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """The states of all processes by rank, in rank 0; elsewhere nothing."""
+        """Return the states of all processes by rank, in rank 0; elsewhere nothing."""
         return [dict(state)]
 
     def broadcast(self, text: str) -> str:
@@ -149,10 +149,11 @@ class ProcessGroup(Ranks):
 
 
 def join(config: TrainingConfig) -> Ranks:
-    """This process's place in the run that the configuration describes.
+    """Return this process's place in the run that the configuration describes.
 
-    Raises `ConfigError` if this is not one of as many processes as it asks for, or if the machine
-    lacks their devices.
+    Raises:
+        ConfigError: This is not one of as many processes as it asks for, or the machine lacks
+            their devices.
     """
     found, wanted = _world_size(), processes_wanted(config)
     if config.distributed is not None and config.distributed.processes is None and found > 1:
@@ -171,7 +172,7 @@ def leave() -> None:
 
 
 def processes_wanted(config: TrainingConfig) -> int:
-    """Processes that a configuration asks for: one for each GPU where it leaves that open."""
+    """Return the number of processes asked for: one for each GPU where that is left open."""
     if config.distributed is None:
         return 1
     if config.distributed.processes is not None:
@@ -214,7 +215,7 @@ def _misfit(config: TrainingConfig, wanted: int, found: int) -> Problem:
 
 
 def _device_of_rank(name: str, processes: int) -> torch.device:
-    """The device of this process: of several GPUs each process has one of its own."""
+    """Return the device of this process: of several GPUs each process has one of its own."""
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if name not in ("auto", "cuda"):
@@ -236,7 +237,7 @@ def _device_of_rank(name: str, processes: int) -> torch.device:
 
 
 def _keep_to_loopback() -> None:
-    """Processes of one machine need no other network; a host's name may not even resolve."""
+    """Keep the processes of one machine to loopback; a host's name may not even resolve."""
     if os.environ.get("LOCAL_WORLD_SIZE") == os.environ.get("WORLD_SIZE"):
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
 

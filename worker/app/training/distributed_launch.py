@@ -74,7 +74,8 @@ def launch(function: Callable[[], object], processes: int) -> None:
     They are not restarted: that is for whoever knows the checkpoints. Signals are the caller's
     to handle and to pass on; processes end with the caller's main thread, whatever ends that.
 
-    Raises `ProcessFailedError`.
+    Raises:
+        ProcessFailedError: One of the processes ended before its time; the others were ended then.
     """
     for name in _IMPORTED_LATE:
         importlib.import_module(name)
@@ -108,7 +109,7 @@ def _launch_config(processes: int) -> LaunchConfig:
 
 
 def _run_rank(function: Callable[[], object], launcher: int) -> None:
-    """What a forked process does; never raises into the code that it was forked from."""
+    """Run a forked process; never raise into the code that it was forked from."""
     _end_with(launcher)
     share_cores(int(os.environ["LOCAL_WORLD_SIZE"]))
     try:
@@ -200,7 +201,7 @@ class _LoopbackRendezvous(RendezvousHandler):
 
 @contextmanager
 def _quiet_agent() -> Iterator[None]:
-    """The agent's own account of a failure is long; `ProcessFailedError` says what matters."""
+    """Silence the agent's own long account of a failure; `ProcessFailedError` says what matters."""
     loggers = [logging.getLogger(name) for name in _TALKATIVE]
     levels = [each.level for each in loggers]
     for each in loggers:

@@ -37,19 +37,19 @@ class WholeModel:
     def stepper(
         self, forward: Any, model: GPTModel, optimizer: torch.optim.AdamW, config: TrainingConfig
     ) -> Stepper:
-        """What turns micro-batches into updates. `forward` is the model, possibly compiled."""
+        """Return the Stepper of the model; `forward` is the model, possibly compiled."""
         return Stepper(forward, model, optimizer, config, self._ranks.device)
 
     def gathered(self, state: Mapping[str, Any]) -> dict[str, Any]:
         """Nested state with whole tensors; in processes other than rank 0 it may lack some."""
         return dict(state)
 
-    def dealt_weights(self, weights: Mapping[str, Any], model: GPTModel) -> dict[str, Any]:
-        """A checkpoint's weights as this process's model takes them."""
+    def local_weights(self, weights: Mapping[str, Any], model: GPTModel) -> dict[str, Any]:
+        """Return a checkpoint's weights as this process's model takes them."""
         return dict(weights)
 
     def dealt_moments(self, state: Mapping[str, Any], optimizer: Any) -> dict[str, Any]:
-        """A checkpoint's optimizer state as this process's optimizer takes it."""
+        """Return a checkpoint's optimizer state as this process's optimizer takes it."""
         return dict(state)
 
 
@@ -107,7 +107,7 @@ class ShardedModel(WholeModel):
         whole: Tensor = value.full_tensor()  # all processes take part; one tensor at a time
         return whole.cpu() if self._ranks.is_main else None
 
-    def dealt_weights(self, weights: Mapping[str, Any], model: GPTModel) -> dict[str, Any]:
+    def local_weights(self, weights: Mapping[str, Any], model: GPTModel) -> dict[str, Any]:
         own = model.state_dict()
         return {name: _deal(tensor, own.get(name)) for name, tensor in weights.items()}
 
@@ -123,7 +123,7 @@ class ShardedModel(WholeModel):
 
 
 def build_layout(ranks: Ranks) -> WholeModel:
-    """The layout of a model over these processes."""
+    """Return the layout of a model over these processes."""
     if ranks.world_size == 1:
         return WholeModel(ranks)
     return ShardedModel(ranks) if ranks.strategy == "fsdp" else CopiedModel(ranks)
@@ -211,7 +211,7 @@ def _is_sharded(value: Any) -> bool:
 
 
 def _deal(whole: Any, like: Any) -> Any:
-    """This process's part of a whole tensor, where `like` is a sharded one of its shape."""
+    """Return this process's part of a whole tensor, where `like` is a sharded one of its shape."""
     from torch.distributed.tensor import distribute_tensor
 
     if not _is_sharded(like) or not isinstance(whole, Tensor) or whole.shape != like.shape:

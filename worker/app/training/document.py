@@ -36,9 +36,10 @@ _YAML_FLOAT = re.compile(
 
 
 def read_document_file(path: str | os.PathLike[str]) -> str:
-    """The text of a configuration file, in UTF-8 or UTF-16.
+    """Return the text of a configuration file, in UTF-8 or UTF-16.
 
-    Raises `ConfigError` where it is no text, `OSError` where there is no such file.
+    Raises:
+        ConfigError: It is no text, `OSError` where there is no such file.
     """
     data = expanded(path).read_bytes()
     try:
@@ -61,7 +62,7 @@ def _encoding(data: bytes) -> str:
 
 
 def parse_document(text: str) -> tuple[dict[str, Any], list[Problem]]:
-    """The mapping that a YAML or JSON text holds, and the problems of its form.
+    """Return the mapping that a YAML or JSON text holds, and the problems of its form.
 
     A document that cannot be read at all gives an empty mapping and one problem.
     """

@@ -97,7 +97,7 @@ class Evaluator:
             self._model.train(was_training)
 
     def _places(self, *, last: bool) -> list[int]:
-        """Indices of the micro-batches to pass; those of every evaluation come first."""
+        """Return indices of the micro-batches to pass; those of every evaluation come first."""
         count = self._batches_of_set
         always = [i * count // self._limit for i in range(self._limit)]
         if self.batch_count(last=last) == len(always):

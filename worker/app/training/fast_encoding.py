@@ -51,7 +51,7 @@ def fast_encoder(definition: str) -> FastEncoder:
 
 
 def _unknown_kind(parts: dict[str, Any]) -> str:
-    """What of a definition the faster encoder may read otherwise; "" for nothing."""
+    """Return what of a definition the faster encoder may read otherwise; "" for nothing."""
     model = parts["model"]
     if model.get("type") != "BPE" or any(
         model.get(name, usual) not in (usual, "", None) for name, usual in _PLAIN_BPE.items()

@@ -19,7 +19,7 @@ _ROWS_OF_PADDING = 128
 
 
 def too_small_vocabulary(config: TrainingConfig, name: str, size: int) -> Problem | None:
-    """A tokenizer with ids that the model has no row for."""
+    """Return a tokenizer with ids that the model has no row for."""
     vocab_size = config.model_config.vocab_size
     if vocab_size >= size:
         return None
@@ -31,7 +31,10 @@ def too_small_vocabulary(config: TrainingConfig, name: str, size: int) -> Proble
 
 
 def unused_vocabulary(config: TrainingConfig, name: str, size: int) -> Problem | None:
-    """A vocabulary much larger than the tokenizer's, whose rows are paid for and never trained."""
+    """Return the warning of a vocabulary much larger than the tokenizer's.
+
+    Its other rows cost memory and are never trained.
+    """
     vocab_size = config.model_config.vocab_size
     unused = vocab_size - size
     if unused <= _ROWS_OF_PADDING or unused <= size // 10:
@@ -81,7 +84,7 @@ def too_short_validation(path: str | Path, count: int) -> str | None:
 
 
 def short_validation(path: str | Path, count: int, config: TrainingConfig) -> Problem | None:
-    """Validation data that says little."""
+    """Return validation data that says little."""
     length = config.get_sequence_length()
     if count > length:
         return None
@@ -93,7 +96,7 @@ def short_validation(path: str | Path, count: int, config: TrainingConfig) -> Pr
 
 
 def step_beyond_data(samples: int, batch: int, accumulation: int) -> Problem | None:
-    """A step that takes more samples than there are."""
+    """Return a step that takes more samples than there are."""
     if samples >= batch * accumulation:
         return None
     if samples < batch:
@@ -109,7 +112,7 @@ def step_beyond_data(samples: int, batch: int, accumulation: int) -> Problem | N
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class MemoryPool:
     """The memory that one or more processes of a run share."""
 
     name: str
@@ -122,8 +125,8 @@ class Room:
     """Processes in it, each with activations of its own."""
 
 
-def beyond_memory(config: TrainingConfig, room: Room) -> Problem | None:
-    """A run that probably does not fit."""
+def beyond_memory(config: TrainingConfig, room: MemoryPool) -> Problem | None:
+    """Return a run that probably does not fit."""
     estimate = estimate_memory(config)
     needed = _state(config, room) + estimate.activations_bytes * room.processes
     if needed <= room.memory_bytes:
@@ -136,7 +139,7 @@ def beyond_memory(config: TrainingConfig, room: Room) -> Problem | None:
     )
 
 
-def state_beyond_memory(config: TrainingConfig, room: Room) -> str | None:
+def state_beyond_memory(config: TrainingConfig, room: MemoryPool) -> str | None:
     """Why a run certainly does not fit: weights, gradients and moments alone are larger."""
     state, memory = _state(config, room), room.memory_bytes + room.swap_bytes
     if state <= memory:
@@ -147,7 +150,7 @@ def state_beyond_memory(config: TrainingConfig, room: Room) -> str | None:
     )
 
 
-def _state(config: TrainingConfig, room: Room) -> float:
+def _state(config: TrainingConfig, room: MemoryPool) -> float:
     estimate = estimate_memory(config)
     return (estimate.total_bytes - estimate.activations_bytes) * room.copies
 

@@ -56,19 +56,19 @@ class Forecast:
         self._pending_batches, self._is_saved = 0, True
 
     def step_done(self, step: int) -> None:
-        """An optimizer step is done; its evaluation and its save, if due, come next."""
+        """Note that an optimizer step is done; its evaluation and its save, if due, come next."""
         self._took(Work.STEP)
         self._step = step
         self._pending_batches = self._batches_at(step)
         self._is_saved = not self._saves_at(step)
 
     def batches_left(self, count: int) -> None:
-        """A batch of an evaluation is done; `count` more are to come."""
+        """Note that a batch of an evaluation is done; `count` more are to come."""
         self._took(Work.VALIDATION_BATCH)
         self._pending_batches = count
 
     def save_done(self) -> None:
-        """The state of this step is copied, and the training goes on."""
+        """Note that the state of this step is copied, and the training goes on."""
         self._took(Work.SAVE)
         self._is_saved = True
 

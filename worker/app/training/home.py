@@ -7,7 +7,11 @@ from pathlib import Path
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
-    """`path` with a leading `~` replaced. Raises `ValueError` where that means no folder."""
+    """`path` with a leading `~` replaced.
+
+    Raises:
+        ValueError: That means no folder.
+    """
     try:
         return Path(path).expanduser()
     except RuntimeError:
@@ -18,7 +22,7 @@ def expanded(path: str | os.PathLike[str]) -> Path:
 
 
 def in_home(path: str) -> Path | None:
-    """A default place that begins with `~`; None for a user without a home."""
+    """Return a default place that begins with `~`; None for a user without a home."""
     try:
         return expanded(path)
     except ValueError:

@@ -56,7 +56,7 @@ class LoadedModel:
 def load_for_generation(
     path: str | Path, device: str | torch.device = "cpu"
 ) -> tuple[GPTModel, Tokenizer | None]:
-    """The model and the tokenizer of a checkpoint, see `load_trained`."""
+    """Return the model and the tokenizer of a checkpoint, see `load_trained`."""
     loaded = load_trained(path, device)
     return loaded.model, loaded.tokenizer
 
@@ -137,7 +137,7 @@ def _pieces(tokens: Iterator[int], tokenizer: Tokenizer, max_tokens: int) -> Ite
 
 
 def _first_token(tokenizer: Tokenizer) -> int:
-    """What an empty prompt begins with: the end of a text before, or a line's end."""
+    """Return what an empty prompt begins with: the end of a text before, or a line's end."""
     if tokenizer.end_of_text_id is not None:
         return tokenizer.end_of_text_id
     try:

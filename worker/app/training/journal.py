@@ -74,7 +74,7 @@ class NullJournal(MetricsJournal):
 
 
 def _step_of(line: str, otherwise: int) -> int:
-    """The step a line is about; a line that was cut short counts as too late."""
+    """Return the step a line is about; a line that was cut short counts as too late."""
     try:
         return int(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):

@@ -35,7 +35,10 @@ class MemoryEstimate:
 
 
 def estimate_memory(config: TrainingConfig) -> MemoryEstimate:
-    """What a valid configuration takes; weights, gradients and both moments are kept in fp32."""
+    """Return what a valid configuration takes.
+
+    Weights, gradients and both moments are kept in fp32.
+    """
     parameters = config.model_config.num_parameters()
     return MemoryEstimate(
         parameters_bytes=_FP32 * parameters,

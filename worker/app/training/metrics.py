@@ -24,13 +24,13 @@ def compute_perplexity(loss: float) -> float:
 
 
 def compute_gradient_norm(model: nn.Module) -> float:
-    """The L2 norm of all gradients taken together; 0.0 before any backward pass."""
+    """Return the L2 norm of all gradients taken together; 0.0 before any backward pass."""
     grads = [p.grad for p in model.parameters() if p.grad is not None]
     return float(total_norm(grads)) if grads else 0.0
 
 
 def total_norm(tensors: list[Tensor]) -> Tensor:
-    """The L2 norm of several tensors as if they were one vector, on their device."""
+    """Return the L2 norm of several tensors as if they were one vector, on their device."""
     # One call for all: a Python loop over parameters costs more than the arithmetic.
     norms: tuple[Tensor, ...] = torch._foreach_norm(tensors)
     total: Tensor = torch.linalg.vector_norm(torch.stack(norms))
@@ -38,8 +38,10 @@ def total_norm(tensors: list[Tensor]) -> Tensor:
 
 
 def get_gpu_memory_usage(device: torch.device | None = None) -> dict[str, float]:
-    """Memory of this process on a CUDA device, in GiB: `allocated_gb, reserved_gb,
-    max_allocated_gb`. All are 0.0 without one."""
+    """Return the memory of this process on a CUDA device, in GiB.
+
+    The keys are `allocated_gb, reserved_gb, max_allocated_gb`. All are 0.0 without a device.
+    """
     names = ("allocated_gb", "reserved_gb", "max_allocated_gb")
     if not torch.cuda.is_available() or (device is not None and device.type != "cuda"):
         return dict.fromkeys(names, 0.0)
@@ -52,7 +54,7 @@ def get_gpu_memory_usage(device: torch.device | None = None) -> dict[str, float]
 
 
 def take_gpu_peak_gb(device: torch.device) -> float:
-    """The most memory that tensors held on a CUDA device since the last call, in GiB."""
+    """Return the most memory that tensors held on a CUDA device since the last call, in GiB."""
     peak = get_gpu_memory_usage(device)["max_allocated_gb"]
     torch.cuda.reset_peak_memory_stats(device)
     return peak
@@ -91,15 +93,15 @@ class MetricsTracker:
         self._marks.append((self._clock(), self._marks[-1][1] + steps))
 
     def get_averages(self) -> dict[str, float]:
-        """The mean of each metric over the window."""
+        """Return the mean of each metric over the window."""
         return {name: sum(values) / len(values) for name, values in self._values.items()}
 
     def get_latest(self) -> dict[str, float]:
-        """The newest value of each metric."""
+        """Return the newest value of each metric."""
         return dict(self._latest)
 
     def take_means(self) -> dict[str, float]:
-        """The mean of each metric over the updates since the last call."""
+        """Return the mean of each metric over the updates since the last call."""
         means = {name: total / count for name, (total, count) in self._untaken.items()}
         self._untaken.clear()
         return means
@@ -160,7 +162,7 @@ class Stopwatch:
         return _rates(self.seconds, self.steps, self.tokens)
 
     def lap(self) -> dict[str, float]:
-        """The same since the last lap, and begin a new one."""
+        """Return the same since the last lap, and begin a new one."""
         seconds, steps, tokens = self._lap
         self._lap = now = (self.seconds, self.steps, self.tokens)
         return _rates(now[0] - seconds, now[1] - steps, now[2] - tokens)
@@ -197,8 +199,11 @@ def peak_flops(device_name: str, precision: str | None) -> float | None:
 
 
 def flops_per_token(config: TransformerConfig, sequence_length: int) -> float:
-    """FLOPs of a forward and backward pass for one token: 6 N + 12 · layers · width · context
-    (Chowdhery et al. 2022, appendix B), where N counts the weights that are multiplied."""
+    """Return the FLOPs of a forward and backward pass for one token.
+
+    They are 6 N + 12 · layers · width · context, where N counts the weights that are multiplied
+    (Chowdhery et al. 2022, appendix B).
+    """
     multiplied = config.num_parameters()
     if config.position_encoding_type == "learned":
         multiplied -= config.max_position_embeddings * config.hidden_size

@@ -21,7 +21,7 @@ _SUPPORTED = sys.platform == "linux"
 
 @contextmanager
 def ending_signals_held() -> Iterator[None]:
-    """Processes started meanwhile by this thread begin with those signals blocked."""
+    """Return processes started meanwhile by this thread begin with those signals blocked."""
     if not _SUPPORTED:
         yield
         return

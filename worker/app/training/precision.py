@@ -17,9 +17,10 @@ _DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def choose_device(name: str) -> torch.device:
-    """The device a configuration names; "auto" is CUDA where there is one, else the CPU.
+    """Return the device a configuration names; "auto" is CUDA where there is one, else the CPU.
 
-    Raises `ConfigError` for a device that this machine does not have.
+    Raises:
+        ConfigError: For a device that this machine does not have.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -35,8 +36,10 @@ def choose_device(name: str) -> torch.device:
 
 
 def autocast(device: torch.device, mixed_precision: str | None) -> Any:
-    """A context in which the forward pass runs at the configured precision; enter it anew each
-    time. Without mixed precision it is free."""
+    """Return a context in which the forward pass runs at the configured precision.
+
+    Enter it anew each time. Without mixed precision it is free.
+    """
     if mixed_precision is None:
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=_DTYPES[mixed_precision])

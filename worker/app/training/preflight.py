@@ -54,7 +54,7 @@ class VisibleData:
 
     @classmethod
     def here(cls, config: TrainingConfig) -> VisibleData:
-        """The files of a run on this machine."""
+        """Return the files of a run on this machine."""
         named = (config.dataset_path, config.val_dataset_path)
         train, validation = (Path(path) if path else None for path in named)
         sources = tuple(Path(source.path) for source in config.data.sources)
@@ -70,7 +70,7 @@ def inspect_run(config: TrainingConfig, visible: VisibleData) -> Findings:
         if path is not None:
             train = _survey(name, path, config, found)
             _fit_vocabulary(config, size, train, found)
-            _fit_data(config, _Named(name, path), train, found)
+            _fit_data(config, _NamedPath(name, path), train, found)
     if visible.train is None and not any(visible.sources):
         _fit_vocabulary(config, size, None, found)
     if visible.validation is not None:
@@ -132,12 +132,14 @@ def _fit_vocabulary(
         found.add_warning(too_small or fit.unused_vocabulary(config, config.tokenizer, size))
 
 
-class _Named(NamedTuple):
+class _NamedPath(NamedTuple):
     field: str
     path: Path
 
 
-def _fit_data(config: TrainingConfig, named: _Named, train: Survey | None, found: Findings) -> None:
+def _fit_data(
+    config: TrainingConfig, named: _NamedPath, train: Survey | None, found: Findings
+) -> None:
     most = None if train is None else _most_tokens(config, train)
     if train is None or most is None:
         return

@@ -22,7 +22,7 @@ Watcher = Callable[[str], None]
 
 
 def _nobody(size: int) -> None:
-    """The listener where there is none."""
+    """Do nothing, where there is no listener."""
 
 
 _listener: ContextVar[Listener] = ContextVar("progress_listener", default=_nobody)

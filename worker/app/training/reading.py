@@ -32,15 +32,23 @@ def restrict_to(roots: Iterable[str | Path]) -> None:
 
 
 def permitted(path: Path) -> Path:
-    """`path` itself, if it may be read. Raises `PathNotAllowedError`."""
+    """`path` itself, if it may be read.
+
+    Raises:
+        PathNotAllowedError: The file lies outside every folder that may be read from.
+    """
     _real(path)
     return path
 
 
 def open_permitted(path: Path) -> BinaryIO:
-    """Open a file of data. Raises `PathNotAllowedError`, and `OSError` as `open` does.
+    """Open a file of data.
 
     The file is looked for again once it is open: what was opened is what may be read.
+
+    Raises:
+        PathNotAllowedError: The file lies outside every folder that may be read from.
+        OSError: As `open` does.
     """
     _real(path)
     file = path.open("rb")
@@ -71,7 +79,7 @@ def _real(path: Path) -> Path:
 
 
 def sha256_of(file: BinaryIO) -> str:
-    """The sha256 of what an open file holds, lower-case hex; `progress` hears of each block."""
+    """Return the sha256 of an open file, lower-case hex; `progress` hears of each block."""
     digest = hashlib.sha256()
     while block := file.read(_BLOCK_BYTES):
         digest.update(block)

@@ -114,8 +114,10 @@ class Reporter:
         return self._evaluate is not None and step % config.eval_steps == 0
 
     def metric_at(self, step: int, name: str, loss: float) -> tuple[str, float] | None:
-        """The value of a metric at a step, if it was measured there, to be compared with others
-        of the run."""
+        """Return the value of a metric at a step, if it was measured there.
+
+        It is compared with others of the run.
+        """
         measured = {"loss": loss, "perplexity": compute_perplexity(loss)}
         if self._validated[0] == step:
             measured |= self._validated[1]

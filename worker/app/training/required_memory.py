@@ -10,14 +10,18 @@ import torch
 from app.training.config import TrainingConfig
 from app.training.distributed import Ranks
 from app.training.errors import TrainingMemoryError
-from app.training.fit import Room, beyond_memory, state_beyond_memory
+from app.training.fit import MemoryPool, beyond_memory, state_beyond_memory
 from app.training.memory import machine_memory, machine_swap
 
 logger = logging.getLogger(__name__)
 
 
 def require_memory(config: TrainingConfig, ranks: Ranks) -> None:
-    """Warn of a run that probably does not fit. Raises `TrainingMemoryError` where it cannot."""
+    """Warn of a run that probably does not fit.
+
+    Raises:
+        TrainingMemoryError: It cannot.
+    """
     room = _room(config, ranks)
     if room is None:
         return
@@ -27,14 +31,17 @@ def require_memory(config: TrainingConfig, ranks: Ranks) -> None:
         logger.warning("%s", warning.message)
 
 
-def _room(config: TrainingConfig, ranks: Ranks) -> Room | None:
-    """The memory that this process trains in, alone or with others; None where it is unknown."""
+def _room(config: TrainingConfig, ranks: Ranks) -> MemoryPool | None:
+    """Return the memory that this process trains in, alone or with others.
+
+    None where it is unknown.
+    """
     sharded = config.distributed is not None and config.distributed.strategy == "fsdp"
     if ranks.device.type == "cuda":
         total = torch.cuda.get_device_properties(ranks.device).total_memory
-        return Room(str(ranks.device), total, copies=1 / ranks.world_size if sharded else 1)
+        return MemoryPool(str(ranks.device), total, copies=1 / ranks.world_size if sharded else 1)
     memory = machine_memory()
     if ranks.device.type != "cpu" or memory is None:
         return None
     here = int(os.environ.get("LOCAL_WORLD_SIZE", ranks.world_size))
-    return Room("this machine", memory, machine_swap(), 1 if sharded else here, here)
+    return MemoryPool("this machine", memory, machine_swap(), 1 if sharded else here, here)

@@ -24,10 +24,13 @@ _FIELDS_WITHOUT_EFFECT = {"resume_from_checkpoint", "checkpoint_dir"}
 
 
 def checkpoint_to_resume(where: bool | str, manager: CheckpointManager, ranks: Ranks) -> str:
-    """The file that `resume_from_checkpoint` means; empty where none is there and none was named.
+    """Return the file that `resume_from_checkpoint` means.
 
-    Raises `ResumeError` if checkpoints are there and none is sound: another run would begin, and
-    move them out of its way.
+    It is empty where none is there and none was named.
+
+    Raises:
+        ResumeError: Checkpoints are there and none is sound: another run would begin, and move them
+            out of its way.
     """
     folder = manager.checkpoint_dir if where is True else expanded(str(where))
     if where is not True and not folder.is_dir():
@@ -77,7 +80,7 @@ def _check_model(saved: Mapping[str, Any], config: TrainingConfig, path: str) ->
 
 
 def config_changes(saved: Mapping[str, Any], config: TrainingConfig) -> list[str]:
-    """The fields that differ from the checkpoint's, as lines `name: before -> now`."""
+    """Return the fields that differ from the checkpoint's, as lines `name: before -> now`."""
     before, now = flatten(saved), flatten(config.to_dict())
     return [
         f"{name}: {before.get(name)} -> {now.get(name)}"
@@ -93,7 +96,7 @@ def report_changes(saved: Mapping[str, Any], config: TrainingConfig) -> None:
 
 
 def precision_notes(saved: Mapping[str, Any], config: TrainingConfig) -> list[str]:
-    """What another `mixed_precision` than the checkpoint's does to the bits; logged as well."""
+    """Return what another `mixed_precision` than the checkpoint's does to the bits, and log it."""
     before, now = saved.get("mixed_precision"), config.mixed_precision
     if before == now:
         return []
@@ -105,7 +108,7 @@ def precision_notes(saved: Mapping[str, Any], config: TrainingConfig) -> list[st
 
 
 def environment(device: torch.device, processes: str) -> dict[str, Any]:
-    """What the bits of a run depend on besides its configuration and data.
+    """Return what the bits of a run depend on besides its configuration and data.
 
     `processes` says how many train together, and how (`Ranks.description`).
     """

@@ -21,7 +21,7 @@ _KEYS = {"python", "numpy", "torch", "cuda"}
 
 
 def capture() -> dict[str, Any]:
-    """The state of every global generator, as values that load with `weights_only=True`."""
+    """Return the state of every global generator, as values that load with `weights_only=True`."""
     name, keys, *rest = np.random.get_state(legacy=True)
     on_cuda = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     return {
@@ -46,7 +46,10 @@ def restore(state: Mapping[str, Any]) -> None:
 
 
 def of_rank(checkpoint: Mapping[str, Any], rank: int) -> Mapping[str, Any] | None:
-    """The generators of one process as a checkpoint holds them; None if it had fewer processes."""
+    """Return the generators of one process as a checkpoint holds them.
+
+    None if it had fewer processes.
+    """
     states = [checkpoint["rng_state"], *checkpoint.get("rng_states_of_others", ())]
     return states[rank] if rank < len(states) else None
 
@@ -60,7 +63,7 @@ def seed_everything(seed: int) -> None:
 
 @contextlib.contextmanager
 def isolated(seed: int | None = None) -> Iterator[None]:
-    """What is drawn inside leaves no trace outside; with `seed` it is always the same."""
+    """Return what is drawn inside leaves no trace outside; with `seed` it is always the same."""
     before = capture()
     try:
         if seed is not None:

@@ -142,7 +142,7 @@ _LARGEST = {
 
 
 def size_problems(config: TrainingConfig, bad: set[str]) -> list[Problem]:
-    """Counts beyond every machine; `bad` fields are passed over."""
+    """Count beyond every machine; `bad` fields are passed over."""
     return [
         Problem(field, f"`{field}` is {value}; it must be at most {most}; try a smaller one")
         for field, most in _LARGEST.items()
@@ -165,7 +165,10 @@ _SMALLEST_SHARE = 1e-5
 
 
 def source_problems(config: TrainingConfig, bad: set[str]) -> list[Problem]:
-    """What is wrong with the list of sources; passed over where one is not of the right type."""
+    """Return what is wrong with the list of sources.
+
+    Passed over where one is not of the right type.
+    """
     if any(path == "data" or path.startswith("data.sources") for path in bad):
         return []
     sources, found = config.data.sources, []

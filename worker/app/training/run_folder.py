@@ -29,7 +29,10 @@ _held: set[Path] = set()
 def exclusive(folder: Path) -> Iterator[None]:
     """Hold the folder for one trainer; two would delete each other's checkpoints.
 
-    The lock ends with its process, however that ends. Raises `TrainingError` if it is taken.
+    The lock ends with its process, however that ends.
+
+    Raises:
+        TrainingError: It is taken.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -183,7 +183,7 @@ class BatchSampler:
             self._epoch, self._position = epoch + 1, 0
 
     def _batch_span(self, position: int) -> int:
-        """Samples of all processes together in the batch that starts at `position`."""
+        """Sample of all processes together in the batch that starts at `position`."""
         return min(self.global_batch_size, self.num_samples - position)
 
     def _order_of(self, epoch: int) -> torch.Tensor:

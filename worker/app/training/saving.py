@@ -57,7 +57,7 @@ class RunSaver:
         return self._saver.write_seconds
 
     def consider(self, metric: tuple[str, float] | None) -> tuple[str, float] | None:
-        """The best metric if a checkpoint with `metric` is saved now."""
+        """Return the best metric if a checkpoint with `metric` is saved now."""
         if metric is None:
             return self.best
         if self.best is None or self.best[0] != metric[0] or metric[1] <= self.best[1]:
@@ -85,7 +85,7 @@ class RunSaver:
             logger.warning("while the run was ending: %s", error)
 
     def _settle(self, result: Callable[[], CheckpointInfo | None], *, last: bool = False) -> bool:
-        """False for a save whose failure a listener took on itself."""
+        """Return False for a save whose failure a listener took on itself."""
         try:
             info = result()
         except CheckpointError as error:
@@ -109,7 +109,7 @@ class RunSaver:
         self._manager._rotate_checkpoints(keep=[info.path])
 
 
-class BystandingSaver(RunSaver):
+class FollowerSaver(RunSaver):
     """Of a process that took part in gathering the state and leaves the writing to rank 0."""
 
     def save(self, state: Mapping[str, Any], metric: tuple[str, float] | None) -> None:

@@ -49,7 +49,7 @@ class Scheduler:
         self._apply()
 
     def factor(self, step: int) -> float:
-        """What the peak rate is multiplied by after `step` finished steps."""
+        """Return what the peak rate is multiplied by after `step` finished steps."""
         if step < self.warmup_steps:
             return (step + 1) / (self.warmup_steps + 1)
         if self.total_steps is None:
@@ -58,7 +58,7 @@ class Scheduler:
         return self.decay(min((step - self.warmup_steps) / remaining, 1.0))
 
     def decay(self, progress: float) -> float:
-        """The factor at `progress` in [0, 1] from the end of warm-up to the end of the run."""
+        """Return the factor at `progress` in [0, 1], from the end of warm-up to the run's end."""
         raise NotImplementedError
 
     def step(self) -> None:
@@ -67,11 +67,11 @@ class Scheduler:
         self._apply()
 
     def get_last_lr(self) -> list[float]:
-        """The rates now set, one for each parameter group."""
+        """Return the rates now set, one for each parameter group."""
         return [float(group["lr"]) for group in self.optimizer.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
-        """The step, and the version of this format."""
+        """Return the step, and the version of this format."""
         return {"version": _STATE_VERSION, "step": self.last_step}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -146,7 +146,9 @@ def get_scheduler(
     """Build a schedule by name: "cosine", "linear" or "constant".
 
     `min_lr_ratio` may be given as a keyword; left out it is 0.1 for cosine and 0 for linear.
-    Raises `ValueError` for an unknown name, or without `total_steps` where the decay needs it.
+
+    Raises:
+        ValueError: For an unknown name, or without `total_steps` where the decay needs it.
     """
     if scheduler_type == "constant":
         return ConstantSchedulerWithWarmup(optimizer, warmup_steps, total_steps, **kwargs)

@@ -35,7 +35,7 @@ class EndOfText(NamedTuple):
 
 
 def named_tokens(definition: Path) -> dict[str, str]:
-    """The special tokens by purpose, such as `eos_token`, that the files beside a file name."""
+    """Return the special tokens, by purpose as `eos_token`, that the files beside a file name."""
     found: dict[str, str] = {}
     for name in _FILES:
         for purpose, token in _content(definition.with_name(name)).items():
@@ -46,7 +46,7 @@ def named_tokens(definition: Path) -> dict[str, str]:
 
 
 def named_template(definition: Path) -> str | None:
-    """The chat template of the files beside a tokenizer.json; of several the one for chats."""
+    """Return the chat template beside a tokenizer.json; of several the one for chats."""
     with (
         contextlib.suppress(OSError, ValueError, PathNotAllowedError),
         open_permitted(definition.with_name("chat_template.jinja")) as file,
@@ -60,7 +60,10 @@ def named_template(definition: Path) -> str | None:
 
 
 def _content(path: Path) -> dict[str, Any]:
-    """A file's object; empty for a file that is missing or unreadable, since none is required."""
+    """Return a file's object.
+
+    Empty for a file that is missing or unreadable, since none is required.
+    """
     if not path.is_file():
         return {}
     try:
@@ -72,7 +75,7 @@ def _content(path: Path) -> dict[str, Any]:
 
 
 def usual_end(vocabulary: Collection[str]) -> str | None:
-    """The token that ends a text where no file names one."""
+    """Return the token that ends a text where no file names one."""
     return next((token for token in _USUAL_ENDS if token in vocabulary), None)
 
 

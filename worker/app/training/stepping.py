@@ -116,19 +116,21 @@ class Stepper:
         return norm
 
     def _gradients(self) -> list[Tensor]:
-        """The gradients that this process holds, to be scaled in place."""
+        """Return the gradients that this process holds, to be scaled in place."""
         return [p.grad for p in self._parameters if p.grad is not None]
 
     def _norm(self, gradients: list[Tensor]) -> Tensor:
-        """The norm of the whole model's gradient."""
+        """Return the norm of the whole model's gradient."""
         return total_norm(gradients)
 
     def apply(self, step: int, position: str, loss: Tensor, norm: Tensor) -> None:
         """Update the weights and forget the gradients.
 
-        Raises `NonFiniteLossError` if loss or gradients are not finite. On CUDA the update is
-        then suppressed on the device, and the error comes up to a few steps later; `settle`
-        brings it for certain.
+        On CUDA the update is then suppressed on the device, and the error comes up to a few steps
+        later; `settle` brings it for certain.
+
+        Raises:
+            NonFiniteLossError: Loss or gradients are not finite.
         """
         if self.scaler.is_enabled():
             self._apply_scaled(step, position, loss, norm)

@@ -119,7 +119,7 @@ def _is_safe_replacement(part: Component) -> bool:
 
 
 def _cut_of_sequence(parts: list[Component]) -> Cut:
-    """The first that divides at a cut decides: the others work on what it has divided."""
+    """Return the first that divides at a cut decides: the others work on what it has divided."""
     for part in parts:
         if cut := _cut_of_pre_tokenizer(part):
             return cut
@@ -159,7 +159,7 @@ def _leaves_sides(part: Component) -> bool:
 
 
 def _flat(component: Component | None, name: str) -> list[Component]:
-    """A component as the list of those that it is a sequence of."""
+    """Return a component as the list of those that it is a sequence of."""
     if component is None:
         return []
     if component["type"] != "Sequence":

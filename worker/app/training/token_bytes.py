@@ -28,7 +28,7 @@ _BYTE_TOKEN: Final = re.compile(r"<0x[0-9A-F]{2}>")
 
 
 def bytes_of_ids(tokenizer: Tokenizer) -> Ids:
-    """The bytes of each id, int64 [vocab_size]. Takes about a second for 250,000 ids."""
+    """Return the bytes of each id, int64 [vocab_size]. Takes about a second for 250,000 ids."""
     counts = np.zeros(tokenizer.vocab_size, dtype=np.int64)
     if isinstance(tokenizer, ByteTokenizer):
         counts[:] = 1
@@ -60,7 +60,7 @@ def _sizes(
 
 
 def _first_letter(definition: Mapping[str, Any], tokenizer: PretrainedTokenizer) -> list[int]:
-    """An id to decode others behind: some decoders drop the space of a text's first token."""
+    """Return an id to decode others behind: some decoders drop the space of the first token."""
     for token, index in _vocabulary(definition):
         if token[-1:].isalpha() and tokenizer.decode([index]).isalpha():
             return [index]

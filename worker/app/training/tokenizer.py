@@ -300,8 +300,10 @@ class PretrainedTokenizer:
         return np.array(self._encode(text).ids, dtype=np.int64)
 
     def encode_with_places(self, text: str) -> tuple[Ids, Ids]:
-        """The ids, and for each the characters of `text` that it stands for, int64 [n, 2]: the
-        first, and the one behind the last."""
+        """Return the ids, and the place in `text` of each.
+
+        Places are int64 [n, 2]: the first character, and the one behind the last.
+        """
         encoding = self._encode(text)
         places = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
         return np.array(encoding.ids, dtype=np.int64), places
@@ -492,8 +494,11 @@ def _byte_level_bpe(folder: Path) -> str:
 
 
 def _require_of_library(error: BaseException) -> None:
-    """Raise `error` again unless the tokenizers library raised it: a plain `Exception`, a
-    `TypeError` for text that is no Unicode, or its panic, which is no `Exception` at all."""
+    """Raise `error` again unless the tokenizers library raised it.
+
+    The library raises a plain `Exception`, a `TypeError` for text that is not Unicode, or its
+    panic, which is not an `Exception` at all.
+    """
     known = type(error) in (Exception, TypeError, ValueError, UnicodeEncodeError)
     if not known and type(error).__name__ != "PanicException":
         raise error

@@ -42,7 +42,7 @@ class TokenizerError(ValueError):
 
 
 def trained_name(vocab_size: int) -> str:
-    """The name of a byte-level BPE of so many ids that is trained on the data."""
+    """Return the name of a byte-level BPE of so many ids that is trained on the data."""
     return f"{_TRAINED}{vocab_size}"
 
 
@@ -63,7 +63,12 @@ def is_made_of_text(spec: str) -> bool:
 
 
 def definition_file(spec: str) -> Path:
-    """The tokenizer.json that a path names, itself or in a folder. Raises `TokenizerError`."""
+    """Return the tokenizer.json that a path names, itself or in a folder.
+
+    Raises:
+        TokenizerError: A tokenizer that cannot be had, text that it cannot encode, or a state it
+            cannot read.
+    """
     try:
         path = expanded(spec)
     except ValueError as error:
@@ -80,7 +85,8 @@ def definition_file(spec: str) -> Path:
 def gpt2_files() -> Path:
     """GPT-2's tokenizer.json, or the folder of its vocab.json and merges.txt.
 
-    Raises `TokenizerError` where they are not installed.
+    Raises:
+        TokenizerError: They are not installed.
     """
     for place in _gpt2_places():
         if place.is_file():
@@ -108,7 +114,12 @@ def _gpt2_places() -> Iterable[Path]:
 
 
 def read_definition(path: Path) -> str:
-    """The text of a tokenizer.json. Raises `TokenizerError`."""
+    """Return the text of a tokenizer.json.
+
+    Raises:
+        TokenizerError: A tokenizer that cannot be had, text that it cannot encode, or a state it
+            cannot read.
+    """
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -130,7 +141,8 @@ class KnownTokenizer(NamedTuple):
 def known_tokenizer(spec: str) -> KnownTokenizer:
     """Look at a tokenizer without building it.
 
-    Raises `TokenizerError` for a path without a file, or whose file is no tokenizer.json.
+    Raises:
+        TokenizerError: For a path without a file, or whose file is no tokenizer.json.
     """
     if (size := trained_size(spec)) is not None:
         return KnownTokenizer(size)
@@ -178,7 +190,7 @@ def _ids(definition: Any) -> Iterator[int]:
 
 
 def not_a_definition(name: str, why: object) -> TokenizerError:
-    """The error for a file that is no tokenizer.json."""
+    """Return the error for a file that is no tokenizer.json."""
     shown = f"{type(why).__name__}: {why}" if isinstance(why, LookupError | TypeError) else why
     return TokenizerError(
         f"`tokenizer` is {name!r}, which cannot be read ({shown}); it must be a "

@@ -72,7 +72,7 @@ def train_bpe(
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    counted = _Counted(sample(texts, characters), special)
+    counted = _CountedTexts(sample(texts, characters), special)
     made.train_from_iterator(counted, trainer)
     if not counted.characters:
         raise TokenizerError(
@@ -88,7 +88,7 @@ def tokenizer_of_text(
     characters: int | None = None,
     special_tokens: Sequence[str] = (),
 ) -> Tokenizer:
-    """The tokenizer that follows from a text: an alphabet (`char`), or trained (`bpe:4096`).
+    """Return the tokenizer that follows from a text: an alphabet (`char`), or trained (`bpe:4096`).
 
     Args:
         characters: about how long the text is, see `train_bpe`.
@@ -104,7 +104,10 @@ def tokenizer_of_text(
 def sample(
     texts: Iterable[str], characters: int | None, most: int = SAMPLE_CHARACTERS
 ) -> Iterator[str]:
-    """The text in pieces; of one with more than `most` characters every second, third, … piece."""
+    """Yield the text in pieces.
+
+    Of one with more than `most` characters every second, third, … piece.
+    """
     step = _step(characters, most)
     for number, piece in enumerate(_pieces(texts)):
         if number % step == 0:
@@ -142,7 +145,7 @@ def _require_room(vocab_size: int, special: int) -> None:
         )
 
 
-class _Counted:
+class _CountedTexts:
     """Text on its way to the library, without special tokens, and how much of it there was."""
 
     def __init__(self, texts: Iterator[str], special: Sequence[str]) -> None:

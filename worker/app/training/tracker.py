@@ -104,5 +104,5 @@ class WandbTracker:
 
 
 def build_tracker(config: TrainingConfig) -> Tracker:
-    """The tracker that a configuration asks for."""
+    """Return the tracker that a configuration asks for."""
     return WandbTracker() if config.wandb_project else NullTracker()

@@ -38,7 +38,7 @@ from app.training.resume import (
     restore_environment,
 )
 from app.training.sampler import BatchSampler, SamplerStateError, seed_for
-from app.training.saving import BystandingSaver, RunSaver
+from app.training.saving import FollowerSaver, RunSaver
 from app.training.scheduler import get_scheduler
 from app.training.stepping import build_optimizer
 from app.training.tracker import NullTracker, build_tracker
@@ -117,8 +117,10 @@ class Trainer:
     def train(self) -> None:
         """Train up to `max_steps`, or until `request_stop`; return when the last save is durable.
 
-        Raises `NonFiniteLossError`, `TrainingMemoryError`, `CheckpointError`, or what a callback
-        or dataset raises.
+        Raises:
+            NonFiniteLossError: Or what a callback or dataset raises.
+            TrainingMemoryError: Or what a callback or dataset raises.
+            CheckpointError: Or what a callback or dataset raises.
         """
         self.stopped = False
         if self._is_done():
@@ -141,7 +143,7 @@ class Trainer:
                 raise
 
     def _loop(self) -> None:
-        """The recipe. Whatever is not a step of it has a name and a place of its own."""
+        """Run the recipe. What is not a step of it has a name and a place of its own."""
         while self.step < self.config.max_steps and not self._is_stopping():
             batches, position = self._fetch()
             self._loss = self._stepper.backward(batches)
@@ -175,8 +177,10 @@ class Trainer:
         return self._reporter.watch.total()
 
     def get_eta(self) -> float | None:
-        """Seconds until `train` returns, the evaluations and saves to come included; None before
-        the first step. Safe from another thread."""
+        """Seconds until `train` returns, the evaluations and saves to come included.
+
+        None before the first step. Safe from another thread.
+        """
         return self._forecast.seconds_left()
 
     # -- what the constructor builds ---------------------------------------------------------
@@ -246,7 +250,7 @@ class Trainer:
     # -- what the loop calls -----------------------------------------------------------------
 
     def _fetch(self) -> tuple[list[Batch], str]:
-        """The micro-batches of the next step, and where in the data they come from."""
+        """Return the micro-batches of the next step, and where in the data they come from."""
         epoch, first = self._sampler.epoch, self._sampler.position
         batches, count = [], 0
         for _ in range(self.config.gradient_accumulation_steps):
@@ -307,7 +311,7 @@ class Trainer:
         listeners = self.callbacks if self.is_main else CallbackList()
         stack.callback(self._reporter.close)
         self._reporter.open(journal, self.step, listeners)
-        saver = RunSaver if self.is_main else BystandingSaver
+        saver = RunSaver if self.is_main else FollowerSaver
         self._saver = saver(self.manager, journal.sync, listeners, self._best, self._saved_step)
         stack.callback(self._end_saving)
         stack.callback(self._stream.close)
@@ -401,7 +405,7 @@ class Trainer:
             self._sampler.load_state_dict(state["sampler_state_dict"])
         except SamplerStateError as error:
             raise ResumeError(f"cannot resume from {path}: {error}") from None
-        weights = self._layout.dealt_weights(state["model_state_dict"], self.model)
+        weights = self._layout.local_weights(state["model_state_dict"], self.model)
         load_model(self.model, weights, path)
         options = [{k: v for k, v in g.items() if k != "params"} for g in self._groups()]
         moments = self._layout.dealt_moments(state["optimizer_state_dict"], self.optimizer)

@@ -70,7 +70,8 @@ class ArrayLayout:
 def read_layout(path: Path, how: ReadAs) -> ArrayLayout:
     """Return the layout of a `.bin` or `.npy` file.
 
-    Raises `DataError` for a file that is not what its name says, and `OSError`.
+    Raises:
+        DataError: For a file that is not what its name says, and `OSError`.
     """
     size = path.stat().st_size
     if size == 0:
@@ -81,7 +82,7 @@ def read_layout(path: Path, how: ReadAs) -> ArrayLayout:
 
 
 def _npy_layout(path: Path, size: int) -> ArrayLayout:
-    """The header is a Python literal; it is matched, never evaluated."""
+    """Return the header is a Python literal; it is matched, never evaluated."""
     header, offset = _npy_header(path)
     found = {name: pattern.search(header) for name, pattern in _NPY_FIELDS.items()}
     descr, order, shape = (match.group(1) if match else None for match in found.values())
@@ -109,7 +110,7 @@ def _npy_layout(path: Path, size: int) -> ArrayLayout:
 
 
 def _npy_header(path: Path) -> tuple[str, int]:
-    """The header's text, and where the array begins."""
+    """Return the header's text, and where the array begins."""
     with open_permitted(path) as file:
         start = file.read(8)
         form = _NPY_LENGTHS.get(start[6]) if len(start) == 8 else None
@@ -164,7 +165,7 @@ def _require_bare_ids(path: Path, start: bytes) -> None:
 
 
 def _megatron_type(path: Path) -> str | None:
-    """The type that Megatron's index beside the file names."""
+    """Return the type that Megatron's index beside the file names."""
     index = path.with_suffix(".idx")
     if not index.is_file():  # opening a pipe might wait for ever
         return None
@@ -185,9 +186,10 @@ def _megatron_type(path: Path) -> str | None:
 
 
 def _seen_type(path: Path, size: int, usual: str) -> str | None:
-    """The type wider than `usual` whose high bytes are zero nearly wherever one looks.
+    """Return the type wider than `usual` whose high bytes are zero nearly wherever one looks.
 
-    Raises `DataError` for a file that may be text.
+    Raises:
+        DataError: For a file that may be text.
     """
     sample, narrow = _sample(path, size), int(_DTYPES[usual][-1])
     if len(sample) >= _SHORTEST_TEXT and not sample.translate(None, _PRINTABLE):

@@ -58,7 +58,8 @@ class TokenArray:
 
 
 def id_dtype(spec: str, tokenizer: Tokenizer | None) -> str:
-    """The type in which the ids of a tokenizer are stored; of one that is yet to be made, by name.
+    """Return the type in which the ids of a tokenizer are stored; of one that is yet to be made, by
+    name.
 
     An alphabet has fewer than 2^16 characters, or is refused for its vocabulary.
     """

@@ -64,7 +64,7 @@ class Entry:
     """Bytes of the files beside the ids, by name; they are in the same folder."""
 
 
-class Beside(NamedTuple):
+class SideFile(NamedTuple):
     """What a writer adds to a file beside the ids."""
 
     name: str
@@ -117,7 +117,7 @@ def get_or_create(
     directory: Path,
     key: str,
     dtype: str,
-    write: Callable[[], tuple[Iterable[npt.NDArray[Any] | Beside], dict[str, Any]]],
+    write: Callable[[], tuple[Iterable[npt.NDArray[Any] | SideFile], dict[str, Any]]],
 ) -> Entry:
     """Return the entry of `key`, writing it first if it is absent or damaged.
 
@@ -163,7 +163,7 @@ def get_or_create(
 
 
 def _write_entry(
-    folder: Path, dtype: str, arrays: Iterable[npt.NDArray[Any] | Beside], extra: dict[str, Any]
+    folder: Path, dtype: str, arrays: Iterable[npt.NDArray[Any] | SideFile], extra: dict[str, Any]
 ) -> None:
     count, largest = 0, -1
     beside: dict[str, int] = {}
@@ -171,7 +171,7 @@ def _write_entry(
         opened = functools.cache(lambda name: stack.enter_context(_durable(folder / name)))
         file = opened("tokens.bin")
         for array in arrays:
-            if isinstance(array, Beside):
+            if isinstance(array, SideFile):
                 size = opened(array.name).write(array.data)
                 beside[array.name] = beside.get(array.name, 0) + size
             elif array.size:
@@ -187,7 +187,7 @@ def _write_entry(
 
 @contextlib.contextmanager
 def _durable(path: Path) -> Iterator[BinaryIO]:
-    """A file to be written, on the disk when the context ends."""
+    """Return a file to be written, on the disk when the context ends."""
     with path.open("wb") as file:
         yield file
         file.flush()
@@ -274,7 +274,7 @@ def _lock(file: int) -> bool:
 
 
 def _touching(path: Path, listener: progress.Listener) -> progress.Listener:
-    """`listener`, and now and then a touch of the lock's file."""
+    """Return `listener`, and now and then a touch of the lock's file."""
     touched_at = time.monotonic()
 
     def heard(size: int) -> None:

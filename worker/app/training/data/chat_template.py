@@ -46,7 +46,7 @@ _MARKED: Final = re.compile(r"\{%[-+]?\s*generation\b")
 
 
 @dataclass(frozen=True, slots=True)
-class Rendered:
+class RenderedConversation:
     """A conversation as text."""
 
     text: str
@@ -76,11 +76,15 @@ class ChatTemplate:
             ) from None
 
     def to_dict(self) -> dict[str, Any]:
-        """The template as JSON-able values, for a checkpoint."""
+        """Return the template as JSON-able values, for a checkpoint."""
         return {"source": self.source, "tokens": dict(self.tokens)}
 
-    def render(self, messages: Sequence[Message], place: Place) -> Rendered:
-        """The text of a conversation. Raises `DataError` where the template cannot write it."""
+    def render(self, messages: Sequence[Message], place: Place) -> RenderedConversation:
+        """Return the text of a conversation.
+
+        Raises:
+            DataError: The template cannot write it.
+        """
         for message in messages:
             _require_unmarked(message, place)
         if _MARKED.search(self.source):
@@ -88,11 +92,11 @@ class ChatTemplate:
         return self._by_turns(messages, place)
 
     def prompt(self, messages: Sequence[Message], place: Place) -> str:
-        """The text after which a model writes the assistant's next turn."""
+        """Return the text after which a model writes the assistant's next turn."""
         text = self._write(messages, place, add_generation_prompt=True)
         return _without_marks(text).text
 
-    def _by_turns(self, messages: Sequence[Message], place: Place) -> Rendered:
+    def _by_turns(self, messages: Sequence[Message], place: Place) -> RenderedConversation:
         whole, spans = self._write(messages, place), []
         for index, message in enumerate(messages):
             if message.role == "assistant":
@@ -101,7 +105,7 @@ class ChatTemplate:
                 if not (up_to_it.startswith(before) and whole.startswith(up_to_it)):
                     _refuse_to_guess(index, place)
                 spans.append((len(before), len(up_to_it)))
-        return Rendered(whole, spans)
+        return RenderedConversation(whole, spans)
 
     def _write(
         self, messages: Sequence[Message], place: Place, *, add_generation_prompt: bool = False
@@ -125,7 +129,7 @@ class ChatTemplate:
             ) from error
 
 
-def _without_marks(text: str) -> Rendered:
+def _without_marks(text: str) -> RenderedConversation:
     parts = re.split(f"([{_BEGIN}{_END}])", text)
     plain, spans, length, begun = [], [], 0, 0
     for part in parts:
@@ -136,7 +140,7 @@ def _without_marks(text: str) -> Rendered:
         else:
             plain.append(part)
             length += len(part)
-    return Rendered("".join(plain), spans)
+    return RenderedConversation("".join(plain), spans)
 
 
 def _require_unmarked(message: Message, place: Place) -> None:
@@ -187,5 +191,5 @@ def _to_json(value: Any, indent: int | None = None) -> str:
 
 
 def _raise_exception(message: str) -> NoReturn:
-    """Called by templates for conversations that they do not take."""
+    """Raise the error of a template that refuses a conversation."""
     raise TemplateError(message)

@@ -26,9 +26,10 @@ class Choice(NamedTuple):
     split: str | None = None
 
     def among(self, paths: Sequence[Path], folder: Path) -> list[Path]:
-        """The paths in `folder` that the patterns choose; all where there are none.
+        """Return the paths in `folder` that the patterns choose; all where there are none.
 
-        Raises `DataError` for a pattern that matches nothing.
+        Raises:
+            DataError: For a pattern that matches nothing.
         """
         if not self.files:
             return list(paths)
@@ -59,7 +60,7 @@ def require_no_choice(choice: Choice, path: Path) -> None:
 
 
 def line_for(folder: Path, files: Sequence[Path]) -> str:
-    """The line of a configuration that chooses these files: `data: {files: ["*.jsonl"]}`."""
+    """Return the line of a configuration that chooses these files: `data: {files: ["*.jsonl"]}`."""
     names = [file.relative_to(folder) for file in files]
     if len(names) == 1 and not _MAGIC.search(names[0].as_posix()):
         patterns = [names[0].as_posix()]
@@ -75,15 +76,17 @@ def _pattern_for(name: PurePath) -> str:
 
 @lru_cache(maxsize=256)
 def _expression(pattern: str) -> re.Pattern[str]:
-    """A pattern's regular expression: `*` stays within a name, `**` goes over folders, and a folder
-    stands for all that is in it."""
+    """Return a pattern's regular expression.
+
+    `*` stays within a name, `**` goes over folders, and a folder means all that is in it.
+    """
     *folders, last = [part for part in pattern.split("/") if part not in ("", ".")] or ["**"]
     texts = [r"(?:[^/]+/)*" if part == "**" else f"{_of_name(part)}/" for part in folders]
     return re.compile("".join(texts) + (".*" if last == "**" else f"{_of_name(last)}(?:/.*)?"))
 
 
 def _of_name(part: str) -> str:
-    """The expression of one name in a pattern."""
+    """Return the expression of one name in a pattern."""
     wild = {"*": "[^/]*", "?": "[^/]"}
     pieces = re.split(r"(\*|\?|\[[^\]]+\])", part)
     return "".join(

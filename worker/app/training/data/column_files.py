@@ -31,7 +31,12 @@ class ColumnFile:
 
 
 def open_parquet(path: Path) -> ColumnFile:
-    """Open a Parquet file. Raises `OSError` and `pyarrow.ArrowException`."""
+    """Open a Parquet file.
+
+    Raises:
+        OSError: The file cannot be read.
+        pyarrow.ArrowException: The file is damaged.
+    """
     import pyarrow.parquet as pq
 
     file = pq.ParquetFile(path, memory_map=True)
@@ -49,7 +54,9 @@ def open_parquet(path: Path) -> ColumnFile:
 def open_arrow(path: Path) -> ColumnFile:
     """Open an Arrow file in either format: the stream's, as `datasets` writes, or the file's.
 
-    Raises `OSError` and `pyarrow.ArrowException`.
+    Raises:
+        OSError: The file cannot be read.
+        pyarrow.ArrowException: The file is damaged.
     """
     import pyarrow as pa
 
@@ -73,14 +80,14 @@ def _of_batches(schema: Any, batches: Iterator[Any], close: Callable[[], None]) 
 
 
 def _sliced(parts: Iterator[Any]) -> Iterator[Any]:
-    """A batch on disk may hold all rows; a slice of it costs the memory of its rows."""
+    """Yield a batch on disk may hold all rows; a slice of it costs the memory of its rows."""
     for part in parts:
         for start in range(0, len(part), _ROWS_PER_BATCH):
             yield part.slice(start, _ROWS_PER_BATCH)
 
 
 def _within(batch: Any, name: str) -> Any:
-    """A column of a batch, or the field `b` of a struct `a` for `a.b`, null where `a` is null."""
+    """Return a column of a batch, or for `a.b` the field `b` of a struct `a`; null where `a` is."""
     import pyarrow.compute as pc
 
     if (index := batch.schema.get_field_index(name)) >= 0:
@@ -90,7 +97,7 @@ def _within(batch: Any, name: str) -> Any:
 
 
 def column_names(schema: Any) -> list[str]:
-    """The names of columns, those within structs as `a.b`."""
+    """Return the names of columns, those within structs as `a.b`."""
     return [name for field in schema for name in _names(field)]
 
 
@@ -104,7 +111,7 @@ def _names(field: Any) -> Iterator[str]:
 
 
 def column_type(schema: Any, name: str) -> Any:
-    """The type of a column or of a field within structs; None where there is none."""
+    """Return the type of a column or of a field within structs; None where there is none."""
     import pyarrow as pa
 
     if name in schema.names:

@@ -31,7 +31,7 @@ _LONGEST_BEGINNING: Final = 10
 
 
 def compression_of(start: bytes) -> str | None:
-    """The name of the compression of a file that begins so."""
+    """Return the name of the compression of a file that begins so."""
     for beginning, name in _BEGINNINGS.items():
         if start.startswith(beginning):
             return name if name != "bzip2" or start[4:10] == _BZIP2_BLOCK else None
@@ -48,7 +48,8 @@ def is_compressed(path: Path) -> bool:
 def open_plain(path: Path) -> Iterator[io.BufferedReader]:
     """Open a file for reading what is in it, decompressed where it is compressed.
 
-    Raises `DataError` for a compressed file that is damaged or cut off.
+    Raises:
+        DataError: For a compressed file that is damaged or cut off.
     """
     with open_permitted(path) as file:
         buffered = cast(io.BufferedReader, file)

@@ -19,8 +19,13 @@ import numpy as np
 from app.training import progress
 from app.training.config import TrainingConfig
 from app.training.data.arrays import TokenArray, id_dtype
-from app.training.data.cache import Beside, Entry, cache_directory, cache_key, get_or_create
-from app.training.data.chat_template import CHATML, CHATML_TOKENS, ChatTemplate, Rendered
+from app.training.data.cache import Entry, SideFile, cache_directory, cache_key, get_or_create
+from app.training.data.chat_template import (
+    CHATML,
+    CHATML_TOKENS,
+    ChatTemplate,
+    RenderedConversation,
+)
 from app.training.data.conversation_texts import rendered_conversations, template_of
 from app.training.data.conversation_windows import (
     Conversations,
@@ -119,7 +124,7 @@ def _warn_of_unused_vocabulary(tokenizer: Tokenizer, config: TrainingConfig) -> 
 
 
 def _order(count: int, config: TrainingConfig) -> Indices:
-    """The conversations in their order, or in one drawn from the seed."""
+    """Return the conversations in their order, or in one drawn from the seed."""
     return shuffled_order(count, config.seed) if config.data.shuffle_documents else np.arange(count)
 
 
@@ -140,7 +145,7 @@ def _tokenize(
         *corpus_digests(corpus, directory),
     )
 
-    def write() -> tuple[Iterator[Ids | Beside], dict[str, Any]]:
+    def write() -> tuple[Iterator[Ids | SideFile], dict[str, Any]]:
         logger.info("tokenizing the conversations of %d files", len(corpus.files))
         texts = (rendered.text for _, rendered in rendered_conversations(corpus, template, config))
         special = CHATML_TOKENS if template.source == CHATML else ()
@@ -161,7 +166,11 @@ def _tokenize(
 def _windows(
     data: TokenizedConversations, indices: Indices, path: Path, config: TrainingConfig
 ) -> ConversationWindows:
-    """Windows of these conversations. Raises `DataError` where none has anything to train on."""
+    """Windows of these conversations.
+
+    Raises:
+        DataError: None has anything to train on.
+    """
     length = config.get_sequence_length()
     fit = fitted(data.conversations, indices, length + 1)
     if not len(fit.used):
@@ -199,7 +208,9 @@ def _warn_of_losses(path: Path, fit: Fit, count: int, length: int) -> None:
 
 
 def _tokenized(
-    conversations: Iterator[tuple[Place, Rendered]], tokenizer: Tokenizer, config: TrainingConfig
+    conversations: Iterator[tuple[Place, RenderedConversation]],
+    tokenizer: Tokenizer,
+    config: TrainingConfig,
 ) -> Iterator[TrainedTokens]:
     end = _end(tokenizer, config.data.document_separator)
     for place, rendered in conversations:
@@ -222,7 +233,7 @@ def _no_row(where: str, largest: int, config: TrainingConfig) -> DataError:
 
 
 def _end(tokenizer: Tokenizer, separator: str | None) -> Ids:
-    """What follows a conversation."""
+    """Return what follows a conversation."""
     if separator is not None:
         return tokenizer.encode(separator)
     end = tokenizer.end_of_text_id
@@ -230,7 +241,7 @@ def _end(tokenizer: Tokenizer, separator: str | None) -> Ids:
 
 
 def _ended(found: TrainedTokens, end: Ids) -> TrainedTokens:
-    """The conversation with its end behind it, unless the last answer ends in it already.
+    """Return the conversation with its end behind it, unless the last answer ends in it already.
 
     It is trained on where the assistant's turn reaches it: there it is what ends the turn.
     """
@@ -241,8 +252,8 @@ def _ended(found: TrainedTokens, end: Ids) -> TrainedTokens:
     return TrainedTokens(np.append(found.ids, end), np.append(found.trained, marks))
 
 
-def _written(tokens: Iterator[TrainedTokens], *, everything: bool) -> Iterator[Ids | Beside]:
-    """What the cache's entry is made of."""
+def _written(tokens: Iterator[TrainedTokens], *, everything: bool) -> Iterator[Ids | SideFile]:
+    """Yield what the cache's entry is made of."""
     group: list[TrainedTokens] = []
     size = 0
     for found in tokens:
@@ -255,12 +266,12 @@ def _written(tokens: Iterator[TrainedTokens], *, everything: bool) -> Iterator[I
     yield from _group(group)
 
 
-def _group(group: list[TrainedTokens]) -> Iterator[Ids | Beside]:
+def _group(group: list[TrainedTokens]) -> Iterator[Ids | SideFile]:
     numbers = [(len(found.ids), _first_trained(found)) for found in group]
     yield np.concatenate([np.empty(0, np.int64), *(found.ids for found in group)])
     bits = [np.packbits(found.trained).tobytes() for found in group]
-    yield Beside(_MARKS, b"".join(bits))
-    yield Beside(_LENGTHS, np.array(numbers, dtype="<u4").tobytes())
+    yield SideFile(_MARKS, b"".join(bits))
+    yield SideFile(_LENGTHS, np.array(numbers, dtype="<u4").tobytes())
 
 
 def _first_trained(found: TrainedTokens) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 from app.training.config import TrainingConfig
-from app.training.data.chat_template import CHATML, ChatTemplate, Rendered
+from app.training.data.chat_template import CHATML, ChatTemplate, RenderedConversation
 from app.training.data.conversations import conversation_of
 from app.training.data.errors import DataError
 from app.training.data.parts import Place
@@ -18,7 +18,7 @@ from app.training.tokenizer_files import definition_file, is_path
 
 
 def template_of(config: TrainingConfig, tokenizer: Tokenizer | None) -> ChatTemplate:
-    """The configuration's template, else that of the tokenizer's files, else ChatML."""
+    """Return the configuration's template, else that of the tokenizer's files, else ChatML."""
     source = config.data.chat_template
     if source is None and is_path(config.tokenizer):
         source = named_template(definition_file(config.tokenizer))
@@ -28,8 +28,8 @@ def template_of(config: TrainingConfig, tokenizer: Tokenizer | None) -> ChatTemp
 
 def rendered_conversations(
     corpus: Corpus, template: ChatTemplate, config: TrainingConfig
-) -> Iterator[tuple[Place, Rendered]]:
-    """The conversations as text."""
+) -> Iterator[tuple[Place, RenderedConversation]]:
+    """Yield the conversations as text."""
     for place, record in islice(corpus.records(), config.data.max_documents):
         rendered = template.render(conversation_of(record, place), place)
         if len(rendered.text) > WHOLE_CHARACTERS:

@@ -52,7 +52,7 @@ class Conversations:
         return np.cumsum(sizes) - sizes
 
     def ids(self, index: int, longest: int) -> npt.NDArray[np.int64]:
-        """The first `longest` ids of a conversation."""
+        """Return the first `longest` ids of a conversation."""
         start = self.starts[index]
         stop = start + min(self.lengths[index], longest)
         return np.asarray(self.tokens.ids[start:stop], dtype=np.int64)
@@ -81,7 +81,7 @@ class Fit:
 
 
 def fitted(conversations: Conversations, indices: Indices, longest: int) -> Fit:
-    """What windows of `longest` tokens take of the conversations with these indices."""
+    """Return what windows of `longest` tokens take of the conversations with these indices."""
     lengths = conversations.lengths[indices]
     kept = np.minimum(lengths, longest)
     usable = conversations.first_trained[indices] < kept
@@ -126,14 +126,14 @@ class ConversationWindows(Dataset[Tensor]):
         return len(self.packing)
 
     def __getitem__(self, index: int) -> Tensor:
-        """The tokens of window `index`, int64 [≤ sequence_length + 1]."""
+        """Return the tokens of window `index`, int64 [≤ sequence_length + 1]."""
         if not 0 <= index < len(self):
             raise IndexError(f"window {index} of {len(self)}")
         rows = self.__getitems__([index])
         return rows.tokens[0][rows.tokens[0] != IGNORED]
 
     def __getitems__(self, indices: Sequence[int]) -> LabelledRows:
-        """A batch; packed windows are all as wide as a window can be."""
+        """Return a batch; packed windows are all as wide as a window can be."""
         windows = [self.packing.window(index) for index in indices]
         width = self.sequence_length + 1
         if not self._is_packed:

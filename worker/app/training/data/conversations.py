@@ -59,7 +59,7 @@ _PAIRS: Final = (
 
 
 def conversation_columns(columns: Collection[str]) -> ConversationColumns | None:
-    """The columns that make conversations; None for records of another kind."""
+    """Return the columns that make conversations; None for records of another kind."""
     for name in ("messages", "conversations"):
         if name in columns:
             return ConversationColumns(name)
@@ -75,9 +75,10 @@ def _first(names: Sequence[str], columns: Collection[str]) -> str | None:
 
 
 def conversation_of(record: Mapping[str, Any], place: Place) -> list[Message]:
-    """The turns of a record, at least one of them the assistant's.
+    """Return the turns of a record, at least one of them the assistant's.
 
-    Raises `DataError` for a record that is no conversation.
+    Raises:
+        DataError: For a record that is no conversation.
     """
     columns = conversation_columns(record)
     if columns is None:
@@ -99,7 +100,7 @@ def conversation_of(record: Mapping[str, Any], place: Place) -> list[Message]:
 
 
 def _turns(record: Mapping[str, Any], name: str, role: Role, place: Place) -> list[Message]:
-    """What a column holds: a text is one turn of `role`."""
+    """Return what a column holds: a text is one turn of `role`."""
     value = record.get(name)
     if isinstance(value, list):
         return [_message(each, f"{name}[{i}]", place) for i, each in enumerate(value)]

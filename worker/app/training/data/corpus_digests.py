@@ -12,14 +12,17 @@ from app.training.data.text_files import has_other_encoding
 
 
 def corpus_digests(corpus: Corpus, directory: Path) -> list[str]:
-    """A text for each file of a corpus; `directory` is the cache's."""
+    """Return a text for each file of a corpus; `directory` is the cache's."""
     return [
         f"{_reading(file, corpus)} {content_digest(file.path, directory)}" for file in corpus.files
     ]
 
 
 def _reading(file: DataFile, corpus: Corpus) -> str:
-    """What decides how a file's bytes are read; the suffix alone for what always was read so."""
+    """Return what decides how a file's bytes are read.
+
+    The suffix alone for what always was read so.
+    """
     suffix, column = file.path.suffix.lower(), corpus.how.text_column
     if file.form == "array":
         return f"{suffix} {read_layout(file.path, corpus.how).dtype}"

@@ -92,7 +92,7 @@ def shuffled(
 
 
 def shuffled_order(count: int, seed: int) -> Ids:
-    """An order of `count` documents that is drawn from `seed`."""
+    """Return an order of `count` documents that is drawn from `seed`."""
     from app.training.sampler import seed_for  # here, since it imports torch
 
     # Sorted random numbers, not a generator's `permutation`: numpy keeps the numbers of a bit

@@ -65,7 +65,8 @@ def _unknown_name(path: Path) -> DataError:
 def files_of(folder: Path) -> Iterator[Path]:
     """Yield the files of a folder and its folders in sorted order, hidden ones left out.
 
-    Raises `DataError` for a table whose log decides which of its files are valid.
+    Raises:
+        DataError: For a table whose log decides which of its files are valid.
     """
     for root, folders, names in os.walk(folder):
         for name in _LOGS.keys() & set(folders):
@@ -101,17 +102,17 @@ def is_blob(file: Path, folder: Path) -> bool:
 
 
 def named(files: Collection[Path]) -> str:
-    """The names of files in a message; of many the first ten."""
+    """Return the names of files in a message; of many the first ten."""
     return _listed([repr(str(file)) for file in files])
 
 
 def skipping(folder: Path, skipped: Collection[Skipped]) -> str:
-    """The warning of files that are not read."""
+    """Return the warning of files that are not read."""
     return f"{len(skipped)} files in {str(folder)!r} are skipped: {_explained(skipped)}"
 
 
 def _explained(skipped: Collection[Skipped]) -> str:
-    """The names of files in a message with the reason of each; of many the first ten."""
+    """Return the names of files in a message with the reason of each; of many the first ten."""
     return _listed([f"{str(each.path)!r} ({each.reason})" for each in skipped])
 
 
@@ -153,7 +154,11 @@ def _size(paths: Collection[Path]) -> int:
 
 
 def require_one_content(path: Path, contents: Mapping[Path, Content]) -> Content:
-    """The one kind of content of a dataset's files. Raises `DataError` where there are two."""
+    """Return the one kind of content of a dataset's files.
+
+    Raises:
+        DataError: There are two.
+    """
     kinds = set(contents.values())
     if len(kinds) > 1:
         of = {kind: [file for file in contents if contents[file] == kind] for kind in kinds}
@@ -168,10 +173,13 @@ def require_one_content(path: Path, contents: Mapping[Path, Content]) -> Content
 
 
 def content_of_columns(path: Path, columns: Collection[str], how: ReadAs) -> Content:
-    """What records with such columns hold.
+    """Return what records with such columns hold.
 
     Text wins over a conversation, unless `data` says how to take that, and both win over ids, so
-    that `tokenizer` is obeyed. Raises `DataError` for none of them.
+    that `tokenizer` is obeyed.
+
+    Raises:
+        DataError: For none of them.
     """
     is_conversation = conversation_columns(columns) is not None
     if how.text_column in columns and not (is_conversation and how.wants_conversations):

@@ -75,7 +75,7 @@ class ReadAs(NamedTuple):
 
     @classmethod
     def of(cls, config: TrainingConfig) -> ReadAs:
-        """What this configuration says of the data in its `dataset_path`."""
+        """Return what this configuration says of the data in its `dataset_path`."""
         data = config.data
         return cls(
             config.model_config.vocab_size,
@@ -95,7 +95,7 @@ class DataFile(NamedTuple):
 
 
 def inner_name(path: Path) -> Path:
-    """The path without the ending of a compressed file."""
+    """Return the path without the ending of a compressed file."""
     return path.with_suffix("") if path.suffix.lower() in COMPRESSED else path
 
 

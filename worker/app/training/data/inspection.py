@@ -11,7 +11,7 @@ Use = Literal["train", "validation", "skipped"]
 
 
 @dataclass
-class FileFound:
+class FileReport:
     """A file of the data and what was read of it."""
 
     path: str
@@ -40,7 +40,7 @@ class LengthCount:
 
 
 @dataclass
-class Segment:
+class WindowSegment:
     """Text of a window that is trained on, or is not."""
 
     text: str
@@ -48,11 +48,11 @@ class Segment:
 
 
 @dataclass
-class WindowFound:
+class WindowReport:
     """One of the first windows of `sequence_length + 1` tokens, decoded."""
 
     tokens: int
-    segments: list[Segment]
+    segments: list[WindowSegment]
 
 
 @dataclass
@@ -67,7 +67,7 @@ class Said:
 class Inspection:
     """A look into the data of a configuration. Counts are of what was read for training."""
 
-    files: list[FileFound] = field(default_factory=list)
+    files: list[FileReport] = field(default_factory=list)
     more_files: int = 0
     """Files that are not listed."""
     documents: int = 0
@@ -90,7 +90,7 @@ class Inspection:
     """Share of the tokens whose id occurs once."""
     epochs: float | None = None
     """How often `max_steps` goes through the data; None where that cannot be told."""
-    windows: list[WindowFound] = field(default_factory=list)
+    windows: list[WindowReport] = field(default_factory=list)
     problems: list[Said] = field(default_factory=list)
     """What keeps a run from its first step."""
     warnings: list[Said] = field(default_factory=list)
@@ -101,7 +101,7 @@ class Inspection:
 
 
 def summary(found: Inspection) -> str:
-    """What was found, in one line."""
+    """Return what was found, in one line."""
     much = "" if found.complete else "at least "
     parts = [
         f"{much}{found.documents:,} documents",
@@ -145,7 +145,7 @@ def report(found: Inspection) -> Iterator[str]:
         yield f"window {number}, {window.tokens} tokens: {_shown(window)}"
 
 
-def _words(file: FileFound) -> str:
+def _words(file: FileReport) -> str:
     if file.use == "skipped":
         return f"({file.reason})"
     if file.use == "validation":
@@ -165,8 +165,8 @@ def _histogram(lengths: list[LengthCount]) -> Iterator[str]:
         yield f"{length.tokens_from:>10,} tokens and more  {bar} {length.documents:,}"
 
 
-def _shown(window: WindowFound) -> str:
-    """What is not trained on stands in double square brackets."""
+def _shown(window: WindowReport) -> str:
+    """Return what is not trained on stands in double square brackets."""
     texts = (
         segment.text if segment.trained else f"[[{segment.text}]]" for segment in window.segments
     )

@@ -22,7 +22,11 @@ Record = dict[str, Any] | LongRecord
 
 
 def json_records(path: Path) -> Iterator[tuple[Place, Record]]:
-    """Yield every record with its line. Raises `DataError` for a line that is no record."""
+    """Yield every record with its line.
+
+    Raises:
+        DataError: For a line that is no record.
+    """
     with line_reader(path) as read_line:
         number = 0
         while line := read_line(LONG_CHARACTERS):
@@ -50,7 +54,11 @@ def _rest_of_line(line: bytes, read_line: Callable[[int], bytes], place: Place) 
 
 
 def json_record(line: bytes, place: Place) -> dict[str, Any]:
-    """The record in a line. Raises `DataError`."""
+    """Return the record in a line.
+
+    Raises:
+        DataError: Data that cannot be used; raised before the first step.
+    """
     rule = "each line must be one JSON object"
     try:
         record = json.loads(line.decode())
@@ -74,7 +82,8 @@ def json_record(line: bytes, place: Place) -> dict[str, Any]:
 def json_values(path: Path) -> Iterator[tuple[Place, Record]]:
     """Yield the records of a `.json` file: an array of objects, or objects one after the other.
 
-    Raises `DataError` for anything else.
+    Raises:
+        DataError: For anything else.
     """
     text = JsonText(decoded_blocks(path))
     in_array = text.take("[")
@@ -111,7 +120,8 @@ JsonKind = Literal["records", "object", "other"]
 def kind_of_json(path: Path) -> tuple[JsonKind, frozenset[str]]:
     """Whether a `.json` file holds records, one object, or another thing, and the first's fields.
 
-    Raises `DataError` for one that begins as records and is none.
+    Raises:
+        DataError: For one that begins as records and is none.
     """
     text = JsonText(decoded_blocks(path))
     in_array = text.take("[")
@@ -124,7 +134,7 @@ def kind_of_json(path: Path) -> tuple[JsonKind, frozenset[str]]:
 
 
 def record_names(record: Record) -> list[str]:
-    """The names of a record's fields, those within objects as `a.b`."""
+    """Return the names of a record's fields, those within objects as `a.b`."""
     return record.names() if isinstance(record, LongRecord) else list(field_names(record))
 
 
@@ -137,7 +147,7 @@ def field_names(record: Mapping[str, Any], depth: int = DEEPEST_NAME) -> Iterato
 
 
 def field_value(record: Mapping[str, Any], name: str) -> Any:
-    """The value of a field, which may be within objects; None where there is none."""
+    """Return the value of a field, which may be within objects; None where there is none."""
     if name in record or "." not in name:
         return record.get(name)
     outer, _, inner = name.partition(".")

@@ -44,7 +44,7 @@ class JsonText:
         self._decoder = json.JSONDecoder()
 
     def next(self) -> str:
-        """The first character behind white space, "" at the end."""
+        """Return the first character behind white space, "" at the end."""
         while True:
             while self._at < len(self._text):
                 if (character := self._text[self._at]) not in _SPACE:
@@ -60,12 +60,16 @@ class JsonText:
         return found
 
     def require(self, character: str, place: Place) -> None:
-        """Pass `character`. Raises `DataError` where another one comes next."""
+        """Pass `character`.
+
+        Raises:
+            DataError: Another one comes next.
+        """
         if not self.take(character):
             raise self._fault(place, f"{character!r} is expected")
 
     def value(self, place: Place) -> dict[str, Any] | None:
-        """The object that begins here; None, and nothing is passed, where it is a long one."""
+        """Return the object that begins here; None, without moving on, where it is a long one."""
         while True:
             try:
                 value, self._at = self._decoder.raw_decode(self._text, self._at)
@@ -124,7 +128,7 @@ class JsonText:
         return passed, is_end
 
     def ahead(self, characters: int) -> str:
-        """What comes next, for a message."""
+        """Return what comes next, for a message."""
         return self._text[self._at :][:characters]
 
     def fill(self, characters: int) -> None:
@@ -155,6 +159,6 @@ class JsonText:
 
 
 def unreadable(place: Place, error: ValueError | RecursionError) -> DataError:
-    """The error for JSON that Python does not take: nested too deeply, or a number too long."""
+    """Return the error for JSON that Python refuses: nested too deeply, or a number too long."""
     why = "is nested too deeply to be read" if isinstance(error, RecursionError) else str(error)
     return DataError(f"{place} {why}; it must be an object such as {EXAMPLE}; repair or remove it")

@@ -151,5 +151,5 @@ def _load(
 
 
 def _all_documents(data: DataConfig) -> DataConfig:
-    """Validation data is taken as a whole."""
+    """Return the validation data's settings: it is taken as a whole."""
     return dataclasses.replace(data, max_documents=None, shuffle_documents=False)

@@ -29,7 +29,11 @@ class LongRecord:
         self._names: list[str] = []
 
     def names(self) -> list[str]:
-        """The names of its fields, those within objects as `a.b`. Raises `DataError`."""
+        """Return the names of its fields, those within objects as `a.b`.
+
+        Raises:
+            DataError: Data that cannot be used; raised before the first step.
+        """
         for _ in self.field(""):
             pass
         return self._names
@@ -37,7 +41,8 @@ class LongRecord:
     def field(self, name: str) -> Iterator[str | list[Any]]:
         """Yield a field in pieces: strings of a string, lists of an array's values.
 
-        Raises `DataError` where the field is missing, something else, or there twice.
+        Raises:
+            DataError: The field is missing, something else, or there twice.
         """
         try:
             yield from self._object("", name)

@@ -22,19 +22,19 @@ import numpy.typing as npt
 from app.training import fit, progress
 from app.training.config import TrainingConfig
 from app.training.data.array_files import read_layout
-from app.training.data.chat_template import Rendered
+from app.training.data.chat_template import RenderedConversation
 from app.training.data.conversation_texts import rendered_conversations, template_of
 from app.training.data.documents import first_documents, parts_and_breaks
 from app.training.data.errors import DataError
 from app.training.data.folders import require_readable
 from app.training.data.formats import DataFile, ReadAs
 from app.training.data.inspection import (
-    FileFound,
+    FileReport,
     Inspection,
     LengthCount,
     Said,
-    Segment,
-    WindowFound,
+    WindowReport,
+    WindowSegment,
 )
 from app.training.data.parquet_footer import read_footer
 from app.training.data.parts import DOCUMENT_END, DocumentEnd, Part, Piece
@@ -91,7 +91,7 @@ class _Tally:
     held_size: int = 0
     lengths: Counter[int] = field(default_factory=Counter)
     hashes: set[bytes] = field(default_factory=set)
-    read: list[FileFound] = field(default_factory=list)
+    read: list[FileReport] = field(default_factory=list)
     left: int = 0
     ends_at: float = 0.0
 
@@ -164,8 +164,11 @@ def inspect_data(config: TrainingConfig, bounds: Bounds | None = None) -> Inspec
 
 def _first_conversations(
     file: DataFile, config: TrainingConfig, tokenizer: Tokenizer
-) -> list[WindowFound]:
-    """The first conversations with what is trained on; none where the data is something else."""
+) -> list[WindowReport]:
+    """Return the first conversations with what is trained on.
+
+    None where the data is something else.
+    """
     how = ReadAs.of(config)
     corpus = Corpus((file,), content_of_file(file, how), how)
     if corpus.content != "conversation":
@@ -173,21 +176,21 @@ def _first_conversations(
     conversations = rendered_conversations(corpus, template_of(config, tokenizer), config)
     everything = config.data.loss_on == "all"
     return [
-        WindowFound(len(tokenizer.encode(found.text)), list(_segments(found, everything)))
+        WindowReport(len(tokenizer.encode(found.text)), list(_segments(found, everything)))
         for _, found in itertools.islice(conversations, _WINDOWS)
     ]
 
 
-def _segments(found: Rendered, everything: bool) -> Iterator[Segment]:
+def _segments(found: RenderedConversation, everything: bool) -> Iterator[WindowSegment]:
     start = 0
     for first, last in found.spans:
         if start < first:
-            yield Segment(found.text[start:first], everything)
+            yield WindowSegment(found.text[start:first], everything)
         if first < last:
-            yield Segment(found.text[first:last], True)
+            yield WindowSegment(found.text[first:last], True)
         start = last
     if start < len(found.text):
-        yield Segment(found.text[start:], everything)
+        yield WindowSegment(found.text[start:], everything)
 
 
 def _named_data(config: TrainingConfig) -> dict[str, Path]:
@@ -209,7 +212,7 @@ def _selected(path: Path, config: TrainingConfig) -> Selection:
 def _tokenizer(
     selections: dict[str, Selection], config: TrainingConfig, bounds: Bounds
 ) -> Tokenizer | None:
-    """The tokenizer, its alphabet taken from what is looked at; None where ids need none."""
+    """Return the tokenizer, its alphabet taken from what is looked at; None where ids need none."""
     files = [file for selection in selections.values() for file in selection.files]
     contents = {content_of_file(file, ReadAs.of(config)) for file in files}
     try:
@@ -233,7 +236,7 @@ def _alphabet(files: Sequence[DataFile], config: TrainingConfig, left: int) -> s
 
 
 def _texts(files: Sequence[DataFile], config: TrainingConfig, left: int) -> Iterator[str]:
-    """The beginning of the text, about so many characters."""
+    """Yield the beginning of the text, about so many characters."""
     for file in files:
         for piece in _pieces(file, config):
             if isinstance(piece, Part) and isinstance(piece.content, str):
@@ -259,13 +262,13 @@ def _conversations(corpus: Corpus, config: TrainingConfig) -> Iterator[Piece]:
 
 
 def _tokenizer_of_files(config: TrainingConfig) -> Tokenizer | None:
-    """The tokenizer where its files say how a conversation is written."""
+    """Return the tokenizer where its files say how a conversation is written."""
     return load_tokenizer(config.tokenizer) if is_path(config.tokenizer) else None
 
 
 def _look(name: str, file: DataFile, config: TrainingConfig, tally: _Tally, files: int) -> None:
     """Read the beginning of a file, its part of what is left."""
-    listed = FileFound(_name(file.path), "train", file.path.stat().st_size, file.form)
+    listed = FileReport(_name(file.path), "train", file.path.stat().st_size, file.form)
     _list(listed, tally.inspection)
     tally.read.append(listed)
     if tally.is_out_of_time:
@@ -288,7 +291,7 @@ def _look(name: str, file: DataFile, config: TrainingConfig, tally: _Tally, file
 class _Reader:
     """Counts the documents of one file on their way to the tokenizer, up to a limit."""
 
-    def __init__(self, listed: FileFound, limit: int, tally: _Tally) -> None:
+    def __init__(self, listed: FileReport, limit: int, tally: _Tally) -> None:
         self.listed, self.bytes_read = listed, 0
         self._limit, self._tally = limit, tally
         self.digests: list[bytes] = []
@@ -352,7 +355,7 @@ def _end_document(reader: _Reader, tokens: int, tally: _Tally) -> None:
 
 
 def _separator(file: DataFile, config: TrainingConfig, tokenizer: Tokenizer | None) -> Ids:
-    """What stands between two documents; nothing between those of ids."""
+    """Return what stands between two documents; nothing between those of ids."""
     text, none = config.data.document_separator, np.empty(0, dtype=np.int64)
     content = content_of_file(file, ReadAs.of(config))
     if tokenizer is None or content == "input_ids":
@@ -407,18 +410,18 @@ def _estimate_share(reader: _Reader, file: DataFile, how: ReadAs) -> None:
 def _list_others(selection: Selection, inspection: Inspection) -> None:
     for file in selection.validation:
         size = file.path.stat().st_size
-        _list(FileFound(_name(file.path), "validation", size, file.form), inspection)
+        _list(FileReport(_name(file.path), "validation", size, file.form), inspection)
     for skipped in selection.skipped:
         size = skipped.path.stat().st_size if skipped.path.is_file() else 0
-        _list(FileFound(_name(skipped.path), "skipped", size, reason=skipped.reason), inspection)
+        _list(FileReport(_name(skipped.path), "skipped", size, reason=skipped.reason), inspection)
 
 
 def _name(path: Path) -> str:
-    """A path as text; a file system may hold names that are none."""
+    """Return a path as text; a file system may hold names that are none."""
     return os.fsencode(path).decode(errors="replace")
 
 
-def _list(file: FileFound, inspection: Inspection) -> None:
+def _list(file: FileReport, inspection: Inspection) -> None:
     if len(inspection.files) < _MOST_FILES_LISTED:
         inspection.files.append(file)
     else:
@@ -451,7 +454,7 @@ def _unknown(tally: _Tally) -> int:
 
 
 def unknown_id(tokenizer: Tokenizer | None) -> int | None:
-    """The id of text that the vocabulary does not have, where there is one."""
+    """Return the id of text that the vocabulary does not have, where there is one."""
     if not isinstance(tokenizer, PretrainedTokenizer):
         return None
     model = json.loads(tokenizer.definition).get("model") or {}
@@ -462,7 +465,7 @@ def unknown_id(tokenizer: Tokenizer | None) -> int | None:
     return found if isinstance(found, int) else None
 
 
-def _estimated_tokens(found: Inspection, read: Sequence[FileFound]) -> int | None:
+def _estimated_tokens(found: Inspection, read: Sequence[FileReport]) -> int | None:
     if found.complete:
         return found.tokens
     if not all(file.read_share for file in read):
@@ -477,14 +480,14 @@ def _epochs(tokens: int | None, config: TrainingConfig) -> float | None:
     return config.max_steps * config.get_effective_batch_size() / windows
 
 
-def _windows(tally: _Tally, config: TrainingConfig) -> Iterator[WindowFound]:
+def _windows(tally: _Tally, config: TrainingConfig) -> Iterator[WindowReport]:
     if tally.tokenizer is None or not tally.head:
         return
     ids, length = np.concatenate(tally.head), config.get_sequence_length()
     for start in range(0, min(len(ids) - 1, _WINDOWS * length), length):
         window = ids[start : start + length + 1]
         text = tally.tokenizer.decode(window.tolist())
-        yield WindowFound(len(window), [Segment(text, trained=True)])
+        yield WindowReport(len(window), [WindowSegment(text, trained=True)])
 
 
 def _warn(found: Inspection) -> None:

@@ -134,7 +134,7 @@ class MixedWindows(_Mixed):
         return sources, epochs, windows
 
     def _order(self, source: int, epoch: int) -> Tensor:
-        """An epoch's order of windows; the one before is kept, since a batch may need both."""
+        """Return an epoch's order of windows; keep the one before, since a batch may need both."""
         if (source, epoch) not in self._orders:
             self._orders.pop((source, epoch - 2), None)
             seed = seed_for("source", self._seed, source)

@@ -27,12 +27,12 @@ class Packing:
         return len(self.bounds) - 1
 
     def window(self, index: int) -> Indices:
-        """The conversations of a window, in their order."""
+        """Return the conversations of a window, in their order."""
         return self.members[self.bounds[index] : self.bounds[index + 1]]
 
 
 def one_by_one(count: int) -> Packing:
-    """A window for each conversation."""
+    """Return a window for each conversation."""
     return Packing(np.arange(count), np.arange(count + 1))
 
 

@@ -31,7 +31,8 @@ class Footer:
 def read_footer(path: Path) -> Footer | None:
     """Return a file's footer, None where it is too long or not understood.
 
-    Raises `DataError` for a file that certainly is no whole Parquet file, and `OSError`.
+    Raises:
+        DataError: For a file that certainly is no whole Parquet file, and `OSError`.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -79,7 +80,7 @@ class _Compact:
         self._data, self._at = data, 0
 
     def struct(self, last: int = 1 << 15, depth: int = 0) -> dict[int, Any]:
-        """The fields of a struct by their ids, up to the field `last`."""
+        """Return the fields of a struct by their ids, up to the field `last`."""
         fields: dict[int, Any] = {}
         number = 0
         while (head := self._byte()) and number < last:

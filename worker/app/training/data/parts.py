@@ -28,7 +28,7 @@ class Place(NamedTuple):
         return f"{self.unit} {self.number} of {str(self.path)!r}"
 
     def after(self, text: str) -> Place:
-        """The place behind `text`, which begins here. A record has one place alone."""
+        """Return the place behind `text`, which begins here. A record has one place alone."""
         return self._replace(number=self.number + text.count("\n")) if self.runs_on else self
 
 

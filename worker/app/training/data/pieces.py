@@ -19,8 +19,10 @@ WHOLE_CHARACTERS: Final = 1 << 24
 def cut_pieces(parts: Iterable[Part | None], cut: Cut, tokenizer: str) -> Iterator[Part | None]:
     """Yield the same text in pieces, with the None between documents.
 
-    Parts that follow each other without a None are of one document. Raises `DataError` for a text
-    too long to be encoded at once that cannot be cut for this tokenizer.
+    Parts that follow each other without a None are of one document.
+
+    Raises:
+        DataError: For a text too long to be encoded at once that cannot be cut for this tokenizer.
     """
     rest: Part | None = None
     for part in parts:
@@ -54,7 +56,7 @@ def _pieces_of(part: Part, cut: Cut) -> Iterator[Part]:
 
 
 def _next_cut(text: str, cut: Cut, start: int) -> int | None:
-    """The last place to cut within a piece's length, or else the first window behind with one."""
+    """Return the last place to cut within a piece's length, or else the next one behind it."""
     stop = start + PIECE_CHARACTERS
     while start < len(text):
         if (found := last_cut(text, cut, start + 1, stop)) is not None:

@@ -46,7 +46,7 @@ _IDS_END = 1 << 32
 
 
 def record_columns(file: DataFile, text_column: str) -> list[str]:
-    """The names that the records of a file have, by its schema, header or first record."""
+    """Return the names that the records of a file have, by its schema, header or first record."""
     path = file.path
     if file.form in _COLUMNAR:
         with _open_columns(file) as columns:

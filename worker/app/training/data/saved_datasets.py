@@ -21,7 +21,8 @@ _LONGEST_STATE = 16 << 20
 def foreign_arrow_file(path: Path) -> str | None:
     """Why an Arrow file of a folder is not its data, if it is not.
 
-    Raises `DataError` for a dataset whose rows are chosen by a file of indices.
+    Raises:
+        DataError: For a dataset whose rows are chosen by a file of indices.
     """
     if path.suffix.lower() != ".arrow":
         return None
@@ -42,7 +43,7 @@ def _changed(folder: Path) -> int:
 
 @lru_cache(maxsize=8)
 def _shards(folder: Path, changed: int) -> frozenset[str] | None:
-    """The names of the shards of a saved dataset; None where the folder is not one."""
+    """Return the names of the shards of a saved dataset; None where the folder is not one."""
     state = _state(folder) if changed else None
     if state is None or not isinstance(files := state.get("_data_files"), list):
         return None

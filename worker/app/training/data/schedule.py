@@ -68,5 +68,5 @@ def order_of_sources(shares: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _deadline(taken: int, share: int, period: int) -> int:
-    """The place before which a source's next sample must come: one sample behind its share."""
+    """Return the place before which a source's next sample must come, by its share."""
     return -(-(taken + 1) * period // share)

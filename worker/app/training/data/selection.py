@@ -319,7 +319,7 @@ def _by_split(found: _Found, files: Sequence[DataFile]) -> _BySplit:
 
 
 def _of_split(found: _Found, files: Sequence[DataFile], choice: Choice) -> list[DataFile]:
-    """The files of the part that is wanted; those of another training part are left alone."""
+    """Return the files of the requested part, without those of another training part."""
     wanted = [file for file in files if choice.takes(file.path.relative_to(found.folder))]
     if not wanted:
         raise DataError(

@@ -80,7 +80,11 @@ class Corpora:
 
 
 def corpora_of(path: Path, config: TrainingConfig, role: Role) -> Corpora:
-    """Return the data of a path that a configuration names. Raises `DataError`."""
+    """Return the data of a path that a configuration names.
+
+    Raises:
+        DataError: Data that cannot be used; raised before the first step.
+    """
     path = permitted(expanded(path))
     require_readable(path)
     return find_corpora(path, ReadAs.of(config), role)
@@ -112,7 +116,7 @@ def _corpus(path: Path, files: Sequence[DataFile], how: ReadAs) -> Corpus:
 
 
 def _readable(files: Sequence[DataFile]) -> tuple[list[DataFile], list[Skipped]]:
-    """The files without those that are named as text and hold none."""
+    """Return the files without those that are named as text and hold none."""
     problems = {file: _text_problem(file) for file in files}
     skipped = [Skipped(file.path, problem) for file, problem in problems.items() if problem]
     return [file for file, problem in problems.items() if not problem], skipped

@@ -22,10 +22,11 @@ _WORD: Final = re.compile(
 
 
 def split_of(relative: PurePath) -> Split | None:
-    """The part that a path inside a folder names; outer folders go before inner ones and the file.
+    """Return the part that a path inside a folder names.
 
-    A name counts where it is a word of its own: `train-00000-of-00002.parquet`, `ptb.valid.txt`,
-    `fineweb_val_000000.bin`, `test/0.jsonl`; `contest.txt` names none.
+    Outer folders go before inner ones and the file. A name counts where it is a word of its own:
+    `train-00000-of-00002.parquet`, `ptb.valid.txt`, `fineweb_val_000000.bin`, `test/0.jsonl`;
+    `contest.txt` names none.
     """
     for part in relative.parts:
         if found := _WORD.search(part.lower()):

@@ -60,7 +60,11 @@ class Survey:
 
 
 def survey(path: Path, how: ReadAs, role: Role = "train") -> Survey:
-    """Look at a dataset without reading it. Raises `DataError` for what cannot be trained on."""
+    """Look at a dataset without reading it.
+
+    Raises:
+        DataError: For what cannot be trained on.
+    """
     path = expanded(path)
     require_readable(path)
     try:
@@ -155,7 +159,7 @@ def _file(file: DataFile, how: ReadAs) -> Survey:
 
 
 def _head_problem(path: Path) -> str | None:
-    """What is wrong with the beginning of a text file."""
+    """Return what is wrong with the beginning of a text file."""
     try:
         if not is_compressed(path):
             list(islice(decoded_blocks(path), 2))  # a short file to its end

@@ -18,7 +18,11 @@ _OTHER_DELIMITERS: Final = (",", "\t", ";", "|")
 
 
 def table_columns(path: Path, column: str) -> list[str]:
-    """The names in the first line. Raises `DataError` for an empty file."""
+    """Return the names in the first line.
+
+    Raises:
+        DataError: For an empty file.
+    """
     return _header(path, column)[0]
 
 
@@ -40,7 +44,7 @@ def table_records(path: Path, column: str) -> Iterator[tuple[Place, dict[str, An
 
 
 def _header(path: Path, column: str) -> tuple[list[str], str]:
-    """The names, and the delimiter that makes `column` one of them if any does."""
+    """Return the names, and the delimiter that makes `column` one of them if any does."""
     first = next(text_lines(path), None)
     if first is None:
         raise DataError(f"{str(path)!r} is empty; it must hold records; check the path")

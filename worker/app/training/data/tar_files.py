@@ -22,14 +22,19 @@ _LONGEST_MEMBER: Final = 1 << 28
 
 
 def has_samples(path: Path) -> bool:
-    """Whether an archive has a file of text or JSON. Raises `DataError` for a damaged one."""
+    """Whether an archive has a file of text or JSON.
+
+    Raises:
+        DataError: For a damaged one.
+    """
     return any(True for _ in _members(path))
 
 
 def tar_records(path: Path) -> Iterator[tuple[Place, dict[str, Any]]]:
     """Yield the samples of a shard: the fields of the JSON, and `text` for what is in a `.txt`.
 
-    Raises `DataError` for an archive that is damaged or cut off.
+    Raises:
+        DataError: For an archive that is damaged or cut off.
     """
     number, current = 0, None
     record: dict[str, Any] = {}
@@ -64,7 +69,7 @@ def _members(path: Path) -> Iterator[tuple[str, str, bytes]]:
 
 
 def _split(name: str) -> tuple[str, str, str]:
-    """The key of a member, up to the first dot of its name, and its kind, behind the last."""
+    """Return a member's key, up to the first dot of its name, and its kind, behind the last."""
     folder, slash, last = name.rpartition("/")
     key, dot, extensions = last.partition(".")
     return f"{folder}{slash}{key}", dot, extensions.rpartition(".")[2].lower()

@@ -40,7 +40,7 @@ CONVERT: Final = (
 
 
 def encoding_of(head: bytes) -> tuple[str, int]:
-    """The encoding of a text that begins so, and the length of its mark."""
+    """Return the encoding of a text that begins so, and the length of its mark."""
     for mark, name in _MARKS.items():
         if head.startswith(mark):
             return name, len(mark)
@@ -64,7 +64,8 @@ def has_other_encoding(path: Path) -> bool:
 def decoded_blocks(path: Path) -> Iterator[str]:
     """Yield the text of a file.
 
-    Raises `DataError` at the first byte that is neither UTF-8 nor UTF-16, and for a NUL.
+    Raises:
+        DataError: At the first byte that is neither UTF-8 nor UTF-16, and for a NUL.
     """
     with open_plain(path) as file:
         encoding, read = _skip_mark(file, path)
@@ -127,14 +128,14 @@ def _decoded_lines(lines: Iterator[bytes], path: Path) -> Iterator[str]:
 
 
 def not_text(path: Path, error: UnicodeDecodeError, before: int = 0) -> DataError:
-    """The error for a byte that does not belong there, `before` bytes into the file."""
+    """Return the error for a byte that does not belong there, `before` bytes into the file."""
     encoding = "UTF-16" if error.encoding.lower().startswith("utf-16") else "UTF-8"
     found = f"byte {before + error.start} is 0x{error.object[error.start]:02x}"
     return DataError(f"{str(path)!r} is not {encoding}: {found}; {CONVERT}")
 
 
 def _skip_mark(file: io.BufferedReader, path: Path) -> tuple[str, int]:
-    """The encoding of an open file, which is read up to behind its mark, and the mark's length."""
+    """Return the encoding of an open file and its mark's length; the mark is read."""
     encoding, mark = encoding_of(file.peek(_HEAD_BYTES)[:_HEAD_BYTES])
     if encoding.startswith("utf-32"):
         raise DataError(

@@ -134,7 +134,7 @@ def _from_corpus(
 
 
 def _wanted(config: TrainingConfig) -> list[str]:
-    """What of `data:` decides which documents the tokens are of, and their order."""
+    """Return what of `data:` decides which documents the tokens are of, and their order."""
     data = config.data
     return [
         *([] if data.max_documents is None else [f"documents {data.max_documents}"]),
@@ -154,7 +154,7 @@ def _arranged(
 
 
 def _tokenizer_key(tokenizer: Tokenizer | None, spec: str, corpus: Corpus) -> str:
-    """What a cache entry depends on beside the text.
+    """Return what a cache entry depends on beside the text.
 
     Releases before this one cut long text in places where some tokenizers do not divide it: what
     they wrote for such a tokenizer is not used.

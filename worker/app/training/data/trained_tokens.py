@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from app.training.data.chat_template import Rendered
+from app.training.data.chat_template import RenderedConversation
 from app.training.tokenizer import ByteTokenizer, Ids, PretrainedTokenizer, Tokenizer
 
 _BYTES_END = (0x80, 0x800, 0x10000)
@@ -28,8 +28,12 @@ class TrainedTokens(NamedTuple):
     """For each id, whether the assistant wrote it."""
 
 
-def trained_tokens(tokenizer: Tokenizer, rendered: Rendered) -> TrainedTokens:
-    """Encode a conversation. Raises `TokenizerError` for text outside the tokenizer."""
+def trained_tokens(tokenizer: Tokenizer, rendered: RenderedConversation) -> TrainedTokens:
+    """Encode a conversation.
+
+    Raises:
+        TokenizerError: For text outside the tokenizer.
+    """
     ids, starts, ends = _encode(tokenizer, rendered.text)
     trained = np.zeros(len(ids), dtype=np.bool_)
     for first, last in rendered.spans:
