@@ -196,8 +196,8 @@ def run(folder: Path, data: DataConfig, steps: int, **fields: Any) -> Trainer:
                 "vocab_size": 256, "hidden_size": 16, "num_layers": 1, "num_heads": 2,
                 "max_position_embeddings": 16,
             },
-            "batch_size": 2, "gradient_accumulation_steps": 3, "max_steps": steps,
-            "warmup_steps": 1, "scheduler_type": "constant", "logging_steps": 1, "eval_steps": 4,
+            "batch_size": 2, "gradient_accumulation_steps": 2, "max_steps": steps,
+            "warmup_steps": 1, "scheduler_type": "constant", "val_fraction": 0.0,
             "checkpoint_dir": str(folder), "device": "cpu",
             "data": {"sources": [vars(source) for source in data.sources]}, **fields,
         }
@@ -207,17 +207,16 @@ def run(folder: Path, data: DataConfig, steps: int, **fields: Any) -> Trainer:
     return trainer
 
 
-def test_two_resumes_change_no_bit(tmp_path: Path, sources: DataConfig) -> None:
-    straight = run(tmp_path / "straight", sources, 12)
-    for steps in (3, 8, 12):
-        workers = 1 if steps == 8 else 0
+def test_a_resume_changes_no_bit(tmp_path: Path, sources: DataConfig) -> None:
+    straight = run(tmp_path / "straight", sources, 6)
+    for steps in (2, 6):
         broken = run(
-            tmp_path / "broken", sources, steps, resume_from_checkpoint=steps > 3,
-            num_workers=workers,
+            tmp_path / "broken", sources, steps, resume_from_checkpoint=steps > 2,
+            num_workers=int(steps > 2),
         )  # fmt: skip
     assert broken.exactness_notes == []
     for name, tensor in straight.model.state_dict().items():
         assert torch.equal(tensor, broken.model.state_dict()[name]), name
     sources.sources[0].weight = 2.0
-    other = run(tmp_path / "broken", sources, 13, resume_from_checkpoint=True)
+    other = run(tmp_path / "broken", sources, 7, resume_from_checkpoint=True)
     assert other.exactness_notes == ["the data are not those it was begun with"]
