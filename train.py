@@ -1,6 +1,6 @@
-"""Train from the command line:
+"""Train from the command line.
 
-python train.py --config config.yaml [--dataset PATH] [--resume] [--set key=value ...]
+    python train.py --config config.yaml [--dataset PATH] [--resume] [--set key=value ...]
 
 Shows a progress bar, writes training.log in the current folder, and on Ctrl-C saves a checkpoint
 and says how to go on. Starts as many processes as the configuration's `distributed` asks for;
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _guarded(run: Callable[[], int], console: Console) -> int:
-    """The exit status of `run`, its errors told in a line."""
+    """Return the exit status of `run`; print its error in one line."""
     try:
         return run()
     except KeyboardInterrupt:
@@ -128,8 +128,12 @@ def _parser() -> argparse.ArgumentParser:
 def read_config(
     path: str, changes: Sequence[str], dataset: str | None, resume: bool | str | None
 ) -> TrainingConfig:
-    """The configuration in a file with the command line's changes. Raises `ConfigError` with
-    every problem of both, and of the data's files as far as a look at them tells."""
+    """Return the configuration in a file with the command line's changes.
+
+    Raises:
+        ConfigError: It lists every problem of both, and of the data's files as far as a look at
+            them tells.
+    """
     values, problems = parse_document(read_document_file(path))
     for change in changes:
         problems += _apply_change(values, change)
@@ -150,7 +154,7 @@ def read_config(
 
 
 def _inspect(config: TrainingConfig) -> list[Problem]:
-    """What a look at the data's files tells; its warnings come when the data are loaded."""
+    """Return the problems of the data's files; the warnings come when the data are loaded."""
     from app.training.preflight import VisibleData, inspect_run
 
     return inspect_run(config, VisibleData.here(config)).problems
@@ -174,8 +178,10 @@ def _apply_change(values: dict[str, Any], change: str) -> list[Problem]:
 
 
 def _log_to(console: Console) -> None:
-    """Everything goes to training.log, warnings to the terminal as well; of several processes
-    the first logs for all, the others what went wrong."""
+    """Log everything to training.log, and warnings to the terminal as well.
+
+    Of several processes the first logs for all, the others only what went wrong.
+    """
     file = logging.FileHandler(LOG_FILE, encoding="utf-8")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     terminal: logging.Handler = logging.StreamHandler()
@@ -263,7 +269,7 @@ def _train(
 
 @contextmanager
 def _stop_on_signal(request: Callable[[], object]) -> Iterator[None]:
-    """The first Ctrl-C, SIGTERM or SIGHUP saves and ends the run; a later one ends it at once."""
+    """Let the first Ctrl-C, SIGTERM or SIGHUP save and end the run, a later one end it at once."""
     since: float | None = None
 
     def stop(number: int, frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""Exits 0 where a gRPC server says that it serves: python -P probe_grpc.py HOST:PORT"""
+"""Exits 0 where a gRPC server says that it serves: `python -P probe_grpc.py HOST:PORT`."""
 
 from __future__ import annotations
 

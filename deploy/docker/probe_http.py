@@ -1,4 +1,4 @@
-"""Exits 0 where an HTTP server answers 200: python -P probe_http.py URL"""
+"""Exits 0 where an HTTP server answers 200: `python -P probe_http.py URL`."""
 
 from __future__ import annotations
 

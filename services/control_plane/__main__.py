@@ -1,4 +1,4 @@
-"""Runs the control plane: python -P -m control_plane --help"""
+"""Runs the control plane: `python -P -m control_plane --help`."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Page sizes by AIP-158: absent means the default, too large means the largest, negative is an
-error."""
+"""Page sizes by AIP-158: absent is the default, too large the largest, negative an error."""
 
 from __future__ import annotations
 

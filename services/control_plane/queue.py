@@ -1,5 +1,7 @@
-"""Hands attempts to workers through RQ. The queue is transport only: a message may come twice,
-late or never, and the job record decides what it is worth.
+"""Hands attempts to workers through RQ.
+
+The queue is transport only: a message may come twice, late or never, and the job record decides
+what it is worth.
 
 A message carries two plain arguments, encoded as JSON; nothing in it is ever unpickled. RQ's own
 classes build it; the commands that they queue are then sent in one round trip on the asyncio

@@ -42,9 +42,11 @@ _CHECKPOINT = re.compile(r"jobs/[^/]+/attempts/(\d+)-[^/]+/checkpoint_step_\d+\.
 
 
 class Sweeper:
-    """Looks a while after each event that may have left files: an attempt's end, a checkpoint
-    that was retired, a job that was deleted. The while is for processes that do not know yet
-    that they are no longer wanted: they may still write."""
+    """Sweeps a while after each event that may have left files.
+
+    Such are an attempt's end, a checkpoint that was retired and a job that was deleted. The wait
+    is for processes that do not know of it yet: they may still write.
+    """
 
     def __init__(self, state: ServiceState) -> None:
         self._state = state

@@ -106,5 +106,5 @@ class Caller:
 
 
 def _fits_metadata(value: str) -> bool:
-    """gRPC takes printable ASCII only; anything else could not be a known token anyway."""
+    """Return whether gRPC can send the value: printable ASCII, as every known token is."""
     return bool(value) and value.isascii() and value.isprintable()

@@ -285,7 +285,7 @@ def encode_checkpoint(record: CheckpointRecord) -> str:
 
 
 def decode_checkpoint(checkpoint_id: str, stored: bytes, best_id: str = "") -> CheckpointRecord:
-    """Return the record from `time\nJSON`."""
+    """Return the record from a line with the time and a line of JSON."""
     created_at, _, document = stored.partition(b"\n")
 
     def read(f: Mapping[str, Any]) -> CheckpointRecord:
@@ -326,7 +326,7 @@ def encode_worker(worker: WorkerRecord) -> str:
 
 
 def decode_worker(worker_id: str, stored: bytes) -> WorkerRecord:
-    """Return the record from `time\nJSON`."""
+    """Return the record from a line with the time and a line of JSON."""
     heartbeat, _, document = stored.partition(b"\n")
 
     def read(f: Mapping[str, Any]) -> WorkerRecord:

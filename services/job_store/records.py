@@ -327,8 +327,11 @@ class Signals:
 
 @dataclass(frozen=True, slots=True)
 class MetricPoint:
-    """All that was measured at one logged step. The steps of an attempt's points ascend; a point
-    that does not is taken for a repetition of a delivered one."""
+    """All that was measured at one logged step.
+
+    The steps of an attempt's points ascend; a point that does not is taken for a repetition of a
+    delivered one.
+    """
 
     step: int
     values: Mapping[str, float]

@@ -262,10 +262,9 @@ class _Watcher:
         self._ended = False
 
     async def next_items(self) -> Sequence[Item] | None:
-        """Return what comes next, perhaps nothing yet; None after the end. Raises like
-        `JobFeeds.watch`.
+        """Return what comes next, perhaps nothing yet; None after the end.
 
-        The first look also tells of an unknown job before the first item.
+        Raises what `JobFeeds.watch` raises. An unknown job is an error before the first item.
         """
         if self._ended:
             return None
@@ -298,7 +297,7 @@ class _Watcher:
         return ()
 
     async def _join_again(self) -> None:
-        """The job has ended, and was resumed by now perhaps: a fresh feed and a look tell."""
+        """Take a fresh feed after the job's end, since it may have been resumed by now."""
         ended, self._feed = self._feed, self._feeds.join(self._job_id)
         await self._feeds.leave(self._job_id, ended)
         self._replays = True

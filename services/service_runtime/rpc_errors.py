@@ -79,7 +79,7 @@ def _packed(message: object) -> any_pb2.Any:
 
 
 def as_text(text: str) -> str:
-    """`text` as messages can carry it: JSON's `"\\ud800"` is a character that UTF-8 has not."""
+    r"""Return `text` as messages can carry it: UTF-8 has no character for JSON's `"\ud800"`."""
     return text.encode("utf-8", "replace").decode()
 
 

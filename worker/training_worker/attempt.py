@@ -335,8 +335,10 @@ class Attempt:
 
 
 class _Preparation:
-    """Passes on that data is read and checkpoints are verified: to the parent, which would take
-    the silence for a stall, and now and then to the job's log."""
+    """Reports that data is read and checkpoints are verified.
+
+    The parent, which would take the silence for a stall, gets all reports, the job's log some.
+    """
 
     def __init__(self, board: Board) -> None:
         self._board = board

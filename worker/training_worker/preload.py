@@ -42,7 +42,7 @@ def preload() -> None:
 
 
 def describe_device(wanted: str) -> str:
-    """ "cpu" or "cuda", with the devices' names where known.
+    """Return "cpu" or "cuda", with the devices' names where known.
 
     Asks the driver's files: a CUDA context in this process would break every trainer it forks.
     """

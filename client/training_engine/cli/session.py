@@ -133,7 +133,6 @@ def connected(
 
     The command's first parameter is replaced by --address, --url, --json and --verbose.
     """
-
     body: Callable[..., None] = command
 
     @functools.wraps(command)

@@ -52,7 +52,6 @@ def _add(routes: APIRouter, route: Route) -> None:
 
 def _endpoint(route: Route) -> Endpoint:
     """Return what handles the route's requests; FastAPI reads its parameters from the signature."""
-
     service, method = route.service, route.method.name
 
     async def handle(caller: Caller, **given: Any) -> Response:

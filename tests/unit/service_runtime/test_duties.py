@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from service_runtime.duties import Duties
 
 
-class Away(Exception):
+class AwayError(Exception):
     """An outage outside the process."""
 
 
@@ -22,7 +22,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 async def test_work_goes_on_after_any_error_until_it_is_asked_to_stop() -> None:
-    duties, stopping = Duties(expected=(Away,)), asyncio.Event()
+    duties, stopping = Duties(expected=(AwayError,)), asyncio.Event()
     fails_with: Exception | None = None
     rounds = 0
 
@@ -42,7 +42,7 @@ async def test_work_goes_on_after_any_error_until_it_is_asked_to_stop() -> None:
         seen = rounds
         fails_with = None
         await until(lambda: rounds > seen and not duties.problem)
-        fails_with = Away("the server is away")
+        fails_with = AwayError("the server is away")
         await until(lambda: duties.problem == "the server is away")
         seen = rounds
         await until(lambda: rounds >= seen + 3)
@@ -64,9 +64,9 @@ def test_pauses_grow_to_a_bound_and_begin_again_after_success() -> None:
 
 
 def test_one_reason_of_several_duties_is_named_once() -> None:
-    duties = Duties(expected=(Away,))
+    duties = Duties(expected=(AwayError,))
     for name in ("health", "reconciler"):
-        duties.failed(name, Away("full"))
+        duties.failed(name, AwayError("full"))
     duties.failed("counts", TypeError())
     assert duties.problem == "full; counts fails (TypeError); see the log of the process"
     duties.done("health")

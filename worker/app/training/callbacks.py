@@ -10,8 +10,11 @@ from app.training.errors import CheckpointError
 
 
 class Callback(Protocol):
-    """Every hook there is; implement those you need. All run in the training loop's thread, and
-    an exception from one of them ends the run as any error does, after the save under way."""
+    """Every hook that the trainer calls; implement those you need.
+
+    All run in the training loop's thread. An exception from one of them ends the run as any error
+    does, after the save under way.
+    """
 
     def on_train_start(self) -> None:
         """Run before the first step; the trainer's `step` is where the run resumes."""
@@ -33,8 +36,10 @@ class Callback(Protocol):
         """So many of its batches are done; called first with 0."""
 
     def on_evaluate(self, step: int, metrics: Mapping[str, float]) -> Mapping[str, float] | None:
-        """Return an evaluation is complete: `val_loss`, `val_perplexity`, and `val_bits_per_byte`
-        where the tokenizer is known. What it returns goes into the step's line, as with `on_log`.
+        """Run when an evaluation is complete.
+
+        The metrics are `val_loss`, `val_perplexity`, and `val_bits_per_byte` where the tokenizer is
+        known. What the hook returns goes into the step's line, as with `on_log`.
         """
 
     def on_save_start(self, step: int) -> None:

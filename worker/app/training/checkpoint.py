@@ -182,7 +182,7 @@ class CheckpointManager:
         return files.read_state(path)
 
     def _verify(self, path: Path) -> None:
-        """It is read once, not twice.
+        """Check a file that is about to be loaded; it is read once, not twice.
 
         Raises:
             CheckpointError: The file is not sound.

@@ -153,8 +153,7 @@ def _load_yaml(text: str, twice: list[str]) -> Any:
     import yaml  # here, so that importing the configuration stays cheap
 
     class Loader(yaml.SafeLoader):
-        """`SafeLoader` that notes the keys it overwrites, leaves long numbers as text and refuses
-        aliases.
+        """`SafeLoader` that notes overwritten keys, keeps long numbers as text, refuses aliases.
 
         Aliases can make a document that is endless, or far larger than its text.
         """

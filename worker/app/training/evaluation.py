@@ -35,8 +35,11 @@ _LINE_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What an evaluation found: `val_loss`, the mean over all tokens in nats, `val_perplexity`, and
-    `val_bits_per_byte` where the tokenizer is known."""
+    """The results of an evaluation.
+
+    They are `val_loss`, the mean over all tokens in nats, `val_perplexity`, and
+    `val_bits_per_byte` where the tokenizer is known.
+    """
 
     metrics: dict[str, float]
     """Of everything that it passed."""

@@ -1,4 +1,4 @@
-"""A look into data in a process of its own, for a service that must not import what reads it:
+"""A look into data in a process of its own, for a service that must not import what reads it.
 
     python -P -m app.training.inspect_command < REQUEST
 

@@ -1,7 +1,7 @@
-"""What the files beside a tokenizer.json say: tokens by purpose, which one ends a text, and how a
-conversation is written.
+"""What the files beside a tokenizer.json say.
 
-Standard library only: a control plane asks it too.
+They name tokens by purpose, which one ends a text, and how a conversation is written. Standard
+library only: a control plane asks it too.
 """
 
 from __future__ import annotations

@@ -41,8 +41,9 @@ def train_bpe(
     characters: int | None = None,
     name: str = "bpe",
 ) -> PretrainedTokenizer:
-    """Train a tokenizer of at most `vocab_size` ids: bytes, merges, `<|endoftext|>`, which is id 0,
-    and further special tokens.
+    """Train a tokenizer of at most `vocab_size` ids.
+
+    Its ids are `<|endoftext|>`, which is id 0, further special tokens, the bytes and the merges.
 
     Args:
         texts: the text in pieces of any length.

@@ -61,7 +61,7 @@ def mlp(x: Tensor, up: nn.Linear, down: nn.Linear, activation: str) -> Tensor:
 
 
 def rms_norm(x: Tensor, weight: Tensor | None, eps: float) -> Tensor:
-    """x / sqrt(mean(x^2) + eps), times `weight` if given, over the last dimension.
+    """Return x / sqrt(mean(x^2) + eps), times `weight` if given, over the last dimension.
 
     PyTorch has no kernel of its own for this on a CPU: it composes seven operations and lets
     autograd differentiate each. With `relu_squared` this takes a step of the modern recipe from

@@ -58,10 +58,10 @@ class TokenArray:
 
 
 def id_dtype(spec: str, tokenizer: Tokenizer | None) -> str:
-    """Return the type in which the ids of a tokenizer are stored; of one that is yet to be made, by
-    name.
+    """Return the type in which the ids of a tokenizer are stored.
 
-    An alphabet has fewer than 2^16 characters, or is refused for its vocabulary.
+    For one that is yet to be made its name decides. An alphabet has fewer than 2^16 characters,
+    or is refused for its vocabulary.
     """
     size = (trained_size(spec) or 0) if tokenizer is None else tokenizer.vocab_size
     return "<u2" if size <= 1 << 16 else "<u4"
