@@ -18,6 +18,7 @@ BENCHMARKS = (
     "tokenizing",
     "async_save",
     "modern_recipe",
+    "own_tokenizer",
     "service_start",
     "service_recovery",
     "service_throughput",
