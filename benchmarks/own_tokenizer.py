@@ -1,6 +1,6 @@
 """Bits per byte at equal CPU seconds: a tokenizer trained on the text against bytes.
 
-Both train the model of `examples/tiny.yaml`, the second with `tokenizer: bpe:2048` and rows for its
+Both train the model of `examples/tiny.yaml`, the second with `tokenizer: bpe:4096` and rows for its
 ids. The first trains its steps; the second as many as take the same CPU seconds, those in which its
 tokenizer was trained included. What is compared is `val_bits_per_byte` over the whole validation
 set; time spent on validation and saving counts for neither.
@@ -23,7 +23,7 @@ from benchmarks.modern_recipe import ROOT, TEXT
 
 STEPS = 600
 SHORT_RUN = 30
-IDS = 2048
+IDS = 4096
 ROUNDS = 3
 
 
