@@ -157,8 +157,17 @@ def test_compressed_files_of_several_members(tmp_path: Path, config: Any, ending
     damaged = tmp_path / f"b.jsonl{ending}"
     damaged.write_bytes(b"".join(members)[:-5])
     assert f"{str(damaged)!r} cannot be decompressed" in refused(damaged, config)
+    damaged.write_bytes(members[0] + b"damaged" + members[1][7:])
+    assert f"{str(damaged)!r} cannot be decompressed" in refused(damaged, config)
     damaged.write_text(json_lines())
     assert "does not begin as such a file does" in refused(damaged, config)
+
+
+@pytest.mark.parametrize("ending", [".gz", ".bz2", ".xz"])
+def test_members_with_padding(tmp_path: Path, config: Any, ending: str) -> None:
+    members = [PACKERS[ending](line.encode()) for line in json_lines().splitlines(keepends=True)]
+    (tmp_path / f"a.jsonl{ending}").write_bytes(bytes(20_000).join(members) + bytes(20_000))
+    assert learned(tmp_path / f"a.jsonl{ending}", config) == JOINED
 
 
 def test_a_folder_of_compressed_shards(tmp_path: Path, config: Any) -> None:

@@ -12,9 +12,9 @@ import gzip
 import io
 import lzma
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, Final, cast
+from typing import Any, BinaryIO, Final, cast
 
 from app.training.data.errors import DataError
 from app.training.data.formats import COMPRESSED
@@ -75,12 +75,57 @@ def _decompressing(file: BinaryIO, compression: str) -> io.BufferedReader:
         case "gzip":
             return io.BufferedReader(gzip.GzipFile(fileobj=file, mode="rb"))
         case "xz":
-            return io.BufferedReader(lzma.LZMAFile(file))
+            return io.BufferedReader(_Members(file, lzma.LZMADecompressor))
         case "bzip2":
-            return io.BufferedReader(bz2.BZ2File(file))
+            return io.BufferedReader(_Members(file, bz2.BZ2Decompressor))
     import pyarrow as pa
 
     return io.BufferedReader(pa.CompressedInputStream(file, "zstd"))
+
+
+class _Members(io.RawIOBase):
+    """The members of a file, one after the other.
+
+    The readers of the standard library end without an error at a member that does not begin as
+    one, so that a damaged one would take the rest of the data with it.
+    """
+
+    def __init__(
+        self,
+        file: BinaryIO,
+        decompressor: Callable[[], bz2.BZ2Decompressor | lzma.LZMADecompressor],
+    ) -> None:
+        self._file = file
+        self._new = decompressor
+        self._member = decompressor()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        plain = b""
+        while not plain:
+            if self._member.eof:
+                rest = self._behind_padding(self._member.unused_data)
+                if not rest:
+                    return 0
+                self._member = self._new()
+            else:
+                rest = self._next_block() if self._member.needs_input else b""
+                if not rest and self._member.needs_input:
+                    raise EOFError("it ends before its end")
+            plain = self._member.decompress(rest, len(buffer))
+        buffer[: len(plain)] = plain
+        return len(plain)
+
+    def _behind_padding(self, rest: bytes) -> bytes:
+        """Return the next bytes that are not zeros, which may pad a member; empty at the end."""
+        while not (start := rest.lstrip(b"\0")) and (rest := self._next_block()):
+            pass
+        return start
+
+    def _next_block(self) -> bytes:
+        return self._file.read(io.DEFAULT_BUFFER_SIZE)
 
 
 def _require_no_compressed_name(path: Path) -> None:
