@@ -37,7 +37,7 @@ from rich.text import Text
 
 from app.training.config import TrainingConfig
 from app.training.document import parse_document, read_document_file
-from app.transformer.errors import ConfigError, Problem
+from app.transformer.errors import ConfigError, FieldProblem
 
 if TYPE_CHECKING:
     from app.training.trainer import Trainer
@@ -145,7 +145,7 @@ def read_config(
     problems += of_values
     if config.dataset_path is None and not config.data.sources:
         message = "`dataset_path` is not set; give --dataset PATH, or set it in the file"
-        problems.append(Problem("dataset_path", message))
+        problems.append(FieldProblem("dataset_path", message))
     if not problems:
         problems = _inspect(config)
     if problems:
@@ -153,26 +153,28 @@ def read_config(
     return config
 
 
-def _inspect(config: TrainingConfig) -> list[Problem]:
+def _inspect(config: TrainingConfig) -> list[FieldProblem]:
     """Return the problems of the data's files; the warnings come when the data are loaded."""
     from app.training.preflight import VisibleData, inspect_run
 
     return inspect_run(config, VisibleData.here(config)).problems
 
 
-def _apply_change(values: dict[str, Any], change: str) -> list[Problem]:
+def _apply_change(values: dict[str, Any], change: str) -> list[FieldProblem]:
     """Set `a.b=value` in a nested mapping; the value is read as YAML."""
     key, equals, text = change.partition("=")
     parsed, problems = parse_document(f"value: {text}")
     if not equals or not key or problems:
         message = f"`--set {change}` must be KEY=VALUE; write for example --set max_steps=100"
-        return [Problem("--set", message)]
+        return [FieldProblem("--set", message)]
     *parents, last = key.split(".")
     target: Any = values
     for parent in parents:
         target = target.setdefault(parent, {})
         if not isinstance(target, dict):
-            return [Problem(key, f"`--set {change}` names a field of {parent}, which has none")]
+            return [
+                FieldProblem(key, f"`--set {change}` names a field of {parent}, which has none")
+            ]
     target[last] = parsed["value"]
     return []
 

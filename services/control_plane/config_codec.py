@@ -13,7 +13,7 @@ from google.protobuf.json_format import ParseDict, ParseError
 from google.protobuf.message import Message
 
 from app.training.config import TrainingConfig
-from app.transformer.errors import Problem
+from app.transformer.errors import FieldProblem
 from training_engine.messages import present_fields
 from training_engine.v1 import config_pb2
 
@@ -43,18 +43,18 @@ def _encoded(document: str) -> bytes:
     return message.SerializeToString()
 
 
-def read_message(message: config_pb2.TrainingConfig) -> tuple[TrainingConfig, list[Problem]]:
+def read_message(message: config_pb2.TrainingConfig) -> tuple[TrainingConfig, list[FieldProblem]]:
     """Return the configuration that a typed message describes, and everything wrong with it."""
     config, problems = TrainingConfig.read(present_fields(message))
     return config, problems + unknown_field_problems(message)
 
 
-def unknown_field_problems(message: Message) -> list[Problem]:
+def unknown_field_problems(message: Message) -> list[FieldProblem]:
     """Fields that the client's newer protos have and this service does not know."""
     if message.ByteSize() == _known_size(message):
         return []
     text = "the typed configuration has fields that this service does not know; update the service"
-    return [Problem("config", f"{text}, or leave them out")]
+    return [FieldProblem("config", f"{text}, or leave them out")]
 
 
 def _known_size(message: Message) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc
 
-from app.training.config import Problem, TrainingConfig
+from app.training.config import FieldProblem, TrainingConfig
 from app.training.memory import estimate_memory
 from app.training.preflight import Findings
 from control_plane.config_codec import to_document
@@ -88,7 +88,7 @@ class ConfigServicer(config_pb2_grpc.ConfigServiceServicer):
         return _verdict(config, readable=not problems, found=found)
 
 
-def _leaves_model(problem: Problem) -> bool:
+def _leaves_model(problem: FieldProblem) -> bool:
     """Whether the model is the one that was meant, although there is this problem.
 
     It is not where the model itself is at fault, and it may not be where a key is unknown: that

@@ -8,11 +8,12 @@ from typing import Protocol
 
 from google.protobuf.message import Message
 
-from app.training.config import ConfigError, Problem, TrainingConfig, flatten
+from app.training.config import ConfigError, FieldProblem, TrainingConfig, flatten
 from control_plane.config_codec import read_message
 from control_plane.errors import call_error, invalid_argument
 from job_store.catalog import ConfigStore
-from service_runtime.rpc_errors import FieldProblem, RpcError, as_text
+from service_runtime import rpc_errors
+from service_runtime.rpc_errors import RpcError, as_text
 from training_engine.v1 import config_pb2
 
 MAX_DOCUMENT_CHARACTERS = 32 << 10
@@ -29,7 +30,9 @@ class ConfigSource(Protocol):
     config_document: str
 
 
-async def read_source(request: ConfigSource, which: str) -> tuple[TrainingConfig, list[Problem]]:
+async def read_source(
+    request: ConfigSource, which: str
+) -> tuple[TrainingConfig, list[FieldProblem]]:
     """Return the configuration in the request's `which` field, and everything wrong with it."""
     if which == "config_document":
         return await read_document(request.config_document)
@@ -38,7 +41,7 @@ async def read_source(request: ConfigSource, which: str) -> tuple[TrainingConfig
     return read_message(request.config)
 
 
-async def read_document(text: str) -> tuple[TrainingConfig, list[Problem]]:
+async def read_document(text: str) -> tuple[TrainingConfig, list[FieldProblem]]:
     """Return the configuration in a YAML or JSON text, and everything wrong with it."""
     if len(text) > MAX_DOCUMENT_CHARACTERS:
         raise _too_large("config_document", f"{len(text)} characters")
@@ -47,12 +50,12 @@ async def read_document(text: str) -> tuple[TrainingConfig, list[Problem]]:
     return _read(text)
 
 
-def _read(text: str) -> tuple[TrainingConfig, list[Problem]]:
+def _read(text: str) -> tuple[TrainingConfig, list[FieldProblem]]:
     config, problems = TrainingConfig.read_document(text)
-    problems = [Problem(as_text(p.field), as_text(p.message)) for p in problems]
+    problems = [FieldProblem(as_text(p.field), as_text(p.message)) for p in problems]
     if not problems:
         problems = [
-            Problem(path, f"`{path}` holds half a surrogate pair; it must be text; remove it")
+            FieldProblem(path, f"`{path}` holds half a surrogate pair; it must be text; remove it")
             for path, value in flatten(config.to_dict()).items()
             if any(isinstance(text, str) and text != as_text(text) for text in _items(value))
         ]
@@ -68,7 +71,7 @@ def _too_large(field: str, size: str) -> RpcError:
         f"`{field}` has {size}; it must have at most {MAX_DOCUMENT_CHARACTERS}; leave out what "
         "keeps its default"
     )
-    return call_error("PAYLOAD_TOO_LARGE", message, [FieldProblem(field, message)])
+    return call_error("PAYLOAD_TOO_LARGE", message, [rpc_errors.FieldProblem(field, message)])
 
 
 async def require_source(request: Message, which: str | None, store: ConfigStore) -> TrainingConfig:

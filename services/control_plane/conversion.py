@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from app.training.config import Problem
+from app.training.config import FieldProblem
 from control_plane.config_codec import config_to_message
 from job_store.errors import RecordVersionError
 from job_store.records import (
@@ -66,12 +66,12 @@ def timestamp(milliseconds: int | None) -> Timestamp | None:
     return Timestamp(seconds=seconds, nanos=rest * 1_000_000)
 
 
-def problem_text(problem: Problem) -> str:
+def problem_text(problem: FieldProblem) -> str:
     """Return a warning as it is stored in a job's record; `_stored_warning` reads it."""
     return f"{problem.field}: {problem.message}"
 
 
-def problem_messages(problems: Iterable[Problem]) -> list[config_pb2.FieldProblem]:
+def problem_messages(problems: Iterable[FieldProblem]) -> list[config_pb2.FieldProblem]:
     """Problems or warnings of a configuration."""
     return [config_pb2.FieldProblem(field=p.field, message=p.message) for p in problems]
 

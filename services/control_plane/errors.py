@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import grpc
 
-from app.training.config import ConfigError, Problem
+from app.training.config import ConfigError, FieldProblem
 from artifact_store import (
     ArtifactDamagedError,
     ArtifactError,
@@ -29,8 +29,9 @@ from job_store.errors import (
     TransitionRefusedError,
 )
 from job_store.generation import GenerationFailedError
+from service_runtime import rpc_errors
 from service_runtime.logs import get_logger
-from service_runtime.rpc_errors import FieldProblem, RpcError
+from service_runtime.rpc_errors import RpcError
 from training_engine.reasons import CALL_STATUSES
 
 _log = get_logger("control_plane")
@@ -54,7 +55,7 @@ _RETRY_SECONDS = 1.0
 def call_error(
     reason: str,
     message: str,
-    violations: Sequence[FieldProblem] = (),
+    violations: Sequence[rpc_errors.FieldProblem] = (),
     metadata: Mapping[str, str] | None = None,
 ) -> RpcError:
     """Return the end of a call for a reason of errors.proto, which says with which gRPC code."""
@@ -65,15 +66,15 @@ def call_error(
 
 def invalid_argument(field: str, message: str, reason: str = "INVALID_ARGUMENT") -> RpcError:
     """Return a request field at fault."""
-    return call_error(reason, message, [FieldProblem(field, message)])
+    return call_error(reason, message, [rpc_errors.FieldProblem(field, message)])
 
 
-def invalid_config(problems: Iterable[Problem]) -> RpcError:
+def invalid_config(problems: Iterable[FieldProblem]) -> RpcError:
     """Every problem of a configuration, at once."""
     return _config_refused(ConfigError(list(problems)))
 
 
-def invalid_data(problems: Sequence[Problem]) -> RpcError:
+def invalid_data(problems: Sequence[FieldProblem]) -> RpcError:
     """Return the error for data or a tokenizer that cannot be trained on.
 
     Its reason is INVALID_CONFIG where a field has to change.
@@ -81,7 +82,7 @@ def invalid_data(problems: Sequence[Problem]) -> RpcError:
     error = ConfigError(problems)
     if not all(_is_of_data(problem.field) for problem in problems):
         return _config_refused(error)
-    violations = [FieldProblem(problem.field, problem.message) for problem in problems]
+    violations = [rpc_errors.FieldProblem(problem.field, problem.message) for problem in problems]
     message = "; ".join(problem.message for problem in problems)
     return call_error("INVALID_DATA", message, violations)
 
@@ -135,7 +136,9 @@ def to_rpc_error(error: BaseException) -> RpcError:
 
 
 def _config_refused(error: ConfigError) -> RpcError:
-    violations = [FieldProblem(problem.field, problem.message) for problem in error.problems]
+    violations = [
+        rpc_errors.FieldProblem(problem.field, problem.message) for problem in error.problems
+    ]
     return call_error("INVALID_CONFIG", str(error), violations)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from app.training.config import Problem, TrainingConfig
+from app.training.config import FieldProblem, TrainingConfig
 from app.training.devices import DEVICES, is_device
 from control_plane.conversion import PRIORITY_FROM_MESSAGE
 from job_store.records import Execution, Priority
@@ -27,7 +27,7 @@ def read_execution(message: job_pb2.Execution, config: TrainingConfig) -> Execut
     return Execution(**{"device": config.device, **asked}, priority=priority)
 
 
-def execution_problems(message: job_pb2.Execution, config: TrainingConfig) -> list[Problem]:
+def execution_problems(message: job_pb2.Execution, config: TrainingConfig) -> list[FieldProblem]:
     """Everything that keeps a job from being run as asked; empty where nothing does."""
     execution = read_execution(message, config)
     found = [
@@ -53,25 +53,25 @@ def execution_problems(message: job_pb2.Execution, config: TrainingConfig) -> li
     return found
 
 
-def _count_problems(name: str, value: int, most: int) -> list[Problem]:
+def _count_problems(name: str, value: int, most: int) -> list[FieldProblem]:
     if value < 1:
         return [_problem(name, value, "it must be at least 1; leave it out for 1")]
     return [_too_many(f"execution.{name}", value, most)] if value > most else []
 
 
-def _too_many(field: str, value: int, most: int) -> Problem:
+def _too_many(field: str, value: int, most: int) -> FieldProblem:
     rule = f"a job runs in at most {most} processes; ask for fewer"
     if field.endswith("nodes"):
         rule = f"this service runs a job on {most} node; leave it out"
-    return Problem(field, f"`{field}` is {value}; {rule}")
+    return FieldProblem(field, f"`{field}` is {value}; {rule}")
 
 
-def _seconds_problems(name: str, value: float) -> list[Problem]:
+def _seconds_problems(name: str, value: float) -> list[FieldProblem]:
     if math.isfinite(value) and 0 < value <= _MAX_SECONDS:
         return []
     rule = f"it must be above 0 and at most {_MAX_SECONDS:.0f}"
     return [_problem(name, value, f"{rule}; try {getattr(_DEFAULT, name):.0f}")]
 
 
-def _problem(name: str, value: object, rule: str) -> Problem:
-    return Problem(f"execution.{name}", f"`execution.{name}` is {value!r}; {rule}")
+def _problem(name: str, value: object, rule: str) -> FieldProblem:
+    return FieldProblem(f"execution.{name}", f"`execution.{name}` is {value!r}; {rule}")

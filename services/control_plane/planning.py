@@ -8,7 +8,7 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.training.config import ConfigError, Problem, TrainingConfig
+from app.training.config import ConfigError, FieldProblem, TrainingConfig
 from app.training.fit import MemoryPool, beyond_memory
 from app.training.preflight import Findings, VisibleData, inspect_run
 from app.training.rules import relation_problems
@@ -91,7 +91,7 @@ async def review_start(
         try:
             await _checked(name, text, state)
         except (RpcError, NotFoundError) as error:
-            problems.append(Problem(name, str(error)))
+            problems.append(FieldProblem(name, str(error)))
     if problems:
         return Findings(problems, _warnings(config, Findings()))
     found = await _inspect(config, await _checked_paths(config, state), state)
@@ -99,7 +99,7 @@ async def review_start(
     warnings = _warnings(config, found) + await _worker_warnings(config, execution, state)
     if not config.dataset_path and not config.data.sources:
         message = f"`dataset_path` is not set; {_NO_DATA}, or name the data when the job starts"
-        warnings.append(Problem("dataset_path", message))
+        warnings.append(FieldProblem("dataset_path", message))
     return Findings(found.problems, warnings)
 
 
@@ -123,7 +123,7 @@ def _take_data(config: TrainingConfig, train: str, validation: str) -> None:
     config.val_dataset_path = validation or config.val_dataset_path
 
 
-def _warnings(config: TrainingConfig, found: Findings) -> list[Problem]:
+def _warnings(config: TrainingConfig, found: Findings) -> list[FieldProblem]:
     return config.warnings() + _ignored_fields(config) + found.warnings
 
 
@@ -159,7 +159,7 @@ async def _file(named: str, state: ServiceState) -> Path | None:
 
 async def _worker_warnings(
     config: TrainingConfig, execution: Execution, state: ServiceState
-) -> list[Problem]:
+) -> list[FieldProblem]:
     """Says that a job will wait for a worker, or is too large for those that there are."""
     if resource_class(execution.device) is not ResourceClass.CUDA:
         return await _beyond_memory(config, execution, state)
@@ -169,12 +169,12 @@ async def _worker_warnings(
         f"no worker offers {execution.device!r} at the moment; the job waits for one; start a "
         "worker on a machine with a GPU, or leave the device out"
     )
-    return [Problem("execution.device", message)]
+    return [FieldProblem("execution.device", message)]
 
 
 async def _beyond_memory(
     config: TrainingConfig, execution: Execution, state: ServiceState
-) -> list[Problem]:
+) -> list[FieldProblem]:
     """Only where every worker trains on this machine's CPU is its memory known here."""
     memory, processes = state.looks.memory(), execution.processes
     if memory is None:
@@ -193,7 +193,7 @@ async def _data_paths(config: TrainingConfig, state: ServiceState) -> DataPaths:
     if problems := relation_problems(config, set()):  # the request may name a second dataset
         raise ConfigError(problems)
     if not config.dataset_path and not config.data.sources:
-        raise ConfigError([Problem("dataset_path", f"`dataset_path` is missing; {_NO_DATA}")])
+        raise ConfigError([FieldProblem("dataset_path", f"`dataset_path` is missing; {_NO_DATA}")])
     return await _checked_paths(config, state)
 
 
@@ -230,10 +230,10 @@ async def _checked(field: str, text: str, state: ServiceState) -> str:
     return text
 
 
-def _ignored_fields(config: TrainingConfig) -> list[Problem]:
+def _ignored_fields(config: TrainingConfig) -> list[FieldProblem]:
     given = config.fields_given()
     return [
-        Problem(
+        FieldProblem(
             name,
             f"`{name}` is {getattr(config, name)!r} and is ignored: the service decides where a "
             "job writes and what it continues from; leave it out",

@@ -11,7 +11,7 @@ import pytest
 from failure import failure_of, read_failure
 from started import TINY, running_job, stored_files, tiny_request
 
-from app.training.config import ConfigError, Problem
+from app.training.config import ConfigError, FieldProblem
 from control_plane import configs
 from control_plane.server import ControlPlane
 from job_store.attempts import AttemptStore
@@ -79,7 +79,7 @@ async def test_a_repeated_config_is_recalled_before_it_is_looked_at(
     assert failure.reason == "REQUEST_ID_REUSED"
 
     async def refuse(*_: Any) -> None:
-        raise ConfigError([Problem("batch_size", "what was allowed is refused since")])
+        raise ConfigError([FieldProblem("batch_size", "what was allowed is refused since")])
 
     monkeypatch.setattr(configs, "require_source", refuse)
     assert await stubs.configs.CreateConfig(request) == first

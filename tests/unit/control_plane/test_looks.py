@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from app.training.preflight import Findings
-from app.transformer.errors import Problem
+from app.transformer.errors import FieldProblem
 from control_plane.looks import PreflightCache, key_of
 
 
@@ -14,7 +14,7 @@ def test_a_look_is_remembered_until_a_file_changes(tmp_path: Path) -> None:
     data, looks = tmp_path / "a.txt", PreflightCache()
     data.write_text("to be")
     key = key_of("{}", (data, None))
-    found = looks.remember(key, Findings(warnings=[Problem("batch_size", "large")]))
+    found = looks.remember(key, Findings(warnings=[FieldProblem("batch_size", "large")]))
     assert looks.find(key_of("{}", (data, None))) is found
     assert looks.find(key_of('{"batch_size": 2}', (data, None))) is None
     assert looks.find(key_of("{}", (None, data))) is None
@@ -30,7 +30,7 @@ def test_a_problem_a_folder_and_a_missing_file_are_looked_at_each_time(tmp_path:
     data, looks = tmp_path / "a.txt", PreflightCache()
     data.write_text("x")
     key = key_of("{}", (data,))
-    looks.remember(key, Findings([Problem("dataset_path", "too short")]))
+    looks.remember(key, Findings([FieldProblem("dataset_path", "too short")]))
     assert looks.find(key) is None
     assert key_of("{}", (tmp_path,)) is None
     assert key_of("{}", (tmp_path / "none",)) is None

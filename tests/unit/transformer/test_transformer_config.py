@@ -9,7 +9,7 @@ import pytest
 
 import app.transformer
 from app.transformer.config import LARGEST_SIZES, TransformerConfig
-from app.transformer.errors import ConfigError, Problem
+from app.transformer.errors import ConfigError, FieldProblem
 
 
 def messages(config: TransformerConfig) -> list[str]:
@@ -145,11 +145,11 @@ def test_dictionary_round_trip() -> None:
 
 
 def test_problem_seen_from_the_outer_configuration() -> None:
-    assert Problem("num_heads", "m").under("model_config").field == "model_config.num_heads"
+    assert FieldProblem("num_heads", "m").under("model_config").field == "model_config.num_heads"
 
 
 def test_public_names_are_frozen_and_sorted() -> None:
-    names = "ConfigError GPTModel Problem TransformerConfig fuse"
+    names = "ConfigError FieldProblem GPTModel TransformerConfig fuse"
     assert app.transformer.__all__ == names.split()
     for name in app.transformer.__all__:
         assert getattr(app.transformer, name).__name__ == name

@@ -17,7 +17,7 @@ from rq.serializers import JSONSerializer
 
 from app.training.data import DataError
 from app.training.errors import CheckpointError, NonFiniteLossError
-from app.transformer.errors import ConfigError, Problem
+from app.transformer.errors import ConfigError, FieldProblem
 from artifact_store import ArtifactStoreAwayError
 from job_store.queues import RUN_ATTEMPT
 from job_store.records import CheckpointRecord, OutcomeKind, Phase, PhaseProgress
@@ -192,7 +192,7 @@ def test_failures_say_whether_trying_again_helps(
     ("error", "defect"),
     [
         (NonFiniteLossError(3, "loss", "here"), False),
-        (ConfigError([Problem("max_steps", "is 0; it must be > 0")]), False),
+        (ConfigError([FieldProblem("max_steps", "is 0; it must be > 0")]), False),
         (DataError("too short"), False),
         (KeyError("x"), True),
         (PermissionError(13, "no"), True),

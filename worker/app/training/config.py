@@ -22,7 +22,7 @@ from app.training.rules import (
 )
 from app.training.tokenizer_files import trained_name
 from app.transformer.config import TransformerConfig
-from app.transformer.errors import ConfigError, Problem
+from app.transformer.errors import ConfigError, FieldProblem
 from app.transformer.fields import read_known, shown, type_problems
 
 __all__ = [
@@ -30,7 +30,7 @@ __all__ = [
     "DataConfig",
     "DataSource",
     "DistributedConfig",
-    "Problem",
+    "FieldProblem",
     "TrainingConfig",
 ]
 
@@ -132,7 +132,7 @@ class DataConfig:
     """Whether a conversation sees those that are before it in its window."""
 
     def __post_init__(self) -> None:
-        self._unread: list[Problem] = []
+        self._unread: list[FieldProblem] = []
         if isinstance(cast("Any", self.files), str):
             self.files = [cast("Any", self.files)]
         if isinstance(cast("Any", self.sources), list):
@@ -147,12 +147,12 @@ class DataConfig:
         self._unread += [problem.under(f"sources[{number}]") for problem in unknown]
         return DataSource(**kept)
 
-    def problems(self) -> list[Problem]:
+    def problems(self) -> list[FieldProblem]:
         """Values of the wrong type, fields named from within the block."""
         found = self._unread + type_problems(self)
         if not isinstance(cast("Any", self.sources), list):
             rule = f"`sources` is {shown(self.sources)}; it must be a list of mappings"
-            return [*found, Problem("sources", f"{rule} with `path` and `weight`")]
+            return [*found, FieldProblem("sources", f"{rule} with `path` and `weight`")]
         for number, source in enumerate(self.sources):
             found += _part_problems(f"sources[{number}]", source, DataSource)
         return found
@@ -297,7 +297,7 @@ class TrainingConfig:
     """Several processes for one run. None: one process."""
 
     def __post_init__(self) -> None:
-        self._unread: list[Problem] = []
+        self._unread: list[FieldProblem] = []
         self._given: frozenset[str] | None = None
         if isinstance(cast("Any", self.model_config), Mapping):
             self.model_config = self._read_part("model_config", TransformerConfig)
@@ -323,7 +323,7 @@ class TrainingConfig:
         self._unread += found
         return TrainedTokenizer().name if found else part.name
 
-    def problems(self) -> list[Problem]:
+    def problems(self) -> list[FieldProblem]:
         """Everything that keeps this run from starting; empty when the configuration is valid."""
         found = self._unread + type_problems(self)
         found += _part_problems("model_config", self.model_config, TransformerConfig)
@@ -338,7 +338,7 @@ class TrainingConfig:
             bad |= {problem.field for problem in more}
         return found
 
-    def warnings(self) -> list[Problem]:
+    def warnings(self) -> list[FieldProblem]:
         """Return what is allowed and probably not meant. Ask only of a valid configuration."""
         return run_warnings(self)
 
@@ -373,7 +373,7 @@ class TrainingConfig:
         return dataclasses.asdict(self)
 
     @classmethod
-    def read(cls, values: Mapping[str, Any]) -> tuple[TrainingConfig, list[Problem]]:
+    def read(cls, values: Mapping[str, Any]) -> tuple[TrainingConfig, list[FieldProblem]]:
         """Return the configuration that `values` describe, and everything wrong with it."""
         kept, unknown = read_known(cls, read_numbers(cls, values))
         config = cls(**kept)
@@ -389,14 +389,14 @@ class TrainingConfig:
         """
         if not isinstance(cast("Any", values), Mapping):
             rule = "a configuration must be a mapping of keys to values"
-            raise ConfigError([Problem("config", f"{rule}; it is a {type(values).__name__}")])
+            raise ConfigError([FieldProblem("config", f"{rule}; it is a {type(values).__name__}")])
         config, found = cls.read(values)
         if found:
             raise ConfigError(found)
         return config
 
     @classmethod
-    def read_document(cls, text: str) -> tuple[TrainingConfig, list[Problem]]:
+    def read_document(cls, text: str) -> tuple[TrainingConfig, list[FieldProblem]]:
         """Return the configuration in a YAML or JSON text, and everything that is wrong with it."""
         values, of_form = parse_document(text)
         config, of_values = cls.read(values)
@@ -438,11 +438,11 @@ class TrainingConfig:
         return text
 
 
-def _part_problems(path: str, part: Any, owner: type) -> list[Problem]:
+def _part_problems(path: str, part: Any, owner: type) -> list[FieldProblem]:
     """Problems of a nested configuration, its fields named from the outside."""
     if not isinstance(part, owner):
         rule = f"it must be a mapping of keys to values or a {owner.__name__}"
-        return [Problem(path, f"`{path}` is {shown(part)}; {rule}")]
+        return [FieldProblem(path, f"`{path}` is {shown(part)}; {rule}")]
     if isinstance(part, TransformerConfig | DataConfig):
         found = part.problems()
     else:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from app.training.config import TrainingConfig
 from app.training.precision import choose_device
-from app.transformer.errors import ConfigError, Problem
+from app.transformer.errors import ConfigError, FieldProblem
 
 _PATIENCE = timedelta(days=1)
 """A process that dies is noticed at once, by its connections; one that tokenizes or writes a large
@@ -198,20 +198,20 @@ def _world_size() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def _misfit(config: TrainingConfig, wanted: int, found: int) -> Problem:
+def _misfit(config: TrainingConfig, wanted: int, found: int) -> FieldProblem:
     if config.distributed is None:
         message = (
             f"this is one of {found} processes, and `distributed` is not set: each would train the "
             "whole run; set `distributed: {strategy: ddp}`, or start one process"
         )
-        return Problem("distributed", message)
+        return FieldProblem("distributed", message)
     here = "this is a process of its own" if found == 1 else f"this is one of {found} processes"
     message = (
         f"`distributed.processes` is {wanted}, and {here}; start as many: `python train.py` does, "
         f"`torchrun --nproc-per-node {wanted} SCRIPT` does for a script, and so does "
         "`app.training.distributed_launch.launch` for a function"
     )
-    return Problem("distributed.processes", message)
+    return FieldProblem("distributed.processes", message)
 
 
 def _device_of_rank(name: str, processes: int) -> torch.device:
@@ -223,14 +223,14 @@ def _device_of_rank(name: str, processes: int) -> torch.device:
             f"`device` is {name!r}, one device, and the run has {processes} processes; use cuda, "
             "where each has one of its own, or cpu"
         )
-        raise ConfigError([Problem("device", message)])
+        raise ConfigError([FieldProblem("device", message)])
     index, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
     if index >= count:
         message = (
             f"`distributed.processes` is {processes} and this machine has {count} CUDA devices; "
             "each process needs its own; ask for fewer processes, or for device cpu"
         )
-        raise ConfigError([Problem("distributed.processes", message)])
+        raise ConfigError([FieldProblem("distributed.processes", message)])
     device = torch.device("cuda", index)
     torch.cuda.set_device(device)
     return device

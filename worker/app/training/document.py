@@ -19,7 +19,7 @@ from functools import cache
 from typing import Any, cast
 
 from app.training.home import expanded
-from app.transformer.errors import ConfigError, Problem
+from app.transformer.errors import ConfigError, FieldProblem
 
 _REMEDY = "write one `key: value` per line, as in examples/tiny.yaml"
 # YAML 1.1 reads `6e-4` (no dot) as text; whoever writes it means the number.
@@ -49,7 +49,7 @@ def read_document_file(path: str | os.PathLike[str]) -> str:
             f"{os.fspath(path)} is not text in UTF-8 or UTF-16 ({error.reason} at byte "
             f"{error.start}); give a YAML or JSON file, saved as UTF-8"
         )
-        raise ConfigError([Problem("document", reason)]) from None
+        raise ConfigError([FieldProblem("document", reason)]) from None
 
 
 def _encoding(data: bytes) -> str:
@@ -61,7 +61,7 @@ def _encoding(data: bytes) -> str:
     return "utf-8-sig"
 
 
-def parse_document(text: str) -> tuple[dict[str, Any], list[Problem]]:
+def parse_document(text: str) -> tuple[dict[str, Any], list[FieldProblem]]:
     """Return the mapping that a YAML or JSON text holds, and the problems of its form.
 
     A document that cannot be read at all gives an empty mapping and one problem.
@@ -115,12 +115,12 @@ def _read_number(value: Any, hint: Any) -> Any:
     return value
 
 
-def _form_problem(reason: str) -> Problem:
-    return Problem("document", f"the document cannot be used: {reason}; {_REMEDY}")
+def _form_problem(reason: str) -> FieldProblem:
+    return FieldProblem("document", f"the document cannot be used: {reason}; {_REMEDY}")
 
 
-def _duplicate(key: str) -> Problem:
-    return Problem(key, f"`{key}` stands twice in the document; keep one of the two")
+def _duplicate(key: str) -> FieldProblem:
+    return FieldProblem(key, f"`{key}` stands twice in the document; keep one of the two")
 
 
 def _load(text: str, twice: list[str]) -> Any:

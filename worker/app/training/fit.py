@@ -11,26 +11,26 @@ from pathlib import Path
 
 from app.training.config import TrainingConfig
 from app.training.memory import estimate_memory
-from app.transformer.errors import Problem
+from app.transformer.errors import FieldProblem
 
 _VOCABULARY = "model_config.vocab_size"
 _ROWS_OF_PADDING = 128
 """Vocabularies are often rounded up to a multiple of 64 or 128, which is no mistake."""
 
 
-def too_small_vocabulary(config: TrainingConfig, name: str, size: int) -> Problem | None:
+def too_small_vocabulary(config: TrainingConfig, name: str, size: int) -> FieldProblem | None:
     """Return a tokenizer with ids that the model has no row for."""
     vocab_size = config.model_config.vocab_size
     if vocab_size >= size:
         return None
-    return Problem(
+    return FieldProblem(
         _VOCABULARY,
         f"`{_VOCABULARY}` is {vocab_size} and the tokenizer {name!r} has {size} ids; there must be "
         f"a row for each; set vocab_size to at least {size}, or choose another tokenizer",
     )
 
 
-def unused_vocabulary(config: TrainingConfig, name: str, size: int) -> Problem | None:
+def unused_vocabulary(config: TrainingConfig, name: str, size: int) -> FieldProblem | None:
     """Return the warning of a vocabulary much larger than the tokenizer's.
 
     Its other rows cost memory and are never trained.
@@ -39,7 +39,7 @@ def unused_vocabulary(config: TrainingConfig, name: str, size: int) -> Problem |
     unused = vocab_size - size
     if unused <= _ROWS_OF_PADDING or unused <= size // 10:
         return None
-    return Problem(
+    return FieldProblem(
         _VOCABULARY,
         f"`{_VOCABULARY}` is {vocab_size} and the tokenizer {name!r} has {size} ids: {unused:,} "
         f"rows of the embedding are never used; set vocab_size to {size}, or name the tokenizer "
@@ -83,27 +83,27 @@ def too_short_validation(path: str | Path, count: int) -> str | None:
     )
 
 
-def short_validation(path: str | Path, count: int, config: TrainingConfig) -> Problem | None:
+def short_validation(path: str | Path, count: int, config: TrainingConfig) -> FieldProblem | None:
     """Return validation data that says little."""
     length = config.get_sequence_length()
     if count > length:
         return None
-    return Problem(
+    return FieldProblem(
         "val_fraction" if config.val_dataset_path is None else "val_dataset_path",
         f"the validation part of {str(path)!r} has {count} tokens, less than one window of "
         f"sequence_length + 1 = {length + 1}: its loss says little; give more",
     )
 
 
-def step_beyond_data(samples: int, batch: int, accumulation: int) -> Problem | None:
+def step_beyond_data(samples: int, batch: int, accumulation: int) -> FieldProblem | None:
     """Return a step that takes more samples than there are."""
     if samples >= batch * accumulation:
         return None
     if samples < batch:
         problem = f"a batch is {batch} samples and the data are {samples}: each"
         remedy = "lower `batch_size`, shorten `sequence_length`, or bring more text"
-        return Problem("batch_size", f"{problem} step trains on all of them; {remedy}")
-    return Problem(
+        return FieldProblem("batch_size", f"{problem} step trains on all of them; {remedy}")
+    return FieldProblem(
         "gradient_accumulation_steps",
         f"a step is {accumulation} batches of {batch} samples and the data are {samples}: each "
         "step trains on some of them more than once; lower `gradient_accumulation_steps`, shorten "
@@ -125,13 +125,13 @@ class MemoryPool:
     """Processes in it, each with activations of its own."""
 
 
-def beyond_memory(config: TrainingConfig, room: MemoryPool) -> Problem | None:
+def beyond_memory(config: TrainingConfig, room: MemoryPool) -> FieldProblem | None:
     """Return a run that probably does not fit."""
     estimate = estimate_memory(config)
     needed = _state(config, room) + estimate.activations_bytes * room.processes
     if needed <= room.memory_bytes:
         return None
-    return Problem(
+    return FieldProblem(
         "model_config",
         f"training takes about {_size(needed)}, and {room.name} has {_size(room.memory_bytes)}; "
         "lower `batch_size`, shorten `sequence_length`, set `gradient_checkpointing: true`, or "

@@ -11,7 +11,7 @@ import torch
 
 from app.training.allocator import ask_for_huge_pages, keep_freed_memory
 from app.training.config import TrainingConfig
-from app.transformer.errors import ConfigError, Problem
+from app.transformer.errors import ConfigError, FieldProblem
 
 _DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -28,10 +28,10 @@ def choose_device(name: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         found = f"{torch.cuda.device_count()} CUDA devices"
         message = f"`device` is {name!r}; this machine has {found}; use auto or cpu"
-        raise ConfigError([Problem("device", message)])
+        raise ConfigError([FieldProblem("device", message)])
     if device.type == "mps" and not torch.backends.mps.is_available():
         message = "`device` is 'mps'; this machine has no such device; use auto or cpu"
-        raise ConfigError([Problem("device", message)])
+        raise ConfigError([FieldProblem("device", message)])
     return device
 
 

@@ -19,7 +19,7 @@ from app.training.data.formats import ReadAs
 from app.training.data.selection import Role
 from app.training.data.survey import SEPARATOR_BYTES, Survey, survey
 from app.training.tokenizer_files import TokenizerError, gpt2_files, is_path, known_tokenizer
-from app.transformer.errors import Problem
+from app.transformer.errors import FieldProblem
 
 _TOKENIZED = frozenset({"text", "conversation"})
 
@@ -28,12 +28,12 @@ _TOKENIZED = frozenset({"text", "conversation"})
 class Findings:
     """What was found, each with the field that it is about."""
 
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[FieldProblem] = field(default_factory=list)
     """What keeps the run from its first step, for certain."""
-    warnings: list[Problem] = field(default_factory=list)
+    warnings: list[FieldProblem] = field(default_factory=list)
     """What is allowed and probably not meant."""
 
-    def add_warning(self, warning: Problem | None) -> None:
+    def add_warning(self, warning: FieldProblem | None) -> None:
         """Add a warning where there is one."""
         if warning is not None:
             self.warnings.append(warning)
@@ -88,10 +88,10 @@ def _tokenizer_size(config: TrainingConfig, visible: VisibleData, found: Finding
         elif is_path(spec) and not visible.tokenizer:
             return None
         known = known_tokenizer(spec)
-        found.add_warning(Problem("tokenizer", known.warning) if known.warning else None)
+        found.add_warning(FieldProblem("tokenizer", known.warning) if known.warning else None)
         return known.size
     except TokenizerError as error:
-        found.problems.append(Problem("tokenizer", str(error)))
+        found.problems.append(FieldProblem("tokenizer", str(error)))
     except OSError:
         pass  # gone, or out of reach, since a moment ago
     return None
@@ -103,7 +103,9 @@ def _look_for_gpt2(visible: VisibleData, found: Findings) -> None:
     except TokenizerError as error:
         if visible.gpt2:
             raise
-        found.warnings.append(Problem("tokenizer", f"{error}; this holds of the service's machine"))
+        found.warnings.append(
+            FieldProblem("tokenizer", f"{error}; this holds of the service's machine")
+        )
 
 
 def _survey(name: str, path: Path, config: TrainingConfig, found: Findings) -> Survey | None:
@@ -112,9 +114,9 @@ def _survey(name: str, path: Path, config: TrainingConfig, found: Findings) -> S
     try:
         found_there = survey(path, how, role)
     except DataError as error:
-        found.problems.append(Problem(name, str(error)))
+        found.problems.append(FieldProblem(name, str(error)))
         return None
-    found.warnings.extend(Problem(name, warning) for warning in found_there.warnings)
+    found.warnings.extend(FieldProblem(name, warning) for warning in found_there.warnings)
     return found_there
 
 
@@ -147,19 +149,19 @@ def _fit_data(
     if train.has_validation:
         config = dataclasses.replace(config, val_fraction=0.0)
     if problem := fit.too_short(named.path, count, config, "" if exact else "at most "):
-        found.problems.append(Problem(named.field, problem))
+        found.problems.append(FieldProblem(named.field, problem))
         return
     split = fit.split_at(count, config)
     if split < count:
         if problem := fit.too_short_validation(named.path, count - split):
-            found.problems.append(Problem("val_fraction", problem))
+            found.problems.append(FieldProblem("val_fraction", problem))
         elif exact:
             found.add_warning(fit.short_validation(named.path, count - split, config))
     if not config.data.sources:  # those repeat, each in its own time
         found.add_warning(_step_beyond(config, split))
 
 
-def _step_beyond(config: TrainingConfig, tokens: int) -> Problem | None:
+def _step_beyond(config: TrainingConfig, tokens: int) -> FieldProblem | None:
     processes = (config.distributed.processes or 1) if config.distributed else 1
     windows = fit.window_count(tokens, config.get_sequence_length())
     accumulation = config.gradient_accumulation_steps
@@ -173,7 +175,7 @@ def _fit_validation(
     if most is None:
         return
     if problem := fit.too_short_validation(path, most[0]):
-        found.problems.append(Problem("val_dataset_path", problem))
+        found.problems.append(FieldProblem("val_dataset_path", problem))
     elif most[1]:
         found.add_warning(fit.short_validation(path, most[0], config))
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.training.devices import DEVICES, is_device
 from app.training.tokenizer_files import SMALLEST_BPE, is_made_of_text, trained_size
-from app.transformer.errors import Problem
+from app.transformer.errors import FieldProblem
 from app.transformer.fields import shown
 
 if TYPE_CHECKING:
@@ -32,11 +32,11 @@ class _Rule:
     rule: str
     remedy: str
 
-    def check(self, value: Any) -> Problem | None:
+    def check(self, value: Any) -> FieldProblem | None:
         if value is None or self.holds(value):
             return None
         message = f"`{self.field}` is {shown(value)}; it must be {self.rule}; {self.remedy}"
-        return Problem(self.field, message)
+        return FieldProblem(self.field, message)
 
 
 def _at_least(low: int, field: str, remedy: str) -> _Rule:
@@ -126,7 +126,7 @@ _RULES = (
 )
 
 
-def range_problems(config: TrainingConfig, bad: set[str]) -> list[Problem]:
+def range_problems(config: TrainingConfig, bad: set[str]) -> list[FieldProblem]:
     """Values of the right type that are out of their own range; `bad` fields are passed over."""
     checked = (r.check(_at(config, r.field)) for r in _RULES if not _touches(r.field, bad))
     return [problem for problem in checked if problem is not None]
@@ -141,10 +141,10 @@ _LARGEST = {
 """Far above what any run uses: a slip of the keyboard is refused before it takes a machine down."""
 
 
-def size_problems(config: TrainingConfig, bad: set[str]) -> list[Problem]:
+def size_problems(config: TrainingConfig, bad: set[str]) -> list[FieldProblem]:
     """Count beyond every machine; `bad` fields are passed over."""
     return [
-        Problem(field, f"`{field}` is {value}; it must be at most {most}; try a smaller one")
+        FieldProblem(field, f"`{field}` is {value}; it must be at most {most}; try a smaller one")
         for field, most in _LARGEST.items()
         if not _touches(field, bad) and (value := _at(config, field)) is not None and value > most
     ]
@@ -164,7 +164,7 @@ _MOST_SOURCES = 1000
 _SMALLEST_SHARE = 1e-5
 
 
-def source_problems(config: TrainingConfig, bad: set[str]) -> list[Problem]:
+def source_problems(config: TrainingConfig, bad: set[str]) -> list[FieldProblem]:
     """Return what is wrong with the list of sources.
 
     Passed over where one is not of the right type.
@@ -174,7 +174,7 @@ def source_problems(config: TrainingConfig, bad: set[str]) -> list[Problem]:
     sources, found = config.data.sources, []
     if len(sources) > _MOST_SOURCES:
         message = f"`data.sources` has {len(sources)} entries; it must have at most {_MOST_SOURCES}"
-        return [Problem("data.sources", f"{message}; put files into folders")]
+        return [FieldProblem("data.sources", f"{message}; put files into folders")]
     for number, source in enumerate(sources):
         at = f"data.sources[{number}]"
         weight = _above_zero(f"{at}.weight", "leave a source out that is not wanted")
@@ -184,10 +184,10 @@ def source_problems(config: TrainingConfig, bad: set[str]) -> list[Problem]:
     return found or _tiny_shares(sources)
 
 
-def _tiny_shares(sources: Sequence[DataSource]) -> list[Problem]:
+def _tiny_shares(sources: Sequence[DataSource]) -> list[FieldProblem]:
     total = sum(source.weight for source in sources)
     return [
-        Problem(
+        FieldProblem(
             f"data.sources[{number}].weight",
             f"`data.sources[{number}].weight` is {shown(source.weight)} of {total:g}; a share must "
             "be at least 1 of 100,000 samples; raise it, or leave the source out",
@@ -197,7 +197,7 @@ def _tiny_shares(sources: Sequence[DataSource]) -> list[Problem]:
     ]
 
 
-def relation_problems(config: TrainingConfig, bad: set[str]) -> list[Problem]:
+def relation_problems(config: TrainingConfig, bad: set[str]) -> list[FieldProblem]:
     """Fields that are fine alone and do not fit each other."""
     found = [_too_long_sequence(config, bad)]
     if "data" not in bad and config.data.sources:
@@ -205,10 +205,10 @@ def relation_problems(config: TrainingConfig, bad: set[str]) -> list[Problem]:
     return [problem for problem in found if problem is not None]
 
 
-def _two_datasets(config: TrainingConfig, bad: set[str]) -> Problem | None:
+def _two_datasets(config: TrainingConfig, bad: set[str]) -> FieldProblem | None:
     if "dataset_path" in bad or config.dataset_path is None:
         return None
-    return Problem(
+    return FieldProblem(
         "data.sources",
         f"`dataset_path` is {shown(config.dataset_path)} and `data.sources` names "
         f"{len(config.data.sources)} more; there must be one of the two; put the path among the "
@@ -216,17 +216,17 @@ def _two_datasets(config: TrainingConfig, bad: set[str]) -> Problem | None:
     )
 
 
-def _alphabet_of_many(config: TrainingConfig, bad: set[str]) -> Problem | None:
+def _alphabet_of_many(config: TrainingConfig, bad: set[str]) -> FieldProblem | None:
     if "tokenizer" in bad or not is_made_of_text(config.tokenizer):
         return None
-    return Problem(
+    return FieldProblem(
         "tokenizer",
         f"`tokenizer` is {config.tokenizer!r}, which is made of one dataset, and `data.sources` "
         f"names {len(config.data.sources)}; take 'byte' or a tokenizer.json",
     )
 
 
-def _too_long_sequence(config: TrainingConfig, bad: set[str]) -> Problem | None:
+def _too_long_sequence(config: TrainingConfig, bad: set[str]) -> FieldProblem | None:
     longest = "model_config.max_position_embeddings"
     if bad & {"sequence_length", "model_config", longest} or config.sequence_length is None:
         return None
@@ -237,10 +237,10 @@ def _too_long_sequence(config: TrainingConfig, bad: set[str]) -> Problem | None:
         f"`sequence_length` is {config.sequence_length}; it must not exceed {longest}={positions}; "
         "shorten it, or lengthen the model's positions"
     )
-    return Problem("sequence_length", message)
+    return FieldProblem("sequence_length", message)
 
 
-def run_warnings(config: TrainingConfig) -> list[Problem]:
+def run_warnings(config: TrainingConfig) -> list[FieldProblem]:
     """Values that are allowed and probably not meant."""
     found = []
     if config.scheduler_type != "constant" and config.warmup_steps >= config.max_steps:
@@ -249,15 +249,15 @@ def run_warnings(config: TrainingConfig) -> list[Problem]:
         found.append(_unmeasured_checkpoints(config))
     if config.mixed_precision == "fp16" and config.device == "cpu":
         message = "`mixed_precision` is 'fp16' on a CPU, where it is slow; leave it out"
-        found.append(Problem("mixed_precision", message))
+        found.append(FieldProblem("mixed_precision", message))
     if config.learning_rate > 0.1:
         message = f"`learning_rate` is {config.learning_rate}; training may diverge; try 6e-4"
-        found.append(Problem("learning_rate", message))
+        found.append(FieldProblem("learning_rate", message))
     return found
 
 
-def _long_warmup(config: TrainingConfig) -> Problem:
-    return Problem(
+def _long_warmup(config: TrainingConfig) -> FieldProblem:
+    return FieldProblem(
         "warmup_steps",
         f"`warmup_steps` is {config.warmup_steps} and the run ends at max_steps="
         f"{config.max_steps}: the learning rate never reaches its peak; "
@@ -265,9 +265,9 @@ def _long_warmup(config: TrainingConfig) -> Problem:
     )
 
 
-def _unmeasured_checkpoints(config: TrainingConfig) -> Problem:
+def _unmeasured_checkpoints(config: TrainingConfig) -> FieldProblem:
     nearest = config.eval_steps * max(round(config.save_steps / config.eval_steps), 1)
-    return Problem(
+    return FieldProblem(
         "save_steps",
         f"`save_steps` is {config.save_steps}, not a multiple of eval_steps={config.eval_steps}: "
         f"checkpoints without a {config.best_metric} of their step cannot be the best; "

@@ -18,16 +18,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from app.transformer.config import TransformerConfig
-    from app.transformer.errors import ConfigError, Problem
+    from app.transformer.errors import ConfigError, FieldProblem
     from app.transformer.fused import fuse
     from app.transformer.model import GPTModel
 
-__all__ = ["ConfigError", "GPTModel", "Problem", "TransformerConfig", "fuse"]
+__all__ = ["ConfigError", "FieldProblem", "GPTModel", "TransformerConfig", "fuse"]
 
 _HOMES = {
     "ConfigError": "app.transformer.errors",
+    "FieldProblem": "app.transformer.errors",
     "GPTModel": "app.transformer.model",
-    "Problem": "app.transformer.errors",
     "TransformerConfig": "app.transformer.config",
     "fuse": "app.transformer.fused",
 }

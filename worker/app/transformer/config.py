@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from app.transformer.errors import ConfigError, Problem
+from app.transformer.errors import ConfigError, FieldProblem
 from app.transformer.fields import read_known, shown, type_problems
 
 Activation = Literal["gelu_approximate", "gelu", "relu", "relu_squared", "swiglu"]
@@ -104,7 +104,7 @@ class TransformerConfig:
         """`intermediate_size` with its default filled in."""
         return 4 * self.hidden_size if self.intermediate_size is None else self.intermediate_size
 
-    def problems(self) -> list[Problem]:
+    def problems(self) -> list[FieldProblem]:
         """Everything that keeps this configuration from being built; empty when it is valid."""
         found = type_problems(self)
         bad = {problem.field for problem in found}
@@ -140,7 +140,7 @@ class TransformerConfig:
         return config
 
     @classmethod
-    def read(cls, values: Mapping[str, Any]) -> tuple[TransformerConfig, list[Problem]]:
+    def read(cls, values: Mapping[str, Any]) -> tuple[TransformerConfig, list[FieldProblem]]:
         """Return the configuration that the known keys of `values` make, and each problem.
 
         For callers that gather the problems of several configurations before they refuse any;
@@ -163,7 +163,7 @@ class TransformerConfig:
         return embeddings + self.num_layers * (2 * norm + attention + mlp) + norm
 
 
-def _range_problems(config: TransformerConfig, bad: set[str]) -> list[Problem]:
+def _range_problems(config: TransformerConfig, bad: set[str]) -> list[FieldProblem]:
     """Values of the right type that are out of their own range."""
     found = []
     for name, most in LARGEST_SIZES.items():
@@ -172,10 +172,12 @@ def _range_problems(config: TransformerConfig, bad: set[str]) -> list[Problem]:
             default = getattr(TransformerConfig, name)
             remedy = "leave it out" if default is None else f"GPT-2 small has {default}"
             rule = "at least 1" if value < 1 else f"at most {most}"
-            found.append(Problem(name, f"`{name}` is {shown(value)}; it must be {rule}; {remedy}"))
+            found.append(
+                FieldProblem(name, f"`{name}` is {shown(value)}; it must be {rule}; {remedy}")
+            )
     if "dropout_rate" not in bad and not 0.0 <= config.dropout_rate < 1.0:
         found.append(
-            Problem(
+            FieldProblem(
                 "dropout_rate",
                 f"`dropout_rate` is {shown(config.dropout_rate)}; it must be at least 0 and "
                 "below 1; try 0.1, or 0 for none",
@@ -184,7 +186,7 @@ def _range_problems(config: TransformerConfig, bad: set[str]) -> list[Problem]:
     deviation = config.initializer_range
     if "initializer_range" not in bad and not 0 < deviation <= sys.float_info.max:
         found.append(
-            Problem(
+            FieldProblem(
                 "initializer_range",
                 f"`initializer_range` is {shown(deviation)}; it must be above 0 and finite; "
                 "try 0.02",
@@ -193,9 +195,9 @@ def _range_problems(config: TransformerConfig, bad: set[str]) -> list[Problem]:
     return found
 
 
-def _relation_problems(config: TransformerConfig, bad: set[str]) -> list[Problem]:
+def _relation_problems(config: TransformerConfig, bad: set[str]) -> list[FieldProblem]:
     """Fields that are fine alone and do not fit each other."""
-    found: list[Problem] = []
+    found: list[FieldProblem] = []
     if not bad & {"hidden_size", "num_heads"}:
         if config.hidden_size % config.num_heads:
             found.append(_not_a_divisor("num_heads", config.num_heads, "hidden_size", config))
@@ -214,7 +216,7 @@ def _relation_problems(config: TransformerConfig, bad: set[str]) -> list[Problem
         and config.hidden_size % 2
     ):
         found.append(
-            Problem(
+            FieldProblem(
                 "hidden_size",
                 f"`hidden_size` is {config.hidden_size}; it must be even for sinusoidal "
                 f"positions; try {config.hidden_size + 1}",
@@ -223,7 +225,7 @@ def _relation_problems(config: TransformerConfig, bad: set[str]) -> list[Problem
     return found
 
 
-def _too_many_parameters(config: TransformerConfig) -> list[Problem]:
+def _too_many_parameters(config: TransformerConfig) -> list[FieldProblem]:
     count = config.num_parameters()
     if count <= MOST_PARAMETERS:
         return []
@@ -232,11 +234,11 @@ def _too_many_parameters(config: TransformerConfig) -> list[Problem]:
         f"vocab_size={config.vocab_size} the model has {count} parameters; it must have at most "
         f"{MOST_PARAMETERS}; make one of them smaller"
     )
-    return [Problem("hidden_size", message)]
+    return [FieldProblem("hidden_size", message)]
 
 
-def _odd_rotary_head(config: TransformerConfig) -> Problem:
-    return Problem(
+def _odd_rotary_head(config: TransformerConfig) -> FieldProblem:
+    return FieldProblem(
         "num_heads",
         f"`num_heads` is {config.num_heads}; it must leave an even number of dimensions a head "
         f"for rotary positions, and hidden_size={config.hidden_size} leaves {config.head_dim}; "
@@ -244,7 +246,9 @@ def _odd_rotary_head(config: TransformerConfig) -> Problem:
     )
 
 
-def _not_a_divisor(name: str, value: int, whole_name: str, config: TransformerConfig) -> Problem:
+def _not_a_divisor(
+    name: str, value: int, whole_name: str, config: TransformerConfig
+) -> FieldProblem:
     whole: int = getattr(config, whole_name)
     # Bounded searches: the numbers come from a client, who may write 10**18.
     nearest = min(value, whole)
@@ -252,4 +256,6 @@ def _not_a_divisor(name: str, value: int, whole_name: str, config: TransformerCo
     highest = min(whole, 2 * value, value + 4096)
     above = next((n for n in range(value, highest + 1) if whole % n == 0), below)
     remedy = f"{below}" if above == below else f"{below} or {above}"
-    return Problem(name, f"`{name}` is {value}; it must divide {whole_name}={whole}; try {remedy}")
+    return FieldProblem(
+        name, f"`{name}` is {value}; it must divide {whole_name}={whole}; try {remedy}"
+    )

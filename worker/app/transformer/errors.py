@@ -1,7 +1,7 @@
 """What is wrong with a configuration, said once for the whole library.
 
     ValueError
-    └── ConfigError      a configuration with one or more `Problem`s
+    └── ConfigError      a configuration with one or more `FieldProblem`s
 
 Imports nothing but the standard library, so that a control plane can validate without torch.
 """
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class FieldProblem:
     """One thing that has to change before a configuration can be used."""
 
     field: str
@@ -22,9 +22,9 @@ class Problem:
     message: str
     """The value found, the rule it breaks, and what to write instead."""
 
-    def under(self, path: str) -> Problem:
+    def under(self, path: str) -> FieldProblem:
         """Return the same problem seen from a configuration that holds this one at `path`."""
-        return Problem(f"{path}.{self.field}", self.message) if path else self
+        return FieldProblem(f"{path}.{self.field}", self.message) if path else self
 
     def __str__(self) -> str:
         named = self.message.startswith(f"`{self.field}`")
@@ -34,8 +34,8 @@ class Problem:
 class ConfigError(ValueError):
     """A configuration that cannot be used; `problems` lists every reason, not only the first."""
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
-        self.problems: tuple[Problem, ...] = tuple(problems)
+    def __init__(self, problems: Sequence[FieldProblem]) -> None:
+        self.problems: tuple[FieldProblem, ...] = tuple(problems)
         count = len(self.problems)
         title = f"the configuration has {count} problem{'' if count == 1 else 's'}:"
         super().__init__("\n".join([title, *(f"  - {problem}" for problem in self.problems)]))

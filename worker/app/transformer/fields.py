@@ -1,4 +1,4 @@
-"""Strict reading of dataclass fields: unknown keys and wrong types become `Problem`s.
+"""Strict reading of dataclass fields: unknown keys and wrong types become `FieldProblem`s.
 
 Used by every configuration of the library, so that all of them speak alike. Knows plain field
 types only: `int`, `float`, `bool`, `str`, `None`, `Literal[...]`, `list[str]` and unions of these.
@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
-from app.transformer.errors import Problem
+from app.transformer.errors import FieldProblem
 
 _PYTHONS_NULL = "None"
 _OCTAL = re.compile(r"[+-]?0[0-7]{1,20}")
@@ -149,7 +149,7 @@ def _number_spelling(text: str) -> str:
     return f"{number!r} without quotes" if number % 1 else f"{number:.0f} without quotes"
 
 
-def type_problems(config: Any) -> list[Problem]:
+def type_problems(config: Any) -> list[FieldProblem]:
     """Fields of the dataclass instance `config` whose value is not of the declared type."""
     owner: type = type(config)
     problems = []
@@ -157,7 +157,7 @@ def type_problems(config: Any) -> list[Problem]:
         value = getattr(config, name)
         if _is_plain(annotation) and not _is_of_type(value, annotation):
             message = f"`{name}` is {shown(value)}; {_rule(value, annotation)}"
-            problems.append(Problem(name, message))
+            problems.append(FieldProblem(name, message))
     return problems
 
 
@@ -176,7 +176,7 @@ def _rule(value: object, annotation: Any) -> str:
 _NEAREST_SOUGHT = 20
 
 
-def unknown_key_problems(keys: Iterable[object], known: Iterable[str]) -> list[Problem]:
+def unknown_key_problems(keys: Iterable[object], known: Iterable[str]) -> list[FieldProblem]:
     """Keys that no field has, each with the nearest one that exists.
 
     Looking for the nearest takes a millisecond a key, so it is done for the first few only: a
@@ -188,19 +188,19 @@ def unknown_key_problems(keys: Iterable[object], known: Iterable[str]) -> list[P
     return [
         *(_unknown_key(key, names) for key in unknown[:_NEAREST_SOUGHT]),
         *(
-            Problem(key, f"`{key}` is not a known key; leave it out")
+            FieldProblem(key, f"`{key}` is not a known key; leave it out")
             for key in unknown[_NEAREST_SOUGHT:]
         ),
     ]
 
 
-def _unknown_key(key: str, names: list[str]) -> Problem:
+def _unknown_key(key: str, names: list[str]) -> FieldProblem:
     near = difflib.get_close_matches(key, names, 1, cutoff=0.5)
     remedy = f"did you mean `{near[0]}`?" if near else f"known keys are {', '.join(names)}"
-    return Problem(key, f"`{key}` is not a known key; {remedy}")
+    return FieldProblem(key, f"`{key}` is not a known key; {remedy}")
 
 
-def read_known(owner: type, values: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
+def read_known(owner: type, values: Mapping[str, Any]) -> tuple[dict[str, Any], list[FieldProblem]]:
     """Split `values` into what the dataclass `owner` knows and problems for the rest."""
     known = _field_types(owner)
     kept = {key: value for key, value in values.items() if key in known}

@@ -53,7 +53,7 @@ from app.training.tokenizer import (
 )
 from app.training.tokenizer_files import is_path, trained_size
 from app.training.tokenizer_training import tokenizer_of_text
-from app.transformer.errors import Problem
+from app.transformer.errors import FieldProblem
 
 Ids = npt.NDArray[np.int64]
 
@@ -506,7 +506,7 @@ def _warn(found: Inspection) -> None:
         found.warnings.append(Said("tokenizer", message))
 
 
-def _said(problems: Iterable[Problem]) -> list[Said]:
+def _said(problems: Iterable[FieldProblem]) -> list[Said]:
     return [Said(problem.field, problem.message) for problem in problems]
 
 
