@@ -6,8 +6,9 @@ nothing in memory that another control plane would miss. In order of reading:
 - `__main__`, `settings`, `server`: the process, its settings, and the services that it offers.
 - `state`: what all services share: the stores, the queue, the artifact store.
 - `jobs`: JobService; a job begins in `StartJob`.
-- `planning`, `configurations`, `config_codec`, `execution`, `paths`, `looks`: what `StartJob`
-  checks before a job is stored: the configuration in each of its forms, its limits, its files.
+- `planning`, `config_reading`, `config_codec`, `execution`, `paths`, `preflight_cache`: what
+  `StartJob` checks before a job is stored: the configuration that the request brings, its stored
+  form, its limits, its files.
 - `requests`, `paging`: what calls share: request ids, names, page sizes.
 - `queue`: the message that brings an attempt to a worker.
 - `reconciler`, `leases`: finds attempts that lost their worker or their message, and queues them
@@ -16,7 +17,8 @@ nothing in memory that another control plane would miss. In order of reading:
 - `conversion`: stored records as messages.
 - `watching`, `metrics`: what a job does and measures, live and afterwards: `WatchJob`,
   MetricsService.
-- `checkpoints`, `downloads`, `datasets`, `configs`, `generation`, `workers`: the other services.
+- `checkpoints`, `downloads`, `datasets`, `config_service`, `generation`, `workers`: the other
+  services.
 - `inspection`: a look into data, by a process of its own.
 - `errors`, `interceptors`: from what the stores and rules refuse to the one error model of calls.
 - `authentication`: lets calls in by their bearer token.

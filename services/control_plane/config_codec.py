@@ -1,6 +1,7 @@
-"""Configurations between their typed message, a plain dict and the stored JSON document.
+"""Converts configurations between their typed message and the JSON document that is stored.
 
-All roads lead through `TrainingConfig`'s own rules, so every door lists the same problems.
+Each conversion uses `TrainingConfig`'s own rules, so gRPC, REST, SDK and CLI list the
+same problems.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from typing import Any
 
 from app.training.config import TrainingConfig
 from artifact_store import DATASETS_PREFIX
-from control_plane.configurations import read_source
+from control_plane.config_reading import read_source
 from control_plane.errors import call_error, invalid_config
 from control_plane.planning import with_local_files
 from control_plane.state import ServiceState

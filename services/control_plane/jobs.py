@@ -26,8 +26,8 @@ from service_runtime.logs import get_logger
 from training_engine.v1 import job_pb2, job_pb2_grpc
 
 _log = get_logger("control_plane")
-_NUMBER = 20
-"""Characters that the store may add to a name that another job has."""
+_NUMBER_SUFFIX = 20
+"""Most characters of the number that the store adds to a name which another job has."""
 _Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -40,10 +40,12 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
     async def StartJob(
         self, request: job_pb2.StartJobRequest, context: _Context
     ) -> job_pb2.StartJobResponse:
-        wanted = idempotency(request, "StartJob")
-        record = await self._state.jobs.answered(wanted)
+        idempotency_key = idempotency(request, "StartJob")
+        record = await self._state.jobs.answered(idempotency_key)
         if record is None:
-            record = await self._state.jobs.create(await plan_job(request, self._state), wanted)
+            record = await self._state.jobs.create(
+                await plan_job(request, self._state), idempotency_key
+            )
         await self._enqueue(record)
         return job_pb2.StartJobResponse(job=job_message(record))
 
@@ -60,7 +62,7 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
             _status_filter(request.status),
             page_size(request.page_size),
             request.page_token,
-            name=check_name(request.name, longest=MAX_NAME + _NUMBER),
+            name=check_name(request.name, longest=MAX_NAME + _NUMBER_SUFFIX),
             id_prefix=_id_prefix(request.job_id_prefix),
         )
         return job_pb2.ListJobsResponse(
@@ -79,14 +81,16 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
     async def ResumeJob(
         self, request: job_pb2.ResumeJobRequest, context: _Context
     ) -> job_pb2.ResumeJobResponse:
-        wanted = idempotency(request, "ResumeJob")
-        record = await self._state.jobs.answered(wanted)
+        idempotency_key = idempotency(request, "ResumeJob")
+        record = await self._state.jobs.answered(idempotency_key)
         if record is None:
-            record = await self._resume(request, wanted)
+            record = await self._resume(request, idempotency_key)
         await self._enqueue(record)
         return job_pb2.ResumeJobResponse(job=job_message(record))
 
-    async def _resume(self, request: job_pb2.ResumeJobRequest, wanted: Request | None) -> JobRecord:
+    async def _resume(
+        self, request: job_pb2.ResumeJobRequest, idempotency_key: Request | None
+    ) -> JobRecord:
         max_steps = request.max_steps if request.HasField("max_steps") else None
         if request.from_start and request.checkpoint_id:
             message = "`from_start` and `checkpoint_id` exclude each other; leave one of them out"
@@ -101,15 +105,15 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
             max_steps=max_steps,
             from_start=request.from_start,
             config_document=document,
-            request=wanted,
+            request=idempotency_key,
         )
 
     async def DeleteJob(
         self, request: job_pb2.DeleteJobRequest, context: _Context
     ) -> job_pb2.DeleteJobResponse:
         await self._state.jobs.delete(request.job_id, idempotency(request, "DeleteJob"))
-        # After the record: a job that is seen always has its files. Should this process die in
-        # between, or the artifact store be away, they are swept.
+        # The record goes first, so that every listed job has its files. If this process dies in
+        # between, or the artifact store is away, the sweeper deletes the files.
         try:
             artifacts = await self._state.open_artifacts()
             await asyncio.to_thread(artifacts.delete_prefix, job_prefix(request.job_id))
@@ -133,15 +137,15 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
     def WatchJob(
         self, request: job_pb2.WatchJobRequest, context: _Context
     ) -> AsyncIterator[job_pb2.WatchJobResponse]:
-        # A cursor remembers the step, and the rewinds that took it back.
-        given = request.HasField("after_step") and not request.after
-        after_step = request.after_step if given else None
+        # A cursor wins: it holds the step, and also the rewinds that took it back.
+        use_step = request.HasField("after_step") and not request.after
+        after_step = request.after_step if use_step else None
         return watch_job(self._state, request.job_id, request.after, after_step)
 
     async def _enqueue(self, record: JobRecord) -> None:
         """Hand the attempt to the queue. Where that fails the reconciler does it later."""
         if record.status is not JobStatus.QUEUED or record.enqueued_at is not None:
-            return  # a repeated request: its message is out already
+            return  # the request is a repeated one, and its message has been sent
         try:
             run = record.execution
             await self._state.queue.send(record.job_id, record.attempt, run.priority, run.device)

@@ -1,4 +1,4 @@
-"""From `StartJobRequest` to the job that is stored: configuration, data, limits, all checked."""
+"""Makes the job to store from a `StartJobRequest`: checks its configuration, data and limits."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from app.training.preflight import Findings, VisibleData, inspect_run
 from app.training.rules import relation_problems
 from app.training.tokenizer_files import is_path
 from control_plane.config_codec import to_document
-from control_plane.configurations import require_source
+from control_plane.config_reading import require_source
 from control_plane.conversion import problem_text
 from control_plane.errors import invalid_data
 from control_plane.execution import execution_problems, read_execution
-from control_plane.looks import key_of
 from control_plane.paths import DATASET_SCHEME
+from control_plane.preflight_cache import key_of
 from control_plane.requests import check_name
 from control_plane.state import ServiceState
 from job_store.errors import NotFoundError
@@ -30,7 +30,7 @@ from training_engine.v1 import job_pb2
 
 _NO_DATA = f"a job needs data; give a path under an allowed folder or {DATASET_SCHEME}ID"
 _SERVICE_DECIDES = {"checkpoint_dir": "./checkpoints", "resume_from_checkpoint": False}
-"""Fields that mean something in a library run only, with their defaults."""
+"""Fields that have a meaning only where the library runs by itself, with their defaults."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,9 @@ async def plan_job(request: job_pb2.StartJobRequest, state: ServiceState) -> New
     """Return the job to store.
 
     Raises:
-        ConfigError: It cannot be run.
-        RpcError: It cannot be run.
+        ConfigError: The configuration or the execution breaks a rule.
+        RpcError: A path is not allowed, or the data cannot be trained on.
+        NotFoundError: There is no stored configuration or dataset with a given id.
     """
     which = request.WhichOneof("source")
     name = check_name(request.name)
@@ -59,11 +60,11 @@ async def plan_job(request: job_pb2.StartJobRequest, state: ServiceState) -> New
     _take_data(config, request.dataset_path, request.val_dataset_path)
     paths = await _data_paths(config, state)
     execution = read_execution(request.execution, config)
-    found = await _inspect(config, paths, state)
-    if found.problems:
-        raise invalid_data(found.problems)
-    warnings = _warnings(config, found) + await _worker_warnings(config, execution, state)
-    _settle(config, paths, execution.device)
+    findings = await _inspect(config, paths, state)
+    if findings.problems:
+        raise invalid_data(findings.problems)
+    warnings = _warnings(config, findings) + await _worker_warnings(config, execution, state)
+    _write_decisions(config, paths, execution.device)
     return NewJob(
         config_document=to_document(config),
         max_steps=config.max_steps,
@@ -94,13 +95,13 @@ async def review_start(
             problems.append(FieldProblem(name, str(error)))
     if problems:
         return Findings(problems, _warnings(config, Findings()))
-    found = await _inspect(config, await _checked_paths(config, state), state)
+    findings = await _inspect(config, await _checked_paths(config, state), state)
     execution = Execution(device=config.device)
-    warnings = _warnings(config, found) + await _worker_warnings(config, execution, state)
+    warnings = _warnings(config, findings) + await _worker_warnings(config, execution, state)
     if not config.dataset_path and not config.data.sources:
         message = f"`dataset_path` is not set; {_NO_DATA}, or name the data when the job starts"
         warnings.append(FieldProblem("dataset_path", message))
-    return Findings(found.problems, warnings)
+    return Findings(findings.problems, warnings)
 
 
 async def with_local_files(
@@ -113,7 +114,7 @@ async def with_local_files(
     local = DataPaths(
         str(train or ""), "", paths.tokenizer, tuple(str(source or "") for source in sources)
     )
-    _settle(config, local, "cpu")
+    _write_decisions(config, local, "cpu")
     return config
 
 
@@ -123,8 +124,8 @@ def _take_data(config: TrainingConfig, train: str, validation: str) -> None:
     config.val_dataset_path = validation or config.val_dataset_path
 
 
-def _warnings(config: TrainingConfig, found: Findings) -> list[FieldProblem]:
-    return config.warnings() + _ignored_fields(config) + found.warnings
+def _warnings(config: TrainingConfig, findings: Findings) -> list[FieldProblem]:
+    return config.warnings() + _ignored_fields(config) + findings.warnings
 
 
 async def _inspect(config: TrainingConfig, paths: DataPaths, state: ServiceState) -> Findings:
@@ -132,21 +133,21 @@ async def _inspect(config: TrainingConfig, paths: DataPaths, state: ServiceState
     if not state.roots.visible:
         return inspect_run(config, VisibleData())
     sources = tuple([await _file(source, state) for source in paths.sources])
-    seen = copy.copy(config)
-    seen.resume_from_checkpoint = False  # the service ignores it
-    seen.tokenizer = paths.tokenizer
+    inspected = copy.copy(config)
+    inspected.resume_from_checkpoint = False  # the service ignores it
+    inspected.tokenizer = paths.tokenizer
     visible = VisibleData(
         await _file(paths.train, state),
         await _file(paths.validation, state),
         sources,
         tokenizer=True,
     )
-    tokenizer = Path(seen.tokenizer) if is_path(seen.tokenizer) else None
-    key = key_of(to_document(seen), (visible.train, visible.validation, tokenizer, *sources))
-    known = state.looks.find(key)
-    if known is not None:
-        return known
-    return state.looks.remember(key, await asyncio.to_thread(inspect_run, seen, visible))
+    tokenizer = Path(inspected.tokenizer) if is_path(inspected.tokenizer) else None
+    key = key_of(to_document(inspected), (visible.train, visible.validation, tokenizer, *sources))
+    remembered = state.preflights.find(key)
+    if remembered is not None:
+        return remembered
+    return state.preflights.remember(key, await asyncio.to_thread(inspect_run, inspected, visible))
 
 
 async def _file(named: str, state: ServiceState) -> Path | None:
@@ -176,7 +177,7 @@ async def _beyond_memory(
     config: TrainingConfig, execution: Execution, state: ServiceState
 ) -> list[FieldProblem]:
     """Only where every worker trains on this machine's CPU is its memory known here."""
-    memory, processes = state.looks.memory(), execution.processes
+    memory, processes = state.preflights.memory(), execution.processes
     if memory is None:
         return []
     sharded = config.distributed is not None and config.distributed.strategy == "fsdp"
@@ -185,8 +186,8 @@ async def _beyond_memory(
     if warning is None:
         return []
     workers, here = await state.workers.list(), socket.gethostname()
-    known = all(worker.hostname == here and worker.device == "cpu" for worker in workers)
-    return [warning] if workers and known else []
+    all_here = all(worker.hostname == here and worker.device == "cpu" for worker in workers)
+    return [warning] if workers and all_here else []
 
 
 async def _data_paths(config: TrainingConfig, state: ServiceState) -> DataPaths:
@@ -199,13 +200,13 @@ async def _data_paths(config: TrainingConfig, state: ServiceState) -> DataPaths:
 
 async def _checked_paths(config: TrainingConfig, state: ServiceState) -> DataPaths:
     named = _named_files(config)
-    found = [await _checked(field, text, state) for field, text in named.items()]
-    train, validation, tokenizer, *sources = found
+    paths = [await _checked(field, text, state) for field, text in named.items()]
+    train, validation, tokenizer, *sources = paths
     return DataPaths(train, validation, tokenizer, tuple(sources))
 
 
 def _named_files(config: TrainingConfig) -> dict[str, str]:
-    """Return what a configuration says of its files, by field; "" where it says nothing."""
+    """Return the files that a configuration names, by field; "" where it names none."""
     sources = enumerate(config.data.sources)
     return {
         "dataset_path": config.dataset_path or "",
@@ -220,7 +221,7 @@ async def _checked(field: str, text: str, state: ServiceState) -> str:
 
     Raises:
         RpcError: The request is refused; the error says why.
-        NotFoundError: There is no such record.
+        NotFoundError: There is no dataset with this id.
     """
     if not text or (field == "tokenizer" and not is_path(text)):
         return text
@@ -243,8 +244,11 @@ def _ignored_fields(config: TrainingConfig) -> list[FieldProblem]:
     ]
 
 
-def _settle(config: TrainingConfig, paths: DataPaths, device: str) -> None:
-    """Write what was decided into the configuration, so that its stored copy tells the truth."""
+def _write_decisions(config: TrainingConfig, paths: DataPaths, device: str) -> None:
+    """Write the run's paths, its device and the service's own choices into the configuration.
+
+    So the stored copy says what the run does.
+    """
     config.dataset_path = paths.train or None
     for source, path in zip(config.data.sources, paths.sources, strict=True):
         source.path = path

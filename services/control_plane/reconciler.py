@@ -1,7 +1,7 @@
 """Takes care of jobs whose workers or messages are gone. One process leads, by a lock in Redis.
 
-It holds no state that matters: everything it knows it has watched itself, and every decision is
-an atomic script that refuses a claim which is no longer the current one.
+A leader may die at any moment: its successor watches everything itself from the beginning. Every
+decision is an atomic script that refuses a claim which has been replaced meanwhile.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Reconciler:
         self._sweeper = Sweeper(state)
 
     async def run(self, duties: Duties, stopping: asyncio.Event) -> None:
-        """Look again and again until told to stop; `duties` sees to it that nothing ends that."""
+        """Run rounds until `stopping` is set; `duties` goes on after a round that failed."""
         seconds = self._state.settings.reconcile_interval_seconds
         await duties.keep("reconciler", self.look, seconds=seconds, stopping=stopping)
         await self._sweeper.end()
@@ -51,24 +51,28 @@ class Reconciler:
 
         Raises:
             StoreUnavailableError: Redis does not answer.
-            Exception: The first defect of a duty, once all duties had a turn.
+            Exception: The first defect of a duty, after all duties have run.
         """
         try:
             await self._lead_or_follow()
             if self._leading:
-                await self._act()
+                await self._run_duties()
         except StoreUnavailableError:
             self._forget()
             raise
 
-    async def _act(self) -> None:
+    async def _run_duties(self) -> None:
         defects = []
-        for duty in (self._tend_running, self._tend_unsent, self._tend_lost_messages):
+        for duty in (
+            self._declare_lost_attempts,
+            self._send_unsent_messages,
+            self._resend_lost_messages,
+        ):
             try:
                 await duty()
             except StoreUnavailableError:
                 raise
-            except JobStoreError as error:  # one bad record must not stop the care for all others
+            except JobStoreError as error:  # one bad record must not keep the others waiting
                 _log.error("the reconciler cannot read a record", why=str(error))
             except Exception as error:
                 defects.append(error)
@@ -84,9 +88,10 @@ class Reconciler:
         self._leading = leads
 
     async def _become_leader(self) -> bool:
-        """Take the lock once it has run out, or has not changed for as long while we watched.
+        """Take the lock if it has run out.
 
-        The server's clock, by which it runs out, may have been set back.
+        Also take one that this process has seen unchanged for its whole term: where the server's
+        clock was set back, the lock runs out too late.
         """
         ttl = self._state.settings.leader_ttl_seconds
         leads, mark = await self._state.reconcile.acquire_leadership(self._owner, ttl)
@@ -97,7 +102,7 @@ class Reconciler:
         return leads
 
     def _forget(self) -> None:
-        """Forget what was watched before an outage, which proves nothing after it."""
+        """Forget what was seen before an outage; it proves nothing afterwards."""
         self._leading = False
         self._leases.forget()
         self._unsent.clear()
@@ -113,8 +118,8 @@ class Reconciler:
         except StoreUnavailableError:
             return  # the lock runs out by itself
 
-    async def _tend_running(self) -> None:
-        """Declare lost what renews no lease, and what is past its deadlines."""
+    async def _declare_lost_attempts(self) -> None:
+        """Declare attempts lost that renew no lease, or are past their stop or stall deadline."""
         attempts = await self._state.reconcile.running_attempts()
         now = time.monotonic()
         for attempt in self._leases.observe(attempts, now):
@@ -123,7 +128,7 @@ class Reconciler:
             await self._declare_lost(attempt, JobError("WORKER_LOST", text))
         grace = self._state.settings.stop_grace_seconds
         for attempt in attempts:
-            # After an outage workers need a moment to tell how far they are.
+            # After an outage workers need a moment to report their progress.
             if self._leases.watched_seconds(attempt, now) >= grace and (
                 error := overdue(attempt, self._leases, now, grace)
             ):
@@ -147,8 +152,11 @@ class Reconciler:
             run = record.execution
             await self._send(record.job_id, record.attempt, run.priority, run.device)
 
-    async def _tend_unsent(self) -> None:
-        """Send messages that nobody sent. Twice seen: a `StartJob` may be about to do it."""
+    async def _send_unsent_messages(self) -> None:
+        """Send the messages of waiting jobs that have none.
+
+        A job counts only when two rounds have seen it, since a StartJob may be about to send it.
+        """
         await self._end_pauses()
         waiting = await self._state.jobs.jobs_lacking_message()
         for queued in waiting:
@@ -157,7 +165,7 @@ class Reconciler:
         self._unsent = {(queued.job_id, queued.attempt) for queued in waiting}
 
     async def _end_pauses(self) -> None:
-        """Let retries have their message that this process has watched wait for their pause."""
+        """Release retries that this process has seen wait for their whole pause."""
         delayed = await self._state.reconcile.delayed_retries()
         now = time.monotonic()
         self._pauses.observe([(retry.job_id, retry.attempt) for retry in delayed], now)
@@ -168,16 +176,16 @@ class Reconciler:
             if waited >= pause_seconds(retry.failures, first, longest):
                 await self._state.reconcile.release_retry(retry.job_id, retry.attempt)
 
-    async def _tend_lost_messages(self) -> None:
-        """Send again what waits but was seen in no queue for a while."""
+    async def _resend_lost_messages(self) -> None:
+        """Send the message again of each waiting attempt that has been in no queue for a while."""
         patience = self._state.settings.requeue_after_seconds
         now = time.monotonic()
         if now - self._queues_looked_at < patience / 2:
             return
         self._queues_looked_at = now
         sent = [one for one in await self._state.reconcile.queued_attempts() if one.is_sent]
-        held = await self._state.queue.waiting() if sent else set()
-        missing = [one for one in sent if message_id(one.job_id, one.attempt) not in held]
+        in_queues = await self._state.queue.waiting() if sent else set()
+        missing = [one for one in sent if message_id(one.job_id, one.attempt) not in in_queues]
         now = time.monotonic()
         self._missing.observe([(one.job_id, one.attempt) for one in missing], now)
         for queued in missing:

@@ -14,7 +14,7 @@ from grpc_reflection.v1alpha import reflection
 
 from control_plane.authentication import AuthenticationInterceptor
 from control_plane.checkpoints import CheckpointServicer
-from control_plane.configs import ConfigServicer
+from control_plane.config_service import ConfigServicer
 from control_plane.datasets import DatasetServicer
 from control_plane.generation import GenerationServicer
 from control_plane.health import HealthMonitor

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from artifact_store import ArtifactStoreAwayError, FolderStore, GuardedStore
 from control_plane.archive import ArtifactArchive
 from control_plane.artifacts import recognise_artifacts
-from control_plane.looks import PreflightCache
 from control_plane.paths import AllowedRoots
+from control_plane.preflight_cache import PreflightCache
 from control_plane.queue import AttemptQueue
 from control_plane.settings import ControlPlaneSettings
 from job_store.catalog import ConfigStore, DatasetStore
@@ -46,7 +46,7 @@ class ServiceState:
     queue: AttemptQueue = field(init=False)
     generation: GenerationClient = field(init=False)
     tokens: TokenKey = field(init=False)
-    looks: PreflightCache = field(default_factory=PreflightCache)
+    preflights: PreflightCache = field(default_factory=PreflightCache)
     shutting_down: bool = False
     """Set before streams are ended, so that each says why."""
 

@@ -1,8 +1,8 @@
-"""Removes files that nothing refers to any more, whoever died before he could.
+"""Deletes files that no record refers to (left by a crash between record and files).
 
-Records go before files: a job that is seen has its files. What a crash leaves in between is found
-here, from lists that the store keeps in the same transactions, so that no folder is searched for
-what might be superfluous. Only the leading reconciler sweeps.
+A record is deleted before its files, so that every listed job has its files. A crash in between
+leaves files behind. In the same transactions the store lists the jobs and uploads concerned, so the
+sweeper reads those lists instead of searching folders. Only the leading reconciler sweeps.
 """
 
 from __future__ import annotations

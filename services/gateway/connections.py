@@ -15,7 +15,7 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from gateway.problems import MEDIA_TYPE, Problem
+from gateway.problems import MEDIA_TYPE, ProblemError
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ class BoundedConnection(H11Protocol):
         if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             self.transport.close()
             return
-        problem = Problem(f"{msg} The connection ends here; send HTTP/1.1.").response()
+        problem = ProblemError(f"{msg} The connection ends here; send HTTP/1.1.").response()
         body = bytes(problem.body)
         headers = [
             (b"content-type", MEDIA_TYPE.encode()),

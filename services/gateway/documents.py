@@ -9,19 +9,19 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
-from gateway.problems import FieldProblem, Problem
+from gateway.problems import FieldProblem, ProblemError
 
 
-def _malformed(message: str) -> Problem:
-    return Problem(message, errors=[FieldProblem("", message)])
+def _malformed(message: str) -> ProblemError:
+    return ProblemError(message, errors=[FieldProblem("", message)])
 
 
-def _unknown_query(names: list[str]) -> Problem:
+def _unknown_query(names: list[str]) -> ProblemError:
     errors = [
         FieldProblem(name, f"{name} is not known here; remove it or correct its spelling")
         for name in names
     ]
-    return Problem("; ".join(error.message for error in errors), errors=errors)
+    return ProblemError("; ".join(error.message for error in errors), errors=errors)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def parse(data: bytes) -> Any:
 
     Raises:
         json.JSONDecodeError: The text is not JSON.
-        Problem: The document is not one that we take.
+        ProblemError: The document is not one that we take.
     """
     try:
         text = data.decode("utf-8")

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from starlette.types import Scope
 
-from gateway.problems import Problem
+from gateway.problems import ProblemError
 from service_runtime.failed_attempts import FailedAttempts
 from service_runtime.tokens import TokenVerifier, bearer_token
 
@@ -35,7 +35,8 @@ class Doorkeeper:
         """Whether the token is a known one; an empty one is no attempt.
 
         Raises:
-            Problem: 429 where it is wrong, or may not be looked at yet, and `client` has to wait.
+            ProblemError: `client` has to wait after wrong tokens (429), and this one is wrong or
+                may not be looked at yet.
         """
         if not token:
             return False
@@ -56,8 +57,8 @@ def client_of(scope: Scope) -> str:
     return str(address[0]) if address else "this machine"
 
 
-def _too_many(client: str, seconds: int) -> Problem:
-    return Problem(
+def _too_many(client: str, seconds: int) -> ProblemError:
+    return ProblemError(
         f"too many wrong tokens came from {client}; try again in {seconds} s",
         reason="RATE_LIMITED",
         headers={"Retry-After": str(seconds)},

@@ -1,4 +1,4 @@
-"""Follows a job's events for one client: across restarts of the control plane, and silences."""
+"""Follows a job's events for one client, also across restarts of the control plane."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ ENDED = frozenset(
     for number, word in enum_words(job_pb2.JobStatus.DESCRIPTOR).items()
     if JobStatus(word).is_terminal
 )
-"""Numbers of the states in which a job stays until somebody resumes or deletes it."""
+"""Numbers of the states in which a job stays until it is resumed or deleted."""
 
 
 class JobFollower:
-    """One watch of one job, opened anew from its cursor whenever the control plane is away."""
+    """Watches one job; after an outage of the control plane it continues from its last cursor."""
 
     def __init__(
         self,
@@ -52,11 +52,10 @@ class JobFollower:
         self._call: Any = None
         self._reading: asyncio.Future[Any] | None = None
 
-    async def first_answer(self, wait_seconds: float) -> bool:
-        """Return False if the watch ended at once, without an event.
+    async def has_answer(self, wait_seconds: float) -> bool:
+        """Return False if the watch ended within `wait_seconds`, without an event.
 
-        Waits at most `wait_seconds` for an answer, so that a refusal (of an unknown cursor, say)
-        can still become an HTTP status.
+        It waits so that a refusal (of an unknown cursor, say) can still become an HTTP status.
 
         Raises:
             AioRpcError: The control plane refuses the watch.
@@ -81,11 +80,11 @@ class JobFollower:
                     yield PING
                     continue
                 try:
-                    message = self._taken(reading)
+                    message = self._result(reading)
                 except grpc.aio.AioRpcError as error:
                     if error.code() not in _RETRYABLE:
-                        return  # deleted meanwhile: a new connection is told by its status
-                    yield PING  # also tells a client that has gone from one that waits
+                        return  # deleted meanwhile: the client's next connection gets a status
+                    yield PING  # sending also shows whether the client is still there
                     failures += 1
                     pause = pause_seconds(failures, _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS)
                     await asyncio.wait({closing}, timeout=pause)
@@ -100,7 +99,7 @@ class JobFollower:
             await self.close()
 
     def _read(self) -> asyncio.Future[Any]:
-        """Return the read under way; pings come and go while it waits."""
+        """Return the read under way, or begin one; it goes on while pings are sent."""
         if self._reading is None:
             if self._call is None:
                 self._call = self._caller.control_plane.jobs.WatchJob(
@@ -112,7 +111,8 @@ class JobFollower:
             self._reading = asyncio.ensure_future(self._call.read())
         return self._reading
 
-    def _taken(self, reading: asyncio.Future[Any]) -> Any:
+    def _result(self, reading: asyncio.Future[Any]) -> Any:
+        """Return what a finished read brought; after an error the next read opens a new watch."""
         self._reading = None
         try:
             return reading.result()
@@ -133,7 +133,7 @@ class JobFollower:
 
 
 def encoded(message: job_pb2.WatchJobResponse) -> bytes:
-    """One event as the client gets it; a kind that is not known here only moves the cursor."""
+    """Return one event as the client gets it; of an unknown kind only its cursor is sent."""
     kind = message.WhichOneof("event")
     if kind is None:
         return b"id: " + message.cursor.encode() + b"\n\n"

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.doorkeeper import Doorkeeper, client_of
 from gateway.hosts import is_local_or_address, is_origin_of, read_host
-from gateway.problems import Problem
+from gateway.problems import ProblemError
 from gateway.sessions import SIGN_IN, Sessions
 
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
@@ -57,7 +57,7 @@ class Guard:
         try:
             self._check(scope, headers, limit)
             self._authenticate(scope, headers)
-        except Problem as problem:
+        except ProblemError as problem:
             await drained(receive)
             await problem.response()(scope, receive, send)
             return
@@ -81,7 +81,7 @@ class Guard:
         """Put a session's token into the headers.
 
         Raises:
-            Problem: There is no token.
+            ProblemError: There is no token.
         """
         if not scope["path"].startswith(_API) or scope["path"] == SIGN_IN:
             return
@@ -91,7 +91,7 @@ class Guard:
         # Who sends a token means that token: a wrong one is not made good by a cookie.
         session = self._sessions.read(headers.get("cookie", "")) if authorization is None else None
         if session is None:
-            raise Problem(
+            raise ProblemError(
                 "the request carries no known token; send `Authorization: Bearer TOKEN` with a "
                 "token that the gateway was started with, or sign in on the dashboard",
                 reason="UNAUTHENTICATED",
@@ -104,7 +104,7 @@ class Guard:
         found = read_host(host)
         if found is not None and (found[0] in self._hosts or is_local_or_address(found[0])):
             return
-        raise Problem(
+        raise ProblemError(
             f"the request names the host {host!r}, which this gateway does not go by; call it by "
             "its address, or start it with --allowed-host",
             reason="PERMISSION_DENIED",
@@ -116,7 +116,7 @@ def _check_encoding(headers: Headers) -> None:
     encoding = ", ".join(headers.getlist("content-encoding")).strip()
     if encoding.lower() in ("", "identity"):
         return
-    raise Problem(
+    raise ProblemError(
         f"the body comes with Content-Encoding {encoding!r}, and none is read here; send it as it "
         "is, without that header",
         reason="CONTENT_ENCODING_UNSUPPORTED",
@@ -134,7 +134,7 @@ def _check_origin(headers: Headers) -> None:
         else origin is None or is_origin_of(origin, headers.get("host", ""))
     )
     if not own:
-        raise Problem(
+        raise ProblemError(
             f"a page from {origin or 'another site'} may not change anything here; open the "
             "dashboard of this gateway itself",
             reason="PERMISSION_DENIED",
@@ -158,15 +158,15 @@ def _check_own_page(method: str, headers: Headers) -> None:
     else:
         own = safe
     if not own:
-        raise Problem(
+        raise ProblemError(
             f"{origin or 'whoever sent this'} may not use the session of this gateway's dashboard; "
             "open the dashboard itself, or send `Authorization: Bearer TOKEN`",
             reason="PERMISSION_DENIED",
         )
 
 
-def _too_large(limit: int) -> Problem:
-    return Problem(
+def _too_large(limit: int) -> ProblemError:
+    return ProblemError(
         f"the body is larger than the {limit} bytes that are accepted here",
         reason="PAYLOAD_TOO_LARGE",
         # What is left of the body will not be read.
@@ -174,8 +174,8 @@ def _too_large(limit: int) -> Problem:
     )
 
 
-def _too_slow(seconds: float) -> Problem:
-    return Problem(
+def _too_slow(seconds: float) -> ProblemError:
+    return ProblemError(
         f"the rest of the body did not come within {seconds:g} s; send it without a pause",
         status=408,
         headers={"Connection": "close"},
@@ -199,7 +199,7 @@ class _Body:
         """Return the next message.
 
         Raises:
-            Problem: The body comes too slowly (408) or is too large (413).
+            ProblemError: The body comes too slowly (408) or is too large (413).
         """
         if self._complete:  # nothing but the end of the connection is awaited
             return await self._receive()

@@ -1,7 +1,7 @@
-"""Every error as `application/problem+json` (RFC 9457), whoever found it.
+"""Answers every error, the gateway's own and the control plane's, as a problem (RFC 9457).
 
     HTTPException (starlette)
-    └── Problem          status, reason, detail, fields at fault
+    └── ProblemError     status, reason, detail, fields at fault
 
 Reasons are the names of the enum in `errors.proto`, in lower case and without its prefix.
 """
@@ -36,7 +36,8 @@ _SHOWN_INPUT = 80
 _METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 _REASONS = frozenset(ErrorReason.DESCRIPTOR.values_by_name)
 
-# Of errors that name no reason of errors.proto: gRPC raised them itself, or a newer control plane.
+# The HTTP status of an error without a reason of errors.proto: gRPC itself raised it, or a newer
+# control plane did.
 _STATUS_OF_CODE = {
     grpc.StatusCode.INVALID_ARGUMENT: 400,
     grpc.StatusCode.UNAUTHENTICATED: 401,
@@ -51,7 +52,7 @@ _STATUS_OF_CODE = {
     grpc.StatusCode.UNAVAILABLE: 503,
     grpc.StatusCode.DEADLINE_EXCEEDED: 503,
     grpc.StatusCode.CANCELLED: 503,
-    # A damaged file or a defect behind the gateway: 502, for the gateway itself is well.
+    # A damaged file or a defect behind the gateway is a 502, since the gateway itself is well.
     grpc.StatusCode.DATA_LOSS: 502,
     grpc.StatusCode.INTERNAL: 502,
     grpc.StatusCode.UNKNOWN: 502,
@@ -67,7 +68,7 @@ class FieldProblem:
     message: str
 
 
-class Problem(HTTPException):
+class ProblemError(HTTPException):
     """A refused request, as its client will see it.
 
     Its status is the one that errors.proto gives to `reason`, unless `status` is set.
@@ -84,12 +85,12 @@ class Problem(HTTPException):
     ) -> None:
         ErrorReason.Value(PREFIX + reason)  # a name outside the one list is a defect
         status = status or CALL_STATUSES[reason].http_status
-        given = dict(headers or {})
+        all_headers = dict(headers or {})
         if status in (429, 503):
-            given.setdefault("Retry-After", str(RETRY_AFTER_SECONDS))
+            all_headers.setdefault("Retry-After", str(RETRY_AFTER_SECONDS))
         if status == 401:
-            given.setdefault("WWW-Authenticate", "Bearer")
-        super().__init__(status, detail, given)
+            all_headers.setdefault("WWW-Authenticate", "Bearer")
+        super().__init__(status, detail, all_headers)
         self.reason = reason.lower()
         self.errors = tuple(errors)
 
@@ -118,11 +119,11 @@ def _title(status: int) -> str:
         return "Error"
 
 
-def from_rpc_error(error: grpc.aio.AioRpcError) -> Problem:
+def from_rpc_error(error: grpc.aio.AioRpcError) -> ProblemError:
     """Return what a failed call of the control plane means over HTTP."""
     info, violations, retry_after = _details(error)
     text = error.details() or ""
-    status, reason = _unnamed(error.code(), text)
+    status, reason = _without_reason(error.code(), text)
     if info is not None:
         reason = info
         status = CALL_STATUSES[info].http_status if info in CALL_STATUSES else status
@@ -134,13 +135,13 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> Problem:
     if info is None and status == 503:
         text = f"the control plane did not answer ({error.code().name.lower()}); try again"
     headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
-    return Problem(text, reason=reason, status=status, errors=violations, headers=headers)
+    return ProblemError(text, reason=reason, status=status, errors=violations, headers=headers)
 
 
 def _details(
     error: grpc.aio.AioRpcError,
 ) -> tuple[str | None, list[FieldProblem], int | None]:
-    """Reason, fields at fault and seconds to wait, as far as the status names them."""
+    """Return the reason, the fields at fault and the seconds to wait, as far as they are named."""
     reason, fields, retry_after = None, [], None
     try:
         status = rpc_status.from_call(error)
@@ -150,8 +151,7 @@ def _details(
         if packed.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
             info = error_details_pb2.ErrorInfo()
             packed.Unpack(info)
-            known = info.reason if PREFIX + info.reason in _REASONS else None
-            reason = known
+            reason = info.reason if PREFIX + info.reason in _REASONS else None
         elif packed.Is(error_details_pb2.BadRequest.DESCRIPTOR):
             bad = error_details_pb2.BadRequest()
             packed.Unpack(bad)
@@ -163,8 +163,8 @@ def _details(
     return reason, fields, retry_after
 
 
-def _unnamed(code: grpc.StatusCode, text: str) -> tuple[int, str]:
-    """Status and reason of an error that names no reason."""
+def _without_reason(code: grpc.StatusCode, text: str) -> tuple[int, str]:
+    """Return the status and the reason of an error that names no reason."""
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in text:
         return 413, "PAYLOAD_TOO_LARGE"
     status = _STATUS_OF_CODE.get(code, 502)
@@ -172,9 +172,9 @@ def _unnamed(code: grpc.StatusCode, text: str) -> tuple[int, str]:
 
 
 def _reason_of(status: int) -> str:
-    """Return the only reason with this HTTP status.
+    """Return the reason with this HTTP status.
 
-    Of several, or of none, the one that says least.
+    Where no reason or more than one has it, return a general one, e.g. INVALID_ARGUMENT.
     """
     reasons = [name for name, call in CALL_STATUSES.items() if call.http_status == status]
     if len(reasons) == 1:
@@ -182,10 +182,13 @@ def _reason_of(status: int) -> str:
     return _REASON_OF_STATUS.get(status, "INVALID_ARGUMENT")
 
 
-def from_validation_error(error: RequestValidationError, *, repeat: bool = True) -> Problem:
-    """FastAPI's complaints as 400: each field's path, its value unless a secret, and the rule."""
+def from_validation_error(error: RequestValidationError, *, repeat: bool = True) -> ProblemError:
+    """Return FastAPI's complaints as one 400, with each field's path, its value and the rule.
+
+    `repeat` is False where a value may be a secret; then no value is repeated.
+    """
     fields = [_field_error(complaint, repeat) for complaint in error.errors()]
-    return Problem("; ".join(field.message for field in fields), errors=fields)
+    return ProblemError("; ".join(field.message for field in fields), errors=fields)
 
 
 def _field_error(complaint: dict[str, Any], repeat: bool) -> FieldProblem:
@@ -208,7 +211,7 @@ def _field_error(complaint: dict[str, Any], repeat: bool) -> FieldProblem:
 
 
 def _rule(message: str) -> str:
-    """Pydantic's sentence as the second half of ours."""
+    """Return pydantic's sentence as the second half of ours."""
     text = message.removeprefix("Value error, ").removeprefix("Input ")
     return f"it {text}" if text.startswith("should") else text
 
@@ -218,11 +221,11 @@ def install(app: FastAPI) -> None:
 
     async def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        if isinstance(error, Problem):
+        if isinstance(error, ProblemError):
             return error.response()
         if error.status_code == 405:
             taken = ", ".join(_methods_at(request))
-            return Problem(
+            return ProblemError(
                 f"this address does not take {request.method}; it takes {taken}",
                 reason="METHOD_NOT_ALLOWED",
                 headers={"Allow": taken},
@@ -238,8 +241,8 @@ def install(app: FastAPI) -> None:
         return from_rpc_error(error).response()
 
     async def on_defect(_request: Request, _error: Exception) -> Response:
-        # The server logs the traceback; the client gets none.
-        return Problem(
+        # The server logs the traceback; the client does not get it.
+        return ProblemError(
             "the gateway failed; its log has the cause", reason="INTERNAL", status=500
         ).response()
 
@@ -250,7 +253,7 @@ def install(app: FastAPI) -> None:
 
 
 def _methods_at(request: Request) -> list[str]:
-    """Every method that the request's address takes; the router names those of one route only."""
+    """Return every method that the request's address takes; the router names those of one route."""
     scope = {name: request.scope.get(name, "") for name in ("type", "path", "root_path")}
     routes = [route for route in request.app.routes if not isinstance(route, Mount)]
     taken = [
@@ -263,12 +266,12 @@ def _methods_at(request: Request) -> list[str]:
     return taken or ["GET", "HEAD"]  # a folder of files
 
 
-def _from_http(error: HTTPException) -> Problem:
-    """Starlette's own refusals: no such route, no such method, a body that cannot be read."""
+def _from_http(error: HTTPException) -> ProblemError:
+    """Return one of Starlette's own refusals (no such route, an unreadable body) as a problem."""
     if error.status_code == 404:
         detail = "no such address; /docs lists every one that there is"
-        return Problem(detail, reason="ROUTE_NOT_FOUND", headers=error.headers)
+        return ProblemError(detail, reason="ROUTE_NOT_FOUND", headers=error.headers)
     status = error.status_code
-    return Problem(
+    return ProblemError(
         str(error.detail), reason=_reason_of(status), status=status, headers=error.headers
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from starlette.datastructures import Headers
 
-from gateway.problems import Problem
+from gateway.problems import ProblemError
 
 _ONE_RANGE = re.compile(r"bytes=\s*(\d{0,18})-(\d{0,18})\s*")
 
@@ -38,7 +38,7 @@ def requested_range(headers: Headers, size: int, etag: str) -> ByteRange | None:
     the file (If-Range) are answered with the whole file.
 
     Raises:
-        Problem: 416.
+        ProblemError: 416.
     """
     match = _ONE_RANGE.fullmatch(headers.get("range", ""))
     if match is None or match.group(0).strip() == "bytes=-":
@@ -54,7 +54,7 @@ def requested_range(headers: Headers, size: int, etag: str) -> ByteRange | None:
         if last and int(last) < start:
             return None
     if start >= size or end < start:
-        raise Problem(
+        raise ProblemError(
             f"the range {headers['range']!r} lies outside the file's {size} bytes",
             reason="OFFSET_OUT_OF_RANGE",
             headers={"Content-Range": f"bytes */{size}", "ETag": etag, "Accept-Ranges": "bytes"},

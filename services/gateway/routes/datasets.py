@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 
 from gateway.contract import route
 from gateway.guard import drained
-from gateway.problems import FieldProblem, Problem
+from gateway.problems import FieldProblem, ProblemError
 from gateway.routes.declare import (
     CallerOf,
     IdempotencyKey,
@@ -74,7 +74,7 @@ async def upload_dataset(
 def _refuse_forms(request: Request) -> None:
     if request.headers.get("content-type", "").startswith("multipart/"):
         message = "the body is a form; send the file itself, e.g. curl -X POST -T FILE"
-        raise Problem(message, errors=[FieldProblem("", message)])
+        raise ProblemError(message, errors=[FieldProblem("", message)])
 
 
 async def _upload(

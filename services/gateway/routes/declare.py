@@ -10,7 +10,7 @@ from gateway.codec import dumps
 from gateway.contract import PREFIX, Route
 from gateway.control_plane import Caller
 from gateway.documents import StrictRoute
-from gateway.problems import MEDIA_TYPE, FieldProblem, Problem
+from gateway.problems import MEDIA_TYPE, FieldProblem, ProblemError
 from gateway.schemas.base import IdempotencyKey
 
 RPC = "x-grpc-methods"
@@ -39,37 +39,39 @@ _BAD_RATE = "learning_rate is -1.0; it must be > 0; try 6e-4 for a 124M model"
 _EXAMPLES = {
     problem.status_code: problem.body()
     for problem in (
-        Problem(
+        ProblemError(
             _BAD_RATE, reason="INVALID_CONFIG", errors=[FieldProblem("learning_rate", _BAD_RATE)]
         ),
-        Problem("the request carries no known token", reason="UNAUTHENTICATED"),
-        Problem(
+        ProblemError("the request carries no known token", reason="UNAUTHENTICATED"),
+        ProblemError(
             "a page from https://elsewhere.example may not change anything here",
             reason="PERMISSION_DENIED",
         ),
-        Problem(
+        ProblemError(
             "there is no job 'job_x'; list the jobs to see which exist", reason="JOB_NOT_FOUND"
         ),
-        Problem("the rest of the body did not come within 60 s", status=408),
-        Problem("the job has succeeded; it cannot be stopped", reason="STATE_FORBIDS"),
-        Problem(
+        ProblemError("the rest of the body did not come within 60 s", status=408),
+        ProblemError("the job has succeeded; it cannot be stopped", reason="STATE_FORBIDS"),
+        ProblemError(
             "the body is larger than the 2097152 bytes that are accepted here",
             reason="PAYLOAD_TOO_LARGE",
         ),
-        Problem(
+        ProblemError(
             "the body comes with Content-Encoding 'gzip', and none is read here",
             reason="CONTENT_ENCODING_UNSUPPORTED",
         ),
-        Problem(
+        ProblemError(
             "the range 'bytes=900-' lies outside the file's 800 bytes",
             reason="OFFSET_OUT_OF_RANGE",
         ),
-        Problem("too many event streams are open; try later", reason="RATE_LIMITED"),
-        Problem("the control plane does not offer this; update it", reason="INTERNAL", status=501),
-        Problem(
+        ProblemError("too many event streams are open; try later", reason="RATE_LIMITED"),
+        ProblemError(
+            "the control plane does not offer this; update it", reason="INTERNAL", status=501
+        ),
+        ProblemError(
             "the call failed by a defect of the service; its log tells more", reason="INTERNAL"
         ),
-        Problem("no control plane answers; start one", reason="CONTROL_PLANE_UNAVAILABLE"),
+        ProblemError("no control plane answers; start one", reason="CONTROL_PLANE_UNAVAILABLE"),
     )
 }
 _EVERYWHERE = (400, 401, 403, 429, 501, 502, 503)
@@ -140,7 +142,7 @@ NO_CONTENT = 204
 def request_id(header: str, body: str = "") -> str:
     """Return the idempotency key of a change, from its header or its body."""
     if header and body and header != body:
-        raise Problem(
+        raise ProblemError(
             f"Idempotency-Key is {header!r} and request_id is {body!r}; send one of them",
         )
     return header or body

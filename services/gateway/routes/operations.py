@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import Field
 
-from gateway.problems import Problem
+from gateway.problems import ProblemError
 from gateway.routes.declare import answer, only_problems
 from gateway.schemas.base import Answer
 
@@ -33,9 +33,9 @@ async def readyz(request: Request) -> Response:
     """Return the control plane is reached and serves."""
     state = request.app.state
     if state.closing.is_set():
-        raise Problem("the gateway is shutting down", reason="SHUTTING_DOWN")
+        raise ProblemError("the gateway is shutting down", reason="SHUTTING_DOWN")
     if problem := await state.control_plane.problem():
-        raise Problem(problem, reason="CONTROL_PLANE_UNAVAILABLE")
+        raise ProblemError(problem, reason="CONTROL_PLANE_UNAVAILABLE")
     return answer({"status": "ready"})
 
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from gateway.documents import StrictRoute
 from gateway.doorkeeper import Doorkeeper, client_of
-from gateway.problems import Problem
+from gateway.problems import ProblemError
 from gateway.routes.declare import NO_CONTENT, answer, only_problems
 from gateway.schemas.session import SessionBody, SessionState
 from gateway.sessions import SIGN_IN, Session, Sessions
@@ -67,7 +67,7 @@ async def begin_session(
     if not sessions.required:
         return answer(_state(sessions, None, authenticated=True), 201)
     if not doorkeeper.lets_in(body.token, client_of(request.scope)):
-        raise Problem(
+        raise ProblemError(
             "the token is not known; use one that the gateway was started with",
             reason="UNAUTHENTICATED",
         )

@@ -8,7 +8,7 @@ from fastapi import Header, Query, Request, Response
 
 from gateway.contract import route
 from gateway.following import ENDED, JobFollower
-from gateway.problems import Problem
+from gateway.problems import ProblemError
 from gateway.routes.declare import NO_CONTENT, CallerOf, event_stream, problems, router, rpc
 from gateway.schemas.shapes import query as query_of
 from gateway.streaming import EVENT_STREAM_HEADERS, RelayResponse
@@ -18,8 +18,8 @@ routes = router("jobs")
 
 _ROUTE = route("JobService.WatchJob")
 
-# A watch of a live job is told of a bad cursor within milliseconds; longer than this would only
-# delay the headers of one that has nothing to replay.
+# The control plane refuses a bad cursor of a live job within milliseconds. A longer wait would only
+# delay the headers of a watch that has nothing to replay.
 _REFUSAL_WAIT_SECONDS = 0.25
 _REPLAY_WAIT_SECONDS = 5.0
 
@@ -67,13 +67,13 @@ async def stream_job(
     """Send what happened to the job since its start or Last-Event-ID, then what happens."""
     state = request.app.state
     if state.closing.is_set():
-        raise Problem("the gateway is shutting down; reconnect", reason="SHUTTING_DOWN")
+        raise ProblemError("the gateway is shutting down; reconnect", reason="SHUTTING_DOWN")
     if state.streams.count >= state.settings.max_streams:
-        raise Problem("too many event streams are open; try later", reason="RATE_LIMITED")
-    found = await caller.call(
+        raise ProblemError("too many event streams are open; try later", reason="RATE_LIMITED")
+    response = await caller.call(
         caller.control_plane.jobs.GetJob, job_pb2.GetJobRequest(job_id=job_id)
     )
-    ended = found.job.status in ENDED
+    ended = response.job.status in ENDED
     after = last_event_id or query.after
     follower = JobFollower(
         caller,
@@ -83,13 +83,13 @@ async def stream_job(
         closing=state.closing,
     )
     try:
-        anything = await follower.first_answer(
+        has_events = await follower.has_answer(
             _REPLAY_WAIT_SECONDS if ended else _REFUSAL_WAIT_SECONDS
         )
     except BaseException:
         await follower.close()
         raise
-    if not anything and after:
+    if not has_events and after:
         await follower.close()
         return Response(status_code=NO_CONTENT)
     return RelayResponse(

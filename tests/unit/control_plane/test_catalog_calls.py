@@ -12,7 +12,7 @@ from failure import failure_of, read_failure
 from started import TINY, running_job, stored_files, tiny_request
 
 from app.training.config import ConfigError, FieldProblem
-from control_plane import configs
+from control_plane import config_service
 from control_plane.server import ControlPlane
 from job_store.attempts import AttemptStore
 from job_store.ids import new_id
@@ -81,7 +81,7 @@ async def test_a_repeated_config_is_recalled_before_it_is_looked_at(
     async def refuse(*_: Any) -> None:
         raise ConfigError([FieldProblem("batch_size", "what was allowed is refused since")])
 
-    monkeypatch.setattr(configs, "require_source", refuse)
+    monkeypatch.setattr(config_service, "require_source", refuse)
     assert await stubs.configs.CreateConfig(request) == first
     delete = config_pb2.DeleteConfigRequest(config_id=first.config.config_id)
     monkeypatch.undo()

@@ -1,4 +1,4 @@
-"""From what a client sent to a valid configuration: typed, as text, or stored before."""
+"""Reads and validates the configuration that a request brings: typed, as text, or by its id."""
 
 from __future__ import annotations
 

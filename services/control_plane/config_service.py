@@ -11,7 +11,7 @@ from app.training.config import FieldProblem, TrainingConfig
 from app.training.memory import estimate_memory
 from app.training.preflight import Findings
 from control_plane.config_codec import to_document
-from control_plane.configurations import read_source, require_source
+from control_plane.config_reading import read_source, require_source
 from control_plane.conversion import config_message, problem_messages
 from control_plane.errors import invalid_argument
 from control_plane.paging import page_size
@@ -35,13 +35,13 @@ class ConfigServicer(config_pb2_grpc.ConfigServiceServicer):
     async def CreateConfig(
         self, request: config_pb2.CreateConfigRequest, context: _Context
     ) -> config_pb2.CreateConfigResponse:
-        wanted = idempotency(request, "CreateConfig")
-        record = await self._state.configs.answered(wanted)
+        idempotency_key = idempotency(request, "CreateConfig")
+        record = await self._state.configs.answered(idempotency_key)
         if record is None:
             name = check_name(request.name, required=True)
             source = request.WhichOneof("source")
             config = await require_source(request, source, self._state.configs)
-            record = await self._state.configs.create(name, to_document(config), wanted)
+            record = await self._state.configs.create(name, to_document(config), idempotency_key)
         else:  # not validated again: the rules may be others by now
             config, _ = TrainingConfig.read(json.loads(record.document))
         return config_pb2.CreateConfigResponse(
@@ -80,33 +80,34 @@ class ConfigServicer(config_pb2_grpc.ConfigServiceServicer):
             message = "the request has no configuration; give `config` or `config_document`"
             raise invalid_argument("config", message)
         config, problems = await read_source(request, source)
-        found = Findings(problems)
+        findings = Findings(problems)
         if not problems:
-            found = await review_start(
+            findings = await review_start(
                 config, request.dataset_path, request.val_dataset_path, self._state
             )
-        return _verdict(config, readable=not problems, found=found)
+        return _verdict(config, readable=not problems, findings=findings)
 
 
 def _leaves_model(problem: FieldProblem) -> bool:
-    """Whether the model is the one that was meant, although there is this problem.
+    """Whether the model was read as its author means it, in spite of this problem.
 
-    It is not where the model itself is at fault, and it may not be where a key is unknown: that
-    may be `model_config` misspelt or a field of it in another place, and defaults were read.
+    It was not where the model itself is at fault. It may not have been where a key is unknown: the
+    key may be `model_config` misspelt, or one of its fields in another place, so that the model has
+    defaults instead.
     """
     key = problem.field.partition(".")[0]
     return key != "model_config" and key in config_pb2.TrainingConfig.DESCRIPTOR.fields_by_name
 
 
 def _verdict(
-    config: TrainingConfig, *, readable: bool, found: Findings
+    config: TrainingConfig, *, readable: bool, findings: Findings
 ) -> config_pb2.ValidateConfigResponse:
     verdict = config_pb2.ValidateConfigResponse(
-        valid=not found.problems,
-        errors=problem_messages(found.problems),
-        warnings=problem_messages(found.warnings),
+        valid=not findings.problems,
+        errors=problem_messages(findings.problems),
+        warnings=problem_messages(findings.warnings),
     )
-    if readable or all(_leaves_model(problem) for problem in found.problems):
+    if readable or all(_leaves_model(problem) for problem in findings.problems):
         verdict.num_parameters = config.model_config.num_parameters()
     if readable:
         verdict.memory_estimate.CopyFrom(_memory_message(config))
@@ -114,7 +115,7 @@ def _verdict(
 
 
 def _memory_message(config: TrainingConfig) -> config_pb2.MemoryEstimate:
-    """No machine has 2**53 bytes, where JSON's numbers end: what is more is told as that."""
+    """Return the estimate; a size above 2**53 bytes, where JSON's numbers end, is sent as 2**53."""
     estimate = estimate_memory(config)
     return config_pb2.MemoryEstimate(
         parameters_bytes=min(estimate.parameters_bytes, _MOST_BYTES),
