@@ -153,12 +153,12 @@ def train_tokenizer(folder: Path) -> None:
 def tokenize_with_ours(data: Path, tokenizer: str) -> float:
     """Seconds until the tokens are on disk."""
     from app.training.config import TrainingConfig
-    from app.training.data.sources import corpora_of
+    from app.training.data.sources import corpus_at
     from app.training.data.tokenizing import tokenize
 
     config = TrainingConfig(tokenizer=tokenizer)
     started = time.perf_counter()
-    tokenize(data, corpora_of(data, config, "train").corpus, config, None)
+    tokenize(data, corpus_at(data, config, "train").corpus, config, None)
     return time.perf_counter() - started
 
 

@@ -18,7 +18,7 @@ import tokenizers
 from app.training import progress
 from app.training.data import DataError, load_dataset
 from app.training.data.array_files import read_layout
-from app.training.data.formats import ReadAs
+from app.training.data.formats import ReadOptions
 
 GOOD = {"text": "a good record"}
 
@@ -168,7 +168,7 @@ def test_the_layout_of_an_array_is_numpys(
     array = np.arange(int(np.prod(shape)), dtype=dtype).reshape(shape)
     with path.open("wb") as file:
         np.lib.format.write_array(file, array, version)
-    layout = read_layout(path, ReadAs(256))
+    layout = read_layout(path, ReadOptions(256))
     assert (np.dtype(layout.dtype), layout.count) == (array.dtype, array.size)
     assert layout.offset == path.stat().st_size - array.nbytes
 

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from app.training.data import DataError, load_dataset
-from app.training.data.cache import cache_directory, content_digest, get_or_create, remembered
+from app.training.data.cache import cache_directory, content_digest, get_or_create, memoized
 from app.training.tokenizer import ByteTokenizer
 
 TEXT = "to be or not to be\n" * 20
@@ -196,11 +196,11 @@ def test_facts_about_a_large_file_last_until_it_changes(
         asked.append(1)
         return str(len(asked))
 
-    assert [remembered(path, cache, "n", fact) for _ in range(3)] == ["1", "1", "1"]
+    assert [memoized(path, cache, "n", fact) for _ in range(3)] == ["1", "1", "1"]
     stamp = path.stat().st_mtime_ns
     path.write_text("two")
     os.utime(path, ns=(stamp, stamp))  # same size, same mtime: ctime still tells
-    assert remembered(path, cache, "n", fact) == "2"
+    assert memoized(path, cache, "n", fact) == "2"
     assert content_digest(path, cache) == content_digest(path, cache)
 
 
@@ -252,7 +252,7 @@ def test_two_users_share_a_cache(
 
     def remember(fact: str) -> None:
         monkeypatch.setattr(time, "time", lambda: os.stat(large).st_ctime + 10)
-        assert remembered(large, shared, "fact", lambda: fact) == "first"
+        assert memoized(large, shared, "fact", lambda: fact) == "first"
 
     try:
         as_user(54321, 54320, lambda: (tokenize("a", 1), remember("first")))

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from app.training.data import DataError, load_dataset
-from app.training.data.formats import ReadAs
+from app.training.data.formats import ReadOptions
 from app.training.data.survey import survey
 from app.training.preflight import VisibleData, inspect_run
 
@@ -28,7 +28,7 @@ JOINED = "\n\n".join(TEXTS)
 
 
 def learned(path: Path, config: Any) -> str:
-    survey(path, ReadAs(256))  # refuses nothing that can be read
+    survey(path, ReadOptions(256))  # refuses nothing that can be read
     train, _ = load_dataset(path, config)
     return bytes(train.tokens.ids[train.start : train.stop].tolist()).decode()
 

@@ -17,7 +17,7 @@ import pytest
 from app.training import reading
 from app.training.config import TrainingConfig
 from app.training.data import DataError, load_dataset
-from app.training.data.formats import ReadAs
+from app.training.data.formats import ReadOptions
 from app.training.data.survey import survey
 from app.training.preflight import VisibleData, inspect_run
 from app.training.reading import restrict_to
@@ -119,7 +119,7 @@ def test_what_has_no_clear_reading_is_refused(
     assert said in message
     assert any(name in message for name in files)
     with pytest.raises(DataError, match=r"holds|has"):
-        survey(tmp_path, ReadAs(256))
+        survey(tmp_path, ReadOptions(256))
 
 
 def chosen(path: Path, config: Any, line: str) -> tuple[str, str | None]:
@@ -175,7 +175,7 @@ def test_files_and_split_choose(
     write(tmp_path, {f"{name}.jsonl": text * 3 for name, text in parts.items()})
     write(tmp_path, {"README.md": "a card"})
     assert chosen(tmp_path, config, line) == (learned_by, validated)
-    survey(tmp_path, ReadAs.of(config))
+    survey(tmp_path, ReadOptions.of(config))
 
 
 @pytest.mark.parametrize(

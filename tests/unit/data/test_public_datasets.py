@@ -336,15 +336,15 @@ def test_a_shard_that_is_cut_off(tmp_path: Path, make_config: Any, kept: int) ->
 
 def test_more_skipped_than_read_is_refused_unless_allowed(tmp_path: Path, make_config: Any) -> None:
     from app.training.config import DataConfig
-    from app.training.data.formats import ReadAs
+    from app.training.data.formats import ReadOptions
     from app.training.data.survey import survey
 
     (tmp_path / "notes.txt").write_text("a few words")
     (tmp_path / "dump.sqlite").write_bytes(b"x" * 100)
     config = make_config(val_fraction=0)
-    for look in (load_dataset, lambda path, config: survey(path, ReadAs.of(config))):
+    for look in (load_dataset, lambda path, config: survey(path, ReadOptions.of(config))):
         with pytest.raises(DataError, match=r"100 bytes in .* skipped and 11 .*dump\.sqlite"):
             look(tmp_path, config)
     allowed = make_config(val_fraction=0, data=DataConfig(allow_skipped=True))
     assert text_of(load_dataset(tmp_path, allowed)[0]) == "a few words"
-    assert "dump.sqlite" in survey(tmp_path, ReadAs.of(allowed)).warnings[0]
+    assert "dump.sqlite" in survey(tmp_path, ReadOptions.of(allowed)).warnings[0]

@@ -15,7 +15,7 @@ from app.training import reading
 from app.training.config import TrainingConfig
 from app.training.data import load_dataset
 from app.training.data.arrays import open_token_file
-from app.training.data.formats import ReadAs
+from app.training.data.formats import ReadOptions
 from app.training.reading import PathNotAllowedError, open_permitted, restrict_to
 
 TEXT = "to be or not to be, that is the question\n" * 40
@@ -123,7 +123,7 @@ def test_an_array_is_asked_for_again_by_a_process_that_maps_it(
     inside, outside = places
     write(inside / "a.npy")
     restrict_to([inside])
-    tokens = open_token_file(inside / "a.npy", ReadAs(256))
+    tokens = open_token_file(inside / "a.npy", ReadOptions(256))
     write(outside / "a.npy")
     (inside / "a.npy").unlink()
     (inside / "a.npy").symlink_to(outside / "a.npy")

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from app.training.data import DataError, load_dataset
-from app.training.data.formats import ReadAs
+from app.training.data.formats import ReadOptions
 from app.training.data.parquet_footer import read_footer
 from app.training.data.survey import Survey, survey
 from app.training.preflight import VisibleData, inspect_run
@@ -22,23 +22,23 @@ from app.training.preflight import VisibleData, inspect_run
 
 def refused(path: Path) -> str:
     with pytest.raises(DataError) as error:
-        survey(path, ReadAs(256))
+        survey(path, ReadOptions(256))
     return str(error.value)
 
 
 def test_what_is_known_of_each_form(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("héllo")
-    assert survey(tmp_path / "a.txt", ReadAs(256)) == Survey("text", 6, exact=True)
+    assert survey(tmp_path / "a.txt", ReadOptions(256)) == Survey("text", 6, exact=True)
     np.arange(9, dtype="<u2").tofile(tmp_path / "a.bin")
-    assert survey(tmp_path / "a.bin", ReadAs(256)) == Survey("input_ids", 9, exact=True)
+    assert survey(tmp_path / "a.bin", ReadOptions(256)) == Survey("input_ids", 9, exact=True)
     np.save(tmp_path / "a.npy", np.arange(8).reshape(2, 4))
-    assert survey(tmp_path / "a.npy", ReadAs(256)) == Survey("input_ids", 8, exact=True)
+    assert survey(tmp_path / "a.npy", ReadOptions(256)) == Survey("input_ids", 8, exact=True)
     (tmp_path / "a.jsonl").write_text('\n{"text": "abc"}\n')
-    assert survey(tmp_path / "a.jsonl", ReadAs(256)) == Survey("text", 17)
+    assert survey(tmp_path / "a.jsonl", ReadOptions(256)) == Survey("text", 17)
     (tmp_path / "b.jsonl").write_text('{"input_ids": [1, 2]}')
-    assert survey(tmp_path / "b.jsonl", ReadAs(256)) == Survey("input_ids", 10)
+    assert survey(tmp_path / "b.jsonl", ReadOptions(256)) == Survey("input_ids", 10)
     pq.write_table(pa.table({"id": [1], "input_ids": [[1, 2]]}), tmp_path / "a.parquet")
-    assert survey(tmp_path / "a.parquet", ReadAs(256)) == Survey("input_ids")
+    assert survey(tmp_path / "a.parquet", ReadOptions(256)) == Survey("input_ids")
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / "a.txt").write_text("abc")
@@ -47,7 +47,7 @@ def test_what_is_known_of_each_form(tmp_path: Path) -> None:
     warning = (
         f"1 files in {str(folder)!r} are skipped: {str(folder / 'c.png')!r} (not named as data)"
     )
-    assert survey(folder, ReadAs(256)) == Survey("text", 7, warnings=(warning,))
+    assert survey(folder, ReadOptions(256)) == Survey("text", 7, warnings=(warning,))
 
 
 @pytest.mark.parametrize(

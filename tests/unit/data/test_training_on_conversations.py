@@ -17,7 +17,7 @@ from app.training import Trainer, TrainingConfig
 from app.training.commands import export_checkpoint
 from app.training.data import DataError, load_dataset
 from app.training.data.conversation_windows import ConversationWindows
-from app.training.data.formats import ReadAs
+from app.training.data.formats import ReadOptions
 from app.training.data.looking import inspect_data
 from app.training.data.survey import survey
 from app.training.inference import load_for_generation
@@ -132,7 +132,7 @@ def test_every_form_of_file_trains_on_the_answers(name: str, tmp_path: Path, cha
     FORMS[name](folder / name)
     (folder / "README.md").write_text("About the data.")
     for path in (folder, folder / name):
-        assert survey(path, ReadAs.of(config)).content in ("conversation", None)
+        assert survey(path, ReadOptions.of(config)).content in ("conversation", None)
         found = load(path, config)[0]
         assert answers(found) == answers(expected)
     assert validation is not None

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from app.training import fit
 from app.training.config import TrainingConfig
 from app.training.data.errors import DataError
-from app.training.data.formats import ReadAs
+from app.training.data.formats import ReadOptions
 from app.training.data.selection import Role
 from app.training.data.survey import SEPARATOR_BYTES, Survey, survey
 from app.training.tokenizer_files import TokenizerError, gpt2_files, is_path, known_tokenizer
@@ -110,9 +110,9 @@ def _look_for_gpt2(visible: VisibleData, found: Findings) -> None:
 
 def _survey(name: str, path: Path, config: TrainingConfig, found: Findings) -> Survey | None:
     role: Role = "validation" if name == "val_dataset_path" else "train"
-    how = ReadAs.of(config)
+    options = ReadOptions.of(config)
     try:
-        found_there = survey(path, how, role)
+        found_there = survey(path, options, role)
     except DataError as error:
         found.problems.append(FieldProblem(name, str(error)))
         return None

@@ -3,8 +3,8 @@
 Reads a few bytes and maps nothing. Standard library only: a control plane asks it too. Formats of
 `.bin`, all little-endian:
 - nanoGPT: no header, uint16. Where `vocab_size` is above 65,536 a file without a header is read
-  as uint32, since uint16 could not hold its ids. `token_dtype` names another type; else it is told
-  by the `.idx` file of Megatron beside, or by zeros where wider ids have their high bytes.
+  as uint32, since uint16 could not hold its ids. `token_dtype` names another type; else it is
+  read from the `.idx` file of Megatron beside, or seen by zeros in the high bytes of wider ids.
 - llm.c: 256 int32 of header (magic, version, count, zeros), then uint16 (magic 20240520,
   version 1) or uint32 (magic 20240801, version 7).
 """
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.training.data.errors import DataError
-from app.training.data.formats import ReadAs
+from app.training.data.formats import ReadOptions
 from app.training.reading import open_permitted
 
 _LLM_C_HEADER = struct.Struct("<256i")
@@ -64,10 +64,10 @@ class ArrayLayout:
     count: int
     """Number of ids."""
     note: str = ""
-    """How the type was told, where that could be wrong."""
+    """How the type was recognized, where that could be wrong."""
 
 
-def read_layout(path: Path, how: ReadAs) -> ArrayLayout:
+def read_layout(path: Path, options: ReadOptions) -> ArrayLayout:
     """Return the layout of a `.bin` or `.npy` file.
 
     Raises:
@@ -78,11 +78,14 @@ def read_layout(path: Path, how: ReadAs) -> ArrayLayout:
         raise DataError(f"{str(path)!r} is empty; it must hold token ids; write it again")
     if path.suffix.lower() == ".npy":
         return _npy_layout(path, size)
-    return _bin_layout(path, size, how)
+    return _bin_layout(path, size, options)
 
 
 def _npy_layout(path: Path, size: int) -> ArrayLayout:
-    """Return the header is a Python literal; it is matched, never evaluated."""
+    """Return the layout of a `.npy` file.
+
+    Its header is a Python literal, which is matched and never evaluated.
+    """
     header, offset = _npy_header(path)
     found = {name: pattern.search(header) for name, pattern in _NPY_FIELDS.items()}
     descr, order, shape = (match.group(1) if match else None for match in found.values())
@@ -131,28 +134,28 @@ def _not_npy(path: Path, why: str) -> DataError:
     )
 
 
-def _bin_layout(path: Path, size: int, how: ReadAs) -> ArrayLayout:
+def _bin_layout(path: Path, size: int, options: ReadOptions) -> ArrayLayout:
     with open_permitted(path) as file:
         start = file.read(_LLM_C_HEADER.size)
     if len(start) == _LLM_C_HEADER.size:
         magic, version, count = _LLM_C_HEADER.unpack(start)[:3]
         if magic in _LLM_C_FORMATS:
             return _llm_c_layout(path, size, magic, version, count)
-    if how.token_dtype is None:
+    if options.token_dtype is None:
         _require_bare_ids(path, start)
-    usual = "uint16" if how.vocab_size <= 1 << 16 else "uint32"
-    shown = how.token_dtype or _megatron_type(path)
-    seen = None if shown else _seen_type(path, size, usual)
-    name = shown or seen or usual
+    usual = "uint16" if options.vocab_size <= 1 << 16 else "uint32"
+    declared = options.token_dtype or _megatron_type(path)
+    guessed = None if declared else _guessed_type(path, size, usual)
+    name = declared or guessed or usual
     dtype = _DTYPES[name]
     width = int(dtype[-1])
     if size % width:
         raise DataError(
             f"{str(path)!r} has {size} bytes; without a header it must be whole {name} ids, "
-            f"{width} bytes each, for vocab_size={how.vocab_size}; write it again, or set "
+            f"{width} bytes each, for vocab_size={options.vocab_size}; write it again, or set "
             "`token_dtype` to the type of its ids"
         )
-    return ArrayLayout(dtype, 0, size // width, _note_of(path, seen, usual) if seen else "")
+    return ArrayLayout(dtype, 0, size // width, _note_of(path, guessed, usual) if guessed else "")
 
 
 def _require_bare_ids(path: Path, start: bytes) -> None:
@@ -185,8 +188,8 @@ def _megatron_type(path: Path) -> str | None:
     return _MEGATRON_TYPES[code]
 
 
-def _seen_type(path: Path, size: int, usual: str) -> str | None:
-    """Return the type wider than `usual` whose high bytes are zero nearly wherever one looks.
+def _guessed_type(path: Path, size: int, usual: str) -> str | None:
+    """Return a type wider than `usual` if nearly all high bytes of a sample are zero.
 
     Raises:
         DataError: For a file that may be text.
@@ -229,10 +232,10 @@ def _sample(path: Path, size: int) -> bytes:
     return b"".join(parts)
 
 
-def _note_of(path: Path, seen: str, usual: str) -> str:
+def _note_of(path: Path, guessed: str, usual: str) -> str:
     return (
-        f"{str(path)!r} has no header and is read as {seen}: as {usual} it would have a 0 in every "
-        "place where wider ids have their high bytes; set `token_dtype` to decide"
+        f"{str(path)!r} has no header and is read as {guessed}: as {usual} it would have a 0 in "
+        "every place where wider ids have their high bytes; set `token_dtype` to decide"
     )
 
 

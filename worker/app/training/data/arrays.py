@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from app.training import progress
 from app.training.data.array_files import read_layout
-from app.training.data.formats import ReadAs
+from app.training.data.formats import ReadOptions
 from app.training.reading import open_permitted
 from app.training.tokenizer import Tokenizer
 from app.training.tokenizer_files import trained_size
@@ -21,7 +21,7 @@ _SCAN_IDS = 1 << 22  # ids looked at together when the largest is sought
 
 @dataclass
 class TokenArray:
-    """Ids in a file, mapped on first use and mapped anew in every process that unpickles it."""
+    """Ids in a file, mapped on first use, and again in every process that unpickles it."""
 
     path: Path
     dtype: str
@@ -67,7 +67,7 @@ def id_dtype(spec: str, tokenizer: Tokenizer | None) -> str:
     return "<u2" if size <= 1 << 16 else "<u4"
 
 
-def open_token_file(path: Path, how: ReadAs) -> TokenArray:
+def open_token_file(path: Path, options: ReadOptions) -> TokenArray:
     """Map a `.bin` or `.npy` file; raises DataError for one that is not what it seems."""
-    layout = read_layout(path, how)
+    layout = read_layout(path, options)
     return TokenArray(path, layout.dtype, layout.offset, layout.count, is_data=True)

@@ -40,7 +40,7 @@ _TOKENS = "tokens"
 FORMAT_VERSION = 1
 """Part of every key: raised when the same content would be written differently."""
 
-_MEMO_BYTES = 64 << 20  # smaller files are read anew, in about 0.1 s
+_MEMO_BYTES = 64 << 20  # smaller files are read again, in about 0.1 s
 _CLOCK_MARGIN_SECONDS = 2.0
 _LOCK_POLL_SECONDS = 0.1
 _TOUCH_SECONDS = 0.5
@@ -82,22 +82,24 @@ def cache_directory(near: Path) -> Path:
     """
     named = os.environ.get(LOCATION_VARIABLE)
     beside = near if near.is_dir() else near.parent
-    wanted = expanded(named) if named else in_home("~/.cache/training_engine")
+    preferred = expanded(named) if named else in_home("~/.cache/training_engine")
     choices = [
-        *([wanted] if wanted else []),  # None: a user id without a home
+        *([preferred] if preferred else []),  # None: a user id without a home
         beside / ".training_engine_cache",
         Path(tempfile.gettempdir()) / f"training_engine_cache-{os.getuid()}",
     ]
     for choice in choices:
         with contextlib.suppress(OSError):
-            shared = named and choice is wanted
+            shared = named and choice is preferred
             choice.mkdir(parents=True, exist_ok=True, mode=0o777 if shared else 0o700)
             tokens = _shared_folder(choice / _TOKENS, choice)
             with tempfile.TemporaryFile(dir=choice), tempfile.TemporaryFile(dir=tokens):
-                if choice is not wanted:
+                if choice is not preferred:
                     logger.warning(
                         "%s; tokens are cached in %s; set %s to choose a place",
-                        f"{wanted} is not writable" if wanted else "this user has no home folder",
+                        f"{preferred} is not writable"
+                        if preferred
+                        else "this user has no home folder",
                         choice,
                         LOCATION_VARIABLE,
                     )
@@ -132,10 +134,10 @@ def get_or_create(
     if (entry := _read_entry(target)) is not None:
         return entry
     _shared_folder(target.parent, directory)
-    with _locked(target.with_suffix(".lock"), directory) as alone:
+    with _locked(target.with_suffix(".lock"), directory) as has_lock:
         if (entry := _read_entry(target)) is not None:
             return entry
-        if alone:  # what a killed process left half-written
+        if has_lock:  # what a killed process left half-written
             for stale in target.parent.glob(f"{key[:16]}.*.tmp"):
                 shutil.rmtree(stale, ignore_errors=True)
         temporary = Path(tempfile.mkdtemp(prefix=f"{key[:16]}.", suffix=".tmp", dir=target.parent))
@@ -187,7 +189,7 @@ def _write_entry(
 
 @contextlib.contextmanager
 def _durable(path: Path) -> Iterator[BinaryIO]:
-    """Return a file to be written, on the disk when the context ends."""
+    """Open a file for writing; it is synced to the disk when the context ends."""
     with path.open("wb") as file:
         yield file
         file.flush()
@@ -213,14 +215,15 @@ def _read_entry(folder: Path) -> Entry | None:
             raise ValueError(f"{size} bytes for {count} tokens")
         beside = {str(name): int(bytes_) for name, bytes_ in stored.get("beside", {}).items()}
         for name, bytes_ in beside.items():
-            if (found := (folder / name).stat().st_size) != bytes_:
-                raise ValueError(f"{name} has {found} bytes and had {bytes_}")
+            size = (folder / name).stat().st_size
+            if size != bytes_:
+                raise ValueError(f"{name} has {size} bytes and had {bytes_}")
         path, largest = folder / "tokens.bin", int(stored["largest"])
         return Entry(path, stored["dtype"], count, largest, stored["extra"], beside)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        logger.warning("the cache entry %s is damaged (%s) and is made anew", folder, error)
+        logger.warning("the cache entry %s is damaged (%s) and is made again", folder, error)
         return None
 
 
@@ -266,18 +269,20 @@ def _lock(file: int) -> bool:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
         except BlockingIOError:
-            if touched_at != (touched_at := os.fstat(file).st_mtime_ns):
+            now = os.fstat(file).st_mtime_ns
+            if now != touched_at:  # the holder is alive, so this process is not stuck
                 progress.advanced(0)
+            touched_at = now
             time.sleep(_LOCK_POLL_SECONDS)
         except OSError:
             return False
 
 
 def _touching(path: Path, listener: progress.Listener) -> progress.Listener:
-    """Return `listener`, and now and then a touch of the lock's file."""
+    """Return a listener that calls `listener`, and now and then touches the lock's file."""
     touched_at = time.monotonic()
 
-    def heard(size: int) -> None:
+    def forward(size: int) -> None:
         nonlocal touched_at
         listener(size)
         if time.monotonic() - touched_at >= _TOUCH_SECONDS:
@@ -285,20 +290,20 @@ def _touching(path: Path, listener: progress.Listener) -> progress.Listener:
             with contextlib.suppress(OSError):
                 os.utime(path)
 
-    return heard
+    return forward
 
 
 def content_digest(path: Path, directory: Path) -> str:
     """Return the sha256 of a file's content."""
-    return remembered(path, directory, "sha256", lambda: _sha256(path))
+    return memoized(path, directory, "sha256", lambda: _sha256(path))
 
 
-def remembered(path: Path, directory: Path, name: str, compute: Callable[[], str]) -> str:
-    """Return `compute()`, a fact about a file's content, kept while a large file is unchanged.
+def memoized(path: Path, directory: Path, name: str, compute: Callable[[], str]) -> str:
+    """Return `compute()`, a fact about a file's content; a large file's is stored and reused.
 
-    What is kept is bound to device, inode, size, mtime and ctime. The kernel sets ctime at every
-    write, and nothing is kept of a file written within the last two seconds, so that the memory
-    cannot outlive the content.
+    The stored fact is bound to device, inode, size, mtime and ctime. The kernel sets ctime at every
+    write, and nothing is stored of a file written within the last two seconds, so a stored fact
+    never belongs to an earlier content.
     """
     status = path.stat()
     if status.st_size < _MEMO_BYTES:
@@ -310,12 +315,12 @@ def remembered(path: Path, directory: Path, name: str, compute: Callable[[], str
         return memo.read_text(encoding="ascii")
     fact = compute()
     if time.time() - max(status.st_ctime, status.st_mtime) > _CLOCK_MARGIN_SECONDS:
-        _remember(memo, fact)
+        _write_memo(memo, fact)
     return fact
 
 
-def _remember(memo: Path, fact: str) -> None:
-    with contextlib.suppress(OSError):  # a memory that cannot be written only costs time
+def _write_memo(memo: Path, fact: str) -> None:
+    with contextlib.suppress(OSError):  # a fact that cannot be stored only costs time
         directory = memo.parent.parent
         _shared_folder(memo.parent, directory)
         temporary = memo.with_name(f"{memo.name}.{os.getpid()}.tmp")

@@ -1,6 +1,6 @@
 """Conversations as text, by a chat template in Jinja, with the places of what the assistant wrote.
 
-A template is code of whoever made the tokenizer: it runs in Jinja's immutable sandbox, sees the
+A template is code of the tokenizer's author: it runs in Jinja's immutable sandbox, sees the
 conversation and the names of special tokens, and no clock, so that it gives the same text always.
 
 Where the template marks what the assistant generates, by `{% generation %}` as `transformers`
@@ -155,8 +155,8 @@ def _refuse_to_guess(index: int, place: Place) -> NoReturn:
     raise DataError(
         f"the chat template writes turn {index + 1} of {place} in another way when turns follow "
         "it, or without the beginning that it gives to a turn to be generated, so what the "
-        "assistant wrote cannot be told; mark it in `data.chat_template` with {% generation %} and "
-        "{% endgeneration %}"
+        "assistant wrote cannot be recognized; mark it in `data.chat_template` with "
+        "{% generation %} and {% endgeneration %}"
     )
 
 

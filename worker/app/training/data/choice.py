@@ -41,11 +41,11 @@ class Choice(NamedTuple):
         return [path for path, name in zip(paths, names, strict=True) if found.fullmatch(name)]
 
     def takes(self, relative: PurePath) -> bool:
-        """Whether a file belongs to the part that is wanted, by its path inside the folder."""
-        wanted = (self.split or "train").lower()
-        if split_of(relative) == wanted:
+        """Whether a file belongs to the chosen split, by its path inside the folder."""
+        split = (self.split or "train").lower()
+        if split_of(relative) == split:
             return True
-        word = re.compile(rf"(?:^|[-_. ]){re.escape(wanted)}(?=[-_. ]|$)")
+        word = re.compile(rf"(?:^|[-_. ]){re.escape(split)}(?=[-_. ]|$)")
         return any(word.search(part.lower()) for part in relative.parts)
 
 

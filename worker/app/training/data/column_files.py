@@ -80,7 +80,10 @@ def _of_batches(schema: Any, batches: Iterator[Any], close: Callable[[], None]) 
 
 
 def _sliced(parts: Iterator[Any]) -> Iterator[Any]:
-    """Yield a batch on disk may hold all rows; a slice of it costs the memory of its rows."""
+    """Yield the batches in slices.
+
+    A batch on disk may hold all rows; a slice costs the memory of its own rows only.
+    """
     for part in parts:
         for start in range(0, len(part), _ROWS_PER_BATCH):
             yield part.slice(start, _ROWS_PER_BATCH)

@@ -1,4 +1,4 @@
-"""Compressed files of text and records, told by their first bytes and read as a stream.
+"""Compressed files of text and records, recognized by their first bytes and read as a stream.
 
 Several members or frames in one file are read to the last. Standard library only, but for zstd,
 which pyarrow reads.

@@ -38,7 +38,7 @@ from app.training.data.documents import shuffled_order
 from app.training.data.errors import DataError
 from app.training.data.packing import Indices
 from app.training.data.parts import Place
-from app.training.data.sources import Corpora, Corpus, corpora_of
+from app.training.data.sources import Corpus, CorpusWithValidation, corpus_at
 from app.training.data.trained_tokens import TrainedTokens, trained_tokens
 from app.training.fit import unused_vocabulary
 from app.training.tokenizer import (
@@ -70,12 +70,12 @@ class TokenizedConversations:
 
 
 def load_conversations(
-    path: Path, corpora: Corpora, config: TrainingConfig
+    path: Path, corpora: CorpusWithValidation, config: TrainingConfig
 ) -> tuple[ConversationWindows, ConversationWindows | None]:
     """Return windows for training and for validation, see `load_dataset`.
 
     Raises:
-        DataError: a record is no conversation, the template cannot write it, or none is left.
+        DataError: A record is not a conversation, the template cannot write it, or none is left.
     """
     data = _tokenize(path, corpora.corpus, config, None)
     _warn_of_unused_vocabulary(data.tokenizer, config)
@@ -83,7 +83,7 @@ def load_conversations(
     count = len(order)
     if config.val_dataset_path is not None:
         path_there = Path(config.val_dataset_path)
-        validation = corpora_of(path_there, config, "validation").corpus
+        validation = corpus_at(path_there, config, "validation").corpus
         _require_conversations(validation, path_there)
     if validation is not None:
         all_of_it = replace(config, data=replace(config.data, max_documents=None))

@@ -4,7 +4,7 @@
     {prompt, completion}                     or `response`; both texts, or both lists of messages
     {instruction, input, output}             or `context` and `response`; what is added may be empty
 
-Which of them a dataset holds is told by the names of its columns.
+The names of a dataset's columns show which of them it holds.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def conversation_of(record: Mapping[str, Any], place: Place) -> list[Message]:
     """Return the turns of a record, at least one of them the assistant's.
 
     Raises:
-        DataError: For a record that is no conversation.
+        DataError: The record is not a conversation.
     """
     columns = conversation_columns(record)
     if columns is None:

@@ -23,9 +23,9 @@ def _reading(file: DataFile, corpus: Corpus) -> str:
 
     The suffix alone for what always was read so.
     """
-    suffix, column = file.path.suffix.lower(), corpus.how.text_column
+    suffix, column = file.path.suffix.lower(), corpus.options.text_column
     if file.form == "array":
-        return f"{suffix} {read_layout(file.path, corpus.how).dtype}"
+        return f"{suffix} {read_layout(file.path, corpus.options).dtype}"
     parts = [suffix] if _is_read_as_ever(file) else [suffix, file.form]
     is_named = file.form in RECORD_FORMS and corpus.content == "text" and column != "text"
     return " ".join([*parts, repr(column)] if is_named else parts)

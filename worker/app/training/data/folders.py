@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from app.training.data.choice import line_for
 from app.training.data.conversations import conversation_columns
 from app.training.data.errors import DataError
-from app.training.data.formats import COMPRESSED, KINDS, Content, ReadAs, form_of_name
+from app.training.data.formats import COMPRESSED, KINDS, Content, ReadOptions, form_of_name
 
 _NAMES_IN_A_MESSAGE = 10
 _LOGS: Final = {"_delta_log": "Delta Lake", ".hoodie": "Apache Hudi"}
@@ -25,7 +25,7 @@ class Skipped(NamedTuple):
     path: Path
     reason: str
     is_data: bool = True
-    """Whether it may be data that was meant to be read; what is known not to be is no loss."""
+    """Whether it may be data that was meant to be read; only such files count as lost."""
 
 
 def require_readable(path: Path) -> None:
@@ -172,24 +172,24 @@ def require_one_content(path: Path, contents: Mapping[Path, Content]) -> Content
     return kinds.pop()
 
 
-def content_of_columns(path: Path, columns: Collection[str], how: ReadAs) -> Content:
+def content_of_columns(path: Path, columns: Collection[str], options: ReadOptions) -> Content:
     """Return what records with such columns hold.
 
-    Text wins over a conversation, unless `data` says how to take that, and both win over ids, so
-    that `tokenizer` is obeyed.
+    Text wins over a conversation, unless `data` says how to take that. Both win over ids: the
+    configured `tokenizer` encodes them.
 
     Raises:
         DataError: For none of them.
     """
     is_conversation = conversation_columns(columns) is not None
-    if how.text_column in columns and not (is_conversation and how.wants_conversations):
+    if options.text_column in columns and not (is_conversation and options.wants_conversations):
         return "text"
     if is_conversation:
         return "conversation"
     if "input_ids" in columns:
         return "input_ids"
     raise DataError(
-        f"{str(path)!r} has the columns {sorted(columns)}; it must have `{how.text_column}`, a "
+        f"{str(path)!r} has the columns {sorted(columns)}; it must have `{options.text_column}`, a "
         "conversation (`messages`, `prompt` and `completion`, or `instruction` and `output`), or "
         "`input_ids`; set `text_column` to the one that holds the text"
     )

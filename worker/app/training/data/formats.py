@@ -57,8 +57,8 @@ KINDS: Final[dict[Content, str]] = {
 """How messages call them."""
 
 
-class ReadAs(NamedTuple):
-    """What a configuration says of how its data is read."""
+class ReadOptions(NamedTuple):
+    """The settings of a configuration that decide how its data is read."""
 
     vocab_size: int
     """Decides the width of ids in a file that does not show it."""
@@ -74,7 +74,7 @@ class ReadAs(NamedTuple):
     """Whether more bytes of a folder may be skipped than are read."""
 
     @classmethod
-    def of(cls, config: TrainingConfig) -> ReadAs:
+    def of(cls, config: TrainingConfig) -> ReadOptions:
         """Return what this configuration says of the data in its `dataset_path`."""
         data = config.data
         return cls(

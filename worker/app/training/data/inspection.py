@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from app.transformer.errors import FieldProblem
+
 Use = Literal["train", "validation", "skipped"]
 
 
@@ -56,14 +58,6 @@ class WindowReport:
 
 
 @dataclass
-class Said:
-    """A problem or warning about a field of the configuration."""
-
-    field: str
-    message: str
-
-
-@dataclass
 class Inspection:
     """A look into the data of a configuration. Counts are of what was read for training."""
 
@@ -79,21 +73,21 @@ class Inspection:
     complete: bool = True
     """Whether all of the training data was read."""
     estimated_tokens: int | None = None
-    """Of all training data; None where it cannot be told."""
+    """Of all training data; None where it cannot be estimated."""
     lengths: list[LengthCount] = field(default_factory=list)
     tokenizer: str = ""
     vocabulary_used: int = 0
     """Ids that occur."""
     unknown_share: float = 0.0
-    """Share of the tokens that stand for unknown text."""
+    """Share of the tokens that replace unknown text."""
     rare_share: float = 0.0
     """Share of the tokens whose id occurs once."""
     epochs: float | None = None
-    """How often `max_steps` goes through the data; None where that cannot be told."""
+    """How often `max_steps` goes through the data; None where that cannot be estimated."""
     windows: list[WindowReport] = field(default_factory=list)
-    problems: list[Said] = field(default_factory=list)
+    problems: list[FieldProblem] = field(default_factory=list)
     """What keeps a run from its first step."""
-    warnings: list[Said] = field(default_factory=list)
+    warnings: list[FieldProblem] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values by name."""
@@ -166,7 +160,7 @@ def _histogram(lengths: list[LengthCount]) -> Iterator[str]:
 
 
 def _shown(window: WindowReport) -> str:
-    """Return what is not trained on stands in double square brackets."""
+    """Return the window's text, with double square brackets around what is not trained on."""
     texts = (
         segment.text if segment.trained else f"[[{segment.text}]]" for segment in window.segments
     )

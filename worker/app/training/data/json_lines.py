@@ -25,7 +25,7 @@ def json_records(path: Path) -> Iterator[tuple[Place, Record]]:
     """Yield every record with its line.
 
     Raises:
-        DataError: For a line that is no record.
+        DataError: A line is not a record.
     """
     with line_reader(path) as read_line:
         number = 0
@@ -57,7 +57,7 @@ def json_record(line: bytes, place: Place) -> dict[str, Any]:
     """Return the record in a line.
 
     Raises:
-        DataError: Data that cannot be used; raised before the first step.
+        DataError: The line is not one JSON object in UTF-8.
     """
     rule = "each line must be one JSON object"
     try:
@@ -121,7 +121,7 @@ def kind_of_json(path: Path) -> tuple[JsonKind, frozenset[str]]:
     """Whether a `.json` file holds records, one object, or another thing, and the first's fields.
 
     Raises:
-        DataError: For one that begins as records and is none.
+        DataError: It begins as records and continues as something else.
     """
     text = JsonText(decoded_blocks(path))
     in_array = text.take("[")

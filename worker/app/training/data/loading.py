@@ -13,7 +13,7 @@ from app.training.data.errors import DataError
 from app.training.data.mixing import load_mixture
 from app.training.data.mixture import MixedValidation, MixedWindows
 from app.training.data.selection import Role
-from app.training.data.sources import Corpora, corpora_of
+from app.training.data.sources import CorpusWithValidation, corpus_at
 from app.training.data.summary import data_summary
 from app.training.data.tokenizing import TokenizedData, tokenize
 from app.training.data.windows import TrainingWindows, ValidationWindows
@@ -72,7 +72,7 @@ def load_dataset(
 def _load_path(
     path: str | Path, config: TrainingConfig
 ) -> tuple[TrainingWindows | ConversationWindows, ValidationWindows | ConversationWindows | None]:
-    corpora = corpora_of(Path(path), config, "train")
+    corpora = corpus_at(Path(path), config, "train")
     if corpora.corpus.content == "conversation":
         return load_conversations(Path(path), corpora, config)
     data, own_validation = _load(Path(path), corpora, config, None, "train")
@@ -93,7 +93,7 @@ def _load_path(
     )
     if config.val_dataset_path is not None:
         name: str | Path = config.val_dataset_path
-        corpora = corpora_of(Path(name), config, "validation")
+        corpora = corpus_at(Path(name), config, "validation")
         val_data = _load(Path(name), corpora, config, data.tokenizer, "validation")[0]
         start = 0
     elif own_validation is not None:
@@ -132,7 +132,7 @@ def _validation(
 
 def _load(
     path: Path,
-    corpora: Corpora,
+    corpora: CorpusWithValidation,
     config: TrainingConfig,
     tokenizer: Tokenizer | None,
     role: Role,
@@ -151,5 +151,5 @@ def _load(
 
 
 def _all_documents(data: DataConfig) -> DataConfig:
-    """Return the validation data's settings: it is taken as a whole."""
+    """Return the settings for validation data, which is taken as a whole and in order."""
     return dataclasses.replace(data, max_documents=None, shuffle_documents=False)

@@ -27,12 +27,11 @@ from app.training.data.conversation_texts import rendered_conversations, templat
 from app.training.data.documents import first_documents, parts_and_breaks
 from app.training.data.errors import DataError
 from app.training.data.folders import require_readable
-from app.training.data.formats import DataFile, ReadAs
+from app.training.data.formats import DataFile, ReadOptions
 from app.training.data.inspection import (
     FileReport,
     Inspection,
     LengthCount,
-    Said,
     WindowReport,
     WindowSegment,
 )
@@ -68,7 +67,7 @@ _IDS_AT_ONCE = 1 << 18
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How much a look may cost. What lies beyond is not read."""
+    """How much a look may cost. What is beyond these bounds is not read."""
 
     characters: int = 16 << 20
     """Characters or ids, over all files."""
@@ -139,7 +138,9 @@ def inspect_data(config: TrainingConfig, bounds: Bounds | None = None) -> Inspec
     """
     found = inspect_run(config, VisibleData.here(config))
     inspection = Inspection(
-        problems=_said(found.problems), warnings=_said(found.warnings), tokenizer=config.tokenizer
+        problems=list(found.problems),
+        warnings=list(found.warnings),
+        tokenizer=config.tokenizer,
     )
     named = _named_data(config)
     try:
@@ -152,7 +153,7 @@ def inspect_data(config: TrainingConfig, bounds: Bounds | None = None) -> Inspec
     files = sum(len(selection.files) for selection in selections.values())
     for name, selection in selections.items():
         for file in selection.files:
-            _look(name, file, config, tally, files)
+            _read_beginning(name, file, config, tally, files)
             files -= 1
         _list_others(selection, inspection)
     _finish(tally, config)
@@ -165,12 +166,9 @@ def inspect_data(config: TrainingConfig, bounds: Bounds | None = None) -> Inspec
 def _first_conversations(
     file: DataFile, config: TrainingConfig, tokenizer: Tokenizer
 ) -> list[WindowReport]:
-    """Return the first conversations with what is trained on.
-
-    None where the data is something else.
-    """
-    how = ReadAs.of(config)
-    corpus = Corpus((file,), content_of_file(file, how), how)
+    """Return the first conversations with what is trained on; empty for data of another kind."""
+    options = ReadOptions.of(config)
+    corpus = Corpus((file,), content_of_file(file, options), options)
     if corpus.content != "conversation":
         return []
     conversations = rendered_conversations(corpus, template_of(config, tokenizer), config)
@@ -204,7 +202,7 @@ def _selected(path: Path, config: TrainingConfig) -> Selection:
     try:
         path = permitted(path)
         require_readable(path)
-        return select(path, "train", ReadAs.of(config))
+        return select(path, "train", ReadOptions.of(config))
     except OSError as error:
         raise DataError(f"{str(path)!r} cannot be read ({error.strerror or error})") from error
 
@@ -214,7 +212,7 @@ def _tokenizer(
 ) -> Tokenizer | None:
     """Return the tokenizer, its alphabet taken from what is looked at; None where ids need none."""
     files = [file for selection in selections.values() for file in selection.files]
-    contents = {content_of_file(file, ReadAs.of(config)) for file in files}
+    contents = {content_of_file(file, ReadOptions.of(config)) for file in files}
     try:
         if contents - {"input_ids"} and config.tokenizer == "char":
             return CharTokenizer(_alphabet(files, config, bounds.characters))
@@ -247,8 +245,8 @@ def _texts(files: Sequence[DataFile], config: TrainingConfig, left: int) -> Iter
 
 
 def _pieces(file: DataFile, config: TrainingConfig) -> Iterator[Piece]:
-    how = ReadAs.of(config)
-    corpus = Corpus((file,), content_of_file(file, how), how)
+    options = ReadOptions.of(config)
+    corpus = Corpus((file,), content_of_file(file, options), options)
     if corpus.content == "conversation":
         return _conversations(corpus, config)
     return first_documents(corpus.pieces(), config.data.max_documents)
@@ -266,7 +264,9 @@ def _tokenizer_of_files(config: TrainingConfig) -> Tokenizer | None:
     return load_tokenizer(config.tokenizer) if is_path(config.tokenizer) else None
 
 
-def _look(name: str, file: DataFile, config: TrainingConfig, tally: _Tally, files: int) -> None:
+def _read_beginning(
+    name: str, file: DataFile, config: TrainingConfig, tally: _Tally, files: int
+) -> None:
     """Read the beginning of a file, its part of what is left."""
     listed = FileReport(_name(file.path), "train", file.path.stat().st_size, file.form)
     _list(listed, tally.inspection)
@@ -276,7 +276,7 @@ def _look(name: str, file: DataFile, config: TrainingConfig, tally: _Tally, file
         return
     reader = _Reader(listed, max(tally.left // files, _SMALLEST_PART), tally)
     try:
-        with progress.reporting_to(reader.heard):
+        with progress.reporting_to(reader.count_bytes):
             _count(reader, file, config, tally)
     except (DataError, PathNotAllowedError, TokenizerError) as error:
         listed.reason = str(error)
@@ -285,7 +285,7 @@ def _look(name: str, file: DataFile, config: TrainingConfig, tally: _Tally, file
         listed.reason = f"cannot be read ({error.strerror or error})"
     tally.left -= listed.characters
     tally.inspection.complete &= listed.complete
-    _estimate_share(reader, file, ReadAs.of(config))
+    _estimate_share(reader, file, ReadOptions.of(config))
 
 
 class _Reader:
@@ -297,8 +297,8 @@ class _Reader:
         self.digests: list[bytes] = []
         """Of documents that the tokenizer has not come to."""
 
-    def heard(self, size: int) -> None:
-        """Bytes were read."""
+    def count_bytes(self, size: int) -> None:
+        """Count bytes that were read."""
         self.bytes_read += size
 
     def pieces(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
@@ -355,9 +355,9 @@ def _end_document(reader: _Reader, tokens: int, tally: _Tally) -> None:
 
 
 def _separator(file: DataFile, config: TrainingConfig, tokenizer: Tokenizer | None) -> Ids:
-    """Return what stands between two documents; nothing between those of ids."""
+    """Return the ids between two documents; there are none between documents of ids."""
     text, none = config.data.document_separator, np.empty(0, dtype=np.int64)
-    content = content_of_file(file, ReadAs.of(config))
+    content = content_of_file(file, ReadOptions.of(config))
     if tokenizer is None or content == "input_ids":
         return none
     if content == "conversation" and text is None and tokenizer.end_of_text_id is None:
@@ -383,7 +383,7 @@ def _encoded(
 def _cut_texts(
     parts: Iterator[Part | None], tokenizer: Tokenizer | None, config: TrainingConfig
 ) -> Iterator[Part | None]:
-    """Text in pieces that can be encoded alone; ids as they are."""
+    """Return text in pieces that can be encoded alone; ids as they are."""
     first = next(parts, None)
     if first is None:
         return iter(())
@@ -393,8 +393,8 @@ def _cut_texts(
     return whole
 
 
-def _estimate_share(reader: _Reader, file: DataFile, how: ReadAs) -> None:
-    """Which share of the file was read: by rows, or by bytes where it is not compressed."""
+def _estimate_share(reader: _Reader, file: DataFile, options: ReadOptions) -> None:
+    """Set the share of the file that was read: by rows, or by bytes unless it is compressed."""
     listed = reader.listed
     if listed.complete:
         listed.read_share = 1.0
@@ -402,7 +402,7 @@ def _estimate_share(reader: _Reader, file: DataFile, how: ReadAs) -> None:
         footer = read_footer(file.path)
         listed.read_share = listed.documents / footer.rows if footer and footer.rows else None
     elif file.form == "array":
-        listed.read_share = listed.tokens / read_layout(file.path, how).count
+        listed.read_share = listed.tokens / read_layout(file.path, options).count
     elif reader.bytes_read and reader.bytes_read <= listed.size_bytes:
         listed.read_share = reader.bytes_read / listed.size_bytes
 
@@ -417,7 +417,7 @@ def _list_others(selection: Selection, inspection: Inspection) -> None:
 
 
 def _name(path: Path) -> str:
-    """Return a path as text; a file system may hold names that are none."""
+    """Return a path as text; a file system may hold names that are not UTF-8."""
     return os.fsencode(path).decode(errors="replace")
 
 
@@ -497,19 +497,15 @@ def _warn(found: Inspection) -> None:
     ):
         if count * 100 > found.documents:
             message = f"{count:,} of {found.documents:,} documents {what}"
-            found.warnings.append(Said("dataset_path", message))
+            found.warnings.append(FieldProblem("dataset_path", message))
     if found.unknown_share > 0.001:
         message = (
             f"{found.unknown_share:.2%} of the tokens stand for text that the tokenizer "
             f"{found.tokenizer!r} does not know; take one that was made for such text"
         )
-        found.warnings.append(Said("tokenizer", message))
-
-
-def _said(problems: Iterable[FieldProblem]) -> list[Said]:
-    return [Said(problem.field, problem.message) for problem in problems]
+        found.warnings.append(FieldProblem("tokenizer", message))
 
 
 def _add_problem(inspection: Inspection, name: str, message: str) -> None:
     if message not in [problem.message for problem in inspection.problems]:
-        inspection.problems.append(Said(name, message))
+        inspection.problems.append(FieldProblem(name, message))

@@ -32,7 +32,8 @@ def read_footer(path: Path) -> Footer | None:
     """Return a file's footer, None where it is too long or not understood.
 
     Raises:
-        DataError: For a file that certainly is no whole Parquet file, and `OSError`.
+        DataError: The file is certainly not a whole Parquet file.
+        OSError: It cannot be read.
     """
     size = path.stat().st_size
     with path.open("rb") as file:

@@ -302,7 +302,7 @@ def _long_texts(column: Any, path: Path, first_row: int, name: str) -> Iterator[
 
 
 def _blame_text(column: Any, path: Path, first_row: int, name: str) -> None:
-    """Raise `DataError` for the first row whose text is no UTF-8."""
+    """Raise `DataError` for the first row whose text is not UTF-8."""
     for row, value in enumerate(column, first_row):
         try:
             value.as_py()

@@ -31,7 +31,7 @@ from app.training.data.formats import (
     PLAIN_TEXT,
     RECORD_FORMS,
     DataFile,
-    ReadAs,
+    ReadOptions,
     form_of_name,
     inner_name,
 )
@@ -81,38 +81,41 @@ class Selection:
     skipped: tuple[Skipped, ...] = ()
 
 
-def select(path: Path, role: Role, how: ReadAs) -> Selection:
+def select(path: Path, role: Role, options: ReadOptions) -> Selection:
     """Return the files of `path`, which is one file or a folder searched in sorted order.
 
     Hidden files and folders are ignored. A link is followed within the folder, and to the blobs of
-    the same repository in the Hugging Face cache. What `how` chooses is meant for training alone.
+    the same repository in the Hugging Face cache. What
+    `options` chooses is meant for training alone.
 
     Raises:
-        DataError: there is nothing to train on, or no clear reading of what there is.
+        DataError: There is nothing to train on, or several kinds of data and no choice among them.
     """
-    choice = how.choice if role == "train" else Choice()
+    choice = options.choice if role == "train" else Choice()
     if not path.is_dir():
         require_no_choice(choice, path)
-        return Selection((_single(path),))
-    found = _look(path, how.text_column, choice)
+        return Selection((_only_file(path),))
+    listing = _list_folder(path, options.text_column, choice)
     if choice.files:
-        files = _chosen(found)
-    elif found.records:
-        files = _only_records(found)
-    elif _are_arrays_data(found):
-        files = found.arrays
-        found.skip(found.texts + found.objects, "not ids, as the data beside it", is_data=False)
+        files = _chosen(listing)
+    elif listing.records:
+        files = _only_records(listing)
+    elif _are_arrays_data(listing):
+        files = listing.arrays
+        listing.skip(
+            listing.texts + listing.objects, "not ids, as the data beside it", is_data=False
+        )
     else:
-        files = _only_texts(found)
-        found.skip(found.arrays, "ids beside text")
-        if not (choice.split or _is_divided(found, files)):
-            require_files(path, files, found.skipped)
-            return Selection(tuple(files), skipped=tuple(found.skipped))
-    require_files(path, files, found.skipped)
-    return _divided(found, files, role, choice)
+        files = _only_texts(listing)
+        listing.skip(listing.arrays, "ids beside text")
+        if not (choice.split or _is_divided(listing, files)):
+            require_files(path, files, listing.skipped)
+            return Selection(tuple(files), skipped=tuple(listing.skipped))
+    require_files(path, files, listing.skipped)
+    return _divided(listing, files, role, choice)
 
 
-def _single(path: Path) -> DataFile:
+def _only_file(path: Path) -> DataFile:
     form = form_of_name(path)
     if form is None:
         raise DataError(f"{str(path)!r} is not named as data; rename it")
@@ -122,7 +125,7 @@ def _single(path: Path) -> DataFile:
 
 
 @dataclass
-class _Found:
+class _Listing:
     """The files of a folder by what they may be."""
 
     folder: Path
@@ -142,22 +145,22 @@ class _Found:
         return split_of(file.path.relative_to(self.folder))
 
 
-def _look(folder: Path, text_column: str, choice: Choice) -> _Found:
-    found = _Found(folder)
+def _list_folder(folder: Path, text_column: str, choice: Choice) -> _Listing:
+    listing = _Listing(folder)
     for path in choice.among(list(files_of(folder)), folder):
         form = form_of_name(path)
         if form in RECORD_FORMS and not choice.files and _is_note(path, folder):
-            found.skipped.append(Skipped(path, "its name begins with _", is_data=False))
+            listing.skipped.append(Skipped(path, "its name begins with _", is_data=False))
         elif reason := foreign_arrow_file(path):
-            found.skipped.append(Skipped(path, reason, is_data=False))
+            listing.skipped.append(Skipped(path, reason, is_data=False))
         elif form is None or (reason := _unusable(path, folder) or _without_samples(path, form)):
             reason = reason or _unusable(path, folder) or _unknown(path)
-            found.skipped.append(Skipped(path, reason, is_data=not _is_about_data(path)))
+            listing.skipped.append(Skipped(path, reason, is_data=not _is_about_data(path)))
         elif form == "json":
-            _add_json(found, path, text_column)
+            _add_json(listing, path, text_column)
         else:
-            _list_of(found, form).append(DataFile(path, form))
-    return found
+            _list_of(listing, form).append(DataFile(path, form))
+    return listing
 
 
 def _unknown(path: Path) -> str:
@@ -196,24 +199,24 @@ def _is_note(path: Path, folder: Path) -> bool:
     return any(part.startswith("_") for part in path.relative_to(folder).parts)
 
 
-def _list_of(found: _Found, form: str) -> list[DataFile]:
+def _list_of(listing: _Listing, form: str) -> list[DataFile]:
     if form in RECORD_FORMS:
-        return found.records
-    return found.arrays if form == "array" else found.texts
+        return listing.records
+    return listing.arrays if form == "array" else listing.texts
 
 
-def _add_json(found: _Found, path: Path, text_column: str) -> None:
+def _add_json(listing: _Listing, path: Path, text_column: str) -> None:
     try:
         kind, fields = kind_of_json(path)
     except DataError:  # JSON with comments, or no JSON
         kind, fields = "object", frozenset()
     is_record = fields & {text_column, "input_ids"} or conversation_columns(fields) is not None
     if kind == "records" or is_record:
-        found.records.append(DataFile(path, "json"))
+        listing.records.append(DataFile(path, "json"))
     elif kind == "object":
-        found.objects.append(DataFile(path, "json"))
+        listing.objects.append(DataFile(path, "json"))
     else:
-        found.texts.append(DataFile(path, "text"))
+        listing.texts.append(DataFile(path, "text"))
 
 
 def _is_about_data(path: Path) -> bool:
@@ -225,29 +228,29 @@ def _is_plain(file: DataFile) -> bool:
     return named_so and not _is_about_data(file.path)
 
 
-def _only_records(found: _Found) -> list[DataFile]:
-    trained = [file for file in found.arrays if found.split(file) == "train"]
-    others = trained + [file for file in found.texts if _is_plain(file)]
-    code = [file for file in found.texts if not _is_about_data(file.path)]
-    if others or _bytes_of(code) > _bytes_of(found.records):  # fixtures within source code, say
+def _only_records(listing: _Listing) -> list[DataFile]:
+    trained = [file for file in listing.arrays if listing.split(file) == "train"]
+    others = trained + [file for file in listing.texts if _is_plain(file)]
+    code = [file for file in listing.texts if not _is_about_data(file.path)]
+    if others or _bytes_of(code) > _bytes_of(listing.records):  # fixtures within source code, say
         others = others or code
         raise _unclear(
-            found.folder,
-            f"records ({_shown(found.records)}) and, beside them, text or ids ({_shown(others)})",
-            _line(found.folder, found.records),
-            _line(found.folder, others),
+            listing.folder,
+            f"records ({_shown(listing.records)}) and, beside them, text or ids ({_shown(others)})",
+            _line(listing.folder, listing.records),
+            _line(listing.folder, others),
         )
-    found.skip(found.texts + found.objects, "not records, as the data beside it")
-    found.skip(found.arrays, "ids beside records")
-    return found.records
+    listing.skip(listing.texts + listing.objects, "not records, as the data beside it")
+    listing.skip(listing.arrays, "ids beside records")
+    return listing.records
 
 
-def _chosen(found: _Found) -> list[DataFile]:
+def _chosen(listing: _Listing) -> list[DataFile]:
     """All that patterns chose, but for what is about the data rather than the data."""
-    data = [*found.records, *found.arrays]
-    texts = found.texts + [DataFile(file.path, "text") for file in found.objects]
+    data = [*listing.records, *listing.arrays]
+    texts = listing.texts + [DataFile(file.path, "text") for file in listing.objects]
     about = [file for file in texts if data and _is_about_data(file.path)]
-    found.skip(about, "about the data beside it")
+    listing.skip(about, "about the data beside it")
     return sorted([*data, *(file for file in texts if file not in about)])
 
 
@@ -255,20 +258,20 @@ def _bytes_of(files: Sequence[DataFile]) -> int:
     return sum(file.path.stat().st_size for file in files)
 
 
-def _are_arrays_data(found: _Found) -> bool:
-    if any(found.split(file) == "train" for file in found.arrays):
+def _are_arrays_data(listing: _Listing) -> bool:
+    if any(listing.split(file) == "train" for file in listing.arrays):
         return True
-    return bool(found.arrays) and all(_is_about_data(file.path) for file in found.texts)
+    return bool(listing.arrays) and all(_is_about_data(file.path) for file in listing.texts)
 
 
-def _only_texts(found: _Found) -> list[DataFile]:
+def _only_texts(listing: _Listing) -> list[DataFile]:
     """Text, with the JSON objects among it; objects alone are records of unknown fields."""
-    if all(_is_about_data(file.path) for file in found.texts) and found.objects:
-        found.skip(found.texts, "not records, as the data beside it")
-        return found.objects
-    texts = found.texts + [DataFile(file.path, "text") for file in found.objects]
-    notes = [file for file in texts if _is_note_of_text(file.path, found.folder)]
-    found.skip(notes, "its name begins with _")
+    if all(_is_about_data(file.path) for file in listing.texts) and listing.objects:
+        listing.skip(listing.texts, "not records, as the data beside it")
+        return listing.objects
+    texts = listing.texts + [DataFile(file.path, "text") for file in listing.objects]
+    notes = [file for file in texts if _is_note_of_text(file.path, listing.folder)]
+    listing.skip(notes, "its name begins with _")
     return sorted(set(texts) - set(notes))
 
 
@@ -278,59 +281,60 @@ def _is_note_of_text(path: Path, folder: Path) -> bool:
     return bool(_TEXT_NOTES & set(folders)) or (name.startswith("_") and "." not in name)
 
 
-def _is_divided(found: _Found, files: Sequence[DataFile]) -> bool:
+def _is_divided(listing: _Listing, files: Sequence[DataFile]) -> bool:
     """Whether names divide the files. Source code has a train.py and tests of its own."""
     if files and files[0].form != "text":
         return True
     plain = [file for file in files if _is_plain(file)]
-    splits = {found.split(file) for file in plain}
+    splits = {listing.split(file) for file in plain}
     others = [file for file in files if file not in plain and not _is_about_data(file.path)]
     return "train" in splits and len(splits - {None}) > 1 and len(others) <= len(plain)
 
 
-def _divided(found: _Found, files: Sequence[DataFile], role: Role, choice: Choice) -> Selection:
+def _divided(listing: _Listing, files: Sequence[DataFile], role: Role, choice: Choice) -> Selection:
     if not choice.files and files[0].form == "text":
-        found.skip([file for file in files if not _is_plain(file)], "not plain text as the data")
+        listing.skip([file for file in files if not _is_plain(file)], "not plain text as the data")
         files = [file for file in files if _is_plain(file)]
-    of = _by_split(found, files)
+    of = _by_split(listing, files)
     if choice.split is not None:
-        of["train"], of[None] = _of_split(found, files, choice), []
+        of["train"], of[None] = _of_split(listing, files, choice), []
     elif choice.files:
         of["train"], of[None] = sorted(of["train"] + of[None]), []
     elif of["train"] and of[None]:
-        raise _half_named(found.folder, of["train"], of[None])
+        raise _half_named(listing.folder, of["train"], of[None])
     chosen = _for_role(role, of, choice)
     if not chosen:
-        raise _nothing_to_train_on(found.folder, of["validation"] + of["test"])
+        raise _nothing_to_train_on(listing.folder, of["validation"] + of["test"])
     validation = [file for file in of["validation"] if role == "train" and file not in chosen]
     tests = [file for file in of["test"] if file not in chosen]
-    found.skip(tests, "test data, left alone", is_data=False)
-    return Selection(tuple(chosen), tuple(validation), tuple(found.skipped))
+    listing.skip(tests, "test data, left alone", is_data=False)
+    return Selection(tuple(chosen), tuple(validation), tuple(listing.skipped))
 
 
 _BySplit = dict[Split | None, list[DataFile]]
 
 
-def _by_split(found: _Found, files: Sequence[DataFile]) -> _BySplit:
+def _by_split(listing: _Listing, files: Sequence[DataFile]) -> _BySplit:
     of: _BySplit = {"train": [], "validation": [], "test": [], None: []}
     for file in files:
-        of[found.split(file)].append(file)
+        of[listing.split(file)].append(file)
     return of
 
 
-def _of_split(found: _Found, files: Sequence[DataFile], choice: Choice) -> list[DataFile]:
-    """Return the files of the requested part, without those of another training part."""
-    wanted = [file for file in files if choice.takes(file.path.relative_to(found.folder))]
-    if not wanted:
+def _of_split(listing: _Listing, files: Sequence[DataFile], choice: Choice) -> list[DataFile]:
+    """Return the files of the split that `choice` names; skip other training files."""
+    members = [file for file in files if choice.takes(file.path.relative_to(listing.folder))]
+    if not members:
         raise DataError(
-            f"`data.split` is {choice.split!r}, and none of the files in {str(found.folder)!r} is "
-            f"named for it ({_shown(files)}); a file belongs to a part by a word in its name or "
-            "folder; correct `data.split`, or choose with `data.files`"
+            f"`data.split` is {choice.split!r}, and none of the files in "
+            f"{str(listing.folder)!r} is named for it ({_shown(files)}); a file belongs to a "
+            "part by a word in its name or folder; correct `data.split`, or choose with "
+            "`data.files`"
         )
-    others = [file for file in files if found.split(file) in ("train", None)]
-    unwanted = [file for file in others if file not in wanted]
-    found.skip(unwanted, f"not of {choice.split!r}", is_data=False)
-    return wanted
+    others = [file for file in files if listing.split(file) in ("train", None)]
+    left_out = [file for file in others if file not in members]
+    listing.skip(left_out, f"not of {choice.split!r}", is_data=False)
+    return members
 
 
 def _for_role(role: Role, of: _BySplit, choice: Choice) -> list[DataFile]:
@@ -346,9 +350,9 @@ def _shown(files: Sequence[DataFile]) -> str:
     return named([file.path for file in files])
 
 
-def _unclear(folder: Path, found: str, *choices: str) -> DataError:
+def _unclear(folder: Path, content: str, *choices: str) -> DataError:
     return DataError(
-        f"the dataset {str(folder)!r} holds {found}; what to train on must be clear; choose with "
+        f"the dataset {str(folder)!r} holds {content}; what to train on must be clear; choose with "
         f"{' or '.join(choices)}"
     )
 

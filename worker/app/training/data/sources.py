@@ -29,7 +29,7 @@ from app.training.data.folders import (
     require_readable,
     skipping,
 )
-from app.training.data.formats import RECORD_FORMS, Content, DataFile, ReadAs
+from app.training.data.formats import RECORD_FORMS, Content, DataFile, ReadOptions
 from app.training.data.parts import DOCUMENT_END, Part, Piece, Place
 from app.training.data.records import conversation_records, record_columns, record_pieces
 from app.training.data.selection import Role, select
@@ -48,15 +48,15 @@ class Corpus:
 
     files: tuple[DataFile, ...]
     content: Content
-    how: ReadAs
+    options: ReadOptions
 
     def pieces(self) -> Iterator[Piece]:
         """Yield all documents of all files in order."""
         for file in self.files:
             if file.form == "array":
-                yield from _array_pieces(file.path, self.how)
+                yield from _array_pieces(file.path, self.options)
             elif file.form in RECORD_FORMS:
-                yield from record_pieces(file, self.content, self.how.text_column)
+                yield from record_pieces(file, self.content, self.options.text_column)
             else:
                 yield from _text_pieces(file.path)
 
@@ -68,18 +68,18 @@ class Corpus:
     def records(self) -> Iterator[tuple[Place, Mapping[str, Any]]]:
         """Yield all records of all files in order, of each what makes a conversation."""
         for file in self.files:
-            yield from conversation_records(file, self.how.text_column)
+            yield from conversation_records(file, self.options.text_column)
 
 
 @dataclass(frozen=True, slots=True)
-class Corpora:
-    """The data of a path, and the data for validation that it holds itself."""
+class CorpusWithValidation:
+    """The data of a path, and its own validation data where a folder has such files."""
 
     corpus: Corpus
     validation: Corpus | None
 
 
-def corpora_of(path: Path, config: TrainingConfig, role: Role) -> Corpora:
+def corpus_at(path: Path, config: TrainingConfig, role: Role) -> CorpusWithValidation:
     """Return the data of a path that a configuration names.
 
     Raises:
@@ -87,36 +87,37 @@ def corpora_of(path: Path, config: TrainingConfig, role: Role) -> Corpora:
     """
     path = permitted(expanded(path))
     require_readable(path)
-    return find_corpora(path, ReadAs.of(config), role)
+    return find_corpus(path, ReadOptions.of(config), role)
 
 
-def find_corpora(path: Path, how: ReadAs, role: Role) -> Corpora:
-    """Return the data of `path`, see `select`. In a folder, files that are no text are skipped.
+def find_corpus(path: Path, options: ReadOptions, role: Role) -> CorpusWithValidation:
+    """Return the data of `path`, see `select`.
 
-    One warning names what is skipped, with the reasons.
+    In a folder, files that are named as text and cannot be decoded as text are skipped. One warning
+    names the skipped files, with the reasons.
     """
-    selection = select(path, role, how)
+    selection = select(path, role, options)
     if not path.is_dir():
-        return Corpora(_corpus(path, selection.files, how), None)
+        return CorpusWithValidation(_corpus(path, selection.files, options), None)
     files, unreadable = _readable(selection.files)
     validation, others = _readable(selection.validation)
     skipped = [*selection.skipped, *unreadable, *others]
     if skipped:
         logger.warning("%s", skipping(path, skipped))
     require_files(path, files, skipped)
-    if not how.allow_skipped:
+    if not options.allow_skipped:
         require_mostly_read(path, [file.path for file in (*files, *validation)], skipped)
-    corpus = _corpus(path, files, how)
-    return Corpora(corpus, _corpus(path, validation, how) if validation else None)
+    corpus = _corpus(path, files, options)
+    return CorpusWithValidation(corpus, _corpus(path, validation, options) if validation else None)
 
 
-def _corpus(path: Path, files: Sequence[DataFile], how: ReadAs) -> Corpus:
-    contents = {file.path: content_of_file(file, how) for file in files}
-    return Corpus(tuple(files), require_one_content(path, contents), how)
+def _corpus(path: Path, files: Sequence[DataFile], options: ReadOptions) -> Corpus:
+    contents = {file.path: content_of_file(file, options) for file in files}
+    return Corpus(tuple(files), require_one_content(path, contents), options)
 
 
 def _readable(files: Sequence[DataFile]) -> tuple[list[DataFile], list[Skipped]]:
-    """Return the files without those that are named as text and hold none."""
+    """Return the files without those that are named as text and hold other bytes."""
     problems = {file: _text_problem(file) for file in files}
     skipped = [Skipped(file.path, problem) for file, problem in problems.items() if problem]
     return [file for file, problem in problems.items() if not problem], skipped
@@ -133,27 +134,30 @@ def _text_problem(file: DataFile) -> str | None:
     return None
 
 
-def content_of_file(file: DataFile, how: ReadAs) -> Content:
-    """Tell text from ids by the first record; `text` wins, so that `tokenizer` is obeyed."""
+def content_of_file(file: DataFile, options: ReadOptions) -> Content:
+    """Return whether a file holds text, conversations or ids, by its first record.
+
+    Where a record has both text and ids, the text is taken: the configured `tokenizer` encodes it.
+    """
     if file.form == "array":
-        if note := read_layout(file.path, how).note:
+        if note := read_layout(file.path, options).note:
             logger.warning("%s", note)
         return "input_ids"
     if file.form not in RECORD_FORMS:
         return "text"
-    columns = record_columns(file, how.text_column)
-    content = content_of_columns(file.path, columns, how)
+    columns = record_columns(file, options.text_column)
+    content = content_of_columns(file.path, columns, options)
     if content == "text" and conversation_columns(columns) is not None:
         logger.warning(
             "%r has `%s` and conversations; the text is trained on, every token of it; set "
             "`data: {loss_on: completion}` to train on what the assistant wrote",
-            *(str(file.path), how.text_column),
+            *(str(file.path), options.text_column),
         )
     return content
 
 
-def _array_pieces(path: Path, how: ReadAs) -> Iterator[Piece]:
-    tokens = open_token_file(path, how)
+def _array_pieces(path: Path, options: ReadOptions) -> Iterator[Piece]:
+    tokens = open_token_file(path, options)
     for start in range(0, tokens.count, _IDS_PER_PIECE):
         ids = tokens.ids[start : start + _IDS_PER_PIECE].astype(np.int64)
         yield Part(ids, Place(path, "id", start + 1))

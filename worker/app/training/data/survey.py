@@ -1,8 +1,8 @@
-"""What can be told of data at once, from names, sizes and first bytes.
+"""What can be known of data at once, from names, sizes and first bytes.
 
 Standard library only and quick, whatever the size of the data, so that a control plane can refuse
 at the start what a worker would refuse later. It is never stricter than `load_dataset`: what it
-refuses is certain, and what it cannot tell it leaves open.
+refuses is certain, and what it cannot decide it leaves to the worker.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from app.training.data.folders import (
     require_readable,
     skipping,
 )
-from app.training.data.formats import Content, DataFile, ReadAs, form_of_name
+from app.training.data.formats import Content, DataFile, ReadOptions, form_of_name
 from app.training.data.json_lines import field_names, json_record, kind_of_json
 from app.training.data.parquet_footer import read_footer
 from app.training.data.parts import Place
@@ -59,7 +59,7 @@ class Survey:
     """Whether the dataset itself holds files for validation."""
 
 
-def survey(path: Path, how: ReadAs, role: Role = "train") -> Survey:
+def survey(path: Path, options: ReadOptions, role: Role = "train") -> Survey:
     """Look at a dataset without reading it.
 
     Raises:
@@ -68,35 +68,35 @@ def survey(path: Path, how: ReadAs, role: Role = "train") -> Survey:
     path = expanded(path)
     require_readable(path)
     try:
-        return _folder(path, how, role) if path.is_dir() else _file_at(path, how, role)
+        return _folder(path, options, role) if path.is_dir() else _file_at(path, options, role)
     except OSError:
         return Survey()  # gone, or out of reach, since a moment ago
 
 
-def _file_at(path: Path, how: ReadAs, role: Role) -> Survey:
+def _file_at(path: Path, options: ReadOptions, role: Role) -> Survey:
     if is_compressed(path) or _is_long_json(path):
         return Survey()
-    (file,) = select(path, role, how).files
+    (file,) = select(path, role, options).files
     if file.form == "text" and (problem := _head_problem(path)):
         raise DataError(problem)
-    return _file(file, how)
+    return _file(file, options)
 
 
-def _folder(folder: Path, how: ReadAs, role: Role) -> Survey:
+def _folder(folder: Path, options: ReadOptions, role: Role) -> Survey:
     files = list(islice(files_of(folder), _MOST_FILES + 1))
     if len(files) > _MOST_FILES or any(_is_beyond(file, folder) for file in files):
         return Survey()
-    selection = select(folder, role, how)
+    selection = select(folder, role, options)
     problems = {file: _problem(file) for file in (*selection.files, *selection.validation)}
     skipped = [Skipped(file.path, problem) for file, problem in problems.items() if problem]
     skipped = [*selection.skipped, *skipped]
     usable = [file for file in selection.files if not problems[file]]
     require_files(folder, usable, skipped)
-    if not how.allow_skipped:
+    if not options.allow_skipped:
         require_mostly_read(
             folder, [file.path for file in (*usable, *selection.validation)], skipped
         )
-    found = [_file(file, how) for file in usable]
+    found = [_file(file, options) for file in usable]
     contents = {
         file.path: each.content
         for file, each in zip(usable, found, strict=True)
@@ -134,23 +134,25 @@ def _problem(file: DataFile) -> str | None:
     return _head_problem(file.path) if file.form == "text" else None
 
 
-def _file(file: DataFile, how: ReadAs) -> Survey:
+def _file(file: DataFile, options: ReadOptions) -> Survey:
     path = file.path
     if is_compressed(path):
         return Survey()
     match file.form:
         case "array":
-            layout = read_layout(path, how)
+            layout = read_layout(path, options)
             warnings = (layout.note,) if layout.note else ()
             return Survey("input_ids", layout.count, exact=True, warnings=warnings)
         case "json lines":
-            return _json_lines(path, how)
+            return _json_lines(path, options)
         case "json":
-            return Survey(content_of_columns(path, kind_of_json(path)[1], how))
+            return Survey(content_of_columns(path, kind_of_json(path)[1], options))
         case "csv" | "tsv":
-            return Survey(content_of_columns(path, table_columns(path, how.text_column), how))
+            return Survey(
+                content_of_columns(path, table_columns(path, options.text_column), options)
+            )
         case "parquet":
-            return _parquet(path, how)
+            return _parquet(path, options)
         case "arrow" | "tar":
             return Survey()
     if has_other_encoding(path):
@@ -170,7 +172,7 @@ def _head_problem(path: Path) -> str | None:
     return None
 
 
-def _json_lines(path: Path, how: ReadAs) -> Survey:
+def _json_lines(path: Path, options: ReadOptions) -> Survey:
     if has_other_encoding(path):
         return Survey()
     with path.open("rb") as file:
@@ -186,7 +188,7 @@ def _json_lines(path: Path, how: ReadAs) -> Survey:
     if len(line) == _LONGEST_FIRST_LINE:
         return Survey()
     content = content_of_columns(
-        path, frozenset(field_names(json_record(line, Place(path, "line", number)))), how
+        path, frozenset(field_names(json_record(line, Place(path, "line", number)))), options
     )
     if content == "conversation":
         return Survey(content)
@@ -195,11 +197,11 @@ def _json_lines(path: Path, how: ReadAs) -> Survey:
     return Survey(content, size if content == "text" else size // 2)
 
 
-def _parquet(path: Path, how: ReadAs) -> Survey:
+def _parquet(path: Path, options: ReadOptions) -> Survey:
     footer = read_footer(path)
     if footer is None:
         return Survey()
-    column = how.text_column
+    column = options.text_column
     if column.split(".")[0] in footer.columns and column not in footer.columns:
         return Survey()  # a field of a struct, of which the footer's reader knows nothing
-    return Survey(content_of_columns(path, footer.columns, how))
+    return Survey(content_of_columns(path, footer.columns, options))

@@ -95,16 +95,16 @@ def line_reader(path: Path) -> Iterator[Callable[[int], bytes]]:
     with open_plain(path) as file:
         encoding, _ = _skip_mark(file, path)
         if encoding == "utf-8":
-            yield lambda size: _told(file.readline(size))
+            yield lambda size: _counted(file.readline(size))
             return
         try:
             with io.TextIOWrapper(file, encoding, newline="\n") as lines:
-                yield lambda size: _told(lines.readline(size).encode())
+                yield lambda size: _counted(lines.readline(size).encode())
         except UnicodeDecodeError as error:
             raise not_text(path, error) from error
 
 
-def _told(line: bytes) -> bytes:
+def _counted(line: bytes) -> bytes:
     progress.advanced(len(line))
     return line
 

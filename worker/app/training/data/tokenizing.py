@@ -25,13 +25,13 @@ from app.training.data.cache import (
     cache_key,
     content_digest,
     get_or_create,
-    remembered,
+    memoized,
 )
 from app.training.data.corpus_digests import corpus_digests
 from app.training.data.documents import in_order, shuffled
 from app.training.data.encoding import UnequalIdsError, encode_parts
 from app.training.data.errors import DataError
-from app.training.data.formats import ReadAs
+from app.training.data.formats import ReadOptions
 from app.training.data.parts import Part
 from app.training.data.pieces import PIECE_CHARACTERS, cut_pieces
 from app.training.data.sources import Corpus
@@ -70,7 +70,7 @@ def tokenize(
     directory = cache_directory(path)
     vocab_size = config.model_config.vocab_size
     if [file.form for file in corpus.files] == ["array"]:
-        data = _from_array(corpus.files[0].path, directory, corpus.how, config.tokenizer)
+        data = _from_array(corpus.files[0].path, directory, corpus.options, config.tokenizer)
     else:
         data = _from_corpus(corpus, directory, config, tokenizer)
     if data.tokens.count == 0:
@@ -84,10 +84,10 @@ def tokenize(
     return data
 
 
-def _from_array(path: Path, directory: Path, how: ReadAs, spec: str) -> TokenizedData:
-    tokens = open_token_file(path, how)
+def _from_array(path: Path, directory: Path, options: ReadOptions, spec: str) -> TokenizedData:
+    tokens = open_token_file(path, options)
     name = f"range:{tokens.dtype}:{tokens.offset}"
-    fact = remembered(path, directory, name, lambda: "{} {}".format(*tokens.range()))
+    fact = memoized(path, directory, name, lambda: "{} {}".format(*tokens.range()))
     smallest, largest = map(int, fact.split())
     if smallest < 0:
         raise _negative(path, smallest)
@@ -100,9 +100,9 @@ def _from_corpus(
 ) -> TokenizedData:
     spec = config.tokenizer
     digests = corpus_digests(corpus, directory)
-    wanted = _wanted(config)
+    selected = _document_selection(config)
     if corpus.content == "input_ids":
-        key = cache_key("input_ids", *wanted, *digests)
+        key = cache_key("input_ids", *selected, *digests)
         ids = _arranged(_ids_of(corpus, config.data), lambda: _NO_IDS, config, directory)
         entry = get_or_create(directory, key, "<u4", lambda: (ids, {}))
         return _tokenized(entry, key, _tokenizer_of_ids(spec, entry.largest))
@@ -112,7 +112,7 @@ def _from_corpus(
     # find the entry, which holds it.
     separator = config.data.document_separator
     named = [] if separator is None else [f"separator {separator!r}"]
-    key = cache_key("text", _tokenizer_key(tokenizer, spec, corpus), *named, *wanted, *digests)
+    key = cache_key("text", _tokenizer_key(tokenizer, spec, corpus), *named, *selected, *digests)
 
     def write(fast: bool = True) -> tuple[Iterable[npt.NDArray[Any]], dict[str, Any]]:
         logger.info("tokenizing %d files into %s", len(corpus.files), directory)
@@ -133,8 +133,8 @@ def _from_corpus(
     return _tokenized(entry, key, tokenizer or tokenizer_from_dict(entry.extra["tokenizer"]))
 
 
-def _wanted(config: TrainingConfig) -> list[str]:
-    """Return what of `data:` decides which documents the tokens are of, and their order."""
+def _document_selection(config: TrainingConfig) -> list[str]:
+    """Return the part of the cache key for which documents are taken, and in which order."""
     data = config.data
     return [
         *([] if data.max_documents is None else [f"documents {data.max_documents}"]),

@@ -2,7 +2,7 @@
 
 A conversation is encoded as a whole, so that its ids are those of the text, whatever the tokenizer
 does at the ends of a text. Which ids are the assistant's follows from the characters that each one
-stands for: those that share a character with a turn of the assistant. (Encoded in pieces, a
+represents: those that share a character with a turn of the assistant. (Encoded in pieces, a
 tokenizer that puts a space before each text would give other ids.)
 """
 

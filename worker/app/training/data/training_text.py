@@ -12,7 +12,7 @@ from app.training.data.conversation_texts import rendered_conversations, templat
 from app.training.data.documents import first_documents, parts_and_breaks
 from app.training.data.errors import DataError
 from app.training.data.parts import Part
-from app.training.data.sources import Corpus, corpora_of
+from app.training.data.sources import Corpus, corpus_at
 from app.training.tokenizer import PretrainedTokenizer
 from app.training.tokenizer_files import trained_name
 from app.training.tokenizer_training import train_bpe
@@ -27,7 +27,7 @@ def text_parts(corpus: Corpus, data: DataConfig) -> Iterator[Part | None]:
 
 
 def plain_text(corpus: Corpus, data: DataConfig) -> Iterator[str]:
-    """Yield the text of a corpus with what stands between its documents."""
+    """Yield the text of a corpus with the separator between its documents."""
     separator = BLANK_LINE if data.document_separator is None else data.document_separator
     for part in text_parts(corpus, data):
         yield separator if part is None else str(part.content)
@@ -44,7 +44,7 @@ def train_tokenizer(path: str, vocab_size: int, text_column: str = "text") -> Pr
     name = trained_name(vocab_size)
     config = TrainingConfig(tokenizer=name, text_column=text_column)
     config.validate()
-    corpus = corpora_of(Path(path), config, "train").corpus
+    corpus = corpus_at(Path(path), config, "train").corpus
     if corpus.content == "input_ids":
         raise DataError(f"{path!r} holds ids; a tokenizer is trained on text; give the text")
     if corpus.content == "text":
