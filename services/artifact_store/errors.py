@@ -61,7 +61,7 @@ class ArtifactStoreFullError(ArtifactError):
 
 
 class ArtifactStoreAwayError(ArtifactError):
-    """The store cannot be reached, or another one is in its place: nothing in it is believed."""
+    """The store cannot be reached, or another one is in its place: trust no absence in it."""
 
     def __init__(self, why: str) -> None:
         super().__init__("", f"the artifact store is not available: {why}")

@@ -36,8 +36,8 @@ class FolderStore:
     """An `ArtifactStore` whose keys are paths under `root`.
 
     Uploads are written in `root/.incoming` and renamed into place once they are durable, so a
-    reader sees a whole artifact or none. A dot in front is no valid key: the folder is hidden
-    from every caller.
+    reader sees a whole artifact or none. No valid key begins with a dot, so callers cannot reach
+    that folder.
     """
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
@@ -97,18 +97,18 @@ class FolderStore:
             return upload.commit()
 
     def stat(self, key: str) -> ArtifactStat:
-        """Size and time.
+        """Return the size and the time of the last change.
 
         Raises:
             ArtifactNotFoundError: No artifact has the key.
         """
         with self._open(key) as file:
-            found = os.fstat(file.fileno())
-        version = f"{found.st_ino}-{found.st_mtime_ns}-{found.st_size}"
-        return ArtifactStat(key, found.st_size, found.st_mtime, version)
+            status = os.fstat(file.fileno())
+        version = f"{status.st_ino}-{status.st_mtime_ns}-{status.st_size}"
+        return ArtifactStat(key, status.st_size, status.st_mtime, version)
 
     def open_range(self, key: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
-        """Chunks of the bytes from `offset` on, at most `length` of them."""
+        """Yield the bytes from `offset` on, at most `length` of them, in chunks."""
         file = self._open(key)
         size = os.fstat(file.fileno()).st_size
         if not 0 <= offset <= size:
@@ -126,9 +126,9 @@ class FolderStore:
         on_read: Callable[[int], object] | None = None,
     ) -> None:
         """Read it all; raise `ArtifactDamagedError` if size or checksum differ."""
-        found = self.stat(key).size_bytes
-        if found != size_bytes:
-            raise ArtifactDamagedError(key, f"{found} bytes", f"{size_bytes} bytes")
+        size = self.stat(key).size_bytes
+        if size != size_bytes:
+            raise ArtifactDamagedError(key, f"{size} bytes", f"{size_bytes} bytes")
         digest = hashlib.sha256()
         for chunk in self.open_range(key):
             digest.update(chunk)
@@ -146,7 +146,7 @@ class FolderStore:
         return True
 
     def delete_prefix(self, prefix: str) -> int:
-        """Remove everything under `prefix` + "/"; the number of artifacts removed."""
+        """Remove everything under `prefix` + "/", and return the number of artifacts."""
         folder = self.local_path(prefix)
         if not folder.is_dir():
             return 0
@@ -157,17 +157,17 @@ class FolderStore:
         try:
             folder.rename(grave)
         except FileNotFoundError:
-            return 0  # somebody else has removed it meanwhile
+            return 0  # another process has removed it meanwhile
         shutil.rmtree(grave, ignore_errors=True)
         return removed
 
     def keys(self, prefix: str) -> list[str]:
-        """All artifacts under `prefix` + "/", sorted; hidden files are none."""
+        """Return the keys of all artifacts under `prefix` + "/", sorted, without hidden files."""
         names = (path.relative_to(self.root).as_posix() for path in self._files(prefix))
         return sorted(name for name in names if "/." not in name)
 
     def discard_hidden(self, prefix: str) -> int:
-        """Remove files with a dot in front: what a writer did not live to rename."""
+        """Remove files with a dot in front, which killed writers left, and return their number."""
         hidden = [path for path in self._files(prefix) if path.name.startswith(".")]
         for path in hidden:
             path.unlink(missing_ok=True)
@@ -178,7 +178,7 @@ class FolderStore:
         return [Path(folder, name) for folder, _, names in found for name in names]
 
     def discard_unfinished(self, older_than_seconds: float = 600.0) -> int:
-        """Remove uploads whose process died and that took no bytes for so long; their number.
+        """Remove uploads whose process died and that took no bytes for so long; return how many.
 
         A writer holds a lock on its file. Where the file system knows no locks, an upload counts
         as dead after a day.
@@ -225,7 +225,7 @@ class FolderWriter:
         """Append a chunk.
 
         Raises:
-            ArtifactTooLargeError: Past the limit.
+            ArtifactTooLargeError: The upload is larger than its limit; it is aborted.
         """
         if self._limit is not None and self._size + len(chunk) > self._limit:
             self.abort()
@@ -238,12 +238,12 @@ class FolderWriter:
         self._size += len(chunk)
 
     def commit(self) -> ArtifactInfo:
-        """Make the artifact durable and visible, replacing what stood there."""
+        """Make the artifact durable and visible, replacing an older one of the same key."""
         with self._room():
             os.fsync(self._file.fileno())
         make_folder(self._target.parent)
         self._path.replace(self._target)
-        self._file.close()  # and with it the lock
+        self._file.close()  # this frees the lock
         sync_folder(self._target.parent)
         return ArtifactInfo(self._key, self._size, self._digest.hexdigest())
 

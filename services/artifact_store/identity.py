@@ -1,8 +1,8 @@
 """Which store this is: an id that the store carries and the service's records remember.
 
-A volume that is not mounted, or a folder given by mistake, looks like an empty store. Believing
-it would begin every job at its first step. So a store carries an id, made once; what the records
-name is compared with it before an absence is believed and before anything is written or deleted.
+A volume that is not mounted, or a folder given by mistake, looks like an empty store: every job
+would begin again at its first step. So a store carries an id, made once. It is compared with the
+id in the records before an artifact counts as missing, and before anything is written or deleted.
 """
 
 from __future__ import annotations
@@ -37,13 +37,14 @@ class IdentityRecords(Protocol):
 
 
 class GuardedStore:
-    """An `ArtifactStore` that believes no absence, and changes nothing, unless it is the right one.
+    """An `ArtifactStore` that checks the store's id before it trusts or changes anything.
 
-    Every call may raise `ArtifactStoreAwayError`.
+    Before an artifact counts as missing, and before a write or a deletion, the store must carry the
+    expected id; otherwise the call raises `ArtifactStoreAwayError`.
 
     Args:
         store: the store behind it.
-        expected: its id; empty until `recognise` has found it out.
+        expected: its id; empty until `recognise` has set it.
     """
 
     def __init__(self, store: ArtifactStore, expected: str = "") -> None:
@@ -56,31 +57,37 @@ class GuardedStore:
         return self._store.place
 
     def recognise(self, records: IdentityRecords) -> None:
-        """Find out that this is the store that the records belong to; let it be used from now on.
+        """Check that this store belongs to the records, and let it be used from now on.
 
-        Blocks, and raises what `records` does.
+        Blocks, and passes on the errors of `records`.
+
+        Raises:
+            ArtifactStoreAwayError: It is another store, or cannot be read.
         """
         self.expected = _recognise(self._store, records)
 
     def require(self) -> None:
-        """Costs one small read.
+        """Check that the store carries the expected id; costs one small read.
 
         Raises:
-            ArtifactStoreAwayError: Unless the store carries the expected id.
+            ArtifactStoreAwayError: It carries another id or none, or was not recognised yet.
         """
-        found = _identity_of(self._store)
+        carried = _identity_of(self._store)
         if not self.expected:
             raise ArtifactStoreAwayError(
                 f"{self.place} was not yet recognised as the store of this service; it is tried "
                 "again by itself"
             )
-        if found is None:
+        if carried is None:
             raise ArtifactStoreAwayError(_no_identity(self._store, self.expected))
-        if found != self.expected:
-            raise ArtifactStoreAwayError(_other_store(self._store, found, self.expected))
+        if carried != self.expected:
+            raise ArtifactStoreAwayError(_other_store(self._store, carried, self.expected))
 
     def holds(self, key: str, size_bytes: int) -> bool:
-        """Whether the artifact is there with this size. An absence is certain."""
+        """Whether the artifact is there with this size.
+
+        False is certain: the right store was asked.
+        """
         try:
             return self.stat(key).size_bytes == size_bytes
         except ArtifactNotFoundError:
@@ -157,8 +164,8 @@ class GuardedStore:
     def _read(self, call: Callable[[], T]) -> T:
         """Return what `call` returns.
 
-        That something is missing or broken counts only while the store is there: asked before the
-        second try, so that a moment's absence is not believed either.
+        Where something is missing or broken, check that the right store is there, then call again:
+        the store may have been away for a moment.
         """
         try:
             return call()
@@ -168,35 +175,36 @@ class GuardedStore:
 
 
 def _recognise(store: ArtifactStore, records: IdentityRecords) -> str:
-    """Return the id by which store and records know each other; makes one where neither has any.
+    """Return the id that store and records share; make one where neither has any.
 
     A store without an id is the right one if it holds an artifact that the records name (it is
-    older than ids, or was copied without its hidden file), or if there is nothing yet to know it
-    by.
+    older than ids, or was copied without its hidden file), or if the records name no artifact and
+    no id yet.
 
     Raises:
         ArtifactStoreAwayError: It is another one, or cannot be read.
     """
-    # In this order: an id is recorded after the store carries it.
+    # The records are read before the store: an id is recorded only after the store carries it, so
+    # a recorded id that the store lacks proves that it is another store.
     expected = records.expected()
-    found = _identity_of(store)
-    if found and found == expected:
-        return found
-    if found and expected:
-        raise ArtifactStoreAwayError(_other_store(store, found, expected))
-    known = records.known_artifacts()
-    is_ours = any(_holds(store, key) for key in known)
+    carried = _identity_of(store)
+    if carried and carried == expected:
+        return carried
+    if carried and expected:
+        raise ArtifactStoreAwayError(_other_store(store, carried, expected))
+    recorded_keys = records.known_artifacts()
+    is_ours = any(_holds(store, key) for key in recorded_keys)
     if expected and not is_ours:
         raise ArtifactStoreAwayError(_no_identity(store, expected))
-    if known and not is_ours:
+    if recorded_keys and not is_ours:
         raise ArtifactStoreAwayError(
-            f"{store.place} holds none of the artifacts that the records name, such as {known[0]}: "
-            f"it is not the store of this service; {_REMEDY}"
+            f"{store.place} holds none of the artifacts that the records name, such as "
+            f"{recorded_keys[0]}: it is not the store of this service; {_REMEDY}"
         )
-    mine = _make_identity(store, expected or found or f"store_{secrets.token_hex(8)}")
-    if (recorded := records.record(mine)) != mine:
-        raise ArtifactStoreAwayError(_other_store(store, mine, recorded))
-    return mine
+    identity = _make_identity(store, expected or carried or f"store_{secrets.token_hex(8)}")
+    if (recorded := records.record(identity)) != identity:
+        raise ArtifactStoreAwayError(_other_store(store, identity, recorded))
+    return identity
 
 
 def _identity_of(store: ArtifactStore) -> str | None:
@@ -233,8 +241,8 @@ def _no_identity(store: ArtifactStore, expected: str) -> str:
     )
 
 
-def _other_store(store: ArtifactStore, found: str, expected: str) -> str:
+def _other_store(store: ArtifactStore, carried: str, expected: str) -> str:
     return (
-        f"{store.place} is the artifact store {found}, and that of this service is {expected}; "
+        f"{store.place} is the artifact store {carried}, and that of this service is {expected}; "
         f"{_REMEDY}"
     )

@@ -1,4 +1,4 @@
-"""The names of artifacts: plain paths of plain words, valid on any disk and any object store."""
+"""The names of artifacts: paths of letters and digits, valid on any disk and any object store."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ _ODD = re.compile(r"[^A-Za-z0-9_.=@+-]+")
 
 
 def check_key(key: str) -> str:
-    """`key` itself, or `InvalidKeyError` where it could leave the store or hide in it."""
+    """Return `key`.
+
+    Raises:
+        InvalidKeyError: It could lead out of the store, or name a hidden file.
+    """
     if not key or len(key) > MAX_KEY:
         raise InvalidKeyError(key, f"a key has 1 to {MAX_KEY} characters")
     for segment in key.split("/"):
@@ -54,7 +58,7 @@ def dataset_key(dataset_id: str, name: str) -> str:
 
 
 def checkpoint_keys(checkpoint: str) -> tuple[str, str]:
-    """All that belongs to a checkpoint, in the order of deletion: its manifest, then its file.
+    """Return the keys of a checkpoint in the order of deletion: its manifest, then its file.
 
     Without its manifest a checkpoint does not exist, so it is never half there.
     """

@@ -1,7 +1,7 @@
 """What every artifact store can do. `FolderStore` is one; an object store is another.
 
-A caller that needs a file (the trainer, a memory map) asks `local_path` first; a store without
-local files answers None, and the caller streams the artifact to a scratch file of its own.
+A caller that needs a file (the trainer, a memory map) calls `local_path` first; a store without
+local files returns None, and the caller streams the artifact to a scratch file of its own.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class ArtifactStat:
     modified_at: float
     """Seconds since the epoch."""
     version: str
-    """Another text once the bytes were replaced or written to; says nothing of what they are."""
+    """Changes when the bytes are replaced or written to; it is not a checksum of them."""
 
 
 class ArtifactWriter(Protocol):
@@ -50,12 +50,12 @@ class ArtifactWriter(Protocol):
         """Append a chunk.
 
         Raises:
-            ArtifactTooLargeError: Past the limit.
+            ArtifactTooLargeError: The upload is larger than its limit; it is aborted.
         """
         ...
 
     def commit(self) -> ArtifactInfo:
-        """Make the artifact durable and visible, replacing what stood there."""
+        """Make the artifact durable and visible, replacing an older one of the same key."""
         ...
 
     def abort(self) -> None:
@@ -83,15 +83,15 @@ class ArtifactStore(Protocol):
         ...
 
     def identity(self) -> str | None:
-        """Id that the store carries; None where it has none.
+        """Return the id that the store carries; None where it has none.
 
         Raises:
-            OSError: It cannot be read.
+            OSError: The id cannot be read.
         """
         ...
 
     def make_identity(self, identity: str) -> str:
-        """Let the store carry this id unless it has one; the one that it carries then.
+        """Give the store this id unless it has one, and return the id that it carries then.
 
         Of several callers at once one wins, and all get its id.
         """
@@ -106,7 +106,7 @@ class ArtifactStore(Protocol):
         ...
 
     def stat(self, key: str) -> ArtifactStat:
-        """Size and time.
+        """Return the size and the time of the last change.
 
         Raises:
             ArtifactNotFoundError: No artifact has the key.
@@ -114,7 +114,7 @@ class ArtifactStore(Protocol):
         ...
 
     def open_range(self, key: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
-        """Chunks of the bytes from `offset` on, at most `length` of them.
+        """Yield the bytes from `offset` on, at most `length` of them, in chunks.
 
         The artifact is opened before this returns, so that errors come at once and a deletion
         meanwhile does not disturb the reader.
@@ -140,11 +140,11 @@ class ArtifactStore(Protocol):
         ...
 
     def delete_prefix(self, prefix: str) -> int:
-        """Remove everything under `prefix` + "/"; the number of artifacts removed."""
+        """Remove everything under `prefix` + "/", and return the number of artifacts."""
         ...
 
     def keys(self, prefix: str) -> list[str]:
-        """All artifacts under `prefix` + "/", sorted."""
+        """Return the keys of all artifacts under `prefix` + "/", sorted."""
         ...
 
     def discard_hidden(self, prefix: str) -> int:
@@ -155,7 +155,7 @@ class ArtifactStore(Protocol):
         ...
 
     def discard_unfinished(self, older_than_seconds: float = 600.0) -> int:
-        """Remove uploads whose process died and that took no bytes for so long; their number."""
+        """Remove uploads whose process died and that took no bytes for so long; return how many."""
         ...
 
     def local_path(self, key: str) -> Path | None:

@@ -26,9 +26,9 @@ from local_stack.supervisor import ENDING_SIGNALS
 from service_runtime.settings import RedisSettings, SettingsError
 
 CHECK_EVERY_SECONDS = 0.2
-SAME_WISH_SECONDS = 1.0
-"""A signal so soon after another one is the same wish, sent to the process and to its group: GNU's
-`timeout` does so, and a script that Ctrl-C reaches beside its child."""
+SAME_REQUEST_SECONDS = 1.0
+"""A signal so soon after another one is the same request, sent to the process and to its group:
+GNU's `timeout` does so, and so does a script that Ctrl-C reaches beside its child."""
 
 
 def folder_named(text: str) -> Path:
@@ -100,7 +100,7 @@ def up(
     console = Console(stderr=True, highlight=False)
     report = reporter(console)
     redis_url = chosen_server(redis_url)
-    refuse_what_cannot_be(grpc_port, http_port, redis_memory, data_root or [])
+    refuse_impossible_options(grpc_port, http_port, redis_memory, data_root or [])
     options = StackOptions(
         grpc_port=grpc_port or free_port(),
         http_port=http_port or free_port(),
@@ -147,7 +147,7 @@ def chosen_server(given: str | None) -> str | None:
     return url
 
 
-def refuse_what_cannot_be(
+def refuse_impossible_options(
     grpc_port: int,
     http_port: int,
     redis_memory: int | None,
@@ -170,11 +170,13 @@ def refuse_what_cannot_be(
         )
     for root in data_roots:
         if not root.is_dir():
-            raise typer.BadParameter(f"--data-root {root} is no folder; make it, or name another")
+            raise typer.BadParameter(
+                f"--data-root {root} is not a folder; make it, or name another"
+            )
 
 
 def run(stack: Stack, report: Callable[[str], None], open_browser: bool) -> None:
-    """Start the stack, keeps it running until SIGINT, SIGTERM or SIGHUP, and stops it."""
+    """Start the stack, keep it running until SIGINT, SIGTERM or SIGHUP, and stop it."""
     raise_on_signals()
     try:
         try:
@@ -206,7 +208,7 @@ def stop(stack: Stack, report: Callable[[str], None]) -> None:
 
 
 def print_addresses(stack: Stack) -> None:
-    """Says, on stdout, that all is ready and where."""
+    """Print that the stack is ready, and its addresses."""
     print(
         "Training Engine is ready\n"
         f"  dashboard  {stack.url}/\n"
@@ -235,7 +237,7 @@ def raise_on_signals() -> None:
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         nonlocal last
-        if last is None or time.monotonic() - last >= SAME_WISH_SECONDS:
+        if last is None or time.monotonic() - last >= SAME_REQUEST_SECONDS:
             last = time.monotonic()
             raise StackInterruptedError
 
@@ -245,6 +247,6 @@ def raise_on_signals() -> None:
 
 
 def ignore_signals() -> None:
-    """From here on they change nothing."""
+    """Ignore SIGINT, SIGTERM and SIGHUP from here on."""
     for number in ENDING_SIGNALS:
         signal.signal(number, signal.SIG_IGN)

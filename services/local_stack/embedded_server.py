@@ -83,9 +83,10 @@ def write_configuration(folder: Path, port: int, memory_mib: int) -> tuple[Path,
 
 
 def as_argument(path: Path) -> str:
-    """Return the configuration's path as the server takes it: with * ? [ in it, it is a pattern.
+    """Return the configuration's path as an argument of the server, with * ? [ escaped.
 
-    A pattern that matches nothing is no configuration: port 6379, and no password.
+    The server takes a path with these characters for a pattern. With one that matches no file it
+    starts without any configuration: on port 6379, and with no password.
     """
     text = str(path)
     return re.sub(r"([*?\[\]\\])", r"\\\1", text) if re.search(r"[*?\[]", text) else text
@@ -104,8 +105,8 @@ def wait_for_server(url: str, patience_seconds: float, what: str = "the server")
     """Return when the server at `url` answers PING.
 
     Raises:
-        ChildFailedError: Without the URL's password, when it has not after `patience_seconds`, or
-            when it refuses the password.
+        ChildFailedError: It did not answer within `patience_seconds`, or refuses the password. The
+            text does not have the password.
     """
     deadline = time.monotonic() + patience_seconds
     with redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2) as client:
@@ -125,7 +126,7 @@ def wait_for_server(url: str, patience_seconds: float, what: str = "the server")
 
 
 def shut_down(url: str) -> None:
-    """Ask the server to write out its append-only file and end; it may be too busy to hear that."""
+    """Ask the server to write its append-only file and end; do nothing where it does not answer."""
     with suppress(ChildFailedError, redis.RedisError):
         wait_for_server(url, 2.0)
         with redis.Redis.from_url(url, socket_timeout=5) as client:
@@ -133,7 +134,7 @@ def shut_down(url: str) -> None:
 
 
 def is_server_url(url: str) -> bool:
-    """Whether the client library can make sense of a server's URL."""
+    """Whether the client library can parse a server's URL."""
     try:
         redis.Redis.from_url(url).close()  # nothing connects before the first command
     except ValueError:
@@ -142,6 +143,6 @@ def is_server_url(url: str) -> bool:
 
 
 def address_of(url: str) -> str:
-    """HOST:PORT of a Redis URL: what may be printed of it."""
+    """Return HOST:PORT of a Redis URL, or the path of a socket; both may be printed."""
     parts = urlsplit(url)
     return parts.path if parts.scheme == "unix" else f"{parts.hostname}:{parts.port or 6379}"

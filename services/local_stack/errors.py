@@ -2,7 +2,7 @@
 
 StackError
 ├── DataFolderError      cannot be written, or another stack holds it
-├── PortInUseError       somebody else listens there
+├── PortInUseError       another process listens there
 ├── ServerMissingError   no Redis-compatible server on this machine
 ├── SettingRefusedError  a variable holds what no service can use
 └── ChildFailedError     a service ended before it was ready

@@ -29,7 +29,7 @@ READY_WITHIN_SECONDS = 60.0
 """The slowest part is a worker's import of torch, a few seconds on a laptop."""
 SERVER_FILE_VARIABLES = ("TRAINING_ENGINE_REDIS_URL_FILE", "TRAINING_ENGINE_REDIS_PASSWORD_FILE")
 PROBE = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-"""Asks the stack itself, whatever proxy the environment names for the world outside."""
+"""Asks the stack's own addresses, never through the proxy that the environment may name."""
 WORKER_GRACE_SECONDS = 35.0
 """A worker takes up to 30 s to save a checkpoint and hand its job back."""
 
@@ -60,10 +60,10 @@ class Stack:
         self.address = f"127.0.0.1:{options.grpc_port}"
 
     def start(self) -> None:
-        """Start everything and returns when a job could be started and would be trained.
+        """Start everything, and return once a job could be started and would be trained.
 
         Raises:
-            StackError: With the failing service's last words, when that does not happen.
+            StackError: A service failed; the text has the last lines of its output.
         """
         headers = authorization()
         require_free_port(self.options.grpc_port, "gRPC", "--grpc-port")
@@ -89,7 +89,7 @@ class Stack:
                 name="redis",
                 command=[str(binary), as_argument(configuration)],
                 environment=os.environ,
-                stop_rank=2,
+                stop_order=2,
                 grace_seconds=20.0,
                 # It answers until the workers have registered their last checkpoints.
                 ask_to_end=lambda: shut_down(url),
@@ -127,7 +127,7 @@ class Stack:
                 "--roots-visible",
             ],
             environment=environment,
-            stop_rank=1,
+            stop_order=1,
             grace_seconds=10.0,
         )
 
@@ -140,7 +140,7 @@ class Stack:
                 f"--control-plane-address={self.address}",
             ],
             environment=environment,
-            stop_rank=0,
+            stop_order=0,
             grace_seconds=10.0,
         )
 
@@ -149,7 +149,7 @@ class Stack:
             name=f"worker-{number}",
             command=[*module("training_worker"), f"--workers-on-host={self.options.workers}"],
             environment=environment,
-            stop_rank=0,
+            stop_order=0,
             grace_seconds=WORKER_GRACE_SECONDS,
         )
 
@@ -221,5 +221,5 @@ def require_free_port(port: int, what: str, flag: str) -> None:
 
 
 def describe_server(options: StackOptions) -> str:
-    """Where the stack's records live, without a password."""
+    """Return the address of the stack's Redis server, without a password."""
     return address_of(options.redis_url) if options.redis_url else "embedded"

@@ -36,19 +36,19 @@ class Service:
     name: str
     command: Sequence[str]
     environment: Mapping[str, str]
-    stop_rank: int
-    """Children of a lower rank end first: those that need the others."""
+    stop_order: int
+    """Children with a lower number are stopped first: they need those with a higher one."""
     grace_seconds: float
     """Seconds between the request to end and SIGKILL."""
     ask_to_end: Callable[[], None] | None = None
-    """Asks it to end; None: SIGTERM does. A service with its own way starts with SIGTERM and
-    SIGINT blocked: systemd and batch systems send them to all processes at once, and it must
-    outlive the others."""
+    """Call this to ask the service to end; None: send SIGTERM. Such a service starts with SIGTERM,
+    SIGINT and SIGHUP blocked: systemd and batch systems send them to all processes at once, and
+    the service must outlive the others."""
 
 
 @dataclass
 class Child:
-    """A running, or lately dead, service."""
+    """A service that runs, or that died and waits for its restart."""
 
     service: Service
     process: subprocess.Popen[bytes]
@@ -77,7 +77,7 @@ class Supervisor:
 
     def start(self, service: Service) -> None:
         """Start a service."""
-        with signals_held():
+        with signals_blocked():
             self._children[service.name] = Child(service, self._spawn(service), time.monotonic())
 
     def log_path(self, name: str) -> Path:
@@ -85,10 +85,10 @@ class Supervisor:
         return self._log_folder / f"{name}.log"
 
     def check_alive(self, name: str) -> None:
-        """Check that all children run.
+        """Check that the child of this name runs.
 
         Raises:
-            ChildFailedError: A child has ended; the text has what it printed last.
+            ChildFailedError: The child has ended; the text has the last lines that it printed.
         """
         process = self._children[name].process
         if process.poll() is None:
@@ -97,7 +97,8 @@ class Supervisor:
         lines = path.read_text(errors="replace").strip().splitlines()
         raise ChildFailedError(
             f"{name} {_describe_end(process.returncode)} before it was ready; "
-            f"its last words, from {path}:\n" + "\n".join(f"  {line}" for line in lines[-8:])
+            f"its last lines of output, from {path}:\n"
+            + "\n".join(f"  {line}" for line in lines[-8:])
         )
 
     def revive(self) -> None:
@@ -114,9 +115,9 @@ class Supervisor:
                 self._start_again(child, now)
 
     def stop_all(self) -> None:
-        """End all children rank by rank; SIGKILL to those that outstay their grace."""
-        for rank in sorted({child.service.stop_rank for child in self._children.values()}):
-            group = [c for c in self._children.values() if c.service.stop_rank == rank]
+        """Stop all children in their order; kill those that are not gone after their grace."""
+        for order in sorted({child.service.stop_order for child in self._children.values()}):
+            group = [c for c in self._children.values() if c.service.stop_order == order]
             for child in group:
                 if child.process.poll() is None:
                     (child.service.ask_to_end or child.process.terminate)()
@@ -153,7 +154,7 @@ class Supervisor:
 
     def _start_again(self, child: Child, now: float) -> None:
         try:
-            with signals_held():
+            with signals_blocked():
                 child.process = self._spawn(child.service)
                 child.started, child.restart_at = now, None
             child.start_failed = False
@@ -180,10 +181,10 @@ class Supervisor:
         def prepare() -> None:
             tie_to_parent(signal.SIGKILL, parent)
             if service.ask_to_end is None:
-                hear_signals()
+                restore_signals()
 
-        # A file, not a pipe: no service ever waits for somebody to read what it prints. A session
-        # of its own: Ctrl-C reaches only the supervisor, which then stops the others in order.
+        # A file, not a pipe: a service that prints never has to wait for a reader. A session of
+        # its own: Ctrl-C reaches only the supervisor, which then stops the others in order.
         with path.open("ab") as log:
             return subprocess.Popen(
                 service.command,
@@ -198,8 +199,8 @@ class Supervisor:
 
 
 @contextmanager
-def signals_held() -> Iterator[None]:
-    """Hold back the signals that end a stack: none may come between a fork and its bookkeeping."""
+def signals_blocked() -> Iterator[None]:
+    """Block the signals that end a stack, so that none arrives between a fork and its record."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
     try:
         yield
@@ -207,8 +208,8 @@ def signals_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def hear_signals() -> None:
-    """In a forked child: the signals of `signals_held` take their usual effect again."""
+def restore_signals() -> None:
+    """In a forked child: unblock the signals of `signals_blocked`, with their usual effect."""
     for number in ENDING_SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)

@@ -1,11 +1,11 @@
-"""Work that a process does in the background for as long as it lives, so that none ends unseen.
+"""Work that a process repeats in the background; a failure is logged and tried again.
 
     duties = Duties(expected=(StoreUnavailableError,))
     task = asyncio.create_task(duties.keep("reconciler", look, seconds=1.0, stopping=stopping))
     duties.problem  # "" while all is well, else why the process is not ready
 
-Work that raises is logged and tried again, after growing pauses; until it succeeds the process is
-not ready. A loop in a thread does the same with `failed` and `done`.
+The pauses between the tries grow, and until the work succeeds the process is not ready. A loop in a
+thread does the same with `failed` and `done`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from service_runtime.process import wait_for_event
 _log = get_logger("duties")
 _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 5.0
-_OUTAGE_PAUSE = 1.0  # an outage ends at any moment, and looking for that costs little
+_OUTAGE_PAUSE = 1.0  # an outage may end at any moment, and a try costs little
 
 NOT_READY_METADATA = "training-engine-not-ready-bin"
 """Key of the gRPC metadata that tells, as UTF-8, why a health check says NOT_SERVING."""
@@ -34,7 +34,7 @@ class _Failure:
 
 
 class Duties:
-    """The duties of one process, and which of them fail at present. Usable from any thread.
+    """The duties of one process, and which of them fail now. May be used from any thread.
 
     Args:
         expected: errors of an outage outside this process. They are logged once, in one line;
@@ -78,9 +78,9 @@ class Duties:
         seconds: float,
         stopping: asyncio.Event,
     ) -> None:
-        """Do `work` every so many `seconds` until `stopping` is set, whatever it raises.
+        """Call `work` every so many `seconds` until `stopping` is set, whatever it raises.
 
-        It is asked to stop, not cancelled: what was begun is finished.
+        A call that has begun is finished, never cancelled.
         """
         while not stopping.is_set():
             wait = seconds

@@ -1,6 +1,6 @@
-"""Slows those who try wrong tokens, each client for itself and all of them together.
+"""Slows clients that try wrong tokens, each of them and all together.
 
-Only failures count, so that who never sends a wrong token never waits, whatever others do.
+Only failures count: a client that never sends a wrong token never waits, whatever others do.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _IPV6_NETWORK_BITS = 64
 
 
 class FailedAttempts:
-    """Who has to wait before the next attempt, and for how long.
+    """Which clients have to wait before the next attempt, and for how long.
 
-    Each count is one moment: when its failures will be forgotten, each after its interval (the
-    generic cell rate algorithm).
+    Each count is stored as one moment: when all its failures will be forgotten, each of which
+    takes one interval (the generic cell rate algorithm).
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -33,7 +33,7 @@ class FailedAttempts:
         self._overall = 0.0
 
     def seconds_to_wait(self, address: str) -> float:
-        """Seconds until the client at `address` may try again; 0 where it may now."""
+        """Return the seconds until the client at `address` may try again; 0 where it may now."""
         now = self._clock()
         forgotten = self._clients.get(_network(address), 0.0)
         if forgotten <= now:  # it has not failed lately: others cannot lock it out

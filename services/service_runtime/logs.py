@@ -20,7 +20,7 @@ _BEARER = re.compile(r"(?i)(bearer\s+)[\w.~+/=-]+")
 
 
 def redact(text: str) -> str:
-    """`text` without the passwords of URLs and without bearer tokens."""
+    """Return `text` without the passwords of URLs and without bearer tokens."""
     return _BEARER.sub(r"\1***", _URL_PASSWORD.sub(r"\1:***@", text))
 
 

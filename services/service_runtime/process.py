@@ -63,6 +63,6 @@ async def wait_for_event(event: asyncio.Event, seconds: float) -> bool:
 
 
 def fail(program: str, reason: str) -> int:
-    """Print why a process cannot start, in one line; returns its exit code, 1."""
+    """Print why a process cannot start, in one line, and return its exit code, 1."""
     print(f"{program}: error: {reason}", file=sys.stderr)
     return 1

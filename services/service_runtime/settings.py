@@ -63,7 +63,7 @@ class EngineSettings(BaseSettings):
     @field_validator("*")
     @classmethod
     def _at_home(cls, value: Any) -> Any:
-        """Paths with a leading `~` replaced: no shell does that in `--data-root=~/text`."""
+        """Replace a leading `~` in paths, which no shell does in `--data-root=~/text`."""
         if isinstance(value, list):
             return [cls._at_home(item) for item in value]
         try:
@@ -134,13 +134,13 @@ class AuthenticationSettings(EngineSettings):
     )
 
     def accepted_tokens(self) -> list[str]:
-        """Every configured token; empty where authentication is off.
+        """Return every configured token; empty where authentication is off.
 
         Raises:
             SettingsError: A setting cannot be used.
         """
-        given = self.auth_tokens.get_secret_value().split(",") if self.auth_tokens else []
-        tokens = [token.strip() for token in given if token.strip()]
+        parts = self.auth_tokens.get_secret_value().split(",") if self.auth_tokens else []
+        tokens = [token.strip() for token in parts if token.strip()]
         if self.auth_tokens_file is not None:
             tokens += read_secret_lines(self.auth_tokens_file, "auth_tokens_file")
         for place, token in enumerate(tokens, 1):
@@ -154,7 +154,7 @@ class AuthenticationSettings(EngineSettings):
 
 
 class ListenSettings(AuthenticationSettings):
-    """Where a server listens, and the rule that keeps strangers out."""
+    """Where a server listens; without tokens it may only listen on this machine."""
 
     host: str = setting("127.0.0.1", "address to listen on; 0.0.0.0 for every interface")
     allow_unauthenticated: bool = setting(
@@ -177,7 +177,7 @@ class ListenSettings(AuthenticationSettings):
 
 
 def is_loopback(host: str) -> bool:
-    """Return True for an address or name that only this machine can reach."""
+    """Whether only this machine can reach the address or name."""
     if host == "localhost":
         return True
     try:
@@ -194,7 +194,7 @@ def read_secret_lines(path: Path, field: str) -> list[str]:
     """Return the non-empty lines of a file of secrets.
 
     Raises:
-        SettingsError: Without their text.
+        SettingsError: The file cannot be read, or is empty. The text has none of the secrets.
     """
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
@@ -208,7 +208,7 @@ def read_secret_lines(path: Path, field: str) -> list[str]:
 
 
 def with_password(url: str, password: str) -> str:
-    """`url` with this password.
+    """Return `url` with this password.
 
     Raises:
         SettingsError: It has one already.
@@ -226,12 +226,12 @@ def require_readable_url(url: str) -> None:
     """Refuse a Redis URL whose password holds what ends a part of a URL, as `/` does.
 
     Raises:
-        SettingsError: Without a piece of the URL.
+        SettingsError: The URL has such a password; the text has no part of the URL.
     """
     try:
         parts = urlsplit(url)
         readable = parts.port is None or parts.port >= 0
-    except ValueError:  # what follows a colon is no port; or a bracket
+    except ValueError:  # the text after a colon is not a port, or there is a bracket
         readable = False
     else:
         rest = parts.query + parts.fragment + ("" if parts.scheme == "unix" else parts.path)
@@ -245,7 +245,7 @@ def require_readable_url(url: str) -> None:
 
 
 def mask_url(url: str) -> str:
-    """`url` fit for a log: its password, if any, replaced, whatever characters it holds."""
+    """Return `url` for a log, its password replaced by ***."""
     scheme, separator, rest = url.partition("://")
     credentials, at, place = rest.rpartition("@")
     user, colon, password = credentials.partition(":")
@@ -266,11 +266,11 @@ def parse_settings(
     Prints usage and exits 2 where a value is wrong, like any command.
     """
     parser = build_parser(settings_class, program)
-    given = vars(parser.parse_args(sys.argv[1:] if arguments is None else list(arguments)))
+    flags = vars(parser.parse_args(sys.argv[1:] if arguments is None else list(arguments)))
     try:
-        return settings_class(**given)
+        return settings_class(**flags)
     except ValidationError as error:
-        parser.exit(2, "".join(f"{program}: error: {line}\n" for line in _complaints(error)))
+        parser.exit(2, "".join(f"{program}: error: {line}\n" for line in _problem_lines(error)))
     raise AssertionError("unreachable: exit() above does not return")
 
 
@@ -341,8 +341,8 @@ def _shown_default(field: FieldInfo) -> str:
     return str(default)
 
 
-def _complaints(error: ValidationError) -> list[str]:
-    """One line for each wrong value; secrets keep to themselves."""
+def _problem_lines(error: ValidationError) -> list[str]:
+    """Return one line for each wrong value, without the values of secrets."""
     lines = []
     for problem in error.errors(include_url=False, include_context=False):
         field = str(problem["loc"][0]) if problem["loc"] else "settings"

@@ -45,7 +45,7 @@ def bearer_token(authorization: str | None) -> str:
 
 
 def is_guessable(token: str) -> bool:
-    """Whether a token is so short that somebody with time could find it."""
+    """Whether a token is so short that it could be found by trying."""
     return len(token) < UNGUESSABLE_CHARACTERS
 
 

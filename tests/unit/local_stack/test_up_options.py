@@ -26,7 +26,7 @@ from training_engine.cli.app import app
         (["--redis-url", "redis://:hush@h:x"], "the Redis URL cannot be read; where a password"),
         (["--redis-url", "redis://:hush@hush/x@h:1/0"], "the Redis URL cannot be read; where a"),
         (["--redis-memory=8"], "--redis-memory is 8; it must be at least 16 MiB; leave it out"),
-        (["--data-root", "/no/such"], "--data-root /no/such is no folder; make it, or name"),
+        (["--data-root", "/no/such"], "--data-root /no/such is not a folder; make it, or name"),
         (["--data-root", ""], "Invalid value for '--data-root': it is empty"),
         (["--data-dir", ""], "Invalid value for '--data-dir': it is empty"),
     ],

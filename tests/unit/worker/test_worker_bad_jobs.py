@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from typing import Any
+from pathlib import Path
 
 import pytest
 import redis
@@ -166,24 +166,43 @@ def test_a_higher_priority_is_taken_first(site: Site) -> None:
     assert started[Priority.HIGH] < started[Priority.DEFAULT] < started[Priority.LOW]
 
 
-def test_a_job_keeps_the_number_of_threads_that_it_began_with(site: Site) -> None:
+HOLD_AT_STEP_7 = """
+import os, pathlib, time
+
+class Hold:
+    def __init__(self, trainer):
+        self.trainer = trainer
+
+    def on_step_end(self, step, metrics):
+        if step == 7 and pathlib.Path(os.environ["HOLD_FILE"]).exists():
+            while not self.trainer._stop_requested:
+                time.sleep(0.01)
+"""
+
+
+def test_a_job_keeps_the_number_of_threads_that_it_began_with(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Bits depend on it: two workers of one machine may give their jobs different numbers."""
     for process in site.workers():
         process.kill()
         process.wait()
-    config: dict[str, Any] = {"max_steps": 600, "save_steps": 100, "eval_steps": 1000}
-    begun = site.start_worker(threads=2)
-    undisturbed = site.submit(**config)
-    assert site.wait(undisturbed, *END, seconds=180).status is JobStatus.SUCCEEDED, site.logs()
-    job_id = site.submit(**config)
-    site.wait_for(lambda: site.job(job_id).current_step >= 7, 180)
+    (tmp_path / "hold_at_step_7.py").write_text(HOLD_AT_STEP_7)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("HOLD_FILE", str(tmp_path / "hold"))
+    begun = site.start_worker(threads=2, callbacks="hold_at_step_7:Hold")
+    undisturbed = site.submit()
+    assert site.wait(undisturbed, *END).status is JobStatus.SUCCEEDED, site.logs()
+    (tmp_path / "hold").touch()
+    job_id = site.submit()
+    site.wait_for(lambda: site.job(job_id).current_step >= 7)
     begun.send_signal(signal.SIGTERM)
     assert begun.wait(timeout=30) == 0
     site.start_worker(threads=1)
     site.send(job_id)
-    record = site.wait(job_id, *END, seconds=180)
+    record = site.wait(job_id, *END)
     assert (record.status, record.attempt) == (JobStatus.SUCCEEDED, 2), site.logs()
-    assert record.notes == ()
+    assert (record.resumed_from_step, record.notes) == (7, ())
     assert comparable(site.history(job_id)) == comparable(site.history(undisturbed))
     newest = site.store.checkpoints(job_id)[-1]
     state = torch.load(site.artifacts / newest.artifact, weights_only=True)
