@@ -81,9 +81,9 @@ def _run(options: argparse.Namespace, console: Console) -> int:
     if options.inspect:
         return _inspect_data(config)
     if config.distributed is not None:
-        from app.training.distributed import is_launched, processes_wanted
+        from app.training.distributed import expected_processes, is_launched
 
-        if not is_launched() and (processes := processes_wanted(config)) > 1:
+        if not is_launched() and (processes := expected_processes(config)) > 1:
             return _train_in_processes(config, options, console, processes)
     return _train(config, options, console)
 
@@ -205,37 +205,40 @@ def _rank() -> int:
 def _train_in_processes(
     config: TrainingConfig, options: argparse.Namespace, console: Console, processes: int
 ) -> int:
-    """Start the processes of the run and pass a wish to stop on to the first of them."""
+    """Start the processes of the run and pass a request to stop on to rank 0."""
     from app.training.distributed_launch import launch
-    from app.training.parent_signals import heed_only_parent
+    from app.training.parent_signals import ignore_signals_except_from_parent
 
-    wishes, results = os.pipe(), os.pipe()
+    stop_pipe, results = os.pipe(), os.pipe()
 
     def run() -> None:
-        heed_only_parent()  # Ctrl-C reaches the launcher, which asks
+        ignore_signals_except_from_parent()  # Ctrl-C reaches the launcher
         _log_to(console)
-        status = _guarded(lambda: _train(config, options, console, wishes[0]), console)
+        status = _guarded(lambda: _train(config, options, console, stop_pipe[0]), console)
         if status not in (0, INTERRUPTED):
             sys.exit(status)
         if _rank() == 0:
             os.write(results[1], bytes([status]))
 
-    with _stop_on_signal(lambda: os.write(wishes[1], b"s")):
+    with _stop_on_signal(lambda: os.write(stop_pipe[1], b"s")):
         launch(run, processes)
     return os.read(results[0], 1)[0]
 
 
 def _train(
-    config: TrainingConfig, options: argparse.Namespace, console: Console, wishes: int | None = None
+    config: TrainingConfig,
+    options: argparse.Namespace,
+    console: Console,
+    stop_pipe: int | None = None,
 ) -> int:
-    """Train in this process; `wishes` is a pipe from whoever takes the signals instead of it."""
-    # Here, so that a mistake in the configuration is told before two seconds of import.
+    """Train in this process; a byte in `stop_pipe` is the launcher's request to stop."""
+    # Imported here, so that a mistake in the configuration shows before two seconds of import.
     from app.training.cores import share_cores
     from app.training.data import load_dataset
     from app.training.distributed import join
     from app.training.trainer import Trainer
 
-    if wishes is None:  # else the launcher has shared the cores out
+    if stop_pipe is None:  # else the launcher has shared the cores out
         share_cores()
     ranks = join(config)
     with ranks.main_first():
@@ -252,9 +255,9 @@ def _train(
     ) as progress:
         trainer = Trainer(config, train_dataset, val_dataset)
         trainer.callbacks.append(_Display(progress, trainer))
-        with _stop_on_signal(trainer.request_stop) if wishes is None else nullcontext():
-            if wishes is not None and ranks.is_main:
-                _stop_on_wish(trainer.request_stop, wishes)
+        with _stop_on_signal(trainer.request_stop) if stop_pipe is None else nullcontext():
+            if stop_pipe is not None and ranks.is_main:
+                _stop_on_byte(trainer.request_stop, stop_pipe)
             trainer.train()
     if not ranks.is_main:
         return INTERRUPTED if trainer.stopped else 0
@@ -294,11 +297,11 @@ def _stop_on_signal(request: Callable[[], object]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _stop_on_wish(request: Callable[[], object], wishes: int) -> None:
-    """Ask for a stop when a byte comes through the pipe."""
+def _stop_on_byte(request: Callable[[], object], stop_pipe: int) -> None:
+    """Request a stop when a byte comes through the pipe."""
 
     def wait() -> None:
-        if os.read(wishes, 1):
+        if os.read(stop_pipe, 1):
             request()
 
     threading.Thread(target=wait, daemon=True).start()

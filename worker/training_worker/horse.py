@@ -88,9 +88,9 @@ def _processes(config: Any) -> int:
     """Return processes that the job asks for; of one that cannot run, the one that says why."""
     if config.problems():
         return 1
-    from app.training.distributed import processes_wanted
+    from app.training.distributed import expected_processes
 
-    return processes_wanted(config)
+    return expected_processes(config)
 
 
 def _launch(

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.training.parent_signals import heed_only_parent
+from app.training.parent_signals import ignore_signals_except_from_parent
 from job_store.records import JobError, Outcome, OutcomeKind
 from training_worker.exits import EXIT_FAILED, EXIT_FENCED, EXIT_OK, EXIT_REPORTED, End
 
@@ -70,7 +70,7 @@ def launch_ranks(processes: int, lead: Callable[[], End], follow: Callable[[], N
         if os.environ["RANK"] == "0":
             _lead(lead)
         else:
-            heed_only_parent()
+            ignore_signals_except_from_parent()
             follow()
 
     try:
@@ -93,7 +93,7 @@ def _die_of(number: signal.Signals) -> None:
 def _lead(lead: Callable[[], End]) -> None:
     """Rank 0: the agent, which ends all processes when one has failed, lets it report that."""
     end_requested = threading.Event()
-    heed_only_parent(end_requested.set)
+    ignore_signals_except_from_parent(end_requested.set)
     end = lead()
     if end is End.TOGETHER:
         return

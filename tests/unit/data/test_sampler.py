@@ -104,7 +104,7 @@ def test_foreign_states_are_refused():
         sampler.load_state_dict({**state, "num_samples": 11})
     with pytest.raises(SamplerStateError, match=r"`seed` is 3, but .* made with 4"):
         sampler.load_state_dict({**state, "seed": 4})
-    with pytest.raises(SamplerStateError, match=r"epoch 0, sample 10; it must lie in \[0, 10\)"):
+    with pytest.raises(SamplerStateError, match=r"epoch 0, sample 10; it must be in \[0, 10\)"):
         sampler.load_state_dict({**state, "position": 10})
     assert sampler.state_dict() == state
 

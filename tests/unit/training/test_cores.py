@@ -91,7 +91,7 @@ class Machine:
         for _ in range(int(seconds * 2)):
             self.wall += 0.5
             self.cpu += 0.5 * used
-            watch.look()
+            watch.check()
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -149,5 +149,5 @@ def test_a_look_costs_a_step_next_to_nothing() -> None:
     watch = ContentionWatch(2, 2)
     began = time.process_time()
     for _ in range(10_000):
-        watch.look()
+        watch.check()
     assert time.process_time() - began < 0.5

@@ -205,7 +205,7 @@ def test_the_deferred_guard_suppresses_the_bad_step_and_all_after_it() -> None:
     for step in (1, 2, 3):
         weight.grad = torch.full((3,), math.nan if step == 2 else 1.0)
         try:
-            guard.watch(step, "here", torch.tensor(1.0), weight.grad.norm())
+            guard.check(step, "here", torch.tensor(1.0), weight.grad.norm())
         except NonFiniteLossError as error:
             raised.append(str(error))
         optimizer.step()

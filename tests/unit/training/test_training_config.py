@@ -275,7 +275,7 @@ def test_a_document_that_is_no_mapping_is_one_clear_problem(document: str, messa
 
 @pytest.mark.parametrize("document", ["seed: 1\nseed: 2", '{"seed": 1, "seed": 2}'])
 def test_a_key_that_stands_twice_is_a_problem(document: str) -> None:
-    message = "`seed` stands twice in the document; keep one of the two"
+    message = "`seed` appears twice in the document; keep one of the two"
     assert problems_of(document) == {"seed": message}
 
 
@@ -301,7 +301,7 @@ def test_thousands_of_wrong_keys_are_named_without_a_search_for_each(
     _, problems = TrainingConfig.read_document(document)
     messages = [problem.message for problem in problems]
     assert "`sed7` is not a known key; did you mean `seed`?" in messages
-    assert "`sed2999` stands twice in the document; keep one of the two" in messages
+    assert "`sed2999` appears twice in the document; keep one of the two" in messages
 
 
 def test_repeated_keys_are_found_in_one_pass() -> None:

@@ -57,6 +57,6 @@ def ask_for_huge_pages() -> bool:
 
 
 def _advise(libc: ctypes.CDLL, start: int) -> bool:
-    # From the page that it begins in: the pieces lie side by side, and no page is left out.
+    # From the page that the piece begins in: pieces are contiguous, so every page is advised.
     first = start // _HUGE_PAGE * _HUGE_PAGE
     return bool(libc.madvise(first, _PIECE, mmap.MADV_HUGEPAGE) == 0)

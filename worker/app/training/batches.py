@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from app.training.distributed import Ranks
-from app.training.parent_signals import ending_signals_held, heed_only_parent
+from app.training.parent_signals import ending_signals_held, ignore_signals_except_from_parent
 from app.training.rng import cpu_isolated, seed_sample
 from app.training.sampler import BatchSampler
 
@@ -34,7 +34,7 @@ class Batch:
     tokens: int
     """Labels that count."""
     read: int
-    """Inputs that are no padding: what the model works on."""
+    """Inputs without padding: the tokens that the model works on."""
     positions: Tensor | None = None
     """int64 [samples, time]: the place of each input in its document, where a sample may hold
     several that do not see each other."""
@@ -181,8 +181,8 @@ def _as_row(sample: Any, index: int) -> Tensor:
 class BatchStream:
     """Endless micro-batches in the sampler's order; the sampler moves as they are taken.
 
-    With `num_workers`, loader processes read ahead; what they have read and nobody has taken does
-    not count, so a checkpoint never skips it.
+    With `num_workers`, loader processes read ahead. A micro-batch counts once `next` returns it, so
+    a checkpoint never skips one that was only read.
     """
 
     def __init__(
@@ -246,7 +246,7 @@ class _LookAhead:
 
 def _begin_worker(number: int) -> None:
     """Ignore signals to the whole run: its last steps still read from this process."""
-    heed_only_parent()
+    ignore_signals_except_from_parent()
 
 
 def _as_it_is(batch: Batch) -> Batch:

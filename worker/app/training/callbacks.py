@@ -1,4 +1,4 @@
-"""What a run tells to whoever listens: any object with any of the methods of `Callback`."""
+"""Callbacks of a run: any objects with any of the methods of `Callback`."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Callback(Protocol):
         """Run after a step. `metrics` are the newest logged ones, perhaps of an earlier step."""
 
     def on_log(self, step: int, metrics: Mapping[str, float]) -> Mapping[str, float] | None:
-        """Training metrics of a step were measured; its validation, if due, comes next.
+        """Run when a step's training metrics are measured, before its validation if that is due.
 
-        What it returns are metrics of your own: they go where the others go, into the step's line.
+        Return metrics of your own to add them to the step's line, or None.
         `app.training.custom_metrics` has the rule for names and values.
         """
 
@@ -33,19 +33,19 @@ class Callback(Protocol):
         """Run before an evaluation; no step follows until it ends."""
 
     def on_evaluate_progress(self, step: int, done: int, total: int) -> None:
-        """So many of its batches are done; called first with 0."""
+        """Run when `done` of the evaluation's `total` batches are done; called first with 0."""
 
     def on_evaluate(self, step: int, metrics: Mapping[str, float]) -> Mapping[str, float] | None:
         """Run when an evaluation is complete.
 
         The metrics are `val_loss`, `val_perplexity`, and `val_bits_per_byte` where the tokenizer is
-        known. What the hook returns goes into the step's line, as with `on_log`.
+        known. Metrics that the hook returns are added to the step's line, as with `on_log`.
         """
 
     def on_save_start(self, step: int) -> None:
         """Run before the state of a step is saved.
 
-        The step's end comes once the state is copied, or, after the last step, once it is durable.
+        `on_step_end` follows once the state is copied, or, after the last step, once it is durable.
         """
 
     def on_metrics(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -58,10 +58,10 @@ class Callback(Protocol):
         """Run when a checkpoint is complete and durable, in the order of saving."""
 
     def on_save_failed(self, step: int, error: CheckpointError, last: bool) -> bool:
-        """Return a save failed.
+        """Return True to ignore a failed save and keep training.
 
-        True takes that on oneself and the run goes on: after the `last` save, which has to succeed,
-        with another try at once, so wait first. Else the error ends it.
+        After the `last` save, which has to succeed, the trainer retries at once, so sleep first.
+        Return False to end the run with `error`.
         """
 
     def on_rotate(self, paths: list[str]) -> None:
@@ -72,15 +72,15 @@ class Callback(Protocol):
 
 
 class CallbackList(list[Any]):
-    """The listeners of a run; costs nothing for hooks that nobody has."""
+    """The callbacks of a run; a hook that none of them has costs nothing."""
 
     def with_hook(self, hook: str) -> list[tuple[Any, Callable[..., Any]]]:
-        """Each listener that has `hook`, and its hook."""
+        """Return each callback that has `hook`, with its bound method."""
         hooks = [(each, getattr(each, hook, None)) for each in self]
         return [(each, function) for each, function in hooks if callable(function)]
 
     def bind(self, hook: str) -> Callable[..., None]:
-        """One function that calls `hook` of every listener that has it, in order."""
+        """Return one function that calls `hook` of every callback that has it, in order."""
         bound = self.with_hook(hook)
         if not bound:
             return _nothing
@@ -91,15 +91,15 @@ class CallbackList(list[Any]):
 
         return call
 
-    def ask(self, hook: str) -> Callable[..., bool]:
-        """One function that tells whether any listener that has `hook` answers True."""
-        asked = self.with_hook(hook)
+    def bind_any(self, hook: str) -> Callable[..., bool]:
+        """Return one function that calls `hook` of all that have it: True if any returns True."""
+        bound = self.with_hook(hook)
 
-        def ask(*args: Any) -> bool:
-            answers = [bool(function(*args)) for _, function in asked]
+        def call(*args: Any) -> bool:
+            answers = [bool(function(*args)) for _, function in bound]
             return any(answers)
 
-        return ask
+        return call
 
 
 def _nothing(*args: Any) -> None:

@@ -28,7 +28,7 @@ class CheckpointManager:
     """The checkpoints in one folder.
 
     Args:
-        checkpoint_dir: where they lie; made at the first save.
+        checkpoint_dir: their folder; made at the first save.
         max_checkpoints: complete checkpoints kept, >= 1. The newest, the best and protected ones
             are never deleted and count as well.
     """
@@ -41,7 +41,7 @@ class CheckpointManager:
         self.checkpoint_dir = expanded(checkpoint_dir)
         self.max_checkpoints = max_checkpoints
         self.on_rotate: Callable[[list[str]], None] = lambda paths: None
-        """Told the paths about to be deleted; an exception keeps them."""
+        """Called with the paths about to be deleted; an exception keeps them."""
         self.before_write: Callable[[], None] | None = None
         """Called before each save, in its thread; an exception fails the save."""
         self._protected: set[Path] = set()
@@ -61,13 +61,13 @@ class CheckpointManager:
         metric: tuple[str, float] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> str:
-        """Save synchronously, delete what is too many, and return the path.
+        """Save synchronously, delete surplus checkpoints, and return the path.
 
         `metric` (name, value; smaller is better) decides which is the best; without it the loss
         does. `extra` is stored beside the usual keys.
 
         Raises:
-            CheckpointError: On a full disk.
+            CheckpointError: The checkpoint cannot be written, for example on a full disk.
         """
         state = build_state(model, optimizer, scheduler, step, loss, config, extra)
         info = self.write(state, metric or ("loss", float(loss)))
@@ -75,7 +75,7 @@ class CheckpointManager:
         return info.path
 
     def path_of(self, step: int) -> Path:
-        """Where the checkpoint of a step lies."""
+        """Return the path of the checkpoint of a step."""
         return self.checkpoint_dir / f"checkpoint_step_{step}.pt"
 
     def write(
@@ -155,7 +155,7 @@ class CheckpointManager:
         optimizer: Optimizer | None = None,
         scheduler: Any = None,
     ) -> tuple[int, float, Any]:
-        """Load one checkpoint into what is given and return `(step, loss, config)`.
+        """Load one checkpoint into the given objects and return `(step, loss, config)`.
 
         Raises:
             CheckpointError: The file is damaged, foreign or of another model; nothing is changed
@@ -287,7 +287,7 @@ def load_model(model: nn.Module, weights: Mapping[str, Any], path: Path) -> None
     """Copy weights into a model of the same shape.
 
     Raises:
-        CheckpointError: Otherwise.
+        CheckpointError: The weights have other names or shapes; the model is unchanged then.
     """
     own = plain_model(model).state_dict()
     misfits = [

@@ -88,7 +88,7 @@ class HashingFile:
 
 
 def manifest_path(checkpoint: Path) -> Path:
-    """Where a checkpoint's manifest lies: beside it, with the ending `.json`."""
+    """Return the path of a checkpoint's manifest: beside it, with the ending `.json`."""
     return checkpoint.with_suffix(".json")
 
 
@@ -190,7 +190,7 @@ def _write_file(path: Path, state: Mapping[str, Any]) -> tuple[int, str]:
 def _write_manifest(info: CheckpointInfo) -> None:
     fields = asdict(info)
     fields["file"] = Path(fields.pop("path")).name
-    del fields["is_best"]  # depends on the others; told when they are listed
+    del fields["is_best"]  # depends on the other checkpoints; set when they are listed
     write_atomically(
         manifest_path(Path(info.path)),
         json.dumps({"format_version": FORMAT_VERSION, **fields}, indent=2) + "\n",
@@ -245,7 +245,7 @@ def read_manifest(checkpoint: Path) -> CheckpointInfo:
     """Return what the manifest of a checkpoint says.
 
     Raises:
-        CheckpointError: It is no manifest.
+        CheckpointError: The file is not a manifest of this checkpoint.
     """
     try:
         fields = json.loads(manifest_path(checkpoint).read_text(encoding="utf-8"))

@@ -92,7 +92,8 @@ class DataConfig:
     files: list[str] = field(default_factory=list)
     """Files of the folder `dataset_path`: patterns relative to it, such as `data/*.parquet` or
     `**/*.jsonl`; one may also be written without a list. Each must match something. What matches
-    none is left alone, files for validation included. Empty: told by names and contents."""
+    none is left alone, files for validation included. Empty: names and contents of the files
+    decide."""
 
     split: str | None = None
     """The part of the folder to train on, by the word in the names of files or folders: `train`,
@@ -309,9 +310,9 @@ class TrainingConfig:
             self.data = self._read_part("data", DataConfig)
 
     def _read_part(self, name: str, owner: type) -> Any:
-        """Return the nested configuration that a plain mapping stands for.
+        """Return the nested configuration that the plain mapping in field `name` describes.
 
-        Problems wait in `_unread`.
+        Unknown keys are added to `_unread`.
         """
         kept, unknown = read_known(owner, read_numbers(owner, getattr(self, name)))
         self._unread += [problem.under(name) for problem in unknown]

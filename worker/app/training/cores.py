@@ -16,9 +16,9 @@ from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
-_FIRST_LOOK_SECONDS = 5.0
-_LOOK_SECONDS = 15.0
-"""Between two looks; the first comes sooner."""
+_FIRST_CHECK_SECONDS = 5.0
+_CHECK_SECONDS = 15.0
+"""Between two checks; the first comes sooner."""
 _LEAST_SHARE = 0.6
 """Threads that have their cores to themselves get more than this of their time: they spin while
 they wait for each other."""
@@ -98,20 +98,20 @@ class ContentionWatch:
         self._threads, self._cores = threads, cores
         self._clock, self._cpu_clock, self._load_average = clock, cpu_clock, load_average
         self._since = (clock(), cpu_clock())
-        self._look_at = self._since[0] + _FIRST_LOOK_SECONDS
+        self._next_check = self._since[0] + _FIRST_CHECK_SECONDS
         if threads < 2:
-            self._look_at = float("inf")
+            self._next_check = float("inf")
         elif threads > cores:
             self._warn(f"this process has {threads} threads for {_cores_text(cores)}")
 
-    def look(self) -> None:
-        """Note that a step is done."""
+    def check(self) -> None:
+        """Warn once if the threads do not get their cores; call it after each step."""
         now = self._clock()
-        if now < self._look_at:
+        if now < self._next_check:
             return
         cpu = self._cpu_clock()
         used = (cpu - self._since[1]) / (now - self._since[0])
-        self._since, self._look_at = (now, cpu), now + _LOOK_SECONDS
+        self._since, self._next_check = (now, cpu), now + _CHECK_SECONDS
         load = self._load_average()
         if used / self._threads < _LEAST_SHARE and load > self._cores + _OTHER_LOAD:
             self._warn(
@@ -122,7 +122,7 @@ class ContentionWatch:
             )
 
     def _warn(self, why: str, fewer: int | None = None) -> None:
-        self._look_at = float("inf")
+        self._next_check = float("inf")
         wanted = fewer or self._cores
         logger.warning(
             "training may be many times slower than it could be: %s, and each step waits for its "

@@ -38,11 +38,11 @@ class CustomMetrics:
         Raises:
             CustomMetricError: A name or a value breaks the rule.
         """
-        asked = callbacks.with_hook(hook)
+        bound = callbacks.with_hook(hook)
 
         def call(step: int, measured: Mapping[str, float]) -> dict[str, float]:
             added: dict[str, float] = {}
-            for callback, function in asked:
+            for callback, function in bound:
                 source = f"{type(callback).__name__}.{hook}"
                 line = dict(measured)
                 answer = function(step, line)

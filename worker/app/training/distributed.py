@@ -1,8 +1,8 @@
-"""The processes of one run: which of them this is, and the little that they tell each other.
+"""The processes of one run: the rank of this one, and the values that they exchange.
 
 `join` reads the environment that a launcher (`distributed_launch`, torchrun) made and gives the
-trainer a `Ranks`: alone, where everything is already agreed, or a `ProcessGroup`. What steers a
-run travels between the hosts' memories (gloo), so that no GPU is waited for.
+trainer a `Ranks`: alone, where everything is already agreed, or a `ProcessGroup`. Control values
+travel between the hosts' memories (gloo), so that no step waits for a GPU.
 """
 
 from __future__ import annotations
@@ -24,14 +24,20 @@ from app.training.config import TrainingConfig
 from app.training.precision import choose_device
 from app.transformer.errors import ConfigError, FieldProblem
 
-_PATIENCE = timedelta(days=1)
+_TIMEOUT = timedelta(days=1)
 """A process that dies is noticed at once, by its connections; one that tokenizes or writes a large
 checkpoint while the others wait must not be taken for dead."""
-_LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "[gloo]", "/gloo/")
+_LOST_PEER_MESSAGES = (
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "Broken pipe",
+    "[gloo]",
+    "/gloo/",
+)
 
 
 class Ranks:
-    """One process alone, which agrees with itself."""
+    """The ranks of a run of one process: collectives return their input."""
 
     rank = 0
     """Index of this process, from 0; 0 is the one that writes and reports."""
@@ -50,11 +56,11 @@ class Ranks:
 
     @property
     def description(self) -> str:
-        """What the bits of a run depend on: as text, to be compared."""
+        """Number of processes and strategy as text; a run's exact bits depend on them."""
         return "1" if self.world_size == 1 else f"{self.world_size} ({self.strategy})"
 
     def any(self, flag: bool) -> bool:
-        """Whether the flag is up in any process; the same answer in all."""
+        """Whether the flag is True in any process; the same answer in all."""
         return flag
 
     def sum(self, number: int) -> int:
@@ -62,18 +68,18 @@ class Ranks:
         return number
 
     def sums(self, *numbers: int) -> tuple[int, ...]:
-        """Each number's sum over all processes."""
+        """Return each number's sum over all processes."""
         return numbers
 
     def sum_tensor(self, tensor: Tensor) -> None:
         """Replace a tensor on the device by its sum over all processes."""
 
     def barrier(self) -> None:
-        """Return when every process has come here."""
+        """Wait until every process has called this."""
 
     @contextmanager
     def main_first(self) -> Iterator[None]:
-        """Rank 0 does what is inside before the others: what it leaves in a cache they find."""
+        """Run the body in rank 0 before the others, so that they find its results in a cache."""
         if not self.is_main:
             self.barrier()
         yield
@@ -85,7 +91,7 @@ class Ranks:
         return [dict(state)]
 
     def broadcast(self, text: str) -> str:
-        """Rank 0's text, in every process."""
+        """Return rank 0's text in every process."""
         return text
 
 
@@ -102,11 +108,11 @@ class ProcessGroup(Ranks):
         if not dist.is_initialized():
             _keep_to_loopback()
             backend = "nccl" if device.type == "cuda" else "gloo"
-            dist.init_process_group(backend, timeout=_PATIENCE if backend == "gloo" else None)
+            dist.init_process_group(backend, timeout=_TIMEOUT if backend == "gloo" else None)
             atexit.register(leave)
         self.rank, self.world_size = dist.get_rank(), dist.get_world_size()
         self.strategy = strategy
-        self._hosts = dist.new_group(backend="gloo", timeout=_PATIENCE)
+        self._hosts = dist.new_group(backend="gloo", timeout=_TIMEOUT)
 
     def any(self, flag: bool) -> bool:
         return self.sum(int(flag)) > 0
@@ -152,17 +158,17 @@ def join(config: TrainingConfig) -> Ranks:
     """Return this process's place in the run that the configuration describes.
 
     Raises:
-        ConfigError: This is not one of as many processes as it asks for, or the machine lacks
-            their devices.
+        ConfigError: The run has another number of processes than the configuration asks for, or
+            the machine lacks their devices.
     """
-    found, wanted = _world_size(), processes_wanted(config)
-    if config.distributed is not None and config.distributed.processes is None and found > 1:
-        wanted = found
-    if wanted != found:
-        raise ConfigError([_misfit(config, wanted, found)])
-    if config.distributed is None or found == 1:
+    actual, expected = _world_size(), expected_processes(config)
+    if config.distributed is not None and config.distributed.processes is None and actual > 1:
+        expected = actual
+    if expected != actual:
+        raise ConfigError([_misfit(config, expected, actual)])
+    if config.distributed is None or actual == 1:
         return Ranks(choose_device(config.device))
-    return ProcessGroup(_device_of_rank(config.device, found), config.distributed.strategy)
+    return ProcessGroup(_device_of_rank(config.device, actual), config.distributed.strategy)
 
 
 def leave() -> None:
@@ -171,7 +177,7 @@ def leave() -> None:
         dist.destroy_process_group()
 
 
-def processes_wanted(config: TrainingConfig) -> int:
+def expected_processes(config: TrainingConfig) -> int:
     """Return the number of processes asked for: one for each GPU where that is left open."""
     if config.distributed is None:
         return 1
@@ -189,7 +195,9 @@ def is_lost_peer(error: BaseException) -> bool:
     """Whether an error only says that another process of the run is gone."""
     if isinstance(error, dist.DistError):
         return True
-    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _LOST)
+    return isinstance(error, RuntimeError) and any(
+        sign in str(error) for sign in _LOST_PEER_MESSAGES
+    )
 
 
 def _world_size() -> int:
@@ -198,17 +206,17 @@ def _world_size() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def _misfit(config: TrainingConfig, wanted: int, found: int) -> FieldProblem:
+def _misfit(config: TrainingConfig, expected: int, actual: int) -> FieldProblem:
     if config.distributed is None:
         message = (
-            f"this is one of {found} processes, and `distributed` is not set: each would train the "
-            "whole run; set `distributed: {strategy: ddp}`, or start one process"
+            f"this is one of {actual} processes, and `distributed` is not set: each would train "
+            "the whole run; set `distributed: {strategy: ddp}`, or start one process"
         )
         return FieldProblem("distributed", message)
-    here = "this is a process of its own" if found == 1 else f"this is one of {found} processes"
+    here = "this is a process of its own" if actual == 1 else f"this is one of {actual} processes"
     message = (
-        f"`distributed.processes` is {wanted}, and {here}; start as many: `python train.py` does, "
-        f"`torchrun --nproc-per-node {wanted} SCRIPT` does for a script, and so does "
+        f"`distributed.processes` is {expected}, and {here}; start as many: `python train.py` "
+        f"does, `torchrun --nproc-per-node {expected} SCRIPT` does for a script, and so does "
         "`app.training.distributed_launch.launch` for a function"
     )
     return FieldProblem("distributed.processes", message)

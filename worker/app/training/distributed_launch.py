@@ -44,7 +44,7 @@ _BACKEND = "loopback"
 _LOOPBACK = "127.0.0.1"
 _TALKATIVE = ("torch.distributed.elastic", "torch.distributed.launcher", "torch.multiprocessing")
 _IMPORTED_LATE = ("torch._dynamo", "torch.distributed.fsdp", "torch.distributed.tensor")
-"""What optimizers and sharding import when they are first used: here once, not in each process."""
+"""Modules that optimizers and sharding import late: here once, not in each process."""
 _AGENT_NOTICES_SECONDS = 5.0
 """It looks many times a second, and ends all others when it finds one gone."""
 _PR_SET_PDEATHSIG = 1
@@ -71,7 +71,7 @@ def launch(function: Callable[[], object], processes: int) -> None:
 
     Each has RANK, WORLD_SIZE and the like in its environment, where a `Trainer` looks for them.
     An exception ends its process with a traceback and code 1; `SystemExit` with its own code.
-    They are not restarted: that is for whoever knows the checkpoints. Signals are the caller's
+    They are not restarted: the caller knows the checkpoints. Signals are the caller's
     to handle and to pass on; processes end with the caller's main thread, whatever ends that.
 
     Raises:
@@ -103,7 +103,7 @@ def _launch_config(processes: int) -> LaunchConfig:
             monitor_interval=0.05,
             start_method="fork",
             logs_specs=_SharedStreams(),
-            # They stay with the caller, who knows what they ask of a run.
+            # Signals stay with the caller, which decides what they mean for the run.
             signals_to_handle="",
         )
 
@@ -153,7 +153,7 @@ class _SharedStreams(LogsSpecs):
 
 
 class _LoopbackRendezvous(RendezvousHandler):
-    """One agent, which needs to find nobody: a store for its processes, on loopback alone.
+    """A rendezvous of one agent with itself: a store for its processes, on loopback only.
 
     torchrun's own would listen on all interfaces.
     """
@@ -215,7 +215,7 @@ def _quiet_agent() -> Iterator[None]:
 
 @contextmanager
 def _environment(**values: str | None) -> Iterator[None]:
-    """Variables for the time of the context; None only restores what stands there afterwards."""
+    """Set variables within the context and restore them afterwards; None: only restore."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update({name: value for name, value in values.items() if value is not None})
     try:

@@ -1,7 +1,7 @@
-"""How a model lies in the processes that train it: whole in one, copied (DDP), sharded (FSDP2).
+"""The layout of a model over the processes that train it: one process, DDP, or FSDP2.
 
-A checkpoint never tells which: it holds whole tensors under plain names, gathered and dealt out
-again here, so that a run may go on under another strategy or in another number of processes.
+A checkpoint does not depend on it: it holds full tensors under plain names. They are gathered and
+sharded again here, so a run may resume with another strategy or another number of processes.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from app.transformer import GPTModel
 
 
 class WholeModel:
-    """One process holds everything, in the usual way."""
+    """One process holds the whole model."""
 
     def __init__(self, ranks: Ranks) -> None:
         self._ranks = ranks
 
     def place(self, model: GPTModel) -> None:
-        """Bring the parameters to where this process keeps its part of them."""
+        """Move this rank's part of the parameters to its device."""
         model.to(self._ranks.device)
 
     def stepper(
@@ -40,20 +40,20 @@ class WholeModel:
         """Return the Stepper of the model; `forward` is the model, possibly compiled."""
         return Stepper(forward, model, optimizer, config, self._ranks.device)
 
-    def gathered(self, state: Mapping[str, Any]) -> dict[str, Any]:
-        """Nested state with whole tensors; in processes other than rank 0 it may lack some."""
+    def full_state(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the nested state with full tensors; ranks other than 0 may get None instead."""
         return dict(state)
 
     def local_weights(self, weights: Mapping[str, Any], model: GPTModel) -> dict[str, Any]:
-        """Return a checkpoint's weights as this process's model takes them."""
+        """Return this rank's part of a checkpoint's weights, to be loaded into its model."""
         return dict(weights)
 
-    def dealt_moments(self, state: Mapping[str, Any], optimizer: Any) -> dict[str, Any]:
-        """Return a checkpoint's optimizer state as this process's optimizer takes it."""
+    def local_moments(self, state: Mapping[str, Any], optimizer: Any) -> dict[str, Any]:
+        """Return this rank's part of a checkpoint's optimizer state (Adam's moments)."""
         return dict(state)
 
 
-class CopiedModel(WholeModel):
+class ReplicatedModel(WholeModel):
     """Each process holds the whole model; gradients are averaged while backward still runs."""
 
     def stepper(
@@ -69,8 +69,8 @@ class CopiedModel(WholeModel):
                 broadcast_buffers=False,  # they are constants
                 gradient_as_bucket_view=True,
             )
-        _settle_buckets(wrapped, device)
-        return SharedStepper(wrapped, model, optimizer, config, self._ranks, wrapped.no_sync)
+        _rebuild_buckets(wrapped, device)
+        return DistributedStepper(wrapped, model, optimizer, config, self._ranks, wrapped.no_sync)
 
 
 class ShardedModel(WholeModel):
@@ -91,10 +91,10 @@ class ShardedModel(WholeModel):
         self, forward: Any, model: GPTModel, optimizer: torch.optim.AdamW, config: TrainingConfig
     ) -> Stepper:
         return ShardedStepper(
-            forward, model, optimizer, config, self._ranks, lambda: _Unsynced(model)
+            forward, model, optimizer, config, self._ranks, lambda: _NoSync(model)
         )
 
-    def gathered(self, state: Mapping[str, Any]) -> dict[str, Any]:
+    def full_state(self, state: Mapping[str, Any]) -> dict[str, Any]:
         return {key: self._gather(value) for key, value in state.items()}
 
     def _gather(self, value: Any) -> Any:
@@ -109,14 +109,14 @@ class ShardedModel(WholeModel):
 
     def local_weights(self, weights: Mapping[str, Any], model: GPTModel) -> dict[str, Any]:
         own = model.state_dict()
-        return {name: _deal(tensor, own.get(name)) for name, tensor in weights.items()}
+        return {name: _shard(tensor, own.get(name)) for name, tensor in weights.items()}
 
-    def dealt_moments(self, state: Mapping[str, Any], optimizer: Any) -> dict[str, Any]:
+    def local_moments(self, state: Mapping[str, Any], optimizer: Any) -> dict[str, Any]:
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         return {
             **state,
             "state": {
-                index: {name: _deal(value, parameters[index]) for name, value in entry.items()}
+                index: {name: _shard(value, parameters[index]) for name, value in entry.items()}
                 for index, entry in state["state"].items()
             },
         }
@@ -126,16 +126,16 @@ def build_layout(ranks: Ranks) -> WholeModel:
     """Return the layout of a model over these processes."""
     if ranks.world_size == 1:
         return WholeModel(ranks)
-    return ShardedModel(ranks) if ranks.strategy == "fsdp" else CopiedModel(ranks)
+    return ShardedModel(ranks) if ranks.strategy == "fsdp" else ReplicatedModel(ranks)
 
 
-class SharedStepper(Stepper):
-    """A step whose micro-batches lie in several processes; the update is the same in all.
+class DistributedStepper(Stepper):
+    """A step whose micro-batches are spread over the ranks; the update is the same in all.
 
     Args:
         forward, model, optimizer, config: as for `Stepper`.
         ranks: the processes that step together.
-        unsynced: makes a context in which gradients stay local.
+        no_sync: returns a context in which gradients are not synchronized.
     """
 
     def __init__(
@@ -145,11 +145,11 @@ class SharedStepper(Stepper):
         optimizer: torch.optim.AdamW,
         config: TrainingConfig,
         ranks: Ranks,
-        unsynced: Callable[[], AbstractContextManager[None]],
+        no_sync: Callable[[], AbstractContextManager[None]],
     ) -> None:
         super().__init__(forward, model, optimizer, config, ranks.device)
         self._ranks = ranks
-        self._unsynced = unsynced
+        self._no_sync = no_sync
 
     def backward(self, batches: Sequence[Batch]) -> Tensor:
         """Like `Stepper.backward`; the mean is over the tokens of all processes."""
@@ -159,14 +159,14 @@ class SharedStepper(Stepper):
         divisor = max(self.tokens, 1) / self._ranks.world_size
         loss = torch.zeros((), device=self._device)
         for number, batch in enumerate(batches, 1):
-            with nullcontext() if number == len(batches) else self._unsynced():
+            with nullcontext() if number == len(batches) else self._no_sync():
                 loss += self._accumulate(batch, divisor)
         self._ranks.sum_tensor(loss)
         return loss / self._ranks.world_size
 
 
-class ShardedStepper(SharedStepper):
-    """The same where each process holds a part of every gradient."""
+class ShardedStepper(DistributedStepper):
+    """A `DistributedStepper` for FSDP, where each rank holds a shard of every gradient."""
 
     def _gradients(self) -> list[Tensor]:
         return [cast("Any", gradient).to_local() for gradient in super()._gradients()]
@@ -177,8 +177,8 @@ class ShardedStepper(SharedStepper):
         return squared.sqrt()
 
 
-class _Unsynced(AbstractContextManager[None]):
-    """Gradients of a sharded model stay with their process, whole, until the last micro-batch."""
+class _NoSync(AbstractContextManager[None]):
+    """Keeps gradients of a sharded model whole and local until the last micro-batch."""
 
     def __init__(self, model: Any) -> None:
         self._model = model
@@ -190,13 +190,12 @@ class _Unsynced(AbstractContextManager[None]):
         self._model.set_requires_gradient_sync(True)
 
 
-def _settle_buckets(wrapped: DistributedDataParallel, device: torch.device) -> None:
-    """Let the first step find the buckets as all later steps do.
+def _rebuild_buckets(wrapped: DistributedDataParallel, device: torch.device) -> None:
+    """Run one backward pass without effect, so that DDP rebuilds its buckets before step one.
 
-    DDP sorts gradients into buckets anew after the first backward pass, and from three processes
-    on the order of a sum, so its last bits, depend on the place in a bucket. A resumed run would
-    take its first step with other buckets than the undisturbed one; so a pass that counts for
-    nothing comes first.
+    DDP assigns gradients to buckets a second time after the first backward pass. With three or
+    more processes the order of a sum, and so its last bits, depend on the place in a bucket. A
+    resumed run would otherwise take its first step with other buckets than an undisturbed run.
     """
     token = torch.zeros(1, 1, dtype=torch.int64, device=device)
     with rng.isolated():
@@ -210,8 +209,8 @@ def _is_sharded(value: Any) -> bool:
     return isinstance(value, DTensor)
 
 
-def _deal(whole: Any, like: Any) -> Any:
-    """Return this process's part of a whole tensor, where `like` is a sharded one of its shape."""
+def _shard(whole: Any, like: Any) -> Any:
+    """Return this rank's shard of a full tensor if `like` is sharded and has its shape."""
     from torch.distributed.tensor import distribute_tensor
 
     if not _is_sharded(like) or not isinstance(whole, Tensor) or whole.shape != like.shape:

@@ -1,8 +1,8 @@
 """Reads a configuration document, YAML or JSON, into a plain mapping and the problems of its form.
 
-What the parsers would pass over in silence is a problem here: a key that stands twice, a document
-that is not a mapping. What YAML 1.1 would turn into another value stays text (`010`, octal; `1:30`,
-base 60; dates), so that the check of the field names it.
+Mistakes that the parsers accept silently are problems here: a key that appears twice, a document
+that is not a mapping. Text that YAML 1.1 would turn into another value stays text (`010`, octal;
+`1:30`, base 60; dates), so that the check of the field names it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from app.training.home import expanded
 from app.transformer.errors import ConfigError, FieldProblem
 
 _REMEDY = "write one `key: value` per line, as in examples/tiny.yaml"
-# YAML 1.1 reads `6e-4` (no dot) as text; whoever writes it means the number.
+# YAML 1.1 reads `6e-4` (no dot) as text; its author means the number.
 _NUMBER = re.compile(r"[+-]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 _LONGEST_NUMBER = 100
 """Characters. A longer one stays text, so that the type check names its field: Python takes long to
@@ -39,7 +39,8 @@ def read_document_file(path: str | os.PathLike[str]) -> str:
     """Return the text of a configuration file, in UTF-8 or UTF-16.
 
     Raises:
-        ConfigError: It is no text, `OSError` where there is no such file.
+        ConfigError: The file is not text.
+        OSError: The file does not exist or cannot be read.
     """
     data = expanded(path).read_bytes()
     try:
@@ -120,7 +121,7 @@ def _form_problem(reason: str) -> FieldProblem:
 
 
 def _duplicate(key: str) -> FieldProblem:
-    return FieldProblem(key, f"`{key}` stands twice in the document; keep one of the two")
+    return FieldProblem(key, f"`{key}` appears twice in the document; keep one of the two")
 
 
 def _load(text: str, twice: list[str]) -> Any:

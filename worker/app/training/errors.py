@@ -1,4 +1,4 @@
-"""What can go wrong in a run.
+"""Errors of a training run.
 
     RuntimeError
     └── TrainingError
@@ -14,6 +14,9 @@
 
 from __future__ import annotations
 
+NO_CHECKPOINT = -1
+"""In place of a checkpoint's step: no checkpoint is complete."""
+
 
 class TrainingError(RuntimeError):
     """A run that cannot go on."""
@@ -25,8 +28,8 @@ class NonFiniteLossError(TrainingError):
     Attributes:
         step: The step that was not applied.
         position: Where in the data it was.
-        saved_step: Step of the run's newest complete checkpoint, -1 where none was saved; None
-            where that is not known: outside a run, and in other processes of a run than its first.
+        saved_step: Step of the run's newest complete checkpoint; NO_CHECKPOINT (-1) where none
+            was saved; None where it is unknown: outside a run, and in ranks other than 0.
     """
 
     def __init__(self, step: int, what: str, position: str) -> None:
@@ -46,7 +49,7 @@ class NonFiniteLossError(TrainingError):
     def _saved(self) -> str:
         if self.saved_step is None:
             return ", and a checkpoint that was saved before is good"
-        if self.saved_step < 0:
+        if self.saved_step == NO_CHECKPOINT:
             return ", and no checkpoint was saved before it"
         return f", and the checkpoint of step {self.saved_step} is good"
 
@@ -60,7 +63,7 @@ class CheckpointError(TrainingError):
 
 
 class ResumeError(TrainingError):
-    """The checkpoint is sound, but this run cannot continue it."""
+    """A sound checkpoint that this run cannot continue."""
 
 
 class CustomMetricError(TrainingError):

@@ -150,14 +150,14 @@ class Evaluator:
         )
 
     def _bytes_of(self, batch: Batch) -> int:
-        """Bytes of text that a batch's labels stand for; 0 where that is not known."""
+        """Return the bytes of text in a batch's labels; 0 where they are unknown."""
         if self._byte_counts is None:
             return 0
         return int(self._byte_counts[batch.labels[batch.labels != IGNORED]].sum())
 
     @cached_property
     def _byte_counts(self) -> Tensor | None:
-        """Of each id that the model knows."""
+        """Bytes of text of each id of the vocabulary; None where they are unknown."""
         if self._tokenizer is None:
             return None
         counts = torch.zeros(self._config.model_config.vocab_size, dtype=torch.int64)

@@ -2,8 +2,8 @@
 
 `gigatoken` makes one or two orders of magnitude more ids a second on one core. It reads a
 tokenizer.json more loosely than its author does: it ignores `single_word` and the behaviour of a
-`Split`. So only the kinds that the tests compare are left to it, and whoever encodes data with it
-compares a sample of the data, too.
+`Split`. So it encodes only the kinds of tokenizers that the tests compare, and a caller that
+encodes data with it also compares a sample of the data.
 """
 
 from __future__ import annotations

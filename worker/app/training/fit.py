@@ -15,11 +15,11 @@ from app.transformer.errors import FieldProblem
 
 _VOCABULARY = "model_config.vocab_size"
 _ROWS_OF_PADDING = 128
-"""Vocabularies are often rounded up to a multiple of 64 or 128, which is no mistake."""
+"""Vocabularies are often rounded up to a multiple of 64 or 128, which is not a mistake."""
 
 
 def too_small_vocabulary(config: TrainingConfig, name: str, size: int) -> FieldProblem | None:
-    """Return a tokenizer with ids that the model has no row for."""
+    """Return the problem of a tokenizer with ids that the model has no row for, or None."""
     vocab_size = config.model_config.vocab_size
     if vocab_size >= size:
         return None
@@ -60,7 +60,7 @@ def window_count(tokens: int, length: int) -> int:
 
 
 def too_short(path: str | Path, count: int, config: TrainingConfig, most: str = "") -> str | None:
-    """Why `count` tokens are no training data, if they are none; `most` is "at most " or ""."""
+    """Return why `count` tokens are too few to train on, or None; `most` is "at most " or ""."""
     length, split = config.get_sequence_length(), split_at(count, config)
     if count == 0:
         return f"{str(path)!r} is empty; it must hold text or ids; check the path"

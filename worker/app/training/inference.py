@@ -25,7 +25,7 @@ from app.transformer.model import GPTModel
 
 
 class NotSampledError(ValueError):
-    """Text cannot be sampled as asked; the message is for whoever asked."""
+    """Text cannot be sampled as requested; the message is for the client."""
 
 
 @dataclass(frozen=True, slots=True)

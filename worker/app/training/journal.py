@@ -36,7 +36,7 @@ class MetricsJournal:
         self._file = self.path.open("a", encoding="utf-8")
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Add one line; null stands for a value that is not finite, which JSON has not."""
+        """Add one line. A value that is not finite becomes null, as JSON has no NaN or infinity."""
         assert self._file is not None, "open() comes first"
         values = {name: v if math.isfinite(v) else None for name, v in metrics.items()}
         try:

@@ -175,7 +175,7 @@ def _rates(seconds: float, steps: int, tokens: int) -> dict[str, float]:
 
 
 # Dense peaks in FLOP/s from the vendors' data sheets: (16-bit tensor cores, TF32). The first name
-# found in the device's own counts, so longer names stand before their prefixes.
+# found in the device's own counts, so longer names come before their prefixes.
 _PEAK_FLOPS: tuple[tuple[str, float, float], ...] = (
     ("B200", 2250e12, 1125e12),
     ("H200", 989e12, 494e12),

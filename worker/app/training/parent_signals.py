@@ -16,7 +16,7 @@ from contextlib import contextmanager
 
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _SUPPORTED = sys.platform == "linux"
-"""Elsewhere nobody can be asked who sent a signal, and signals keep their usual effect."""
+"""Other systems cannot say which process sent a signal; signals keep their usual effect there."""
 
 
 @contextmanager
@@ -36,7 +36,7 @@ def _exit() -> None:
     os._exit(128 + signal.SIGTERM)
 
 
-def heed_only_parent(on_terminate: Callable[[], object] = _exit) -> None:
+def ignore_signals_except_from_parent(on_terminate: Callable[[], object] = _exit) -> None:
     """Ignore all three, except a SIGTERM of the parent, which calls `on_terminate`.
 
     `on_terminate` runs in a thread of its own; by default it ends this process at once. Call this

@@ -38,7 +38,7 @@ def choose_device(name: str) -> torch.device:
 def autocast(device: torch.device, mixed_precision: str | None) -> Any:
     """Return a context in which the forward pass runs at the configured precision.
 
-    Enter it anew each time. Without mixed precision it is free.
+    Make one for each forward pass. Without mixed precision it costs nothing.
     """
     if mixed_precision is None:
         return contextlib.nullcontext()

@@ -1,8 +1,8 @@
-"""What can be told before a run about its data, its tokenizer and their fit, without reading much.
+"""Checks of a run's data, its tokenizer and their fit before the run, which read little.
 
-Asked by `train.py` before it imports torch, and by a control plane at `StartJob` and
-`ValidateConfig`. What only reading all of the data can tell is refused by `load_dataset`, before
-the first step. Never imports torch or numpy.
+`train.py` makes them before it imports torch, and a control plane at `StartJob` and
+`ValidateConfig`. Faults that show only when all of the data is read are refused by `load_dataset`,
+before the first step. Never imports torch or numpy.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _TOKENIZED = frozenset({"text", "conversation"})
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What was found, each with the field that it is about."""
+    """Problems and warnings about a run, each with its field."""
 
     problems: list[FieldProblem] = field(default_factory=list)
-    """What keeps the run from its first step, for certain."""
+    """Faults that are certain to keep the run from its first step."""
     warnings: list[FieldProblem] = field(default_factory=list)
-    """What is allowed and probably not meant."""
+    """Settings that are allowed and probably a mistake."""
 
     def add_warning(self, warning: FieldProblem | None) -> None:
         """Add a warning where there is one."""
@@ -62,66 +62,68 @@ class VisibleData:
 
 
 def inspect_run(config: TrainingConfig, visible: VisibleData) -> Findings:
-    """Look at what a valid configuration is going to train on."""
-    found = Findings()
-    size = _tokenizer_size(config, visible, found)
+    """Return the findings about the data and the tokenizer of a valid configuration."""
+    findings = Findings()
+    size = _tokenizer_size(config, visible, findings)
     names = [f"data.sources[{number}].path" for number in range(len(visible.sources))]
     for name, path in zip(["dataset_path", *names], [visible.train, *visible.sources], strict=True):
         if path is not None:
-            train = _survey(name, path, config, found)
-            _fit_vocabulary(config, size, train, found)
-            _fit_data(config, _NamedPath(name, path), train, found)
+            train = _survey(name, path, config, findings)
+            _fit_vocabulary(config, size, train, findings)
+            _fit_data(config, _NamedPath(name, path), train, findings)
     if visible.train is None and not any(visible.sources):
-        _fit_vocabulary(config, size, None, found)
+        _fit_vocabulary(config, size, None, findings)
     if visible.validation is not None:
-        validation = _survey("val_dataset_path", visible.validation, config, found)
-        _fit_validation(config, visible.validation, validation, found)
-    return found
+        validation = _survey("val_dataset_path", visible.validation, config, findings)
+        _fit_validation(config, visible.validation, validation, findings)
+    return findings
 
 
-def _tokenizer_size(config: TrainingConfig, visible: VisibleData, found: Findings) -> int | None:
-    """How many ids the tokenizer has, if that is known."""
+def _tokenizer_size(config: TrainingConfig, visible: VisibleData, findings: Findings) -> int | None:
+    """Return how many ids the tokenizer has, or None where that is unknown."""
     spec = config.tokenizer
     try:
         if spec == "gpt2":
-            _look_for_gpt2(visible, found)
+            _look_for_gpt2(visible, findings)
         elif is_path(spec) and not visible.tokenizer:
             return None
-        known = known_tokenizer(spec)
-        found.add_warning(FieldProblem("tokenizer", known.warning) if known.warning else None)
-        return known.size
+        tokenizer = known_tokenizer(spec)
+        findings.add_warning(
+            FieldProblem("tokenizer", tokenizer.warning) if tokenizer.warning else None
+        )
+        return tokenizer.size
     except TokenizerError as error:
-        found.problems.append(FieldProblem("tokenizer", str(error)))
+        findings.problems.append(FieldProblem("tokenizer", str(error)))
     except OSError:
         pass  # gone, or out of reach, since a moment ago
     return None
 
 
-def _look_for_gpt2(visible: VisibleData, found: Findings) -> None:
+def _look_for_gpt2(visible: VisibleData, findings: Findings) -> None:
     try:
         gpt2_files()
     except TokenizerError as error:
         if visible.gpt2:
             raise
-        found.warnings.append(
+        findings.warnings.append(
             FieldProblem("tokenizer", f"{error}; this holds of the service's machine")
         )
 
 
-def _survey(name: str, path: Path, config: TrainingConfig, found: Findings) -> Survey | None:
+def _survey(name: str, path: Path, config: TrainingConfig, findings: Findings) -> Survey | None:
     role: Role = "validation" if name == "val_dataset_path" else "train"
     options = ReadOptions.of(config)
     try:
-        found_there = survey(path, options, role)
+        data = survey(path, options, role)
     except DataError as error:
-        found.problems.append(FieldProblem(name, str(error)))
+        findings.problems.append(FieldProblem(name, str(error)))
         return None
-    found.warnings.extend(FieldProblem(name, warning) for warning in found_there.warnings)
-    return found_there
+    findings.warnings.extend(FieldProblem(name, warning) for warning in data.warnings)
+    return data
 
 
 def _fit_vocabulary(
-    config: TrainingConfig, size: int | None, train: Survey | None, found: Findings
+    config: TrainingConfig, size: int | None, train: Survey | None, findings: Findings
 ) -> None:
     """Ids of files are not the tokenizer's work; a tokenizer that does not fit them is left out."""
     if size is None or (train is not None and train.content == "input_ids"):
@@ -129,9 +131,9 @@ def _fit_vocabulary(
     too_small = fit.too_small_vocabulary(config, config.tokenizer, size)
     if too_small is not None and train is not None and train.content in _TOKENIZED:
         if not config.resume_from_checkpoint:
-            found.problems.append(too_small)
+            findings.problems.append(too_small)
     else:
-        found.add_warning(too_small or fit.unused_vocabulary(config, config.tokenizer, size))
+        findings.add_warning(too_small or fit.unused_vocabulary(config, config.tokenizer, size))
 
 
 class _NamedPath(NamedTuple):
@@ -140,7 +142,7 @@ class _NamedPath(NamedTuple):
 
 
 def _fit_data(
-    config: TrainingConfig, named: _NamedPath, train: Survey | None, found: Findings
+    config: TrainingConfig, named: _NamedPath, train: Survey | None, findings: Findings
 ) -> None:
     most = None if train is None else _most_tokens(config, train)
     if train is None or most is None:
@@ -149,16 +151,16 @@ def _fit_data(
     if train.has_validation:
         config = dataclasses.replace(config, val_fraction=0.0)
     if problem := fit.too_short(named.path, count, config, "" if exact else "at most "):
-        found.problems.append(FieldProblem(named.field, problem))
+        findings.problems.append(FieldProblem(named.field, problem))
         return
     split = fit.split_at(count, config)
     if split < count:
         if problem := fit.too_short_validation(named.path, count - split):
-            found.problems.append(FieldProblem("val_fraction", problem))
+            findings.problems.append(FieldProblem("val_fraction", problem))
         elif exact:
-            found.add_warning(fit.short_validation(named.path, count - split, config))
+            findings.add_warning(fit.short_validation(named.path, count - split, config))
     if not config.data.sources:  # those repeat, each in its own time
-        found.add_warning(_step_beyond(config, split))
+        findings.add_warning(_step_beyond(config, split))
 
 
 def _step_beyond(config: TrainingConfig, tokens: int) -> FieldProblem | None:
@@ -169,15 +171,15 @@ def _step_beyond(config: TrainingConfig, tokens: int) -> FieldProblem | None:
 
 
 def _fit_validation(
-    config: TrainingConfig, path: Path, data: Survey | None, found: Findings
+    config: TrainingConfig, path: Path, data: Survey | None, findings: Findings
 ) -> None:
     most = None if data is None else _most_tokens(config, data)
     if most is None:
         return
     if problem := fit.too_short_validation(path, most[0]):
-        found.problems.append(FieldProblem("val_dataset_path", problem))
+        findings.problems.append(FieldProblem("val_dataset_path", problem))
     elif most[1]:
-        found.add_warning(fit.short_validation(path, most[0], config))
+        findings.add_warning(fit.short_validation(path, most[0], config))
 
 
 def _most_tokens(config: TrainingConfig, data: Survey) -> tuple[int, bool] | None:

@@ -1,7 +1,7 @@
 """Says that a run's preparation goes on: it reads, tokenizes or verifies, which may take hours.
 
-From outside a process that tokenizes a terabyte and one that hangs look the same. Whoever has to
-tell them apart listens; without a listener this costs a look-up.
+From outside, a process that tokenizes a terabyte looks like one that hangs. A listener can tell
+them apart; without one a report costs a look-up.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Watcher = Callable[[str], None]
 
 
 def _nobody(size: int) -> None:
-    """Do nothing, where there is no listener."""
+    """Do nothing: there are no listeners."""
 
 
 _listener: ContextVar[Listener] = ContextVar("progress_listener", default=_nobody)

@@ -1,8 +1,8 @@
 """Which files this process may read as data: all, until `restrict_to` names folders.
 
 A service checks the paths that its clients name when a job starts; a file may have become a link
-to elsewhere by the time it is read. So whatever opens data asks here, each time. The restriction is
-the process's own and for good: threads and forked loaders have it too.
+to elsewhere by the time it is read. So all code that opens data asks this module each time. The
+restriction holds for the process until it ends, its threads and forked loaders included.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _BLOCK_BYTES = 1 << 20
 
 
 class PathNotAllowedError(ValueError):
-    """The file lies outside every folder that may be read from."""
+    """The file is outside the folders that may be read from."""
 
 
 _roots: tuple[Path, ...] | None = None
@@ -35,7 +35,7 @@ def permitted(path: Path) -> Path:
     """`path` itself, if it may be read.
 
     Raises:
-        PathNotAllowedError: The file lies outside every folder that may be read from.
+        PathNotAllowedError: The file is outside the folders that may be read from.
     """
     _real(path)
     return path
@@ -47,7 +47,7 @@ def open_permitted(path: Path) -> BinaryIO:
     The file is looked for again once it is open: what was opened is what may be read.
 
     Raises:
-        PathNotAllowedError: The file lies outside every folder that may be read from.
+        PathNotAllowedError: The file is outside the folders that may be read from.
         OSError: As `open` does.
     """
     _real(path)

@@ -1,4 +1,4 @@
-"""What a run says of itself: logged metrics, validation, one line of the journal for each step."""
+"""A run's reports: logged metrics, validation, one line of the journal for each reported step."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from app.training.metrics import (
 from app.training.tracker import Tracker
 
 Evaluate = Callable[[int, Callable[[int, int], object]], Evaluation | None]
-"""From a step, and what hears of batches done and to do, to what was found."""
+"""Called with a step and a function of batches done and batches in total."""
 
 
 class Reporter:
-    """Measures where it is due and tells the journal, the tracker and the callbacks.
+    """Measures when it is due and reports to the journal, the tracker and the callbacks.
 
     Args:
-        evaluate: evaluates the model as it is after a step, telling `on_progress` how far it is;
+        evaluate: evaluates the model after a step and reports its progress to `on_progress`;
             None if there is no validation data. Its result is None when a stop was requested
             before the end.
         devices: how many train together; rates are of all of them.
@@ -95,7 +95,7 @@ class Reporter:
     def report(
         self, step: int, loss: Tensor, grad_norm: Tensor, lr: float, tokens_seen: int
     ) -> None:
-        """Log and validate where it is due; both stand in one line."""
+        """Log and validate if they are due; both go into one line of the journal."""
         config = self._config
         last = step == config.max_steps
         line: dict[str, float] = {}

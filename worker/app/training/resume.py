@@ -130,7 +130,7 @@ def restore_environment(
         # Sums are split by threads: with another number they round differently.
         torch.set_num_threads(int(saved["num_threads"]))
     ours = environment(device, processes)
-    before = {"processes": "1", **saved}  # nobody else wrote checkpoints before that was recorded
+    before = {"processes": "1", **saved}  # before it was recorded, every run was one process
     lost = [
         f"{name} is {ours[name]} and was {before.get(name)}"
         for name in ours

@@ -74,7 +74,7 @@ def isolated(seed: int | None = None) -> Iterator[None]:
 
 
 def seed_sample(seed: int, epoch: int, index: int) -> None:
-    """Seed the CPU generators for one sample, whoever loads it and whenever."""
+    """Seed the CPU generators for one sample, the same in every process and at any time."""
     mixed = seed_for("sample", seed, epoch, index)
     random.seed(mixed)
     np.random.seed(mixed % 2**32)

@@ -73,7 +73,7 @@ def _taken(folder: Path) -> TrainingError:
 
 
 def prepare(folder: Path, manager: CheckpointManager, config: TrainingConfig, step: int) -> None:
-    """Write config.yaml, and move aside what does not belong to a run that stands at `step`.
+    """Write config.yaml, and move files aside that do not belong to a run at `step`.
 
     A new run finds an older run's files, a run that went back finds checkpoints of a future that
     will not be: both are kept, in a folder of their own.

@@ -174,7 +174,7 @@ class BatchSampler:
         epoch, position = int(state["epoch"]), int(state["position"])
         if epoch < 0 or not 0 <= position < self.num_samples:
             raise SamplerStateError(
-                f"the data position is epoch {epoch}, sample {position}; it must lie in "
+                f"the data position is epoch {epoch}, sample {position}; it must be in "
                 f"[0, {self.num_samples}); the checkpoint is damaged, resume from an older one"
             )
         self._epoch, self._position = epoch, position

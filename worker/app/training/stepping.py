@@ -46,7 +46,7 @@ class Stepper:
 
     Args:
         forward: the model, possibly compiled: `(inputs, labels, reduction=) -> (logits, loss)`.
-        model: whose parameters are updated.
+        model: the module whose parameters are updated.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Stepper:
         norm = self._norm(grads)
         if self._config.max_grad_norm > 0:
             scale = (self._config.max_grad_norm / (norm + 1e-6)).clamp(max=1.0)
-            # On a CPU the look is free and mostly saves the pass; on a GPU it would be a wait.
+            # On a CPU the comparison is free and usually saves the pass; on a GPU it would wait.
             if scale.device.type != "cpu" or scale < 1.0:
                 torch._foreach_mul_(grads, scale)
         return norm
@@ -127,7 +127,7 @@ class Stepper:
         """Update the weights and forget the gradients.
 
         On CUDA the update is then suppressed on the device, and the error comes up to a few steps
-        later; `settle` brings it for certain.
+        later; `finish_checks` raises it at the latest.
 
         Raises:
             NonFiniteLossError: Loss or gradients are not finite.
@@ -135,7 +135,7 @@ class Stepper:
         if self.scaler.is_enabled():
             self._apply_scaled(step, position, loss, norm)
         else:
-            self._guard.watch(step, position, loss, norm)
+            self._guard.check(step, position, loss, norm)
             self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
 
@@ -152,23 +152,27 @@ class Stepper:
         self.scaler.step(self._optimizer)
         self.scaler.update()
 
-    def settle(self) -> None:
-        """Every step so far is known to be good, or the error of a bad one is raised."""
-        self._guard.settle()
+    def finish_checks(self) -> None:
+        """Wait until every step so far is known to be good.
+
+        Raises:
+            NonFiniteLossError: One of them was not.
+        """
+        self._guard.finish_checks()
 
 
 class ImmediateGuard:
-    """Looks at each step before it is applied: free on a CPU."""
+    """Checks each step before it is applied, which is free on a CPU."""
 
-    def watch(self, step: int, position: str, loss: Tensor, norm: Tensor) -> None:
+    def check(self, step: int, position: str, loss: Tensor, norm: Tensor) -> None:
         """Raise `NonFiniteLossError` for a loss or gradient norm that is not finite."""
         if not math.isfinite(loss.item()):
             raise NonFiniteLossError(step, "loss", position)
         if not math.isfinite(norm.item()):
             raise NonFiniteLossError(step, "gradient", position)
 
-    def settle(self) -> None:
-        """Nothing is ever open."""
+    def finish_checks(self) -> None:
+        """Do nothing: each step was checked at once."""
 
 
 class DeferredGuard:
@@ -181,18 +185,18 @@ class DeferredGuard:
 
     def __init__(self, optimizer: Any, device: torch.device) -> None:
         self._flag = torch.zeros((), device=device)
-        self._open: deque[tuple[int, str, Tensor, Any]] = deque()
+        self._pending: deque[tuple[int, str, Tensor, Any]] = deque()
         self._optimizer = optimizer
         optimizer.grad_scale = None
 
-    def watch(self, step: int, position: str, loss: Tensor, norm: Tensor) -> None:
-        """Raise the flag if need be, and the error of an earlier step if it is known by now."""
+    def check(self, step: int, position: str, loss: Tensor, norm: Tensor) -> None:
+        """Set the flag for a bad step; raise the error of an earlier one whose flag has arrived."""
         bad = torch.logical_not(torch.isfinite(loss + norm)).float()
         self._flag = torch.maximum(self._flag, bad)
         self._optimizer.found_inf = self._flag
-        self._open.append((step, position, *self._copy_to_host()))
-        while self._open and (self._open[0][3] is None or self._open[0][3].query()):
-            self._close_oldest()
+        self._pending.append((step, position, *self._copy_to_host()))
+        while self._pending and (self._pending[0][3] is None or self._pending[0][3].query()):
+            self._check_oldest()
 
     def _copy_to_host(self) -> tuple[Tensor, Any]:
         if not self._flag.is_cuda:
@@ -203,15 +207,15 @@ class DeferredGuard:
         event.record()
         return host, event
 
-    def _close_oldest(self) -> None:
-        step, position, flag, _ = self._open.popleft()
+    def _check_oldest(self) -> None:
+        step, position, flag, _ = self._pending.popleft()
         if flag.item():
-            self._open.clear()
+            self._pending.clear()
             raise NonFiniteLossError(step, "loss or gradient", position)
 
-    def settle(self) -> None:
-        """Wait for the flags that are under way."""
-        while self._open:
-            if self._open[0][3] is not None:
-                self._open[0][3].synchronize()
-            self._close_oldest()
+    def finish_checks(self) -> None:
+        """Wait for the flags that are still being copied to the host, and check them."""
+        while self._pending:
+            if self._pending[0][3] is not None:
+                self._pending[0][3].synchronize()
+            self._check_oldest()

@@ -1,10 +1,10 @@
-"""How many bytes of text each id of a tokenizer stands for.
+"""The number of bytes of text of each id of a tokenizer.
 
 A loss in bits per byte compares models of different tokenizers, which a loss per token does not:
 it is what the model needs to encode the text. Bytes are counted of the ids that are predicted.
 Those of bytes, characters and byte-level BPE are exact; a tokenizer that changes its text (lower
 case, words that it does not know) is counted by the text that its ids decode to. Special tokens,
-such as the one between documents, stand for no text.
+such as the one between documents, count 0 bytes.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _sizes(
 ) -> Iterator[tuple[int, int]]:
     if _is_byte_level(definition.get("decoder")):
         for token, index in _vocabulary(definition):
-            yield index, len(token)  # each of its characters stands for a byte
+            yield index, len(token)  # each of its characters is one byte
         return
     before = _first_letter(definition, tokenizer)
     length = len(tokenizer.decode(before).encode())

@@ -55,7 +55,7 @@ _STATE_FORMAT = 1
 _CODE_POINTS = sys.maxunicode + 1
 _GATHERED_AT_ONCE = 1 << 15
 _UNKNOWN = 255
-"""Stands for every character outside a small alphabet."""
+"""Replaces every character outside a small alphabet."""
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 Ids = npt.NDArray[np.int64]
@@ -77,7 +77,7 @@ class Tokenizer(Protocol):
 
     @property
     def vocab_size(self) -> int:
-        """Ids lie in [0, vocab_size)."""
+        """Number of ids, which are in [0, vocab_size)."""
 
     @property
     def end_of_text_id(self) -> int | None:
@@ -95,7 +95,7 @@ class Tokenizer(Protocol):
         """Return the ids of `text`, int64 [n]; raises TokenizerError for text outside it."""
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Return the text of `ids`; what is no text becomes U+FFFD."""
+        """Return the text of `ids`; bytes that are not text become U+FFFD."""
 
     def stream(self) -> TextStream:
         """Return a fresh incremental decoder."""

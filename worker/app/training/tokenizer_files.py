@@ -21,7 +21,7 @@ GPT2_LOCATION_VARIABLE = "TRAINING_ENGINE_GPT2_TOKENIZER"
 GPT2_SIZE = 50257
 BYTE_SIZE = 256
 BUILT_IN = frozenset({"byte", "char", "gpt2"})
-"""Names that are no paths."""
+"""Names of tokenizers, as opposed to paths."""
 SMALLEST_BPE = 257
 """Ids that a byte-level BPE has at least: the bytes and the end of a text."""
 _TRAINED = "bpe:"
@@ -133,7 +133,7 @@ class KnownTokenizer(NamedTuple):
     """What a tokenizer's files tell."""
 
     size: int | None
-    """How many ids it has; None where that cannot be told."""
+    """How many ids it has; None where that is unknown."""
     warning: str | None = None
     """What is probably not meant, see `end_of_text`."""
 
@@ -142,7 +142,7 @@ def known_tokenizer(spec: str) -> KnownTokenizer:
     """Look at a tokenizer without building it.
 
     Raises:
-        TokenizerError: For a path without a file, or whose file is no tokenizer.json.
+        TokenizerError: The path has no file, or the file is not a tokenizer.json.
     """
     if (size := trained_size(spec)) is not None:
         return KnownTokenizer(size)
@@ -190,7 +190,7 @@ def _ids(definition: Any) -> Iterator[int]:
 
 
 def not_a_definition(name: str, why: object) -> TokenizerError:
-    """Return the error for a file that is no tokenizer.json."""
+    """Return the error for a file that is not a tokenizer.json."""
     shown = f"{type(why).__name__}: {why}" if isinstance(why, LookupError | TypeError) else why
     return TokenizerError(
         f"`tokenizer` is {name!r}, which cannot be read ({shown}); it must be a "

@@ -63,7 +63,7 @@ class WandbTracker:
                 entity=config.wandb_entity,
                 name=config.wandb_run_name,
                 mode=config.wandb_mode,
-                # Said anew each time: wandb remembers the folder of a process's first run.
+                # Passed each time, since wandb would keep the folder of the process's first run.
                 dir=os.environ.get("WANDB_DIR") or os.getcwd(),
                 config=config.to_dict(),
                 id=run_id,

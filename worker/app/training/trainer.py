@@ -19,7 +19,7 @@ from app.training.config import TrainingConfig
 from app.training.cores import ContentionWatch, usable_cores
 from app.training.distributed import is_lost_peer, join
 from app.training.distributed_model import build_layout
-from app.training.errors import LostPeerError, NonFiniteLossError, ResumeError
+from app.training.errors import NO_CHECKPOINT, LostPeerError, NonFiniteLossError, ResumeError
 from app.training.evaluation import Evaluation, Evaluator
 from app.training.fit import step_beyond_data
 from app.training.forecast import Forecast
@@ -64,6 +64,13 @@ class Trainer:
     Raises `ConfigError`, `ResumeError`, `CheckpointError`, or `ValueError` for unusable data.
     """
 
+    # Set by each call of `train`, in `_open`.
+    _saver: RunSaver
+    _contention: ContentionWatch
+    _on_step_end: Callable[..., None]
+    _on_save_start: Callable[..., None]
+    _on_train_end: Callable[..., None]
+
     def __init__(
         self,
         config: TrainingConfig,
@@ -91,8 +98,9 @@ class Trainer:
         self._stop_requested = False
         self._loss = torch.full((), float("nan"))
         self._best: tuple[str, float] | None = None
-        self._saved_step: int | None = -1
-        """Of the newest complete checkpoint when `train` begins or ends; see `RunSaver`."""
+        self._saved_step: int | None = NO_CHECKPOINT
+        """Step of the newest complete checkpoint when `train` begins or ends. NO_CHECKPOINT before
+        the first; None in ranks from 1 on, which do not know whether a save succeeded."""
         self._rng_state: Mapping[str, Any] | None = None
         require_memory(config, self._ranks)
         self._build_data(train_dataset, val_dataset)
@@ -111,16 +119,18 @@ class Trainer:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes and reports: always, but in ranks from 1 on."""
+        """Whether this process writes and reports: True for rank 0."""
         return self._ranks.is_main
 
     def train(self) -> None:
         """Train up to `max_steps`, or until `request_stop`; return when the last save is durable.
 
         Raises:
-            NonFiniteLossError: Or what a callback or dataset raises.
-            TrainingMemoryError: Or what a callback or dataset raises.
-            CheckpointError: Or what a callback or dataset raises.
+            NonFiniteLossError: A loss or gradient is NaN or infinite.
+            TrainingMemoryError: The memory of the device or the host is full.
+            CheckpointError: A checkpoint cannot be written.
+            LostPeerError: Another process of the run has ended.
+            Exception: Any error of a callback or dataset, unchanged.
         """
         self.stopped = False
         if self._is_done():
@@ -143,7 +153,7 @@ class Trainer:
                 raise
 
     def _loop(self) -> None:
-        """Run the recipe. What is not a step of it has a name and a place of its own."""
+        """Repeat until `max_steps` or a stop: fetch, backward, clip, step, report, save."""
         while self.step < self.config.max_steps and not self._is_stopping():
             batches, position = self._fetch()
             self._loss = self._stepper.backward(batches)
@@ -153,7 +163,7 @@ class Trainer:
             self._count()
             self._report(grad_norm)
             self._save_if_due()
-            self._contention.look()
+            self._contention.check()
             self._on_step_end(self.step, self._reporter.latest)
 
     def _is_done(self) -> bool:
@@ -183,7 +193,7 @@ class Trainer:
         """
         return self._forecast.seconds_left()
 
-    # -- what the constructor builds ---------------------------------------------------------
+    # -- built by the constructor -----------------------------------------------------------
 
     def _build_data(self, train_dataset: Any, val_dataset: Any) -> None:
         config = self.config
@@ -242,12 +252,12 @@ class Trainer:
             )
 
     def _batches_to_evaluate(self) -> tuple[int, int]:
-        """Of an evaluation, and of the last one."""
+        """Return the number of batches of an evaluation, and of the run's last one."""
         if self._evaluator is None:
             return 0, 0
         return self._evaluator.batch_count(last=False), self._evaluator.batch_count(last=True)
 
-    # -- what the loop calls -----------------------------------------------------------------
+    # -- steps of the loop ------------------------------------------------------------------
 
     def _fetch(self) -> tuple[list[Batch], str]:
         """Return the micro-batches of the next step, and where in the data they come from."""
@@ -266,20 +276,20 @@ class Trainer:
 
     def _report(self, grad_norm: Tensor) -> None:
         if self._reporter.is_due(self.step):
-            self._stepper.settle()
+            self._stepper.finish_checks()
             lr = self.scheduler.base_lrs[0] * self.scheduler.factor(self.step - 1)
             self._reporter.report(self.step, self._loss, grad_norm, lr, self.tokens_seen)
 
     def _evaluate(self, step: int, on_progress: Callable[[int, int], object]) -> Evaluation | None:
         assert self._evaluator is not None
 
-        def tell(done: int, total: int) -> None:
+        def report(done: int, total: int) -> None:
             if done:
                 self._forecast.batches_left(total - done)
             on_progress(done, total)
 
         last = step == self.config.max_steps
-        return self._evaluator.run(last=last, interrupted=self._is_stopping, on_progress=tell)
+        return self._evaluator.run(last=last, interrupted=self._is_stopping, on_progress=report)
 
     def _save_if_due(self) -> None:
         self._saver.poll()
@@ -288,20 +298,20 @@ class Trainer:
             self._save()
 
     def _save(self) -> None:
-        self._stepper.settle()
+        self._stepper.finish_checks()
         self._on_save_start(self.step)
         loss = self._loss.item()
         metric = self._reporter.metric_at(self.step, self.config.best_metric, loss)
-        self._best = self._saver.consider(metric)
+        self._best = self._saver.update_best(metric)
         self._saver.save(self._state(loss), metric)
         self._forecast.save_done()
 
     # -- the beginning and the end of a run --------------------------------------------------
 
     def _open(self, stack: ExitStack) -> None:
-        """Take the folder, torch's switches and the listeners; the stack gives them back."""
+        """Lock the folder, set torch's switches and bind the callbacks; `stack` undoes it all."""
         folder = self.manager.checkpoint_dir
-        self._ranks.barrier()  # until then others may be reading what is about to be moved
+        self._ranks.barrier()  # rank 0 moves files below, which other ranks may still read
         if self.is_main:
             stack.enter_context(run_folder.exclusive(folder))
             run_folder.prepare(folder, self.manager, self.config, self.step)
@@ -331,13 +341,13 @@ class Trainer:
         self._reporter.complete_unfinished_line(self.step)
 
     def _finish(self) -> None:
-        """Save the last step if that has not been done, and wait until all is durable."""
-        self._stepper.settle()
+        """Save the last step unless it is saved already, and wait until all saves are durable."""
+        self._stepper.finish_checks()
         self._reporter.watch.pause()
         if self.step > 0 and self._saver.last_step != self.step:
             self._save()
         self._saver.complete()
-        self._ranks.barrier()  # what rank 0 has written is there for all
+        self._ranks.barrier()  # now all ranks see what rank 0 has written
         self._rng_state = rng.capture()
         self.stopped = not self._is_done()
         self._stop_requested = False
@@ -346,18 +356,18 @@ class Trainer:
         self._on_train_end()
 
     def _end_saving(self) -> None:
-        self._saver.abandon()
+        self._saver.close()
         self._saved_step = self._saver.saved_step
 
     def _fresh_seed(self) -> int:
-        """Of dropout where no state is to be restored; each process draws numbers of its own."""
+        """Return the seed of dropout for a run without a saved state; each rank has its own."""
         place = (self._ranks.rank, self.step) if self._ranks.rank else ()
         return seed_for("training", self.config.seed, *place)
 
     # -- the state of a run ------------------------------------------------------------------
 
     def _state(self, loss: float) -> dict[str, Any]:
-        """All that a run is, at a step boundary. Tensors are the live ones."""
+        """Return everything that a resume needs; tensors are the live ones, not copies."""
         generators = self._ranks.gather(rng.capture())
         extra = {
             "scaler_state_dict": self._stepper.scaler.state_dict(),
@@ -374,7 +384,7 @@ class Trainer:
             "best": list(self._best) if self._best else None,
             "environment": environment(self.device, self._ranks.description),
         }
-        return self._layout.gathered(
+        return self._layout.full_state(
             build_state(
                 self.model, self.optimizer, self.scheduler, self.step, loss, self.config, extra
             )
@@ -408,7 +418,7 @@ class Trainer:
         weights = self._layout.local_weights(state["model_state_dict"], self.model)
         load_model(self.model, weights, path)
         options = [{k: v for k, v in g.items() if k != "params"} for g in self._groups()]
-        moments = self._layout.dealt_moments(state["optimizer_state_dict"], self.optimizer)
+        moments = self._layout.local_moments(state["optimizer_state_dict"], self.optimizer)
         self.optimizer.load_state_dict(moments)
         for group, configured in zip(self._groups(), options, strict=True):
             group.update(configured)  # the configuration's rates and decays, not the saved ones

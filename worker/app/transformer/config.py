@@ -65,7 +65,7 @@ class TransformerConfig:
     """Probability of dropping embeddings, attention weights and residual branches, in [0, 1)."""
 
     position_encoding_type: PositionEncoding = "learned"
-    """How a position is told: a learned table (GPT-2), fixed sinusoids (Vaswani et al. 2017), or
+    """How positions are encoded: a learned table (GPT-2), fixed sinusoids (Vaswani et al. 2017), or
     rotations of queries and keys (RoPE, Su et al. 2021)."""
 
     layer_norm_type: Norm = "layer_norm"

@@ -32,11 +32,10 @@ def applies_to(x: Tensor) -> bool:
     )
 
 
-def may_stand_for(*layers: nn.Module) -> bool:
-    """Whether a kernel may stand for these layers: plain linear ones that nobody listens to.
+def can_replace(*layers: nn.Module) -> bool:
+    """Whether a kernel may replace these layers: plain linear ones without hooks.
 
-    A layer that somebody has put in place of a plain one keeps its own forward, and a hook is
-    called.
+    A layer of another class keeps its own forward, and hooks are called.
     """
     return all(
         type(layer) is nn.Linear

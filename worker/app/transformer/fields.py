@@ -87,13 +87,13 @@ def _expected(annotation: Any) -> str:
     return " or ".join(words)
 
 
-_MOST_SHOWN = 200
+_MAX_CHARACTERS = 200
 
 
 def shown(value: object) -> str:
-    """`value` as messages name it.
+    """Return the text of `value` for a message, shortened to 200 characters.
 
-    Python refuses to write out a number of many thousand digits, and nobody wants to read one.
+    Numbers of more than 128 bits are described: Python refuses to print thousands of digits.
     """
     if isinstance(value, int) and value.bit_length() > 128:
         return f"a number of {int(value.bit_length() * math.log10(2)) + 1} digits"
@@ -101,9 +101,9 @@ def shown(value: object) -> str:
         text = repr(value)
     except ValueError:
         return f"a {type(value).__name__} that holds a number of thousands of digits"
-    if len(text) <= _MOST_SHOWN:
+    if len(text) <= _MAX_CHARACTERS:
         return text
-    return f"{text[: _MOST_SHOWN // 2]}… ({len(text)} characters)"
+    return f"{text[: _MAX_CHARACTERS // 2]}… ({len(text)} characters)"
 
 
 def _remedy(value: object, annotation: Any) -> str:
@@ -150,7 +150,7 @@ def _number_spelling(text: str) -> str:
 
 
 def type_problems(config: Any) -> list[FieldProblem]:
-    """Fields of the dataclass instance `config` whose value is not of the declared type."""
+    """Return a problem for each field of a dataclass instance with a value of another type."""
     owner: type = type(config)
     problems = []
     for name, annotation in _field_types(owner).items():
@@ -173,23 +173,23 @@ def _rule(value: object, annotation: Any) -> str:
     return f"it must be {_expected(annotation)}{_remedy(value, annotation)}"
 
 
-_NEAREST_SOUGHT = 20
+_MAX_SUGGESTIONS = 20
 
 
 def unknown_key_problems(keys: Iterable[object], known: Iterable[str]) -> list[FieldProblem]:
-    """Keys that no field has, each with the nearest one that exists.
+    """Return a problem for each of `keys` that is not in `known`, with the nearest known key.
 
-    Looking for the nearest takes a millisecond a key, so it is done for the first few only: a
-    person has misspelt some keys, not thousands.
+    The search for the nearest takes a millisecond a key. Only the first few get one: people
+    misspell some keys, not thousands.
     """
     fields = set(known)
     names = sorted(fields)
     unknown = [str(key) for key in keys if key not in fields]
     return [
-        *(_unknown_key(key, names) for key in unknown[:_NEAREST_SOUGHT]),
+        *(_unknown_key(key, names) for key in unknown[:_MAX_SUGGESTIONS]),
         *(
             FieldProblem(key, f"`{key}` is not a known key; leave it out")
-            for key in unknown[_NEAREST_SOUGHT:]
+            for key in unknown[_MAX_SUGGESTIONS:]
         ),
     ]
 

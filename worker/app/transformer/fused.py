@@ -46,7 +46,7 @@ class FusedMLP(MLP):
         fits = (
             self.activation in cpu_kernels.FUSED_ACTIVATIONS
             and cpu_kernels.applies_to(x)
-            and cpu_kernels.may_stand_for(self.up, self.output)
+            and cpu_kernels.can_replace(self.up, self.output)
         )
         if not fits:
             return super()._transform(x)
@@ -70,7 +70,7 @@ class FusedAttention(CausalSelfAttention):
             and self.num_kv_heads == self.num_heads
             and not self.qk_norm
             and self._is_short(x, x.shape[1])
-            and cpu_kernels.may_stand_for(self.qkv, self.output)
+            and cpu_kernels.can_replace(self.qkv, self.output)
         )
         if not fits:
             return super().forward(x, rotary, cache, mask)

@@ -58,7 +58,7 @@ def export_model(
 ) -> Path:
     """Write `model` to `folder` as Hugging Face reads it, and copy `tokenizer_files` beside it.
 
-    What an earlier export left in the folder is replaced as a whole.
+    The files of an earlier export in the folder are replaced as a whole.
 
     Raises:
         UnsupportedModelError: the configuration is neither of GPT-2 form nor of Llama form
@@ -84,7 +84,7 @@ def export_model(
 
 
 def gpt2_obstacles(config: TransformerConfig) -> list[str]:
-    """Fields, as `name=value`, in which GPT-2 differs from `config`; empty for its form."""
+    """Return the fields, as `name=value`, that keep `config` from being a GPT-2; empty if none."""
     fits = {
         "position_encoding_type": config.position_encoding_type == "learned",
         "layer_norm_type": config.layer_norm_type == "layer_norm",
@@ -97,7 +97,7 @@ def gpt2_obstacles(config: TransformerConfig) -> list[str]:
 
 
 def llama_obstacles(config: TransformerConfig) -> list[str]:
-    """Fields, as `name=value`, in which Llama differs from `config`; empty for its form."""
+    """Return the fields, as `name=value`, that keep `config` from being a Llama; empty if none."""
     fits = {
         "position_encoding_type": config.position_encoding_type == "rotary",
         "layer_norm_type": config.layer_norm_type == "rms_norm",
@@ -169,7 +169,7 @@ def _llama_config(config: TransformerConfig) -> dict[str, Any]:
 
 
 def _gpt2_names(config: TransformerConfig) -> dict[str, str]:
-    """Ours -> theirs, for every tensor of a model of GPT-2's form."""
+    """Map our tensor names to GPT-2's, for every tensor of the model."""
     names = {
         f"blocks.{layer}.{ours}.{kind}": f"transformer.h.{layer}.{theirs}.{kind}"
         for layer in range(config.num_layers)
@@ -183,7 +183,7 @@ def _gpt2_names(config: TransformerConfig) -> dict[str, str]:
 
 
 def _stored_transposed(ours: str) -> bool:
-    """GPT-2's blocks keep linear weights [in, out], the transpose of everybody else's."""
+    """Whether GPT-2 stores this tensor as [in, out], the transpose of `nn.Linear`'s [out, in]."""
     return ours.startswith("blocks.") and ours.endswith(".weight") and "_norm." not in ours
 
 
@@ -206,8 +206,8 @@ def _to_llama(weights: Mapping[str, Tensor], config: TransformerConfig) -> dict[
         ours, theirs = f"blocks.{layer}.", f"model.layers.{layer}."
         qkv = weights[ours + "attention.qkv.weight"]
         sizes = [config.hidden_size, key_value_size, key_value_size]
-        query, key, value = torch.split(qkv, sizes)
-        gate, up = weights[ours + "mlp.up.weight"].chunk(2)
+        query, key, value = torch.split(qkv, sizes)  # rows: all queries, then keys, then values
+        gate, up = weights[ours + "mlp.up.weight"].chunk(2)  # rows: the gate's, then up's
         block = {
             "input_layernorm": weights[ours + "attention_norm.weight"],
             "self_attn.q_proj": query,
@@ -234,7 +234,7 @@ def from_gpt2(
 
     Raises:
         FileNotFoundError: The file does not exist.
-        UnsupportedModelError: For another kind of model or missing tensors.
+        UnsupportedModelError: The model is not a GPT-2, or tensors are missing.
     """
     if isinstance(source, Mapping):
         if description is None:
@@ -300,16 +300,16 @@ def _weights_from_gpt2(
     tensors: Mapping[str, Tensor], config: TransformerConfig
 ) -> dict[str, Tensor]:
     # Some files leave out the `transformer.` in front of every name.
-    found = {name.removeprefix("transformer."): tensor for name, tensor in tensors.items()}
+    stripped = {name.removeprefix("transformer."): tensor for name, tensor in tensors.items()}
     names = {
         ours: theirs.removeprefix("transformer.") for ours, theirs in _gpt2_names(config).items()
     }
-    missing = [theirs for theirs in names.values() if theirs not in found]
+    missing = [theirs for theirs in names.values() if theirs not in stripped]
     if missing:
         raise UnsupportedModelError(
             f"{len(missing)} tensors are missing, {missing[0]} first; is it a whole GPT-2?"
         )
     return {
-        ours: found[theirs].t() if _stored_transposed(ours) else found[theirs]
+        ours: stripped[theirs].t() if _stored_transposed(ours) else stripped[theirs]
         for ours, theirs in names.items()
     }
