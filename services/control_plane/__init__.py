@@ -19,9 +19,9 @@ nothing in memory that another control plane would miss. In order of reading:
   MetricsService.
 - `checkpoints`, `downloads`, `datasets`, `config_service`, `generation`, `workers`: the other
   services.
-- `inspection`: a look into data, by a process of its own.
-- `errors`, `interceptors`: from what the stores and rules refuse to the one error model of calls.
+- `inspection`: reads the beginning of a dataset for a client, in a process of its own.
+- `errors`, `interceptors`: turn errors of the stores and rules into the one error model of calls.
 - `authentication`: lets calls in by their bearer token.
-- `artifacts`, `archive`: the artifact store: is it the right one, and the old metrics in it.
-- `health`, `health_service`, `telemetry`: what operators ask: readiness, and Prometheus metrics.
+- `artifacts`, `archive`: check that the artifact store is the right one; read old metrics in it.
+- `health`, `health_service`, `telemetry`: readiness and Prometheus metrics, for operators.
 """

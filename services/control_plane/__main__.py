@@ -21,7 +21,7 @@ async def serve(settings: ControlPlaneSettings) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Raises:
-        SettingsError: It cannot begin.
+        SettingsError: A setting, or the address to listen on, cannot be used.
     """
     settings.require_safe_binding()
     log = get_logger(_PROGRAM)

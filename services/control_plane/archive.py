@@ -25,7 +25,7 @@ class ArtifactArchive:
         """Return the segment's file, whole and with its recorded checksum.
 
         Raises:
-            SegmentUnreadableError: A file of old points cannot be read.
+            SegmentUnreadableError: The file cannot be read, or its checksum is another one.
         """
         document = self._recent.get(segment.sha256)
         if document is None:

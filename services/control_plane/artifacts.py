@@ -13,9 +13,11 @@ T = TypeVar("T")
 
 
 async def recognise_artifacts(store: GuardedStore, records: AsyncArtifactRecords) -> None:
-    """Let the store be used, once.
+    """Let the store be used, once it is recognised as the one that the records belong to.
 
-    StoreUnavailableError; `ArtifactStoreAwayError` while it is another one or away.
+    Raises:
+        StoreUnavailableError: Redis does not answer, or refuses.
+        ArtifactStoreAwayError: The store is away, or another one.
     """
     if not store.expected:
         from_thread = _FromThread(records, asyncio.get_running_loop())
@@ -23,7 +25,7 @@ async def recognise_artifacts(store: GuardedStore, records: AsyncArtifactRecords
 
 
 class _FromThread:
-    """The records, for a thread that may wait: reading a store blocks, asking Redis does not."""
+    """Gives a thread the records: recognising a store blocks, so it runs outside the event loop."""
 
     def __init__(self, records: AsyncArtifactRecords, loop: asyncio.AbstractEventLoop) -> None:
         self._records, self._loop = records, loop

@@ -1,10 +1,10 @@
-"""Lets a gRPC call in only with a bearer token that is known, and slows those who guess.
+"""Lets a gRPC call in only with a bearer token that is known, and slows clients that guess.
 
-As in the gateway: a token that is long enough cannot be guessed, so it is let in whatever its
-client sent before. A short one is not looked at while its client has to wait after wrong ones.
+The rules are the gateway's: a token that is long enough cannot be guessed, so it is let in whatever
+its client sent before. A short one is not looked at while its client has to wait after wrong ones.
 
-The gateway looks at its callers' tokens first and passes no wrong one on, if it was started with
-the same tokens. So its address, which its callers share here, does not have to wait for theirs.
+A gateway that was started with the same tokens checks its callers' tokens first and passes no wrong
+one on. So its address, which all its callers share here, never has to wait for their wrong tokens.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from service_runtime.rpc_errors import RpcError
 from service_runtime.tokens import TokenVerifier, bearer_token
 
 _log = get_logger("authentication")
-# Probes of an orchestrator carry no token, and health tells no secret.
+# Probes of an orchestrator carry no token, and health reveals no secret.
 _OPEN = ("/grpc.health.v1.Health/",)
 _Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -47,11 +47,11 @@ class AuthenticationInterceptor(grpc.aio.ServerInterceptor):
         token = bearer_token(_authorization(handler_call_details))
         if self._verifier.knows(token, unguessable_only=True):
             return handler
-        # Who calls is known to the handler alone, by its context.
+        # Only the handler knows the client, from its context.
         return _behind(handler, lambda context: self._refusal(token, client_of(context.peer())))
 
     def _refusal(self, token: str, client: str) -> RpcError | None:
-        """Why `client` is not let in with the token; None where it is."""
+        """Return why `client` is refused with this token; None where it is let in."""
         if not token:
             return _unknown()
         wait = self._failures.seconds_to_wait(client)

@@ -76,12 +76,12 @@ class CheckpointServicer(checkpoint_pb2_grpc.CheckpointServiceServicer):
         self, request: checkpoint_pb2.DeleteCheckpointRequest, context: _Context
     ) -> checkpoint_pb2.DeleteCheckpointResponse:
         state = self._state
-        wanted = idempotency(request, "DeleteCheckpoint")
-        if await state.jobs.was_done(wanted):
+        idempotency_key = idempotency(request, "DeleteCheckpoint")
+        if await state.jobs.was_done(idempotency_key):
             return checkpoint_pb2.DeleteCheckpointResponse()
         record = await state.jobs.get_checkpoint(request.checkpoint_id)
         try:
-            await state.jobs.delete_checkpoint(request.checkpoint_id, wanted)
+            await state.jobs.delete_checkpoint(request.checkpoint_id, idempotency_key)
         except TransitionRefusedError as error:
             raise in_use(str(error)) from None
         try:

@@ -26,7 +26,7 @@ def config_to_message(document: str) -> config_pb2.TrainingConfig:
     message of its own.
 
     Raises:
-        ValueError: For one that no message can hold (an earlier release stored it).
+        ValueError: No message can hold the document (an earlier release stored it).
     """
     return config_pb2.TrainingConfig.FromString(_encoded(document))
 
@@ -51,7 +51,7 @@ def read_message(message: config_pb2.TrainingConfig) -> tuple[TrainingConfig, li
 
 
 def unknown_field_problems(message: Message) -> list[FieldProblem]:
-    """Fields that the client's newer protos have and this service does not know."""
+    """Return a problem if the client's newer protos have fields that this service does not know."""
     if message.ByteSize() == _known_size(message):
         return []
     text = "the typed configuration has fields that this service does not know; update the service"
@@ -59,10 +59,10 @@ def unknown_field_problems(message: Message) -> list[FieldProblem]:
 
 
 def _known_size(message: Message) -> int:
-    known = type(message)()
-    known.CopyFrom(message)
-    known.DiscardUnknownFields()
-    return known.ByteSize()
+    copy = type(message)()
+    copy.CopyFrom(message)
+    copy.DiscardUnknownFields()
+    return copy.ByteSize()
 
 
 def to_document(config: TrainingConfig) -> str:

@@ -78,7 +78,9 @@ async def require_source(request: Message, which: str | None, store: ConfigStore
     """Return a valid configuration.
 
     Raises:
-        ConfigError: With every problem, or `RpcError`.
+        ConfigError: The configuration has problems; the error holds all of them.
+        RpcError: There is no configuration in the request, or it is too large.
+        NotFoundError: No configuration is stored under the id.
     """
     if which is None:
         message = (

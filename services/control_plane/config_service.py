@@ -42,7 +42,7 @@ class ConfigServicer(config_pb2_grpc.ConfigServiceServicer):
             source = request.WhichOneof("source")
             config = await require_source(request, source, self._state.configs)
             record = await self._state.configs.create(name, to_document(config), idempotency_key)
-        else:  # not validated again: the rules may be others by now
+        else:  # not validated again: the rules may have changed since
             config, _ = TrainingConfig.read(json.loads(record.document))
         return config_pb2.CreateConfigResponse(
             config=config_message(record), warnings=problem_messages(config.warnings())

@@ -1,6 +1,6 @@
-"""Stored records as messages; the only place that knows both.
+"""Converts stored records to messages; no other module knows both.
 
-Fields of the same name are copied; what has to be said otherwise is said with each message.
+Fields of the same name are copied. Each function below says only what differs.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ METRIC_FIELDS: dict[str, type[int] | type[float]] = {
 
 
 def timestamp(milliseconds: int | None) -> Timestamp | None:
-    """Server milliseconds as a timestamp; None stays None, which leaves a field absent."""
+    """Return server milliseconds as a timestamp; None stays None, which leaves a field absent."""
     if milliseconds is None:
         return None
     seconds, rest = divmod(milliseconds, 1000)
@@ -72,7 +72,7 @@ def problem_text(problem: FieldProblem) -> str:
 
 
 def problem_messages(problems: Iterable[FieldProblem]) -> list[config_pb2.FieldProblem]:
-    """Problems or warnings of a configuration."""
+    """Return problems or warnings of a configuration as messages."""
     return [config_pb2.FieldProblem(field=p.field, message=p.message) for p in problems]
 
 
@@ -98,7 +98,7 @@ def _copy(kind: type[M], record: Any, **values: Any) -> M:
 
 @cache
 def _copied_fields(message: Any) -> list[tuple[str, bool, Callable[[Any], Any] | None]]:
-    """Name of each field, whether it can be absent, and what makes its value of a record's."""
+    """Return each field's name, whether it can be absent, and the converter of a record's value."""
     return [(field.name, field.has_presence, _conversion(field)) for field in message.fields]
 
 
@@ -149,7 +149,7 @@ def job_message(record: JobRecord) -> job_pb2.Job:
 
 
 def _phase(record: JobRecord) -> dict[str, Any]:
-    """Return what its trainer does; nothing where none runs."""
+    """Return the fields of the trainer's phase; the phase is absent where no trainer runs."""
     if record.status not in (JobStatus.RUNNING, JobStatus.STOPPING):
         return {"phase": None}
     done, total = record.phase_progress
@@ -157,10 +157,9 @@ def _phase(record: JobRecord) -> dict[str, Any]:
 
 
 def _add_config(job: job_pb2.Job, document: str) -> None:
-    """Its configuration.
+    """Add the configuration, or a warning in its place where it cannot be read.
 
-    A warning in its place where that cannot be read, for such a job has to be seen to be stopped
-    and deleted.
+    A job without a readable configuration has to be listed too, to be stopped and deleted.
     """
     try:
         job.config.CopyFrom(config_to_message(document))
@@ -178,13 +177,13 @@ def config_message(record: ConfigRecord) -> config_pb2.Config:
     """Return a stored configuration.
 
     Raises:
-        RecordVersionError: For one that no message can hold.
+        RecordVersionError: No message can hold the stored configuration.
     """
     try:
         config = config_to_message(record.document)
     except ValueError as error:
-        found = f"a damaged record ({error})"
-        raise RecordVersionError("config", record.config_id, found, "a valid one") from error
+        damage = f"a damaged record ({error})"
+        raise RecordVersionError("config", record.config_id, damage, "a valid one") from error
     return _copy(config_pb2.Config, record, config=config)
 
 
@@ -217,7 +216,7 @@ def log_line_message(line: StoredLogLine) -> job_pb2.LogLine:
 def point_message(
     step: int, attempt: int, time_ms: int | None, values: Mapping[str, float]
 ) -> metrics_pb2.MetricPoint:
-    """One logged step; metrics without a field of their own are the user's."""
+    """Return one logged step; metrics without a field of their own are the user's."""
     named: dict[str, Any] = {
         name: METRIC_FIELDS[name](value)
         for name, value in values.items()
@@ -235,7 +234,7 @@ def history_message(point: HistoryPoint) -> metrics_pb2.MetricPoint:
 
 
 def latest_message(latest: LatestMetrics) -> metrics_pb2.MetricPoint:
-    """Latest value of each metric."""
+    """Return the latest value of each metric."""
     return point_message(latest.step, 0, None, latest.values)
 
 

@@ -1,4 +1,4 @@
-"""DatasetService: text that was uploaded, to be named as dataset://ID."""
+"""DatasetService: stores uploaded data, which jobs then name as dataset://ID."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _NOT_DATA = (
     *(".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".safetensors", ".h5", ".npz", ".arrow"),
     *(".pdf", ".doc", ".docx", ".exe", ".so"),
 )
-"""Endings that are certainly no text or tokens; what is inside is checked when a job reads it."""
+"""Endings of files that cannot be text or tokens; a job checks the content when it reads it."""
 
 
 class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
@@ -69,9 +69,9 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
         header: dataset_pb2.DatasetHeader,
         messages: AsyncIterator[dataset_pb2.UploadDatasetRequest],
     ) -> DatasetRecord | None:
-        """Return the dataset that the same upload made before; None if its time ran out just now.
+        """Return the dataset that the same upload made before; None if that was forgotten just now.
 
-        Stores nothing, and does not even read the bytes where their digest was announced.
+        It stores nothing, and reads no bytes where the header announces their digest.
         """
         sha256 = header.sha256.lower()
         if not sha256:
@@ -90,7 +90,7 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
         await self._state.datasets.expect(dataset_id)
         info = await self._receive(key, header, messages)
         record = await self._store(dataset_id, header, info)
-        if record.dataset_id != dataset_id:  # the same upload came twice at once: one stands
+        if record.dataset_id != dataset_id:  # the same upload came twice at once: the first is kept
             await asyncio.to_thread(self._state.artifacts.delete, key)
         with contextlib.suppress(
             StoreUnavailableError
@@ -174,8 +174,8 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
         self, request: dataset_pb2.DeleteDatasetRequest, context: _Context
     ) -> dataset_pb2.DeleteDatasetResponse:
         state = self._state
-        wanted = idempotency(request, "DeleteDataset")
-        if await state.datasets.was_done(wanted):
+        idempotency_key = idempotency(request, "DeleteDataset")
+        if await state.datasets.was_done(idempotency_key):
             return dataset_pb2.DeleteDatasetResponse()
         record = await state.datasets.get(request.dataset_id)
         if user := await self._job_using(request.dataset_id):
@@ -184,7 +184,7 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
                 "stop that job first, or wait for its end"
             )
         await state.datasets.expect(request.dataset_id)
-        await state.datasets.delete(request.dataset_id, wanted)
+        await state.datasets.delete(request.dataset_id, idempotency_key)
         try:
             await asyncio.to_thread((await state.open_artifacts()).delete, record.artifact)
         except ArtifactStoreAwayError as error:
@@ -238,12 +238,12 @@ class _Digest:
         self._digest.update(chunk)
 
     def hexdigest(self) -> str:
-        """Lower-case, of all pieces so far."""
+        """Return the digest of all pieces so far, in lower case."""
         return self._digest.hexdigest()
 
 
 def _memo(header: dataset_pb2.DatasetHeader, sha256: str) -> Request | None:
-    """Return what names an upload: two are the same if their name and their bytes are."""
+    """Return the upload's idempotency key: the same name and bytes are the same upload."""
     return Request.of(header.request_id, "UploadDataset", f"{header.name}\0{sha256}".encode())
 
 

@@ -1,4 +1,4 @@
-"""Sends an artifact's bytes only as far as they are those that were registered."""
+"""Sends an artifact's bytes, and refuses an artifact whose bytes have changed."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from job_store.records import CheckpointRecord
 _REMEMBERED = 10_000
 
 _Version = tuple[str, str]
-"""Key, and what changes with the bytes behind it."""
+"""The key, and a mark that changes with the bytes behind it."""
 
 
 class VerifiedDownloads:
     """Opens files, and remembers of each version whether its bytes have the registered sha256.
 
     A whole file is hashed on its way out: its last piece is held back until the sum is right, so
-    no client takes a damaged file for complete. For a part the whole is read first, once.
+    no client takes a damaged file for complete. Before a part is sent, the whole file is read once.
     """
 
     def __init__(self) -> None:
@@ -39,37 +39,38 @@ class VerifiedDownloads:
         """Return the pieces from `offset` on, `length` bytes of them (0: all).
 
         Raises:
-            ArtifactDamagedError: Here or before the last piece of a whole file; Raises
-                `ArtifactNotFoundError`, `OffsetOutOfRangeError`, `ArtifactStoreAwayError`.
+            ArtifactDamagedError: The bytes are not the registered ones; of a whole file this may
+                be raised as late as in place of its last piece.
+            ArtifactNotFoundError: The file is missing.
+            OffsetOutOfRangeError: `offset` is beyond the end of the file.
+            ArtifactStoreAwayError: The store is away, or another one.
         """
         size = record.size_bytes
-        found = await asyncio.to_thread(artifacts.stat, record.artifact)
-        if found.size_bytes != size:
-            raise ArtifactDamagedError(
-                record.artifact, f"{found.size_bytes} bytes", f"{size} bytes"
-            )
+        stat = await asyncio.to_thread(artifacts.stat, record.artifact)
+        if stat.size_bytes != size:
+            raise ArtifactDamagedError(record.artifact, f"{stat.size_bytes} bytes", f"{size} bytes")
         if offset > size:
             raise OffsetOutOfRangeError(record.artifact, offset, size)
         whole = offset == 0 and length in (0, size)
         if not whole and offset < size:
-            await self._verify(artifacts, record, found)
-        if self._sound.get(_version(found)) is False:
+            await self._verify(artifacts, record, stat)
+        if self._sound.get(_version(stat)) is False:
             raise _damaged(record)
         chunks = await asyncio.to_thread(
             artifacts.open_range, record.artifact, offset, length or None
         )
-        return self._hashed(chunks, record, found) if whole else chunks
+        return self._hashed(chunks, record, stat) if whole else chunks
 
     async def _verify(
-        self, artifacts: GuardedStore, record: CheckpointRecord, found: ArtifactStat
+        self, artifacts: GuardedStore, record: CheckpointRecord, stat: ArtifactStat
     ) -> None:
         lock = self._verifying.setdefault(record.artifact, asyncio.Lock())
-        async with lock:  # of many parts that are asked for at once, one has the whole read
-            if _version(found) not in self._sound:
-                self._remember(found, await asyncio.to_thread(_is_sound, artifacts, record))
+        async with lock:  # many parts may be asked for at once; the whole is read for one of them
+            if _version(stat) not in self._sound:
+                self._remember(stat, await asyncio.to_thread(_is_sound, artifacts, record))
 
     def _hashed(
-        self, chunks: Iterator[bytes], record: CheckpointRecord, found: ArtifactStat
+        self, chunks: Iterator[bytes], record: CheckpointRecord, stat: ArtifactStat
     ) -> Iterator[bytes]:
         digest, held = hashlib.sha256(), b""
         for chunk in chunks:
@@ -78,19 +79,19 @@ class VerifiedDownloads:
                 yield held
             held = chunk
         sound = digest.hexdigest() == record.sha256
-        self._remember(found, sound)
+        self._remember(stat, sound)
         if not sound:
             raise _damaged(record)
         yield held
 
-    def _remember(self, found: ArtifactStat, sound: bool) -> None:
-        self._sound[_version(found)] = sound
+    def _remember(self, stat: ArtifactStat, sound: bool) -> None:
+        self._sound[_version(stat)] = sound
         while len(self._sound) > _REMEMBERED:
             self._sound.popitem(last=False)
 
 
-def _version(found: ArtifactStat) -> _Version:
-    return found.key, found.version
+def _version(stat: ArtifactStat) -> _Version:
+    return stat.key, stat.version
 
 
 def _is_sound(artifacts: GuardedStore, record: CheckpointRecord) -> bool:

@@ -1,7 +1,7 @@
-"""What the stores and rules refuse, as clients see it: one place maps each error to its reason.
+"""Maps each error of the stores and rules to the reason that clients see.
 
-Anything else is a defect: INTERNAL with a reference id that stands in the
-log beside the traceback, which the client never sees.
+Any other error is a defect. Its client gets INTERNAL with a reference id; the log has the same id
+beside the traceback, which no client sees.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _REASONS: dict[type[Exception], str] = {
     ArtifactStoreAwayError: "ARTIFACT_STORE_UNAVAILABLE",
     ArtifactStoreFullError: "RATE_LIMITED",
 }
-"""Of errors that do not have their reason as their `code`, as most of the job store's do."""
+"""Reasons of errors without a `code`; most of the job store's errors have their reason there."""
 
 _DATA_FIELDS = frozenset({"dataset_path", "val_dataset_path", "tokenizer"})
 _RETRY_SECONDS = 1.0
@@ -58,19 +58,19 @@ def call_error(
     violations: Sequence[rpc_errors.FieldProblem] = (),
     metadata: Mapping[str, str] | None = None,
 ) -> RpcError:
-    """Return the end of a call for a reason of errors.proto, which says with which gRPC code."""
+    """Return the error for a reason of errors.proto, which also sets the gRPC code."""
     code = grpc.StatusCode[CALL_STATUSES[reason].grpc_code]
     pause = _RETRY_SECONDS if code is grpc.StatusCode.UNAVAILABLE else None
     return RpcError(code, reason, message, violations, metadata or {}, pause)
 
 
 def invalid_argument(field: str, message: str, reason: str = "INVALID_ARGUMENT") -> RpcError:
-    """Return a request field at fault."""
+    """Return the error for a field of the request that breaks a rule."""
     return call_error(reason, message, [rpc_errors.FieldProblem(field, message)])
 
 
 def invalid_config(problems: Iterable[FieldProblem]) -> RpcError:
-    """Every problem of a configuration, at once."""
+    """Return the error for a configuration, with every problem of it."""
     return _config_refused(ConfigError(list(problems)))
 
 
@@ -92,17 +92,17 @@ def _is_of_data(field: str) -> bool:
 
 
 def not_found(kind: str, id: str) -> RpcError:
-    """No such job, config, checkpoint or dataset."""
+    """Return the error for an unknown id of a job, config, checkpoint or dataset."""
     return to_rpc_error(NotFoundError(kind, id))
 
 
 def in_use(message: str) -> RpcError:
-    """Something that cannot be deleted now."""
+    """Return the error for something that cannot be deleted now."""
     return call_error("IN_USE", message)
 
 
 def watcher_too_slow(seconds: float) -> RpcError:
-    """End a stream whose client does not read; it can be continued."""
+    """Return the error that ends a stream whose client does not read; it can be continued."""
     return call_error(
         "WATCHER_TOO_SLOW",
         f"the client has left messages unread for {seconds:g} s; read on, and continue from the "
@@ -111,7 +111,7 @@ def watcher_too_slow(seconds: float) -> RpcError:
 
 
 def shutting_down() -> RpcError:
-    """End a stream that can be continued elsewhere."""
+    """Return the error that ends a stream at shutdown; it can be continued elsewhere."""
     return call_error(
         "SHUTTING_DOWN",
         "the control plane is shutting down; reconnect and continue from the last cursor",
@@ -119,7 +119,7 @@ def shutting_down() -> RpcError:
 
 
 def to_rpc_error(error: BaseException) -> RpcError:
-    """Return what a client is told of `error`; a defect is logged here under a reference id."""
+    """Return `error` as its client sees it; a defect is logged here under a reference id."""
     if isinstance(error, RpcError):
         return error
     if isinstance(error, ConfigError):
@@ -159,4 +159,4 @@ def _reason_of(error: JobStoreError | ArtifactError) -> str:
     for kind, reason in _REASONS.items():
         if isinstance(error, kind):
             return reason
-    raise error  # a new class of store error: the table above has to learn it
+    raise error  # a new class of store error: add it to the table above

@@ -18,19 +18,16 @@ _DEFAULT = Execution()
 
 
 def read_execution(message: job_pb2.Execution, config: TrainingConfig) -> Execution:
-    """Return the execution that the message asks for.
-
-    The configuration's device unless it names one.
-    """
-    asked: dict[str, Any] = {field.name: value for field, value in message.ListFields()}
-    priority = PRIORITY_FROM_MESSAGE.get(asked.pop("priority", 0), Priority.DEFAULT)
-    return Execution(**{"device": config.device, **asked}, priority=priority)
+    """Return the execution that the message asks for, on the configuration's device by default."""
+    fields: dict[str, Any] = {field.name: value for field, value in message.ListFields()}
+    priority = PRIORITY_FROM_MESSAGE.get(fields.pop("priority", 0), Priority.DEFAULT)
+    return Execution(**{"device": config.device, **fields}, priority=priority)
 
 
 def execution_problems(message: job_pb2.Execution, config: TrainingConfig) -> list[FieldProblem]:
-    """Everything that keeps a job from being run as asked; empty where nothing does."""
+    """Return every rule that the execution breaks; empty where it can be run as fields."""
     execution = read_execution(message, config)
-    found = [
+    problems = [
         *_count_problems("processes", execution.processes, MAX_PROCESSES),
         *_count_problems("nodes", execution.nodes, MAX_NODES),
         *_seconds_problems("stop_timeout_seconds", execution.stop_timeout_seconds),
@@ -38,19 +35,21 @@ def execution_problems(message: job_pb2.Execution, config: TrainingConfig) -> li
     ]
     if message.priority not in PRIORITY_FROM_MESSAGE and message.priority != 0:
         rule = "it must be 1 (high), 2 (default) or 3 (low)"
-        found.append(_problem("priority", message.priority, f"{rule}; leave it out for default"))
+        problems.append(_problem("priority", message.priority, f"{rule}; leave it out for default"))
     if not 0 <= execution.max_retries <= 1000:
-        found.append(_problem("max_retries", execution.max_retries, "it must be 0 to 1000; try 3"))
+        problems.append(
+            _problem("max_retries", execution.max_retries, "it must be 0 to 1000; try 3")
+        )
     if not is_device(execution.device):
         rule = f"it must be {DEVICES}; try auto"
-        found.append(_problem("device", execution.device[:80], rule))
+        problems.append(_problem("device", execution.device[:80], rule))
     spread = (config.distributed.processes if config.distributed else None) or 1
     if spread > MAX_PROCESSES:
-        found.append(_too_many("distributed.processes", spread, MAX_PROCESSES))
+        problems.append(_too_many("distributed.processes", spread, MAX_PROCESSES))
     elif execution.processes > 1 and spread not in (1, execution.processes):
         rule = f"`distributed.processes` is {spread}, and both mean the same; give one of them"
-        found.append(_problem("processes", execution.processes, rule))
-    return found
+        problems.append(_problem("processes", execution.processes, rule))
+    return problems
 
 
 def _count_problems(name: str, value: int, most: int) -> list[FieldProblem]:

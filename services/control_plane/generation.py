@@ -1,4 +1,4 @@
-"""GenerationService: text from a checkpoint, sampled by a worker and passed through."""
+"""GenerationService: has a worker sample text from a checkpoint, and passes it through."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
         pieces = self._state.generation.generate(
             _request_of(request, checkpoint), self._state.settings.generate_timeout_seconds
         )
-        # Closed at once where the client leaves: the worker must not go on for nobody.
+        # Closed as soon as the client leaves, so that the worker stops sampling.
         async with aclosing(pieces):  # type: ignore[type-var]
             async for piece in pieces:
                 yield generation_pb2.GenerateResponse(
@@ -70,9 +70,9 @@ def _check(request: generation_pb2.GenerateRequest) -> None:
 def _request_of(
     request: generation_pb2.GenerateRequest, checkpoint: CheckpointRecord
 ) -> GenerationRequest:
-    given: dict[str, Any] = {
+    options: dict[str, Any] = {
         name: getattr(request, name)
         for name in ("max_tokens", "temperature", "top_k", "top_p", "seed")
         if request.HasField(name)
     }
-    return GenerationRequest.of(checkpoint, request.prompt, **given)
+    return GenerationRequest.of(checkpoint, request.prompt, **options)

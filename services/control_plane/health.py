@@ -1,4 +1,4 @@
-"""Tells whether calls can be served: grpc.health.v1 follows Redis and the process's own duties."""
+"""Decides whether calls can be served, from Redis and the process's own duties."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ LIVENESS = "liveness"
 
 
 class HealthMonitor:
-    """SERVING while Redis takes writes and every duty of the process is done.
+    """Shows SERVING while Redis takes writes and every duty of the process succeeds.
 
-    NOT_SERVING otherwise, and once the end is near.
+    It shows NOT_SERVING otherwise, and once the process is about to end.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class HealthMonitor:
         self._serving: bool | None = None
 
     async def check(self) -> None:
-        """Ask Redis, and show what that and the other duties say."""
+        """Ping Redis, and show the status that follows from it and from the other duties."""
         try:
             await self._connection.ping()
         except Exception as error:
@@ -51,5 +51,5 @@ class HealthMonitor:
         self.servicer.set(LIVENESS, status.SERVING)
 
     async def leave(self) -> None:
-        """NOT_SERVING for good: balancers send no new call here. Ends every watch."""
+        """Show NOT_SERVING from now on, so that balancers send no new calls; end every watch."""
         self.servicer.leave()

@@ -1,4 +1,4 @@
-"""`grpc.health.v1`: tells everybody who asks, with a token or without, what was set last.
+"""Serves `grpc.health.v1` to all clients, with a token or without: the status that was set last.
 
 gRPC's own servicer for asyncio has no `List`, writes to its watchers under a lock that `set` needs
 (one that reads nothing would keep every status as it is), and holds any number of watches open.
@@ -37,13 +37,13 @@ class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
         """What is wrong: goes with each NOT_SERVING of `Check`, in its metadata."""
 
     def set(self, service: str, status: int) -> None:
-        """From now on this is the answer. Nothing changes any more after `leave`."""
+        """Set the status of a service; after `leave` this has no effect."""
         if not self._leaving and self._statuses.get(service) != status:
             self._statuses[service] = status
             self._wake()
 
     def leave(self) -> None:
-        """NOT_SERVING for good, and the end of every watch."""
+        """Answer NOT_SERVING from now on, and end every watch."""
         self._leaving = True
         self._statuses = dict.fromkeys(self._statuses, _Status.NOT_SERVING)
         self._wake()
@@ -79,19 +79,19 @@ class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
     ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
         """Yield the status now and at each change.
 
-        A reader that is slow is told the newest one only.
+        A slow reader gets the newest status only.
         """
         if self._watches >= MOST_WATCHES:
             message = f"{MOST_WATCHES} watches are open, which is the most; try later, or Check"
             raise call_error("RATE_LIMITED", message)
         self._watches += 1
         try:
-            told = None
+            last_sent = None
             while True:
                 changed, leaving = self._changed, self._leaving
                 status = self._statuses.get(request.service, _Status.SERVICE_UNKNOWN)
-                if status != told:
-                    told = status
+                if status != last_sent:
+                    last_sent = status
                     yield _Status(status=status)
                 if leaving:
                     raise shutting_down()

@@ -1,4 +1,4 @@
-"""Looks into data in a process of its own, which may import what the control plane must not."""
+"""Inspects data in a process of its own, which may import what the control plane must not."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from training_engine.v1 import dataset_pb2
 _LOOK_SECONDS = 4.0
 """The gateway waits 10 s for an answer, by default; the process takes one or two to start."""
 _MOST_SECONDS = 30.0
-"""For a look that a file system or a tokenizer holds up."""
+"""For an inspection that a file system or a tokenizer delays."""
 _COMMAND = (sys.executable, "-P", "-m", "app.training.inspect_command")
 _ELSEWHERE = (
     "look where the workers are, with `python train.py --config FILE --dataset PATH --inspect`"
@@ -28,7 +28,7 @@ _ELSEWHERE = (
 
 
 class Inspector:
-    """Runs a few looks at a time; further ones wait."""
+    """Runs two inspections at a time; further ones wait."""
 
     def __init__(self, state: ServiceState) -> None:
         self._state = state
@@ -37,20 +37,21 @@ class Inspector:
     async def inspect(
         self, request: dataset_pb2.InspectDatasetRequest
     ) -> dataset_pb2.InspectDatasetResponse:
-        """Look into a dataset.
+        """Read the beginning of a dataset, and return what training would learn of it.
 
         Raises:
-            RpcError: There is nothing to look into, or no way to.
+            ConfigError: The configuration breaks a rule, or names no data.
+            RpcError: The data cannot be read, or not from this process.
         """
         config = await _config_of(request)
         self._require_library()
         local = await with_local_files(config, request.dataset_path, self._state)
         uploads = self._state.artifacts.local_path(DATASETS_PREFIX)
         roots = [*map(str, self._state.roots.roots), *([str(uploads)] if uploads else [])]
-        wanted = {"config": local.to_dict(), "roots": roots, "seconds": _LOOK_SECONDS}
+        order = {"config": local.to_dict(), "roots": roots, "seconds": _LOOK_SECONDS}
         async with self._free:
-            found = await _look(wanted)
-        return dataset_pb2.InspectDatasetResponse(**found)
+            report = await _look(order)
+        return dataset_pb2.InspectDatasetResponse(**report)
 
     def _require_library(self) -> None:
         if not self._state.roots.visible:
@@ -94,7 +95,7 @@ async def _look(request: dict[str, Any]) -> dict[str, Any]:
         await process.wait()
     if process.returncode != 0:
         lines = errors.decode(errors="replace").splitlines()
-        said = lines[-1] if lines else f"status {process.returncode}"
-        raise call_error("INTERNAL", f"the look into the data failed: {said}")
-    found: dict[str, Any] = json.loads(output)
-    return found
+        reason = lines[-1] if lines else f"status {process.returncode}"
+        raise call_error("INTERNAL", f"the look into the data failed: {reason}")
+    report: dict[str, Any] = json.loads(output)
+    return report

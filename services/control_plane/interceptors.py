@@ -1,4 +1,4 @@
-"""Turns what handlers raise into the one error model, for unary and streaming calls alike."""
+"""Turns exceptions of handlers into the one error model, for unary and streaming calls alike."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WATCHES = ("WatchJob", "StreamMetrics")
 
 
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps every handler once and remembers the wrapped one: calls pay for no new objects.
+    """Wraps every handler once and remembers the wrapped one, so that calls make no new objects.
 
     Args:
         watcher_patience: seconds that a watch of a job may leave a message unread; None for any.
@@ -68,7 +68,7 @@ def _guard(behavior: Callable[[Any, _Context], Awaitable[Any]], name: str) -> An
         try:
             response = await behavior(request, context)
         except grpc.aio.AbortError:
-            raise  # the handler has given its status itself
+            raise  # the handler has set its status itself
         except Exception as error:
             failure = to_rpc_error(error)
         else:
@@ -87,7 +87,7 @@ def _guard_stream(
 
     async def guarded(request: Any, context: _Context) -> None:
         try:
-            # Closed at once when the client leaves, so that nobody reads for nobody.
+            # Closed as soon as the client leaves, so that its feed is read no further.
             async with aclosing(behavior(request, context)) as responses:
                 await _send(responses, context, patience)
         except grpc.aio.AbortError:
@@ -100,7 +100,7 @@ def _guard_stream(
         CALLS.labels(name, failure.reason).inc()
         try:
             await context.abort_with_status(failure.to_grpc_status())
-        except grpc.aio.InternalError:  # it left with what it had not read
+        except grpc.aio.InternalError:  # the client left before it had read everything
             raise asyncio.CancelledError from None
 
     return guarded
@@ -126,7 +126,7 @@ class _Watchdog:
     """
 
     _LOOKS = 4
-    """In one patience: a stream ends up to a quarter late."""
+    """Looks in one patience, so that a stream ends up to a quarter of it late."""
 
     def __init__(self, patience: float) -> None:
         loop = asyncio.get_running_loop()

@@ -171,8 +171,8 @@ def _status_filter(number: int) -> JobStatus | None:
     if number == job_pb2.JOB_STATUS_UNSPECIFIED:
         return None
     if number not in STATUS_FROM_MESSAGE:
-        known = ", ".join(f"{n} ({status.value})" for n, status in STATUS_FROM_MESSAGE.items())
-        message = f"`status` is {number}; it must be one of {known}; leave it out for all"
+        allowed = ", ".join(f"{n} ({status.value})" for n, status in STATUS_FROM_MESSAGE.items())
+        message = f"`status` is {number}; it must be one of {allowed}; leave it out for all"
         raise invalid_argument("status", message)
     return STATUS_FROM_MESSAGE[number]
 

@@ -1,4 +1,4 @@
-"""MetricsService: what jobs measured, once or as it comes."""
+"""MetricsService: the metrics of jobs, read once or streamed as they come."""
 
 from __future__ import annotations
 
@@ -101,9 +101,9 @@ def _optional(request: metrics_pb2.ListMetricsRequest, field: Any) -> int | None
 
 
 def _first_step(request: metrics_pb2.ListMetricsRequest) -> int | None:
-    """`after_step` as a first step; the later of the two where both are given."""
-    given = [
+    """Return the first step to read: `from_step`, or the one after `after_step` if it is later."""
+    steps = [
         *([request.after_step + 1] if request.HasField("after_step") else []),
         *([request.from_step] if request.HasField("from_step") else []),
     ]
-    return max(given) if given else None
+    return max(steps) if steps else None

@@ -1,4 +1,4 @@
-"""Page sizes by AIP-158: absent is the default, too large the largest, negative an error."""
+"""Page sizes by AIP-158: none means the default, too many the largest, fewer than 0 is an error."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ DEFAULT_LONG_PAGE = 1000
 LARGEST_LONG_PAGE = 10_000
 
 
-def page_size(asked: int, default: int = DEFAULT_PAGE, largest: int = LARGEST_PAGE) -> int:
-    """Rows to return.
+def page_size(requested: int, default: int = DEFAULT_PAGE, largest: int = LARGEST_PAGE) -> int:
+    """Return the number of rows to answer with.
 
     Raises:
-        RpcError: For a negative one.
+        RpcError: `requested` is negative.
     """
-    if asked < 0:
-        message = f"`page_size` is {asked}; it must be 0 (for {default}) or more; try {default}"
+    if requested < 0:
+        message = f"`page_size` is {requested}; it must be 0 (for {default}) or more; try {default}"
         raise invalid_argument("page_size", message)
-    return min(asked, largest) if asked else default
+    return min(requested, largest) if requested else default
 
 
-def long_page_size(asked: int) -> int:
-    """Rows to return of a list of small things: points, log lines."""
-    return page_size(asked, DEFAULT_LONG_PAGE, LARGEST_LONG_PAGE)
+def long_page_size(requested: int) -> int:
+    """Return the number of rows to answer with in a list of points or log lines."""
+    return page_size(requested, DEFAULT_LONG_PAGE, LARGEST_LONG_PAGE)

@@ -1,4 +1,4 @@
-"""Which paths a client may name: under an allowed root, whatever links say, or a dataset's id."""
+"""Checks paths that a client names: with links resolved they must be under an allowed root."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class AllowedRoots:
 
     @classmethod
     def of(cls, roots: Sequence[Path], visible: bool) -> AllowedRoots:
-        """Roots with their own links resolved, so that a resolved path can be compared."""
+        """Return roots with their own links resolved, so that a resolved path can be compared."""
         return cls(tuple(root.expanduser().resolve() for root in roots), visible)
 
     def check(self, field: str, text: str) -> str:
@@ -31,7 +31,7 @@ class AllowedRoots:
         elsewhere from the first one.
 
         Raises:
-            RpcError: It is not allowed.
+            RpcError: The path is not under an allowed root, or does not exist.
         """
         if "\0" in text or len(text) > 4096:
             shown = text[:80].replace("\0", "\\0")

@@ -232,7 +232,7 @@ async def _checked(field: str, text: str, state: ServiceState) -> str:
 
 
 def _ignored_fields(config: TrainingConfig) -> list[FieldProblem]:
-    given = config.fields_given()
+    fields_given = config.fields_given()
     return [
         FieldProblem(
             name,
@@ -240,7 +240,7 @@ def _ignored_fields(config: TrainingConfig) -> list[FieldProblem]:
             "job writes and what it continues from; leave it out",
         )
         for name, default in _SERVICE_DECIDES.items()
-        if name in given and getattr(config, name) != default
+        if name in fields_given and getattr(config, name) != default
     ]
 
 

@@ -1,7 +1,7 @@
 """Hands attempts to workers through RQ.
 
-The queue is transport only: a message may come twice, late or never, and the job record decides
-what it is worth.
+The queue is transport only: a message may come twice, late or never. The job record decides whether
+a message still counts.
 
 A message carries two plain arguments, encoded as JSON; nothing in it is ever unpickled. RQ's own
 classes build it; the commands that they queue are then sent in one round trip on the asyncio
@@ -30,7 +30,7 @@ def message_id(job_id: str, attempt: int) -> str:
 
 
 class AttemptQueue:
-    """Writes messages and sees which are waiting."""
+    """Writes messages, and lists those that are waiting."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
@@ -50,7 +50,7 @@ class AttemptQueue:
         await self._connection.transaction(*self._commands(job_id, attempt, queue))
 
     def _commands(self, job_id: str, attempt: int, queue: Queue) -> list[tuple[Any, ...]]:
-        """Return what RQ would send to enqueue the message."""
+        """Return the commands that RQ would send to enqueue the message."""
         message = Job.create(
             RUN_ATTEMPT,
             args=(job_id, attempt),
@@ -66,7 +66,7 @@ class AttemptQueue:
         return [arguments for arguments, _options in pipeline.command_stack]
 
     async def waiting(self) -> set[str]:
-        """Ids of all messages that wait in a queue.
+        """Return the ids of all messages that wait in a queue.
 
         Raises:
             StoreUnavailableError: Redis does not answer, or refuses.
@@ -79,6 +79,6 @@ class AttemptQueue:
 
 def _queue(name: str, connection: redis.Redis) -> Queue:
     queue = Queue(name, connection=connection, serializer=JSONSerializer)
-    # Told beforehand: RQ would ask the server, and there is none behind the collector.
+    # Set here, since RQ would ask the server for it and the collector has no server.
     queue.redis_server_version = (7, 0, 0)
     return queue

@@ -1,4 +1,4 @@
-"""What all mutations share: the `request_id`, and names that people give."""
+"""Checks what all mutations share: the `request_id`, and names that people choose."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_REQUEST_ID = 200
 def idempotency(request: Message, method: str) -> Request | None:
     """Return the request's id and a digest of its other fields; None where it has no id.
 
-    Deterministic bytes: the same call from any client gives the same digest.
+    The digest is of deterministic bytes, so the same call from any client has the same one.
     """
     request_id: str = request.request_id  # type: ignore[attr-defined]
     if not request_id:
@@ -30,7 +30,7 @@ def check_request_id(request_id: str) -> None:
     """Check a request id.
 
     Raises:
-        RpcError: It is not plain text of reasonable length.
+        RpcError: It is too long, or not printable.
     """
     if len(request_id) > MAX_REQUEST_ID or not request_id.isprintable():
         rule = f"it must be 1 to {MAX_REQUEST_ID} printable characters; try a UUID"
@@ -43,7 +43,7 @@ def check_name(
     """Return a name without surrounding space.
 
     Raises:
-        RpcError: For one that would not do.
+        RpcError: The name is empty although required, too long, or not printable.
     """
     name = name.strip()
     if (required and not name) or len(name) > longest or not name.isprintable():

@@ -67,7 +67,7 @@ _SERVICE_NAMES = tuple(
 
 
 class ControlPlane:
-    """A server that was started; `stop` ends it without breaking what can be finished."""
+    """The server and its duties; `stop` lets running calls finish."""
 
     def __init__(self, state: ServiceState, tokens: list[str]) -> None:
         self.state = state
@@ -79,7 +79,7 @@ class ControlPlane:
         self.port = 0
 
     async def start(self) -> None:
-        """Listen.
+        """Listen, serve calls, and begin the duties.
 
         Raises:
             SettingsError: The address cannot be used.
@@ -128,7 +128,7 @@ class ControlPlane:
             ) from None
 
     async def stop(self, grace: float) -> None:
-        """NOT_SERVING first, then end the streams, then let calls finish for `grace` seconds."""
+        """Show NOT_SERVING, then end the streams, then let calls finish for `grace` seconds."""
         await self._health.leave()
         self.state.shutting_down = True
         await self.state.feeds.close()

@@ -1,4 +1,4 @@
-"""What every servicer shares: the stores, the queue, the artifacts, and whether the end is near."""
+"""What every servicer shares: the stores, the queue, the artifacts, and the mark of a shutdown."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _log = get_logger("control_plane")
 
 @dataclass
 class ServiceState:
-    """One for a process; servicers keep nothing of their own that another process would miss."""
+    """One object for each process; servicers hold nothing that another process would need."""
 
     settings: ControlPlaneSettings
     connection: AsyncConnection
@@ -65,7 +65,7 @@ class ServiceState:
 
     @classmethod
     def open(cls, settings: ControlPlaneSettings) -> ServiceState:
-        """Connect lazily: Redis need not be there yet.
+        """Return the state. Nothing connects yet, so Redis may come up later.
 
         Raises:
             SettingsError: A setting cannot be used.
@@ -99,6 +99,6 @@ class ServiceState:
             _log.warning("the artifact store is not used yet", why=str(error))
 
     async def close(self) -> None:
-        """Give everything back."""
+        """Close the feeds and the connection to Redis."""
         await self.feeds.close()
         await self.connection.close()

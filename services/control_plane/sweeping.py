@@ -28,24 +28,25 @@ from service_runtime.logs import get_logger
 
 _log = get_logger("reconciler")
 _LOOK_SECONDS = 10.0
-"""Between two looks at the lists; at most, for intervals are shortened in tests."""
+"""Seconds between two looks at the lists, or `sweep_after_seconds` where that is less."""
 _UPLOADS_SECONDS = 60.0
-"""Between two looks at uploads."""
+"""Seconds between two looks at uploads."""
 _QUIET_SECONDS = 600.0
-"""A dataset's file that is older, and still without its record, is not going to get one: between
-the two are moments."""
+"""A dataset's file that is older and has no record will never have one: an upload writes its record
+moments after its file."""
 _ABANDONED_SECONDS = 86400.0
-"""From this age on, an upload of which there is no file is not going to be completed."""
+"""An upload of this age without a file will never be completed."""
 _WATCHED_SECONDS = 3000.0
-"""By the server's clock alone, which may have been set, no upload is taken for abandoned."""
+"""An upload counts as abandoned only after this process has watched it for so long, because the
+server's clock, which gives its age, may have been set."""
 _CHECKPOINT = re.compile(r"jobs/[^/]+/attempts/(\d+)-[^/]+/checkpoint_step_\d+\.(?:pt|json)")
 
 
 class Sweeper:
     """Sweeps a while after each event that may have left files.
 
-    Such are an attempt's end, a checkpoint that was retired and a job that was deleted. The wait
-    is for processes that do not know of it yet: they may still write.
+    Such events are the end of an attempt, and the removal of a checkpoint or a job. The sweeper
+    waits because a process that has not heard of the event may still write.
     """
 
     def __init__(self, state: ServiceState) -> None:
@@ -69,7 +70,7 @@ class Sweeper:
         self._task = asyncio.create_task(self._try(), name="sweeper")
 
     async def end(self) -> None:
-        """Let go of a sweep under way; what it has not done stays on the lists."""
+        """Cancel a sweep under way; what it has not done stays on the lists."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -90,10 +91,11 @@ class Sweeper:
         self._waits = True
 
     async def sweep(self) -> None:
-        """Remove all that is due.
+        """Delete all files that are due.
 
-        StoreUnavailableError; ArtifactStoreAwayError: a store that is another one, or away, proves
-        nothing superfluous.
+        Raises:
+            StoreUnavailableError: Redis does not answer, or refuses.
+            ArtifactStoreAwayError: The store is away, or another one; nothing is deleted then.
         """
         artifacts = await self._state.open_artifacts()
         await asyncio.to_thread(artifacts.require)
@@ -113,10 +115,10 @@ class Sweeper:
             await self._sweep_uploads()
 
     async def _sweep_job(self, job_id: str) -> bool:
-        """Whether nothing is left to do.
+        """Delete a job's superfluous files; return whether nothing is left to do.
 
-        What is removed is what the store cannot bring back: a server that dies may forget the last
-        that it has answered.
+        Files are deleted only where the store is sure to keep what makes them superfluous: a server
+        that dies may forget its last answers.
         """
         state = self._state
         try:
@@ -127,46 +129,48 @@ class Sweeper:
             await asyncio.to_thread(state.artifacts.delete_prefix, job_prefix(job_id))
             return True
         except RecordVersionError:
-            return True  # its own program looks after it
-        known = await self._registered(job_id)
-        if not await asyncio.to_thread(_any_is_there, state.artifacts, known):
-            # What was retired or not registered may be the last that is sound.
+            return True  # the release that wrote the record sweeps for it
+        registered = await self._registered(job_id)
+        if not await asyncio.to_thread(_any_is_there, state.artifacts, registered):
+            # A retired or unregistered checkpoint may be the last sound one.
             await asyncio.to_thread(_remove_half_written, state.artifacts, record)
             return True
         for retired in await state.jobs.retired_checkpoints(job_id):
             await remove_checkpoint(state, retired)
-        return await self._sweep_attempts(record, known)
+        return await self._sweep_attempts(record, registered)
 
-    async def _sweep_attempts(self, record: JobRecord, known: Sequence[CheckpointRecord]) -> bool:
-        """Checkpoints that attempts which are over saved and could not register any more.
+    async def _sweep_attempts(
+        self, record: JobRecord, registered: Sequence[CheckpointRecord]
+    ) -> bool:
+        """Delete checkpoints that ended attempts saved but could not register.
 
-        The job was read first, and a fenced attempt registers nothing: what is not registered
-        now never will be. False where the job has moved on meanwhile.
+        The job was read first, and a fenced attempt registers nothing. So a file that is not
+        registered now never will be. Return False where the job has changed meanwhile.
         """
-        if not await self._state.jobs.stays_as(record, {one.checkpoint_id for one in known}):
+        if not await self._state.jobs.stays_as(record, {one.checkpoint_id for one in registered}):
             return False
-        keys = {key for checkpoint in known for key in checkpoint_keys(checkpoint.artifact)}
-        removed = await asyncio.to_thread(_remove_unknown, self._state.artifacts, record, keys)
+        keys = {key for checkpoint in registered for key in checkpoint_keys(checkpoint.artifact)}
+        removed = await asyncio.to_thread(_remove_unregistered, self._state.artifacts, record, keys)
         if removed:
             _log.info("removed unregistered checkpoints", job_id=record.job_id, files=removed)
         return True
 
     async def _registered(self, job_id: str) -> list[CheckpointRecord]:
-        token, known = "", list[CheckpointRecord]()
+        token, registered = "", list[CheckpointRecord]()
         while True:
             page = await self._state.jobs.list_checkpoints(job_id, page_token=token)
             if page.unreadable:  # its files cannot be told from superfluous ones
                 damaged = page.unreadable[0]
                 raise RecordVersionError("checkpoint", damaged, "a damaged record", "a sound one")
-            known += page.checkpoints
+            registered += page.checkpoints
             token = page.next_page_token
             if not token:
-                return known
+                return registered
 
     async def _sweep_uploads(self) -> None:
-        """Datasets whose upload or deletion ended between their files and their record.
+        """Delete files of datasets whose upload or deletion ended between files and record.
 
-        Only those that a list names: a store that lost its records costs nobody their files.
+        Only datasets on a list are touched, so no file is deleted where Redis lost its records.
         """
         state = self._state
         await asyncio.to_thread(state.artifacts.discard_unfinished, _QUIET_SECONDS)
@@ -193,14 +197,14 @@ class Sweeper:
         except NotFoundError:
             return False
         except RecordVersionError:
-            pass  # its own program looks after it
+            pass  # the release that wrote the record sweeps for it
         return True
 
 
 async def remove_checkpoint(state: ServiceState, retired: CheckpointRecord) -> None:
-    """Remove the files of a checkpoint that left the registry for good, then its last trace."""
+    """Delete the files of a retired checkpoint, then its entry on the list of retired ones."""
     if not await state.jobs.stays_retired(retired.checkpoint_id):
-        return  # the server was started again, and still knows it
+        return  # Redis restarted without the removal, and has the checkpoint registered
     artifacts = await state.open_artifacts()
     for key in checkpoint_keys(retired.artifact):
         await asyncio.to_thread(artifacts.delete, key)
@@ -208,7 +212,7 @@ async def remove_checkpoint(state: ServiceState, retired: CheckpointRecord) -> N
 
 
 def _remove_quiet(artifacts: GuardedStore, dataset_id: str) -> bool:
-    """Remove a dataset's files unless they were written just now; whether there were any."""
+    """Delete a dataset's files unless they were written just now; return whether it did."""
     prefix = f"datasets/{dataset_id}"
     stats = [artifacts.stat(key) for key in artifacts.keys(prefix)]
     if not stats or time.time() - max(stat.modified_at for stat in stats) < _QUIET_SECONDS:
@@ -217,22 +221,24 @@ def _remove_quiet(artifacts: GuardedStore, dataset_id: str) -> bool:
     return True
 
 
-def _any_is_there(artifacts: GuardedStore, known: Sequence[CheckpointRecord]) -> bool:
-    """Whether the file of a registered checkpoint is there, newest first, as long as it was."""
-    return any(artifacts.holds(one.artifact, one.size_bytes) for one in reversed(known))
+def _any_is_there(artifacts: GuardedStore, registered: Sequence[CheckpointRecord]) -> bool:
+    """Whether the file of any registered checkpoint exists with its recorded size."""
+    return any(artifacts.holds(one.artifact, one.size_bytes) for one in reversed(registered))
 
 
-def _remove_unknown(artifacts: ArtifactStore, record: JobRecord, known: set[str]) -> int:
+def _remove_unregistered(
+    artifacts: ArtifactStore, record: JobRecord, registered_keys: set[str]
+) -> int:
     removed = 0
     for key in artifacts.keys(f"{job_prefix(record.job_id)}/attempts"):
-        found = _CHECKPOINT.fullmatch(key)
-        if found and key not in known and _is_over(int(found[1]), record):
+        match = _CHECKPOINT.fullmatch(key)
+        if match and key not in registered_keys and _is_over(int(match[1]), record):
             removed += artifacts.delete(key)
     return removed + _remove_half_written(artifacts, record)
 
 
 def _remove_half_written(artifacts: ArtifactStore, record: JobRecord) -> int:
-    """In the folders of attempts that are over; each has at least its output."""
+    """Delete unfinished files in the folders of attempts that are over; return their number."""
     prefixes = {key.rpartition("/")[0] for key in artifacts.keys(job_prefix(record.job_id))}
     over = [
         prefix
@@ -244,7 +250,7 @@ def _remove_half_written(artifacts: ArtifactStore, record: JobRecord) -> int:
 
 
 def _is_over(attempt: int, record: JobRecord) -> bool:
-    """Whether nobody needs what the attempt left: its successor looks through that first."""
+    """Whether the attempt's files are no longer needed: its successor reads them when it begins."""
     if record.status.is_terminal:
         return attempt <= record.attempt
     return attempt < (record.attempt if record.claim_id else record.attempt - 1)

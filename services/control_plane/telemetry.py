@@ -1,4 +1,4 @@
-"""What the control plane measures of itself and of the jobs, for Prometheus."""
+"""The control plane's Prometheus metrics: of its calls, its reconciler and the jobs."""
 
 from __future__ import annotations
 
@@ -30,5 +30,5 @@ async def count_jobs(jobs: JobStore) -> None:
         for status in JobStatus:
             _JOBS.labels(status.value).set(await jobs.count(status))
     except Exception:
-        _JOBS.clear()  # unknown is better than old
+        _JOBS.clear()  # no value is better than an old one
         raise

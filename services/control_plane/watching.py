@@ -1,4 +1,4 @@
-"""Follows a job: what the store's feed tells, as messages, until the job or this process ends."""
+"""Follows a job: sends the store's feed as messages until the job or this process ends."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _ENDS = {
     "crashed": "ended early",
     "handed_back": "was handed back by its worker",
 }
-"""Ends of an attempt that nobody asked for, in the words of the rewind that follows."""
+"""Unrequested ends of an attempt, in the words of the rewind that follows."""
 
 
 async def watch_job(
     state: ServiceState, job_id: str, after: str, after_step: int | None
 ) -> AsyncIterator[job_pb2.WatchJobResponse]:
-    """Everything that happened after the cursor, then what happens; ends when the job does.
+    """Yield everything that happened after the cursor, then each new event until the job ends.
 
     Points up to `after_step` are left out, until a rewind brings them again.
     """
@@ -64,7 +64,7 @@ async def _watch_response(
 
 
 def _as_of(record: JobRecord, event: StateEvent) -> JobRecord:
-    """Return the record as it stood at the event: replayed states must not show what came later."""
+    """Return the record as of the event: a replayed state must not show later values."""
     return dataclasses.replace(
         record,
         status=event.status,
@@ -93,7 +93,7 @@ def _point(event: MetricsEvent) -> metrics_pb2.MetricPoint:
 async def stream_metrics(
     state: ServiceState, job_id: str, after: str | None, after_step: int | None
 ) -> AsyncIterator[metrics_pb2.StreamMetricsResponse]:
-    """Each logged step once, and rewinds."""
+    """Yield each logged step once, and rewinds."""
     watch = state.feeds.watch(job_id, after=after, after_step=after_step, logs=False)
     async with aclosing(_as_generator(watch)) as items:
         async for item in items:
@@ -107,8 +107,8 @@ async def stream_metrics(
 
 
 def _as_generator(items: AsyncIterator[FeedItem]) -> AsyncGenerator[FeedItem]:
-    """Return the feed as the generator that it is.
+    """Return the feed as a generator, so that it can be closed.
 
-    It has to be closed, or its reader goes on until it is collected.
+    A feed that is not closed is read on until it is garbage-collected.
     """
     return cast("AsyncGenerator[FeedItem]", items)

@@ -1,4 +1,4 @@
-"""WorkerService: the processes that train."""
+"""WorkerService: lists the processes that train."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ PROGRAM = "gateway"
 
 
 class GatewayServer(uvicorn.Server):
-    """A server that ends its event streams when it is told to leave.
+    """A server that ends its event streams when it shuts down.
 
     uvicorn waits for open answers first, and an event stream would never end by itself.
     """
@@ -35,7 +35,7 @@ class GatewayServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave by SIGTERM and SIGINT; uvicorn's own way ends with the signal instead of 0."""
+        """Exit with 0 after SIGTERM and SIGINT; uvicorn itself would end by the signal."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.handle_exit, number, None)
@@ -68,7 +68,7 @@ def listen(host: str, port: int) -> socket.socket:
     """Return a bound socket.
 
     Raises:
-        SettingsError: The address cannot be had.
+        SettingsError: The address cannot be used.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -85,7 +85,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def warn_of_short_tokens(settings: GatewaySettings) -> None:
-    """Say in the log that somebody with time could find a token."""
+    """Warn in the log if a token is short enough to be guessed."""
     short = sum(map(is_guessable, settings.accepted_tokens()))
     if short:
         get_logger(PROGRAM).warning(

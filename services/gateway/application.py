@@ -41,7 +41,7 @@ _DESCRIPTION = (
 
 
 def create_app(settings: GatewaySettings) -> FastAPI:
-    """Yield the application. The channel to the control plane opens with its lifespan."""
+    """Return the application. The channel to the control plane opens with its lifespan."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -7,5 +7,5 @@ from typing import Any
 
 
 def dumps(value: Any) -> bytes:
-    """Compact JSON in UTF-8."""
+    """Return compact JSON in UTF-8."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()

@@ -1,9 +1,9 @@
-"""One client's connection: it may not take forever to say what it wants or to read the answer.
+"""Closes the connections of clients that are too slow to send a request or to read the answer.
 
-uvicorn gives an idle connection a few seconds between two requests, but waits without end for a
-head that has begun, for the rest of a body that nobody wants any more, and for a client that reads
-nothing; thousands of them would hold every file descriptor ("slowloris"). What is no HTTP it would
-refuse in prose.
+uvicorn gives an idle connection a few seconds between two requests. But it waits without end for a
+head that has begun, for the rest of a body that is not needed any more, and for a client that reads
+nothing. Thousands of such clients would hold every file descriptor ("slowloris"). Bytes that are
+not HTTP are refused here with a problem document, where uvicorn would send plain text.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class BoundedConnection(H11Protocol):
-    """HTTP/1.1 whose client has so long for the head of a request, and to read what was sent."""
+    """HTTP/1.1 with a deadline for the head of a request, and one for reading what was sent."""
 
     client_seconds = 60.0
 
@@ -32,7 +32,7 @@ class BoundedConnection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        # Writing pauses while anything is unread, so that the clock runs for the last byte too.
+        # Writing pauses while anything is unread, so that the deadline holds for the last byte too.
         transport.set_write_buffer_limits(high=0)
         self._await_head()
 
@@ -72,7 +72,7 @@ class BoundedConnection(H11Protocol):
         if self.transport.get_write_buffer_size() < unread_before:
             self._await_reader()  # slow, but it goes on
             return
-        log.warning("a client read nothing for %g s; it is let go", self.client_seconds)
+        log.warning("a client read nothing for %g s; its connection is closed", self.client_seconds)
         self.transport.abort()  # close() would wait for it
 
     def send_400_response(self, msg: str) -> None:

@@ -1,6 +1,6 @@
-"""What the protos say about REST: each call with its route, and how its messages are shown.
+"""What the protos say about REST: each call's route, and the form of its messages.
 
-Everything comes from the descriptors and the options in options.proto, once, at the start.
+All of it is read once, at the start, from the descriptors and the options in options.proto.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ PREFIX = "/api/training"
 REQUEST_ID = "request_id"
 PAGE_TOKEN = "next_page_token"
 DOCUMENT = "_document"
-"""Ends the name of a field that is another one as YAML or JSON text; REST has one for both."""
+"""Ending of a field that holds another field as YAML or JSON text; REST has one field for both."""
 _FILES = (
     config_pb2,
     job_pb2,
@@ -52,7 +52,7 @@ _VERBS = ("get", "post", "delete")
 
 @dataclass(frozen=True)
 class Route:
-    """A call that REST has."""
+    """A call that REST offers."""
 
     method: Any
     """Its descriptor."""
@@ -60,7 +60,7 @@ class Route:
     path: str
     """Below PREFIX, with variables in braces."""
     takes_body: bool
-    shown: str
+    answer_field: str
     """Field of the answer whose fields REST shows at the top; empty for the whole answer."""
     status: int
     """Of success."""
@@ -119,28 +119,28 @@ class Route:
         return plain_to_message(GetMessageClass(self.method.input_type), values)
 
     def answer(self, message: Message, echoed: Mapping[str, str]) -> Plain:
-        """Return what REST answers with."""
+        """Return the JSON object that REST answers with."""
         plain = answer_to_plain(message)
-        if self.shown:
-            shown = plain.pop(self.shown)
-            plain = {**shown, **plain} if plain else shown
+        if self.answer_field:
+            fields = plain.pop(self.answer_field)
+            plain = {**fields, **plain} if plain else fields
         return {self.echo: echoed[self.echo], **plain} if self.echo else plain
 
-    def location(self, answered: Plain) -> str:
-        """Return the address of what was made, relative to the route's own."""
-        made = self.method.output_type.fields_by_name[self.shown].message_type
+    def location(self, answer: Plain) -> str:
+        """Return the address of the new resource, relative to the route's own."""
+        resource = self.method.output_type.fields_by_name[self.answer_field].message_type
         for each in routes():
-            if each.verb == "get" and each.is_unary and each.shown:
-                field = each.method.output_type.fields_by_name[each.shown]
-                if field.message_type is made:
-                    address = each.path.format_map(answered)
+            if each.verb == "get" and each.is_unary and each.answer_field:
+                field = each.method.output_type.fields_by_name[each.answer_field]
+                if field.message_type is resource:
+                    address = each.path.format_map(answer)
                     return posixpath.relpath(address, posixpath.dirname(self.path))
-        raise LookupError(f"no route reads a {made.name}; give one a google.api.http rule")
+        raise LookupError(f"no route reads a {resource.name}; give one a google.api.http rule")
 
 
 @cache
 def routes() -> list[Route]:
-    """Every call that REST has, streams included."""
+    """Return every call that REST offers, streams included."""
     return list(_read_routes())
 
 
@@ -161,7 +161,7 @@ def _route(method: Any) -> Route:
         verb=verb,
         path=getattr(http, verb).removeprefix(PREFIX),
         takes_body=bool(http.body),
-        shown=http.response_body,
+        answer_field=http.response_body,
         status=answer.status or (200 if method.output_type.fields else 204),
         echo=answer.echo,
     )
@@ -173,14 +173,14 @@ def route(rpc: str) -> Route:
 
 
 def field_rules(field: Any) -> RestField:
-    """How REST has the field."""
+    """Return the options of the field for REST."""
     rules: RestField = field.GetOptions().Extensions[options_pb2.rest_field]
     return rules
 
 
 @cache
 def view(message: Any, name: str) -> RestView:
-    """Return the part of a message with this name."""
+    """Return the view of a message with this name."""
     views: list[RestView] = list(message.GetOptions().Extensions[options_pb2.rest_view])
     return next(each for each in views if each.name == name)
 
@@ -199,7 +199,7 @@ def shown_fields(message: Any, view_name: str = "") -> list[Any]:
 
 
 def view_to_plain(message: Message, view_name: str) -> Plain:
-    """Return a part of a message."""
+    """Return the fields of a message that a view of it has."""
     return _part(message_to_plain(message), message.DESCRIPTOR, view_name)
 
 
@@ -208,9 +208,9 @@ def _part(plain: Plain, message: Any, view_name: str) -> Plain:
 
 
 def answer_to_plain(message: Message) -> Plain:
-    """Return a message as REST has it.
+    """Return a message as REST answers with it.
 
-    That is in parts where the protos say so, with null for an empty page token.
+    Inner messages are reduced to a view where the protos name one; an empty page token is null.
     """
     plain = message_to_plain(message)
     for field, view_name in _parts(message.DESCRIPTOR):

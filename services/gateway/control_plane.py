@@ -1,4 +1,4 @@
-"""The gateway's connection to the control plane: one channel, its stubs, and their manners."""
+"""The gateway's connection to the control plane: one channel, and its stubs."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class ControlPlane:
         self._health = health_pb2_grpc.HealthStub(channel)
 
     async def call(self, method: Callable[..., Any], message: Any, metadata: Metadata) -> Any:
-        """Make one unary call with the deadline that every call gets.
+        """Make one unary call, with the deadline of all calls.
 
         Raises:
             AioRpcError: The control plane refuses it, or does not answer.
@@ -65,7 +65,7 @@ class ControlPlane:
         return await method(message, timeout=self._timeout, metadata=metadata)
 
     async def problem(self) -> str:
-        """Why the control plane cannot be used now; empty where it serves."""
+        """Return why the control plane cannot be used now; empty where it serves."""
         call = self._health.Check(health_pb2.HealthCheckRequest(), timeout=min(2.0, self._timeout))
         try:
             answer = await call
@@ -87,7 +87,7 @@ class ControlPlane:
 
 
 class Caller:
-    """The control plane as one request sees it: calls carry the caller's credentials on."""
+    """Calls the control plane for one request, with the credentials of its sender."""
 
     def __init__(self, request: Request) -> None:
         self.control_plane: ControlPlane = request.app.state.control_plane
@@ -97,10 +97,10 @@ class Caller:
         )
 
     async def call(self, method: Callable[..., Any], message: Any) -> Any:
-        """One unary call.
+        """Make one unary call.
 
         Raises:
-            AioRpcError: Which becomes a problem.
+            AioRpcError: The call failed; the error handler answers with a problem.
         """
         return await self.control_plane.call(method, message, self.metadata)
 

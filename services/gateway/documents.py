@@ -1,4 +1,4 @@
-"""Reads requests strictly: no unknown name, and nothing that two parsers could read differently."""
+"""Reads requests strictly: refuses unknown names, and JSON that parsers read differently."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _constant(name: str) -> Any:
-    raise _malformed(f"the body holds {name}, which is no JSON; use a finite number or null")
+    raise _malformed(
+        f"the body holds {name}, which JSON does not have; use a finite number or null"
+    )
 
 
 def parse(data: bytes) -> Any:
@@ -42,7 +44,7 @@ def parse(data: bytes) -> Any:
 
     Raises:
         json.JSONDecodeError: The text is not JSON.
-        ProblemError: The document is not one that we take.
+        ProblemError: The JSON has a name twice, or a value that cannot be passed on.
     """
     try:
         text = data.decode("utf-8")

@@ -1,8 +1,8 @@
-"""Looks at tokens, and slows those who guess them.
+"""Checks tokens, and slows clients that guess them.
 
-A token that is long enough cannot be guessed, so it is looked at whoever sends it and whatever was
-sent before: no attacker can lock its holder out. A short one is not looked at while its client has
-to wait after wrong ones, or a fast client would find it.
+A token that is long enough cannot be guessed, so it is always checked, whatever its client sent
+before: no attacker can lock its holder out. A short one is not checked while its client has to wait
+after wrong ones, since a fast client would find it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class Doorkeeper:
-    """What a token is worth, for the client that sends it."""
+    """Decides whether a client is let in with the token that it sends."""
 
     def __init__(self, tokens: Sequence[str]) -> None:
         self._verifier = TokenVerifier(tokens)
@@ -32,11 +32,11 @@ class Doorkeeper:
         return not self._verifier.required or self.lets_in(bearer_token(authorization), client)
 
     def lets_in(self, token: str, client: str) -> bool:
-        """Whether the token is a known one; an empty one is no attempt.
+        """Whether the token is a known one; an empty one does not count as an attempt.
 
         Raises:
             ProblemError: `client` has to wait after wrong tokens (429), and this one is wrong or
-                may not be looked at yet.
+                may not be checked yet.
         """
         if not token:
             return False

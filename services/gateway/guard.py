@@ -1,8 +1,9 @@
-"""Keeps out what a browser could be tricked into sending, and bodies that are too large.
+"""Refuses requests that a browser could be tricked into sending, and bodies that are too large.
 
-Without tokens, loopback alone is no protection: a page on any site can make its visitor's browser
-send requests to 127.0.0.1, and can rename itself to look local (DNS rebinding). So a request must
-name this host by an address or a known name, and a change must not come from another origin.
+Without tokens, listening on loopback does not protect: a page on any site can make its visitor's
+browser send requests to 127.0.0.1, and can rename itself to look local (DNS rebinding). So a
+request must name this host by an address or a known name, and a change must not come from another
+origin.
 """
 
 from __future__ import annotations
@@ -81,14 +82,14 @@ class Guard:
         """Put a session's token into the headers.
 
         Raises:
-            ProblemError: There is no token.
+            ProblemError: The request has neither a known token nor a session.
         """
         if not scope["path"].startswith(_API) or scope["path"] == SIGN_IN:
             return
         authorization = headers.get("authorization")
         if self._doorkeeper.accepts(authorization, client_of(scope)):
             return
-        # Who sends a token means that token: a wrong one is not made good by a cookie.
+        # A token that is sent has to be right: a cookie does not make up for a wrong one.
         session = self._sessions.read(headers.get("cookie", "")) if authorization is None else None
         if session is None:
             raise ProblemError(
@@ -101,9 +102,11 @@ class Guard:
         scope["headers"] = [*scope["headers"], token]
 
     def _check_host(self, host: str) -> None:
-        found = read_host(host)
-        if found is not None and (found[0] in self._hosts or is_local_or_address(found[0])):
-            return
+        name_and_port = read_host(host)
+        if name_and_port is not None:
+            name, _port = name_and_port
+            if name in self._hosts or is_local_or_address(name):
+                return
         raise ProblemError(
             f"the request names the host {host!r}, which this gateway does not go by; call it by "
             "its address, or start it with --allowed-host",
@@ -144,9 +147,9 @@ def _check_origin(headers: Headers) -> None:
 def _check_own_page(method: str, headers: Headers) -> None:
     """Refuse a cookie that a page of another origin made its browser send.
 
-    SameSite=Strict does not: a site is a host whatever its port, and other programs of this
-    machine serve pages too. A browser without Fetch Metadata (it speaks that only to https and
-    loopback) names the origin of every change and of every answer that a script could read.
+    SameSite=Strict does not refuse it: a site is a host whatever its port, and other programs of
+    this machine serve pages too. A browser sends Fetch Metadata only to https and loopback. Without
+    it, the browser names the origin of every change and of every answer that a script could read.
     """
     origin = headers.get("origin")
     site = headers.get("sec-fetch-site")
@@ -159,7 +162,7 @@ def _check_own_page(method: str, headers: Headers) -> None:
         own = safe
     if not own:
         raise ProblemError(
-            f"{origin or 'whoever sent this'} may not use the session of this gateway's dashboard; "
+            f"{origin or 'this page'} may not use the session of this gateway's dashboard; "
             "open the dashboard itself, or send `Authorization: Bearer TOKEN`",
             reason="PERMISSION_DENIED",
         )
@@ -169,7 +172,7 @@ def _too_large(limit: int) -> ProblemError:
     return ProblemError(
         f"the body is larger than the {limit} bytes that are accepted here",
         reason="PAYLOAD_TOO_LARGE",
-        # What is left of the body will not be read.
+        # The rest of the body will not be read.
         headers={"Connection": "close"},
     )
 
@@ -183,14 +186,14 @@ def _too_slow(seconds: float) -> ProblemError:
 
 
 class _Body:
-    """A request's body: no larger and no slower than it may be."""
+    """Reads a request's body, and refuses one that is too large or too slow."""
 
     def __init__(self, receive: Receive, limit: int, seconds: float, *, renewed: bool) -> None:
         self._receive = receive
         self._limit = limit
         self._seconds = seconds
         self._renewed = renewed
-        """Whether each piece has the whole time: an upload may take long, and must go on."""
+        """Whether each piece has the whole time: an upload may take long, but must not pause."""
         self._received = 0
         self._complete = False
         self._deadline: float | None = None
@@ -201,7 +204,7 @@ class _Body:
         Raises:
             ProblemError: The body comes too slowly (408) or is too large (413).
         """
-        if self._complete:  # nothing but the end of the connection is awaited
+        if self._complete:  # only the end of the connection can follow
             return await self._receive()
         now = asyncio.get_running_loop().time()
         if self._deadline is None or self._renewed:
@@ -220,10 +223,10 @@ class _Body:
 
 
 async def drained(receive: Receive) -> None:
-    """Read on for a moment what a refused client still sends.
+    """Read and drop for a moment what a refused client still sends.
 
     A connection that is closed while its client is sending is reset, and the client may never see
-    the answer that tells it why.
+    the answer that says why.
     """
     dropped = 0
     with contextlib.suppress(TimeoutError):
@@ -236,7 +239,7 @@ async def drained(receive: Receive) -> None:
 
 
 def _hardened(send: Send, private: bool) -> Send:
-    """`send`, adding what keeps browsers from guessing types, framing and embedding us."""
+    """Return `send` with headers that keep browsers from guessing types, framing and embedding."""
 
     async def hardened(message: Message) -> None:
         if message["type"] == "http.response.start":

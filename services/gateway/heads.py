@@ -9,7 +9,7 @@ _HEAD_ONLY = "training_engine.head_only"
 
 
 class HeadAsGet:
-    """ASGI middleware that has the route of GET answer HEAD, and keeps its body back."""
+    """ASGI middleware that answers HEAD with the route of GET, without the body."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -18,19 +18,19 @@ class HeadAsGet:
         if scope["type"] != "http" or scope["method"] != "HEAD":
             await self._app(scope, receive, send)
             return
-        asked: Scope = {**scope, "method": "GET", _HEAD_ONLY: True}
+        get_scope: Scope = {**scope, "method": "GET", _HEAD_ONLY: True}
 
         async def without_body(message: Message) -> None:
             if message["type"] != "http.response.start":
                 return
-            scope["route"] = asked.get("route")  # for those who measure outside
+            scope["route"] = get_scope.get("route")  # the telemetry around this reads it
             await send(message)
-            # At once: the body of an event stream would have no end of its own.
+            # Sent at once, since the body of an event stream may never end.
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-        await self._app(asked, receive, without_body)
+        await self._app(get_scope, receive, without_body)
 
 
 def head_only(request: Request) -> bool:
-    """Whether only the head of the answer is asked for: no body needs to be fetched."""
+    """Whether the request is a HEAD, so that no body needs to be fetched."""
     return bool(request.scope.get(_HEAD_ONLY, False))

@@ -1,11 +1,11 @@
-"""Hosts as requests name them: read strictly, because what is let in depends on them."""
+"""Reads the hosts that requests name; strictly, because they decide which requests are let in."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
 
-# One whole host of RFC 3986, and nothing behind it but a port: `[::1].evil.example` is none.
+# One whole host of RFC 3986 and at most a port behind it; `[::1].evil.example` does not match.
 _AUTHORITY = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::([0-9]{0,5}))?")
 _ORIGIN = re.compile(r"(https?)://(.+)")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -16,10 +16,10 @@ Host = tuple[str, int | None]
 
 def read_host(value: str) -> Host | None:
     """Return the value of a Host header; None where it is not exactly one host."""
-    found = _AUTHORITY.fullmatch(value)
-    if found is None:
+    match = _AUTHORITY.fullmatch(value)
+    if match is None:
         return None
-    address, name, port = found.groups()
+    address, name, port = match.groups()
     if address is not None and not is_address(address):
         return None
     return (address or name).lower().rstrip("."), int(port) if port else None
@@ -35,16 +35,19 @@ def is_address(name: str) -> bool:
 
 
 def is_local_or_address(name: str) -> bool:
-    """Whether `name` can be no stranger's: his page has a name, and nobody rebinds an address."""
+    """Whether `name` cannot belong to an attacker's page.
+
+    Such a page has a name of its own. It can rebind that name to this machine, but not an address.
+    """
     return name == "localhost" or name.endswith(".localhost") or is_address(name)
 
 
 def is_origin_of(origin: str, host: str) -> bool:
     """Whether a page of `origin`, the value of that header, came from `host`, the value of Host."""
-    found = _ORIGIN.fullmatch(origin)
-    there = read_host(found[2]) if found else None
+    match = _ORIGIN.fullmatch(origin)
+    there = read_host(match[2]) if match else None
     here = read_host(host)
-    if found is None or there is None or here is None:
+    if match is None or there is None or here is None:
         return False
-    port = _DEFAULT_PORTS[found[1]]
+    port = _DEFAULT_PORTS[match[1]]
     return (there[0], there[1] or port) == (here[0], here[1] or port)

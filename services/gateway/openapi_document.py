@@ -1,4 +1,4 @@
-"""The OpenAPI document: FastAPI's, corrected and completed from what the routes say."""
+"""Builds the OpenAPI document: FastAPI's own, corrected and completed from the routes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _SECURITY_SCHEMES = {
         "description": "What POST /api/session gives for a token; for pages of this origin only.",
     },
 }
-# Nothing is needed where the gateway has no tokens.
+# The first means that a gateway without tokens asks for none.
 _SECURITY: list[dict[str, list[str]]] = [{}, {"token": []}, {"session": []}]
 
 # Shapes that only events carry: no route answers with them alone.
@@ -103,7 +103,7 @@ def _complete(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
 
 
 def _described(status: str, response: dict[str, Any], schemas: dict[str, Any]) -> str:
-    """Return what an answer is: its shape's own description."""
+    """Return the description of an answer, which is that of its shape."""
     for content in response.get("content", {}).values():
         name = content.get("schema", {}).get("$ref", "").removeprefix(_SCHEMAS)
         if name in schemas:

@@ -1,4 +1,4 @@
-"""Which bytes of a file a request asks for (RFC 9110: Range, If-Range, If-None-Match)."""
+"""Reads which bytes of a file a request asks for (RFC 9110: Range, If-Range, If-None-Match)."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class ByteRange:
 
 def not_modified(headers: Headers, etag: str) -> bool:
     """Whether If-None-Match names the file as it is."""
-    given = headers.get("if-none-match", "")
-    tags = [tag.strip().removeprefix("W/") for tag in given.split(",")]
+    header = headers.get("if-none-match", "")
+    tags = [tag.strip().removeprefix("W/") for tag in header.split(",")]
     return "*" in tags or etag in tags
 
 
@@ -38,7 +38,7 @@ def requested_range(headers: Headers, size: int, etag: str) -> ByteRange | None:
     the file (If-Range) are answered with the whole file.
 
     Raises:
-        ProblemError: 416.
+        ProblemError: The range is outside the file (416).
     """
     match = _ONE_RANGE.fullmatch(headers.get("range", ""))
     if match is None or match.group(0).strip() == "bytes=-":
@@ -55,7 +55,7 @@ def requested_range(headers: Headers, size: int, etag: str) -> ByteRange | None:
             return None
     if start >= size or end < start:
         raise ProblemError(
-            f"the range {headers['range']!r} lies outside the file's {size} bytes",
+            f"the range {headers['range']!r} is outside the file's {size} bytes",
             reason="OFFSET_OUT_OF_RANGE",
             headers={"Content-Range": f"bytes */{size}", "ETag": etag, "Accept-Ranges": "bytes"},
         )

@@ -1,8 +1,8 @@
-"""Sessions of browsers: a cookie that stands for a token, without holding it.
+"""Sessions of browsers: a cookie that replaces a token, without holding it.
 
 A link and an `EventSource` can carry no `Authorization` header, so a page trades its token for a
-cookie. Its value is an expiry, signed with the token: every gateway that knows the token can check
-it, none has to remember it, and a token that is withdrawn takes its sessions with it.
+cookie. Its value is an expiry, signed with the token. So every gateway that knows the token can
+check it, no gateway has to store it, and its sessions end when the token is withdrawn.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from dataclasses import dataclass
 from starlette.requests import cookie_parser
 
 COOKIE = "training_engine_session"
-# Where a browser trades its token for a cookie; nobody has one yet.
+# Where a browser trades its token for a cookie; requests to it need neither.
 SIGN_IN = "/api/session"
 
 _VERSION = "v1"
 _PURPOSE = b"training-engine browser session until "
-# Beyond every year that a date can hold, and short enough to be read as a number at once.
+# Enough for every year that a date can hold, and few enough to be read as a number at once.
 _EXPIRY_DIGITS = 12
 
 
 @dataclass(frozen=True)
 class Session:
-    """What a cookie stands for."""
+    """The token that a cookie replaces, and when the session ends."""
 
     token: str
     expires: int
@@ -44,7 +44,7 @@ class Sessions:
 
     @property
     def required(self) -> bool:
-        """False where no token is configured: nobody needs a session."""
+        """Whether requests need a token or a session; False where no token is configured."""
         return bool(self._tokens)
 
     def begin(self, token: str) -> Session:

@@ -1,4 +1,4 @@
-"""What the gateway can be told, by flag or by variable."""
+"""Settings of the gateway, by flag or by variable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Responses that last: they end with their client, and leave nothing running behind them.
+"""Responses that last: when their client leaves they end, and leave nothing running.
 
 `fastapi.sse` is not used (0.165): an event costs it four times as much, its pings come every 15 s
 and cannot be set, an error drops the event before it, and its headers are sent before the first
@@ -21,14 +21,14 @@ T = TypeVar("T")
 
 EVENT_STREAM_HEADERS = {
     "Cache-Control": "no-store",
-    # Proxies of the nginx kind would hold events back.
+    # nginx and proxies like it would hold events back.
     "X-Accel-Buffering": "no",
 }
 PING = b": ping\n\n"
 
 
 class ClientGoneError(Exception):
-    """The client closed its connection; there is nobody to answer."""
+    """The client closed its connection, so there is no one to answer."""
 
 
 class StreamBrokenError(Exception):
@@ -81,7 +81,7 @@ async def _disconnect(receive: Receive) -> None:
 
 
 async def _cancelled(task: asyncio.Future[Any]) -> None:
-    """Cancel `task` and wait for its end; its outcome is read elsewhere or of no interest."""
+    """Cancel `task` and wait for its end; its outcome is read elsewhere or not needed."""
     task.cancel()
     await asyncio.wait({task})
     if not task.cancelled():
@@ -92,7 +92,7 @@ async def while_connected(request: Request, work: Awaitable[T]) -> T:
     """Return the result of `work`, cancelled when the client goes away.
 
     Raises:
-        ClientGoneError: The client closed its connection; there is nobody to answer.
+        ClientGoneError: The client closed its connection.
     """
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_disconnect(request.receive))
@@ -107,6 +107,6 @@ async def while_connected(request: Request, work: Awaitable[T]) -> T:
 
 
 def event(name: str, data: Any, cursor: str = "") -> bytes:
-    """One server-sent event; JSON holds no raw newline, so one data line is enough."""
+    """Return one server-sent event; JSON holds no raw newline, so one data line is enough."""
     head = f"event: {name}\n" + (f"id: {cursor}\n" if cursor else "")
     return head.encode() + b"data: " + dumps(data) + b"\n\n"

@@ -46,7 +46,7 @@ class OpenStreams:
         self._gauge = telemetry.streams
 
     async def counted(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """`chunks`, counted while they last."""
+        """Yield `chunks`, and count the stream as open until they end."""
         self.count += 1
         self._gauge.set(self.count)
         try:

@@ -37,40 +37,43 @@ _BINARY = {"content": {_FILE: {"schema": {"type": "string", "format": "binary"}}
 )
 async def download_checkpoint(checkpoint_id: str, request: Request, caller: CallerOf) -> Response:
     """Return the file. Takes Range and If-Range, so that a broken download can be continued."""
-    found = await _find(checkpoint_id, caller)
-    headers = _file_headers(found)
+    checkpoint = await _find(checkpoint_id, caller)
+    headers = _file_headers(checkpoint)
     if not_modified(request.headers, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     # Ranges are defined for GET alone.
     head = head_only(request)
-    part = None if head else requested_range(request.headers, found.size_bytes, headers["ETag"])
-    wanted = part or ByteRange(0, found.size_bytes)
-    headers["Content-Length"] = str(wanted.length)
+    size = checkpoint.size_bytes
+    part = None if head else requested_range(request.headers, size, headers["ETag"])
+    byte_range = part or ByteRange(0, size)
+    headers["Content-Length"] = str(byte_range.length)
     if part is not None:
-        headers["Content-Range"] = part.content_range(found.size_bytes)
+        headers["Content-Range"] = part.content_range(size)
     status = 206 if part is not None else 200
-    if head or wanted.length == 0:
+    if head or byte_range.length == 0:
         return Response(status_code=status, headers=headers, media_type=_FILE)
-    chunks = await _open(checkpoint_id, wanted, caller)
+    chunks = await _open(checkpoint_id, byte_range, caller)
     return RelayResponse(chunks, status, headers=headers, media_type=_FILE)
 
 
 async def _find(checkpoint_id: str, caller: CallerOf) -> checkpoint_pb2.Checkpoint:
     request = checkpoint_pb2.GetCheckpointRequest(checkpoint_id=checkpoint_id)
-    found = await caller.call(caller.control_plane.checkpoints.GetCheckpoint, request)
-    return found.checkpoint  # type: ignore[no-any-return]
+    response = await caller.call(caller.control_plane.checkpoints.GetCheckpoint, request)
+    return response.checkpoint  # type: ignore[no-any-return]
 
 
-def _file_headers(found: checkpoint_pb2.Checkpoint) -> dict[str, str]:
+def _file_headers(checkpoint: checkpoint_pb2.Checkpoint) -> dict[str, str]:
     return {
-        "ETag": f'"{found.sha256}"',
+        "ETag": f'"{checkpoint.sha256}"',
         "Accept-Ranges": "bytes",
         "Cache-Control": "private, no-cache",
-        "Content-Disposition": f'attachment; filename="checkpoint_step_{found.step}.pt"',
+        "Content-Disposition": f'attachment; filename="checkpoint_step_{checkpoint.step}.pt"',
     }
 
 
-async def _open(checkpoint_id: str, wanted: ByteRange, caller: CallerOf) -> AsyncIterator[bytes]:
+async def _open(
+    checkpoint_id: str, byte_range: ByteRange, caller: CallerOf
+) -> AsyncIterator[bytes]:
     """Return the bytes, once the control plane has begun to send them.
 
     Raises:
@@ -78,7 +81,7 @@ async def _open(checkpoint_id: str, wanted: ByteRange, caller: CallerOf) -> Asyn
     """
     call = caller.control_plane.checkpoints.DownloadCheckpoint(
         checkpoint_pb2.DownloadCheckpointRequest(
-            checkpoint_id=checkpoint_id, offset=wanted.start, length=wanted.length
+            checkpoint_id=checkpoint_id, offset=byte_range.start, length=byte_range.length
         ),
         metadata=caller.metadata,
     )
@@ -87,11 +90,11 @@ async def _open(checkpoint_id: str, wanted: ByteRange, caller: CallerOf) -> Asyn
     except BaseException:
         call.cancel()
         raise
-    return _relay(call, first, wanted.length)
+    return _relay(call, first, byte_range.length)
 
 
 async def _relay(call: Any, first: Any, length: int) -> AsyncIterator[bytes]:
-    """One chunk in memory at a time; a short or broken source breaks the answer off."""
+    """Yield the bytes chunk by chunk; a source that is too short or breaks, breaks the answer."""
     sent = 0
     piece = first
     try:

@@ -66,7 +66,7 @@ async def upload_dataset(
     try:
         stored = await _upload(caller, header, request)
     except ClientDisconnect:
-        return Response(status_code=_CLIENT_CLOSED_REQUEST)  # nobody reads it
+        return Response(status_code=_CLIENT_CLOSED_REQUEST)  # the client has gone
     plain = _ROUTE.answer(stored, {})
     return answer(plain, _ROUTE.status, Location=_ROUTE.location(plain))
 
@@ -80,12 +80,12 @@ def _refuse_forms(request: Request) -> None:
 async def _upload(
     caller: CallerOf, header: dataset_pb2.DatasetHeader, request: Request
 ) -> dataset_pb2.UploadDatasetResponse:
-    """One client stream; a client that goes away takes the half-sent file with it."""
+    """Send the body as one client stream; if the client goes away, nothing is stored."""
     call = caller.control_plane.datasets.UploadDataset(metadata=caller.metadata)
     ended = FirstStatus(call)
     first = dataset_pb2.UploadDatasetRequest(header=header)
     try:
-        # A call that has ended refuses writes; why it ended is told by its status below.
+        # A call that has ended refuses writes; its status, read below, says why it ended.
         with contextlib.suppress(grpc.aio.AioRpcError, grpc.aio.UsageError):
             await call.write(first)
             async for data in _chunks(request):
@@ -108,7 +108,7 @@ async def _spoil(call: Any, header: dataset_pb2.UploadDatasetRequest) -> None:
     """Make the control plane refuse what it has received so far.
 
     A grpc.aio server reads the end of a cancelled stream like the end of a complete one, before it
-    hears of the cancellation; a second header, which no upload may have, leaves no doubt.
+    hears of the cancellation. A second header, which no upload may have, is refused for certain.
     """
     with contextlib.suppress(grpc.aio.AioRpcError, grpc.aio.UsageError, TimeoutError):
         async with asyncio.timeout(_SPOIL_SECONDS):

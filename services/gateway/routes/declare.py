@@ -1,4 +1,4 @@
-"""How a route says what it is: the RPC behind it, and the problems it may answer with."""
+"""Declares routes: the RPC behind each, and the problems that it may answer with."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MEANING = {
     409: "The state forbids it, or the Idempotency-Key was used with another body.",
     413: "Too large.",
     415: "The body is compressed; send it as it is.",
-    416: "The range lies outside the file.",
+    416: "The range is outside the file.",
     429: "Too much at once; try again after Retry-After seconds.",
     501: "The control plane does not offer this.",
     502: "The control plane failed, or a file is damaged.",
@@ -61,7 +61,7 @@ _EXAMPLES = {
             reason="CONTENT_ENCODING_UNSUPPORTED",
         ),
         ProblemError(
-            "the range 'bytes=900-' lies outside the file's 800 bytes",
+            "the range 'bytes=900-' is outside the file's 800 bytes",
             reason="OFFSET_OUT_OF_RANGE",
         ),
         ProblemError("too many event streams are open; try later", reason="RATE_LIMITED"),
@@ -83,22 +83,22 @@ def router(tag: str) -> APIRouter:
 
 
 def rpc(*names: str) -> dict[str, Any]:
-    """`openapi_extra` that names the RPCs behind a route, as `Service.Method`."""
+    """Return `openapi_extra` that names the RPCs behind a route, as `Service.Method`."""
     return {RPC: list(names)}
 
 
 def refusals(route: Route) -> dict[int | str, dict[str, Any]]:
-    """`responses` of a call's route: what it may refuse with."""
+    """Return `responses` of a call's route: the problems that it may answer with."""
     return problems(*route.refusals)
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """`responses` of a route: what it may refuse with, besides what every route may."""
+    """Return `responses` of a route: its own problems, and those of every route."""
     return only_problems(*_EVERYWHERE, *statuses, *([408, 415] if 413 in statuses else []))
 
 
 def only_problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """`responses` of a route that asks no control plane."""
+    """Return `responses` of a route that calls no control plane."""
     return {
         status: {
             "description": _MEANING[status],
@@ -111,7 +111,7 @@ def only_problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def event_stream(example: str, **data: str) -> dict[str, Any]:
-    """`content` of a stream of events; `data` maps each event's name to its data's schema."""
+    """Return `content` of an event stream; `data` maps each event's name to its data's schema."""
     events = [
         {
             "type": "object",

@@ -61,7 +61,7 @@ async def generate(
         first = await while_connected(request, call.read())
     except ClientGoneError:
         call.cancel()
-        return Response(status_code=_CLIENT_CLOSED_REQUEST)  # nobody reads it
+        return Response(status_code=_CLIENT_CLOSED_REQUEST)  # the client has gone
     except BaseException:
         call.cancel()
         raise
@@ -87,7 +87,7 @@ async def _whole(checkpoint_id: str, prompt: str, call: Any) -> dict[str, Any]:
 async def _tokens(
     call: Any, first: Any, closing: asyncio.Event, ping_seconds: float
 ) -> AsyncIterator[bytes]:
-    """Token events, with pings while sampling is slow; ends with the client or the gateway."""
+    """Yield token events, and pings while sampling is slow; end with the client or the gateway."""
     token = first
     closed = asyncio.ensure_future(closing.wait())
     reading: asyncio.Future[Any] | None = None

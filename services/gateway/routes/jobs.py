@@ -1,4 +1,4 @@
-"""Where a job stands: a part of what GetJob answers, at an address of its own."""
+"""The state of a job: a part of GetJob's answer, at an address of its own."""
 
 from __future__ import annotations
 
@@ -23,5 +23,5 @@ _VIEW = "JobStatus"
 async def get_job_status(job_id: str, caller: CallerOf) -> Response:
     """Return the state of a job and how far it is."""
     request = job_pb2.GetJobRequest(job_id=job_id)
-    found = await caller.call(caller.control_plane.jobs.GetJob, request)
-    return answer(view_to_plain(found.job, _VIEW))
+    response = await caller.call(caller.control_plane.jobs.GetJob, request)
+    return answer(view_to_plain(response.job, _VIEW))

@@ -1,4 +1,4 @@
-"""What an operator asks: alive, ready, how busy."""
+"""Health and metrics, for operators."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class Health(Answer):
 
 @routes.get("/healthz", response_model=Health, responses=only_problems(403))
 async def healthz() -> Response:
-    """Return the process is alive."""
+    """Answer `ok` while the process is alive."""
     return answer({"status": "ok"})
 
 
 @routes.get("/readyz", response_model=Health, responses=only_problems(403, 503))
 async def readyz(request: Request) -> Response:
-    """Return the control plane is reached and serves."""
+    """Answer `ready` while the control plane can be reached and serves."""
     state = request.app.state
     if state.closing.is_set():
         raise ProblemError("the gateway is shutting down", reason="SHUTTING_DOWN")

@@ -1,4 +1,4 @@
-"""Signing a browser in: its token against a cookie that links and event streams carry too."""
+"""Signs a browser in: trades its token for a cookie, which links and event streams carry too."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ routes = APIRouter(prefix=SIGN_IN, tags=["session"], route_class=StrictRoute)
 
 
 def _sessions(request: Request) -> Sessions:
-    found: Sessions = request.app.state.sessions
-    return found
+    sessions: Sessions = request.app.state.sessions
+    return sessions
 
 
 SessionsOf = Annotated[Sessions, Depends(_sessions)]
@@ -38,8 +38,8 @@ def _state(sessions: Sessions, session: Session | None, *, authenticated: bool) 
 
 
 def _doorkeeper(request: Request) -> Doorkeeper:
-    found: Doorkeeper = request.app.state.doorkeeper
-    return found
+    doorkeeper: Doorkeeper = request.app.state.doorkeeper
+    return doorkeeper
 
 
 DoorkeeperOf = Annotated[Doorkeeper, Depends(_doorkeeper)]

@@ -29,11 +29,11 @@ Endpoint = Callable[..., Coroutine[Any, Any, Response]]
 
 def routers() -> list[APIRouter]:
     """Return a router for each service that has such calls."""
-    made: dict[str, APIRouter] = {}
+    by_service: dict[str, APIRouter] = {}
     for route in all_routes():
         if route.is_unary:
-            _add(made.setdefault(route.service, router(route.service)), route)
-    return list(made.values())
+            _add(by_service.setdefault(route.service, router(route.service)), route)
+    return list(by_service.values())
 
 
 def _add(routes: APIRouter, route: Route) -> None:
@@ -54,12 +54,12 @@ def _endpoint(route: Route) -> Endpoint:
     """Return what handles the route's requests; FastAPI reads its parameters from the signature."""
     service, method = route.service, route.method.name
 
-    async def handle(caller: Caller, **given: Any) -> Response:
+    async def handle(caller: Caller, **parameters: Any) -> Response:
         call = getattr(getattr(caller.control_plane, service), method)
-        answered = await caller.call(call, route.request(_values(given)))
+        response = await caller.call(call, route.request(_values(parameters)))
         if route.status == NO_CONTENT:
             return Response(status_code=NO_CONTENT)
-        plain = route.answer(answered, given)
+        plain = route.answer(response, parameters)
         headers = {"Location": route.location(plain)} if route.status == 201 else {}
         return answer(plain, route.status, **headers)
 
@@ -90,9 +90,9 @@ def _parameter(name: str, kind: Any, default: Any = inspect.Parameter.empty) -> 
     return inspect.Parameter(name, keyword, annotation=kind, default=default)
 
 
-def _values(given: Plain) -> Plain:
+def _values(parameters: Plain) -> Plain:
     """Return the fields of the message, from the request's path, query, body and header."""
-    values = dict(given)
+    values = dict(parameters)
     key = values.pop("idempotency_key", None)
     for part in (values.pop("query", None), values.pop("body", None)):
         if part is not None:

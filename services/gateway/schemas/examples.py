@@ -221,8 +221,8 @@ _BODIES: Schemas = {
 def example(name: str, schemas: Schemas) -> Example:
     """Return an example of a schema of the document; empty for a part of a configuration or a body.
 
-    What an answer must have and nobody wrote down is absent in the example, or is made of the
-    examples of the schemas that it refers to.
+    A required field without a written example is null, or is made of the examples of the schemas
+    that it refers to.
     """
     if name in _BODIES:
         return _BODIES[name]

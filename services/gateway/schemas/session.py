@@ -14,7 +14,7 @@ class SessionBody(Body):
 
 
 class SessionState(Answer):
-    """How the sender of a request stands with this gateway."""
+    """Whether the sender of a request has to sign in, and is signed in."""
 
     required: bool = Field(description="False where the gateway has no tokens and asks for none.")
     authenticated: bool = Field(description="Whether the request may use the API.")

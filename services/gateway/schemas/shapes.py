@@ -47,11 +47,11 @@ def answer_of(route: contract.Route) -> Shape | None:
     message = route.method.output_type
     if not message.fields:
         return None
-    if not (route.shown or route.echo):
+    if not (route.answer_field or route.echo):
         return answer(message)
     fields = list(message.fields)
-    if route.shown:
-        inner = message.fields_by_name[route.shown]
+    if route.answer_field:
+        inner = message.fields_by_name[route.answer_field]
         view_name = contract.field_rules(inner).view
         if len(fields) == 1 and not route.echo:
             return answer(inner.message_type, view_name)

@@ -66,7 +66,7 @@ export async function post(path, body, { signal } = {}) {
 // Only pages from https or this machine have randomUUID.
 const key = () => crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
 
-// A file as a dataset. Not fetch, which tells nobody how far an upload has come.
+// Uploads a file as a dataset. It does not use fetch, which reports no progress of an upload.
 export function upload(file, { signal, onProgress }) {
   return new Promise((resolve, reject) => {
     const call = new XMLHttpRequest();

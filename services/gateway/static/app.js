@@ -19,7 +19,7 @@ function close() {
   connection("");
 }
 
-// As it stands where it is no valid escape: then no job is called so.
+// The text itself where its escapes are not valid: no job has such an id.
 function decoded(part) {
   try {
     return decodeURIComponent(part);

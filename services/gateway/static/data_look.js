@@ -1,4 +1,4 @@
-// A look into the data before a job: what training would learn of it, as the server tells it.
+// Shows before a start what training would learn of the data, as the server finds it.
 
 import { post } from "./api.js";
 import { el, fill } from "./dom.js";
@@ -7,10 +7,10 @@ import { bytes, count, many, number, percent } from "./format.js";
 const FILES = 20;
 
 export class DataLook {
-  // `given` returns the body of the request: the configuration and the path of the data.
-  constructor(signal, given) {
+  // `requestBody` returns the body of the request: the configuration and the path of the data.
+  constructor(signal, requestBody) {
     this.signal = signal;
-    this.given = given;
+    this.requestBody = requestBody;
     this.button = el("button", { type: "button", onclick: () => this.#look() }, "Look into the data");
     this.found = el("div", { id: "data-look", role: "status" });
     this.element = el("div", {}, this.button, this.found);
@@ -20,7 +20,7 @@ export class DataLook {
     this.button.disabled = true;
     fill(this.found, el("p", { class: "hint" }, "Reading the beginning of the data…"));
     try {
-      const found = await post("/datasets/inspect", this.given(), { signal: this.signal });
+      const found = await post("/datasets/inspect", this.requestBody(), { signal: this.signal });
       fill(this.found, shown(found));
     } catch (error) {
       if (!this.signal.aborted) fill(this.found, el("p", { class: "hint" }, error.message));

@@ -2,7 +2,7 @@
 
 import { el } from "./dom.js";
 
-// For whoever leaves a page: its question goes first, as nothing behind it can take the focus.
+// Called before a page is left: closes its question, as nothing behind that can take the focus.
 export function dismiss() {
   for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
 }

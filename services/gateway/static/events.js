@@ -1,4 +1,4 @@
-// Server-sent events over fetch: unlike EventSource it sees statuses, and can be told to let go.
+// Server-sent events over fetch: unlike EventSource it sees statuses and can be aborted.
 
 import { ApiError, send } from "./api.js";
 
@@ -6,7 +6,7 @@ const FIRST_WAIT = 500;
 const LONGEST_WAIT = 8000;
 // A live stream carries a comment every 15 s; one that is silent for this long is dead.
 const SILENCE = 45_000;
-// Browsers allow six connections a host over all tabs: one that nobody sees gives its own back.
+// Browsers allow six connections a host over all tabs, so a hidden page gives its own back.
 const UNSEEN = 30_000;
 
 // The events of a response: { event, id, data }.

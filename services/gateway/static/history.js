@@ -1,5 +1,5 @@
 // A job's points: the whole run once, downsampled by the server, then what arrives live. Metrics of
-// the user's own stand beside the others in them.
+// the user's own are beside the others in them.
 
 import { at, get } from "./api.js";
 
@@ -25,7 +25,7 @@ export class History {
     return this.points.at(-1)?.step ?? 0;
   }
 
-  // Reads the whole run anew; calls that come meanwhile are answered by one more reading.
+  // Reads the whole run again; calls that come meanwhile are answered by one more reading.
   async load() {
     if (this.loading) {
       this.again = true;
@@ -82,7 +82,7 @@ export class History {
     if (!known) this.points.splice(place, 0, point);
   }
 
-  // History was cut: show what still stands at once, and read what the server says.
+  // The history was cut: show the points that remain at once, then read the server's.
   rewind(toStep) {
     this.points = this.points.filter((point) => point.step <= toStep);
     if (this.arrived) this.arrived = this.arrived.filter((point) => point.step <= toStep);

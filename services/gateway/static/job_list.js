@@ -77,9 +77,9 @@ export class JobList {
   }
 
   // What was asked for while an answer is under way is asked for behind it.
-  async #refresh(anew = false) {
+  async #refresh(repeat = false) {
     if (this.busy) {
-      this.again ||= anew;
+      this.again ||= repeat;
       return;
     }
     this.busy = true;

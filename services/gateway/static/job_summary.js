@@ -1,4 +1,4 @@
-// Where a job stands: its progress, the numbers that people look for first, and what is behind.
+// The state of a job: its progress, the numbers that people look for first, and its details.
 
 import { el, fill, setText } from "./dom.js";
 import { NONE, count, duration, number, percent, rounded, time } from "./format.js";

@@ -1,4 +1,4 @@
-// What the trainer printed, its last lines, following the end unless somebody has scrolled up.
+// What the trainer printed, its last lines, following the end unless the reader has scrolled up.
 
 import { el } from "./dom.js";
 import { time } from "./format.js";

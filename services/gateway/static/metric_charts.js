@@ -1,5 +1,5 @@
 // The charts of a job: those that people look for first, and one for each other metric that its
-// points have. A metric of the user's own stands with the first ones.
+// points have. A metric of the user's own is among the first ones.
 
 import { Chart } from "./chart.js";
 import { el } from "./dom.js";

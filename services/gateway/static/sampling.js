@@ -9,7 +9,7 @@ const CUT_SHORT = "The text is cut short: the gateway’s answer broke off befor
 
 export class Sampler {
   constructor() {
-    // Follows the newest checkpoint until somebody chooses another.
+    // Follows the newest checkpoint until the reader chooses another.
     this.chosen = null;
     this.checkpoint = el("select", { onchange: () => (this.chosen = this.checkpoint.value) });
     this.prompt = el("textarea", { rows: "2", spellcheck: "false", placeholder: "Text to continue; it may be empty" });

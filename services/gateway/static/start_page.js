@@ -15,7 +15,7 @@ export class StartPage {
     this.controller = new AbortController();
     this.signal = this.controller.signal;
     this.data = new DatasetPicker(this.signal, () => this.#checkSoon());
-    this.look = new DataLook(this.signal, () => this.#given());
+    this.look = new DataLook(this.signal, () => this.#requestBody());
     this.name = el("input", {
       type: "text",
       maxlength: "200",
@@ -79,7 +79,7 @@ export class StartPage {
   async #takeFrom(jobId) {
     try {
       const { config, name, dataset_path: path } = await get(at("jobs", jobId), { signal: this.signal });
-      this.config.value = `${JSON.stringify(given(config), null, 2)}\n`;
+      this.config.value = `${JSON.stringify(givenFields(config), null, 2)}\n`;
       this.name.value = name;
       this.data.value = path;
     } catch (error) {
@@ -96,14 +96,14 @@ export class StartPage {
   // Says what the configuration and the data amount to, or what Start would refuse, while they are
   // being written.
   async #check() {
-    const given = this.#given();
+    const body = this.#requestBody();
     const check = (this.checking = {});
     try {
-      const found = await post("/configs/validate", given, { signal: this.signal });
+      const report = await post("/configs/validate", body, { signal: this.signal });
       if (this.signal.aborted || check !== this.checking) return;
       connection("");
-      this.#showProblems(placed(found.errors));
-      setText(this.verdict, verdict(found));
+      this.#showProblems(placed(report.errors));
+      setText(this.verdict, verdict(report));
     } catch (error) {
       if (this.signal.aborted || check !== this.checking) return;
       setText(this.verdict, error.message);
@@ -111,7 +111,7 @@ export class StartPage {
   }
 
   // What is checked is what is started. Data chosen beside the configuration wins over its own.
-  #given() {
+  #requestBody() {
     return { config: this.config.value, dataset_path: this.data.value };
   }
 
@@ -123,7 +123,7 @@ export class StartPage {
     notice("");
     try {
       const job = await post("/jobs/start", {
-        ...this.#given(),
+        ...this.#requestBody(),
         name: this.name.value.trim() || null,
       });
       location.hash = `#/jobs/${encodeURIComponent(job.job_id)}`;
@@ -166,7 +166,7 @@ export class StartPage {
 }
 
 // A resolved configuration without what the service decides itself and what is not set.
-function given(config) {
+function givenFields(config) {
   const { checkpoint_dir: _, resume_from_checkpoint: __, dataset_path: ___, ...own } = config;
   const set = (values) =>
     Object.fromEntries(

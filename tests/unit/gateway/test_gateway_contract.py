@@ -144,7 +144,7 @@ def in_the_address_or_at_the_top(message: Any) -> set[str]:
         if message is route.method.input_type:
             texts |= set(route.variables)
         if message is route.method.output_type:
-            texts.add(route.shown)
+            texts.add(route.answer_field)
     return texts
 
 

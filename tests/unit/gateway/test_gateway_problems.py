@@ -110,7 +110,7 @@ async def test_an_invalid_config_lists_every_problem(client: httpx.AsyncClient) 
         ('{"config": {}, "config_id": "c"}', "", "exactly one of `config` and `config_id`"),
         ("{}", "", "exactly one of `config` and `config_id`"),
         ('{"config": {"a": 1, "a": 2}}', "", "names 'a' twice in one object"),
-        ('{"config": {"a": NaN}}', "", "holds NaN, which is no JSON"),
+        ('{"config": {"a": NaN}}', "", "holds NaN, which JSON does not have"),
         ('{"config": {"a": 1e999}}', "", "holds a number that cannot be read"),
         ('{"config": {"a": ' + "9" * 5000 + "}}", "", "holds a number that cannot be read"),
         ('{"config": {"a": "\\ud800"}}', "", "is not valid Unicode"),

@@ -119,7 +119,7 @@ async def test_only_pages_of_this_origin_use_a_session(browser: httpx.AsyncClien
         assert answer.status_code == status, (method, headers)
     answer = await browser.post(f"{JOBS}/job_1/stop")
     assert answer.json()["detail"] == (
-        "whoever sent this may not use the session of this gateway's dashboard; open the dashboard "
+        "this page may not use the session of this gateway's dashboard; open the dashboard "
         "itself, or send `Authorization: Bearer TOKEN`"
     )
 
