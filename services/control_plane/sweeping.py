@@ -159,7 +159,7 @@ class Sweeper:
         token, registered = "", list[CheckpointRecord]()
         while True:
             page = await self._state.jobs.list_checkpoints(job_id, page_token=token)
-            if page.unreadable:  # its files cannot be told from superfluous ones
+            if page.unreadable:  # its files cannot be distinguished from superfluous ones
                 damaged = page.unreadable[0]
                 raise RecordVersionError("checkpoint", damaged, "a damaged record", "a sound one")
             registered += page.checkpoints

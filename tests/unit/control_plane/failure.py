@@ -1,4 +1,4 @@
-"""Reads what a failed call told its client."""
+"""Reads the error of a failed call, as its client gets it."""
 
 from __future__ import annotations
 

@@ -134,11 +134,11 @@ def record_of(**fields: Any) -> JobRecord:
     return JobRecord(**(values | fields))
 
 
-def test_every_field_of_a_job_is_told() -> None:
+def test_every_field_of_a_job_is_set() -> None:
     job = conversion.job_message(record_of())
     live = conversion.job_message(record_of(status=JobStatus.RUNNING, running_ms=2_500))
-    told = {field.name for message in (job, live) for field, _ in message.ListFields()}
-    assert told == {field.name for field in job.DESCRIPTOR.fields}
+    fields = {field.name for message in (job, live) for field, _ in message.ListFields()}
+    assert fields == {field.name for field in job.DESCRIPTOR.fields}
     assert (live.phase, live.phase_done, live.phase_total) == (job_pb2.JOB_PHASE_VALIDATING, 12, 80)
     assert (live.eta_seconds, live.running_seconds) == (1.5, 2.5)
     assert job.phase == job_pb2.JOB_PHASE_UNSPECIFIED, "no trainer runs any more"

@@ -58,7 +58,7 @@ async def test_a_number_beyond_all_use_is_named_at_every_door(
         assert list(failure.fields) == [field]
 
 
-async def test_what_follows_from_several_large_sizes_can_be_told(stubs: Any) -> None:
+async def test_what_follows_from_several_large_sizes_can_be_sent(stubs: Any) -> None:
     model = {"hidden_size": 2**20, "num_layers": 7, "num_heads": 16, "vocab_size": 10**6}
     document = json.dumps({"model_config": model, "batch_size": 2**24, "sequence_length": 1024})
     checked = await stubs.configs.ValidateConfig(

@@ -26,7 +26,7 @@ from training_engine.v1 import job_pb2
 
 @pytest.fixture(scope="module")
 def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """A server whose troubles are nobody else's."""
+    """A Redis server of this module alone, which its tests may disturb."""
     server = RedisServer(tmp_path_factory.mktemp("redis")).start()
     yield server
     server.stop()

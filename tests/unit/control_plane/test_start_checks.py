@@ -29,7 +29,7 @@ async def validate(
     return await stubs.configs.ValidateConfig(request)
 
 
-def told(problems: Any) -> dict[str, str]:
+def message_by_field(problems: Any) -> dict[str, str]:
     return {problem.field: problem.message for problem in problems}
 
 
@@ -89,7 +89,7 @@ async def test_a_start_and_a_validation_refuse_alike(
     assert said in failure.fields[field]
     verdict = await validate(stubs, config, data)
     assert not verdict.valid
-    assert told(verdict.errors) == failure.fields
+    assert message_by_field(verdict.errors) == failure.fields
     assert verdict.HasField("memory_estimate")
     jobs = await stubs.jobs.ListJobs(job_pb2.ListJobsRequest())
     assert not jobs.jobs
@@ -124,7 +124,7 @@ async def test_data_that_is_not_named_can_be_named_at_the_start(
 ) -> None:
     verdict = await validate(stubs, SHORT)
     assert verdict.valid
-    assert told(verdict.warnings) == {
+    assert message_by_field(verdict.warnings) == {
         "dataset_path": "`dataset_path` is not set; a job needs data; give a path under an allowed "
         "folder or dataset://ID, or name the data when the job starts"
     }
@@ -135,14 +135,14 @@ async def test_paths_that_are_missing_or_not_allowed_are_errors(
     stubs: Any, data_root: Path
 ) -> None:
     bad = SHORT | {"val_dataset_path": "dataset://ds_0", "tokenizer": "/x"}
-    errors = told((await validate(stubs, bad, str(data_root / "gone.txt"))).errors)
+    errors = message_by_field((await validate(stubs, bad, str(data_root / "gone.txt"))).errors)
     assert list(errors) == ["dataset_path", "val_dataset_path", "tokenizer"]
     assert errors["dataset_path"].endswith("which does not exist; check the spelling")
     assert errors["val_dataset_path"].startswith("there is no dataset 'ds_0'")
     assert "`tokenizer` is '/x', which is not under an allowed folder" in errors["tokenizer"]
-    assert told((await validate(stubs, SHORT, "corpus.txt", "gone.txt")).errors).keys() == {
-        "val_dataset_path"
-    }
+    assert message_by_field(
+        (await validate(stubs, SHORT, "corpus.txt", "gone.txt")).errors
+    ).keys() == {"val_dataset_path"}
 
 
 async def test_each_source_is_checked_like_a_dataset_path(stubs: Any, data_root: Path) -> None:
@@ -152,7 +152,7 @@ async def test_each_source_is_checked_like_a_dataset_path(stubs: Any, data_root:
         return SHORT | {"data": {"sources": [{"path": path} for path in paths]}}
 
     bad = sources("corpus.txt", "/etc/passwd", "dataset://ds_0")
-    errors = told((await validate(stubs, bad)).errors)
+    errors = message_by_field((await validate(stubs, bad)).errors)
     assert list(errors) == ["data.sources[1].path", "data.sources[2].path"]
     assert "which is not under an allowed folder" in errors["data.sources[1].path"]
     request = tiny_request(config_document=json.dumps(bad), dataset_path="")
@@ -169,7 +169,7 @@ async def test_each_source_is_checked_like_a_dataset_path(stubs: Any, data_root:
     request.dataset_path = "corpus.txt"
     failure = await failure_of(stubs.jobs.StartJob(request))
     assert "there must be one of the two" in failure.fields["data.sources"]
-    assert told((await validate(stubs, sources("corpus.txt"), "corpus.txt")).errors)
+    assert message_by_field((await validate(stubs, sources("corpus.txt"), "corpus.txt")).errors)
 
 
 async def test_a_model_beyond_this_machine_is_warned_of_where_all_workers_are_here(
@@ -179,9 +179,9 @@ async def test_a_model_beyond_this_machine_is_warned_of_where_all_workers_are_he
 
     async def warned() -> bool:
         verdict = await validate(stubs, huge, "corpus.txt")
-        return "model_config" in told(verdict.warnings)
+        return "model_config" in message_by_field(verdict.warnings)
 
-    assert not await warned()  # nobody knows yet where it will train
+    assert not await warned()  # it is not known yet where it will train
     registry.heartbeat(WorkerRecord("here", WorkerState.IDLE, "cpu", socket.gethostname(), 1, 0, 0))
     assert await warned()
     registry.heartbeat(WorkerRecord("there", WorkerState.IDLE, "cpu", "elsewhere", 2, 0, 0))

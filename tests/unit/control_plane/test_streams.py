@@ -167,8 +167,8 @@ async def test_a_lost_attempt_rewinds_its_readers(
     stream.cancel()
 
 
-def told(event: job_pb2.WatchJobResponse) -> tuple[str, int]:
-    """What a watcher was told, with the point's step or the attempt."""
+def kind_and_number(event: job_pb2.WatchJobResponse) -> tuple[str, int]:
+    """Return the kind of an event, with the point's step or the attempt."""
     kind = event.WhichOneof("event") or ""
     return kind, event.metrics.step if kind == "metrics" else getattr(event, kind).attempt
 
@@ -182,13 +182,17 @@ async def test_a_watcher_is_spared_the_points_it_has_until_a_rewind_brings_them_
     request = job_pb2.WatchJobRequest(job_id=job_id, after_step=3)
     watch = stubs.jobs.WatchJob(request)
     events = [await watch.read() for _ in range(3)]
-    assert [told(event) for event in events] == [("state", 1), ("state", 1), ("checkpoint", 1)]
+    assert [kind_and_number(event) for event in events] == [
+        ("state", 1),
+        ("state", 1),
+        ("checkpoint", 1),
+    ]
     attempts.finish(token, Outcome(OutcomeKind.HANDED_BACK))
     claimed = attempts.claim(job_id, 2, "worker-2")
     assert claimed is not None
     attempts.confirm_start(claimed.token, 2)
     attempts.publish_metrics(claimed.token, points(3, 4))
-    while told(events[-1]) != ("metrics", 3):
+    while kind_and_number(events[-1]) != ("metrics", 3):
         events.append(await asyncio.wait_for(watch.read(), 5))
     (rewound,) = [event.rewound for event in events if event.HasField("rewound")]
     assert rewound.reason == (
@@ -197,7 +201,7 @@ async def test_a_watcher_is_spared_the_points_it_has_until_a_rewind_brings_them_
     # The step in the request is older than the rewind, which the cursor remembers.
     again = job_pb2.WatchJobRequest(job_id=job_id, after_step=4, after=events[-1].cursor)
     continued = stubs.jobs.WatchJob(again)
-    assert told(await asyncio.wait_for(continued.read(), 5)) == ("metrics", 4)
+    assert kind_and_number(await asyncio.wait_for(continued.read(), 5)) == ("metrics", 4)
     watch.cancel()
     continued.cancel()
 

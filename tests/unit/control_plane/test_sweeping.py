@@ -1,4 +1,4 @@
-"""Files that nothing refers to any more go, whoever died before he could remove them."""
+"""The sweeper deletes files that no record refers to, whichever process died before it could."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gateway as its own process: starts, says where, leaves when told."""
+"""The gateway as its own process: it starts, logs its address, and ends at SIGTERM."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 @pytest.fixture
 async def hasty(control_plane_port: int) -> AsyncIterator[str]:
-    """A gateway that waits for nobody."""
+    """A gateway that does not wait for slow clients."""
     async with gateway_for(control_plane_port, client_timeout_seconds=PATIENCE) as found:
         yield found
 
@@ -110,7 +110,7 @@ async def test_a_client_that_stops_reading_ends_its_download_and_its_connection(
     await eventually(lambda: state.open_downloads == 1)
     reader._transport.pause_reading()  # type: ignore[attr-defined]
     await eventually(lambda: state.open_downloads == 0)
-    # Who writes to a socket that is closed on the other side is told so.
+    # A write shows that the other side has closed the socket.
     async with asyncio.timeout(10):
         while not writer.transport.is_closing():
             writer.write(b"x")

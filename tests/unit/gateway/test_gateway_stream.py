@@ -180,7 +180,7 @@ async def test_a_restarted_control_plane_goes_unnoticed(unused_port: int) -> Non
             response = await stream.__aenter__()
             feed = blocks(response)
             assert [(await anext(feed))["event"] for _ in range(2)] == ["state", "metrics"]
-        await state.log_step(job_id, 2, loss=0.9)  # while nobody serves
+        await state.log_step(job_id, 2, loss=0.9)  # while no control plane serves
         async with serving(state, unused_port):
             await state.become(job_id, SUCCEEDED)
             rest = [block async for block in feed if "event" in block]
@@ -207,7 +207,9 @@ async def test_too_many_streams_are_429(control_plane_port: int) -> None:
     async with gateway_for(control_plane_port, max_streams=1) as url, client_for(url) as client:
         job_id = await started(client)
         async with client.stream("GET", f"{API}/jobs/{job_id}/stream") as response:
-            feed = blocks(response)  # kept: a feed that nobody holds is closed, and its stream too
+            feed = blocks(
+                response
+            )  # kept: a feed without a reference is closed, and its stream too
             await anext(feed)
             refused = await client.get(f"{API}/jobs/{job_id}/stream")
             assert (refused.status_code, refused.json()["reason"]) == (429, "rate_limited")
