@@ -46,8 +46,8 @@ LOG_FILE = "training.log"
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it, and after SIGTERM or SIGHUP."""
 SAME_WISH_SECONDS = 1.0
-"""A signal so soon after another one is the same wish, sent to the process and to its group: GNU's
-`timeout` and torchrun do so."""
+"""A signal so soon after another one is the same request, sent to the process and to its group.
+GNU's `timeout` and torchrun do so."""
 
 logger = logging.getLogger("train")
 

@@ -80,7 +80,7 @@ def test_two_saves_at_once_are_a_mistake(tmp_path: Path) -> None:
     gate = threading.Event()
     saver = AsyncSaver(CheckpointManager(tmp_path), before_rename=lambda: gate.wait(30))
     saver.submit(state(torch.ones(2, 2), 1), None)
-    with pytest.raises(RuntimeError, match="a save is under way"):
+    with pytest.raises(RuntimeError, match="a save is in progress"):
         saver.submit(state(torch.ones(2, 2), 2), None)
     gate.set()
     saver.wait()

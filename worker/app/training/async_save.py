@@ -47,11 +47,11 @@ class Snapshot:
             used[path] = shared[identity] = buffer
             return buffer
 
-        taken = {key: copy(value, key) for key, value in state.items()}
+        snapshot = {key: copy(value, key) for key, value in state.items()}
         if asynchronous:
             torch.cuda.synchronize()  # the copies are queued; the next step must not overtake them
         self._buffers = used
-        return taken
+        return snapshot
 
     def _buffer(self, path: str, like: Tensor) -> Tensor:
         buffer = self._buffers.get(path)
@@ -61,10 +61,10 @@ class Snapshot:
 
 
 class AsyncSaver:
-    """Writes one checkpoint at a time in a thread, and reports what became of it.
+    """Writes one checkpoint at a time in a thread and returns its result or error.
 
     Args:
-        manager: whose folder it writes to.
+        manager: the manager of the folder to write to.
         before_rename: see `write_checkpoint`; runs in the thread.
     """
 
@@ -74,7 +74,7 @@ class AsyncSaver:
         self._manager = manager
         self._before_rename = before_rename
         self._snapshot = Snapshot()
-        self._taken: tuple[dict[str, Any], tuple[str, float] | None] = ({}, None)
+        self._latest: tuple[dict[str, Any], tuple[str, float] | None] = ({}, None)
         self._thread: threading.Thread | None = None
         self._done: CheckpointInfo | None = None
         self._error: BaseException | None = None
@@ -82,19 +82,19 @@ class AsyncSaver:
         """How long the newest write took; None before the first."""
 
     def submit(self, state: Mapping[str, Any], metric: tuple[str, float] | None) -> None:
-        """Copy `state` and write it in the background. Call only when nothing is under way."""
+        """Copy `state` and write it in the background. Call only when no save is in progress."""
         if self._thread is not None:
-            raise RuntimeError("a save is under way; wait for it before the next")
-        self._taken = (self._snapshot.take(state), metric)
+            raise RuntimeError("a save is in progress; wait for it before the next")
+        self._latest = (self._snapshot.take(state), metric)
         self.submit_again()
 
     def submit_again(self) -> None:
-        """Write the newest copy once more, after a failure. Call only when nothing is under way."""
+        """Write the newest copy again after a failure. Call only when no save is in progress."""
         if self._thread is not None:
-            raise RuntimeError("a save is under way; wait for it before the next")
+            raise RuntimeError("a save is in progress; wait for it before the next")
         # Not a daemon: an interpreter that exits waits until the file is whole.
         self._thread = threading.Thread(
-            target=self._write, args=self._taken, name="checkpoint-save"
+            target=self._write, args=self._latest, name="checkpoint-save"
         )
         self._thread.start()
 
@@ -116,7 +116,7 @@ class AsyncSaver:
         return self.wait()
 
     def wait(self) -> CheckpointInfo | None:
-        """Like `poll`, after waiting for the save under way, if any."""
+        """Like `poll`, after waiting for the save in progress, if any."""
         if self._thread is None:
             return None
         self._thread.join()

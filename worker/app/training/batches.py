@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from app.training.distributed import Ranks
-from app.training.parent_signals import ending_signals_held, ignore_signals_except_from_parent
+from app.training.parent_signals import ending_signals_blocked, ignore_signals_except_from_parent
 from app.training.rng import cpu_isolated, seed_sample
 from app.training.sampler import BatchSampler
 
@@ -25,7 +25,7 @@ IGNORED = -100
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A micro-batch on its way to the model."""
+    """A micro-batch: inputs, labels, and how many tokens count."""
 
     inputs: Tensor
     """int64 [samples, time]."""
@@ -201,7 +201,7 @@ class BatchStream:
             batch = self._reader.__getitems__((epoch, self._sampler.next_batch()))
             return batch.pinned() if self._pin_memory else batch
         if self._prefetched is None:
-            with ending_signals_held():
+            with ending_signals_blocked():
                 self._prefetched = iter(self._loader())
         batch = next(self._prefetched)
         self._sampler.advance()
@@ -225,7 +225,7 @@ class BatchStream:
 
 
 class _LookAhead:
-    """The order from the sampler's present place on, for ever, without moving the sampler."""
+    """Endless batches from the sampler's position on, which leave the sampler where it is."""
 
     def __init__(self, sampler: BatchSampler) -> None:
         self._sampler = sampler
@@ -254,10 +254,10 @@ def _as_it_is(batch: Batch) -> Batch:
 
 
 def sample_count(dataset: Any, name: str) -> int:
-    """Length of a dataset.
+    """Return the length of a dataset.
 
     Raises:
-        ValueError: It has none or is empty.
+        ValueError: The dataset has no length or is empty.
     """
     try:
         count = len(dataset)

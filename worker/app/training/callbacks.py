@@ -13,7 +13,7 @@ class Callback(Protocol):
     """Every hook that the trainer calls; implement those you need.
 
     All run in the training loop's thread. An exception from one of them ends the run as any error
-    does, after the save under way.
+    does, after the save in progress.
     """
 
     def on_train_start(self) -> None:

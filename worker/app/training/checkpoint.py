@@ -104,7 +104,7 @@ class CheckpointManager:
 
     def infos(self) -> list[CheckpointInfo]:
         """Complete checkpoints by ascending step. Incomplete ones are passed over."""
-        found = []
+        infos = []
         for path in self._candidates():
             try:
                 info = files.read_manifest(path)
@@ -112,8 +112,8 @@ class CheckpointManager:
             except CheckpointError as error:
                 logger.debug("passing over %s", error)
             else:
-                found.append(info)
-        return _mark_best(sorted(found, key=lambda info: info.step))
+                infos.append(info)
+        return _mark_best(sorted(infos, key=lambda info: info.step))
 
     def get_latest_checkpoint(self) -> str | None:
         """Path of the newest checkpoint whose content is sound, or None.
@@ -202,15 +202,17 @@ class CheckpointManager:
     # -- keeping and deleting ----------------------------------------------------------------
 
     def protect(self, path: str | os.PathLike[str]) -> None:
-        """Never delete this one: a run that resumed from it may have to do so again."""
+        """Exclude a checkpoint from rotation: a run that resumed from it may need it again."""
         self._protected.add(Path(path).resolve())
 
     def _rotate_checkpoints(self, keep: Iterable[str] = ()) -> list[str]:
         """Delete the oldest complete checkpoints beyond `max_checkpoints`; return their paths."""
         infos = self.infos()
-        kept = {Path(path).resolve() for path in keep} | self._protected
-        kept |= {Path(info.path).resolve() for info in infos if info.is_best or info is infos[-1]}
-        spare = [info.path for info in infos if Path(info.path).resolve() not in kept]
+        retained = {Path(path).resolve() for path in keep} | self._protected
+        retained |= {
+            Path(info.path).resolve() for info in infos if info.is_best or info is infos[-1]
+        }
+        spare = [info.path for info in infos if Path(info.path).resolve() not in retained]
         surplus = spare[: max(len(infos) - self.max_checkpoints, 0)]
         if surplus:
             self.on_rotate(surplus)

@@ -144,19 +144,19 @@ class DataConfig:
             return DataSource(source)
         if not isinstance(source, Mapping):
             return source
-        kept, unknown = read_known(DataSource, read_numbers(DataSource, source))
+        known, unknown = read_known(DataSource, read_numbers(DataSource, source))
         self._unread += [problem.under(f"sources[{number}]") for problem in unknown]
-        return DataSource(**kept)
+        return DataSource(**known)
 
     def problems(self) -> list[FieldProblem]:
-        """Values of the wrong type, fields named from within the block."""
-        found = self._unread + type_problems(self)
+        """Return a problem for each wrong key or type; fields are named relative to this block."""
+        problems = self._unread + type_problems(self)
         if not isinstance(cast("Any", self.sources), list):
             rule = f"`sources` is {shown(self.sources)}; it must be a list of mappings"
-            return [*found, FieldProblem("sources", f"{rule} with `path` and `weight`")]
+            return [*problems, FieldProblem("sources", f"{rule} with `path` and `weight`")]
         for number, source in enumerate(self.sources):
-            found += _part_problems(f"sources[{number}]", source, DataSource)
-        return found
+            problems += _part_problems(f"sources[{number}]", source, DataSource)
+        return problems
 
 
 @dataclass
@@ -314,48 +314,48 @@ class TrainingConfig:
 
         Unknown keys are added to `_unread`.
         """
-        kept, unknown = read_known(owner, read_numbers(owner, getattr(self, name)))
+        known, unknown = read_known(owner, read_numbers(owner, getattr(self, name)))
         self._unread += [problem.under(name) for problem in unknown]
-        return owner(**kept)
+        return owner(**known)
 
     def _read_trained_tokenizer(self) -> str:
         part = self._read_part("tokenizer", TrainedTokenizer)
-        found = [problem.under("tokenizer") for problem in type_problems(part)]
-        self._unread += found
-        return TrainedTokenizer().name if found else part.name
+        problems = [problem.under("tokenizer") for problem in type_problems(part)]
+        self._unread += problems
+        return TrainedTokenizer().name if problems else part.name
 
     def problems(self) -> list[FieldProblem]:
-        """Everything that keeps this run from starting; empty when the configuration is valid."""
-        found = self._unread + type_problems(self)
-        found += _part_problems("model_config", self.model_config, TransformerConfig)
-        found += _part_problems("data", self.data, DataConfig)
+        """Return everything that keeps this run from starting; empty for a valid configuration."""
+        problems = self._unread + type_problems(self)
+        problems += _part_problems("model_config", self.model_config, TransformerConfig)
+        problems += _part_problems("data", self.data, DataConfig)
         if self.distributed is not None:
-            found += _part_problems("distributed", self.distributed, DistributedConfig)
-        bad = {problem.field for problem in found}
+            problems += _part_problems("distributed", self.distributed, DistributedConfig)
+        bad = {problem.field for problem in problems}
         rules = (range_problems, size_problems, source_problems, relation_problems)
         for of_values in rules:
             more = of_values(self, bad)
-            found += more
+            problems += more
             bad |= {problem.field for problem in more}
-        return found
+        return problems
 
     def warnings(self) -> list[FieldProblem]:
-        """Return what is allowed and probably not meant. Ask only of a valid configuration."""
+        """Return allowed settings that are probably mistakes. The configuration must be valid."""
         return run_warnings(self)
 
     def validate(self) -> None:
         """Raise one `ConfigError` that lists every problem, if there is any."""
-        found = self.problems()
-        if found:
-            raise ConfigError(found)
+        problems = self.problems()
+        if problems:
+            raise ConfigError(problems)
 
     def get_effective_batch_size(self) -> int:
-        """Sequences in one optimizer step, over all processes."""
+        """Return the sequences in one optimizer step, over all processes."""
         processes = (self.distributed.processes or 1) if self.distributed else 1
         return self.batch_size * self.gradient_accumulation_steps * processes
 
     def get_sequence_length(self) -> int:
-        """`sequence_length` with its default filled in, in tokens."""
+        """Return the tokens of a sequence: `sequence_length`, or its default."""
         return self.sequence_length or self.model_config.max_position_embeddings
 
     def fields_given(self) -> frozenset[str]:
@@ -370,15 +370,15 @@ class TrainingConfig:
         return frozenset(path for path, value in mine.items() if value != default.get(path))
 
     def to_dict(self) -> dict[str, Any]:
-        """Every field by name, in order, as plain values; the inverse of `from_dict`."""
+        """Return every field by name, in order, as plain values; the inverse of `from_dict`."""
         return dataclasses.asdict(self)
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> tuple[TrainingConfig, list[FieldProblem]]:
         """Return the configuration that `values` describe, and everything wrong with it."""
-        kept, unknown = read_known(cls, read_numbers(cls, values))
-        config = cls(**kept)
-        config._given = frozenset(flatten(kept))
+        known, unknown = read_known(cls, read_numbers(cls, values))
+        config = cls(**known)
+        config._given = frozenset(flatten(known))
         return config, unknown + config.problems()
 
     @classmethod
@@ -391,9 +391,9 @@ class TrainingConfig:
         if not isinstance(cast("Any", values), Mapping):
             rule = "a configuration must be a mapping of keys to values"
             raise ConfigError([FieldProblem("config", f"{rule}; it is a {type(values).__name__}")])
-        config, found = cls.read(values)
-        if found:
-            raise ConfigError(found)
+        config, problems = cls.read(values)
+        if problems:
+            raise ConfigError(problems)
         return config
 
     @classmethod
@@ -410,9 +410,9 @@ class TrainingConfig:
         Raises:
             ConfigError: It lists every problem.
         """
-        config, found = cls.read_document(text)
-        if found:
-            raise ConfigError(found)
+        config, problems = cls.read_document(text)
+        if problems:
+            raise ConfigError(problems)
         return config
 
     @classmethod
@@ -440,15 +440,15 @@ class TrainingConfig:
 
 
 def _part_problems(path: str, part: Any, owner: type) -> list[FieldProblem]:
-    """Problems of a nested configuration, its fields named from the outside."""
+    """Return the problems of a nested configuration; fields get the prefix `path`."""
     if not isinstance(part, owner):
         rule = f"it must be a mapping of keys to values or a {owner.__name__}"
         return [FieldProblem(path, f"`{path}` is {shown(part)}; {rule}")]
     if isinstance(part, TransformerConfig | DataConfig):
-        found = part.problems()
+        problems = part.problems()
     else:
-        found = type_problems(part)
-    return [problem.under(path) for problem in found]
+        problems = type_problems(part)
+    return [problem.under(path) for problem in problems]
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

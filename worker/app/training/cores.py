@@ -39,8 +39,8 @@ def cgroup_quota(root: Path = Path("/")) -> float | None:
     Reads version 2 (`cpu.max`, the lowest from the process's own group up to the root) and
     version 1 (`cpu.cfs_quota_us`). `root` is another file system than the machine's.
     """
-    found = [_cores(text) for text in _limits(root)]
-    return min((cores for cores in found if cores is not None), default=None)
+    limits = [_cores(text) for text in _limits(root)]
+    return min((cores for cores in limits if cores is not None), default=None)
 
 
 def _limits(root: Path) -> Iterator[str]:
@@ -123,15 +123,15 @@ class ContentionWatch:
 
     def _warn(self, why: str, fewer: int | None = None) -> None:
         self._next_check = float("inf")
-        wanted = fewer or self._cores
+        threads = fewer or self._cores
         logger.warning(
             "training may be many times slower than it could be: %s, and each step waits for its "
             "slowest thread; set TRAINING_ENGINE_THREADS=%d for `up` and workers, "
             "OMP_NUM_THREADS=%d for train.py, or end the other work; a run that resumes keeps "
             "the number of threads that it began with",
             why,
-            wanted,
-            wanted,
+            threads,
+            threads,
         )
 
 

@@ -22,7 +22,7 @@ _ABSENT = object()
 
 
 class CustomMetrics:
-    """Takes a run's custom metrics in, and refuses those that break the rule."""
+    """Collects a run's custom metrics and refuses those that break the rule."""
 
     def __init__(self) -> None:
         self._names: set[str] = set()
@@ -46,7 +46,7 @@ class CustomMetrics:
                 source = f"{type(callback).__name__}.{hook}"
                 line = dict(measured)
                 answer = function(step, line)
-                added |= self._taken(source, _additions(source, measured, line, answer), added)
+                added |= self._checked(source, _additions(source, measured, line, answer), added)
             return added
 
         return call
@@ -58,12 +58,12 @@ class CustomMetrics:
             CustomMetricError: A name breaks the rule.
         """
         own = {name: value for name, value in values.items() if name not in METRIC_NAMES}
-        return self._taken("metrics_tracker.update", own, {})
+        return self._checked("metrics_tracker.update", own, {})
 
-    def _taken(
+    def _checked(
         self, source: str, values: Mapping[Any, Any], others: Mapping[str, float]
     ) -> dict[str, float]:
-        taken = {}
+        checked = {}
         for name, value in values.items():
             self._check_name(source, name)
             if name in others:
@@ -71,8 +71,8 @@ class CustomMetrics:
                     f"`{source}` adds the metric {name!r}, which another callback has added to the "
                     "same step; choose another name"
                 )
-            taken[name] = _number(source, name, value)
-        return taken
+            checked[name] = _number(source, name, value)
+        return checked
 
     def _check_name(self, source: str, name: Any) -> None:
         if name in self._names:

@@ -52,7 +52,7 @@ class Evaluator:
 
     Args:
         forward: the model, possibly compiled.
-        model: the same, to be switched to evaluation and back.
+        model: the plain module, to be switched to evaluation and back.
         tokenizer: of the data, to count its bytes; None for ids of unknown origin.
     """
 
@@ -76,8 +76,8 @@ class Evaluator:
 
     @property
     def _limit(self) -> int:
-        wanted = self._config.eval_batches or self._batches_of_set
-        return min(wanted, self._batches_of_set)
+        limit = self._config.eval_batches or self._batches_of_set
+        return min(limit, self._batches_of_set)
 
     def run(
         self,
@@ -88,8 +88,8 @@ class Evaluator:
     ) -> Evaluation | None:
         """Evaluate the model as it is now.
 
-        `on_progress` hears of batches done and to do. Returns None if `interrupted` says so before
-        the end, in all processes at the same batch.
+        `on_progress` is called with the batches done and in total. Returns None if `interrupted`
+        returns True before the end, in all processes at the same batch.
         """
         was_training = self._model.training
         self._model.eval()
@@ -161,16 +161,16 @@ class Evaluator:
         if self._tokenizer is None:
             return None
         counts = torch.zeros(self._config.model_config.vocab_size, dtype=torch.int64)
-        known = torch.from_numpy(bytes_of_ids(self._tokenizer))[: len(counts)]
-        counts[: len(known)] = known
+        sizes = torch.from_numpy(bytes_of_ids(self._tokenizer))[: len(counts)]
+        counts[: len(sizes)] = sizes
         return counts
 
 
 def _metrics(total: float, tokens: int, size: int) -> dict[str, float]:
-    """Of a summed loss in nats."""
+    """Return the metrics of a summed loss in nats over `tokens` tokens and `size` bytes."""
     mean = total / tokens
-    found = {"val_loss": mean, "val_perplexity": compute_perplexity(mean)}
-    return found | ({"val_bits_per_byte": total / math.log(2) / size} if size else {})
+    metrics = {"val_loss": mean, "val_perplexity": compute_perplexity(mean)}
+    return metrics | ({"val_bits_per_byte": total / math.log(2) / size} if size else {})
 
 
 def _accumulator_type(device: torch.device) -> torch.dtype:

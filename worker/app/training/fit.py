@@ -1,6 +1,6 @@
 """Whether tokenizer, data, batch and memory fit a configuration: each rule and its words, once.
 
-A rule is asked wherever its facts become known: by a control plane from sizes and names, by
+A rule is checked wherever its facts become known: by a control plane from sizes and names, by
 `load_dataset` and the trainer from what they have read. Never imports torch or numpy.
 """
 
@@ -74,7 +74,7 @@ def too_short(path: str | Path, count: int, config: TrainingConfig, most: str = 
 
 
 def too_short_validation(path: str | Path, count: int) -> str | None:
-    """Why `count` tokens cannot be validated on, if they cannot."""
+    """Return why `count` tokens are too few to validate on, or None."""
     if count >= 2:
         return None
     return (
@@ -84,7 +84,7 @@ def too_short_validation(path: str | Path, count: int) -> str | None:
 
 
 def short_validation(path: str | Path, count: int, config: TrainingConfig) -> FieldProblem | None:
-    """Return validation data that says little."""
+    """Return the warning of validation data too small to say much, or None."""
     length = config.get_sequence_length()
     if count > length:
         return None
@@ -96,7 +96,7 @@ def short_validation(path: str | Path, count: int, config: TrainingConfig) -> Fi
 
 
 def step_beyond_data(samples: int, batch: int, accumulation: int) -> FieldProblem | None:
-    """Return a step that takes more samples than there are."""
+    """Return the warning of a step that takes more samples than there are, or None."""
     if samples >= batch * accumulation:
         return None
     if samples < batch:
@@ -126,7 +126,7 @@ class MemoryPool:
 
 
 def beyond_memory(config: TrainingConfig, room: MemoryPool) -> FieldProblem | None:
-    """Return a run that probably does not fit."""
+    """Return the warning of a run that probably does not fit the memory, or None."""
     estimate = estimate_memory(config)
     needed = _state(config, room) + estimate.activations_bytes * room.processes
     if needed <= room.memory_bytes:
@@ -140,7 +140,7 @@ def beyond_memory(config: TrainingConfig, room: MemoryPool) -> FieldProblem | No
 
 
 def state_beyond_memory(config: TrainingConfig, room: MemoryPool) -> str | None:
-    """Why a run certainly does not fit: weights, gradients and moments alone are larger."""
+    """Return why a run certainly does not fit: weights, gradients and moments alone are larger."""
     state, memory = _state(config, room), room.memory_bytes + room.swap_bytes
     if state <= memory:
         return None

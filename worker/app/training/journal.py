@@ -54,7 +54,7 @@ class MetricsJournal:
             os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Make it durable and let go of the file."""
+        """Make the file durable and close it."""
         if self._file is not None:
             with contextlib.suppress(OSError):  # a full disk has been reported by now
                 self.sync()
@@ -64,7 +64,7 @@ class MetricsJournal:
 
 
 class NullJournal(MetricsJournal):
-    """Of a process that leaves the writing to another."""
+    """The journal of ranks from 1 on, which write nothing."""
 
     def open(self, resume_step: int) -> None:
         pass

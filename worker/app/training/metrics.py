@@ -1,4 +1,4 @@
-"""What a run is measured by: averages over recent steps, throughput, memory, model FLOPs use."""
+"""The metrics of a run: averages over recent steps, throughput, memory, model FLOPs use."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class MetricsTracker:
         self._clock = clock
         self._values: dict[str, deque[float]] = {}
         self._latest: dict[str, float] = {}
-        self._untaken: dict[str, tuple[float, int]] = {}
+        self._sums: dict[str, tuple[float, int]] = {}
         self._marks: deque[tuple[float, int]] = deque(maxlen=window_size + 1)
         self.reset()
 
@@ -88,8 +88,8 @@ class MetricsTracker:
                 self._values[name] = deque(maxlen=self.window_size)
             self._values[name].append(float(value))
             self._latest[name] = float(value)
-            total, count = self._untaken.get(name, (0.0, 0))
-            self._untaken[name] = total + float(value), count + 1
+            total, count = self._sums.get(name, (0.0, 0))
+            self._sums[name] = total + float(value), count + 1
         self._marks.append((self._clock(), self._marks[-1][1] + steps))
 
     def get_averages(self) -> dict[str, float]:
@@ -102,8 +102,8 @@ class MetricsTracker:
 
     def take_means(self) -> dict[str, float]:
         """Return the mean of each metric over the updates since the last call."""
-        means = {name: total / count for name, (total, count) in self._untaken.items()}
-        self._untaken.clear()
+        means = {name: total / count for name, (total, count) in self._sums.items()}
+        self._sums.clear()
         return means
 
     def get_throughput(self, tokens_per_batch: int) -> dict[str, float]:
@@ -116,7 +116,7 @@ class MetricsTracker:
         """Forget everything; time counts from now."""
         self._values.clear()
         self._latest.clear()
-        self._untaken.clear()
+        self._sums.clear()
         self._marks.clear()
         self._marks.append((self._clock(), 0))
 
@@ -137,12 +137,12 @@ class Stopwatch:
         self._lap = (0.0, 0, 0)
 
     def start(self) -> None:
-        """Time counts from now on."""
+        """Start or continue the measurement of time."""
         if self._started is None:
             self._started = self._clock()
 
     def pause(self) -> None:
-        """Time does not count until `start`."""
+        """Stop the measurement of time until `start`."""
         self._seconds = self.seconds
         self._started = None
 
@@ -153,7 +153,7 @@ class Stopwatch:
         return self._seconds + running
 
     def count(self, tokens: int) -> None:
-        """One optimizer step is done, in which the model worked on `tokens` tokens."""
+        """Count an optimizer step in which the model worked on `tokens` tokens."""
         self.steps += 1
         self.tokens += tokens
 

@@ -19,7 +19,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 def memory_error(
     error: BaseException, config: TrainingConfig, device: torch.device
 ) -> TrainingMemoryError:
-    """Return what a person can do about it."""
+    """Return the error that says what to lower in the configuration."""
     first_line = str(error).split("\n", 1)[0]
     half = max(config.batch_size // 2, 1)
     return TrainingMemoryError(

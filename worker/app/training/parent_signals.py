@@ -20,8 +20,8 @@ _SUPPORTED = sys.platform == "linux"
 
 
 @contextmanager
-def ending_signals_held() -> Iterator[None]:
-    """Return processes started meanwhile by this thread begin with those signals blocked."""
+def ending_signals_blocked() -> Iterator[None]:
+    """Block the three signals here, so that processes started meanwhile begin with them blocked."""
     if not _SUPPORTED:
         yield
         return

@@ -20,14 +20,14 @@ def choose_device(name: str) -> torch.device:
     """Return the device a configuration names; "auto" is CUDA where there is one, else the CPU.
 
     Raises:
-        ConfigError: For a device that this machine does not have.
+        ConfigError: This machine does not have the device.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        found = f"{torch.cuda.device_count()} CUDA devices"
-        message = f"`device` is {name!r}; this machine has {found}; use auto or cpu"
+        available = f"{torch.cuda.device_count()} CUDA devices"
+        message = f"`device` is {name!r}; this machine has {available}; use auto or cpu"
         raise ConfigError([FieldProblem("device", message)])
     if device.type == "mps" and not torch.backends.mps.is_available():
         message = "`device` is 'mps'; this machine has no such device; use auto or cpu"

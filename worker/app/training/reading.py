@@ -48,7 +48,7 @@ def open_permitted(path: Path) -> BinaryIO:
 
     Raises:
         PathNotAllowedError: The file is outside the folders that may be read from.
-        OSError: As `open` does.
+        OSError: The file cannot be opened.
     """
     _real(path)
     file = path.open("rb")

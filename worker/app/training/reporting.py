@@ -143,25 +143,25 @@ class Reporter:
     def _of_device(self) -> dict[str, float]:
         if self._device.type != "cuda":
             return {}
-        found = {"gpu_memory_allocated_gb": take_gpu_peak_gb(self._device)}
+        metrics = {"gpu_memory_allocated_gb": take_gpu_peak_gb(self._device)}
         if self._peak_flops:
             rate = self.watch.total()["tokens_per_second"]
-            found["mfu"] = rate * self._flops_per_token / self._peak_flops
-        return found
+            metrics["mfu"] = rate * self._flops_per_token / self._peak_flops
+        return metrics
 
     def _validate_into(self, line: dict[str, float], step: int) -> None:
         assert self._evaluate is not None
         self.watch.pause()  # a rate is of training
         self._on_evaluate_start(step)
-        found = self._evaluate(
+        evaluation = self._evaluate(
             step, lambda done, total: self._on_evaluate_progress(step, done, total)
         )
         self.watch.start()
-        if found is None:
+        if evaluation is None:
             self.unfinished_line = line
             return
-        self._validated = (step, found.compared)
-        measured = {**found.metrics, **self._on_evaluate(step, found.metrics)}
+        self._validated = (step, evaluation.compared)
+        measured = {**evaluation.metrics, **self._on_evaluate(step, evaluation.metrics)}
         self.latest = {**self.latest, **measured}
         self._write(step, {**line, **measured})
 

@@ -35,9 +35,9 @@ def checkpoint_to_resume(where: bool | str, manager: CheckpointManager, ranks: R
     folder = manager.checkpoint_dir if where is True else expanded(str(where))
     if where is not True and not folder.is_dir():
         return str(folder)
-    found, problems = manager.find_latest(folder) if ranks.is_main else (None, [])
-    # Rank 0 looks for all: one that looks later must not find something else.
-    path, trouble = ranks.broadcast(found or ""), ranks.broadcast("; ".join(problems))
+    latest, problems = manager.find_latest(folder) if ranks.is_main else (None, [])
+    # Rank 0 looks for all ranks: a later look might find another checkpoint.
+    path, trouble = ranks.broadcast(latest or ""), ranks.broadcast("; ".join(problems))
     if path or (where is True and not trouble):
         return path
     trouble = trouble or f"{folder} is a folder without any file checkpoint_step_N.pt"

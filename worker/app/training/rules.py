@@ -171,7 +171,7 @@ def source_problems(config: TrainingConfig, bad: set[str]) -> list[FieldProblem]
     """
     if any(path == "data" or path.startswith("data.sources") for path in bad):
         return []
-    sources, found = config.data.sources, []
+    sources, problems = config.data.sources, []
     if len(sources) > _MOST_SOURCES:
         message = f"`data.sources` has {len(sources)} entries; it must have at most {_MOST_SOURCES}"
         return [FieldProblem("data.sources", f"{message}; put files into folders")]
@@ -180,8 +180,8 @@ def source_problems(config: TrainingConfig, bad: set[str]) -> list[FieldProblem]
         weight = _above_zero(f"{at}.weight", "leave a source out that is not wanted")
         path = _not_empty(f"{at}.path", "give a file or folder")
         checked = (path.check(source.path), weight.check(source.weight))
-        found += [problem for problem in checked if problem is not None]
-    return found or _tiny_shares(sources)
+        problems += [problem for problem in checked if problem is not None]
+    return problems or _tiny_shares(sources)
 
 
 def _tiny_shares(sources: Sequence[DataSource]) -> list[FieldProblem]:

@@ -148,7 +148,7 @@ def get_scheduler(
     `min_lr_ratio` may be given as a keyword; left out it is 0.1 for cosine and 0 for linear.
 
     Raises:
-        ValueError: For an unknown name, or without `total_steps` where the decay needs it.
+        ValueError: The name is unknown, or `total_steps` is missing and the decay needs it.
     """
     if scheduler_type == "constant":
         return ConstantSchedulerWithWarmup(optimizer, warmup_steps, total_steps, **kwargs)

@@ -52,11 +52,13 @@ def named_template(definition: Path) -> str | None:
         open_permitted(definition.with_name("chat_template.jinja")) as file,
     ):
         return file.read(_LONGEST_FILE).decode()
-    found = _content(definition.with_name(_FILES[0])).get("chat_template")
-    if isinstance(found, list):
-        named = {each.get("name"): each.get("template") for each in found if isinstance(each, dict)}
-        found = named.get("default")
-    return found if isinstance(found, str) and found else None
+    template = _content(definition.with_name(_FILES[0])).get("chat_template")
+    if isinstance(template, list):
+        named = {
+            each.get("name"): each.get("template") for each in template if isinstance(each, dict)
+        }
+        template = named.get("default")
+    return template if isinstance(template, str) and template else None
 
 
 def _content(path: Path) -> dict[str, Any]:

@@ -131,8 +131,8 @@ class TransformerConfig:
         Fields left out keep their defaults. Values of the right type are left to `validate`.
 
         Raises:
-            ConfigError: For unknown keys and wrong types, listing what `validate` would find as
-                well.
+            ConfigError: There are unknown keys or wrong types. It lists the problems of `validate`
+                as well.
         """
         config, unknown = cls.read(values)
         if unknown or type_problems(config):

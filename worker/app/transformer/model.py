@@ -99,7 +99,7 @@ class GPTModel(nn.Module):
         accumulation needs to weight by tokens.
 
         Raises:
-            ValueError: For a context too long.
+            ValueError: The context is longer than `max_position_embeddings`.
         """
         logits = self.project(self.hidden_states(input_ids, positions=positions))
         if labels is None:
@@ -121,7 +121,7 @@ class GPTModel(nn.Module):
     ) -> Tensor:
         """Return the normed output of the last block, [batch, time, hidden].
 
-        With `caches`, one for each block, `input_ids` continues what they have seen. `positions`,
+        With `caches`, one for each block, `input_ids` continues their sequence. `positions`,
         int64 [batch, time], is the place of each token in its document, from 0: then a token sees
         its own document alone, and each gets what it would get in a row of its own.
         """
@@ -140,7 +140,7 @@ class GPTModel(nn.Module):
         return normed
 
     def project(self, hidden: Tensor) -> Tensor:
-        """Logits over the vocabulary, [..., hidden] -> [..., vocab]."""
+        """Return logits over the vocabulary, [..., hidden] -> [..., vocab]."""
         head = self.token_embedding if self.lm_head is None else self.lm_head
         return F.linear(hidden, head.weight)
 
@@ -164,7 +164,7 @@ class GPTModel(nn.Module):
         its newer half goes on. Neither the global random state nor the training mode changes.
 
         Raises:
-            ValueError: For arguments out of range.
+            ValueError: An argument is out of range.
         """
         sampling = Sampling(temperature, top_k, top_p, seed)
         tokens = list(sample(self, input_ids, max_new_tokens, sampling, stop_tokens))
