@@ -243,7 +243,7 @@ def test_references_name_all_there_is(stack: RunningStack) -> None:
     paths = httpx.get(f"{stack.url}/openapi.json").json()["paths"]
     assert [path for path in paths if f"{path}" not in pages["rest"]] == []
     methods = {
-        name.partition(".")[2]
+        name.replace(".", "/")
         for path in paths.values()
         for route in path.values()
         for name in route.get("x-grpc-methods", ())

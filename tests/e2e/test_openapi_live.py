@@ -163,6 +163,7 @@ SUCCEEDING: dict[str, Make] = {
         201, query={"name": "x.txt"}, body=b"text " * 99, media_type="application/octet-stream"
     ),
     f"GET {API}/datasets": lambda real: Call(200),
+    f"POST {API}/datasets/inspect": lambda real: Call(200, body=real.job()),
     f"GET {API}/datasets/{{dataset_id}}": lambda real: Call(200, {"dataset_id": real.dataset_id}),
     f"DELETE {API}/datasets/{{dataset_id}}": lambda real: Call(
         204, {"dataset_id": real.new_dataset()}
