@@ -1,11 +1,12 @@
 """Old raw points, outside of Redis: segments in files of an artifact store, listed in the job.
 
-Beyond a job's bound the worker writes its oldest raw points to a file, makes it durable, and has
-it entered in the archive index of their attempt, which is when Redis drops them. Readers find
-each step in one of the two places.
+When a job has more raw points than its bound, the worker writes the oldest to a file and makes it
+durable. Then it enters the file in the archive index of their attempt, and at the same moment
+Redis drops the points. Readers find each step in one of the two places.
 
-A segment's file: a line that names the format; the length (uint32) of a JSON object that tells
-which column set has which number; the entries, packed as `visible.lua` does.
+A segment's file has three parts: a line that names the format; the length (uint32) of a JSON object
+and the object itself, which maps each set of columns to its number; the entries, packed as
+`visible.lua` does.
 """
 
 from __future__ import annotations
@@ -53,19 +54,23 @@ class Surplus:
     """The oldest raw points of a job that has too many of them in Redis."""
 
     attempt: int
-    """Whose stream holds them."""
+    """The attempt whose stream holds them."""
     first_step: int
     last_step: int
     points: int
     document: bytes
-    """What a segment's file has to hold."""
+    """The content of the segment's file."""
 
 
 class SegmentReader(Protocol):
-    """Brings segments' files; see `job_store.errors.SegmentUnreadableError`."""
+    """Reads segments' files."""
 
     async def read(self, segment: Segment) -> bytes:
-        """Return the whole file, found to be what was written."""
+        """Return the whole file, after its size and checksum were compared.
+
+        Raises:
+            SegmentUnreadableError: The file is missing or damaged.
+        """
         ...
 
 
@@ -73,10 +78,10 @@ class NoArchive:
     """For a process that reads no artifacts."""
 
     async def read(self, segment: Segment) -> bytes:
-        """Return the bytes of a segment's file.
+        """Refuse.
 
         Raises:
-            SegmentUnreadableError: The file is missing or damaged.
+            SegmentUnreadableError: Always: the process has no artifact store.
         """
         raise SegmentUnreadableError(
             segment.artifact,
@@ -87,9 +92,10 @@ class NoArchive:
 
 
 def encode_document(schemas: Mapping[bytes, bytes], packed: bytes) -> bytes:
-    """Return a segment's file, made of packed entries and their schemas' columns.
+    """Return a segment's file, made of packed entries and `schemas`.
 
-    A column maps text to a number.
+    `schemas` maps each set of columns (names with commas between them) to the number that the
+    entries name it by.
     """
     columns = {name.decode(): int(number) for name, number in schemas.items()}
     head = json.dumps(columns, separators=(",", ":")).encode()
@@ -97,10 +103,10 @@ def encode_document(schemas: Mapping[bytes, bytes], packed: bytes) -> bytes:
 
 
 def decode_document(document: bytes, first: int, last: int, limit: int) -> list[HistoryPoint]:
-    """At most `limit` points of the steps `first` to `last`.
+    """Return at most `limit` points of the steps `first` to `last`.
 
     Raises:
-        ValueError: For another format.
+        ValueError: The file has another format.
     """
     if not document.startswith(_FORMAT):
         raise ValueError(f"it begins with {document[:40]!r}, not with {_FORMAT!r}")
@@ -119,7 +125,7 @@ async def read_visible(
     files: Sequence[Sequence[Any]],
     limit: int,
 ) -> list[HistoryPoint]:
-    """Return the first `limit` of the points that `visible.lua` has found, ascending.
+    """Return the first `limit` points of a reply of `visible.lua`, ascending.
 
     Files are read in order and only as far as they are needed.
 
@@ -129,13 +135,13 @@ async def read_visible(
     raw = list(islice(unpack_points(schemas, packed), limit))
     archived: list[HistoryPoint] = []
     for _, first, last, stored in files:
-        wanted = limit - len(archived)
-        if wanted <= 0:
+        missing = limit - len(archived)
+        if missing <= 0:
             break
         segment = Segment.decode(stored)
         document = await reader.read(segment)
         try:
-            archived += decode_document(document, int(first), int(last), wanted)
+            archived += decode_document(document, int(first), int(last), missing)
         except (ValueError, KeyError, struct.error) as error:
             raise SegmentUnreadableError(
                 segment.artifact, segment.first_step, segment.last_step, str(error)

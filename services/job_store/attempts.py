@@ -1,7 +1,7 @@
 """Attempts as a worker sees them (synchronous): claim, lease, publish, checkpoints, finish.
 
 Every write carries the FencingToken of the claim and raises FencedError where it is stale.
-Everything may be repeated after a broken connection: repetitions change nothing.
+Every call may be repeated after a broken connection: repetitions change nothing.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from job_store.records import (
 from job_store.segments import AttemptReads, attempt_records
 
 MAX_RAW_POINTS = 200_000
-"""Raw points kept in Redis for each job; older ones are to be archived. Summaries stay."""
+"""Raw points kept in Redis for each job; older ones go to the archive. Summaries stay."""
 
 MAX_LOG_LINES = 5_000
 """Log lines kept of each of the last `LOGGED_ATTEMPTS` attempts."""
@@ -72,7 +72,7 @@ class Unregistered:
 
 
 class AttemptStore:
-    """What workers write."""
+    """The calls of a worker."""
 
     def __init__(
         self,
@@ -111,43 +111,42 @@ class AttemptStore:
     ) -> Claimed | None:
         """Take a queued attempt; None for any duplicate, stale, stopped or deleted one.
 
-        Registers `unregistered` if the attempt before saved it beyond all that is registered, and
-        no person has said where to begin. Then cuts the history at the newest registered
-        checkpoint.
+        First registers `unregistered` if it is newer than all registered checkpoints, unless
+        ResumeJob chose a checkpoint. Then cuts the history at the newest registered checkpoint.
 
         Raises:
             RecordVersionError: The record cannot be read.
-            NotFoundError: `job_id` is not even an id.
+            NotFoundError: `job_id` does not have the form of an id.
         """
         check_id("job", job_id)
         check_worker_id(worker_id)
         claim_id = claim_id or new_claim_id()
-        words: tuple[Any, ...] = ()
+        arguments: tuple[Any, ...] = ()
         if unregistered is not None:
-            words = (unregistered.claim_id, *_registration(unregistered.record))
+            arguments = (unregistered.claim_id, *_registration(unregistered.record))
         reply = self._db.run(
-            "claim", job_id, int(attempt), worker_id, claim_id, LOGGED_ATTEMPTS, *words
+            "claim", job_id, int(attempt), worker_id, claim_id, LOGGED_ATTEMPTS, *arguments
         )
         if reply is None:
             return None
         record = self._with_config(reply)
         resume_from = None
         if record.resume_checkpoint_id:
-            found = self._checkpoints(job_id, [record.resume_checkpoint_id.encode()])
-            resume_from = found[0] if found else None
+            checkpoints = self._checkpoints(job_id, [record.resume_checkpoint_id.encode()])
+            resume_from = checkpoints[0] if checkpoints else None
         return Claimed(record, FencingToken(job_id, record.attempt, claim_id), resume_from)
 
     def confirm_start(
         self, token: FencingToken, step: int, notes: Sequence[str] = (), data_summary: str = ""
     ) -> None:
-        """Record that the attempt starts after `step` (0: afresh), once its checkpoint is loaded.
+        """Record, once its checkpoint is loaded, that the attempt starts after `step` (0: without).
 
-        Needed before the first point. Where the step is lower than the registry's (a damaged
-        checkpoint), cuts the history there and supersedes the later checkpoints.
-        `notes` say why the run is no longer bitwise, if so.
+        Needed before the first point. Where the step is lower than that of the newest registered
+        checkpoint (it was damaged), cuts the history there and retires the later checkpoints.
+        `notes` say why the run is not bitwise reproducible, where it is not.
         """
-        noted = json.dumps(list(notes))
-        self._db.run("confirm_start", *_words(token), step, noted, data_summary)
+        notes_json = json.dumps(list(notes))
+        self._db.run("confirm_start", *_token_arguments(token), step, notes_json, data_summary)
 
     def renew_lease(self, token: FencingToken) -> Signals:
         """Count the lease up (every 3 s, from outside the trainer).
@@ -155,7 +154,7 @@ class AttemptStore:
         Raises:
             FencedError: Another attempt has taken over.
         """
-        return _signals(self._db.run("lease", *_words(token)))
+        return _signals(self._db.run("lease", *_token_arguments(token)))
 
     def report_progress(
         self,
@@ -167,24 +166,32 @@ class AttemptStore:
         done: PhaseProgress = UNCOUNTED,
         eta_seconds: float | None = None,
     ) -> Signals:
-        """Last executed step and what the trainer does, without metrics.
+        """Report the last executed step and what the trainer does, without metrics.
 
-        `pulses` counts its signs of life besides steps; a change of any but the ETA is progress.
+        `pulses` counts its signs of life besides steps. A change of any argument but the ETA counts
+        as progress.
 
         Raises:
             FencedError: Another attempt has taken over.
         """
         eta_ms = "" if eta_seconds is None else int(eta_seconds * 1000)
-        shown = (step, phase.value, int(tokens_seen), pulses, f"{done.done}/{done.total}", eta_ms)
-        return _signals(self._db.run("progress", *_words(token), *shown))
+        progress = (
+            step,
+            phase.value,
+            int(tokens_seen),
+            pulses,
+            f"{done.done}/{done.total}",
+            eta_ms,
+        )
+        return _signals(self._db.run("progress", *_token_arguments(token), *progress))
 
     def note(self, token: FencingToken, message: str) -> None:
-        """Set what a person should know about the running attempt; empty for nothing.
+        """Set the message about the running attempt in the job's status; empty clears it.
 
         Raises:
             FencedError: Another attempt has taken over.
         """
-        self._db.run("note", *_words(token), message)
+        self._db.run("note", *_token_arguments(token), message)
 
     def publish_metrics(
         self,
@@ -210,17 +217,17 @@ class AttemptStore:
         replies = []
         for start in range(0, max(1, len(points)), _BATCH):
             batch = points[start : start + _BATCH]
-            words: list[Any] = []
+            arguments: list[Any] = []
             for point in batch:
-                words += _point_words(point)
+                arguments += _point_arguments(point)
             replies.append(
                 _signals(
                     self._db.run(
                         "publish_metrics",
-                        *_words(token),
+                        *_token_arguments(token),
                         target,
                         _tokens_seen(batch),
-                        *words,
+                        *arguments,
                     )
                 )
             )
@@ -240,7 +247,7 @@ class AttemptStore:
             FencedError: Another attempt has taken over.
         """
         count = self.segment_points
-        reply = self._db.run("surplus", *_words(token), self._max_raw_points, count)
+        reply = self._db.run("surplus", *_token_arguments(token), self._max_raw_points, count)
         if reply is None:
             return None
         attempt, first, last, number, schemas, packed = reply
@@ -256,38 +263,44 @@ class AttemptStore:
         Raises:
             FencedError: Another attempt has taken over.
         """
-        reply = self._db.run("archive_points", *_words(token), int(attempt), segment.encode())
+        reply = self._db.run(
+            "archive_points", *_token_arguments(token), int(attempt), segment.encode()
+        )
         return bool(reply and reply[0])
 
     def append_logs(
         self, token: FencingToken, lines: Sequence[LogLine], *, of_attempt: int | None = None
     ) -> Signals:
-        """Append log lines, in order of `seq`. Same rules as `publish_metrics`.
+        """Append log lines, in order of `seq`. Those already there are counted as delivered.
 
-        Lines of an attempt before the last `LOGGED_ATTEMPTS` are dropped, as delivered.
+        `of_attempt`: publish what an earlier attempt's stream lacks. Lines of an attempt before the
+        last `LOGGED_ATTEMPTS` are dropped and counted as delivered.
+
+        Raises:
+            FencedError: Another attempt has taken over.
         """
         target = _target(token, of_attempt)
         replies = []
         for start in range(0, max(1, len(lines)), _BATCH):
-            words: list[Any] = []
+            arguments: list[Any] = []
             for line in lines[start : start + _BATCH]:
-                words += [int(line.seq), encode_log_line(line, MAX_LOG_LINE_BYTES)]
+                arguments += [int(line.seq), encode_log_line(line, MAX_LOG_LINE_BYTES)]
             replies.append(
                 _signals(
                     self._db.run(
                         "append_logs",
-                        *_words(token),
+                        *_token_arguments(token),
                         target,
                         self._max_log_lines,
                         LOGGED_ATTEMPTS,
-                        *words,
+                        *arguments,
                     )
                 )
             )
         return _sum(replies)
 
     def attempts(self, job_id: str) -> Sequence[AttemptRecord]:
-        """All attempts in the job's index, oldest first, with what their streams hold.
+        """Return all attempts in the job's index, oldest first, with what their streams hold.
 
         The newest may not be claimed yet (empty `claim_id`) after a resume.
         """
@@ -303,15 +316,15 @@ class AttemptStore:
         Raises:
             FencedError: Another attempt has taken over.
         """
-        self._db.run("register_checkpoint", *_words(token), *_registration(record))
+        self._db.run("register_checkpoint", *_token_arguments(token), *_registration(record))
 
     def unregister_checkpoint(self, token: FencingToken, checkpoint_id: str) -> bool:
-        """Drop it from the registry, before its files are removed; False if it was not there.
+        """Drop a checkpoint from the registry, before its files; False if it was not there.
 
         It is among `retired_checkpoints` until `forget_checkpoint` says that the files are gone.
         """
         check_id("checkpoint", checkpoint_id)
-        job_id, attempt, claim_id = _words(token)
+        job_id, attempt, claim_id = _token_arguments(token)
         no_memo = ("", "", "")
         reply = self._db.run(
             "remove_checkpoint", job_id, checkpoint_id, attempt, claim_id, *no_memo
@@ -330,7 +343,7 @@ class AttemptStore:
         return self._checkpoints(job_id, ids)
 
     def retired_checkpoints(self, job_id: str) -> Sequence[CheckpointRecord]:
-        """Superseded ones whose files may be removed."""
+        """Return the checkpoints that left the registry and whose files may be removed."""
         check_id("job", job_id)
         ids = self._db.command("SMEMBERS", self._keys.job(job_id, "retired_checkpoints"))
         return self._checkpoints(job_id, sorted(ids))
@@ -346,15 +359,20 @@ class AttemptStore:
         """
         message = outcome.message or (outcome.error.message if outcome.error else "")
         reply = self._db.run(
-            "finish", *_words(token), outcome.kind.value, encode_error(outcome.error), message
+            "finish",
+            *_token_arguments(token),
+            outcome.kind.value,
+            encode_error(outcome.error),
+            message,
         )
         return self._with_config(reply)
 
     def wait_for_disk(self, seconds: float = DISK_SECONDS) -> bool:
-        """Whether the server's death cannot undo any more what this connection was answered.
+        """Whether all that this connection wrote is on the server's disk; wait at most `seconds`.
 
-        Waits at most `seconds`. StoreUnavailableError, where the connection announces its renewal,
-        for a server that may have been started again: it is to be asked what it still knows.
+        Raises:
+            StoreUnavailableError: The server may have been started again, so check what it still
+                holds (only where the connection announces its renewal).
         """
         watch = DiskWatch(self._db)
         watch.begin()
@@ -383,12 +401,12 @@ class AttemptStore:
         ]
 
 
-def _words(token: FencingToken) -> tuple[str, int, str]:
+def _token_arguments(token: FencingToken) -> tuple[str, int, str]:
     return check_id("job", token.job_id), token.attempt, token.claim_id
 
 
 def _registration(record: CheckpointRecord) -> tuple[str, int, str, str]:
-    """Id, step, score and record, as the scripts take them."""
+    """Return id, step, score and record, as arguments of the scripts."""
     check_id("checkpoint", record.checkpoint_id)
     score = record.best_score
     compared = "" if score is None or math.isnan(score) else repr(float(score))
@@ -404,7 +422,7 @@ def _target(token: FencingToken, of_attempt: int | None) -> int:
     return target
 
 
-def _point_words(point: MetricPoint) -> list[Any]:
+def _point_arguments(point: MetricPoint) -> list[Any]:
     if point.step < 0:
         raise ValueError(f"a point has step {point.step}; it must be ≥ 0; count steps from 1")
     if not 0 < len(point.values) <= _MAX_COLUMNS:

@@ -268,7 +268,7 @@ class DatasetStore:
         return DatasetPage(tuple(datasets), token)
 
     async def stays_deleted(self, dataset_id: str) -> bool:
-        """Whether there is no such record, and the server's death could not bring it back."""
+        """Whether the record is gone, and no restart of the server could bring it back."""
         (held,) = await self._db.facts(("EXISTS", self._keys.item("dataset", dataset_id)))
         return not held
 

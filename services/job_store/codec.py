@@ -1,4 +1,4 @@
-"""Records to and from what Redis holds: strict, versioned, never guessing.
+"""Encodes records for Redis and decodes them; a record that is not understood is an error.
 
 A record of another version, or with a missing or damaged field, raises RecordVersionError.
 """
@@ -65,10 +65,10 @@ def _strict(kind: str, id: str, fields: Fields, read: Callable[[Fields], T]) -> 
 
 
 def _whole(stored: str | int, most: int = (1 << 63) - 1) -> int:
-    """Return a number of a record, as every reader of it can hold it.
+    """Return a number of a record, of at most 64 bits unless `most` is given.
 
     Raises:
-        ValueError: For a larger one.
+        ValueError: The number is larger than `most`.
     """
     number = int(stored)
     if not -most <= number <= most:
@@ -81,7 +81,7 @@ def _short(stored: str | int) -> int:
 
 
 def _time(text: str) -> int:
-    """Milliseconds of an instant that has a date: until the end of the year 9999."""
+    """Return milliseconds since the epoch, until the end of the year 9999, where dates end."""
     return _whole(text, 253_402_300_799_999)
 
 
@@ -115,7 +115,7 @@ def decode_error(text: str) -> JobError | None:
 
 
 def new_job_fields(new: NewJob) -> list[str]:
-    """Field, value, field, value, ... of a fresh job; the script adds id, state and times."""
+    """Return field, value, field, ... of a fresh job; the script adds id, state and times."""
     run = new.execution
     fields = {
         "name": new.name,
@@ -135,7 +135,7 @@ def new_job_fields(new: NewJob) -> list[str]:
         "stall_timeout_seconds": repr(float(run.stall_timeout_seconds)),
         **_FRESH,
     }
-    return [word for pair in fields.items() for word in pair]
+    return [text for pair in fields.items() for text in pair]
 
 
 _EMPTY = (
@@ -143,6 +143,10 @@ _EMPTY = (
     "message notes best_checkpoint_id enqueued_at stop_requested_at stop_deadline state_event "
     "progress_at running_since"
 )
+# Fields that only scripts use: `fresh_checkpoint` is 1 once the current attempt has registered a
+# checkpoint; `visible_step` is the largest step of a point that readers see; `last_point`
+# (attempt:step) and `last_log` (attempt:seq) are what was published last; `lease_count` grows with
+# every renewal of the lease.
 _FRESH = {
     **dict.fromkeys(_EMPTY.split(), ""),
     "attempt": "1",
@@ -217,9 +221,10 @@ def _milliseconds(text: str) -> float | None:
 
 
 def _running_ms(f: Fields) -> int:
-    """Up to when the record was read, or last changed where a script answers with it.
+    """Return how long workers have held the job until the record was read.
 
-    Jobs that were stored before this was counted have no such fields.
+    A script's answer has no time of reading; its last change counts then. Jobs of versions that did
+    not count this lack the fields.
     """
     ran, since = _time(f.get("ran_ms") or "0"), f.get("running_since")
     read_at = _time(f.get("read_at", f["updated_at"]))
@@ -358,13 +363,13 @@ def _json_object(kind: str, id: str, document: bytes) -> dict[str, Any]:
 
 
 def pack_point(time_ms: int, values: Mapping[str, float]) -> tuple[str, bytes]:
-    """Column names, and time and values as little-endian doubles (float64 keeps every bit)."""
+    """Return column names, and time and values as little-endian doubles, which keep every bit."""
     packed = struct.pack(f"<{len(values) + 1}d", time_ms, *values.values())
     return ",".join(values), packed
 
 
 def encode_log_line(line: LogLine, max_bytes: int) -> bytes:
-    """`time source text`, tab-separated, cut to `max_bytes` of text."""
+    """Return `time source text`, tab-separated, with at most `max_bytes` of text."""
     body = line.text.encode("utf-8", "replace")
     if len(body) > max_bytes:
         body = body[:max_bytes].decode("utf-8", "ignore").encode() + " […]".encode()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from job_store.codec import decode_checkpoint, decode_error, decode_log_line
 from job_store.paging import TokenCodec
@@ -58,7 +58,7 @@ class LogEvent:
 
 @dataclass(frozen=True, slots=True)
 class RewoundEvent:
-    """What was shown beyond `to_step` is no longer part of the history; it comes again."""
+    """The history was cut: points after `to_step` were withdrawn, and these steps come again."""
 
     to_step: int
     attempt: int
@@ -104,8 +104,8 @@ class Position:
         time, sequence, known, attempt, step, log_attempt, seq, floor = map(int, parts)
         return Position((time, sequence), known, (attempt, step), (log_attempt, seq), floor)
 
-    def pass_by(self, item: Item) -> bool:
-        """Move past an item; False if the reader was already there or does not want it."""
+    def advance_to(self, item: Item) -> bool:
+        """Move the position to an item; False if the reader has it already or skips its step."""
         if isinstance(item.event, MetricsEvent):
             if item.key <= self.point:
                 return False
@@ -133,7 +133,7 @@ class Item:
     key: Any
     """Event id, (attempt, step) or (attempt, seq): grows within its stream."""
     known: int = 0
-    """Attempt that a state event tells of."""
+    """The newest attempt that has started by this state event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,36 +149,57 @@ class Snapshot:
     """Stream, id, stream, id, ...: where the next entry will appear."""
 
 
+class FeedReply(NamedTuple):
+    """What `read_feed.lua` returns."""
+
+    status: bytes
+    state_event: bytes
+    """Id of the newest state event."""
+    more: int
+    """1 where a limit was reached, so that there may be more."""
+    events: Sequence[Any]
+    schemas: Sequence[bytes]
+    """Columns, number, columns, number, ...: what the raw points are read with."""
+    packed: bytes
+    """The raw points."""
+    files: Sequence[Any]
+    """The archived files of older points."""
+    lines: Sequence[Any]
+    """Log lines: attempt, entry id, line."""
+    wake: Sequence[bytes]
+    """See `Snapshot.wake`."""
+
+
 def read_snapshot(
-    position: Position, reply: Sequence[Any], points: Sequence[HistoryPoint], more: bool
+    position: Position, reply: FeedReply, points: Sequence[HistoryPoint], more: bool
 ) -> Snapshot:
-    """Return the items of a `read_feed` reply, its points included, in the order of writing.
+    """Return the items of a reply, `points` included, in the order of writing.
 
     Each event carries the last point and log line published before it; those go first.
     """
-    status, state_event, _, stored_events, _, _, _, lines, wake = reply
     due = [_point(point) for point in points]
-    logs = [_log(line) for line in lines]
+    logs = [_log(line) for line in reply.lines]
     items: list[Item] = []
-    for entry in stored_events:
+    for entry in reply.events:
         fields = dict(zip(entry[1][::2], entry[1][1::2], strict=True))
         items += _take(due, _numbers(fields[b"p"]))
         items += _take(logs, _numbers(fields[b"l"]))
         if more and not due and points:
             break  # the limit may have hidden points that belong before this event
-        if more and not logs and lines:
+        if more and not logs and reply.lines:
             break
         items.append(_event(entry[0], fields))
     else:
-        if not (more and stored_events):
+        if not (more and reply.events):
             items += due + logs
     last_event = items_event(items) or position.event
-    at_end = JobStatus(status.decode()).is_terminal and last_event >= _event_id(state_event)
-    return Snapshot(items, more, at_end and not more, wake)
+    is_terminal = JobStatus(reply.status.decode()).is_terminal
+    at_end = is_terminal and last_event >= _event_id(reply.state_event)
+    return Snapshot(items, more, at_end and not more, reply.wake)
 
 
 def items_event(items: Sequence[Item]) -> tuple[int, int] | None:
-    """Id of the last state, checkpoint or rewound event among the items."""
+    """Return the id of the last state, checkpoint or rewound event among the items."""
     for item in reversed(items):
         if not isinstance(item.event, MetricsEvent | LogEvent):
             key: tuple[int, int] = item.key

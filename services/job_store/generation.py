@@ -3,7 +3,7 @@
     control plane                        Redis                          worker
     GenerationClient.generate() ──▶ generation:requests (list) ──▶ GenerationInbox.take()
               ▲───────── generation:ID (stream of pieces) ◀────────── .send(), .fail()
-              └── generation:ID:reader, alive while somebody listens ──▶ .send() says False
+              └── generation:ID:reader, alive while a reader listens ───▶ .send() says False
 
 Nothing here is kept: a request that no worker took, or whose worker died, ends in a timeout and may
 simply be asked again, and keys expire by themselves.
@@ -205,7 +205,7 @@ class GenerationInbox:
         )
 
     def _is_ours(self, request: GenerationRequest) -> bool:
-        """Whether somebody still listens, and no other copy of the request was taken."""
+        """Whether the reader still listens, and no other copy of the request was taken."""
         *_, reader, taken = _keys(self._db.prefix, request.request_id)
         wanted, first = self._db.transaction(
             ("EXISTS", reader), ("SET", taken, "1", "NX", "PX", _LONGEST_WAIT_MS)

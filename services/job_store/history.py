@@ -55,7 +55,7 @@ class HistoryStore:
         self._tokens = TokenKey(connection)
 
     async def latest(self, job_id: str) -> LatestMetrics:
-        """Latest value of each metric; step 0 and no values before the first.
+        """Return the latest value of each metric; step 0 and no values before the first point.
 
         Raises:
             NotFoundError: There is no such record.
@@ -77,16 +77,18 @@ class HistoryStore:
         return LatestMetrics(job_id, max(steps.values(), default=0), values, steps)
 
     async def _latest_of_archive(self, job_id: str) -> LatestMetrics:
-        """After a cut so far back that Redis holds no point before it.
+        """Return the latest values after a cut so far back that Redis holds no point before it.
 
-        A chart tells where each metric was logged last; a page tells its step and value.
+        A chart has the buckets where each metric was logged last; pages have its step and value.
         """
-        where: dict[str, Bucket] = {}
+        last_bucket: dict[str, Bucket] = {}
         for bucket in await self.chart(job_id, MAX_BUCKETS):
-            where |= dict.fromkeys(bucket.metrics, bucket)
+            last_bucket |= dict.fromkeys(bucket.metrics, bucket)
         values: dict[str, float] = {}
         steps: dict[str, int] = {}
-        for first, last in {(bucket.first_step, bucket.last_step) for bucket in where.values()}:
+        for first, last in {
+            (bucket.first_step, bucket.last_step) for bucket in last_bucket.values()
+        }:
             start = max(first, last + 1 - MAX_PAGE)
             page = await self.page(job_id, from_step=start, to_step=last, page_size=MAX_PAGE)
             for point in page.points:
@@ -105,7 +107,7 @@ class HistoryStore:
         page_size: int = 1000,
         page_token: str = "",
     ) -> HistoryPage:
-        """Raw points in ascending order.
+        """Return raw points in ascending order.
 
         The next page needs the same `to_step`; where it begins is in the token.
 
@@ -122,11 +124,11 @@ class HistoryStore:
         size = page_bounds(page_size, MAX_PAGE)
         reply = await self._db.run("read_points", job_id, first, last, size + 1)
         schemas, packed, files, first_raw = reply or ([], b"", [], b"")
-        found = await self._read(job_id, schemas, packed, files, size + 1)
+        points = await self._read(job_id, schemas, packed, files, size + 1)
         token = ""
-        if len(found) > size:
-            token = (await self._tokens.codec()).encode("points", job_id, found[size - 1].step)
-        return HistoryPage(tuple(found[:size]), token, int(first_raw) if first_raw else None)
+        if len(points) > size:
+            token = (await self._tokens.codec()).encode("points", job_id, points[size - 1].step)
+        return HistoryPage(tuple(points[:size]), token, int(first_raw) if first_raw else None)
 
     async def _read(
         self, job_id: str, schemas: Sequence[bytes], packed: bytes, files: Any, limit: int
@@ -134,7 +136,7 @@ class HistoryStore:
         try:
             return await read_visible(self._archive, _pairs(schemas), packed, files, limit)
         except SegmentUnreadableError:
-            await self._require(job_id)  # its files go with a deleted job
+            await self._require(job_id)  # a deleted job's files are gone too
             raise
 
     async def _require(self, job_id: str) -> None:
@@ -156,18 +158,18 @@ class HistoryStore:
             SegmentUnreadableError: A file of old points cannot be read.
         """
         check_id("job", job_id)
-        wanted = page_bounds(max_points, MAX_BUCKETS)
+        limit = page_bounds(max_points, MAX_BUCKETS)
         first, last = _bounds(None, from_step, to_step)
-        reply = await self._db.run("read_chart", job_id, first, last, wanted)
+        reply = await self._db.run("read_chart", job_id, first, last, limit)
         level, schemas, packed, files, *parts = reply or [0, [], b"", []]
         points = await self._read(job_id, schemas, packed, files, sys.maxsize)
         if level == 0:  # short enough to be read point by point
-            return buckets_of(points, wanted)
+            return buckets_of(points, limit)
         buckets = [bucket_of([point]) for point in points]
         for columns, stored in zip(parts[::2], parts[1::2], strict=True):
             buckets += unpack_buckets(columns.decode().split(","), stored)
         buckets.sort(key=lambda bucket: bucket.first_step)
-        return reduce_to(join_small(buckets, 1 << level), wanted)
+        return reduce_to(join_small(buckets, 1 << level), limit)
 
     async def attempts(self, job_id: str) -> Sequence[AttemptRecord]:
         """Return the job's attempts and the steps that readers see of each."""
@@ -185,7 +187,7 @@ class HistoryStore:
         page_size: int = 1000,
         page_token: str = "",
     ) -> LogPage:
-        """Log lines of all attempts (or one), oldest first.
+        """Return log lines of all attempts (or one), oldest first.
 
         Raises:
             NotFoundError: There is no such record.

@@ -266,7 +266,7 @@ class JobStore:
         await self._db.run("forget_checkpoint", check_id("job", job_id), checkpoint_id)
 
     async def stays_deleted(self, job_id: str) -> bool:
-        """Whether there is no such job, and the server's death could not bring it back."""
+        """Whether the job is gone, and no restart of the server could bring it back."""
         (held,) = await self._db.facts(("EXISTS", self._keys.job(check_id("job", job_id))))
         return not held
 

@@ -33,7 +33,7 @@ class JobStatus(StrEnum):
 
     @property
     def is_terminal(self) -> bool:
-        """True where the job stays as it is until somebody resumes or deletes it."""
+        """True where the job stays as it is until it is resumed or deleted."""
         return self in (JobStatus.STOPPED, JobStatus.SUCCEEDED, JobStatus.FAILED)
 
 
@@ -187,7 +187,7 @@ class JobRecord:
     execution: Execution
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
-    """Exactness notes: each says why the run is no longer bitwise reproducible."""
+    """Exactness notes: each says why the run is not bitwise reproducible."""
     consecutive_failures: int
     tokens_seen: int
     phase: Phase

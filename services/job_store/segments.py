@@ -1,4 +1,4 @@
-"""Which attempt's points are visible: the attempt index, read and cut."""
+"""Which steps of each attempt readers see, from the job's attempt index."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ class AttemptRange:
     end: int | None
 
 
-def segments_of(index: Mapping[bytes, bytes]) -> list[AttemptRange]:
-    """Segments from the stored attempt index, ascending; a later start hides what is beyond it.
+def attempt_ranges(index: Mapping[bytes, bytes]) -> list[AttemptRange]:
+    """Return the ranges of the stored attempt index, ascending; each ends at the next one's start.
 
     The first attempt starts at -1, so that a point logged at step 0 is visible.
     """
     starts = sorted(
         (int(number), int(json.loads(entry)["start_step"])) for number, entry in index.items()
     )
-    segments: list[AttemptRange] = []
+    ranges: list[AttemptRange] = []
     end: int | None = None
     for attempt, start in reversed(starts):
-        segments.append(AttemptRange(attempt, start if start > 0 else -1, end))
+        ranges.append(AttemptRange(attempt, start if start > 0 else -1, end))
         end = start if end is None else min(end, start)
-    return segments[::-1]
+    return ranges[::-1]
 
 
 def attempt_showing(attempts: Sequence[AttemptRecord], step: int) -> int:
@@ -46,7 +46,7 @@ def attempt_showing(attempts: Sequence[AttemptRecord], step: int) -> int:
 
 
 class AttemptReads:
-    """The commands that tell what each attempt's streams hold."""
+    """The commands that read what each attempt's streams hold."""
 
     PER_ATTEMPT = 3
 
@@ -63,9 +63,9 @@ class AttemptReads:
 
 
 def attempt_records(reads: AttemptReads, replies: Sequence[Any]) -> list[AttemptRecord]:
-    """Record from the index and the replies to `reads.commands`."""
+    """Return the records of the index, with the replies to `reads.commands`."""
     records = []
-    segments = {segment.attempt: segment for segment in segments_of(reads.index)}
+    ranges = {each.attempt: each for each in attempt_ranges(reads.index)}
     for i, n in enumerate(reads.numbers):
         entry = json.loads(reads.index[str(n).encode()])
         (last, _), points, log = replies[i * reads.PER_ATTEMPT : (i + 1) * reads.PER_ATTEMPT]
@@ -75,7 +75,7 @@ def attempt_records(reads: AttemptReads, replies: Sequence[Any]) -> list[Attempt
                 claim_id=entry.get("claim_id", ""),
                 worker_id=entry.get("worker_id", ""),
                 start_step=int(entry["start_step"]),
-                end_step=segments[n].end,
+                end_step=ranges[n].end,
                 claimed_at=_time(entry, "claimed_at"),
                 ended_at=_time(entry, "ended_at"),
                 outcome=entry.get("outcome", ""),

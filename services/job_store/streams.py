@@ -5,10 +5,10 @@
         ...  # item.event, item.cursor
     await feeds.close()
 
-A watcher replays from its cursor and then follows the job's feed: the only task that reads the
-job's streams from Redis, into a ring that all watchers of the job look at. A watcher too slow for
-the ring replays again from where it is. Positions only grow, so nothing is shown twice; a replay
-begins after the place in the ring was noted, so nothing is left out.
+A watcher replays from its cursor and then follows the job's feed. The feed is the only task that
+reads the job's streams from Redis, into a ring buffer that all watchers of the job read. A watcher
+too slow for the ring replays again from its position. Positions only grow, so nothing is shown
+twice; a replay begins after the place in the ring was noted, so nothing is left out.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from job_store.events import (
     CURSOR,
     CheckpointEvent,
     Event,
+    FeedReply,
     Item,
     LogEvent,
     MetricsEvent,
@@ -84,14 +85,14 @@ class _Feed:
         """Number of items so far; an item's index is its place among all of them."""
         self.ended = False
         self.error: Exception | None = None
-        """What the reader died of, for the watchers to raise."""
+        """The error that ended the reader; the watchers raise it."""
         self.ready = asyncio.Event()
         """Set once the reader has a position: from then on nothing is missed."""
         self.watchers = 0
         self._task = asyncio.create_task(self._read(), name=f"feed {job_id}")
 
     def after(self, index: int) -> list[Item] | None:
-        """Items from this index on; None if the ring no longer holds them all."""
+        """Return the items from this index on; None if the ring no longer holds them all."""
         missing = self.end_index - index
         if missing > len(self._ring):
             return None
@@ -103,7 +104,7 @@ class _Feed:
             await self._changed.wait()
 
     async def close(self) -> None:
-        """Stop reading and let every watcher go."""
+        """Stop reading and wake every watcher."""
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         self._finish()
@@ -148,7 +149,7 @@ class _Feed:
     def _publish(self, position: Position, snapshot: Snapshot) -> None:
         before = self.end_index
         for item in snapshot.items:
-            if position.pass_by(item):
+            if position.advance_to(item):
                 self._ring.append(item)
                 self.end_index += 1
         if self.end_index > before:
@@ -184,9 +185,9 @@ class JobFeeds:
         after_step: int | None = None,
         logs: bool = True,
     ) -> AsyncIterator[FeedItem]:
-        """Replay from the cursor (or the beginning), then live; ends after the terminal state.
+        """Yield all from the cursor (or the beginning), then live; end after the terminal state.
 
-        `after_step` passes over the points up to this step, until a rewind brings them again.
+        `after_step` skips the points up to this step, until a rewind brings them again.
         An outage while live is waited out. A cursor past the end of a finished
         job gives an empty iteration.
 
@@ -202,13 +203,13 @@ class JobFeeds:
         try:
             while (items := await watcher.next_items()) is not None:
                 for item in items:
-                    if position.pass_by(item):
+                    if position.advance_to(item):
                         yield FeedItem(item.event, position.cursor(job_id, codec))
         finally:
             await watcher.leave()
 
     async def look(self, job_id: str, position: Position, logs: bool) -> Snapshot:
-        """One consistent look at what follows a position."""
+        """Return what follows a position, from one consistent read."""
         self._check_open()
         return await read_after(self._db, self._archive, job_id, position, logs)
 
@@ -230,7 +231,7 @@ class JobFeeds:
             raise FeedsClosedError
 
     def join(self, job_id: str) -> _Feed:
-        """Return the job's feed, one watcher more."""
+        """Return the job's feed, and count one watcher more."""
         self._check_open()
         feed = self._feeds.get(job_id)
         if feed is None or feed.ended:
@@ -239,7 +240,7 @@ class JobFeeds:
         return feed
 
     async def leave(self, job_id: str, feed: _Feed) -> None:
-        """One watcher less; the last one ends the feed."""
+        """Count one watcher less; the last one ends the feed."""
         feed.watchers -= 1
         if feed.watchers == 0:
             if self._feeds.get(job_id) is feed:
@@ -271,7 +272,7 @@ class _Watcher:
         return await self._replay() if self._replays else await self._follow()
 
     async def leave(self) -> None:
-        """No more items are wanted."""
+        """Leave the feed."""
         await self._feeds.leave(self._job_id, self._feed)
 
     async def _replay(self) -> Sequence[Item]:
@@ -310,13 +311,13 @@ async def read_after(
     position: Position,
     logs: bool,
 ) -> Snapshot:
-    """One consistent look at what follows a position.
+    """Return what follows a position, from one consistent read.
 
     Raises:
         NotFoundError: There is no such record.
         SegmentUnreadableError: A file of old points cannot be read.
     """
-    reply = await connection.run(
+    answer = await connection.run(
         "read_feed",
         job_id,
         f"{position.event[0]}-{position.event[1]}",
@@ -327,16 +328,15 @@ async def read_after(
         int(logs),
         position.floor,
     )
-    reply = reply or []
-    more, schemas, packed, files = reply[2], reply[4], reply[5], reply[6]
-    table = dict(zip(schemas[::2], schemas[1::2], strict=True))
+    reply = FeedReply(*answer or ())
+    schemas = dict(zip(reply.schemas[::2], reply.schemas[1::2], strict=True))
     try:
-        points = await read_visible(archive, table, packed, files, _BATCH)
+        points = await read_visible(archive, schemas, reply.packed, reply.files, _BATCH)
     except SegmentUnreadableError:
         if not await connection.command("EXISTS", Keys(connection.prefix).job(job_id)):
-            raise NotFoundError("job", job_id) from None  # its files went with it
+            raise NotFoundError("job", job_id) from None  # it was deleted, with its files
         raise
-    return read_snapshot(position, reply, points, bool(more) or len(points) >= _BATCH)
+    return read_snapshot(position, reply, points, bool(reply.more) or len(points) >= _BATCH)
 
 
 async def end_position(connection: AsyncConnection, job_id: str) -> Position:
@@ -356,9 +356,10 @@ async def end_position(connection: AsyncConnection, job_id: str) -> Position:
     milliseconds, sequence = newest[0][0].split(b"-") if newest else (b"0", b"0")
     point_attempt, step = (int(number) for number in last_point.split(b":"))
     log_attempt, seq = (int(number) for number in last_log.split(b":"))
+    started = int(attempt) - 1 if status == b"queued" else int(attempt)
     return Position(
         event=(int(milliseconds), int(sequence)),
-        known=int(attempt) - (status == b"queued"),
+        known=started,
         point=(point_attempt, step),
         log=(log_attempt, seq),
     )

@@ -84,7 +84,7 @@ def as_text(text: str) -> str:
 
 
 def _shortened(text: str, limit: int) -> str:
-    """`text` cut to `limit` bytes as they travel: gRPC writes others than ASCII as %XX."""
+    """Return `text` cut to `limit` bytes on the wire, where gRPC writes non-ASCII bytes as %XX."""
     text, spent = as_text(text), 0
     for index, character in enumerate(text):
         spent += 1 if " " <= character <= "~" else 3 * len(character.encode())
@@ -94,7 +94,7 @@ def _shortened(text: str, limit: int) -> str:
 
 
 def _fitting(violations: Sequence[FieldProblem]) -> Sequence[FieldProblem]:
-    """As many as a client will surely receive; the last one tells how many were left out."""
+    """Return as many as a client can receive; the last one says how many were left out."""
     kept: list[FieldProblem] = []
     spent = 0
     for violation in violations:

@@ -11,7 +11,8 @@ trainer of a job in several processes launches these, its ranks. In order of rea
 - `supervisor`, `board`: the parent's side: renews the lease, watches the steps through a shared
   page of memory, kills a trainer that is stuck, reports one that died.
 - `horse`, `exits`: the forked process: its signals, its connections, its exit codes.
-- `attempt`: builds the trainer, trains, reports the attempt's end.
+- `attempt`, `checkpoint_metrics`: builds the trainer, trains, reports the attempt's end; which
+  metrics the record of a checkpoint has.
 - `own_callbacks`: the callbacks that the worker's operator adds to each trainer.
 - `datasets`, `resume`: which files the attempt reads and which checkpoint it continues.
 - `spool`, `output`: logged metrics and printed lines, on disk before they are published.

@@ -17,7 +17,7 @@ from job_store.records import FencingToken
 logger = logging.getLogger(__name__)
 
 _CHECK_POINTS = 1024
-"""Points published between two looks: by so many the bound may be passed."""
+"""Points published between two checks, so the bound may be passed by that many."""
 
 
 class PointArchive:
@@ -30,7 +30,7 @@ class PointArchive:
         self._unchecked = self._interval
 
     def published(self, points: int) -> None:
-        """So many points more are in Redis: archive the oldest where they are too many.
+        """Count so many more points in Redis, and archive the oldest where they are too many.
 
         Where the artifact store takes nothing, they stay in Redis and are tried again later.
         """

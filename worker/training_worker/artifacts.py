@@ -23,11 +23,12 @@ def open_artifacts(settings: WorkerSettings) -> GuardedStore:
 
 
 def recognise_artifacts(store: GuardedStore, records: ArtifactRecords) -> None:
-    """Let the store be used, or raise `ArtifactStoreAwayError`.
+    """Check that the store is the right one, and let it be used.
 
-    Costs one small read while the recognised store is there; else the records are asked again.
+    Costs one small read while the recognised store is there; else the records are read again.
 
     Raises:
+        ArtifactStoreAwayError: It is another store, or cannot be read.
         StoreUnavailableError: Redis does not answer, or refuses.
     """
     try:
@@ -37,7 +38,7 @@ def recognise_artifacts(store: GuardedStore, records: ArtifactRecords) -> None:
 
 
 class ArtifactGate:
-    """Holds a worker back while its artifact store is away or another one.
+    """Makes a worker wait while its artifact store is away or another one.
 
     Args:
         store: that the worker's attempts use.
@@ -66,12 +67,12 @@ class ArtifactGate:
             recognise_artifacts(self._store, self._records)
         except ArtifactStoreAwayError as error:
             return error.why
-        except Exception as error:  # the caller's loop would end at it
+        except Exception as error:  # it would end the caller's loop
             return str(error) or type(error).__name__
         return ""
 
     def _say(self, why: str) -> None:
-        """In the log and in the messages of the jobs that wait, whose number may grow."""
+        """Say why in the log and in the messages of waiting jobs, whose number may grow."""
         if why and why != self._said:
             logger.error("no job is taken: %s", why)
         try:

@@ -32,20 +32,22 @@ from job_store.records import (
 )
 from job_store.workers import WorkerRegistry
 from training_worker.board import Board
+from training_worker.checkpoint_metrics import measured_metrics
 from training_worker.datasets import find_data, restrict_reading
 from training_worker.exits import End
 from training_worker.failed_saves import FailedSaves
 from training_worker.failures import describe_failure, print_failure
 from training_worker.output import OutputReader, output_tail
 from training_worker.own_callbacks import own_callbacks
-from training_worker.publisher import Publisher, StartPoint
-from training_worker.ranks import agree_on_files, noted_failure
+from training_worker.publisher import Publisher, StartReport
+from training_worker.ranks import agree_on_files, read_failure
 from training_worker.resume import ResumePoint, choose_resume_point
 from training_worker.settings import WorkerSettings
 from training_worker.spool import SpoolReader, SpoolWriter
 
 if TYPE_CHECKING:
     from app.training.checkpoint_file import CheckpointInfo
+    from app.training.config import TrainingConfig
     from app.training.errors import CheckpointError
     from app.training.trainer import Trainer
 
@@ -78,7 +80,7 @@ class StopRequest:
         self._trainer: Trainer | None = None
         self._lock = threading.RLock()  # a signal handler may interrupt its own thread's hold
 
-    def ask(self, outcome: OutcomeKind) -> None:
+    def request(self, outcome: OutcomeKind) -> None:
         """Stop at the next step boundary.
 
         The first reason is kept, except that a user's stop outranks a hand-back: the job would only
@@ -91,7 +93,7 @@ class StopRequest:
                 self._trainer.request_stop()
 
     def watch(self, trainer: Trainer) -> None:
-        """From now on `ask` reaches this trainer; an earlier one does so at once."""
+        """Let `request` stop this trainer; pass an earlier request on at once."""
         with self._lock:
             self._trainer = trainer
             if self.outcome is not None:
@@ -124,13 +126,13 @@ class Attempt:
             claimed.token.job_id, claimed.token.attempt, claimed.token.claim_id
         )
         self.folder = attempt_folder(stores.artifacts, claimed)
-        self._config = configuration(claimed, self.folder, settings)
+        self._config = resolve_configuration(claimed, self.folder, settings)
         self._spool = SpoolWriter(self.folder)
         self._points = SpoolReader(self.folder)
         self._resume = ResumePoint(None, 0, None)
         self._validated: dict[int, Mapping[str, float]] = {}
-        """What was validated at the steps of checkpoints that are still to be registered."""
-        self._end = End.ALONE
+        """Validation metrics by step, for checkpoints that are still to be registered."""
+        self._end = End.FAILED_HERE
         self._failed_saves = FailedSaves(board, settings.full_disk_patience_seconds)
         self._publisher = Publisher(
             claimed,
@@ -143,14 +145,14 @@ class Attempt:
             disk=stores.disk,
             keep_checkpoints=self._config.max_checkpoints_to_keep,
             progress_seconds=settings.progress_seconds,
-            on_stop=lambda: stop.ask(OutcomeKind.STOPPED),
+            on_stop=lambda: stop.request(OutcomeKind.STOPPED),
             on_fenced=on_fenced,
         )
 
     def run(self) -> End:
         """Train, deliver everything, and only then end the attempt in the job's record.
 
-        Returns what that means for other processes of the run, if it has any.
+        Return what that means for the other processes of the run, if it has any.
         """
         self._publisher.start()
         outcome = self._train_to_outcome()
@@ -179,7 +181,7 @@ class Attempt:
             return self._failure(error)
 
     def _failure(self, error: Exception) -> Outcome:
-        """How the attempt ends; of a process that lost another one, with what that one died of."""
+        """Return how the attempt ends; where another process was lost, with that one's error."""
         from app.training.distributed import is_lost_peer
         from app.training.errors import LostPeerError
 
@@ -188,8 +190,8 @@ class Attempt:
             error = LostPeerError(0, self._resume.step)
         if not isinstance(error, LostPeerError):
             return describe_failure(error, tail)
-        self._end = End.AFTER_ANOTHER
-        return noted_failure(self.folder, tail) or describe_failure(error, tail)
+        self._end = End.PEER_FAILED
+        return read_failure(self.folder, tail) or describe_failure(error, tail)
 
     def _build_trainer(self) -> Trainer:
         import torch
@@ -222,10 +224,10 @@ class Attempt:
         return trainer
 
     def _before_save(self) -> None:
-        """Fail a save whose folder would be made where the store should be.
+        """Fail a save while the store is away, and write the points to disk first.
 
-        And let a checkpoint that is complete have its points on disk, whichever process registers
-        it.
+        While the store is away, the save would make its folder in another place. A complete
+        checkpoint has its points on disk, whichever process registers it.
         """
         from app.training.errors import CheckpointError
 
@@ -239,13 +241,14 @@ class Attempt:
         notes = tuple(trainer.exactness_notes)
         self._board.write(trainer.step, Phase.STARTING, trainer.tokens_seen)
         message = self._resume.message
-        self._publisher.begin(StartPoint(trainer.step, notes, trainer.get_eta, message, data))
+        self._publisher.begin(StartReport(trainer.step, notes, trainer.get_eta, message, data))
 
     def _finish(self, outcome: Outcome) -> None:
         """Change the job's state, however long the store is away. A repeat changes nothing.
 
-        A store that was away may have forgotten what was delivered last: that goes first. And one
-        that dies now may forget the end, with the last checkpoint: so its disk is waited for.
+        A store that was away may have forgotten what was delivered last, so that is delivered
+        first. One that dies now may forget the end and the last checkpoint, so this waits until
+        both are on its disk.
         """
         while True:
             try:
@@ -265,7 +268,7 @@ class Attempt:
                 logger.info("attempt ended as %s; the job is %s", outcome.kind, record.status)
                 return
 
-    # -- what the trainer tells; see app.training.callbacks.Callback -------------------------
+    # -- called by the trainer; see app.training.callbacks.Callback --------------------------
 
     def on_step_end(self, step: int, metrics: Mapping[str, float]) -> None:
         """Show the step to the parent. The last save is made after the last step."""
@@ -288,18 +291,18 @@ class Attempt:
         self._publisher.wake()
 
     def on_evaluate_progress(self, step: int, done: int, total: int) -> None:
-        """No step is to be expected before the last batch."""
-        shown = PhaseProgress(done, total)
-        self._board.write(step, Phase.VALIDATING, self._trainer.tokens_seen, shown)
+        """Show how far the validation is; no step comes before its last batch."""
+        progress_of_phase = PhaseProgress(done, total)
+        self._board.write(step, Phase.VALIDATING, self._trainer.tokens_seen, progress_of_phase)
 
     def on_evaluate(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Expect steps again."""
+        """Show that steps come again, and keep the metrics for the step's checkpoint."""
         self._board.write(step, Phase.TRAINING, self._trainer.tokens_seen)
         self._validated[step] = dict(metrics)
 
     def on_save_failed(self, step: int, error: CheckpointError, last: bool) -> bool:
-        """Return a full disk, or a store that is away, fails the save, not the run."""
-        return self._failed_saves.takes_on(step, error, last=last)
+        """Return True for a full disk or a store that is away: they fail the save, not the run."""
+        return self._failed_saves.tolerates(step, error, last=last)
 
     def on_checkpoint(self, info: CheckpointInfo) -> None:
         """Register a durable checkpoint; it exists for the service from then on."""
@@ -317,21 +320,11 @@ class Attempt:
                 artifact=f"{self.prefix}/{Path(info.path).name}",
                 created_at=0,
                 best_score=score,
-                metrics=self._measured_at(info),
+                metrics=measured_metrics(info, self._validated.get(info.step, {})),
             )
         )
         # A save is announced after later steps, and perhaps after their validation.
-        self._validated = {s: found for s, found in self._validated.items() if s >= info.step}
-
-    def _measured_at(self, info: CheckpointInfo) -> dict[str, float]:
-        """Return what was validated at the checkpoint's step.
-
-        Of what decides which is best, the value that is compared.
-        """
-        measured = dict(self._validated.get(info.step, {}))
-        if info.metric is not None and info.metric_value is not None:
-            measured[info.metric] = info.metric_value
-        return measured
+        self._validated = {s: values for s, values in self._validated.items() if s >= info.step}
 
 
 class _Preparation:
@@ -355,10 +348,10 @@ class _Preparation:
 
 
 def attempt_folder(artifacts: GuardedStore, claimed: Claimed) -> Path:
-    """Return the folder of this claim, made if need be; no other process ever writes there.
+    """Make and return the folder of this claim; no other process ever writes there.
 
     Raises:
-        ArtifactStoreAwayError: Rather than making it where the store should be.
+        ArtifactStoreAwayError: The store is away, and the folder would be made in its place.
     """
     artifacts.require()
     token = claimed.token
@@ -369,22 +362,26 @@ def attempt_folder(artifacts: GuardedStore, claimed: Claimed) -> Path:
     return folder
 
 
-def configuration(claimed: Claimed, folder: Path, settings: WorkerSettings) -> Any:
+def resolve_configuration(
+    claimed: Claimed, folder: Path, settings: WorkerSettings
+) -> TrainingConfig:
     """Return the job's configuration, with what the service decides filled in."""
     from app.training.config import DistributedConfig, TrainingConfig
 
     config, _ = TrainingConfig.read(json.loads(claimed.record.config_document))
     config.checkpoint_dir = str(folder)
     config.resume_from_checkpoint = False
-    wanted = claimed.record.execution.device
-    if wanted != "auto":
-        config.device = wanted
+    device = claimed.record.execution.device
+    if device != "auto":
+        config.device = device
     elif config.device == "auto":
         config.device = settings.device
     if (processes := claimed.record.execution.processes) > 1:
-        given = config.distributed
-        strategy = given.strategy if isinstance(given, DistributedConfig) else "ddp"
-        config.distributed = DistributedConfig(strategy, processes)
+        distributed = config.distributed
+        # Checked, since the configuration is not validated yet.
+        if not isinstance(distributed, DistributedConfig):
+            distributed = DistributedConfig()
+        config.distributed = DistributedConfig(distributed.strategy, processes)
     return config
 
 
@@ -397,7 +394,7 @@ def _refuse_several_nodes(claimed: Claimed) -> None:
 
 
 class UnsupportedExecutionError(ValueError):
-    """What the job asks of its worker, this worker cannot do."""
+    """The job asks for something that this worker cannot do."""
 
 
 def _now_ms() -> int:

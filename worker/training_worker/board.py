@@ -1,4 +1,4 @@
-"""Where a trainer shows its parent what it does: a page of shared memory, no system call.
+"""Where a trainer shows its parent what it does: a page of shared memory, without system calls.
 
 The parent must see a stalled trainer even while Redis is away, and the trainer must never wait
 for a reader, so this is neither Redis nor a pipe.
@@ -23,7 +23,7 @@ class TrainerStatus(NamedTuple):
     """What a trainer does."""
 
     step: int
-    """The last executed one."""
+    """The last executed step."""
     phase: Phase
     tokens_seen: int
     done: PhaseProgress
@@ -69,7 +69,7 @@ class Board:
     def show_encoding(self, place: str) -> None:
         """Show which text the tokenizer works on; "" once it is done."""
         text = place.encode("utf-8", "backslashreplace")[:_ENCODING_BYTES]
-        # The length last: read only of a trainer that is stuck, so never half-written.
+        # The length is written last: the text is read only of a stuck trainer, so it is whole.
         self._page[_ENCODING_AT : _ENCODING_AT + len(text)] = text
         _COUNTER.pack_into(self._page, _ENCODING_AT - _COUNTER.size, len(text))
 
@@ -87,5 +87,5 @@ class Board:
         return int(count)
 
     def close(self) -> None:
-        """Give the page back."""
+        """Free the page."""
         self._page.close()

@@ -1,4 +1,4 @@
-"""The Redis connections of a worker: a patient one for RQ, an impatient one for supervision."""
+"""The Redis connections of a worker: one that retries for RQ, one with deadlines for the rest."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ PROMPT_SECONDS = 2.0
 
 
 def patient_client(url: str) -> redis.Redis:
-    """For RQ, which quits at the first error that reaches it: rides out about ten minutes."""
+    """Return a client for RQ, which ends at the first error: it retries for about ten minutes."""
     return redis.Redis.from_url(
         url, socket_connect_timeout=3, retry=Retry(ExponentialBackoff(cap=2, base=0.1), 300)
     )
 
 
 def prompt_connection(url: str) -> Connection:
-    """For callers that must not wait: one quick second try, for a connection that went stale."""
+    """Return a connection for callers that must not wait; it tries twice, as one may be stale."""
     client = redis.Redis.from_url(
         url,
         socket_timeout=PROMPT_SECONDS,
@@ -41,14 +41,14 @@ def prompt_connection(url: str) -> Connection:
 def wait_for_redis(url: str) -> None:
     """Return once the server answers; until then say every few seconds what is missing."""
     client = prompt_connection(url).client
-    complaint_at = 0.0
+    next_warning = 0.0
     while True:
         try:
             client.ping()
             return
         except RedisError as error:
-            if time.monotonic() >= complaint_at:
-                complaint_at = time.monotonic() + 10.0
+            if time.monotonic() >= next_warning:
+                next_warning = time.monotonic() + 10.0
                 logger.warning("waiting for Redis at %s: %s", mask_url(url), redact(str(error)))
             time.sleep(0.2)
         finally:

@@ -1,4 +1,4 @@
-"""From the dataset a job names to files on this machine."""
+"""Finds the files of the datasets that a job names, and bounds what the job may read."""
 
 from __future__ import annotations
 
@@ -19,17 +19,15 @@ SCHEME = "dataset://"
 
 
 class DatasetUnavailableError(ValueError):
-    """The dataset that a job names cannot be had; trying again does not help."""
+    """The dataset that a job names is gone; another try does not help."""
 
 
 def dataset_file(named: str, registry: WorkerRegistry, artifacts: ArtifactStore) -> str:
     """Return the path behind `named`: itself, or the file of an uploaded `dataset://ID`.
 
     Raises:
-        DatasetUnavailableError: The dataset that a job names cannot be had; trying again does not
-            help.
-        ArtifactStoreAwayError: The store cannot be reached, or another one is in its place: nothing
-            in it is believed.
+        DatasetUnavailableError: The dataset was deleted, or its file is gone.
+        ArtifactStoreAwayError: The store cannot be reached, or another one is in its place.
     """
     if not named.startswith(SCHEME):
         return named
@@ -50,10 +48,8 @@ def find_data(
     """Write the paths of the job's data into its configuration.
 
     Raises:
-        DatasetUnavailableError: The dataset that a job names cannot be had; trying again does not
-            help.
-        ArtifactStoreAwayError: The store cannot be reached, or another one is in its place: nothing
-            in it is believed.
+        DatasetUnavailableError: The dataset was deleted, or its file is gone.
+        ArtifactStoreAwayError: The store cannot be reached, or another one is in its place.
     """
     if record.dataset_path:
         config.dataset_path = dataset_file(record.dataset_path, registry, artifacts)
@@ -64,7 +60,7 @@ def find_data(
 
 
 def restrict_reading(record: JobRecord, artifacts: ArtifactStore) -> None:
-    """Let this process read what the job may name alone: its roots, and uploaded datasets.
+    """Let this process read only what the job may name: its roots, and uploaded datasets.
 
     Jobs of a release that recorded no roots may read what they name.
     """

@@ -15,8 +15,8 @@ class End(Enum):
     """What an attempt that is reported means for the other processes of its run."""
 
     TOGETHER = auto()
-    """All have come to the end of their training."""
-    ALONE = auto()
-    """This one has failed, or never began to train."""
-    AFTER_ANOTHER = auto()
-    """Another one is gone."""
+    """All processes have trained to the end, or to the same stop."""
+    FAILED_HERE = auto()
+    """This process has failed, or never began to train."""
+    PEER_FAILED = auto()
+    """Another process has failed, and this one lost its connection to it."""

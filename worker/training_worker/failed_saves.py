@@ -1,8 +1,9 @@
 """What an attempt does when a save finds no room, or no store: it trains on, the last save waits.
 
 Either fails a save, not the run. The next save is the next try; what was saved before is
-untouched. Only the last save cannot be left out: the finished run waits in memory for somebody to
-make room or to bring the store back, with growing pauses, and gives up after `patience_seconds`.
+untouched. Only the last save cannot be left out: the finished run waits in memory until there is
+room or the store is back. It tries again with growing pauses, and gives up after
+`patience_seconds`.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ class FailedSaves:
         self._gives_up_at: float | None = None
         self._failures = 0
 
-    def takes_on(self, step: int, error: Exception, *, last: bool) -> bool:
-        """Whether the run goes on; returns after a pause where the save is to be tried again."""
+    def tolerates(self, step: int, error: Exception, *, last: bool) -> bool:
+        """Whether the run goes on despite a failed save; pauses before the last one's next try."""
         if not (is_full_disk(error) or is_store_away(error)):
             return False
         if self._board.failed_save is None:

@@ -1,4 +1,4 @@
-"""From an exception to how an attempt ends: what trying again could cure, and what not."""
+"""From an exception to how an attempt ends: whether it is tried again."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _PASSING = {
 _WITHOUT_TRACEBACK = _DEFINITE.keys() - {"OutOfMemoryError"} | {
     *("CheckpointError", "CheckpointMissingError", "LostPeerError", "ArtifactStoreAwayError")
 }
-"""What was raised for people to read: where in the code says nothing more to them."""
+"""Errors whose message says all; a traceback would not help the reader."""
 
 
 def is_full_disk(error: BaseException) -> bool:
@@ -61,9 +61,9 @@ def is_store_away(error: BaseException) -> bool:
 
 
 def describe_failure(error: BaseException, log_tail: str) -> Outcome:
-    """FAILED for what another attempt would meet again; CRASHED, to be retried, for the rest.
+    """Return FAILED for errors that another attempt would meet too, else CRASHED, to be retried.
 
-    An attempt that found its artifact store away hands its job back: nothing failed.
+    An attempt whose artifact store is away hands its job back: that does not count as a failure.
     """
     if is_store_away(error):
         return Outcome(OutcomeKind.HANDED_BACK, message=str(error)[:_MESSAGE_LENGTH])
@@ -81,7 +81,7 @@ def describe_failure(error: BaseException, log_tail: str) -> Outcome:
 
 
 def print_failure(error: BaseException) -> None:
-    """Say on stderr, which is the job's log, what went wrong; for a defect, also where."""
+    """Print an error to stderr, which is the job's log; for a defect, with its traceback."""
     if any(kind.__name__ in _WITHOUT_TRACEBACK for kind in type(error).__mro__):
         print(error, file=sys.stderr)
     else:

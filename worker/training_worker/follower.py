@@ -1,4 +1,4 @@
-"""Ranks from 1 on: they train along, and neither report nor write."""
+"""Ranks from 1 on: they train, and neither report to the store nor save."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from training_worker.failures import describe_failure, print_failure
-from training_worker.ranks import agree_on_files, note_failure
+from training_worker.ranks import agree_on_files, write_failure
 from training_worker.settings import WorkerSettings
 
 
 def follow(config: Any, settings: WorkerSettings, folder: Path) -> None:
-    """Train to the end that all processes come to together."""
-    logging.getLogger().setLevel(logging.ERROR)  # rank 0 says what is to be said
+    """Train until all processes end together; write a failure to a file for rank 0."""
+    logging.getLogger().setLevel(logging.ERROR)  # rank 0 logs warnings for all
     from app.training.distributed import is_lost_peer
     from app.training.errors import LostPeerError
 
@@ -31,7 +31,7 @@ def follow(config: Any, settings: WorkerSettings, folder: Path) -> None:
         rank = int(os.environ["RANK"])
         print(f"rank {rank}:", file=sys.stderr)
         print_failure(error)
-        note_failure(folder, rank, describe_failure(error, ""))
+        write_failure(folder, rank, describe_failure(error, ""))
         raise SystemExit(1) from None
 
 

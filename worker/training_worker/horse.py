@@ -1,7 +1,7 @@
-"""The forked process that trains: what it is before it becomes an attempt.
+"""The forked process that trains: its signals, output and connections, before the attempt runs.
 
-RQ calls it the work horse. It ends with its parent, keeps its own connections, prints to a file,
-and takes two signals: SIGTERM (the worker leaves: save and hand back) and SIGUSR1 (the job is to
+RQ calls it the work horse. It ends with its parent, opens its own connections, prints to a file,
+and handles two signals: SIGTERM (the worker leaves: save and hand back) and SIGUSR1 (the job is to
 stop: save and end).
 """
 
@@ -23,7 +23,13 @@ from job_store.durability import DiskWatch
 from job_store.records import Claimed, OutcomeKind
 from job_store.workers import WorkerRegistry
 from service_runtime.process import tie_to_parent
-from training_worker.attempt import Attempt, StopRequest, Stores, attempt_folder, configuration
+from training_worker.attempt import (
+    Attempt,
+    StopRequest,
+    Stores,
+    attempt_folder,
+    resolve_configuration,
+)
 from training_worker.board import Board
 from training_worker.exits import EXIT_FAILED, EXIT_FENCED, EXIT_OK, End
 from training_worker.follower import follow
@@ -44,7 +50,7 @@ def run_horse(
         folder = attempt_folder(artifacts, claimed)
         redirect_output(folder)
         _log_to_output()
-        config = configuration(claimed, folder, settings)
+        config = resolve_configuration(claimed, folder, settings)
 
         def lead() -> End:
             return _attempt(claimed, settings, board, stop, artifacts).run()
@@ -85,7 +91,7 @@ def _attempt(
 
 
 def _processes(config: Any) -> int:
-    """Return processes that the job asks for; of one that cannot run, the one that says why."""
+    """Return how many processes the job asks for; 1 for a bad configuration, which one reports."""
     if config.problems():
         return 1
     from app.training.distributed import expected_processes
@@ -97,24 +103,24 @@ def _launch(
     processes: int, lead: Callable[[], End], follow: Callable[[], None], stop: StopRequest
 ) -> int:
     """Become the launcher of several processes, and pass the signals on."""
-    wishes = StopPipe()
+    stop_requests = StopPipe()
     for number, outcome in SIGNALS.items():
-        signal.signal(number, lambda *_, outcome=outcome: wishes.send(outcome))
+        signal.signal(number, lambda *_, outcome=outcome: stop_requests.send(outcome))
 
-    def lead_obeying() -> End:
-        wishes.obey(stop.ask)
+    def lead_with_requests() -> End:
+        stop_requests.forward_to(stop.request)
         return lead()
 
-    return launch_ranks(processes, lead_obeying, follow)
+    return launch_ranks(processes, lead_with_requests, follow)
 
 
 def _become_horse() -> StopRequest:
-    """Take the signals in the main thread, after death with the parent is certain."""
+    """Handle the signals in the main thread, after the process is tied to its parent."""
     tie_to_parent(signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     stop = StopRequest()
     for number, outcome in SIGNALS.items():
-        signal.signal(number, lambda *_, outcome=outcome: stop.ask(outcome))
+        signal.signal(number, lambda *_, outcome=outcome: stop.request(outcome))
     # Blocked since before the fork, so that none could arrive without a handler.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     faulthandler.enable(file=sys.__stderr__ or sys.stderr)
@@ -131,6 +137,6 @@ def _log_to_output() -> None:
 
 
 def _leave_fenced(error: Exception) -> NoReturn:
-    """Another attempt has taken over: be gone before anything else is written."""
+    """Exit at once, since another attempt has taken over and nothing more may be written."""
     print(f"leaving at once: {error}", file=sys.stderr)
     os._exit(EXIT_FENCED)

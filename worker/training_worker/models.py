@@ -1,4 +1,4 @@
-"""The last few models that text was asked of, loaded and verified once."""
+"""The models that generated text last, each loaded and verified once."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class ModelCache:
         memory.
 
         Raises:
-            ArtifactError: For a file that is gone or not what was registered.
+            ArtifactError: The file is gone, or differs from what was registered.
         """
         with self._lock:
             if request.checkpoint_id not in self._loaded:

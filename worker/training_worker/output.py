@@ -1,6 +1,6 @@
-"""A trainer's output goes to a file, never to a pipe: no reader can hold it up or kill it.
+"""A trainer's output goes to a file, not to a pipe, so that no reader can block or kill it.
 
-Both streams share one file, so that a line's number in it is the line's sequence number for ever:
+Both streams share one file, and a line's number in it is the line's sequence number forever:
 a process that continues after a crash knows what was already published. Lines that Python writes to
 stderr begin with a mark; what C code writes there counts as stdout.
 """
@@ -91,9 +91,9 @@ class OutputReader:
         """Return the next lines. `final`: also a last one that has no newline."""
         while True:
             lines = self._read(final)
-            wanted = [line for line in lines if line.seq >= self._next_seq]
-            if wanted or not lines:
-                return wanted
+            unpublished = [line for line in lines if line.seq >= self._next_seq]
+            if unpublished or not lines:
+                return unpublished
             self.advance()
 
     def advance(self) -> None:
@@ -153,9 +153,9 @@ def output_tail(folder: Path, lines: int = 30, max_bytes: int = 6000) -> str:
 def _line(seq: int, row: bytes, time_ms: int) -> LogLine:
     source = "stderr" if row.startswith(_STDERR_MARK) else "stdout"
     text = row.removeprefix(_STDERR_MARK).rstrip(b"\r\n")[:MAX_LOG_LINE_BYTES]
-    # A progress bar overwrites its line; what was visible last is what counts.
-    shown = text.rpartition(b"\r")[2].decode("utf-8", errors="replace")
-    return LogLine(seq=seq, text=shown, time_ms=time_ms, source=source)
+    # A progress bar overwrites its line; the text that was visible last is kept.
+    visible = text.rpartition(b"\r")[2].decode("utf-8", errors="replace")
+    return LogLine(seq=seq, text=visible, time_ms=time_ms, source=source)
 
 
 def _read_number(path: Path) -> int:

@@ -1,4 +1,4 @@
-"""Imports everything a trainer needs into the process that forks trainers.
+"""Imports everything that a trainer needs into the process that forks trainers.
 
 Importing torch costs about 2 s and the first AdamW, which brings in `torch._dynamo`, about as
 much again; a forked trainer has both at once. Nothing here may start a thread pool or a CUDA
@@ -41,16 +41,16 @@ def preload() -> None:
     gc.freeze()
 
 
-def describe_device(wanted: str) -> str:
+def describe_device(device: str) -> str:
     """Return "cpu" or "cuda", with the devices' names where known.
 
     Asks the driver's files: a CUDA context in this process would break every trainer it forks.
     """
-    if wanted not in ("auto", "cuda") and not wanted.startswith("cuda:"):
-        return wanted
-    found = [_model_name(path) for path in sorted(_GPUS.glob("*/information"))]
+    if device not in ("auto", "cuda") and not device.startswith("cuda:"):
+        return device
+    gpus = [_model_name(path) for path in sorted(_GPUS.glob("*/information"))]
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
-    return f"cuda ({', '.join(found)})" if found and not hidden else "cpu"
+    return f"cuda ({', '.join(gpus)})" if gpus and not hidden else "cpu"
 
 
 def _model_name(information: Path) -> str:

@@ -1,4 +1,4 @@
-"""Brings what an attempt does to the job store, from a thread of its own.
+"""Publishes what an attempt does to the job store, from a thread of its own.
 
 Training appends to files and to a short list of saved checkpoints; this thread reads them and
 retries for as long as the store is away, so training never waits for it. The order is what makes
@@ -31,20 +31,20 @@ from training_worker.spool import SpoolReader, SpoolWriter
 logger = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.5
-"""Longest silence towards the store: its answers are what brings a stop request."""
+"""Longest time without a call to the store: its answers bring a stop request."""
 _ESTIMATE_SECONDS = 1.0
-"""Longest time between two reports of the ETA: points tell of their step and of nothing else."""
+"""Longest time between two reports of the ETA: points report their step and nothing else."""
 _SHORTEST_SECONDS = 0.1
 """Between two rounds. After one that delivered points it is most of `progress_seconds`: a point
-that comes alone goes out at once, many a second in batches, so that publishing takes little of the
-trainer's cores; and what they tell of the step is never older than is promised."""
+that comes alone goes out at once, many a second go out in batches, so that publishing takes little
+of the trainer's cores; and the step that readers see is never older than is promised."""
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 2.0
 _TOLERATED_DEFECTS = 5
 
 
 class PublishError(RuntimeError):
-    """The store refuses, again and again, for a reason that waiting does not cure."""
+    """The store keeps refusing, for a reason that waiting does not remove."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,30 +57,33 @@ class SavedCheckpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class StartPoint:
-    """Where an attempt really starts."""
+class StartReport:
+    """What the attempt reports to the job store once its checkpoint is loaded.
+
+    `ResumePoint` is the choice of a checkpoint before it is loaded; this is what came of it.
+    """
 
     step: int
-    """0 afresh, else the step of the checkpoint that was loaded."""
+    """The step of the checkpoint that was loaded; 0 where none was."""
     notes: tuple[str, ...] = ()
-    """Why the run is no longer bitwise what it would have been."""
+    """Each says why the run is not bitwise what it would have been without the interruption."""
     eta: Callable[[], float | None] = lambda: None
     """Seconds to the end of the run; None while unknown."""
     message: str = ""
     """What a person should know about where it starts."""
     data_summary: str = ""
-    """What it trains on."""
+    """What the job trains on, in one line."""
 
 
 class Publisher(threading.Thread):
     """Publishes one attempt until `drain`.
 
     Args:
-        claimed: whose token goes with every write.
+        claimed: the attempt; its token goes with every write.
         store: on a connection of its own that does not retry and announces its renewal.
-        disk: on another such connection; tells when a retired checkpoint's file may go.
+        disk: on another such connection; says when a retired checkpoint's file may be removed.
         on_stop: called once when the job is asked to stop.
-        on_fenced: called when the attempt is no longer the current one; must not return.
+        on_fenced: called when another attempt has taken over; must not return.
     """
 
     def __init__(
@@ -108,9 +111,9 @@ class Publisher(threading.Thread):
         self._on_stop, self._on_fenced = on_stop, on_fenced
         self._checkpoints: deque[SavedCheckpoint] = deque()
         self._registered: list[SavedCheckpoint] = []
-        self._unsure = self._delivered = self._waits_for_store = False
+        self._must_resync = self._delivered_points = self._waits_for_store = False
         self._wake = threading.Event()
-        self._start: StartPoint | None = None
+        self._start: StartReport | None = None
         self._confirmed = False
         self._draining = threading.Event()
         self._stop_reported = False
@@ -121,13 +124,13 @@ class Publisher(threading.Thread):
 
     # -- called by the trainer's thread ----------------------------------------------------
 
-    def begin(self, beginning: StartPoint) -> None:
-        """Begin the attempt: its checkpoint is loaded, and points may follow."""
-        self._start = beginning
+    def begin(self, start: StartReport) -> None:
+        """Report the start: the checkpoint is loaded, and points may follow."""
+        self._start = start
         self._wake.set()
 
     def wake(self) -> None:
-        """There is something new to publish. Waking a thread costs; once a round is enough."""
+        """Wake the thread, since there is something new to publish; once a round is enough."""
         if not self._wake.is_set():
             self._wake.set()
 
@@ -148,10 +151,16 @@ class Publisher(threading.Thread):
         self._check()
 
     def deliver_again(self) -> None:
-        """After `drain`: see that the store still has everything, and deliver what it lost."""
-        self._unsure = True
+        """After `drain`: check that the store still has everything, and deliver what it lost.
+
+        Runs in the caller's thread, since the publisher's own has ended.
+
+        Raises:
+            PublishError: The store keeps refusing.
+        """
+        self._must_resync = True
         self._wake.set()
-        self.run()
+        self._publish_until_drained()
         self._check()
 
     def _check(self) -> None:
@@ -161,7 +170,10 @@ class Publisher(threading.Thread):
     # -- the thread ------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Publish until drained."""
+        """Publish until `drain` is called and everything is delivered."""
+        self._publish_until_drained()
+
+    def _publish_until_drained(self) -> None:
         failures, defects, next_round = 0, 0, 0.0
         while True:
             self._wake.wait(timeout=self._progress_seconds)
@@ -170,7 +182,7 @@ class Publisher(threading.Thread):
             began = time.monotonic()
             last_round = self._draining.is_set()
             self._wake.clear()
-            self._delivered = False
+            self._delivered_points = False
             try:
                 self._publish(final=last_round)
             except (FencedError, NotFoundError) as error:
@@ -199,17 +211,17 @@ class Publisher(threading.Thread):
                     self._wake.set()
                 elif last_round:
                     return
-            pause = self._progress_seconds * 0.8 if self._delivered else _SHORTEST_SECONDS
+            pause = self._progress_seconds * 0.8 if self._delivered_points else _SHORTEST_SECONDS
             next_round = began + pause
 
     def _wait_out(self, failures: int) -> None:
-        """Sleep whatever wakes up meanwhile: an outage must not become a busy loop."""
-        self._unsure = True
+        """Sleep, even if `wake` is called meanwhile: an outage must not become a busy loop."""
+        self._must_resync = True
         time.sleep(pause_seconds(failures, _FIRST_PAUSE, _LONGEST_PAUSE))
         self._wake.set()
 
     def _publish(self, *, final: bool) -> None:
-        if self._unsure:
+        if self._must_resync:
             self._recover()
         if not self._confirmed and self._start is not None:
             self._confirm(self._start)
@@ -218,7 +230,7 @@ class Publisher(threading.Thread):
         self._publish_output(final=final)
         self._report_progress(final=final)
 
-    def _confirm(self, start: StartPoint) -> None:
+    def _confirm(self, start: StartReport) -> None:
         self._store.confirm_start(self._claimed.token, start.step, start.notes, start.data_summary)
         if start.message:
             self._store.note(self._claimed.token, start.message)
@@ -226,7 +238,7 @@ class Publisher(threading.Thread):
         self._confirmed = True
 
     def _recover(self) -> None:
-        """Go back to what the store really holds.
+        """Go back to the first point, line and checkpoint that the store does not hold.
 
         A server that lost power or failed over may have forgotten its last seconds, although it had
         answered.
@@ -237,15 +249,16 @@ class Publisher(threading.Thread):
                 step = -1 if mine.last_step is None else mine.last_step
                 self._points.seek_behind(step)
                 self._output.rewind(0 if mine.last_log_seq is None else mine.last_log_seq + 1)
-                # Without a point of its own, what it completed of others may be lost as well.
+                # Without a point of this attempt, points that completed earlier attempts may be
+                # lost as well: confirming the start again delivers them.
                 self._confirmed = self._confirmed and mine.last_step is not None
-        held = {record.checkpoint_id for record in self._store.checkpoints(token.job_id)}
-        lost = [saved for saved in self._registered if saved.record.checkpoint_id not in held]
+        stored_ids = {record.checkpoint_id for record in self._store.checkpoints(token.job_id)}
+        lost = [one for one in self._registered if one.record.checkpoint_id not in stored_ids]
         self._registered = [saved for saved in self._registered if saved not in lost]
-        # One whose file is gone was retired, and the answer to that was lost, not the checkpoint.
+        # A checkpoint whose file is gone was retired, and only the store's answer to that was lost.
         self._checkpoints.extendleft(reversed([saved for saved in lost if self._has_file(saved)]))
         self._reported = None
-        self._unsure = False
+        self._must_resync = False
 
     def _has_file(self, saved: SavedCheckpoint) -> bool:
         return self._artifacts.holds(saved.record.artifact, saved.record.size_bytes)
@@ -267,14 +280,16 @@ class Publisher(threading.Thread):
     def _deliver(self, points: Sequence[MetricPoint]) -> None:
         assert self._start is not None, "begin() comes before the first point"
         token = self._claimed.token
-        self._note(publish_points(self._store, token, token.attempt, self._start.step, points))
-        self._delivered = True
+        self._read_signals(
+            publish_points(self._store, token, token.attempt, self._start.step, points)
+        )
+        self._delivered_points = True
         if points and self._reported is not None:  # the points have reported their step
             self._reported = points[-1].step, *self._reported[1:]
             self._reported_at = self._answered_at
 
     def _register_due(self) -> None:
-        """Register what is due; while the right store is away, it waits."""
+        """Register checkpoints whose points are delivered; while the store is away, they wait."""
         try:
             self._register_delivered()
         except ArtifactStoreAwayError as error:
@@ -295,11 +310,13 @@ class Publisher(threading.Thread):
             self._store.register_checkpoint(self._claimed.token, record)
             logger.info("checkpoint %s of step %d", record.checkpoint_id, record.step)
             self._registered.append(self._checkpoints.popleft())
-            gone = self._retention.retire_surplus()
-            self._registered = [s for s in self._registered if s.record.checkpoint_id not in gone]
+            retired = self._retention.retire_surplus()
+            self._registered = [
+                s for s in self._registered if s.record.checkpoint_id not in retired
+            ]
 
     def _give_up(self, saved: SavedCheckpoint) -> None:
-        """Give up a checkpoint that was saved where the store should have been."""
+        """Give up a checkpoint that was saved in another folder while the store was away."""
         step = saved.record.step
         logger.error("the checkpoint of step %d is not in the store: it is given up", step)
         if self._draining.is_set() and not self._checkpoints:
@@ -307,26 +324,34 @@ class Publisher(threading.Thread):
 
     def _publish_output(self, *, final: bool) -> None:
         while lines := self._output.peek(final=final):
-            self._note(self._store.append_logs(self._claimed.token, lines))
+            self._read_signals(self._store.append_logs(self._claimed.token, lines))
             self._output.advance()
 
     def _report_progress(self, *, final: bool) -> None:
         step, phase, tokens_seen, done = self._board.read()
-        now = time.monotonic()
+        pulses, now = self._board.pulses, time.monotonic()
         changed = (step, phase, done) != self._reported
-        due = changed and (final or now - self._reported_at >= self._progress_seconds * 0.9)
-        pulses = self._board.pulses
-        alive = pulses != self._pulses and now - self._reported_at >= _POLL_SECONDS
-        silent = now - self._answered_at >= _POLL_SECONDS
-        silent |= now - self._estimated_at >= _ESTIMATE_SECONDS
-        if due or alive or silent or self._reported is None:
+        if self._is_report_due(now, changed=changed, pulsed=pulses != self._pulses, final=final):
             eta = self._start.eta() if self._start is not None else None
-            shown = (step, phase, tokens_seen, pulses, done, eta)
-            self._note(self._store.report_progress(self._claimed.token, *shown))
+            progress = (step, phase, tokens_seen, pulses, done, eta)
+            self._read_signals(self._store.report_progress(self._claimed.token, *progress))
             self._reported, self._pulses = (step, phase, done), pulses
             self._reported_at = self._estimated_at = now
 
-    def _note(self, signals: Signals) -> None:
+    def _is_report_due(self, now: float, *, changed: bool, pulsed: bool, final: bool) -> bool:
+        """Whether to report now: a change soon, a sign of life, the ETA and a poll less often."""
+        if self._reported is None:
+            return True
+        since_report = now - self._reported_at
+        if changed and (final or since_report >= self._progress_seconds * 0.9):
+            return True
+        if pulsed and since_report >= _POLL_SECONDS:
+            return True
+        unanswered = now - self._answered_at >= _POLL_SECONDS
+        return unanswered or now - self._estimated_at >= _ESTIMATE_SECONDS
+
+    def _read_signals(self, signals: Signals) -> None:
+        """Call `on_stop` at the first answer of the store that carries a stop request."""
         self._answered_at = time.monotonic()
         if signals.stop_requested and not self._stop_reported:
             self._stop_reported = True

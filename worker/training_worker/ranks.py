@@ -1,8 +1,8 @@
-"""An attempt in several processes: rank 0 is the attempt as ever, the others only train along.
+"""An attempt in several processes: rank 0 runs it like a single process, the others only train.
 
 The forked horse becomes the launcher and keeps what its parent relies on: its process id, its
-signals, its exit code. Rank 0 alone talks to the store; it tells the others, over the run's own
-process group, which files to use.
+signals, its exit code. Rank 0 alone talks to the store; it sends the others, over the run's own
+process group, the names of the files to use.
 """
 
 from __future__ import annotations
@@ -32,36 +32,36 @@ _FAILURE_FILE = "failure.{rank}.json"
 
 
 class StopPipe:
-    """A pipe from the launcher, which takes the signals, to rank 0, which obeys them.
+    """A pipe that carries stop requests from the launcher, which gets the signals, to rank 0.
 
-    A wish that comes before anybody reads is not lost.
+    A request that comes before rank 0 reads is not lost.
     """
 
     def __init__(self) -> None:
         self._reader, self._writer = os.pipe()
 
     def send(self, outcome: OutcomeKind) -> None:
-        """Ask rank 0 to stop; safe in a signal handler."""
+        """Send rank 0 a stop request; safe in a signal handler."""
         os.write(self._writer, bytes([_OUTCOMES.index(outcome)]))
 
-    def obey(self, ask: Callable[[OutcomeKind], None]) -> None:
-        """Call `ask` for every wish, in a thread, for as long as the process lives."""
+    def forward_to(self, request_stop: Callable[[OutcomeKind], None]) -> None:
+        """Call `request_stop` for every stop request, in a thread that lives as long as rank 0."""
 
         def read() -> None:
             while data := os.read(self._reader, 1):
                 try:
-                    ask(_OUTCOMES[data[0]])
-                except Exception:  # the next one has to be heard all the same
+                    request_stop(_OUTCOMES[data[0]])
+                except Exception:  # the next request must still be read
                     logger.exception("a request to stop could not be passed on")
 
-        threading.Thread(target=read, name="wishes", daemon=True).start()
+        threading.Thread(target=read, name="stop requests", daemon=True).start()
 
 
 def launch_ranks(processes: int, lead: Callable[[], End], follow: Callable[[], None]) -> int:
     """Run `lead` in rank 0 and `follow` in the others; return the launcher's exit code.
 
-    `lead` reports the attempt's end itself and returns what it means for the others. A launcher
-    whose process died of a signal dies of the same one: its parent then reports that.
+    `lead` reports the attempt's end itself and returns what it means for the others. Where one of
+    the processes died of a signal, the launcher ends itself by the same one: its parent reports it.
     """
     from app.training.distributed_launch import ProcessFailedError, launch
 
@@ -79,8 +79,8 @@ def launch_ranks(processes: int, lead: Callable[[], End], follow: Callable[[], N
         print(error, flush=True)
         if error.exit_code < 0:
             _die_of(signal.Signals(-error.exit_code))
-        known = {EXIT_REPORTED: EXIT_OK, EXIT_FENCED: EXIT_FENCED}
-        return known.get(error.exit_code, EXIT_FAILED)
+        own_codes = {EXIT_REPORTED: EXIT_OK, EXIT_FENCED: EXIT_FENCED}
+        return own_codes.get(error.exit_code, EXIT_FAILED)
     return EXIT_OK
 
 
@@ -91,31 +91,34 @@ def _die_of(number: signal.Signals) -> None:
 
 
 def _lead(lead: Callable[[], End]) -> None:
-    """Rank 0: the agent, which ends all processes when one has failed, lets it report that."""
+    """Run `lead` in rank 0.
+
+    The agent ends all processes when one has failed; rank 0 reports that before it leaves.
+    """
     end_requested = threading.Event()
     ignore_signals_except_from_parent(end_requested.set)
     end = lead()
     if end is End.TOGETHER:
         return
-    if end is End.AFTER_ANOTHER:
+    if end is End.PEER_FAILED:
         # Else the agent might take this process for the one that failed first.
         end_requested.wait(_AGENT_NOTICES_SECONDS)
     raise SystemExit(EXIT_REPORTED)
 
 
 def agree_on_files(ranks: Ranks, config: Any) -> None:
-    """Rank 0's choice of dataset and checkpoint, in the configuration of every process."""
-    mine = [getattr(config, name) for name in _DECIDED_BY_RANK_0]
+    """Write rank 0's choice of data files and checkpoint into every process's configuration."""
+    own_paths = [getattr(config, name) for name in _DECIDED_BY_RANK_0]
     sources = [source.path for source in config.data.sources]
-    decided, paths = json.loads(ranks.broadcast(json.dumps([mine, sources])))
+    decided, paths = json.loads(ranks.broadcast(json.dumps([own_paths, sources])))
     for name, value in zip(_DECIDED_BY_RANK_0, decided, strict=True):
         setattr(config, name, value)
     for source, path in zip(config.data.sources, paths, strict=True):
         source.path = path
 
 
-def note_failure(folder: Path, rank: int, outcome: Outcome) -> None:
-    """Leave word of a failure for rank 0, which will only see a broken connection."""
+def write_failure(folder: Path, rank: int, outcome: Outcome) -> None:
+    """Write a failure to a file for rank 0, which will only see a broken connection."""
     error = outcome.error or JobError("TRAINER_ERROR", outcome.message)
     note = {"kind": outcome.kind, "reason": error.reason, "message": error.message}
     path = folder / _FAILURE_FILE.format(rank=rank)
@@ -124,8 +127,8 @@ def note_failure(folder: Path, rank: int, outcome: Outcome) -> None:
     temporary.replace(path)
 
 
-def noted_failure(folder: Path, log_tail: str) -> Outcome | None:
-    """Return what another process failed with, if one has left word."""
+def read_failure(folder: Path, log_tail: str) -> Outcome | None:
+    """Return what another process failed with, if it has written that to its file."""
     for path in sorted(folder.glob(_FAILURE_FILE.format(rank="*"))):
         note = json.loads(path.read_text())
         error = JobError(note["reason"], note["message"], log_tail)

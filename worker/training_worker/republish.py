@@ -1,4 +1,4 @@
-"""Which stream a point goes to; and what earlier attempts could not deliver any more."""
+"""Sends each point to the stream that shows its step, and what earlier attempts did not deliver."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def republish_missing(
 ) -> None:
     """Complete the streams that readers see: points up to `resume_step`, and output.
 
-    The store knows what each stream holds and drops the rest as duplicates or as beyond its cut;
-    asking first saves reading spools that were delivered whole.
+    The store drops points that it has, and points that are beyond a stream's end. It is asked first
+    what each stream holds, so that spools which were delivered as a whole are not read.
     """
     for earlier in store.attempts(claimed.record.job_id):
         if earlier.attempt >= claimed.token.attempt or not earlier.claim_id:

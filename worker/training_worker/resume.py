@@ -20,7 +20,10 @@ class CheckpointMissingError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ResumePoint:
-    """Where an attempt begins."""
+    """The checkpoint that was chosen for an attempt to continue.
+
+    After it is loaded, the attempt reports a `StartReport`.
+    """
 
     path: Path | None
     """The checkpoint's file; None starts at step 0."""
@@ -35,14 +38,13 @@ def choose_resume_point(
 ) -> ResumePoint:
     """Return the newest registered checkpoint that is whole; the registry decides, never a folder.
 
-    A damaged file is passed over with a line in the job's log, and where all are damaged the run
-    begins at step 0. A missing file does not justify that: its store may only be away.
+    A damaged file is skipped with a line in the job's log, and where all are damaged the run begins
+    at step 0. A missing file is an error instead: its volume may only be away.
 
     Raises:
         CheckpointMissingError: A file that the registry names is not in the store; another try may
             find it.
-        ArtifactStoreAwayError: The store cannot be reached, or another one is in its place: nothing
-            in it is believed.
+        ArtifactStoreAwayError: The store cannot be reached, or another one is in its place.
     """
     newest = claimed.resume_from
     if newest is None:

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 class Retention:
-    """Retires what is too many, and removes its files once that is certain to be remembered."""
+    """Retires surplus checkpoints, and removes their files once the server's disk has that."""
 
     def __init__(
         self,
@@ -38,12 +38,12 @@ class Retention:
         self._claimed = claimed
         self._keep = keep
         self._retired: list[CheckpointRecord] = []
-        self._settling: list[CheckpointRecord] = []
+        self._awaiting_disk: list[CheckpointRecord] = []
 
     def retire_surplus(self) -> set[str]:
-        """Take the oldest checkpoints beyond the bound out of the registry; their ids.
+        """Take the oldest checkpoints beyond the bound out of the registry; return their ids.
 
-        Never the best, the newest or the one resumed from.
+        Keeps the best, the newest and the one that was resumed from.
         """
         gone = set()
         resumed = self._claimed.resume_from
@@ -55,35 +55,42 @@ class Retention:
         return gone
 
     def remove_files(self) -> None:
-        """Remove the files of what is retired for good; costs nothing where nothing was retired.
+        """Remove the files of the retired checkpoints whose retirement is on the server's disk.
 
-        StoreUnavailableError; what was waited for is then waited for again.
+        Costs nothing where nothing was retired.
+
+        Raises:
+            StoreUnavailableError: The server is away; its disk is then waited for again.
         """
         try:
             for record in self._settled():
                 self._remove(record)
         except StoreUnavailableError:
-            self._retired, self._settling = self._settling + self._retired, []
+            self._retired, self._awaiting_disk = self._awaiting_disk + self._retired, []
             raise
         except ArtifactStoreAwayError as error:
             # What stays is swept by the control plane.
             logger.warning(
-                "%d retired checkpoints keep their files: %s", len(self._settling), error
+                "%d retired checkpoints keep their files: %s", len(self._awaiting_disk), error
             )
-            self._settling = []
+            self._awaiting_disk = []
 
     def _settled(self) -> Iterator[CheckpointRecord]:
-        """Those whose retirement the server cannot forget any more, each of them once."""
-        if not self._settling and self._retired:
+        """Yield the checkpoints whose retirement is on the server's disk, each of them once."""
+        if not self._awaiting_disk and self._retired:
             self._disk.begin()
-            self._settling, self._retired = self._retired, []
-        if self._settling and self._disk.is_settled():
-            while self._settling:
-                yield self._settling[0]
-                self._settling.pop(0)
+            self._awaiting_disk, self._retired = self._retired, []
+        if self._awaiting_disk and self._disk.is_settled():
+            while self._awaiting_disk:
+                yield self._awaiting_disk[0]
+                self._awaiting_disk.pop(0)
 
     def _remove(self, record: CheckpointRecord) -> None:
-        """Unless a server that was away has forgotten the retirement, or no other is there."""
+        """Remove a retired checkpoint's files, and its record.
+
+        Keeps them where a server that was away has forgotten the retirement, or where the store
+        holds no other checkpoint of the job.
+        """
         registered = self._store.checkpoints(record.job_id)
         if any(one.checkpoint_id == record.checkpoint_id for one in registered):
             return
@@ -99,7 +106,7 @@ class Retention:
 def surplus(
     records: Sequence[CheckpointRecord], keep: int, resumed_id: str
 ) -> list[CheckpointRecord]:
-    """Which of `records` (ascending by step) are too many; all that stay count as kept."""
+    """Return those of `records` (ascending by step) that are too many, so that `keep` stay."""
     protected = {record.checkpoint_id for record in records if record.is_best}
     protected |= {record.checkpoint_id for record in records[-1:]} | {resumed_id}
     spare = [record for record in records if record.checkpoint_id not in protected]

@@ -70,16 +70,16 @@ class WorkerSettings(RedisSettings, ServiceSettings):
     generation: bool = setting(True, "answer requests for generated text, in a process beside")
 
     def resolved_worker_id(self) -> str:
-        """`worker_id`, or one that no other process has."""
+        """Return `worker_id`, or one that no other process has."""
         if self.worker_id:
             return self.worker_id
         host = "".join(c if c.isalnum() or c in "._-" else "-" for c in socket.gethostname())
         return f"{host.strip('._-') or 'host'}-{os.getpid()}-{secrets.token_hex(3)}"
 
     def resolved_threads(self) -> int:
-        """Threads of a fresh job: this worker's fair share of the cores it may use."""
+        """Return the threads of a fresh job: this worker's fair share of the cores it may use."""
         return self.threads or max(1, usable_cores() // self.workers_on_host)
 
     def threads_of_rank(self, processes: int) -> int:
-        """Threads of each of a fresh job's processes: they share what one would have."""
+        """Return the threads of each of a fresh job's processes, which share those of one."""
         return max(1, self.resolved_threads() // processes)

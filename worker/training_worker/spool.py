@@ -31,7 +31,7 @@ class SpoolWriter:
         """Add a point.
 
         Raises:
-            OSError: On a full disk; nothing of the point is in the file then.
+            OSError: The disk is full; no part of the point is in the file.
         """
         line = _ENCODER.encode([step, time_ms, dict(values)]).encode() + b"\n"
         try:
@@ -47,7 +47,7 @@ class SpoolWriter:
         self.end += len(line)
 
     def _write(self, line: bytes) -> None:
-        """All of it: an unbuffered file takes what fits on a filling disk, and says nothing."""
+        """Write all of it: on a filling disk an unbuffered file takes a part, without an error."""
         rest = memoryview(line)
         while rest:
             rest = rest[self._file.write(rest) :]
@@ -57,7 +57,7 @@ class SpoolWriter:
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._file.close()
 
 
@@ -107,7 +107,7 @@ class SpoolReader:
         self.offset = low
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self._file is not None:
             self._file.close()
 

@@ -1,7 +1,7 @@
 """The parent's side of an attempt: renews its lease, watches its steps, and ends it if it must.
 
 Runs outside the trainer's process, so that a trainer which is busy in a long kernel, or stuck,
-neither loses its lease nor keeps it for ever.
+neither loses its lease nor keeps it forever.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import NamedTuple
 
 from artifact_store import ArtifactStoreAwayError, GuardedStore
 from job_store.attempts import AttemptStore
@@ -27,20 +28,20 @@ from job_store.errors import (
     TransitionRefusedError,
 )
 from job_store.reconcile import stall_message
-from job_store.records import Claimed, JobError, Outcome, OutcomeKind, Phase, PhaseProgress, Signals
-from training_worker.board import Board
+from job_store.records import Claimed, JobError, Outcome, OutcomeKind, Phase, Signals
+from training_worker.board import Board, TrainerStatus
 from training_worker.exits import EXIT_FAILED, EXIT_FENCED, EXIT_OK
 from training_worker.output import OutputReader, output_tail
-from training_worker.ranks import noted_failure
+from training_worker.ranks import read_failure
 
 logger = logging.getLogger(__name__)
 
 _TICK_MS = 100
 _LONGEST_TICK_SECONDS = 1.0
-"""Of a longer one the rest is not held against the trainer: the machine stood still, or this
-process did, and the trainer may not have had its turn yet."""
+"""A longer tick counts as this long: the machine or this process was paused, and the trainer may
+not have run meanwhile."""
 _LEAVE_MARGIN_SECONDS = 2.0
-"""Kept back from the grace for reporting and leaving."""
+"""Part of the grace that is kept for the report and the worker's own end."""
 _FULL_DISK = (
     "the disk of the checkpoints is full: nothing could be saved since step {step}; training goes "
     "on and saves once there is room; free some space"
@@ -68,13 +69,20 @@ class Kill(Enum):
 
 @dataclass
 class Deadlines:
-    """None while there is none."""
+    """When the trainer is killed, by two clocks; None while there is no such deadline."""
 
-    stop: float | None = None
-    """In the seconds that the supervisor has watched: a clock that is set, or a machine that
-    sleeps, takes nothing away from the time for the last save."""
-    leave: float | None = None
-    """A time of the monotonic clock, since the grace of a worker's end is counted by that clock."""
+    stop_watched: float | None = None
+    """End of a stop's time limit, in the seconds that the supervisor has watched: a clock that is
+    set, or a machine that sleeps, takes nothing away from the time for the last save."""
+    leave_monotonic: float | None = None
+    """End of the worker's grace, in `time.monotonic()`, by which the grace is counted."""
+
+
+class SignsOfLife(NamedTuple):
+    """What the board shows: a change of any part means that the trainer is not stuck."""
+
+    status: TrainerStatus
+    pulses: int
 
 
 class Supervisor:
@@ -98,18 +106,18 @@ class Supervisor:
         self._deadlines = Deadlines()
         self._killed: Kill | None = None
         self._pid = 0
-        self._seen = self._look()
-        self._looked_at, self._watched, self._alive_at = time.monotonic(), 0.0, 0.0
-        self._renew_at = 0.0
-        self._told_to_stop = False
-        self._told_failed_save: int | None = None
+        self._last_signs = self._read_signs()
+        self._ticked_at, self._watched, self._alive_at = time.monotonic(), 0.0, 0.0
+        self._next_renewal = 0.0
+        self._stop_forwarded = False
+        self._noted_failed_save: int | None = None
 
     # -- called from signal handlers ---------------------------------------------------------
 
     def hand_back(self, grace_seconds: float) -> None:
         """Let the horse save and hand its job back, since the worker leaves."""
         margin = min(_LEAVE_MARGIN_SECONDS, grace_seconds / 4)
-        self._deadlines.leave = time.monotonic() + grace_seconds - margin
+        self._deadlines.leave_monotonic = time.monotonic() + grace_seconds - margin
         self._signal(signal.SIGTERM)
 
     def kill(self, why: Kill) -> None:
@@ -125,12 +133,12 @@ class Supervisor:
     # -- watching ----------------------------------------------------------------------------
 
     def attach(self, pid: int) -> None:
-        """From now on signals reach this process."""
+        """Send signals to this process from now on."""
         self._pid = pid
 
     def watch(self, pid: int) -> None:
         """Return when the horse is gone and the attempt's end is reported."""
-        self._renew_at = time.monotonic() + self._renewal_seconds
+        self._next_renewal = time.monotonic() + self._renewal_seconds
         handle = os.pidfd_open(pid)
         try:
             poller = select.poll()
@@ -139,23 +147,23 @@ class Supervisor:
                 self._tick(time.monotonic())
         finally:
             os.close(handle)
-            _kill_group(pid)  # data loaders that outlived it, or all of it if watching failed
+            _kill_group(pid)  # data loaders that outlived it, or the horse if watching failed
             _, status = os.waitpid(pid, 0)
             self._pid = 0
         self._report(os.waitstatus_to_exitcode(status))
 
     def _tick(self, now: float) -> None:
-        if now >= self._renew_at:
-            self._renew_at = now + self._renewal_seconds
+        if now >= self._next_renewal:
+            self._next_renewal = now + self._renewal_seconds
             self._renew()
             self._heartbeat()
-        self._watched += min(now - self._looked_at, _LONGEST_TICK_SECONDS)
-        self._looked_at = now
+        self._watched += min(now - self._ticked_at, _LONGEST_TICK_SECONDS)
+        self._ticked_at = now
         if self._killed is not None:
             return
-        if _passed(self._deadlines.stop, self._watched):
+        if _passed(self._deadlines.stop_watched, self._watched):
             self.kill(Kill.STOP_TIMEOUT)
-        elif _passed(self._deadlines.leave, now):
+        elif _passed(self._deadlines.leave_monotonic, now):
             self.kill(Kill.GRACE)
         elif self._is_stalled():
             self.kill(Kill.STALLED)
@@ -166,18 +174,18 @@ class Supervisor:
         except (FencedError, NotFoundError):
             self.kill(Kill.FENCED)
         except StoreUnavailableError as error:
-            # An outage makes no attempt lost: the reconciler, which decides that, has it too.
+            # An outage does not lose the attempt: the reconciler, which decides that, has it too.
             logger.warning("the lease of job %s waits: %s", self._job_id, error)
         except Exception:  # the trainer goes on, so watching it does too
             logger.exception("the lease of job %s could not be renewed; trying again", self._job_id)
         else:
-            self._obey(signals)
-            self._tell_of_failed_saves()
+            self._forward_stop(signals)
+            self._note_failed_saves()
 
-    def _tell_of_failed_saves(self) -> None:
-        """Say in the job's status that it trains on unsaved, and when that is over."""
+    def _note_failed_saves(self) -> None:
+        """Note in the job's status that saves fail while it trains on; clear that afterwards."""
         failed = self._board.failed_save
-        if (failed is None) == (self._told_failed_save is None):
+        if (failed is None) == (self._noted_failed_save is None):
             return
         message = "" if failed is None else self._why_unsaved(failed)
         try:
@@ -185,7 +193,7 @@ class Supervisor:
         except Exception as error:
             logger.warning("job %s: a note waits: %s", self._job_id, error)
         else:
-            self._told_failed_save = failed
+            self._noted_failed_save = failed
 
     def _why_unsaved(self, step: int) -> str:
         try:
@@ -194,28 +202,28 @@ class Supervisor:
             return _STORE_AWAY.format(step=step, why=error)
         return _FULL_DISK.format(step=step)
 
-    def _obey(self, signals: Signals) -> None:
-        if not signals.stop_requested or self._told_to_stop:
+    def _forward_stop(self, signals: Signals) -> None:
+        """Pass a stop request on to the horse, once, and start its time limit."""
+        if not signals.stop_requested or self._stop_forwarded:
             return
-        # The trainer's own publisher usually knew first; this is for one that is stuck.
-        self._told_to_stop = True
+        # The trainer's own publisher usually receives the request first; it may be stuck.
+        self._stop_forwarded = True
         allowed = self._claimed.record.execution.stop_timeout_seconds
-        self._deadlines.stop = self._watched + allowed
+        self._deadlines.stop_watched = self._watched + allowed
         self._signal(signal.SIGUSR1)
 
     def _is_stalled(self) -> bool:
-        seen = self._look()
-        if seen != self._seen or seen[1] is Phase.SAVING:
-            self._seen, self._alive_at = seen, self._watched
+        signs = self._read_signs()
+        if signs != self._last_signs or signs.status.phase is Phase.SAVING:
+            self._last_signs, self._alive_at = signs, self._watched
         silent = self._watched - self._alive_at
         return silent > self._claimed.record.execution.stall_timeout_seconds
 
-    def _look(self) -> tuple[int, Phase, int, PhaseProgress, int]:
-        """Whatever of this changes is a sign of life."""
-        return (*self._board.read(), self._board.pulses)
+    def _read_signs(self) -> SignsOfLife:
+        return SignsOfLife(self._board.read(), self._board.pulses)
 
     def _signal(self, number: signal.Signals) -> None:
-        """To the horse alone: its group holds data loaders that must live to the step's end."""
+        """Signal the horse alone: data loaders in its group must live to the step's end."""
         if self._pid:
             with suppress(ProcessLookupError):
                 os.kill(self._pid, number)
@@ -228,7 +236,7 @@ class Supervisor:
         outcome = self._outcome(code)
         logger.warning("the trainer of job %s ended by itself: %s", self._job_id, outcome)
         while not self._try_report(outcome):
-            if _passed(self._deadlines.leave, time.monotonic()):
+            if _passed(self._deadlines.leave_monotonic, time.monotonic()):
                 logger.warning("leaving without a report; the reconciler will notice")
                 return
             time.sleep(0.3)
@@ -248,8 +256,8 @@ class Supervisor:
 
     def _publish_last_output(self) -> None:
         token = self._claimed.token
-        mine = [a for a in self._store.attempts(token.job_id) if a.attempt == token.attempt]
-        last = mine[0].last_log_seq if mine else None
+        own = [a for a in self._store.attempts(token.job_id) if a.attempt == token.attempt]
+        last = own[0].last_log_seq if own else None
         reader = OutputReader(self._folder, next_seq=0 if last is None else last + 1)
         while lines := reader.peek(final=True):
             self._store.append_logs(token, lines)
@@ -276,7 +284,7 @@ class Supervisor:
             return Outcome(OutcomeKind.FAILED, JobError("INVALID_DATA", reason, tail))
         if self._killed is None and code == EXIT_FAILED:
             # Rank 0 may have been ended before it could report what another process died of.
-            failure = noted_failure(self._folder, tail)
+            failure = read_failure(self._folder, tail)
             if failure is not None:
                 return failure
         return Outcome(OutcomeKind.CRASHED, self._error(code, tail))
@@ -284,8 +292,9 @@ class Supervisor:
     def _error(self, code: int, tail: str) -> JobError:
         if self._killed is Kill.STALLED:
             seconds = self._claimed.record.execution.stall_timeout_seconds
-            step, phase, *_ = self._seen
-            return JobError("STALLED", stall_message(seconds, step, phase), tail)
+            status = self._last_signs.status
+            message = stall_message(seconds, status.step, status.phase)
+            return JobError("STALLED", message, tail)
         if code < 0:
             name = signal.Signals(-code).name
             hint = "; the machine may be out of memory" if -code == signal.SIGKILL else ""

@@ -1,4 +1,4 @@
-"""A complete checkpoint that the attempt before saved and did not live to register.
+"""Finds a complete checkpoint that the attempt before saved and could not register.
 
 Its worker was killed, or Redis was away, between the save and the registration. The spool was
 synced before the checkpoint became complete, so its metrics are there too: nothing of that work
@@ -13,17 +13,14 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from app.training.config import TrainingConfig
 from artifact_store import ArtifactError, GuardedStore, attempt_prefix
 from job_store.attempts import AttemptStore, Unregistered
 from job_store.ids import new_id
 from job_store.records import AttemptRecord, CheckpointRecord, JobRecord, JobStatus
+from training_worker.checkpoint_metrics import measured_metrics
 from training_worker.spool import SpoolReader
-
-if TYPE_CHECKING:
-    from app.training.checkpoint_file import CheckpointInfo
 
 logger = logging.getLogger(__name__)
 
@@ -37,9 +34,10 @@ def find_unregistered(
     attempt: int,
     on_read: Callable[[int], object],
 ) -> Unregistered | None:
-    """Return what the attempt before `attempt` saved last, beyond all registered ones, or None.
+    """Return the newest sound checkpoint of the attempt before `attempt` that is not registered.
 
-    Reads all of its file. A person's resume has decided where to begin: nothing is looked for.
+    None where there is none beyond the registered ones, or where a call of ResumeJob has decided
+    where to begin. Reads all of the checkpoint's file; `on_read` gets the bytes of each chunk.
 
     Raises:
         ArtifactStoreAwayError: The store is away. Errors of the job store pass through.
@@ -53,16 +51,16 @@ def find_unregistered(
     registered = store.checkpoints(job_id)
     newest = max([author.start_step, *(one.step for one in registered)])
     for key in _candidates(artifacts, job_id, author, newest):
-        found = _sound(artifacts, job, author, key, newest, on_read)
-        if found is not None:
-            return Unregistered(found, author.claim_id)
+        checkpoint = _sound(artifacts, job, author, key, newest, on_read)
+        if checkpoint is not None:
+            return Unregistered(checkpoint, author.claim_id)
     return None
 
 
 def _candidates(
     artifacts: GuardedStore, job_id: str, author: AttemptRecord, newest: int
 ) -> Iterator[str]:
-    """Keys of its checkpoints beyond step `newest`, the last one first."""
+    """Yield the keys of the attempt's checkpoints beyond step `newest`, the last one first."""
     prefix = attempt_prefix(job_id, author.attempt, author.claim_id)
     names = (_NAME.fullmatch(key) for key in artifacts.keys(prefix))
     steps = {int(name[1]): name[0] for name in names if name}
@@ -107,27 +105,24 @@ def _sound(
         artifact=key,
         created_at=0,
         best_score=info.metric_value if info.metric == config.best_metric else None,
-        metrics=_measured_at(path.parent, info),
+        metrics=measured_metrics(info, _validated_at(path.parent, info.step)),
     )
 
 
-def _measured_at(folder: Path, info: CheckpointInfo) -> dict[str, float]:
-    """Return what was validated at the checkpoint's step, and what decides which is best."""
+def _validated_at(folder: Path, step: int) -> dict[str, float]:
+    """Return the validation metrics that were logged at `step`."""
     with closing(SpoolReader(folder)) as reader:
-        reader.seek_behind(info.step - 1)
+        reader.seek_behind(step - 1)
         points, _ = reader.peek()
-    point = points[0].values if points and points[0].step == info.step else {}
-    measured = {name: value for name, value in point.items() if name.startswith("val_")}
-    if info.metric is not None and info.metric_value is not None:
-        measured[info.metric] = info.metric_value
-    return measured
+    point = points[0].values if points and points[0].step == step else {}
+    return {name: value for name, value in point.items() if name.startswith("val_")}
 
 
 def _is_spooled(folder: Path, step: int, after: int, logging_steps: int) -> bool:
-    """Whether the last point that was logged before `step` is there; the spool is written in order.
+    """Whether the spool has the last point logged before `step`, and so all before: it is in order.
 
-    That of `step` itself may be missing where its validation was cut short; the checkpoint holds
-    it then, and the next attempt completes it.
+    The point of `step` itself may be missing where its validation was cut short; the checkpoint
+    holds it then, and the next attempt completes it.
     """
     last = (step - 1) // logging_steps * logging_steps
     if last <= after:

@@ -1,8 +1,8 @@
-"""The worker: RQ's, with its own idea of what a message is, who runs it and how it ends.
+"""The worker: RQ's worker class, whose messages name attempts of jobs instead of functions.
 
-RQ brings the queues, the blocking pop, the fork and the warm shutdown. The rest of it stays off:
-its registries, results, retries, sweeps and job timeouts would be a second truth beside the job
-record. A message is taken, its attempt is claimed, and the message is gone.
+RQ provides the queues, the blocking pop and the warm shutdown. The rest of it is not used: its
+registries, results, retries, sweeps and job timeouts would contradict the job record. A message is
+taken, its attempt is claimed, and the message is deleted.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ logger = logging.getLogger(__name__)
 
 _FORK_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 _SLOWEST_HEARTBEAT = 10.0
-_SAME_WISH_SECONDS = 2.0
+_SAME_REQUEST_SECONDS = 2.0
 _PAUSE_AFTER_NONSENSE = 0.02
 _QUEUE = "queue"
 
@@ -62,8 +62,8 @@ class TrainingWorker(Worker):
 
     Args:
         settings: of this worker.
-        client: patient, for RQ.
-        prompt: quick to give up, for everything that must not wait.
+        client: for RQ; retries for minutes.
+        prompt: gives up within seconds, for everything that must not wait.
         device: what `ListWorkers` shows; it decides which queues are listened to.
     """
 
@@ -111,7 +111,7 @@ class TrainingWorker(Worker):
     def dequeue_job_and_maintain_ttl(
         self, timeout: int | None, max_idle_time: int | None = None
     ) -> tuple[Job, Queue] | None:
-        """Return the next message that asks for something; all others are refused and forgotten."""
+        """Return the next message that names an attempt; refuse and delete all others."""
         while True:
             try:
                 self._gate.pass_through(self.heartbeat)
@@ -119,7 +119,7 @@ class TrainingWorker(Worker):
             except StopRequested:
                 raise
             except Exception as error:  # RQ's loop would end at it, in silence
-                self._bear(error)
+                self._handle_queue_error(error)
                 continue
             self._duties.done(_QUEUE)
             if result is None:  # in burst mode only: else RQ waits on
@@ -135,14 +135,14 @@ class TrainingWorker(Worker):
             self._gate.pass_through(self.heartbeat)
             return job, queue
 
-    def _bear(self, error: Exception) -> None:
+    def _handle_queue_error(self, error: Exception) -> None:
         """Refuse the message that `error` is about, or wait before the queue is read again."""
         message_id = getattr(error, "job_id", None)
         outage = unavailable(error) if isinstance(error, RedisError) else None
         if message_id is not None and outage is None:
             self._refuse(message_id, str(error))
             return
-        if isinstance(error, ValueError | KeyError | TypeError):  # an entry that is no id
+        if isinstance(error, ValueError | KeyError | TypeError):  # the entry is not an id
             self._refuse("?", str(error))
             time.sleep(_PAUSE_AFTER_NONSENSE)
             return
@@ -216,7 +216,7 @@ class TrainingWorker(Worker):
                 self.heartbeat()
 
         try:
-            found = find_unregistered(
+            saved = find_unregistered(
                 self._attempts, self._artifacts, order.job_id, order.attempt, beat
             )
         except (JobStoreError, ArtifactStoreAwayError):
@@ -224,9 +224,9 @@ class TrainingWorker(Worker):
         except Exception:  # whatever it is, the registered checkpoints are as good as before
             logger.exception("looking for an unregistered checkpoint of job %s", order.job_id)
             return None
-        if found is not None:
-            logger.info("attempt %d had saved step %d", order.attempt - 1, found.record.step)
-        return found
+        if saved is not None:
+            logger.info("attempt %d had saved step %d", order.attempt - 1, saved.record.step)
+        return saved
 
     def _train(self, claimed: Claimed) -> None:
         token = claimed.token
@@ -252,16 +252,16 @@ class TrainingWorker(Worker):
         """Report that the trainer could not be started; where Redis is away, the lease runs out."""
         try:
             self._attempts.finish(claimed.token, describe_failure(error, ""))
-        except Exception as refused:
-            logger.warning("the failure of job %s waits: %s", claimed.token.job_id, refused)
+        except Exception as refusal:
+            logger.warning("the failure of job %s waits: %s", claimed.token.job_id, refusal)
 
     def _fork(self, claimed: Claimed, board: Board) -> int:
-        """Start the trainer. A signal meanwhile waits until both sides can handle it."""
+        """Fork the trainer; block signals until both processes can handle them."""
         assert self._supervisor is not None
         signal.pthread_sigmask(signal.SIG_BLOCK, _FORK_SIGNALS)
         pid = os.fork()
         if pid == 0:
-            os.setpgrp()  # Ctrl-C in a terminal is for the parent, which then asks politely
+            os.setpgrp()  # Ctrl-C in a terminal reaches the parent alone, which sends SIGTERM
             run_horse(claimed, self._settings, board, self._artifacts)
         self._horse_pid = pid
         self._supervisor.attach(pid)
@@ -274,7 +274,7 @@ class TrainingWorker(Worker):
 
     @property
     def ended_in_order(self) -> bool:
-        """Whether a signal, or an empty queue where that is to end it, has ended the work."""
+        """Whether a signal, or in burst mode an empty queue, has ended the work."""
         return self._leaving_since > 0 or self._queues_are_empty
 
     def handle_warm_shutdown_request(self) -> None:
@@ -284,21 +284,21 @@ class TrainingWorker(Worker):
             self._supervisor.hand_back(self._settings.grace_seconds)
 
     def set_shutdown_requested_date(self) -> None:
-        """Nothing: called in a signal handler, which must not wait for Redis."""
+        """Do nothing: RQ calls this in a signal handler, which must not wait for Redis."""
 
     def request_force_stop(self, signum: int, frame: Any) -> None:
         """Second signal: the trainer is killed; its job falls back to the last checkpoint.
 
-        One that follows at once is the same wish on two ways, as when Ctrl-C reaches a whole
-        terminal and the supervisor in it passes it on.
+        One that follows at once is the same request by two ways: Ctrl-C reaches a whole terminal,
+        and a supervisor in it passes the signal on.
         """
         if self._supervisor is None:
             return
-        if time.monotonic() - self._leaving_since >= _SAME_WISH_SECONDS:
+        if time.monotonic() - self._leaving_since >= _SAME_REQUEST_SECONDS:
             self._supervisor.kill(Kill.FORCED)
 
     def register_death(self) -> None:
-        """Leave the lists of workers, if Redis answers."""
+        """Remove this worker from the lists of workers, if Redis answers."""
         if self._inference is not None:
             self._inference.end()
         with suppress(RedisError, JobStoreError):
@@ -308,7 +308,7 @@ class TrainingWorker(Worker):
             pipeline.delete(self.key)
             pipeline.execute()
 
-    # -- staying known ---------------------------------------------------------------------
+    # -- staying in the lists of workers ---------------------------------------------------
 
     @property
     def dequeue_timeout(self) -> int:
@@ -321,25 +321,25 @@ class TrainingWorker(Worker):
         return self.dequeue_timeout + 10
 
     def bootstrap(self, *arguments: Any, **options: Any) -> None:
-        """RQ's preparation; a server that takes no writes yet is waited for."""
+        """Run RQ's preparation, and try again while the server takes no writes."""
         while True:
             try:
                 super().bootstrap(*arguments, **options)
             except RedisError as error:
                 time.sleep(self._duties.failed(_QUEUE, unavailable(error) or error))
-                # The first name may have got through, and RQ takes none twice.
+                # RQ may have registered the first name, and refuses a name that exists.
                 self.name = self._new_name()
             else:
                 return
 
     def set_state(self, state: str, pipeline: Any = None) -> None:
-        """RQ's record of what this worker does; a missing one does no harm."""
+        """Write RQ's record of what this worker does; a failure does no harm."""
         self._state = state
         with suppress(RedisError):
             (pipeline or self._prompt.client).hset(self.key, "state", state)
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
-        """Tell RQ and the worker list that this worker lives; missing one does no harm."""
+        """Report to RQ and the worker list that this worker lives; a failure does no harm."""
         if pipeline is not None:
             super().heartbeat(timeout, pipeline)
             return
@@ -379,20 +379,20 @@ class TrainingWorker(Worker):
 
     @property
     def should_run_maintenance_tasks(self) -> bool:
-        """Never: the reconciler watches attempts, and RQ's sweep is not atomic."""
+        """Return False: the reconciler watches attempts, and RQ's sweep is not atomic."""
         return False
 
     def subscribe(self) -> None:
-        """No commands by pub/sub: its kill saves nothing, and its thread would be forked."""
+        """Take no commands by pub/sub: RQ's kill saves nothing, and its thread would be forked."""
 
     def unsubscribe(self) -> None:
         """See `subscribe`."""
 
     def check_for_suspension(self, burst: bool) -> None:
-        """No suspension by a key in Redis: workers are stopped by signals."""
+        """Ignore RQ's suspension by a key in Redis: workers are stopped by signals."""
 
     def fork_work_horse(self, job: Job, queue: Any) -> NoReturn:
-        """RQ's own way to run a message by its function's name."""
+        """Refuse to run a message by its function's name, as RQ would."""
         raise MessageRefusedError("this worker runs attempts, not functions")
 
 

@@ -1,5 +1,5 @@
 -- append_logs: prefix, job_id, attempt, claim_id, of_attempt, max_lines, logged_attempts,
---              then (seq, line) pairs. Lines of attempts that are too old are not wanted any more.
+--              then (seq, line) pairs. Lines of older attempts than those are dropped.
 -- Returns signals.
 --- @include prelude
 --- @include fence
@@ -8,8 +8,10 @@ local max_lines, logged_attempts, first_pair = ARGV[6], tonumber(ARGV[7]), 8
 
 local stale, job = fence(id, attempt, claim)
 if stale then return stale end
-local seen = (#ARGV - first_pair + 1) / 2
-if tonumber(target) <= tonumber(attempt) - logged_attempts then return signals(job, seen, seen) end
+local received = (#ARGV - first_pair + 1) / 2
+if tonumber(target) <= tonumber(attempt) - logged_attempts then
+  return signals(job, received, received)
+end
 
 local stream = job_key(id, 'logs', target)
 local newest = newest_entry(stream)
@@ -24,4 +26,4 @@ end
 if added > 0 and tonumber(target) >= leading_number(job.last_log) then
   redis.call('HSET', job_key(id), 'last_log', target .. ':' .. text(last))
 end
-return signals(job, seen, seen - added)
+return signals(job, received, received - added)

@@ -18,12 +18,12 @@ if not current or job.status ~= 'queued' then return {'none'} end
 
 local now = now_ms()
 local before = read_attempt(id, tonumber(attempt) - 1)
--- An attempt that has an entry already begins where a person's resume said.
+-- An attempt that has an entry already begins where ResumeJob said.
 if saved and before and before.claim_id == author and not read_attempt(id, attempt) then
   local _, newest = newest_checkpoint(id)
   if saved.step > math.max(newest, tonumber(before.start_step)) then register(id, job, saved, now) end
 end
--- What it left beside that goes now that it was looked through.
+-- Other files that the attempt before left are to be removed.
 if before then ask_for_sweep(id, now) end
 local checkpoint_id, step = newest_checkpoint(id)
 write_attempt(id, attempt, {claim_id = claim, worker_id = worker, claimed_at = now,
@@ -34,7 +34,7 @@ move(id, job, 'running', now, {
   current_step = text(step), resume_checkpoint_id = checkpoint_id,
   resumed_from_step = checkpoint_id ~= '' and text(step) or '',
   lease_count = '0', phase = 'starting', phase_progress = '0/0', eta_ms = '', progress_at = now,
-  fresh_checkpoint = '0'})
+  fresh_checkpoint = '0'})  -- '1' once this attempt has registered a checkpoint
 cut_history(id, job, attempt, step, now)
 for _, number in ipairs(attempts_between(id, 1, tonumber(attempt) - tonumber(logged_attempts))) do
   redis.call('UNLINK', job_key(id, 'logs', number))

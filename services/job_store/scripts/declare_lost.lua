@@ -8,5 +8,5 @@ local id, attempt, claim, error_json, message = ARGV[2], ARGV[3], ARGV[4], ARGV[
 local stale = fence(id, attempt, claim)
 if stale then return stale[1] == 'fenced' and {'none'} or stale end
 local job = load_job(id)
-lose(id, job, 'lost', error_json, message, now_ms())
+end_lost_attempt(id, job, 'lost', error_json, message, now_ms())
 return snapshot(job)

@@ -34,8 +34,8 @@ for _, index in ipairs({'all', 'unsent', 'delayed', 'queued', 'stopped', 'succee
   redis.call('ZREM', index_key(index), id)
 end
 redis.call('ZREM', name_key(job.name or ''), id)
--- Its files go after its record, whatever happens in between: once the whole while has passed from
--- now on, even where a look was due sooner, for nothing asks for another one.
+-- Its files are removed by a sweep after its record. The sweep's delay begins now, even where an
+-- earlier sweep was due sooner: nothing would ask for another one.
 redis.call('ZREM', index_key('sweep'), id)
 ask_for_sweep(id, now_ms())
 return remember(memo, '{}')

@@ -1,6 +1,6 @@
--- explain_wait: prefix, why, before, cuda (1 or 0), limit. A worker says in the messages of jobs
--- that wait for one like it why it takes none; why '' takes that back. What another worker said of
--- itself stays. Returns nothing.
+-- explain_wait: prefix, why, before, cuda (1 or 0), limit. A worker writes into the messages of
+-- waiting jobs that it could train why it takes none; why '' removes its message, which was
+-- `before`. Messages of other workers stay. Returns nothing.
 --- @include prelude
 --- @include transitions
 local why, before, cuda, limit = ARGV[2], ARGV[3], ARGV[4] == '1', bounded(ARGV[5], 10000)

@@ -18,7 +18,7 @@ end
 local job = load_job(id)
 local now = now_ms()
 if kind == 'crashed' then
-  lose(id, job, kind, error_json, message, now)
+  end_lost_attempt(id, job, kind, error_json, message, now)
   return snapshot(job)
 end
 if kind == 'stopped' and job.status ~= 'stopping' then

@@ -36,8 +36,8 @@ local function now_ms()
   return text(tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000))
 end
 
--- How many of something may be read: a script holds everybody up, so no argument alone says that.
--- 0 for what is no number.
+-- How many of something a script may read: `argument`, but at most `most`, since all other clients
+-- wait for a script. 0 where `argument` is not a number.
 local function bounded(argument, most)
   local number = tonumber(argument)
   if not number or number ~= number then return 0 end

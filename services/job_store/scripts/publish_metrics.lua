@@ -21,7 +21,7 @@ local stream, summary = job_key(id, 'metrics', target), job_key(id, 'summary', t
 local state = redis.call('HMGET', summary, 'last', 'points', 'columns')
 local last_step = tonumber(state[1] or '-1')
 
--- An older attempt may be completed only up to the step where its successors took over.
+-- An earlier attempt is completed only up to the step where its successors took over.
 local limit = math.huge
 if target ~= attempt then
   for number, entry in pairs(read_attempts(id)) do
@@ -31,7 +31,7 @@ if target ~= attempt then
   end
 end
 
-local schemas, latest, added, seen = {}, {}, 0, 0
+local schemas, latest, added, received = {}, {}, 0, 0
 local fold, save = summariser(summary, state[3])
 
 local function schema_of(columns)
@@ -59,12 +59,12 @@ for i = first_point, #ARGV, 3 do
     fold(step, schema.names, values)
     last_step, added = step, added + 1
   end
-  seen = seen + 1
+  received = received + 1
 end
-if added == 0 then return signals(job, seen, seen) end
+if added == 0 then return signals(job, received, received) end
 
 save(last_step, tonumber(state[2] or '0') + added)
--- What completes an earlier attempt must not take the place of points beyond it.
+-- A point that completes an earlier attempt must not replace a later value.
 local shown = target == attempt and {} or read_hash(job_key(id, 'latest'))
 for name, newest in pairs(latest) do
   local step, value = newest[1], newest[2]
@@ -81,4 +81,4 @@ if target == attempt and last_step > tonumber(job.current_step) then
 end
 if tokens_seen ~= '' then changes.tokens_seen = tokens_seen end
 set_hash(job_key(id), changes)
-return signals(job, seen, seen - added)
+return signals(job, received, received - added)

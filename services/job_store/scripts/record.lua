@@ -26,7 +26,8 @@ local function set_fields(id, job, changes)
   for field, value in pairs(changes) do job[field] = value end
 end
 
--- Files of this job may be superfluous: they are looked through a while after the first such call.
+-- Enters the job for a sweep: some of its files may not be needed. The control plane looks through
+-- them a while after the first such call.
 local function ask_for_sweep(id, now)
   redis.call('ZADD', index_key('sweep'), 'NX', now, id)
 end

@@ -5,6 +5,10 @@
 local BASE_LEVEL, TOP_LEVEL, KEPT_BUCKETS = 3, 30, 4096
 local NAN = 0 / 0
 
+local function is_finite(number)
+  return number == number and math.abs(number) ~= math.huge
+end
+
 local function empty_bucket(index)
   return {index = index, first = 0, last = 0, count = 0, time = 0, extents = {}}
 end
@@ -15,12 +19,13 @@ local function merge(bucket, first, last, count, time, extents)
   bucket.count = bucket.count + count
   for i = 1, #extents, 3 do
     local low, high, final = extents[i], extents[i + 1], extents[i + 2]
-    if final - final == 0 then  -- finite
+    if is_finite(final) then
       local e = bucket.extents
       while #e < i do
         local n = #e
         e[n + 1], e[n + 2], e[n + 3] = NAN, NAN, NAN
       end
+      -- `not <=` rather than `>`: a comparison with NaN is false, and NaN is to be replaced.
       if not (e[i] <= low) then e[i] = low end
       if not (e[i + 1] >= high) then e[i + 1] = high end
       e[i + 2] = final
@@ -36,11 +41,12 @@ end
 local function unpack_bucket(packed)
   local v = {struct.unpack('<' .. string.rep('d', #packed / 8), packed)}
   local extents = {}
-  for i = 6, #v - 1 do extents[#extents + 1] = v[i] end  -- the last is unpack's position
+  for i = 6, #v - 1 do append(extents, v[i]) end  -- the last value is unpack's position
   return {index = v[1], first = v[2], last = v[3], count = v[4], time = v[5], extents = extents}
 end
 
--- fold(step, names, values) adds a point; save(...) stores what is open.
+-- Returns fold(step, names, values), which adds a point (values[1] is its time), and
+-- save(last_step, points), which stores the open buckets.
 local function summariser(summary, known_columns)
   local open, column_of, columns = {}, {}, split(known_columns or '')
   for column, name in ipairs(columns) do column_of[name] = column end

@@ -1,7 +1,7 @@
 -- surplus: prefix, job_id, attempt, claim_id, max_points, count. Where the job has more raw points
 -- than max_points it returns the oldest visible ones, at most count: their attempt, the first and
 -- the last step, how many, the schemas to read them with, and them, packed. 'none' otherwise.
--- What no reader can see any more is dropped instead: a cut never moves up again.
+-- Points that readers do not see any more are dropped instead: a cut never moves up again.
 --- @include prelude
 --- @include fence
 --- @include visible

@@ -2,7 +2,10 @@
 --- @include record
 --- @include attempts
 
--- Event of a job. p and l say what was published before it, so that readers keep the order.
+-- Appends an event of a job. Its fields: e, the kind (state, checkpoint, rewound); d, the data
+-- (JSON; of a checkpoint `time\nJSON`); p and l, the last point ('attempt:step') and log line
+-- ('attempt:seq') that were published before it, so that readers keep the order; b, the id of the
+-- best checkpoint at that moment. Returns the event's id.
 local function emit(id, job, kind, data, best)
   return redis.call('XADD', job_key(id, 'events'), 'MAXLEN', '~', 20000, '*', 'e', kind,
                     'd', data, 'p', job.last_point, 'l', job.last_log, 'b', best or '')
@@ -14,7 +17,7 @@ local function running_ms(job, moment)
   return text(since and ran + math.max(0, tonumber(moment) - since) or ran)
 end
 
--- No worker holds the job since `moment`; nothing where none has held it.
+-- No worker holds the job since `moment`. Does nothing to the count where none has held it.
 local function stop_clock(id, job, moment)
   set_fields(id, job, {ran_ms = running_ms(job, moment), running_since = ''})
 end
@@ -26,7 +29,7 @@ local function emit_state(id, job, now)
   set_fields(id, job, {state_event = event})
 end
 
--- Shows a message in the job's status.
+-- Puts a message in the job's status and sends it to the watchers.
 local function say(id, job, message)
   local now = now_ms()
   set_fields(id, job, {message = message, updated_at = now})
@@ -95,7 +98,7 @@ local function register(id, job, saved, now)
     redis.call('ZADD', job_key(id, 'checkpoint_scores'), score, saved.id)
     update_best(id, job)
   end
-  -- What was kept for want of any other may go now.
+  -- The sweep keeps a retired checkpoint's files while the job has no other; now it has one.
   if redis.call('SCARD', job_key(id, 'retired_checkpoints')) > 0 then ask_for_sweep(id, now) end
   set_fields(id, job, {fresh_checkpoint = '1', consecutive_failures = '0', updated_at = now})
   emit(id, job, 'checkpoint', stored, job.best_checkpoint_id)
@@ -107,8 +110,8 @@ local function supersede_checkpoints(id, job, step)
   if #later > 0 then update_best(id, job) end
 end
 
--- Latest values after a cut: the newest visible points of each attempt, newest first, until every
--- metric is found or so many points were looked at that others should not wait any longer.
+-- Finds the latest values after a cut. Reads the newest visible points of each attempt, newest
+-- first, until every metric is found or 2,000 points are read: other clients wait meanwhile.
 local function rebuild_latest(id, cut)
   local latest, names, missing = {}, {}, {}
   for columns, schema in pairs(read_hash(job_key(id, 'schemas'))) do
@@ -129,12 +132,12 @@ local function rebuild_latest(id, cut)
 
   local attempts = read_attempts(id)
   local numbers = attempts_between(id, 1, math.huge)
-  local limit, seen = cut, 0
+  local limit, points_read = cut, 0
   for i = #numbers, 1, -1 do
-    if not next(missing) or seen >= 2000 then break end
+    if not next(missing) or points_read >= 2000 then break end
     local entries = redis.call('XREVRANGE', job_key(id, 'metrics', numbers[i]), text(limit), '-',
                                'COUNT', 300)
-    seen = seen + #entries
+    points_read = points_read + #entries
     for _, entry in ipairs(entries) do take(entry) end
     limit = math.min(limit, tonumber(attempts[text(numbers[i])].start_step))
   end
@@ -152,6 +155,7 @@ local function read_attempt(id, attempt)
 end
 
 -- From now on `attempt` continues after `step`: what earlier attempts logged beyond is hidden.
+-- `visible_step` is the largest step of a point that readers see.
 local function cut_history(id, job, attempt, step, now)
   if tonumber(job.visible_step) > step then
     rebuild_latest(id, step)
@@ -169,7 +173,7 @@ local function end_attempt(id, attempt, outcome, now)
     entry.ended_at = now
     write_attempt(id, attempt, entry)
   end
-  ask_for_sweep(id, now)  -- files that it saved and did not register belong to no attempt
+  ask_for_sweep(id, now)  -- files that it saved and did not register are to be removed
 end
 
 -- `delayed`: its message is not sent before the reconciler releases it.
@@ -184,13 +188,16 @@ local function requeue(id, job, now, changes, delayed)
   move(id, job, 'queued', now, changes)
 end
 
--- Another attempt at once would meet the same, and spend the retries within seconds.
+-- Errors that another attempt would meet too if it began at once: retries would be used up within
+-- seconds.
 local CURED_BY_TIME = {DISK_FULL = true, CHECKPOINT_FAILED = true, INPUT_OUTPUT = true,
                        RESUME_IMPOSSIBLE = true}
 
--- The worker of the current attempt is gone, or its trainer died.
-local function lose(id, job, outcome, error_json, message, now)
-  -- A worker that vanished has worked until its last report, not until this was noticed.
+-- Ends an attempt whose worker is gone, or whose trainer died: retries it, fails the job, or stops it
+-- where a stop was requested. `fresh_checkpoint` is '1' where this attempt has registered a
+-- checkpoint: then it does not count as a failure in a row.
+local function end_lost_attempt(id, job, outcome, error_json, message, now)
+  -- A worker that vanished counts as working until its last report, not until this was noticed.
   if outcome == 'lost' then stop_clock(id, job, job.updated_at) end
   end_attempt(id, job.attempt, outcome, now)
   local _, step = newest_checkpoint(id)

@@ -1,4 +1,4 @@
--- What readers see: the segments of the attempts, and raw entries packed into one string.
+-- What readers see: the range of steps of each attempt, and raw entries packed into one string.
 -- A single reply string is read many times faster by a client than thousands of small ones.
 
 --- @include attempts

@@ -31,7 +31,7 @@ from job_store.records import CheckpointRecord, Claimed, JobStatus, Outcome, Out
 from job_store.workers import WorkerRegistry
 from training_worker.attempt import Attempt, StopRequest, Stores
 from training_worker.board import Board
-from training_worker.publisher import StartPoint
+from training_worker.publisher import StartReport
 from training_worker.settings import WorkerSettings
 
 RUN = {"max_steps": 400, "save_steps": 40, "eval_steps": 1000, "logging_steps": 1}
@@ -159,7 +159,7 @@ class Writer(Attempt):
         self._publisher.start()
 
     def begin(self, step: int) -> None:
-        self._publisher.begin(StartPoint(step))
+        self._publisher.begin(StartReport(step))
 
     def measure(self, first: int, last: int) -> None:
         for step in range(first, last + 1):

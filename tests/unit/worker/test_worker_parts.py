@@ -284,10 +284,10 @@ def no_room() -> CheckpointError:
 def test_a_save_without_room_is_left_out_and_shown(caplog: pytest.LogCaptureFixture) -> None:
     board = Board()
     disk = FailedSaves(board, patience_seconds=60.0)
-    assert not disk.takes_on(10, CheckpointError("damaged"), last=False)
+    assert not disk.tolerates(10, CheckpointError("damaged"), last=False)
     assert board.failed_save is None
-    assert disk.takes_on(20, no_room(), last=False)
-    assert disk.takes_on(30, no_room(), last=False)
+    assert disk.tolerates(20, no_room(), last=False)
+    assert disk.tolerates(30, no_room(), last=False)
     assert board.failed_save == 20
     told = "could not be written; training goes on, and the next save is the next try"
     assert caplog.messages == [f"the checkpoint x {told}"] * 2
@@ -310,10 +310,10 @@ def test_the_last_save_waits_with_growing_pauses_and_an_end(
     board = Board()
     board.write(400, Phase.TRAINING, 7)
     disk = FailedSaves(board, patience_seconds=100.0)
-    while disk.takes_on(400, no_room(), last=True):
+    while disk.tolerates(400, no_room(), last=True):
         assert board.read() == (400, Phase.SAVING, 7, (0, 0))  # no stall meanwhile
     assert pauses == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 8.5]
     disk.saved()
-    assert disk.takes_on(400, no_room(), last=True)
+    assert disk.tolerates(400, no_room(), last=True)
     assert pauses[-1] == 0.5
     board.close()

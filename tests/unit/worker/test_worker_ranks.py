@@ -21,7 +21,7 @@ from training_worker.attempt import attempt_folder
 from training_worker.board import Board
 from training_worker.exits import EXIT_FAILED
 from training_worker.failures import describe_failure
-from training_worker.ranks import note_failure, noted_failure
+from training_worker.ranks import read_failure, write_failure
 from training_worker.supervisor import Supervisor
 
 END = (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.STOPPED)
@@ -147,10 +147,10 @@ def test_a_killed_worker_takes_all_processes_with_it(site: Site) -> None:
 
 
 def test_a_failure_of_another_process_is_reported_in_its_own_words(tmp_path: Path) -> None:
-    assert noted_failure(tmp_path, "tail") is None
+    assert read_failure(tmp_path, "tail") is None
     failed = Outcome(OutcomeKind.FAILED, JobError("OUT_OF_MEMORY", "out of memory on cuda:1"))
-    note_failure(tmp_path, 1, failed)
-    told = noted_failure(tmp_path, "tail")
+    write_failure(tmp_path, 1, failed)
+    told = read_failure(tmp_path, "tail")
     error = JobError("OUT_OF_MEMORY", "out of memory on cuda:1", "tail")
     assert told == Outcome(OutcomeKind.FAILED, error)
 
@@ -176,7 +176,7 @@ def test_a_failure_that_rank_0_was_too_late_to_report_is_told_all_the_same(
     message = "ConfigError: `distributed.processes` is 2 and this machine has 1 CUDA devices"
     if (pid := os.fork()) == 0:
         error = JobError("INVALID_CONFIG", message)
-        note_failure(folder, 1, Outcome(OutcomeKind.FAILED, error))
+        write_failure(folder, 1, Outcome(OutcomeKind.FAILED, error))
         os._exit(EXIT_FAILED)
     board = Board()
     supervisor = Supervisor(
