@@ -21,18 +21,18 @@ _REMEDY = "mount its volume, or correct --artifact-root"
 
 
 class IdentityRecords(Protocol):
-    """What the service's records know of their artifact store."""
+    """What the service's records say of their artifact store."""
 
     def expected(self) -> str:
-        """Id of the store; empty before the first was recorded."""
+        """Return the id of the store; empty before the first was recorded."""
         ...
 
     def record(self, identity: str) -> str:
-        """Remember this id unless there is one; returns the one that is recorded."""
+        """Record this id unless there is one, and return the one that is recorded."""
         ...
 
     def known_artifacts(self) -> Sequence[str]:
-        """Keys of some artifacts that the records name; empty where they name none."""
+        """Return the keys of some artifacts that the records name; empty where they name none."""
         ...
 
 
@@ -94,7 +94,7 @@ class GuardedStore:
             return False
 
     def identity(self) -> str | None:
-        """Id that the store carries now."""
+        """Return the id that the store carries now."""
         return self._store.identity()
 
     def make_identity(self, identity: str) -> str:

@@ -37,7 +37,7 @@ class _Items:
     async def create(
         self, id: str, fields: dict[str, str], request: Request | None
     ) -> tuple[str, int]:
-        """Id and time of creation; the first ones where the request was seen before."""
+        """Return id and time of creation; of a repeated request those of its first call."""
         memo = memo_arguments(self._db.prefix, request)
         words = [word for pair in fields.items() for word in pair]
         reply = await self._db.run("create_item", self._kind, id, *memo, *words, request=request)
@@ -46,7 +46,7 @@ class _Items:
         return answer["id"], int(answer["created_at"])
 
     async def get(self, id: str, decode: Callable[[str, dict[str, str]], T]) -> T:
-        """One item.
+        """Return one item.
 
         Raises:
             NotFoundError: There is no such record.
@@ -66,10 +66,10 @@ class _Items:
         if page_token:
             below = "(" + await self._position(page_token)
         key = self._keys.items(self._kind)
-        found = await self._db.command(
+        stored_ids = await self._db.command(
             "ZRANGE", key, below, "-", "BYLEX", "REV", "LIMIT", 0, size + 1
         )
-        ids = [id.decode() for id in found]
+        ids = [id.decode() for id in stored_ids]
         if not ids:
             return [], ""
         token = ""
@@ -88,7 +88,7 @@ class _Items:
         return items, token
 
     async def answered(self, request: Request | None) -> str | None:
-        """Id of the item that this request made; None for a new request.
+        """Return the id of the item that this request made; None for a new request.
 
         Raises:
             RequestIdReusedError: The request id was used for another call.
@@ -134,7 +134,7 @@ class ConfigStore:
         return ConfigRecord(id, name, document, created_at)
 
     async def answered(self, request: Request | None) -> ConfigRecord | None:
-        """Return what a repeated `create` made; None for a new one, and for one that is gone since.
+        """Return what a repeated `create` made; None for a new one, or where it was deleted since.
 
         Raises:
             RequestIdReusedError: The request id was used for another call.
@@ -146,7 +146,7 @@ class ConfigStore:
             return None
 
     async def get(self, config_id: str) -> ConfigRecord:
-        """One configuration.
+        """Return one configuration.
 
         Raises:
             NotFoundError: There is no such record.
@@ -155,7 +155,7 @@ class ConfigStore:
         return await self._items.get(config_id, decode_config)
 
     async def list(self, page_size: int = 50, page_token: str = "") -> ConfigPage:
-        """Newest first.
+        """Return a page, newest first.
 
         Raises:
             InvalidPageTokenError: The token is damaged or of another list.
@@ -212,18 +212,18 @@ class DatasetStore:
         return DatasetRecord(id, name, size_bytes, sha256, artifact, created_at)
 
     async def expect(self, dataset_id: str) -> None:
-        """Note that files of this id are about to come or to go, before they do."""
+        """Record that files of this id are about to be written or removed."""
         seconds, _ = await self._db.command("TIME")
         await self._db.command(
             "ZADD", self._expected, int(seconds), check_id("dataset", dataset_id)
         )
 
     async def settle(self, dataset_id: str) -> None:
-        """Forget what `expect` noted: files and record agree."""
+        """Delete the entry of `expect`: files and record agree."""
         await self._db.command("ZREM", self._expected, dataset_id)
 
     async def unsettled(self, age_seconds: float, limit: int = 100) -> Sequence[str]:
-        """Ids that were expected this long ago and never settled, oldest first."""
+        """Return ids that were expected this long ago and never settled, oldest first."""
         seconds, _ = await self._db.command("TIME")
         oldest = int(seconds) - int(age_seconds)
         reply = await self._db.command(
@@ -249,7 +249,7 @@ class DatasetStore:
         return None if id is None else await self.get(id)
 
     async def get(self, dataset_id: str) -> DatasetRecord:
-        """One dataset.
+        """Return one dataset.
 
         Raises:
             NotFoundError: There is no such record.
@@ -258,7 +258,7 @@ class DatasetStore:
         return await self._items.get(dataset_id, decode_dataset)
 
     async def list(self, page_size: int = 50, page_token: str = "") -> DatasetPage:
-        """Newest first.
+        """Return a page, newest first.
 
         Raises:
             InvalidPageTokenError: The token is damaged or of another list.

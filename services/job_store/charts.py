@@ -17,7 +17,7 @@ _HEAD_DOUBLES = 5
 def unpack_entries(
     schemas: Mapping[bytes, bytes], packed: bytes | memoryview, first: int, last: float
 ) -> Iterator[tuple[int, int, int, dict[str, float]]]:
-    """Step, attempt, time and values of the entries that `visible.lua` has packed, ascending."""
+    """Yield step, attempt, time and values of the entries that `visible.lua` packed, ascending."""
     columns: dict[int, tuple[tuple[str, ...], struct.Struct]] = {}
     for names, number in schemas.items():
         split = tuple(names.decode().split(","))
@@ -48,7 +48,7 @@ def unpack_points(
 
 
 def unpack_buckets(columns: Sequence[str], packed: bytes) -> Iterator[Bucket]:
-    """Buckets of one attempt, from a reply of `read_chart`."""
+    """Return the buckets of one attempt, from a reply of `read_chart`."""
     offset = 0
     while offset < len(packed):
         (size,) = _LENGTH.unpack_from(packed, offset)
@@ -65,7 +65,7 @@ def unpack_buckets(columns: Sequence[str], packed: bytes) -> Iterator[Bucket]:
 
 
 def bucket_of(points: Sequence[HistoryPoint]) -> Bucket:
-    """Neighbouring points as a bucket.
+    """Return neighbouring points as a bucket.
 
     A value that is not finite counts as not logged, as in stored summaries.
     """
@@ -85,13 +85,13 @@ def bucket_of(points: Sequence[HistoryPoint]) -> Bucket:
 
 
 def buckets_of(points: Sequence[HistoryPoint], max_points: int) -> list[Bucket]:
-    """At most `max_points` buckets with equal numbers of points, but for the last."""
+    """Return at most `max_points` buckets with equal numbers of points, except for the last."""
     group = max(1, -(-len(points) // max_points))
     return [bucket_of(points[i : i + group]) for i in range(0, len(points), group)]
 
 
 def merge(first: Bucket, second: Bucket) -> Bucket:
-    """Two neighbours as one."""
+    """Return two neighbours as one bucket."""
     metrics = dict(first.metrics)
     for name, extent in second.metrics.items():
         before = metrics.get(name)
@@ -121,7 +121,7 @@ def join_small(buckets: Sequence[Bucket], size: int) -> list[Bucket]:
 
 
 def reduce_to(buckets: Sequence[Bucket], max_points: int) -> list[Bucket]:
-    """At most `max_points` buckets: equal numbers of neighbours are merged."""
+    """Return at most `max_points` buckets; equal numbers of neighbours are merged."""
     if len(buckets) <= max_points:
         return list(buckets)
     group = -(-len(buckets) // max_points)

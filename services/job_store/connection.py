@@ -25,7 +25,7 @@ from job_store.records import Request
 from job_store.scripts import read_reply, script
 
 DEFAULT_PREFIX = "te:"
-"""All keys begin with it, so that the server can be shared with the queue."""
+"""Every key of the job store begins with this; the queue's keys on the same server do not."""
 
 REQUEST_MEMORY_MS = 24 * 3600 * 1000
 """How long a request_id keeps its first answer."""
@@ -71,7 +71,7 @@ def _check_url(url: str) -> str:
 
 
 def memo_arguments(prefix: str, request: Request | None) -> tuple[str, str, int]:
-    """Key, body digest and lifetime (ms) of a request's memo, as the scripts take them."""
+    """Return key, body digest and lifetime (ms) of a request's memo, as script arguments."""
     if request is None:
         return f"{prefix}request:~{secrets.token_hex(12)}", "-", _RETRY_MEMORY_MS
     # Hashed: a request_id is the client's text, of any length and with any characters.
@@ -116,7 +116,7 @@ class _AnnouncedRenewal:
 
 
 class Connection:
-    """Synchronous connection, for workers: patient, survives outages of minutes."""
+    """Synchronous connection, for workers: it retries through outages of minutes."""
 
     def __init__(self, client: redis.Redis, prefix: str = DEFAULT_PREFIX) -> None:
         self.client = client
@@ -148,7 +148,7 @@ class Connection:
         return Connection(client, prefix)
 
     def command(self, *words: Any) -> Any:
-        """One Redis command.
+        """Run one Redis command.
 
         Raises:
             StoreUnavailableError: Once the retries are spent.
@@ -178,11 +178,11 @@ class Connection:
             raise
 
     def _reconnect(self) -> None:
-        """Look up the server's address again: the primary may be another one now."""
+        """Disconnect, so that the address is looked up again: the primary may have changed."""
         self.client.connection_pool.disconnect(inuse_connections=False)
 
     def transaction(self, *commands: tuple[Any, ...]) -> list[Any]:
-        """Several commands as one atomic MULTI/EXEC, in one round trip."""
+        """Run several commands as one atomic MULTI/EXEC, in one round trip."""
         with self._served():
             pipeline = self.client.pipeline(transaction=True)
             for words in commands:
@@ -200,7 +200,7 @@ class Connection:
         return read_reply(reply, request.request_id if request else "")
 
     def replies(self, *commands: tuple[Any, ...]) -> list[Any]:
-        """Independent commands on one connection; an error of the server is among the replies."""
+        """Run independent commands on one connection; the replies include the server's errors."""
         with self._served():
             pipeline = self.client.pipeline(transaction=False)
             for words in commands:
@@ -220,7 +220,7 @@ class Connection:
         return reply
 
     def close(self) -> None:
-        """Give the sockets back."""
+        """Close the sockets."""
         self.client.close()
 
 
@@ -266,7 +266,7 @@ class AsyncConnection:
         )
 
     async def command(self, *words: Any) -> Any:
-        """One Redis command.
+        """Run one Redis command.
 
         Raises:
             StoreUnavailableError: Redis does not answer, or refuses.
@@ -275,7 +275,7 @@ class AsyncConnection:
             return await self._execute(*words)
 
     async def blocking_command(self, *words: Any) -> Any:
-        """One command that may block for up to 3 s, on a connection of its own.
+        """Run a command that may block for up to 3 s, on a connection of its own.
 
         None also where the server breaks off the wait.
 
@@ -292,11 +292,11 @@ class AsyncConnection:
         return None
 
     async def transaction(self, *commands: tuple[Any, ...]) -> list[Any]:
-        """Several commands as one atomic MULTI/EXEC, in one round trip."""
+        """Run several commands as one atomic MULTI/EXEC, in one round trip."""
         return await self._pipelined(commands, atomic=True)
 
     async def pipeline(self, *commands: tuple[Any, ...]) -> list[Any]:
-        """Several independent commands in one round trip."""
+        """Run several independent commands in one round trip."""
         return await self._pipelined(commands, atomic=False)
 
     async def _pipelined(self, commands: tuple[tuple[Any, ...], ...], atomic: bool) -> list[Any]:
@@ -327,7 +327,7 @@ class AsyncConnection:
             return list(await pipeline.execute(raise_on_error=False))
 
     async def facts(self, *reads: tuple[Any, ...]) -> list[Any]:
-        """Reply that stay true should the server die now.
+        """Return replies that stay true even if the server dies now.
 
         Raises:
             NotOnDiskError: The server has not confirmed the write in time.
@@ -337,7 +337,7 @@ class AsyncConnection:
             return await self.disk.facts(*reads)
 
     async def acknowledge(self, memo_key: str) -> None:
-        """Return once the mutation with this memo may be answered: the server cannot forget it.
+        """Return once the server's disk has the mutation of this memo, so that it may be answered.
 
         Raises:
             NotOnDiskError: The server has not confirmed the write in time.
@@ -351,7 +351,7 @@ class AsyncConnection:
             )
 
     async def ping(self) -> None:
-        """StoreUnavailableError unless the server answers and takes writes.
+        """Check that the server answers and takes writes.
 
         The first time the log says what this server does not promise.
         """
@@ -372,12 +372,12 @@ class AsyncConnection:
             raise
 
     async def _reconnect(self) -> None:
-        """Look up the server's address again: the primary may be another one now."""
+        """Disconnect, so that the address is looked up again: the primary may have changed."""
         for client in {self.client, self._blocking}:
             await client.connection_pool.disconnect(inuse_connections=False)
 
     async def close(self) -> None:
-        """Give the sockets back."""
+        """Close the sockets."""
         await self.client.aclose()
         await self.client.connection_pool.disconnect()
         if self._blocking is not self.client:

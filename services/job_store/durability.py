@@ -27,10 +27,10 @@ from job_store.errors import JobStoreError, NotOnDiskError
 logger = logging.getLogger(__name__)
 
 DISK_SECONDS = 5.0
-"""Longest wait for the server's file."""
+"""Longest time to wait for the server's file."""
 
 SETTLED_SECONDS = 3.0
-"""A server with `appendfsync everysec` has begun to sync a write well before so long."""
+"""Within this time a server with `appendfsync everysec` has begun to sync a write."""
 
 _FLIGHTS = 8
 # Questions under way at once. One is enough while the server answers promptly, with the reads of
@@ -50,7 +50,7 @@ _LOST = "a server that dies or loses power may forget what it has just confirmed
 
 
 def _why_unable(reply: Any) -> str | None:
-    """Why a server cannot say what is in its file; None where `reply` is not about that."""
+    """Return why a server cannot say what is in its file; None where `reply` is not about that."""
     if isinstance(reply, NoPermissionError):
         return "it forbids WAITAOF; allow that command"
     if isinstance(reply, ResponseError) and _NO_FILE in str(reply):
@@ -61,7 +61,7 @@ def _why_unable(reply: Any) -> str | None:
 
 
 class _Verdicts:
-    """Reads the answers of WAITAOF, and says once where a server promises nothing."""
+    """Reads the answers of WAITAOF, and logs once that a server cannot confirm its writes."""
 
     def __init__(self) -> None:
         self._said = False
@@ -80,7 +80,7 @@ class _Verdicts:
         return int(reply[0]) >= 1
 
     def say(self, why: str) -> None:
-        """Log, once in the life of a process, what this server does not promise."""
+        """Log, once in a process, that this server cannot confirm its writes, and why."""
         if not self._said:
             self._said = True
             logger.warning("the Redis server cannot confirm its writes: %s. %s", why, _LOST)
@@ -115,7 +115,7 @@ class _Mark:
 
 
 class DiskBarrier:
-    """For the control plane: all who wait at the same time share few questions to the server.
+    """For the control plane: calls that wait at the same time share a few questions to the server.
 
     Args:
         pipeline: sends commands on one connection; an error is among the replies.
@@ -133,7 +133,7 @@ class DiskBarrier:
         self.seconds = DISK_SECONDS
 
     async def facts(self, *reads: tuple[Any, ...]) -> list[Any]:
-        """Return the replies of these reads, once all that they have seen is in the server's file.
+        """Return the replies of these reads, once all that they depend on is in the server's file.
 
         Raises:
             NotOnDiskError: That takes too long.
@@ -309,7 +309,7 @@ def _raise_first(replies: Sequence[Any]) -> None:
 
 
 def _pairs(reply: Any) -> dict[str, str]:
-    """CONFIG GET's reply in either protocol."""
+    """Return CONFIG GET's reply, which differs between the two protocols, as a mapping."""
     if isinstance(reply, dict):
         return {_text(name): _text(value) for name, value in reply.items()}
     return {_text(name): _text(value) for name, value in zip(reply[::2], reply[1::2], strict=True)}

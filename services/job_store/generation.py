@@ -28,7 +28,7 @@ _READER_MS = 10_000
 _ANSWER_MS = 60_000
 """How long an answer outlives its last piece."""
 _LONGEST_WAIT_MS = 120_000
-"""When an untaken list of requests, all of them given up by then, is forgotten."""
+"""When a list of requests that no worker took is deleted; their callers have given up by then."""
 
 
 class GenerationFailedError(JobStoreError):
@@ -40,7 +40,7 @@ class GenerationFailedError(JobStoreError):
 
 
 class GenerationTimeoutError(JobStoreError):
-    """No worker took the request, or it fell silent."""
+    """No worker took the request, or its worker sent nothing for too long."""
 
     code = "WORKER_UNAVAILABLE"
 
@@ -117,7 +117,7 @@ class GenerationClient:
     async def generate(
         self, request: GenerationRequest, timeout_seconds: float = 30.0
     ) -> AsyncIterator[GeneratedPiece]:
-        """Pieces as they are sampled; leaving the iterator stops the sampling within seconds.
+        """Yield pieces as they are sampled; leaving the iterator stops the sampling within seconds.
 
         Raises:
             GenerationTimeoutError: After `timeout_seconds` without one, `GenerationFailedError`,
@@ -125,7 +125,7 @@ class GenerationClient:
         """
         request_id = secrets.token_hex(16)
         body = json.dumps(dataclasses.asdict(dataclasses.replace(request, request_id=request_id)))
-        queue, answer, reader, taken = _keys(self._db.prefix, request_id)
+        queue, answer, reader, taken_key = _keys(self._db.prefix, request_id)
         await self._db.transaction(
             ("SET", reader, "1", "PX", _READER_MS),
             ("LPUSH", queue, body),
@@ -135,12 +135,12 @@ class GenerationClient:
             async for piece in self._follow(request_id, body, timeout_seconds):
                 yield piece
         finally:
-            await self._db.command("DEL", answer, reader, taken)
+            await self._db.command("DEL", answer, reader, taken_key)
 
     async def _follow(
         self, request_id: str, body: str, timeout_seconds: float
     ) -> AsyncIterator[GeneratedPiece]:
-        queue, answer, reader, taken = _keys(self._db.prefix, request_id)
+        queue, answer, reader, taken_key = _keys(self._db.prefix, request_id)
         after, heard_at = b"0-0", time.monotonic()
         while True:
             reply = await self._db.blocking_command(
@@ -157,11 +157,11 @@ class GenerationClient:
             if time.monotonic() - heard_at > timeout_seconds:
                 raise GenerationTimeoutError(timeout_seconds)
             if not reply:
-                await self._send_again_if_lost(queue, taken, body)
+                await self._send_again_if_lost(queue, taken_key, body)
 
-    async def _send_again_if_lost(self, queue: str, taken: str, body: str) -> None:
+    async def _send_again_if_lost(self, queue: str, taken_key: str, body: str) -> None:
         """Send the request again if the worker that popped it has died: it is in no list then."""
-        is_taken, place = await self._db.transaction(("EXISTS", taken), ("LPOS", queue, body))
+        is_taken, place = await self._db.transaction(("EXISTS", taken_key), ("LPOS", queue, body))
         if not is_taken and place is None:
             await self._db.transaction(("LPUSH", queue, body), ("PEXPIRE", queue, _LONGEST_WAIT_MS))
 
@@ -173,7 +173,7 @@ class GenerationInbox:
         self._db = connection
 
     def take(self, seconds: int = 1) -> GenerationRequest | None:
-        """Return the request that waits longest and is still wanted; None after `seconds`.
+        """Return the oldest waiting request whose reader still listens; None after `seconds`.
 
         Entries that cannot be read are dropped, since they cannot be answered.
         """
@@ -188,13 +188,13 @@ class GenerationInbox:
         return request if self._is_ours(request) else None
 
     def send(self, request: GenerationRequest, pieces: Sequence[GeneratedPiece]) -> bool:
-        """Deliver pieces, in order; False where the reader is gone: stop sampling."""
+        """Deliver pieces, in order; return False where the reader is gone: stop sampling then."""
         _, answer, reader, _ = _keys(self._db.prefix, request.request_id)
         added = [("XADD", answer, "*", "p", json.dumps(dataclasses.astuple(p))) for p in pieces]
-        *_, wanted = self._db.transaction(
+        *_, listening = self._db.transaction(
             *added, ("PEXPIRE", answer, _ANSWER_MS), ("EXISTS", reader)
         )
-        return bool(wanted)
+        return bool(listening)
 
     def fail(self, request: GenerationRequest, code: str, message: str) -> None:
         """End the answer with an error."""
@@ -206,11 +206,11 @@ class GenerationInbox:
 
     def _is_ours(self, request: GenerationRequest) -> bool:
         """Whether the reader still listens, and no other copy of the request was taken."""
-        *_, reader, taken = _keys(self._db.prefix, request.request_id)
-        wanted, first = self._db.transaction(
-            ("EXISTS", reader), ("SET", taken, "1", "NX", "PX", _LONGEST_WAIT_MS)
+        *_, reader, taken_key = _keys(self._db.prefix, request.request_id)
+        listening, first = self._db.transaction(
+            ("EXISTS", reader), ("SET", taken_key, "1", "NX", "PX", _LONGEST_WAIT_MS)
         )
-        return bool(wanted and first)
+        return bool(listening and first)
 
 
 def _keys(prefix: str, request_id: str) -> tuple[str, str, str, str]:

@@ -25,19 +25,19 @@ class ArtifactRecords:
         self._db = connection
 
     def expected(self) -> str:
-        """Id of the artifact store; empty before the first was recorded."""
+        """Return the id of the artifact store; empty before the first was recorded."""
         return _text(self._db.run("artifact_store", ""))
 
     def record(self, identity: str) -> str:
-        """Remember this id unless there is one; returns the one that is recorded."""
+        """Record this id unless there is one, and return the one that is recorded."""
         return _text(self._db.run("artifact_store", identity))
 
     def known_artifacts(self) -> Sequence[str]:
-        """Keys of some checkpoints, each of another job; empty where none is registered."""
+        """Return keys of some checkpoints, each of another job; empty where none is registered."""
         return _artifacts(self._db.run("known_checkpoints", _JOBS, _CHECKPOINTS))
 
     def explain_wait(self, why: str, before: str, *, cuda: bool) -> None:
-        """Say in the messages of waiting jobs why this worker takes none of them.
+        """Write into the messages of waiting jobs why this worker takes none of them.
 
         `before` is what it said last; an empty `why` takes that back. `cuda`: the worker also
         takes jobs that need a GPU.
@@ -52,15 +52,15 @@ class AsyncArtifactRecords:
         self._db = connection
 
     async def expected(self) -> str:
-        """Id of the artifact store; empty before the first was recorded."""
+        """Return the id of the artifact store; empty before the first was recorded."""
         return _text(await self._db.run("artifact_store", ""))
 
     async def record(self, identity: str) -> str:
-        """Remember this id unless there is one; returns the one that is recorded."""
+        """Record this id unless there is one, and return the one that is recorded."""
         return _text(await self._db.run("artifact_store", identity))
 
     async def known_artifacts(self) -> Sequence[str]:
-        """Keys of some checkpoints, each of another job; empty where none is registered."""
+        """Return keys of some checkpoints, each of another job; empty where none is registered."""
         return _artifacts(await self._db.run("known_checkpoints", _JOBS, _CHECKPOINTS))
 
 

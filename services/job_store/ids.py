@@ -46,7 +46,7 @@ def new_claim_id() -> str:
 
 
 def check_id(kind: str, text: str) -> str:
-    """`text` if it has the form of an id of this kind; NotFoundError otherwise.
+    """Return `text` if it has the form of an id of this kind; raise NotFoundError otherwise.
 
     Ids become parts of Redis keys and of file names, so no other text may pass.
     """
@@ -56,7 +56,7 @@ def check_id(kind: str, text: str) -> str:
 
 
 def check_worker_id(text: str) -> str:
-    """`text` if it may name a worker; ValueError otherwise."""
+    """Return `text` if it may name a worker; raise ValueError otherwise."""
     if not _WORKER_ID.fullmatch(text):
         raise ValueError(
             f"worker_id is {text[:80]!r}; it must be 1 to 128 letters, digits or any of ._:-, "

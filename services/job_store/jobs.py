@@ -103,7 +103,7 @@ class JobStore:
         name: str = "",
         id_prefix: str = "",
     ) -> JobPage:
-        """Newest first, without config documents; costs O(page).
+        """Return a page, newest first, without config documents; costs O(page).
 
         A record that cannot be read (another version) is left out and logged; `get` names it.
         With `name` and a status the page holds those of one page of that name that are in the
@@ -136,12 +136,12 @@ class JobStore:
         return JobPage(tuple(jobs), token)
 
     async def count(self, status: JobStatus | None = None) -> int:
-        """How many jobs are in this state (all without one)."""
+        """Return how many jobs are in this state, or how many there are in all."""
         index = self._keys.index(status.value if status else "all")
         return int(await self._db.command("ZCARD", index))
 
     async def request_stop(self, job_id: str, request: Request | None = None) -> JobRecord:
-        """QUEUED becomes STOPPED, RUNNING becomes STOPPING, STOPPING stays.
+        """Stop a job: QUEUED becomes STOPPED, RUNNING becomes STOPPING, STOPPING stays.
 
         Raises:
             TransitionRefusedError: The job's state forbids it.
@@ -185,7 +185,7 @@ class JobStore:
         await self._db.acknowledge(memo[0])
 
     async def jobs_lacking_message(self, limit: int = 100) -> Sequence[QueuedAttempt]:
-        """Queued attempts whose message was not yet handed to the queue, oldest first."""
+        """Return queued attempts whose message is not in the queue yet, oldest first."""
         return await queued_attempts(self._db, "unsent", limit)
 
     async def mark_enqueued(self, job_id: str, attempt: int) -> None:
@@ -200,7 +200,7 @@ class JobStore:
     async def list_checkpoints(
         self, job_id: str, page_size: int = 100, page_token: str = ""
     ) -> CheckpointPage:
-        """Return the registered checkpoints, ascending by step; no superseded and deleted ones.
+        """Return the registered checkpoints, ascending by step, without retired and deleted ones.
 
         A record that cannot be read is left out and logged; `get_checkpoint` names it.
         """
@@ -211,22 +211,18 @@ class JobStore:
         size = page_bounds(page_size, MAX_PAGE)
         # Steps are unique: a later attempt registers a step again only after it was superseded.
         key = self._keys.job(job_id, "checkpoints")
-        found = await self._db.command(
-            "ZRANGE", key, start, "+inf", "BYSCORE", "LIMIT", 0, size + 1
-        )
-        records = await self._checkpoints(job_id, found[:size])
+        ids = await self._db.command("ZRANGE", key, start, "+inf", "BYSCORE", "LIMIT", 0, size + 1)
+        records = await self._checkpoints(job_id, ids[:size])
         token = ""
-        if len(found) > size:
+        if len(ids) > size:
             codec = await self._tokens.codec()
-            token = codec.encode(
-                "checkpoints", job_id, await self._step_of(job_id, found[size - 1])
-            )
+            token = codec.encode("checkpoints", job_id, await self._step_of(job_id, ids[size - 1]))
         read = {record.checkpoint_id for record in records}
-        unreadable = [id for id in map(bytes.decode, found[:size]) if id not in read]
+        unreadable = [id for id in map(bytes.decode, ids[:size]) if id not in read]
         return CheckpointPage(tuple(records), token, tuple(unreadable))
 
     async def get_checkpoint(self, checkpoint_id: str) -> CheckpointRecord:
-        """One checkpoint.
+        """Return one checkpoint.
 
         Raises:
             NotFoundError: There is no such record.
@@ -255,7 +251,7 @@ class JobStore:
         await self._db.acknowledge(memo[0])
 
     async def retired_checkpoints(self, job_id: str) -> Sequence[CheckpointRecord]:
-        """Superseded ones whose files may be removed; see `forget_checkpoint`."""
+        """Return retired checkpoints, whose files may be removed; see `forget_checkpoint`."""
         check_id("job", job_id)
         ids = await self._db.command("SMEMBERS", self._keys.job(job_id, "retired_checkpoints"))
         return await self._checkpoints(job_id, sorted(ids))
@@ -271,7 +267,7 @@ class JobStore:
         return not held
 
     async def stays_retired(self, checkpoint_id: str) -> bool:
-        """Whether it is not registered, and the server's death could not bring it back."""
+        """Whether the checkpoint is gone, and no restart of the server could bring it back."""
         key = self._keys.item("checkpoint", check_id("checkpoint", checkpoint_id))
         (held,) = await self._db.facts(("EXISTS", key))
         return not held
@@ -343,7 +339,7 @@ class JobStore:
         return records
 
     async def _step_of(self, job_id: str, checkpoint_id: bytes) -> int:
-        """Return the step under which a checkpoint is registered; 0 for one that is gone since."""
+        """Return the step under which a checkpoint is registered; 0 where it is gone."""
         score = await self._db.command(
             "ZSCORE", self._keys.job(job_id, "checkpoints"), checkpoint_id
         )

@@ -33,18 +33,18 @@ class Keys:
         return f"{self.prefix}job:" + ":".join([job_id, *map(str, parts)])
 
     def index(self, status: str) -> str:
-        """Return the ids of the jobs in a state, or `all`, or `unsent`."""
+        """Return the key of the ids of jobs in a state, or in `all` or `unsent`."""
         return f"{self.prefix}jobs:{status}"
 
     def item(self, kind: str, id: str) -> str:
-        """Return a config, dataset, worker or checkpoint."""
+        """Return the key of a config, dataset, worker or checkpoint."""
         return f"{self.prefix}{kind}:{id}"
 
     @property
     def token_key(self) -> str:
-        """What signs page tokens and cursors."""
+        """Return the key of the secret that signs page tokens and cursors."""
         return f"{self.prefix}token_key"
 
     def items(self, kind: str) -> str:
-        """Return the list of all of a kind."""
+        """Return the key of the list of all items of a kind."""
         return f"{self.prefix}{kind}s"

@@ -20,7 +20,7 @@ from job_store.connection import AsyncConnection
 from job_store.keys import Keys
 
 MAX_TOKEN_CHARS = 600
-"""Longer text is no token of ours and is not even decoded."""
+"""Longer text cannot be one of our tokens and is not decoded."""
 
 _SIGNATURE_BYTES = 16
 _KEY_BYTES = 32
@@ -39,7 +39,7 @@ class TokenCodec:
     key: bytes
 
     def encode(self, kind: str, subject: str, *positions: str | int) -> str:
-        """URL-safe text that carries the positions; `kind` and `subject` must match at decoding."""
+        """Return URL-safe text with the positions; `kind` and `subject` must match at decoding."""
         body = "|".join([kind, subject, *map(str, positions)]).encode()
         return base64.urlsafe_b64encode(self._signature(body) + body).decode().rstrip("=")
 

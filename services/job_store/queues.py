@@ -44,7 +44,7 @@ def worker_classes(device: str) -> tuple[ResourceClass, ...]:
 
 
 def queue_name(priority: str, device: str) -> str:
-    """Where a job with this `execution.device` waits."""
+    """Return the queue that a job with this `execution.device` waits in."""
     return _name(priority, resource_class(device))
 
 

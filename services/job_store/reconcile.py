@@ -31,22 +31,22 @@ _SIGNS = ("phase", "current_step", "pulses", "phase_progress", "progress_at")
 
 
 class ReconcileStore:
-    """What only the reconciler does; the timing decisions are its own."""
+    """The calls that only the reconciler makes; it decides when."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._db = connection
         self._keys = Keys(connection.prefix)
 
     async def running_attempts(self) -> Sequence[RunningAttempt]:
-        """All claimed attempts (RUNNING and STOPPING), with their lease counters.
+        """Return all claimed attempts (RUNNING and STOPPING), with their lease counters.
 
         A record of another version is left out: its own program looks after it.
         """
-        found = await self._db.pipeline(
+        indexes = await self._db.pipeline(
             ("ZRANGE", self._keys.index("running"), 0, -1),
             ("ZRANGE", self._keys.index("stopping"), 0, -1),
         )
-        names = [id.decode() for ids in found for id in ids]
+        names = [id.decode() for ids in indexes for id in ids]
         if not names:
             return []
         rows = await self._db.pipeline(
@@ -70,7 +70,7 @@ class ReconcileStore:
     async def declare_lost(
         self, job_id: str, attempt: int, claim_id: str, error: JobError
     ) -> JobRecord | None:
-        """End an attempt whose worker is gone; None if that claim is no longer the current one.
+        """End an attempt whose worker is gone; None if another claim is the current one.
 
         RUNNING becomes QUEUED with attempt + 1, or FAILED once the retries are spent; STOPPING
         becomes STOPPED at its last registered checkpoint.
@@ -102,12 +102,12 @@ class ReconcileStore:
         ]
 
     async def release_retry(self, job_id: str, attempt: int) -> bool:
-        """Its pause is over: it lacks its message from now on. False if it does not wait."""
+        """End an attempt's pause, so that its message is sent; False if it does not wait."""
         reply = await self._db.run("release_delayed", check_id("job", job_id), attempt)
         return bool(reply and reply[0])
 
     async def due_sweeps(self, age_seconds: float, limit: int = 100) -> Sequence[str]:
-        """Jobs, deleted ones too, some files of which may be superfluous for `age_seconds`.
+        """Return jobs, deleted ones too, that were entered for a sweep `age_seconds` ago.
 
         Each is named again at every call until it is `swept`.
         """
@@ -121,7 +121,7 @@ class ReconcileStore:
     async def acquire_leadership(
         self, owner: str, ttl_seconds: float, dead: str = ""
     ) -> tuple[bool, str]:
-        """Become the leader, or stay it; False while another owner holds the lock, with its mark.
+        """Become or stay the leader; False, with the lock's mark, while another one leads.
 
         Another owner gives the lock another mark each time that it stays the leader. `dead`: a mark
         that has not changed for so long that its owner does not live.
@@ -131,12 +131,12 @@ class ReconcileStore:
         return bool(leads), mark.decode()
 
     async def release_leadership(self, owner: str) -> None:
-        """Let another one lead at once; nothing happens if `owner` does not hold the lock."""
+        """Release the lock for another process; do nothing if `owner` does not hold it."""
         await self._db.run("leader", owner, 0, "")
 
 
 def stall_message(seconds: float, step: int, phase: Phase) -> str:
-    """Why an attempt without a sign of life is ended."""
+    """Return why an attempt without a sign of life is ended."""
     if phase is Phase.STARTING:
         return f"no sign of life for {seconds:g} s while it prepared its data and model"
     if phase is Phase.VALIDATING:

@@ -12,10 +12,10 @@ from enum import StrEnum
 from typing import NamedTuple
 
 RECORD_VERSION = 1
-"""Version of every stored record; a record of another version is refused, never guessed at."""
+"""Version of every stored record; a record of another version is refused."""
 
 LAST_STEP = 1 << 53
-"""Steps are below it: Redis' scripts count in doubles, which are exact up to here."""
+"""Steps are below this: Redis' scripts count in doubles, which are exact up to here."""
 
 MAX_LOG_LINE_BYTES = 8192
 """A longer log line is cut at this many bytes of UTF-8."""
@@ -38,7 +38,7 @@ class JobStatus(StrEnum):
 
 
 class Priority(StrEnum):
-    """Queue a job waits in."""
+    """The queue that a job waits in."""
 
     HIGH = "high"
     DEFAULT = "default"
@@ -62,7 +62,7 @@ class WorkerState(StrEnum):
     IDLE = "idle"
     BUSY = "busy"
     DRAINING = "draining"
-    """It ends once its job is saved and handed back."""
+    """The worker ends once its job is saved and handed back."""
 
 
 class PhaseProgress(NamedTuple):
@@ -109,7 +109,7 @@ class Execution:
 
 @dataclass(frozen=True, slots=True)
 class JobError:
-    """Why a job FAILED, or what its last lost attempt died of."""
+    """Why a job FAILED, or why its last lost attempt ended."""
 
     reason: str
     """Stable code, from the protos' enum of reasons."""
@@ -298,7 +298,7 @@ class CheckpointPage:
 
 @dataclass(frozen=True, slots=True)
 class FencingToken:
-    """Proof of being the current attempt; goes with every write of a worker."""
+    """Proves that a worker has the current attempt; goes with every write."""
 
     job_id: str
     attempt: int
@@ -317,7 +317,7 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """What the store tells a worker in answer to each of its writes."""
+    """The store's answer to each write of a worker."""
 
     stop_requested: bool
     delivered: int = 0
@@ -327,7 +327,7 @@ class Signals:
 
 @dataclass(frozen=True, slots=True)
 class MetricPoint:
-    """All that was measured at one logged step.
+    """The metrics of one logged step.
 
     The steps of an attempt's points ascend; a point that does not is taken for a repetition of a
     delivered one.

@@ -27,7 +27,7 @@ class WorkerRegistry:
         self._db.run("heartbeat", worker.worker_id, self._ttl_ms, encode_worker(worker))
 
     def leave(self, worker_id: str) -> None:
-        """Forget a worker that exits."""
+        """Remove a worker that exits from the list."""
         check_worker_id(worker_id)
         self._db.transaction(
             ("DEL", self._keys.item("worker", worker_id)),
@@ -55,7 +55,7 @@ class WorkerDirectory:
         self._keys = Keys(connection.prefix)
 
     async def list(self) -> Sequence[WorkerRecord]:
-        """All live workers, by id."""
+        """Return all live workers, by id."""
         ids = await self._db.command("ZRANGE", self._keys.items("worker"), 0, -1)
         if not ids:
             return []

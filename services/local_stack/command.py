@@ -127,15 +127,15 @@ def reporter(console: Console) -> Callable[[str], None]:
     return report
 
 
-def chosen_server(given: str | None) -> str | None:
+def chosen_server(url_option: str | None) -> str | None:
     """Return the URL of a server that a flag or a variable names; None for the embedded one.
 
     Raises:
         typer.BadParameter: It cannot be used. The text has no URL, which may hold a password.
     """
     try:
-        settings = RedisSettings(redis_url=SecretStr(given)) if given else RedisSettings()
-        if not given and settings.redis_url_file is None:
+        settings = RedisSettings(redis_url=SecretStr(url_option)) if url_option else RedisSettings()
+        if not url_option and settings.redis_url_file is None:
             return None
         url = settings.resolved_redis_url()
     except SettingsError as error:

@@ -17,13 +17,13 @@ class TokenVerifier:
     """
 
     def __init__(self, tokens: Iterable[str]) -> None:
-        known = list(tokens)
-        self._hashes = [_hash(token) for token in known]
-        self._unguessable = [_hash(token) for token in known if not is_guessable(token)]
+        accepted = list(tokens)
+        self._hashes = [_hash(token) for token in accepted]
+        self._unguessable = [_hash(token) for token in accepted if not is_guessable(token)]
 
     @property
     def required(self) -> bool:
-        """False where no token is configured: everybody is let in."""
+        """False where no token is configured, so that every caller is let in."""
         return bool(self._hashes)
 
     def accepts(self, authorization: str | None) -> bool:
@@ -31,10 +31,10 @@ class TokenVerifier:
         return not self._hashes or self.knows(bearer_token(authorization))
 
     def knows(self, token: str, *, unguessable_only: bool = False) -> bool:
-        """Whether `token` is a configured one; short ones may be left out of the question."""
-        given = _hash(token)
-        known = self._unguessable if unguessable_only else self._hashes
-        matches = [hmac.compare_digest(given, one) for one in known]
+        """Whether `token` is a configured one, or one that cannot be guessed if so asked."""
+        digest = _hash(token)
+        hashes = self._unguessable if unguessable_only else self._hashes
+        matches = [hmac.compare_digest(digest, one) for one in hashes]
         return any(matches)  # all are compared first: no early exit
 
 

@@ -166,9 +166,9 @@ class Attempt:
         try:
             self._config.validate()
             _refuse_several_nodes(self._claimed)
-            shown = self._board.show_encoding
+            show_text = self._board.show_encoding
             prepared = _Preparation(self._board)
-            with progress.reporting_to(prepared.advance), progress.encoding_shown_to(shown):
+            with progress.reporting_to(prepared.advance), progress.encoding_shown_to(show_text):
                 trainer = self._build_trainer()
             if self._stop.outcome is None:
                 trainer.train()

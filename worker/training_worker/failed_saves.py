@@ -54,8 +54,8 @@ class FailedSaves:
             logger.warning("%s; the last save is tried for %g s more", error, self._patience)
         if now >= self._gives_up_at:
             return False
-        shown = self._board.read()
-        self._board.write(shown.step, Phase.SAVING, shown.tokens_seen)  # no step is to be expected
+        status = self._board.read()
+        self._board.write(status.step, Phase.SAVING, status.tokens_seen)  # no step comes meanwhile
         self._failures += 1
         pause = pause_seconds(self._failures, _FIRST_PAUSE, _LONGEST_PAUSE)
         time.sleep(min(pause, self._gives_up_at - now))

@@ -44,7 +44,7 @@ _LOWER_PRIORITY = 5
 
 
 class InferenceProcess:
-    """The child, as its parent sees it."""
+    """The child process, as its parent uses it."""
 
     def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings
@@ -52,7 +52,7 @@ class InferenceProcess:
         self._started_at = -_RESTART_SECONDS
 
     def ensure(self) -> None:
-        """Start it if it does not run; cheap enough for every heartbeat."""
+        """Start the process if it does not run; cheap enough for every heartbeat."""
         if self._pid:
             ended, status = os.waitpid(self._pid, os.WNOHANG)
             if not ended:
@@ -67,7 +67,7 @@ class InferenceProcess:
                 run_inference(self._settings)
 
     def end(self) -> None:
-        """Kill it; readers that wait for its text ask again."""
+        """Kill the process; readers that wait for its text ask again."""
         if self._pid:
             os.kill(self._pid, signal.SIGKILL)
             os.waitpid(self._pid, 0)
@@ -113,7 +113,7 @@ class InferenceServer:
         self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="generate")
 
     def serve(self) -> NoReturn:
-        """Take requests for ever, one for each free place."""
+        """Take requests until the process ends, one for each free place."""
         while True:
             self._free.acquire()
             request = None

@@ -22,14 +22,14 @@ class MessageRefusedError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class AttemptOrder:
-    """What a good message asks for."""
+    """What a valid message asks for."""
 
     job_id: str
     attempt: int
 
 
 class AttemptJob(Job):
-    """RQ's record of a message, with an allow-list of one in place of a call by name."""
+    """RQ's record of a message; instead of calling a function by name it allows one name only."""
 
     def order(self) -> AttemptOrder:
         """Return what the message asks for.
@@ -48,7 +48,7 @@ class AttemptJob(Job):
         return _read_order(args, kwargs)
 
     def perform(self) -> NoReturn:
-        """Never: workers act on `order()`."""
+        """Refuse: workers act on `order()`."""
         raise MessageRefusedError("a message's function is never called by its name")
 
 

@@ -32,15 +32,15 @@ def _import(name: str) -> MakeCallback:
             f"--callbacks: {name!r} must be MODULE:NAME, for example mine:WeightNorm"
         )
     try:
-        found = getattr(importlib.import_module(module), attribute, None)
+        callback = getattr(importlib.import_module(module), attribute, None)
     except Exception as error:  # an import runs the module
         raise SettingsError(
             f"--callbacks: {module} cannot be imported ({type(error).__name__}: {error}); "
             "install it in the worker's environment, or put its folder on PYTHONPATH"
         ) from error
-    if not callable(found):
+    if not callable(callback):
         raise SettingsError(
             f"--callbacks: {module} has no {attribute!r} that can be called; name a class or "
             "function that takes a trainer and returns a callback"
         )
-    return cast("MakeCallback", found)
+    return cast("MakeCallback", callback)
