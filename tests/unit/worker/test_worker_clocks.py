@@ -36,8 +36,8 @@ def supervisor(own_server: RedisServer, tmp_path: Path) -> Supervisor:
 
 def watch(supervisor: Supervisor, seconds: float) -> Kill | None:
     """What the supervisor does once it has looked ten times a second for so long."""
-    supervisor._renew_at = float("inf")
-    start = supervisor._looked_at
+    supervisor._next_renewal = float("inf")
+    start = supervisor._ticked_at
     for tick in range(1, round(seconds * 10) + 1):
         supervisor._tick(start + tick / 10)
     return supervisor._killed
@@ -47,25 +47,25 @@ def test_a_stop_has_its_whole_time_from_when_the_worker_hears_of_it(
     supervisor: Supervisor,
 ) -> None:
     watch(supervisor, 3.0)
-    supervisor._obey(Signals(True))
+    supervisor._forward_stop(Signals(True))
     assert watch(supervisor, 3.5) is None
-    supervisor._obey(Signals(True))  # each renewal says so again
-    supervisor._tick(supervisor._looked_at + 3600.0)  # the machine slept
+    supervisor._forward_stop(Signals(True))  # each renewal says so again
+    supervisor._tick(supervisor._ticked_at + 3600.0)  # the machine slept
     assert supervisor._killed is None
     assert watch(supervisor, 1.0) is Kill.STOP_TIMEOUT
 
 
 def test_a_sleep_of_the_machine_is_no_stall(supervisor: Supervisor) -> None:
     assert watch(supervisor, 15.0) is None
-    supervisor._tick(supervisor._looked_at + 3600.0)
+    supervisor._tick(supervisor._ticked_at + 3600.0)
     assert supervisor._killed is None
     assert watch(supervisor, 5.0) is Kill.STALLED
 
 
 def test_the_grace_of_a_leaving_worker_is_counted_by_the_clock(supervisor: Supervisor) -> None:
-    """Whoever asks it to leave does not wait longer for a machine that slept."""
+    """The process that asks it to leave does not wait longer for a machine that slept."""
     supervisor.hand_back(4.0)
-    supervisor._renew_at = float("inf")
+    supervisor._next_renewal = float("inf")
     supervisor._tick(time.monotonic() + 2.0)
     assert supervisor._killed is None
     supervisor._tick(time.monotonic() + 60.0)
