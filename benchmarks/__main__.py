@@ -29,7 +29,7 @@ BENCHMARKS = (
 
 
 def main() -> int:
-    """Exit code 0 where every claim holds."""
+    """Return exit code 0 where every claim holds."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")

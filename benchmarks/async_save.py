@@ -15,7 +15,7 @@ from benchmarks.harness import Claim, describe, interleave, medians
 
 
 def run(device: str) -> list[Claim]:
-    """Compares the two forms, in seconds."""
+    """Compare the two forms, in seconds."""
     import torch
 
     from app.training import get_scheduler

@@ -40,7 +40,7 @@ class Claim:
 def interleave(
     rivals: Mapping[str, Callable[[], float]], rounds: int = 5
 ) -> dict[str, list[float]]:
-    """Runs all rivals in turn, `rounds` times; the order turns around every round."""
+    """Run all rivals in turn, `rounds` times; the order turns around every round."""
     figures: dict[str, list[float]] = {name: [] for name in rivals}
     names = list(rivals)
     for number in range(rounds):
@@ -50,12 +50,12 @@ def interleave(
 
 
 def medians(figures: Mapping[str, list[float]]) -> dict[str, float]:
-    """The median of each rival's figures."""
+    """Return the median of each rival's figures."""
     return {name: statistics.median(values) for name, values in figures.items()}
 
 
 def describe(figures: Mapping[str, list[float]], unit: str) -> str:
-    """Each rival's median and range, in one line."""
+    """Return each rival's median and range, in one line."""
     return ", ".join(
         f"{name} {statistics.median(values):,.4g} {unit} ({min(values):,.4g}–{max(values):,.4g})"
         for name, values in figures.items()
@@ -63,7 +63,7 @@ def describe(figures: Mapping[str, list[float]], unit: str) -> str:
 
 
 def machine(device: str) -> str:
-    """What stands beside every figure."""
+    """Describe the machine that the figures are from."""
     import torch  # here, so that a benchmark without it can measure its own memory
 
     model = platform.processor() or platform.machine()

@@ -24,7 +24,7 @@ TEXT = Path(os.environ.get("TINYSHAKESPEARE", ROOT / "data/tinyshakespeare.txt")
 
 
 def run(device: str) -> list[Claim]:
-    """Trains both, five times in turn."""
+    """Train both, five times in turn."""
     if not TEXT.exists():
         print(f"skipped: {TEXT} is missing; name the text with TINYSHAKESPEARE=PATH")
         return []
@@ -57,12 +57,12 @@ class FinalLoss:
         self.value = float("nan")
 
     def on_evaluate(self, step: int, metrics: dict[str, Any]) -> None:
-        """The trainer's hook."""
+        """Take the value that the trainer passes to this hook."""
         self.value = float(metrics["val_loss"])
 
 
 def train(example: str, text: Path, device: str) -> tuple[float, float]:
-    """Final validation loss and seconds of training of one example."""
+    """Return the final validation loss and seconds of training of one example."""
     from app.training import Trainer, TrainingConfig
     from app.training.data import load_dataset
 

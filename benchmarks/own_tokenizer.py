@@ -28,7 +28,7 @@ ROUNDS = 3
 
 
 def run(device: str) -> list[Claim]:
-    """Trains both, three times in turn, on a CPU: on a GPU, CPU seconds say nothing."""
+    """Train both, three times in turn, on a CPU: on a GPU, CPU seconds say nothing."""
     if not TEXT.exists():
         print(f"skipped: {TEXT} is missing; name the text with TINYSHAKESPEARE=PATH")
         return []
@@ -62,20 +62,20 @@ class Clock:
         self._begun = time.process_time()
 
     def on_train_start(self) -> None:
-        """The trainer's hook."""
+        """Take the value that the trainer passes to this hook."""
         self._begun = time.process_time()
 
     def on_evaluate_start(self, step: int) -> None:
-        """The trainer's hook: the one validation comes after the last step."""
+        """Stop the clock: the one validation comes after the last step."""
         self.seconds = time.process_time() - self._begun
 
     def on_evaluate(self, step: int, metrics: dict[str, Any]) -> None:
-        """The trainer's hook."""
+        """Take the value that the trainer passes to this hook."""
         self.bits = float(metrics["val_bits_per_byte"])
 
 
 def train(tokenizer: str, ids: int, steps: int) -> tuple[float, float, float]:
-    """Final bits per byte, CPU seconds of the steps, and of making the data ready."""
+    """Return the final bits per byte, CPU seconds of the steps, and of making the data ready."""
     from app.training import Trainer, TrainingConfig
     from app.training.data import load_dataset
 

@@ -46,7 +46,7 @@ ECHO = "/benchmark.Echo/Echo"
 
 
 def run(device: str) -> list[Claim]:
-    """Rates and latencies at the control plane; no worker runs."""
+    """Measure rates and latencies at the control plane; no worker runs."""
     return [_get_job(), _start_job(), _list_jobs()]
 
 
@@ -115,7 +115,7 @@ def _list_jobs() -> Claim:
 
 
 def store_jobs(stack: Services, example: str, count: int) -> None:
-    """Stores jobs as the control plane would, in bulk; ended ones, so that nobody acts on them."""
+    """Store jobs as the control plane would, in bulk; ended ones, so that no worker takes them."""
     create, stop = script("create_job"), script("stop_job")
     document = json.dumps(TINY)
     fields = new_job_fields(NewJob(document, max_steps=5, dataset_path=str(stack.text)))
@@ -147,7 +147,7 @@ class Client:
         self.echo: Any = self._channels[1].unary_unary(ECHO)
 
     def rate(self, call: Callable[[], Awaitable[Any]], count: int) -> float:
-        """Calls a second."""
+        """Return the calls a second."""
         return self._loop.run(calls_per_second(call, count, CONCURRENCY))
 
     def close(self) -> None:
@@ -158,7 +158,7 @@ class Client:
 
 @contextmanager
 def echo_server() -> Iterator[str]:
-    """A bare grpc.aio server in its own process; its address."""
+    """Run a bare grpc.aio server in its own process; yield its address."""
     command = [sys.executable, "-m", "benchmarks.service_calls"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -28,7 +28,7 @@ CONFIG = TINY | {"max_steps": 10_000_000}
 
 
 def run(device: str) -> list[Claim]:
-    """Bytes a step, and milliseconds a chart."""
+    """Measure bytes a step, and milliseconds a chart."""
     with services() as stack:
         return [_memory(stack), _chart(stack)]
 
@@ -73,11 +73,11 @@ def _chart(stack: Services) -> Claim:
 
 
 def publish(stack: Services, job_id: str, steps: int) -> None:
-    """Claims the job's attempt and publishes points of a plausible run."""
+    """Claim the job's attempt and publish points of a plausible run."""
     connection = Connection.open(stack.redis_url)
     store = AttemptStore(connection)
     claimed = store.claim(job_id, 1, "benchmark")
-    assert claimed is not None, f"attempt 1 of {job_id} was taken by somebody else"
+    assert claimed is not None, f"attempt 1 of {job_id} was taken by another worker"
     store.confirm_start(claimed.token, 0)
     batch: list[MetricPoint] = []
     for point in _points(steps):

@@ -56,52 +56,52 @@ class Services:
         self._workers = worker_pb2_grpc.WorkerServiceStub(self._channel)
 
     def start_worker(self, name: str, *flags: str) -> None:
-        """Starts a worker and returns once it waits for jobs."""
+        """Start a worker and return once it waits for jobs."""
         self._start(name, "training_worker", f"--worker-id={name}", *flags)
         self._wait(lambda: name in self._idle_workers(), f"worker {name} to be idle")
 
     def start_job(self, config: Mapping[str, Any]) -> str:
-        """Starts a job on the text; returns its id."""
+        """Start a job on the text; return its id."""
         request = job_pb2.StartJobRequest(
             config_document=json.dumps(config), dataset_path=str(self.text)
         )
         return str(self._jobs.StartJob(request, **self._bearer).job.job_id)
 
     def job(self, job_id: str) -> job_pb2.Job:
-        """The job as it is now."""
+        """Return the job as it is now."""
         return self._jobs.GetJob(job_pb2.GetJobRequest(job_id=job_id), **self._bearer).job
 
     def stop_job(self, job_id: str) -> None:
-        """Stops a job and waits for its end."""
+        """Stop a job and wait for its end."""
         self._jobs.StopJob(job_pb2.StopJobRequest(job_id=job_id), **self._bearer)
         self.wait_for_end(job_id)
 
     def wait_for_end(self, job_id: str) -> job_pb2.Job:
-        """Waits until no worker will touch the job any more; returns it."""
+        """Wait until no worker will touch the job any more; return it."""
         self._wait(lambda: self.job(job_id).status in _ENDED, f"the end of job {job_id}")
         return self.job(job_id)
 
     def metrics(self, method: str, request: Any, timeout: float | None = 120) -> Any:
-        """Calls a method of MetricsService."""
+        """Call a method of MetricsService."""
         return getattr(self._metrics, method)(request, metadata=METADATA, timeout=timeout)
 
     def kill(self, name: str) -> None:
-        """SIGKILL to one process, and wait for its end."""
+        """Send SIGKILL to one process, and wait for its end."""
         self._children[name].kill()
         self._children[name].wait(timeout=10)
 
     def pid(self, name: str) -> int:
-        """Of one process: `redis`, `control_plane` or a worker."""
+        """Return the id of one process: `redis`, `control_plane` or a worker."""
         return self._children[name].pid
 
     def cpu_seconds(self, name: str) -> float:
-        """User and system time that a process has taken."""
+        """Return the user and system time that a process has taken."""
         fields = Path(f"/proc/{self.pid(name)}/stat").read_text().rpartition(")")[2]
         user, system = fields.split()[11:13]
         return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
     def close(self) -> None:
-        """Ends everything: workers first, the server last."""
+        """End everything: workers first, the server last."""
         self._channel.close()
         for child in reversed(self._children.values()):
             if child.poll() is None:
@@ -168,7 +168,7 @@ _ENDED = (job_pb2.JOB_STATUS_SUCCEEDED, job_pb2.JOB_STATUS_STOPPED, job_pb2.JOB_
 
 @contextmanager
 def services() -> Iterator[Services]:
-    """Redis and a control plane, in a temporary folder."""
+    """Run Redis and a control plane, in a temporary folder."""
     with tempfile.TemporaryDirectory() as folder:
         running = Services(Path(folder))
         try:
@@ -178,14 +178,14 @@ def services() -> Iterator[Services]:
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on now."""
+    """Return a loopback port that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def wait_until(condition: Callable[[], T], what: str, timeout: float = 120) -> T:
-    """The condition's first true value. TimeoutError, naming `what`."""
+    """Return the condition's first true value; raise TimeoutError, naming `what`, if none comes."""
     deadline = time.monotonic() + timeout
     while not (value := condition()):
         if time.monotonic() > deadline:
@@ -195,14 +195,14 @@ def wait_until(condition: Callable[[], T], what: str, timeout: float = 120) -> T
 
 
 def load() -> str:
-    """How busy the machine is besides: what every service figure stands beside."""
+    """Say how busy the machine is besides; each service figure is printed with it."""
     return "load {:.2f} {:.2f} {:.2f}".format(*os.getloadavg())
 
 
 async def calls_per_second(
     call: Callable[[], Awaitable[Any]], count: int, concurrency: int
 ) -> float:
-    """Rate of `count` calls, `concurrency` of them at a time."""
+    """Return the rate of `count` calls, `concurrency` of them at a time."""
     left = iter(range(count))
 
     async def caller() -> None:
@@ -216,7 +216,7 @@ async def calls_per_second(
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """The smallest value that `percent` of them do not exceed."""
+    """Return the smallest value that `percent` of them do not exceed."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
 

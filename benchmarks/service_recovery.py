@@ -19,7 +19,7 @@ CONFIG = TINY | {"max_steps": 1_000_000, "save_steps": 200, "eval_steps": 1_000_
 
 
 def run(device: str) -> list[Claim]:
-    """Seconds, median; always on the CPU."""
+    """Measure the median of the seconds; always on the CPU."""
     with services() as stack:
         for name in ("worker-0", "worker-1"):
             stack.start_worker(name, "--workers-on-host=2")
@@ -37,7 +37,7 @@ def run(device: str) -> list[Claim]:
 
 
 def recovery(stack: Services, number: int) -> float:
-    """Seconds of one kill; afterwards two workers are idle again."""
+    """Measure the seconds of one kill; afterwards two workers are idle again."""
     job_id = stack.start_job(CONFIG)
     request = metrics_pb2.StreamMetricsRequest(job_id=job_id)
     points = stack.metrics("StreamMetrics", request)

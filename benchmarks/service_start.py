@@ -34,7 +34,7 @@ TINY: dict[str, Any] = {
 
 
 def run(device: str) -> list[Claim]:
-    """Seconds, median; always on the CPU: what is measured is the service."""
+    """Measure the median of the seconds; always on the CPU, since the service is measured."""
     with services() as stack:
         stack.start_worker("worker")
         first_step(stack)  # the first fork of all warms up caches of the file system
@@ -52,7 +52,7 @@ def run(device: str) -> list[Claim]:
 
 
 def first_step(stack: Services) -> float:
-    """Seconds of one run; returns when its worker is free again."""
+    """Measure the seconds of one run; return when its worker is free again."""
     started = time.perf_counter()
     job_id = stack.start_job(TINY)
     points = stack.metrics("StreamMetrics", metrics_pb2.StreamMetricsRequest(job_id=job_id))

@@ -48,17 +48,17 @@ class Side:
         self._began = self._cpu_seconds()
 
     def freeze(self) -> None:
-        """Stops all of its processes."""
+        """Stop all of its processes."""
         for process in self._processes:
             process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Lets them go on."""
+        """Let them go on."""
         for process in self._processes:
             process.send_signal(signal.SIGCONT)
 
     def slice(self) -> float:
-        """Runs for a moment; returns its steps a second."""
+        """Run for a moment; return its steps a second."""
         before, started = self._step(), time.perf_counter()
         self.thaw()
         time.sleep(SLICE_SECONDS)
@@ -69,7 +69,7 @@ class Side:
         return steps / seconds
 
     def cost(self) -> str:
-        """Processor time of a step, in the trainer and in all the others."""
+        """Return the processor time of a step, in the trainer and in all the others."""
         spent = zip(self._cpu_seconds(), self._began, strict=True)
         trainer, others = (1000 * (end - start) / self._steps for end, start in spent)
         return f"{trainer:.2f} + {others:.2f} ms"
@@ -79,7 +79,7 @@ class Side:
         return paid[0], sum(paid[1:])
 
     def _step(self) -> int:
-        """The last one in the journal."""
+        """Return the last step in the journal."""
         with self._journal.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - 4096))
             whole = [line for line in file.read().splitlines(True) if line.endswith(b"\n")]
@@ -87,7 +87,7 @@ class Side:
 
 
 def run(device: str) -> list[Claim]:
-    """The ratio over all slices; always on the CPU."""
+    """Measure the ratio over all slices; always on the CPU."""
     with services() as stack:
         text = stack.folder / "letters.txt"
         text.write_text("".join(random.Random(0).choices(LETTERS, k=1_115_394)))
@@ -114,14 +114,14 @@ def _claim(figures: dict[str, list[float]], cost: str) -> Claim:
 
 
 def _standard_error(above: list[float], below: list[float]) -> float:
-    """Of the ratio of two sums, from the scatter of its pairs."""
+    """Return the standard error of the ratio of two sums, from the scatter of its pairs."""
     ratio = sum(above) / sum(below)
     rests = [a - ratio * b for a, b in zip(above, below, strict=True)]
     return float(statistics.pstdev(rests) * len(rests) ** 0.5 / sum(below))
 
 
 def recipe(text: Path) -> dict[str, Any]:
-    """The recipe, endless, with metrics each step and nothing beside the steps."""
+    """Return the recipe, endless, with metrics each step and nothing beside the steps."""
     config: dict[str, Any] = yaml.safe_load(RECIPE.read_text())
     never = 10_000_000
     config |= {"max_steps": never, "eval_steps": never, "save_steps": never, "logging_steps": 1}
@@ -131,7 +131,7 @@ def recipe(text: Path) -> dict[str, Any]:
 
 @contextmanager
 def library_alone(folder: Path, config: dict[str, Any]) -> Iterator[Side]:
-    """A process that trains by the library, frozen after its first steps."""
+    """Start a process that trains by the library; freeze it after its first steps."""
     run_folder = folder / "library"
     document = json.dumps(config | {"checkpoint_dir": str(run_folder)})
     command = [sys.executable, "-m", "benchmarks.service_throughput", document]
@@ -143,7 +143,7 @@ def library_alone(folder: Path, config: dict[str, Any]) -> Iterator[Side]:
 
 
 def in_service(stack: Services, config: dict[str, Any]) -> Side:
-    """The same as a job, frozen after its first steps with all that serves it."""
+    """Start the same as a job; freeze it, and all that serves it, after its first steps."""
     stack.start_worker("worker", f"--threads={THREADS}")
     job_id = stack.start_job(config)
     folder = stack.folder / "artifacts" / "jobs" / job_id
@@ -153,7 +153,7 @@ def in_service(stack: Services, config: dict[str, Any]) -> Side:
 
 
 def _trainer(worker: int, folder: Path) -> int:
-    """The worker's child that writes in the attempt's folder."""
+    """Return the worker's child that writes in the attempt's folder."""
     for child in psutil.Process(worker).children(recursive=True):
         if any(Path(file.path).parent == folder for file in child.open_files()):
             return int(child.pid)

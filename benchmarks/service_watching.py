@@ -35,7 +35,7 @@ FIELDS = (
 
 
 def run(device: str) -> list[Claim]:
-    """Milliseconds, 99th percentile."""
+    """Measure the 99th percentile of the latencies, in milliseconds."""
     return [
         _claim(watchers=1, steps=400, steps_per_second=20.0, bound_ms=20.0),
         _claim(watchers=WATCHERS, steps=40, steps_per_second=2.0, bound_ms=250.0),
@@ -63,7 +63,7 @@ def _claim(watchers: int, steps: int, steps_per_second: float, bound_ms: float) 
 async def _watch(
     stack: Services, job_id: str, watchers: int, steps: int, steps_per_second: float
 ) -> list[float]:
-    """Latencies in milliseconds of all points at all watchers."""
+    """Return the latencies in milliseconds of all points at all watchers."""
     channels = [
         grpc.aio.insecure_channel(stack.address, options=(("grpc.use_local_subchannel_pool", 1),))
         for _ in range(min(watchers, CHANNELS))
@@ -110,7 +110,7 @@ async def _receive(
 def sleeping_trainer(
     stack: Services, job_id: str, steps: int, steps_per_second: float
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that publishes a point, waits for the end of its input, and publishes the rest."""
+    """Start a process that publishes a point, waits until its input ends, publishes the rest."""
     command = [sys.executable, "-m", "benchmarks.service_watching"]
     with subprocess.Popen(
         [*command, job_id, str(steps), str(steps_per_second)],
@@ -130,7 +130,7 @@ def _train(job_id: str, steps: int, steps_per_second: float) -> None:
 
     store = AttemptStore(Connection.open(os.environ["TRAINING_ENGINE_REDIS_URL"]))
     claimed = store.claim(job_id, 1, "sleeping-trainer")
-    assert claimed is not None, f"attempt 1 of {job_id} was taken by somebody else"
+    assert claimed is not None, f"attempt 1 of {job_id} was taken by another worker"
     store.confirm_start(claimed.token, 0)
 
     def publish(step: int) -> None:

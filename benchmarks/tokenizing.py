@@ -5,7 +5,7 @@ tokenizer is byte-level BPE with 4,096 ids, trained on them. Each run is a proce
 `datasets` maps batches with the `tokenizers` library on every core, with its cache off. The time
 begins after the imports. Peak memory is that of the largest process.
 
-`datasets` is no dependency of this project: `pip install datasets` first.
+`datasets` is not a dependency of this project: `pip install datasets` first.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _ROUNDS = 3
 
 
 def run(device: str) -> list[Claim]:
-    """Compares times and peaks; the device has no part in it."""
+    """Compare times and peaks; `device` is not used."""
     with tempfile.TemporaryDirectory() as folder:
         here = Path(folder)
         for name, megabytes in {"small": MEGABYTES, **_SIZES}.items():
@@ -45,7 +45,7 @@ def run(device: str) -> list[Claim]:
 
 
 def against_datasets(here: Path) -> list[Claim]:
-    """Time and peak memory, in turn with the rival."""
+    """Measure time and peak memory, in turn with the rival."""
     found: dict[str, list[tuple[float, float]]] = {"datasets.map": [], "ours": []}
 
     def act(name: str) -> float:
@@ -65,7 +65,7 @@ def against_datasets(here: Path) -> list[Claim]:
 
 
 def flat_memory(here: Path) -> Claim:
-    """Our peak with ten times the file."""
+    """Measure our peak with ten times the file."""
     peaks = {name: [measure("ours", here, name)[1]] for name in _SIZES}
     median = medians(peaks)
     return Claim("our peak for 1 GB / for 100 MB", median["large"] / median["medium"], 1.1, False,
@@ -73,7 +73,7 @@ def flat_memory(here: Path) -> Claim:
 
 
 def plain_tokenizers(here: Path) -> list[Claim]:
-    """Bytes and characters of plain text, on one core, beside `wc -m`."""
+    """Measure bytes and characters of plain text, on one core, beside `wc -m`."""
     size = _SIZES["medium"]
     speeds = interleave({
         "byte": lambda: size / measure("byte", here, "medium")[0],
@@ -98,7 +98,7 @@ def _seconds_of_wc(path: Path) -> float:
 
 
 def measure(kind: str, folder: Path, name: str) -> tuple[float, float]:
-    """Seconds, and the peak of the largest process in MiB."""
+    """Return the seconds, and the peak of the largest process in MiB."""
     with tempfile.TemporaryDirectory() as cache:
         command = [sys.executable, "-m", "benchmarks.tokenizing", kind, str(folder), name, cache]
         out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
@@ -151,7 +151,7 @@ def train_tokenizer(folder: Path) -> None:
 
 
 def tokenize_with_ours(data: Path, tokenizer: str) -> float:
-    """Seconds until the tokens are on disk."""
+    """Return the seconds until the tokens are on disk."""
     from app.training.config import TrainingConfig
     from app.training.data.sources import corpus_at
     from app.training.data.tokenizing import tokenize
@@ -163,7 +163,7 @@ def tokenize_with_ours(data: Path, tokenizer: str) -> float:
 
 
 def tokenize_with_datasets(data: Path, definition: str, cache: str) -> float:
-    """Seconds until the mapped table is on disk."""
+    """Return the seconds until the mapped table is on disk."""
     import datasets  # type: ignore[import-not-found, unused-ignore]
     from tokenizers import Tokenizer
 
@@ -183,7 +183,7 @@ def tokenize_with_datasets(data: Path, definition: str, cache: str) -> float:
 
 
 def main(kind: str, folder: str, name: str, cache: str) -> None:
-    """One run; prints its seconds and its peak."""
+    """Do one run; print its seconds and its peak."""
     os.environ["TRAINING_ENGINE_CACHE"] = cache
     records, definition = Path(folder, f"{name}.jsonl"), str(Path(folder, "tokenizer.json"))
     if kind == "datasets.map":
@@ -198,7 +198,7 @@ def main(kind: str, folder: str, name: str, cache: str) -> None:
 
 
 def own_peak() -> int:
-    """Peak in KiB; that of `getrusage` begins with the size of whoever started the process."""
+    """Return the peak in KiB; that of `getrusage` begins with the size of the parent process."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1])

@@ -21,7 +21,7 @@ STEPS = 6
 
 
 def run(device: str) -> list[Claim]:
-    """Compares peaks, in bytes."""
+    """Compare peaks, in bytes."""
     rivals = {kind: partial(measure, kind, device) for kind in ("bare", "trainer", "saving")}
     figures = interleave(rivals, rounds=9)
     median = medians(figures)
@@ -36,13 +36,13 @@ def run(device: str) -> list[Claim]:
 
 
 def measure(kind: str, device: str) -> float:
-    """Peak of one process, MiB above what its imports took."""
+    """Return the peak of one process, MiB above what its imports took."""
     command = [sys.executable, "-m", "benchmarks.trainer_memory", kind, device]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def saved_state_mb(device: str) -> float:
-    """Size of a checkpoint of the same model: parameters and two moments."""
+    """Return the size of a checkpoint of the same model: parameters and two moments."""
     return float(
         subprocess.run(
             [sys.executable, "-m", "benchmarks.trainer_memory", "state", device],
@@ -54,7 +54,7 @@ def saved_state_mb(device: str) -> float:
 
 
 def train(kind: str, device: str) -> float:
-    """One process's work; prints its figure, MiB."""
+    """Do one process's work; print its figure, MiB."""
     import torch
 
     from app.training import Trainer, TrainingConfig
@@ -85,7 +85,7 @@ def train(kind: str, device: str) -> float:
 
     class Watch:
         def on_log(self, step: int, metrics: Mapping[str, float]) -> None:
-            # Reading a GPU's peak begins another; of a CPU there is no such metric.
+            # Reading a GPU's peak resets it; a CPU has no such metric.
             peaks.append(metrics.get("gpu_memory_allocated_gb", 0.0) * 1024)
 
         def on_step_end(self, step: int, metrics: object) -> None:
@@ -127,7 +127,7 @@ class Rows:
 
 
 def peak_mb(device: str) -> float:
-    """Peak so far, MiB: of the device's tensors, or of the process."""
+    """Return the peak so far, MiB: of the device's tensors, or of the process."""
     if device.startswith("cuda"):
         import torch
 

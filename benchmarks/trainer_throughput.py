@@ -4,10 +4,10 @@ All train a GPT of 4 layers, 4 heads, width 128 on batches of 12 x 64 characters
 precision, with AdamW, clipping at 1.0 and a log line every 10 steps. Each rival makes the choices
 that it makes on its own: nanoGPT draws its batches from a memory-mapped file and takes the fused
 AdamW on CUDA only; Hugging Face's model has its default dropout of 0.1, and a turn without it.
-Nobody else has dropout. Model construction and the first steps are not timed.
+The other rivals have no dropout. Model construction and the first steps are not timed.
 
-Each rival is a process of its own, so that none lives on what another did to the allocator or the
-thread pool. All live at once and take turns of a second: a machine whose clock changes by the
+Each rival is a process of its own, so that the allocator and the thread pool of one do not affect
+another. All run at once and take turns of a second, so a machine whose clock speed changes by the
 minute changes it for all alike. Ratios are taken turn by turn, and their median counts.
 """
 
@@ -87,12 +87,12 @@ class Windows(torch.utils.data.Dataset[Tensor]):
         return self.windows[index]
 
     def __getitems__(self, indices: list[int]) -> Tensor:
-        """A batch in one gather."""
+        """Return a batch in one gather."""
         return self.windows[indices]
 
 
 def batches(device: str) -> Iterator[tuple[Tensor, Tensor]]:
-    """Random batches for the loops that bring no data loader."""
+    """Yield random batches for the loops without a data loader."""
     generator = torch.Generator().manual_seed(1)
     windows = Windows().windows
     while True:
@@ -101,18 +101,18 @@ def batches(device: str) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 class TickingCallback:
-    """Tells the clock of each of the trainer's steps."""
+    """Ticks the clock at each of the trainer's steps."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
 
     def on_step_end(self, step: int, metrics: Any) -> None:
-        """The trainer's hook."""
+        """Tick the clock; the trainer calls this hook."""
         self.clock.step(step)
 
 
 def trainer(device: str) -> None:
-    """This project's Trainer."""
+    """Train with this project's Trainer."""
     with tempfile.TemporaryDirectory() as folder:
         run = Trainer(trainer_config(device, folder), train_dataset=Windows())
         run.callbacks.append(TickingCallback(Clock()))
@@ -120,7 +120,7 @@ def trainer(device: str) -> None:
 
 
 def trainer_config(device: str, folder: str) -> TrainingConfig:
-    """The work, as a configuration."""
+    """Return the work as a configuration."""
     return TrainingConfig(
         model_config=MODEL,
         batch_size=BATCH,
@@ -144,7 +144,7 @@ def plain_loop(
     *,
     fused: bool,
 ) -> None:
-    """The loop that everybody writes: forward, backward, clip, step, and now and then a log."""
+    """Run the usual loop: forward, backward, clip, step, and now and then a log."""
     model.to(device).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=fused)
     clock = Clock()
@@ -160,7 +160,7 @@ def plain_loop(
 
 
 def bare_loop(device: str) -> None:
-    """The plain loop around the same model."""
+    """Run the plain loop around the same model."""
     model = fuse(GPTModel(MODEL))
     forward = partial(_loss_of, model)
     plain_loop(model, forward, batches(device), device, fused=True)
@@ -182,7 +182,7 @@ class PlainBlock(nn.Module):
         self.gelu, self.drop = nn.GELU(), nn.Dropout(0.0)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[batch, time, width] to the same."""
+        """Map [batch, time, width] to the same shape."""
         heads = (*x.shape[:2], HEADS, WIDTH // HEADS)
         q, k, v = (
             part.view(heads).transpose(1, 2)
@@ -206,7 +206,7 @@ class PlainGPT(nn.Module):
             nn.init.normal_(matrix, std=0.02)
 
     def forward(self, inputs: Tensor, labels: Tensor) -> Tensor:
-        """Mean cross-entropy."""
+        """Return the mean cross-entropy."""
         where = torch.arange(inputs.shape[1], device=inputs.device)
         x = self.norm(self.blocks(self.tokens(inputs) + self.positions(where)))
         logits = x @ self.tokens.weight.T
@@ -215,7 +215,7 @@ class PlainGPT(nn.Module):
 
 
 def memory_mapped_batches(path: Path, device: str) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches as nanoGPT draws them: rows at random places of a file that is mapped each time."""
+    """Yield batches as nanoGPT draws them: random rows of a file that is mapped each time."""
     while True:
         data = np.memmap(path, dtype=np.uint16, mode="r")
         starts = torch.randint(len(data) - CONTEXT, (BATCH,)).tolist()
@@ -226,7 +226,7 @@ def memory_mapped_batches(path: Path, device: str) -> Iterator[tuple[Tensor, Ten
 
 
 def nanogpt_way(device: str) -> None:
-    """nanoGPT's model and loop, written anew with stock modules."""
+    """Train nanoGPT's model with its loop, both rewritten with stock modules."""
     model = PlainGPT()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "train.bin"
@@ -236,7 +236,7 @@ def nanogpt_way(device: str) -> None:
 
 
 def hugging_face(device: str, *, dropout: float = 0.1) -> None:
-    """Hugging Face's GPT2LMHeadModel in its Trainer, with its dropout unless told otherwise."""
+    """Train Hugging Face's GPT2LMHeadModel in its Trainer, by default with its own dropout."""
     import transformers
 
     transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
@@ -300,7 +300,7 @@ class RivalProcess:
         self._process.communicate()  # after its last turn it ends by itself and tidies up
 
     def turn(self) -> float:
-        """Tokens a second of its next turn."""
+        """Return the tokens a second of its next turn."""
         print(file=self._process.stdin, flush=True)
         return self._figure()
 
@@ -308,12 +308,12 @@ class RivalProcess:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError(f"{self._rival} ended before its time; its error stands above")
+            raise RuntimeError(f"{self._rival} ended before its time; its error is printed above")
         return float(line)
 
 
 def run(device: str) -> list[Claim]:
-    """Runs all in turn."""
+    """Run all rivals in turn."""
     with ExitStack() as stack:
         turns = {name: stack.enter_context(RivalProcess(name, device)).turn for name in RIVALS}
         figures = interleave(turns, rounds=TURNS)

@@ -2,7 +2,7 @@
 
 python docs/generate_configuration.py [FILE]
 
-What stands above the marker in the page is written by hand and kept.
+The text above the marker in the page is written by hand and kept.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ SECTIONS: tuple[tuple[type, str, str], ...] = (
 
 
 def field_docstrings(owner: type) -> dict[str, str]:
-    """The string that stands under each field of a dataclass, as one line."""
+    """Return the string below each field of a dataclass, as one line."""
     (definition,) = ast.parse(inspect.cleandoc(inspect.getsource(owner))).body
     assert isinstance(definition, ast.ClassDef)
     found = {}

@@ -2,7 +2,7 @@
 
 python docs/generate_settings.py [FILE]
 
-What stands outside the two markers in the page is written by hand and kept.
+The text outside the two markers in the page is written by hand and kept.
 """
 
 from __future__ import annotations

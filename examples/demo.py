@@ -55,7 +55,7 @@ def running_stack(folder: Path) -> Iterator[str]:
         if found := re.search(r"gRPC\s+(\S+)", said):
             yield found[1]
         else:
-            sys.exit(f"the stack ended with code {stack.wait()}; its error stands above")
+            sys.exit(f"the stack ended with code {stack.wait()}; its error is printed above")
     finally:
         stack.send_signal(signal.SIGINT)
         stack.wait()

@@ -2,15 +2,15 @@
 
     bash      the whole block in the page's shell; every command must succeed
     console   each `$ ` line in the same shell; what it prints must have the shape of what the page
-              shows, and `^C` stands for Ctrl-C once the lines above it have appeared
+              shows, and `^C` means Ctrl-C once the lines above it have appeared
     python    all blocks of a page one after the other, sharing their names
     yaml      read as a training configuration
     json      parsed
     text, mermaid   nothing to run
 
 Shape: the shown lines appear in this order among the printed ones; numbers, times, ids and host
-names may differ, `…` stands for anything, and a line `…` for any lines. An id keeps its meaning:
-once the page has shown it in an answer, it stands for the id that was really answered.
+names may differ, `…` matches anything, and a line `…` any lines. An id keeps its meaning:
+once the page has shown it in an answer, it means the id of the real answer.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class Shell:
             self._lines.put(line.rstrip("\n"))
         self._lines.put(None)
 
-    def run(self, command: str, until: Sequence[str] | None = None) -> Ran:
+    def run(self, command: str, until: Sequence[str] | None = None) -> CommandResult:
         """Run a command to its end, or press Ctrl-C once it has printed the shapes of `until`."""
         end = f"--end-{time.monotonic_ns()}--"
         assert self._process.stdin is not None
@@ -136,7 +136,7 @@ class Shell:
                 ) from None
             assert line is not None, f"the shell ended in {command!r}; it printed {printed}"
             if line.startswith(end):
-                return Ran(
+                return CommandResult(
                     printed[:-1] if printed and not printed[-1] else printed, int(line[len(end) :])
                 )
             printed.append(line)
@@ -155,7 +155,7 @@ class Shell:
 
 
 @dataclass(frozen=True)
-class Ran:
+class CommandResult:
     """What a command printed and how it ended."""
 
     lines: list[str]

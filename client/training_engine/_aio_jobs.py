@@ -50,7 +50,7 @@ class AsyncJob(JobRecord):
     _engine: AsyncTrainingEngine = field(repr=False, compare=False)
 
     async def refresh(self) -> AsyncJob:
-        """Return the job as it stands now."""
+        """Return the job as it is now."""
         return await self._engine.jobs.get(self.job_id)
 
     async def wait(self, timeout: float | None = None) -> AsyncJob:
@@ -318,7 +318,7 @@ class AsyncJobs(AsyncResource):
         """Replay what happened to a job, then follow it live, until it ends.
 
         Reconnects by itself, and hands out each event once. After a `rewound` event, forget points
-        and checkpoints past its `to_step`: they arrive anew.
+        and checkpoints past its `to_step`: they are sent again.
 
         Args:
             job_id: The job.

@@ -22,15 +22,15 @@ class AsyncLifetime:
 
     @contextmanager
     def transport(self) -> Iterator[AsyncTransport]:
-        """Lend the transport to one call; whatever fails because of `close` says so."""
+        """Lend the transport to one call; raise `engine_closed()` if `close` made the call fail."""
         if self._closed.is_set():
             raise engine_closed()
         self._check_loop()
         try:
             yield self._transport
         except asyncio.CancelledError as error:
-            # gRPC cancels what waits for a channel that is closed. Unless somebody cancelled the
-            # task too, its caller does not expect it to end like this.
+            # gRPC cancels what waits for a channel that is closed. Unless the task
+            # was cancelled too, its caller does not expect it to end like this.
             task = asyncio.current_task()
             if self._closed.is_set() and task is not None and not task.cancelling():
                 raise engine_closed() from error

@@ -1,4 +1,4 @@
-"""Calls with patience: retries, paging, streams and transfers that survive a lost connection."""
+"""Calls with retries, paging, streams and transfers that survive a lost connection."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class AsyncLink:
         await self._transport.close()
 
     async def _retry(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        patience = RetryDeadline(self._options.retry_for)
+        retries = RetryDeadline(self._options.retry_for)
         while True:
             try:
                 return await attempt()
             except TrainingEngineError as error:
-                await asyncio.sleep(patience.delay_after(error))
+                await asyncio.sleep(retries.delay_after(error))
 
     async def unary(self, call: Call) -> Plain:
         """Send a call, again while the service is away."""
@@ -69,7 +69,7 @@ class AsyncLink:
 
     async def follow(self, job_id: str, call: Call, follower: Follower[T]) -> AsyncIterator[T]:
         """Read a job's stream to its end, across as many connections as it takes."""
-        # An unknown job or an absent service shows here, before any patience with streams.
+        # An unknown job or an absent service shows here, before streams are retried.
         known = await self.unary(_calls.get_job(job_id))
         over = self._is_over(known)
         follower.attempt = known.get("attempt", 0)
@@ -107,7 +107,7 @@ class AsyncLink:
 
     async def tokens(self, call: Call) -> AsyncIterator[Plain]:
         """Read a generation; repeated only while nothing has come, for samples differ."""
-        patience = RetryDeadline(self._options.retry_for)
+        retries = RetryDeadline(self._options.retry_for)
         last: Plain | None = None
         while True:
             try:
@@ -121,11 +121,11 @@ class AsyncLink:
             except TrainingEngineError as error:
                 if last is not None:
                     raise
-                await asyncio.sleep(patience.delay_after(error))
+                await asyncio.sleep(retries.delay_after(error))
 
     async def download(self, call: Call, part: PartialFile) -> None:
         """Fetch what a partial file lacks, across broken connections."""
-        patience = RetryDeadline(self._options.reconnect_for)
+        retries = RetryDeadline(self._options.reconnect_for)
         await asyncio.to_thread(part.catch_up)
         if part.offset:
             part.report()
@@ -136,8 +136,8 @@ class AsyncLink:
                     async for offset, data in pieces:
                         await asyncio.to_thread(part.write, offset, data)
                         part.report()
-                        patience.progressed()
+                        retries.progressed()
                 if not part.complete:
                     return  # ended in order but short: the checksum tells
             except TrainingEngineError as error:
-                await asyncio.sleep(patience.delay_after(error))
+                await asyncio.sleep(retries.delay_after(error))

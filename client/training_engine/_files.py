@@ -28,7 +28,7 @@ def destination(path: str | os.PathLike[str] | None, checkpoint: Checkpoint) -> 
         return target / name
     folder = target if os.fspath(path or "").endswith(os.sep) else target.parent
     if not folder.is_dir():
-        raise InvalidArgumentError(f"{folder} is no folder; make it first, or name another")
+        raise InvalidArgumentError(f"{folder} is not a folder; make it first, or name another")
     return target
 
 
@@ -157,7 +157,7 @@ def measure(path: Path) -> tuple[str, int]:
     """Return a file's SHA-256 in lower-case hex and its size in bytes.
 
     Raises:
-        InvalidArgumentError: It is no readable file.
+        InvalidArgumentError: It is not a readable file.
     """
     with _readable(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest(), file.tell()
@@ -167,7 +167,7 @@ def chunks_of(path: Path) -> Iterator[bytes]:
     """Yield a file in pieces of at most 1 MiB.
 
     Raises:
-        InvalidArgumentError: It is no readable file.
+        InvalidArgumentError: It is not a readable file.
     """
     with _readable(path) as file:
         while chunk := file.read(CHUNK_BYTES):

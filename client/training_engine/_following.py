@@ -1,7 +1,7 @@
 """How a stream is followed across broken connections, without any I/O of its own.
 
 The blocking and the asyncio reader feed what arrives to a follower and ask it where to continue;
-so neither loses nor repeats a step, whichever transport broke.
+so neither loses nor repeats a step, over gRPC or REST.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ class Follower(ABC, Generic[T]):
     """Keeps the place in a job's stream.
 
     Attributes:
-        cursor: Opaque place behind the last thing received; empty at the start.
+        cursor: Opaque place after the last message received; empty at the start.
         after_step: For streams of metrics: the last step that need not come again.
-        attempt: The job's attempt before the first connection; what an earlier one ended with is
-            history, for the job was resumed since.
+        attempt: The job's attempt before the first connection; the end of an
+            earlier one does not end the stream, since the job was resumed.
         at_end: True where the last state received was one that ends the stream.
     """
 
-    def __init__(self, patience_seconds: float, cursor: str = "") -> None:
+    def __init__(self, retry_seconds: float, cursor: str = "") -> None:
         self.cursor = cursor
         self.after_step: int | None = None
         self.attempt = 0
         self.at_end = False
         self._begins_at_cursor = bool(cursor)
         self._newest_attempt = 0
-        self._patience = RetryDeadline(patience_seconds, retry_timeouts=True)
+        self._retries = RetryDeadline(retry_seconds, retry_timeouts=True)
         self._connected_at = 0.0
 
     def connecting(self) -> None:
@@ -57,8 +57,8 @@ class Follower(ABC, Generic[T]):
         self._connected_at = time.monotonic()
 
     def receive(self, plain: dict[str, Any]) -> Iterator[T]:
-        """Take what arrived; yield what the reader's caller shall see by now."""
-        self._patience.progressed()
+        """Take a message of the stream; yield the points or events that are new to the caller."""
+        self._retries.progressed()
         self.cursor = plain.get("cursor") or self.cursor
         if (state := plain.get(EventKind.STATE)) is not None:
             terminal = JobStatus(state["status"]).is_terminal
@@ -68,20 +68,20 @@ class Follower(ABC, Generic[T]):
         yield from self._read(plain)
 
     def delay_after(self, error: TrainingEngineError | None) -> float:
-        """Return the seconds until the next connection; raise where there shall be none.
+        """Return the seconds until the next connection; raise the error to give up.
 
-        None stands for a stream that ended in order although its job has not. A service that
-        refuses a cursor of its own, for it was upgraded or its Redis emptied, is read from the
-        start again. Not where a caller's cursor said where to begin: the caller alone knows what
-        came before.
+        `error` is None for a stream that ended in order although its job has not. A service may
+        refuse a cursor that it gave out, since it was upgraded or its Redis emptied: then the
+        stream is read from the start again. It is not where the caller's own cursor said where to
+        begin, since only the caller knows what came before.
         """
         if error is not None and error.code == "invalid_cursor" and self._can_start_over():
             self._start_over()
             return 0.0
         if time.monotonic() - self._connected_at > GOOD_CONNECTION_SECONDS:
-            self._patience.progressed()
+            self._retries.progressed()
         ended = UnavailableError("the stream ended before its job", code="shutting_down")
-        return self._patience.delay_after(error or ended)
+        return self._retries.delay_after(error or ended)
 
     def _can_start_over(self) -> bool:
         return bool(self.cursor) and not self._begins_at_cursor
@@ -92,23 +92,23 @@ class Follower(ABC, Generic[T]):
 
     @abstractmethod
     def _read(self, plain: dict[str, Any]) -> Iterator[T]:
-        """Return what one message of the stream gives."""
+        """Yield the points or events of one message of the stream."""
 
 
 class EventFollower(Follower[JobEvent]):
-    """Follows everything that happens to a job; hands out each event once."""
+    """Follows all events of a job; yields each event once."""
 
-    def __init__(self, patience_seconds: float, cursor: str = "") -> None:
-        super().__init__(patience_seconds, cursor)
-        self._handed_out = _Delivered()
-        self._replays = False
+    def __init__(self, retry_seconds: float, cursor: str = "") -> None:
+        super().__init__(retry_seconds, cursor)
+        self._delivered = _Delivered()
+        self._replays = False  # whether the stream repeats what was delivered
 
     def _read(self, plain: dict[str, Any]) -> Iterator[JobEvent]:
         # A kind of event that is newer than this SDK is passed over.
         for kind in EventKind:
-            if (found := plain.get(kind)) is not None:
-                data = read(EVENT_RECORDS[kind], found)
-                if self._handed_out.add(data) or not self._replays:
+            if (values := plain.get(kind)) is not None:
+                data = read(EVENT_RECORDS[kind], values)
+                if self._delivered.add(data) or not self._replays:
                     yield JobEvent(kind, data, plain.get("cursor", ""))
 
     def _start_over(self) -> None:
@@ -117,7 +117,7 @@ class EventFollower(Follower[JobEvent]):
 
 
 class _Delivered:
-    """What a reader's caller has: points by step, lines by attempt and sequence, others whole."""
+    """Which events were delivered: points by step, lines by attempt and sequence, others whole."""
 
     def __init__(self) -> None:
         self._step = -1
@@ -142,19 +142,20 @@ class _Delivered:
 
 
 class MetricsFollower(Follower[MetricPoint]):
-    """Follows a job's metrics; hands out strictly increasing steps.
+    """Follows a job's metrics; yields strictly increasing steps.
 
-    After a rewind a job measures some steps again. They are skipped, for an exact system measures
-    the same again; a caller who wants them anyway names `on_rewind` and is told first.
+    After a rewind a job measures some steps again. They are skipped, since an exact run measures
+    the same values. With `on_rewind` they are yielded again, after a call of `on_rewind` with the
+    last step that remains valid.
     """
 
     def __init__(
         self,
-        patience_seconds: float,
+        retry_seconds: float,
         after_step: int | None = None,
         on_rewind: Callable[[int], object] | None = None,
     ) -> None:
-        super().__init__(patience_seconds)
+        super().__init__(retry_seconds)
         self.after_step = after_step
         self._on_rewind = on_rewind
 
@@ -184,7 +185,7 @@ def _rewound_to(plain: dict[str, Any]) -> int | None:
 
 
 def check_finished(last: dict[str, Any] | None) -> None:
-    """Raise where a generation's last piece does not say why it is the last."""
+    """Raise `UnavailableError` where a generation's last piece has no finish reason."""
     if last is None or not last.get("finish_reason"):
         raise UnavailableError(
             "the generation broke off before its end; ask again", code="shutting_down"

@@ -174,8 +174,8 @@ def answer(response: httpx.Response) -> Plain:
     if not isinstance(plain, dict):
         title = _page_title(response)
         raise errors.InternalError(
-            f"{response.url.copy_with(query=None)} answered with something that is no JSON object"
-            f"{f' (a page titled {title!r})' if title else ''}; is it the gateway?"
+            f"{response.url.copy_with(query=None)} answered with something that is not a JSON "
+            f"object{f' (a page titled {title!r})' if title else ''}; is it the gateway?"
         )
     return plain
 
@@ -254,7 +254,7 @@ def _event_data(sent: ServerSentEvent) -> Plain | None:
         data: Plain | None = json.loads(sent.data) if sent.data else None
     except ValueError as error:
         raise errors.InternalError(
-            f"the stream holds an event that is no JSON ({error}); is it the gateway?"
+            f"the stream holds an event that is not JSON ({error}); is it the gateway?"
         ) from error
     if sent.event == "error" and data is not None:
         raise _from_problem(data, int(data.get("status") or 503), None)

@@ -51,7 +51,7 @@ class Job(JobRecord):
     _engine: TrainingEngine = field(repr=False, compare=False)
 
     def refresh(self) -> Job:
-        """Return the job as it stands now."""
+        """Return the job as it is now."""
         return self._engine.jobs.get(self.job_id)
 
     def wait(self, timeout: float | None = None) -> Job:
@@ -319,7 +319,7 @@ class Jobs(Resource):
         """Replay what happened to a job, then follow it live, until it ends.
 
         Reconnects by itself, and hands out each event once. After a `rewound` event, forget points
-        and checkpoints past its `to_step`: they arrive anew.
+        and checkpoints past its `to_step`: they are sent again.
 
         Args:
             job_id: The job.

@@ -1,5 +1,5 @@
 # Generated from _aio_link.py by client/generate_sync.py; run: make sync
-"""Calls with patience: retries, paging, streams and transfers that survive a lost connection."""
+"""Calls with retries, paging, streams and transfers that survive a lost connection."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class Link:
         self._transport.close()
 
     def _retry(self, attempt: Callable[[], T]) -> T:
-        patience = RetryDeadline(self._options.retry_for)
+        retries = RetryDeadline(self._options.retry_for)
         while True:
             try:
                 return attempt()
             except TrainingEngineError as error:
-                time.sleep(patience.delay_after(error))
+                time.sleep(retries.delay_after(error))
 
     def unary(self, call: Call) -> Plain:
         """Send a call, again while the service is away."""
@@ -69,7 +69,7 @@ class Link:
 
     def follow(self, job_id: str, call: Call, follower: Follower[T]) -> Iterator[T]:
         """Read a job's stream to its end, across as many connections as it takes."""
-        # An unknown job or an absent service shows here, before any patience with streams.
+        # An unknown job or an absent service shows here, before streams are retried.
         known = self.unary(_calls.get_job(job_id))
         over = self._is_over(known)
         follower.attempt = known.get("attempt", 0)
@@ -106,7 +106,7 @@ class Link:
 
     def tokens(self, call: Call) -> Iterator[Plain]:
         """Read a generation; repeated only while nothing has come, for samples differ."""
-        patience = RetryDeadline(self._options.retry_for)
+        retries = RetryDeadline(self._options.retry_for)
         last: Plain | None = None
         while True:
             try:
@@ -120,11 +120,11 @@ class Link:
             except TrainingEngineError as error:
                 if last is not None:
                     raise
-                time.sleep(patience.delay_after(error))
+                time.sleep(retries.delay_after(error))
 
     def download(self, call: Call, part: PartialFile) -> None:
         """Fetch what a partial file lacks, across broken connections."""
-        patience = RetryDeadline(self._options.reconnect_for)
+        retries = RetryDeadline(self._options.reconnect_for)
         part.catch_up()
         if part.offset:
             part.report()
@@ -135,8 +135,8 @@ class Link:
                     for offset, data in pieces:
                         part.write(offset, data)
                         part.report()
-                        patience.progressed()
+                        retries.progressed()
                 if not part.complete:
                     return  # ended in order but short: the checksum tells
             except TrainingEngineError as error:
-                time.sleep(patience.delay_after(error))
+                time.sleep(retries.delay_after(error))

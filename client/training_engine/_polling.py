@@ -12,25 +12,25 @@ LONGEST_POLL_SECONDS = 1.0
 
 
 class Polling:
-    """Delays that grow from 0.05 s to 1 s, an optional deadline, and patience with outages."""
+    """Delays that grow from 0.05 s to 1 s, an optional deadline, and retries during an outage."""
 
-    def __init__(self, job_id: str, timeout: float | None, patience_seconds: float) -> None:
+    def __init__(self, job_id: str, timeout: float | None, retry_seconds: float) -> None:
         self._job_id = job_id
         self._timeout = timeout
         self._deadline = None if timeout is None else time.monotonic() + timeout
         self._delay = FIRST_POLL_SECONDS
-        self._patience = RetryDeadline(patience_seconds, retry_timeouts=True)
+        self._retries = RetryDeadline(retry_seconds, retry_timeouts=True)
 
     def delay_after_answer(self, status: str) -> float:
         """Return the seconds to wait before asking again."""
-        self._patience.progressed()
+        self._retries.progressed()
         delay = self._delay
         self._delay = min(LONGEST_POLL_SECONDS, delay * 1.5)
         return self._within_deadline(delay, f"job {self._job_id} is still {status}")
 
     def delay_after_failure(self, error: TrainingEngineError) -> float:
         """Return the seconds to wait after an outage; raise where it lasts too long."""
-        return self._within_deadline(self._patience.delay_after(error), error.message)
+        return self._within_deadline(self._retries.delay_after(error), error.message)
 
     def _within_deadline(self, delay: float, what: str) -> float:
         if self._deadline is None:

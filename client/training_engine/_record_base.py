@@ -24,7 +24,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 LEFT_OUT = {"left_out": True}
-"""Metadata of a field that some answers do not have at all: None is no value of it there."""
+"""Metadata of a field that some answers leave out entirely, instead of giving None for it."""
 
 
 class JobStatusMethods:

@@ -167,8 +167,8 @@ class Metrics(Resource):
         Steps come strictly increasing, each once, across lost connections and restarted services.
         When a job continues from a checkpoint (after a lost worker, say) it measures the steps
         past it again; an exact run measures the same values, so they are skipped. With
-        `on_rewind` they are not: it is called with the last step that still stands, then the
-        steps past it arrive anew. `jobs.watch` always tells of rewinds.
+        `on_rewind` they are not: it is called with the last step that remains valid, then the
+        steps past it are yielded again. `jobs.watch` always yields rewinds.
 
         Args:
             job_id: The job.

@@ -68,8 +68,8 @@ class AsyncTrainingEngine:
             token: Access token; default `TRAINING_ENGINE_TOKEN`, else none.
             tls: Encrypt the connection.
             timeout: Seconds that one call may take.
-            retry_for: Seconds for which a call bears an absent service.
-            reconnect_for: Seconds for which streams, downloads and `wait` do.
+            retry_for: Seconds for which a call is retried while the service is away.
+            reconnect_for: The same for streams, downloads and `wait`.
         """
         # Not at the top, for gRPC takes 0.1 s to import.
         from training_engine._aio_grpc_transport import AsyncGrpcTransport
@@ -94,8 +94,8 @@ class AsyncTrainingEngine:
             url: The gateway; default `TRAINING_ENGINE_URL`, else `http://localhost:8000`.
             token: As for gRPC, like all that follow.
             timeout: Seconds that one call may take.
-            retry_for: Seconds for which a call bears an absent service.
-            reconnect_for: Seconds for which streams, downloads and `wait` do.
+            retry_for: Seconds for which a call is retried while the service is away.
+            reconnect_for: The same for streams, downloads and `wait`.
         """
         from training_engine._aio_rest import AsyncRestTransport
 

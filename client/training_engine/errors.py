@@ -150,7 +150,7 @@ class RateLimitedError(TrainingEngineError):
 
 
 class UnavailableError(TrainingEngineError):
-    """Nobody answers, or cannot answer now."""
+    """The service does not answer, or cannot answer now."""
 
     default_code = "control_plane_unavailable"
     may_pass = True
@@ -189,7 +189,7 @@ _BY_REASON: dict[str, type[TrainingEngineError]] = {
     "state_forbids": StateForbidsError,
     "payload_too_large": PayloadTooLargeError,
     "rate_limited": RateLimitedError,
-    # No resource is missing: the address is no gateway's, or that of a gateway of another age.
+    # No resource is missing: the address is not a gateway's, or the gateway is of another release.
     "route_not_found": TrainingEngineError,
     "method_not_allowed": TrainingEngineError,
 }

@@ -274,14 +274,14 @@ class Inspection:
         characters: Characters of text, or ids.
         tokens: Tokens, those between documents included.
         complete: Whether all of the training data was read.
-        estimated_tokens: Tokens of all training data; None where that cannot be told.
+        estimated_tokens: Tokens of all training data; None where that cannot be estimated.
         lengths: How long documents are, from short to long.
         tokenizer: The configuration's tokenizer.
         vocabulary_used: Different ids that occur.
-        unknown_share: Share of the tokens that stand for text which the tokenizer does not know, in
+        unknown_share: Share of the tokens that represent text that the tokenizer does not know, in
             [0, 1].
         rare_share: Share of the tokens whose id occurs once, in [0, 1].
-        epochs: How often max_steps goes through the data; None where that cannot be told.
+        epochs: How often max_steps goes through the data; None where that cannot be estimated.
         windows: The first windows.
         problems: What keeps a job from its first step.
         warnings: What is allowed and probably not meant.
@@ -367,8 +367,8 @@ class JobRecord(JobMethods):
         val_dataset_path: The validation data; None where it is split off the training data.
         execution: How it is run.
         warnings: What was questionable about its configuration.
-        exactness_notes: Why a resumed run is no longer bitwise equal to an undisturbed one; empty
-            while it is.
+        exactness_notes: Why a resumed run is not bitwise equal to an undisturbed one; empty while
+            it is equal.
         consecutive_failures: Consecutive attempts lost without a new checkpoint.
         error_reason: Stable code of the error, e.g. `DATASET_NOT_FOUND` (over REST and in the SDK
             `dataset_not_found`); None where `error` is.

@@ -38,22 +38,29 @@ class Cluster:
         return f"http://127.0.0.1:{self.ports['gateway']}"
 
     def engine(self, control_plane: str = "control-plane") -> TrainingEngine:
-        """An SDK engine that bears long absences."""
+        """An SDK engine that retries through long absences of the services."""
         address = f"127.0.0.1:{self.ports[control_plane]}"
         return TrainingEngine(address, retry_for=60, reconnect_for=120)
 
     def start(self, name: str, *flags: str) -> None:
-        """Starts a process, or starts it again; a control plane keeps its port."""
-        if name == "redis":
-            self.redis.start()
-        elif name.startswith("worker"):
-            self._spawn(name, "training_worker", *WORKER_FLAGS, *flags)
-        elif name == "gateway":
-            target = f"--control-plane-address=127.0.0.1:{self.ports['control-plane']}"
-            self._serve(name, "gateway", target, *flags)
-        else:
-            root = f"--data-root={self.folder}"
-            self._serve(name, "control_plane", root, *CONTROL_PLANE_FLAGS, *flags)
+        """Starts a process, or starts it again; a control plane keeps its port.
+
+        `name` is a kind of process (`redis`, `control-plane`, `gateway`, `worker`); the second of a
+        kind has a number behind it, as in `worker-2`.
+        """
+        match name.removesuffix("-2"):
+            case "redis":
+                self.redis.start()
+            case "worker":
+                self._spawn(name, "training_worker", *WORKER_FLAGS, *flags)
+            case "gateway":
+                target = f"--control-plane-address=127.0.0.1:{self.ports['control-plane']}"
+                self._serve(name, "gateway", target, *flags)
+            case "control-plane":
+                root = f"--data-root={self.folder}"
+                self._serve(name, "control_plane", root, *CONTROL_PLANE_FLAGS, *flags)
+            case _:
+                raise ValueError(f"{name!r} is not a kind of process")
 
     def kill(self, name: str) -> None:
         """SIGKILL, and wait for the end."""

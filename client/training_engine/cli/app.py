@@ -18,58 +18,58 @@ from training_engine.cli import (
     resource_commands,
 )
 from training_engine.cli.exit_codes import TABLE
-from training_engine.cli.session import AddressOption, Target, UrlOption, at_home
+from training_engine.cli.session import AddressOption, Target, UrlOption, expand_home
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# `export` and `generate` are ours: they fetch what the installed function works on.
+# The SDK has its own `export` and `generate`: they download a checkpoint first.
 _OWN = ("export", "generate")
 
 
 class _ExternalCommand(typer.core.TyperCommand):
-    """A command of another package. It refuses what it does not know, and names what it does."""
+    """A command of another package. It refuses an unknown option and names the nearest one."""
 
     def invoke(self, ctx: Any) -> Any:
         if ctx.args and not getattr(self.callback, "takes_anything", False):
             raise typer.BadParameter(self._refusal(ctx.args[0]), ctx=ctx)
-        ctx.params = {name: at_home(value) for name, value in ctx.params.items()}
+        ctx.params = {name: expand_home(value) for name, value in ctx.params.items()}
         return super().invoke(ctx)
 
-    def _refusal(self, given: str) -> str:
-        if not given.startswith("-"):
-            return f"{given!r} is too much: `{self.name}` takes options only"
-        flag = given.partition("=")[0]
-        known = [text for spec in self.params for text in spec.opts if text.startswith("--")]
-        best = max(_likeness(flag, text) for text in known)
-        nearest = ", ".join(text for text in known if _likeness(flag, text) == best)
+    def _refusal(self, argument: str) -> str:
+        if not argument.startswith("-"):
+            return f"{argument!r} is too much: `{self.name}` takes options only"
+        flag = argument.partition("=")[0]
+        options = [text for spec in self.params for text in spec.opts if text.startswith("--")]
+        best = max(_likeness(flag, text) for text in options)
+        nearest = ", ".join(text for text in options if _likeness(flag, text) == best)
         return f"`{self.name}` has no option {flag}; the nearest is {nearest}"
 
 
-def _likeness(given: str, known: str) -> float:
+def _likeness(flag: str, option: str) -> float:
     """Return how much a flag looks like another, or like a word of it: --prot like --http-port."""
-    given, known = given.lstrip("-"), known.lstrip("-")
-    return max(SequenceMatcher(None, given, text).ratio() for text in (known, *known.split("-")))
+    flag, option = flag.lstrip("-"), option.lstrip("-")
+    return max(SequenceMatcher(None, flag, text).ratio() for text in (option, *option.split("-")))
 
 
 class _Commands(typer.core.TyperGroup):
-    """A group that also offers what other packages bring, loaded when it is asked for."""
+    """A group that also has the commands of other packages, each loaded when it is called."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        brought = [name for name in extensions.names() if name not in _OWN]
-        return [*brought, *super().list_commands(ctx)]
+        external = [name for name in extensions.names() if name not in _OWN]
+        return [*external, *super().list_commands(ctx)]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         own = super().get_command(ctx, cmd_name)
         if own is not None or cmd_name not in extensions.names():
             return own
-        single = typer.Typer(add_completion=False)
-        single.command(
+        wrapper = typer.Typer(add_completion=False)
+        wrapper.command(
             cmd_name,
             cls=_ExternalCommand,
             context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
         )(extensions.command(cmd_name))
-        return typer.main.get_command(single)
+        return typer.main.get_command(wrapper)
 
 
 app = typer.Typer(
@@ -98,7 +98,7 @@ def root(
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
-    """Remember where the service is, for commands that are not told themselves."""
+    """Remember where the service is, for commands without their own --address or --url."""
     if address and url:
         raise typer.BadParameter("give --address (gRPC) or --url (REST), not both")
     ctx.obj = Target(address, url)

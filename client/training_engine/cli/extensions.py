@@ -1,4 +1,4 @@
-"""Commands that need more than the SDK, found through the entry points of what is installed."""
+"""Commands that need more than the SDK, found through entry points of installed packages."""
 
 from __future__ import annotations
 

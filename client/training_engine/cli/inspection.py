@@ -60,7 +60,7 @@ def _histogram(lengths: tuple[LengthCount, ...]) -> Iterator[str]:
 
 
 def _text(window: InspectedWindow) -> str:
-    """Return the window's text; what is not trained on stands in double square brackets."""
+    """Return the window's text, with double square brackets around what is not trained on."""
     return "".join(
         segment.text if segment.trained else f"[[{segment.text}]]" for segment in window.segments
     )

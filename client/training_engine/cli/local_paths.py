@@ -71,8 +71,8 @@ def read_config(path: str, settings: list[str]) -> str | dict[str, Any]:
         settings: `key=value` each, dots for nested keys, values as in YAML.
 
     Raises:
-        InvalidArgumentError: There is no such file, which says nothing about any configuration.
-        InvalidConfigError: The file is no text, or a value cannot be set in it.
+        InvalidArgumentError: There is no such file.
+        InvalidConfigError: The file is not text, or a value cannot be set in it.
     """
     source = _source(path)
     try:

@@ -38,7 +38,7 @@ class Output:
 
     @cached_property
     def console(self) -> Console:
-        """Standard output; as wide as needed where it is no terminal, so that ids stay whole."""
+        """Standard output; as wide as needed where it is not a terminal, so that ids stay whole."""
         from rich.console import Console
 
         class PlainConsole(Console):

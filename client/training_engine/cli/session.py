@@ -1,4 +1,4 @@
-"""What every command shares: which engine it talks to, how it prints, how it fails."""
+"""The session that every command has: its engine, its output, and how errors end it."""
 
 from __future__ import annotations
 
@@ -61,13 +61,13 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.", show_def
 
 @dataclass(frozen=True)
 class Target:
-    """Where an engine is to be found, as flags or the environment name it."""
+    """The address or URL of an engine, from flags or the environment."""
 
     address: str | None = None
     url: str | None = None
 
-    def or_else(self, other: Target) -> Target:
-        """Return this target where it names anything, else the other."""
+    def with_fallback(self, other: Target) -> Target:
+        """Return this target if it names an address or a URL, else `other`."""
         return self if self.address or self.url else other
 
     @classmethod
@@ -118,7 +118,7 @@ def shown_errors(verbose: bool) -> Iterator[None]:
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
     except BrokenPipeError:
-        # The reader has seen enough, as in `... | head`; nothing may be flushed any more.
+        # The reader has left, as in `... | head`; a later flush of stdout must not fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(0) from None
     except (TrainingEngineError, OSError) as error:
@@ -131,7 +131,9 @@ def connected(
 ) -> Callable[..., None]:
     """Give a command its `Session`, and the options that a session needs.
 
-    The command's first parameter is replaced by --address, --url, --json and --verbose.
+    The command's first parameter is replaced by --address, --url, --json and --verbose. Typer
+    reads options from a function's signature and annotations, so both are rewritten: they list the
+    command's own parameters and then those of the session.
     """
     body: Callable[..., None] = command
 
@@ -147,11 +149,11 @@ def connected(
         if address and url:
             raise typer.BadParameter("give --address (gRPC) or --url (REST), not both")
         outer: Target = ctx.obj if isinstance(ctx.obj, Target) else Target()
-        target = Target(address, url).or_else(outer).or_else(Target.from_environment())
+        target = Target(address, url).with_fallback(outer).with_fallback(Target.from_environment())
         session = Session(target, Output(as_json), verbose)
         with shown_errors(verbose):
             try:
-                body(session, **{name: at_home(value) for name, value in arguments.items()})
+                body(session, **{name: expand_home(value) for name, value in arguments.items()})
             finally:
                 session.close()
 
@@ -162,8 +164,8 @@ def connected(
     return run
 
 
-def at_home(value: Any) -> Any:
-    """Return a path with a leading `~` replaced, which a shell leaves in `--output=~/x`."""
+def expand_home(value: Any) -> Any:
+    """Return a path with its leading `~` expanded, which a shell does not do in `--output=~/x`."""
     return expanded(value) if isinstance(value, Path) else value
 
 

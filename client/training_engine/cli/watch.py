@@ -134,7 +134,7 @@ def watch_job(session: Session, job_id: str) -> JobStatus:
 
 
 class _StatusPoller(threading.Thread):
-    """Asks every second where the job stands, beside the stream of its events."""
+    """Asks every second for the job's state, beside the stream of its events."""
 
     def __init__(self, session: Session, view: View) -> None:
         super().__init__(name="looks", daemon=True)

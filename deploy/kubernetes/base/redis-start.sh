@@ -10,7 +10,7 @@ umask 077
 # Quotes and backslashes mean something in the server's configuration.
 password=$(sed 's/[\\"]/\\&/g' "$REDIS_PASSWORD_FILE")
 if [ -z "$password" ]; then
-  echo "redis-start: $REDIS_PASSWORD_FILE is empty; whoever can write to this server can run code" \
+  echo "redis-start: $REDIS_PASSWORD_FILE is empty; anyone who can write to this server can run code" \
     "on workers, so it starts only with a password" >&2
   exit 1
 fi

@@ -152,6 +152,6 @@ def test_two_downloads_do_not_write_one_file(
 def test_a_missing_folder_is_named(
     engine: TrainingEngine, file: CheckpointFile, tmp_path: Path, path: str
 ) -> None:
-    with pytest.raises(InvalidArgumentError, match="gone is no folder; make it first"):
+    with pytest.raises(InvalidArgumentError, match="gone is not a folder; make it first"):
         engine.checkpoints.download("ckpt_1", f"{tmp_path}/{path}")
     assert list(tmp_path.iterdir()) == []

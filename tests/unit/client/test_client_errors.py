@@ -180,7 +180,7 @@ def test_a_redirect_is_named_with_its_target() -> None:
 
 
 def test_something_else_behind_the_url_is_named() -> None:
-    with pytest.raises(InternalError, match=r"no JSON object .a page titled 'welcome'.; is it"):
+    with pytest.raises(InternalError, match=r"not a JSON object .a page titled 'welcome'.; is it"):
         http.answer(_response(200, "<html><title>welcome</title></html>"))
 
 

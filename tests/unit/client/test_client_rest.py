@@ -300,7 +300,7 @@ def test_an_event_that_is_no_json_is_named(gateway: ScriptedGateway, rest: Train
     gateway.on[f"GET {JOB}/stream"] = lambda exchange: exchange.send(
         200, b"event: log\ndata: {oops\n\n", **{"content-type": "text/event-stream"}
     )
-    with pytest.raises(InternalError, match="the stream holds an event that is no JSON"):
+    with pytest.raises(InternalError, match="the stream holds an event that is not JSON"):
         list(rest.jobs.watch("j1"))
 
 

@@ -121,7 +121,7 @@ def test_no_server_starts_without_a_password(variables: dict[str, str]) -> None:
         env=variables, capture_output=True, text=True, check=False, timeout=20,
     )  # fmt: skip
     assert done.returncode == 1
-    assert "is empty; whoever can write to this server can run code on workers" in done.stderr
+    assert "is empty; anyone who can write to this server can run code on workers" in done.stderr
 
 
 @pytest.mark.parametrize("limit", ["", "0", "8"])
