@@ -14,8 +14,9 @@ reading:
   the folder of a run.
 - `resume`, `rng`: what makes a resume exact.
 - `data`: from files to samples of tokens.
-- `tokenizer`, `fast_encoding`, `tokenizer_files`, `special_tokens`, `tokenizer_training`,
-  `token_bytes`, `text_cuts`: from text to ids and back.
+- `tokenizer`, `tokenizer_protocol`, `character_tokenizers`, `pretrained_tokenizer`,
+  `fast_encoding`, `tokenizer_files`, `special_tokens`, `tokenizer_training`, `token_bytes`,
+  `text_cuts`: from text to ids and back.
 - `preflight`, `fit`, `reading`: what is checked before a run: files, sizes, allowed folders.
 - `memory`, `required_memory`, `out_of_memory`: how much memory a run needs, and what
   happens where there is less.

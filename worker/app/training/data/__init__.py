@@ -18,7 +18,8 @@ reading:
 - `windows`: ids as samples.
 - `mixing`, `mixture`, `schedule`: several datasets as one, by weights.
 - `summary`: what a run trains on, in a sentence.
-- `looking`, `inspection`: a look into the data before training, in bounded time.
+- `looking`, `sample_text`, `tally`, `inspection`: a look into the data before training, in bounded
+  time: what is read, with which tokenizer, what is counted, what is reported.
 - `conversations`, `chat_template`, `conversation_texts`, `trained_tokens`: instruction data as
   turns, as text, as ids with the assistant's marked.
 - `conversation_loading`, `packing`, `conversation_windows`: these in the cache and in windows.
