@@ -5,6 +5,7 @@ What the tests are made of:
 - `unit`: one folder a package; real Redis, real processes where a process is what is tested.
 - `integration`, `e2e`: the library as its quick reference shows it; the whole stack, documents
   included.
+- `model`: all states that the scripts of the job store can reach, and whether the checks can fail.
 - `chaos`: kills any process at any moment and compares with an undisturbed run.
 - `redis_server`, `redis_trouble`: a real server, and the states in which it refuses.
 - `running_stack`, `free_ports`, `prefix_proxy`, `browser`, `small_disk`: a whole stack, its ports,

@@ -124,6 +124,7 @@ class AttemptStore:
         arguments: tuple[Any, ...] = ()
         if unregistered is not None:
             arguments = (unregistered.claim_id, *_registration(unregistered.record))
+        # [T02] [T23]
         reply = self._db.run(
             "claim", job_id, int(attempt), worker_id, claim_id, LOGGED_ATTEMPTS, *arguments
         )
@@ -358,6 +359,7 @@ class AttemptStore:
             TransitionRefusedError: The job's state forbids it.
         """
         message = outcome.message or (outcome.error.message if outcome.error else "")
+        # [T06] [T07] [T08] [T09] [T10] [T11] [T12] [T13] [T17] [T24]
         reply = self._db.run(
             "finish",
             *_token_arguments(token),

@@ -52,6 +52,7 @@ class JobStore:
         """
         memo = memo_arguments(self._db.prefix, request)
         fields = new_job_fields(new)
+        # [T01]
         reply = await self._db.run(
             "create_job", new_id("job"), *memo, new.config_document, *fields, request=request
         )
@@ -146,6 +147,7 @@ class JobStore:
         Raises:
             TransitionRefusedError: The job's state forbids it.
         """
+        # [T03] [T05] [T20] [T22]
         return await self._mutate("stop_job", job_id, request)
 
     async def resume(
@@ -167,6 +169,7 @@ class JobStore:
         if checkpoint_id:
             check_id("checkpoint", checkpoint_id)
         larger = "" if max_steps is None else max_steps
+        # [T14] [T15] [T19] [T21]
         return await self._mutate(
             "resume_job",
             job_id,
@@ -181,6 +184,7 @@ class JobStore:
         """Remove a job that is not RUNNING or STOPPING and all its keys."""
         check_id("job", job_id)
         memo = memo_arguments(self._db.prefix, request)
+        # [T04] [T16] [T18]
         await self._db.run("delete_job", job_id, *memo, request=request)
         await self._db.acknowledge(memo[0])
 

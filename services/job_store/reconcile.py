@@ -76,6 +76,7 @@ class ReconcileStore:
         becomes STOPPED at its last registered checkpoint.
         """
         check_id("job", job_id)
+        # [T09] [T10] [T11] [T24]
         reply = await self._db.run(
             "declare_lost", job_id, attempt, claim_id, encode_error(error), error.message
         )

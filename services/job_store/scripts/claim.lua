@@ -14,7 +14,7 @@ local current = job.attempt == attempt
 if current and job.claim_id == claim and is_held(job.status) then
   return snapshot(job)  -- the first answer was lost on the way
 end
-if not current or job.status ~= 'queued' then return {'none'} end
+if not current or job.status ~= 'queued' then return {'none'} end  -- [T23]
 
 local now = now_ms()
 local before = read_attempt(id, tonumber(attempt) - 1)
@@ -28,7 +28,7 @@ if before then ask_for_sweep(id, now) end
 local checkpoint_id, step = newest_checkpoint(id)
 write_attempt(id, attempt, {claim_id = claim, worker_id = worker, claimed_at = now,
                             start_step = text(step)})
-move(id, job, 'running', now, {
+move(id, job, 'running', now, {  -- [T02]
   claim_id = claim, worker_id = worker, error = '', message = '', running_since = now,
   started_at = job.started_at ~= '' and job.started_at or now,
   current_step = text(step), resume_checkpoint_id = checkpoint_id,

@@ -39,6 +39,7 @@ if job.name ~= '' and is_taken(job.name) then
     "'; this one is named '" .. name .. "'")
   job.name = name
 end
+-- [T01]
 job.v, job.job_id, job.status, job.created_at, job.updated_at = VERSION, id, 'queued', now, now
 set_hash(job_key(id), job)
 redis.call('SET', job_key(id, 'config'), config)

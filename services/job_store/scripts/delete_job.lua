@@ -11,7 +11,7 @@ if first_answer then return first_answer end
 -- A record of another version can be deleted too: that is the remedy its error names.
 local job = read_hash(job_key(id))
 if not job.v then return not_found('job', id) end
-if is_held(job.status) then return refused(id, job, 'delete', 'stop it first') end
+if is_held(job.status) then return refused(id, job, 'delete', 'stop it first') end  -- [T18]
 
 for _, checkpoint_id in ipairs(redis.call('HKEYS', job_key(id, 'checkpoint_data'))) do
   redis.call('DEL', item_key('checkpoint', checkpoint_id))
@@ -29,7 +29,7 @@ for _, attempt in ipairs(attempts) do
   for level = 3, 30 do append(keys, summary .. ':' .. level) end
   redis.call('UNLINK', unpack(keys))
 end
-redis.call('UNLINK', job_key(id))
+redis.call('UNLINK', job_key(id))  -- [T04] [T16]
 for _, index in ipairs({'all', 'unsent', 'delayed', 'queued', 'stopped', 'succeeded', 'failed'}) do
   redis.call('ZREM', index_key(index), id)
 end

@@ -13,7 +13,7 @@ if stale then
     local job, err = load_job(id)
     return err or snapshot(job)  -- the first answer was lost on the way
   end
-  return stale
+  return stale  -- [T24]
 end
 local job = load_job(id)
 local now = now_ms()
@@ -21,15 +21,15 @@ if kind == 'crashed' then
   end_lost_attempt(id, job, kind, error_json, message, now)
   return snapshot(job)
 end
-if kind == 'stopped' and job.status ~= 'stopping' then
+if kind == 'stopped' and job.status ~= 'stopping' then  -- [T17]
   return refused(id, job, 'finish the stop of', 'no stop was requested')
 end
 end_attempt(id, attempt, kind, now)
-if TERMINAL[kind] then
+if TERMINAL[kind] then  -- [T06] [T07] [T12] [T13], and [T11] where it stopped as it was asked to
   move(id, job, kind, now, {error = error_json, message = message})
-elseif job.status == 'stopping' then
+elseif job.status == 'stopping' then  -- [T11]
   move(id, job, 'stopped', now, {message = message})
-else
+else  -- [T08]
   requeue(id, job, now, {
     message = message, consecutive_failures = job.fresh_checkpoint == '1' and '0'
       or job.consecutive_failures})

@@ -11,7 +11,7 @@ local first_answer = recall(memo)
 if first_answer then return first_answer end
 local job, err = load_job(id)
 if err then return err end
-if not TERMINAL[job.status] then
+if not TERMINAL[job.status] then  -- [T19]
   return refused(id, job, 'resume', 'only stopped, failed and succeeded jobs can be resumed')
 end
 
@@ -31,7 +31,7 @@ if max_steps and max_steps <= step then
 end
 local longer = max_steps and max_steps > tonumber(job.max_steps)
 local earlier = step < newest_step and step < (max_steps or tonumber(job.max_steps))
-if job.status == 'succeeded' and not (longer or earlier or from_start) then
+if job.status == 'succeeded' and not (longer or earlier or from_start) then  -- [T21]
   return refused(id, job, 'resume', 'a succeeded job needs a larger max_steps than ' ..
     job.max_steps .. ' or an earlier checkpoint, or from_start')
 end
@@ -41,7 +41,7 @@ supersede_checkpoints(id, job, step)
 if document ~= '' then redis.call('SET', job_key(id, 'config'), document) end
 local attempt = text(tonumber(job.attempt) + 1)
 write_attempt(id, attempt, {start_step = text(step)})
-requeue(id, job, now, {
+requeue(id, job, now, {  -- [T14] [T15]
   max_steps = max_steps and text(max_steps) or job.max_steps, message = '',
   consecutive_failures = '0', current_step = text(step),
   resumed_from_step = checkpoint_id ~= '' and text(step) or '',

@@ -201,7 +201,7 @@ local function end_lost_attempt(id, job, outcome, error_json, message, now)
   if outcome == 'lost' then stop_clock(id, job, job.updated_at) end
   end_attempt(id, job.attempt, outcome, now)
   local _, step = newest_checkpoint(id)
-  if job.status == 'stopping' then
+  if job.status == 'stopping' then  -- [T11]
     local left = step > 0 and 'its last registered checkpoint, step ' .. text(step)
       or 'step 0: it has no checkpoint'
     move(id, job, 'stopped', now, {
@@ -212,7 +212,7 @@ local function end_lost_attempt(id, job, outcome, error_json, message, now)
   local failures = tonumber(job.consecutive_failures)
   if job.fresh_checkpoint ~= '1' then failures = failures + 1 end
   local allowed = tonumber(job.max_retries)
-  if failures > allowed then
+  if failures > allowed then  -- [T10]
     move(id, job, 'failed', now, {
       consecutive_failures = text(failures), error = error_json,
       message = text(failures) .. ' attempts in a row ended without a new checkpoint (max_retries ' ..
@@ -221,7 +221,7 @@ local function end_lost_attempt(id, job, outcome, error_json, message, now)
   end
   local reason = error_json ~= '' and cjson.decode(error_json).reason
   local delayed = CURED_BY_TIME[reason] or false
-  requeue(id, job, now, {
+  requeue(id, job, now, {  -- [T09]
     consecutive_failures = text(failures),
     message = 'attempt ' .. job.attempt .. ' ended early and is tried again' ..
       (delayed and ' after a pause: ' or ': ') .. message}, delayed)
