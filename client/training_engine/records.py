@@ -366,7 +366,8 @@ class JobRecord(JobMethods):
         dataset_path: The training data.
         val_dataset_path: The validation data; None where it is split off the training data.
         execution: How it is run.
-        warnings: What was questionable about its configuration.
+        warnings: What was questionable about its configuration and its data, such as files that are
+            skipped. What is said of the data is the worker's once it has read them.
         exactness_notes: Why a resumed run is not bitwise equal to an undisturbed one; empty while
             it is equal.
         consecutive_failures: Consecutive attempts lost without a new checkpoint.

@@ -139,13 +139,19 @@ def job_message(record: JobRecord) -> job_pb2.Job:
         message=_message_beside(error, record.message),
         eta_seconds=record.eta_seconds if record.status is JobStatus.RUNNING else None,
         running_seconds=record.running_ms / 1000,
-        warnings=[_stored_warning(text) for text in record.warnings],
+        warnings=_warnings(record),
         exactness_notes=record.notes,
         **_phase(record),
     )
     if record.config_document:
         _add_config(job, record.config_document)
     return job
+
+
+def _warnings(record: JobRecord) -> list[config_pb2.FieldProblem]:
+    """Return what was questionable at the start, and about the data, each once."""
+    texts = dict.fromkeys([*record.warnings, *record.data_warnings])
+    return [_stored_warning(text) for text in texts]
 
 
 def _phase(record: JobRecord) -> dict[str, Any]:

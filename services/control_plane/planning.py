@@ -63,7 +63,7 @@ async def plan_job(request: job_pb2.StartJobRequest, state: ServiceState) -> New
     findings = await _inspect(config, paths, state)
     if findings.problems:
         raise invalid_data(findings.problems)
-    warnings = _warnings(config, findings) + await _worker_warnings(config, execution, state)
+    warnings = _warnings(config) + await _worker_warnings(config, execution, state)
     _write_decisions(config, paths, execution.device)
     return NewJob(
         config_document=to_document(config),
@@ -74,7 +74,8 @@ async def plan_job(request: job_pb2.StartJobRequest, state: ServiceState) -> New
         name=name,
         config_id=request.config_id if which == "config_id" else "",
         execution=execution,
-        warnings=tuple(problem_text(each) for each in warnings),
+        warnings=tuple(map(problem_text, warnings)),
+        data_warnings=tuple(map(problem_text, findings.warnings)),
         data_roots=tuple(map(str, state.roots.roots)),
     )
 
@@ -94,10 +95,11 @@ async def review_start(
         except (RpcError, NotFoundError) as error:
             problems.append(FieldProblem(name, str(error)))
     if problems:
-        return Findings(problems, _warnings(config, Findings()))
+        return Findings(problems, _warnings(config))
     findings = await _inspect(config, await _checked_paths(config, state), state)
     execution = Execution(device=config.device)
-    warnings = _warnings(config, findings) + await _worker_warnings(config, execution, state)
+    warnings = _warnings(config) + await _worker_warnings(config, execution, state)
+    warnings += findings.warnings
     if not config.dataset_path and not config.data.sources:
         message = f"`dataset_path` is not set; {_NO_DATA}, or name the data when the job starts"
         warnings.append(FieldProblem("dataset_path", message))
@@ -124,8 +126,8 @@ def _take_data(config: TrainingConfig, train: str, validation: str) -> None:
     config.val_dataset_path = validation or config.val_dataset_path
 
 
-def _warnings(config: TrainingConfig, findings: Findings) -> list[FieldProblem]:
-    return config.warnings() + _ignored_fields(config) + findings.warnings
+def _warnings(config: TrainingConfig) -> list[FieldProblem]:
+    return config.warnings() + _ignored_fields(config)
 
 
 async def _inspect(config: TrainingConfig, paths: DataPaths, state: ServiceState) -> Findings:

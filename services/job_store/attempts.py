@@ -138,7 +138,12 @@ class AttemptStore:
         return Claimed(record, FencingToken(job_id, record.attempt, claim_id), resume_from)
 
     def confirm_start(
-        self, token: FencingToken, step: int, notes: Sequence[str] = (), data_summary: str = ""
+        self,
+        token: FencingToken,
+        step: int,
+        notes: Sequence[str] = (),
+        data_summary: str = "",
+        data_warnings: Sequence[str] = (),
     ) -> None:
         """Record, once its checkpoint is loaded, that the attempt starts after `step` (0: without).
 
@@ -146,8 +151,8 @@ class AttemptStore:
         checkpoint (it was damaged), cuts the history there and retires the later checkpoints.
         `notes` say why the run is not bitwise reproducible, where it is not.
         """
-        notes_json = json.dumps(list(notes))
-        self._db.run("confirm_start", *_token_arguments(token), step, notes_json, data_summary)
+        lists = (json.dumps(list(notes)), data_summary, json.dumps(list(data_warnings)))
+        self._db.run("confirm_start", *_token_arguments(token), step, *lists)
 
     def renew_lease(self, token: FencingToken) -> Signals:
         """Count the lease up (every 3 s, from outside the trainer).

@@ -148,6 +148,8 @@ class NewJob:
     config_id: str = ""
     execution: Execution = field(default_factory=Execution)
     warnings: tuple[str, ...] = ()
+    data_warnings: tuple[str, ...] = ()
+    """Warnings about the data, until an attempt has read them and replaces these by its own."""
     data_roots: tuple[str, ...] | None = None
     """Folders that the job may read from; None for all."""
 
@@ -206,6 +208,9 @@ class JobRecord:
     worker was lost counts until the worker's last report."""
     data_summary: str = ""
     """What the newest attempt trains on; empty until one has loaded it."""
+    data_warnings: tuple[str, ...] = ()
+    """Warnings about the data, of the newest attempt that has loaded it; before one has, of the
+    start."""
     data_roots: tuple[str, ...] | None = None
     """Folders that it may read from, as they were at its start; None in records that are older
     than that."""

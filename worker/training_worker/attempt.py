@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.training import progress
+from app.training.data_warnings import warnings_to
 from artifact_store import ArtifactStoreAwayError, GuardedStore, attempt_prefix, make_folder
 from job_store.attempts import AttemptStore
 from job_store.durability import DiskWatch
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from app.training.config import TrainingConfig
     from app.training.errors import CheckpointError
     from app.training.trainer import Trainer
+    from app.transformer.errors import FieldProblem
 
 logger = logging.getLogger(__name__)
 
@@ -132,6 +134,8 @@ class Attempt:
         self._resume = ResumePoint(None, 0, None)
         self._validated: dict[int, Mapping[str, float]] = {}
         """Validation metrics by step, for checkpoints that are still to be registered."""
+        self._warnings: dict[str, None] = {}
+        """About the data, each once and in order."""
         self._end = End.FAILED_HERE
         self._failed_saves = FailedSaves(board, settings.full_disk_patience_seconds)
         self._publisher = Publisher(
@@ -168,7 +172,11 @@ class Attempt:
             _refuse_several_nodes(self._claimed)
             show_text = self._board.show_encoding
             prepared = _Preparation(self._board)
-            with progress.reporting_to(prepared.advance), progress.encoding_shown_to(show_text):
+            with (
+                progress.reporting_to(prepared.advance),
+                progress.encoding_shown_to(show_text),
+                warnings_to(self._keep_warning),
+            ):
                 trainer = self._build_trainer()
             if self._stop.outcome is None:
                 trainer.train()
@@ -237,11 +245,16 @@ class Attempt:
         except (ArtifactStoreAwayError, OSError) as error:
             raise CheckpointError(f"a checkpoint was not saved: {error}") from error
 
+    def _keep_warning(self, warning: FieldProblem) -> None:
+        self._warnings[f"{warning.field}: {warning.message}"] = None
+
     def _begin(self, trainer: Trainer, data: str) -> None:
         notes = tuple(trainer.exactness_notes)
         self._board.write(trainer.step, Phase.STARTING, trainer.tokens_seen)
-        message = self._resume.message
-        self._publisher.begin(StartReport(trainer.step, notes, trainer.get_eta, message, data))
+        message, warnings = self._resume.message, tuple(self._warnings)
+        self._publisher.begin(
+            StartReport(trainer.step, notes, trainer.get_eta, message, data, warnings)
+        )
 
     def _finish(self, outcome: Outcome) -> None:
         """Change the job's state, however long the store is away. A repeat changes nothing.

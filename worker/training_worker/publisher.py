@@ -73,6 +73,8 @@ class StartReport:
     """What a person should know about where it starts."""
     data_summary: str = ""
     """What the job trains on, in one line."""
+    data_warnings: tuple[str, ...] = ()
+    """Such as which files are skipped; in the form of `JobRecord.data_warnings`."""
 
 
 class Publisher(threading.Thread):
@@ -231,7 +233,8 @@ class Publisher(threading.Thread):
         self._report_progress(final=final)
 
     def _confirm(self, start: StartReport) -> None:
-        self._store.confirm_start(self._claimed.token, start.step, start.notes, start.data_summary)
+        data = (start.data_summary, start.data_warnings)
+        self._store.confirm_start(self._claimed.token, start.step, start.notes, *data)
         if start.message:
             self._store.note(self._claimed.token, start.message)
         republish_missing(self._store, self._artifacts, self._claimed, start.step)

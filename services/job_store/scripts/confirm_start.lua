@@ -1,11 +1,12 @@
--- confirm_start: prefix, job_id, attempt, claim_id, step, notes (JSON array), data summary. Where an
--- attempt really begins: at its newest registered checkpoint, or before it where that is damaged.
+-- confirm_start: prefix, job_id, attempt, claim_id, step, notes (JSON array), data summary, data
+-- warnings (JSON array). Where an attempt really begins: at its newest registered checkpoint, or
+-- before it where that is damaged.
 -- Returns nothing.
 --- @include prelude
 --- @include fence
 --- @include transitions
 local id, attempt, claim, step = ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
-local notes, summary = ARGV[6], ARGV[7]
+local notes, summary, warnings = ARGV[6], ARGV[7], ARGV[8]
 
 local stale = fence(id, attempt, claim)
 if stale then return stale end
@@ -31,6 +32,6 @@ if step < start then
     resumed_from_step = step > 0 and text(step) or ''})
 end
 set_fields(id, job, {notes = notes ~= '[]' and notes or job.notes,
-                     data_summary = summary ~= '' and summary or job.data_summary, progress_at = now,
-                     updated_at = now})
+                     data_summary = summary ~= '' and summary or job.data_summary,
+                     data_warnings = warnings, progress_at = now, updated_at = now})
 return {'ok'}

@@ -125,7 +125,7 @@ def record_of(**fields: Any) -> JobRecord:
         "dataset_path": "/d", "val_dataset_path": "/v", "tokenizer": "byte",
         "execution": Execution(Priority.LOW, 1, 1, "cpu", 7, 8.5, 9.5),
         "warnings": ("lr: too high: really",), "notes": ("threads changed",),
-        "data_summary": "9 windows",
+        "data_summary": "9 windows", "data_warnings": ("lr: too high: really", "data: odd"),
         "consecutive_failures": 2, "tokens_seen": 9, "phase": Phase.VALIDATING,
         "phase_progress": PhaseProgress(12, 80), "eta_seconds": 1.5,
         "best_checkpoint_id": "", "enqueued_at": 1, "stop_requested_at": None,
@@ -148,7 +148,8 @@ def test_every_field_of_a_job_is_set() -> None:
     assert job.progress == 0.25
     assert job.completed_at.ToMilliseconds() == 4_004
     assert (job.error, job.error_reason, job.log_tail) == ("no step", "STALLED", "last words")
-    assert (job.warnings[0].field, job.warnings[0].message) == ("lr", "too high: really")
+    warnings = [(warning.field, warning.message) for warning in job.warnings]
+    assert warnings == [("lr", "too high: really"), ("data", "odd")]
     assert job.execution == job_pb2.Execution(
         priority=job_pb2.JOB_PRIORITY_LOW, processes=1, nodes=1, device="cpu", max_retries=7,
         stop_timeout_seconds=8.5, stall_timeout_seconds=9.5,

@@ -314,10 +314,13 @@ async def test_falling_back_supersedes_the_damaged_checkpoint(bench: Bench) -> N
     token = bench.claim(record)
     with pytest.raises(TransitionRefusedError, match="step 30 is beyond its newest registered"):
         bench.attempts.confirm_start(token, 30)
-    bench.attempts.confirm_start(token, 10, ["the number of threads changed from 2 to 1"])
+    notes = ["the number of threads changed from 2 to 1"]
+    bench.attempts.confirm_start(token, 10, notes, "9 windows", ["dataset_path: 3 are skipped"])
+    bench.attempts.confirm_start(token, 10, notes, "9 windows", ["dataset_path: 1 is skipped"])
     job = await bench.jobs.get(job.job_id)
     assert (job.resumed_from_step, job.current_step) == (10, 10)
     assert job.notes == ("the number of threads changed from 2 to 1",)
+    assert job.data_warnings == ("dataset_path: 1 is skipped",)
     (left,) = bench.attempts.checkpoints(job.job_id)
     assert (left.step, left.is_best) == (10, True)
     page = await bench.history.page(job.job_id)

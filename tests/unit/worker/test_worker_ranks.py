@@ -103,13 +103,24 @@ def test_every_process_finds_the_sources_of_a_mixture(site: Site) -> None:
     site.worker()
     ids = site.text.with_name("ids.jsonl")
     ids.write_text(json.dumps({"input_ids": [7] * 400}))
-    sources = [{"path": str(site.text), "weight": 3}, {"path": str(ids)}]
+    folder = site.text.with_name("folder")
+    folder.mkdir()
+    (folder / "text.txt").write_text(site.text.read_text())
+    (folder / "old.txt").write_bytes(b"\xff\xfe\x00")
+    sources = [{"path": str(folder), "weight": 3}, {"path": str(ids)}]
     job_id = site.submit(TWO, data={"sources": sources})
     record = site.wait(job_id, *END)
     assert record.status is JobStatus.SUCCEEDED, site.logs()
     assert "25 % of the samples from" in record.data_summary
     assert "windows validate" in record.data_summary
     assert record.data_summary in site.logs()
+    name = str(folder / "old.txt")
+    (skipped,) = [warning for warning in record.data_warnings if "skipped" in warning]
+    assert skipped == (
+        f"data.sources[0].path: 1 files in {str(folder)!r} are skipped: {name!r} "
+        "(not text in UTF-8 or UTF-16)"
+    )
+    assert skipped.partition(": ")[2] in site.logs()
 
 
 def test_several_nodes_are_refused(site: Site) -> None:

@@ -13,7 +13,7 @@ reading:
 - `checkpoint`, `checkpoint_file`, `async_save`, `saving`, `run_folder`: saving: files, rotation,
   the folder of a run.
 - `resume`, `rng`: what makes a resume exact.
-- `data`: from files to samples of tokens.
+- `data`, `data_warnings`: from files to samples of tokens, and what is odd about the files.
 - `tokenizer`, `tokenizer_protocol`, `character_tokenizers`, `pretrained_tokenizer`,
   `fast_encoding`, `tokenizer_files`, `special_tokens`, `tokenizer_training`, `token_bytes`,
   `text_cuts`: from text to ids and back.

@@ -7,12 +7,12 @@ replaced silently; ids that it cannot express decode to U+FFFD, because a model 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from app.training.character_tokenizers import ByteTokenizer, CharTokenizer
+from app.training.data_warnings import warn
 from app.training.pretrained_tokenizer import PretrainedTokenizer
 from app.training.reading import permitted
 from app.training.special_tokens import named_tokens
@@ -40,8 +40,6 @@ __all__ = [
     "require_same_tokenizer",
     "tokenizer_from_dict",
 ]
-
-logger = logging.getLogger(__name__)
 
 
 def load_tokenizer(spec: str, *, text_source: Iterable[str] | None = None) -> Tokenizer:
@@ -74,7 +72,7 @@ def load_tokenizer(spec: str, *, text_source: Iterable[str] | None = None) -> To
     definition = read_definition(permitted(path))
     tokenizer = PretrainedTokenizer(definition, path.name, named_tokens(path))
     if tokenizer.warning:
-        logger.warning("%s", tokenizer.warning)
+        warn("tokenizer", tokenizer.warning)
     return tokenizer
 
 

@@ -17,6 +17,7 @@ from app.training.callbacks import CallbackList
 from app.training.checkpoint import CheckpointManager, build_state, load_model
 from app.training.config import TrainingConfig
 from app.training.cores import ContentionWatch, usable_cores
+from app.training.data_warnings import warn
 from app.training.distributed import is_lost_peer, join
 from app.training.distributed_model import build_layout
 from app.training.errors import NO_CHECKPOINT, LostPeerError, NonFiniteLossError, ResumeError
@@ -212,7 +213,7 @@ class Trainer:
         )
         batch = self._sampler.global_batch_size
         if warning := step_beyond_data(samples, batch, config.gradient_accumulation_steps):
-            logger.warning("%s", warning.message)
+            warn(warning.field, warning.message)
         reader = SampleReader(train_dataset, config.seed, size, length)
         pinned = self.device.type == "cuda"
         self._stream = BatchStream(reader, self._sampler, config.num_workers, pinned)

@@ -40,6 +40,7 @@ from app.training.data.packing import Indices
 from app.training.data.parts import Place
 from app.training.data.sources import Corpus, CorpusWithValidation, corpus_at
 from app.training.data.trained_tokens import TrainedTokens, trained_tokens
+from app.training.data_warnings import warn
 from app.training.fit import unused_vocabulary
 from app.training.tokenizer import (
     Ids,
@@ -120,7 +121,7 @@ def _require_conversations(corpus: Corpus, path: Path) -> None:
 
 def _warn_of_unused_vocabulary(tokenizer: Tokenizer, config: TrainingConfig) -> None:
     if warning := unused_vocabulary(config, config.tokenizer, tokenizer.vocab_size):
-        logger.warning("%s", warning.message)
+        warn(warning.field, warning.message)
 
 
 def _order(count: int, config: TrainingConfig) -> Indices:
@@ -198,12 +199,12 @@ def _windows(
 def _warn_of_losses(path: Path, fit: Fit, count: int, length: int) -> None:
     if not fit.cut and not fit.empty:
         return
-    logger.warning(
-        "of %s conversations of %r, %s are longer than sequence_length + 1 = %s tokens and lose "
-        "their ends, together %s tokens; %s are left out, since nothing of them is left to train "
-        "on; raise `sequence_length` to take all",
-        *(f"{count:,}", str(path), f"{fit.cut:,}", f"{length + 1:,}"),
-        *(f"{fit.lost:,}", f"{fit.empty:,}"),
+    warn(
+        "sequence_length",
+        f"of {count:,} conversations of {str(path)!r}, {fit.cut:,} are longer than "
+        f"sequence_length + 1 = {length + 1:,} tokens and lose their ends, together {fit.lost:,} "
+        f"tokens; {fit.empty:,} are left out, since nothing of them is left to train on; raise "
+        "`sequence_length` to take all",
     )
 
 

@@ -15,6 +15,7 @@ from app.training.data.errors import DataError
 from app.training.data.formats import COMPRESSED, KINDS, Content, ReadOptions, form_of_name
 
 _NAMES_IN_A_MESSAGE = 10
+NOT_TEXT: Final = "not text in UTF-8 or UTF-16"
 _LOGS: Final = {"_delta_log": "Delta Lake", ".hoodie": "Apache Hudi"}
 """Folders that say which files beside them are valid."""
 

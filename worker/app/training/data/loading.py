@@ -17,6 +17,7 @@ from app.training.data.sources import CorpusWithValidation, corpus_at
 from app.training.data.summary import data_summary
 from app.training.data.tokenizing import TokenizedData, tokenize
 from app.training.data.windows import TrainingWindows, ValidationWindows
+from app.training.data_warnings import warn
 from app.training.fit import (
     short_validation,
     split_at,
@@ -109,7 +110,7 @@ def _warn_of_unused_vocabulary(tokenizer: Tokenizer | None, config: TrainingConf
     if tokenizer is None:
         return
     if warning := unused_vocabulary(config, config.tokenizer, tokenizer.vocab_size):
-        logger.warning("%s", warning.message)
+        warn(warning.field, warning.message)
 
 
 def _validation(
@@ -119,7 +120,7 @@ def _validation(
     if problem := too_short_validation(path, count):
         raise DataError(problem)
     if warning := short_validation(path, count, config):
-        logger.warning("%s", warning.message)
+        warn(warning.field, warning.message)
     return ValidationWindows(
         data.tokens,
         start,

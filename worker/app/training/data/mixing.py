@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from app.training.config import DataSource, TrainingConfig
 from app.training.data.mixture import MixedValidation, MixedWindows, Source
+from app.training.data_warnings import warn, warnings_of
 from app.training.sampler import seed_for
-
-logger = logging.getLogger(__name__)
 
 Loaded = tuple[Any, Any]
 """Windows for training, and for validation or None."""
@@ -35,12 +33,15 @@ def load_mixture(
     Args:
         load: `load_dataset` for one path.
     """
-    loaded = [(source, load(source.path, alone)) for source, alone in configs_of_sources(config)]
+    loaded = []
+    for number, (source, alone) in enumerate(configs_of_sources(config)):
+        with warnings_of(f"data.sources[{number}].path"):
+            loaded.append((source, load(source.path, alone)))
     train = MixedWindows([Source(s.path, s.weight, found[0]) for s, found in loaded], config.seed)
     if config.val_dataset_path is not None:
         return train, loaded[0][1][1]
     parts = [Source(s.path, s.weight, found[1]) for s, found in loaded if found[1] is not None]
     if parts and len(parts) < len(loaded):
         names = ", ".join(repr(part.name) for part in parts)
-        logger.warning("validation is on %s alone; the other sources hold nothing back", names)
+        warn("val_fraction", f"validation is on {names} alone; the other sources hold nothing back")
     return train, MixedValidation(parts) if parts else None

@@ -7,7 +7,6 @@ documents without knowing where they came from.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from app.training.data.arrays import open_token_file
 from app.training.data.conversations import conversation_columns
 from app.training.data.errors import DataError
 from app.training.data.folders import (
+    NOT_TEXT,
     Skipped,
     content_of_columns,
     require_files,
@@ -34,11 +34,11 @@ from app.training.data.parts import DOCUMENT_END, Part, Piece, Place
 from app.training.data.records import conversation_records, record_columns, record_pieces
 from app.training.data.selection import Role, select
 from app.training.data.text_files import decoded_blocks
+from app.training.data_warnings import warn, warnings_of
 from app.training.home import expanded
 from app.training.reading import permitted
 
-logger = logging.getLogger(__name__)
-
+_FIELDS: Final[Mapping[Role, str]] = {"train": "dataset_path", "validation": "val_dataset_path"}
 _IDS_PER_PIECE: Final = 1 << 20
 
 
@@ -87,7 +87,8 @@ def corpus_at(path: Path, config: TrainingConfig, role: Role) -> CorpusWithValid
     """
     path = permitted(expanded(path))
     require_readable(path)
-    return find_corpus(path, ReadOptions.of(config), role)
+    with warnings_of(_FIELDS[role]):
+        return find_corpus(path, ReadOptions.of(config), role)
 
 
 def find_corpus(path: Path, options: ReadOptions, role: Role) -> CorpusWithValidation:
@@ -103,7 +104,7 @@ def find_corpus(path: Path, options: ReadOptions, role: Role) -> CorpusWithValid
     validation, others = _readable(selection.validation)
     skipped = [*selection.skipped, *unreadable, *others]
     if skipped:
-        logger.warning("%s", skipping(path, skipped))
+        warn("dataset_path", skipping(path, skipped))
     require_files(path, files, skipped)
     if not options.allow_skipped:
         require_mostly_read(path, [file.path for file in (*files, *validation)], skipped)
@@ -130,7 +131,7 @@ def _text_problem(file: DataFile) -> str | None:
         for _ in decoded_blocks(file.path):
             pass
     except (OSError, DataError):
-        return "not text in UTF-8 or UTF-16"
+        return NOT_TEXT
     return None
 
 
@@ -141,17 +142,18 @@ def content_of_file(file: DataFile, options: ReadOptions) -> Content:
     """
     if file.form == "array":
         if note := read_layout(file.path, options).note:
-            logger.warning("%s", note)
+            warn("dataset_path", note)
         return "input_ids"
     if file.form not in RECORD_FORMS:
         return "text"
     columns = record_columns(file, options.text_column)
     content = content_of_columns(file.path, columns, options)
     if content == "text" and conversation_columns(columns) is not None:
-        logger.warning(
-            "%r has `%s` and conversations; the text is trained on, every token of it; set "
-            "`data: {loss_on: completion}` to train on what the assistant wrote",
-            *(str(file.path), options.text_column),
+        warn(
+            "dataset_path",
+            f"{str(file.path)!r} has `{options.text_column}` and conversations; the text is "
+            "trained on, every token of it; set `data: {loss_on: completion}` to train on what the "
+            "assistant wrote",
         )
     return content
 

@@ -15,6 +15,7 @@ from app.training.data.array_files import read_layout
 from app.training.data.compression import is_compressed
 from app.training.data.errors import DataError
 from app.training.data.folders import (
+    NOT_TEXT,
     Skipped,
     content_of_columns,
     files_of,
@@ -88,7 +89,7 @@ def _folder(folder: Path, options: ReadOptions, role: Role) -> Survey:
         return Survey()
     selection = select(folder, role, options)
     problems = {file: _problem(file) for file in (*selection.files, *selection.validation)}
-    skipped = [Skipped(file.path, problem) for file, problem in problems.items() if problem]
+    skipped = [Skipped(file.path, NOT_TEXT) for file, problem in problems.items() if problem]
     skipped = [*selection.skipped, *skipped]
     usable = [file for file in selection.files if not problems[file]]
     require_files(folder, usable, skipped)

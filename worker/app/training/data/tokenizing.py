@@ -36,6 +36,7 @@ from app.training.data.parts import Part
 from app.training.data.pieces import PIECE_CHARACTERS, cut_pieces
 from app.training.data.sources import Corpus
 from app.training.data.training_text import BLANK_LINE, plain_text, text_parts
+from app.training.data_warnings import warn
 from app.training.text_cuts import Cut
 from app.training.tokenizer import (
     Tokenizer,
@@ -180,11 +181,10 @@ def _tokenizer_of_ids(spec: str, largest: int) -> Tokenizer | None:
         reason = f"it has {tokenizer.vocab_size} ids and the data holds {largest}"
     except TokenizerError as error:
         reason = str(error)
-    logger.warning(
-        "the data holds ids, and the tokenizer %r does not fit them (%s); the checkpoint will have "
-        "none, so text cannot be generated from it",
-        spec,
-        reason,
+    warn(
+        "tokenizer",
+        f"the data holds ids, and the tokenizer {spec!r} does not fit them ({reason}); the "
+        "checkpoint will have none, so text cannot be generated from it",
     )
     return None
 
