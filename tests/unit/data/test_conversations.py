@@ -77,6 +77,12 @@ def test_other_columns_are_no_conversations(columns: list[str]) -> None:
     ("record", "message"),
     [
         ({"messages": "hi"}, "`messages` in line 3 of 'chats.jsonl' is 'hi'; it must be a list of"),
+        (
+            {"messages": [message("assistant", "a") | {"weight": 0.5}]},
+            "`messages[0].weight` in line 3 of 'chats.jsonl' is 0.5; it must be 0 (its turn is not",
+        ),
+        ({"messages": [message("assistant", "a") | {"weight": True}]}, "weight` in line 3 of"),
+        ({"messages": [message("assistant", "a") | {"weight": "1"}]}, "weight` in line 3 of"),
         ({"messages": [7]}, "`messages[0]` in line 3 of 'chats.jsonl' is 7; it must be an object"),
         (
             {"messages": [{"role": "boss", "content": "x"}]},
@@ -136,6 +142,38 @@ def test_without_marks_an_answer_is_what_its_turn_adds() -> None:
     assert rendered.text == ChatTemplate(CHATML).render(TURNS, PLACE).text
     rendered = ChatTemplate(LLAMA_2).render(ASKED, PLACE)
     assert assistant_texts(rendered) == ["   Ada 👩‍💻.\n </s>"]
+
+
+@pytest.mark.parametrize("source", [CHATML, PLAIN_CHATML])
+@pytest.mark.parametrize(
+    ("weights", "trained"),
+    [((0, None), ["I"]), ((0.0, 1.0), ["I"]), ((1, 1), ["b", "I"]), ((0, 0), [])],
+)
+def test_an_answer_of_weight_0_is_read_and_not_trained_on(
+    source: str, weights: tuple[float | None, ...], trained: list[str]
+) -> None:
+    answers = [
+        {"role": "assistant", "content": text, "weight": weight}
+        for text, weight in zip("bI", weights, strict=True)
+    ]
+    asked = {"role": "user", "content": "a", "weight": 0}
+    turns = turns_of({"messages": [asked, answers[0], asked, answers[1]]})
+    rendered = ChatTemplate(source).render(turns, PLACE)
+    assert [text.strip() for text in assistant_texts(rendered)] == [
+        f"{t}<|im_end|>" for t in trained
+    ]
+    plain = [Message(turn.role, turn.content) for turn in turns]
+    assert rendered.text == ChatTemplate(source).render(plain, PLACE).text
+
+
+def test_a_template_that_does_not_mark_each_turn_refuses_a_weight() -> None:
+    whole = "{% for m in messages %}{{ m.content }}{% endfor %}"
+    template = ChatTemplate("{% generation %}" + whole + "{% endgeneration %}")
+    assert template.render(TURNS, PLACE).spans
+    with pytest.raises(
+        DataError, match=r"line 3 of 'chats.jsonl' has a `weight` of 0, and the chat"
+    ):
+        template.render([*ASKED, Message("assistant", "b", is_trained=False)], PLACE)
 
 
 def test_a_template_sees_special_tokens_and_no_clock() -> None:

@@ -51,7 +51,8 @@ class RenderedConversation:
 
     text: str
     spans: list[tuple[int, int]]
-    """Where in the text is what the assistant wrote: characters, from and up to."""
+    """Where in the text is what the assistant wrote, and is trained on: characters, from and up
+    to."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +89,10 @@ class ChatTemplate:
         for message in messages:
             _require_unmarked(message, place)
         if _MARKED.search(self.source):
-            return _without_marks(self._write(messages, place))
-        return self._by_turns(messages, place)
+            found = _without_marks(self._write(messages, place))
+        else:
+            found = self._by_turns(messages, place)
+        return _weighted(found, messages, place)
 
     def prompt(self, messages: Sequence[Message], place: Place) -> str:
         """Return the text after which a model writes the assistant's next turn."""
@@ -114,7 +117,7 @@ class ChatTemplate:
         try:
             return str(
                 template.render(
-                    messages=[message._asdict() for message in messages],
+                    messages=[{"role": m.role, "content": m.content} for m in messages],
                     add_generation_prompt=add_generation_prompt,
                     tools=None,
                     documents=None,
@@ -141,6 +144,23 @@ def _without_marks(text: str) -> RenderedConversation:
             plain.append(part)
             length += len(part)
     return RenderedConversation("".join(plain), spans)
+
+
+def _weighted(
+    found: RenderedConversation, messages: Sequence[Message], place: Place
+) -> RenderedConversation:
+    """Return the conversation without the spans of answers that are not trained on."""
+    answers = [message for message in messages if message.role == "assistant"]
+    if all(answer.is_trained for answer in answers):
+        return found
+    if len(found.spans) != len(answers):
+        raise DataError(
+            f"{place} has a `weight` of 0, and the chat template marks {len(found.spans)} parts "
+            f"for {len(answers)} turns of the assistant, so its turns cannot be told apart; mark "
+            "each turn once in `data.chat_template`, or leave `weight` out"
+        )
+    spans = zip(found.spans, answers, strict=True)
+    return RenderedConversation(found.text, [span for span, turn in spans if turn.is_trained])
 
 
 def _require_unmarked(message: Message, place: Place) -> None:

@@ -139,7 +139,7 @@ def _tokenize(
     template, directory = template_of(config, tokenizer), cache_directory(path)
     data = config.data
     key = cache_key(
-        "conversations",
+        "weighted conversations",  # earlier releases ignored `weight`
         spec if tokenizer is None else tokenizer.fingerprint,
         json.dumps([template.source, dict(template.tokens)], sort_keys=True),
         json.dumps([data.loss_on or "completion", data.document_separator, data.max_documents]),

@@ -1,6 +1,7 @@
 """Records of instruction data as conversations. Standard library only, see `survey`.
 
-    {messages: [{role, content}, …]}         or `conversations`, with `from` and `value`
+    {messages: [{role, content}, …]}         or `conversations`, with `from` and `value`; and
+                                             `weight`, 0 or 1, whether an answer is trained on
     {prompt, completion}                     or `response`; both texts, or both lists of messages
     {instruction, input, output}             or `context` and `response`; what is added may be empty
 
@@ -34,6 +35,8 @@ class Message(NamedTuple):
 
     role: Role
     content: str
+    is_trained: bool = True
+    """Whether an answer counts in the loss; False for one with OpenAI's `weight: 0`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +120,17 @@ def _message(value: object, name: str, place: Place) -> Message:
     role = value.get(role_name)
     if not isinstance(role, str) or role not in _ROLES:
         raise _wrong(place, f"{name}.{role_name}", f"one of {', '.join(_ROLES)}", role)
-    return Message(_ROLES[role], _text(value.get(content_name), f"{name}.{content_name}", place))
+    content = _text(value.get(content_name), f"{name}.{content_name}", place)
+    return Message(_ROLES[role], content, _is_trained(value.get("weight"), name, place))
+
+
+def _is_trained(weight: object, name: str, place: Place) -> bool:
+    if weight is None:  # columns have a null where a record has no such field
+        return True
+    if isinstance(weight, bool) or weight not in (0, 1):
+        rule = "0 (its turn is not trained on) or 1"
+        raise _wrong(place, f"{name}.weight", rule, weight)
+    return weight == 1
 
 
 def _with_addition(turn: Message, added: object, name: str, place: Place) -> Message:
