@@ -211,6 +211,7 @@ def _latest(session: Session, job: Job) -> list[tuple[str, str]]:
     return [
         ("loss", number(point.loss)),
         ("validation loss", number(point.val_loss)),
+        ("bits per byte", number(point.val_bits_per_byte)),
         ("learning rate", number(point.lr)),
         ("speed", speed),
         *((name, number(value) or "not finite") for name, value in point.custom.items()),

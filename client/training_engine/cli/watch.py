@@ -84,6 +84,11 @@ class View:
         """Seconds to the end, as the service estimates them."""
         return None if self.now is None or self.job.is_terminal else self.now.eta_seconds
 
+    def newest(self, metric: str) -> float | None:
+        """Return the newest value of a metric that not each point has."""
+        values = (getattr(point, metric) for point in reversed(self.points))
+        return next((value for value in values if value is not None), None)
+
     @property
     def custom(self) -> dict[str, float | None]:
         """The newest value of each of the user's own metrics."""
@@ -108,7 +113,8 @@ def state_line(job: JobRecord) -> str:
 def point_line(point: MetricPoint, max_steps: int) -> str:
     """Return a point in one line."""
     parts = [f"step {point.step}/{max_steps}" if max_steps else f"step {point.step}"]
-    for name, value in (("loss", point.loss), ("val_loss", point.val_loss), ("lr", point.lr)):
+    for name in ("loss", "val_loss", "val_bits_per_byte", "lr"):
+        value = getattr(point, name)
         parts += [f"{name} {number(value)}"] if value is not None else []
     if point.tokens_per_second:
         parts.append(f"{point.tokens_per_second:,.0f} tokens/s")
@@ -204,10 +210,17 @@ def _render(view: View, width: int) -> RenderableType:
     return Group(
         bar,
         Text(_summary(view)),
-        *([Text("   ".join(custom))] if (custom := custom_texts(view.custom)) else []),
+        *([Text("   ".join(others))] if (others := _others(view)) else []),
         *(Text(line, style="cyan", no_wrap=True) for line in curve),
         *(Text(line, style="dim", no_wrap=True, overflow="ellipsis") for line in view.recent),
     )
+
+
+def _others(view: View) -> list[str]:
+    """Return the metrics that few look for, and the user's own."""
+    bits = view.newest("val_bits_per_byte")
+    own = custom_texts(view.custom)
+    return own if bits is None else [f"bits per byte {number(bits)}", *own]
 
 
 def _summary(view: View) -> str:
@@ -217,7 +230,7 @@ def _summary(view: View) -> str:
             return "waiting for a worker"
         return view.phase or "waiting for the first logged step"
     last = view.points[-1]
-    validation = next((p.val_loss for p in reversed(view.points) if p.val_loss is not None), None)
+    validation = view.newest("val_loss")
     parts = [f"loss {number(last.loss)}"]
     parts += [f"validation {number(validation)}"] if validation is not None else []
     parts += [f"lr {number(last.lr)}"] if last.lr is not None else []

@@ -8,7 +8,7 @@ export class JobSummary {
     this.bar = el("progress", { max: "1", value: "0", "aria-label": "Progress" });
     this.where = el("p", { class: "where" }, "\u00a0");
     this.trouble = el("div");
-    this.numbers = facts("numbers", ["Loss", "Validation loss", "Tokens per second", "Tokens seen"]);
+    this.numbers = facts("numbers", ["Loss", "Validation loss", "Bits per byte", "Tokens per second", "Tokens seen"]);
     this.details = facts("facts", ["Attempt", "Worker", "Created", "Ran for", "Dataset", "Id"]);
     this.element = el(
       "section",
@@ -28,6 +28,7 @@ export class JobSummary {
     this.numbers.set({
       Loss: number(history.latest("loss")),
       "Validation loss": number(history.latest("val_loss")),
+      "Bits per byte": number(history.latest("val_bits_per_byte")),
       "Tokens per second": rounded(history.latest("tokens_per_second")),
       "Tokens seen": count(history.latest("tokens_seen")),
     });

@@ -138,8 +138,11 @@ def test_status(service: ScriptedService, cli: Cli) -> None:
     ]
     assert json.loads(cli("status", "j1", "--json").stdout)["current_step"] == 4
     latest = metrics_pb2.GetMetricsResponse(metrics=point(4, loss=2.5, mine=0.25))
+    latest.metrics.val_loss, latest.metrics.val_bits_per_byte = 2.0, 2.885
     service.on["GetMetrics"] = lambda request, context: latest
-    assert "loss 2.5 mine 0.25" in " ".join(cli("status", "j1").stdout.split())
+    assert "loss 2.5 validation loss 2 bits per byte 2.885 mine 0.25" in " ".join(
+        cli("status", "j1").stdout.split()
+    )
 
 
 def test_status_shows_the_phase_with_its_count(service: ScriptedService, cli: Cli) -> None:
@@ -184,7 +187,12 @@ def test_a_live_view_shows_bar_curve_and_speed() -> None:
     for step in range(10, 60, 10):
         val_loss = 2.75 if step == 50 else None
         measured = MetricPoint(
-            step, loss=5.0 - step / 20, val_loss=val_loss, steps_per_second=2.0, lr=0.001
+            step,
+            loss=5.0 - step / 20,
+            val_loss=val_loss,
+            val_bits_per_byte=val_loss and 3.9674,
+            steps_per_second=2.0,
+            lr=0.001,
         )
         view.take(JobEvent(EventKind.METRICS, measured))
     console = Console(width=80, record=True, file=io.StringIO())
@@ -199,13 +207,17 @@ def test_a_live_view_shows_bar_curve_and_speed() -> None:
     console.print(_render(view, 80))
     line = console.export_text().splitlines()[1]
     assert line.strip() == "loss 2.5   validation 2.75   lr 0.001   validating 12/80   ETA 25 s"
-    assert lines[2].split()[0] == "4.5"
-    assert lines[9].split()[0] == "2.5"
+    assert lines[2].strip() == "bits per byte 3.967"
+    assert lines[3].split()[0] == "4.5"
+    assert lines[10].split()[0] == "2.5"
     own = {"mine": 0.5, "other": None}
     for measured in (MetricPoint(60, custom=own), MetricPoint(70, loss=1.0)):
         view.take(JobEvent(EventKind.METRICS, measured))
     console.print(_render(view, 80))
-    assert console.export_text().splitlines()[2].strip() == "mine 0.5   other not finite"
+    assert (
+        console.export_text().splitlines()[2].split("   ", 1)[1].rstrip()
+        == "mine 0.5   other not finite"
+    )
 
 
 def test_stop_takes_several_and_says_what_failed(service: ScriptedService, cli: Cli) -> None:
