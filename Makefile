@@ -59,11 +59,13 @@ PROTO_FLAGS = -I protos --python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) 
 METRIC_NAMES = $(BIN)/python -P worker/generate_metric_names.py
 DESCRIPTIONS = $(BIN)/python -P client/generate_descriptions.py $(1)/training_engine/v1/descriptions.json
 
-protos: $(STAMP) ## Regenerate the stubs, the descriptions, the SDK's records and calls
+protos: $(STAMP) ## Regenerate the stubs, the descriptions, the SDK's records, calls and methods
 	$(BIN)/python -m grpc_tools.protoc $(call PROTO_FLAGS,client) protos/training_engine/v1/*.proto
 	$(call DESCRIPTIONS,client)
 	$(BIN)/python client/generate_records.py
 	$(BIN)/python client/generate_calls.py
+	$(BIN)/python client/generate_methods.py
+	$(BIN)/python -P client/generate_sync.py
 	$(METRIC_NAMES) worker/app/training/metric_names.py
 
 protos-check: $(STAMP)
@@ -76,6 +78,7 @@ protos-check: $(STAMP)
 	  { echo "The committed stubs differ from the protos; run: make protos"; exit 1; }
 	@$(BIN)/python client/generate_records.py --check
 	@$(BIN)/python client/generate_calls.py --check
+	@$(BIN)/python client/generate_methods.py --check
 
 sync: $(STAMP) ## Rewrite the blocking SDK from the asyncio SDK
 	$(BIN)/python -P client/generate_sync.py

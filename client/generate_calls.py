@@ -23,6 +23,8 @@ HEADER = '''# Generated from the protos by client/generate_calls.py; run: make p
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from training_engine._call import Call, ListCall, RecordCall, new_request_id
 from training_engine._config_source import ConfigSource
 from training_engine.records import RECORDS, Plain
@@ -42,31 +44,50 @@ def main() -> None:
 
 def _function(method: Any) -> str:
     """Return the function that makes a call of a method."""
-    routed = methods()[ROUTES_OF_OTHERS.get(method.name, method.name)]
-    rule = routed.GetOptions().Extensions[annotations_pb2.http]
-    verb = rule.WhichOneof("pattern")
-    route = getattr(rule, verb)
-    in_path = re.findall(r"{(\w+)}", route)
-    specs = {spec.name: spec for spec in _request(method).fields}
-    others = [spec for name, spec in specs.items() if name not in (*in_path, *NO_ARGUMENTS)]
+    rule, verb, route = _rule(method)
+    in_path, fields = fields_of_path(method), request_fields(method)
+    others = [spec for spec in fields if spec.name not in in_path]
     parameters = [f"{name}: str" for name in in_path] + ["*"] * bool(others)
-    parameters += [f"{spec.name}: {_type(spec)} | None = None" for spec in others]
-    kind, answered = _answer(method)
+    parameters += [f"{spec.name}: {argument_type(spec)} | None = None" for spec in others]
+    kind, record = answer_kind(method)
     arguments = [
         f'"{method.containing_service.name}/{method.name}"',
         f'"{verb.upper()}"',
         f'"{route}"',
-        f"{{{', '.join(f'{name!r}: {name}' for name in specs if name not in NO_ARGUMENTS)}}}",
+        f"{{{', '.join(f'{spec.name!r}: {spec.name}' for spec in fields)}}}",
         *["has_body=True"] * (rule.body == "*"),
-        *["request_id=new_request_id()"] * ("request_id" in specs),
-        *answered,
+        *["request_id=new_request_id()"] * ("request_id" in _request(method).fields_by_name),
+        *_answer(method, kind, record),
     ]
-    name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", method.name).lower()
     return (
-        f"def {name}({', '.join(parameters)}) -> {kind}:\n"
+        f"def {call_name(method.name)}({', '.join(parameters)}) -> "
+        f"{f'{kind}[{record}]' if record else kind}:\n"
         f"{_docstring(description(method))}\n"
-        f"    return {kind.partition('[')[0]}({', '.join(arguments)})"
+        f"    return {kind}({', '.join(arguments)})"
     )
+
+
+def call_name(name: str) -> str:
+    """Return the name of a method of the protos as functions are named."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+
+
+def fields_of_path(method: Any) -> list[str]:
+    """Return the names of the fields that are in the REST path, in their order."""
+    return re.findall(r"{(\w+)}", _rule(method)[2])
+
+
+def request_fields(method: Any) -> list[Any]:
+    """Return the fields of a call's request that a caller gives."""
+    return [spec for spec in _request(method).fields if spec.name not in NO_ARGUMENTS]
+
+
+def _rule(method: Any) -> tuple[Any, str, str]:
+    """Return the REST route of a method: its rule, the HTTP method, the path."""
+    routed = methods()[ROUTES_OF_OTHERS.get(method.name, method.name)]
+    rule = routed.GetOptions().Extensions[annotations_pb2.http]
+    verb = rule.WhichOneof("pattern")
+    return rule, verb, getattr(rule, verb)
 
 
 def _docstring(text: str) -> str:
@@ -84,26 +105,33 @@ def _request(method: Any) -> Any:
     return header.message_type if header else method.input_type
 
 
-def _type(spec: Any) -> str:
+def argument_type(spec: Any) -> str:
     """Return the type of an argument; messages are plain dicts, a configuration apart."""
     if spec.message_type is None:
         kind = SCALARS[spec.cpp_type][0]
     else:
         kind = "ConfigSource" if spec.message_type.name == "TrainingConfig" else "Plain"
-    return f"list[{kind}]" if spec.is_repeated else kind
+    return f"Sequence[{kind}]" if spec.is_repeated else kind
 
 
-def _answer(method: Any) -> tuple[str, list[str]]:
-    """Return the class of a call that is answered so, and what the call says of its answer."""
+def answer_kind(method: Any) -> tuple[str, str]:
+    """Return the class of a call, and the record that its answer, or a row of it, is read as."""
     message, field = answer(method), answer_field(method)
     if message not in record_messages():
-        return "Call", []
-    record = record_name(message)
+        return "Call", ""
+    is_list = field is not None and field.is_repeated
+    return "ListCall" if is_list else "RecordCall", record_name(message)
+
+
+def _answer(method: Any, kind: str, record: str) -> list[str]:
+    """Return what a call says of its answer."""
+    field = answer_field(method)
+    if not record:
+        return []
     if field is None:
-        return f"RecordCall[{record}]", [f"record={record}"]
-    if field.is_repeated:
-        return f"ListCall[{record}]", [f'rows="{field.name}"', f"record={record}"]
-    return f"RecordCall[{record}]", [f"record={record}", f'answer="{field.name}"']
+        return [f"record={record}"]
+    name = "rows" if kind == "ListCall" else "answer"
+    return [f"record={record}", f'{name}="{field.name}"']
 
 
 if __name__ == "__main__":

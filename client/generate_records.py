@@ -245,14 +245,14 @@ def _words(head: str, text: str, members: dict[str, str]) -> str:
 
 def _class(head: str, text: str, attributes: dict[str, str], body: list[str]) -> str:
     """Return a class with a docstring that describes its attributes."""
-    described = [f"{name}: {_in_python(each)}" for name, each in attributes.items()]
+    described = [f"{name}: {in_python(each)}" for name, each in attributes.items()]
     wrapped = [textwrap.fill(each, 92, subsequent_indent="    ") for each in described]
     listed = textwrap.indent("\n".join(wrapped), "    ")
-    doc = f'"""{_in_python(text)}\n\nAttributes:\n{listed}\n"""'
+    doc = f'"""{in_python(text)}\n\nAttributes:\n{listed}\n"""'
     return f"{head}:\n" + textwrap.indent("\n".join([doc, "", *body]), "    ")
 
 
-def _in_python(text: str) -> str:
+def in_python(text: str) -> str:
     """Say None where a comment says that a field is absent, and mark code as docstrings do."""
     text = re.sub(r"([;.] )[Aa]bsent ", r"\1None ", text)
     return re.sub(r'"(\S+)"', r"`\1`", text)

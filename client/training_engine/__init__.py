@@ -13,6 +13,10 @@ writes their blocking twins from them. In order of reading:
 
 - `aio`, `engine`: the two engines, with the resources that they offer.
 - `_aio_jobs`, `_jobs`, `_aio_resources`, `_resources`: the resources.
+- `_aio_methods`, `_methods`: their unary calls, generated from the protos; the resources extend
+  these classes.
+- `_aio_resource`, `_resource`, `_aio_job`, `_job`: what the resources share; a job with its
+  methods.
 - `records`, `_record_base`, `errors`, `reasons`: what calls return and raise. `records` is
   generated from the protos.
 - `_calls`, `_call`, `descriptions`: every call of the contract, for gRPC and REST alike, generated
@@ -40,9 +44,9 @@ from typing import TYPE_CHECKING, Any
 from training_engine._version import __version__
 
 if TYPE_CHECKING:
-    from training_engine._aio_jobs import AsyncJob
+    from training_engine._aio_job import AsyncJob
     from training_engine._generation import TextPiece
-    from training_engine._jobs import Job
+    from training_engine._job import Job
     from training_engine.aio import AsyncTrainingEngine
     from training_engine.engine import TrainingEngine
     from training_engine.errors import (
@@ -124,9 +128,9 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AsyncJob": "_aio_jobs",
+    "AsyncJob": "_aio_job",
     "AsyncTrainingEngine": "aio",
-    "Job": "_jobs",
+    "Job": "_job",
     "TrainingEngine": "engine",
     "TextPiece": "_generation",
 }

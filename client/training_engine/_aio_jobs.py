@@ -1,139 +1,35 @@
-"""The asyncio `AsyncJob` handle and the resource that makes them."""
+"""The asyncio resource of jobs."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from training_engine import _calls
-from training_engine._aio_link import AsyncLink
-from training_engine._aio_resources import AsyncResource
+from training_engine._aio_job import AsyncJob
+from training_engine._aio_methods import AsyncJobMethods
 from training_engine._call import present
 from training_engine._config_source import ConfigLike, config_source
 from training_engine._finding import known_status
 from training_engine._following import EventFollower
 from training_engine._home import data_path
-from training_engine._options import Options
 from training_engine._polling import Polling
 from training_engine.errors import InvalidArgumentError, TrainingEngineError
 from training_engine.records import (
     BulkResult,
-    Checkpoint,
     Execution,
     JobEvent,
-    JobRecord,
     JobStatus,
-    LogLine,
-    MetricPoint,
     Page,
-    Plain,
-    Throughput,
-    read,
     to_plain,
 )
-
-if TYPE_CHECKING:
-    from training_engine.aio import AsyncTrainingEngine
 
 BulkResults = list[BulkResult]  # inside `AsyncJobs`, `list` is a method
 
 
-@dataclass(frozen=True, kw_only=True)
-class AsyncJob(JobRecord):
-    """A job as it was when it was fetched, and what can be done with it.
-
-    The fields never change; `refresh`, `wait`, `stop` and `resume` return a newer `AsyncJob`.
-    """
-
-    _engine: AsyncTrainingEngine = field(repr=False, compare=False)
-
-    async def refresh(self) -> AsyncJob:
-        """Return the job as it is now."""
-        return await self._engine.jobs.get(self.job_id)
-
-    async def wait(self, timeout: float | None = None) -> AsyncJob:
-        """Wait until the job ends and return it, whether it succeeded, failed or was stopped.
-
-        Raises:
-            DeadlineExceededError: (a TimeoutError) It has not ended within `timeout` seconds.
-        """
-        return await self._engine.jobs.wait(self.job_id, timeout)
-
-    async def stop(self) -> AsyncJob:
-        """Ask the job to save a checkpoint at the next step and stop."""
-        return await self._engine.jobs.stop(self.job_id)
-
-    async def resume(
-        self,
-        checkpoint_id: str | None = None,
-        *,
-        max_steps: int | None = None,
-        from_start: bool = False,
-    ) -> AsyncJob:
-        """Continue the job; see `AsyncJobs.resume`."""
-        return await self._engine.jobs.resume(
-            self.job_id, checkpoint_id, max_steps=max_steps, from_start=from_start
-        )
-
-    async def delete(self) -> None:
-        """Delete the job with its history, logs and checkpoints."""
-        await self._engine.jobs.delete(self.job_id)
-
-    async def checkpoints(self) -> list[Checkpoint]:
-        """Return the job's checkpoints, ascending by step."""
-        return [item async for item in self._engine.checkpoints.list(self.job_id)]
-
-    async def metrics(self) -> MetricPoint:
-        """Return the latest value of each metric."""
-        return await self._engine.metrics.get(self.job_id)
-
-    def history(
-        self, *, after_step: int | None = None, max_points: int | None = None
-    ) -> AsyncIterator[MetricPoint]:
-        """Iterate over logged steps, ascending; see `AsyncMetrics.history`."""
-        return self._engine.metrics.history(
-            self.job_id, after_step=after_step, max_points=max_points
-        )
-
-    async def throughput(self) -> Throughput:
-        """Return how fast the job trains."""
-        return await self._engine.metrics.throughput(self.job_id)
-
-    def stream_metrics(
-        self,
-        *,
-        after_step: int | None = None,
-        on_rewind: Callable[[int], object] | None = None,
-    ) -> AsyncIterator[MetricPoint]:
-        """Replay logged steps, then follow them live; see `AsyncMetrics.stream`."""
-        return self._engine.metrics.stream(self.job_id, after_step=after_step, on_rewind=on_rewind)
-
-    def logs(self) -> AsyncIterator[LogLine]:
-        """Iterate over what the trainer printed, oldest first."""
-        return self._engine.jobs.logs(self.job_id)
-
-    def watch(self, *, after: str = "") -> AsyncIterator[JobEvent]:
-        """Follow everything that happens to the job; see `AsyncJobs.watch`."""
-        return self._engine.jobs.watch(self.job_id, after=after)
-
-
-class AsyncJobs(AsyncResource):
+class AsyncJobs(AsyncJobMethods):
     """Jobs: started, followed, stopped and resumed."""
-
-    def __init__(self, link: AsyncLink, options: Options, engine: AsyncTrainingEngine) -> None:
-        super().__init__(link, options)
-        self._engine = engine
-
-    def _job(self, record: JobRecord) -> AsyncJob:
-        return AsyncJob(_engine=self._engine, **vars(record))
-
-    async def _whole(self, plain: Plain) -> AsyncJob:
-        """REST answers some calls with a few fields; fetch the rest."""
-        if plain.get("created_at") is None:
-            return await self.get(plain["job_id"])
-        return self._job(read(JobRecord, plain))
 
     async def start(
         self,
@@ -172,14 +68,6 @@ class AsyncJobs(AsyncResource):
             execution=present(to_plain(execution)) if execution is not None else None,
         )
         return await self._whole(await self._link.unary(call))
-
-    async def get(self, job_id: str) -> AsyncJob:
-        """Return one job.
-
-        Raises:
-            NotFoundError: There is none.
-        """
-        return self._job(await self._link.record(_calls.get_job(job_id)))
 
     async def find(self, reference: str) -> AsyncJob:
         """Return the job that an id, a name, or the beginning of an id means.
@@ -224,14 +112,6 @@ class AsyncJobs(AsyncResource):
         page = await self._link.page(call)
         return Page(tuple(map(self._job, page)), page.next_page_token)
 
-    async def stop(self, job_id: str) -> AsyncJob:
-        """Ask a job to save a checkpoint at the next step and stop; a queued one stops at once.
-
-        Raises:
-            StateForbidsError: It has ended.
-        """
-        return await self._whole(await self._link.unary(_calls.stop_job(job_id)))
-
     async def resume(
         self,
         job_id: str,
@@ -261,10 +141,6 @@ class AsyncJobs(AsyncResource):
             from_start=from_start or None,
         )
         return await self._whole(await self._link.unary(call))
-
-    async def delete(self, job_id: str) -> None:
-        """Delete a job that is not running, with its history, logs and checkpoints."""
-        await self._link.unary(_calls.delete_job(job_id))
 
     async def stop_many(
         self, job_ids: Iterable[str] = (), *, status: JobStatus | str | None = None
@@ -309,10 +185,6 @@ class AsyncJobs(AsyncResource):
             if job.is_terminal:
                 return job
             await asyncio.sleep(polling.delay_after_answer(job.status))
-
-    def logs(self, job_id: str, *, page_size: int | None = None) -> AsyncIterator[LogLine]:
-        """Iterate over what a job's trainer printed so far, oldest first."""
-        return self._link.rows(_calls.list_logs(job_id, page_size=page_size))
 
     def watch(self, job_id: str, *, after: str = "") -> AsyncIterator[JobEvent]:
         """Replay what happened to a job, then follow it live, until it ends.

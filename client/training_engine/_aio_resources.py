@@ -9,21 +9,22 @@ from pathlib import Path
 
 from training_engine import _calls
 from training_engine._aio_guard import closed_behind
-from training_engine._aio_link import AsyncLink
+from training_engine._aio_methods import (
+    AsyncCheckpointMethods,
+    AsyncConfigMethods,
+    AsyncDatasetMethods,
+    AsyncMetricsMethods,
+    AsyncWorkerMethods,
+)
 from training_engine._config_source import ConfigLike, config_source
 from training_engine._files import PartialFile, Progress, destination, is_there, measure
 from training_engine._finding import (
     best_of,
-    chosen_job,
     is_checkpoint_id,
-    is_job_id,
-    lookups,
-    no_such_job,
 )
 from training_engine._following import MetricsFollower
 from training_engine._generation import TextPiece, TextPieces
 from training_engine._home import data_path, expanded
-from training_engine._options import Options
 from training_engine.records import (
     Checkpoint,
     Config,
@@ -31,32 +32,11 @@ from training_engine.records import (
     Dataset,
     Inspection,
     MetricPoint,
-    Page,
-    Throughput,
-    Worker,
     read,
 )
 
 
-class AsyncResource:
-    """What the resources share: the engine's connection."""
-
-    def __init__(self, link: AsyncLink, options: Options) -> None:
-        self._link = link
-        self._options = options
-
-    async def _job_id(self, reference: str) -> str:
-        """Return the id of the job that an id, a name or the beginning of an id means."""
-        if is_job_id(reference):
-            return reference
-        for call in lookups(reference):
-            job = chosen_job(reference, await self._link.page(call))
-            if job is not None:
-                return job.job_id
-        raise no_such_job(reference)
-
-
-class AsyncConfigs(AsyncResource):
+class AsyncConfigs(AsyncConfigMethods):
     """Stored configurations."""
 
     async def create(self, name: str, config: ConfigLike) -> Config:
@@ -93,69 +73,9 @@ class AsyncConfigs(AsyncResource):
         )
         return await self._link.record(call)
 
-    async def get(self, config_id: str) -> Config:
-        """Return one configuration.
 
-        Raises:
-            NotFoundError: There is none.
-        """
-        return await self._link.record(_calls.get_config(config_id))
-
-    def list(self, *, page_size: int | None = None) -> AsyncIterator[Config]:
-        """Iterate over all configurations, newest first, page by page."""
-        return self._link.rows(_calls.list_configs(page_size=page_size))
-
-    async def page(self, *, page_size: int | None = None, page_token: str = "") -> Page[Config]:
-        """Return one page of configurations, newest first."""
-        return await self._link.page(
-            _calls.list_configs(page_size=page_size, page_token=page_token)
-        )
-
-    async def delete(self, config_id: str) -> None:
-        """Delete a configuration; jobs started from it keep their own copy."""
-        await self._link.unary(_calls.delete_config(config_id))
-
-
-class AsyncMetrics(AsyncResource):
+class AsyncMetrics(AsyncMetricsMethods):
     """What jobs measure."""
-
-    async def get(self, job_id: str) -> MetricPoint:
-        """Return the latest value of each metric; NotFoundError before the first logged step."""
-        return await self._link.record(_calls.get_metrics(job_id))
-
-    async def throughput(self, job_id: str) -> Throughput:
-        """Return how fast a job trains."""
-        return await self._link.record(_calls.get_throughput(job_id))
-
-    def history(
-        self,
-        job_id: str,
-        *,
-        after_step: int | None = None,
-        from_step: int | None = None,
-        to_step: int | None = None,
-        max_points: int | None = None,
-        page_size: int | None = None,
-    ) -> AsyncIterator[MetricPoint]:
-        """Iterate over logged steps, ascending, each once.
-
-        Args:
-            job_id: The job.
-            after_step: Only steps greater than this.
-            from_step: Only steps from this on.
-            to_step: Only steps up to this.
-            max_points: Downsample to at most so many points, 2 or more; extremes are kept.
-            page_size: Points fetched at a time, 1 to 10000.
-        """
-        call = _calls.list_metrics(
-            job_id,
-            after_step=after_step,
-            from_step=from_step,
-            to_step=to_step,
-            max_points=max_points,
-            page_size=page_size,
-        )
-        return self._link.rows(call)
 
     def stream(
         self,
@@ -181,27 +101,8 @@ class AsyncMetrics(AsyncResource):
         return self._link.follow(job_id, _calls.stream_metrics(job_id), follower)
 
 
-class AsyncCheckpoints(AsyncResource):
+class AsyncCheckpoints(AsyncCheckpointMethods):
     """Checkpoints, and text sampled from them."""
-
-    def list(self, job_id: str, *, page_size: int | None = None) -> AsyncIterator[Checkpoint]:
-        """Iterate over a job's checkpoints, ascending by step."""
-        return self._link.rows(_calls.list_checkpoints(job_id, page_size=page_size))
-
-    async def page(
-        self, job_id: str, *, page_size: int | None = None, page_token: str = ""
-    ) -> Page[Checkpoint]:
-        """Return one page of a job's checkpoints, ascending by step."""
-        call = _calls.list_checkpoints(job_id, page_size=page_size, page_token=page_token)
-        return await self._link.page(call)
-
-    async def get(self, checkpoint_id: str) -> Checkpoint:
-        """Return one checkpoint.
-
-        Raises:
-            NotFoundError: There is none.
-        """
-        return await self._link.record(_calls.get_checkpoint(checkpoint_id))
 
     async def find(self, reference: str) -> Checkpoint:
         """Return the checkpoint that an id means; of a job, its best one.
@@ -215,14 +116,6 @@ class AsyncCheckpoints(AsyncResource):
         if is_checkpoint_id(reference):
             return await self.get(reference)
         return best_of(reference, [each async for each in self.list(await self._job_id(reference))])
-
-    async def delete(self, checkpoint_id: str) -> None:
-        """Delete a checkpoint.
-
-        Raises:
-            ConflictError: For the one that an active job would resume from.
-        """
-        await self._link.unary(_calls.delete_checkpoint(checkpoint_id))
 
     async def download(
         self,
@@ -300,7 +193,7 @@ class AsyncCheckpoints(AsyncResource):
                     yield piece
 
 
-class AsyncDatasets(AsyncResource):
+class AsyncDatasets(AsyncDatasetMethods):
     """Uploaded datasets."""
 
     async def upload(self, path: str | os.PathLike[str], *, name: str | None = None) -> Dataset:
@@ -314,18 +207,6 @@ class AsyncDatasets(AsyncResource):
         sha256, size = await asyncio.to_thread(measure, file)
         call = _calls.upload_dataset(name=name or file.name, sha256=sha256)
         return read(Dataset, await self._link.upload(call, file, size))
-
-    async def get(self, dataset_id: str) -> Dataset:
-        """Return one dataset.
-
-        Raises:
-            NotFoundError: There is none.
-        """
-        return await self._link.record(_calls.get_dataset(dataset_id))
-
-    def list(self, *, page_size: int | None = None) -> AsyncIterator[Dataset]:
-        """Iterate over all datasets, newest first."""
-        return self._link.rows(_calls.list_datasets(page_size=page_size))
 
     async def inspect(
         self, dataset_path: str | None = None, *, config: ConfigLike | None = None
@@ -344,14 +225,6 @@ class AsyncDatasets(AsyncResource):
             )
         )
 
-    async def delete(self, dataset_id: str) -> None:
-        """Delete a dataset; ConflictError while a job that has not ended names it."""
-        await self._link.unary(_calls.delete_dataset(dataset_id))
 
-
-class AsyncWorkers(AsyncResource):
+class AsyncWorkers(AsyncWorkerMethods):
     """The processes that train."""
-
-    def list(self, *, page_size: int | None = None) -> AsyncIterator[Worker]:
-        """Iterate over the workers that were heard of lately."""
-        return self._link.rows(_calls.list_workers(page_size=page_size))

@@ -29,8 +29,8 @@ def list_checkpoints(
         "GET",
         "/api/training/jobs/{job_id}/checkpoints",
         {"job_id": job_id, "page_size": page_size, "page_token": page_token},
-        rows="checkpoints",
         record=Checkpoint,
+        rows="checkpoints",
     )
 
 
@@ -122,8 +122,8 @@ def list_configs(
         "GET",
         "/api/training/configs",
         {"page_size": page_size, "page_token": page_token},
-        rows="configs",
         record=Config,
+        rows="configs",
     )
 
 
@@ -195,8 +195,8 @@ def list_datasets(
         "GET",
         "/api/training/datasets",
         {"page_size": page_size, "page_token": page_token},
-        rows="datasets",
         record=Dataset,
+        rows="datasets",
     )
 
 
@@ -323,8 +323,8 @@ def list_jobs(
             "name": name,
             "job_id_prefix": job_id_prefix,
         },
-        rows="jobs",
         record=JobRecord,
+        rows="jobs",
     )
 
 
@@ -393,8 +393,8 @@ def list_logs(
         "GET",
         "/api/training/jobs/{job_id}/logs",
         {"job_id": job_id, "page_size": page_size, "page_token": page_token},
-        rows="lines",
         record=LogLine,
+        rows="lines",
     )
 
 
@@ -433,7 +433,10 @@ def list_metrics(
     to_step: int | None = None,
     max_points: int | None = None,
 ) -> ListCall[MetricPoint]:
-    """Lists logged steps, ascending, each once: in full by pages, or downsampled by max_points."""
+    """Lists logged steps, ascending, each once.
+
+    They come in full by pages, or downsampled by max_points.
+    """
     return ListCall(
         "MetricsService/ListMetrics",
         "GET",
@@ -447,8 +450,8 @@ def list_metrics(
             "to_step": to_step,
             "max_points": max_points,
         },
-        rows="points",
         record=MetricPoint,
+        rows="points",
     )
 
 
@@ -482,6 +485,6 @@ def list_workers(
         "GET",
         "/api/training/workers",
         {"page_size": page_size, "page_token": page_token},
-        rows="workers",
         record=Worker,
+        rows="workers",
     )

@@ -1,12 +1,11 @@
 # Generated from _aio_jobs.py by client/generate_sync.py; run: make sync
-"""The blocking `Job` handle and the resource that makes them."""
+"""The blocking resource of jobs."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from training_engine import _calls
 from training_engine._call import present
@@ -14,127 +13,24 @@ from training_engine._config_source import ConfigLike, config_source
 from training_engine._finding import known_status
 from training_engine._following import EventFollower
 from training_engine._home import data_path
-from training_engine._link import Link
-from training_engine._options import Options
+from training_engine._job import Job
+from training_engine._methods import JobMethods
 from training_engine._polling import Polling
-from training_engine._resources import Resource
 from training_engine.errors import InvalidArgumentError, TrainingEngineError
 from training_engine.records import (
     BulkResult,
-    Checkpoint,
     Execution,
     JobEvent,
-    JobRecord,
     JobStatus,
-    LogLine,
-    MetricPoint,
     Page,
-    Plain,
-    Throughput,
-    read,
     to_plain,
 )
-
-if TYPE_CHECKING:
-    from training_engine.engine import TrainingEngine
 
 BulkResults = list[BulkResult]  # inside `Jobs`, `list` is a method
 
 
-@dataclass(frozen=True, kw_only=True)
-class Job(JobRecord):
-    """A job as it was when it was fetched, and what can be done with it.
-
-    The fields never change; `refresh`, `wait`, `stop` and `resume` return a newer `Job`.
-    """
-
-    _engine: TrainingEngine = field(repr=False, compare=False)
-
-    def refresh(self) -> Job:
-        """Return the job as it is now."""
-        return self._engine.jobs.get(self.job_id)
-
-    def wait(self, timeout: float | None = None) -> Job:
-        """Wait until the job ends and return it, whether it succeeded, failed or was stopped.
-
-        Raises:
-            DeadlineExceededError: (a TimeoutError) It has not ended within `timeout` seconds.
-        """
-        return self._engine.jobs.wait(self.job_id, timeout)
-
-    def stop(self) -> Job:
-        """Ask the job to save a checkpoint at the next step and stop."""
-        return self._engine.jobs.stop(self.job_id)
-
-    def resume(
-        self,
-        checkpoint_id: str | None = None,
-        *,
-        max_steps: int | None = None,
-        from_start: bool = False,
-    ) -> Job:
-        """Continue the job; see `Jobs.resume`."""
-        return self._engine.jobs.resume(
-            self.job_id, checkpoint_id, max_steps=max_steps, from_start=from_start
-        )
-
-    def delete(self) -> None:
-        """Delete the job with its history, logs and checkpoints."""
-        self._engine.jobs.delete(self.job_id)
-
-    def checkpoints(self) -> list[Checkpoint]:
-        """Return the job's checkpoints, ascending by step."""
-        return list(self._engine.checkpoints.list(self.job_id))
-
-    def metrics(self) -> MetricPoint:
-        """Return the latest value of each metric."""
-        return self._engine.metrics.get(self.job_id)
-
-    def history(
-        self, *, after_step: int | None = None, max_points: int | None = None
-    ) -> Iterator[MetricPoint]:
-        """Iterate over logged steps, ascending; see `Metrics.history`."""
-        return self._engine.metrics.history(
-            self.job_id, after_step=after_step, max_points=max_points
-        )
-
-    def throughput(self) -> Throughput:
-        """Return how fast the job trains."""
-        return self._engine.metrics.throughput(self.job_id)
-
-    def stream_metrics(
-        self,
-        *,
-        after_step: int | None = None,
-        on_rewind: Callable[[int], object] | None = None,
-    ) -> Iterator[MetricPoint]:
-        """Replay logged steps, then follow them live; see `Metrics.stream`."""
-        return self._engine.metrics.stream(self.job_id, after_step=after_step, on_rewind=on_rewind)
-
-    def logs(self) -> Iterator[LogLine]:
-        """Iterate over what the trainer printed, oldest first."""
-        return self._engine.jobs.logs(self.job_id)
-
-    def watch(self, *, after: str = "") -> Iterator[JobEvent]:
-        """Follow everything that happens to the job; see `Jobs.watch`."""
-        return self._engine.jobs.watch(self.job_id, after=after)
-
-
-class Jobs(Resource):
+class Jobs(JobMethods):
     """Jobs: started, followed, stopped and resumed."""
-
-    def __init__(self, link: Link, options: Options, engine: TrainingEngine) -> None:
-        super().__init__(link, options)
-        self._engine = engine
-
-    def _job(self, record: JobRecord) -> Job:
-        return Job(_engine=self._engine, **vars(record))
-
-    def _whole(self, plain: Plain) -> Job:
-        """REST answers some calls with a few fields; fetch the rest."""
-        if plain.get("created_at") is None:
-            return self.get(plain["job_id"])
-        return self._job(read(JobRecord, plain))
 
     def start(
         self,
@@ -173,14 +69,6 @@ class Jobs(Resource):
             execution=present(to_plain(execution)) if execution is not None else None,
         )
         return self._whole(self._link.unary(call))
-
-    def get(self, job_id: str) -> Job:
-        """Return one job.
-
-        Raises:
-            NotFoundError: There is none.
-        """
-        return self._job(self._link.record(_calls.get_job(job_id)))
 
     def find(self, reference: str) -> Job:
         """Return the job that an id, a name, or the beginning of an id means.
@@ -225,14 +113,6 @@ class Jobs(Resource):
         page = self._link.page(call)
         return Page(tuple(map(self._job, page)), page.next_page_token)
 
-    def stop(self, job_id: str) -> Job:
-        """Ask a job to save a checkpoint at the next step and stop; a queued one stops at once.
-
-        Raises:
-            StateForbidsError: It has ended.
-        """
-        return self._whole(self._link.unary(_calls.stop_job(job_id)))
-
     def resume(
         self,
         job_id: str,
@@ -262,10 +142,6 @@ class Jobs(Resource):
             from_start=from_start or None,
         )
         return self._whole(self._link.unary(call))
-
-    def delete(self, job_id: str) -> None:
-        """Delete a job that is not running, with its history, logs and checkpoints."""
-        self._link.unary(_calls.delete_job(job_id))
 
     def stop_many(
         self, job_ids: Iterable[str] = (), *, status: JobStatus | str | None = None
@@ -310,10 +186,6 @@ class Jobs(Resource):
             if job.is_terminal:
                 return job
             time.sleep(polling.delay_after_answer(job.status))
-
-    def logs(self, job_id: str, *, page_size: int | None = None) -> Iterator[LogLine]:
-        """Iterate over what a job's trainer printed so far, oldest first."""
-        return self._link.rows(_calls.list_logs(job_id, page_size=page_size))
 
     def watch(self, job_id: str, *, after: str = "") -> Iterator[JobEvent]:
         """Replay what happened to a job, then follow it live, until it ends.

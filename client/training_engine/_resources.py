@@ -12,18 +12,19 @@ from training_engine._config_source import ConfigLike, config_source
 from training_engine._files import PartialFile, Progress, destination, is_there, measure
 from training_engine._finding import (
     best_of,
-    chosen_job,
     is_checkpoint_id,
-    is_job_id,
-    lookups,
-    no_such_job,
 )
 from training_engine._following import MetricsFollower
 from training_engine._generation import TextPiece, TextPieces
 from training_engine._guard import closed_behind
 from training_engine._home import data_path, expanded
-from training_engine._link import Link
-from training_engine._options import Options
+from training_engine._methods import (
+    CheckpointMethods,
+    ConfigMethods,
+    DatasetMethods,
+    MetricsMethods,
+    WorkerMethods,
+)
 from training_engine.records import (
     Checkpoint,
     Config,
@@ -31,32 +32,11 @@ from training_engine.records import (
     Dataset,
     Inspection,
     MetricPoint,
-    Page,
-    Throughput,
-    Worker,
     read,
 )
 
 
-class Resource:
-    """What the resources share: the engine's connection."""
-
-    def __init__(self, link: Link, options: Options) -> None:
-        self._link = link
-        self._options = options
-
-    def _job_id(self, reference: str) -> str:
-        """Return the id of the job that an id, a name or the beginning of an id means."""
-        if is_job_id(reference):
-            return reference
-        for call in lookups(reference):
-            job = chosen_job(reference, self._link.page(call))
-            if job is not None:
-                return job.job_id
-        raise no_such_job(reference)
-
-
-class Configs(Resource):
+class Configs(ConfigMethods):
     """Stored configurations."""
 
     def create(self, name: str, config: ConfigLike) -> Config:
@@ -93,67 +73,9 @@ class Configs(Resource):
         )
         return self._link.record(call)
 
-    def get(self, config_id: str) -> Config:
-        """Return one configuration.
 
-        Raises:
-            NotFoundError: There is none.
-        """
-        return self._link.record(_calls.get_config(config_id))
-
-    def list(self, *, page_size: int | None = None) -> Iterator[Config]:
-        """Iterate over all configurations, newest first, page by page."""
-        return self._link.rows(_calls.list_configs(page_size=page_size))
-
-    def page(self, *, page_size: int | None = None, page_token: str = "") -> Page[Config]:
-        """Return one page of configurations, newest first."""
-        return self._link.page(_calls.list_configs(page_size=page_size, page_token=page_token))
-
-    def delete(self, config_id: str) -> None:
-        """Delete a configuration; jobs started from it keep their own copy."""
-        self._link.unary(_calls.delete_config(config_id))
-
-
-class Metrics(Resource):
+class Metrics(MetricsMethods):
     """What jobs measure."""
-
-    def get(self, job_id: str) -> MetricPoint:
-        """Return the latest value of each metric; NotFoundError before the first logged step."""
-        return self._link.record(_calls.get_metrics(job_id))
-
-    def throughput(self, job_id: str) -> Throughput:
-        """Return how fast a job trains."""
-        return self._link.record(_calls.get_throughput(job_id))
-
-    def history(
-        self,
-        job_id: str,
-        *,
-        after_step: int | None = None,
-        from_step: int | None = None,
-        to_step: int | None = None,
-        max_points: int | None = None,
-        page_size: int | None = None,
-    ) -> Iterator[MetricPoint]:
-        """Iterate over logged steps, ascending, each once.
-
-        Args:
-            job_id: The job.
-            after_step: Only steps greater than this.
-            from_step: Only steps from this on.
-            to_step: Only steps up to this.
-            max_points: Downsample to at most so many points, 2 or more; extremes are kept.
-            page_size: Points fetched at a time, 1 to 10000.
-        """
-        call = _calls.list_metrics(
-            job_id,
-            after_step=after_step,
-            from_step=from_step,
-            to_step=to_step,
-            max_points=max_points,
-            page_size=page_size,
-        )
-        return self._link.rows(call)
 
     def stream(
         self,
@@ -179,27 +101,8 @@ class Metrics(Resource):
         return self._link.follow(job_id, _calls.stream_metrics(job_id), follower)
 
 
-class Checkpoints(Resource):
+class Checkpoints(CheckpointMethods):
     """Checkpoints, and text sampled from them."""
-
-    def list(self, job_id: str, *, page_size: int | None = None) -> Iterator[Checkpoint]:
-        """Iterate over a job's checkpoints, ascending by step."""
-        return self._link.rows(_calls.list_checkpoints(job_id, page_size=page_size))
-
-    def page(
-        self, job_id: str, *, page_size: int | None = None, page_token: str = ""
-    ) -> Page[Checkpoint]:
-        """Return one page of a job's checkpoints, ascending by step."""
-        call = _calls.list_checkpoints(job_id, page_size=page_size, page_token=page_token)
-        return self._link.page(call)
-
-    def get(self, checkpoint_id: str) -> Checkpoint:
-        """Return one checkpoint.
-
-        Raises:
-            NotFoundError: There is none.
-        """
-        return self._link.record(_calls.get_checkpoint(checkpoint_id))
 
     def find(self, reference: str) -> Checkpoint:
         """Return the checkpoint that an id means; of a job, its best one.
@@ -213,14 +116,6 @@ class Checkpoints(Resource):
         if is_checkpoint_id(reference):
             return self.get(reference)
         return best_of(reference, list(self.list(self._job_id(reference))))
-
-    def delete(self, checkpoint_id: str) -> None:
-        """Delete a checkpoint.
-
-        Raises:
-            ConflictError: For the one that an active job would resume from.
-        """
-        self._link.unary(_calls.delete_checkpoint(checkpoint_id))
 
     def download(
         self,
@@ -298,7 +193,7 @@ class Checkpoints(Resource):
                     yield piece
 
 
-class Datasets(Resource):
+class Datasets(DatasetMethods):
     """Uploaded datasets."""
 
     def upload(self, path: str | os.PathLike[str], *, name: str | None = None) -> Dataset:
@@ -312,18 +207,6 @@ class Datasets(Resource):
         sha256, size = measure(file)
         call = _calls.upload_dataset(name=name or file.name, sha256=sha256)
         return read(Dataset, self._link.upload(call, file, size))
-
-    def get(self, dataset_id: str) -> Dataset:
-        """Return one dataset.
-
-        Raises:
-            NotFoundError: There is none.
-        """
-        return self._link.record(_calls.get_dataset(dataset_id))
-
-    def list(self, *, page_size: int | None = None) -> Iterator[Dataset]:
-        """Iterate over all datasets, newest first."""
-        return self._link.rows(_calls.list_datasets(page_size=page_size))
 
     def inspect(
         self, dataset_path: str | None = None, *, config: ConfigLike | None = None
@@ -342,14 +225,6 @@ class Datasets(Resource):
             )
         )
 
-    def delete(self, dataset_id: str) -> None:
-        """Delete a dataset; ConflictError while a job that has not ended names it."""
-        self._link.unary(_calls.delete_dataset(dataset_id))
 
-
-class Workers(Resource):
+class Workers(WorkerMethods):
     """The processes that train."""
-
-    def list(self, *, page_size: int | None = None) -> Iterator[Worker]:
-        """Iterate over the workers that were heard of lately."""
-        return self._link.rows(_calls.list_workers(page_size=page_size))

@@ -200,7 +200,8 @@ def class_for_code(code: str) -> type[TrainingEngineError]:
     return _BY_CODE.get(code, InternalError)
 
 
-def _class_for(reason: str, fallback: type[TrainingEngineError]) -> type[TrainingEngineError]:
+def class_for_reason(reason: str, fallback: type[TrainingEngineError]) -> type[TrainingEngineError]:
+    """Return the exception class of a reason in lower case; `fallback` for an unknown reason."""
     if reason in _BY_REASON:
         return _BY_REASON[reason]
     status = _call_status(reason)
@@ -238,7 +239,7 @@ def error_for(
         errors: The fields at fault.
         retry_after: Seconds, where the service named them.
     """
-    kind = _class_for(reason, fallback)
+    kind = class_for_reason(reason, fallback)
     if kind is UnauthenticatedError:  # the service speaks of headers, which no caller sets here
         message = TOKEN_NEEDED
     return kind(message, code=reason or None, errors=errors, retry_after=retry_after)

@@ -20,7 +20,7 @@ from training_engine.records import BulkResult, JobStatus
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from training_engine._jobs import Job
+    from training_engine._job import Job
 
 _SHOWN = 10
 """Jobs that a question names."""

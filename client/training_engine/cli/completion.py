@@ -12,7 +12,7 @@ from training_engine.errors import TrainingEngineError
 from training_engine.records import JobStatus
 
 if TYPE_CHECKING:
-    from training_engine._jobs import Job
+    from training_engine._job import Job
     from training_engine.engine import TrainingEngine
 
 #: A shell waits for its user's Tab no longer than this.

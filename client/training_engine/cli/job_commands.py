@@ -28,7 +28,7 @@ from training_engine.records import EventKind, JobStatus, LogLine
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from training_engine._jobs import Job
+    from training_engine._job import Job
 
 JobArgument = Annotated[
     str,

@@ -69,7 +69,8 @@ class MetricsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListMetrics(self, request, context):
-        """Lists logged steps, ascending, each once: in full by pages, or downsampled by max_points.
+        """Lists logged steps, ascending, each once. They come in full by pages, or downsampled by
+        max_points.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

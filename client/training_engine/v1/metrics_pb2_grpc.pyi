@@ -36,7 +36,9 @@ class MetricsServiceStub:
     GetMetrics: _grpc.UnaryUnaryMultiCallable[_metrics_pb2.GetMetricsRequest, _metrics_pb2.GetMetricsResponse]
     """Returns the latest value of each metric. METRICS_NOT_FOUND before the first logged step."""
     ListMetrics: _grpc.UnaryUnaryMultiCallable[_metrics_pb2.ListMetricsRequest, _metrics_pb2.ListMetricsResponse]
-    """Lists logged steps, ascending, each once: in full by pages, or downsampled by max_points."""
+    """Lists logged steps, ascending, each once. They come in full by pages, or downsampled by
+    max_points.
+    """
     GetThroughput: _grpc.UnaryUnaryMultiCallable[_metrics_pb2.GetThroughputRequest, _metrics_pb2.GetThroughputResponse]
     """Returns how fast the job trains, over its latest logging interval."""
     StreamMetrics: _grpc.UnaryStreamMultiCallable[_metrics_pb2.StreamMetricsRequest, _metrics_pb2.StreamMetricsResponse]
@@ -50,7 +52,9 @@ class MetricsServiceAsyncStub(MetricsServiceStub):
     GetMetrics: _aio.UnaryUnaryMultiCallable[_metrics_pb2.GetMetricsRequest, _metrics_pb2.GetMetricsResponse]  # type: ignore[assignment]
     """Returns the latest value of each metric. METRICS_NOT_FOUND before the first logged step."""
     ListMetrics: _aio.UnaryUnaryMultiCallable[_metrics_pb2.ListMetricsRequest, _metrics_pb2.ListMetricsResponse]  # type: ignore[assignment]
-    """Lists logged steps, ascending, each once: in full by pages, or downsampled by max_points."""
+    """Lists logged steps, ascending, each once. They come in full by pages, or downsampled by
+    max_points.
+    """
     GetThroughput: _aio.UnaryUnaryMultiCallable[_metrics_pb2.GetThroughputRequest, _metrics_pb2.GetThroughputResponse]  # type: ignore[assignment]
     """Returns how fast the job trains, over its latest logging interval."""
     StreamMetrics: _aio.UnaryStreamMultiCallable[_metrics_pb2.StreamMetricsRequest, _metrics_pb2.StreamMetricsResponse]  # type: ignore[assignment]
@@ -73,7 +77,9 @@ class MetricsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _metrics_pb2.ListMetricsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_metrics_pb2.ListMetricsResponse, _abc.Awaitable[_metrics_pb2.ListMetricsResponse]]:
-        """Lists logged steps, ascending, each once: in full by pages, or downsampled by max_points."""
+        """Lists logged steps, ascending, each once. They come in full by pages, or downsampled by
+        max_points.
+        """
 
     @_abc_1.abstractmethod
     def GetThroughput(

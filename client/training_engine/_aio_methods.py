@@ -1,0 +1,252 @@
+# Generated from the protos by client/generate_methods.py; run: make protos
+"""The asyncio methods of unary calls that need no more than the call."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+from training_engine import _calls
+from training_engine._aio_resource import AsyncJobResource, AsyncResource
+from training_engine.records import (
+    Checkpoint,
+    Config,
+    Dataset,
+    LogLine,
+    MetricPoint,
+    Page,
+    Throughput,
+    Worker,
+)
+
+if TYPE_CHECKING:
+    from training_engine._aio_job import AsyncJob
+
+
+class AsyncCheckpointMethods(AsyncResource):
+    """The calls of `CheckpointService`."""
+
+    def list(self, job_id: str, *, page_size: int | None = None) -> AsyncIterator[Checkpoint]:
+        """Iterate over a job's checkpoints, ascending by step.
+
+        Args:
+            job_id: The job.
+            page_size: Rows on the page, 1 to 1000; 0 for 50.
+        """
+        return self._link.rows(_calls.list_checkpoints(job_id, page_size=page_size))
+
+    async def page(
+        self, job_id: str, *, page_size: int | None = None, page_token: str = ""
+    ) -> Page[Checkpoint]:
+        """Return one page of a job's checkpoints, ascending by step.
+
+        Args:
+            job_id: The job.
+            page_size: Rows on the page, 1 to 1000; 0 for 50.
+            page_token: next_page_token of the page before; empty for the first.
+        """
+        return await self._link.page(
+            _calls.list_checkpoints(job_id, page_size=page_size, page_token=page_token)
+        )
+
+    async def get(self, checkpoint_id: str) -> Checkpoint:
+        """Return one checkpoint.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        return await self._link.record(_calls.get_checkpoint(checkpoint_id))
+
+    async def delete(self, checkpoint_id: str) -> None:
+        """Delete a checkpoint.
+
+        Raises:
+            ConflictError: For the one that an active job would resume from.
+        """
+        await self._link.unary(_calls.delete_checkpoint(checkpoint_id))
+
+
+class AsyncConfigMethods(AsyncResource):
+    """The calls of `ConfigService`."""
+
+    async def get(self, config_id: str) -> Config:
+        """Return one stored configuration.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        return await self._link.record(_calls.get_config(config_id))
+
+    def list(self, *, page_size: int | None = None) -> AsyncIterator[Config]:
+        """Iterate over stored configurations, newest first.
+
+        Args:
+            page_size: Rows on the page, 1 to 1000; 0 for 50.
+        """
+        return self._link.rows(_calls.list_configs(page_size=page_size))
+
+    async def page(self, *, page_size: int | None = None, page_token: str = "") -> Page[Config]:
+        """Return one page of stored configurations, newest first.
+
+        Args:
+            page_size: Rows on the page, 1 to 1000; 0 for 50.
+            page_token: next_page_token of the page before; empty for the first.
+        """
+        return await self._link.page(
+            _calls.list_configs(page_size=page_size, page_token=page_token)
+        )
+
+    async def delete(self, config_id: str) -> None:
+        """Delete one stored configuration.
+
+        Jobs started from it keep their own copy.
+        """
+        await self._link.unary(_calls.delete_config(config_id))
+
+
+class AsyncDatasetMethods(AsyncResource):
+    """The calls of `DatasetService`."""
+
+    async def get(self, dataset_id: str) -> Dataset:
+        """Return one dataset.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        return await self._link.record(_calls.get_dataset(dataset_id))
+
+    def list(self, *, page_size: int | None = None) -> AsyncIterator[Dataset]:
+        """Iterate over datasets, newest first.
+
+        Args:
+            page_size: Rows on the page, 1 to 1000; 0 for 50.
+        """
+        return self._link.rows(_calls.list_datasets(page_size=page_size))
+
+    async def page(self, *, page_size: int | None = None, page_token: str = "") -> Page[Dataset]:
+        """Return one page of datasets, newest first.
+
+        Args:
+            page_size: Rows on the page, 1 to 1000; 0 for 50.
+            page_token: next_page_token of the page before; empty for the first.
+        """
+        return await self._link.page(
+            _calls.list_datasets(page_size=page_size, page_token=page_token)
+        )
+
+    async def delete(self, dataset_id: str) -> None:
+        """Delete a dataset.
+
+        Raises:
+            ConflictError: While a job that has not ended names it.
+        """
+        await self._link.unary(_calls.delete_dataset(dataset_id))
+
+
+class AsyncJobMethods(AsyncJobResource):
+    """The calls of `JobService`."""
+
+    async def get(self, job_id: str) -> AsyncJob:
+        """Return one job, its configuration included.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        return self._job(await self._link.record(_calls.get_job(job_id)))
+
+    async def stop(self, job_id: str) -> AsyncJob:
+        """Ask a job to save a checkpoint at the next step boundary and stop.
+
+        A queued job stops at once.
+
+        Raises:
+            StateForbidsError: For a job that has ended.
+        """
+        return await self._whole(await self._link.unary(_calls.stop_job(job_id)))
+
+    async def delete(self, job_id: str) -> None:
+        """Delete a job that is not running: record, history, logs and checkpoints."""
+        await self._link.unary(_calls.delete_job(job_id))
+
+    def logs(self, job_id: str, *, page_size: int | None = None) -> AsyncIterator[LogLine]:
+        """Iterate over what the trainer printed, oldest first.
+
+        Args:
+            job_id: The job.
+            page_size: Lines on the page, 1 to 10000; 0 for 1000.
+        """
+        return self._link.rows(_calls.list_logs(job_id, page_size=page_size))
+
+
+class AsyncMetricsMethods(AsyncResource):
+    """The calls of `MetricsService`."""
+
+    async def get(self, job_id: str) -> MetricPoint:
+        """Return the latest value of each metric.
+
+        Raises:
+            NotFoundError: Before the first logged step.
+        """
+        return await self._link.record(_calls.get_metrics(job_id))
+
+    def history(
+        self,
+        job_id: str,
+        *,
+        after_step: int | None = None,
+        from_step: int | None = None,
+        to_step: int | None = None,
+        max_points: int | None = None,
+        page_size: int | None = None,
+    ) -> AsyncIterator[MetricPoint]:
+        """Iterate over logged steps, ascending, each once.
+
+        They come in full by pages, or downsampled by max_points.
+
+        Args:
+            job_id: The job.
+            after_step: Only steps greater than this.
+            from_step: Only steps from this on.
+            to_step: Only steps up to this.
+            max_points: Downsample to at most so many points, 2 or more, keeping each bucket's
+                extremes: a bucket of several steps becomes two points that hold each metric's
+                minimum and maximum; no paging then. None for every point, by pages.
+            page_size: Points on the page, 1 to 10000; 0 for 1000.
+        """
+        return self._link.rows(
+            _calls.list_metrics(
+                job_id,
+                after_step=after_step,
+                from_step=from_step,
+                to_step=to_step,
+                max_points=max_points,
+                page_size=page_size,
+            )
+        )
+
+    async def throughput(self, job_id: str) -> Throughput:
+        """Return how fast the job trains, over its latest logging interval."""
+        return await self._link.record(_calls.get_throughput(job_id))
+
+
+class AsyncWorkerMethods(AsyncResource):
+    """The calls of `WorkerService`."""
+
+    def list(self, *, page_size: int | None = None) -> AsyncIterator[Worker]:
+        """Iterate over the workers that were heard of lately.
+
+        Args:
+            page_size: Rows on the page, 1 to 1000; 0 for 50.
+        """
+        return self._link.rows(_calls.list_workers(page_size=page_size))
+
+    async def page(self, *, page_size: int | None = None, page_token: str = "") -> Page[Worker]:
+        """Return one page of the workers that were heard of lately.
+
+        Args:
+            page_size: Rows on the page, 1 to 1000; 0 for 50.
+            page_token: next_page_token of the page before; empty for the first.
+        """
+        return await self._link.page(
+            _calls.list_workers(page_size=page_size, page_token=page_token)
+        )
