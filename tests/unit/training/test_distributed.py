@@ -30,6 +30,7 @@ def scenarios() -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     # The gradient of a key's bias is 0 but for rounding, which Adam would make as large as any.
     labelled = {"labelled": True, "samples": 48, "model": {"bias": False}}
+    muon = {"optimizer_type": "muon"}
     for strategy in ("ddp", "fsdp"):
         config = spread(strategy)
         resumed = spread(strategy, resume_from_checkpoint=True)
@@ -41,6 +42,7 @@ def scenarios() -> list[dict[str, Any]]:
             {"name": f"{strategy}-3", **parts, "config": resumed},
             {"name": f"{strategy}-even", "config": config, "dropout": 0.0},
             {"name": f"{strategy}-labelled", "config": config, "dropout": 0.0, **labelled},
+            {"name": f"{strategy}-muon", "config": config | muon, "dropout": 0.0},
         ]
     config = spread("ddp", max_steps=5)
     # Wide enough that a gradient bucket is summed in pieces, each beginning with another process.
@@ -57,6 +59,7 @@ def scenarios() -> list[dict[str, Any]]:
     one = {"batch_size": 8, "distributed": None}
     found += [
         {"name": "one-even", "processes": 1, "config": one, "dropout": 0.0},
+        {"name": "one-muon", "processes": 1, "config": one | muon, "dropout": 0.0},
         {
             "name": "one-labelled",
             "processes": 1,
@@ -132,7 +135,7 @@ def test_sums_over_three_processes_keep_their_order_through_a_resume(runs: Path)
     assert_same_runs(runs / "three-straight", runs / "three-parts")
 
 
-@pytest.mark.parametrize("kind", ["even", "labelled"])
+@pytest.mark.parametrize("kind", ["even", "labelled", "muon"])
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_two_processes_learn_what_one_learns_from_their_batches_together(
     runs: Path, strategy: str, kind: str

@@ -36,6 +36,21 @@ def test_linear_falls_in_a_line() -> None:
     assert rates(scheduler, 12) == pytest.approx([1 - i / 10 for i in range(10)] + [0.0, 0.0])
 
 
+def test_wsd_stays_at_its_peak_and_cools_down_at_the_end() -> None:
+    scheduler = get_scheduler("wsd", optimizer(), 2, 10, min_lr_ratio=0.2, cooldown_steps=4)
+    seen = [1 / 3, 2 / 3, 1, 1, 1, 1, 1, 0.8, 0.6, 0.4, 0.2, 0.2]
+    assert rates(scheduler, 12) == pytest.approx(seen)
+    fifth = get_scheduler("wsd", optimizer(), 0, 10)
+    assert rates(fifth, 11) == pytest.approx([1] * 9 + [0.5, 0.0])
+    never = get_scheduler("wsd", optimizer(), 0, 3, cooldown_steps=0)
+    assert rates(never, 4) == [1.0] * 4
+
+
+def test_before_its_cooldown_wsd_does_not_depend_on_the_length_of_the_run() -> None:
+    short = rates(get_scheduler("wsd", optimizer(), 3, 20, cooldown_steps=5), 15)
+    assert short == rates(get_scheduler("wsd", optimizer(), 3, 400, cooldown_steps=5), 15)
+
+
 def test_constant_stays_and_needs_no_end() -> None:
     scheduler = get_scheduler("constant", optimizer(), warmup_steps=1)
     assert rates(scheduler, 4) == pytest.approx([0.5, 1.0, 1.0, 1.0])
@@ -70,6 +85,8 @@ def test_bad_arguments_are_named() -> None:
         get_scheduler("step", optimizer(), 0, 10)
     with pytest.raises(ValueError, match="`total_steps` is None; a cosine schedule must know"):
         get_scheduler("cosine", optimizer(), 0)
+    with pytest.raises(ValueError, match="`cooldown_steps` is 11; it must be between 0 and total_"):
+        get_scheduler("wsd", optimizer(), 0, 10, cooldown_steps=11)
     with pytest.raises(ValueError, match="`warmup_steps` is -1; it must be at least 0"):
         get_scheduler("constant", optimizer(), -1)
 

@@ -84,6 +84,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "bf16": {"mixed_precision": "bf16"},
     "fp16": {"mixed_precision": "fp16"},
     "validation every step": {"eval_steps": 1},
+    "muon": {"optimizer_type": "muon"},
+    "muon in fp16": {"optimizer_type": "muon", "mixed_precision": "fp16"},
+    "wsd and z-loss": {"scheduler_type": "wsd", "cooldown_steps": 4, "z_loss": 1e-2},
 }
 
 

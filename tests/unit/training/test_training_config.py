@@ -22,14 +22,18 @@ CONTRACT = {
     "max_steps": 100000,
     "warmup_steps": 2000,
     "optimizer_type": "adamw",
+    "muon_learning_rate": 0.02,
+    "muon_momentum": 0.95,
     "weight_decay": 0.01,
     "adam_beta1": 0.9,
     "adam_beta2": 0.999,
     "adam_epsilon": 1e-8,
     "scheduler_type": "cosine",
     "min_lr_ratio": 0.1,
+    "cooldown_steps": None,
     "gradient_accumulation_steps": 1,
     "max_grad_norm": 1.0,
+    "z_loss": 0.0,
     "mixed_precision": None,
     "logging_steps": 100,
     "save_steps": 1000,
@@ -118,7 +122,7 @@ def test_every_problem_is_listed_in_one_error() -> None:
         "learning_rate": "`learning_rate` is -0.0006; it must be above 0 and finite; "
         "try 6e-4 for a 124M model",
         "max_steps": found["max_steps"],
-        "optimizer_type": "`optimizer_type` is 'sgd'; it must be one of 'adamw'",
+        "optimizer_type": "`optimizer_type` is 'sgd'; it must be one of 'adamw', 'muon'",
         "seed": "`seed` is True; it must be an integer",
         "model_config.num_heads": "`num_heads` is 5; it must divide hidden_size=768; try 4 or 6",
         "model_config.hidden": found["model_config.hidden"],
@@ -150,6 +154,11 @@ def test_every_problem_is_listed_in_one_error() -> None:
         ("warmup_steps", -1, "at least 0"),
         ("max_grad_norm", -1.0, "at least 0"),
         ("seed", -1, "below 2**63"),
+        ("muon_learning_rate", 0.0, "above 0"),
+        ("muon_momentum", 1.0, "below 1"),
+        ("z_loss", -1e-4, "at least 0 and finite"),
+        ("cooldown_steps", -1, "at least 0"),
+        ("cooldown_steps", 100001, "not exceed max_steps=100000; try 20000"),
         ("device", "gpu", "auto, cpu, cuda"),
         ("val_fraction", 1.0, "below 1"),
         ("checkpoint_dir", "", "not empty"),
@@ -346,3 +355,8 @@ def test_questionable_values_are_warnings_not_problems() -> None:
     assert set(found) == {"warmup_steps", "save_steps"}
     assert "try 2" in found["warmup_steps"]
     assert "try save_steps=40" in found["save_steps"]
+    (warning,) = TrainingConfig(cooldown_steps=5).warnings()
+    assert warning.message == (
+        "`cooldown_steps` is 5 and `scheduler_type` is 'cosine', which has no cooldown; "
+        "try scheduler_type wsd"
+    )

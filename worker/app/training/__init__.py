@@ -6,7 +6,8 @@ reading:
 - `config`, `rules`, `document`: the configuration: its fields, its rules, how YAML is read.
 - `trainer`: the training loop, and the state that a run is made of.
 - `batches`, `sampler`: which samples a step trains on, as a function of seed and position.
-- `stepping`, `scheduler`, `precision`: one optimizer step, its learning rate, its number format.
+- `stepping`, `muon`, `scheduler`, `precision`: one optimizer step, its learning rate, its number
+  format.
 - `metrics`, `metric_names`, `custom_metrics`, `reporting`, `evaluation`, `journal`, `tracker`:
   what is measured, and who hears of it.
 - `callbacks`: the hooks of a run; the service trains through them.
@@ -22,7 +23,8 @@ reading:
   happens where there is less.
 - `allocator`, `cores`, `devices`: the machine.
 - `progress`, `forecast`: signs of life, and when a run will end.
-- `distributed`, `distributed_launch`, `distributed_model`, `parent_signals`: several processes.
+- `distributed`, `distributed_launch`, `distributed_model`, `sharding`, `parent_signals`: several
+  processes.
 - `inspect_command`: a look into data, in a process of its own.
 - `inference`, `commands`: text from a checkpoint; the CLI's `export` and `generate --local`.
 - `errors`, `home`: what can go wrong; paths that begin with `~`.

@@ -34,8 +34,8 @@ __all__ = [
     "TrainingConfig",
 ]
 
-Optimizer = Literal["adamw"]
-Scheduler = Literal["cosine", "linear", "constant"]
+Optimizer = Literal["adamw", "muon"]
+Scheduler = Literal["cosine", "linear", "wsd", "constant"]
 Precision = Literal["fp16", "bf16"]
 WandbMode = Literal["online", "offline", "disabled"]
 BestMetric = Literal["val_loss", "val_perplexity", "loss", "perplexity"]
@@ -179,7 +179,15 @@ class TrainingConfig:
     """Steps of linear warm-up from 0, >= 0. Shorten it for short runs."""
 
     optimizer_type: Optimizer = "adamw"
-    """AdamW (Loshchilov & Hutter 2019) is the one optimizer there is."""
+    """"adamw" (Loshchilov & Hutter 2019) for everything; or "muon" (Jordan et al. 2024) for the
+    matrices of the blocks, with AdamW for embeddings, output head, norms and biases."""
+
+    muon_learning_rate: float = 0.02
+    """Muon's peak rate, > 0; it follows the same schedule as `learning_rate`, which stays that of
+    AdamW."""
+
+    muon_momentum: float = 0.95
+    """Decay of Muon's mean of gradients, in [0, 1)."""
 
     weight_decay: float = 0.01
     """Decoupled weight decay, >= 0, on matrices only: norms and biases are left alone."""
@@ -194,16 +202,27 @@ class TrainingConfig:
     """AdamW's guard against division by zero, > 0."""
 
     scheduler_type: Scheduler = "cosine"
-    """How the learning rate falls after warm-up."""
+    """How the learning rate falls after warm-up: "cosine" and "linear" over the whole run, "wsd"
+    (warm-up, stable, decay) over the last `cooldown_steps`, "constant" never. A run that stopped
+    before its cooldown can be made longer without a trace."""
 
     min_lr_ratio: float = 0.1
     """Where it ends, as a fraction of `learning_rate`, in [0, 1]. "constant" has no use for it."""
+
+    cooldown_steps: int | None = None
+    """Last steps of the run, in which "wsd" lets the rate fall in a straight line, >= 0. None: a
+    fifth of `max_steps`."""
 
     gradient_accumulation_steps: int = 1
     """Micro-batches in one optimizer step, >= 1. Multiplies `batch_size` at no cost of memory."""
 
     max_grad_norm: float = 1.0
     """Gradients are scaled down to this total norm, >= 0. 0 turns clipping off."""
+
+    z_loss: float = 0.0
+    """Weight of log(Z)^2 beside the cross-entropy, Z being softmax's normaliser, >= 0; 1e-4 keeps
+    logits from drifting in half precision (PaLM, Chowdhery et al. 2022). Logged losses do not
+    include it."""
 
     mixed_precision: Precision | None = None
     """Autocast to "bf16" (A100 and later) or "fp16" (with loss scaling). None is fp32."""

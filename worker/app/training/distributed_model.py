@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from app.training.batches import Batch
 from app.training.config import TrainingConfig
 from app.training.distributed import Ranks
 from app.training.metrics import total_norm
+from app.training.sharding import is_sharded, local, shard
 from app.training.stepping import Stepper
 from app.transformer import GPTModel
 
@@ -102,21 +103,21 @@ class ShardedModel(WholeModel):
             return {key: self._gather(item) for key, item in value.items()}
         if isinstance(value, list | tuple):
             return type(value)(self._gather(item) for item in value)
-        if not _is_sharded(value):
+        if not is_sharded(value):
             return value
         whole: Tensor = value.full_tensor()  # all processes take part; one tensor at a time
         return whole.cpu() if self._ranks.is_main else None
 
     def local_weights(self, weights: Mapping[str, Any], model: GPTModel) -> dict[str, Any]:
         own = model.state_dict()
-        return {name: _shard(tensor, own.get(name)) for name, tensor in weights.items()}
+        return {name: shard(tensor, own.get(name)) for name, tensor in weights.items()}
 
     def local_moments(self, state: Mapping[str, Any], optimizer: Any) -> dict[str, Any]:
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         return {
             **state,
             "state": {
-                index: {name: _shard(value, parameters[index]) for name, value in entry.items()}
+                index: {name: shard(value, parameters[index]) for name, value in entry.items()}
                 for index, entry in state["state"].items()
             },
         }
@@ -169,7 +170,7 @@ class ShardedStepper(DistributedStepper):
     """A `DistributedStepper` for FSDP, where each rank holds a shard of every gradient."""
 
     def _gradients(self) -> list[Tensor]:
-        return [cast("Any", gradient).to_local() for gradient in super()._gradients()]
+        return [local(gradient) for gradient in super()._gradients()]
 
     def _norm(self, gradients: list[Tensor]) -> Tensor:
         squared = total_norm(gradients).square()
@@ -201,20 +202,3 @@ def _rebuild_buckets(wrapped: DistributedDataParallel, device: torch.device) -> 
     with rng.isolated():
         wrapped(token, token, reduction="sum")[1].backward()
     wrapped.zero_grad(set_to_none=True)
-
-
-def _is_sharded(value: Any) -> bool:
-    from torch.distributed.tensor import DTensor
-
-    return isinstance(value, DTensor)
-
-
-def _shard(whole: Any, like: Any) -> Any:
-    """Return this rank's shard of a full tensor if `like` is sharded and has its shape."""
-    from torch.distributed.tensor import distribute_tensor
-
-    if not _is_sharded(like) or not isinstance(whole, Tensor) or whole.shape != like.shape:
-        return whole
-    on_device = whole.to(like.device)
-    # Every process has read the checkpoint: nothing needs to be sent.
-    return distribute_tensor(on_device, like.device_mesh, like.placements, src_data_rank=None)

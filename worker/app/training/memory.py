@@ -37,15 +37,20 @@ class MemoryEstimate:
 def estimate_memory(config: TrainingConfig) -> MemoryEstimate:
     """Return what a valid configuration takes.
 
-    Weights, gradients and both moments are kept in fp32.
+    Weights, gradients and moments are kept in fp32. AdamW has two moments, Muon one.
     """
     parameters = config.model_config.num_parameters()
     return MemoryEstimate(
         parameters_bytes=_FP32 * parameters,
         gradients_bytes=_FP32 * parameters,
-        optimizer_bytes=2 * _FP32 * parameters,
+        optimizer_bytes=_FP32 * (2 * parameters - _parameters_of_muon(config)),
         activations_bytes=_activations(config),
     )
+
+
+def _parameters_of_muon(config: TrainingConfig) -> int:
+    model = config.model_config
+    return model.num_matrix_parameters() if config.optimizer_type == "muon" else 0
 
 
 def _activations(config: TrainingConfig) -> int:

@@ -77,9 +77,13 @@ _RULES = (
     _below_one("adam_beta1", "try 0.9"),
     _below_one("adam_beta2", "try 0.999"),
     _above_zero("adam_epsilon", "try 1e-8"),
+    _above_zero("muon_learning_rate", "try 0.02"),
+    _below_one("muon_momentum", "try 0.95"),
+    _at_least(0, "cooldown_steps", "try a fifth of max_steps, or leave it out"),
     _Rule("min_lr_ratio", lambda v: 0 <= v <= 1, "between 0 and 1", "try 0.1"),
     _at_least(1, "gradient_accumulation_steps", "try 1"),
     _not_negative("max_grad_norm", "try 1.0, or 0 for no clipping"),
+    _not_negative("z_loss", "try 1e-4, or 0 for none"),
     _at_least(1, "logging_steps", "try 100"),
     _at_least(1, "save_steps", "try 1000"),
     _at_least(1, "eval_steps", "try 500"),
@@ -199,7 +203,7 @@ def _tiny_shares(sources: Sequence[DataSource]) -> list[FieldProblem]:
 
 def relation_problems(config: TrainingConfig, bad: set[str]) -> list[FieldProblem]:
     """Fields that are fine alone and do not fit each other."""
-    found = [_too_long_sequence(config, bad)]
+    found = [_too_long_sequence(config, bad), _too_long_cooldown(config, bad)]
     if "data" not in bad and config.data.sources:
         found += [_two_datasets(config, bad), _alphabet_of_many(config, bad)]
     return [problem for problem in found if problem is not None]
@@ -240,11 +244,24 @@ def _too_long_sequence(config: TrainingConfig, bad: set[str]) -> FieldProblem | 
     return FieldProblem("sequence_length", message)
 
 
+def _too_long_cooldown(config: TrainingConfig, bad: set[str]) -> FieldProblem | None:
+    cooldown = config.cooldown_steps
+    if bad & {"cooldown_steps", "max_steps"} or not cooldown or cooldown <= config.max_steps:
+        return None
+    return FieldProblem(
+        "cooldown_steps",
+        f"`cooldown_steps` is {cooldown}; it must not exceed max_steps={config.max_steps}; "
+        f"try {max(config.max_steps // 5, 1)}",
+    )
+
+
 def run_warnings(config: TrainingConfig) -> list[FieldProblem]:
     """Values that are allowed and probably not meant."""
     found = []
     if config.scheduler_type != "constant" and config.warmup_steps >= config.max_steps:
         found.append(_long_warmup(config))
+    if config.cooldown_steps is not None and config.scheduler_type != "wsd":
+        found.append(_unused_cooldown(config))
     if config.best_metric.startswith("val_") and config.save_steps % config.eval_steps:
         found.append(_unmeasured_checkpoints(config))
     if config.mixed_precision == "fp16" and config.device == "cpu":
@@ -262,6 +279,14 @@ def _long_warmup(config: TrainingConfig) -> FieldProblem:
         f"`warmup_steps` is {config.warmup_steps} and the run ends at max_steps="
         f"{config.max_steps}: the learning rate never reaches its peak; "
         f"try {max(config.max_steps // 50, 1)}",
+    )
+
+
+def _unused_cooldown(config: TrainingConfig) -> FieldProblem:
+    return FieldProblem(
+        "cooldown_steps",
+        f"`cooldown_steps` is {config.cooldown_steps} and `scheduler_type` is "
+        f"{config.scheduler_type!r}, which has no cooldown; try scheduler_type wsd",
     )
 
 

@@ -12,6 +12,8 @@ from typing import Any
 
 from torch.optim import Optimizer
 
+from app.training.config import TrainingConfig
+
 _STATE_VERSION = 1
 
 
@@ -52,13 +54,17 @@ class Scheduler:
         """Return what the peak rate is multiplied by after `step` finished steps."""
         if step < self.warmup_steps:
             return (step + 1) / (self.warmup_steps + 1)
+        return self.decay(self.progress(step))
+
+    def progress(self, step: int) -> float:
+        """Return how much of the decay is done after `step` finished steps, in [0, 1]."""
         if self.total_steps is None:
-            return self.decay(0.0)
+            return 0.0
         remaining = max(self.total_steps - self.warmup_steps, 1)
-        return self.decay(min((step - self.warmup_steps) / remaining, 1.0))
+        return min((step - self.warmup_steps) / remaining, 1.0)
 
     def decay(self, progress: float) -> float:
-        """Return the factor at `progress` in [0, 1], from the end of warm-up to the run's end."""
+        """Return the factor at `progress` in [0, 1] of the decay."""
         raise NotImplementedError
 
     def step(self) -> None:
@@ -123,6 +129,38 @@ class LinearSchedulerWithWarmup(Scheduler):
         return 1.0 - (1.0 - self.min_lr_ratio) * progress
 
 
+class WSDScheduler(LinearSchedulerWithWarmup):
+    """Warm-up, stable, decay: the peak, and at the end a straight line to `min_lr_ratio` of it.
+
+    Until the cooldown begins the rate does not depend on the length of the run: from a checkpoint
+    of before it a longer run goes on, bitwise as if it had been that long from the start (Hu et al.
+    2024, MiniCPM; Hägele et al. 2024).
+
+    Args:
+        cooldown_steps: steps of the fall, >= 0; they are the last of `total_steps`. None: a fifth
+            of `total_steps`.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        warmup_steps: int,
+        total_steps: int,
+        min_lr_ratio: float = 0.0,
+        cooldown_steps: int | None = None,
+    ) -> None:
+        self.cooldown_steps = total_steps // 5 if cooldown_steps is None else cooldown_steps
+        rule = f"between 0 and total_steps={total_steps}"
+        holds = 0 <= self.cooldown_steps <= total_steps
+        _require(holds, "cooldown_steps", cooldown_steps, rule, "try a fifth of it")
+        super().__init__(optimizer, warmup_steps, total_steps, min_lr_ratio)
+
+    def progress(self, step: int) -> float:
+        assert self.total_steps is not None
+        left = max(self.total_steps - step, 0)
+        return 0.0 if left >= self.cooldown_steps else 1.0 - left / self.cooldown_steps
+
+
 class ConstantSchedulerWithWarmup(Scheduler):
     """The peak for ever; `total_steps` and `min_lr_ratio` are accepted and have no effect."""
 
@@ -133,6 +171,7 @@ class ConstantSchedulerWithWarmup(Scheduler):
 _DECAYING: dict[str, type[CosineSchedulerWithWarmup | LinearSchedulerWithWarmup]] = {
     "cosine": CosineSchedulerWithWarmup,
     "linear": LinearSchedulerWithWarmup,
+    "wsd": WSDScheduler,
 }
 
 
@@ -143,9 +182,10 @@ def get_scheduler(
     total_steps: int | None = None,
     **kwargs: Any,
 ) -> Scheduler:
-    """Build a schedule by name: "cosine", "linear" or "constant".
+    """Build a schedule by name: "cosine", "linear", "wsd" or "constant".
 
-    `min_lr_ratio` may be given as a keyword; left out it is 0.1 for cosine and 0 for linear.
+    `min_lr_ratio` may be given as a keyword; left out it is 0.1 for cosine and 0 for the others.
+    "wsd" also takes `cooldown_steps`.
 
     Raises:
         ValueError: The name is unknown, or `total_steps` is missing and the decay needs it.
@@ -154,7 +194,7 @@ def get_scheduler(
         return ConstantSchedulerWithWarmup(optimizer, warmup_steps, total_steps, **kwargs)
     if scheduler_type not in _DECAYING:
         raise ValueError(
-            f"`scheduler_type` is {scheduler_type!r}; it must be cosine, linear or constant; "
+            f"`scheduler_type` is {scheduler_type!r}; it must be cosine, linear, wsd or constant; "
             "try cosine"
         )
     if total_steps is None:
@@ -163,6 +203,16 @@ def get_scheduler(
             "give the run's max_steps"
         )
     return _DECAYING[scheduler_type](optimizer, warmup_steps, total_steps, **kwargs)
+
+
+def build_scheduler(optimizer: Optimizer, config: TrainingConfig) -> Scheduler:
+    """Return the schedule that a valid configuration describes."""
+    options: dict[str, Any] = {"min_lr_ratio": config.min_lr_ratio}
+    if config.scheduler_type == "wsd":
+        options["cooldown_steps"] = config.cooldown_steps
+    return get_scheduler(
+        config.scheduler_type, optimizer, config.warmup_steps, config.max_steps, **options
+    )
 
 
 def _require(holds: bool, name: str, value: object, rule: str, remedy: str) -> None:

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from app.training.batches import Batch
+from app.training.batches import IGNORED, Batch
 from app.training.config import TrainingConfig
 from app.training.errors import NonFiniteLossError
 from app.training.metrics import total_norm
+from app.training.muon import Matrix, Muon
 from app.training.precision import autocast
 
 _MOST_SKIPS_IN_A_ROW = 30
@@ -26,19 +27,50 @@ _MOST_SKIPS_IN_A_ROW = 30
 def build_optimizer(
     model: nn.Module, config: TrainingConfig, device: torch.device
 ) -> torch.optim.AdamW:
-    """Fused AdamW that decays matrices and leaves biases and norms alone."""
-    trained = [p for p in model.parameters() if p.requires_grad]
+    """Return the optimizer that `optimizer_type` names; it decays matrices only.
+
+    Biases and norms are left alone. The first group's rate is `learning_rate`.
+    """
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    hidden = [] if config.optimizer_type == "adamw" else _hidden_matrices(trained, config)
+    apart = {matrix.parameter for matrix in hidden}
+    rest = [parameter for parameter in trained.values() if parameter not in apart]
     groups = [
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+        {"params": [p for p in rest if p.ndim >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(
-        [group for group in groups if group["params"]],
-        lr=config.learning_rate,
-        betas=(config.adam_beta1, config.adam_beta2),
-        eps=config.adam_epsilon,
-        fused=device.type in ("cpu", "cuda", "mps"),
+    options: dict[str, Any] = {
+        "lr": config.learning_rate,
+        "betas": (config.adam_beta1, config.adam_beta2),
+        "eps": config.adam_epsilon,
+        "fused": device.type in ("cpu", "cuda", "mps"),
+    }
+    groups = [group for group in groups if group["params"]]
+    if not hidden:
+        return torch.optim.AdamW(groups, **options)
+    return Muon(
+        hidden,
+        groups,
+        muon_lr=config.muon_learning_rate,
+        momentum=config.muon_momentum,
+        muon_weight_decay=config.weight_decay,
+        **options,
     )
+
+
+def _hidden_matrices(trained: Mapping[str, nn.Parameter], config: TrainingConfig) -> list[Matrix]:
+    """Return the matrices of the blocks: neither embeddings nor the output head are theirs."""
+    model = config.model_config
+    keys = model.key_value_heads * model.head_dim
+    parts = {
+        "attention.qkv.weight": (model.hidden_size, keys, keys),
+        "mlp.up.weight": (model.mlp_size,) * (2 if model.activation == "swiglu" else 1),
+    }
+    return [
+        Matrix(parameter, parts.get(name.split(".", 2)[-1], (parameter.shape[0],)))
+        for name, parameter in trained.items()
+        if name.startswith("blocks.") and parameter.ndim == 2
+    ]
 
 
 class Stepper:
@@ -93,10 +125,13 @@ class Stepper:
         """Add the gradients of one micro-batch; its summed loss over `divisor`, detached."""
         moved = batch.to(self._device)
         with autocast(self._device, self._config.mixed_precision):
-            # Only the loss: logits kept alive through backward would be its largest tensor.
-            total = self._forward(
+            logits, total = self._forward(
                 moved.inputs, moved.labels, reduction="sum", positions=moved.positions
-            )[1]
+            )
+            if self._config.z_loss:
+                total = total + self._config.z_loss * _z_gradient(logits, moved.labels)
+            # Logits kept alive through backward would be its largest tensor.
+            del logits
         part = total / divisor
         self.scaler.scale(part).backward()
         loss: Tensor = part.detach()
@@ -159,6 +194,15 @@ class Stepper:
             NonFiniteLossError: One of them was not.
         """
         self._guard.finish_checks()
+
+
+def _z_gradient(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return a zero whose gradient is that of the summed log(Z)^2 over the labels that count.
+
+    The loss keeps its value, so that runs with and without it compare.
+    """
+    squared = logits.float().logsumexp(-1)[labels != IGNORED].square().sum()
+    return squared - squared.detach()
 
 
 class ImmediateGuard:

@@ -40,7 +40,7 @@ from app.training.resume import (
 )
 from app.training.sampler import BatchSampler, SamplerStateError, seed_for
 from app.training.saving import FollowerSaver, RunSaver
-from app.training.scheduler import get_scheduler
+from app.training.scheduler import build_scheduler
 from app.training.stepping import build_optimizer
 from app.training.tracker import NullTracker, build_tracker
 from app.transformer import GPTModel, fuse
@@ -233,13 +233,7 @@ class Trainer:
         self._layout.place(self.model)
         self._forward: Any = torch.compile(self.model) if config.compile else self.model
         self.optimizer = build_optimizer(self.model, config, self.device)
-        self.scheduler = get_scheduler(
-            config.scheduler_type,
-            self.optimizer,
-            config.warmup_steps,
-            config.max_steps,
-            min_lr_ratio=config.min_lr_ratio,
-        )
+        self.scheduler = build_scheduler(self.optimizer, config)
         self._stepper = self._layout.stepper(self._forward, self.model, self.optimizer, config)
         self._evaluator: Evaluator | None = None
         if self._val_reader is not None:

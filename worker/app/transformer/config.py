@@ -153,14 +153,26 @@ class TransformerConfig:
         """Trainable parameters of the model this describes, a tied embedding counted once."""
         hidden, bias = self.hidden_size, int(self.bias)
         norm = hidden * (1 + (bias if self.layer_norm_type == "layer_norm" else 0))
-        qkv_size = hidden + 2 * self.key_value_heads * self.head_dim
-        attention = (hidden + bias) * qkv_size + (hidden + bias) * hidden
-        up_size = self.mlp_size * (2 if self.activation == "swiglu" else 1)
-        mlp = (hidden + bias) * up_size + (self.mlp_size + bias) * hidden
+        biases = bias * (self._qkv_size + hidden + self._up_size + hidden)
         embeddings = self.vocab_size * hidden * (1 if self.tie_word_embeddings else 2)
         if self.position_encoding_type == "learned":
             embeddings += self.max_position_embeddings * hidden
-        return embeddings + self.num_layers * (2 * norm + attention + mlp) + norm
+        in_blocks = self.num_layers * (2 * norm + biases) + self.num_matrix_parameters()
+        return embeddings + in_blocks + norm
+
+    def num_matrix_parameters(self) -> int:
+        """Parameters in the matrices of the blocks."""
+        attention = self.hidden_size * (self._qkv_size + self.hidden_size)
+        mlp = self.hidden_size * (self._up_size + self.mlp_size)
+        return self.num_layers * (attention + mlp)
+
+    @property
+    def _qkv_size(self) -> int:
+        return self.hidden_size + 2 * self.key_value_heads * self.head_dim
+
+    @property
+    def _up_size(self) -> int:
+        return self.mlp_size * (2 if self.activation == "swiglu" else 1)
 
 
 def _range_problems(config: TransformerConfig, bad: set[str]) -> list[FieldProblem]:
