@@ -67,11 +67,15 @@ class Board:
         return None if step < 0 else int(step)
 
     def show_encoding(self, place: str) -> None:
-        """Show which text the tokenizer works on; "" once it is done."""
+        """Show which text the tokenizer works on; "" once it is done.
+
+        Each text has the whole stall timeout for itself, so a change is a sign of life.
+        """
         text = place.encode("utf-8", "backslashreplace")[:_ENCODING_BYTES]
         # The length is written last: the text is read only of a stuck trainer, so it is whole.
         self._page[_ENCODING_AT : _ENCODING_AT + len(text)] = text
         _COUNTER.pack_into(self._page, _ENCODING_AT - _COUNTER.size, len(text))
+        self.pulse()
 
     @property
     def encoding(self) -> str:
@@ -82,7 +86,7 @@ class Board:
 
     @property
     def pulses(self) -> int:
-        """How often `pulse` was called."""
+        """How many signs of life there were."""
         (count,) = _COUNTER.unpack_from(self._page, _LAYOUT.size)
         return int(count)
 

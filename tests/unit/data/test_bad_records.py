@@ -221,3 +221,19 @@ def test_what_the_tokenizer_works_on_is_shown(tmp_path: Path, make_config: Any) 
     with progress.encoding_shown_to(seen.append):
         load_dataset(path, make_config(val_fraction=0))
     assert seen == [f"line 1 of {str(path)!r}", "", f"line 2 of {str(path)!r}", ""]
+
+
+def test_of_texts_that_are_tokenized_together_a_long_one_is_shown_alone(
+    tmp_path: Path, make_config: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.training.data.encoding.BATCH_CHARACTERS", 20)
+    made = tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 0}, unk_token="a"))
+    made.save(str(tmp_path / "tokenizer.json"))
+    path = tmp_path / "a.jsonl"
+    texts = ["a", "a", "a" * 30, "a", "a" * 25, "a"]
+    path.write_text("".join(f'{{"text": "{text}"}}\n' for text in texts))
+    seen: list[str] = []
+    with progress.encoding_shown_to(seen.append):
+        load_dataset(path, make_config(tokenizer=str(tmp_path / "tokenizer.json"), val_fraction=0))
+    places = [place.removesuffix(f" of {str(path)!r}") for place in seen if place]
+    assert places == ["lines 1 to 2", "line 3", "line 4", "line 5", "line 6"]

@@ -62,6 +62,15 @@ def test_a_sleep_of_the_machine_is_no_stall(supervisor: Supervisor) -> None:
     assert watch(supervisor, 5.0) is Kill.STALLED
 
 
+def test_each_text_has_the_whole_time_for_its_tokenizer(supervisor: Supervisor) -> None:
+    supervisor._board.show_encoding("line 1 of 'a.txt'")
+    assert watch(supervisor, 15.0) is None
+    supervisor._board.show_encoding("")
+    supervisor._board.show_encoding("line 1 of 'a.txt'")  # the next piece of it
+    assert watch(supervisor, 19.0) is None
+    assert watch(supervisor, 2.0) is Kill.STALLED
+
+
 def test_the_grace_of_a_leaving_worker_is_counted_by_the_clock(supervisor: Supervisor) -> None:
     """The process that asks it to leave does not wait longer for a machine that slept."""
     supervisor.hand_back(4.0)

@@ -116,11 +116,20 @@ def _in_batches(parts: Iterable[Part | None], tokenizer: PretrainedTokenizer) ->
 
 
 def _batches(parts: Iterable[Part | None]) -> Iterator[list[Part | None]]:
+    """Yield batches of about `BATCH_CHARACTERS`.
+
+    A text that fills a batch has one of its own: where the tokenizer does not come to an end, it is
+    most often such a text, and its place alone is named.
+    """
     batch: list[Part | None] = []
     size = 0
     for part in parts:
+        length = 0 if part is None else len(part.content)
+        if size and length >= BATCH_CHARACTERS:
+            yield batch
+            batch, size = [], 0
         batch.append(part)
-        size += 0 if part is None else len(part.content)
+        size += length
         if size >= BATCH_CHARACTERS:
             yield batch
             batch, size = [], 0
@@ -131,8 +140,7 @@ def _encode_batch(batch: list[Part | None], tokenizer: PretrainedTokenizer) -> l
     texts = [part for part in batch if part is not None]
     if not texts:
         return []
-    first, last = texts[0].place, texts[-1].place
-    shown = str(first) if first == last else f"{first} to {last}"
+    shown = texts[0].place.up_to(texts[-1].place)
     try:
         contents = [str(part.content) for part in texts]
         return progress.encode_at(shown, lambda: tokenizer.encode_batch(contents))

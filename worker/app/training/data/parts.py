@@ -27,6 +27,14 @@ class Place(NamedTuple):
     def __str__(self) -> str:
         return f"{self.unit} {self.number} of {str(self.path)!r}"
 
+    def up_to(self, last: Place) -> str:
+        """Return the text for what lies between this place and `last`, both included."""
+        if self == last:
+            return str(self)
+        if (self.path, self.unit) != (last.path, last.unit):
+            return f"{self} to {last}"
+        return f"{self.unit}s {self.number} to {last.number} of {str(self.path)!r}"
+
     def after(self, text: str) -> Place:
         """Return the place behind `text`, which begins here. A record has one place alone."""
         return self._replace(number=self.number + text.count("\n")) if self.runs_on else self
