@@ -28,6 +28,8 @@ HOSTILE = "<img src=x onerror=alert(1)>\"'</script><script>alert(2)</script>&amp
 LONG_RUN = {"max_steps": 1_000_000, "logging_steps": 2, "eval_steps": 1_000_000}
 SMALL_AND_LONG = {"hidden_size": 32, "num_layers": 1, "batch_size": 2, "max_steps": 1_000_000}
 SHORT_RUN = {"max_steps": 4, "save_steps": 2, "eval_steps": 4}
+HELD_MS = 2500
+"""How long a button of the mouse is down: the lists on the page are shown again meanwhile."""
 expect.set_options(timeout=1000 * PATIENCE_SECONDS)
 wait_until = partial(wait_briefly_until, timeout=PATIENCE_SECONDS)
 
@@ -322,7 +324,7 @@ def test_the_list_says_how_long_a_job_will_take_and_a_deleted_one_is_gone(
     with opened(browser, f"{stack.url}/") as (page, seen):
         row = page.get_by_role("row", name="lasting").first
         expect(row.locator("td").nth(4)).to_have_text(re.compile(r"\d (h|min|s)"))
-        row.get_by_role("link").click()
+        row.get_by_role("link").click(delay=HELD_MS)
         expect(page.get_by_text(re.compile(r"of 1,000,000 · .+ left"))).to_be_visible()
         button(page, "Stop").click()
         expect(state(page)).to_have_text("stopped")
@@ -345,7 +347,7 @@ def test_a_checkpoint_is_downloaded_and_sampled(
     expected = api.post(f"/checkpoints/{last['checkpoint_id']}/generate", json=greedy).json()
     with opened(browser, f"{stack.url}/#/jobs/{finished}") as (page, seen):
         with page.expect_download() as download:
-            page.get_by_role("link", name="Download step 4").click()
+            page.get_by_role("link", name="Download step 4").click(delay=HELD_MS)
         assert download.value.suggested_filename == "checkpoint_step_4.pt"
         content = Path(download.value.path()).read_bytes()
         assert hashlib.sha256(content).hexdigest() == last["sha256"]

@@ -1,7 +1,7 @@
 // A job's checkpoints, newest first: what to download, what to resume from.
 
 import { urlOf } from "./api.js";
-import { el, fill } from "./dom.js";
+import { el, Kept } from "./dom.js";
 import { bytes, count, number, time } from "./format.js";
 
 const HEADS = [
@@ -21,6 +21,10 @@ export class CheckpointTable {
     this.onResume = onResume;
     this.resumable = false;
     this.rows = el("tbody", {}, message("…"));
+    this.kept = new Kept(this.rows, {
+      keyOf: (one) => one.checkpoint_id ?? one,
+      make: (one) => (one.checkpoint_id ? this.#row(one) : message(one)),
+    });
     this.element = el(
       "section",
       { class: "card" },
@@ -40,9 +44,11 @@ export class CheckpointTable {
 
   // `ended`: no other one will be saved. `bestMetric` is what the best one is decided by.
   show(checkpoints, { ended, bestMetric }) {
-    if (checkpoints.length) fill(this.rows, checkpoints.map((one) => this.#row(one, bestMetric)));
-    else if (ended) fill(this.rows, message("None was saved."));
-    else fill(this.rows, message("None yet. The first is saved after save_steps steps, or when the job is stopped."));
+    this.bestMetric = bestMetric;
+    const none = ended
+      ? "None was saved."
+      : "None yet. The first is saved after save_steps steps, or when the job is stopped.";
+    this.kept.show(checkpoints.length ? checkpoints : [none]);
   }
 
   // Only a job that has ended can go on from one of its checkpoints.
@@ -52,7 +58,7 @@ export class CheckpointTable {
     for (const button of this.rows.querySelectorAll("button")) button.disabled = !allowed;
   }
 
-  #row(one, bestMetric) {
+  #row(one) {
     const download = el(
       "a",
       {
@@ -73,7 +79,7 @@ export class CheckpointTable {
       },
       "Resume",
     );
-    const why = `the smallest ${inWords(bestMetric)}`;
+    const why = `the smallest ${inWords(this.bestMetric)}`;
     const best = one.is_best && el("span", { class: "best", title: why }, "best");
     return el(
       "tr",

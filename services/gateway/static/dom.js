@@ -19,6 +19,41 @@ export function fill(element, ...children) {
 const present = (children) =>
   children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false);
 
+// The elements of a list that is shown again and again, one for each record. What shows the same as
+// before is left in place: it keeps the focus, and a click is not lost whose button is still down.
+export class Kept {
+  constructor(element, { keyOf, make }) {
+    this.element = element;
+    this.keyOf = keyOf;
+    this.make = make;
+    this.made = new Map();
+  }
+
+  show(records) {
+    const before = this.made;
+    this.made = new Map(records.map((one) => [this.keyOf(one), renewed(before.get(this.keyOf(one)), this.make(one))]));
+    const wanted = [...this.made.values()];
+    const kept = new Set(wanted);
+    for (const node of [...this.element.childNodes]) if (!kept.has(node)) node.remove();
+    wanted.forEach((node, index) => {
+      const there = this.element.childNodes[index];
+      if (there !== node) this.element.insertBefore(node, there ?? null);
+    });
+  }
+}
+
+// The element of before, with those of its children replaced that differ from the new one's.
+function renewed(old, made) {
+  if (!old || old.children.length !== made.children.length || !made.children.length) {
+    return old?.isEqualNode(made) ? old : made;
+  }
+  [...made.children].forEach((child, index) => {
+    const there = old.children[index];
+    if (!there.isEqualNode(child)) there.replaceWith(child);
+  });
+  return old;
+}
+
 // Untouched where nothing changes, so that a selection of text survives.
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;

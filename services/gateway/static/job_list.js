@@ -1,7 +1,7 @@
 // Every job, whichever door it came through, newest first.
 
 import { get } from "./api.js";
-import { connection, el, fill, status } from "./dom.js";
+import { connection, el, fill, Kept, status } from "./dom.js";
 import { NONE, count, duration, many, percent, time } from "./format.js";
 
 const REFRESH = 2000;
@@ -29,6 +29,7 @@ export class JobList {
     );
     this.workers = el("p", { class: "soft" }, "\u00a0");
     this.rows = el("tbody");
+    this.kept = new Kept(this.rows, { keyOf: (job) => job.job_id, make: row });
     this.table = el(
       "div",
       { class: "card scroll", hidden: true },
@@ -112,10 +113,7 @@ export class JobList {
     this.empty.hidden = !none;
     this.more.hidden = !page.next_page_token;
     if (none) fill(this.empty, this.#nothing());
-    const shown = JSON.stringify(page.jobs);
-    if (shown === this.shown) return;
-    this.shown = shown;
-    this.#keepFocus(() => fill(this.rows, page.jobs.map(row)));
+    this.kept.show(page.jobs);
   }
 
   #nothing() {
@@ -126,15 +124,6 @@ export class JobList {
       el("pre", {}, "training-engine start examples/tiny.yaml --dataset text.txt"),
       el("p", { class: "soft" }, "Jobs from every door (this page, REST, gRPC, the SDK and the command line) appear here."),
     ];
-  }
-
-  // Redrawing must not take the keyboard's place away.
-  #keepFocus(redraw) {
-    const focused = this.rows.contains(document.activeElement)
-      ? document.activeElement.getAttribute("href")
-      : null;
-    redraw();
-    if (focused) this.rows.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus();
   }
 }
 

@@ -1,7 +1,7 @@
 // Text from a checkpoint, token by token.
 
 import { ApiError, at, send } from "./api.js";
-import { el, setText } from "./dom.js";
+import { el, Kept, setText } from "./dom.js";
 import { read } from "./events.js";
 import { count } from "./format.js";
 
@@ -12,6 +12,7 @@ export class Sampler {
     // Follows the newest checkpoint until the reader chooses another.
     this.chosen = null;
     this.checkpoint = el("select", { onchange: () => (this.chosen = this.checkpoint.value) });
+    this.offered = new Kept(this.checkpoint, { keyOf: (one) => one.checkpoint_id, make: option });
     this.prompt = el("textarea", { rows: "2", spellcheck: "false", placeholder: "Text to continue; it may be empty" });
     this.tokens = el("input", { type: "number", min: "1", max: "100000", value: "200", required: true });
     this.temperature = el("input", { type: "number", min: "0", step: "0.1", value: "0.8", required: true });
@@ -41,12 +42,9 @@ export class Sampler {
   // Newest first. `ended`: no other one will be saved.
   offer(checkpoints, ended) {
     this.ended = ended;
-    this.checkpoint.replaceChildren(
-      ...checkpoints.map((one) =>
-        el("option", { value: one.checkpoint_id }, `step ${count(one.step)}${one.is_best ? " (best)" : ""}`),
-      ),
-    );
-    if (checkpoints.some((one) => one.checkpoint_id === this.chosen)) this.checkpoint.value = this.chosen;
+    this.offered.show(checkpoints);
+    const chosen = checkpoints.find((one) => one.checkpoint_id === this.chosen) ?? checkpoints[0];
+    if (chosen) this.checkpoint.value = chosen.checkpoint_id;
     this.#enable();
     if (!this.written.textContent && !this.controller) this.#say("");
   }
@@ -104,3 +102,6 @@ export class Sampler {
     }
   }
 }
+
+const option = (one) =>
+  el("option", { value: one.checkpoint_id }, `step ${count(one.step)}${one.is_best ? " (best)" : ""}`);
