@@ -44,7 +44,9 @@ lint: $(STAMP) protos-check sync-check map-check ## Ruff, mypy, import-linter, b
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/buf lint protos
+	@image=$$(mktemp --suffix .binpb) && trap 'rm -f "$$image"' EXIT && \
+	  $(PROTOC) --include_imports --include_source_info --descriptor_set_out="$$image" protos/training_engine/v1/*.proto && \
+	  $(BIN)/buf lint "$$image" --config protos/buf.yaml
 
 format: $(STAMP) ## Format the code
 	$(BIN)/ruff check --fix .
@@ -53,14 +55,17 @@ format: $(STAMP) ## Format the code
 bench: $(STAMP) ## Benchmarks; DEVICE=cuda on a GPU
 	$(BIN)/python -m benchmarks --device $(DEVICE) $(ARGS)
 
-PROTO_FLAGS = -I protos --python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) \
+# google/api/*.proto, of the package googleapis-common-protos.
+GOOGLE_PROTOS = $(shell $(BIN)/python -P -c 'from google.api import http_pb2; print(http_pb2.__file__.rsplit("/", 3)[0])')
+PROTOC = $(BIN)/python -m grpc_tools.protoc -I protos -I $(GOOGLE_PROTOS)
+PROTO_FLAGS = --python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) \
   --mypy_grpc_out=$(1) --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc
 
 METRIC_NAMES = $(BIN)/python -P worker/generate_metric_names.py
 DESCRIPTIONS = $(BIN)/python -P client/generate_descriptions.py $(1)/training_engine/v1/descriptions.json
 
 protos: $(STAMP) ## Regenerate the stubs, the descriptions, the SDK's records, calls and methods
-	$(BIN)/python -m grpc_tools.protoc $(call PROTO_FLAGS,client) protos/training_engine/v1/*.proto
+	$(PROTOC) $(call PROTO_FLAGS,client) protos/training_engine/v1/*.proto
 	$(call DESCRIPTIONS,client)
 	$(BIN)/python client/generate_records.py
 	$(BIN)/python client/generate_calls.py
@@ -70,7 +75,7 @@ protos: $(STAMP) ## Regenerate the stubs, the descriptions, the SDK's records, c
 
 protos-check: $(STAMP)
 	@generated=$$(mktemp -d) && trap 'rm -rf "$$generated"' EXIT && \
-	  $(BIN)/python -m grpc_tools.protoc $(call PROTO_FLAGS,$$generated) protos/training_engine/v1/*.proto && \
+	  $(PROTOC) $(call PROTO_FLAGS,$$generated) protos/training_engine/v1/*.proto && \
 	  $(call DESCRIPTIONS,$$generated) && \
 	  diff -r --exclude='__init__.py' --exclude='__pycache__' --exclude='py.typed' "$$generated/training_engine/v1" client/training_engine/v1 && \
 	  $(METRIC_NAMES) "$$generated/metric_names.py" && \

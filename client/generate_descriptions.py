@@ -15,17 +15,20 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from google.api import http_pb2
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 
 PROTOS = Path(__file__).parents[1] / "protos"
+GOOGLE_PROTOS = Path(http_pb2.__file__).parents[2]
 
 
 def compiled() -> FileDescriptorSet:
     """Every file of the contract, with the places of its comments."""
     files = sorted(map(str, (PROTOS / "training_engine/v1").glob("*.proto")))
     with tempfile.NamedTemporaryFile() as out:
-        protoc = [sys.executable, "-P", "-m", "grpc_tools.protoc", "-I", str(PROTOS)]
-        options = ["--include_source_info", f"--descriptor_set_out={out.name}"]
+        protoc = [sys.executable, "-P", "-m", "grpc_tools.protoc"]
+        options = [f"-I{PROTOS}", f"-I{GOOGLE_PROTOS}"]
+        options += ["--include_source_info", f"--descriptor_set_out={out.name}"]
         subprocess.run([*protoc, *options, *files], check=True)
         return FileDescriptorSet.FromString(Path(out.name).read_bytes())
 
