@@ -24,7 +24,8 @@ writes their blocking twins from them. In order of reading:
 - `_aio_link`, `_link`, `_retry`, `_following`, `_polling`: calls and streams that outlive a lost
   connection.
 - `_aio_transport`, `_transport`, `_options`: what is asked of a transport, and how it is made.
-- `_aio_grpc_transport`, `_grpc_transport`, `_grpc`, `call_status`: the transport over gRPC.
+- `_aio_grpc_transport`, `_grpc_transport`, `_grpc`, `call_status`, `error_details`: the transport
+  over gRPC.
 - `_aio_rest`, `_rest`, `_aio_rest_upload`, `_rest_upload`, `_http`, `proxies`: the transport over
   REST.
 - `_aio_lifetime`, `_lifetime`, `_aio_guard`, `_guard`: until when an engine may be used, and by

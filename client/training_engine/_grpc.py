@@ -15,13 +15,12 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 
 from training_engine import _version, errors, proxies
 from training_engine._call import Call
 from training_engine._options import Options
-from training_engine.errors import FieldProblem, InvalidArgumentError, TrainingEngineError
+from training_engine.error_details import error_details
+from training_engine.errors import InvalidArgumentError, TrainingEngineError
 from training_engine.messages import message_to_plain, plain_to_message
 from training_engine.records import Plain
 
@@ -105,13 +104,16 @@ def start(cursor: str, after_step: int | None) -> Plain:
 def to_error(error: grpc.RpcError, address: str) -> TrainingEngineError:
     """Return the SDK's exception for a failed call."""
     failed = cast("grpc.Call", error)
-    reason, problems, retry_after = _details(failed)
+    details = error_details(error)
     code = failed.code()
     text = failed.details() or code.name.lower()
-    if reason:
-        kind = errors.class_for_code(code.name)
+    if details.reason:
         return errors.error_for(
-            reason, text, fallback=kind, errors=problems, retry_after=retry_after
+            details.reason.lower().removeprefix("error_reason_"),
+            text,
+            fallback=errors.class_for_code(code.name),
+            errors=details.problems,
+            retry_after=details.retry_after,
         )
     return _bare_error(code, text, address)
 
@@ -148,26 +150,6 @@ def _remedy_for_absence(address: str) -> str:
             f"{proxies.host_of(address)} to no_proxy for a connection without it"
         )
     return "start one with `training-engine up`"
-
-
-def _details(failed: grpc.Call) -> tuple[str, list[FieldProblem], float | None]:
-    """Return the reason in lower case, the fields at fault and the seconds to wait."""
-    try:
-        status = rpc_status.from_call(failed)
-    except ValueError:  # the rich status contradicts the plain one: trust the plain one
-        status = None
-    reason, problems, retry_after = "", [], None
-    for packed in status.details if status is not None else ():
-        info = error_details_pb2.ErrorInfo()
-        bad = error_details_pb2.BadRequest()
-        retry = error_details_pb2.RetryInfo()
-        if packed.Unpack(info):
-            reason = info.reason.lower().removeprefix("error_reason_")
-        elif packed.Unpack(bad):
-            problems = [FieldProblem(v.field, v.description) for v in bad.field_violations]
-        elif packed.Unpack(retry):
-            retry_after = retry.retry_delay.ToTimedelta().total_seconds()
-    return reason, problems, retry_after
 
 
 def channel_options(address: str) -> list[tuple[str, Any]]:

@@ -18,9 +18,9 @@ from urllib.parse import unquote
 import grpc
 
 from control_plane.errors import call_error
+from control_plane.rpc_errors import RpcError
 from service_runtime.failed_attempts import FailedAttempts
 from service_runtime.logs import get_logger
-from service_runtime.rpc_errors import RpcError
 from service_runtime.tokens import TokenVerifier, bearer_token
 
 _log = get_logger("authentication")

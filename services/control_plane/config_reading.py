@@ -11,9 +11,8 @@ from google.protobuf.message import Message
 from app.training.config import ConfigError, FieldProblem, TrainingConfig, flatten
 from control_plane.config_codec import read_message
 from control_plane.errors import call_error, invalid_argument
+from control_plane.rpc_errors import RpcError, as_text
 from job_store.catalog import ConfigStore
-from service_runtime import rpc_errors
-from service_runtime.rpc_errors import RpcError, as_text
 from training_engine.v1 import config_pb2
 
 MAX_DOCUMENT_CHARACTERS = 32 << 10
@@ -71,7 +70,7 @@ def _too_large(field: str, size: str) -> RpcError:
         f"`{field}` has {size}; it must have at most {MAX_DOCUMENT_CHARACTERS}; leave out what "
         "keeps its default"
     )
-    return call_error("PAYLOAD_TOO_LARGE", message, [rpc_errors.FieldProblem(field, message)])
+    return call_error("PAYLOAD_TOO_LARGE", message, [FieldProblem(field, message)])
 
 
 async def require_source(request: Message, which: str | None, store: ConfigStore) -> TrainingConfig:

@@ -22,6 +22,7 @@ from artifact_store import (
     InvalidKeyError,
     OffsetOutOfRangeError,
 )
+from control_plane.rpc_errors import RpcError
 from job_store.errors import (
     FeedsClosedError,
     JobStoreError,
@@ -29,9 +30,7 @@ from job_store.errors import (
     TransitionRefusedError,
 )
 from job_store.generation import GenerationFailedError
-from service_runtime import rpc_errors
 from service_runtime.logs import get_logger
-from service_runtime.rpc_errors import RpcError
 from training_engine.reasons import CALL_STATUSES
 
 _log = get_logger("control_plane")
@@ -55,7 +54,7 @@ _RETRY_SECONDS = 1.0
 def call_error(
     reason: str,
     message: str,
-    violations: Sequence[rpc_errors.FieldProblem] = (),
+    violations: Sequence[FieldProblem] = (),
     metadata: Mapping[str, str] | None = None,
 ) -> RpcError:
     """Return the error for a reason of errors.proto, which also sets the gRPC code."""
@@ -66,7 +65,7 @@ def call_error(
 
 def invalid_argument(field: str, message: str, reason: str = "INVALID_ARGUMENT") -> RpcError:
     """Return the error for a field of the request that breaks a rule."""
-    return call_error(reason, message, [rpc_errors.FieldProblem(field, message)])
+    return call_error(reason, message, [FieldProblem(field, message)])
 
 
 def invalid_config(problems: Iterable[FieldProblem]) -> RpcError:
@@ -82,9 +81,8 @@ def invalid_data(problems: Sequence[FieldProblem]) -> RpcError:
     error = ConfigError(problems)
     if not all(_is_of_data(problem.field) for problem in problems):
         return _config_refused(error)
-    violations = [rpc_errors.FieldProblem(problem.field, problem.message) for problem in problems]
     message = "; ".join(problem.message for problem in problems)
-    return call_error("INVALID_DATA", message, violations)
+    return call_error("INVALID_DATA", message, problems)
 
 
 def _is_of_data(field: str) -> bool:
@@ -136,10 +134,7 @@ def to_rpc_error(error: BaseException) -> RpcError:
 
 
 def _config_refused(error: ConfigError) -> RpcError:
-    violations = [
-        rpc_errors.FieldProblem(problem.field, problem.message) for problem in error.problems
-    ]
-    return call_error("INVALID_CONFIG", str(error), violations)
+    return call_error("INVALID_CONFIG", str(error), error.problems)
 
 
 def _refused_by_store(error: JobStoreError | ArtifactError) -> RpcError:

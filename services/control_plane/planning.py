@@ -21,11 +21,11 @@ from control_plane.execution import execution_problems, read_execution
 from control_plane.paths import DATASET_SCHEME
 from control_plane.preflight_cache import key_of
 from control_plane.requests import check_name
+from control_plane.rpc_errors import RpcError
 from control_plane.state import ServiceState
 from job_store.errors import NotFoundError
 from job_store.queues import ResourceClass, resource_class
 from job_store.records import Execution, NewJob
-from service_runtime.rpc_errors import RpcError
 from training_engine.v1 import job_pb2
 
 _NO_DATA = f"a job needs data; give a path under an allowed folder or {DATASET_SCHEME}ID"

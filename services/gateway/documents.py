@@ -9,7 +9,8 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
-from gateway.problems import FieldProblem, ProblemError
+from gateway.problems import ProblemError
+from training_engine.errors import FieldProblem
 
 
 def _malformed(message: str) -> ProblemError:

@@ -11,20 +11,20 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any
 
 import grpc
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 from starlette.exceptions import HTTPException
 from starlette.routing import Match, Mount
 
 from gateway.codec import dumps
 from gateway.sessions import SIGN_IN
+from training_engine.error_details import error_details
+from training_engine.errors import FieldProblem
 from training_engine.reasons import CALL_STATUSES, PREFIX
 from training_engine.v1.errors_pb2 import ErrorReason
 
@@ -58,14 +58,6 @@ _STATUS_OF_CODE = {
     grpc.StatusCode.UNKNOWN: 502,
 }
 _REASON_OF_STATUS = {501: "INTERNAL", 502: "INTERNAL", 503: "CONTROL_PLANE_UNAVAILABLE"}
-
-
-@dataclass(frozen=True)
-class FieldProblem:
-    """One field at fault."""
-
-    field: str
-    message: str
 
 
 class ProblemError(HTTPException):
@@ -121,46 +113,25 @@ def _title(status: int) -> str:
 
 def from_rpc_error(error: grpc.aio.AioRpcError) -> ProblemError:
     """Return what a failed call of the control plane means over HTTP."""
-    info, violations, retry_after = _details(error)
+    details = error_details(error)
     text = error.details() or ""
     status, reason = _without_reason(error.code(), text)
-    if info is not None:
-        reason = info
-        status = CALL_STATUSES[info].http_status if info in CALL_STATUSES else status
-    if info is None and status == 502:
+    has_reason = PREFIX + details.reason in _REASONS
+    if has_reason:
+        reason = details.reason
+        status = CALL_STATUSES[reason].http_status if reason in CALL_STATUSES else status
+    if not has_reason and status == 502:
         log.error("the control plane failed: %s %s", error.code().name, text)
         text = "the control plane failed; its log has the cause"
-    if info is None and status == 501:
+    if not has_reason and status == 501:
         text = "the control plane does not offer this call; it may be older than this gateway"
-    if info is None and status == 503:
+    if not has_reason and status == 503:
         text = f"the control plane did not answer ({error.code().name.lower()}); try again"
-    headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
-    return ProblemError(text, reason=reason, status=status, errors=violations, headers=headers)
-
-
-def _details(
-    error: grpc.aio.AioRpcError,
-) -> tuple[str | None, list[FieldProblem], int | None]:
-    """Return the reason, the fields at fault and the seconds to wait, as far as they are named."""
-    reason, fields, retry_after = None, [], None
-    try:
-        status = rpc_status.from_call(error)
-    except ValueError:  # details that contradict the code: not one of ours
-        status = None
-    for packed in status.details if status is not None else ():
-        if packed.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
-            info = error_details_pb2.ErrorInfo()
-            packed.Unpack(info)
-            reason = info.reason if PREFIX + info.reason in _REASONS else None
-        elif packed.Is(error_details_pb2.BadRequest.DESCRIPTOR):
-            bad = error_details_pb2.BadRequest()
-            packed.Unpack(bad)
-            fields = [FieldProblem(v.field, v.description) for v in bad.field_violations]
-        elif packed.Is(error_details_pb2.RetryInfo.DESCRIPTOR):
-            retry = error_details_pb2.RetryInfo()
-            packed.Unpack(retry)
-            retry_after = max(1, math.ceil(retry.retry_delay.ToTimedelta().total_seconds()))
-    return reason, fields, retry_after
+    pause = details.retry_after
+    headers = {} if pause is None else {"Retry-After": str(max(1, math.ceil(pause)))}
+    return ProblemError(
+        text, reason=reason, status=status, errors=details.problems, headers=headers
+    )
 
 
 def _without_reason(code: grpc.StatusCode, text: str) -> tuple[int, str]:

@@ -1,11 +1,10 @@
 """What every process of the engine shares: settings, logs, telemetry, authentication, signals.
 
-Modules are imported by name; only `rpc_errors` needs gRPC. In order of reading:
+Modules are imported by name. In order of reading:
 
 - `settings`: flags and variables of a process, checked together.
 - `process`: how a process begins and ends: its parent, its signals, its exit message.
 - `duties`, `backoff`: background work that goes on whatever it raises, and how long it pauses.
 - `logs`, `telemetry`: what a process says and counts.
-- `rpc_errors`: the one error model of gRPC calls.
 - `tokens`, `failed_attempts`: who may call, and how wrong tokens are slowed.
 """

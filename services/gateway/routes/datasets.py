@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 
 from gateway.contract import route
 from gateway.guard import drained
-from gateway.problems import FieldProblem, ProblemError
+from gateway.problems import ProblemError
 from gateway.routes.declare import (
     CallerOf,
     IdempotencyKey,
@@ -25,6 +25,7 @@ from gateway.routes.declare import (
 from gateway.schemas.shapes import answer_of
 from gateway.schemas.shapes import query as query_of
 from training_engine.call_status import FirstStatus
+from training_engine.errors import FieldProblem
 from training_engine.v1 import dataset_pb2
 
 routes = router("datasets")

@@ -10,8 +10,9 @@ from gateway.codec import dumps
 from gateway.contract import PREFIX, Route
 from gateway.control_plane import Caller
 from gateway.documents import StrictRoute
-from gateway.problems import MEDIA_TYPE, FieldProblem, ProblemError
+from gateway.problems import MEDIA_TYPE, ProblemError
 from gateway.schemas.base import IdempotencyKey
+from training_engine.errors import FieldProblem
 
 RPC = "x-grpc-methods"
 

@@ -13,8 +13,9 @@ import grpc
 from google.protobuf import timestamp_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from app.training.config import FieldProblem
+from control_plane.rpc_errors import RpcError
 from service_runtime.duties import NOT_READY_METADATA
-from service_runtime.rpc_errors import FieldProblem, RpcError
 from training_engine.v1 import (
     checkpoint_pb2,
     checkpoint_pb2_grpc,

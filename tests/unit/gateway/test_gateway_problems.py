@@ -12,9 +12,9 @@ from conftest import client_for, gateway_for
 from memory_control_plane import State
 from openapi_shapes import assert_shape
 
+from control_plane.rpc_errors import RpcError
 from gateway.application import create_app
 from gateway.settings import GatewaySettings
-from service_runtime.rpc_errors import RpcError
 
 API = "/api/training"
 JSON = {"Content-Type": "application/json"}

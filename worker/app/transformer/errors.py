@@ -14,7 +14,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class FieldProblem:
-    """One thing that has to change before a configuration can be used."""
+    """One thing that has to change before a configuration can be used.
+
+    The control plane reports these too. The SDK, which must not import the library nor be imported
+    by it, has a class of its own by this name, for what it reads from an answer.
+    """
 
     field: str
     """Path of the field, dotted: `learning_rate`, `model_config.num_heads`."""

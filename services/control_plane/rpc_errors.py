@@ -16,23 +16,14 @@ from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+from app.training.config import FieldProblem
+
 DOMAIN = "training_engine"
 
 _MAX_MESSAGE_BYTES = 700
 _MAX_VIOLATIONS_BYTES = 3600
 # Message and details travel in trailers (the details base64 with the message in them once more),
 # and an ordinary client takes 8 KiB of those; with more it sees only that they were too large.
-
-
-@dataclass(frozen=True)
-class FieldProblem:
-    """One field of a request that is at fault."""
-
-    field: str
-    """Dotted path."""
-
-    message: str
-    """Value, rule and remedy."""
 
 
 @dataclass
