@@ -268,6 +268,8 @@ def _train(
         console.print(f"stopped at step {trainer.step}, saved in {config.checkpoint_dir}")
         console.print(f"go on with: {resume} --resume", soft_wrap=True, highlight=False)
         return INTERRUPTED
+    if trainer.ended_early:
+        console.print(trainer.ended_early)
     console.print(f"done: {trainer.step} steps, checkpoints in {config.checkpoint_dir}")
     return 0
 

@@ -182,7 +182,7 @@ class Attempt:
                 trainer.train()
                 self._end = End.TOGETHER
                 if not trainer.stopped:
-                    return Outcome(OutcomeKind.SUCCEEDED)
+                    return Outcome(OutcomeKind.SUCCEEDED, message=trainer.ended_early or "")
             return Outcome(self._stop.outcome or OutcomeKind.CRASHED)
         except Exception as error:
             print_failure(error)

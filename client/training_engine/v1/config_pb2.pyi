@@ -89,8 +89,18 @@ class DistributedConfig(_message.Message):
     processes: int
     def __init__(self, strategy: _Optional[str] = ..., processes: _Optional[int] = ...) -> None: ...
 
+class EarlyStoppingConfig(_message.Message):
+    __slots__ = ("metric", "patience", "min_delta")
+    METRIC_FIELD_NUMBER: _ClassVar[int]
+    PATIENCE_FIELD_NUMBER: _ClassVar[int]
+    MIN_DELTA_FIELD_NUMBER: _ClassVar[int]
+    metric: str
+    patience: int
+    min_delta: float
+    def __init__(self, metric: _Optional[str] = ..., patience: _Optional[int] = ..., min_delta: _Optional[float] = ...) -> None: ...
+
 class TrainingConfig(_message.Message):
-    __slots__ = ("model_config", "batch_size", "learning_rate", "max_steps", "warmup_steps", "optimizer_type", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon", "scheduler_type", "min_lr_ratio", "gradient_accumulation_steps", "max_grad_norm", "mixed_precision", "logging_steps", "save_steps", "eval_steps", "checkpoint_dir", "max_checkpoints_to_keep", "resume_from_checkpoint", "wandb_project", "wandb_entity", "wandb_run_name", "wandb_mode", "seed", "dataset_path", "val_dataset_path", "val_fraction", "tokenizer", "sequence_length", "num_workers", "compile", "gradient_checkpointing", "deterministic", "device", "best_metric", "distributed", "eval_batches", "full_final_eval", "text_column", "token_dtype", "data", "cooldown_steps", "muon_learning_rate", "muon_momentum", "z_loss")
+    __slots__ = ("model_config", "batch_size", "learning_rate", "max_steps", "warmup_steps", "optimizer_type", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon", "scheduler_type", "min_lr_ratio", "gradient_accumulation_steps", "max_grad_norm", "mixed_precision", "logging_steps", "save_steps", "eval_steps", "checkpoint_dir", "max_checkpoints_to_keep", "resume_from_checkpoint", "wandb_project", "wandb_entity", "wandb_run_name", "wandb_mode", "seed", "dataset_path", "val_dataset_path", "val_fraction", "tokenizer", "sequence_length", "num_workers", "compile", "gradient_checkpointing", "deterministic", "device", "best_metric", "distributed", "eval_batches", "full_final_eval", "text_column", "token_dtype", "data", "cooldown_steps", "muon_learning_rate", "muon_momentum", "z_loss", "early_stopping")
     MODEL_CONFIG_FIELD_NUMBER: _ClassVar[int]
     BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
     LEARNING_RATE_FIELD_NUMBER: _ClassVar[int]
@@ -138,6 +148,7 @@ class TrainingConfig(_message.Message):
     MUON_LEARNING_RATE_FIELD_NUMBER: _ClassVar[int]
     MUON_MOMENTUM_FIELD_NUMBER: _ClassVar[int]
     Z_LOSS_FIELD_NUMBER: _ClassVar[int]
+    EARLY_STOPPING_FIELD_NUMBER: _ClassVar[int]
     model_config: TransformerConfig
     batch_size: int
     learning_rate: float
@@ -185,7 +196,8 @@ class TrainingConfig(_message.Message):
     muon_learning_rate: float
     muon_momentum: float
     z_loss: float
-    def __init__(self, model_config: _Optional[_Union[TransformerConfig, _Mapping]] = ..., batch_size: _Optional[int] = ..., learning_rate: _Optional[float] = ..., max_steps: _Optional[int] = ..., warmup_steps: _Optional[int] = ..., optimizer_type: _Optional[str] = ..., weight_decay: _Optional[float] = ..., adam_beta1: _Optional[float] = ..., adam_beta2: _Optional[float] = ..., adam_epsilon: _Optional[float] = ..., scheduler_type: _Optional[str] = ..., min_lr_ratio: _Optional[float] = ..., gradient_accumulation_steps: _Optional[int] = ..., max_grad_norm: _Optional[float] = ..., mixed_precision: _Optional[str] = ..., logging_steps: _Optional[int] = ..., save_steps: _Optional[int] = ..., eval_steps: _Optional[int] = ..., checkpoint_dir: _Optional[str] = ..., max_checkpoints_to_keep: _Optional[int] = ..., resume_from_checkpoint: _Optional[bool] = ..., wandb_project: _Optional[str] = ..., wandb_entity: _Optional[str] = ..., wandb_run_name: _Optional[str] = ..., wandb_mode: _Optional[str] = ..., seed: _Optional[int] = ..., dataset_path: _Optional[str] = ..., val_dataset_path: _Optional[str] = ..., val_fraction: _Optional[float] = ..., tokenizer: _Optional[str] = ..., sequence_length: _Optional[int] = ..., num_workers: _Optional[int] = ..., compile: _Optional[bool] = ..., gradient_checkpointing: _Optional[bool] = ..., deterministic: _Optional[bool] = ..., device: _Optional[str] = ..., best_metric: _Optional[str] = ..., distributed: _Optional[_Union[DistributedConfig, _Mapping]] = ..., eval_batches: _Optional[int] = ..., full_final_eval: _Optional[bool] = ..., text_column: _Optional[str] = ..., token_dtype: _Optional[str] = ..., data: _Optional[_Union[DataConfig, _Mapping]] = ..., cooldown_steps: _Optional[int] = ..., muon_learning_rate: _Optional[float] = ..., muon_momentum: _Optional[float] = ..., z_loss: _Optional[float] = ...) -> None: ...
+    early_stopping: EarlyStoppingConfig
+    def __init__(self, model_config: _Optional[_Union[TransformerConfig, _Mapping]] = ..., batch_size: _Optional[int] = ..., learning_rate: _Optional[float] = ..., max_steps: _Optional[int] = ..., warmup_steps: _Optional[int] = ..., optimizer_type: _Optional[str] = ..., weight_decay: _Optional[float] = ..., adam_beta1: _Optional[float] = ..., adam_beta2: _Optional[float] = ..., adam_epsilon: _Optional[float] = ..., scheduler_type: _Optional[str] = ..., min_lr_ratio: _Optional[float] = ..., gradient_accumulation_steps: _Optional[int] = ..., max_grad_norm: _Optional[float] = ..., mixed_precision: _Optional[str] = ..., logging_steps: _Optional[int] = ..., save_steps: _Optional[int] = ..., eval_steps: _Optional[int] = ..., checkpoint_dir: _Optional[str] = ..., max_checkpoints_to_keep: _Optional[int] = ..., resume_from_checkpoint: _Optional[bool] = ..., wandb_project: _Optional[str] = ..., wandb_entity: _Optional[str] = ..., wandb_run_name: _Optional[str] = ..., wandb_mode: _Optional[str] = ..., seed: _Optional[int] = ..., dataset_path: _Optional[str] = ..., val_dataset_path: _Optional[str] = ..., val_fraction: _Optional[float] = ..., tokenizer: _Optional[str] = ..., sequence_length: _Optional[int] = ..., num_workers: _Optional[int] = ..., compile: _Optional[bool] = ..., gradient_checkpointing: _Optional[bool] = ..., deterministic: _Optional[bool] = ..., device: _Optional[str] = ..., best_metric: _Optional[str] = ..., distributed: _Optional[_Union[DistributedConfig, _Mapping]] = ..., eval_batches: _Optional[int] = ..., full_final_eval: _Optional[bool] = ..., text_column: _Optional[str] = ..., token_dtype: _Optional[str] = ..., data: _Optional[_Union[DataConfig, _Mapping]] = ..., cooldown_steps: _Optional[int] = ..., muon_learning_rate: _Optional[float] = ..., muon_momentum: _Optional[float] = ..., z_loss: _Optional[float] = ..., early_stopping: _Optional[_Union[EarlyStoppingConfig, _Mapping]] = ...) -> None: ...
 
 class Config(_message.Message):
     __slots__ = ("config_id", "name", "config", "created_at")

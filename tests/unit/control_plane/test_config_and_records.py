@@ -53,7 +53,8 @@ def another_value(field: FieldDescriptor, name: str) -> Any:
     """A value that is not the field's default, of the message's type."""
     special = {
         "mixed_precision": "bf16", "wandb_mode": "offline", "scheduler_type": "linear",
-        "optimizer_type": "muon", "best_metric": "loss", "device": "cpu", "strategy": "fsdp",
+        "optimizer_type": "muon", "best_metric": "loss", "metric": "loss",
+        "device": "cpu", "strategy": "fsdp",
         "activation": "relu", "position_encoding_type": "rotary", "layer_norm_type": "rms_norm",
         "hidden_size": 64, "num_heads": 4, "num_kv_heads": 2, "sequence_length": 17,
         "max_position_embeddings": 99, "token_dtype": "uint32",

@@ -74,6 +74,7 @@ CONTRACT = {
     "deterministic": False,
     "device": "auto",
     "best_metric": "val_loss",
+    "early_stopping": None,
     "distributed": None,
 }
 
@@ -174,6 +175,20 @@ def test_validate_names_field_value_and_rule(field: str, value: Any, rule: str) 
     assert problem.field == field
     assert repr(value) in problem.message
     assert rule in problem.message
+
+
+def test_early_stopping_is_checked_field_by_field() -> None:
+    found = problems_of("early_stopping: {metric: accuracy, patience: 0, min_delta: -1, wait: 3}")
+    assert found == {
+        "early_stopping.metric": found["early_stopping.metric"],
+        "early_stopping.patience": "`early_stopping.patience` is 0; it must be at least 1 and "
+        "below 2**53; try 5",
+        "early_stopping.min_delta": "`early_stopping.min_delta` is -1.0; it must be at least 0 and "
+        "finite; try 0",
+        "early_stopping.wait": "`wait` is not a known key; known keys are metric, min_delta, "
+        "patience",
+    }
+    assert "'val_loss', 'val_perplexity'" in found["early_stopping.metric"]
 
 
 @pytest.mark.parametrize("pattern", ["/etc/*", "a/../../*", "", "a\0"])

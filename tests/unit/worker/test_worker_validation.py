@@ -156,3 +156,13 @@ def test_stopped_within_each_validation_and_resumed(
     assert [a.start_step for a in site.store.attempts(job_id)] == [0, MIDDLE, LAST]
     assert [c.step for c in site.store.checkpoints(job_id)] == [MIDDLE, LAST]
     assert_undisturbed(site, job_id, undisturbed)
+
+
+def test_a_job_that_stops_early_has_succeeded_and_says_why(site: Site) -> None:
+    site.worker()
+    rule = {"patience": 1, "min_delta": 1e9}
+    job_id = site.submit(max_steps=50, eval_steps=2, eval_batches=1, early_stopping=rule)
+    job = site.wait(job_id, *END)
+    assert (job.status, job.current_step) == (JobStatus.SUCCEEDED, 4), site.logs()
+    assert job.message.startswith("ended early: val_loss was ")
+    assert job.message.endswith(" at step 2 and did not improve in 1 measurements since")

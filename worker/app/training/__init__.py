@@ -4,7 +4,7 @@ Names are imported on first use, so that `app.training.config` never imports tor
 reading:
 
 - `config`, `rules`, `document`: the configuration: its fields, its rules, how YAML is read.
-- `trainer`: the training loop, and the state that a run is made of.
+- `trainer`, `early_stopping`: the training loop, and the state that a run is made of.
 - `batches`, `sampler`: which samples a step trains on, as a function of seed and position.
 - `stepping`, `muon`, `scheduler`, `precision`: one optimizer step, its learning rate, its number
   format.

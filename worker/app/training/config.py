@@ -59,6 +59,21 @@ class DistributedConfig:
 
 
 @dataclass
+class EarlyStoppingConfig:
+    """When a run ends before its last step because it no longer gets better."""
+
+    metric: BestMetric = "val_loss"
+    """What has to fall. Those of validation are measured every `eval_steps`, over the batches that
+    all evaluations share; `loss` and `perplexity`, of one step, at each step that is reported."""
+
+    patience: int = 5
+    """Measurements in a row without an improvement after which the run ends, >= 1."""
+
+    min_delta: float = 0.0
+    """An improvement is a fall by more than this, >= 0."""
+
+
+@dataclass
 class TrainedTokenizer:
     """A tokenizer that is trained on the data."""
 
@@ -313,6 +328,9 @@ class TrainingConfig:
     best_metric: BestMetric = "val_loss"
     """The smallest value of this marks the best checkpoint, which rotation never deletes."""
 
+    early_stopping: EarlyStoppingConfig | None = None
+    """End the run, as one that succeeded, once a metric no longer improves. None: never."""
+
     distributed: DistributedConfig | None = None
     """Several processes for one run. None: one process."""
 
@@ -323,6 +341,8 @@ class TrainingConfig:
             self.model_config = self._read_part("model_config", TransformerConfig)
         if isinstance(cast("Any", self.distributed), Mapping):
             self.distributed = self._read_part("distributed", DistributedConfig)
+        if isinstance(cast("Any", self.early_stopping), Mapping):
+            self.early_stopping = self._read_part("early_stopping", EarlyStoppingConfig)
         if isinstance(cast("Any", self.tokenizer), Mapping):
             self.tokenizer = self._read_trained_tokenizer()
         if isinstance(cast("Any", self.data), Mapping):
@@ -350,6 +370,8 @@ class TrainingConfig:
         problems += _part_problems("data", self.data, DataConfig)
         if self.distributed is not None:
             problems += _part_problems("distributed", self.distributed, DistributedConfig)
+        if self.early_stopping is not None:
+            problems += _part_problems("early_stopping", self.early_stopping, EarlyStoppingConfig)
         bad = {problem.field for problem in problems}
         rules = (range_problems, size_problems, source_problems, relation_problems)
         for of_values in rules:

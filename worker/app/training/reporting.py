@@ -86,11 +86,13 @@ class Reporter:
         self._journal.close()
         self._tracker.finish()
 
-    def complete_unfinished_line(self, step: int) -> None:
-        """Do the validation that a stop cut short."""
-        if self.unfinished_line is not None:
-            line, self.unfinished_line = self.unfinished_line, None
-            self._validate_into(line, step)
+    def complete_unfinished_line(self, step: int) -> bool:
+        """Do the validation that a stop cut short; return whether there was one."""
+        if self.unfinished_line is None:
+            return False
+        line, self.unfinished_line = self.unfinished_line, None
+        self._validate_into(line, step)
+        return True
 
     def report(
         self, step: int, loss: Tensor, grad_norm: Tensor, lr: float, tokens_seen: int

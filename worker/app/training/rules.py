@@ -78,6 +78,8 @@ _RULES = (
     _below_one("adam_beta2", "try 0.999"),
     _above_zero("adam_epsilon", "try 1e-8"),
     _above_zero("muon_learning_rate", "try 0.02"),
+    _at_least(1, "early_stopping.patience", "try 5"),
+    _not_negative("early_stopping.min_delta", "try 0"),
     _below_one("muon_momentum", "try 0.95"),
     _at_least(0, "cooldown_steps", "try a fifth of max_steps, or leave it out"),
     _Rule("min_lr_ratio", lambda v: 0 <= v <= 1, "between 0 and 1", "try 0.1"),

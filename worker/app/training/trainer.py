@@ -20,6 +20,7 @@ from app.training.cores import ContentionWatch, usable_cores
 from app.training.data_warnings import warn
 from app.training.distributed import is_lost_peer, join
 from app.training.distributed_model import build_layout
+from app.training.early_stopping import EarlyStopping, require_validation
 from app.training.errors import NO_CHECKPOINT, LostPeerError, NonFiniteLossError, ResumeError
 from app.training.evaluation import Evaluation, Evaluator
 from app.training.fit import step_beyond_data
@@ -99,10 +100,12 @@ class Trainer:
         self._stop_requested = False
         self._loss = torch.full((), float("nan"))
         self._best: tuple[str, float] | None = None
+        self._early_stopping = EarlyStopping(config.early_stopping)
         self._saved_step: int | None = NO_CHECKPOINT
         """Step of the newest complete checkpoint when `train` begins or ends. NO_CHECKPOINT before
         the first; None in ranks from 1 on, which do not know whether a save succeeded."""
         self._rng_state: Mapping[str, Any] | None = None
+        require_validation(config.early_stopping, has_validation=val_dataset is not None)
         require_memory(config, self._ranks)
         self._build_data(train_dataset, val_dataset)
         self._build_model()
@@ -126,6 +129,8 @@ class Trainer:
     def train(self) -> None:
         """Train up to `max_steps`, or until `request_stop`; return when the last save is durable.
 
+        Early stopping ends the run before `max_steps`; `ended_early` says so then.
+
         Raises:
             NonFiniteLossError: A loss or gradient is NaN or infinite.
             TrainingMemoryError: The memory of the device or the host is full.
@@ -135,7 +140,8 @@ class Trainer:
         """
         self.stopped = False
         if self._is_done():
-            logger.warning("nothing to do: the run has reached max_steps=%d", self.step)
+            end = self.ended_early or f"reached max_steps={self.step}"
+            logger.warning("nothing to do: the run has %s", end)
             return
         with ExitStack() as stack:
             self._open(stack)
@@ -155,7 +161,7 @@ class Trainer:
 
     def _loop(self) -> None:
         """Repeat until `max_steps` or a stop: fetch, backward, clip, step, report, save."""
-        while self.step < self.config.max_steps and not self._is_stopping():
+        while not self._has_ended() and not self._is_stopping():
             batches, position = self._fetch()
             self._loss = self._stepper.backward(batches)
             grad_norm = self._stepper.clip()
@@ -169,7 +175,16 @@ class Trainer:
 
     def _is_done(self) -> bool:
         """Whether nothing is left to do, a validation that a stop cut short included."""
-        return self.step >= self.config.max_steps and self._reporter.unfinished_line is None
+        return self._has_ended() and self._reporter.unfinished_line is None
+
+    def _has_ended(self) -> bool:
+        """Whether no step is left to do."""
+        return self.step >= self.config.max_steps or self.ended_early is not None
+
+    @property
+    def ended_early(self) -> str | None:
+        """Why the run ended before `max_steps`, where early stopping decided so; else None."""
+        return self._early_stopping.reason
 
     def _is_stopping(self) -> bool:
         """Whether a stop was requested in any process; all leave at the same step."""
@@ -274,6 +289,13 @@ class Trainer:
             self._stepper.finish_checks()
             lr = self.scheduler.base_lrs[0] * self.scheduler.factor(self.step - 1)
             self._reporter.report(self.step, self._loss, grad_norm, lr, self.tokens_seen)
+            self._observe()
+
+    def _observe(self) -> None:
+        """Show early stopping what was measured at this step."""
+        if (name := self._early_stopping.metric) is not None:
+            metric = self._reporter.metric_at(self.step, name, self._loss.item())
+            self._early_stopping.observe(self.step, metric and metric[1])
 
     def _evaluate(self, step: int, on_progress: Callable[[int, int], object]) -> Evaluation | None:
         assert self._evaluator is not None
@@ -333,7 +355,8 @@ class Trainer:
         self._forecast.start(self.step)
         threads = torch.get_num_threads() if self.device.type == "cpu" else 1
         self._contention = ContentionWatch(threads, usable_cores())
-        self._reporter.complete_unfinished_line(self.step)
+        if self._reporter.complete_unfinished_line(self.step):
+            self._observe()
 
     def _finish(self) -> None:
         """Save the last step unless it is saved already, and wait until all saves are durable."""
@@ -377,6 +400,7 @@ class Trainer:
             "tracker_run_id": self._reporter.run_id,
             "unfinished_line": self._reporter.unfinished_line,
             "best": list(self._best) if self._best else None,
+            "early_stopping": self._early_stopping.state_dict(),
             "environment": environment(self.device, self._ranks.description),
         }
         return self._layout.full_state(
@@ -425,6 +449,8 @@ class Trainer:
         self.tokens_seen = state["tokens_seen"]
         self._loss = torch.full((), state["loss"])
         self._best = tuple(state["best"]) if state["best"] else None
+        if "early_stopping" in state:
+            self._early_stopping.load_state_dict(state["early_stopping"])
         self._rng_state = rng.of_rank(state, self._ranks.rank)
         self._reporter.run_id = state["tracker_run_id"]
         self._reporter.unfinished_line = state["unfinished_line"]
