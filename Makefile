@@ -10,9 +10,13 @@ ARGS ?=
 JOBS ?= 2
 # Device for `make bench`: cpu or cuda.
 DEVICE ?= auto
+# Rounds of `make chaos`: what draws them, the number of the first, and how many.
+SEED ?= 1
+FIRST ?= 1
+ROUNDS ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test lint format bench protos protos-check sync sync-check map-check tables clean
+.PHONY: help install demo up test chaos lint format bench protos protos-check sync sync-check map-check tables clean
 
 help: ## List the chores
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -38,6 +42,9 @@ up: $(STAMP) ## Start the whole stack on this machine
 
 test: lint ## Checks and tests
 	$(BIN)/python -P -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+
+chaos: $(STAMP) ## Break a real stack in ROUNDS ways that SEED draws; ends with what was broken
+	$(BIN)/python tests/chaos --seed $(SEED) --first $(FIRST) --rounds $(ROUNDS) $(ARGS)
 
 lint: $(STAMP) protos-check sync-check map-check ## Ruff, mypy, import-linter, buf, generated files, the map
 	$(BIN)/ruff check .

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import redis
@@ -37,11 +38,18 @@ that forks, and the child of a process in which gRPC runs may abort before it is
 class RedisServer:
     """A server with a password and an append-only file in `folder`; may be killed and restarted.
 
-    `extra`: more lines of its configuration.
+    `extra`: more lines of its configuration. `environment`: variables of its process.
     """
 
-    def __init__(self, folder: Path, port: int | None = None, extra: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        port: int | None = None,
+        extra: str = "",
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.folder = folder
+        self._environment = {"PATH": os.environ.get("PATH", ""), **(environment or {})}
         self.port = port or free_port()
         self.password = secrets.token_hex(8)
         self.process: subprocess.Popen[bytes] | None = None
@@ -66,7 +74,7 @@ class RedisServer:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env={"PATH": os.environ.get("PATH", "")},
+            env=self._environment,
         )
         deadline = time.monotonic() + deadline_seconds
         client = redis.Redis.from_url(self.url(), socket_timeout=1, retry=None)

@@ -42,6 +42,10 @@ class Cluster:
         address = f"127.0.0.1:{self.ports[control_plane]}"
         return TrainingEngine(address, retry_for=60, reconnect_for=120)
 
+    def redis_url(self, name: str) -> str:
+        """The server's URL for one process."""
+        return self.redis.url()
+
     def start(self, name: str, *flags: str) -> None:
         """Starts a process, or starts it again; a control plane keeps its port.
 
@@ -105,7 +109,7 @@ class Cluster:
 
     def _spawn(self, name: str, module: str, *flags: str) -> None:
         environment = clean_environment() | {
-            "TRAINING_ENGINE_REDIS_URL": self.redis.url(),
+            "TRAINING_ENGINE_REDIS_URL": self.redis_url(name),
             "TRAINING_ENGINE_ARTIFACT_ROOT": str(self.folder / "artifacts"),
             "TRAINING_ENGINE_CACHE": str(self.folder / "cache"),
         }

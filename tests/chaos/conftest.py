@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from cluster import Cluster, cluster
-from undisturbed import CONFIG, LONG_CONFIG, Result, result_of, write_text
+from undisturbed import CONFIG, Result, result_of, write_text
 
 
 @pytest.fixture
@@ -23,12 +23,6 @@ def services(tmp_path: Path) -> Iterator[Cluster]:
 def expected(tmp_path_factory: pytest.TempPathFactory) -> Result:
     """What the configuration comes to when nothing happens."""
     return undisturbed(tmp_path_factory.mktemp("undisturbed"), CONFIG)
-
-
-@pytest.fixture(scope="session")
-def expected_of_long_run(tmp_path_factory: pytest.TempPathFactory) -> Result:
-    """The same for the run that is long enough to be killed twenty times on a fast machine."""
-    return undisturbed(tmp_path_factory.mktemp("undisturbed-long"), LONG_CONFIG)
 
 
 def undisturbed(folder: Path, config: dict[str, Any]) -> Result:

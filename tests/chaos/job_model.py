@@ -65,7 +65,7 @@ def moves(state: State) -> Iterator[State]:
     """What the service may do by itself next."""
     match state.status:
         case "queued":
-            after = [("running", 0), ("failed", 0)]
+            after = [("running", 0)]
         case "running":
             after = [("succeeded", 0), ("failed", 0), ("queued", 1)]
         case "stopping":

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +9,7 @@ from pathlib import Path
 import pytest
 from cluster import Cluster, cluster
 from running_stack import wait_until
-from small_disk import mounted
+from small_disk import fill, mounted
 from undisturbed import CONFIG, Result, assert_same, result_of, wait_for_step, write_text
 
 from training_engine import Job
@@ -23,7 +21,6 @@ _KEEPS_ALL = CONFIG | {"max_checkpoints_to_keep": 100}
 
 _DISK_BYTES = 64 << 20
 """Room for all the checkpoints that the job makes."""
-_PAGE = 4096
 _FOR_THE_JOB = 4 << 20
 """What it may take while the ballast is laid."""
 _LESS_THAN_A_CHECKPOINT = 512 << 10
@@ -44,22 +41,6 @@ def services_on_small_disk(small_disk: Path) -> Iterator[Cluster]:
         yield running
 
 
-def fill(disk: Path, leave: int) -> Path:
-    """Take all of the disk but `leave` bytes; returns the file that does."""
-    ballast = disk / "ballast"
-    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        os.posix_fallocate(file.fileno(), 0, max(_free(disk) - leave - _FOR_THE_JOB, _PAGE))
-        file.seek(0, os.SEEK_END)
-        while _free(disk) > leave:
-            file.write(bytes(_PAGE))  # by pages: the job takes some of the space meanwhile
-    return ballast
-
-
-def _free(disk: Path) -> int:
-    space = os.statvfs(disk)
-    return space.f_bavail * space.f_frsize
-
-
 def wait_for_a_save(job: Job) -> None:
     """Returns right after a checkpoint, so that no other is half written."""
     last = max((checkpoint.step for checkpoint in job.checkpoints()), default=0)
@@ -74,7 +55,7 @@ def test_a_full_disk_leaves_saves_out_and_training_goes_on(
         text = str(services.folder / "text.txt")
         job = engine.jobs.start(config=_KEEPS_ALL, dataset_path=text, execution={"max_retries": 0})
         wait_for_a_save(job)
-        ballast = fill(small_disk, _LESS_THAN_A_CHECKPOINT)
+        ballast = fill(small_disk, _LESS_THAN_A_CHECKPOINT, _FOR_THE_JOB)
         told = wait_until(lambda: _message(job.refresh(), "is full"), "the status to tell")
         assert "nothing could be saved since step" in told
         assert "training goes on and saves once there is room; free some space" in told
@@ -99,7 +80,7 @@ def test_the_last_save_waits_until_there_is_room(
         execution = {"max_retries": 0, "stall_timeout_seconds": 4}
         job = engine.jobs.start(config=_KEEPS_ALL, dataset_path=text, execution=execution)
         wait_for_a_save(job)
-        ballast = fill(small_disk, _LESS_THAN_A_CHECKPOINT)
+        ballast = fill(small_disk, _LESS_THAN_A_CHECKPOINT, _FOR_THE_JOB)
         wait_for_step(job, CONFIG["max_steps"], timeout=120)
         wait_until(lambda: _waits_with_its_last_save(job), "the last save to wait")
         signal.sigtimedwait([], 6)  # longer than the stall timeout
@@ -120,7 +101,7 @@ def test_retries_on_a_disk_without_any_room_pause_and_end_the_job(
         text = str(services.folder / "text.txt")
         job = engine.jobs.start(config=_KEEPS_ALL, dataset_path=text, execution={"max_retries": 2})
         wait_for_a_save(job)
-        ballast = fill(small_disk, 0)
+        ballast = fill(small_disk, 0, _FOR_THE_JOB)
         pausing = wait_until(lambda: _message(job.refresh(), "after a pause"), "a pause")
         assert "No space left on device" in pausing
         failed = job.wait(timeout=90)

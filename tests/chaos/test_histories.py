@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
 from pathlib import Path
 
 import pytest
 from history import main, problems, read
-from job_model import Answer, Operation, State, all_moves
+from job_model import Answer, Operation, State, all_moves, moves, outcomes
 from linearizability import check
 
 HISTORIES = Path(__file__).parent / "histories"
@@ -59,13 +60,52 @@ def test_the_order_of_calls_that_overlap_is_searched() -> None:
     assert not check([start, *calls, never])
 
 
-def test_the_model_is_the_table_of_states() -> None:
-    assert all_moves(State("queued", 1)) == {("running", 1), ("failed", 1), ("stopped", 1)}
+def test_the_model_is_the_table_of_states_in_the_docs() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "design.md").read_text(encoding="utf-8")
+    table = re.findall(r"^\| \[T\d+\] \| ([^|]+) \| ([^|]+) \| ([^|]+) \|", page, re.MULTILINE)
+    assert len(table) > 20
+    moves_by_itself, calls = set(), set()
+    for states, causes, after in table:
+        for state, cause in itertools.product(_words(states), _words(causes)):
+            if cause in ("start", "stop", "resume", "delete"):
+                calls.add((state, cause, after.strip()))
+            elif after.strip() not in ("refused", "no change"):
+                moves_by_itself.add((state, after.strip()))
+    assert {
+        (status, after.status) for status in _STATES for after in moves(State(status, 1))
+    } == moves_by_itself
+    assert {
+        (_DOCS.get(status, status), call, _effect(State(status, attempt), after, answer))
+        for status, attempt in (("absent", 0), *((status, 1) for status in _STATES))
+        for call in ("start", "stop", "resume", "delete")
+        for origin in ("", "start")
+        for after, answer in outcomes(State(status, attempt), _call(call, origin))
+        if answer.outcome != "job_not_found"
+    } == calls
+
+
+_STATES = ("queued", "running", "stopping", "stopped", "failed", "succeeded")
+_DOCS = {"absent": "–", "deleted": "gone"}
+"""What the docs call states that have no name in the contract."""
+
+
+def _words(cell: str) -> list[str]:
+    return [word.strip() for word in cell.split(",")]
+
+
+def _call(call: str, origin: str) -> Operation:
+    return Operation(call, 0, 1, None, origin=origin)
+
+
+def _effect(before: State, after: State, answer: Answer) -> str:
+    if answer.outcome != "ok":
+        return "refused"
+    return "no change" if before.status == after.status else _DOCS.get(after.status, after.status)
+
+
+def test_states_that_follow_each_other_in_a_stream() -> None:
     assert all_moves(State("running", 1)) == {
         ("succeeded", 1), ("failed", 1), ("stopping", 1), ("queued", 2),
-    }  # fmt: skip
-    assert all_moves(State("stopping", 1)) == {
-        ("stopping", 1), ("stopped", 1), ("succeeded", 1), ("failed", 1),
     }  # fmt: skip
     for ended in ("stopped", "failed", "succeeded"):
         assert all_moves(State(ended, 1)) == {("queued", 2)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import signal
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from cluster import Cluster
 from running_stack import wait_until
 from undisturbed import (
     CONFIG,
-    LONG_CONFIG,
     NEVER_GIVE_UP,
     Result,
     assert_same,
@@ -53,30 +51,6 @@ def test_one_kill(services: Cluster, expected: Result, tmp_path: Path, victim: s
         assert_same(result_of(engine, job, tmp_path), expected)
         attempts = engine.jobs.get(job.job_id).attempt
         assert attempts == (2 if victim in ("worker", "trainer") else 1)
-
-
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("seed", [1])
-def test_twenty_random_kills_in_one_job(
-    services: Cluster, expected_of_long_run: Result, tmp_path: Path, seed: int
-) -> None:
-    choose = random.Random(seed)
-    victims = ["worker", "trainer", "control-plane", "gateway", "redis"]
-    with services.engine() as engine:
-        job = start(services, engine, LONG_CONFIG)
-        reached = 0
-        for number in range(20):
-            # The job has started to train again each time: a step beyond the last one seen.
-            reached = max(reached, wait_for_step(job, reached + 1, timeout=90).current_step)
-            assert reached < LONG_CONFIG["max_steps"], f"the job ended before kill {number + 1}"
-            victim = choose.choice(victims)
-            if choose.random() < 0.5:
-                reached = wait_for_step(job, reached + choose.randrange(12)).current_step
-            kill(services, victim)
-        assert_same(result_of(engine, job, tmp_path), expected_of_long_run)
-        kept = {checkpoint.step for checkpoint in job.refresh().checkpoints()}
-        # What the killed attempts saved and did not register is gone.
-        wait_until(lambda: checkpoint_files(services) == sorted(kept), "the sweep", timeout=30)
 
 
 @pytest.mark.parametrize("victim", ["worker", "trainer"])

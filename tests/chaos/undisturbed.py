@@ -34,9 +34,6 @@ CONFIG: dict[str, Any] = {
 }
 """Dropout, accumulation, validation and several epochs: all that has state takes part."""
 
-LONG_CONFIG = CONFIG | {"max_steps": 1200}
-"""Enough steps for twenty kills: training goes on while a killed control plane starts again."""
-
 NEVER_GIVE_UP = {"max_retries": 1000}
 
 Row = tuple[int, float | None, float | None, float | None, float | None]
@@ -77,12 +74,21 @@ def history_of(engine: TrainingEngine, job: Job) -> list[Row]:
 
 def assert_same(result: Result, expected: Result) -> None:
     """Every tensor bitwise equal, and every logged step once, with the same values."""
-    assert [row[0] for row in result.history] == [row[0] for row in expected.history]
+    assert difference(result, expected) == ""
+
+
+def difference(result: Result, expected: Result) -> str:
+    """The first thing in which a run differs from the undisturbed one; empty where none does."""
+    steps, wanted_steps = ([row[0] for row in one.history] for one in (result, expected))
+    if steps != wanted_steps:
+        return f"steps {steps} are logged, not {wanted_steps}"
     for row, wanted in zip(result.history, expected.history, strict=True):
-        assert row == wanted
-    assert result.weights.keys() == expected.weights.keys()
-    for name, tensor in expected.weights.items():
-        assert torch.equal(result.weights[name], tensor), name
+        if row != wanted:
+            return f"step, loss, lr, gradient norm and validation loss are {row}, not {wanted}"
+    if result.weights.keys() != expected.weights.keys():
+        return f"the weights are {sorted(result.weights)}, not {sorted(expected.weights)}"
+    names = [n for n, w in expected.weights.items() if not torch.equal(result.weights[n], w)]
+    return f"weights differ: {names}" if names else ""
 
 
 def wait_for_step(job: Job, step: int, timeout: float = 60) -> Job:
