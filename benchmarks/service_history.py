@@ -18,7 +18,7 @@ from benchmarks.service_processes import Services, load, services
 from benchmarks.service_start import TINY
 from job_store.attempts import AttemptStore
 from job_store.connection import DEFAULT_PREFIX, Connection
-from job_store.records import MetricPoint
+from job_store.history_records import MetricPoint
 from training_engine.v1 import metrics_pb2
 
 MEMORY_STEPS = 50_000

@@ -126,7 +126,7 @@ def sleeping_trainer(
 def _train(job_id: str, steps: int, steps_per_second: float) -> None:
     from job_store.attempts import AttemptStore
     from job_store.connection import Connection
-    from job_store.records import MetricPoint
+    from job_store.history_records import MetricPoint
 
     store = AttemptStore(Connection.open(os.environ["TRAINING_ENGINE_REDIS_URL"]))
     claimed = store.claim(job_id, 1, "sleeping-trainer")

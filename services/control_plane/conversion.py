@@ -18,18 +18,15 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from app.training.config import FieldProblem
 from control_plane.config_codec import config_to_message
 from job_store.errors import RecordVersionError
+from job_store.history_records import Bucket, HistoryPoint, LatestMetrics, StoredLogLine
 from job_store.records import (
-    Bucket,
     CheckpointRecord,
     ConfigRecord,
     DatasetRecord,
-    HistoryPoint,
     JobError,
     JobRecord,
     JobStatus,
-    LatestMetrics,
     Priority,
-    StoredLogLine,
     WorkerRecord,
 )
 from training_engine.messages import enum_words, is_time

@@ -33,11 +33,9 @@ from training_engine.v1 import dataset_pb2, dataset_pb2_grpc
 _log = get_logger("control_plane")
 _Context = grpc.aio.ServicerContext[Any, Any]
 _MAX_CHUNK = 1 << 20
-_NOT_DATA = (
-    *(".zip", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar", ".tar", ".tgz"),
-    *(".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".safetensors", ".h5", ".npz", ".arrow"),
-    *(".pdf", ".doc", ".docx", ".exe", ".so"),
-)
+_ARCHIVES = (".zip", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar", ".tar", ".tgz")
+_WEIGHTS = (".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".safetensors", ".h5", ".npz", ".arrow")
+_NOT_DATA = (*_ARCHIVES, *_WEIGHTS, ".pdf", ".doc", ".docx", ".exe", ".so")
 """Endings of files that cannot be text or tokens; a job checks the content when it reads it."""
 
 

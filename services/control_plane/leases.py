@@ -11,7 +11,8 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from job_store.records import JobStatus, RunningAttempt
+from job_store.reconcile import RunningAttempt
+from job_store.records import JobStatus
 
 Claim = tuple[str, int, str]
 """Job, attempt and claim id."""

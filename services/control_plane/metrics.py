@@ -12,7 +12,7 @@ from control_plane.errors import call_error, invalid_argument
 from control_plane.paging import LARGEST_LONG_PAGE, long_page_size
 from control_plane.state import ServiceState
 from control_plane.watching import stream_metrics
-from job_store.records import LatestMetrics
+from job_store.history_records import LatestMetrics
 from training_engine.v1 import metrics_pb2, metrics_pb2_grpc
 
 _Context = grpc.aio.ServicerContext[Any, Any]

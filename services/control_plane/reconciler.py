@@ -15,8 +15,8 @@ from control_plane.state import ServiceState
 from control_plane.sweeping import Sweeper
 from control_plane.telemetry import LOST_ATTEMPTS, RESENT_MESSAGES
 from job_store.errors import JobStoreError, StoreUnavailableError
-from job_store.reconcile import stall_message
-from job_store.records import JobError, JobStatus, Phase, QueuedAttempt, RunningAttempt
+from job_store.reconcile import RunningAttempt, stall_message
+from job_store.records import JobError, JobStatus, Phase, QueuedAttempt
 from service_runtime.backoff import pause_seconds
 from service_runtime.duties import Duties
 from service_runtime.logs import get_logger

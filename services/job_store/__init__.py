@@ -4,7 +4,8 @@ The record of a job is the truth about it; the queue is only transport. Each cha
 script (`scripts/`) that checks and changes in one step; `transitions.lua` holds the moves between
 states. Knows no gRPC and no torch. In order of reading:
 
-- `records`, `errors`, `ids`: what is stored, what can go wrong, how things are named.
+- `records`, `history_records`, `errors`, `ids`: what is stored, what can go wrong, how things are
+  named.
 - `keys`, `codec`, `scripts`: the names of keys, records to and from what Redis holds, and how a
   script is put together and its reply read.
 - `connection`, `outages`, `durability`: calls to the server: deadlines and retries, which errors

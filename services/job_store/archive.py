@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from job_store.charts import unpack_points
 from job_store.errors import SegmentUnreadableError
-from job_store.records import HistoryPoint
+from job_store.history_records import HistoryPoint
 
 _FORMAT = b"training-engine points 1\n"
 _LENGTH = struct.Struct("<I")

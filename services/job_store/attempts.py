@@ -25,18 +25,16 @@ from job_store.codec import (
 from job_store.connection import Connection
 from job_store.durability import DISK_SECONDS, DiskWatch
 from job_store.errors import JobStoreError, NotFoundError
+from job_store.history_records import MAX_LOG_LINE_BYTES, LogLine, MetricPoint
 from job_store.ids import check_id, check_worker_id, new_claim_id
 from job_store.keys import Keys
 from job_store.records import (
-    MAX_LOG_LINE_BYTES,
     UNCOUNTED,
     AttemptRecord,
     CheckpointRecord,
     Claimed,
     FencingToken,
     JobRecord,
-    LogLine,
-    MetricPoint,
     Outcome,
     Phase,
     PhaseProgress,

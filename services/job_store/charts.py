@@ -6,7 +6,7 @@ import math
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 
-from job_store.records import Bucket, Extent, HistoryPoint
+from job_store.history_records import Bucket, Extent, HistoryPoint
 
 _ENTRY_HEAD = struct.Struct("<dHH")
 _LENGTH = struct.Struct("<I")

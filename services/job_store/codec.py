@@ -5,12 +5,15 @@ A record of another version, or with a missing or damaged field, raises RecordVe
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import struct
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, TypeVar
 
 from job_store.errors import RecordVersionError
+from job_store.history_records import LogLine, StoredLogLine
 from job_store.records import (
     RECORD_VERSION,
     CheckpointRecord,
@@ -20,12 +23,10 @@ from job_store.records import (
     JobError,
     JobRecord,
     JobStatus,
-    LogLine,
     NewJob,
     Phase,
     PhaseProgress,
     Priority,
-    StoredLogLine,
     WorkerRecord,
     WorkerState,
 )
@@ -85,16 +86,12 @@ def _time(text: str) -> int:
     return _whole(text, 253_402_300_799_999)
 
 
-def _optional_whole(text: str) -> int | None:
-    return _whole(text) if text else None
-
-
-def _optional_time(text: str) -> int | None:
-    return _time(text) if text else None
-
-
 def _strings(text: str) -> tuple[str, ...]:
     return tuple(str(item) for item in json.loads(text)) if text else ()
+
+
+def _or_none(read: Callable[[str], Any]) -> Callable[[str], Any]:
+    return lambda text: read(text) if text else None
 
 
 def encode_error(error: JobError | None) -> str:
@@ -114,29 +111,69 @@ def decode_error(text: str) -> JobError | None:
     return JobError(*(str(stored[name]) for name in ("reason", "message", "log_tail")))
 
 
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "int": _whole,
+    "int | None": _or_none(_whole),
+    "Milliseconds": _time,
+    "Milliseconds | None": _or_none(_time),
+    "float": float,
+    "tuple[str, ...]": _strings,
+    "tuple[str, ...] | None": _or_none(_strings),
+    "JobError | None": decode_error,
+    "JobStatus": JobStatus,
+    "Phase": Phase,
+    "Priority": Priority,
+    "WorkerState": WorkerState,
+}
+"""How a field is read, by the type that the class of its record gives; others are as stored."""
+
+_SHORT = frozenset({"attempt", "consecutive_failures", "max_retries", "nodes", "pid", "processes"})
+"""Numbers that messages have in 32 bits."""
+
+_ADDED_LATER = frozenset(
+    field.name
+    for field in dataclasses.fields(JobRecord)
+    if field.default is not dataclasses.MISSING
+)
+"""Fields of a job that have a default: records of earlier releases lack them."""
+
+
+def _read(kind: type[T], stored: Mapping[str, Any], **computed: Any) -> T:
+    """Return a record of what is stored under the names of its fields.
+
+    Raises:
+        KeyError: A field is not stored.
+        ValueError: A value is not of its field's type.
+    """
+    for name, read in _readers(kind):  # type: ignore[arg-type]
+        if name not in computed and (name in stored or name not in _ADDED_LATER):
+            computed[name] = read(stored[name]) if read else stored[name]
+    return kind(**computed)
+
+
+@cache
+def _readers(kind: Any) -> list[tuple[str, Callable[[Any], Any] | None]]:
+    """Return the name of each field and how it is read; None for a value that is as stored."""
+    fields = dataclasses.fields(kind)
+    return [(f.name, _short if f.name in _SHORT else _READERS.get(str(f.type))) for f in fields]
+
+
 def new_job_fields(new: NewJob) -> list[str]:
     """Return field, value, field, ... of a fresh job; the script adds id, state and times."""
-    run = new.execution
-    fields = {
-        "name": new.name,
-        "max_steps": str(new.max_steps),
-        "dataset_path": new.dataset_path,
-        "val_dataset_path": new.val_dataset_path,
-        "tokenizer": new.tokenizer,
-        "config_id": new.config_id,
-        "warnings": json.dumps(list(new.warnings)),
-        "data_warnings": json.dumps(list(new.data_warnings)),
-        "data_roots": "" if new.data_roots is None else json.dumps(list(new.data_roots)),
-        "priority": run.priority.value,
-        "processes": str(run.processes),
-        "nodes": str(run.nodes),
-        "device": run.device,
-        "max_retries": str(run.max_retries),
-        "stop_timeout_seconds": repr(float(run.stop_timeout_seconds)),
-        "stall_timeout_seconds": repr(float(run.stall_timeout_seconds)),
-        **_FRESH,
-    }
+    given = {**_values(new), **_values(new.execution)}
+    del given["config_document"], given["execution"]  # the one has a key of its own
+    fields = {name: _as_text(value) for name, value in given.items()} | _FRESH
     return [text for pair in fields.items() for text in pair]
+
+
+def _values(record: Any) -> dict[str, Any]:
+    return {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
+
+
+def _as_text(value: Any) -> str:
+    if value is None:
+        return ""
+    return json.dumps(value) if isinstance(value, tuple) else str(value)
 
 
 _EMPTY = (
@@ -170,43 +207,13 @@ def decode_job(job_id: str, fields: Fields, config_document: str = "") -> JobRec
     """Return a job's hash as a record."""
 
     def read(f: Fields) -> JobRecord:
-        return JobRecord(
-            job_id=f["job_id"],
-            name=f["name"],
-            status=JobStatus(f["status"]),
-            current_step=_whole(f["current_step"]),
-            max_steps=_whole(f["max_steps"]),
-            attempt=_short(f["attempt"]),
-            claim_id=f["claim_id"],
-            worker_id=f["worker_id"],
-            resumed_from_step=_optional_whole(f["resumed_from_step"]),
-            resume_checkpoint_id=f["resume_checkpoint_id"],
-            created_at=_time(f["created_at"]),
-            updated_at=_time(f["updated_at"]),
-            started_at=_optional_time(f["started_at"]),
-            completed_at=_optional_time(f["completed_at"]),
-            error=decode_error(f["error"]),
-            message=f["message"],
+        return _read(
+            JobRecord,
+            f,
             config_document=config_document,
-            config_id=f["config_id"],
-            dataset_path=f["dataset_path"],
-            val_dataset_path=f["val_dataset_path"],
-            tokenizer=f["tokenizer"],
-            execution=_decode_execution(f),
-            warnings=_strings(f["warnings"]),
-            data_roots=_strings(roots) if (roots := f.get("data_roots")) else None,
-            notes=_strings(f["notes"]),
-            data_summary=f.get("data_summary", ""),
-            data_warnings=_strings(f.get("data_warnings", "[]")),
-            consecutive_failures=_short(f["consecutive_failures"]),
-            tokens_seen=_whole(f["tokens_seen"]),
-            phase=Phase(f["phase"]),
+            execution=_read(Execution, f),
             phase_progress=_phase_progress(f),
-            eta_seconds=_milliseconds(f.get("eta_ms", "")),
-            best_checkpoint_id=f["best_checkpoint_id"],
-            enqueued_at=_optional_time(f["enqueued_at"]),
-            stop_requested_at=_optional_time(f["stop_requested_at"]),
-            stop_deadline=_optional_time(f["stop_deadline"]),
+            eta_seconds=_seconds(f.get("eta_ms", "")),
             running_ms=_running_ms(f),
         )
 
@@ -218,7 +225,7 @@ def _phase_progress(f: Fields) -> PhaseProgress:
     return PhaseProgress(_whole(done), _whole(total))
 
 
-def _milliseconds(text: str) -> float | None:
+def _seconds(text: str) -> float | None:
     return _whole(text) / 1000 if text else None
 
 
@@ -233,62 +240,23 @@ def _running_ms(f: Fields) -> int:
     return ran + max(0, read_at - _time(since)) if since else ran
 
 
-def _decode_execution(f: Fields) -> Execution:
-    return Execution(
-        priority=Priority(f["priority"]),
-        processes=_short(f["processes"]),
-        nodes=_short(f["nodes"]),
-        device=f["device"],
-        max_retries=_short(f["max_retries"]),
-        stop_timeout_seconds=float(f["stop_timeout_seconds"]),
-        stall_timeout_seconds=float(f["stall_timeout_seconds"]),
-    )
-
-
 def decode_config(config_id: str, fields: Fields) -> ConfigRecord:
     """Return a config's hash as a record."""
-    return _strict(
-        "config",
-        config_id,
-        fields,
-        lambda f: ConfigRecord(f["id"], f["name"], f["document"], _time(f["created_at"])),
-    )
+    return _strict("config", config_id, fields, lambda f: _read(ConfigRecord, f, config_id=f["id"]))
 
 
 def decode_dataset(dataset_id: str, fields: Fields) -> DatasetRecord:
     """Return a dataset's hash as a record."""
     return _strict(
-        "dataset",
-        dataset_id,
-        fields,
-        lambda f: DatasetRecord(
-            f["id"],
-            f["name"],
-            _whole(f["size_bytes"]),
-            f["sha256"],
-            f["artifact"],
-            _time(f["created_at"]),
-        ),
+        "dataset", dataset_id, fields, lambda f: _read(DatasetRecord, f, dataset_id=f["id"])
     )
 
 
 def encode_checkpoint(record: CheckpointRecord) -> str:
     """Return a checkpoint as JSON; the script adds the time."""
-    return json.dumps(
-        {
-            "v": RECORD_VERSION,
-            "checkpoint_id": record.checkpoint_id,
-            "job_id": record.job_id,
-            "attempt": record.attempt,
-            "step": record.step,
-            "loss": record.loss,
-            "size_bytes": record.size_bytes,
-            "sha256": record.sha256,
-            "artifact": record.artifact,
-            "best_score": record.best_score,
-            "metrics": dict(record.metrics),
-        }
-    )
+    values = _values(record)
+    del values["created_at"], values["is_best"]
+    return json.dumps({"v": RECORD_VERSION, **values, "metrics": dict(record.metrics)})
 
 
 def decode_checkpoint(checkpoint_id: str, stored: bytes, best_id: str = "") -> CheckpointRecord:
@@ -296,20 +264,8 @@ def decode_checkpoint(checkpoint_id: str, stored: bytes, best_id: str = "") -> C
     created_at, _, document = stored.partition(b"\n")
 
     def read(f: Mapping[str, Any]) -> CheckpointRecord:
-        return CheckpointRecord(
-            checkpoint_id=f["checkpoint_id"],
-            job_id=f["job_id"],
-            attempt=_short(f["attempt"]),
-            step=_whole(f["step"]),
-            loss=f["loss"],
-            size_bytes=_whole(f["size_bytes"]),
-            sha256=f["sha256"],
-            artifact=f["artifact"],
-            created_at=_time(created_at.decode()),
-            best_score=f["best_score"],
-            is_best=f["checkpoint_id"] == best_id,
-            metrics=f["metrics"],
-        )
+        is_best = f["checkpoint_id"] == best_id
+        return _read(CheckpointRecord, f, created_at=_time(created_at.decode()), is_best=is_best)
 
     fields = _json_object("checkpoint", checkpoint_id, document)
     return _strict("checkpoint", checkpoint_id, fields, read)
@@ -317,19 +273,9 @@ def decode_checkpoint(checkpoint_id: str, stored: bytes, best_id: str = "") -> C
 
 def encode_worker(worker: WorkerRecord) -> str:
     """Return a worker as JSON; the script adds the time of the heartbeat."""
-    return json.dumps(
-        {
-            "v": RECORD_VERSION,
-            "worker_id": worker.worker_id,
-            "state": worker.state,
-            "device": worker.device,
-            "hostname": worker.hostname,
-            "pid": worker.pid,
-            "started_at": worker.started_at,
-            "job_id": worker.job_id,
-            "attempt": worker.attempt,
-        }
-    )
+    values = _values(worker)
+    del values["last_heartbeat"]
+    return json.dumps({"v": RECORD_VERSION, **values})
 
 
 def decode_worker(worker_id: str, stored: bytes) -> WorkerRecord:
@@ -337,17 +283,7 @@ def decode_worker(worker_id: str, stored: bytes) -> WorkerRecord:
     heartbeat, _, document = stored.partition(b"\n")
 
     def read(f: Mapping[str, Any]) -> WorkerRecord:
-        return WorkerRecord(
-            worker_id=f["worker_id"],
-            state=WorkerState(f["state"]),
-            device=f["device"],
-            hostname=f["hostname"],
-            pid=_short(f["pid"]),
-            started_at=_whole(f["started_at"]),
-            last_heartbeat=_time(heartbeat.decode()),
-            job_id=f["job_id"],
-            attempt=_short(f["attempt"]),
-        )
+        return _read(WorkerRecord, f, last_heartbeat=_time(heartbeat.decode()))
 
     return _strict("worker", worker_id, _json_object("worker", worker_id, document), read)
 

@@ -8,14 +8,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from job_store.codec import decode_checkpoint, decode_error, decode_log_line
+from job_store.history_records import HistoryPoint, StoredLogLine
 from job_store.paging import TokenCodec
-from job_store.records import (
-    CheckpointRecord,
-    HistoryPoint,
-    JobError,
-    JobStatus,
-    StoredLogLine,
-)
+from job_store.records import CheckpointRecord, JobError, JobStatus
 
 
 @dataclass(frozen=True, slots=True)

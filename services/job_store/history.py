@@ -18,12 +18,7 @@ from job_store.charts import (
 from job_store.codec import decode_log_line
 from job_store.connection import AsyncConnection
 from job_store.errors import InvalidPageTokenError, NotFoundError, SegmentUnreadableError
-from job_store.ids import check_id
-from job_store.keys import Keys
-from job_store.paging import TokenKey, page_bounds
-from job_store.records import (
-    LAST_STEP,
-    AttemptRecord,
+from job_store.history_records import (
     Bucket,
     HistoryPage,
     HistoryPoint,
@@ -31,6 +26,10 @@ from job_store.records import (
     LogPage,
     StoredLogLine,
 )
+from job_store.ids import check_id
+from job_store.keys import Keys
+from job_store.paging import TokenKey, page_bounds
+from job_store.records import LAST_STEP, AttemptRecord
 from job_store.segments import AttemptReads, attempt_records
 
 MAX_PAGE = 10_000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from job_store.codec import decode_job, encode_error
 from job_store.connection import AsyncConnection
@@ -12,22 +13,57 @@ from job_store.ids import check_id
 from job_store.jobs import queued_attempts
 from job_store.keys import Keys
 from job_store.records import (
-    DelayedRetry,
     JobError,
     JobRecord,
     JobStatus,
     Phase,
     QueuedAttempt,
-    RunningAttempt,
 )
 from job_store.unreadable import left_out
 
+_SIGNS = ("phase", "current_step", "pulses", "phase_progress", "progress_at")
 _WATCHED = (
-    *("attempt", "claim_id", "worker_id", "status", "lease_count", "phase", "current_step"),
-    *("pulses", "phase_progress", "progress_at", "stop_timeout_seconds", "stall_timeout_seconds"),
+    *_SIGNS,
+    "attempt",
+    "claim_id",
+    "worker_id",
+    "status",
+    "lease_count",
+    "stop_timeout_seconds",
+    "stall_timeout_seconds",
     "v",
 )
-_SIGNS = ("phase", "current_step", "pulses", "phase_progress", "progress_at")
+
+
+@dataclass(frozen=True, slots=True)
+class RunningAttempt:
+    """What the reconciler watches of a claimed attempt."""
+
+    job_id: str
+    attempt: int
+    claim_id: str
+    worker_id: str
+    status: JobStatus
+    """RUNNING or STOPPING."""
+    lease_count: int
+    """Grows with every renewal; the reconciler measures how long it has not changed."""
+    phase: Phase
+    current_step: int
+    sign_of_life: str
+    """Another one after each step, batch of a validation or pulse; the reconciler measures how
+    long it stays the same."""
+    stop_timeout_seconds: float
+    stall_timeout_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class DelayedRetry:
+    """An attempt that waits for the end of a pause."""
+
+    job_id: str
+    attempt: int
+    failures: int
+    """In a row, before it."""
 
 
 class ReconcileStore:

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
+Milliseconds = int
+"""A time, since the epoch."""
+
 RECORD_VERSION = 1
 """Version of every stored record; a record of another version is refused."""
 
 LAST_STEP = 1 << 53
 """Steps are below this: Redis' scripts count in doubles, which are exact up to here."""
-
-MAX_LOG_LINE_BYTES = 8192
-"""A longer log line is cut at this many bytes of UTF-8."""
 
 
 class JobStatus(StrEnum):
@@ -172,11 +172,11 @@ class JobRecord:
     resumed_from_step: int | None
     """Step of the checkpoint that the current attempt began with; None for a fresh start."""
     resume_checkpoint_id: str
-    created_at: int
-    updated_at: int
-    started_at: int | None
+    created_at: Milliseconds
+    updated_at: Milliseconds
+    started_at: Milliseconds | None
     """Time of the first claim."""
-    completed_at: int | None
+    completed_at: Milliseconds | None
     """Time of the last terminal state; None while the job is not in one."""
     error: JobError | None
     message: str
@@ -197,10 +197,10 @@ class JobRecord:
     eta_seconds: float | None
     """Seconds to the end as the trainer last estimated it; None while it has not."""
     best_checkpoint_id: str
-    enqueued_at: int | None
+    enqueued_at: Milliseconds | None
     """When the current attempt's message was handed to the queue; None if it was not yet."""
-    stop_requested_at: int | None
-    stop_deadline: int | None
+    stop_requested_at: Milliseconds | None
+    stop_deadline: Milliseconds | None
     """When a STOPPING job will have been killed, by the server's clock: for people, no program
     decides by it."""
     running_ms: int = field(default=0, compare=False)
@@ -237,7 +237,7 @@ class ConfigRecord:
     name: str
     document: str
     """The configuration as JSON text."""
-    created_at: int
+    created_at: Milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +257,7 @@ class DatasetRecord:
     size_bytes: int
     sha256: str
     artifact: str
-    created_at: int
+    created_at: Milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +281,7 @@ class CheckpointRecord:
     sha256: str
     artifact: str
     """Name in the artifact store."""
-    created_at: int
+    created_at: Milliseconds
     """Set by the server at registration; what the caller passes is ignored."""
     best_score: float | None = None
     """Value of `best_metric` at this step, such that lower is better; None is never best."""
@@ -331,49 +331,6 @@ class Signals:
 
 
 @dataclass(frozen=True, slots=True)
-class MetricPoint:
-    """The metrics of one logged step.
-
-    The steps of an attempt's points ascend; a point that does not is taken for a repetition of a
-    delivered one.
-    """
-
-    step: int
-    values: Mapping[str, float]
-    time_ms: int
-    """Wall-clock of the worker."""
-
-
-@dataclass(frozen=True, slots=True)
-class LogLine:
-    """One line of a trainer's output; `seq` counts the lines of the attempt from 0."""
-
-    seq: int
-    text: str
-    time_ms: int
-    source: str = "stdout"
-
-
-@dataclass(frozen=True, slots=True)
-class StoredLogLine:
-    """A log line as read back, with the attempt that wrote it."""
-
-    attempt: int
-    seq: int
-    text: str
-    time_ms: int
-    source: str
-
-
-@dataclass(frozen=True, slots=True)
-class LogPage:
-    """A page of log lines, oldest first."""
-
-    lines: tuple[StoredLogLine, ...]
-    next_page_token: str
-
-
-@dataclass(frozen=True, slots=True)
 class Outcome:
     """How an attempt ended, for `AttemptStore.finish`."""
 
@@ -407,56 +364,6 @@ class AttemptRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class LatestMetrics:
-    """Latest value of each metric; `steps` says at which step each was logged."""
-
-    job_id: str
-    step: int
-    values: Mapping[str, float]
-    steps: Mapping[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class HistoryPoint:
-    """One logged step of the visible history."""
-
-    step: int
-    time_ms: int
-    attempt: int
-    values: Mapping[str, float]
-
-
-@dataclass(frozen=True, slots=True)
-class HistoryPage:
-    """A page of points, ascending, each logged step once."""
-
-    points: tuple[HistoryPoint, ...]
-    next_page_token: str
-    first_raw_step: int | None
-    """First step that Redis still holds; earlier points come from the archive."""
-
-
-class Extent(NamedTuple):
-    """A metric within a bucket."""
-
-    min: float
-    max: float
-    last: float
-
-
-@dataclass(frozen=True, slots=True)
-class Bucket:
-    """Summary of consecutive points."""
-
-    first_step: int
-    last_step: int
-    count: int
-    time_ms: int
-    """Time of the last point."""
-    metrics: Mapping[str, Extent]
-
-
-@dataclass(frozen=True, slots=True)
 class WorkerRecord:
     """A worker as it last reported."""
 
@@ -467,41 +374,10 @@ class WorkerRecord:
     pid: int
     started_at: int
     """Wall-clock of the worker, milliseconds."""
-    last_heartbeat: int
+    last_heartbeat: Milliseconds
     """Server time; set by the store."""
     job_id: str = ""
     attempt: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class RunningAttempt:
-    """What the reconciler watches of a claimed attempt."""
-
-    job_id: str
-    attempt: int
-    claim_id: str
-    worker_id: str
-    status: JobStatus
-    """RUNNING or STOPPING."""
-    lease_count: int
-    """Grows with every renewal; the reconciler measures how long it has not changed."""
-    phase: Phase
-    current_step: int
-    sign_of_life: str
-    """Another one after each step, batch of a validation or pulse; the reconciler measures how
-    long it stays the same."""
-    stop_timeout_seconds: float
-    stall_timeout_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class DelayedRetry:
-    """An attempt that waits for the end of a pause."""
-
-    job_id: str
-    attempt: int
-    failures: int
-    """In a row, before it."""
 
 
 @dataclass(frozen=True, slots=True)

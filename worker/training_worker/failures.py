@@ -35,7 +35,10 @@ _PASSING = {
     "OSError": "INPUT_OUTPUT",
 }
 _WITHOUT_TRACEBACK = _DEFINITE.keys() - {"OutOfMemoryError"} | {
-    *("CheckpointError", "CheckpointMissingError", "LostPeerError", "ArtifactStoreAwayError")
+    "CheckpointError",
+    "CheckpointMissingError",
+    "LostPeerError",
+    "ArtifactStoreAwayError",
 }
 """Errors whose message says all; a traceback would not help the reader."""
 

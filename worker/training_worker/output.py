@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from job_store.records import MAX_LOG_LINE_BYTES, LogLine
+from job_store.history_records import MAX_LOG_LINE_BYTES, LogLine
 
 FILE_NAME = "output.log"
 _BASE_NAME = "output.base"

@@ -19,7 +19,8 @@ from artifact_store import ArtifactStoreAwayError, GuardedStore
 from job_store.attempts import AttemptStore
 from job_store.durability import DiskWatch
 from job_store.errors import FencedError, NotFoundError, StoreUnavailableError
-from job_store.records import CheckpointRecord, Claimed, MetricPoint, Phase, PhaseProgress, Signals
+from job_store.history_records import MetricPoint
+from job_store.records import CheckpointRecord, Claimed, Phase, PhaseProgress, Signals
 from service_runtime.backoff import pause_seconds
 from training_worker.archive import PointArchive
 from training_worker.board import Board

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from artifact_store import ArtifactStore, attempt_prefix
 from job_store.attempts import LOGGED_ATTEMPTS, AttemptStore
-from job_store.records import AttemptRecord, Claimed, FencingToken, MetricPoint, Signals
+from job_store.history_records import MetricPoint
+from job_store.records import AttemptRecord, Claimed, FencingToken, Signals
 from job_store.segments import attempt_showing
 from training_worker.output import OutputReader
 from training_worker.spool import SpoolReader

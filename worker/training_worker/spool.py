@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from job_store.records import MetricPoint
+from job_store.history_records import MetricPoint
 
 FILE_NAME = "metrics.spool"
 _BATCH_BYTES = 1 << 18

@@ -15,10 +15,10 @@ from app.training.config import ConfigError, FieldProblem
 from control_plane import config_service
 from control_plane.server import ControlPlane
 from job_store.attempts import AttemptStore
+from job_store.history_records import MetricPoint
 from job_store.ids import new_id
 from job_store.records import (
     CheckpointRecord,
-    MetricPoint,
     Outcome,
     OutcomeKind,
     Phase,

@@ -16,11 +16,10 @@ from app.training.metric_names import METRIC_NAMES
 from app.transformer.config import TransformerConfig
 from control_plane import conversion
 from control_plane.config_codec import config_to_message, to_document
+from job_store.history_records import Bucket, Extent
 from job_store.records import (
-    Bucket,
     CheckpointRecord,
     Execution,
-    Extent,
     JobError,
     JobRecord,
     JobStatus,

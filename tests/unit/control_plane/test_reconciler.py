@@ -23,15 +23,9 @@ from control_plane.state import ServiceState
 from job_store.attempts import AttemptStore
 from job_store.connection import Connection
 from job_store.errors import FencedError, StoreUnavailableError
-from job_store.records import (
-    JobError,
-    JobStatus,
-    MetricPoint,
-    Outcome,
-    OutcomeKind,
-    Phase,
-    RunningAttempt,
-)
+from job_store.history_records import MetricPoint
+from job_store.reconcile import RunningAttempt
+from job_store.records import JobError, JobStatus, Outcome, OutcomeKind, Phase
 from service_runtime.duties import Duties
 from training_engine.v1 import job_pb2
 

@@ -13,7 +13,8 @@ from started import running_job
 from control_plane.settings import ControlPlaneSettings
 from control_plane.telemetry import CALLS
 from job_store.attempts import AttemptStore
-from job_store.records import LogLine, Outcome, OutcomeKind
+from job_store.history_records import LogLine
+from job_store.records import Outcome, OutcomeKind
 from training_engine.v1 import job_pb2
 
 LINES = 1500

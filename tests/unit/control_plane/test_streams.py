@@ -12,15 +12,9 @@ from started import running_job
 from control_plane.server import ControlPlane
 from job_store.attempts import AttemptStore
 from job_store.connection import Connection
+from job_store.history_records import LogLine, MetricPoint
 from job_store.ids import new_id
-from job_store.records import (
-    CheckpointRecord,
-    FencingToken,
-    LogLine,
-    MetricPoint,
-    Outcome,
-    OutcomeKind,
-)
+from job_store.records import CheckpointRecord, FencingToken, Outcome, OutcomeKind
 from training_engine.v1 import job_pb2, metrics_pb2
 from training_worker.archive import PointArchive
 

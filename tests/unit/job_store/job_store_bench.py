@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from job_store.attempts import AttemptStore
 from job_store.connection import AsyncConnection, Connection
 from job_store.history import HistoryStore
+from job_store.history_records import MetricPoint
 from job_store.ids import new_id
 from job_store.jobs import JobStore
 from job_store.reconcile import ReconcileStore
@@ -17,7 +18,6 @@ from job_store.records import (
     JobError,
     JobRecord,
     JobStatus,
-    MetricPoint,
     NewJob,
     Outcome,
     OutcomeKind,

@@ -11,15 +11,8 @@ from artifact_store import FolderStore
 from control_plane.archive import ArtifactArchive
 from job_store.attempts import LOGGED_ATTEMPTS, AttemptStore
 from job_store.history import HistoryStore
-from job_store.records import (
-    FencingToken,
-    LogLine,
-    MetricPoint,
-    Outcome,
-    OutcomeKind,
-    WorkerRecord,
-    WorkerState,
-)
+from job_store.history_records import LogLine, MetricPoint
+from job_store.records import FencingToken, Outcome, OutcomeKind, WorkerRecord, WorkerState
 from job_store.workers import WorkerDirectory, WorkerRegistry
 from training_worker.archive import PointArchive
 

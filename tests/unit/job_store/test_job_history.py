@@ -9,8 +9,9 @@ from job_store_bench import LOST, Bench, points
 
 from job_store.attempts import AttemptStore
 from job_store.errors import InvalidPageTokenError, NotFoundError, TransitionRefusedError
+from job_store.history_records import Bucket, LogLine, MetricPoint
 from job_store.ids import new_id
-from job_store.records import Bucket, FencingToken, LogLine, MetricPoint, Outcome, OutcomeKind
+from job_store.records import FencingToken, Outcome, OutcomeKind
 from job_store.segments import attempt_showing
 
 

@@ -12,15 +12,8 @@ from job_store_bench import LOST, Bench, new_job, points
 
 from job_store.catalog import ConfigStore
 from job_store.errors import FencedError, NotFoundError, RequestIdReusedError
-from job_store.records import (
-    JobStatus,
-    LogLine,
-    Outcome,
-    OutcomeKind,
-    Phase,
-    PhaseProgress,
-    Request,
-)
+from job_store.history_records import LogLine
+from job_store.records import JobStatus, Outcome, OutcomeKind, Phase, PhaseProgress, Request
 
 
 async def test_a_repeated_create_gives_the_first_answer(bench: Bench) -> None:

@@ -6,7 +6,8 @@ import pytest
 from job_store_bench import LOST, Bench, checkpoint, points
 
 from job_store.errors import FencedError, NotFoundError, TransitionRefusedError
-from job_store.records import DelayedRetry, JobError, JobStatus, Outcome, OutcomeKind
+from job_store.reconcile import DelayedRetry
+from job_store.records import JobError, JobStatus, Outcome, OutcomeKind
 
 S = JobStatus
 AT_REST = (S.STOPPED, S.FAILED, S.SUCCEEDED)

@@ -19,11 +19,9 @@ Component = Mapping[str, Any]
 
 _WHITE_SPACE: Final = " \n\r\t"
 
+_UNICODE_FORMS = ("NFC", "NFD", "NFKC", "NFKD")
 _NORMALIZERS = frozenset(
-    (
-        *("BertNormalizer", "Lowercase", "NFC", "NFD", "NFKC", "NFKD", "Nmt", "Precompiled"),
-        "StripAccents",
-    )
+    [*_UNICODE_FORMS, "BertNormalizer", "Lowercase", "Nmt", "Precompiled", "StripAccents"]
 )
 """Those that change characters one by one, or with combining marks, never across the cut."""
 
