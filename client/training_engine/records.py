@@ -463,6 +463,7 @@ class MetricPoint:
             or infinite; REST and the SDK give null for it.
         val_bits_per_byte: The validation loss in bits for each byte of text, which compares
             tokenizers; None where the tokenizer of ids is not known.
+        ema_val_loss: The validation loss of the averaged weights, nats; None without `ema_decay`.
     """
 
     step: int
@@ -481,6 +482,7 @@ class MetricPoint:
     created_at: datetime | None = None
     custom: Mapping[str, float | None] = field(default_factory=dict, hash=False)
     val_bits_per_byte: float | None = None
+    ema_val_loss: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,6 +170,9 @@ def export(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder to write to; made if missing.")
     ],
+    averaged: Annotated[
+        bool, typer.Option("--averaged", help="Take the average of the weights (`ema_decay`).")
+    ] = False,
 ) -> None:
     """Write a checkpoint as Hugging Face config and safetensors.
 
@@ -179,7 +182,7 @@ def export(
     # What looks like a file is never asked for by name: the error then names the file.
     file = expanded(checkpoint)
     if file.is_file() or checkpoint.endswith(".pt") or os.sep in checkpoint:
-        write(file, output, session.output.as_json)
+        write(file, output, session.output.as_json, averaged)
         return
     with (
         tempfile.TemporaryDirectory(prefix="training-engine-") as folder,
@@ -187,7 +190,7 @@ def export(
     ):
         found = session.checkpoint_id(checkpoint)
         path = session.engine.checkpoints.download(found, folder, progress=bar)
-        write(path, output, session.output.as_json)
+        write(path, output, session.output.as_json, averaged)
 
 
 COMMANDS: dict[str, Callable[..., None]] = {

@@ -12,7 +12,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class MetricPoint(_message.Message):
-    __slots__ = ("step", "loss", "perplexity", "lr", "grad_norm", "tokens_per_second", "steps_per_second", "tokens_seen", "val_loss", "val_perplexity", "gpu_memory_allocated_gb", "mfu", "attempt", "created_at", "custom", "val_bits_per_byte")
+    __slots__ = ("step", "loss", "perplexity", "lr", "grad_norm", "tokens_per_second", "steps_per_second", "tokens_seen", "val_loss", "val_perplexity", "gpu_memory_allocated_gb", "mfu", "attempt", "created_at", "custom", "val_bits_per_byte", "ema_val_loss")
     class CustomEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -36,6 +36,7 @@ class MetricPoint(_message.Message):
     CREATED_AT_FIELD_NUMBER: _ClassVar[int]
     CUSTOM_FIELD_NUMBER: _ClassVar[int]
     VAL_BITS_PER_BYTE_FIELD_NUMBER: _ClassVar[int]
+    EMA_VAL_LOSS_FIELD_NUMBER: _ClassVar[int]
     step: int
     loss: float
     perplexity: float
@@ -52,7 +53,8 @@ class MetricPoint(_message.Message):
     created_at: _timestamp_pb2.Timestamp
     custom: _containers.ScalarMap[str, float]
     val_bits_per_byte: float
-    def __init__(self, step: _Optional[int] = ..., loss: _Optional[float] = ..., perplexity: _Optional[float] = ..., lr: _Optional[float] = ..., grad_norm: _Optional[float] = ..., tokens_per_second: _Optional[float] = ..., steps_per_second: _Optional[float] = ..., tokens_seen: _Optional[int] = ..., val_loss: _Optional[float] = ..., val_perplexity: _Optional[float] = ..., gpu_memory_allocated_gb: _Optional[float] = ..., mfu: _Optional[float] = ..., attempt: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., custom: _Optional[_Mapping[str, float]] = ..., val_bits_per_byte: _Optional[float] = ...) -> None: ...
+    ema_val_loss: float
+    def __init__(self, step: _Optional[int] = ..., loss: _Optional[float] = ..., perplexity: _Optional[float] = ..., lr: _Optional[float] = ..., grad_norm: _Optional[float] = ..., tokens_per_second: _Optional[float] = ..., steps_per_second: _Optional[float] = ..., tokens_seen: _Optional[int] = ..., val_loss: _Optional[float] = ..., val_perplexity: _Optional[float] = ..., gpu_memory_allocated_gb: _Optional[float] = ..., mfu: _Optional[float] = ..., attempt: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., custom: _Optional[_Mapping[str, float]] = ..., val_bits_per_byte: _Optional[float] = ..., ema_val_loss: _Optional[float] = ...) -> None: ...
 
 class GetMetricsRequest(_message.Message):
     __slots__ = ("job_id",)

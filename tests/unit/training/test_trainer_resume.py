@@ -22,13 +22,18 @@ Make = Callable[..., Trainer]
 
 
 def state_of(trainer: Trainer) -> dict[str, torch.Tensor]:
-    """Weights and both moments of every parameter."""
+    """Weights, their averages, and what the optimizer keeps of every parameter."""
     moments = {
         f"{i}.{name}": value
         for i, entry in trainer.optimizer.state_dict()["state"].items()
         for name, value in entry.items()
     }
-    return {**trainer.model.state_dict(), **moments}
+    averages = trainer._average.state_dict() if trainer._average else {}
+    return {
+        **trainer.model.state_dict(),
+        **moments,
+        **{f"average of {name}": value for name, value in averages.items()},
+    }
 
 
 def assert_same(first: Trainer, second: Trainer) -> None:
@@ -85,6 +90,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "fp16": {"mixed_precision": "fp16"},
     "validation every step": {"eval_steps": 1},
     "muon": {"optimizer_type": "muon"},
+    "average": {"ema_decay": 0.5},
     "muon in fp16": {"optimizer_type": "muon", "mixed_precision": "fp16"},
     "wsd and z-loss": {"scheduler_type": "wsd", "cooldown_steps": 4, "z_loss": 1e-2},
 }

@@ -34,6 +34,7 @@ CONTRACT = {
     "gradient_accumulation_steps": 1,
     "max_grad_norm": 1.0,
     "z_loss": 0.0,
+    "ema_decay": None,
     "mixed_precision": None,
     "logging_steps": 100,
     "save_steps": 1000,
@@ -155,6 +156,8 @@ def test_every_problem_is_listed_in_one_error() -> None:
         ("warmup_steps", -1, "at least 0"),
         ("max_grad_norm", -1.0, "at least 0"),
         ("seed", -1, "below 2**63"),
+        ("ema_decay", 1.0, "above 0 and below 1; try 0.999"),
+        ("best_metric", "ema_val_loss", "and `ema_decay` is not set; set it, or take val_loss"),
         ("muon_learning_rate", 0.0, "above 0"),
         ("muon_momentum", 1.0, "below 1"),
         ("z_loss", -1e-4, "at least 0 and finite"),
@@ -188,7 +191,7 @@ def test_early_stopping_is_checked_field_by_field() -> None:
         "early_stopping.wait": "`wait` is not a known key; known keys are metric, min_delta, "
         "patience",
     }
-    assert "'val_loss', 'val_perplexity'" in found["early_stopping.metric"]
+    assert "'val_loss', 'val_perplexity', 'ema_val_loss'" in found["early_stopping.metric"]
 
 
 @pytest.mark.parametrize("pattern", ["/etc/*", "a/../../*", "", "a\0"])

@@ -6,8 +6,8 @@ reading:
 - `config`, `rules`, `document`: the configuration: its fields, its rules, how YAML is read.
 - `trainer`, `early_stopping`: the training loop, and the state that a run is made of.
 - `batches`, `sampler`: which samples a step trains on, as a function of seed and position.
-- `stepping`, `muon`, `scheduler`, `precision`: one optimizer step, its learning rate, its number
-  format.
+- `stepping`, `muon`, `scheduler`, `precision`, `averaging`: one optimizer step, its learning rate,
+  its number format, the average of the weights.
 - `metrics`, `metric_names`, `custom_metrics`, `reporting`, `evaluation`, `journal`, `tracker`:
   what is measured, and who hears of it.
 - `callbacks`: the hooks of a run; the service trains through them.

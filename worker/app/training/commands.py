@@ -27,6 +27,9 @@ def export(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint file, checkpoint_step_N.pt.")],
     output: Annotated[Path, typer.Option(help="Folder to write to; made if missing.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    averaged: Annotated[
+        bool, typer.Option("--averaged", help="Take the average of the weights (`ema_decay`).")
+    ] = False,
 ) -> None:
     """Write a checkpoint as Hugging Face config and safetensors.
 
@@ -38,7 +41,7 @@ def export(
     from app.transformer.huggingface import UnsupportedModelError
 
     try:
-        files = export_checkpoint(checkpoint, output)
+        files = export_checkpoint(checkpoint, output, averaged=averaged)
     except (CheckpointError, TokenizerError, UnsupportedModelError) as error:
         _fail(str(error))
     except OSError as error:
@@ -53,8 +56,10 @@ def export(
         typer.echo("no tokenizer.json: the model's tokenizer is not a Hugging Face one")
 
 
-def export_checkpoint(checkpoint: Path, output: Path) -> list[Path]:
+def export_checkpoint(checkpoint: Path, output: Path, *, averaged: bool = False) -> list[Path]:
     """Write the model of a checkpoint file to a folder, its tokenizer beside; return the files.
+
+    With `averaged` it has the average of the weights.
 
     Raises:
         CheckpointError, TokenizerError: the checkpoint cannot be read.
@@ -64,7 +69,7 @@ def export_checkpoint(checkpoint: Path, output: Path) -> list[Path]:
     from app.training.inference import load_trained
     from app.transformer.huggingface import export_model
 
-    loaded = load_trained(checkpoint)
+    loaded = load_trained(checkpoint, averaged=averaged)
     with tempfile.TemporaryDirectory(prefix="training-engine-") as beside:
         tokenizer_files = _write_tokenizer(loaded, Path(beside))
         folder = export_model(loaded.model, output, tokenizer_files)

@@ -38,7 +38,7 @@ Optimizer = Literal["adamw", "muon"]
 Scheduler = Literal["cosine", "linear", "wsd", "constant"]
 Precision = Literal["fp16", "bf16"]
 WandbMode = Literal["online", "offline", "disabled"]
-BestMetric = Literal["val_loss", "val_perplexity", "loss", "perplexity"]
+BestMetric = Literal["val_loss", "val_perplexity", "ema_val_loss", "loss", "perplexity"]
 Strategy = Literal["ddp", "fsdp"]
 LossOn = Literal["completion", "all"]
 TokenDtype = Literal["uint8", "uint16", "uint32", "int32", "int64"]
@@ -238,6 +238,11 @@ class TrainingConfig:
     """Weight of log(Z)^2 beside the cross-entropy, Z being softmax's normaliser, >= 0; 1e-4 keeps
     logits from drifting in half precision (PaLM, Chowdhery et al. 2022). Logged losses do not
     include it."""
+
+    ema_decay: float | None = None
+    """Keep an exponential moving average of the weights, which each step moves by 1 minus this, in
+    (0, 1); 0.999 is customary. It is saved beside the weights and validated as `ema_val_loss`.
+    None: no average."""
 
     mixed_precision: Precision | None = None
     """Autocast to "bf16" (A100 and later) or "fp16" (with loss scaling). None is fp32."""

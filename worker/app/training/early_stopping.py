@@ -57,7 +57,7 @@ class EarlyStopping:
 
 def require_validation(config: EarlyStoppingConfig | None, *, has_validation: bool) -> None:
     """Raise `ConfigError` where the metric is never measured."""
-    if config is None or has_validation or not config.metric.startswith("val_"):
+    if config is None or has_validation or "val_" not in config.metric:
         return
     raise ConfigError(
         [

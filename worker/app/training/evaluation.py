@@ -46,6 +46,13 @@ class Evaluation:
     compared: dict[str, float]
     """Of the batches that every evaluation of the run passes: what decides which is the best."""
 
+    def with_average(self, averaged: Evaluation) -> Evaluation:
+        """Add the loss of the averaged weights, as `ema_val_loss`."""
+        return Evaluation(
+            self.metrics | {"ema_val_loss": averaged.metrics["val_loss"]},
+            self.compared | {"ema_val_loss": averaged.compared["val_loss"]},
+        )
+
 
 class Evaluator:
     """Evaluates a model on a validation set.

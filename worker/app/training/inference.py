@@ -61,21 +61,26 @@ def load_for_generation(
     return loaded.model, loaded.tokenizer
 
 
-def load_trained(path: str | Path, device: str | torch.device = "cpu") -> LoadedModel:
+def load_trained(
+    path: str | Path, device: str | torch.device = "cpu", *, averaged: bool = False
+) -> LoadedModel:
     """Return what a checkpoint holds, with the model on `device`.
+
+    With `averaged` the model has the average of the weights that `ema_decay` kept.
 
     The file is verified first: by its manifest, or by its own checksums where it has none (a
     download).
 
     Raises:
-        CheckpointError: the file is missing, damaged, or not a checkpoint of this library.
+        CheckpointError: the file is missing, damaged, or not a checkpoint of this library, or has
+            no average.
         TokenizerError: its tokenizer is of another release.
     """
     path = expanded(path)
     state = _verified_state(path)
     config = _config_of(state, path)
     model = GPTModel(config.model_config)
-    load_model(model, state["model_state_dict"], path)
+    load_model(model, _averaged(state, path) if averaged else state["model_state_dict"], path)
     model.to(device).eval()
     saved, template = state.get("tokenizer"), state.get("chat_template") or {}
     tokenizer = None if saved is None else tokenizer_from_dict(saved)
@@ -154,6 +159,15 @@ def _verified_state(path: Path) -> dict[str, Any]:
     else:
         verify_unlisted(path)
     return read_state(path)
+
+
+def _averaged(state: dict[str, Any], path: Path) -> dict[str, Any]:
+    averages: dict[str, Any] | None = state.get("averaged_state_dict")
+    if averages is None:
+        raise CheckpointError(
+            f"{path} has no average of the weights; train with `ema_decay`, or take the weights"
+        )
+    return averages
 
 
 def _config_of(state: dict[str, Any], path: Path) -> TrainingConfig:

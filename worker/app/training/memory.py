@@ -37,11 +37,12 @@ class MemoryEstimate:
 def estimate_memory(config: TrainingConfig) -> MemoryEstimate:
     """Return what a valid configuration takes.
 
-    Weights, gradients and moments are kept in fp32. AdamW has two moments, Muon one.
+    Weights, gradients and moments are kept in fp32. AdamW has two moments, Muon one. An average of
+    the weights counts as parameters.
     """
     parameters = config.model_config.num_parameters()
     return MemoryEstimate(
-        parameters_bytes=_FP32 * parameters,
+        parameters_bytes=_FP32 * parameters * (1 if config.ema_decay is None else 2),
         gradients_bytes=_FP32 * parameters,
         optimizer_bytes=_FP32 * (2 * parameters - _parameters_of_muon(config)),
         activations_bytes=_activations(config),

@@ -14,5 +14,6 @@ METRIC_NAMES = frozenset(
         "gpu_memory_allocated_gb",
         "mfu",
         "val_bits_per_byte",
+        "ema_val_loss",
     }
 )

@@ -86,6 +86,7 @@ _RULES = (
     _at_least(1, "gradient_accumulation_steps", "try 1"),
     _not_negative("max_grad_norm", "try 1.0, or 0 for no clipping"),
     _not_negative("z_loss", "try 1e-4, or 0 for none"),
+    _Rule("ema_decay", lambda v: 0 < v < 1, "above 0 and below 1", "try 0.999, or leave it out"),
     _at_least(1, "logging_steps", "try 100"),
     _at_least(1, "save_steps", "try 1000"),
     _at_least(1, "eval_steps", "try 500"),
@@ -206,6 +207,7 @@ def _tiny_shares(sources: Sequence[DataSource]) -> list[FieldProblem]:
 def relation_problems(config: TrainingConfig, bad: set[str]) -> list[FieldProblem]:
     """Fields that are fine alone and do not fit each other."""
     found = [_too_long_sequence(config, bad), _too_long_cooldown(config, bad)]
+    found += _unmeasured_averages(config, bad)
     if "data" not in bad and config.data.sources:
         found += [_two_datasets(config, bad), _alphabet_of_many(config, bad)]
     return [problem for problem in found if problem is not None]
@@ -257,6 +259,20 @@ def _too_long_cooldown(config: TrainingConfig, bad: set[str]) -> FieldProblem | 
     )
 
 
+def _unmeasured_averages(config: TrainingConfig, bad: set[str]) -> list[FieldProblem]:
+    """Return a problem for each field that names the metric of an average that there is not."""
+    if config.ema_decay is not None or "ema_decay" in bad:
+        return []
+    return [
+        FieldProblem(
+            field,
+            f"`{field}` is 'ema_val_loss' and `ema_decay` is not set; set it, or take val_loss",
+        )
+        for field in ("best_metric", "early_stopping.metric")
+        if not _touches(field, bad) and _at(config, field) == "ema_val_loss"
+    ]
+
+
 def run_warnings(config: TrainingConfig) -> list[FieldProblem]:
     """Values that are allowed and probably not meant."""
     found = []
@@ -264,7 +280,7 @@ def run_warnings(config: TrainingConfig) -> list[FieldProblem]:
         found.append(_long_warmup(config))
     if config.cooldown_steps is not None and config.scheduler_type != "wsd":
         found.append(_unused_cooldown(config))
-    if config.best_metric.startswith("val_") and config.save_steps % config.eval_steps:
+    if "val_" in config.best_metric and config.save_steps % config.eval_steps:
         found.append(_unmeasured_checkpoints(config))
     if config.mixed_precision == "fp16" and config.device == "cpu":
         message = "`mixed_precision` is 'fp16' on a CPU, where it is slow; leave it out"

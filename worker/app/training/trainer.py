@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from app.training import rng, run_folder
+from app.training.averaging import AveragedWeights
 from app.training.batches import Batch, BatchStream, SampleReader, sample_count
 from app.training.callbacks import CallbackList
 from app.training.checkpoint import CheckpointManager, build_state, load_model
@@ -166,6 +167,8 @@ class Trainer:
             self._loss = self._stepper.backward(batches)
             grad_norm = self._stepper.clip()
             self._stepper.apply(self.step + 1, position, self._loss, grad_norm)
+            if self._average is not None:
+                self._average.update(self.step + 1)
             self.scheduler.step()
             self._count()
             self._report(grad_norm)
@@ -246,6 +249,8 @@ class Trainer:
             self.model.enable_gradient_checkpointing()
         self._layout = build_layout(self._ranks)
         self._layout.place(self.model)
+        decay = config.ema_decay
+        self._average = None if decay is None else AveragedWeights(self.model, decay)
         self._forward: Any = torch.compile(self.model) if config.compile else self.model
         self.optimizer = build_optimizer(self.model, config, self.device)
         self.scheduler = build_scheduler(self.optimizer, config)
@@ -265,7 +270,9 @@ class Trainer:
         """Return the number of batches of an evaluation, and of the run's last one."""
         if self._evaluator is None:
             return 0, 0
-        return self._evaluator.batch_count(last=False), self._evaluator.batch_count(last=True)
+        passes = 1 if self._average is None else 2
+        counts = (self._evaluator.batch_count(last=last) for last in (False, True))
+        return next(counts) * passes, next(counts) * passes
 
     # -- steps of the loop ------------------------------------------------------------------
 
@@ -298,15 +305,27 @@ class Trainer:
             self._early_stopping.observe(self.step, metric and metric[1])
 
     def _evaluate(self, step: int, on_progress: Callable[[int, int], object]) -> Evaluation | None:
+        """Evaluate the weights, and their average where there is one."""
         assert self._evaluator is not None
-
-        def report(done: int, total: int) -> None:
-            if done:
-                self._forecast.batches_left(total - done)
-            on_progress(done, total)
-
         last = step == self.config.max_steps
-        return self._evaluator.run(last=last, interrupted=self._is_stopping, on_progress=report)
+        batches = self._evaluator.batch_count(last=last)
+        total = batches if self._average is None else 2 * batches
+
+        def run(before: int) -> Evaluation | None:
+            def report(done: int, _: int) -> None:
+                if before + done:
+                    self._forecast.batches_left(total - before - done)
+                on_progress(before + done, total)
+
+            return evaluator.run(last=last, interrupted=self._is_stopping, on_progress=report)
+
+        evaluator = self._evaluator
+        evaluation = run(0)
+        if evaluation is None or self._average is None:
+            return evaluation
+        with self._average.in_place():
+            averaged = run(batches)
+        return averaged and evaluation.with_average(averaged)
 
     def _save_if_due(self) -> None:
         self._saver.poll()
@@ -401,6 +420,7 @@ class Trainer:
             "unfinished_line": self._reporter.unfinished_line,
             "best": list(self._best) if self._best else None,
             "early_stopping": self._early_stopping.state_dict(),
+            "averaged_state_dict": self._average.state_dict() if self._average else None,
             "environment": environment(self.device, self._ranks.description),
         }
         return self._layout.full_state(
@@ -436,6 +456,9 @@ class Trainer:
             raise ResumeError(f"cannot resume from {path}: {error}") from None
         weights = self._layout.local_weights(state["model_state_dict"], self.model)
         load_model(self.model, weights, path)
+        if self._average is not None:
+            averages = state.get("averaged_state_dict")
+            self._average.load(averages and self._layout.local_weights(averages, self.model))
         options = [{k: v for k, v in g.items() if k != "params"} for g in self._groups()]
         moments = self._layout.local_moments(state["optimizer_state_dict"], self.optimizer)
         self.optimizer.load_state_dict(moments)
