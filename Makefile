@@ -16,7 +16,7 @@ FIRST ?= 1
 ROUNDS ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test chaos lint format bench protos protos-check sync sync-check map-check tables clean
+.PHONY: help install demo up test chaos check-model lint format bench protos protos-check sync sync-check map-check tables clean
 
 help: ## List the chores
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -45,6 +45,9 @@ test: lint ## Checks and tests
 
 chaos: $(STAMP) ## Break a real stack in ROUNDS ways that SEED draws; ends with what was broken
 	$(BIN)/python tests/chaos --seed $(SEED) --first $(FIRST) --rounds $(ROUNDS) $(ARGS)
+
+check-model: $(STAMP) ## Visit all states of a job, more of them than the tests do
+	$(BIN)/python -P tests/model/check_model.py
 
 lint: $(STAMP) protos-check sync-check map-check ## Ruff, mypy, import-linter, buf, generated files, the map
 	$(BIN)/ruff check .

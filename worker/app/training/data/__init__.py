@@ -6,8 +6,7 @@
 Names are imported on first use, so that importing the package never imports torch. In order of
 reading:
 
-- `loading`, `continued`: from a path in the configuration to a training and a validation dataset;
-  what a resumed run keeps of its checkpoint for that.
+- `loading`: from a path in the configuration to a training and a validation dataset.
 - `selection`, `choice`, `folders`, `formats`, `splits`, `saved_datasets`: which files of a path
   are data, and of which part.
 - `sources`, `documents`, `training_text`, `parts`, `pieces`: documents on their way to the

@@ -1,0 +1,76 @@
+"""The scripts of the job store, from all states that they can reach. See README.md beside this."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from model.actors import Bounds
+from model.checker import Checker, Report, ViolationError, uncovered
+from model.recorded_calls import FIRST_MAX_STEPS
+from model.server import ModelServer, packaged
+from model.state_table import STORE
+
+PROFILES = {
+    "moves": Bounds(attempts=2, steps=2),
+    "files": Bounds(attempts=2, steps=1, has_zombies=True, has_sweeps=True),
+    "points": Bounds(attempts=2, steps=1, has_archive=True),
+}
+
+NOT_OF_ONE_JOB = {
+    *("create_item", "delete_item"),  # configurations and datasets
+    *("heartbeat", "forget_workers", "leader", "artifact_store"),
+    "explain_wait",  # changes messages only
+    *("known_checkpoints", "recall", "read_job", "read_jobs", "read_feed", "read_chart"),  # readers
+}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelServer]:
+    server = ModelServer(tmp_path_factory.mktemp("model"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def reports() -> list[Report]:
+    """Of the profiles that were visited."""
+    return []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("profile", PROFILES)
+def test_nothing_goes_wrong_in_any_state(
+    server: ModelServer, reports: list[Report], profile: str
+) -> None:
+    server.use(packaged)
+    report = Checker(server, PROFILES[profile]).run()
+    print(f"\n{profile}: {report}")  # pytest -s shows it
+    reports.append(report)
+    assert report.states > 1000
+
+
+def test_each_line_of_the_state_table_can_be_reached(reports: list[Report]) -> None:
+    if len(reports) < len(PROFILES):
+        pytest.skip("not all profiles were visited")
+    assert uncovered(reports) == set()
+
+
+def test_each_script_that_changes_a_job_is_visited(server: ModelServer) -> None:
+    server.use(packaged)
+    Checker(server, Bounds(1, 1, has_zombies=True, has_sweeps=True, has_archive=True)).run()
+    scripts = (STORE / "scripts").glob("*.lua")
+    whole = {path.stem for path in scripts if "@include prelude" in path.read_text("utf-8")}
+    assert whole - server.scripts_run == NOT_OF_ONE_JOB
+
+
+def test_a_violation_names_the_shortest_way_to_it(server: ModelServer) -> None:
+    def without_a_guard(name: str) -> str:
+        text = packaged(name)
+        return text.replace("if not current or job.status ~= 'queued' then", "if false then")
+
+    server.use(without_a_guard)
+    with pytest.raises(ViolationError) as violation:
+        Checker(server, Bounds(attempts=1, steps=FIRST_MAX_STEPS)).run()
+    assert "a late call changes something: ('claim'" in str(violation.value)
+    assert "after\n  1. start\n" in str(violation.value)
