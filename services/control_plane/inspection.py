@@ -22,9 +22,7 @@ _LOOK_SECONDS = 4.0
 _MOST_SECONDS = 30.0
 """For an inspection that a file system or a tokenizer delays."""
 _COMMAND = (sys.executable, "-P", "-m", "app.training.inspect_command")
-_ELSEWHERE = (
-    "look where the workers are, with `python train.py --config FILE --dataset PATH --inspect`"
-)
+_ELSEWHERE = "look where the workers are, with `training-engine inspect PATH --local`"
 
 
 class Inspector:

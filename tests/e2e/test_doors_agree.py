@@ -111,6 +111,14 @@ def doors(stack: RunningStack, text_file: Path) -> Iterator[Doors]:
         )
 
 
+def test_a_look_into_data_with_a_service_and_without(doors: Doors, text_file: Path) -> None:
+    looked = doors.cli("inspect", str(text_file), "--set", "sequence_length=32")
+    local = CliRunner().invoke(
+        app, ["inspect", str(text_file), "--set", "sequence_length=32", "--json", "--local"]
+    )
+    assert_all(json.loads(local.stdout), looked)
+
+
 def test_a_job(doors: Doors) -> None:
     for job_id in (doors.job_id, doors.failed_id):
         job = doors.rest(f"/jobs/{job_id}")

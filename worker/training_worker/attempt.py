@@ -215,12 +215,12 @@ class Attempt:
         workers, artifacts = self._stores.workers, self._stores.artifacts
         restrict_reading(record, artifacts)
         find_data(record, config, workers, artifacts)
-        train, validation = load_dataset(config.dataset_path, config)
         self._resume = choose_resume_point(self._stores.attempts, artifacts, self._claimed)
         if self._resume.record is not None:  # its step may be saved again, and validated once
             self._validated = {self._resume.step: self._resume.record.metrics}
         if self._resume.path is not None:
             config.resume_from_checkpoint = str(self._resume.path)
+        train, validation = load_dataset(config.dataset_path, config)
         agree_on_files(ranks, config)
         trainer = Trainer(config, train, validation, callbacks=[self])
         trainer.callbacks += [make(trainer) for make in own_callbacks(self._settings.callbacks)]

@@ -23,8 +23,8 @@ from training_engine.cli.session import AddressOption, Target, UrlOption, expand
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# The SDK has its own `export` and `generate`: they download a checkpoint first.
-_OWN = ("export", "generate")
+# The SDK has commands of its own for these, which a service answers, or the library without one.
+_OWN = ("export", "generate", "inspect")
 
 
 class _ExternalCommand(typer.core.TyperCommand):

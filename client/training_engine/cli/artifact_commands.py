@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -113,7 +114,7 @@ def generate(
     pieces: Iterator[TextPiece]
     if local:
         given = {name: value for name, value in options.items() if value is not None}
-        pieces = _pieces_of(extensions.load("generate")(expanded(checkpoint), prompt, **given))
+        pieces = _pieces_of(extensions.call("generate", expanded(checkpoint), prompt, **given))
     else:
         checkpoint = session.checkpoint_id(checkpoint)
         pieces = session.engine.checkpoints.generate(checkpoint, prompt, **options)  # type: ignore[arg-type]
@@ -178,7 +179,7 @@ def export(
 
     A file needs no service. AutoModelForCausalLM.from_pretrained(OUTPUT) loads the result.
     """
-    write = extensions.load("export")
+    write = partial(extensions.call, "export")
     # What looks like a file is never asked for by name: the error then names the file.
     file = expanded(checkpoint)
     if file.is_file() or checkpoint.endswith(".pt") or os.sep in checkpoint:

@@ -13,7 +13,10 @@ from training_engine.errors import TrainingEngineError
 
 GROUP = "training_engine.commands"
 #: The extra that brings each command, for those who have only the SDK.
-EXTRAS = {"up": "local", "export": "worker", "generate": "worker", "tokenizer": "worker"}
+EXTRAS = {
+    "up": "local",
+    **dict.fromkeys(("export", "generate", "inspect", "tokenizer"), "worker"),
+}
 
 
 class MissingExtraError(TrainingEngineError):
@@ -28,19 +31,38 @@ def load(name: str) -> Callable[..., Any]:
     Raises:
         MissingExtraError: It, or something that it imports, is not installed.
     """
-    extra = EXTRAS.get(name, "local")
-    remedy = f"install it with: pip install 'training-engine[{extra}]'"
+    remedy = _remedy(name)
     found = list(entry_points(group=GROUP, name=name))
     if not found:
         raise MissingExtraError(f"`{name}` is not part of the SDK; {remedy}")
     try:
         function: Callable[..., Any] = found[0].load()
     except ImportError as error:
-        what = error.name or str(error)
-        raise MissingExtraError(f"`{name}` needs {what}, which is missing; {remedy}") from error
+        raise _missing(name, error) from error
     except AttributeError as error:
         raise MissingExtraError(f"`{name}` is not in this installation; {remedy}") from error
     return function
+
+
+def call(name: str, *arguments: Any, **options: Any) -> Any:
+    """Call the function behind a command.
+
+    Raises:
+        MissingExtraError: It, or something that it imports, is not installed.
+    """
+    try:
+        return load(name)(*arguments, **options)
+    except ImportError as error:  # what it imports when it is called
+        raise _missing(name, error) from error
+
+
+def _missing(name: str, error: ImportError) -> MissingExtraError:
+    what = error.name or str(error)
+    return MissingExtraError(f"`{name}` needs {what}, which is missing; {_remedy(name)}")
+
+
+def _remedy(name: str) -> str:
+    return f"install it with: pip install 'training-engine[{EXTRAS.get(name, 'local')}]'"
 
 
 def names() -> list[str]:

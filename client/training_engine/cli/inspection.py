@@ -1,13 +1,36 @@
-"""What a look into data found, as lines for a terminal."""
+"""What a look into data found, as lines for a terminal; and the look without a service."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
+from training_engine._record_base import read
+from training_engine.cli import extensions
 from training_engine.cli.output import size
+from training_engine.errors import InvalidArgumentError, InvalidConfigError
 from training_engine.records import InspectedFile, InspectedWindow, Inspection, LengthCount
 
 _BAR_WIDTH = 40
+
+
+def look_here(data: str | None, document: str | dict[str, Any]) -> Inspection:
+    """Look into data by the library on this machine.
+
+    Raises:
+        InvalidArgumentError: The data are an uploaded dataset.
+        InvalidConfigError: The configuration has problems, or names no data.
+        MissingExtraError: The library is not installed.
+    """
+    if data is not None and "://" in data:
+        raise InvalidArgumentError(
+            f"{data} is a dataset of a service; without one a file or folder is looked into; name "
+            "one, or start the service with `training-engine up`"
+        )
+    try:
+        return read(Inspection, extensions.call("inspect", data, document))
+    except ValueError as error:
+        raise InvalidConfigError(str(error)) from error
 
 
 def inspection_lines(found: Inspection) -> Iterator[str]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from training_engine.cli.exit_codes import INVALID_CONFIG
-from training_engine.cli.inspection import inspection_lines
+from training_engine.cli.inspection import inspection_lines, look_here
 from training_engine.cli.local_paths import (
     STANDARD_INPUT,
     DatasetOption,
@@ -20,6 +20,8 @@ from training_engine.cli.local_paths import (
 )
 from training_engine.cli.output import size
 from training_engine.cli.session import Session, connected
+from training_engine.errors import UnavailableError
+from training_engine.records import Inspection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,10 +75,19 @@ def inspect(
         str | None, typer.Option("--config", metavar="FILE", help="How the data is read.")
     ] = None,
     settings: SettingsOption = None,
+    local: Annotated[
+        bool,
+        typer.Option(
+            "--local",
+            help="Look from this machine, without a service. This is also done where no service is "
+            "named and none answers.",
+        ),
+    ] = False,
 ) -> None:
     """Look into data before a job: files, documents, tokens, copies, lengths, first windows."""
     document = read_config(config, settings or []) if config else with_settings({}, settings or [])
-    found = session.engine.datasets.inspect(chosen_data("PATH", path), config=document)
+    data = chosen_data("PATH", path)
+    found = look_here(data, document) if local else _look_from_service(session, data, document)
     if session.output.as_json:
         session.output.json(found)
     else:
@@ -84,6 +95,20 @@ def inspect(
             session.output.line(line)
     if found.problems:
         raise typer.Exit(INVALID_CONFIG)
+
+
+def _look_from_service(
+    session: Session, data: str | None, document: str | dict[str, Any]
+) -> Inspection:
+    """Ask the service; look from here where none is named and none answers, and say so."""
+    try:
+        return session.engine.datasets.inspect(data, config=document)
+    except UnavailableError as error:
+        if session.target.is_named or error.code != UnavailableError.default_code:
+            raise
+        found = look_here(data, document)
+        session.output.note(f"{error}; looked from this machine, as with --local")
+        return found
 
 
 def workers(session: Session) -> None:

@@ -66,9 +66,14 @@ class Target:
     address: str | None = None
     url: str | None = None
 
+    @property
+    def is_named(self) -> bool:
+        """Whether a person has chosen it; else it is the default address."""
+        return bool(self.address or self.url)
+
     def with_fallback(self, other: Target) -> Target:
         """Return this target if it names an address or a URL, else `other`."""
-        return self if self.address or self.url else other
+        return self if self.is_named else other
 
     @classmethod
     def from_environment(cls) -> Target:

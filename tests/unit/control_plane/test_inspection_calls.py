@@ -66,4 +66,4 @@ def far_away(plane_settings: ControlPlaneSettings) -> None:
 async def test_files_out_of_sight_are_looked_into_elsewhere(stubs: Any) -> None:
     failure = await failure_of(stubs.datasets.InspectDataset(request_of("corpus.txt")))
     assert failure.reason == "WORKER_UNAVAILABLE"
-    assert "--inspect" in failure.message
+    assert "training-engine inspect PATH --local" in failure.message

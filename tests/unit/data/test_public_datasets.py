@@ -91,8 +91,8 @@ LAYOUTS = {
     "TinyStories": Layout(
         {
             "README.md": raw(CARD),
-            "data/train-00000-of-00002-2d5a1467fff1081b.parquet": parquet("one day", "a girl"),
-            "data/train-00001-of-00002-5852b56a2bd28fd9.parquet": parquet("named Lily"),
+            "data/train-00000-of-00004-2d5a1467fff1081b.parquet": parquet("one day", "a girl"),
+            "data/train-00001-of-00004-5852b56a2bd28fd9.parquet": parquet("named Lily"),
             "data/validation-00000-of-00001-869c898b519ad725.parquet": parquet("Spot saw"),
         },
         "one day\n\na girl\n\nnamed Lily",
@@ -115,9 +115,11 @@ LAYOUTS = {
             "en/c4-train.00000-of-01024.json.gz": gz(lines("clean", "crawled", timestamp="2019")),
             "en/c4-train.00001-of-01024.json.gz": gz(lines("corpus", url="https://example.org")),
             "en/c4-validation.00000-of-00008.json.gz": gz(lines("held out")),
+            "realnewslike/c4-train.00000-of-00512.json.gz": gz(lines("of another part")),
         },
         "clean\n\ncrawled\n\ncorpus",
         "held out",
+        path="en",
     ),
     "OpenWebText": Layout(
         {
@@ -142,9 +144,9 @@ LAYOUTS = {
     ),
     "WikiText (archive)": Layout(
         {
-            "wiki.train.raw": raw(b" = Valkyria = \n"),
-            "wiki.valid.raw": raw(b" = Homarus = \n"),
-            "wiki.test.raw": raw(b" = Boulter = \n"),
+            "wikitext-103-raw/wiki.train.raw": raw(b" = Valkyria = \n"),
+            "wikitext-103-raw/wiki.valid.raw": raw(b" = Homarus = \n"),
+            "wikitext-103-raw/wiki.test.raw": raw(b" = Boulter = \n"),
         },
         " = Valkyria = \n",
         " = Homarus = \n",
@@ -195,11 +197,12 @@ LAYOUTS = {
     "The Stack, StarCoder": Layout(
         {
             "README.md": raw(CARD),
-            "python/train-00000-of-00059.parquet": parquet(
+            "data/java/train-00000-of-00285.parquet": parquet("class A {}\n", name="content"),
+            "data/python/train-00000-of-00206.parquet": parquet(
                 "import os\n", "x = 1\n", name="content", max_stars_count=3
             ),
         },
-        "import os\n\n\nx = 1\n",
+        "class A {}\n\n\nimport os\n\n\nx = 1\n",
         fields={"text_column": "content"},
     ),
     "SlimPajama": Layout(
@@ -248,6 +251,7 @@ LAYOUTS = {
     "OpenAssistant": Layout(
         {
             "README.md": raw(CARD),
+            "2023-04-12_oasst_ready.trees.jsonl.gz": gz(b'{"prompt": {"text": "Can you write"}}'),
             "data/train-00000-of-00001-b42a775f407cee45.parquet": parquet(
                 "Can you write", "a monopsony is", role="prompter", lang="en"
             ),

@@ -100,7 +100,7 @@ def test_foreign_states_are_refused():
         sampler.load_state_dict({**state, "version": 2})
     with pytest.raises(SamplerStateError, match="'extra'"):
         sampler.load_state_dict({**state, "extra": 0})
-    with pytest.raises(SamplerStateError, match=r"`num_samples` is 10, but .* made with 11"):
+    with pytest.raises(SamplerStateError, match=r"data's windows is 10, but .* made with 11"):
         sampler.load_state_dict({**state, "num_samples": 11})
     with pytest.raises(SamplerStateError, match=r"`seed` is 3, but .* made with 4"):
         sampler.load_state_dict({**state, "seed": 4})

@@ -14,6 +14,7 @@ import torch
 
 from app.training import Trainer, TrainingConfig
 from app.training.data import load_dataset
+from app.training.data.errors import DataError
 from app.training.errors import CheckpointError, ResumeError
 
 STEPS = 8
@@ -348,17 +349,61 @@ def test_another_seed_is_refused(make_trainer: Make) -> None:
         make_trainer(resume_from_checkpoint=True, seed=7)
 
 
-def test_another_tokenizer_is_refused(
-    small_config: Callable[..., TrainingConfig], tmp_path: Path
-) -> None:
-    def make(text: str, **changes: Any) -> Trainer:
-        (tmp_path / "text.txt").write_text(text * 40)
-        config = small_config(tokenizer="char", **changes)
-        return Trainer(config, *load_dataset(tmp_path / "text.txt", config))
+def on_text(small_config: Any, path: Path, text: str, **changes: Any) -> tuple[Trainer, Any]:
+    """A trainer on a text, and the tokenizer of its data."""
+    path.write_text(text)
+    config = small_config(model={"vocab_size": 280, "max_position_embeddings": 128}, **changes)
+    train, validation = load_dataset(path, config)
+    return Trainer(config, train, validation), train.tokenizer
 
-    make("abcdef", max_steps=2).train()
+
+def test_another_tokenizer_is_refused(small_config: Any, tmp_path: Path) -> None:
+    path, text = tmp_path / "text.txt", "abcdef" * 40
+    on_text(small_config, path, text, tokenizer="char", max_steps=2)[0].train()
     with pytest.raises(ResumeError, match=r"cannot resume from .* ids would change their meaning"):
-        make("abcxyz", resume_from_checkpoint=True)
+        on_text(small_config, path, text, tokenizer="byte", resume_from_checkpoint=True)
+
+
+WORDS = "the cat sat on the mat and the dog sat on the log; " * 40
+CHATS = '{"prompt": "is it far", "completion": "no it is near"}\n' * 40
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "name", "text", "edit"),
+    [
+        ("char", "text.txt", WORDS, ("log;", "cat ")),
+        ("bpe:280", "text.txt", WORDS, ("mat and", "cat and")),
+        ("bpe:280", "chats.jsonl", CHATS, ("no it is", "no is it")),
+        ("char", "chats.jsonl", CHATS, ("is it far", "it is far")),
+    ],
+)
+def test_a_tokenizer_made_of_text_is_the_checkpoints_whatever_the_text(
+    small_config: Any, tmp_path: Path, tokenizer: str, name: str, text: str, edit: tuple[str, str]
+) -> None:
+    path, options = tmp_path / name, {"tokenizer": tokenizer, "val_fraction": 0.0}
+    begun, its_own = on_text(small_config, path, text, max_steps=2, **options)
+    begun.train()
+    options |= {"max_steps": 4, "resume_from_checkpoint": True}
+    assert on_text(small_config, path, text, **options)[0].exactness_notes == []
+    resumed, kept = on_text(small_config, path, text.replace(*edit), **options)
+    assert kept.to_dict() == its_own.to_dict()
+    assert resumed.exactness_notes == ["the data are not those it was begun with"]
+    resumed.train()
+    again, kept = on_text(small_config, path, text.replace(*edit), **options)
+    assert (again.step, again.exactness_notes) == (4, [])
+    assert kept.to_dict() == its_own.to_dict()
+
+
+def test_changed_text_keeps_the_rules_of_a_resume(small_config: Any, tmp_path: Path) -> None:
+    path, options = tmp_path / "text.txt", {"tokenizer": "char", "max_steps": 2}
+    on_text(small_config, path, WORDS, **options)[0].train()
+    options |= {"resume_from_checkpoint": True, "max_steps": 4}
+    with pytest.raises(ResumeError, match="the number of the training data's windows is"):
+        on_text(small_config, path, WORDS * 2, **options)
+    with pytest.raises(
+        DataError, match=r"the text holds 'x' at .* characters of its training text"
+    ):
+        on_text(small_config, path, WORDS + "x", **options)
 
 
 def test_a_checkpoint_that_was_asked_for_and_is_damaged_is_refused(

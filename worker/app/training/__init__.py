@@ -26,7 +26,7 @@ reading:
 - `distributed`, `distributed_launch`, `distributed_model`, `sharding`, `parent_signals`: several
   processes.
 - `inspect_command`: a look into data, in a process of its own.
-- `inference`, `commands`: text from a checkpoint; the CLI's `export` and `generate --local`.
+- `inference`, `commands`: text from a checkpoint; the CLI's commands that need the library.
 - `errors`, `home`: what can go wrong; paths that begin with `~`.
 """
 

@@ -1,4 +1,4 @@
-"""Commands of the CLI that need the library: `export`, `tokenizer`, and `generate --local`.
+"""Commands of the CLI that need the library, such as `export`, `tokenizer` and `inspect --local`.
 
 Found through the entry-point group `training_engine.commands`. Importing this file is cheap: torch
 is imported when a command runs.
@@ -7,14 +7,15 @@ is imported when a command runs.
 from __future__ import annotations
 
 import json
+import logging
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
-from app.transformer.errors import ConfigError
+from app.transformer.errors import ConfigError, FieldProblem
 
 if TYPE_CHECKING:
     from app.training.inference import LoadedModel, SampledPiece
@@ -142,6 +143,34 @@ def generate(
         )
     except (CheckpointError, ValueError) as error:
         _fail(str(error))
+
+
+def inspect(dataset_path: str | None, document: str | dict[str, Any]) -> dict[str, Any]:
+    """Return what a look into data on this machine found, as the service's answer has it.
+
+    Args:
+        dataset_path: wins over the document's; None where that names the data.
+        document: a configuration as a mapping, or as YAML or JSON text.
+
+    Raises:
+        ConfigError: The configuration has problems, or names no data.
+    """
+    from app.training.config import TrainingConfig
+    from app.training.data.looking import inspect_data
+    from app.training.document import parse_document
+
+    values, problems = parse_document(document) if isinstance(document, str) else (document, [])
+    if dataset_path is not None:
+        values = {**values, "dataset_path": dataset_path}
+    config, of_values = TrainingConfig.read(values)
+    problems = problems + of_values
+    if not problems and config.dataset_path is None and not config.data.sources:
+        message = "`dataset_path` is not set; name the data, or a configuration that does"
+        problems = [FieldProblem("dataset_path", message)]
+    if problems:
+        raise ConfigError(problems)
+    logging.getLogger("app").addHandler(logging.NullHandler())  # the answer has the warnings
+    return inspect_data(config).to_dict()
 
 
 def _write_tokenizer(loaded: LoadedModel, folder: Path) -> list[Path]:

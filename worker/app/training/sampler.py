@@ -12,6 +12,12 @@ from typing import Any
 import torch
 
 _STATE_VERSION = 1
+_FIXED = {
+    "num_samples": "the number of the training data's windows",
+    "seed": "`seed`",
+    "shuffle": "`shuffle`",
+}
+"""What an order of the data is made with, and how messages call it."""
 _STATE_KEYS = {"version", "epoch", "position", "num_samples", "seed", "shuffle"}
 
 
@@ -164,10 +170,10 @@ class BatchSampler:
                 f"{sorted(map(str, state))}; this release reads version {_STATE_VERSION} with "
                 f"{sorted(_STATE_KEYS)}; resume with the release that wrote the checkpoint"
             )
-        for name in ("num_samples", "seed", "shuffle"):
+        for name, said in _FIXED.items():
             if state[name] != getattr(self, name):
                 raise SamplerStateError(
-                    f"`{name}` is {getattr(self, name)!r}, but the checkpoint's data order was "
+                    f"{said} is {getattr(self, name)!r}, but the checkpoint's data order was "
                     f"made with {state[name]!r}; it must be the same to continue mid-epoch; resume "
                     "with the same data, sequence_length and seed, or start a new run"
                 )

@@ -102,7 +102,7 @@ def require_same_tokenizer(current: Tokenizer, saved: dict[str, Any]) -> None:
         raise TokenizerError(
             f"the data is encoded with {describe_tokenizer(current)}, but the checkpoint was "
             f"trained with {describe_tokenizer(recorded)}; ids would change their meaning; resume "
-            "with the checkpoint's tokenizer and text, or start a new run"
+            "with the checkpoint's `tokenizer`, or start a new run"
         )
 
 

@@ -6,7 +6,8 @@
 Names are imported on first use, so that importing the package never imports torch. In order of
 reading:
 
-- `loading`: from a path in the configuration to a training and a validation dataset.
+- `loading`, `continued`: from a path in the configuration to a training and a validation dataset;
+  what a resumed run keeps of its checkpoint for that.
 - `selection`, `choice`, `folders`, `formats`, `splits`, `saved_datasets`: which files of a path
   are data, and of which part.
 - `sources`, `documents`, `training_text`, `parts`, `pieces`: documents on their way to the

@@ -22,6 +22,7 @@ from app.training.data.formats import ReadOptions
 from app.training.reading import open_permitted
 
 _LLM_C_HEADER = struct.Struct("<256i")
+_LLM_C_NUMBERS = struct.Struct("<3i")  # magic, version, count of tokens
 _LLM_C_FORMATS = {20240520: (1, "<u2"), 20240801: (7, "<u4")}  # magic: (version, dtype)
 _DTYPES = {"uint8": "|u1", "uint16": "<u2", "uint32": "<u4", "int32": "<i4", "int64": "<i8"}
 _OTHER_FORMATS = {
@@ -137,8 +138,8 @@ def _not_npy(path: Path, why: str) -> DataError:
 def _bin_layout(path: Path, size: int, options: ReadOptions) -> ArrayLayout:
     with open_permitted(path) as file:
         start = file.read(_LLM_C_HEADER.size)
-    if len(start) == _LLM_C_HEADER.size:
-        magic, version, count = _LLM_C_HEADER.unpack(start)[:3]
+    if len(start) >= _LLM_C_NUMBERS.size:  # even where the rest of the header is cut off
+        magic, version, count = _LLM_C_NUMBERS.unpack_from(start)
         if magic in _LLM_C_FORMATS:
             return _llm_c_layout(path, size, magic, version, count)
     if options.token_dtype is None:
@@ -177,7 +178,12 @@ def _megatron_type(path: Path) -> str | None:
             header = file.read(_MEGATRON_HEADER.size)
     except (OSError, ValueError):
         return None
-    if len(header) < _MEGATRON_HEADER.size or not header.startswith(_MEGATRON_MAGIC):
+    if len(header) < _MEGATRON_HEADER.size and _MEGATRON_MAGIC.startswith(header[:9]):
+        raise DataError(
+            f"{str(index)!r} has {len(header)} bytes; it must have the header of Megatron's index, "
+            f"{_MEGATRON_HEADER.size} bytes; the file is cut off, copy it again"
+        )
+    if not header.startswith(_MEGATRON_MAGIC):
         return None
     _, version, code = _MEGATRON_HEADER.unpack(header)
     if version != 1 or code not in _MEGATRON_TYPES:

@@ -26,6 +26,7 @@ from app.training.data.chat_template import (
     ChatTemplate,
     RenderedConversation,
 )
+from app.training.data.continued import ContinuedData, continued_data
 from app.training.data.conversation_texts import rendered_conversations, template_of
 from app.training.data.conversation_windows import (
     Conversations,
@@ -78,7 +79,7 @@ def load_conversations(
     Raises:
         DataError: A record is not a conversation, the template cannot write it, or none is left.
     """
-    data = _tokenize(path, corpora.corpus, config, None)
+    data = _tokenize(path, corpora.corpus, config, None, continued_data(config))
     _warn_of_unused_vocabulary(data.tokenizer, config)
     order, validation = _order(len(data.conversations), config), corpora.validation
     count = len(order)
@@ -130,21 +131,31 @@ def _order(count: int, config: TrainingConfig) -> Indices:
 
 
 def _tokenize(
-    path: Path, corpus: Corpus, config: TrainingConfig, tokenizer: Tokenizer | None
+    path: Path,
+    corpus: Corpus,
+    config: TrainingConfig,
+    tokenizer: Tokenizer | None,
+    continued: ContinuedData | None = None,
 ) -> TokenizedConversations:
-    """Return the conversations of a corpus; a given tokenizer wins over the configuration's."""
+    """Return the conversations of a corpus; for `tokenizer` and `continued` see `tokenize`."""
     spec = config.tokenizer
     if tokenizer is None and not is_made_of_text(spec):
         tokenizer = load_tokenizer(config.tokenizer)
     template, directory = template_of(config, tokenizer), cache_directory(path)
-    data = config.data
-    key = cache_key(
-        "weighted conversations",  # earlier releases ignored `weight`
-        spec if tokenizer is None else tokenizer.fingerprint,
-        json.dumps([template.source, dict(template.tokens)], sort_keys=True),
-        json.dumps([data.loss_on or "completion", data.document_separator, data.max_documents]),
-        *corpus_digests(corpus, directory),
-    )
+    data, digests = config.data, corpus_digests(corpus, directory)
+
+    def key_of(tokenizer: Tokenizer | None) -> str:
+        return cache_key(
+            "weighted conversations",  # earlier releases ignored `weight`
+            spec if tokenizer is None else tokenizer.fingerprint,
+            json.dumps([template.source, dict(template.tokens)], sort_keys=True),
+            json.dumps([data.loss_on or "completion", data.document_separator, data.max_documents]),
+            *digests,
+        )
+
+    if continued is not None:
+        tokenizer = continued.tokenizer_unless(_fingerprint(key_of(None), config))
+    key = key_of(tokenizer)
 
     def write() -> tuple[Iterator[Ids | SideFile], dict[str, Any]]:
         logger.info("tokenizing the conversations of %d files", len(corpus.files))
@@ -162,6 +173,12 @@ def _tokenize(
         raise _no_row(f"{str(path)!r}", entry.largest, config)
     used = tokenizer or tokenizer_from_dict(entry.extra["tokenizer"])
     return TokenizedConversations(_conversations(entry), used, template, key)
+
+
+def _fingerprint(conversations: str, config: TrainingConfig) -> str:
+    """Return the fingerprint of windows of these conversations."""
+    data = config.data
+    return cache_key(conversations, str(data.pack), str(data.attend_across_documents))
 
 
 def _windows(
@@ -189,9 +206,7 @@ def _windows(
         pack=options.pack,
         attend_across=options.attend_across_documents,
         tokenizer=data.tokenizer,
-        fingerprint=cache_key(
-            data.fingerprint, str(options.pack), str(options.attend_across_documents)
-        ),
+        fingerprint=_fingerprint(data.fingerprint, config),
         chat_template=data.template.to_dict(),
     )
 

@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 
 from app.training.config import DataConfig, TrainingConfig
+from app.training.data.continued import continued_data
 from app.training.data.conversation_loading import load_conversations, require_no_conversations
 from app.training.data.conversation_windows import ConversationWindows
 from app.training.data.errors import DataError
@@ -43,7 +44,8 @@ def load_dataset(
 
     Validation is `config.val_dataset_path`, else the files of `path` that are named for it, else
     the last `config.val_fraction` of `path`, else (a fraction of 0) None. A dataset's `tokenizer`
-    is None where ids came without one that fits.
+    is None where ids came without one that fits. A run that resumes keeps its checkpoint's where
+    the configuration's is made of the text.
 
     Args:
         path: text or source code, records with `text`, a conversation or `input_ids` (JSON, JSON
@@ -144,7 +146,9 @@ def _load(
         if corpus is not None:
             require_no_conversations(corpus, config, path)
     documents = config.data if role == "train" else _all_documents(config.data)
-    data = tokenize(path, corpora.corpus, dataclasses.replace(config, data=documents), tokenizer)
+    continued = continued_data(config) if role == "train" else None
+    part = dataclasses.replace(config, data=documents)
+    data = tokenize(path, corpora.corpus, part, tokenizer, continued)
     config = dataclasses.replace(config, data=_all_documents(config.data))
     if corpora.validation is None or config.val_dataset_path is not None:
         return data, None

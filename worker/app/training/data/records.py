@@ -207,8 +207,10 @@ def _open_columns(file: DataFile) -> ColumnFile:
 
     path = permitted(file.path)
     try:
-        return open_parquet(path) if file.form == "parquet" else open_arrow(path)
-    except (OSError, pa.ArrowException) as error:
+        opened = open_parquet(path) if file.form == "parquet" else open_arrow(path)
+        _ = column_names(opened.schema)  # decodes them
+        return opened
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         kind = file.form.capitalize()
         raise DataError(
             f"{str(path)!r} cannot be read as {kind} ({error}); it must be a whole {kind} file; "

@@ -9,7 +9,7 @@ from __future__ import annotations
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, Self
 
 from app.training.data.compression import open_plain
 from app.training.data.errors import DataError
@@ -56,16 +56,41 @@ def _members(path: Path) -> Iterator[tuple[str, str, bytes]]:
     """Yield the key, the kind and the content of each file of text or JSON."""
     with open_plain(path) as file:
         try:
-            with tarfile.open(fileobj=file, mode="r|") as archive:
+            with tarfile.open(fileobj=file, mode="r|", tarinfo=_Header) as archive:
                 for member in archive:
                     key, _, kind = _split(member.name)
                     if member.isreg() and kind in _KINDS:
                         yield key, kind, _content(archive.extractfile(member), member, path)
+                _require_end(archive)
         except (tarfile.TarError, EOFError) as error:
             raise DataError(
                 f"{str(path)!r} cannot be read as a tar archive ({error}); it must be one whole "
                 "archive; copy or write it again"
             ) from error
+
+
+class _Header(tarfile.TarInfo):
+    """A header that is damaged or missing is an error: `tarfile` takes it for the archive's end."""
+
+    @classmethod
+    def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
+        """Return the next header."""
+        try:
+            return super().fromtarfile(archive)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
+            raise  # the empty blocks at the end
+        except tarfile.EmptyHeaderError:  # type: ignore[attr-defined]
+            reason = "it ends without the empty blocks that end an archive,"
+        except tarfile.HeaderError as error:
+            reason = str(error)
+        raise tarfile.ReadError(f"{reason} at byte {archive.offset}")
+
+
+def _require_end(archive: tarfile.TarFile) -> None:
+    """Read to the end, where a compressed archive has its checksum."""
+    while block := archive.fileobj.read(1 << 16):
+        if block.strip(b"\0"):
+            raise tarfile.ReadError("something follows its end, perhaps another archive")
 
 
 def _split(name: str) -> tuple[str, str, str]:

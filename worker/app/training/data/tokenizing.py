@@ -27,6 +27,7 @@ from app.training.data.cache import (
     get_or_create,
     memoized,
 )
+from app.training.data.continued import ContinuedData
 from app.training.data.corpus_digests import corpus_digests
 from app.training.data.documents import in_order, shuffled
 from app.training.data.encoding import UnequalIdsError, encode_parts
@@ -65,15 +66,25 @@ class TokenizedData:
 
 
 def tokenize(
-    path: Path, corpus: Corpus, config: TrainingConfig, tokenizer: Tokenizer | None
+    path: Path,
+    corpus: Corpus,
+    config: TrainingConfig,
+    tokenizer: Tokenizer | None,
+    continued: ContinuedData | None = None,
 ) -> TokenizedData:
-    """Return the ids of a corpus; a given tokenizer wins over the configuration's."""
+    """Return the ids of a corpus.
+
+    Args:
+        tokenizer: wins over the configuration's.
+        continued: of the checkpoint that the run goes on from; its tokenizer encodes text that has
+            changed since.
+    """
     directory = cache_directory(path)
     vocab_size = config.model_config.vocab_size
     if [file.form for file in corpus.files] == ["array"]:
         data = _from_array(corpus.files[0].path, directory, corpus.options, config.tokenizer)
     else:
-        data = _from_corpus(corpus, directory, config, tokenizer)
+        data = _from_corpus(corpus, directory, config, tokenizer, continued)
     if data.tokens.count == 0:
         raise DataError(f"{str(path)!r} is empty; it must hold text or ids; check the path")
     if data.largest >= vocab_size:
@@ -97,7 +108,11 @@ def _from_array(path: Path, directory: Path, options: ReadOptions, spec: str) ->
 
 
 def _from_corpus(
-    corpus: Corpus, directory: Path, config: TrainingConfig, tokenizer: Tokenizer | None
+    corpus: Corpus,
+    directory: Path,
+    config: TrainingConfig,
+    tokenizer: Tokenizer | None,
+    continued: ContinuedData | None,
 ) -> TokenizedData:
     spec = config.tokenizer
     digests = corpus_digests(corpus, directory)
@@ -113,7 +128,14 @@ def _from_corpus(
     # find the entry, which holds it.
     separator = config.data.document_separator
     named = [] if separator is None else [f"separator {separator!r}"]
-    key = cache_key("text", _tokenizer_key(tokenizer, spec, corpus), *named, *selected, *digests)
+
+    def key_of(tokenizer: Tokenizer | None) -> str:
+        name = _tokenizer_key(tokenizer, spec, corpus)
+        return cache_key("text", name, *named, *selected, *digests)
+
+    if continued is not None:
+        tokenizer = continued.tokenizer_unless(key_of(None))
+    key = key_of(tokenizer)
 
     def write(fast: bool = True) -> tuple[Iterable[npt.NDArray[Any]], dict[str, Any]]:
         logger.info("tokenizing %d files into %s", len(corpus.files), directory)
