@@ -382,6 +382,8 @@ class JobRecord(JobMethods):
         phase_total: Batches of the current validation; None in other phases.
         data_summary: What it trains on: windows, and how often max_steps goes through them. None
             until a worker has loaded the data.
+        model_summary: What the model is: parameters by part, FLOPs a token, memory. None for jobs
+            of earlier releases.
     """
 
     job_id: str
@@ -417,6 +419,7 @@ class JobRecord(JobMethods):
     phase_done: int | None = None
     phase_total: int | None = None
     data_summary: str | None = None
+    model_summary: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

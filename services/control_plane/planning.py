@@ -10,6 +10,7 @@ from pathlib import Path
 
 from app.training.config import ConfigError, FieldProblem, TrainingConfig
 from app.training.fit import MemoryPool, beyond_memory
+from app.training.model_summary import model_summary
 from app.training.preflight import Findings, VisibleData, inspect_run
 from app.training.rules import relation_problems
 from app.training.tokenizer_files import is_path
@@ -77,6 +78,7 @@ async def plan_job(request: job_pb2.StartJobRequest, state: ServiceState) -> New
         warnings=tuple(map(problem_text, warnings)),
         data_warnings=tuple(map(problem_text, findings.warnings)),
         data_roots=tuple(map(str, state.roots.roots)),
+        model_summary=model_summary(config),
     )
 
 

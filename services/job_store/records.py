@@ -152,6 +152,8 @@ class NewJob:
     """Warnings about the data, until an attempt has read them and replaces these by its own."""
     data_roots: tuple[str, ...] | None = None
     """Folders that the job may read from; None for all."""
+    model_summary: str = ""
+    """Parameters, FLOPs and memory of the model, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +208,8 @@ class JobRecord:
     running_ms: int = field(default=0, compare=False)
     """How long workers have held it, all attempts together, until it was read. An attempt whose
     worker was lost counts until the worker's last report."""
+    model_summary: str = ""
+    """Parameters, FLOPs and memory of the model, in words."""
     data_summary: str = ""
     """What the newest attempt trains on; empty until one has loaded it."""
     data_warnings: tuple[str, ...] = ()

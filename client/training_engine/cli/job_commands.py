@@ -189,6 +189,7 @@ def status(session: Session, job: JobArgument) -> None:
             ("worker", found.worker_id),
             ("data", found.dataset_path),
             ("trains on", found.data_summary),
+            ("model", found.model_summary),
             ("created", found.created_at),
             ("started", found.started_at),
             ("completed", found.completed_at),

@@ -125,6 +125,7 @@ def record_of(**fields: Any) -> JobRecord:
         "dataset_path": "/d", "val_dataset_path": "/v", "tokenizer": "byte",
         "execution": Execution(Priority.LOW, 1, 1, "cpu", 7, 8.5, 9.5),
         "warnings": ("lr: too high: really",), "notes": ("threads changed",),
+        "model_summary": "7 parameters",
         "data_summary": "9 windows", "data_warnings": ("lr: too high: really", "data: odd"),
         "consecutive_failures": 2, "tokens_seen": 9, "phase": Phase.VALIDATING,
         "phase_progress": PhaseProgress(12, 80), "eta_seconds": 1.5,

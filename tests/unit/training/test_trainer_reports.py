@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -242,6 +243,16 @@ def test_config_yaml_is_the_run_s_configuration(make_trainer: Make, tmp_path: Pa
     trainer = make_trainer(max_steps=1)
     trainer.train()
     assert TrainingConfig.from_yaml(tmp_path / "run" / "config.yaml") == trainer.config
+
+
+def test_the_log_says_what_the_model_is_and_how_long_the_run_will_take(
+    make_trainer: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        make_trainer(max_steps=21, logging_steps=21).train()
+    assert caplog.text.count("the model has 27,") == 1
+    assert caplog.text.count(" until the run ends") == 1
+    assert re.search(r"step 20: about \d+:\d\d:\d\d until the run ends", caplog.text)
 
 
 def test_a_folder_that_cannot_be_written_is_named(make_trainer: Make, tmp_path: Path) -> None:

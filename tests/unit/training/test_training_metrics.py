@@ -12,11 +12,9 @@ from app.training.metrics import (
     Stopwatch,
     compute_gradient_norm,
     compute_perplexity,
-    flops_per_token,
     get_gpu_memory_usage,
     peak_flops,
 )
-from app.transformer import TransformerConfig
 
 
 class Clock:
@@ -99,9 +97,3 @@ def test_flops_use_is_known_only_for_devices_in_the_table() -> None:
     assert peak_flops("NVIDIA A100-SXM4-80GB", None) == 156e12
     assert peak_flops("NVIDIA H100 PCIe", "bf16") == 756e12
     assert peak_flops("Some future GPU", "bf16") is None
-
-
-def test_flops_per_token_of_gpt2_small() -> None:
-    multiplied = 124_439_808 - 1024 * 768
-    expected = 6 * multiplied + 12 * 12 * 768 * 1024
-    assert flops_per_token(TransformerConfig(), 1024) == expected

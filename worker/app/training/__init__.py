@@ -19,8 +19,8 @@ reading:
   `fast_encoding`, `tokenizer_files`, `special_tokens`, `tokenizer_training`, `token_bytes`,
   `text_cuts`: from text to ids and back.
 - `preflight`, `fit`, `reading`: what is checked before a run: files, sizes, allowed folders.
-- `memory`, `required_memory`, `out_of_memory`: how much memory a run needs, and what
-  happens where there is less.
+- `model_summary`, `memory`, `required_memory`, `out_of_memory`: what a model is made of, how much
+  memory a run needs, and what happens where there is less.
 - `allocator`, `cores`, `devices`: the machine.
 - `progress`, `forecast`: signs of life, and when a run will end.
 - `distributed`, `distributed_launch`, `distributed_model`, `sharding`, `parent_signals`: several

@@ -62,6 +62,11 @@ class Forecast:
         self._pending_batches = self._batches_at(step)
         self._is_saved = not self._saves_at(step)
 
+    @property
+    def steps_measured(self) -> int:
+        """Optimizer steps that the estimate is made of."""
+        return self._counts[Work.STEP]
+
     def batches_left(self, count: int) -> None:
         """Note that a batch of an evaluation is done; `count` more are to come."""
         self._took(Work.VALIDATION_BATCH)

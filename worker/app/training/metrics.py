@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from app.transformer.config import TransformerConfig
-
 _GIB = 1024**3
 
 
@@ -196,18 +194,3 @@ def peak_flops(device_name: str, precision: str | None) -> float | None:
         if name in device_name:
             return half if precision else tf32
     return None
-
-
-def flops_per_token(config: TransformerConfig, sequence_length: int) -> float:
-    """Return the FLOPs of a forward and backward pass for one token.
-
-    They are 6 N + 12 · layers · width · context, where N counts the weights that are multiplied
-    (Chowdhery et al. 2022, appendix B).
-    """
-    multiplied = config.num_parameters()
-    if config.position_encoding_type == "learned":
-        multiplied -= config.max_position_embeddings * config.hidden_size
-    if not config.tie_word_embeddings:
-        multiplied -= config.vocab_size * config.hidden_size
-    attention = 12 * config.num_layers * config.hidden_size * sequence_length
-    return 6.0 * multiplied + attention

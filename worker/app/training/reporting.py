@@ -17,10 +17,10 @@ from app.training.metrics import (
     MetricsTracker,
     Stopwatch,
     compute_perplexity,
-    flops_per_token,
     peak_flops,
     take_gpu_peak_gb,
 )
+from app.training.model_summary import flops_per_token
 from app.training.tracker import Tracker
 
 Evaluate = Callable[[int, Callable[[int, int], object]], Evaluation | None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from app.training.fit import step_beyond_data
 from app.training.forecast import Forecast
 from app.training.journal import MetricsJournal, NullJournal
 from app.training.metrics import MetricsTracker
+from app.training.model_summary import model_summary
 from app.training.out_of_memory import is_out_of_memory, memory_error
 from app.training.precision import process_switches
 from app.training.reporting import Reporter
@@ -50,6 +52,9 @@ from app.transformer import GPTModel, fuse
 __all__ = ["Trainer"]
 
 logger = logging.getLogger(__name__)
+
+_STEPS_BEFORE_ESTIMATE = 20
+"""The log says once how long the run will take: after so many steps it is known well enough."""
 
 
 class Trainer:
@@ -85,6 +90,7 @@ class Trainer:
         self._ranks = join(config)
         for warning in config.warnings():
             logger.warning("%s", warning.message)
+        logger.info("the model has %s", model_summary(config))
         self.config = config
         self.device = self._ranks.device
         self.callbacks = CallbackList(callbacks)
@@ -290,6 +296,9 @@ class Trainer:
         self.tokens_seen += self._stepper.tokens
         self._reporter.watch.count(self._stepper.read)
         self._forecast.step_done(self.step)
+        if self._forecast.steps_measured == _STEPS_BEFORE_ESTIMATE:
+            left = timedelta(seconds=round(self.get_eta() or 0))
+            logger.info("step %d: about %s until the run ends", self.step, left)
 
     def _report(self, grad_norm: Tensor) -> None:
         if self._reporter.is_due(self.step):

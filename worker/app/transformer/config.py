@@ -151,14 +151,26 @@ class TransformerConfig:
 
     def num_parameters(self) -> int:
         """Trainable parameters of the model this describes, a tied embedding counted once."""
+        return sum(self.parameters_by_part().values())
+
+    def parameters_by_part(self) -> dict[str, int]:
+        """Trainable parameters of each kind of layer, those of all blocks together.
+
+        `positions` is of learned ones, `head` of an untied output projection.
+        """
         hidden, bias = self.hidden_size, int(self.bias)
+        has_positions = self.position_encoding_type == "learned"
         norm = hidden * (1 + (bias if self.layer_norm_type == "layer_norm" else 0))
-        biases = bias * (self._qkv_size + hidden + self._up_size + hidden)
-        embeddings = self.vocab_size * hidden * (1 if self.tie_word_embeddings else 2)
-        if self.position_encoding_type == "learned":
-            embeddings += self.max_position_embeddings * hidden
-        in_blocks = self.num_layers * (2 * norm + biases) + self.num_matrix_parameters()
-        return embeddings + in_blocks + norm
+        attention = hidden * (self._qkv_size + hidden) + bias * (self._qkv_size + hidden)
+        mlp = hidden * (self._up_size + self.mlp_size) + bias * (self._up_size + hidden)
+        return {
+            "embedding": self.vocab_size * hidden,
+            "positions": self.max_position_embeddings * hidden if has_positions else 0,
+            "attention": self.num_layers * attention,
+            "mlp": self.num_layers * mlp,
+            "norms": norm * (2 * self.num_layers + 1),
+            "head": 0 if self.tie_word_embeddings else self.vocab_size * hidden,
+        }
 
     def num_matrix_parameters(self) -> int:
         """Parameters in the matrices of the blocks."""

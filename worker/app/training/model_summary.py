@@ -1,0 +1,33 @@
+"""What a model is made of and what it takes, known before it is built. Never imports torch."""
+
+from __future__ import annotations
+
+from app.training.config import TrainingConfig
+from app.training.memory import estimate_memory
+from app.transformer.config import TransformerConfig
+
+
+def flops_per_token(config: TransformerConfig, sequence_length: int) -> float:
+    """Return the FLOPs of a forward and backward pass for one token.
+
+    They are 6 N + 12 · layers · width · context, where N counts the weights that are multiplied
+    (Chowdhery et al. 2022, appendix B).
+    """
+    parts = config.parameters_by_part()
+    multiplied = sum(parts.values()) - parts.get("positions", 0)
+    if not config.tie_word_embeddings:
+        multiplied -= parts["embedding"]
+    attention = 12 * config.num_layers * config.hidden_size * sequence_length
+    return 6.0 * multiplied + attention
+
+
+def model_summary(config: TrainingConfig) -> str:
+    """Return parameters by part, FLOPs and memory of a valid configuration, in one sentence."""
+    model = config.model_config
+    parts = [f"{name} {count:,}" for name, count in model.parameters_by_part().items() if count]
+    flops = flops_per_token(model, config.get_sequence_length())
+    memory = max(estimate_memory(config).total_bytes / (1 << 20), 1)
+    return (
+        f"{model.num_parameters():,} parameters ({', '.join(parts)}); {flops / 1e6:,.3g} MFLOP a "
+        f"token forward and backward; about {memory:,.0f} MiB of memory"
+    )
