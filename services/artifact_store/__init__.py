@@ -6,6 +6,7 @@ In order of reading:
 - `keys`: the names of blobs: `jobs/{job_id}/attempts/{attempt}-{claim_id}/…`, `datasets/…`.
 - `folder`: the store that exists today: files in a folder.
 - `identity`: a store with an id, so that an empty mount point is not taken for it.
+- `journal`: copies of the service's records, for the loss of Redis.
 - `errors`: what can go wrong.
 """
 
@@ -18,22 +19,27 @@ from artifact_store.errors import (
     ArtifactTooLargeError,
     InvalidKeyError,
     OffsetOutOfRangeError,
+    RecordsLostError,
 )
 from artifact_store.folder import FolderStore, make_folder
 from artifact_store.identity import GuardedStore, IdentityRecords
+from artifact_store.journal import FoundEntry, JournalFiles
 from artifact_store.keys import (
     DATASETS_PREFIX,
+    JOURNAL_PREFIX,
     attempt_prefix,
     check_key,
     checkpoint_keys,
     dataset_key,
     job_prefix,
+    journal_prefix,
     safe_segment,
 )
 from artifact_store.store import ArtifactInfo, ArtifactStat, ArtifactStore, ArtifactWriter
 
 __all__ = [
     "DATASETS_PREFIX",
+    "JOURNAL_PREFIX",
     "ArtifactDamagedError",
     "ArtifactError",
     "ArtifactInfo",
@@ -45,15 +51,19 @@ __all__ = [
     "ArtifactTooLargeError",
     "ArtifactWriter",
     "FolderStore",
+    "FoundEntry",
     "GuardedStore",
     "IdentityRecords",
     "InvalidKeyError",
+    "JournalFiles",
     "OffsetOutOfRangeError",
+    "RecordsLostError",
     "attempt_prefix",
     "check_key",
     "checkpoint_keys",
     "dataset_key",
     "job_prefix",
+    "journal_prefix",
     "make_folder",
     "safe_segment",
 ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 # ├── ArtifactTooLargeError    an upload passed its limit; nothing was stored
 # ├── ArtifactStoreFullError   the disk is full; nothing was stored
 # ├── ArtifactStoreAwayError   the store cannot be reached, or another one is in its place
+# │   └── RecordsLostError     the service's records know nothing of what the store holds
 # └── OffsetOutOfRangeError    a range begins behind the end of the artifact
 
 
@@ -66,6 +67,10 @@ class ArtifactStoreAwayError(ArtifactError):
     def __init__(self, why: str) -> None:
         super().__init__("", f"the artifact store is not available: {why}")
         self.why = why
+
+
+class RecordsLostError(ArtifactStoreAwayError):
+    """The store holds records' files and the service has no records: Redis was lost, or is new."""
 
 
 class OffsetOutOfRangeError(ArtifactError):

@@ -146,9 +146,11 @@ class FolderStore:
         return True
 
     def delete_prefix(self, prefix: str) -> int:
-        """Remove everything under `prefix` + "/", and return the number of artifacts."""
+        """Remove everything under `prefix` + "/", durably, and return the number of artifacts."""
         folder = self.local_path(prefix)
         if not folder.is_dir():
+            if folder.parent.is_dir():
+                sync_folder(folder.parent)  # a removal that was cut short may not be durable yet
             return 0
         removed = sum(len(files) for _, _, files in os.walk(folder))
         # Renamed first, so that a listing of the store never shows half a folder.
@@ -158,6 +160,7 @@ class FolderStore:
             folder.rename(grave)
         except FileNotFoundError:
             return 0  # another process has removed it meanwhile
+        sync_folder(folder.parent)
         shutil.rmtree(grave, ignore_errors=True)
         return removed
 
@@ -165,6 +168,14 @@ class FolderStore:
         """Return the keys of all artifacts under `prefix` + "/", sorted, without hidden files."""
         names = (path.relative_to(self.root).as_posix() for path in self._files(prefix))
         return sorted(name for name in names if "/." not in name)
+
+    def names(self, prefix: str) -> list[str]:
+        """Return what comes behind `prefix` + "/" in all keys, up to the next slash, sorted."""
+        try:
+            found = os.listdir(self.local_path(prefix))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(name for name in found if not name.startswith("."))
 
     def discard_hidden(self, prefix: str) -> int:
         """Remove files with a dot in front, which killed writers left, and return their number."""

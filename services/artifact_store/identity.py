@@ -12,7 +12,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from artifact_store.errors import ArtifactNotFoundError, ArtifactStoreAwayError
+from artifact_store.errors import (
+    ArtifactNotFoundError,
+    ArtifactStoreAwayError,
+    RecordsLostError,
+)
+from artifact_store.journal import JournalFiles
+from artifact_store.keys import DATASETS_PREFIX
 from artifact_store.store import ArtifactInfo, ArtifactStat, ArtifactStore, ArtifactWriter
 
 T = TypeVar("T")
@@ -35,6 +41,10 @@ class IdentityRecords(Protocol):
         """Return the keys of some artifacts that the records name; empty where they name none."""
         ...
 
+    def are_none(self) -> bool:
+        """Whether there are no records, or a recovery has not brought back all of them yet."""
+        ...
+
 
 class GuardedStore:
     """An `ArtifactStore` that checks the store's id before it trusts or changes anything.
@@ -45,10 +55,14 @@ class GuardedStore:
     Args:
         store: the store behind it.
         expected: its id; empty until `recognise` has set it.
+        without_recovery: a person has said that the records need not know what the store holds.
     """
 
-    def __init__(self, store: ArtifactStore, expected: str = "") -> None:
+    def __init__(
+        self, store: ArtifactStore, expected: str = "", *, without_recovery: bool = False
+    ) -> None:
         self._store = store
+        self._without_recovery = without_recovery
         self.expected = expected
 
     @property
@@ -62,8 +76,11 @@ class GuardedStore:
         Blocks, and passes on the errors of `records`.
 
         Raises:
+            RecordsLostError: It holds what no record knows of, and there are no records.
             ArtifactStoreAwayError: It is another store, or cannot be read.
         """
+        if not self._without_recovery:
+            _require_records(self._store, records)
         self.expected = _recognise(self._store, records)
 
     def require(self) -> None:
@@ -147,6 +164,11 @@ class GuardedStore:
         self.require()
         return self._store.keys(prefix)
 
+    def names(self, prefix: str) -> list[str]:
+        """See `ArtifactStore`."""
+        self.require()
+        return self._store.names(prefix)
+
     def discard_hidden(self, prefix: str) -> int:
         """See `ArtifactStore`."""
         self.require()
@@ -172,6 +194,39 @@ class GuardedStore:
         except (ArtifactNotFoundError, OSError):
             self.require()
             return call()
+
+
+def _require_records(store: ArtifactStore, records: IdentityRecords) -> None:
+    """Check that the records are not those of a Redis that was lost.
+
+    Raises:
+        RecordsLostError: There are none, and the store holds what there should be records of.
+    """
+    if records.expected() or not records.are_none():
+        return
+    try:
+        found = _held(store)
+    except OSError:
+        return  # which `_recognise` says
+    if found:
+        raise RecordsLostError(
+            f"{store.place} holds {found}, and Redis knows none of them: Redis was lost, or is "
+            "another one. Recover them (`training-engine recover --data-dir DIR`, or `python -P -m "
+            "control_plane --recover`), or name the right Redis; --start-without-recovery uses the "
+            "store with a new Redis. Until then no call is served and no file is changed"
+        )
+
+
+def _held(store: ArtifactStore) -> str:
+    """Return, in words, of what the store holds records or files; empty for a new store."""
+    files = JournalFiles(store)
+    counts = {kind: len(files.ids(kind)) for kind in ("job", "config", "dataset")}
+    if not files.is_complete():
+        # Of a release that wrote no journal. Where it is complete, files without an entry were
+        # left behind by a deletion.
+        counts["job"] = max(counts["job"], len(store.names("jobs")))
+        counts["dataset"] = max(counts["dataset"], len(store.names(DATASETS_PREFIX)))
+    return ", ".join(f"{count} {kind}s" for kind, count in counts.items() if count)
 
 
 def _recognise(store: ArtifactStore, records: IdentityRecords) -> str:

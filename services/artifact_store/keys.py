@@ -12,6 +12,9 @@ MAX_KEY = 1000
 DATASETS_PREFIX = "datasets"
 """The prefix of every uploaded dataset's key."""
 
+JOURNAL_PREFIX = "journal"
+"""The prefix of every journal entry's key."""
+
 MAX_SEGMENT = 200
 """Characters between two slashes; file systems end at 255 bytes, temporary suffixes included."""
 
@@ -50,6 +53,11 @@ def job_prefix(job_id: str) -> str:
 def attempt_prefix(job_id: str, attempt: int, claim_id: str) -> str:
     """Return the one place where this claim of this attempt may write."""
     return check_key(f"jobs/{job_id}/attempts/{attempt}-{claim_id}")
+
+
+def journal_prefix(kind: str, id: str) -> str:
+    """Return the prefix of a record's journal entries; `kind` is job, config or dataset."""
+    return check_key(f"{JOURNAL_PREFIX}/{kind}s/{id}")
 
 
 def dataset_key(dataset_id: str, name: str) -> str:

@@ -140,11 +140,15 @@ class ArtifactStore(Protocol):
         ...
 
     def delete_prefix(self, prefix: str) -> int:
-        """Remove everything under `prefix` + "/", and return the number of artifacts."""
+        """Remove everything under `prefix` + "/", durably, and return the number of artifacts."""
         ...
 
     def keys(self, prefix: str) -> list[str]:
         """Return the keys of all artifacts under `prefix` + "/", sorted."""
+        ...
+
+    def names(self, prefix: str) -> list[str]:
+        """Return what comes behind `prefix` + "/" in all keys, up to the next slash, sorted."""
         ...
 
     def discard_hidden(self, prefix: str) -> int:

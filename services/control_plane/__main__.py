@@ -42,12 +42,25 @@ async def serve(settings: ControlPlaneSettings) -> None:
     log.info("control plane has stopped")
 
 
+def recover(settings: ControlPlaneSettings) -> int:
+    """Rebuild the records from the artifact store, and return the exit code."""
+    from recovery.command import run  # the server needs nothing of it
+
+    try:
+        url = settings.resolved_redis_url()
+    except SettingsError as error:
+        return fail(_PROGRAM, str(error))
+    return run(url, settings.artifact_root, as_json=settings.recovery_json)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the process and return its exit code."""
     settings = parse_settings(ControlPlaneSettings, f"python -P -m {_PROGRAM}", arguments)
     configure_logging(settings, _PROGRAM)
     if settings.exit_with_parent:
         tie_to_parent()
+    if settings.recover:
+        return recover(settings)
     try:
         asyncio.run(serve(settings))
     except (SettingsError, OSError) as error:

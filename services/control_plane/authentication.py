@@ -48,7 +48,9 @@ class AuthenticationInterceptor(grpc.aio.ServerInterceptor):
         if self._verifier.knows(token, unguessable_only=True):
             return handler
         # Only the handler knows the client, from its context.
-        return _behind(handler, lambda context: self._refusal(token, client_of(context.peer())))
+        return behind_refusal(
+            handler, lambda context: self._refusal(token, client_of(context.peer()))
+        )
 
     def _refusal(self, token: str, client: str) -> RpcError | None:
         """Return why `client` is refused with this token; None where it is let in."""
@@ -96,7 +98,7 @@ def _too_many(client: str, seconds: int) -> RpcError:
     return error
 
 
-def _behind(handler: Any, refusal: Callable[[_Context], RpcError | None]) -> Any:
+def behind_refusal(handler: Any, refusal: Callable[[_Context], RpcError | None]) -> Any:
     """Return a handler of the same shape as `handler`, which refuses first where it has to."""
     shape = (handler.request_streaming, handler.response_streaming)
     kind, make = {

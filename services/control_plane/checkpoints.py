@@ -77,7 +77,7 @@ class CheckpointServicer(checkpoint_pb2_grpc.CheckpointServiceServicer):
     ) -> checkpoint_pb2.DeleteCheckpointResponse:
         state = self._state
         idempotency_key = idempotency(request, "DeleteCheckpoint")
-        if await state.jobs.was_done(idempotency_key):
+        if await state.jobs.checkpoint_was_deleted(idempotency_key):
             return checkpoint_pb2.DeleteCheckpointResponse()
         record = await state.jobs.get_checkpoint(request.checkpoint_id)
         try:

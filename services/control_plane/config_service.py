@@ -41,6 +41,7 @@ class ConfigServicer(config_pb2_grpc.ConfigServiceServicer):
             name = check_name(request.name, required=True)
             source = request.WhichOneof("source")
             config = await require_source(request, source, self._state.configs)
+            await self._state.journal.require()
             record = await self._state.configs.create(name, to_document(config), idempotency_key)
         else:  # not validated again: the rules may have changed since
             config, _ = TrainingConfig.read(json.loads(record.document))

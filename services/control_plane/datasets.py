@@ -173,7 +173,7 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
     ) -> dataset_pb2.DeleteDatasetResponse:
         state = self._state
         idempotency_key = idempotency(request, "DeleteDataset")
-        if await state.datasets.was_done(idempotency_key):
+        if await state.datasets.was_deleted(request.dataset_id, idempotency_key):
             return dataset_pb2.DeleteDatasetResponse()
         record = await state.datasets.get(request.dataset_id)
         if user := await self._job_using(request.dataset_id):

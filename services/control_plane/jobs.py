@@ -43,6 +43,7 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
         idempotency_key = idempotency(request, "StartJob")
         record = await self._state.jobs.answered(idempotency_key)
         if record is None:
+            await self._state.journal.require()
             record = await self._state.jobs.create(
                 await plan_job(request, self._state), idempotency_key
             )
@@ -84,6 +85,7 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
         idempotency_key = idempotency(request, "ResumeJob")
         record = await self._state.jobs.answered(idempotency_key)
         if record is None:
+            await self._state.journal.require()
             record = await self._resume(request, idempotency_key)
         await self._enqueue(record)
         return job_pb2.ResumeJobResponse(job=job_message(record))

@@ -14,7 +14,7 @@ from control_plane.queue import message_id
 from control_plane.state import ServiceState
 from control_plane.sweeping import Sweeper
 from control_plane.telemetry import LOST_ATTEMPTS, RESENT_MESSAGES
-from job_store.errors import JobStoreError, StoreUnavailableError
+from job_store.errors import JobStoreError, NotJournaledError, StoreUnavailableError
 from job_store.reconcile import RunningAttempt, stall_message
 from job_store.records import JobError, JobStatus, Phase, QueuedAttempt
 from service_runtime.backoff import pause_seconds
@@ -53,6 +53,9 @@ class Reconciler:
             StoreUnavailableError: Redis does not answer.
             Exception: The first defect of a duty, after all duties have run.
         """
+        if self._state.records_lost:
+            self._forget()  # what a recovery enters is not to be touched
+            return
         try:
             await self._lead_or_follow()
             if self._leading:
@@ -148,9 +151,17 @@ class Reconciler:
             why=error.message,
             status=record.status.value,
         )
+        await self._record_in_journal(record.job_id)
         if record.status is JobStatus.QUEUED:
             run = record.execution
             await self._send(record.job_id, record.attempt, run.priority, run.device)
+
+    async def _record_in_journal(self, job_id: str) -> None:
+        """Write the job into the journal; where that fails, the next entry tells it too."""
+        try:
+            await self._state.jobs.record_in_journal(job_id)
+        except NotJournaledError as error:
+            _log.warning("a lost attempt is not in the journal", job_id=job_id, why=str(error))
 
     async def _send_unsent_messages(self) -> None:
         """Send the messages of waiting jobs that have none.

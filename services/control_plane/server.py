@@ -12,6 +12,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from artifact_store import RecordsLostError
 from control_plane.authentication import AuthenticationInterceptor
 from control_plane.checkpoints import CheckpointServicer
 from control_plane.config_service import ConfigServicer
@@ -20,9 +21,10 @@ from control_plane.generation import GenerationServicer
 from control_plane.health import HealthMonitor
 from control_plane.interceptors import ErrorInterceptor
 from control_plane.jobs import JobServicer
+from control_plane.journal import JournalCompletion
+from control_plane.lost_records import LostRecordsInterceptor
 from control_plane.metrics import MetricsServicer
 from control_plane.reconciler import Reconciler
-from control_plane.settings import ControlPlaneSettings
 from control_plane.state import ServiceState
 from control_plane.telemetry import count_jobs
 from control_plane.workers import WorkerServicer
@@ -71,9 +73,9 @@ class ControlPlane:
 
     def __init__(self, state: ServiceState, tokens: list[str]) -> None:
         self.state = state
-        self._duties = Duties(expected=(StoreUnavailableError,))
+        self._duties = Duties(expected=(StoreUnavailableError, RecordsLostError))
         self._health = HealthMonitor(state.connection, self._duties, _SERVICE_NAMES)
-        self._server = _server(state.settings, tokens)
+        self._server = _server(state, tokens)
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self.port = 0
@@ -86,8 +88,8 @@ class ControlPlane:
         """
         self._add_services()
         self.port = self._bind()
-        await self._health.check()
         await self.state.look_for_artifacts()
+        await self._health.check()
         await self._server.start()
         self._tasks = [asyncio.create_task(duty) for duty in self._begin_duties()]
 
@@ -96,6 +98,9 @@ class ControlPlane:
         count = partial(count_jobs, self.state.jobs)
         reconciler = Reconciler(self.state, owner=secrets.token_hex(16))
         yield keep("health", self._health.check, seconds=_CHECK_SECONDS, stopping=stopping)
+        check, journal = self.state.check_records, JournalCompletion(self.state)
+        yield keep("records", check, seconds=_CHECK_SECONDS, stopping=stopping)
+        yield keep("journal", journal.run, seconds=_COUNT_SECONDS, stopping=stopping)
         yield keep("job counts", count, seconds=_COUNT_SECONDS, stopping=stopping)
         yield reconciler.run(self._duties, stopping)
 
@@ -150,11 +155,16 @@ OPTIONS: list[tuple[str, int]] = [
 ]
 
 
-def _server(settings: ControlPlaneSettings, tokens: list[str]) -> grpc.aio.Server:
+def _server(state: ServiceState, tokens: list[str]) -> grpc.aio.Server:
+    settings = state.settings
     verifier = TokenVerifier(tokens)
     guards = [AuthenticationInterceptor(verifier)] if verifier.required else []
     return grpc.aio.server(
-        interceptors=[*guards, ErrorInterceptor(settings.watcher_patience_seconds)],
+        interceptors=[
+            *guards,
+            LostRecordsInterceptor(state),
+            ErrorInterceptor(settings.watcher_patience_seconds),
+        ],
         options=[
             *OPTIONS,
             ("grpc.max_receive_message_length", settings.max_message_bytes),

@@ -20,6 +20,16 @@ class ControlPlaneSettings(ListenSettings, RedisSettings, ServiceSettings):
     artifact_root: Path = setting(
         Path("./artifacts"), "folder of checkpoints and datasets, shared with the workers"
     )
+    recover: bool = setting(
+        False,
+        "rebuild the records in an empty Redis from the artifact store, print what was found, end",
+    )
+    recovery_json: bool = setting(False, "print what --recover found as JSON")
+    start_without_recovery: bool = setting(
+        False,
+        "use an artifact store that holds jobs with a Redis that knows none of them; the jobs stay "
+        "in the store and are not shown",
+    )
     data_root: PathList = setting([], "folder that jobs may read data and tokenizers from")
     roots_visible: bool = setting(
         True, "the data roots are the same files here and at the workers: refuse missing paths"

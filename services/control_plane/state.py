@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from artifact_store import ArtifactStoreAwayError, FolderStore, GuardedStore
+from artifact_store import (
+    ArtifactStoreAwayError,
+    FolderStore,
+    GuardedStore,
+    RecordsLostError,
+)
 from control_plane.archive import ArtifactArchive
 from control_plane.artifacts import recognise_artifacts
+from control_plane.journal import ArtifactJournal
 from control_plane.paths import AllowedRoots
 from control_plane.preflight_cache import PreflightCache
 from control_plane.queue import AttemptQueue
@@ -36,6 +42,7 @@ class ServiceState:
     connection: AsyncConnection
     artifacts: GuardedStore
     roots: AllowedRoots
+    journal: ArtifactJournal = field(init=False)
     jobs: JobStore = field(init=False)
     configs: ConfigStore = field(init=False)
     datasets: DatasetStore = field(init=False)
@@ -47,13 +54,16 @@ class ServiceState:
     generation: GenerationClient = field(init=False)
     tokens: TokenKey = field(init=False)
     preflights: PreflightCache = field(default_factory=PreflightCache)
+    records_lost: str = ""
+    """Why no call is served: Redis has no records, and the artifact store does."""
     shutting_down: bool = False
     """Set before streams are ended, so that each says why."""
 
     def __post_init__(self) -> None:
-        self.jobs = JobStore(self.connection)
-        self.configs = ConfigStore(self.connection)
-        self.datasets = DatasetStore(self.connection)
+        self.journal = ArtifactJournal(self.open_artifacts)
+        self.jobs = JobStore(self.connection, self.journal)
+        self.configs = ConfigStore(self.connection, self.journal)
+        self.datasets = DatasetStore(self.connection, self.journal)
         archive = ArtifactArchive(self.artifacts)
         self.history = HistoryStore(self.connection, archive)
         self.workers = WorkerDirectory(self.connection)
@@ -77,9 +87,31 @@ class ServiceState:
         return cls(
             settings=settings,
             connection=connection,
-            artifacts=GuardedStore(FolderStore(settings.artifact_root)),
+            artifacts=GuardedStore(
+                FolderStore(settings.artifact_root),
+                without_recovery=settings.start_without_recovery,
+            ),
             roots=AllowedRoots.of(settings.data_root, settings.roots_visible),
         )
+
+    async def check_records(self) -> None:
+        """Check that Redis still has its records, and remember in `records_lost` where not.
+
+        Raises:
+            RecordsLostError: It has none, and the artifact store holds what there should be.
+            StoreUnavailableError: Redis does not answer, or refuses.
+        """
+        records = AsyncArtifactRecords(self.connection)
+        if self.artifacts.expected and self.artifacts.expected != await records.expected():
+            self.artifacts.expected = ""  # emptied, or replaced: recognise the store anew
+        try:
+            await self.open_artifacts()
+        except RecordsLostError as error:
+            self.records_lost = str(error)
+            raise
+        except ArtifactStoreAwayError:
+            pass  # each call that needs the store says so
+        self.records_lost = ""
 
     async def open_artifacts(self) -> GuardedStore:
         """Return the artifact store, recognised.
@@ -94,7 +126,7 @@ class ServiceState:
     async def look_for_artifacts(self) -> None:
         """Recognise the artifact store, or log why that has to wait; each use tries again."""
         try:
-            await self.open_artifacts()
+            await self.check_records()
         except (StoreUnavailableError, ArtifactStoreAwayError) as error:
             _log.warning("the artifact store is not used yet", why=str(error))
 
@@ -102,3 +134,4 @@ class ServiceState:
         """Close the feeds and the connection to Redis."""
         await self.feeds.close()
         await self.connection.close()
+        self.journal.close()

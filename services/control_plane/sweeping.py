@@ -16,13 +16,20 @@ from artifact_store import (
     ArtifactError,
     ArtifactStore,
     ArtifactStoreAwayError,
+    ArtifactStoreFullError,
     GuardedStore,
     checkpoint_keys,
     job_prefix,
 )
 from control_plane.leases import FirstSeen
 from control_plane.state import ServiceState
-from job_store.errors import JobStoreError, NotFoundError, RecordVersionError, StoreUnavailableError
+from job_store.errors import (
+    JobStoreError,
+    NotFoundError,
+    NotJournaledError,
+    RecordVersionError,
+    StoreUnavailableError,
+)
 from job_store.records import CheckpointRecord, JobRecord
 from service_runtime.logs import get_logger
 
@@ -103,6 +110,8 @@ class Sweeper:
         for job_id in await self._state.reconcile.due_sweeps(self._age):
             try:
                 done = await self._sweep_job(job_id)
+            except NotJournaledError as error:
+                _log.error("files cannot be removed yet", job_id=job_id, why=str(error))
             except (StoreUnavailableError, ArtifactStoreAwayError):
                 raise
             except (OSError, ArtifactError, JobStoreError) as error:
@@ -126,6 +135,7 @@ class Sweeper:
         except NotFoundError:
             if not await state.jobs.stays_deleted(job_id):
                 return False
+            await state.journal.remove("job", job_id)
             await asyncio.to_thread(state.artifacts.delete_prefix, job_prefix(job_id))
             return True
         except RecordVersionError:
@@ -135,9 +145,24 @@ class Sweeper:
             # A retired or unregistered checkpoint may be the last sound one.
             await asyncio.to_thread(_remove_half_written, state.artifacts, record)
             return True
+        await self._record_in_journal(job_id)
         for retired in await state.jobs.retired_checkpoints(job_id):
             await remove_checkpoint(state, retired)
         return await self._sweep_attempts(record, registered)
+
+    async def _record_in_journal(self, job_id: str) -> None:
+        """Write the job into the journal first, which is not to name a checkpoint without its file.
+
+        A full disk keeps no file from being deleted, since it needs the room.
+
+        Raises:
+            NotJournaledError: The entry could not be written, for another reason.
+        """
+        try:
+            await self._state.jobs.record_in_journal(job_id)
+        except NotJournaledError as error:
+            if not isinstance(error.__cause__, ArtifactStoreFullError):
+                raise
 
     async def _sweep_attempts(
         self, record: JobRecord, registered: Sequence[CheckpointRecord]

@@ -10,6 +10,7 @@ states. Knows no gRPC and no torch. In order of reading:
   script is put together and its reply read.
 - `connection`, `outages`, `durability`: calls to the server: deadlines and retries, which errors
   mean that it is away, and whether a change is in its append-only file.
+- `journal`: a copy of each record outside of Redis, made before a change is acknowledged.
 - `jobs`: what the control plane does with jobs: create, list, stop, resume, delete.
 - `attempts`: what a worker does with its attempt: claim, renew the lease, publish, register,
   finish.
@@ -19,6 +20,7 @@ states. Knows no gRPC and no torch. In order of reading:
 - `history`, `charts`, `archive`: the visible history: pages, charts from summaries, old points in
   files.
 - `events`, `streams`: the same history and a job's events, live, for any number of watchers.
+- `restoring`: what the recovery does: enters records that Redis has lost.
 - `paging`, `unreadable`: signed page tokens and cursors; records that a list leaves out.
 - `catalog`, `generation`, `identity`: configurations and datasets; requests for text; which
   artifact store the records belong to.

@@ -27,6 +27,7 @@ from job_store.durability import DISK_SECONDS, DiskWatch
 from job_store.errors import JobStoreError, NotFoundError
 from job_store.history_records import MAX_LOG_LINE_BYTES, LogLine, MetricPoint
 from job_store.ids import check_id, check_worker_id, new_claim_id
+from job_store.journal import JournalEntry, read_entry, was_deleted
 from job_store.keys import Keys
 from job_store.records import (
     UNCOUNTED,
@@ -371,6 +372,15 @@ class AttemptStore:
             message,
         )
         return self._with_config(reply)
+
+    def journal_entry(self, job_id: str) -> JournalEntry | None:
+        """Return the job as it is now, for the journal; None where there is no such job."""
+        reply = self._db.run("journal_entry", "job", check_id("job", job_id))
+        return read_entry("job", job_id, reply)
+
+    def was_deleted(self, job_id: str) -> bool:
+        """Whether the job was deleted; ask after an entry of the journal was written."""
+        return was_deleted(self._db.run("was_deleted", check_id("job", job_id)))
 
     def wait_for_disk(self, seconds: float = DISK_SECONDS) -> bool:
         """Whether all that this connection wrote is on the server's disk; wait at most `seconds`.

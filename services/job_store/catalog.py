@@ -11,6 +11,7 @@ from job_store.codec import decode_config, decode_dataset, text_fields
 from job_store.connection import AsyncConnection, memo_arguments, recall
 from job_store.errors import InvalidPageTokenError, JobStoreError, NotFoundError
 from job_store.ids import check_id, new_id
+from job_store.journal import Journal, JournalWriter
 from job_store.keys import Keys
 from job_store.paging import TokenKey, page_bounds
 from job_store.records import ConfigPage, ConfigRecord, DatasetPage, DatasetRecord, Request
@@ -28,8 +29,11 @@ T = TypeVar("T")
 class _Items:
     """Hashes of one kind and their list, newest first."""
 
-    def __init__(self, connection: AsyncConnection, kind: str) -> None:
+    def __init__(
+        self, connection: AsyncConnection, kind: str, journal: JournalWriter | None
+    ) -> None:
         self._db = connection
+        self._journal = Journal(connection, journal)
         self._keys = Keys(connection.prefix)
         self._kind = kind
         self._tokens = TokenKey(connection)
@@ -41,8 +45,8 @@ class _Items:
         memo = memo_arguments(self._db.prefix, request)
         words = [word for pair in fields.items() for word in pair]
         reply = await self._db.run("create_item", self._kind, id, *memo, *words, request=request)
-        await self._db.acknowledge(memo[0])
         answer = json.loads(reply[0]) if reply else {}
+        await self._journal.acknowledge(memo[0], self._kind, answer["id"])
         return answer["id"], int(answer["created_at"])
 
     async def get(self, id: str, decode: Callable[[str, dict[str, str]], T]) -> T:
@@ -94,7 +98,11 @@ class _Items:
             RequestIdReusedError: The request id was used for another call.
         """
         answer = await recall(self._db, request)
-        return None if answer is None else json.loads(answer)["id"]
+        if answer is None:
+            return None
+        id: str = json.loads(answer)["id"]
+        await self._journal.record(self._kind, id)
+        return id
 
     async def delete(self, id: str, request: Request | None) -> None:
         """Remove the item.
@@ -105,7 +113,16 @@ class _Items:
         check_id(self._kind, id)
         memo = memo_arguments(self._db.prefix, request)
         await self._db.run("delete_item", self._kind, id, *memo, request=request)
-        await self._db.acknowledge(memo[0])
+        await self._journal.acknowledge_removal(memo[0], self._kind, id)
+
+    async def record_all_in_journal(self) -> None:
+        """Write each item as it is now into the journal.
+
+        Raises:
+            NotJournaledError: An entry could not be written.
+        """
+        for id in await self._db.command("ZRANGE", self._keys.items(self._kind), 0, -1):
+            await self._journal.record(self._kind, id.decode())
 
     async def _position(self, token: str) -> str:
         try:
@@ -118,8 +135,8 @@ class _Items:
 class ConfigStore:
     """Stored configurations."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
-        self._items = _Items(connection, "config")
+    def __init__(self, connection: AsyncConnection, journal: JournalWriter | None = None) -> None:
+        self._items = _Items(connection, "config", journal)
 
     async def create(
         self, name: str, document: str, request: Request | None = None
@@ -144,6 +161,14 @@ class ConfigStore:
             return None if id is None else await self.get(id)
         except NotFoundError:
             return None
+
+    async def record_all_in_journal(self) -> None:
+        """Write each one as it is now into the journal.
+
+        Raises:
+            NotJournaledError: An entry could not be written.
+        """
+        await self._items.record_all_in_journal()
 
     async def get(self, config_id: str) -> ConfigRecord:
         """Return one configuration.
@@ -176,9 +201,9 @@ class ConfigStore:
 class DatasetStore:
     """Uploaded datasets."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: AsyncConnection, journal: JournalWriter | None = None) -> None:
         self._db = connection
-        self._items = _Items(connection, "dataset")
+        self._items = _Items(connection, "dataset", journal)
         self._keys = Keys(connection.prefix)
         self._expected = f"{self._keys.items('dataset')}:expected"
 
@@ -248,6 +273,14 @@ class DatasetStore:
         id = await self._items.answered(request)
         return None if id is None else await self.get(id)
 
+    async def record_all_in_journal(self) -> None:
+        """Write each one as it is now into the journal.
+
+        Raises:
+            NotJournaledError: An entry could not be written.
+        """
+        await self._items.record_all_in_journal()
+
     async def get(self, dataset_id: str) -> DatasetRecord:
         """Return one dataset.
 
@@ -272,13 +305,16 @@ class DatasetStore:
         (held,) = await self._db.facts(("EXISTS", self._keys.item("dataset", dataset_id)))
         return not held
 
-    async def was_done(self, request: Request | None) -> bool:
+    async def was_deleted(self, dataset_id: str, request: Request | None) -> bool:
         """Whether this deletion is a repetition of one that was carried out.
 
         Raises:
             RequestIdReusedError: The request id was used for another call.
         """
-        return await recall(self._db, request) is not None
+        if await recall(self._db, request) is None:
+            return False
+        await self._items.delete(dataset_id, request)  # the journal may have missed the first
+        return True
 
     async def delete(self, dataset_id: str, request: Request | None = None) -> None:
         """Remove the record.

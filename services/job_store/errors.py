@@ -11,7 +11,8 @@ JobStoreError
 ├── SegmentUnreadableError      the file of old metrics is gone or is not what was written
 ├── FeedsClosedError            this process stops watching; another one can continue the stream
 └── StoreUnavailableError       the Redis server is away, full, read-only or refuses the command
-    └── NotOnDiskError          a change is made, and the server has not said that it is on disk
+    ├── NotOnDiskError          a change is made, and the server has not said that it is on disk
+    └── NotJournaledError       a change is made, and its journal entry could not be written
 """
 
 from __future__ import annotations
@@ -137,6 +138,18 @@ class NotOnDiskError(StoreUnavailableError):
             "the change is made, but the job store's Redis server has not confirmed within "
             f"{seconds:g} s that it is on its disk; repeat the call with the same request_id "
             "(Idempotency-Key): it gets the answer of this one once that is so",
+        )
+
+
+class NotJournaledError(StoreUnavailableError):
+    """A change is made, but would be gone if Redis were lost now: it is not acknowledged."""
+
+    def __init__(self, why: str) -> None:
+        JobStoreError.__init__(
+            self,
+            f"the change is made, but not in the artifact store's journal: {why}; repeat the call "
+            "with the same request_id (Idempotency-Key): it gets the answer of this one once the "
+            "journal has the change",
         )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from job_store.codec import decode_checkpoint
 from job_store.connection import AsyncConnection, Connection
 from job_store.errors import RecordVersionError
+from job_store.restoring import read_holdings
 
 _JOBS = 10_000
 """Newest jobs among which checkpoints are looked for: some 10 ms of the server's time, once."""
@@ -35,6 +36,10 @@ class ArtifactRecords:
     def known_artifacts(self) -> Sequence[str]:
         """Return keys of some checkpoints, each of another job; empty where none is registered."""
         return _artifacts(self._db.run("known_checkpoints", _JOBS, _CHECKPOINTS))
+
+    def are_none(self) -> bool:
+        """Whether there are no records, or a recovery has not brought back all of them yet."""
+        return read_holdings(self._db.run("holdings")).are_incomplete
 
     def explain_wait(self, why: str, before: str, *, cuda: bool) -> None:
         """Write into the messages of waiting jobs why this worker takes none of them.
@@ -62,6 +67,10 @@ class AsyncArtifactRecords:
     async def known_artifacts(self) -> Sequence[str]:
         """Return keys of some checkpoints, each of another job; empty where none is registered."""
         return _artifacts(await self._db.run("known_checkpoints", _JOBS, _CHECKPOINTS))
+
+    async def are_none(self) -> bool:
+        """Whether there are no records, or a recovery has not brought back all of them yet."""
+        return read_holdings(await self._db.run("holdings")).are_incomplete
 
 
 def _text(reply: list[Any] | None) -> str:

@@ -40,6 +40,14 @@ def new_id(kind: str) -> str:
     return f"{_KINDS[kind]}_{''.join(reversed(digits))}"
 
 
+def time_of_id(id: str) -> int:
+    """Return when an id was made, in milliseconds since the epoch."""
+    number = 0
+    for digit in id.partition("_")[2][:26]:
+        number = 32 * number + _ALPHABET.index(digit)
+    return number >> 80
+
+
 def new_claim_id() -> str:
     """Return a random claim id, 128 bits, safe in file names."""
     return secrets.token_hex(16)

@@ -12,6 +12,7 @@ from job_store.codec import decode_checkpoint, decode_job, json_fields, new_job_
 from job_store.connection import AsyncConnection, memo_arguments, recall
 from job_store.errors import InvalidPageTokenError, JobStoreError, NotFoundError, RecordVersionError
 from job_store.ids import check_id, new_id
+from job_store.journal import Journal, JournalWriter
 from job_store.keys import Keys
 from job_store.paging import TokenKey, page_bounds
 from job_store.records import (
@@ -35,12 +36,13 @@ MAX_PAGE = 1000
 class JobStore:
     """Job records in Redis; every mutation is one atomic script and idempotent by its Request.
 
-    A mutation that clients ask for returns once it is in the server's append-only file, and raises
-    NotOnDiskError where that takes too long.
+    A mutation that clients ask for returns once it is in the server's append-only file and in the
+    journal. It raises NotOnDiskError or NotJournaledError where one of the two does not hold it.
     """
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: AsyncConnection, journal: JournalWriter | None = None) -> None:
         self._db = connection
+        self._journal = Journal(connection, journal)
         self._keys = Keys(connection.prefix)
         self._tokens = TokenKey(connection)
 
@@ -56,8 +58,9 @@ class JobStore:
         reply = await self._db.run(
             "create_job", new_id("job"), *memo, new.config_document, *fields, request=request
         )
-        await self._db.acknowledge(memo[0])
-        return self._answer(reply, new.config_document)
+        job = self._answer(reply, new.config_document)
+        await self._journal.acknowledge(memo[0], "job", job.job_id)
+        return job
 
     async def answered(self, request: Request | None) -> JobRecord | None:
         """Return the first answer to a repeated mutation; None for a new one.
@@ -68,18 +71,23 @@ class JobStore:
         answer = await recall(self._db, request)
         if answer is None:
             return None
-        config = await self._db.command(
-            "GET", self._keys.job(json.loads(answer)["job_id"], "config")
-        )
+        job_id = json.loads(answer)["job_id"]
+        await self._journal.record("job", job_id)
+        config = await self._db.command("GET", self._keys.job(job_id, "config"))
         return self._answer([answer], (config or b"").decode())
 
-    async def was_done(self, request: Request | None) -> bool:
-        """Whether this deletion is a repetition of one that was carried out.
+    async def checkpoint_was_deleted(self, request: Request | None) -> bool:
+        """Whether this deletion of a checkpoint is a repetition of one that was carried out.
 
         Raises:
             RequestIdReusedError: The request id was used for another call.
         """
-        return await recall(self._db, request) is not None
+        answer = await recall(self._db, request)
+        if answer is None:
+            return False
+        if job_id := json.loads(answer).get("job_id"):
+            await self._journal.record("job", job_id)
+        return True
 
     async def get(self, job_id: str, *, with_config: bool = True) -> JobRecord:
         """Return the record.
@@ -186,7 +194,15 @@ class JobStore:
         memo = memo_arguments(self._db.prefix, request)
         # [T04] [T16] [T18]
         await self._db.run("delete_job", job_id, *memo, request=request)
-        await self._db.acknowledge(memo[0])
+        await self._journal.acknowledge_removal(memo[0], "job", job_id)
+
+    async def record_in_journal(self, job_id: str) -> None:
+        """Write the job as it is now into the journal; do nothing where there is no such job.
+
+        Raises:
+            NotJournaledError: The entry could not be written.
+        """
+        await self._journal.record("job", check_id("job", job_id))
 
     async def jobs_lacking_message(self, limit: int = 100) -> Sequence[QueuedAttempt]:
         """Return queued attempts whose message is not in the queue yet, oldest first."""
@@ -245,14 +261,14 @@ class JobStore:
 
         Its files may be removed then; it is among `retired_checkpoints` until they are.
         """
-        if await self.was_done(request):
+        if await self.checkpoint_was_deleted(request):
             return
         memo = memo_arguments(self._db.prefix, request)
         job_id = await self._job_of(checkpoint_id)
         await self._db.run(
             "remove_checkpoint", job_id, checkpoint_id, "", "", *memo, request=request
         )
-        await self._db.acknowledge(memo[0])
+        await self._journal.acknowledge(memo[0], "job", job_id)
 
     async def retired_checkpoints(self, job_id: str) -> Sequence[CheckpointRecord]:
         """Return retired checkpoints, whose files may be removed; see `forget_checkpoint`."""
@@ -294,7 +310,7 @@ class JobStore:
         check_id("job", job_id)
         memo = memo_arguments(self._db.prefix, request)
         reply = await self._db.run(script, job_id, *memo, *arguments, request=request)
-        await self._db.acknowledge(memo[0])
+        await self._journal.acknowledge(memo[0], "job", job_id)
         config = await self._db.command("GET", self._keys.job(job_id, "config"))
         return self._answer(reply, (config or b"").decode())
 

@@ -7,8 +7,10 @@ import os
 import socket
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +27,8 @@ from local_stack.errors import ChildFailedError, PortInUseError, SettingRefusedE
 from local_stack.supervisor import Service, Supervisor
 from service_runtime.settings import AuthenticationSettings, SettingsError
 
+QUIET_SECONDS = 5.0
+"""How long services may say that they are not ready before the person hears of it."""
 READY_WITHIN_SECONDS = 60.0
 """The slowest part is a worker's import of torch, a few seconds on a laptop."""
 SERVER_FILE_VARIABLES = ("TRAINING_ENGINE_REDIS_URL_FILE", "TRAINING_ENGINE_REDIS_PASSWORD_FILE")
@@ -55,6 +59,8 @@ class Stack:
     ) -> None:
         self.options = options
         self.folder = folder
+        self._report = report
+        self._why_unready = ""
         self.supervisor = Supervisor(folder.logs, folder.lock_fd, report)
         self.url = f"http://127.0.0.1:{options.http_port}"
         self.address = f"127.0.0.1:{options.grpc_port}"
@@ -69,14 +75,19 @@ class Stack:
         require_free_port(self.options.grpc_port, "gRPC", "--grpc-port")
         require_free_port(self.options.http_port, "HTTP", "--http-port")
         self.folder.describe_holder(url=self.url, address=self.address)
-        environment = self._environment(self._start_server())
+        environment = self.environment(self.start_server())
         self.supervisor.start(self._control_plane(environment))
         self.supervisor.start(self._gateway(environment))
         for number in range(1, self.options.workers + 1):
             self.supervisor.start(self._worker(environment, number))
         self._wait_until_ready(headers)
 
-    def _start_server(self) -> str:
+    def start_server(self) -> str:
+        """Start the embedded server unless another one is named; return the URL of the server.
+
+        Raises:
+            StackError: It does not start, or does not answer.
+        """
         if url := self.options.redis_url:
             wait_for_server(url, 5.0, what="the server named by --redis-url")
             return url
@@ -105,7 +116,8 @@ class Stack:
                 if time.monotonic() > deadline:
                     raise
 
-    def _environment(self, redis_url: str) -> dict[str, str]:
+    def environment(self, redis_url: str) -> dict[str, str]:
+        """Return the environment of the stack's processes."""
         # The URL holds the password: in the environment, never in argv.
         # Where a variable names a file for the URL or its password, `redis_url` holds both.
         inherited = {k: v for k, v in os.environ.items() if k not in SERVER_FILE_VARIABLES}
@@ -157,9 +169,14 @@ class Stack:
         deadline = time.monotonic() + READY_WITHIN_SECONDS
         names = ["control-plane", "gateway"]
         names += [f"worker-{number}" for number in range(1, self.options.workers + 1)]
+        patient_until = time.monotonic() + QUIET_SECONDS
+        said = ""
         while not self._is_ready(headers):
             for name in names:
                 self.supervisor.check_alive(name)
+            if self._why_unready != said and time.monotonic() > patient_until:
+                said = self._why_unready
+                self._report(f"not ready yet: {said}")
             if time.monotonic() > deadline:
                 raise ChildFailedError(
                     f"the stack was not ready within {READY_WITHIN_SECONDS:g} s; "
@@ -174,6 +191,10 @@ class Stack:
                 pass
             with PROBE.open(workers, timeout=2) as answer:
                 return len(json.load(answer)["workers"]) >= self.options.workers
+        except urllib.error.HTTPError as error:
+            with suppress(OSError, ValueError, AttributeError):
+                self._why_unready = str(json.load(error).get("detail", ""))
+            return False
         except OSError:  # urllib's errors are OSErrors
             return False
 

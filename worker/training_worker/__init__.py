@@ -19,6 +19,7 @@ trainer of a job in several processes launches these, its ranks. In order of rea
 - `publisher`: the thread that publishes both and registers checkpoints, in that order.
 - `republish`, `archive`, `retention`: what the publisher does besides: completes what earlier
   attempts lack, moves old points out of Redis, deletes surplus checkpoints.
+- `journal`: copies of the job's record in the artifact store, for the loss of Redis.
 - `failures`, `failed_saves`: what an exception means for the attempt; what a save without room
   means.
 - `ranks`, `follower`: an attempt in several processes.

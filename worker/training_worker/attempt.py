@@ -38,6 +38,7 @@ from training_worker.datasets import find_data, restrict_reading
 from training_worker.exits import End
 from training_worker.failed_saves import FailedSaves
 from training_worker.failures import describe_failure, print_failure
+from training_worker.journal import JobJournal
 from training_worker.output import OutputReader, output_tail
 from training_worker.own_callbacks import own_callbacks
 from training_worker.publisher import Publisher, StartReport
@@ -279,6 +280,8 @@ class Attempt:
                 return
             else:
                 logger.info("attempt ended as %s; the job is %s", outcome.kind, record.status)
+                stores = self._stores
+                JobJournal(stores.attempts, stores.artifacts, record.job_id).record_end()
                 return
 
     # -- called by the trainer; see app.training.callbacks.Callback --------------------------

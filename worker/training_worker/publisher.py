@@ -24,6 +24,7 @@ from job_store.records import CheckpointRecord, Claimed, Phase, PhaseProgress, S
 from service_runtime.backoff import pause_seconds
 from training_worker.archive import PointArchive
 from training_worker.board import Board
+from training_worker.journal import JobJournal
 from training_worker.output import OutputReader
 from training_worker.republish import publish_points, republish_missing
 from training_worker.retention import Retention
@@ -109,6 +110,8 @@ class Publisher(threading.Thread):
         self._claimed, self._store, self._artifacts = claimed, store, artifacts
         self._spool, self._points, self._output, self._board = spool, points, output, board
         self._archive = PointArchive(store, artifacts, claimed.token)
+        self._journal = JobJournal(store, artifacts, claimed.token.job_id)
+        self._is_journaled = True
         self._retention = Retention(store, disk, artifacts, claimed, keep_checkpoints)
         self._progress_seconds = progress_seconds
         self._on_stop, self._on_fenced = on_stop, on_fenced
@@ -236,9 +239,12 @@ class Publisher(threading.Thread):
     def _confirm(self, start: StartReport) -> None:
         data = (start.data_summary, start.data_warnings)
         self._store.confirm_start(self._claimed.token, start.step, start.notes, *data)
+        self._is_journaled = False
         if start.message:
             self._store.note(self._claimed.token, start.message)
-        republish_missing(self._store, self._artifacts, self._claimed, start.step)
+        republish_missing(
+            self._store, self._artifacts, self._claimed, start.step, self._archive.published
+        )
         self._confirmed = True
 
     def _recover(self) -> None:
@@ -268,7 +274,10 @@ class Publisher(threading.Thread):
         return self._artifacts.holds(saved.record.artifact, saved.record.size_bytes)
 
     def _publish_points(self) -> None:
-        self._retention.remove_files()
+        self._record_in_journal()
+        # The journal is to name no checkpoint whose file is gone, but a full disk needs the room.
+        if self._is_journaled or self._journal.is_full:
+            self._retention.remove_files()
         self._register_due()
         while True:
             points, end = self._points.peek()
@@ -302,6 +311,12 @@ class Publisher(threading.Thread):
             self._waits_for_store = True
         else:
             self._waits_for_store = False
+        self._record_in_journal()
+
+    def _record_in_journal(self) -> None:
+        """Write the job into the journal if its checkpoints have changed since."""
+        if not self._is_journaled:
+            self._is_journaled = self._journal.record()
 
     def _register_delivered(self) -> None:
         while self._checkpoints and self._checkpoints[0].spool_end <= self._points.offset:
@@ -314,6 +329,7 @@ class Publisher(threading.Thread):
             self._store.register_checkpoint(self._claimed.token, record)
             logger.info("checkpoint %s of step %d", record.checkpoint_id, record.step)
             self._registered.append(self._checkpoints.popleft())
+            self._is_journaled = False
             retired = self._retention.retire_surplus()
             self._registered = [
                 s for s in self._registered if s.record.checkpoint_id not in retired

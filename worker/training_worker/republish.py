@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -20,12 +20,17 @@ logger = logging.getLogger(__name__)
 
 
 def republish_missing(
-    store: AttemptStore, artifacts: ArtifactStore, claimed: Claimed, resume_step: int
+    store: AttemptStore,
+    artifacts: ArtifactStore,
+    claimed: Claimed,
+    resume_step: int,
+    on_published: Callable[[int], object] = lambda points: None,
 ) -> None:
     """Complete the streams that readers see: points up to `resume_step`, and output.
 
     The store drops points that it has, and points that are beyond a stream's end. It is asked first
     what each stream holds, so that spools which were delivered as a whole are not read.
+    `on_published` gets the number of points of each batch.
     """
     for earlier in store.attempts(claimed.record.job_id):
         if earlier.attempt >= claimed.token.attempt or not earlier.claim_id:
@@ -33,7 +38,7 @@ def republish_missing(
         prefix = attempt_prefix(claimed.record.job_id, earlier.attempt, earlier.claim_id)
         folder = artifacts.local_path(prefix)
         if folder is not None and folder.is_dir():  # else it was written on another machine
-            _republish_points(store, claimed, earlier, folder, resume_step)
+            _republish_points(store, claimed, earlier, folder, resume_step, on_published)
             if earlier.attempt > claimed.token.attempt - LOGGED_ATTEMPTS:
                 _republish_output(store, claimed, earlier, folder)
 
@@ -62,7 +67,12 @@ def publish_points(
 
 
 def _republish_points(
-    store: AttemptStore, claimed: Claimed, earlier: AttemptRecord, folder: Path, resume_step: int
+    store: AttemptStore,
+    claimed: Claimed,
+    earlier: AttemptRecord,
+    folder: Path,
+    resume_step: int,
+    on_published: Callable[[int], object],
 ) -> None:
     end_step = min(resume_step, resume_step if earlier.end_step is None else earlier.end_step)
     held = -1 if earlier.last_step is None else earlier.last_step
@@ -77,6 +87,7 @@ def _republish_points(
                 author = earlier.attempt
                 logger.info("publishing %d points of attempt %d", len(lacking), author)
                 publish_points(store, claimed.token, author, earlier.start_step, lacking)
+                on_published(len(lacking))
             if end == reader.offset or len(lacking) < len(points):
                 return
             reader.advance(end)

@@ -31,6 +31,7 @@ from job_store.reconcile import stall_message
 from job_store.records import Claimed, JobError, Outcome, OutcomeKind, Phase, Signals
 from training_worker.board import Board, TrainerStatus
 from training_worker.exits import EXIT_FAILED, EXIT_FENCED, EXIT_OK
+from training_worker.journal import JobJournal
 from training_worker.output import OutputReader, output_tail
 from training_worker.ranks import read_failure
 
@@ -246,6 +247,7 @@ class Supervisor:
         try:
             self._publish_last_output()
             self._store.finish(self._claimed.token, outcome)
+            JobJournal(self._store, self._artifacts, self._job_id).record_end()
         except StoreUnavailableError:
             return False
         except (FencedError, NotFoundError, TransitionRefusedError) as error:

@@ -38,6 +38,7 @@ from training_worker.board import Board
 from training_worker.failures import describe_failure
 from training_worker.horse import run_horse
 from training_worker.inference import InferenceProcess
+from training_worker.journal import JobJournal
 from training_worker.messages import (
     AttemptJob,
     AttemptOrder,
@@ -252,6 +253,7 @@ class TrainingWorker(Worker):
         """Report that the trainer could not be started; where Redis is away, the lease runs out."""
         try:
             self._attempts.finish(claimed.token, describe_failure(error, ""))
+            JobJournal(self._attempts, self._artifacts, claimed.token.job_id).record_end()
         except Exception as refusal:
             logger.warning("the failure of job %s waits: %s", claimed.token.job_id, refusal)
 

@@ -14,7 +14,7 @@ from training_engine.errors import TrainingEngineError
 GROUP = "training_engine.commands"
 #: The extra that brings each command, for those who have only the SDK.
 EXTRAS = {
-    "up": "local",
+    **dict.fromkeys(("up", "recover"), "local"),
     **dict.fromkeys(("export", "generate", "inspect", "tokenizer"), "worker"),
 }
 

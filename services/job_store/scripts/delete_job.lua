@@ -16,18 +16,11 @@ if is_held(job.status) then return refused(id, job, 'delete', 'stop it first') e
 for _, checkpoint_id in ipairs(redis.call('HKEYS', job_key(id, 'checkpoint_data'))) do
   redis.call('DEL', item_key('checkpoint', checkpoint_id))
 end
-local attempts = attempts_between(id, 1, math.huge)
+unlink_streams(id)
 -- UNLINK frees large streams outside the main thread.
 for _, part in ipairs({'config', 'attempts', 'latest', 'events', 'schemas', 'checkpoints',
                        'checkpoint_data', 'checkpoint_scores', 'retired_checkpoints'}) do
   redis.call('UNLINK', job_key(id, part))
-end
-for _, attempt in ipairs(attempts) do
-  local summary = job_key(id, 'summary', attempt)
-  local keys = {job_key(id, 'metrics', attempt), job_key(id, 'archive', attempt),
-                job_key(id, 'logs', attempt), summary}
-  for level = 3, 30 do append(keys, summary .. ':' .. level) end
-  redis.call('UNLINK', unpack(keys))
 end
 redis.call('UNLINK', job_key(id))  -- [T04] [T16]
 for _, index in ipairs({'all', 'unsent', 'delayed', 'queued', 'stopped', 'succeeded', 'failed'}) do

@@ -1,6 +1,6 @@
 -- remove_checkpoint: prefix, job_id, checkpoint_id, attempt, claim_id, request_key, body_hash, ttl_ms.
 -- With a token from the trainer's rotation: returns 1, or 0 where it is not registered.
--- Without one (attempt '') by a person, only on a job at rest: returns '{}'.
+-- Without one (attempt '') by a person, only on a job at rest: returns the job's id as JSON.
 --- @include prelude
 --- @include fence
 --- @include memo
@@ -25,4 +25,4 @@ if not redis.call('ZSCORE', job_key(id, 'checkpoints'), checkpoint_id) then
 end
 retire_checkpoint(id, checkpoint_id)
 update_best(id, job)
-return by_trainer and {'ok', 1} or remember(memo, '{}')
+return by_trainer and {'ok', 1} or remember(memo, cjson.encode({job_id = id}))

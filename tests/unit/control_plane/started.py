@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,16 @@ async def running_job(
 
 
 def stored_files(plane: ControlPlane) -> list[Path]:
-    """All files of the artifact store, but the one that holds its id."""
+    """All files of the artifact store, but the one that holds its id, and the journal."""
     root = Path(plane.state.settings.artifact_root)
-    return [path for path in root.rglob("*") if path.is_file() and path.name != ".store-id"]
+    files = [path for path in root.rglob("*") if path.is_file() and path.name != ".store-id"]
+    return [path for path in files if not path.is_relative_to(root / "journal")]
+
+
+async def until_quiet(plane: ControlPlane) -> None:
+    """Waits until nothing but calls writes into the artifact store any more."""
+    mark = Path(plane.state.settings.artifact_root) / "journal/complete.txt"
+    deadline = time.monotonic() + 30
+    while not mark.exists():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.005)

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import pytest
 from failure import failure_of
-from started import stored_files, tiny_request
+from started import stored_files, tiny_request, until_quiet
 
 from artifact_store import ArtifactStoreFullError
 from control_plane.server import ControlPlane
@@ -20,6 +20,12 @@ from training_engine.v1 import (
 )
 
 TEXT = b"to be or not to be\n" * 100_000
+
+
+@pytest.fixture(autouse=True)
+async def quiet(plane: ControlPlane) -> None:
+    """Before each test: no file that the control plane writes at its start is counted."""
+    await until_quiet(plane)
 
 
 def upload(name: str, data: bytes, **header: str) -> Iterator[dataset_pb2.UploadDatasetRequest]:

@@ -38,6 +38,7 @@ def plane_settings(
 ) -> ControlPlaneSettings:
     """Workers are declared lost after 0.6 s."""
     plane_settings.redis_url = SecretStr(own_server.url())
+    plane_settings.artifact_root = own_server.folder / "artifacts"
     plane_settings.lease_seconds = 0.6
     return plane_settings
 

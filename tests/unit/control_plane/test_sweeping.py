@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from failure import failure_of
 from started import running_job
 
 from artifact_store import ArtifactStoreAwayError, attempt_prefix
@@ -18,6 +19,7 @@ from control_plane.server import ControlPlane
 from control_plane.settings import ControlPlaneSettings
 from control_plane.sweeping import Sweeper
 from job_store.attempts import AttemptStore, Unregistered
+from job_store.errors import NotJournaledError
 from job_store.ids import new_id
 from job_store.records import CheckpointRecord, FencingToken, JobError, Outcome, OutcomeKind
 from training_engine.v1 import checkpoint_pb2, job_pb2
@@ -185,12 +187,15 @@ async def test_nothing_is_swept_while_another_store_is_in_the_place_of_the_right
     root = Path(plane.state.settings.artifact_root)
     root.rename(root.with_name("volume"))
     root.mkdir()
-    await stubs.jobs.DeleteJob(job_pb2.DeleteJobRequest(job_id=deleted))
+    delete = job_pb2.DeleteJobRequest(job_id=deleted, request_id="delete")
+    failure = await failure_of(stubs.jobs.DeleteJob(delete))
+    assert (failure.reason, "carries no identity" in failure.message) == ("STORE_UNAVAILABLE", True)
     with pytest.raises(ArtifactStoreAwayError, match="carries no identity"):
         await Sweeper(plane.state).sweep()
     assert [one.step for one in attempts.retired_checkpoints(job_id)] == [5]
     root.rmdir()
     root.with_name("volume").rename(root)
+    await stubs.jobs.DeleteJob(delete)
     kept = ["checkpoint_step_10.json", "checkpoint_step_10.pt", "output.log"]
     await until(lambda: files(plane) == kept)
     await until(lambda: nothing_to_sweep(plane))
@@ -236,8 +241,9 @@ async def test_one_folder_that_cannot_be_removed_holds_up_no_other(
         return remove(prefix)
 
     monkeypatch.setattr(plane.state.artifacts, "delete_prefix", stubborn)
-    for job_id in ids:
-        await plane.state.jobs.delete(job_id)
+    with pytest.raises(NotJournaledError, match="Permission denied"):
+        await plane.state.jobs.delete(ids[0])
+    await plane.state.jobs.delete(ids[1])
     await until(lambda: len(files(plane)) == 3)
     monkeypatch.undo()
     await until(lambda: files(plane) == [])

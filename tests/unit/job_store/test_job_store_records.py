@@ -392,4 +392,5 @@ def test_error_codes_are_stable() -> None:
         "FeedsClosedError": "SHUTTING_DOWN",
         "StoreUnavailableError": "STORE_UNAVAILABLE",
         "NotOnDiskError": "STORE_UNAVAILABLE",
+        "NotJournaledError": "STORE_UNAVAILABLE",
     }

@@ -1,0 +1,184 @@
+"""Each acknowledged record comes back from the artifact store, in its state."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from lost_service import LostService
+
+from artifact_store import job_prefix
+from job_store.errors import FencedError, NotFoundError
+from job_store.records import JobError, JobRecord, JobStatus, Outcome, OutcomeKind
+from job_store.restoring import RestoreStore
+from recovery.recovery import NotEmptyError, recover
+
+
+def without_times(record: JobRecord) -> JobRecord:
+    return replace(record, updated_at=0)
+
+
+async def ended(service: LostService, name: str, outcome: Outcome) -> str:
+    """A job that logged four steps, saved the third, and ended."""
+    job_id = await service.start(name)
+    token = service.claim(job_id)
+    service.log(token, range(1, 5))
+    service.save(token, 3)
+    if outcome.kind is OutcomeKind.STOPPED:
+        await service.jobs.request_stop(job_id)
+    service.attempts.finish(token, outcome)
+    service.write_journal(job_id)
+    return job_id
+
+
+async def test_jobs_at_rest_come_back_as_they_were(service: LostService) -> None:
+    error = JobError("NON_FINITE_LOSS", "the loss is nan", "the tail")
+    ids = [
+        await ended(service, "done", Outcome(OutcomeKind.SUCCEEDED)),
+        await ended(service, "broken", Outcome(OutcomeKind.FAILED, error)),
+        await ended(service, "stopped", Outcome(OutcomeKind.STOPPED)),
+        await service.start("waits"),
+        await service.start("stopped early"),
+    ]
+    await service.jobs.request_stop(ids[-1])
+    deleted = await ended(service, "deleted", Outcome(OutcomeKind.SUCCEEDED))
+    await service.jobs.delete(deleted)
+    service.artifacts.delete_prefix(job_prefix(deleted))
+    before = [without_times(await service.job(id)) for id in ids]
+    checkpoints = [(await service.jobs.list_checkpoints(id)).checkpoints for id in ids]
+    histories = [await service.history.page(id) for id in ids]
+    service.lose_redis()
+
+    report = service.recover()
+
+    assert [(row.id, row.state) for row in report.findings] == [
+        (record.job_id, record.status.value) for record in before
+    ]
+    after = [await service.job(id) for id in ids]
+    assert [without_times(record) for record in after] == [
+        replace(record, enqueued_at=None) for record in before
+    ]
+    assert [(await service.jobs.list_checkpoints(id)).checkpoints for id in ids] == checkpoints
+    assert [(await service.history.page(id)).points for id in ids] == [
+        history.points for history in histories
+    ]
+    assert [job.job_id for job in (await service.jobs.list()).jobs] == ids[::-1]
+    assert (await service.jobs.count(JobStatus.STOPPED), await service.jobs.count()) == (2, 5)
+    assert [one.job_id for one in await service.jobs.jobs_lacking_message()] == [ids[3]]
+
+
+async def test_a_running_job_goes_on_and_its_old_trainer_changes_nothing(
+    service: LostService,
+) -> None:
+    job_id = await service.start("runs")
+    token = service.claim(job_id)
+    service.log(token, range(1, 8))
+    service.save(token, 3)
+    saved = service.save(token, 6)
+    service.log(token, range(8, 10))
+    service.lose_redis()
+
+    found = service.finding(job_id)
+
+    assert (found.state, found.step, found.checkpoints, found.points) == ("queued", 6, 2, 6)
+    job = await service.job(job_id)
+    assert (job.status, job.attempt) == (JobStatus.QUEUED, 2)
+    assert job.message == "Redis was lost while it ran; it continues from its checkpoint of step 6"
+    with pytest.raises(FencedError):
+        service.attempts.register_checkpoint(token, saved)
+    with pytest.raises(FencedError):
+        service.log(token, [10])
+    assert await service.steps(job_id) == [1, 2, 3, 4, 5, 6]
+    again = service.claim(job_id, 2)
+    service.log(again, range(7, 12))
+    assert await service.steps(job_id) == list(range(1, 12))
+
+
+async def test_a_claim_that_the_journal_missed_is_counted(service: LostService) -> None:
+    job_id = await service.start("begun")
+    token = service.claim(job_id)  # killed before its first entry
+    service.lose_redis()
+    service.recover()
+    job = await service.job(job_id)
+    assert (job.status, job.attempt) == (JobStatus.QUEUED, 2)
+    with pytest.raises(FencedError):
+        service.log(token, [1])
+
+
+async def test_a_stopping_job_is_stopped(service: LostService) -> None:
+    job_id = await service.start("stops")
+    token = service.claim(job_id)
+    service.log(token, range(1, 6))
+    service.save(token, 3)
+    await service.jobs.request_stop(job_id)
+    service.lose_redis()
+    assert service.finding(job_id).state == "stopped"
+    job = await service.job(job_id)
+    assert (job.status, job.completed_at is not None) == (JobStatus.STOPPED, True)
+    resumed = await service.jobs.resume(job_id)
+    assert (resumed.attempt, resumed.resumed_from_step) == (2, 3)
+    service.claim(job_id, 2)
+    assert await service.steps(job_id) == [1, 2, 3]
+
+
+async def test_a_resumed_job_keeps_its_cut(service: LostService) -> None:
+    job_id = await ended(service, "resumed", Outcome(OutcomeKind.SUCCEEDED))
+    checkpoint = (await service.jobs.list_checkpoints(job_id)).checkpoints[0]
+    await service.jobs.resume(job_id, checkpoint_id=checkpoint.checkpoint_id, max_steps=200)
+    service.lose_redis()
+    service.recover()
+    job = await service.job(job_id)
+    assert (job.attempt, job.max_steps, job.resumed_from_step) == (2, 200, 3)
+    assert await service.steps(job_id) == [1, 2, 3]
+    assert service.claim(job_id, 2).attempt == 2
+
+
+async def test_configurations_and_datasets_come_back(service: LostService) -> None:
+    config = await service.configs.create("base", "{}")
+    gone = await service.configs.create("gone", "{}")
+    await service.configs.delete(gone.config_id)
+    info = service.artifacts.put("datasets/x/text.txt", [b"text"])
+    dataset = await service.datasets.create("text.txt", info.size_bytes, info.sha256, info.key)
+    service.lose_redis()
+    service.recover()
+    assert (await service.configs.list()).configs == (config,)
+    assert (await service.datasets.list()).datasets == (dataset,)
+    with pytest.raises(NotFoundError):
+        await service.configs.get(gone.config_id)
+
+
+async def test_a_recovery_may_be_repeated_and_refuses_a_redis_that_holds_records(
+    service: LostService,
+) -> None:
+    await service.start("one")
+    with pytest.raises(NotEmptyError, match="it holds 1 jobs, 0 configurations and 0 datasets"):
+        service.recover()
+    service.lose_redis()
+    assert not service.recover().already
+    again = service.recover()
+    assert (again.already, again.as_text().endswith("before: nothing to do")) == (True, True)
+    service.lose_redis()
+    service.worker.command("SET", "te:artifact_store", "store_of_another")
+    with pytest.raises(NotEmptyError, match="belongs to the artifact store store_of_another"):
+        recover(service.worker, service.folder)
+
+
+async def test_a_recovery_that_was_cut_short_begins_again(
+    service: LostService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [await ended(service, name, Outcome(OutcomeKind.SUCCEEDED)) for name in ("a", "b")]
+    service.lose_redis()
+    release = RestoreStore.release_job
+
+    def killed(self: RestoreStore, token: object, fields: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(RestoreStore, "release_job", killed)
+    with pytest.raises(KeyboardInterrupt):
+        service.recover()
+    monkeypatch.setattr(RestoreStore, "release_job", release)
+    service.recover()
+    for job_id in ids:
+        assert (await service.job(job_id)).status is JobStatus.SUCCEEDED
+        assert await service.steps(job_id) == [1, 2, 3, 4]
+    assert await service.jobs.count(JobStatus.RUNNING) == 0
