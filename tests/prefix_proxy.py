@@ -16,6 +16,8 @@ class PrefixProxy(socketserver.ThreadingTCPServer):
     """Serves below a prefix what the server behind it serves at its root."""
 
     daemon_threads = True
+    request_queue_size = 128
+    """A page opens many connections at once, and each request has its own."""
 
     def __init__(self, prefix: str, behind: tuple[str, int]) -> None:
         super().__init__(("127.0.0.1", 0), _Forwarding)

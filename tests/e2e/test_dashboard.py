@@ -346,6 +346,8 @@ def test_a_checkpoint_is_downloaded_and_sampled(
     greedy = {"prompt": "12 bott", "max_tokens": 40, "temperature": 0, "stream": False}
     expected = api.post(f"/checkpoints/{last['checkpoint_id']}/generate", json=greedy).json()
     with opened(browser, f"{stack.url}/#/jobs/{finished}") as (page, seen):
+        page.add_init_script(SLOW_HISTORY)
+        page.reload()
         with page.expect_download() as download:
             page.get_by_role("link", name="Download step 4").click(delay=HELD_MS)
         assert download.value.suggested_filename == "checkpoint_step_4.pt"
@@ -366,6 +368,14 @@ def test_a_checkpoint_is_downloaded_and_sampled(
         assert len(set(lengths)) > 10, f"the text came in pieces of {lengths}"
         assert (seen.errors, seen.strangers) == ([], [])
 
+
+# The charts are drawn while the button is down that is on the link below them.
+SLOW_HISTORY = """
+const whole = window.fetch;
+window.fetch = async (url, options) => {
+  if (String(url).includes("/history")) await new Promise((go) => setTimeout(go, 1500));
+  return whole(url, options);
+};"""
 
 # The lengths that the sampled text had while it was written.
 RECORD_WRITING = """() => {

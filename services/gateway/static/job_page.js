@@ -81,7 +81,9 @@ export class JobPage {
   async #begin() {
     try {
       this.#showState(await get(at("jobs", this.jobId), { signal: this.signal }));
-      await Promise.all([this.history.load(), this.#loadCheckpoints()]);
+      // Shown at once: a table that charts push down later moves away under a pointer.
+      const [checkpoints] = await Promise.all([this.#readCheckpoints(), this.history.load()]);
+      this.#showCheckpoints(checkpoints);
       clearInterval(this.timer);
       this.timer = setInterval(() => this.#refreshState(), STATE_REFRESH);
       await this.#follow();
@@ -168,7 +170,7 @@ export class JobPage {
   }
 
   #loadCheckpointsSoon() {
-    this.#soon("checkpoints", 300, () => this.#loadCheckpoints().catch(() => {}));
+    this.#soon("checkpoints", 300, () => this.#readCheckpoints().then((saved) => this.#showCheckpoints(saved), () => {}));
   }
 
   #redrawSoon() {
@@ -233,11 +235,16 @@ export class JobPage {
     if (job) this.#showState(job);
   }
 
-  async #loadCheckpoints() {
+  // The newest first: that is what people want.
+  async #readCheckpoints() {
     const path = `${at("jobs", this.jobId, "checkpoints")}?page_size=1000`;
     const { checkpoints } = await get(path, { signal: this.signal });
-    checkpoints.reverse(); // the API lists by step, ascending; the newest is what people want
+    return checkpoints.reverse();
+  }
+
+  #showCheckpoints(checkpoints) {
     this.saved = checkpoints;
+    this.summary.show(this.job, this.history);
     this.#showRest();
   }
 
