@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from conftest import client_for, gateway_for
+from running_gateway import client_for, gateway_for
 
 from gateway.__main__ import warn_of_short_tokens
 from gateway.settings import GatewaySettings

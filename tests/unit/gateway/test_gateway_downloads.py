@@ -8,8 +8,8 @@ import tracemalloc
 
 import httpx
 import pytest
-from conftest import client_for, eventually, gateway_for
 from memory_control_plane import State
+from running_gateway import client_for, eventually, gateway_for
 
 URL = "/api/training/checkpoints/ck/download"
 DATA = bytes(range(256)) * 1024  # 256 KiB: four chunks

@@ -6,8 +6,8 @@ import gzip
 
 import httpx
 import pytest
-from conftest import client_for, gateway_for
 from memory_control_plane import State
+from running_gateway import client_for, gateway_for
 
 from gateway.__main__ import listen, main
 from gateway.settings import GatewaySettings

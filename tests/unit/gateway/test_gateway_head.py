@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 import httpx
-from conftest import eventually
 from memory_control_plane import State
+from running_gateway import eventually
 
 from gateway.application import create_app
 from gateway.settings import GatewaySettings

@@ -8,9 +8,9 @@ from typing import Any
 import grpc
 import httpx
 import pytest
-from conftest import client_for, gateway_for
 from memory_control_plane import State
 from openapi_shapes import assert_shape
+from running_gateway import client_for, gateway_for
 
 from control_plane.rpc_errors import RpcError
 from gateway.application import create_app

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 import httpx
-from conftest import DEADLINE_SECONDS, client_for
 from memory_control_plane import State
+from running_gateway import DEADLINE_SECONDS, client_for
 
 
 async def test_sigterm_ends_open_streams_and_the_process(

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from conftest import client_for, gateway_for
 from memory_control_plane import State
+from running_gateway import client_for, gateway_for
 
 from gateway.sessions import COOKIE, Sessions
 

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from conftest import client_for, eventually, gateway_for
 from memory_control_plane import State
+from running_gateway import client_for, eventually, gateway_for
 
 PATIENCE = 1.0
 ANSWER_BYTES = 10 << 20

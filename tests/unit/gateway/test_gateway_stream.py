@@ -9,9 +9,9 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import client_for, eventually, gateway_for
 from memory_control_plane import BEGAN, State, serving
 from openapi_shapes import assert_shape
+from running_gateway import client_for, eventually, gateway_for
 
 from training_engine.v1 import checkpoint_pb2, job_pb2
 
