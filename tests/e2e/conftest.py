@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
+from browser import chromium
+from dashboard import start
+from playwright.sync_api import Browser
 from running_stack import RunningStack, running_stack
 
 TEXT = "".join(
@@ -13,6 +17,25 @@ TEXT = "".join(
     for n in range(400, 0, -1)
 )
 
+
+TINY_CONFIG: dict[str, object] = {
+    "model_config": {
+        "vocab_size": 256,
+        "hidden_size": 32,
+        "num_layers": 2,
+        "num_heads": 2,
+        "max_position_embeddings": 32,
+    },
+    "batch_size": 4,
+    "learning_rate": 0.01,
+    "warmup_steps": 2,
+    "max_steps": 60,
+    "logging_steps": 1,
+    "eval_steps": 20,
+    "save_steps": 20,
+    "max_checkpoints_to_keep": 2,
+}
+SHORT_RUN = {"max_steps": 4, "save_steps": 2, "eval_steps": 4}
 
 OWN_METRICS = """
 class Own:
@@ -47,20 +70,44 @@ def text_file(stack: RunningStack) -> Path:
 @pytest.fixture
 def tiny_config() -> dict[str, object]:
     """A model that trains a step in a few milliseconds."""
-    return {
-        "model_config": {
-            "vocab_size": 256,
-            "hidden_size": 32,
-            "num_layers": 2,
-            "num_heads": 2,
-            "max_position_embeddings": 32,
-        },
-        "batch_size": 4,
-        "learning_rate": 0.01,
-        "warmup_steps": 2,
-        "max_steps": 60,
-        "logging_steps": 1,
-        "eval_steps": 20,
-        "save_steps": 20,
-        "max_checkpoints_to_keep": 2,
-    }
+    return dict(TINY_CONFIG)
+
+
+@pytest.fixture
+def short_config() -> dict[str, object]:
+    """Four steps, the last two of their checkpoints kept."""
+    return TINY_CONFIG | SHORT_RUN
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Not for longer: while it is there, no other test of this process can run an event loop."""
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def api(stack: RunningStack) -> Iterator[httpx.Client]:
+    with client_of(stack) as client:
+        yield client
+
+
+@pytest.fixture
+def nothing_trains_on(api: httpx.Client) -> Iterator[None]:
+    """A job that a failed test leaves behind takes nothing from the next one."""
+    yield
+    for job in api.get("/jobs").json()["jobs"]:
+        if job["status"] in ("queued", "running"):
+            api.post(f"/jobs/{job['job_id']}/stop")
+
+
+@pytest.fixture(scope="session")
+def finished(stack: RunningStack, text_file: Path) -> str:
+    """The id of a job that has ended and is only looked at."""
+    with client_of(stack) as client:
+        return start(client, text_file, TINY_CONFIG | SHORT_RUN, status="succeeded")
+
+
+def client_of(stack: RunningStack) -> httpx.Client:
+    """A client of the stack's REST API."""
+    return httpx.Client(base_url=f"{stack.url}/api/training", timeout=30)
