@@ -112,7 +112,7 @@ def clean_environment() -> dict[str, str]:
     return {"OMP_WAIT_POLICY": "PASSIVE", **own}
 
 
-def wait_until(condition: Callable[[], T], what: str, timeout: float = 30) -> T:
+def wait_until(condition: Callable[[], T], what: str, timeout: float = 60) -> T:
     """Returns the condition's first true value; fails, naming `what`, after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while True:

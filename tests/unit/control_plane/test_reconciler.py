@@ -113,7 +113,7 @@ def test_a_wait_lasts_as_long_as_it_is_seen() -> None:
     assert (waits.seconds("a", 18.0), waits.seconds("b", 18.0)) == (1.0, 0.0)
 
 
-async def eventually(check: Callable[[], Awaitable[bool]], seconds: float = 10.0) -> None:
+async def eventually(check: Callable[[], Awaitable[bool]], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not await check():
         assert time.monotonic() < deadline, "it did not come to pass in time"

@@ -49,7 +49,7 @@ def files(plane: ControlPlane, folder: str = "jobs") -> list[str]:
     return sorted(path.name for path in root.rglob("*") if path.is_file())
 
 
-async def until(condition: Callable[[], bool | Awaitable[bool]], seconds: float = 10.0) -> None:
+async def until(condition: Callable[[], bool | Awaitable[bool]], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while True:
         value = condition()

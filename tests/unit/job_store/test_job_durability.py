@@ -122,14 +122,15 @@ async def test_who_comes_while_the_disk_is_slow_asks_beside_those_who_wait(
 ) -> None:
     connection.disk.seconds = 1.0
     admin.config_set("appendfsync", "no")
-    began = time.monotonic()
+    ended = []
     first = asyncio.create_task(connection.facts(("PING",)))
     await asyncio.sleep(0)
     second = asyncio.create_task(connection.facts(("PING",)))
     for task in (first, second):
         with pytest.raises(NotOnDiskError):
             await task
-    assert time.monotonic() - began < 1.8
+        ended.append(time.monotonic())
+    assert ended[1] - ended[0] < 0.8  # one after the other it would take a second
 
 
 async def test_an_idle_server_confirms_at_once(connection: AsyncConnection) -> None:
@@ -139,7 +140,7 @@ async def test_an_idle_server_confirms_at_once(connection: AsyncConnection) -> N
         began = time.monotonic()
         await connection.facts(("PING",))
         seconds.append(time.monotonic() - began)
-    assert sorted(seconds)[5] < 0.05
+    assert sorted(seconds)[2] < 0.05  # also where others keep the cores busy
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def test_a_validation_shows_how_far_it_is_and_one_that_hangs_is_a_stall(
     site: Site, config: dict[str, Any]
 ) -> None:
     worker = site.worker()
-    execution = Execution(stall_timeout_seconds=1.5, max_retries=0)
+    execution = Execution(stall_timeout_seconds=3.0, max_retries=0)
     job_id = site.submit(execution, **config)
     wait_for_validation(site, job_id, MIDDLE)
     seen = site.wait_for(lambda: site.job(job_id).phase_progress.done and site.job(job_id))
@@ -62,7 +62,7 @@ def test_a_validation_shows_how_far_it_is_and_one_that_hangs_is_a_stall(
     record = site.wait(job_id, *END)
     assert record.error is not None
     assert record.error.reason == "STALLED"
-    assert record.error.message == f"no batch of the validation at step {MIDDLE} for 1.5 s"
+    assert record.error.message == f"no batch of the validation at step {MIDDLE} for 3 s"
 
 
 def wait_for_validation(site: Site, job_id: str, step: int) -> None:
