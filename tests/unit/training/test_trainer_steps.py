@@ -326,18 +326,33 @@ def test_two_trainers_do_not_share_a_folder(make_trainer: Make) -> None:
 
 
 def test_another_process_keeps_out_of_the_folder_until_it_is_free(tmp_path: Path) -> None:
-    code = (
-        "import pathlib, sys; from app.training.run_folder import exclusive\n"
-        "with exclusive(pathlib.Path(sys.argv[1])): print('held')"
-    )
+    arguments = [sys.executable, "-P", "-c", TRIES_FOR_EACH_LINE, str(tmp_path)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(arguments, stdin=pipe, stdout=pipe, text=True, bufsize=1) as other:
+        assert other.stdin is not None
+        assert other.stdout is not None
 
-    def other() -> subprocess.CompletedProcess[str]:
-        arguments = [sys.executable, "-P", "-c", code, str(tmp_path)]
-        return subprocess.run(arguments, capture_output=True, text=True)
+        def said() -> str:
+            print("try", file=other.stdin)
+            return other.stdout.readline()
 
-    with exclusive(tmp_path):
-        assert "where another run is training" in other().stderr
-    assert other().stdout == "held\n"
+        with exclusive(tmp_path):
+            assert "where another run is training" in said()
+        assert said() == "held\n"
+        other.stdin.close()
+
+
+TRIES_FOR_EACH_LINE = """
+import pathlib, sys
+from app.training.errors import TrainingError
+from app.training.run_folder import exclusive
+for _ in sys.stdin:
+    try:
+        with exclusive(pathlib.Path(sys.argv[1])):
+            print("held", flush=True)
+    except TrainingError as error:
+        print(str(error).replace(chr(10), " "), flush=True)
+"""
 
 
 def test_deterministic_is_set_for_the_run_alone(make_trainer: Make) -> None:
