@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from training_engine._call import Call, ListCall, RecordCall, new_request_id
 from training_engine._config_source import ConfigSource
 from training_engine.records import (
@@ -240,6 +242,7 @@ def generate(
     top_k: int | None = None,
     top_p: float | None = None,
     seed: int | None = None,
+    messages: Sequence[Plain] | None = None,
 ) -> Call:
     """Streams tokens as they are sampled, also while the job still trains."""
     return Call(
@@ -254,6 +257,7 @@ def generate(
             "top_k": top_k,
             "top_p": top_p,
             "seed": seed,
+            "messages": messages,
         },
         has_body=True,
     )

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from training_engine import _calls
@@ -162,6 +162,7 @@ class Checkpoints(CheckpointMethods):
         top_k: int | None = None,
         top_p: float | None = None,
         seed: int | None = None,
+        messages: Sequence[Mapping[str, str]] | None = None,
     ) -> Iterator[TextPiece]:
         """Sample text from a checkpoint and yield its pieces as they come.
 
@@ -175,6 +176,8 @@ class Checkpoints(CheckpointMethods):
             top_k: Sample among the k likeliest tokens; default all.
             top_p: Sample among the likeliest tokens that hold this probability, in (0, 1].
             seed: Equal seeds give equal text.
+            messages: A conversation to answer, in place of `prompt`: turns with `role` and
+                `content`, written by the chat template of a model that was trained on such.
         """
         call = _calls.generate(
             checkpoint_id,
@@ -184,6 +187,7 @@ class Checkpoints(CheckpointMethods):
             top_k=top_k,
             top_p=top_p,
             seed=seed,
+            messages=[dict(message) for message in messages] if messages else None,
         )
         pieces = TextPieces()
         tokens = self._link.tokens(call)

@@ -52,9 +52,14 @@ class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
 
 
 def _check(request: generation_pb2.GenerateRequest) -> None:
-    if len(request.prompt) > _MAX_PROMPT:
-        message = f"`prompt` has {len(request.prompt)} characters; it must have at most"
-        raise invalid_argument("prompt", f"{message} {_MAX_PROMPT}; shorten it")
+    said = sum(len(message.content) for message in request.messages)
+    for field, length in (("prompt", len(request.prompt)), ("messages", said)):
+        if length > _MAX_PROMPT:
+            message = f"`{field}` has {length} characters; it must have at most"
+            raise invalid_argument(field, f"{message} {_MAX_PROMPT}; shorten it")
+    if request.prompt and request.messages:
+        rule = "there must be one of the two; leave `prompt` out to have a conversation answered"
+        raise invalid_argument("messages", f"`messages` and `prompt` are both given; {rule}")
     for field, holds, rule in (
         ("max_tokens", 1 <= request.max_tokens <= _MAX_TOKENS, f"1 to {_MAX_TOKENS}; try 256"),
         ("temperature", 0 <= request.temperature < math.inf, "at least 0 and finite; try 1"),
@@ -75,4 +80,5 @@ def _request_of(
         for name in ("max_tokens", "temperature", "top_k", "top_p", "seed")
         if request.HasField(name)
     }
-    return GenerationRequest.of(checkpoint, request.prompt, **options)
+    messages = [(message.role, message.content) for message in request.messages]
+    return GenerationRequest.of(checkpoint, request.prompt, messages=messages, **options)

@@ -68,6 +68,8 @@ class GenerationRequest:
     seed: int | None = None
     request_id: str = ""
     """Made by the client."""
+    messages: Sequence[tuple[str, str]] = ()
+    """Role and content of the turns of a conversation to answer, in place of a prompt."""
 
     @staticmethod
     def of(
@@ -79,6 +81,7 @@ class GenerationRequest:
         top_k: int | None = None,
         top_p: float | None = None,
         seed: int | None = None,
+        messages: Sequence[tuple[str, str]] = (),
     ) -> GenerationRequest:
         """Return a request for text from a registered checkpoint."""
         return GenerationRequest(
@@ -92,6 +95,7 @@ class GenerationRequest:
             top_k,
             top_p,
             seed,
+            messages=messages,
         )
 
 

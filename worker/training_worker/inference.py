@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from artifact_store import (
     ArtifactError,
@@ -159,20 +159,21 @@ class InferenceServer:
             self._inbox.fail(request, "INTERNAL", f"sampling failed: {type(error).__name__}")
 
     def _sample(self, request: GenerationRequest) -> Iterator[GeneratedPiece]:
-        from app.training.inference import sample_pieces
+        from app.training.inference import answer_pieces, sample_pieces
 
         recognise_artifacts(self._artifacts, self._records)
-        model, tokenizer = self._models.get(request)
-        pieces = sample_pieces(
-            model,
-            tokenizer,
-            request.prompt,
-            max_tokens=request.max_tokens,
-            temperature=request.temperature,
-            top_k=request.top_k,
-            top_p=request.top_p,
-            seed=request.seed,
-        )
+        loaded = self._models.get(request)
+        options: dict[str, Any] = {
+            "max_tokens": request.max_tokens,
+            "temperature": request.temperature,
+            "top_k": request.top_k,
+            "top_p": request.top_p,
+            "seed": request.seed,
+        }
+        if request.messages:
+            pieces = answer_pieces(loaded, request.messages, **options)
+        else:
+            pieces = sample_pieces(loaded.model, loaded.tokenizer, request.prompt, **options)
         return (GeneratedPiece(p.index, p.token_id, p.text, p.finish_reason) for p in pieces)
 
     def _deliver(self, request: GenerationRequest, pieces: Iterator[GeneratedPiece]) -> None:

@@ -11,8 +11,7 @@ from artifact_store import ArtifactStore
 from job_store.generation import GenerationRequest
 
 if TYPE_CHECKING:
-    from app.training.tokenizer import Tokenizer
-    from app.transformer import GPTModel
+    from app.training.inference import LoadedModel
 
 
 class ModelCache:
@@ -26,11 +25,11 @@ class ModelCache:
 
     def __init__(self, artifacts: ArtifactStore, device: str = "cpu", capacity: int = 2) -> None:
         self._artifacts, self._device, self._capacity = artifacts, device, capacity
-        self._loaded: OrderedDict[str, tuple[GPTModel, Tokenizer | None]] = OrderedDict()
+        self._loaded: OrderedDict[str, LoadedModel] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, request: GenerationRequest) -> tuple[GPTModel, Tokenizer | None]:
-        """Return the model in evaluation mode, and its tokenizer if it has one.
+    def get(self, request: GenerationRequest) -> LoadedModel:
+        """Return the model in evaluation mode, with what its checkpoint holds for its users.
 
         Requests for several models wait for each other: two loads at once would only need twice the
         memory.
@@ -46,8 +45,8 @@ class ModelCache:
                 self._loaded.popitem(last=False)
             return self._loaded[request.checkpoint_id]
 
-    def _load(self, request: GenerationRequest) -> tuple[GPTModel, Tokenizer | None]:
-        from app.training.inference import load_for_generation
+    def _load(self, request: GenerationRequest) -> LoadedModel:
+        from app.training.inference import load_trained
 
         self._artifacts.verify(
             request.artifact, size_bytes=request.size_bytes, sha256=request.sha256
@@ -55,4 +54,4 @@ class ModelCache:
         path: Path | None = self._artifacts.local_path(request.artifact)
         if path is None:
             raise RuntimeError("the artifact store has no local files; give the worker a folder")
-        return load_for_generation(path, self._device)
+        return load_trained(path, self._device)

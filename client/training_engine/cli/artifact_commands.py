@@ -99,6 +99,14 @@ def generate(
         float | None, typer.Option(help="Only the likeliest with this probability.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Equal seeds give equal text.")] = None,
+    chat: Annotated[
+        bool,
+        typer.Option(
+            "--chat",
+            help="The prompt is a user's message: answer it as a model that was trained on "
+            "conversations, by the chat template of its checkpoint.",
+        ),
+    ] = False,
     local: Annotated[
         bool, typer.Option("--local", help="Sample on this machine, without a service.")
     ] = False,
@@ -110,20 +118,22 @@ def generate(
         "top_k": top_k,
         "top_p": top_p,
         "seed": seed,
+        "messages": [{"role": "user", "content": prompt}] if chat else None,
     }
+    text = "" if chat else prompt
     pieces: Iterator[TextPiece]
     if local:
         given = {name: value for name, value in options.items() if value is not None}
-        pieces = _pieces_of(extensions.call("generate", expanded(checkpoint), prompt, **given))
+        pieces = _pieces_of(extensions.call("generate", expanded(checkpoint), text, **given))
     else:
         checkpoint = session.checkpoint_id(checkpoint)
-        pieces = session.engine.checkpoints.generate(checkpoint, prompt, **options)  # type: ignore[arg-type]
+        pieces = session.engine.checkpoints.generate(checkpoint, text, **options)  # type: ignore[arg-type]
     if session.output.as_json:
         session.output.json({"checkpoint_id": checkpoint, "prompt": prompt, **_whole(list(pieces))})
         return
     with _waiting("loading the model, which may take a moment …"):
         first = next(pieces, TextPiece())
-    print(prompt + first, end="", flush=True)
+    print(text + first, end="", flush=True)
     for piece in pieces:
         print(piece, end="", flush=True)
     print()

@@ -44,6 +44,25 @@ async def test_tokens_pass_through(
     assert responses[-1].finish_reason == generation_pb2.FINISH_REASON_LENGTH
 
 
+async def test_a_conversation_passes_through_in_place_of_a_prompt(
+    stubs: Any, attempts: AttemptStore, worker_connection: Connection
+) -> None:
+    request = generation_pb2.GenerateRequest(
+        checkpoint_id=await checkpoint_id(stubs, attempts),
+        messages=[{"role": "user", "content": "Is it far?"}],
+    )
+    call = stubs.generation.Generate(request)
+    inbox = GenerationInbox(worker_connection)
+    taken = await asyncio.to_thread(inbox.take, 5)
+    assert taken is not None
+    assert (taken.prompt, [*map(tuple, taken.messages)]) == ("", [("user", "Is it far?")])
+    inbox.send(taken, [GeneratedPiece(0, 32, "No.", "stop")])
+    assert [response.text async for response in call] == ["No."]
+    request.prompt = "Or"
+    failure = await failure_of(stubs.generation.Generate(request).read())
+    assert (failure.reason, list(failure.fields)) == ("INVALID_ARGUMENT", ["messages"])
+
+
 async def test_a_workers_refusal_and_its_absence(
     stubs: Any, attempts: AttemptStore, worker_connection: Connection
 ) -> None:

@@ -70,6 +70,14 @@ def test_text_comes_token_by_token_and_a_seed_repeats_it(
     assert len(generate(site, empty)) == 3
 
 
+def test_a_conversation_needs_a_model_that_was_trained_on_such(
+    site: Site, checkpoint: CheckpointRecord
+) -> None:
+    request = GenerationRequest.of(checkpoint, "", messages=[("user", "Is it far?")])
+    with pytest.raises(GenerationFailedError, match="the checkpoint has no chat template"):
+        generate(site, request)
+
+
 def test_text_comes_while_a_job_trains(site: Site, checkpoint: CheckpointRecord) -> None:
     job_id = site.submit(max_steps=100_000, save_steps=20, eval_steps=100_000)
     newest = site.wait_for(lambda: site.store.checkpoints(job_id))[-1]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
@@ -116,31 +116,26 @@ def generate(
     checkpoint: Path,
     prompt: str,
     *,
-    max_tokens: int = 256,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    seed: int | None = None,
+    messages: Sequence[Mapping[str, str]] = (),
+    **options: Any,
 ) -> Iterator[SampledPiece]:
     """Continue a prompt with the model of a checkpoint file, on this machine, token by token.
+
+    Args:
+        messages: a conversation to answer, in place of the prompt.
+        options: as `app.training.inference.sample_pieces` takes them.
 
     Ends the command with a message for a checkpoint that cannot be read, or arguments out of range.
     """
     from app.training.errors import CheckpointError
-    from app.training.inference import load_for_generation, sample_pieces
+    from app.training.inference import answer_pieces, load_trained, sample_pieces
 
     try:
-        model, tokenizer = load_for_generation(checkpoint)
-        return sample_pieces(
-            model,
-            tokenizer,
-            prompt,
-            max_tokens=max_tokens,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            seed=seed,
-        )
+        loaded = load_trained(checkpoint)
+        if messages:
+            turns = [(message["role"], message["content"]) for message in messages]
+            return answer_pieces(loaded, turns, **options)
+        return sample_pieces(loaded.model, loaded.tokenizer, prompt, **options)
     except (CheckpointError, ValueError) as error:
         _fail(str(error))
 
@@ -188,7 +183,7 @@ def _write_tokenizer(loaded: LoadedModel, folder: Path) -> list[Path]:
     if tokenizer.end_of_text is not None:
         description["eos_token"] = tokenizer.end_of_text
     if loaded.chat_template is not None:
-        description["chat_template"] = loaded.chat_template
+        description["chat_template"] = loaded.chat_template.source
     definition_file, description_file = folder / "tokenizer.json", folder / "tokenizer_config.json"
     definition_file.write_text(tokenizer.definition, encoding="utf-8")
     description_file.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,13 @@ from app.training.checkpoint_file import (
     verify_unlisted,
 )
 from app.training.config import TrainingConfig
+from app.training.data.chat_template import ChatTemplate
+from app.training.data.conversations import turns_of
+from app.training.data.errors import DataError
+from app.training.data.parts import Place
 from app.training.errors import CheckpointError
 from app.training.home import expanded
-from app.training.tokenizer import Tokenizer, tokenizer_from_dict
+from app.training.tokenizer import PretrainedTokenizer, Tokenizer, tokenizer_from_dict
 from app.transformer.model import GPTModel
 
 
@@ -49,8 +53,8 @@ class LoadedModel:
     """In evaluation mode."""
     tokenizer: Tokenizer | None
     """None for a model that was trained on ids of unknown origin."""
-    chat_template: str | None
-    """The Jinja template of a model that was trained on conversations."""
+    chat_template: ChatTemplate | None
+    """Of a model that was trained on conversations."""
 
 
 def load_for_generation(
@@ -84,7 +88,8 @@ def load_trained(
     model.to(device).eval()
     saved, template = state.get("tokenizer"), state.get("chat_template") or {}
     tokenizer = None if saved is None else tokenizer_from_dict(saved)
-    return LoadedModel(model, tokenizer, template.get("source"))
+    chat = ChatTemplate(template["source"], template["tokens"]) if template else None
+    return LoadedModel(model, tokenizer, chat)
 
 
 def sample_pieces(
@@ -97,10 +102,12 @@ def sample_pieces(
     top_k: int | None = None,
     top_p: float | None = None,
     seed: int | None = None,
+    end: str = "",
 ) -> Iterator[SampledPiece]:
     """Continue `prompt` token by token, up to `max_tokens` or the tokenizer's end of text.
 
     `temperature`, `top_k`, `top_p` and `seed` are those of `app.transformer.generation.Sampling`.
+    `end` is a text that ends it, too.
     A piece comes as soon as its text is certain.
 
     Raises:
@@ -114,7 +121,7 @@ def sample_pieces(
         )
     if max_tokens < 1:
         raise ValueError(f"`max_tokens` is {max_tokens}; it must be at least 1; try 256")
-    end = tokenizer.end_of_text_id
+    stops = _stop_ids(tokenizer, end)
     ids = [int(token) for token in tokenizer.encode(prompt)] or [_first_token(tokenizer)]
     tokens = model.generate_stream(
         torch.tensor([ids], device=next(model.parameters()).device),
@@ -123,15 +130,74 @@ def sample_pieces(
         top_k=top_k,
         top_p=top_p,
         seed=seed,
-        stop_tokens=() if end is None else (end,),
+        stop_tokens=stops,
     )
-    return _pieces(tokens, tokenizer, max_tokens)
+    pieces = _pieces(tokens, tokenizer, max_tokens, stops)
+    return _up_to(end, pieces) if end else pieces
 
 
-def _pieces(tokens: Iterator[int], tokenizer: Tokenizer, max_tokens: int) -> Iterator[SampledPiece]:
+def _stop_ids(tokenizer: Tokenizer, end: str) -> tuple[int, ...]:
+    """Return the ids that end a text: the tokenizer's own, and a special token that is `end`."""
+    stops = [] if tokenizer.end_of_text_id is None else [tokenizer.end_of_text_id]
+    ids = tokenizer.encode(end).tolist() if isinstance(tokenizer, PretrainedTokenizer) else []
+    return (*stops, *ids) if len(ids) == 1 else tuple(stops)
+
+
+def answer_pieces(
+    loaded: LoadedModel, messages: Sequence[tuple[str, str]], **options: Any
+) -> Iterator[SampledPiece]:
+    """Answer a conversation as a model does that was trained on such, token by token.
+
+    The checkpoint's chat template writes the turns; what it writes behind an answer ends this one.
+
+    Args:
+        messages: role and content of each turn.
+        options: as `sample_pieces` takes them.
+
+    Raises:
+        NotSampledError: the checkpoint has no chat template, or that cannot write the turns.
+        ValueError: as by `sample_pieces`.
+    """
+    template = loaded.chat_template
+    if template is None:
+        raise NotSampledError(
+            "the checkpoint has no chat template: its model was not trained on conversations; give "
+            "a `prompt` to continue, or train on `messages`"
+        )
+    try:
+        turns = turns_of(messages)
+        place = Place(Path("messages"), "turn", len(turns))
+        prompt, end = template.prompt(turns, place), template.end_of_answer(turns, place)
+    except DataError as error:
+        raise NotSampledError(str(error)) from None
+    return sample_pieces(loaded.model, loaded.tokenizer, prompt, end=end, **options)
+
+
+def _up_to(end: str, pieces: Iterator[SampledPiece]) -> Iterator[SampledPiece]:
+    """Yield the pieces before the text `end`; what may be its beginning waits for the rest."""
+    held = ""
+    for piece in pieces:
+        text = held + piece.text
+        if (found := text.find(end)) >= 0:
+            yield replace(piece, text=text[:found], finish_reason="stop")
+            return
+        waits = 0 if piece.finish_reason else _beginning_of(end, text)
+        held = text[len(text) - waits :]
+        yield replace(piece, text=text[: len(text) - waits])
+
+
+def _beginning_of(end: str, text: str) -> int:
+    """Return how many characters at the end of `text` are the first ones of `end`."""
+    sizes = range(min(len(end) - 1, len(text)), 0, -1)
+    return next((size for size in sizes if text.endswith(end[:size])), 0)
+
+
+def _pieces(
+    tokens: Iterator[int], tokenizer: Tokenizer, max_tokens: int, stops: Sequence[int]
+) -> Iterator[SampledPiece]:
     stream = tokenizer.stream()
     for index, token in enumerate(tokens):
-        if token == tokenizer.end_of_text_id:
+        if token in stops:
             yield SampledPiece(index, token, stream.finish(), "stop")
             return
         text = stream.push(token)

@@ -42,6 +42,7 @@ CHATML_TOKENS: Final = ("<|im_start|>", "<|im_end|>")
 _BEGIN: Final = "\ufdd0"
 _END: Final = "\ufdd1"
 """Characters that Unicode keeps for a program's own use: no text has them."""
+_ANSWER: Final = "\ufdd2"
 _MARKED: Final = re.compile(r"\{%[-+]?\s*generation\b")
 
 
@@ -98,6 +99,14 @@ class ChatTemplate:
         """Return the text after which a model writes the assistant's next turn."""
         text = self._write(messages, place, add_generation_prompt=True)
         return _without_marks(text).text
+
+    def end_of_answer(self, messages: Sequence[Message], place: Place) -> str:
+        """Return what is written behind the assistant's next turn, without white space around it.
+
+        Empty where nothing is.
+        """
+        text = self._write([*messages, Message("assistant", _ANSWER)], place)
+        return _without_marks(text).text.rpartition(_ANSWER)[2].strip()
 
     def _by_turns(self, messages: Sequence[Message], place: Place) -> RenderedConversation:
         whole, spans = self._write(messages, place), []

@@ -124,6 +124,21 @@ def _message(value: object, name: str, place: Place) -> Message:
     return Message(_ROLES[role], content, _is_trained(value.get("weight"), name, place))
 
 
+def turns_of(messages: Sequence[tuple[str, str]]) -> list[Message]:
+    """Return the turns of a conversation that is given as roles and contents.
+
+    Raises:
+        DataError: There is no such role.
+    """
+    for number, (role, _) in enumerate(messages):
+        if role not in _ROLES:
+            raise DataError(
+                f"`messages[{number}].role` is {role!r}; it must be one of {', '.join(_ROLES)}; "
+                "name who speaks"
+            )
+    return [Message(_ROLES[role], content) for role, content in messages]
+
+
 def _is_trained(weight: object, name: str, place: Place) -> bool:
     if weight is None:  # columns have a null where a record has no such field
         return True
