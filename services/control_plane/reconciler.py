@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Set
+from contextlib import suppress
 
-from control_plane.leases import AttemptWatch, FirstSeen
+from control_plane.leases import AttemptWatch, Claim, FirstSeen, claim_of
 from control_plane.queue import message_id
 from control_plane.state import ServiceState
 from control_plane.sweeping import Sweeper
@@ -22,6 +24,9 @@ from service_runtime.duties import Duties
 from service_runtime.logs import get_logger
 
 _log = get_logger("reconciler")
+_ALL_NOTICES = "0"
+_HEED_SECONDS = 0.02  # between two readings: many notices come at once
+_FOLLOWER_SECONDS = 0.2
 
 
 class Reconciler:
@@ -38,11 +43,19 @@ class Reconciler:
         self._pauses = FirstSeen[tuple[str, int]]()
         self._queues_looked_at = -float("inf")
         self._sweeper = Sweeper(state)
+        self._heeded = _ALL_NOTICES
+        self._acting = asyncio.Lock()
 
     async def run(self, duties: Duties, stopping: asyncio.Event) -> None:
         """Run rounds until `stopping` is set; `duties` goes on after a round that failed."""
         seconds = self._state.settings.reconcile_interval_seconds
+        heeding = asyncio.create_task(
+            duties.keep("notices", self._heed_notices, seconds=_HEED_SECONDS, stopping=stopping)
+        )
         await duties.keep("reconciler", self.look, seconds=seconds, stopping=stopping)
+        heeding.cancel()  # it may wait for a notice
+        with suppress(asyncio.CancelledError):
+            await heeding
         await self._sweeper.end()
         await self._resign()
 
@@ -59,7 +72,8 @@ class Reconciler:
         try:
             await self._lead_or_follow()
             if self._leading:
-                await self._run_duties()
+                async with self._acting:
+                    await self._run_duties()
         except StoreUnavailableError:
             self._forget()
             raise
@@ -88,6 +102,7 @@ class Reconciler:
         if leads and not self._leading:
             _log.info("this process leads the reconciliation")
             self._leases.forget()
+            self._heeded = _ALL_NOTICES
         self._leading = leads
 
     async def _become_leader(self) -> bool:
@@ -120,6 +135,32 @@ class Reconciler:
             await self._state.reconcile.release_leadership(self._owner)
         except StoreUnavailableError:
             return  # the lock runs out by itself
+
+    async def _heed_notices(self) -> None:
+        """Act on what cannot wait for the next round, as soon as it is said.
+
+        A notice that is read again, by the next leader or after an outage, changes nothing.
+        """
+        if not self._leading:
+            await asyncio.sleep(_FOLLOWER_SECONDS)
+            return
+        notices = await self._state.reconcile.notices(self._heeded)
+        async with self._acting:
+            ended = {(one.job_id, one.attempt, one.claim_id) for one in notices if one.claim_id}
+            if ended:
+                await self._declare_ended(ended)
+            waiting = {(one.job_id, one.attempt) for one in notices if not one.claim_id}
+            if waiting:
+                await self._send_unsent(waiting)
+        if notices:
+            self._heeded = notices[-1].notice_id
+
+    async def _declare_ended(self, claims: Set[Claim]) -> None:
+        """Declare attempts lost whose workers' processes have ended."""
+        for attempt in await self._state.reconcile.running_attempts():
+            if claim_of(attempt) in claims:
+                text = f"the process of worker {attempt.worker_id} was killed or crashed"
+                await self._declare_lost(attempt, JobError("WORKER_LOST", text))
 
     async def _declare_lost_attempts(self) -> None:
         """Declare attempts lost that renew no lease, or are past their stop or stall deadline."""
@@ -169,11 +210,15 @@ class Reconciler:
         A job counts only when two rounds have seen it, since a StartJob may be about to send it.
         """
         await self._end_pauses()
+        self._unsent = await self._send_unsent(self._unsent)
+
+    async def _send_unsent(self, among: Set[tuple[str, int]]) -> set[tuple[str, int]]:
+        """Send those of the missing messages; return all that were missing."""
         waiting = await self._state.jobs.jobs_lacking_message()
         for queued in waiting:
-            if (queued.job_id, queued.attempt) in self._unsent:
+            if (queued.job_id, queued.attempt) in among:
                 await self._send(queued.job_id, queued.attempt, queued.priority, queued.device)
-        self._unsent = {(queued.job_id, queued.attempt) for queued in waiting}
+        return {(queued.job_id, queued.attempt) for queued in waiting}
 
     async def _end_pauses(self) -> None:
         """Release retries that this process has seen wait for their whole pause."""

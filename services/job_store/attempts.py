@@ -60,6 +60,8 @@ _SEGMENT = 4096
 
 _MAX_COLUMNS = 100
 
+_MAX_NOTICES = 1000
+
 
 @dataclass(frozen=True, slots=True)
 class Unregistered:
@@ -381,6 +383,12 @@ class AttemptStore:
     def was_deleted(self, job_id: str) -> bool:
         """Whether the job was deleted; ask after an entry of the journal was written."""
         return was_deleted(self._db.run("was_deleted", check_id("job", job_id)))
+
+    def report_ended_worker(self, token: FencingToken) -> None:
+        """Tell the reconciler that the process which held this claim has ended."""
+        job_id, attempt, claim_id = _token_arguments(token)
+        fields = ("job", job_id, "attempt", attempt, "claim", claim_id)
+        self._db.command("XADD", self._keys.notices, "MAXLEN", "~", _MAX_NOTICES, "*", *fields)
 
     def wait_for_disk(self, seconds: float = DISK_SECONDS) -> bool:
         """Whether all that this connection wrote is on the server's disk; wait at most `seconds`.

@@ -20,6 +20,7 @@ class Keys:
     jobs:delayed                  ids of jobs whose next attempt is not to begin at once
     jobs:{sweep,sweeping}         ids of jobs whose files are to be looked through
     datasets:expected             ids whose files may be without a record → time
+    notices                       stream, what the reconciler is to look at now
     token_key                     signs page tokens and cursors
     disk                          its writes are waited for, see `durability.py`
     artifact_store                id of the artifact store that the records belong to
@@ -39,6 +40,11 @@ class Keys:
     def item(self, kind: str, id: str) -> str:
         """Return the key of a config, dataset, worker or checkpoint."""
         return f"{self.prefix}{kind}:{id}"
+
+    @property
+    def notices(self) -> str:
+        """Return the key of the stream of notices to the reconciler."""
+        return f"{self.prefix}notices"
 
     @property
     def token_key(self) -> str:

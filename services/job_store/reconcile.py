@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from job_store.codec import decode_job, encode_error
@@ -33,6 +33,7 @@ _WATCHED = (
     "stall_timeout_seconds",
     "v",
 )
+_LISTEN_MS = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,17 @@ class DelayedRetry:
     attempt: int
     failures: int
     """In a row, before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What the reconciler is to look at now, instead of in its next round."""
+
+    notice_id: str
+    job_id: str
+    attempt: int
+    claim_id: str
+    """Of a claim whose worker's process has ended; empty where the attempt waits for a message."""
 
 
 class ReconcileStore:
@@ -117,6 +129,13 @@ class ReconcileStore:
             "declare_lost", job_id, attempt, claim_id, encode_error(error), error.message
         )
         return decode_job(job_id, json.loads(reply[0])) if reply else None
+
+    async def notices(self, after: str) -> Sequence[Notice]:
+        """Return the notices behind the one with this id ("0": all); wait up to 2 s for one."""
+        reply = await self._db.blocking_command(
+            "XREAD", "COUNT", 1000, "BLOCK", _LISTEN_MS, "STREAMS", self._keys.notices, after
+        )
+        return [_notice(*entry) for _, entries in reply or () for entry in entries]
 
     async def delayed_retries(self, limit: int = 1000) -> Sequence[DelayedRetry]:
         """Return attempts that are to wait before they begin.
@@ -179,6 +198,12 @@ def stall_message(seconds: float, step: int, phase: Phase) -> str:
     if phase is Phase.VALIDATING:
         return f"no batch of the validation at step {step} for {seconds:g} s"
     return f"no step for {seconds:g} s after step {step}"
+
+
+def _notice(notice_id: bytes, fields: Mapping[bytes, bytes]) -> Notice:
+    names = (b"job", b"attempt", b"claim")
+    job, attempt, claim = (fields.get(name, b"").decode("utf-8", "replace") for name in names)
+    return Notice(notice_id.decode(), job, int(attempt) if attempt.isdigit() else 0, claim)
 
 
 def _running(job_id: str, row: Sequence[bytes | None]) -> RunningAttempt | None:

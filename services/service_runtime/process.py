@@ -11,6 +11,7 @@ import sys
 _LIBC = ctypes.CDLL(None, use_errno=True)
 """Loaded here, since a forked child must not load libraries."""
 _PR_SET_PDEATHSIG = 1
+_PR_GET_PDEATHSIG = 2
 
 
 def tie_to_parent(death_signal: signal.Signals = signal.SIGTERM, parent: int | None = None) -> None:
@@ -32,6 +33,14 @@ def tie_to_parent(death_signal: signal.Signals = signal.SIGTERM, parent: int | N
         raise OSError(code, f"prctl(PR_SET_PDEATHSIG) failed: {os.strerror(code)}")
     if os.getppid() != parent:  # it died before the kernel was asked
         os.kill(os.getpid(), death_signal)
+
+
+def dies_with_parent() -> bool:
+    """Whether the kernel kills this process when its parent dies."""
+    number = ctypes.c_int(0)
+    if sys.platform == "linux":
+        _LIBC.prctl(_PR_GET_PDEATHSIG, ctypes.byref(number))
+    return number.value == signal.SIGKILL
 
 
 def stop_event() -> asyncio.Event:

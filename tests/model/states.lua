@@ -84,10 +84,12 @@ local READ = {
   end,
 }
 
+-- Notices are left out: they only hasten what the reconciler does in its rounds.
 local function keys_of_state()
   local keys = {}
   for _, key in ipairs(redis.call('KEYS', '*')) do
-    if key == ARGV[2] or not string.find(key, 'request:') then keys[#keys + 1] = key end
+    local is_left_out = string.find(key, 'request:') or string.find(key, 'notices$')
+    if key == ARGV[2] or not is_left_out then keys[#keys + 1] = key end
   end
   table.sort(keys)
   return keys

@@ -6,6 +6,8 @@ trainer of a job in several processes launches these, its ranks. In order of rea
 - `__main__`, `settings`, `connections`, `preload`: the process, and what it imports before it
   forks.
 - `worker`, `messages`: takes a message from the queue, claims its attempt, forks the trainer.
+- `witness`, `side_process`: the process beside the worker that reports its death, and how a worker
+  keeps such a process.
 - `artifacts`, `unregistered`: what comes before a claim: is the artifact store there, and has the
   attempt before saved a checkpoint that it did not register?
 - `supervisor`, `board`: the parent's side: renews the lease, watches the steps through a shared

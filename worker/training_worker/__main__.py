@@ -32,13 +32,21 @@ def _work(settings: WorkerSettings, url: str) -> int:
     from training_worker.connections import patient_client, prompt_connection, wait_for_redis
     from training_worker.own_callbacks import own_callbacks
     from training_worker.preload import describe_device, preload
-    from training_worker.worker import TrainingWorker
+    from training_worker.witness import Witness
 
+    witness = Witness(url)
+    witness.ensure()  # first: it has what is imported by now
     own_callbacks(settings.callbacks)  # a wrong name is said at once, and what is right imported
     wait_for_redis(url)
     preload()
+    from training_worker.worker import TrainingWorker
+
     worker = TrainingWorker(
-        settings, patient_client(url), prompt_connection(url), describe_device(settings.device)
+        settings,
+        patient_client(url),
+        prompt_connection(url),
+        describe_device(settings.device),
+        witness,
     )
     logging.getLogger("rq.worker").setLevel(logging.WARNING)
     worker.work(burst=settings.burst, logging_level=None)

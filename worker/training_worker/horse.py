@@ -41,12 +41,12 @@ SIGNALS = {signal.SIGTERM: OutcomeKind.HANDED_BACK, signal.SIGUSR1: OutcomeKind.
 
 
 def run_horse(
-    claimed: Claimed, settings: WorkerSettings, board: Board, artifacts: GuardedStore
+    claimed: Claimed, settings: WorkerSettings, board: Board, artifacts: GuardedStore, worker: int
 ) -> NoReturn:
-    """Train the attempt and leave; never returns into the parent's code."""
+    """Train the attempt and leave; never returns into the code of the parent, process `worker`."""
     code = EXIT_FAILED
     try:
-        stop = _become_horse()
+        stop = _become_horse(worker)
         folder = attempt_folder(artifacts, claimed)
         redirect_output(folder)
         _log_to_output()
@@ -114,9 +114,9 @@ def _launch(
     return launch_ranks(processes, lead_with_requests, follow)
 
 
-def _become_horse() -> StopRequest:
+def _become_horse(worker: int) -> StopRequest:
     """Handle the signals in the main thread, after the process is tied to its parent."""
-    tie_to_parent(signal.SIGKILL)
+    tie_to_parent(signal.SIGKILL, worker)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     stop = StopRequest()
     for number, outcome in SIGNALS.items():

@@ -31,6 +31,7 @@ from training_worker.artifacts import open_artifacts, recognise_artifacts
 from training_worker.connections import patient_client
 from training_worker.models import ModelCache
 from training_worker.settings import WorkerSettings
+from training_worker.side_process import SideProcess
 
 logger = logging.getLogger(__name__)
 
@@ -38,62 +39,29 @@ _AT_ONCE = 4
 """Requests worked on side by side; they share this process's threads."""
 _BATCH_SECONDS = 0.02
 """Tokens of a fast model travel together; the first always goes at once."""
-_RESTART_SECONDS = 2.0
 _LOWER_PRIORITY = 5
 """Niceness: a running job comes first where cores are short."""
 
 
-class InferenceProcess:
-    """The child process, as its parent uses it."""
-
-    def __init__(self, settings: WorkerSettings) -> None:
-        self._settings = settings
-        self._pid = 0
-        self._started_at = -_RESTART_SECONDS
-
-    def ensure(self) -> None:
-        """Start the process if it does not run; cheap enough for every heartbeat."""
-        if self._pid:
-            ended, status = os.waitpid(self._pid, os.WNOHANG)
-            if not ended:
-                return
-            self._pid = 0
-            code = os.waitstatus_to_exitcode(status)
-            logger.warning("the inference process ended with code %d; starting another", code)
-        if time.monotonic() - self._started_at >= _RESTART_SECONDS:
-            self._started_at = time.monotonic()
-            self._pid = os.fork()
-            if self._pid == 0:
-                run_inference(self._settings)
-
-    def end(self) -> None:
-        """Kill the process; readers that wait for its text ask again."""
-        if self._pid:
-            os.kill(self._pid, signal.SIGKILL)
-            os.waitpid(self._pid, 0)
-            self._pid = 0
+def inference_process(settings: WorkerSettings) -> SideProcess:
+    """Return the process; where it is killed, readers that wait for its text ask again."""
+    return SideProcess("inference", lambda worker: _run_inference(settings, worker))
 
 
-def run_inference(settings: WorkerSettings) -> NoReturn:
-    """Serve until the parent ends; never returns into the parent's code."""
-    try:
-        tie_to_parent(signal.SIGKILL)
-        os.setpgrp()  # Ctrl-C in a terminal is for the parent
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_DFL)
-        os.nice(_LOWER_PRIORITY)
-        import torch
+def _run_inference(settings: WorkerSettings, worker: int) -> NoReturn:
+    """Serve until the worker ends."""
+    tie_to_parent(signal.SIGKILL, worker)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+    os.nice(_LOWER_PRIORITY)
+    import torch
 
-        torch.set_num_threads(settings.resolved_threads())
-        # Only where it was asked for: a training job may need the GPU's whole memory.
-        device = settings.device if settings.device.startswith("cuda") else "cpu"
-        db = Connection(patient_client(settings.resolved_redis_url()))
-        records, artifacts = ArtifactRecords(db), open_artifacts(settings)
-        InferenceServer(GenerationInbox(db), artifacts, records, device).serve()
-    except BaseException:
-        logger.exception("the inference process fails")
-    finally:
-        os._exit(1)
+    torch.set_num_threads(settings.resolved_threads())
+    # Only where it was asked for: a training job may need the GPU's whole memory.
+    device = settings.device if settings.device.startswith("cuda") else "cpu"
+    db = Connection(patient_client(settings.resolved_redis_url()))
+    records, artifacts = ArtifactRecords(db), open_artifacts(settings)
+    InferenceServer(GenerationInbox(db), artifacts, records, device).serve()
 
 
 class InferenceServer:

@@ -29,7 +29,7 @@ from job_store.errors import JobStoreError, NotFoundError, RecordVersionError, S
 from job_store.ids import new_claim_id
 from job_store.outages import changes_role, unavailable
 from job_store.queues import worker_queues
-from job_store.records import Claimed, WorkerRecord, WorkerState
+from job_store.records import Claimed, FencingToken, WorkerRecord, WorkerState
 from job_store.workers import WorkerRegistry
 from service_runtime.duties import Duties
 from training_worker.artifacts import ArtifactGate, open_artifacts
@@ -37,7 +37,7 @@ from training_worker.attempt import attempt_folder
 from training_worker.board import Board
 from training_worker.failures import describe_failure
 from training_worker.horse import run_horse
-from training_worker.inference import InferenceProcess
+from training_worker.inference import inference_process
 from training_worker.journal import JobJournal
 from training_worker.messages import (
     AttemptJob,
@@ -48,6 +48,7 @@ from training_worker.messages import (
 from training_worker.settings import WorkerSettings
 from training_worker.supervisor import Kill, Supervisor
 from training_worker.unregistered import find_unregistered
+from training_worker.witness import Witness
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +67,7 @@ class TrainingWorker(Worker):
         client: for RQ; retries for minutes.
         prompt: gives up within seconds, for everything that must not wait.
         device: what `ListWorkers` shows; it decides which queues are listened to.
+        witness: forked before torch was imported, so that it is small.
     """
 
     job_class = AttemptJob
@@ -74,7 +76,12 @@ class TrainingWorker(Worker):
     max_connection_wait_time = 2.0
 
     def __init__(
-        self, settings: WorkerSettings, client: Any, prompt: Connection, device: str
+        self,
+        settings: WorkerSettings,
+        client: Any,
+        prompt: Connection,
+        device: str,
+        witness: Witness,
     ) -> None:
         self._settings = settings
         self._prompt = prompt
@@ -90,7 +97,8 @@ class TrainingWorker(Worker):
         self._leaving_since = 0.0
         self._queues_are_empty = False
         self._duties = Duties(expected=(StoreUnavailableError,))
-        self._inference = InferenceProcess(settings) if settings.generation else None
+        self._witness = witness
+        self._inference = inference_process(settings) if settings.generation else None
         super().__init__(
             list(worker_queues(device)),
             name=self._new_name(),
@@ -180,12 +188,14 @@ class TrainingWorker(Worker):
             if claimed is not None:
                 self._give_up(claimed, error)
         finally:
+            self._witness.page.release()
             self._current = None
             self._supervisor = None
 
     def _claim(self, order: AttemptOrder) -> Claimed | None:
         """Take the attempt; the same claim id makes a repeat after a broken answer harmless."""
         claim_id = new_claim_id()
+        self._witness.page.hold(FencingToken(order.job_id, order.attempt, claim_id))
         while not self._stop_requested:
             try:
                 saved = self._unregistered(order)
@@ -261,10 +271,11 @@ class TrainingWorker(Worker):
         """Fork the trainer; block signals until both processes can handle them."""
         assert self._supervisor is not None
         signal.pthread_sigmask(signal.SIG_BLOCK, _FORK_SIGNALS)
-        pid = os.fork()
+        parent, pid = os.getpid(), os.fork()
         if pid == 0:
             os.setpgrp()  # Ctrl-C in a terminal reaches the parent alone, which sends SIGTERM
-            run_horse(claimed, self._settings, board, self._artifacts)
+            self._witness.page.name_trainer()
+            run_horse(claimed, self._settings, board, self._artifacts, parent)
         self._horse_pid = pid
         self._supervisor.attach(pid)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORK_SIGNALS)
@@ -352,6 +363,7 @@ class TrainingWorker(Worker):
 
     def _report_alive(self) -> None:
         try:
+            self._witness.ensure()
             if self._inference is not None and not self._stop_requested:
                 self._inference.ensure()
             self._workers.heartbeat(self._record())

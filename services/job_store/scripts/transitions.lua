@@ -184,6 +184,11 @@ local function requeue(id, job, now, changes, delayed)
     redis.call('ZADD', index_key('delayed'), now, id)
   else
     redis.call('ZADD', index_key('unsent'), 0, id)
+    -- The call that resumes an ended job sends the message itself; here the reconciler has to.
+    if is_held(job.status) then
+      redis.call('XADD', PREFIX .. 'notices', 'MAXLEN', '~', 1000, '*', 'job', id,
+                 'attempt', changes.attempt, 'claim', '')
+    end
   end
   move(id, job, 'queued', now, changes)
 end

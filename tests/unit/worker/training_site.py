@@ -200,7 +200,8 @@ class Site:
     def horse(self, worker: subprocess.Popen[bytes]) -> int:
         """Process id of the worker's trainer (or inference process), once there is one."""
         children = Path(f"/proc/{worker.pid}/task/{worker.pid}/children")
-        return int(self.wait_for(lambda: children.read_text().split())[0])
+        # The first child is the worker's witness.
+        return int(self.wait_for(lambda: children.read_text().split()[1:])[0])
 
     def logs(self) -> str:
         """What the workers and trainers printed."""
