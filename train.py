@@ -241,7 +241,7 @@ def _train(
     if stop_pipe is None:  # else the launcher has shared the cores out
         share_cores()
     ranks = join(config)
-    with ranks.main_first():
+    with ranks.main_first(), _preparation_shown(console, shown=ranks.is_main):
         train_dataset, val_dataset = load_dataset(config.dataset_path, config)
     with Progress(
         TextColumn("step"),
@@ -272,6 +272,28 @@ def _train(
         console.print(trainer.ended_early)
     console.print(f"done: {trainer.step} steps, checkpoints in {config.checkpoint_dir}")
     return 0
+
+
+@contextmanager
+def _preparation_shown(console: Console, *, shown: bool) -> Iterator[None]:
+    """Until the end of the block, show on a terminal how far the data is read and tokenized.
+
+    Elsewhere, and in the log, lines say so now and then.
+    """
+    from app.training import progress
+    from app.training.preparation import Preparation, WorkDone
+
+    hidden = not (console.is_terminal and shown)
+    columns = BarColumn(), TextColumn("{task.description}")
+    with Progress(*columns, console=console, transient=True, disable=hidden) as bar:
+        task = bar.add_task("", visible=False)
+
+        def show(work: WorkDone) -> None:
+            text, (_, done, total, _) = str(work), work
+            bar.update(task, description=text, total=total, completed=done, visible=True)
+
+        with progress.reporting_to(Preparation(show).advance):
+            yield
 
 
 @contextmanager

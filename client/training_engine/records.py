@@ -377,13 +377,16 @@ class JobRecord(JobMethods):
         message: What a person should know about the state: how the last attempt was lost, or where
             a killed stop left the job. None where there is nothing to know.
         phase: What its trainer does, where one runs. One of `starting`, `training`, `validating`,
-            `saving`.
-        phase_done: Batches of the current validation that are done; None in other phases.
-        phase_total: Batches of the current validation; None in other phases.
+            `saving`, `reading`, `tokenizing`.
+        phase_done: How far the phase is: batches of a validation, or bytes of the data's files, as
+            they are on the disk, while they are read or tokenized. None in other phases.
+        phase_total: How many there are of what `phase_done` counts.
         data_summary: What it trains on: windows, and how often max_steps goes through them. None
             until a worker has loaded the data.
         model_summary: What the model is: parameters by part, FLOPs a token, memory. None for jobs
             of earlier releases.
+        phase_per_second: How much of what `phase_done` counts was done a second, in about the last
+            ten seconds. None where it is unknown.
     """
 
     job_id: str
@@ -420,6 +423,7 @@ class JobRecord(JobMethods):
     phase_total: int | None = None
     data_summary: str | None = None
     model_summary: str | None = None
+    phase_per_second: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

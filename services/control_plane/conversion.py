@@ -155,8 +155,11 @@ def _phase(record: JobRecord) -> dict[str, Any]:
     """Return the fields of the trainer's phase; the phase is absent where no trainer runs."""
     if record.status not in (JobStatus.RUNNING, JobStatus.STOPPING):
         return {"phase": None}
-    done, total = record.phase_progress
-    return {"phase_done": done, "phase_total": total} if total else {}
+    done, total, per_second = record.phase_progress
+    if not total:
+        return {}
+    counted = {"phase_done": done, "phase_total": total}
+    return {**counted, "phase_per_second": per_second} if per_second else counted
 
 
 def _add_config(job: job_pb2.Job, document: str) -> None:

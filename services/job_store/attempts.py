@@ -187,7 +187,7 @@ class AttemptStore:
             phase.value,
             int(tokens_seen),
             pulses,
-            f"{done.done}/{done.total}",
+            f"{done.done}/{done.total}/{done.per_second:.6g}",
             eta_ms,
         )
         return _signals(self._db.run("progress", *_token_arguments(token), *progress))

@@ -221,8 +221,9 @@ def decode_job(job_id: str, fields: Fields, config_document: str = "") -> JobRec
 
 
 def _phase_progress(f: Fields) -> PhaseProgress:
-    done, total = f.get("phase_progress", "0/0").split("/")  # earlier versions wrote none
-    return PhaseProgress(_whole(done), _whole(total))
+    # Earlier versions wrote none, or none with a speed.
+    done, total, *per_second = f.get("phase_progress", "0/0").split("/")
+    return PhaseProgress(_whole(done), _whole(total), *map(float, per_second[:1]))
 
 
 def _seconds(text: str) -> float | None:

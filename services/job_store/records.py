@@ -54,6 +54,9 @@ class Phase(StrEnum):
     """Stored under the name that it had first."""
     SAVING = "saving"
     """The last save, which the attempt waits for."""
+    READING = "reading"
+    """The data, to check them or to make a tokenizer of them."""
+    TOKENIZING = "tokenizing"
 
 
 class WorkerState(StrEnum):
@@ -66,11 +69,13 @@ class WorkerState(StrEnum):
 
 
 class PhaseProgress(NamedTuple):
-    """How far a phase is; only a validation counts."""
+    """How far a phase is: batches of a validation, bytes of data that is read or tokenized."""
 
     done: int = 0
     total: int = 0
     """0 where nothing is counted."""
+    per_second: float = 0.0
+    """0.0 where that is unknown."""
 
 
 UNCOUNTED = PhaseProgress()

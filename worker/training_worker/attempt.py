@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.training import progress
 from app.training.data_warnings import warnings_to
+from app.training.preparation import Preparation, WorkDone
 from artifact_store import ArtifactStoreAwayError, GuardedStore, attempt_prefix, make_folder
 from job_store.attempts import AttemptStore
 from job_store.durability import DiskWatch
@@ -58,8 +59,6 @@ logger = logging.getLogger(__name__)
 
 _UNBOUNDED = 1 << 60
 """Checkpoints that the library's own rotation keeps: all, see `retention`."""
-_PREPARATION_LINE_SECONDS = 30.0
-"""Between two lines of the log about a preparation that takes long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +137,7 @@ class Attempt:
         self._warnings: dict[str, None] = {}
         """About the data, each once and in order."""
         self._end = End.FAILED_HERE
+        self._preparation = Preparation(self._show_work)
         self._failed_saves = FailedSaves(board, settings.full_disk_patience_seconds)
         self._publisher = Publisher(
             claimed,
@@ -172,9 +172,8 @@ class Attempt:
             self._config.validate()
             _refuse_several_nodes(self._claimed)
             show_text = self._board.show_encoding
-            prepared = _Preparation(self._board)
             with (
-                progress.reporting_to(prepared.advance),
+                progress.reporting_to(self._advance),
                 progress.encoding_shown_to(show_text),
                 warnings_to(self._keep_warning),
             ):
@@ -222,6 +221,7 @@ class Attempt:
         if self._resume.path is not None:
             config.resume_from_checkpoint = str(self._resume.path)
         train, validation = load_dataset(config.dataset_path, config)
+        self._board.write(self._board.read().step, Phase.STARTING, 0)
         agree_on_files(ranks, config)
         trainer = Trainer(config, train, validation, callbacks=[self])
         trainer.callbacks += [make(trainer) for make in own_callbacks(self._settings.callbacks)]
@@ -231,6 +231,16 @@ class Attempt:
         self._begin(trainer, data_summary(train, validation, config))
         self._stop.watch(trainer)
         return trainer
+
+    def _advance(self, size: int) -> None:
+        """Show that data is read or a checkpoint verified; silence would be taken for a stall."""
+        self._board.pulse()
+        self._preparation.advance(size)
+
+    def _show_work(self, work: WorkDone) -> None:
+        """Show how far the preparation of the data is."""
+        counted = PhaseProgress(work.done, work.total, work.per_second)
+        self._board.write(self._board.read().step, Phase(work.name), 0, counted)
 
     def _before_save(self) -> None:
         """Fail a save while the store is away, and write the points to disk first.
@@ -341,26 +351,6 @@ class Attempt:
         )
         # A save is announced after later steps, and perhaps after their validation.
         self._validated = {s: values for s, values in self._validated.items() if s >= info.step}
-
-
-class _Preparation:
-    """Reports that data is read and checkpoints are verified.
-
-    The parent, which would take the silence for a stall, gets all reports, the job's log some.
-    """
-
-    def __init__(self, board: Board) -> None:
-        self._board = board
-        self._bytes = 0
-        self._said_at = time.monotonic()
-
-    def advance(self, size: int) -> None:
-        """Another `size` bytes were worked through."""
-        self._board.pulse()
-        self._bytes += size
-        if time.monotonic() - self._said_at >= _PREPARATION_LINE_SECONDS:
-            self._said_at = time.monotonic()
-            logger.info("preparing: worked through %.2f GB so far", self._bytes / 1e9)
 
 
 def attempt_folder(artifacts: GuardedStore, claimed: Claimed) -> Path:

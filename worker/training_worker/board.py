@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 from job_store.records import UNCOUNTED, Phase, PhaseProgress
 
-_LAYOUT = struct.Struct("=qqqqq")
+_LAYOUT = struct.Struct("=qqqqqd")
 _COUNTER = struct.Struct("=q")
 _PHASES = tuple(Phase)
-_ENCODING_AT = 64
+_ENCODING_AT = 72
 _ENCODING_BYTES = 1024
 
 

@@ -155,7 +155,20 @@ def phase_text(job: JobRecord) -> str:
     """Return what a job's trainer does besides steps, e.g. `validating 12/80`; else nothing."""
     if job.phase in (None, "training"):
         return ""
-    return f"{job.phase} {job.phase_done}/{job.phase_total}" if job.phase_total else str(job.phase)
+    done, total = job.phase_done or 0, job.phase_total
+    if not total:
+        return str(job.phase)
+    if not is_preparing(job):
+        return f"{job.phase} {done}/{total}"
+    text = f"{job.phase} {size(done)} of {size(total)}"
+    if not (speed := job.phase_per_second):
+        return text
+    return f"{text}, {size(speed)}/s, {duration((total - done) / speed)} left"
+
+
+def is_preparing(job: JobRecord) -> bool:
+    """Whether a job's trainer reads or tokenizes its data, and counts their bytes."""
+    return job.phase in ("reading", "tokenizing") and bool(job.phase_total)
 
 
 def ago(time: datetime, units: int = 2) -> str:

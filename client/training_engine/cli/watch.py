@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from training_engine.cli.curve import draw
-from training_engine.cli.output import duration, number, phase_text
+from training_engine.cli.output import duration, is_preparing, number, phase_text
 from training_engine.cli.session import Session
 from training_engine.errors import TrainingEngineError
 from training_engine.records import (
@@ -101,6 +101,16 @@ class View:
     def phase(self) -> str:
         """What the trainer does besides steps, such as `validating 12/80`, or nothing."""
         return "" if self.now is None or self.job.is_terminal else phase_text(self.now)
+
+    @property
+    def bar(self) -> tuple[int, int, str]:
+        """What is done, of how much, and as text: steps, or bytes while the data is prepared."""
+        now = self.now
+        if now is not None and not self.job.is_terminal and is_preparing(now):
+            done, total = now.phase_done or 0, now.phase_total or 0
+            return done, total, f"{done / total:.0%}"
+        share = self.step / self.job.max_steps if self.job.max_steps else 0.0
+        return self.step, self.job.max_steps, f"{self.step}/{self.job.max_steps}  {share:.0%}"
 
 
 def state_line(job: JobRecord) -> str:
@@ -194,16 +204,16 @@ def _render(view: View, width: int) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
-    job, step = view.job, view.step
+    job = view.job
     bar = Table.grid(padding=(0, 1), expand=True)
     bar.add_column(no_wrap=True)
     bar.add_column(ratio=1)
     bar.add_column(no_wrap=True)
-    share = step / job.max_steps if job.max_steps else 0.0
+    done, total, text = view.bar
     bar.add_row(
         Text(f"{job.name or job.job_id}  {job.status}"),
-        ProgressBar(total=max(1, job.max_steps), completed=step),
-        Text(f"{step}/{job.max_steps}  {share:.0%}"),
+        ProgressBar(total=max(1, total), completed=done),
+        Text(text),
     )
     losses = [p.loss for p in view.points if p.loss is not None and math.isfinite(p.loss)]
     curve = draw(losses, max(20, min(width, 100)), _CURVE_HEIGHT)

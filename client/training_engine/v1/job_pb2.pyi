@@ -32,6 +32,8 @@ class JobPhase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     JOB_PHASE_TRAINING: _ClassVar[JobPhase]
     JOB_PHASE_VALIDATING: _ClassVar[JobPhase]
     JOB_PHASE_SAVING: _ClassVar[JobPhase]
+    JOB_PHASE_READING: _ClassVar[JobPhase]
+    JOB_PHASE_TOKENIZING: _ClassVar[JobPhase]
 
 class JobPriority(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -51,6 +53,8 @@ JOB_PHASE_STARTING: JobPhase
 JOB_PHASE_TRAINING: JobPhase
 JOB_PHASE_VALIDATING: JobPhase
 JOB_PHASE_SAVING: JobPhase
+JOB_PHASE_READING: JobPhase
+JOB_PHASE_TOKENIZING: JobPhase
 JOB_PRIORITY_UNSPECIFIED: JobPriority
 JOB_PRIORITY_HIGH: JobPriority
 JOB_PRIORITY_DEFAULT: JobPriority
@@ -75,7 +79,7 @@ class Execution(_message.Message):
     def __init__(self, priority: _Optional[_Union[JobPriority, str]] = ..., processes: _Optional[int] = ..., nodes: _Optional[int] = ..., device: _Optional[str] = ..., max_retries: _Optional[int] = ..., stop_timeout_seconds: _Optional[float] = ..., stall_timeout_seconds: _Optional[float] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("job_id", "name", "status", "current_step", "max_steps", "progress", "attempt", "worker_id", "resumed_from_step", "created_at", "started_at", "completed_at", "updated_at", "error", "eta_seconds", "running_seconds", "config", "config_id", "dataset_path", "val_dataset_path", "execution", "warnings", "exactness_notes", "consecutive_failures", "error_reason", "log_tail", "message", "phase", "phase_done", "phase_total", "data_summary", "model_summary")
+    __slots__ = ("job_id", "name", "status", "current_step", "max_steps", "progress", "attempt", "worker_id", "resumed_from_step", "created_at", "started_at", "completed_at", "updated_at", "error", "eta_seconds", "running_seconds", "config", "config_id", "dataset_path", "val_dataset_path", "execution", "warnings", "exactness_notes", "consecutive_failures", "error_reason", "log_tail", "message", "phase", "phase_done", "phase_total", "data_summary", "model_summary", "phase_per_second")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
@@ -108,6 +112,7 @@ class Job(_message.Message):
     PHASE_TOTAL_FIELD_NUMBER: _ClassVar[int]
     DATA_SUMMARY_FIELD_NUMBER: _ClassVar[int]
     MODEL_SUMMARY_FIELD_NUMBER: _ClassVar[int]
+    PHASE_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
     job_id: str
     name: str
     status: JobStatus
@@ -140,7 +145,8 @@ class Job(_message.Message):
     phase_total: int
     data_summary: str
     model_summary: str
-    def __init__(self, job_id: _Optional[str] = ..., name: _Optional[str] = ..., status: _Optional[_Union[JobStatus, str]] = ..., current_step: _Optional[int] = ..., max_steps: _Optional[int] = ..., progress: _Optional[float] = ..., attempt: _Optional[int] = ..., worker_id: _Optional[str] = ..., resumed_from_step: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., completed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., error: _Optional[str] = ..., eta_seconds: _Optional[float] = ..., running_seconds: _Optional[float] = ..., config: _Optional[_Union[_config_pb2.TrainingConfig, _Mapping]] = ..., config_id: _Optional[str] = ..., dataset_path: _Optional[str] = ..., val_dataset_path: _Optional[str] = ..., execution: _Optional[_Union[Execution, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[_config_pb2.FieldProblem, _Mapping]]] = ..., exactness_notes: _Optional[_Iterable[str]] = ..., consecutive_failures: _Optional[int] = ..., error_reason: _Optional[str] = ..., log_tail: _Optional[str] = ..., message: _Optional[str] = ..., phase: _Optional[_Union[JobPhase, str]] = ..., phase_done: _Optional[int] = ..., phase_total: _Optional[int] = ..., data_summary: _Optional[str] = ..., model_summary: _Optional[str] = ...) -> None: ...
+    phase_per_second: float
+    def __init__(self, job_id: _Optional[str] = ..., name: _Optional[str] = ..., status: _Optional[_Union[JobStatus, str]] = ..., current_step: _Optional[int] = ..., max_steps: _Optional[int] = ..., progress: _Optional[float] = ..., attempt: _Optional[int] = ..., worker_id: _Optional[str] = ..., resumed_from_step: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., completed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., error: _Optional[str] = ..., eta_seconds: _Optional[float] = ..., running_seconds: _Optional[float] = ..., config: _Optional[_Union[_config_pb2.TrainingConfig, _Mapping]] = ..., config_id: _Optional[str] = ..., dataset_path: _Optional[str] = ..., val_dataset_path: _Optional[str] = ..., execution: _Optional[_Union[Execution, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[_config_pb2.FieldProblem, _Mapping]]] = ..., exactness_notes: _Optional[_Iterable[str]] = ..., consecutive_failures: _Optional[int] = ..., error_reason: _Optional[str] = ..., log_tail: _Optional[str] = ..., message: _Optional[str] = ..., phase: _Optional[_Union[JobPhase, str]] = ..., phase_done: _Optional[int] = ..., phase_total: _Optional[int] = ..., data_summary: _Optional[str] = ..., model_summary: _Optional[str] = ..., phase_per_second: _Optional[float] = ...) -> None: ...
 
 class StartJobRequest(_message.Message):
     __slots__ = ("config", "config_document", "config_id", "dataset_path", "val_dataset_path", "name", "request_id", "execution")

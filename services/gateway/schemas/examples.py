@@ -86,6 +86,7 @@ JOB: Example = {
     "phase": "validating",
     "phase_done": 12,
     "phase_total": 64,
+    "phase_per_second": 16.0,
     "config_id": CONFIG_ID,
     "dataset_path": "/data/shakespeare.txt",
     "execution": EXECUTION,

@@ -1,7 +1,7 @@
 // The state of a job: its progress, the numbers that people look for first, and its details.
 
 import { el, fill, setText } from "./dom.js";
-import { NONE, count, duration, number, percent, rounded, time } from "./format.js";
+import { NONE, bytes, count, duration, number, percent, rounded, time } from "./format.js";
 
 export class JobSummary {
   constructor() {
@@ -22,8 +22,9 @@ export class JobSummary {
   }
 
   show(job, history) {
-    this.bar.value = job.progress;
-    this.bar.setAttribute("aria-valuetext", percent(job.progress));
+    const share = isPreparing(job) ? job.phase_done / job.phase_total : job.progress;
+    this.bar.value = share;
+    this.bar.setAttribute("aria-valuetext", percent(share));
     setText(this.where, where(job));
     this.numbers.set({
       Loss: number(history.latest("loss")),
@@ -68,10 +69,23 @@ function where(job) {
   return parts.join(" · ");
 }
 
-// What a step count does not tell: "validating 12/80", "saving".
+// What a step count does not tell: "validating 12/80", "saving", "tokenizing 1.2 GiB of 4.0 GiB".
 function phase(job) {
   if (job.status === "stopping" || !job.phase || job.phase === "training") return "";
+  if (isPreparing(job)) return preparation(job);
   return job.phase_total ? `${job.phase} ${count(job.phase_done)}/${count(job.phase_total)}` : job.phase;
+}
+
+// Before the first step the data is read and tokenized; the bar shows how far that is.
+function isPreparing(job) {
+  return ["reading", "tokenizing"].includes(job.phase) && job.phase_total > 0;
+}
+
+function preparation(job) {
+  const text = `${job.phase} ${bytes(job.phase_done)} of ${bytes(job.phase_total)}`;
+  const speed = job.phase_per_second;
+  const left = (job.phase_total - job.phase_done) / speed;
+  return speed ? `${text}, ${bytes(Math.round(speed))}/s, ${duration(left)} left` : text;
 }
 
 function attempt(job) {

@@ -1,5 +1,5 @@
 -- progress: prefix, job_id, attempt, claim_id, step, phase, tokens_seen, pulses, phase_progress
---           ("done/total"), eta_ms (empty where unknown). Returns signals.
+--           ("done/total/per second"), eta_ms (empty where unknown). Returns signals.
 --- @include prelude
 --- @include fence
 local id, attempt, claim, step = ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])

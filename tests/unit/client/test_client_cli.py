@@ -154,6 +154,10 @@ def test_status_shows_the_phase_with_its_count(service: ScriptedService, cli: Cl
     assert "validating 0/80" in cli("status", "j1").stdout
     told = json.loads(cli("status", "j1", "--json").stdout)
     assert {name: told[name] for name in shown} == {**shown, "phase": "validating"}
+    shown = {"phase": job_pb2.JOB_PHASE_TOKENIZING, "phase_done": 1 << 30, "phase_total": 1 << 32}
+    shown["phase_per_second"] = 1 << 24
+    text = "tokenizing 1.0 GiB of 4.0 GiB, 16.0 MiB/s, 3 min 12 s left"
+    assert text in cli("status", "j1").stdout
 
 
 def test_watch_prints_lines_where_piped(service: ScriptedService, cli: Cli) -> None:
@@ -207,6 +211,11 @@ def test_a_live_view_shows_bar_curve_and_speed() -> None:
     console.print(_render(view, 80))
     line = console.export_text().splitlines()[1]
     assert line.strip() == "loss 2.5   validation 2.75   lr 0.001   validating 12/80   ETA 25 s"
+    view.now = replace(view.job, phase="reading", phase_done=1 << 20, phase_total=1 << 22)
+    console.print(_render(view, 80))
+    first, second, *_ = console.export_text().splitlines()
+    assert (first.split()[0], first.split()[-1]) == ("j1", "25%")
+    assert second.strip().endswith("reading 1.0 MiB of 4.0 MiB")
     assert lines[2].strip() == "bits per byte 3.967"
     assert lines[3].split()[0] == "4.5"
     assert lines[10].split()[0] == "2.5"

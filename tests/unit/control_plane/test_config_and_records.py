@@ -128,7 +128,7 @@ def record_of(**fields: Any) -> JobRecord:
         "model_summary": "7 parameters",
         "data_summary": "9 windows", "data_warnings": ("lr: too high: really", "data: odd"),
         "consecutive_failures": 2, "tokens_seen": 9, "phase": Phase.VALIDATING,
-        "phase_progress": PhaseProgress(12, 80), "eta_seconds": 1.5,
+        "phase_progress": PhaseProgress(12, 80, 2.5), "eta_seconds": 1.5,
         "best_checkpoint_id": "", "enqueued_at": 1, "stop_requested_at": None,
         "stop_deadline": None,
     }  # fmt: skip
@@ -141,7 +141,7 @@ def test_every_field_of_a_job_is_set() -> None:
     fields = {field.name for message in (job, live) for field, _ in message.ListFields()}
     assert fields == {field.name for field in job.DESCRIPTOR.fields}
     assert (live.phase, live.phase_done, live.phase_total) == (job_pb2.JOB_PHASE_VALIDATING, 12, 80)
-    assert (live.eta_seconds, live.running_seconds) == (1.5, 2.5)
+    assert (live.phase_per_second, live.eta_seconds, live.running_seconds) == (2.5, 1.5, 2.5)
     assert job.phase == job_pb2.JOB_PHASE_UNSPECIFIED, "no trainer runs any more"
     assert not job.HasField("phase_total")
     assert not job.HasField("eta_seconds")
@@ -171,7 +171,14 @@ def test_a_fresh_job_has_no_times_to_tell_and_is_named_by_its_id() -> None:
         )
     )
     assert job.name == "job_1"
-    for name in ("started_at", "completed_at", "resumed_from_step", "eta_seconds", "phase_total"):
+    for name in (
+        "started_at",
+        "completed_at",
+        "resumed_from_step",
+        "eta_seconds",
+        "phase_total",
+        "phase_per_second",
+    ):
         assert not job.HasField(name)
     assert job.error == ""
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import fcntl
+import gzip
+import itertools
 import json
+import logging
 import os
 import threading
 from pathlib import Path
@@ -11,14 +14,16 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 
 from app.training import progress
 from app.training.data import load_dataset
 from app.training.data.cache import get_or_create
+from app.training.preparation import Preparation, WorkDone
 
-TEXT = "to be or not to be\n" * 200_000
+TEXT = ("to be or not to be, " * 19 + "\n") * 10_000
 
 
 def write(folder: Path, ending: str) -> Path:
@@ -28,6 +33,12 @@ def write(folder: Path, ending: str) -> Path:
         path.write_text("".join(json.dumps({"text": line}) + "\n" for line in lines))
     elif ending == ".parquet":
         pq.write_table(pa.table({"text": lines}), path)
+    elif ending == ".arrow":
+        pa.feather.write_feather(pa.table({"text": lines}), path, chunksize=1000)
+    elif ending == ".csv":
+        path.write_text("text\n" + TEXT.replace(", ", " "))
+    elif ending == ".txt.gz":
+        path.write_bytes(gzip.compress(TEXT.encode(), 1))
     elif ending == ".bin":
         path.write_bytes(np.frombuffer(TEXT.encode(), np.uint8).astype("<u2").tobytes())
     else:
@@ -48,6 +59,56 @@ def test_every_byte_that_is_worked_through_is_told(
     told = len(heard)
     load_dataset(path, make_config())  # nobody listens any more
     assert len(heard) == told
+
+
+@pytest.mark.parametrize("ending", [".txt", ".txt.gz", ".jsonl", ".csv", ".parquet", ".arrow"])
+def test_work_on_data_is_counted_in_bytes_of_its_file(
+    tmp_path: Path,
+    cache: Path,
+    make_config: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    ending: str,
+) -> None:
+    monkeypatch.setattr("app.training.preparation.SHOW_SECONDS", 0.0)
+    size = write(tmp_path, ending).stat().st_size
+    seen: list[WorkDone] = []
+    with progress.reporting_to(Preparation(seen.append).advance):
+        load_dataset(tmp_path / f"data{ending}", make_config())
+    works = {name: list(told) for name, told in itertools.groupby(seen, lambda work: work.name)}
+    assert list(works) == ["reading", "tokenizing"]
+    for told in works.values():
+        done = [work.done for work in told]
+        assert done == sorted(done)
+        assert {work.total for work in told} == {size}
+    assert len({work.done for work in works["tokenizing"]}) > 1
+    assert works["tokenizing"][-1].done == size
+
+
+def test_a_folder_is_one_work(
+    tmp_path: Path, cache: Path, make_config: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.training.preparation.SHOW_SECONDS", 0.0)
+    for name in "abc":
+        (tmp_path / f"{name}.txt").write_text(TEXT[: 1 << 20])
+    seen: list[WorkDone] = []
+    with progress.reporting_to(Preparation(seen.append).advance):
+        load_dataset(tmp_path, make_config())
+    tokenized = [work for work in seen if work.name == "tokenizing"]
+    assert {work.total for work in tokenized} == {3 << 20}
+    assert tokenized[-1].done == 3 << 20
+
+
+def test_the_log_says_now_and_then_how_far_the_work_is(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("app.training.preparation.LOG_SECONDS", -1.0)
+    caplog.set_level(logging.INFO, logger="app")
+    prepared = Preparation(lambda work: None)
+    with progress.working("tokenizing", 1 << 30), progress.reading_file(lambda: 1 << 28):
+        prepared.advance(1)
+    assert caplog.messages == ["tokenizing data: 256.0 MiB of 1.0 GiB"]
+    work = WorkDone("tokenizing", 1 << 28, 1 << 30, float(1 << 22))
+    assert str(work) == "tokenizing data: 256.0 MiB of 1.0 GiB, 4.0 MiB/s, 0:03:12 left"
 
 
 def test_who_waits_for_another_process_passes_its_signs_of_life_on(cache: Path) -> None:

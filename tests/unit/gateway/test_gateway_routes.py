@@ -169,6 +169,7 @@ async def test_status_is_exactly_the_promised_record(
         "phase": "validating",
         "phase_done": 0,
         "phase_total": 5,
+        "phase_per_second": None,
         "message": "waits for the artifact store",
     }
     assert shaped(await client.get(f"{API}/jobs/{job_id}"), 200, "Job")["config"]

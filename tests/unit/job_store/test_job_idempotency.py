@@ -180,14 +180,14 @@ async def test_the_reconciler_sees_leases_and_progress(bench: Bench) -> None:
     bench.attempts.report_progress(token, 7, Phase.VALIDATING, eta_seconds=3.0)
     assert (await bench.reconciler.running_attempts())[0].sign_of_life == seen.sign_of_life
     record = await bench.jobs.get(job.job_id)
-    assert (record.eta_seconds, record.phase_progress) == (3.0, (0, 0))
+    assert (record.eta_seconds, record.phase_progress) == (3.0, (0, 0, 0.0))
 
 
 async def test_each_batch_of_a_validation_is_a_sign_of_life(bench: Bench) -> None:
     job, token = await bench.running()
     seen = []
     for done in (0, 1, 1, 2):
-        shown = PhaseProgress(done, 80)
+        shown = PhaseProgress(done, 80, 2.5)
         bench.attempts.report_progress(token, 7, Phase.VALIDATING, done=shown)
         assert (await bench.jobs.get(job.job_id)).phase_progress == shown
         seen.append((await bench.reconciler.running_attempts())[0].sign_of_life)
@@ -197,9 +197,11 @@ async def test_each_batch_of_a_validation_is_a_sign_of_life(bench: Bench) -> Non
 
 async def test_a_record_of_an_earlier_version_has_no_count_and_no_eta(bench: Bench) -> None:
     job, token = await bench.running()
+    bench.worker.command("HSET", f"te:job:{job.job_id}", "phase_progress", "3/80")
+    assert (await bench.jobs.get(job.job_id)).phase_progress == (3, 80, 0.0)  # an older worker's
     bench.worker.command("HDEL", f"te:job:{job.job_id}", "phase_progress", "eta_ms")
     record = await bench.jobs.get(job.job_id)
-    assert (record.phase_progress, record.eta_seconds) == ((0, 0), None)
+    assert (record.phase_progress, record.eta_seconds) == ((0, 0, 0.0), None)
     bench.attempts.report_progress(token, 1, Phase.TRAINING, eta_seconds=None)
     assert (await bench.jobs.get(job.job_id)).eta_seconds is None
 

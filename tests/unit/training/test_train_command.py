@@ -88,6 +88,7 @@ def test_the_bar_shows_a_validation_that_takes_long(folder: Path) -> None:
     assert whole == sorted(whole)
     assert re.search(r"ETA \d+:\d\d:\d\d", seen)
     assert "\x1b[?25hdone: " in seen
+    assert re.search(r"tokenizing data: [\d.]+ KiB of 13.\d+ KiB", seen)
 
 
 def test_mistakes_are_told_without_a_traceback(folder: Path) -> None:

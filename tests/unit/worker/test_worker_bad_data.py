@@ -14,7 +14,7 @@ import pytest
 import tokenizers
 from training_site import Site
 
-from job_store.records import Execution, JobRecord, JobStatus
+from job_store.records import Execution, JobRecord, JobStatus, Phase
 
 END = (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.STOPPED)
 
@@ -90,6 +90,8 @@ def test_a_tokenizer_that_does_not_come_to_an_end(site: Site, tmp_path: Path) ->
     message = failed_at_once(site, job_id)
     assert message.startswith(f"the tokenizer worked for 4 s on line 2 of {str(data)!r} without")
     assert "`execution.stall_timeout_seconds`" in message
+    shown = site.job(job_id)
+    assert (shown.phase, shown.phase_progress.total) == (Phase.TOKENIZING, data.stat().st_size)
 
 
 def test_data_that_became_a_link_to_the_outside_is_not_read(site: Site, tmp_path: Path) -> None:

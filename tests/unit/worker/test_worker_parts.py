@@ -61,12 +61,13 @@ def test_any_other_message_is_refused(bad: AttemptJob, reason: str) -> None:
 
 def test_the_board_shows_what_was_written() -> None:
     board = Board()
-    assert board.read() == (0, Phase.STARTING, 0, (0, 0))
-    board.write(7, Phase.VALIDATING, 1 << 40, PhaseProgress(12, 80))
+    assert board.read() == (0, Phase.STARTING, 0, (0, 0, 0.0))
+    board.write(7, Phase.VALIDATING, 1 << 40, PhaseProgress(12, 80, 2.5))
+    board.show_encoding("line 2")
     board.pulse()
     board.pulse()
-    assert board.read() == (7, Phase.VALIDATING, 1 << 40, (12, 80))
-    assert board.pulses == 2
+    assert board.read() == (7, Phase.VALIDATING, 1 << 40, (12, 80, 2.5))
+    assert (board.pulses, board.encoding) == (3, "line 2")
     board.close()
 
 
@@ -311,7 +312,7 @@ def test_the_last_save_waits_with_growing_pauses_and_an_end(
     board.write(400, Phase.TRAINING, 7)
     disk = FailedSaves(board, patience_seconds=100.0)
     while disk.tolerates(400, no_room(), last=True):
-        assert board.read() == (400, Phase.SAVING, 7, (0, 0))  # no stall meanwhile
+        assert board.read() == (400, Phase.SAVING, 7, (0, 0, 0.0))  # no stall meanwhile
     assert pauses == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 8.5]
     disk.saved()
     assert disk.tolerates(400, no_room(), last=True)

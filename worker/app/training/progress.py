@@ -1,15 +1,16 @@
-"""Says that a run's preparation goes on: it reads, tokenizes or verifies, which may take hours.
+"""Says that a run's preparation goes on, and how far it is: it reads and tokenizes for hours.
 
 From outside, a process that tokenizes a terabyte looks like one that hangs. A listener can tell
-them apart; without one a report costs a look-up.
+them apart; without one a report costs a look-up. How far the work is, is asked of the files' own
+positions, and only when somebody wants to know: counting costs the work nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 T = TypeVar("T")
 
@@ -25,6 +26,39 @@ def _nobody(size: int) -> None:
     """Do nothing: there are no listeners."""
 
 
+WorkName = Literal["reading", "tokenizing"]
+
+
+class FileWork:
+    """Work on files whose sizes are known, and how much of them is done.
+
+    Args:
+        total: bytes of all files as they are on the disk, compressed where they are.
+    """
+
+    def __init__(self, name: WorkName, total: int) -> None:
+        self.name, self.total = name, total
+        self._passed = 0
+        self._position: Callable[[], int] | None = None
+
+    @property
+    def done(self) -> int:
+        """Bytes of the files that were read, at most `total`."""
+        here = self._position() if self._position else 0
+        return min(self._passed + here, self.total)
+
+    @contextmanager
+    def file(self, position: Callable[[], int]) -> Iterator[None]:
+        """Until the end of the block, `position` tells how much of the next file is read."""
+        self._position = position
+        try:
+            yield
+        finally:
+            self._passed += position()
+            self._position = None
+
+
+_work: ContextVar[FileWork | None] = ContextVar("file_work", default=None)
 _listener: ContextVar[Listener] = ContextVar("progress_listener", default=_nobody)
 _watcher: ContextVar[Watcher | None] = ContextVar("encoding_watcher", default=None)
 
@@ -47,6 +81,27 @@ def listener() -> Listener:
 def advanced(size: int) -> None:
     """Another `size` bytes are worked through."""
     _listener.get()(size)
+
+
+@contextmanager
+def working(name: WorkName, total: int) -> Iterator[None]:
+    """Until the end of the block, the files that this thread reads belong to this work."""
+    token = _work.set(FileWork(name, total))
+    try:
+        yield
+    finally:
+        _work.reset(token)
+
+
+def work() -> FileWork | None:
+    """Return the work that this thread does; None while it is none that is counted."""
+    return _work.get()
+
+
+def reading_file(position: Callable[[], int]) -> AbstractContextManager[None]:
+    """Until the end of the block, `position` tells how much of a file of the work is read."""
+    current = _work.get()
+    return nullcontext() if current is None else current.file(position)
 
 
 @contextmanager

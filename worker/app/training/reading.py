@@ -81,7 +81,8 @@ def _real(path: Path) -> Path:
 def sha256_of(file: BinaryIO) -> str:
     """Return the sha256 of an open file, lower-case hex; `progress` hears of each block."""
     digest = hashlib.sha256()
-    while block := file.read(_BLOCK_BYTES):
-        digest.update(block)
-        progress.advanced(len(block))
+    with progress.reading_file(file.tell):
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+            progress.advanced(len(block))
     return digest.hexdigest()

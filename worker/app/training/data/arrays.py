@@ -48,12 +48,14 @@ class TokenArray:
 
     def range(self) -> tuple[int, int]:
         """Return the smallest and largest id, reading the file once in bounded memory."""
-        smallest, largest = 0, -1
-        for start in range(0, self.count, _SCAN_IDS):
-            part = self.ids[start : start + _SCAN_IDS]
-            smallest = min(smallest, int(part.min()))
-            largest = max(largest, int(part.max()))
-            progress.advanced(part.nbytes)
+        smallest, largest, read = 0, -1, 0
+        with progress.reading_file(lambda: read):
+            for start in range(0, self.count, _SCAN_IDS):
+                part = self.ids[start : start + _SCAN_IDS]
+                smallest = min(smallest, int(part.min()))
+                largest = max(largest, int(part.max()))
+                read += part.nbytes
+                progress.advanced(part.nbytes)
         return smallest, largest
 
 

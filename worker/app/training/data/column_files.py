@@ -21,6 +21,8 @@ class ColumnFile:
     """Yields arrays of a column's values in order."""
     rows: Callable[[list[str]], Iterator[Any]]
     """Yields record batches of some columns in order."""
+    position: Callable[[], int]
+    """Tells how many of the file's bytes were read, about."""
     close: Callable[[], None]
 
     def __enter__(self) -> ColumnFile:
@@ -40,15 +42,29 @@ def open_parquet(path: Path) -> ColumnFile:
     import pyarrow.parquet as pq
 
     file = pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
-
-    def column(name: str) -> Iterator[Any]:
-        for batch in file.iter_batches(batch_size=_ROWS_PER_BATCH, columns=[name]):
-            yield _within(batch, name)
+    read = _Share(path.stat().st_size, file.metadata.num_rows)
 
     def rows(names: list[str]) -> Iterator[Any]:
-        yield from file.iter_batches(batch_size=_ROWS_PER_BATCH, columns=names)
+        for batch in file.iter_batches(batch_size=_ROWS_PER_BATCH, columns=names):
+            yield batch
+            read.parts += len(batch)
 
-    return ColumnFile(file.schema_arrow, column, rows, file.close)
+    def column(name: str) -> Iterator[Any]:
+        return (_within(batch, name) for batch in rows([name]))
+
+    return ColumnFile(file.schema_arrow, column, rows, read.position, file.close)
+
+
+@dataclass(slots=True)
+class _Share:
+    """How much of a file was read, in parts of about one size."""
+
+    size: int
+    all_parts: int
+    parts: int = 0
+
+    def position(self) -> int:
+        return self.size * self.parts // max(self.all_parts, 1)
 
 
 def open_arrow(path: Path) -> ColumnFile:
@@ -63,18 +79,27 @@ def open_arrow(path: Path) -> ColumnFile:
     mapped = pa.memory_map(str(path))
     if mapped.read(len(_ARROW_FILE)) == _ARROW_FILE:
         file = pa.ipc.open_file(mapped)
-        batches = map(file.get_batch, range(file.num_record_batches))
-        return _of_batches(file.schema, batches, mapped.close)
+        read = _Share(mapped.size(), file.num_record_batches)
+        return _of_batches(file.schema, _batches(file, read), read.position, mapped.close)
     mapped.seek(0)
     stream = pa.ipc.open_stream(mapped)
-    return _of_batches(stream.schema, iter(stream), mapped.close)
+    return _of_batches(stream.schema, iter(stream), mapped.tell, mapped.close)
 
 
-def _of_batches(schema: Any, batches: Iterator[Any], close: Callable[[], None]) -> ColumnFile:
+def _batches(file: Any, read: _Share) -> Iterator[Any]:
+    for number in range(file.num_record_batches):
+        yield file.get_batch(number)
+        read.parts += 1
+
+
+def _of_batches(
+    schema: Any, batches: Iterator[Any], position: Callable[[], int], close: Callable[[], None]
+) -> ColumnFile:
     return ColumnFile(
         schema,
         lambda name: _sliced(_within(batch, name) for batch in batches),
         lambda names: _sliced(batch.select(names) for batch in batches),
+        position,
         close,
     )
 

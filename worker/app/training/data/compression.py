@@ -11,11 +11,13 @@ import contextlib
 import gzip
 import io
 import lzma
+import os
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
+from app.training import progress
 from app.training.data.errors import DataError
 from app.training.data.formats import COMPRESSED
 from app.training.reading import open_permitted
@@ -56,10 +58,14 @@ def open_plain(path: Path) -> Iterator[io.BufferedReader]:
         compression = compression_of(buffered.peek(_LONGEST_BEGINNING))
         if compression is None:
             _require_no_compressed_name(path)
-            yield buffered
+            with progress.reading_file(_position(buffered)):
+                yield buffered
             return
         try:
-            with _decompressing(buffered, compression) as plain:
+            with (
+                progress.reading_file(_position(buffered)),
+                _decompressing(buffered, compression) as plain,
+            ):
                 yield plain
         except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
             if getattr(error, "errno", None) is not None:
@@ -68,6 +74,12 @@ def open_plain(path: Path) -> Iterator[io.BufferedReader]:
                 f"{str(path)!r} cannot be decompressed ({error}); it must be one whole "
                 f"{compression} file; copy or write it again"
             ) from error
+
+
+def _position(file: io.BufferedReader) -> Callable[[], int]:
+    """Return what tells how much of a file was read, on the disk; all of it once it is closed."""
+    size = os.fstat(file.fileno()).st_size
+    return lambda: size if file.closed else file.tell()
 
 
 def _decompressing(file: BinaryIO, compression: str) -> io.BufferedReader:

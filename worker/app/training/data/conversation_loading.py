@@ -159,16 +159,13 @@ def _tokenize(
 
     def write() -> tuple[Iterator[Ids | SideFile], dict[str, Any]]:
         logger.info("tokenizing the conversations of %d files", len(corpus.files))
-        texts = (rendered.text for _, rendered in rendered_conversations(corpus, template, config))
-        special = CHATML_TOKENS if template.source == CHATML else ()
-        used = tokenizer or tokenizer_of_text(
-            spec, texts, characters=corpus.size, special_tokens=special
-        )
+        used = tokenizer or _made_of_text(corpus, template, config)
         tokens = _tokenized(rendered_conversations(corpus, template, config), used, config)
         return _written(tokens, everything=data.loss_on == "all"), {"tokenizer": used.to_dict()}
 
     dtype = id_dtype(spec, tokenizer)
-    entry = get_or_create(directory, key, dtype, write)
+    with progress.working("tokenizing", corpus.size):
+        entry = get_or_create(directory, key, dtype, write)
     if entry.largest >= config.model_config.vocab_size:
         raise _no_row(f"{str(path)!r}", entry.largest, config)
     used = tokenizer or tokenizer_from_dict(entry.extra["tokenizer"])
@@ -179,6 +176,15 @@ def _fingerprint(conversations: str, config: TrainingConfig) -> str:
     """Return the fingerprint of windows of these conversations."""
     data = config.data
     return cache_key(conversations, str(data.pack), str(data.attend_across_documents))
+
+
+def _made_of_text(corpus: Corpus, template: ChatTemplate, config: TrainingConfig) -> Tokenizer:
+    texts = (rendered.text for _, rendered in rendered_conversations(corpus, template, config))
+    special = CHATML_TOKENS if template.source == CHATML else ()
+    with progress.working("reading", corpus.size):
+        return tokenizer_of_text(
+            config.tokenizer, texts, characters=corpus.size, special_tokens=special
+        )
 
 
 def _windows(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from app.training import progress
 from app.training.data.array_files import read_layout
 from app.training.data.cache import content_digest
 from app.training.data.formats import COMPRESSED, RECORD_FORMS, DataFile
@@ -13,9 +14,11 @@ from app.training.data.text_files import has_other_encoding
 
 def corpus_digests(corpus: Corpus, directory: Path) -> list[str]:
     """Return a text for each file of a corpus; `directory` is the cache's."""
-    return [
-        f"{_reading(file, corpus)} {content_digest(file.path, directory)}" for file in corpus.files
-    ]
+    with progress.working("reading", corpus.size):
+        return [
+            f"{_reading(file, corpus)} {content_digest(file.path, directory)}"
+            for file in corpus.files
+        ]
 
 
 def _reading(file: DataFile, corpus: Corpus) -> str:

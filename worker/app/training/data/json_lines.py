@@ -6,6 +6,7 @@ Standard library only: a control plane reads first lines too.
 from __future__ import annotations
 
 import codecs
+import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -85,7 +86,11 @@ def json_values(path: Path) -> Iterator[tuple[Place, Record]]:
     Raises:
         DataError: For anything else.
     """
-    text = JsonText(decoded_blocks(path))
+    with contextlib.closing(decoded_blocks(path)) as blocks:
+        yield from _values(JsonText(blocks), path)
+
+
+def _values(text: JsonText, path: Path) -> Iterator[tuple[Place, Record]]:
     in_array = text.take("[")
     number = 0
     while (start := text.next()) and not (in_array and start == "]"):
@@ -123,7 +128,11 @@ def kind_of_json(path: Path) -> tuple[JsonKind, frozenset[str]]:
     Raises:
         DataError: It begins as records and continues as something else.
     """
-    text = JsonText(decoded_blocks(path))
+    with contextlib.closing(decoded_blocks(path)) as blocks:
+        return _kind(JsonText(blocks), path)
+
+
+def _kind(text: JsonText, path: Path) -> tuple[JsonKind, frozenset[str]]:
     in_array = text.take("[")
     if text.next() != "{":
         return "other", frozenset()

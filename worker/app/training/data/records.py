@@ -82,7 +82,7 @@ def conversation_records(
 
 
 def _rows(data: DataFile) -> Iterator[tuple[Place, Mapping[str, Any]]]:
-    with _open_columns(data) as file:
+    with _open_columns(data) as file, progress.reading_file(file.position):
         columns = conversation_columns(file.schema.names)
         if columns is None:
             raise DataError(
@@ -187,7 +187,7 @@ def _wrong_field(place: Place, name: str, rule: str, value: object) -> DataError
 
 def _column_pieces(data: DataFile, content: Content, text_column: str) -> Iterator[Piece]:
     path, name = data.path, text_column if content == "text" else content
-    with _open_columns(data) as file:
+    with _open_columns(data) as file, progress.reading_file(file.position):
         _require_column(file, path, name, content)
         row = 1
         for column in _columns(file, path, name):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,18 +30,18 @@ def table_columns(path: Path, column: str) -> list[str]:
 def table_records(path: Path, column: str) -> Iterator[tuple[Place, dict[str, Any]]]:
     """Yield the rows below the header with the line where each ends."""
     names, delimiter = _header(path, column)
-    rows = _rows(path, delimiter)
-    next(rows)
-    for line, row in rows:
-        if not row:
-            continue
-        place = Place(path, "line", line)
-        if len(row) != len(names):
-            raise DataError(
-                f"{place} has {len(row)} values, and the header has {len(names)} names; each row "
-                "must have as many; put quotes around values that hold the separator"
-            )
-        yield place, dict(zip(names, row, strict=True))
+    with contextlib.closing(_rows(path, delimiter)) as rows:
+        next(rows)
+        for line, row in rows:
+            if not row:
+                continue
+            place = Place(path, "line", line)
+            if len(row) != len(names):
+                raise DataError(
+                    f"{place} has {len(row)} values, and the header has {len(names)} names; each "
+                    "row must have as many; put quotes around values that hold the separator"
+                )
+            yield place, dict(zip(names, row, strict=True))
 
 
 def _header(path: Path, column: str) -> tuple[list[str], str]:
@@ -56,17 +57,15 @@ def _header(path: Path, column: str) -> tuple[list[str], str]:
     return next(_rows(path, usual), (0, []))[1], usual
 
 
-def _rows(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def _rows(path: Path, delimiter: str) -> Generator[tuple[int, list[str]], None, None]:
     csv.field_size_limit(sys.maxsize)
-    reader = csv.reader(text_lines(path), delimiter=delimiter, strict=True)
-    while True:
+    with contextlib.closing(text_lines(path)) as lines:
+        reader = csv.reader(lines, delimiter=delimiter, strict=True)
         try:
-            row = next(reader, None)
+            for row in reader:
+                yield reader.line_num, row
         except csv.Error as error:
             raise DataError(
                 f"{Place(path, 'line', reader.line_num)} is not a row of values ({error}); quotes "
                 "must be closed and doubled within values; write the file again"
             ) from error
-        if row is None:
-            return
-        yield reader.line_num, row

@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import contextlib
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -61,7 +61,7 @@ def has_other_encoding(path: Path) -> bool:
     return compression_of(head) is not None or encoding_of(head) != ("utf-8", 0)
 
 
-def decoded_blocks(path: Path) -> Iterator[str]:
+def decoded_blocks(path: Path) -> Generator[str, None, None]:
     """Yield the text of a file.
 
     Raises:
@@ -109,7 +109,7 @@ def _counted(line: bytes) -> bytes:
     return line
 
 
-def text_lines(path: Path) -> Iterator[str]:
+def text_lines(path: Path) -> Generator[str, None, None]:
     """Yield the lines of a file with their ends, the mark dropped; splits at line feeds alone."""
     with line_reader(path) as read_line:
         lines = iter(lambda: read_line(-1), b"")

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from app.training import progress
 from app.training.config import DataConfig, TrainingConfig
 from app.training.data.arrays import TokenArray, id_dtype, open_token_file
 from app.training.data.cache import (
@@ -99,11 +100,13 @@ def tokenize(
 def _from_array(path: Path, directory: Path, options: ReadOptions, spec: str) -> TokenizedData:
     tokens = open_token_file(path, options)
     name = f"range:{tokens.dtype}:{tokens.offset}"
-    fact = memoized(path, directory, name, lambda: "{} {}".format(*tokens.range()))
+    with progress.working("reading", path.stat().st_size):
+        fact = memoized(path, directory, name, lambda: "{} {}".format(*tokens.range()))
     smallest, largest = map(int, fact.split())
     if smallest < 0:
         raise _negative(path, smallest)
-    digest = cache_key(content_digest(path, directory), tokens.dtype)
+    with progress.working("reading", path.stat().st_size):
+        digest = cache_key(content_digest(path, directory), tokens.dtype)
     return TokenizedData(tokens, largest, _tokenizer_of_ids(spec, largest), digest)
 
 
@@ -120,7 +123,8 @@ def _from_corpus(
     if corpus.content == "input_ids":
         key = cache_key("input_ids", *selected, *digests)
         ids = _arranged(_ids_of(corpus, config.data), lambda: _NO_IDS, config, directory)
-        entry = get_or_create(directory, key, "<u4", lambda: (ids, {}))
+        with progress.working("reading", corpus.size):
+            entry = get_or_create(directory, key, "<u4", lambda: (ids, {}))
         return _tokenized(entry, key, _tokenizer_of_ids(spec, entry.largest))
     if tokenizer is None and not is_made_of_text(spec):
         tokenizer = load_tokenizer(spec)
@@ -139,9 +143,7 @@ def _from_corpus(
 
     def write(fast: bool = True) -> tuple[Iterable[npt.NDArray[Any]], dict[str, Any]]:
         logger.info("tokenizing %d files into %s", len(corpus.files), directory)
-        used = tokenizer or tokenizer_of_text(
-            spec, plain_text(corpus, config.data), characters=corpus.size
-        )
+        used = tokenizer or _made_of_text(corpus, config)
         stream = _encoded(corpus, used, config, fast=fast)
         between = functools.cache(lambda: _separator(used, separator))
         ids = _arranged(stream, between, config, directory)
@@ -149,11 +151,19 @@ def _from_corpus(
 
     dtype = id_dtype(spec, tokenizer)
     try:
-        entry = get_or_create(directory, key, dtype, write)
+        with progress.working("tokenizing", corpus.size):
+            entry = get_or_create(directory, key, dtype, write)
     except UnequalIdsError as place:
         logger.warning("the faster encoder's ids differ at %s; tokenizing again without it", place)
-        entry = get_or_create(directory, key, dtype, lambda: write(fast=False))
+        with progress.working("tokenizing", corpus.size):
+            entry = get_or_create(directory, key, dtype, lambda: write(fast=False))
     return _tokenized(entry, key, tokenizer or tokenizer_from_dict(entry.extra["tokenizer"]))
+
+
+def _made_of_text(corpus: Corpus, config: TrainingConfig) -> Tokenizer:
+    with progress.working("reading", corpus.size):
+        texts = plain_text(corpus, config.data)
+        return tokenizer_of_text(config.tokenizer, texts, characters=corpus.size)
 
 
 def _document_selection(config: TrainingConfig) -> list[str]:
