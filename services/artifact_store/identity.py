@@ -41,8 +41,8 @@ class IdentityRecords(Protocol):
         """Return the keys of some artifacts that the records name; empty where they name none."""
         ...
 
-    def are_none(self) -> bool:
-        """Whether there are no records, or a recovery has not brought back all of them yet."""
+    def lack(self, jobs: int) -> bool:
+        """Whether they name fewer jobs than so many, or none at all, or are still recovered."""
         ...
 
 
@@ -200,25 +200,26 @@ def _require_records(store: ArtifactStore, records: IdentityRecords) -> None:
     """Check that the records are not those of a Redis that was lost.
 
     Raises:
-        RecordsLostError: There are none, and the store holds what there should be records of.
+        RecordsLostError: They lack what the store holds, and the store's id.
     """
-    if records.expected() or not records.are_none():
+    if records.expected():
         return
     try:
-        found = _held(store)
+        held = _held(store)
     except OSError:
         return  # which `_recognise` says
-    if found:
+    if any(held.values()) and records.lack(held["job"]):
+        found = ", ".join(f"{count} {kind}s" for kind, count in held.items() if count)
         raise RecordsLostError(
-            f"{store.place} holds {found}, and Redis knows none of them: Redis was lost, or is "
+            f"{store.place} holds {found}, and Redis knows them no more: Redis was lost, or is "
             "another one. Recover them (`training-engine recover --data-dir DIR`, or `python -P -m "
             "control_plane --recover`), or name the right Redis; --start-without-recovery uses the "
             "store with a new Redis. Until then no call is served and no file is changed"
         )
 
 
-def _held(store: ArtifactStore) -> str:
-    """Return, in words, of what the store holds records or files; empty for a new store."""
+def _held(store: ArtifactStore) -> dict[str, int]:
+    """Return how many jobs, configurations and datasets have records or files in the store."""
     files = JournalFiles(store)
     counts = {kind: len(files.ids(kind)) for kind in ("job", "config", "dataset")}
     if not files.is_complete():
@@ -226,7 +227,7 @@ def _held(store: ArtifactStore) -> str:
         # left behind by a deletion.
         counts["job"] = max(counts["job"], len(store.names("jobs")))
         counts["dataset"] = max(counts["dataset"], len(store.names(DATASETS_PREFIX)))
-    return ", ".join(f"{count} {kind}s" for kind, count in counts.items() if count)
+    return counts
 
 
 def _recognise(store: ArtifactStore, records: IdentityRecords) -> str:

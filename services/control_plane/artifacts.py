@@ -39,8 +39,8 @@ class _FromThread:
     def known_artifacts(self) -> Sequence[str]:
         return self._result(self._records.known_artifacts())
 
-    def are_none(self) -> bool:
-        return self._result(self._records.are_none())
+    def lack(self, jobs: int) -> bool:
+        return self._result(self._records.lack(jobs))
 
     def _result(self, call: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(call, self._loop).result()

@@ -37,9 +37,9 @@ class ArtifactRecords:
         """Return keys of some checkpoints, each of another job; empty where none is registered."""
         return _artifacts(self._db.run("known_checkpoints", _JOBS, _CHECKPOINTS))
 
-    def are_none(self) -> bool:
-        """Whether there are no records, or a recovery has not brought back all of them yet."""
-        return read_holdings(self._db.run("holdings")).are_incomplete
+    def lack(self, jobs: int) -> bool:
+        """Whether they name fewer jobs than so many, or none at all, or are still recovered."""
+        return read_holdings(self._db.run("holdings")).lack(jobs)
 
     def explain_wait(self, why: str, before: str, *, cuda: bool) -> None:
         """Write into the messages of waiting jobs why this worker takes none of them.
@@ -68,9 +68,9 @@ class AsyncArtifactRecords:
         """Return keys of some checkpoints, each of another job; empty where none is registered."""
         return _artifacts(await self._db.run("known_checkpoints", _JOBS, _CHECKPOINTS))
 
-    async def are_none(self) -> bool:
-        """Whether there are no records, or a recovery has not brought back all of them yet."""
-        return read_holdings(await self._db.run("holdings")).are_incomplete
+    async def lack(self, jobs: int) -> bool:
+        """Whether they name fewer jobs than so many, or none at all, or are still recovered."""
+        return read_holdings(await self._db.run("holdings")).lack(jobs)
 
 
 def _text(reply: list[Any] | None) -> str:

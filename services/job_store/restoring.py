@@ -32,10 +32,9 @@ class Holdings:
         """Whether there is no record at all."""
         return not (self.jobs or self.configs or self.datasets)
 
-    @property
-    def are_incomplete(self) -> bool:
-        """Whether there is no record, or a recovery has not ended."""
-        return self.are_none or self.recovery.startswith(UNDER_WAY)
+    def lack(self, jobs: int) -> bool:
+        """Whether there are fewer jobs than so many, or no record, or a recovery has not ended."""
+        return self.are_none or self.jobs < jobs or self.recovery.startswith(UNDER_WAY)
 
     def recovery_is(self, state: str, store_id: str) -> bool:
         """Whether the recovery from this store has come to this state."""

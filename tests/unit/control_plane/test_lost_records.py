@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 from failure import failure_of
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from started import start
@@ -16,7 +17,8 @@ from control_plane.server import ControlPlane
 from control_plane.settings import ControlPlaneSettings
 from control_plane.state import ServiceState
 from job_store.connection import Connection
-from recovery.recovery import recover
+from job_store.records import NewJob
+from recovery.recovery import NotEmptyError, recover
 from service_runtime.duties import NOT_READY_METADATA
 from training_engine.v1 import job_pb2
 
@@ -47,7 +49,9 @@ async def test_an_emptied_redis_is_said_and_the_same_process_goes_on_after_the_r
         assert time.monotonic() < deadline
         await asyncio.sleep(0.02)
     worker_connection.command("FLUSHDB")
-    await until_problem(stubs, f"{root} holds 1 jobs, and Redis knows none of them: Redis was lost")
+    # A job that is started before the loss was noticed hides nothing, and is recovered as well.
+    late = await plane.state.jobs.create(NewJob("{}", 1, "/data/text"))
+    await until_problem(stubs, f"{root} holds 2 jobs, and Redis knows them no more: Redis was lost")
     for call in (
         stubs.jobs.ListJobs(job_pb2.ListJobsRequest()),
         stubs.jobs.GetJob(job_pb2.GetJobRequest(job_id=job_id)),
@@ -56,7 +60,10 @@ async def test_an_emptied_redis_is_said_and_the_same_process_goes_on_after_the_r
         failure = await failure_of(call)
         assert failure.reason == "STORE_UNAVAILABLE"
         assert "training-engine recover --data-dir DIR" in failure.message
-    assert files.ids("job") == [job_id]
+    assert files.ids("job") == [job_id, late.job_id]
+    with pytest.raises(NotEmptyError, match="it holds 1 jobs"):
+        await asyncio.to_thread(recover, worker_connection, FolderStore(root))
+    worker_connection.command("FLUSHDB")
     await asyncio.to_thread(recover, worker_connection, FolderStore(root))
     await until_problem(stubs, "")
     found = (await stubs.jobs.GetJob(job_pb2.GetJobRequest(job_id=job_id))).job
