@@ -40,6 +40,7 @@ __all__ = [
     "EventKind",
     "Execution",
     "InspectedFile",
+    "InspectedSource",
     "InspectedWindow",
     "Inspection",
     "JobEvent",
@@ -262,6 +263,23 @@ class InspectedWindow:
 
 
 @dataclass(frozen=True, slots=True)
+class InspectedSource:
+    """How often a source of a mixture is gone through.
+
+    Attributes:
+        path: Its path, as the configuration has it.
+        share: Share of the samples that are of it, in [0, 1].
+        estimated_tokens: Tokens of all of its training data; None where that cannot be estimated.
+        epochs: How often max_steps goes through it; None where that cannot be estimated.
+    """
+
+    path: str = ""
+    share: float = 0.0
+    estimated_tokens: int | None = None
+    epochs: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Inspection:
     """What a look into a dataset found. Counts are of what was read of the training data.
 
@@ -281,10 +299,12 @@ class Inspection:
         unknown_share: Share of the tokens that represent text that the tokenizer does not know, in
             [0, 1].
         rare_share: Share of the tokens whose id occurs once, in [0, 1].
-        epochs: How often max_steps goes through the data; None where that cannot be estimated.
+        epochs: How often max_steps goes through the data; None where that cannot be estimated, and
+            for a mixture.
         windows: The first windows.
         problems: What keeps a job from its first step.
         warnings: What is allowed and probably not meant.
+        sources: The sources of a mixture, in their order; empty for one dataset.
     """
 
     files: tuple[InspectedFile, ...] = field(default=(), metadata={"read": read_all(InspectedFile)})
@@ -307,6 +327,9 @@ class Inspection:
     )
     problems: tuple[FieldProblem, ...] = field(default=(), metadata={"read": read_problems})
     warnings: tuple[FieldProblem, ...] = field(default=(), metadata={"read": read_problems})
+    sources: tuple[InspectedSource, ...] = field(
+        default=(), metadata={"read": read_all(InspectedSource)}
+    )
 
 
 @dataclass(frozen=True, slots=True)

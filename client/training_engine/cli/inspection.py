@@ -67,6 +67,13 @@ def _counts(found: Inspection) -> Iterator[str]:
         yield f"about {found.estimated_tokens:,} tokens in all"
     if found.epochs is not None:
         yield f"max_steps goes through the data {found.epochs:.3g} times"
+    for source in found.sources:
+        times = (
+            ""
+            if source.epochs is None
+            else f"; max_steps goes through it {source.epochs:.3g} times"
+        )
+        yield f"{source.share:.4g} of the samples are of {source.path}{times}"
     if found.tokens:
         yield (
             f"tokenizer {found.tokenizer}: {found.vocabulary_used:,} different ids; "

@@ -132,6 +132,18 @@ class LengthCount(_message.Message):
     documents: int
     def __init__(self, tokens_from: _Optional[int] = ..., documents: _Optional[int] = ...) -> None: ...
 
+class InspectedSource(_message.Message):
+    __slots__ = ("path", "share", "estimated_tokens", "epochs")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    SHARE_FIELD_NUMBER: _ClassVar[int]
+    ESTIMATED_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    EPOCHS_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    share: float
+    estimated_tokens: int
+    epochs: float
+    def __init__(self, path: _Optional[str] = ..., share: _Optional[float] = ..., estimated_tokens: _Optional[int] = ..., epochs: _Optional[float] = ...) -> None: ...
+
 class WindowSegment(_message.Message):
     __slots__ = ("text", "trained")
     TEXT_FIELD_NUMBER: _ClassVar[int]
@@ -149,7 +161,7 @@ class InspectedWindow(_message.Message):
     def __init__(self, tokens: _Optional[int] = ..., segments: _Optional[_Iterable[_Union[WindowSegment, _Mapping]]] = ...) -> None: ...
 
 class InspectDatasetResponse(_message.Message):
-    __slots__ = ("files", "more_files", "documents", "empty_documents", "duplicate_documents", "characters", "tokens", "complete", "estimated_tokens", "lengths", "tokenizer", "vocabulary_used", "unknown_share", "rare_share", "epochs", "windows", "problems", "warnings")
+    __slots__ = ("files", "more_files", "documents", "empty_documents", "duplicate_documents", "characters", "tokens", "complete", "estimated_tokens", "lengths", "tokenizer", "vocabulary_used", "unknown_share", "rare_share", "epochs", "windows", "problems", "warnings", "sources")
     FILES_FIELD_NUMBER: _ClassVar[int]
     MORE_FILES_FIELD_NUMBER: _ClassVar[int]
     DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
@@ -168,6 +180,7 @@ class InspectDatasetResponse(_message.Message):
     WINDOWS_FIELD_NUMBER: _ClassVar[int]
     PROBLEMS_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    SOURCES_FIELD_NUMBER: _ClassVar[int]
     files: _containers.RepeatedCompositeFieldContainer[InspectedFile]
     more_files: int
     documents: int
@@ -186,4 +199,5 @@ class InspectDatasetResponse(_message.Message):
     windows: _containers.RepeatedCompositeFieldContainer[InspectedWindow]
     problems: _containers.RepeatedCompositeFieldContainer[_config_pb2.FieldProblem]
     warnings: _containers.RepeatedCompositeFieldContainer[_config_pb2.FieldProblem]
-    def __init__(self, files: _Optional[_Iterable[_Union[InspectedFile, _Mapping]]] = ..., more_files: _Optional[int] = ..., documents: _Optional[int] = ..., empty_documents: _Optional[int] = ..., duplicate_documents: _Optional[int] = ..., characters: _Optional[int] = ..., tokens: _Optional[int] = ..., complete: _Optional[bool] = ..., estimated_tokens: _Optional[int] = ..., lengths: _Optional[_Iterable[_Union[LengthCount, _Mapping]]] = ..., tokenizer: _Optional[str] = ..., vocabulary_used: _Optional[int] = ..., unknown_share: _Optional[float] = ..., rare_share: _Optional[float] = ..., epochs: _Optional[float] = ..., windows: _Optional[_Iterable[_Union[InspectedWindow, _Mapping]]] = ..., problems: _Optional[_Iterable[_Union[_config_pb2.FieldProblem, _Mapping]]] = ..., warnings: _Optional[_Iterable[_Union[_config_pb2.FieldProblem, _Mapping]]] = ...) -> None: ...
+    sources: _containers.RepeatedCompositeFieldContainer[InspectedSource]
+    def __init__(self, files: _Optional[_Iterable[_Union[InspectedFile, _Mapping]]] = ..., more_files: _Optional[int] = ..., documents: _Optional[int] = ..., empty_documents: _Optional[int] = ..., duplicate_documents: _Optional[int] = ..., characters: _Optional[int] = ..., tokens: _Optional[int] = ..., complete: _Optional[bool] = ..., estimated_tokens: _Optional[int] = ..., lengths: _Optional[_Iterable[_Union[LengthCount, _Mapping]]] = ..., tokenizer: _Optional[str] = ..., vocabulary_used: _Optional[int] = ..., unknown_share: _Optional[float] = ..., rare_share: _Optional[float] = ..., epochs: _Optional[float] = ..., windows: _Optional[_Iterable[_Union[InspectedWindow, _Mapping]]] = ..., problems: _Optional[_Iterable[_Union[_config_pb2.FieldProblem, _Mapping]]] = ..., warnings: _Optional[_Iterable[_Union[_config_pb2.FieldProblem, _Mapping]]] = ..., sources: _Optional[_Iterable[_Union[InspectedSource, _Mapping]]] = ...) -> None: ...

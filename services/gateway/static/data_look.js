@@ -55,7 +55,7 @@ function aboutFile({ path, use, form, size_bytes: size, reason, documents, token
 }
 
 function counts(found) {
-  const { complete, estimated_tokens: estimated, epochs, lengths, problems, warnings } = found;
+  const { complete, estimated_tokens: estimated, epochs, lengths, problems, sources, warnings } = found;
   return [
     ...problems.map(({ message }) => `Problem: ${message}`),
     ...warnings.map(({ message }) => `Warning: ${message}`),
@@ -68,6 +68,11 @@ function counts(found) {
     lengths.length
       ? `Documents by tokens: ${lengths.map((one) => `from ${count(one.tokens_from)}: ${count(one.documents)}`).join(", ")}`
       : null,
+    ...sources.map(
+      (one) =>
+        `${percent(one.share)} of the samples are of ${one.path}` +
+        (one.epochs === null ? "" : `; max_steps goes through it ${number(one.epochs, 3)} times`),
+    ),
     epochs === null ? null : `max_steps goes through the data ${number(epochs, 3)} times`,
   ].filter(Boolean);
 }

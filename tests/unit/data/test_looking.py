@@ -151,6 +151,27 @@ def test_sources_and_choices_are_taken(tmp_path: Path, config: TrainingConfig) -
     assert (found.documents, found.epochs, len(found.files)) == (6, None, 2)
 
 
+def test_each_source_of_a_mixture_is_gone_through_in_its_own_time(
+    tmp_path: Path, config: TrainingConfig
+) -> None:
+    (tmp_path / "long.txt").write_text("a" * 4000)
+    (tmp_path / "short.txt").write_text("b" * 400)
+    names = (("long.txt", 3.0), ("short.txt", 1.0))
+    sources = [DataSource(str(tmp_path / name), weight) for name, weight in names]
+    config.data, config.dataset_path, config.val_fraction = DataConfig(sources=sources), None, 0.0
+    found = inspect_data(config)
+    mixture, _ = load_dataset(None, config)
+    samples = config.max_steps * config.get_effective_batch_size()
+    times = [source.epochs for source in found.sources]
+    assert times == pytest.approx(mixture.epochs_in(samples), rel=0.1)
+    assert [source.share for source in found.sources] == mixture.shares == [0.75, 0.25]
+    assert [source.path for source in found.sources] == [source.path for source in sources]
+    (line,) = [line for line in report(found) if "long.txt, gone" in line]
+    assert (
+        line == f"0.75 of the samples are of {sources[0].path}, gone through {times[0]:.3g} times"
+    )
+
+
 def test_train_py_looks_without_torch(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("some text " * 200)
     (tmp_path / "sitecustomize.py").write_text(

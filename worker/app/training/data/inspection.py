@@ -58,6 +58,19 @@ class WindowReport:
 
 
 @dataclass
+class SourceReport:
+    """How often a source of a mixture is gone through."""
+
+    path: str
+    share: float
+    """Of the samples, in [0, 1]."""
+    estimated_tokens: int | None
+    """Of all of its training data; None where it cannot be estimated."""
+    epochs: float | None
+    """How often `max_steps` goes through it; None where that cannot be estimated."""
+
+
+@dataclass
 class Inspection:
     """A look into the data of a configuration. Counts are of what was read for training."""
 
@@ -83,7 +96,10 @@ class Inspection:
     rare_share: float = 0.0
     """Share of the tokens whose id occurs once."""
     epochs: float | None = None
-    """How often `max_steps` goes through the data; None where that cannot be estimated."""
+    """How often `max_steps` goes through the data; None where that cannot be estimated, and for a
+    mixture."""
+    sources: list[SourceReport] = field(default_factory=list)
+    """Of a mixture, in their order."""
     windows: list[WindowReport] = field(default_factory=list)
     problems: list[FieldProblem] = field(default_factory=list)
     """What keeps a run from its first step."""
@@ -128,6 +144,9 @@ def report(found: Inspection) -> Iterator[str]:
     if found.more_files:
         yield f"and {found.more_files:,} more files"
     yield summary(found)
+    for source in found.sources:
+        times = "" if source.epochs is None else f", gone through {source.epochs:.3g} times"
+        yield f"{source.share:.4g} of the samples are of {source.path}{times}"
     if found.tokens:
         yield (
             f"tokenizer {found.tokenizer}: {found.vocabulary_used:,} ids occur, "

@@ -28,7 +28,14 @@ from app.training.data.pieces import cut_pieces
 from app.training.data.sample_text import first_conversations, pieces_of, tokenizer_of_sample
 from app.training.data.selection import Selection, select
 from app.training.data.sources import content_of_file
-from app.training.data.tally import WINDOWS, Bounds, Tally, fill_in_counts
+from app.training.data.tally import (
+    WINDOWS,
+    Bounds,
+    Tally,
+    estimated_tokens,
+    fill_in_counts,
+    source_reports,
+)
 from app.training.home import expanded
 from app.training.preflight import VisibleData, inspect_run
 from app.training.reading import PathNotAllowedError, permitted
@@ -62,12 +69,17 @@ def inspect_data(config: TrainingConfig, bounds: Bounds | None = None) -> Inspec
         return inspection
     tally = Tally(bounds, tokenizer, config.model_config.vocab_size, inspection)
     files_left = len(files)
+    tokens_of_sources = []
     for name, selection in selections.items():
+        tokens, files_before = tally.tokens, len(tally.reports)
         for file in selection.files:
             _read_beginning(name, file, config, tally, files_left)
             files_left -= 1
         _list_others(selection, inspection)
+        read = tally.reports[files_before:]
+        tokens_of_sources.append(estimated_tokens(tally.tokens - tokens, read))
     fill_in_counts(tally, config)
+    inspection.sources = source_reports(tokens_of_sources, config)
     if tokenizer is not None and not inspection.problems:
         inspection.windows = first_conversations(files[0], config, tokenizer) or inspection.windows
     return inspection

@@ -16,9 +16,11 @@ from app.training.data.inspection import (
     FileReport,
     Inspection,
     LengthCount,
+    SourceReport,
     WindowReport,
     WindowSegment,
 )
+from app.training.data.schedule import whole_shares
 from app.training.tokenizer import Ids, PretrainedTokenizer, Tokenizer
 from app.transformer.errors import FieldProblem
 
@@ -62,6 +64,11 @@ class Tally:
         self.counts = np.zeros(size, dtype=np.int64)
         self.left = self.bounds.characters
         self.ends_at = time.monotonic() + self.bounds.seconds
+
+    @property
+    def tokens(self) -> int:
+        """Ids that were added so far."""
+        return int(self.counts.sum()) + self.uncounted_size
 
     @property
     def is_out_of_time(self) -> bool:
@@ -109,8 +116,9 @@ def fill_in_counts(tally: Tally, config: TrainingConfig) -> None:
     if inspection.tokens:
         inspection.rare_share = int(np.count_nonzero(counts == 1)) / inspection.tokens
         inspection.unknown_share = _unknown(tally) / inspection.tokens
-    inspection.estimated_tokens = _estimated_tokens(inspection, tally.reports)
-    inspection.epochs = _epochs(inspection.estimated_tokens, config)
+    inspection.estimated_tokens = estimated_tokens(inspection.tokens, tally.reports)
+    if not config.data.sources:
+        inspection.epochs = _epochs(inspection.estimated_tokens, config)
     inspection.windows = list(_windows(tally, config))
     _warn(inspection)
 
@@ -132,16 +140,32 @@ def _unknown_id(tokenizer: Tokenizer | None) -> int | None:
     return number if isinstance(number, int) else None
 
 
-def _estimated_tokens(inspection: Inspection, reports: Sequence[FileReport]) -> int | None:
-    if inspection.complete:
-        return inspection.tokens
+def estimated_tokens(tokens: int, reports: Sequence[FileReport]) -> int | None:
+    """Return how many tokens files have of which `tokens` were read; None where that is unknown."""
+    if all(file.complete for file in reports):
+        return tokens
     if not all(file.read_share for file in reports):
         return None
     return round(sum(file.tokens / (file.read_share or 1) for file in reports))
 
 
+def source_reports(tokens: Sequence[int | None], config: TrainingConfig) -> list[SourceReport]:
+    """Return how often each source of a mixture is gone through, by its tokens."""
+    sources = config.data.sources
+    if not sources:
+        return []
+    parts = whole_shares([source.weight for source in sources])
+    reports = []
+    for source, part, count in zip(sources, parts, tokens, strict=True):
+        share = part / sum(parts)
+        epochs = _epochs(count, config)
+        times = None if epochs is None else epochs * share
+        reports.append(SourceReport(source.path, share, count, times))
+    return reports
+
+
 def _epochs(tokens: int | None, config: TrainingConfig) -> float | None:
-    if not tokens or config.data.sources:
+    if not tokens:
         return None
     windows = fit.window_count(fit.split_at(tokens, config), config.get_sequence_length())
     return config.max_steps * config.get_effective_batch_size() / windows
