@@ -94,6 +94,10 @@ class Services:
         """Return the id of one process: `redis`, `control_plane` or a worker."""
         return self._children[name].pid
 
+    def pid_of_worker(self, worker_id: str) -> int:
+        """Return the id of a worker's process."""
+        return self.pid(worker_id)
+
     def cpu_seconds(self, name: str) -> float:
         """Return the user and system time that a process has taken."""
         fields = Path(f"/proc/{self.pid(name)}/stat").read_text().rpartition(")")[2]
@@ -167,10 +171,10 @@ _ENDED = (job_pb2.JOB_STATUS_SUCCEEDED, job_pb2.JOB_STATUS_STOPPED, job_pb2.JOB_
 
 
 @contextmanager
-def services() -> Iterator[Services]:
+def services(kind: type[Services] = Services) -> Iterator[Services]:
     """Run Redis and a control plane, in a temporary folder."""
-    with tempfile.TemporaryDirectory() as folder:
-        running = Services(Path(folder))
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        running = kind(Path(folder))
         try:
             yield running
         finally:

@@ -1,55 +1,159 @@
-"""From the SIGKILL of a worker to the next training step of its job, at default settings.
+"""From the end of a process to the next optimizer step of its job, at default settings.
 
-A second worker waits idle. The killed worker takes its trainer along; the lease has to run out
-first, so most of the time is waiting by design.
+Another worker is idle, but for the last figure: there `up` has one worker, which it starts again.
+A step counts when its metrics have come back through StreamMetrics.
 """
 
 from __future__ import annotations
 
+import os
+import re
+import signal
 import statistics
+import subprocess
+import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
 
 from benchmarks.harness import Claim
-from benchmarks.service_processes import Services, load, services
+from benchmarks.service_processes import Services, load, percentile, services
 from benchmarks.service_start import TINY
 from training_engine.v1 import metrics_pb2
 
-ROUNDS = 3
+KILLS = 20
+MACHINES = 2
+RESTARTS = 5
+LEASE_SECONDS = 15.0
 CONFIG = TINY | {"max_steps": 1_000_000, "save_steps": 200, "eval_steps": 1_000_000}
+_TORCH = "from training_worker.preload import preload; preload()"
 
 
 def run(device: str) -> list[Claim]:
-    """Measure the median of the seconds; always on the CPU."""
+    """Measure all ends; always on the CPU."""
     with services() as stack:
         for name in ("worker-0", "worker-1"):
             stack.start_worker(name, "--workers-on-host=2")
-        seconds = [recovery(stack, number) for number in range(ROUNDS)]
+        trainers = [recovery(stack, kill_trainer) for _ in range(KILLS)]
+        workers = [replaced(stack, kill_worker, number) for number in range(KILLS)]
+        machines = [vanished(stack, KILLS + number) for number in range(MACHINES)]
+    with services(Up) as up:
+        recovery(up, kill_trainer)  # the first fork of all warms up caches of the file system
+        restarts = [recovery(up, kill_worker) for _ in range(RESTARTS)]
+    torch = statistics.median(seconds_of(import_torch) for _ in range(3))
     return [
-        Claim(
-            "SIGKILL of a worker to its job's next training step",
-            statistics.median(seconds),
-            20.0,
-            False,
-            "s",
-            f"{ROUNDS} kills, {min(seconds):.1f}–{max(seconds):.1f} s, lease 15 s, {load()}",
-        )
+        claim("SIGKILL of a trainer to the next step, p95", percentile(trainers, 95), 2, trainers),
+        claim("SIGKILL of a worker to the next step, p95", percentile(workers, 95), 2, workers),
+        claim("a machine that vanishes, the most", max(machines), LEASE_SECONDS + 2, machines),
+        claim(
+            "SIGKILL of the one worker of `up`, median",
+            statistics.median(restarts),
+            4,
+            restarts,
+            f", a worker's imports alone take {torch:.2f} s",
+        ),
     ]
 
 
-def recovery(stack: Services, number: int) -> float:
-    """Measure the seconds of one kill; afterwards two workers are idle again."""
+def claim(name: str, value: float, bound: float, seconds: list[float], more: str = "") -> Claim:
+    """Return a figure with the range that it comes from."""
+    span = f"{len(seconds)} times, {min(seconds):.2f}–{max(seconds):.2f} s"
+    return Claim(name, value, bound, False, "s", f"{span}{more}, {load()}")
+
+
+class Up(Services):
+    """The same calls to a stack that `training-engine up` runs, with one worker."""
+
+    def _start_redis(self) -> str:
+        return ""
+
+    def _start_control_plane(self) -> str:
+        flags = ("--no-browser", "--grpc-port=0", "--http-port=0", f"--data-dir={self.folder}/data")
+        self._start("up", "training_engine", "up", *flags)
+        log = self.folder / "up.log"
+        found: list[str] = []
+
+        def is_ready() -> bool:
+            found[:] = re.findall(r"gRPC +(\S+)", log.read_text())
+            return "Ctrl-C" in log.read_text()
+
+        self._wait(is_ready, "`up` to be ready")
+        return found[0]
+
+    def pid_of_worker(self, worker_id: str) -> int:
+        """Return the process id, which is part of the name of an unnamed worker."""
+        return int(worker_id.split("-")[-2])
+
+
+def recovery(stack: Services, end: Callable[[Services, str], None]) -> float:
+    """Return the seconds until the job of a worker trains on; stop the job afterwards."""
     job_id = stack.start_job(CONFIG)
-    request = metrics_pb2.StreamMetricsRequest(job_id=job_id)
-    points = stack.metrics("StreamMetrics", request)
-    # Past a checkpoint, and at another moment of the lease's renewal in each round.
-    next(answer for answer in points if answer.point.step >= 500 + 400 * number)
+    points = stack.metrics("StreamMetrics", metrics_pb2.StreamMetricsRequest(job_id=job_id))
+    next(answer for answer in points if answer.point.step >= 500)  # past a checkpoint
     victim = stack.job(job_id).worker_id
-    killed = time.perf_counter()
-    stack.kill(victim)
+    began = time.perf_counter()
+    end(stack, victim)
     answer = next(answer for answer in points if answer.point.attempt == 2)
-    seconds = time.perf_counter() - killed
+    seconds = time.perf_counter() - began
     assert answer.point.step > 1, "the second attempt began afresh: no checkpoint was registered"
     points.cancel()
     stack.stop_job(job_id)
+    return seconds
+
+
+def replaced(stack: Services, end: Callable[[Services, str], None], number: int) -> float:
+    """Return `recovery`; afterwards two workers are idle again."""
+    seconds = recovery(stack, end)
     stack.start_worker(f"worker-{number + 2}", "--workers-on-host=2")
     return seconds
+
+
+def vanished(stack: Services, number: int) -> float:
+    """Return `replaced` for a worker that is frozen, with all that is beside it.
+
+    Nothing of it answers, and nothing is closed.
+    """
+    frozen: list[psutil.Process] = []
+
+    def freeze(stack: Services, victim: str) -> None:
+        worker = psutil.Process(stack.pid_of_worker(victim))
+        frozen.extend((worker, *worker.children(recursive=True)))
+        for process in frozen:
+            process.suspend()
+
+    try:
+        return replaced(stack, freeze, number)
+    finally:
+        for process in frozen:
+            process.kill()
+
+
+def kill_worker(stack: Services, victim: str) -> None:
+    """End the process that supervises the trainer."""
+    os.kill(stack.pid_of_worker(victim), signal.SIGKILL)
+
+
+def kill_trainer(stack: Services, victim: str) -> None:
+    """End the process that trains."""
+    _trainer(stack.pid_of_worker(victim)).kill()
+
+
+def _trainer(worker: int) -> psutil.Process:
+    for child in psutil.Process(worker).children(recursive=True):
+        if any(Path(file.path).name == "metrics.spool" for file in child.open_files()):
+            return child
+    raise RuntimeError(f"no child of process {worker} trains")
+
+
+def import_torch() -> None:
+    """Import what a worker imports, in a process of its own."""
+    subprocess.run([sys.executable, "-P", "-c", _TORCH], check=True)
+
+
+def seconds_of(action: Callable[[], None]) -> float:
+    """Return how long the action takes."""
+    began = time.perf_counter()
+    action()
+    return time.perf_counter() - began

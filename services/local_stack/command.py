@@ -25,7 +25,7 @@ from local_stack.stack import Stack, StackOptions, describe_server, free_port
 from local_stack.supervisor import ENDING_SIGNALS
 from service_runtime.settings import RedisSettings, SettingsError
 
-CHECK_EVERY_SECONDS = 0.2
+CHECK_EVERY_SECONDS = 0.05
 SAME_REQUEST_SECONDS = 1.0
 """A signal so soon after another one is the same request, sent to the process and to its group:
 GNU's `timeout` does so, and so does a script that Ctrl-C reaches beside its child."""

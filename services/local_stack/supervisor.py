@@ -22,9 +22,10 @@ from service_runtime.backoff import pause_seconds
 from service_runtime.process import tie_to_parent
 
 FIRST_DELAY_SECONDS = 0.1
+"""Pause after the second quick death in a row; after the first there is none."""
 LONGEST_DELAY_SECONDS = 10.0
 STEADY_AFTER_SECONDS = 30.0
-"""A child that lived this long starts again after the first delay."""
+"""A child that lived this long starts again at once."""
 LOG_LIMIT_BYTES = 16 << 20
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -108,10 +109,9 @@ class Supervisor:
         """
         now = time.monotonic()
         for child in self._children.values():
-            if child.restart_at is None:
-                if child.process.poll() is not None:
-                    self._note_death(child, now)
-            elif now >= child.restart_at:
+            if child.restart_at is None and child.process.poll() is not None:
+                self._note_death(child, now)
+            if child.restart_at is not None and now >= child.restart_at:
                 self._start_again(child, now)
 
     def stop_all(self) -> None:
@@ -168,8 +168,9 @@ class Supervisor:
                 )
 
     def _delay_start(self, child: Child, now: float) -> None:
+        quick = child.failures
         child.failures += 1
-        pause = pause_seconds(child.failures, FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS)
+        pause = pause_seconds(quick, FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS) if quick else 0.0
         child.restart_at = now + pause
 
     def _spawn(self, service: Service) -> subprocess.Popen[bytes]:

@@ -7,6 +7,7 @@ import time
 
 import redis
 from redis.backoff import ExponentialBackoff, NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
@@ -16,8 +17,9 @@ from service_runtime.settings import mask_url
 
 logger = logging.getLogger(__name__)
 
-PROMPT_SECONDS = 2.0
-"""Longest wait of a supervising process for one answer: it has a trainer to look after."""
+PROMPT_SECONDS = 5.0
+"""Longest wait of a supervising process for one answer: it has a trainer to look after. A network
+that takes 4 s for the way there and back must not cost it the lease."""
 
 
 def patient_client(url: str) -> redis.Redis:
@@ -28,12 +30,12 @@ def patient_client(url: str) -> redis.Redis:
 
 
 def prompt_connection(url: str) -> Connection:
-    """Return a connection for callers that must not wait; it tries twice, as one may be stale."""
+    """Return a connection for callers that must not wait; it tries a stale one twice."""
     client = redis.Redis.from_url(
         url,
         socket_timeout=PROMPT_SECONDS,
         socket_connect_timeout=PROMPT_SECONDS,
-        retry=Retry(NoBackoff(), 1),
+        retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
     )
     return Connection(client)
 

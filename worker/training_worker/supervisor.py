@@ -156,8 +156,8 @@ class Supervisor:
     def _tick(self, now: float) -> None:
         if now >= self._next_renewal:
             self._next_renewal = now + self._renewal_seconds
-            self._renew()
-            self._heartbeat()
+            if self._renew():  # else the next call would wait as long
+                self._heartbeat()
         self._watched += min(now - self._ticked_at, _LONGEST_TICK_SECONDS)
         self._ticked_at = now
         if self._killed is not None:
@@ -169,7 +169,8 @@ class Supervisor:
         elif self._is_stalled():
             self.kill(Kill.STALLED)
 
-    def _renew(self) -> None:
+    def _renew(self) -> bool:
+        """Renew the lease and heed the answer; False where there is none."""
         try:
             signals = self._store.renew_lease(self._claimed.token)
         except (FencedError, NotFoundError):
@@ -177,11 +178,13 @@ class Supervisor:
         except StoreUnavailableError as error:
             # An outage does not lose the attempt: the reconciler, which decides that, has it too.
             logger.warning("the lease of job %s waits: %s", self._job_id, error)
+            return False
         except Exception:  # the trainer goes on, so watching it does too
             logger.exception("the lease of job %s could not be renewed; trying again", self._job_id)
         else:
             self._forward_stop(signals)
             self._note_failed_saves()
+        return True
 
     def _note_failed_saves(self) -> None:
         """Note in the job's status that saves fail while it trains on; clear that afterwards."""

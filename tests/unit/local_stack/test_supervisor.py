@@ -53,3 +53,27 @@ def test_a_child_whose_log_cannot_be_opened_is_tried_again_and_reported_once(
     ]
     (tmp_path / "away").rename(tmp_path / "logs")
     wait_until(lambda: not revived("1"), "a start again")
+
+
+def test_the_first_death_costs_no_pause_and_a_quick_second_one_does(
+    supervisor: Supervisor,
+) -> None:
+    supervisor.start(Service("worker", ["sleep", "600"], os.environ, 0, 1))
+
+    def killed() -> int:
+        child = supervisor._children["worker"].process
+        child.kill()
+        child.wait()
+        supervisor.revive()
+        return child.pid
+
+    first = killed()
+    assert supervisor._children["worker"].process.pid != first
+    second = killed()
+    assert supervisor._children["worker"].process.pid == second
+
+    def revived() -> bool:
+        supervisor.revive()
+        return supervisor._children["worker"].process.pid != second
+
+    wait_until(revived, "a start again")
