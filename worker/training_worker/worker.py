@@ -312,6 +312,7 @@ class TrainingWorker(Worker):
 
     def register_death(self) -> None:
         """Remove this worker from the lists of workers, if Redis answers."""
+        self._witness.end()  # no claim is held any more
         if self._inference is not None:
             self._inference.end()
         with suppress(RedisError, JobStoreError):
