@@ -20,6 +20,9 @@ from rq.serializers import JSONSerializer
 from job_store.connection import AsyncConnection
 from job_store.queues import QUEUE_NAMES, RUN_ATTEMPT, queue_name
 
+_KEEP_WAITING_SECONDS = 7 * 86_400
+"""RQ's record of a message expires then: nothing else deletes it where its worker was killed between
+the pop and the deletion, or Redis refused that. A job that waits longer is sent its message again."""
 _KEEP_DONE_SECONDS = 60
 _KEEP_FAILED_SECONDS = 86_400
 
@@ -58,6 +61,7 @@ class AttemptQueue:
             connection=self._collector,
             serializer=JSONSerializer,
             timeout=-1,  # a training run has no deadline
+            ttl=_KEEP_WAITING_SECONDS,
             result_ttl=_KEEP_DONE_SECONDS,
             failure_ttl=_KEEP_FAILED_SECONDS,
         )

@@ -273,6 +273,15 @@ async def test_a_lost_message_is_sent_again(stubs: Any, worker_connection: Conne
     await eventually(sent_again)
 
 
+async def test_the_record_of_a_message_expires(stubs: Any, worker_connection: Connection) -> None:
+    """A worker that is killed behind the pop deletes nothing."""
+    job_id = await start(stubs)
+    queue = "rq:queue:training:default"
+    assert worker_connection.client.lpop(queue) == f"{job_id}-1".encode()
+    for key in worker_connection.client.keys(f"rq:*{job_id}*"):
+        assert 6 * 86_400 < worker_connection.client.ttl(key) <= 7 * 86_400
+
+
 async def test_a_message_that_nobody_sent_is_sent(
     plane: ControlPlane, stubs: Any, worker_connection: Connection
 ) -> None:
