@@ -25,7 +25,7 @@ from training_engine.records import Checkpoint, Plain, Rewind
 
 _TIMEOUT = 2.0
 """Seconds that one try of a call may take: calls to frozen processes are lost often."""
-_LONGEST = 90.0
+_LONGEST = 180.0
 """Seconds after which a job that has not ended, or a call without an answer, is a failure."""
 _REFUSALS = (FORBIDDEN, NO_JOB, NO_CHECKPOINT)
 
@@ -52,7 +52,9 @@ class Clients:
     def engine(self, door: str) -> TrainingEngine:
         """The SDK as a user has it, with patience."""
         make = TrainingEngine if door == "grpc" else TrainingEngine.over_rest
-        return make(self.cluster.address(door), timeout=10, retry_for=60, reconnect_for=90)
+        return make(
+            self.cluster.address(door), timeout=10, retry_for=_LONGEST, reconnect_for=_LONGEST
+        )
 
     def note(self, problem: str) -> None:
         """Remember something that must not be."""
@@ -247,7 +249,7 @@ def watch_events(clients: Clients, run: JobRun) -> None:
 
 def _event_line(kind: str, data: Any) -> Plain | None:
     if isinstance(data, MetricPoint):
-        return {"event": "metrics", "step": data.step}
+        return {"event": "metrics", "step": data.step, "loss": data.loss}
     if isinstance(data, Rewind):
         return {"event": "rewound", "to_step": data.to_step}
     if isinstance(data, Checkpoint):
@@ -265,7 +267,8 @@ def watch_points(clients: Clients, run: JobRun) -> None:
         nonlocal last
         for point in engine.metrics.stream(run.job_id, after_step=last):
             line = {"job": run.plan.name, "client": f"{run.plan.name} points", "event": "point"}
-            clients.recorder.add({**line, "step": point.step, "time": clients.now()})
+            measured = {"step": point.step, "loss": point.loss}
+            clients.recorder.add({**line, **measured, "time": clients.now()})
             last = point.step
 
     other = "rest" if run.plan.watch_door == "grpc" else "grpc"

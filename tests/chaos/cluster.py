@@ -105,7 +105,7 @@ class Cluster:
     def _serve(self, name: str, module: str, *flags: str) -> None:
         port = self.ports.setdefault(name, free_port())
         self._spawn(name, module, f"--port={port}", *flags)
-        wait_until(lambda: _listens(port), f"{name} on port {port}")
+        wait_until(lambda: _listens(port), f"{name} on port {port}", timeout=120)
 
     def _spawn(self, name: str, module: str, *flags: str) -> None:
         environment = clean_environment() | {

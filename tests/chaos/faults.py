@@ -132,10 +132,10 @@ class Breaker:
         link = self._cluster.links[fault.victim]
         assert isinstance(link, RedisProxy)
         sprung = threading.Event()
-        link.trap = Trap(fault.script, fault.after, lambda: self._spring(fault, sprung))
-        if not sprung.wait(fault.seconds):
-            link.trap = None
+        link.trap = trap = Trap(fault.script, fault.after, lambda: self._spring(fault, sprung))
+        if not sprung.wait(fault.seconds) and link.disarm(trap):
             return False
+        sprung.wait()
         if fault.kills != "trainer" and not self._cluster.runs(fault.kills):
             self._cluster.start(fault.kills)
         return True

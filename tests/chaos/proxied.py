@@ -133,6 +133,5 @@ def proxied_cluster(folder: Path) -> Iterator[ProxiedCluster]:
         (folder / "artifacts").mkdir(exist_ok=True)
         cluster.heal()
         with cluster.engine() as engine:
-            ready = wait_until(lambda: len([*engine.workers.list()]) >= len(WORKERS), "workers", 60)
-        assert ready
+            wait_until(lambda: len([*engine.workers.list()]) == len(WORKERS), "workers", 180)
         yield cluster

@@ -10,12 +10,14 @@ import asyncio
 import hashlib
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from concurrent.futures import Future
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, TypeVar
 
 from job_store.scripts import script
 
+T = TypeVar("T")
 _CHUNK = 1 << 16
 _SERVER_RUNS_SECONDS = 0.05
 """In this time a server has run a script that was sent to it."""
@@ -36,6 +38,12 @@ class ProxyThread:
     def run(self, work: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine on the loop to its end."""
         asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=10)
+
+    def ask(self, function: Callable[[], T]) -> T:
+        """Call a function on the loop and return what it returns."""
+        answer: Future[T] = Future()
+        self._loop.call_soon_threadsafe(lambda: answer.set_result(function()))
+        return answer.result(timeout=10)
 
     def call(self, function: Callable[[], object]) -> None:
         """Call a function on the loop."""
@@ -179,6 +187,15 @@ class RedisProxy(Proxy):
 
     trap: Trap | None = None
 
+    def disarm(self, trap: Trap) -> bool:
+        """Take a trap away; returns False where its call has come."""
+        return self._thread.ask(lambda: self._disarm(trap))
+
+    def _disarm(self, trap: Trap) -> bool:
+        waits = self.trap is trap
+        self.trap = None if waits else self.trap
+        return waits
+
     def _connection(
         self, client: asyncio.StreamReader, back: asyncio.StreamWriter
     ) -> _RedisConnection:
@@ -203,7 +220,7 @@ class _RedisConnection(_Connection):
                 raw, used = buffer[used:end], end
                 trap = self._traps.trap
                 if trap and trap.name == called(words):
-                    self._traps.trap = None  # at once: another connection may make the same call
+                    self._traps._disarm(trap)  # another connection may make the same call
                     await self._spring(trap, raw, forth)
                     return
                 forth.write(raw)

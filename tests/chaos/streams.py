@@ -34,8 +34,8 @@ class Watcher:
                 self._take_state(event["status"], event["attempt"])
             case "metrics":
                 self._take_step(event["step"])
-            case "rewound":
-                self._rewind(event["to_step"])
+            case "rewound":  # a replay shows rewinds also of steps that it leaves out
+                self.last_step = min(self.last_step, event["to_step"])
 
     def finish(self) -> None:
         """Take the end of the stream: a job that succeeded has logged its last step."""
@@ -63,11 +63,6 @@ class Watcher:
         elif self._state.status not in HELD:
             self._note(f"step {step} came while the job was {_named(self._state)}")
         self.last_step = step
-
-    def _rewind(self, to_step: int) -> None:
-        if to_step >= self.last_step:
-            self._note(f"rewound to step {to_step} after step {self.last_step}")
-        self.last_step = min(self.last_step, to_step)
 
     def _note(self, problem: str) -> None:
         self.problems.append(problem)
