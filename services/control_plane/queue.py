@@ -21,8 +21,8 @@ from job_store.connection import AsyncConnection
 from job_store.queues import QUEUE_NAMES, RUN_ATTEMPT, queue_name
 
 _KEEP_WAITING_SECONDS = 7 * 86_400
-"""RQ's record of a message expires then: nothing else deletes it where its worker was killed between
-the pop and the deletion, or Redis refused that. A job that waits longer is sent its message again."""
+"""RQ's record of a message expires then. Nothing else deletes it where its worker was killed behind
+the pop, or Redis refused the deletion. A job that waits longer gets another message."""
 _KEEP_DONE_SECONDS = 60
 _KEEP_FAILED_SECONDS = 86_400
 
