@@ -29,6 +29,8 @@ MEGABYTES = 16
 """Size of the file that both read."""
 _SIZES = {"medium": 100, "large": 1000}
 """Sizes of files between which our memory must stay the same."""
+_FOLDERS = {"one": 1, "many": 1000}
+"""Files of the folders between which a second start must take the same time."""
 _DOCUMENT = 2000
 _ROUNDS = 3
 
@@ -41,7 +43,12 @@ def run(device: str) -> list[Claim]:
             write_records(here / f"{name}.jsonl", megabytes)
         write_text(here / "medium.txt", _SIZES["medium"])
         train_tokenizer(here)
-        return [*against_datasets(here), flat_memory(here), *plain_tokenizers(here)]
+        return [
+            *against_datasets(here),
+            flat_memory(here),
+            *plain_tokenizers(here),
+            second_start(here),
+        ]
 
 
 def against_datasets(here: Path) -> list[Claim]:
@@ -86,6 +93,35 @@ def plain_tokenizers(here: Path) -> list[Claim]:
               detail=describe(speeds, "MB/s"))
         for name in ("byte", "char")
     ]  # fmt: skip
+
+
+def second_start(here: Path) -> Claim:
+    """Measure until a trainer could make its first step, where the tokens are in the cache.
+
+    The text is a folder of files of a megabyte: a thousand of them, or one.
+    """
+    data = (here / "medium.txt").read_bytes()
+    for name, count in _FOLDERS.items():
+        (here / name).mkdir()
+        for number in range(count):
+            at = number * 999_983 % (len(data) - 1_000_000)
+            (here / name / f"{number}.txt").write_bytes(data[at : at + 1_000_000])
+    time.sleep(3)  # of a file that was written just now nothing is remembered
+    with tempfile.TemporaryDirectory() as cache:
+        starts = {name: partial(_seconds_of_start, here / name, cache) for name in _FOLDERS}
+        for first in starts.values():
+            first()
+        seconds = interleave(starts, _ROUNDS)
+    median = medians(seconds)
+    return Claim("second start with 1 GB of text / with 1 MB", median["many"] / median["one"], 1.1,
+                 False, detail=describe(seconds, "s"))  # fmt: skip
+
+
+def _seconds_of_start(folder: Path, cache: str) -> float:
+    started = time.perf_counter()
+    command = [sys.executable, "-m", "benchmarks.tokenizing", "start", str(folder), "", cache]
+    subprocess.run(command, check=True, capture_output=True)
+    return time.perf_counter() - started
 
 
 def _seconds_of_wc(path: Path) -> float:
@@ -182,12 +218,25 @@ def tokenize_with_datasets(data: Path, definition: str, cache: str) -> float:
     return time.perf_counter() - started
 
 
+def load(data: Path) -> float:
+    """Return the seconds until the data is there, the library of the trainer imported before."""
+    from app.training.config import TrainingConfig
+    from app.training.data import load_dataset
+    from app.training.trainer import Trainer  # noqa: F401
+
+    started = time.perf_counter()
+    load_dataset(data, TrainingConfig(tokenizer="byte"))
+    return time.perf_counter() - started
+
+
 def main(kind: str, folder: str, name: str, cache: str) -> None:
     """Do one run; print its seconds and its peak."""
     os.environ["TRAINING_ENGINE_CACHE"] = cache
     records, definition = Path(folder, f"{name}.jsonl"), str(Path(folder, "tokenizer.json"))
     if kind == "datasets.map":
         seconds = tokenize_with_datasets(records, definition, cache)
+    elif kind == "start":
+        seconds = load(Path(folder))
     elif kind == "ours":
         seconds = tokenize_with_ours(records, definition)
     else:

@@ -18,8 +18,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from app.training import progress
 from app.training.data import DataError, load_dataset
 from app.training.data.cache import cache_directory, content_digest, get_or_create, memoized
+from app.training.reading import PathNotAllowedError
 from app.training.tokenizer import ByteTokenizer
 
 TEXT = "to be or not to be\n" * 20
@@ -271,3 +273,38 @@ def test_a_cache_of_ones_own_is_closed_to_others(
     monkeypatch.setenv("HOME", str(tmp_path))
     load_dataset(text_file, make_config())
     assert (tmp_path / ".cache/training_engine").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_second_start_reads_no_file_of_a_folder_as_a_whole(
+    tmp_path: Path,
+    cache: Path,
+    make_config: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("app.training.data.cache._CLOCK_MARGIN_SECONDS", -1)
+    for name in "abc":
+        (tmp_path / f"{name}.txt").write_text(f"{name} to be or not to be\n" * 5000)
+    first = load_dataset(tmp_path, make_config())[0]
+    heard: list[int] = []
+    with progress.reporting_to(heard.append):
+        second = load_dataset(tmp_path, make_config())[0]
+    assert sum(heard) == 0
+    assert second.fingerprint == first.fingerprint
+    (tmp_path / "b.txt").write_text("b to be or not to BE\n" * 5000)
+    assert load_dataset(tmp_path, make_config())[0].fingerprint != first.fingerprint
+    (tmp_path / "c.txt").write_bytes(b"\xff" * 50_000)
+    load_dataset(tmp_path, make_config())
+    assert "c.txt' (not text in UTF-8" in caplog.text
+
+
+def test_a_fact_is_not_told_of_a_file_that_may_not_be_read(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.training.data.cache._CLOCK_MARGIN_SECONDS", -1)
+    secret = tmp_path / "secret.txt"
+    secret.write_text("to be or not to be\n" * 5000)
+    content_digest(secret, cache)
+    monkeypatch.setattr("app.training.reading._roots", (tmp_path / "allowed",))
+    with pytest.raises(PathNotAllowedError):
+        content_digest(secret, cache)

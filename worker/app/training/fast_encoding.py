@@ -4,6 +4,12 @@
 tokenizer.json more loosely than its author does: it ignores `single_word` and the behaviour of a
 `Split`. So it encodes only the kinds of tokenizers that the tests compare, and a caller that
 encodes data with it also compares a sample of the data.
+
+Why it is a dependency although it is a beta of one author, judged at 0.10.0, its eleventh release
+since 0.3.0: 8 MB of source code in texts of 2,000 characters, with 4,096 ids, take 0.07 s of CPU
+time instead of 6.3 s. Its wheels are for CPython's stable interface from 3.10 on. With awkward,
+which it needs, 20 MB are installed. Its minor version is pinned, and nothing needs it: where it is
+missing, refuses a tokenizer or differs once, `tokenizers` encodes, with the same ids.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ import numpy.typing as npt
 from app.training import progress
 from app.training.data.errors import DataError
 from app.training.home import expanded, in_home
-from app.training.reading import open_permitted, sha256_of
+from app.training.reading import open_permitted, permitted, sha256_of
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ _TOKENS = "tokens"
 FORMAT_VERSION = 1
 """Part of every key: raised when the same content would be written differently."""
 
-_MEMO_BYTES = 64 << 20  # smaller files are read again, in about 0.1 s
+_MEMO_BYTES = 1 << 14  # a smaller file is read again as fast as what is known of it
 _CLOCK_MARGIN_SECONDS = 2.0
 _LOCK_POLL_SECONDS = 0.1
 _TOUCH_SECONDS = 0.5
@@ -299,13 +299,17 @@ def content_digest(path: Path, directory: Path) -> str:
 
 
 def memoized(path: Path, directory: Path, name: str, compute: Callable[[], str]) -> str:
-    """Return `compute()`, a fact about a file's content; a large file's is stored and reused.
+    """Return `compute()`, a fact about a file's content; it is stored and reused.
 
     The stored fact is bound to device, inode, size, mtime and ctime. The kernel sets ctime at every
     write, and nothing is stored of a file written within the last two seconds, so a stored fact
-    never belongs to an earlier content.
+    never belongs to an earlier content. A file of a few kilobytes is read again instead.
+
+    Raises:
+        PathNotAllowedError: The file is outside the folders that may be read from, though a fact
+            may be known of it.
     """
-    status = path.stat()
+    status = permitted(path).stat()
     if status.st_size < _MEMO_BYTES:
         return compute()
     times = f"{status.st_mtime_ns}:{status.st_ctime_ns}"

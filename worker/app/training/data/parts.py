@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 
+_LONG: Final = 1 << 14
+
+
 class Place(NamedTuple):
     """Where in the data something is; its text goes into messages."""
 
@@ -37,7 +40,17 @@ class Place(NamedTuple):
 
     def after(self, text: str) -> Place:
         """Return the place behind `text`, which begins here. A record has one place alone."""
-        return self._replace(number=self.number + text.count("\n")) if self.runs_on else self
+        return self._replace(number=self.number + _line_feeds(text)) if self.runs_on else self
+
+
+def _line_feeds(text: str) -> int:
+    """Count the line feeds; numpy takes a third of the time where there are many."""
+    if len(text) < _LONG:
+        return text.count("\n")
+    import numpy as np
+
+    data = np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8)
+    return int(np.count_nonzero(data == ord("\n")))
 
 
 class Part(NamedTuple):

@@ -14,9 +14,11 @@ from typing import Any, Final
 
 import numpy as np
 
+from app.training import progress
 from app.training.config import TrainingConfig
 from app.training.data.array_files import read_layout
 from app.training.data.arrays import open_token_file
+from app.training.data.cache import cache_directory, memoized
 from app.training.data.conversations import conversation_columns
 from app.training.data.errors import DataError
 from app.training.data.folders import (
@@ -40,6 +42,7 @@ from app.training.reading import permitted
 
 _FIELDS: Final[Mapping[Role, str]] = {"train": "dataset_path", "validation": "val_dataset_path"}
 _IDS_PER_PIECE: Final = 1 << 20
+_YES: Final = "yes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +103,9 @@ def find_corpus(path: Path, options: ReadOptions, role: Role) -> CorpusWithValid
     selection = select(path, role, options)
     if not path.is_dir():
         return CorpusWithValidation(_corpus(path, selection.files, options), None)
-    files, unreadable = _readable(selection.files)
-    validation, others = _readable(selection.validation)
+    directory = cache_directory(path)
+    files, unreadable = _readable(selection.files, directory)
+    validation, others = _readable(selection.validation, directory)
     skipped = [*selection.skipped, *unreadable, *others]
     if skipped:
         warn("dataset_path", skipping(path, skipped))
@@ -117,22 +121,31 @@ def _corpus(path: Path, files: Sequence[DataFile], options: ReadOptions) -> Corp
     return Corpus(tuple(files), require_one_content(path, contents), options)
 
 
-def _readable(files: Sequence[DataFile]) -> tuple[list[DataFile], list[Skipped]]:
+def _readable(files: Sequence[DataFile], directory: Path) -> tuple[list[DataFile], list[Skipped]]:
     """Return the files without those that are named as text and hold other bytes."""
-    problems = {file: _text_problem(file) for file in files}
+    with progress.working("reading", sum(file.path.stat().st_size for file in files)):
+        problems = {file: _text_problem(file, directory) for file in files}
     skipped = [Skipped(file.path, problem) for file, problem in problems.items() if problem]
     return [file for file, problem in problems.items() if not problem], skipped
 
 
-def _text_problem(file: DataFile) -> str | None:
+def _text_problem(file: DataFile, directory: Path) -> str | None:
     if file.form != "text":
         return None
     try:
-        for _ in decoded_blocks(file.path):
-            pass
-    except (OSError, DataError):
+        found = memoized(file.path, directory, "text", lambda: _decodes(file.path))
+    except OSError:
         return NOT_TEXT
-    return None
+    return None if found == _YES else NOT_TEXT
+
+
+def _decodes(path: Path) -> str:
+    try:
+        for _ in decoded_blocks(path):
+            pass
+    except DataError:
+        return "no"
+    return _YES
 
 
 def content_of_file(file: DataFile, options: ReadOptions) -> Content:
