@@ -16,7 +16,7 @@ FIRST ?= 1
 ROUNDS ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test chaos check-model lint format bench protos protos-check sync sync-check map-check tables clean
+.PHONY: help install demo up test chaos check-model check-mutants lint format bench protos protos-check sync sync-check map-check tables clean
 
 help: ## List the chores
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -48,6 +48,9 @@ chaos: $(STAMP) ## Break a real stack in ROUNDS ways that SEED draws; ends with 
 
 check-model: $(STAMP) ## Visit all states of a job, more of them than the tests do
 	$(BIN)/python -P tests/model/check_model.py
+
+check-mutants: $(STAMP) ## Take each guard of the scripts away; what notices it?
+	$(BIN)/python -P tests/model/check_mutants.py $(ARGS)
 
 lint: $(STAMP) protos-check sync-check map-check ## Ruff, mypy, import-linter, buf, generated files, the map
 	$(BIN)/ruff check .

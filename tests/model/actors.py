@@ -114,7 +114,7 @@ def _of_people(view: View, actors: Actors, bounds: Bounds) -> Iterator[Move]:
             yield Move(f"resume from {id[-5:]}", calls.resume(id), actors, "resume")
         if view.record["max_steps"] == str(FIRST_MAX_STEPS):
             name = f"resume for {LARGER_MAX_STEPS} steps"
-            yield Move(name, calls.resume(longer=True), actors, "resume")
+            yield Move(name, calls.resume(max_steps=LARGER_MAX_STEPS), actors, "resume")
 
 
 def _of_workers_that_wait(view: View, actors: Actors, bounds: Bounds) -> Iterator[Move]:
@@ -167,6 +167,8 @@ def _of_the_trainer(view: View, actors: Actors, bounds: Bounds) -> Iterator[Move
     if not actors.is_confirmed:
         yield from _confirmations(view, actors)
         return
+    again = calls.confirm_start(token(n), view.start)
+    yield Move(f"begin {n} again", again, actors, is_usual=True)
     yield from _training(view, actors, bounds, n)
     yield from _publishing(view, actors)
     yield from _registering(view, actors, bounds)
@@ -276,6 +278,8 @@ class Late(NamedTuple):
     call: Call
     line: str = ""
     """What the state table calls it."""
+    expected: str = ""
+    """What it is answered, where only one answer is right."""
 
 
 def late_calls(view: View) -> list[Late]:
@@ -283,16 +287,27 @@ def late_calls(view: View) -> list[Late]:
     n, state = view.attempt, view.state
     late = [Late(call) for call in _late_calls_of_control_planes(view)]
     late += [
-        Late(calls.claim(m, by=f"rival-{m}"), "claim" if m == n else "")
+        Late(calls.claim(m, by=f"rival-{m}"), "claim" if m == n else "", "none")
         for m in (n - 1, n, n + 1)
         if m > 0 and (state, m) != ("queued", n)
     ]
-    if view.is_held:  # the answer to the first one was lost on the way
-        late.append(Late(calls.claim(n), "claim"))
+    if view.record and state != "queued":
+        # The answer to the first one was lost; the worker may train if it still has the job.
+        late.append(Late(calls.claim(n), "claim", "ok" if view.is_held else "none"))
+    if view.is_held:
+        late.append(Late(calls.publish(token(n), 1, 0), expected="ok"))
+        late.append(Late(calls.drop_hidden_points(token(n), kept=99), expected="none"))
+        beyond = calls.confirm_start(token(n), view.newest_step + 5)
+        late.append(Late(beyond, expected="refused"))
+        if view.published_of(n) > view.start > 0:
+            late.append(Late(calls.confirm_start(token(n), 0), expected="refused"))
+        if n > 1 and view.published_of(n) > view.start:
+            complete = calls.publish(token(n), 1, 1, n - 1)
+            late.append(Late(complete, expected="refused"))
     for m in range(1, n + 1):
         is_live = view.is_held and m == n
         late += _writes(m, f"rival-{m}" if is_live else calls.claim_id(m))
-    return late + _requests(state)
+    return late + _requests(view)
 
 
 def _late_calls_of_control_planes(view: View) -> list[Call]:
@@ -322,17 +337,25 @@ def _writes(attempt: int, claim: str) -> list[Late]:
     return [Late(calls.declare_lost(attempt, claim), "lost"), *ends, *map(Late, others)]
 
 
-def _requests(state: str) -> list[Late]:
+def _requests(view: View) -> list[Late]:
     """The start again, which was answered, and what the state refuses."""
-    if state == "–":
+    if view.state == "–":
         return []
-    late = [Late(calls.start())]
-    if state not in ("queued", "running"):
-        late.append(Late(calls.stop(), "stop"))
-    if state not in AT_REST:
-        wishes = (calls.resume(), calls.resume(from_start=True), calls.resume(longer=True))
-        late += [Late(call, "resume") for call in wishes]
-    if state in ("running", "stopping", "gone"):
-        late.append(Late(calls.delete(), "delete"))
-        late.append(Late(calls.delete_checkpoint(calls.checkpoint_id(1, 1))))
+    late = [Late(calls.start(), expected="ok"), Late(calls.start("other"), expected="reused")]
+    refused = "refused" if view.record else "not_found"
+    if view.state not in ("queued", "running"):
+        late.append(Late(calls.stop(), "stop", "ok" if view.state == "stopping" else refused))
+    if view.state not in AT_REST:
+        wishes = (calls.resume(), calls.resume(from_start=True), calls.resume(max_steps=9))
+        late += [Late(call, "resume", refused) for call in wishes]
+    if view.is_held or not view.record:
+        late.append(Late(calls.delete(), "delete", refused))
+    unknown = calls.checkpoint_id(99, 1)
+    removal = calls.delete_checkpoint(unknown)
+    late.append(Late(removal, expected="refused" if view.is_held else "not_found"))
+    if view.state in AT_REST:
+        late.append(Late(calls.resume(unknown), expected="not_found"))
+        if view.newest_step:
+            fewer = calls.resume(max_steps=view.newest_step)
+            late.append(Late(fewer, expected="refused"))
     return late

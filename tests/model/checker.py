@@ -7,6 +7,7 @@ See tests/model/README.md for what a state is.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -67,6 +68,9 @@ class Checker:
         """Where each state is reached from by what happens by itself."""
         self._steps: dict[tuple[Parts, Call], Step] = {}
         self._keys_seen: set[Parts] = set()
+        self._refused: dict[str, State] = {}
+        """Kinds of moves that were offered, and never accepted so far."""
+        self._accepted: set[str] = set()
         self.report = Report()
 
     def run(self) -> Report:
@@ -120,9 +124,16 @@ class Checker:
         for (state, move), step in zip(new.values(), steps, strict=True):
             if step.verdict.startswith("error"):
                 self._fail(state, step.verdict, move.name)
+            self._note_kind(state, move, step)
             before, after = self._view(state), self._server.view(step.after)
             self._report_all(state, invariants.of_move(before, move, step, after), move.name)
             self.report.labels |= set(invariants.labels_of(before, move, step, after))
+
+    def _note_kind(self, state: State, move: Move, step: Step) -> None:
+        kind = re.sub(r"\d+", "N", move.name)
+        if step.verdict == "ok":
+            self._accepted.add(kind)
+        self._refused.setdefault(kind, state)
 
     def _take(self, state: State, move: Move) -> State:
         if move.call is None:
@@ -155,7 +166,10 @@ class Checker:
             self.report.labels |= set(invariants.labels_of_late_call(view, each, verdict))
 
     def _check_ends(self) -> None:
-        """From each state the job comes to rest by what happens by itself, and by nothing else."""
+        """Each kind of move was accepted somewhere; all states lead to one of rest, by itself."""
+        for kind, state in self._refused.items():
+            if kind not in self._accepted:
+                self._fail(state, f"this is never accepted: {kind}")
         ends = [one for one in self._came_by if self._view(one).state in (*AT_REST, "gone", "–")]
         reached, waiting = set(ends), ends
         while waiting:

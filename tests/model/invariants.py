@@ -145,6 +145,8 @@ def of_move(before: View, move: Move, step: Step, after: View) -> Wrong:
     """What a call may do; the labels that it covers are those of `labels_of`."""
     if step.again:
         yield f"its repetition changes something: {step.again}"
+    if move.is_usual and step.verdict != "ok":
+        yield f"what happens by itself was answered {step.verdict}"
     if step.verdict not in ("ok", "none") and before.keys != after.keys:
         yield f"it was answered {step.verdict} and changed {changed_keys(before, after)}"
     if move.line:
@@ -174,8 +176,8 @@ def labels_of(before: View, move: Move, step: Step, after: View) -> list[str]:
 
 def of_late_call(view: View, late: Late, verdict: str) -> Wrong:
     """What a call may be answered that changes nothing."""
-    if verdict.startswith("error"):
-        yield f"{late.call}: {verdict}"
+    if verdict.startswith("error") or late.expected not in ("", verdict):
+        yield f"a late call, {late.call}: {verdict}"
     if late.line and not labels_of_late_call(view, late, verdict) and view.record:
         yield f"{late.line} of a job that is {view.state}: {verdict}; no line of the table"
 

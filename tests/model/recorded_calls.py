@@ -121,11 +121,11 @@ def _request(name: str) -> Request:
 
 
 @cache
-def start() -> Call:
+def start(body: str = "body") -> Call:
     """StartJob, always with one request_id."""
     run = Execution(max_retries=MAX_RETRIES)
     new = NewJob("{}", FIRST_MAX_STEPS, "/data", name="tiny", execution=run)
-    name, _, *rest = _recorded(lambda: _jobs.create(new, _request("start")))
+    name, _, *rest = _recorded(lambda: _jobs.create(new, Request("start", body)))
     return (name, JOB, *rest)
 
 
@@ -136,13 +136,13 @@ def stop(request: str = "stop") -> Call:
 
 
 @cache
-def resume(checkpoint: str = "", longer: bool = False, from_start: bool = False) -> Call:
+def resume(checkpoint: str = "", max_steps: int | None = None, from_start: bool = False) -> Call:
     """ResumeJob."""
     return _recorded(
         lambda: _jobs.resume(
             JOB,
             checkpoint_id=checkpoint or None,
-            max_steps=LARGER_MAX_STEPS if longer else None,
+            max_steps=max_steps,
             from_start=from_start,
             request=_request("resume"),
         )
@@ -206,10 +206,10 @@ def finish(held: FencingToken, kind: OutcomeKind, error: JobError | None = None)
 
 
 @cache
-def drop_hidden_points(held: FencingToken) -> Call:
-    """Ask for points to archive, where Redis is to hold none: hidden ones are dropped."""
+def drop_hidden_points(held: FencingToken, kept: int = 0) -> Call:
+    """Ask for points to archive, where Redis may hold `kept`: hidden ones are dropped."""
     name, job, attempt, claim, _, count = _recorded(lambda: _attempts.surplus(held))
-    return (name, job, attempt, claim, "0", count)
+    return (name, job, attempt, claim, str(kept), count)
 
 
 @cache

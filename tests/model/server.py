@@ -101,7 +101,9 @@ class ModelServer:
                 made, read = self._command(call), self._packed(self._tool, 0, "read", _MEMO)
                 commands += [self._put(parts), made, read, made, read]
             replies = self._replies(commands)
-            done += [_step(replies[i + 1 : i + 5]) for i in range(0, len(replies), 5)]
+            done += [
+                _step(call, replies[5 * i + 1 : 5 * i + 5]) for i, (_, call) in enumerate(batch)
+            ]
         return done
 
     def late(self, parts: Parts, calls: Sequence[Call]) -> list[str] | None:
@@ -150,13 +152,14 @@ class ModelServer:
         return self._packed(self._known[name], 0, PREFIX, *encoded)
 
 
-def _step(replies: Sequence[Any]) -> Step:
+def _step(call: Call, replies: Sequence[Any]) -> Step:
     reply, read, repeated, read_again = replies
     verdict, verdict_again = _verdict(reply), _verdict(repeated)
     after, *events = (word.decode("latin-1") for word in read)
     again, *events_again = (word.decode("latin-1") for word in read_again)
     changed = ""
-    if verdict_again != verdict and (verdict, verdict_again) != ("ok", "none"):
+    # The reconciler is told whether it was its own call that ended the attempt.
+    if verdict_again != verdict and (call[0], verdict_again) != ("declare_lost", "none"):
         changed = f"the answer from {verdict} to {verdict_again}"
     elif (again, events_again) != (after, events):
         changed = f"{after} {events} became {again} {events_again}"

@@ -66,7 +66,7 @@ class View:
         return {
             int(key.removeprefix(prefix)): content
             for key, content in self.keys.items()
-            if key.startswith(prefix)
+            if key.startswith(prefix) and key.removeprefix(prefix).isdigit()
         }
 
     @property

@@ -270,6 +270,18 @@ async def test_files_of_a_deleted_job_are_looked_for_the_whole_while_later(bench
     assert await bench.reconciler.due_sweeps(0.0) == [job.job_id]
 
 
+async def test_a_job_that_waits_keeps_the_checkpoint_that_it_continues_from(bench: Bench) -> None:
+    _, token = await bench.in_state(S.RUNNING)
+    assert token is not None
+    older, newest = (bench.checkpoint(token, step) for step in (5, 10))
+    bench.attempts.finish(token, Outcome(OutcomeKind.HANDED_BACK))
+    with pytest.raises(TransitionRefusedError, match="it continues from it; stop it first"):
+        await bench.jobs.delete_checkpoint(newest.checkpoint_id)
+    await bench.jobs.delete_checkpoint(older.checkpoint_id)
+    left = (await bench.jobs.list_checkpoints(token.job_id)).checkpoints
+    assert [one.step for one in left] == [10]
+
+
 # retries
 
 

@@ -1,0 +1,119 @@
+"""Removes each guard of the scripts in turn: are the checks able to fail?
+
+A guard is a condition under which a script, or a function of one, returns at once (`if … then
+return …`). Its mutants are: it never holds; and each of its parts, with `and` or `or` between them,
+is missing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+
+from model.state_table import STORE
+
+SCRIPTS = STORE / "scripts"
+READERS = {"read_job", "read_jobs", "read_points", "read_chart", "read_feed", "recall"}
+READERS |= {"known_checkpoints", "was_deleted", "holdings", "journal_entry"}
+"""Scripts that change nothing but their own counters; what only they include is left out too."""
+CHARTS = {"visible", "summaries"}
+"""What pages and charts show; `test_job_archive.py` and `test_job_history.py` are about them."""
+RECOVERY = {"restore_item", "restore_job", "release_job"}
+"""Run by one process on an empty server; `tests/unit/recovery/` is about them."""
+
+_CONDITION = re.compile(
+    r"\b(?:if|elseif)\b((?:(?!\bthen\b).)*)\bthen\b(?=(?:\s|--[^\n]*\n)*return\b)", re.DOTALL
+)
+_INCLUDE = re.compile(r"^--- @include (\w+)\n", re.MULTILINE)
+_JOINT = re.compile(r"\s+(and|or)\s+")
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """One file of the scripts, with one guard changed."""
+
+    file: str
+    guard: str
+    """The condition as it is written, spaces aside; a number behind it where it is there twice."""
+    change: str
+    """`never`, or `without …`."""
+    text: str
+    """The whole file, changed."""
+
+    @property
+    def key(self) -> str:
+        """How the table of verdicts names it."""
+        return f"{self.file} | {self.guard} | {self.change}"
+
+
+def mutants() -> list[Mutant]:
+    """All mutants of the scripts that change something, in order of files and places."""
+    return [mutant for file in _files() for mutant in _mutants_of(file)]
+
+
+def assembled(name: str, changed: Mutant) -> str:
+    """The text of a script, with the mutant's file in place of the packaged one."""
+    return _assembled(name, {changed.file: changed.text}, set())
+
+
+def _assembled(name: str, changed: dict[str, str], present: set[str]) -> str:
+    if name in present:
+        return ""
+    present.add(name)
+    text = changed.get(name) or _source(name)
+    return _INCLUDE.sub(lambda include: _assembled(include[1], changed, present), text)
+
+
+@cache
+def _source(name: str) -> str:
+    return (SCRIPTS / f"{name}.lua").read_text(encoding="utf-8")
+
+
+def _files() -> list[str]:
+    whole = [path.stem for path in sorted(SCRIPTS.glob("*.lua"))]
+    roots = [name for name in whole if "@include prelude" in _source(name)]
+    present: set[str] = set()
+    for name in roots:
+        if name not in READERS | RECOVERY:
+            _assembled(name, {}, present)
+    return sorted(present - CHARTS)
+
+
+def _mutants_of(file: str) -> Iterator[Mutant]:
+    source, seen = _source(file), dict[str, int]()
+    for found in _CONDITION.finditer(source):
+        if _is_comment(source, found.start()):
+            continue
+        guard = " ".join(re.sub(r"--[^\n]*", "", found[1]).split()).replace("|", "¦")
+        seen[guard] = seen.get(guard, 0) + 1
+        named = guard if seen[guard] == 1 else f"{guard} ({seen[guard]})"
+        for change, condition in _changes(found[1]):
+            text = source[: found.start(1)] + f" {condition} " + source[found.end(1) :]
+            yield Mutant(file, named, change, text)
+
+
+def _is_comment(source: str, place: int) -> bool:
+    return "--" in source[source.rfind("\n", 0, place) + 1 : place]
+
+
+def _changes(condition: str) -> Iterator[tuple[str, str]]:
+    yield "never", "false"
+    parts = _parts(condition)
+    if len(parts) > 1:
+        for n, part in enumerate(parts):
+            rest = parts[:n] + parts[n + 1 :]
+            joined = rest[0][1] + "".join(f" {joint} {one}" for joint, one in rest[1:])
+            yield f"without {' '.join(part[1].split())}", joined
+
+
+def _parts(condition: str) -> list[tuple[str, str]]:
+    """The operands of the outermost `and` and `or`, each with what joins it to the one before."""
+    parts, joint, start, depth = list[tuple[str, str]](), "", 0, 0
+    for found in re.finditer(r"[({]|[)}]|\s(?:and|or)\s", condition):
+        depth += {"(": 1, "{": 1, ")": -1, "}": -1}.get(found[0], 0)
+        if depth == 0 and found[0].strip() in ("and", "or"):
+            parts.append((joint, condition[start : found.start()].strip()))
+            joint, start = found[0].strip(), found.end()
+    return [*parts, (joint, condition[start:].strip())]
