@@ -47,6 +47,12 @@ ELSEWHERE: dict[tuple[str, str], str] = {
         "needs the customary ports; the tests of control plane, gateway and worker start each of "
         "the three like this"
     ),
+    ("operations.md", "training-engine recover --data-dir DATA-DIR"): (
+        "needs a stack that lost its server; tests/unit/local_stack/test_recover_command.py"
+    ),
+    ("operations.md", "python -P -m control_plane --recover --artifact-root /srv/artifacts"): (
+        "needs an empty server; `training-engine recover` runs it in the same test"
+    ),
 }
 
 # A page shows what fits a laptop; the same runs here in moments.
