@@ -70,9 +70,9 @@ class AsyncLink:
     async def follow(self, job_id: str, call: Call, follower: Follower[T]) -> AsyncIterator[T]:
         """Read a job's stream to its end, across as many connections as it takes."""
         # An unknown job or an absent service shows here, before streams are retried.
-        known = await self.unary(_calls.get_job(job_id))
-        over = self._is_over(known)
-        follower.attempt = known.get("attempt", 0)
+        first = await self.unary(_calls.get_job(job_id))
+        over = self._is_over(first)
+        follower.attempt = first.get("attempt", 0)
         while True:
             failure: TrainingEngineError | None = None
             follower.connecting()

@@ -131,12 +131,12 @@ class PartialFile:
             ArtifactDamagedError: Size or checksum differ; the partial file is removed.
         """
         self._file.flush()
-        found = self._digest.hexdigest()
-        if self.offset != self._checkpoint.size_bytes or found != self._checkpoint.sha256:
+        checksum = self._digest.hexdigest()
+        if self.offset != self._checkpoint.size_bytes or checksum != self._checkpoint.sha256:
             self._path.unlink()
             raise ArtifactDamagedError(
                 f"checkpoint {self._checkpoint.checkpoint_id} arrived with {self.offset} bytes and "
-                f"sha256 {found}; it must have {self._checkpoint.size_bytes} bytes and sha256 "
+                f"sha256 {checksum}; it must have {self._checkpoint.size_bytes} bytes and sha256 "
                 f"{self._checkpoint.sha256}; download it again"
             )
         os.fsync(self._file.fileno())

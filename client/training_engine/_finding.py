@@ -45,11 +45,11 @@ def chosen_job(reference: str, page: Page[JobRecord]) -> JobRecord | None:
         InvalidArgumentError: Several ids begin so.
     """
     # A service that is older than the filters ignores them and answers with whatever is newest.
-    found = [job for job in page if _is_meant(reference, job)]
-    if len(found) < 2 or found[0].name == reference.strip():
-        return found[0] if found else None
-    lines = [f"  {job.job_id}  {job.name}  {job.status}, {_when(job)}" for job in found[:SHOWN]]
-    if len(found) > SHOWN:
+    jobs = [job for job in page if _is_meant(reference, job)]
+    if len(jobs) < 2 or jobs[0].name == reference.strip():
+        return jobs[0] if jobs else None
+    lines = [f"  {job.job_id}  {job.name}  {job.status}, {_when(job)}" for job in jobs[:SHOWN]]
+    if len(jobs) > SHOWN:
         lines.append("  … and older ones")
     raise InvalidArgumentError(
         f"{reference!r} means more than one job; give the id of one:\n" + "\n".join(lines),
@@ -68,8 +68,8 @@ def known_status(status: JobStatus | str | None) -> str | None:
     try:
         return JobStatus(status.lower()).value
     except ValueError:
-        known = ", ".join(JobStatus)
-        raise InvalidArgumentError(f"status is {status!r}; it must be one of {known}") from None
+        statuses = ", ".join(JobStatus)
+        raise InvalidArgumentError(f"status is {status!r}; it must be one of {statuses}") from None
 
 
 def is_checkpoint_id(reference: str) -> bool:

@@ -154,10 +154,10 @@ def first_byte(response: httpx.Response) -> int:
     """Return the offset in the file at which the body begins."""
     if response.status_code != httpx.codes.PARTIAL_CONTENT:
         return 0
-    given = response.headers.get("content-range", "")
-    match = re.match(r"bytes (\d+)-", given)
+    content_range = response.headers.get("content-range", "")
+    match = re.match(r"bytes (\d+)-", content_range)
     if match is None:
-        raise errors.InternalError(f"a partial answer came with Content-Range {given!r}")
+        raise errors.InternalError(f"a partial answer came with Content-Range {content_range!r}")
     return int(match[1])
 
 
@@ -220,8 +220,8 @@ def _foreign_answer(response: httpx.Response) -> str:
 
 def _page_title(response: httpx.Response) -> str:
     """Return the title of an HTML page in one short line; empty where there is none."""
-    found = re.search(r"<title[^>]*>([^<]*)", response.text[:10_000], re.IGNORECASE)
-    return " ".join(found[1].split())[:100] if found else ""
+    title = re.search(r"<title[^>]*>([^<]*)", response.text[:10_000], re.IGNORECASE)
+    return " ".join(title[1].split())[:100] if title else ""
 
 
 def _from_problem(body: Plain, status: int, retry_after: float | None) -> TrainingEngineError:

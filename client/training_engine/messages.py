@@ -157,6 +157,6 @@ def _is_nested(field: Any) -> bool:
 def _enum_name(field: str, enum: Any, word: str) -> str:
     name = _prefix(enum) + str(word).upper()
     if name not in enum.values_by_name:
-        known = ", ".join(enum_words(enum).values())
-        raise ValueError(f"{field} is {word!r}; it must be one of {known}")
+        words = ", ".join(enum_words(enum).values())
+        raise ValueError(f"{field} is {word!r}; it must be one of {words}")
     return name

@@ -123,8 +123,8 @@ def generate(
     text = "" if chat else prompt
     pieces: Iterator[TextPiece]
     if local:
-        given = {name: value for name, value in options.items() if value is not None}
-        pieces = _pieces_of(extensions.call("generate", expanded(checkpoint), text, **given))
+        sampling = {name: value for name, value in options.items() if value is not None}
+        pieces = _pieces_of(extensions.call("generate", expanded(checkpoint), text, **sampling))
     else:
         checkpoint = session.checkpoint_id(checkpoint)
         pieces = session.engine.checkpoints.generate(checkpoint, text, **options)  # type: ignore[arg-type]
@@ -199,8 +199,8 @@ def export(
         tempfile.TemporaryDirectory(prefix="training-engine-") as folder,
         _progress(session) as bar,
     ):
-        found = session.checkpoint_id(checkpoint)
-        path = session.engine.checkpoints.download(found, folder, progress=bar)
+        checkpoint_id = session.checkpoint_id(checkpoint)
+        path = session.engine.checkpoints.download(checkpoint_id, folder, progress=bar)
         write(path, output, session.output.as_json, averaged)
 
 

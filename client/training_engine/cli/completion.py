@@ -59,8 +59,8 @@ def priorities(incomplete: str) -> list[str]:
 
 def _target(ctx: typer.Context) -> Target:
     """Return where the service is, by the flags before the word, else by the environment."""
-    given = [Target(c.params.get("address"), c.params.get("url")) for c in (ctx, ctx.parent) if c]
-    for target in given:
+    targets = [Target(c.params.get("address"), c.params.get("url")) for c in (ctx, ctx.parent) if c]
+    for target in targets:
         if target.address or target.url:
             return target
     return Target.from_environment()

@@ -32,11 +32,11 @@ def load(name: str) -> Callable[..., Any]:
         MissingExtraError: It, or something that it imports, is not installed.
     """
     remedy = _remedy(name)
-    found = list(entry_points(group=GROUP, name=name))
-    if not found:
+    commands = list(entry_points(group=GROUP, name=name))
+    if not commands:
         raise MissingExtraError(f"`{name}` is not part of the SDK; {remedy}")
     try:
-        function: Callable[..., Any] = found[0].load()
+        function: Callable[..., Any] = commands[0].load()
     except ImportError as error:
         raise _missing(name, error) from error
     except AttributeError as error:

@@ -33,19 +33,19 @@ def look_here(data: str | None, document: str | dict[str, Any]) -> Inspection:
         raise InvalidConfigError(str(error)) from error
 
 
-def inspection_lines(found: Inspection) -> Iterator[str]:
+def inspection_lines(inspection: Inspection) -> Iterator[str]:
     """Yield what is wrong first, then the files, the counts and the first windows."""
-    for problem in found.problems:
+    for problem in inspection.problems:
         yield f"error: {problem}"
-    for warning in found.warnings:
+    for warning in inspection.warnings:
         yield f"warning: {warning}"
-    for file in found.files:
+    for file in inspection.files:
         yield f"{file.use:10}  {file.form or '-':10}  {size(file.size_bytes):>9}  {_file(file)}"
-    if found.more_files:
-        yield f"and {found.more_files:,} more files"
-    yield from _counts(found)
-    yield from _histogram(found.lengths)
-    for number, window in enumerate(found.windows, 1):
+    if inspection.more_files:
+        yield f"and {inspection.more_files:,} more files"
+    yield from _counts(inspection)
+    yield from _histogram(inspection.lengths)
+    for number, window in enumerate(inspection.windows, 1):
         yield f"window {number}, {window.tokens} tokens: {_text(window)!r}"
 
 
@@ -57,28 +57,29 @@ def _file(file: InspectedFile) -> str:
     return f"{about} ({file.documents:,} documents, {file.tokens:,} tokens{part})"
 
 
-def _counts(found: Inspection) -> Iterator[str]:
-    whole = "" if found.complete else " of the part that was read"
+def _counts(inspection: Inspection) -> Iterator[str]:
+    whole = "" if inspection.complete else " of the part that was read"
     yield (
-        f"{found.documents:,} documents, {found.characters:,} characters, {found.tokens:,} tokens"
-        f"{whole}; {found.empty_documents:,} empty, {found.duplicate_documents:,} copies"
+        f"{inspection.documents:,} documents, {inspection.characters:,} characters, "
+        f"{inspection.tokens:,} tokens{whole}; {inspection.empty_documents:,} empty, "
+        f"{inspection.duplicate_documents:,} copies"
     )
-    if not found.complete and found.estimated_tokens is not None:
-        yield f"about {found.estimated_tokens:,} tokens in all"
-    if found.epochs is not None:
-        yield f"max_steps goes through the data {found.epochs:.3g} times"
-    for source in found.sources:
+    if not inspection.complete and inspection.estimated_tokens is not None:
+        yield f"about {inspection.estimated_tokens:,} tokens in all"
+    if inspection.epochs is not None:
+        yield f"max_steps goes through the data {inspection.epochs:.3g} times"
+    for source in inspection.sources:
         times = (
             ""
             if source.epochs is None
             else f"; max_steps goes through it {source.epochs:.3g} times"
         )
         yield f"{source.share:.4g} of the samples are of {source.path}{times}"
-    if found.tokens:
+    if inspection.tokens:
         yield (
-            f"tokenizer {found.tokenizer}: {found.vocabulary_used:,} different ids; "
-            f"{found.unknown_share:.2%} of the tokens are unknown text, {found.rare_share:.2%} "
-            "occur once"
+            f"tokenizer {inspection.tokenizer}: {inspection.vocabulary_used:,} different ids; "
+            f"{inspection.unknown_share:.2%} of the tokens are unknown text, "
+            f"{inspection.rare_share:.2%} occur once"
         )
 
 

@@ -125,8 +125,8 @@ def list_jobs(
     """List jobs, newest first."""
     if name is not None and not name.strip():
         raise typer.BadParameter("--name is empty; leave it out for all jobs")
-    found = session.engine.jobs.list(status=known_status(status), name=name)
-    jobs = list(islice(found, limit + 1))
+    matches = session.engine.jobs.list(status=known_status(status), name=name)
+    jobs = list(islice(matches, limit + 1))
     more, jobs = len(jobs) > limit, jobs[:limit]
     if session.output.as_json:
         session.output.json({"jobs": jobs})
@@ -170,34 +170,34 @@ def _eta(job: Job) -> str:
 
 def status(session: Session, job: JobArgument) -> None:
     """Show the state of a job."""
-    found = session.engine.jobs.find(job)
+    record = session.engine.jobs.find(job)
     if session.output.as_json:
-        session.output.json(found)
+        session.output.json(record)
         return
     session.output.fields(
         [
-            ("job", found.job_id),
-            ("name", found.name),
-            ("status", found.status),
-            ("phase", phase_text(found)),
-            ("step", f"{found.current_step} of {found.max_steps} ({found.progress:.0%})"),
-            *_latest(session, found),
-            ("ran for", duration(found.running_seconds) if found.started_at else None),
-            ("eta", duration(found.eta_seconds) if found.eta_seconds is not None else None),
-            ("attempt", found.attempt),
-            ("resumed from step", found.resumed_from_step),
-            ("worker", found.worker_id),
-            ("data", found.dataset_path),
-            ("trains on", found.data_summary),
-            ("model", found.model_summary),
-            ("created", found.created_at),
-            ("started", found.started_at),
-            ("completed", found.completed_at),
-            ("message", found.message),
-            ("error", found.error),
-            ("last lines", (found.log_tail or "").rstrip()),
-            *(("warning", warning) for warning in found.warnings),
-            *(("not bitwise", note) for note in found.exactness_notes),
+            ("job", record.job_id),
+            ("name", record.name),
+            ("status", record.status),
+            ("phase", phase_text(record)),
+            ("step", f"{record.current_step} of {record.max_steps} ({record.progress:.0%})"),
+            *_latest(session, record),
+            ("ran for", duration(record.running_seconds) if record.started_at else None),
+            ("eta", duration(record.eta_seconds) if record.eta_seconds is not None else None),
+            ("attempt", record.attempt),
+            ("resumed from step", record.resumed_from_step),
+            ("worker", record.worker_id),
+            ("data", record.dataset_path),
+            ("trains on", record.data_summary),
+            ("model", record.model_summary),
+            ("created", record.created_at),
+            ("started", record.started_at),
+            ("completed", record.completed_at),
+            ("message", record.message),
+            ("error", record.error),
+            ("last lines", (record.log_tail or "").rstrip()),
+            *(("warning", warning) for warning in record.warnings),
+            *(("not bitwise", note) for note in record.exactness_notes),
         ]
     )
 

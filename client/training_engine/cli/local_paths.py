@@ -58,9 +58,9 @@ def chosen_data(flag: str, path: str | None) -> str | None:
     return absolute(path)
 
 
-def is_config_id(given: str) -> bool:
+def is_config_id(text: str) -> bool:
     """Return True where an argument names a stored configuration rather than a file."""
-    return given.startswith("cfg_") and not Path(given).exists()
+    return text.startswith("cfg_") and not Path(text).exists()
 
 
 def read_config(path: str, settings: list[str]) -> str | dict[str, Any]:

@@ -111,9 +111,9 @@ class Output:
         """Print names and values, leaving out what is None or empty."""
         from rich.text import Text
 
-        shown = [(name, _cell(value)) for name, value in rows if value not in (None, "")]
-        width = max((len(name) for name, _ in shown), default=0) + 2
-        for name, value in shown:
+        cells = [(name, _cell(value)) for name, value in rows if value not in (None, "")]
+        width = max((len(name) for name, _ in cells), default=0) + 2
+        for name, value in cells:
             first, *more = value.split() or [Text()]
             # The terminal wraps: a value that is copied from it has no line breaks of ours.
             self.console.print(Text(name.ljust(width)) + first, soft_wrap=True)

@@ -87,13 +87,13 @@ def inspect(
     """Look into data before a job: files, documents, tokens, copies, lengths, first windows."""
     document = read_config(config, settings or []) if config else with_settings({}, settings or [])
     data = chosen_data("PATH", path)
-    found = look_here(data, document) if local else _look_from_service(session, data, document)
+    inspection = look_here(data, document) if local else _look_from_service(session, data, document)
     if session.output.as_json:
-        session.output.json(found)
+        session.output.json(inspection)
     else:
-        for line in inspection_lines(found):
+        for line in inspection_lines(inspection):
             session.output.line(line)
-    if found.problems:
+    if inspection.problems:
         raise typer.Exit(INVALID_CONFIG)
 
 
@@ -147,13 +147,13 @@ def create_config(
 
 def show_config(session: Session, config: ConfigArgument) -> None:
     """Print a stored configuration as YAML."""
-    found = session.engine.configs.get(config)
+    record = session.engine.configs.get(config)
     if session.output.as_json:
-        session.output.json(found)
+        session.output.json(record)
         return
     import yaml
 
-    print(yaml.safe_dump(found.config, sort_keys=False, allow_unicode=True), end="")
+    print(yaml.safe_dump(record.config, sort_keys=False, allow_unicode=True), end="")
 
 
 def delete_config(session: Session, config: ConfigArgument) -> None:
@@ -189,17 +189,17 @@ def list_datasets(session: Session) -> None:
 
 def show_dataset(session: Session, dataset: DatasetArgument) -> None:
     """Show an uploaded dataset."""
-    found = session.engine.datasets.get(dataset)
+    record = session.engine.datasets.get(dataset)
     if session.output.as_json:
-        session.output.json(found)
+        session.output.json(record)
         return
     session.output.fields(
         [
-            ("dataset", found.path),
-            ("name", found.name),
-            ("size", size(found.size_bytes)),
-            ("sha256", found.sha256),
-            ("created", found.created_at),
+            ("dataset", record.path),
+            ("name", record.name),
+            ("size", size(record.size_bytes)),
+            ("sha256", record.sha256),
+            ("created", record.created_at),
         ]
     )
 

@@ -238,12 +238,12 @@ def _tokenized(
     for place, rendered in conversations:
         try:
             encode = functools.partial(trained_tokens, tokenizer, rendered)
-            found = progress.encode_at(place, encode)
+            tokens = progress.encode_at(place, encode)
         except TokenizerError as error:
             raise DataError(f"{place} cannot be encoded: {error}") from error
-        if found.ids.size and int(found.ids.max()) >= config.model_config.vocab_size:
-            raise _no_row(str(place), int(found.ids.max()), config)
-        yield _ended(found, end)
+        if tokens.ids.size and int(tokens.ids.max()) >= config.model_config.vocab_size:
+            raise _no_row(str(place), int(tokens.ids.max()), config)
+        yield _ended(tokens, end)
 
 
 def _no_row(where: str, largest: int, config: TrainingConfig) -> DataError:
@@ -262,26 +262,26 @@ def _end(tokenizer: Tokenizer, separator: str | None) -> Ids:
     return np.array([] if end is None else [end], dtype=np.int64)
 
 
-def _ended(found: TrainedTokens, end: Ids) -> TrainedTokens:
+def _ended(conversation: TrainedTokens, end: Ids) -> TrainedTokens:
     """Return the conversation with its end behind it, unless the last answer ends in it already.
 
     It is trained on where the assistant's turn reaches it: there it is what ends the turn.
     """
-    answers = np.flatnonzero(found.trained)
-    if not end.size or (answers.size and end[0] in found.ids[answers[-1] :]):
-        return found
-    marks = np.full(end.size, bool(found.trained.size and found.trained[-1]))
-    return TrainedTokens(np.append(found.ids, end), np.append(found.trained, marks))
+    answers = np.flatnonzero(conversation.trained)
+    if not end.size or (answers.size and end[0] in conversation.ids[answers[-1] :]):
+        return conversation
+    marks = np.full(end.size, bool(conversation.trained.size and conversation.trained[-1]))
+    return TrainedTokens(np.append(conversation.ids, end), np.append(conversation.trained, marks))
 
 
 def _written(tokens: Iterator[TrainedTokens], *, everything: bool) -> Iterator[Ids | SideFile]:
     """Yield what the cache's entry is made of."""
     group: list[TrainedTokens] = []
     size = 0
-    for found in tokens:
-        marks = np.ones_like(found.trained) if everything else found.trained
-        group.append(found._replace(trained=marks))
-        size += len(found.ids)
+    for conversation in tokens:
+        marks = np.ones_like(conversation.trained) if everything else conversation.trained
+        group.append(conversation._replace(trained=marks))
+        size += len(conversation.ids)
         if size >= _TOKENS_AT_ONCE:
             yield from _group(group)
             group, size = [], 0
@@ -289,17 +289,17 @@ def _written(tokens: Iterator[TrainedTokens], *, everything: bool) -> Iterator[I
 
 
 def _group(group: list[TrainedTokens]) -> Iterator[Ids | SideFile]:
-    numbers = [(len(found.ids), _first_trained(found)) for found in group]
-    yield np.concatenate([np.empty(0, np.int64), *(found.ids for found in group)])
-    bits = [np.packbits(found.trained).tobytes() for found in group]
+    numbers = [(len(conversation.ids), _first_trained(conversation)) for conversation in group]
+    yield np.concatenate([np.empty(0, np.int64), *(conversation.ids for conversation in group)])
+    bits = [np.packbits(conversation.trained).tobytes() for conversation in group]
     yield SideFile(_MARKS, b"".join(bits))
     yield SideFile(_LENGTHS, np.array(numbers, dtype="<u4").tobytes())
 
 
-def _first_trained(found: TrainedTokens) -> int:
+def _first_trained(conversation: TrainedTokens) -> int:
     """From 1 on: the first token of a conversation follows from nothing."""
-    places = np.flatnonzero(found.trained[1:])
-    return int(places[0]) + 1 if places.size else len(found.ids)
+    places = np.flatnonzero(conversation.trained[1:])
+    return int(places[0]) + 1 if places.size else len(conversation.ids)
 
 
 def _conversations(entry: Entry) -> Conversations:

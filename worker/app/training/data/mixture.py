@@ -77,14 +77,14 @@ class _Mixed(Dataset[Any]):
     @property
     def tokenizer(self) -> Any:
         """Of the first source that has one."""
-        found = (source.dataset.tokenizer for source in self.sources)
-        return next((tokenizer for tokenizer in found if tokenizer is not None), None)
+        tokenizers = (source.dataset.tokenizer for source in self.sources)
+        return next((tokenizer for tokenizer in tokenizers if tokenizer is not None), None)
 
     @property
     def chat_template(self) -> Any:
         """Of the first source that has one."""
-        found = (getattr(source.dataset, "chat_template", None) for source in self.sources)
-        return next((template for template in found if template is not None), None)
+        templates = (getattr(source.dataset, "chat_template", None) for source in self.sources)
+        return next((template for template in templates if template is not None), None)
 
     @property
     def fingerprint(self) -> str:
@@ -93,15 +93,15 @@ class _Mixed(Dataset[Any]):
         return cache_key("mixture", *parts)
 
     def _gather(self, sources: Numbers, epochs: Numbers, windows: Numbers) -> Samples:
-        found, places = [], []
+        parts, places = [], []
         for source, epoch in sorted(set(zip(sources.tolist(), epochs.tolist(), strict=True))):
             where = np.flatnonzero((sources == source) & (epochs == epoch))
             dataset = self.sources[source].dataset
             if hasattr(dataset, "set_epoch"):
                 dataset.set_epoch(epoch)
-            found.append(dataset.__getitems__(windows[where].tolist()))
+            parts.append(dataset.__getitems__(windows[where].tolist()))
             places.append(where)
-        return _merged(found, np.argsort(np.concatenate(places)))
+        return _merged(parts, np.argsort(np.concatenate(places)))
 
 
 class MixedWindows(_Mixed):
@@ -196,12 +196,12 @@ def _tokens_of(samples: Samples) -> Tensor:
     return samples.tokens[0][samples.tokens[0] != IGNORED]
 
 
-def _merged(found: Sequence[Any], order: Numbers) -> Samples:
+def _merged(parts: Sequence[Any], order: Numbers) -> Samples:
     """One batch of several, its samples in another order."""
-    first = found[0]
-    if all(isinstance(part, Tensor) and part.shape[1] == first.shape[1] for part in found):
-        return torch.cat(list(found))[torch.from_numpy(order)]
-    rows = [_labelled(part) for part in found]
+    first = parts[0]
+    if all(isinstance(part, Tensor) and part.shape[1] == first.shape[1] for part in parts):
+        return torch.cat(list(parts))[torch.from_numpy(order)]
+    rows = [_labelled(part) for part in parts]
     width = max(part.tokens.shape[1] for part in rows)
     has_positions = any(part.positions is not None for part in rows)
     return LabelledRows(
