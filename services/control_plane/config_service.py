@@ -60,7 +60,7 @@ class ConfigServicer(config_pb2_grpc.ConfigServiceServicer):
     ) -> config_pb2.ListConfigsResponse:
         page = await self._state.configs.list(page_size(request.page_size), request.page_token)
         configs = []
-        for record in page.configs:
+        for record in page.records:
             try:
                 configs.append(config_message(record))
             except RecordVersionError as error:
@@ -118,10 +118,6 @@ def _verdict(
 def _memory_message(config: TrainingConfig) -> config_pb2.MemoryEstimate:
     """Return the estimate; a size above 2**53 bytes, where JSON's numbers end, is sent as 2**53."""
     estimate = estimate_memory(config)
-    return config_pb2.MemoryEstimate(
-        parameters_bytes=min(estimate.parameters_bytes, _MOST_BYTES),
-        gradients_bytes=min(estimate.gradients_bytes, _MOST_BYTES),
-        optimizer_bytes=min(estimate.optimizer_bytes, _MOST_BYTES),
-        activations_bytes=min(estimate.activations_bytes, _MOST_BYTES),
-        total_bytes=min(estimate.total_bytes, _MOST_BYTES),
-    )
+    names = config_pb2.MemoryEstimate.DESCRIPTOR.fields_by_name
+    sizes = {name: min(getattr(estimate, name), _MOST_BYTES) for name in names}
+    return config_pb2.MemoryEstimate(**sizes)

@@ -164,7 +164,7 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
     ) -> dataset_pb2.ListDatasetsResponse:
         page = await self._state.datasets.list(page_size(request.page_size), request.page_token)
         return dataset_pb2.ListDatasetsResponse(
-            datasets=[dataset_message(record) for record in page.datasets],
+            datasets=[dataset_message(record) for record in page.records],
             next_page_token=page.next_page_token,
         )
 

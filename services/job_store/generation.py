@@ -17,6 +17,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from job_store.connection import AsyncConnection, Connection
 from job_store.errors import JobStoreError
@@ -72,31 +73,15 @@ class GenerationRequest:
     """Role and content of the turns of a conversation to answer, in place of a prompt."""
 
     @staticmethod
-    def of(
-        checkpoint: CheckpointRecord,
-        prompt: str,
-        *,
-        max_tokens: int = 256,
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        seed: int | None = None,
-        messages: Sequence[tuple[str, str]] = (),
-    ) -> GenerationRequest:
-        """Return a request for text from a registered checkpoint."""
-        return GenerationRequest(
-            checkpoint.artifact,
-            checkpoint.size_bytes,
-            checkpoint.sha256,
-            checkpoint.checkpoint_id,
-            prompt,
-            max_tokens,
-            temperature,
-            top_k,
-            top_p,
-            seed,
-            messages=messages,
-        )
+    def of(checkpoint: CheckpointRecord, prompt: str, **sampling: Any) -> GenerationRequest:
+        """Return a request for text from a registered checkpoint.
+
+        `sampling`: `max_tokens`, `temperature`, `top_k`, `top_p`, `seed`, `messages`; each has a
+        default.
+        """
+        names = ("artifact", "size_bytes", "sha256", "checkpoint_id")
+        of_checkpoint = {name: getattr(checkpoint, name) for name in names}
+        return GenerationRequest(**of_checkpoint, prompt=prompt, **sampling)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 from job_store.codec import decode_checkpoint, decode_job, json_fields, new_job_fields
 from job_store.connection import AsyncConnection, memo_arguments, recall
-from job_store.errors import InvalidPageTokenError, JobStoreError, NotFoundError, RecordVersionError
+from job_store.errors import JobStoreError, NotFoundError, RecordVersionError
 from job_store.ids import check_id, new_id
 from job_store.journal import Journal, JournalWriter
 from job_store.keys import Keys
@@ -126,7 +126,7 @@ class JobStore:
         subject = f"name:{_digest(name)}" if name else index
         above, below = (f"[{id_prefix}", f"({id_prefix}\x7f") if id_prefix else ("-", "+")
         if page_token:
-            below = "(" + await self._page_position(page_token, "jobs", subject)
+            below = "(" + await self._tokens.position(page_token, "jobs", subject)
         size = page_bounds(page_size, MAX_PAGE)
         reply = await self._db.run("read_jobs", index, below, size + 1, above) or []
         ids = [id.decode() for id in reply[::2]]
@@ -226,7 +226,7 @@ class JobStore:
         """
         start = "-inf"
         if page_token:
-            start = "(" + await self._page_position(page_token, "checkpoints", job_id)
+            start = "(" + await self._tokens.position(page_token, "checkpoints", job_id)
         await self._require(job_id)
         size = page_bounds(page_size, MAX_PAGE)
         # Steps are unique: a later attempt registers a step again only after it was superseded.
@@ -320,13 +320,6 @@ class JobStore:
             raise JobStoreError("a script that answers with a job answered with none")
         fields = json.loads(reply[0])
         return decode_job(fields.get("job_id", ""), fields, config_document)
-
-    async def _page_position(self, token: str, kind: str, subject: str) -> str:
-        try:
-            (position,) = await self._tokens.decode(token, kind, subject)
-        except ValueError as error:
-            raise InvalidPageTokenError(token, str(error)) from error
-        return position
 
     async def _require(self, job_id: str) -> None:
         check_id("job", job_id)

@@ -17,6 +17,7 @@ import time
 from dataclasses import dataclass
 
 from job_store.connection import AsyncConnection
+from job_store.errors import InvalidPageTokenError
 from job_store.keys import Keys
 
 MAX_TOKEN_CHARS = 600
@@ -102,6 +103,18 @@ class TokenKey:
             return (await self.codec()).decode(token, kind, subject)
         except UnknownSignatureError:  # perhaps of a process that has seen a newer key
             return (await self._read()).decode(token, kind, subject)
+
+    async def position(self, page_token: str, kind: str, subject: str) -> str:
+        """Return where the page of a token begins.
+
+        Raises:
+            InvalidPageTokenError: The token is damaged or of another list.
+        """
+        try:
+            (position,) = await self.decode(page_token, kind, subject)
+        except ValueError as error:
+            raise InvalidPageTokenError(page_token, str(error)) from error
+        return position
 
     async def _read(self) -> TokenCodec:
         """Ask Redis; one that has lost the key gets back the one that is in use here."""

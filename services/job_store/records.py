@@ -250,14 +250,6 @@ class ConfigRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class ConfigPage:
-    """A page of configs, newest first."""
-
-    configs: tuple[ConfigRecord, ...]
-    next_page_token: str
-
-
-@dataclass(frozen=True, slots=True)
 class DatasetRecord:
     """An uploaded dataset; its bytes are in the artifact store under `artifact`."""
 
@@ -267,14 +259,6 @@ class DatasetRecord:
     sha256: str
     artifact: str
     created_at: Milliseconds
-
-
-@dataclass(frozen=True, slots=True)
-class DatasetPage:
-    """A page of datasets, newest first."""
-
-    datasets: tuple[DatasetRecord, ...]
-    next_page_token: str
 
 
 @dataclass(frozen=True, slots=True)

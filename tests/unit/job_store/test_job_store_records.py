@@ -178,7 +178,7 @@ async def test_configs_are_created_once_listed_and_deleted(bench: Bench) -> None
     others = [await store.create(str(i), "{}") for i in range(4)]
     page = await store.list(page_size=3)
     rest = await store.list(page_size=3, page_token=page.next_page_token)
-    assert {c.config_id for c in (*page.configs, *rest.configs)} == {
+    assert {c.config_id for c in (*page.records, *rest.records)} == {
         c.config_id for c in (first, *others)
     }
     assert rest.next_page_token == ""
@@ -200,7 +200,7 @@ async def test_datasets_are_kept_for_workers_too(bench: Bench) -> None:
     again = await store.create("d", 3, "aa", "datasets/other", request=request)
     assert again == made == await store.get(id)
     assert WorkerRegistry(bench.worker).get_dataset(id) == made
-    assert (await store.list()).datasets == (made,)
+    assert (await store.list()).records == (made,)
     await store.delete(id)
     with pytest.raises(NotFoundError, match="there is no dataset"):
         WorkerRegistry(bench.worker).get_dataset(id)
