@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
-
-import grpc
 
 from artifact_store import ArtifactStoreAwayError
 from control_plane.conversion import checkpoint_message
@@ -14,17 +11,16 @@ from control_plane.downloads import VerifiedDownloads
 from control_plane.errors import in_use, invalid_argument, shutting_down
 from control_plane.paging import page_size
 from control_plane.requests import idempotency
-from control_plane.state import ServiceState
+from control_plane.state import Context, Servicer, ServiceState
 from control_plane.sweeping import remove_checkpoint
 from job_store.errors import TransitionRefusedError
 from service_runtime.logs import get_logger
 from training_engine.v1 import checkpoint_pb2, checkpoint_pb2_grpc
 
 _log = get_logger("control_plane")
-_Context = grpc.aio.ServicerContext[Any, Any]
 
 
-class CheckpointServicer(checkpoint_pb2_grpc.CheckpointServiceServicer):
+class CheckpointServicer(Servicer, checkpoint_pb2_grpc.CheckpointServiceServicer):
     """See `checkpoint.proto` for what each method promises."""
 
     def __init__(self, state: ServiceState) -> None:
@@ -32,7 +28,7 @@ class CheckpointServicer(checkpoint_pb2_grpc.CheckpointServiceServicer):
         self._downloads = VerifiedDownloads()
 
     async def ListCheckpoints(
-        self, request: checkpoint_pb2.ListCheckpointsRequest, context: _Context
+        self, request: checkpoint_pb2.ListCheckpointsRequest, context: Context
     ) -> checkpoint_pb2.ListCheckpointsResponse:
         page = await self._state.jobs.list_checkpoints(
             request.job_id, page_size(request.page_size), request.page_token
@@ -43,13 +39,13 @@ class CheckpointServicer(checkpoint_pb2_grpc.CheckpointServiceServicer):
         )
 
     async def GetCheckpoint(
-        self, request: checkpoint_pb2.GetCheckpointRequest, context: _Context
+        self, request: checkpoint_pb2.GetCheckpointRequest, context: Context
     ) -> checkpoint_pb2.GetCheckpointResponse:
         record = await self._state.jobs.get_checkpoint(request.checkpoint_id)
         return checkpoint_pb2.GetCheckpointResponse(checkpoint=checkpoint_message(record))
 
     async def DownloadCheckpoint(
-        self, request: checkpoint_pb2.DownloadCheckpointRequest, context: _Context
+        self, request: checkpoint_pb2.DownloadCheckpointRequest, context: Context
     ) -> AsyncIterator[checkpoint_pb2.DownloadCheckpointResponse]:
         for field, value in (("offset", request.offset), ("length", request.length)):
             if value < 0:
@@ -73,7 +69,7 @@ class CheckpointServicer(checkpoint_pb2_grpc.CheckpointServiceServicer):
                 raise shutting_down()
 
     async def DeleteCheckpoint(
-        self, request: checkpoint_pb2.DeleteCheckpointRequest, context: _Context
+        self, request: checkpoint_pb2.DeleteCheckpointRequest, context: Context
     ) -> checkpoint_pb2.DeleteCheckpointResponse:
         state = self._state
         idempotency_key = idempotency(request, "DeleteCheckpoint")

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
-
-import grpc
 
 from app.training.config import FieldProblem, TrainingConfig
 from app.training.memory import estimate_memory
@@ -17,23 +14,19 @@ from control_plane.errors import invalid_argument
 from control_plane.paging import page_size
 from control_plane.planning import review_start
 from control_plane.requests import check_name, idempotency
-from control_plane.state import ServiceState
+from control_plane.state import Context, Servicer
 from job_store.errors import RecordVersionError
 from job_store.unreadable import left_out
 from training_engine.v1 import config_pb2, config_pb2_grpc
 
-_Context = grpc.aio.ServicerContext[Any, Any]
 _MOST_BYTES = 1 << 53
 
 
-class ConfigServicer(config_pb2_grpc.ConfigServiceServicer):
+class ConfigServicer(Servicer, config_pb2_grpc.ConfigServiceServicer):
     """See `config.proto` for what each method promises."""
 
-    def __init__(self, state: ServiceState) -> None:
-        self._state = state
-
     async def CreateConfig(
-        self, request: config_pb2.CreateConfigRequest, context: _Context
+        self, request: config_pb2.CreateConfigRequest, context: Context
     ) -> config_pb2.CreateConfigResponse:
         idempotency_key = idempotency(request, "CreateConfig")
         record = await self._state.configs.answered(idempotency_key)
@@ -50,13 +43,13 @@ class ConfigServicer(config_pb2_grpc.ConfigServiceServicer):
         )
 
     async def GetConfig(
-        self, request: config_pb2.GetConfigRequest, context: _Context
+        self, request: config_pb2.GetConfigRequest, context: Context
     ) -> config_pb2.GetConfigResponse:
         record = await self._state.configs.get(request.config_id)
         return config_pb2.GetConfigResponse(config=config_message(record))
 
     async def ListConfigs(
-        self, request: config_pb2.ListConfigsRequest, context: _Context
+        self, request: config_pb2.ListConfigsRequest, context: Context
     ) -> config_pb2.ListConfigsResponse:
         page = await self._state.configs.list(page_size(request.page_size), request.page_token)
         configs = []
@@ -68,13 +61,13 @@ class ConfigServicer(config_pb2_grpc.ConfigServiceServicer):
         return config_pb2.ListConfigsResponse(configs=configs, next_page_token=page.next_page_token)
 
     async def DeleteConfig(
-        self, request: config_pb2.DeleteConfigRequest, context: _Context
+        self, request: config_pb2.DeleteConfigRequest, context: Context
     ) -> config_pb2.DeleteConfigResponse:
         await self._state.configs.delete(request.config_id, idempotency(request, "DeleteConfig"))
         return config_pb2.DeleteConfigResponse()
 
     async def ValidateConfig(
-        self, request: config_pb2.ValidateConfigRequest, context: _Context
+        self, request: config_pb2.ValidateConfigRequest, context: Context
     ) -> config_pb2.ValidateConfigResponse:
         source = request.WhichOneof("source")
         if source is None:

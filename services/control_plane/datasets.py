@@ -7,9 +7,7 @@ import contextlib
 import hashlib
 from collections.abc import AsyncIterator
 from pathlib import PurePath
-from typing import Any, Protocol
-
-import grpc
+from typing import Protocol
 
 from artifact_store import (
     ArtifactInfo,
@@ -23,7 +21,7 @@ from control_plane.inspection import Inspector
 from control_plane.paging import LARGEST_PAGE, page_size
 from control_plane.paths import DATASET_SCHEME
 from control_plane.requests import check_name, check_request_id, idempotency
-from control_plane.state import ServiceState
+from control_plane.state import Context, Servicer, ServiceState
 from job_store.errors import RequestIdReusedError, StoreUnavailableError
 from job_store.ids import new_id
 from job_store.records import DatasetRecord, JobStatus, Request
@@ -31,7 +29,6 @@ from service_runtime.logs import get_logger
 from training_engine.v1 import dataset_pb2, dataset_pb2_grpc
 
 _log = get_logger("control_plane")
-_Context = grpc.aio.ServicerContext[Any, Any]
 _MAX_CHUNK = 1 << 20
 _ARCHIVES = (".zip", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar", ".tar", ".tgz")
 _WEIGHTS = (".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".safetensors", ".h5", ".npz", ".arrow")
@@ -39,7 +36,7 @@ _NOT_DATA = (*_ARCHIVES, *_WEIGHTS, ".pdf", ".doc", ".docx", ".exe", ".so")
 """Endings of files that cannot be text or tokens; a job checks the content when it reads it."""
 
 
-class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
+class DatasetServicer(Servicer, dataset_pb2_grpc.DatasetServiceServicer):
     """See `dataset.proto` for what each method promises."""
 
     def __init__(self, state: ServiceState) -> None:
@@ -47,12 +44,12 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
         self._inspector = Inspector(state)
 
     async def InspectDataset(
-        self, request: dataset_pb2.InspectDatasetRequest, context: _Context
+        self, request: dataset_pb2.InspectDatasetRequest, context: Context
     ) -> dataset_pb2.InspectDatasetResponse:
         return await self._inspector.inspect(request)
 
     async def UploadDataset(
-        self, request_iterator: AsyncIterator[dataset_pb2.UploadDatasetRequest], context: _Context
+        self, request_iterator: AsyncIterator[dataset_pb2.UploadDatasetRequest], context: Context
     ) -> dataset_pb2.UploadDatasetResponse:
         header = await _header(request_iterator)
         record = None
@@ -154,13 +151,13 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
         # Where the store did not answer, the record may be there all the same, and needs its file.
 
     async def GetDataset(
-        self, request: dataset_pb2.GetDatasetRequest, context: _Context
+        self, request: dataset_pb2.GetDatasetRequest, context: Context
     ) -> dataset_pb2.GetDatasetResponse:
         record = await self._state.datasets.get(request.dataset_id)
         return dataset_pb2.GetDatasetResponse(dataset=dataset_message(record))
 
     async def ListDatasets(
-        self, request: dataset_pb2.ListDatasetsRequest, context: _Context
+        self, request: dataset_pb2.ListDatasetsRequest, context: Context
     ) -> dataset_pb2.ListDatasetsResponse:
         page = await self._state.datasets.list(page_size(request.page_size), request.page_token)
         return dataset_pb2.ListDatasetsResponse(
@@ -169,7 +166,7 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
         )
 
     async def DeleteDataset(
-        self, request: dataset_pb2.DeleteDatasetRequest, context: _Context
+        self, request: dataset_pb2.DeleteDatasetRequest, context: Context
     ) -> dataset_pb2.DeleteDatasetResponse:
         state = self._state
         idempotency_key = idempotency(request, "DeleteDataset")

@@ -7,15 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
-import grpc
-
 from control_plane.errors import invalid_argument, shutting_down
-from control_plane.state import ServiceState
+from control_plane.state import Context, Servicer
 from job_store.generation import GenerationRequest
 from job_store.records import CheckpointRecord
 from training_engine.v1 import generation_pb2, generation_pb2_grpc
 
-_Context = grpc.aio.ServicerContext[Any, Any]
 _MAX_PROMPT = 100_000
 _MAX_TOKENS = 100_000
 _FINISH_REASONS: dict[str, Any] = {
@@ -24,14 +21,11 @@ _FINISH_REASONS: dict[str, Any] = {
 }
 
 
-class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
+class GenerationServicer(Servicer, generation_pb2_grpc.GenerationServiceServicer):
     """See `generation.proto`."""
 
-    def __init__(self, state: ServiceState) -> None:
-        self._state = state
-
     async def Generate(
-        self, request: generation_pb2.GenerateRequest, context: _Context
+        self, request: generation_pb2.GenerateRequest, context: Context
     ) -> AsyncIterator[generation_pb2.GenerateResponse]:
         _check(request)
         checkpoint = await self._state.jobs.get_checkpoint(request.checkpoint_id)

@@ -6,9 +6,6 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
-from typing import Any
-
-import grpc
 
 from app.training.config import TrainingConfig
 from artifact_store import ArtifactStoreAwayError, job_prefix
@@ -18,7 +15,7 @@ from control_plane.errors import invalid_argument
 from control_plane.paging import long_page_size, page_size
 from control_plane.planning import plan_job
 from control_plane.requests import MAX_NAME, check_name, idempotency
-from control_plane.state import ServiceState
+from control_plane.state import Context, Servicer
 from control_plane.watching import watch_job
 from job_store.errors import StoreUnavailableError
 from job_store.records import JobRecord, JobStatus, Request
@@ -28,17 +25,13 @@ from training_engine.v1 import job_pb2, job_pb2_grpc
 _log = get_logger("control_plane")
 _NUMBER_SUFFIX = 20
 """Most characters of the number that the store adds to a name which another job has."""
-_Context = grpc.aio.ServicerContext[Any, Any]
 
 
-class JobServicer(job_pb2_grpc.JobServiceServicer):
+class JobServicer(Servicer, job_pb2_grpc.JobServiceServicer):
     """See `job.proto` for what each method promises."""
 
-    def __init__(self, state: ServiceState) -> None:
-        self._state = state
-
     async def StartJob(
-        self, request: job_pb2.StartJobRequest, context: _Context
+        self, request: job_pb2.StartJobRequest, context: Context
     ) -> job_pb2.StartJobResponse:
         idempotency_key = idempotency(request, "StartJob")
         record = await self._state.jobs.answered(idempotency_key)
@@ -51,13 +44,13 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
         return job_pb2.StartJobResponse(job=job_message(record))
 
     async def GetJob(
-        self, request: job_pb2.GetJobRequest, context: _Context
+        self, request: job_pb2.GetJobRequest, context: Context
     ) -> job_pb2.GetJobResponse:
         record = await self._state.jobs.get(request.job_id)
         return job_pb2.GetJobResponse(job=job_message(record))
 
     async def ListJobs(
-        self, request: job_pb2.ListJobsRequest, context: _Context
+        self, request: job_pb2.ListJobsRequest, context: Context
     ) -> job_pb2.ListJobsResponse:
         page = await self._state.jobs.list(
             _status_filter(request.status),
@@ -72,7 +65,7 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
         )
 
     async def StopJob(
-        self, request: job_pb2.StopJobRequest, context: _Context
+        self, request: job_pb2.StopJobRequest, context: Context
     ) -> job_pb2.StopJobResponse:
         record = await self._state.jobs.request_stop(
             request.job_id, idempotency(request, "StopJob")
@@ -80,7 +73,7 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
         return job_pb2.StopJobResponse(job=job_message(record))
 
     async def ResumeJob(
-        self, request: job_pb2.ResumeJobRequest, context: _Context
+        self, request: job_pb2.ResumeJobRequest, context: Context
     ) -> job_pb2.ResumeJobResponse:
         idempotency_key = idempotency(request, "ResumeJob")
         record = await self._state.jobs.answered(idempotency_key)
@@ -111,7 +104,7 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
         )
 
     async def DeleteJob(
-        self, request: job_pb2.DeleteJobRequest, context: _Context
+        self, request: job_pb2.DeleteJobRequest, context: Context
     ) -> job_pb2.DeleteJobResponse:
         await self._state.jobs.delete(request.job_id, idempotency(request, "DeleteJob"))
         # The record goes first, so that every listed job has its files. If this process dies in
@@ -124,7 +117,7 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
         return job_pb2.DeleteJobResponse()
 
     async def ListLogs(
-        self, request: job_pb2.ListLogsRequest, context: _Context
+        self, request: job_pb2.ListLogsRequest, context: Context
     ) -> job_pb2.ListLogsResponse:
         page = await self._state.history.logs(
             request.job_id,
@@ -137,7 +130,7 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
         )
 
     def WatchJob(
-        self, request: job_pb2.WatchJobRequest, context: _Context
+        self, request: job_pb2.WatchJobRequest, context: Context
     ) -> AsyncIterator[job_pb2.WatchJobResponse]:
         # A cursor wins: it holds the step, and also the rewinds that took it back.
         use_step = request.HasField("after_step") and not request.after

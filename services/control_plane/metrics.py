@@ -5,33 +5,26 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-import grpc
-
 from control_plane.conversion import bucket_messages, history_message, latest_message
 from control_plane.errors import call_error, invalid_argument
 from control_plane.paging import LARGEST_LONG_PAGE, long_page_size
-from control_plane.state import ServiceState
+from control_plane.state import Context, Servicer
 from control_plane.watching import stream_metrics
 from job_store.history_records import LatestMetrics
 from training_engine.v1 import metrics_pb2, metrics_pb2_grpc
 
-_Context = grpc.aio.ServicerContext[Any, Any]
 
-
-class MetricsServicer(metrics_pb2_grpc.MetricsServiceServicer):
+class MetricsServicer(Servicer, metrics_pb2_grpc.MetricsServiceServicer):
     """See `metrics.proto` for what each method promises."""
 
-    def __init__(self, state: ServiceState) -> None:
-        self._state = state
-
     async def GetMetrics(
-        self, request: metrics_pb2.GetMetricsRequest, context: _Context
+        self, request: metrics_pb2.GetMetricsRequest, context: Context
     ) -> metrics_pb2.GetMetricsResponse:
         latest = await self._latest(request.job_id)
         return metrics_pb2.GetMetricsResponse(metrics=latest_message(latest))
 
     async def GetThroughput(
-        self, request: metrics_pb2.GetThroughputRequest, context: _Context
+        self, request: metrics_pb2.GetThroughputRequest, context: Context
     ) -> metrics_pb2.GetThroughputResponse:
         latest = await self._latest(request.job_id)
         values = latest.values
@@ -43,7 +36,7 @@ class MetricsServicer(metrics_pb2_grpc.MetricsServiceServicer):
         )
 
     async def ListMetrics(
-        self, request: metrics_pb2.ListMetricsRequest, context: _Context
+        self, request: metrics_pb2.ListMetricsRequest, context: Context
     ) -> metrics_pb2.ListMetricsResponse:
         if request.HasField("max_points"):
             return await self._chart(request)
@@ -61,7 +54,7 @@ class MetricsServicer(metrics_pb2_grpc.MetricsServiceServicer):
         )
 
     def StreamMetrics(
-        self, request: metrics_pb2.StreamMetricsRequest, context: _Context
+        self, request: metrics_pb2.StreamMetricsRequest, context: Context
     ) -> AsyncIterator[metrics_pb2.StreamMetricsResponse]:
         start = request.WhichOneof("start")
         after = request.after if start == "after" else None

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
 
 from artifact_store import (
     ArtifactStoreAwayError,
@@ -32,6 +35,8 @@ from service_runtime.logs import get_logger
 from service_runtime.settings import SettingsError
 
 _log = get_logger("control_plane")
+
+Context = grpc.aio.ServicerContext[Any, Any]
 
 
 @dataclass
@@ -135,3 +140,10 @@ class ServiceState:
         await self.feeds.close()
         await self.connection.close()
         self.journal.close()
+
+
+class Servicer:
+    """Base of the servicers."""
+
+    def __init__(self, state: ServiceState) -> None:
+        self._state = state

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import grpc
-
 from control_plane.conversion import worker_message
 from control_plane.paging import page_size
-from control_plane.state import ServiceState
+from control_plane.state import Context, Servicer
 from training_engine.v1 import worker_pb2, worker_pb2_grpc
 
-_Context = grpc.aio.ServicerContext[Any, Any]
 _LIST = ("workers", "all")
 
 
-class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
+class WorkerServicer(Servicer, worker_pb2_grpc.WorkerServiceServicer):
     """See `worker.proto`."""
 
-    def __init__(self, state: ServiceState) -> None:
-        self._state = state
-
     async def ListWorkers(
-        self, request: worker_pb2.ListWorkersRequest, context: _Context
+        self, request: worker_pb2.ListWorkersRequest, context: Context
     ) -> worker_pb2.ListWorkersResponse:
         size = page_size(request.page_size)
         token = request.page_token
