@@ -79,8 +79,9 @@ class Worker:
         assert self._read() == b"done\n"
 
     def kill(self) -> None:
-        with self.process:  # closes the pipes
+        with self.process:  # closes the pipes, whose end would end a worker in order
             self.process.kill()
+            self.process.wait()
 
     def _read(self) -> bytes:
         assert self.process.stdout is not None
