@@ -11,6 +11,7 @@ What the tests are made of:
 - `redis_server`, `redis_trouble`: a real server, and the states in which it refuses.
 - `running_stack`, `free_ports`, `prefix_proxy`, `browser`, `small_disk`: a whole stack, its ports,
   a proxy, a browser, a full disk.
+- `paced`: steps that last, so that there is time to disturb a run.
 - `docs_blocks`: runs the examples of the documents.
 """
 
@@ -28,6 +29,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 from redis_server import RedisServer
 
 _databases = itertools.count(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing is read from the token cache of the person who tests, and nothing is left there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRAINING_ENGINE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

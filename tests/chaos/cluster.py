@@ -15,11 +15,14 @@ from pathlib import Path
 
 import psutil
 from free_ports import free_port
+from paced import Pace
 from redis_server import RedisServer
 from running_stack import clean_environment, wait_until
 
 from training_engine import TrainingEngine
 
+STANDARD = ("redis", "control-plane", "gateway", "worker")
+ENDED = ("succeeded", "failed", "stopped")
 LEASE_SECONDS = 2.0
 
 
@@ -30,6 +33,7 @@ class Cluster:
         self.folder = folder
         self.redis = RedisServer(folder / "redis")
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.pace = Pace(folder)
         self.ports: dict[str, int] = {}
 
     @property
@@ -66,6 +70,35 @@ class Cluster:
             case _:
                 raise ValueError(f"{name!r} is not a kind of process")
 
+    def restore(self) -> None:
+        """After a test: what runs is what ran before it, and no job does."""
+        for name in [name for name in self.processes if name not in STANDARD]:
+            self.end(name)
+        self.redis.resume()
+        for name in STANDARD:
+            if not self.runs(name):
+                self.start(name)
+            elif name != "redis":
+                self.signal(name, signal.SIGCONT)
+        with self.engine() as engine:
+            for job in engine.jobs.list():
+                if job.status not in ENDED:
+                    job.stop()
+                    job.wait(timeout=60)
+
+    def runs(self, name: str) -> bool:
+        """Whether a process has been started and is there."""
+        process = self.redis.process if name == "redis" else self.processes.get(name)
+        return process is not None and process.poll() is None
+
+    def end(self, name: str) -> None:
+        """Kill a process that may be frozen or gone, and forget it."""
+        process = self.processes.pop(name)
+        if process.poll() is None:
+            process.send_signal(signal.SIGCONT)
+            process.kill()
+        process.wait(timeout=10)
+
     def kill(self, name: str) -> None:
         """SIGKILL, and wait for the end."""
         if name == "redis":
@@ -94,11 +127,8 @@ class Cluster:
 
     def close(self) -> None:
         """Kills what still runs."""
-        for process in self.processes.values():
-            if process.poll() is None:
-                process.send_signal(signal.SIGCONT)
-                process.kill()
-            process.wait(timeout=10)
+        for name in list(self.processes):
+            self.end(name)
         self.redis.resume()
         self.redis.kill()
 
@@ -108,7 +138,8 @@ class Cluster:
         wait_until(lambda: _listens(port), f"{name} on port {port}", timeout=120)
 
     def _spawn(self, name: str, module: str, *flags: str) -> None:
-        environment = clean_environment() | {
+        environment = clean_environment() | self.pace.environment()
+        environment |= {
             "TRAINING_ENGINE_REDIS_URL": self.redis_url(name),
             "TRAINING_ENGINE_ARTIFACT_ROOT": str(self.folder / "artifacts"),
             "TRAINING_ENGINE_CACHE": str(self.folder / "cache"),
@@ -149,7 +180,7 @@ def cluster(folder: Path) -> Iterator[Cluster]:
     (folder / "artifacts").mkdir(parents=True, exist_ok=True)
     running = Cluster(folder)
     try:
-        for name in ("redis", "control-plane", "gateway", "worker"):
+        for name in STANDARD:
             running.start(name)
         yield running
     finally:

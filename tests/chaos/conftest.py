@@ -1,4 +1,4 @@
-"""The undisturbed run that all others are compared with."""
+"""The cluster that tests disturb, and the undisturbed runs that all others are compared with."""
 
 from __future__ import annotations
 
@@ -8,28 +8,37 @@ from typing import Any
 
 import pytest
 from cluster import Cluster, cluster
-from undisturbed import CONFIG, Result, result_of, write_text
+from undisturbed import CONFIG, PACE_SECONDS, Result, result_of, write_text
 
 
-@pytest.fixture
-def services(tmp_path: Path) -> Iterator[Cluster]:
-    """A cluster of this test's own, with the text to train on."""
-    write_text(tmp_path)
-    with cluster(tmp_path) as running:
+@pytest.fixture(scope="package")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """One cluster for all tests of a process: a worker takes seconds to start, a job does not."""
+    folder = tmp_path_factory.mktemp("cluster")
+    write_text(folder)
+    with cluster(folder) as running:
         yield running
 
 
-@pytest.fixture(scope="session")
-def expected(tmp_path_factory: pytest.TempPathFactory) -> Result:
+@pytest.fixture
+def services(shared: Cluster) -> Iterator[Cluster]:
+    """All processes of the cluster, whatever the test before did to them."""
+    shared.pace.set(PACE_SECONDS)
+    yield shared
+    shared.restore()
+
+
+@pytest.fixture(scope="package")
+def expected(shared: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Result:
     """What the configuration comes to when nothing happens."""
-    return undisturbed(tmp_path_factory.mktemp("undisturbed"), CONFIG)
+    return undisturbed(shared, CONFIG, tmp_path_factory.mktemp("undisturbed"))
 
 
-def undisturbed(folder: Path, config: dict[str, Any]) -> Result:
-    """Trains on a cluster that nobody disturbs."""
-    text = write_text(folder)
-    with cluster(folder) as running, running.engine() as engine:
-        job = engine.jobs.start(config=config, dataset_path=text)
+def undisturbed(running: Cluster, config: dict[str, Any], folder: Path) -> Result:
+    """Trains on a cluster that nobody disturbs, as fast as it can."""
+    running.pace.set(0)
+    with running.engine() as engine:
+        job = engine.jobs.start(config=config, dataset_path=str(running.folder / "text.txt"))
         result = result_of(engine, job, folder)
         assert [row[0] for row in result.history] == list(range(1, config["max_steps"] + 1))
         assert engine.jobs.get(job.job_id).attempt == 1

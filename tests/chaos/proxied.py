@@ -110,11 +110,6 @@ class ProxiedCluster(Cluster):
             if not self.runs(name):
                 self.start(name)
 
-    def runs(self, name: str) -> bool:
-        """Whether a process was started and has not ended."""
-        process = self.redis.process if name == "redis" else self.processes.get(name)
-        return process is not None and process.poll() is None
-
     def close(self) -> None:
         super().close()
         self._starters.shutdown()

@@ -44,7 +44,8 @@ from undisturbed import CONFIG, NEVER_GIVE_UP, Result, difference, result_of, wr
 from training_engine import TrainingEngineError, _calls
 
 _TINY: dict[str, Any] = CONFIG | {
-    "model_config": CONFIG["model_config"] | {"hidden_size": 32, "max_position_embeddings": 32},
+    "model_config": CONFIG["model_config"] | {"num_layers": 2, "max_position_embeddings": 32},
+    "batch_size": 4,
     "warmup_steps": 5,
     "eval_steps": 8,
     "save_steps": 4,

@@ -10,7 +10,15 @@ import pytest
 from cluster import Cluster, cluster
 from running_stack import wait_until
 from small_disk import fill, mounted
-from undisturbed import CONFIG, Result, assert_same, result_of, wait_for_step, write_text
+from undisturbed import (
+    CONFIG,
+    PACE_SECONDS,
+    Result,
+    assert_same,
+    result_of,
+    wait_for_step,
+    write_text,
+)
 
 from training_engine import Job
 
@@ -19,26 +27,35 @@ pytestmark = pytest.mark.slow
 _KEEPS_ALL = CONFIG | {"max_checkpoints_to_keep": 100}
 """No old checkpoint makes room for a new one."""
 
-_DISK_BYTES = 64 << 20
-"""Room for all the checkpoints that the job makes."""
+_DISK_BYTES = 96 << 20
+"""Room for all the checkpoints that three jobs make."""
 _FOR_THE_JOB = 4 << 20
 """What it may take while the ballast is laid."""
 _LESS_THAN_A_CHECKPOINT = 512 << 10
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+@pytest.fixture(scope="module")
+def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A file system of its own where the artifacts go."""
-    with mounted(tmp_path / "artifacts", _DISK_BYTES) as folder:
+    with mounted(tmp_path_factory.mktemp("small") / "artifacts", _DISK_BYTES) as folder:
         yield folder
 
 
-@pytest.fixture
-def services_on_small_disk(small_disk: Path) -> Iterator[Cluster]:
+@pytest.fixture(scope="module")
+def cluster_on_small_disk(small_disk: Path) -> Iterator[Cluster]:
     """A cluster that ends before its disk is taken away."""
     write_text(small_disk.parent)
     with cluster(small_disk.parent) as running:
+        running.pace.set(PACE_SECONDS)
         yield running
+
+
+@pytest.fixture
+def services_on_small_disk(cluster_on_small_disk: Cluster, small_disk: Path) -> Iterator[Cluster]:
+    """The cluster, with room on its disk and without jobs of the test before."""
+    yield cluster_on_small_disk
+    (small_disk / "ballast").unlink(missing_ok=True)
+    cluster_on_small_disk.restore()
 
 
 def wait_for_a_save(job: Job) -> None:
@@ -112,7 +129,7 @@ def test_retries_on_a_disk_without_any_room_pause_and_end_the_job(
         assert "No space left on device" in failed.error
         assert "free some space" in failed.error
         last = max(checkpoint.step for checkpoint in failed.checkpoints())
-        assert 20 <= last < 400
+        assert 20 <= last < CONFIG["max_steps"]
         assert not list(small_disk.glob("**/*.tmp"))
         ballast.unlink()
         assert_same(result_of(engine, failed.resume(), tmp_path), expected)

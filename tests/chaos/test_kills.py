@@ -64,8 +64,8 @@ def test_kill_between_a_save_and_its_registration(
         services.redis.pause()
         # From here on nothing is delivered: a checkpoint becomes complete on disk, unregistered,
         # and the points before it stand in the spool alone.
-        before = saved_steps(services)
-        newer = wait_until(lambda: saved_steps(services) - before, "a save in the silence")
+        before = saved_steps(services, job)
+        newer = wait_until(lambda: saved_steps(services, job) - before, "a save in the silence")
         (trainer if victim == "trainer" else services.processes["worker"]).kill()
         wait_until(lambda: not alive(trainer), "the trainer's end")
         services.redis.resume()
@@ -78,16 +78,15 @@ def test_kill_between_a_save_and_its_registration(
         assert (done.resumed_from_step or 0) >= max(newer)  # what was saved was not lost
 
 
-def checkpoint_files(services: Cluster) -> list[int]:
-    """Steps of all checkpoint files, half-written ones too."""
-    found = (services.folder / "artifacts").glob("**/*checkpoint_step_*.pt*")
-    return sorted(int(path.name.partition("step_")[2].partition(".")[0]) for path in found)
-
-
-def saved_steps(services: Cluster) -> set[int]:
-    """Steps whose checkpoints are complete on disk."""
-    found = (services.folder / "artifacts").glob("**/checkpoint_step_*.json")
+def saved_steps(services: Cluster, job: Job) -> set[int]:
+    """Steps of a job whose checkpoints are complete on disk."""
+    found = files_of(services, job).glob("**/checkpoint_step_*.json")
     return {int(path.stem.rpartition("_")[2]) for path in found}
+
+
+def files_of(services: Cluster, job: Job) -> Path:
+    """The folder of what a job writes."""
+    return services.folder / "artifacts" / "jobs" / job.job_id
 
 
 def alive(process: psutil.Process) -> bool:
@@ -122,12 +121,12 @@ def test_frozen_worker_changes_nothing_when_it_wakes(
         services.signal("worker", signal.SIGSTOP)
         trainer.suspend()
         services.start("worker-2")
-        wait_until(lambda: job.refresh().attempt == 2, "the second attempt", timeout=30)
+        wait_until(lambda: job.refresh().attempt == 2, "the second attempt", timeout=60)
         wait_for_step(job, 150)
         before = history_of(engine, job)
         trainer.resume()
         services.signal("worker", signal.SIGCONT)
-        wait_until(lambda: not trainer.is_running(), "the old trainer to leave", timeout=30)
+        wait_until(lambda: not trainer.is_running(), "the old trainer to leave", timeout=60)
         assert history_of(engine, job)[: len(before)] == before
         assert_same(result_of(engine, job, tmp_path), expected)
         done = engine.jobs.get(job.job_id)
@@ -177,7 +176,7 @@ def test_sigterm_hands_the_job_back(services: Cluster, expected: Result, tmp_pat
         job = start(services, engine)
         wait_for_step(job, 90)
         services.signal("worker", signal.SIGTERM)
-        services.processes["worker"].wait(timeout=15)
+        services.processes["worker"].wait(timeout=60)
         handed_back = job.refresh()
         assert handed_back.status == "queued"
         assert handed_back.attempt == 2

@@ -11,28 +11,35 @@ from running_stack import wait_until
 
 from training_engine import Job, TrainingEngine
 
-TEXT = "".join(f"{n} is followed by {n + 1}, and {n + 1} by {n + 2}.\n" for n in range(3000))
+TEXT = "".join(f"{n} is followed by {n + 1}, and {n + 1} by {n + 2}.\n" for n in range(300))
 CONFIG: dict[str, Any] = {
     "model_config": {
         "vocab_size": 256,
-        "hidden_size": 64,
-        "num_layers": 2,
+        "hidden_size": 32,
+        "num_layers": 1,
         "num_heads": 2,
-        "max_position_embeddings": 64,
+        "max_position_embeddings": 2048,
         "dropout_rate": 0.1,
     },
-    "batch_size": 4,
+    "sequence_length": 32,
+    "batch_size": 2,
     "gradient_accumulation_steps": 2,
     "learning_rate": 0.003,
     "warmup_steps": 20,
-    "max_steps": 400,
+    "max_steps": 240,
     "logging_steps": 1,
-    "eval_steps": 150,
+    "eval_steps": 90,
     "save_steps": 20,
     "max_checkpoints_to_keep": 3,
-    "val_fraction": 0.02,
+    "val_fraction": 0.1,
 }
-"""Dropout, accumulation, validation and several epochs: all that has state takes part."""
+"""Dropout, accumulation, validation and several epochs: all that has state takes part.
+
+A step costs little; the many rows of positions make checkpoints of 1 MB.
+"""
+
+PACE_SECONDS = 0.015
+"""Added to each step of a disturbed run, which then lasts on any machine until it is disturbed."""
 
 NEVER_GIVE_UP = {"max_retries": 1000}
 
@@ -91,7 +98,7 @@ def difference(result: Result, expected: Result) -> str:
     return f"weights differ: {names}" if names else ""
 
 
-def wait_for_step(job: Job, step: int, timeout: float = 60) -> Job:
+def wait_for_step(job: Job, step: int, timeout: float = 120) -> Job:
     """Returns the job once it has executed `step`, or has ended."""
 
     def reached() -> Job | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from paced import Pace
 from running_stack import RunningStack, run_up, running_stack, wait_until
 
 from training_engine import TrainingEngine
@@ -106,16 +107,18 @@ def test_running_job_continues_at_the_next_up(
 ) -> None:
     text = tmp_path / "text.txt"
     text.write_text("to be or not to be, that is the question. " * 500)
-    tiny_config |= {"max_steps": 800, "save_steps": 50, "eval_steps": 1000}
+    tiny_config |= {"max_steps": 200, "save_steps": 25, "eval_steps": 1000}
     if end == "terminate_all":  # the loader's process gets the signal too
         tiny_config |= {"num_workers": 1, "gradient_accumulation_steps": 2}
-    with running_stack(tmp_path / "data") as stack:
+    pace = Pace(tmp_path)
+    pace.set(0.015)
+    with running_stack(tmp_path / "data", environment=pace.environment()) as stack:
         with TrainingEngine(stack.address) as engine:
             job = engine.jobs.start(config=tiny_config, dataset_path=str(text))
             wait_until(
-                lambda: any(one.step >= 100 for one in job.checkpoints()),
-                "a checkpoint of step 100",
-                timeout=60,
+                lambda: any(one.step >= 50 for one in job.checkpoints()),
+                "a checkpoint of step 50",
+                timeout=120,
             )
         last = engine_step(stack, job.job_id)
         children = stack.descendants()
@@ -123,8 +126,8 @@ def test_running_job_continues_at_the_next_up(
         wait_until(lambda: not any(c.is_running() for c in children), "the children to be gone")
     with running_stack(tmp_path / "data") as stack, TrainingEngine(stack.address) as engine:
         done = engine.jobs.get(job.job_id).wait(timeout=90)
-        assert (done.status, done.current_step, done.attempt) == ("succeeded", 800, 2)
+        assert (done.status, done.current_step, done.attempt) == ("succeeded", 200, 2)
         # A server killed while its disk is busy may forget its last seconds, but not the run.
         assert done.resumed_from_step is not None
-        assert done.resumed_from_step >= (50 if end == "kill" else last)
-        assert [p.step for p in engine.metrics.history(job.job_id)] == list(range(1, 801))
+        assert done.resumed_from_step >= (25 if end == "kill" else last)
+        assert [p.step for p in engine.metrics.history(job.job_id)] == list(range(1, 201))

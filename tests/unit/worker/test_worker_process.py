@@ -26,17 +26,20 @@ from app.training.data.cache import cache_directory
 from job_store.records import Execution, JobStatus
 
 END = (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.STOPPED)
-RUN: dict[str, Any] = {"max_steps": 600, "save_steps": 40, "eval_steps": 250}
-"""Long enough that a fast machine does not end it before somebody gets in its way."""
+RUN: dict[str, Any] = {"max_steps": 240, "save_steps": 40, "eval_steps": 100}
+PACE_SECONDS = 0.015
+"""A fast machine does not end a run at this pace before somebody gets in its way."""
 LONG: dict[str, Any] = {"max_steps": 100_000, "save_steps": 20, "eval_steps": 100_000}
 
 
 @pytest.fixture(scope="module")
 def undisturbed(site: Site) -> tuple[list[tuple[Any, ...]], dict[str, torch.Tensor]]:
-    """History and final weights of a run that nothing happened to."""
+    """History and final weights of a run that nothing happened to; those that follow are slower."""
     site.worker()
+    site.pace.set(0)
     job_id = site.submit(**RUN)
     assert site.wait(job_id, *END).status is JobStatus.SUCCEEDED, site.logs()
+    site.pace.set(PACE_SECONDS)
     return comparable(site.history(job_id)), site.weights(job_id)
 
 
@@ -126,7 +129,7 @@ def test_a_stop_saves_at_the_next_step_and_is_prompt(site: Site) -> None:
     site.stop(job_id)
     record = site.wait(job_id, *END)
     assert record.status is JobStatus.STOPPED
-    assert time.monotonic() - began < 3.0
+    assert time.monotonic() - began < 20.0  # the stop timeout is five minutes
     newest = site.store.checkpoints(job_id)[-1]
     assert newest.step == record.current_step
     assert site.history(job_id)[-1][0] == record.current_step
@@ -162,7 +165,7 @@ def test_a_killed_horse_is_requeued_at_once_and_resumes_bitwise_equal(
         horse = site.horse(worker)
         site.wait_for(lambda step=step: site.job(job_id).current_step >= step)
         os.kill(horse, signal.SIGKILL)
-        record = site.wait(job_id, JobStatus.QUEUED, seconds=5)
+        record = site.wait(job_id, JobStatus.QUEUED, seconds=30)
         assert record.attempt == attempt + 1
         assert f"attempt {attempt} ended early and is tried again" in record.message
         assert "the trainer was ended by SIGKILL" in record.message
@@ -180,7 +183,7 @@ def test_a_killed_worker_takes_its_horse_along(site: Site) -> None:
     site.wait_for(lambda: site.job(job_id).current_step >= 1)
     worker.kill()
     worker.wait()
-    site.wait_for(lambda: not os.path.exists(f"/proc/{horse}"), seconds=5)
+    site.wait_for(lambda: not os.path.exists(f"/proc/{horse}"), seconds=30)
     assert site.job(job_id).status is JobStatus.RUNNING  # the reconciler's to find out
 
 
@@ -200,7 +203,7 @@ def test_a_trainer_that_cannot_save_within_the_grace_is_left_behind(site: Site) 
     site.wait_for(lambda: site.store.checkpoints(job_id))
     os.kill(site.horse(worker), signal.SIGSTOP)
     worker.send_signal(signal.SIGTERM)
-    assert worker.wait(timeout=5) == 0
+    assert worker.wait(timeout=30) == 0
     record = site.job(job_id)
     assert (record.status, record.attempt) == (JobStatus.QUEUED, 2)
     assert record.consecutive_failures == 0
@@ -209,23 +212,23 @@ def test_a_trainer_that_cannot_save_within_the_grace_is_left_behind(site: Site) 
 
 def test_a_stalled_trainer_is_killed_and_requeued(site: Site) -> None:
     worker = site.worker()
-    job_id = site.submit(Execution(stall_timeout_seconds=1.0), **LONG)
+    job_id = site.submit(Execution(stall_timeout_seconds=3.0), **LONG)
     site.wait_for(lambda: site.job(job_id).current_step >= 1)
     os.kill(site.horse(worker), signal.SIGSTOP)
-    record = site.wait(job_id, JobStatus.QUEUED, seconds=10)
-    assert "no step for 1 s after step " in record.message
+    record = site.wait(job_id, JobStatus.QUEUED)
+    assert "no step for 3 s after step " in record.message
     site.stop(job_id)
 
 
 def test_a_machine_that_stood_still_is_no_stall(site: Site) -> None:
     worker = site.worker()
-    job_id = site.submit(Execution(stall_timeout_seconds=2.0), **LONG)
+    job_id = site.submit(Execution(stall_timeout_seconds=4.0), **LONG)
     site.wait_for(lambda: site.job(job_id).current_step >= 1)
     horse = site.horse(worker)
     os.kill(horse, signal.SIGSTOP)
     signal.sigtimedwait([], 0.3)  # the worker has seen the last step
     worker.send_signal(signal.SIGSTOP)
-    signal.sigtimedwait([], 3)  # both stand still for longer than the stall timeout
+    signal.sigtimedwait([], 5)  # both stand still for longer than the stall timeout
     worker.send_signal(signal.SIGCONT)
     signal.sigtimedwait([], 0.3)  # the worker has its turn first
     os.kill(horse, signal.SIGCONT)
@@ -264,12 +267,12 @@ def test_a_preparation_longer_than_the_stall_timeout_is_no_stall(
 ) -> None:
     site.worker()
     data = new_text(site, "slow.txt")
-    execution = Execution(stall_timeout_seconds=1.5, max_retries=0)
+    execution = Execution(stall_timeout_seconds=2.5, max_retries=0)
     with another_preparation(data, monkeypatch) as lock:
         job_id = site.submit(execution, dataset_path=str(data), max_steps=2, val_fraction=0.0)
         site.wait(job_id, JobStatus.RUNNING)
         began = time.monotonic()
-        while time.monotonic() - began < 4:
+        while time.monotonic() - began < 4.5:
             os.utime(lock)
             time.sleep(0.2)
         assert site.job(job_id).status is JobStatus.RUNNING
@@ -297,7 +300,7 @@ def test_a_stop_that_takes_too_long_is_ended_hard(site: Site) -> None:
     site.wait_for(lambda: site.store.checkpoints(job_id))
     os.kill(site.horse(worker), signal.SIGSTOP)
     site.stop(job_id)
-    record = site.wait(job_id, *END, seconds=10)
+    record = site.wait(job_id, *END)
     assert record.status is JobStatus.STOPPED
     assert "did not stop within 0.5 s and was killed" in record.message
     assert worker.poll() is None

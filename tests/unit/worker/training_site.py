@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import torch
+from paced import Pace
 
 from artifact_store import FolderStore, GuardedStore
 from control_plane.archive import ArtifactArchive
@@ -57,6 +58,7 @@ class Site:
         self.text.write_text("".join(f"line {i}: the quick brown fox\n" for i in range(400)))
         self._connection = Connection.open(url)
         self.store = AttemptStore(self._connection)
+        self.pace = Pace(folder)
         self._logs = folder
         self._processes: list[subprocess.Popen[bytes]] = []
 
@@ -83,6 +85,7 @@ class Site:
              "--heartbeat-seconds=1", "--lease-renewal-seconds=0.2", *flags],
             env={
                 **os.environ,
+                **self.pace.environment(),
                 "TRAINING_ENGINE_REDIS_URL": self.url,
                 "TRAINING_ENGINE_ARTIFACT_ROOT": str(self.artifacts),
             },
@@ -150,11 +153,11 @@ class Site:
         """The job's record."""
         return self.store.get(job_id)
 
-    def wait(self, job_id: str, *statuses: JobStatus, seconds: float = 60.0) -> JobRecord:
+    def wait(self, job_id: str, *statuses: JobStatus, seconds: float = 120.0) -> JobRecord:
         """The record once the job is in one of these states."""
         return self.wait_for(lambda: self._if_in(job_id, statuses), seconds)
 
-    def wait_for(self, condition: Callable[[], Any], seconds: float = 60.0) -> Any:
+    def wait_for(self, condition: Callable[[], Any], seconds: float = 120.0) -> Any:
         """The first true value of `condition`; fails, with the workers' logs, at the deadline."""
         deadline = time.monotonic() + seconds
         while not (value := condition()):
