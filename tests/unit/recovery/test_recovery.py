@@ -141,8 +141,8 @@ async def test_configurations_and_datasets_come_back(service: LostService) -> No
     dataset = await service.datasets.create("text.txt", info.size_bytes, info.sha256, info.key)
     service.lose_redis()
     service.recover()
-    assert (await service.configs.list()).items == (config,)
-    assert (await service.datasets.list()).items == (dataset,)
+    assert (await service.configs.list()).records == (config,)
+    assert (await service.datasets.list()).records == (dataset,)
     with pytest.raises(NotFoundError):
         await service.configs.get(gone.config_id)
 
