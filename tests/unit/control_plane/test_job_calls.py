@@ -79,8 +79,8 @@ async def test_a_cuda_job_waits_for_cuda_and_says_so_where_there_is_none(
     job = (await stubs.jobs.StartJob(tiny_request(execution=execution))).job
     waiting = worker_connection.client.lrange("rq:queue:training:default:cuda", 0, -1)
     assert waiting == [f"{job.job_id}-1".encode()]
-    assert job.warnings[-1].field == "execution.device"
-    assert job.warnings[-1].message == (
+    warnings = {warning.field: warning.message for warning in job.warnings}
+    assert warnings["execution.device"] == (
         "no worker offers 'cuda:0' at the moment; the job waits for one; "
         "start a worker on a machine with a GPU, or leave the device out"
     )
