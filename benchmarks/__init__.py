@@ -1,8 +1,8 @@
 """Timed claims, each measured against something run side by side. Run: make bench.
 
 - `__main__`, `harness`: which benchmarks there are, and how all of them measure.
-- `trainer_throughput`, `trainer_memory`, `async_save`, `modern_recipe`, `own_tokenizer`,
-  `tokenizing`: the library.
+- `trainer_throughput`, `trainer_memory`, `generation`, `async_save`, `modern_recipe`,
+  `own_tokenizer`, `tokenizing`: the library.
 - `service_processes`: the real processes of those that follow.
 - `service_start`, `service_throughput`, `service_recovery`: a job: its start, its speed, a lost
   worker.

@@ -15,6 +15,7 @@ import time
 BENCHMARKS = (
     "trainer_throughput",
     "trainer_memory",
+    "generation",
     "tokenizing",
     "async_save",
     "modern_recipe",

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from app.transformer import GPTModel, TransformerConfig
+from app.transformer import GPTModel, TransformerConfig, decoding
 from app.transformer.attention import LayerCache
+from app.transformer.decoding import Decoder
 from app.transformer.generation import Sampling
 
 VARIANTS: list[dict[str, Any]] = [
@@ -17,6 +18,7 @@ VARIANTS: list[dict[str, Any]] = [
     {"position_encoding_type": "rotary", "qk_norm": True},
     {"position_encoding_type": "rotary", "num_kv_heads": 2, "activation": "swiglu"},
     {"num_kv_heads": 1, "layer_norm_type": "rms_norm"},
+    {"bias": False, "tie_word_embeddings": False, "activation": "relu_squared"},
 ]
 
 
@@ -49,6 +51,30 @@ def test_cached_logits_equal_cache_free_ones(
     torch.testing.assert_close(
         model.project(torch.cat(cached, 1)), model(inputs)[0], rtol=1e-5, atol=1e-5
     )
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("fields", VARIANTS)
+@torch.no_grad()
+def test_the_decoder_computes_what_the_model_does(fields: dict[str, Any], batch: int) -> None:
+    model, inputs = build(dropout_rate=0.5, **fields), prompt(batch, time=10)
+    decoder = Decoder(model, inputs[:, :4])
+    logits = [decoder.logits]
+    for place in range(4, 10):
+        decoder.append(inputs[:, place])
+        logits.append(decoder.logits)
+    assert decoder.length == 10
+    assert model.training
+    expected = model.eval()(inputs)[0][:, 3:]
+    torch.testing.assert_close(torch.stack(logits, 1), expected, rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_long_prompt_goes_through_the_model_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "_PREFILL_TOKENS", 4)
+    model, inputs = build().eval(), prompt(time=11)
+    expected = model(inputs)[0][:, -1]
+    torch.testing.assert_close(Decoder(model, inputs).logits, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("fields", VARIANTS)

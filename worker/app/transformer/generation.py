@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from app.transformer.attention import LayerCache
+from app.transformer.decoding import Decoder
 
 if TYPE_CHECKING:
     from app.transformer.model import GPTModel
@@ -108,47 +108,40 @@ def sample(
     token = input_ids[:, -1]
     for _ in range(max_new_tokens):
         drawn = sampling.draw(window.next_logits(), generator)
-        token = torch.where(finished, token, drawn)
+        token = torch.where(finished, token, drawn) if stop_tokens else drawn
         yield token
-        finished |= torch.isin(token, stops)
-        if stop_tokens and bool(finished.all()):
-            return
+        if stop_tokens:
+            finished |= torch.isin(token, stops)
+            if bool(finished.all()):
+                return
         window.append(token)
 
 
 class _Window:
-    """The tokens the model can see, and the cache of those it has seen."""
+    """The tokens the model can see, and what it has computed of them."""
 
     def __init__(self, model: GPTModel, input_ids: Tensor) -> None:
         self._model = model
         self._capacity = model.config.max_position_embeddings
+        self._tokens = input_ids.new_empty(len(input_ids), self._capacity)
         self._restart(input_ids[:, -self._capacity :])
 
     def _restart(self, tokens: Tensor) -> None:
-        self._tokens = self._unseen = tokens
-        self._caches = [LayerCache(self._capacity) for _ in self._model.blocks]
+        self._tokens[:, : tokens.shape[1]] = tokens
+        self._decoder = Decoder(self._model, tokens)
 
     def append(self, token: Tensor) -> None:
-        if self._tokens.shape[1] == self._capacity:
+        if self._decoder.length == self._capacity:
             # Half, not all but one: a rebuild then pays for capacity / 2 cheap steps.
             kept = self._tokens[:, self._capacity - self._capacity // 2 :]
             self._restart(torch.cat((kept, token[:, None]), 1))
         else:
-            self._tokens = torch.cat((self._tokens, token[:, None]), 1)
-            self._unseen = token[:, None]
+            self._tokens[:, self._decoder.length] = token
+            self._decoder.append(token)
 
     def next_logits(self) -> Tensor:
-        """Logits of the token after the last one, [batch, vocab]."""
-        model = self._model
-        was_training = model.training
-        model.eval()
-        try:
-            with torch.no_grad():
-                hidden = model.hidden_states(self._unseen, self._caches)
-                return model.project(hidden[:, -1])
-        finally:
-            # Per token, so that a consumer who stops reading leaves the model as it was.
-            model.train(was_training)
+        """Return the logits of the token after the last one, [batch, vocab]."""
+        return self._decoder.logits
 
 
 def _check_prompt(model: GPTModel, input_ids: Tensor, max_new_tokens: int) -> None:
