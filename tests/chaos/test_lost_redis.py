@@ -7,17 +7,36 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster import Cluster
+from cluster import Cluster, cluster
 from running_stack import clean_environment, wait_until
-from undisturbed import CONFIG, Result, assert_same, history_of, result_of, wait_for_step
+from undisturbed import (
+    CONFIG,
+    PACE_SECONDS,
+    Result,
+    assert_same,
+    history_of,
+    result_of,
+    wait_for_step,
+    write_text,
+)
 
 from training_engine import Job, TrainingEngine
 
 SHORT = CONFIG | {"max_steps": 10}
+
+
+@pytest.fixture
+def services(tmp_path: Path) -> Iterator[Cluster]:
+    """A cluster without jobs of other tests: all that it knows is lost and comes back."""
+    write_text(tmp_path)
+    with cluster(tmp_path) as running:
+        running.pace.set(PACE_SECONDS)
+        yield running
 
 
 def recover(services: Cluster) -> subprocess.CompletedProcess[str]:
@@ -48,7 +67,7 @@ def jobs_in_every_state(engine: TrainingEngine, folder: Path) -> tuple[Job, list
     done.wait(timeout=120)
     wait_until(lambda: failing.refresh().status == "failed", "the failure", 60)
     runs = start("runs", CONFIG)
-    waiting = [start(f"waits-{n}") for n in range(6)]
+    waiting = [start(f"waits-{n}") for n in range(7)]
     stopped, deleted = start("stopped"), start("deleted")
     stopped.stop()
     deleted.stop()
