@@ -401,7 +401,7 @@ class StoreAsDict(RuleBasedStateMachine):
             assert self.run(self.store.count(status)) == len(chosen)
         for store, kind in ((self.config_store, "config"), (self.dataset_store, "dataset")):
             page: Any = self.run(store.list())  # type: ignore[attr-defined]
-            ids = [getattr(one, f"{kind}_id") for one in getattr(page, f"{kind}s")]
+            ids = [getattr(one, f"{kind}_id") for one in page.records]
             assert ids == sorted(self.items[kind], reverse=True)
 
     def listed(self, status: JobStatus | None = None, **options: Any) -> list[str]:
