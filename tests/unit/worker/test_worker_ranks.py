@@ -142,7 +142,7 @@ def test_sigterm_to_every_process_of_a_worker_hands_the_job_back_saved(site: Sit
     site.wait_for(lambda: site.job(job_id).current_step >= 5)
     holder = next(w for w in site.workers() if ranks(w))
     children = psutil.Process(holder.pid).children(recursive=True)
-    assert len(children) == 5  # launcher, two ranks, a loader's process of each
+    assert len(children) == 6  # witness, launcher, two ranks, a loader's process of each
     for process in (*reversed(children), holder):
         process.send_signal(signal.SIGTERM)
     holder.wait(timeout=20)
