@@ -127,7 +127,8 @@ class Services:
         return f"127.0.0.1:{port}"
 
     def _start(self, name: str, module: str, *flags: str) -> None:
-        command = [sys.executable, "-P", "-m", module, "--exit-with-parent", *flags]
+        own = [] if module == "training_engine" else ["--exit-with-parent"]  # not for `up`
+        command = [sys.executable, "-P", "-m", module, *own, *flags]
         self._spawn(
             name,
             command,

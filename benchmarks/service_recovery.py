@@ -70,7 +70,8 @@ class Up(Services):
         return ""
 
     def _start_control_plane(self) -> str:
-        flags = ("--no-browser", "--grpc-port=0", "--http-port=0", f"--data-dir={self.folder}/data")
+        flags = ["--no-browser", "--grpc-port=0", "--http-port=0", f"--data-root={self.folder}"]
+        flags.append(f"--data-dir={self.folder}/data")
         self._start("up", "training_engine", "up", *flags)
         log = self.folder / "up.log"
         found: list[str] = []

@@ -11,6 +11,7 @@ from app.transformer import GPTModel, TransformerConfig, decoding
 from app.transformer.attention import LayerCache
 from app.transformer.decoding import Decoder
 from app.transformer.generation import Sampling
+from app.transformer.row_decoding import RowDecoder, build_decoder
 
 VARIANTS: list[dict[str, Any]] = [
     {},
@@ -53,12 +54,14 @@ def test_cached_logits_equal_cache_free_ones(
     )
 
 
-@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize(("kind", "batch"), [(Decoder, 1), (Decoder, 2), (RowDecoder, 1)])
 @pytest.mark.parametrize("fields", VARIANTS)
 @torch.no_grad()
-def test_the_decoder_computes_what_the_model_does(fields: dict[str, Any], batch: int) -> None:
+def test_a_decoder_computes_what_the_model_does(
+    fields: dict[str, Any], kind: type[Decoder], batch: int
+) -> None:
     model, inputs = build(dropout_rate=0.5, **fields), prompt(batch, time=10)
-    decoder = Decoder(model, inputs[:, :4])
+    decoder = kind(model, inputs[:, :4])
     logits = [decoder.logits]
     for place in range(4, 10):
         decoder.append(inputs[:, place])
@@ -67,6 +70,12 @@ def test_the_decoder_computes_what_the_model_does(fields: dict[str, Any], batch:
     assert model.training
     expected = model.eval()(inputs)[0][:, 3:]
     torch.testing.assert_close(torch.stack(logits, 1), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_numpy_decodes_single_rows_in_float32_alone() -> None:
+    assert type(build_decoder(build(), prompt(1))) is RowDecoder
+    assert type(build_decoder(build(), prompt(2))) is Decoder
+    assert type(build_decoder(build().bfloat16(), prompt(1))) is Decoder
 
 
 @torch.no_grad()

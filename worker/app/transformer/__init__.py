@@ -6,7 +6,8 @@ reading:
 - `config`, `fields`, `errors`: the shape of a model: its fields, how they are read, what can be
   wrong.
 - `model`, `attention`, `layers`, `positions`, `initialization`: the model.
-- `generation`, `decoding`: text from a model, one token after another; the step of one token.
+- `generation`, `decoding`, `row_decoding`: text from a model, one token after another; the step of
+  one token.
 - `fused`, `cpu_kernels`: the same model with faster operations for a CPU, applied from outside.
 - `huggingface`, `export_folder`: to and from Hugging Face's format.
 """

@@ -19,6 +19,12 @@ class LayerCache:
         self.length = 0
         self._entries: Tensor | None = None
 
+    @property
+    def entries(self) -> Tensor:
+        """Keys and values, [2, batch, heads, capacity, head_dim]; only after the first `append`."""
+        assert self._entries is not None
+        return self._entries
+
     def append(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Add [batch, heads, time, head_dim] and return keys and values of all positions."""
         batch, heads, time, head_dim = key.shape

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from app.transformer.decoding import Decoder
+from app.transformer.row_decoding import build_decoder
 
 if TYPE_CHECKING:
     from app.transformer.model import GPTModel
@@ -128,7 +128,7 @@ class _Window:
 
     def _restart(self, tokens: Tensor) -> None:
         self._tokens[:, : tokens.shape[1]] = tokens
-        self._decoder = Decoder(self._model, tokens)
+        self._decoder = build_decoder(self._model, tokens)
 
     def append(self, token: Tensor) -> None:
         if self._decoder.length == self._capacity:
