@@ -255,7 +255,7 @@ def test_conversations_are_mixed_with_text(tmp_path: Path, chats: Path) -> None:
     config = config_of(tmp_path, data={"sources": sources}, max_steps=2)
     trainer = Trainer(config, *load_dataset(None, config))
     trainer.train()
-    batch = trainer._stream._reader.__getitems__((0, torch.tensor([0, 1])))
+    batch = trainer._data.stream._reader.__getitems__((0, torch.tensor([0, 1])))
     counting = sorted((batch.labels >= 0).sum(1).tolist())
     assert counting[1] == LENGTH  # of text every token
     assert 0 < counting[0] < LENGTH // 2
@@ -323,7 +323,7 @@ def test_an_export_has_the_template_and_special_tokens_of_the_data(
     assert written["eos_token"] == "<|im_end|>"
     _, loaded = load_for_generation(checkpoint)
     assert loaded is not None
-    ids = trainer._stream._reader._dataset[0].tolist()
+    ids = trainer._data.stream._reader._dataset[0].tolist()
     assert ids[0] == loaded.end_of_text_id == 2
 
 

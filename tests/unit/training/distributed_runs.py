@@ -101,7 +101,7 @@ class Events:
         if "poison_before" in self.plan:
             next(iter(trainer.model.parameters())).data.fill_(float("nan"))
         # Each process fetches before a step, and only rank 0 calls callbacks.
-        fetch = trainer._fetch
+        fetch = trainer._data.fetch
 
         def fetch_or_fail() -> Any:
             step = trainer.step + 1
@@ -113,7 +113,7 @@ class Events:
                 trainer.request_stop()
             return fetch()
 
-        trainer._fetch = fetch_or_fail  # type: ignore[method-assign]
+        trainer._data.fetch = fetch_or_fail  # type: ignore[method-assign]
 
 
 def run(folder: Path, scenario: dict[str, Any]) -> None:

@@ -29,7 +29,7 @@ NO_DROPOUT = {"dropout_rate": 0.0}
 
 def first_gradients(trainer: Trainer) -> tuple[float, dict[str, torch.Tensor]]:
     """Loss and gradients of the first step, before clipping."""
-    batches, _ = trainer._fetch()
+    batches, _ = trainer._data.fetch()
     loss = trainer._stepper.backward(batches).item()
     return loss, {
         n: p.grad.clone() for n, p in trainer.model.named_parameters() if p.grad is not None

@@ -4,7 +4,8 @@ Names are imported on first use, so that `app.training.config` never imports tor
 reading:
 
 - `config`, `rules`, `document`: the configuration: its fields, its rules, how YAML is read.
-- `trainer`, `early_stopping`: the training loop, and the state that a run is made of.
+- `trainer`, `run_data`, `run_model`, `early_stopping`: the training loop; what it reads and what it
+  trains, each with its part of a checkpoint.
 - `batches`, `sampler`: which samples a step trains on, as a function of seed and position.
 - `stepping`, `muon`, `scheduler`, `precision`, `averaging`: one optimizer step, its learning rate,
   its number format, the average of the weights.

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from app.training.averaging import AveragedWeights
 from app.training.batches import IGNORED, Batch, SampleReader, validation_batches
 from app.training.config import TrainingConfig
 from app.training.distributed import Ranks
@@ -61,6 +62,7 @@ class Evaluator:
         forward: the model, possibly compiled.
         model: the plain module, to be switched to evaluation and back.
         tokenizer: of the data, to count its bytes; None for ids of unknown origin.
+        average: of the weights, to be evaluated after them; None where the run keeps none.
     """
 
     def __init__(
@@ -71,14 +73,19 @@ class Evaluator:
         config: TrainingConfig,
         ranks: Ranks,
         tokenizer: Tokenizer | None = None,
+        average: AveragedWeights | None = None,
     ) -> None:
         self._forward, self._model, self._reader = forward, model, reader
         self._config, self._ranks = config, ranks
         self._tokenizer = tokenizer
+        self._average = average
         self._batches_of_set = -(-len(reader) // config.batch_size)
 
     def batch_count(self, *, last: bool) -> int:
-        """Micro-batches that an evaluation passes, over all processes."""
+        """Micro-batches that an evaluation passes, over all processes; twice with an average."""
+        return self._batches_of_pass(last=last) * (1 if self._average is None else 2)
+
+    def _batches_of_pass(self, *, last: bool) -> int:
         return self._batches_of_set if last and self._config.full_final_eval else self._limit
 
     @property
@@ -93,16 +100,28 @@ class Evaluator:
         interrupted: Callable[[], bool],
         on_progress: Callable[[int, int], object],
     ) -> Evaluation | None:
-        """Evaluate the model as it is now.
+        """Evaluate the model as it is now, and then the average of its weights.
 
         `on_progress` is called with the batches done and in total. Returns None if `interrupted`
         returns True before the end, in all processes at the same batch.
         """
+        total, places = self.batch_count(last=last), self._places(last=last)
+
+        def evaluate(before: int) -> Evaluation | None:
+            return self._pass(
+                places, interrupted, lambda done, _: on_progress(before + done, total)
+            )
+
         was_training = self._model.training
         self._model.eval()
         try:
             with isolated(), torch.no_grad():
-                return self._pass(self._places(last=last), interrupted, on_progress)
+                evaluation = evaluate(0)
+            if evaluation is None or self._average is None:
+                return evaluation
+            with self._average.in_place(), isolated(), torch.no_grad():
+                averaged = evaluate(len(places))
+            return averaged and evaluation.with_average(averaged)
         finally:
             self._model.train(was_training)
 
@@ -110,7 +129,7 @@ class Evaluator:
         """Return indices of the micro-batches to pass; those of every evaluation come first."""
         count = self._batches_of_set
         always = [i * count // self._limit for i in range(self._limit)]
-        if self.batch_count(last=last) == len(always):
+        if self._batches_of_pass(last=last) == len(always):
             return always
         passed = set(always)
         return always + [place for place in range(count) if place not in passed]

@@ -49,6 +49,11 @@ def checkpoint_to_resume(where: bool | str, manager: CheckpointManager, ranks: R
 
 def check_fits(state: Mapping[str, Any], config: TrainingConfig, tokenizer: Any, path: str) -> None:
     """Raise `ResumeError` if the run cannot continue this checkpoint, saying why and what helps."""
+    if "rng_state" not in state:
+        raise ResumeError(
+            f"the checkpoint {path} holds weights but no run (it was saved by hand); a trainer "
+            "resumes from what a trainer saved; load it with CheckpointManager instead"
+        )
     _check_model(state["config"], config, path)
     if config.max_steps < state["step"]:
         raise ResumeError(

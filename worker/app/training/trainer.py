@@ -13,19 +13,14 @@ import torch
 from torch import Tensor
 
 from app.training import rng, run_folder
-from app.training.averaging import AveragedWeights
-from app.training.batches import Batch, BatchStream, SampleReader, sample_count
 from app.training.callbacks import CallbackList
-from app.training.checkpoint import CheckpointManager, build_state, load_model
+from app.training.checkpoint import CheckpointManager
 from app.training.config import TrainingConfig
 from app.training.cores import ContentionWatch, usable_cores
-from app.training.data_warnings import warn
 from app.training.distributed import is_lost_peer, join
-from app.training.distributed_model import build_layout
 from app.training.early_stopping import EarlyStopping, require_validation
-from app.training.errors import NO_CHECKPOINT, LostPeerError, NonFiniteLossError, ResumeError
+from app.training.errors import NO_CHECKPOINT, LostPeerError, NonFiniteLossError
 from app.training.evaluation import Evaluation, Evaluator
-from app.training.fit import step_beyond_data
 from app.training.forecast import Forecast
 from app.training.journal import MetricsJournal, NullJournal
 from app.training.metrics import MetricsTracker
@@ -42,12 +37,11 @@ from app.training.resume import (
     report_changes,
     restore_environment,
 )
-from app.training.sampler import BatchSampler, SamplerStateError, seed_for
+from app.training.run_data import RunData
+from app.training.run_model import RunModel
+from app.training.sampler import seed_for
 from app.training.saving import FollowerSaver, RunSaver
-from app.training.scheduler import build_scheduler
-from app.training.stepping import build_optimizer
 from app.training.tracker import NullTracker, build_tracker
-from app.transformer import GPTModel, fuse
 
 __all__ = ["Trainer"]
 
@@ -114,8 +108,12 @@ class Trainer:
         self._rng_state: Mapping[str, Any] | None = None
         require_validation(config.early_stopping, has_validation=val_dataset is not None)
         require_memory(config, self._ranks)
-        self._build_data(train_dataset, val_dataset)
-        self._build_model()
+        self._data = RunData(config, self._ranks, train_dataset, val_dataset)
+        self._run_model = RunModel(config, self._ranks)
+        self.model, self.optimizer = self._run_model.model, self._run_model.optimizer
+        self.scheduler = self._run_model.scheduler
+        self._stepper, self._average = self._run_model.stepper, self._run_model.average
+        self._evaluator = self._build_evaluator()
         self._reporter = Reporter(
             config,
             self.device,
@@ -169,7 +167,7 @@ class Trainer:
     def _loop(self) -> None:
         """Repeat until `max_steps` or a stop: fetch, backward, clip, step, report, save."""
         while not self._has_ended() and not self._is_stopping():
-            batches, position = self._fetch()
+            batches, position = self._data.fetch()
             self._loss = self._stepper.backward(batches)
             grad_norm = self._stepper.clip()
             self._stepper.apply(self.step + 1, position, self._loss, grad_norm)
@@ -218,78 +216,7 @@ class Trainer:
         """
         return self._forecast.seconds_left()
 
-    # -- built by the constructor -----------------------------------------------------------
-
-    def _build_data(self, train_dataset: Any, val_dataset: Any) -> None:
-        config = self.config
-        size, length = config.model_config.vocab_size, config.get_sequence_length() + 1
-        self._tokenizer = getattr(train_dataset, "tokenizer", None)
-        self._chat_template = getattr(train_dataset, "chat_template", None)
-        self._data_fingerprint = getattr(train_dataset, "fingerprint", None)
-        samples = sample_count(train_dataset, "train_dataset")
-        self._sampler = BatchSampler(
-            samples,
-            config.batch_size,
-            config.seed,
-            shuffle=not getattr(train_dataset, "has_own_order", False),
-            rank=self._ranks.rank,
-            world_size=self._ranks.world_size,
-        )
-        batch = self._sampler.global_batch_size
-        if warning := step_beyond_data(samples, batch, config.gradient_accumulation_steps):
-            warn(warning.field, warning.message)
-        reader = SampleReader(train_dataset, config.seed, size, length)
-        pinned = self.device.type == "cuda"
-        self._stream = BatchStream(reader, self._sampler, config.num_workers, pinned)
-        self._val_reader: SampleReader | None = None
-        if val_dataset is not None:
-            sample_count(val_dataset, "val_dataset")
-            seed = seed_for("validation", config.seed)
-            self._val_reader = SampleReader(val_dataset, seed, size, length)
-
-    def _build_model(self) -> None:
-        config = self.config
-        with rng.isolated(config.seed):
-            self.model = fuse(GPTModel(config.model_config))
-        if config.gradient_checkpointing:
-            self.model.enable_gradient_checkpointing()
-        self._layout = build_layout(self._ranks)
-        self._layout.place(self.model)
-        decay = config.ema_decay
-        self._average = None if decay is None else AveragedWeights(self.model, decay)
-        self._forward: Any = torch.compile(self.model) if config.compile else self.model
-        self.optimizer = build_optimizer(self.model, config, self.device)
-        self.scheduler = build_scheduler(self.optimizer, config)
-        self._stepper = self._layout.stepper(self._forward, self.model, self.optimizer, config)
-        self._evaluator: Evaluator | None = None
-        if self._val_reader is not None:
-            self._evaluator = Evaluator(
-                self._forward,
-                self.model,
-                self._val_reader,
-                config,
-                self._ranks,
-                self._tokenizer,
-            )
-
-    def _batches_to_evaluate(self) -> tuple[int, int]:
-        """Return the number of batches of an evaluation, and of the run's last one."""
-        if self._evaluator is None:
-            return 0, 0
-        passes = 1 if self._average is None else 2
-        counts = (self._evaluator.batch_count(last=last) for last in (False, True))
-        return next(counts) * passes, next(counts) * passes
-
     # -- steps of the loop ------------------------------------------------------------------
-
-    def _fetch(self) -> tuple[list[Batch], str]:
-        """Return the micro-batches of the next step, and where in the data they come from."""
-        epoch, first = self._sampler.epoch, self._sampler.position
-        batches, count = [], 0
-        for _ in range(self.config.gradient_accumulation_steps):
-            count += self._sampler.span
-            batches.append(self._stream.next())
-        return batches, f"epoch {epoch}, {count} samples from {first} on"
 
     def _count(self) -> None:
         self.step += 1
@@ -313,28 +240,36 @@ class Trainer:
             metric = self._reporter.metric_at(self.step, name, self._loss.item())
             self._early_stopping.observe(self.step, metric and metric[1])
 
+    def _build_evaluator(self) -> Evaluator | None:
+        if self._data.val_reader is None:
+            return None
+        return Evaluator(
+            self._run_model.forward,
+            self.model,
+            self._data.val_reader,
+            self.config,
+            self._ranks,
+            self._data.tokenizer,
+            self._average,
+        )
+
+    def _batches_to_evaluate(self) -> tuple[int, int]:
+        """Return the number of batches of an evaluation, and of the run's last one."""
+        if self._evaluator is None:
+            return 0, 0
+        return self._evaluator.batch_count(last=False), self._evaluator.batch_count(last=True)
+
     def _evaluate(self, step: int, on_progress: Callable[[int, int], object]) -> Evaluation | None:
-        """Evaluate the weights, and their average where there is one."""
         assert self._evaluator is not None
-        last = step == self.config.max_steps
-        batches = self._evaluator.batch_count(last=last)
-        total = batches if self._average is None else 2 * batches
 
-        def run(before: int) -> Evaluation | None:
-            def report(done: int, _: int) -> None:
-                if before + done:
-                    self._forecast.batches_left(total - before - done)
-                on_progress(before + done, total)
+        def report(done: int, total: int) -> None:
+            if done:
+                self._forecast.batches_left(total - done)
+            on_progress(done, total)
 
-            return evaluator.run(last=last, interrupted=self._is_stopping, on_progress=report)
-
-        evaluator = self._evaluator
-        evaluation = run(0)
-        if evaluation is None or self._average is None:
-            return evaluation
-        with self._average.in_place():
-            averaged = run(batches)
-        return averaged and evaluation.with_average(averaged)
+        return self._evaluator.run(
+            last=step == self.config.max_steps, interrupted=self._is_stopping, on_progress=report
+        )
 
     def _save_if_due(self) -> None:
         self._saver.poll()
@@ -369,7 +304,7 @@ class Trainer:
         saver = RunSaver if self.is_main else FollowerSaver
         self._saver = saver(self.manager, journal.sync, listeners, self._best, self._saved_step)
         stack.callback(self._end_saving)
-        stack.callback(self._stream.close)
+        stack.callback(self._data.stream.close)
         self._on_step_end = listeners.bind("on_step_end")
         self._on_save_start = listeners.bind("on_save_start")
         self._on_train_end = listeners.bind("on_train_end")
@@ -415,28 +350,17 @@ class Trainer:
     def _state(self, loss: float) -> dict[str, Any]:
         """Return everything that a resume needs; tensors are the live ones, not copies."""
         generators = self._ranks.gather(rng.capture())
-        extra = {
-            "scaler_state_dict": self._stepper.scaler.state_dict(),
+        progress = {
             "rng_state": generators[0] if generators else None,
             "rng_states_of_others": generators[1:],
-            "sampler_state_dict": self._sampler.state_dict(),
             "tokens_seen": self.tokens_seen,
-            "skipped_steps": self._stepper.skipped_steps,
-            "tokenizer": self._tokenizer.to_dict() if self._tokenizer is not None else None,
-            "chat_template": self._chat_template,
-            "data_fingerprint": self._data_fingerprint,
             "tracker_run_id": self._reporter.run_id,
             "unfinished_line": self._reporter.unfinished_line,
             "best": list(self._best) if self._best else None,
             "early_stopping": self._early_stopping.state_dict(),
-            "averaged_state_dict": self._average.state_dict() if self._average else None,
             "environment": environment(self.device, self._ranks.description),
         }
-        return self._layout.full_state(
-            build_state(
-                self.model, self.optimizer, self.scheduler, self.step, loss, self.config, extra
-            )
-        )
+        return self._run_model.state(self.step, loss, {**self._data.state_dict(), **progress})
 
     def _resume(self, where: bool | str) -> None:
         path = checkpoint_to_resume(where, self.manager, self._ranks)
@@ -447,36 +371,15 @@ class Trainer:
             )
             return
         state = self.manager.load_state(path)
-        if "rng_state" not in state:
-            raise ResumeError(
-                f"the checkpoint {path} holds weights but no run (it was saved by hand); a trainer "
-                "resumes from what a trainer saved; load it with CheckpointManager instead"
-            )
-        check_fits(state, self.config, self._tokenizer, path)
+        check_fits(state, self.config, self._data.tokenizer, path)
         report_changes(state["config"], self.config)
         self._restore(state, Path(path))
         self.manager.protect(path)
         logger.info("resuming from %s at step %d", path, self.step)
 
     def _restore(self, state: Mapping[str, Any], path: Path) -> None:
-        try:
-            self._sampler.load_state_dict(state["sampler_state_dict"])
-        except SamplerStateError as error:
-            raise ResumeError(f"cannot resume from {path}: {error}") from None
-        weights = self._layout.local_weights(state["model_state_dict"], self.model)
-        load_model(self.model, weights, path)
-        if self._average is not None:
-            averages = state.get("averaged_state_dict")
-            self._average.load(averages and self._layout.local_weights(averages, self.model))
-        options = [{k: v for k, v in g.items() if k != "params"} for g in self._groups()]
-        moments = self._layout.local_moments(state["optimizer_state_dict"], self.optimizer)
-        self.optimizer.load_state_dict(moments)
-        for group, configured in zip(self._groups(), options, strict=True):
-            group.update(configured)  # the configuration's rates and decays, not the saved ones
-        self.scheduler.load_state_dict(state["scheduler_state_dict"])
-        if state["scaler_state_dict"]:  # empty unless the run was in fp16
-            self._stepper.scaler.load_state_dict(state["scaler_state_dict"])
-        self._stepper.skipped_steps = state["skipped_steps"]
+        notes = self._data.restore(state, path)
+        self._run_model.restore(state, path)
         self.step = self._saved_step = state["step"]
         self.tokens_seen = state["tokens_seen"]
         self._loss = torch.full((), state["loss"])
@@ -489,10 +392,4 @@ class Trainer:
         self.exactness_notes += restore_environment(
             state["environment"], self.device, self._ranks.description
         )
-        self.exactness_notes += precision_notes(state["config"], self.config)
-        if state["data_fingerprint"] != self._data_fingerprint:
-            self.exactness_notes.append("the data are not those it was begun with")
-            logger.warning("the run is no longer bitwise what it would have been: other data")
-
-    def _groups(self) -> list[dict[str, Any]]:
-        return self.optimizer.param_groups
+        self.exactness_notes += precision_notes(state["config"], self.config) + notes
