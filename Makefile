@@ -16,7 +16,7 @@ FIRST ?= 1
 ROUNDS ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test chaos check-model check-mutants lint format bench protos protos-check sync sync-check map-check tables clean
+.PHONY: help install demo up test chaos check-model check-mutants lint format bench protos protos-check sync sync-check map-check tables golden-curves clean
 
 help: ## List the chores
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -111,6 +111,9 @@ tables: $(STAMP) ## Rewrite the tables of docs/ from code and protos
 
 map-check: $(STAMP)
 	@$(BIN)/python -P -m pytest --quiet --no-header tests/unit/test_map.py
+
+golden-curves: $(STAMP) ## Write the first losses of the examples again, for this processor
+	$(BIN)/python -P tests/golden/write_curves.py
 
 clean: ## Remove the environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -5,6 +5,7 @@ What the tests are made of:
 - `unit`: one folder a package; real Redis, real processes where a process is what is tested.
 - `integration`, `e2e`: the library as its quick reference shows it; the whole stack, documents
   included.
+- `golden`: the first losses of the examples, bit by bit, on processors that have a file of them.
 - `model`: all states that the scripts of the job store can reach, and whether the checks can fail.
 - `chaos`: kills any process at any moment and compares with an undisturbed run; `chaos/rounds.py`
   draws faults and jobs from a seed and checks the history of all calls.
