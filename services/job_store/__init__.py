@@ -12,8 +12,8 @@ states. Knows no gRPC and no torch. In order of reading:
   mean that it is away, and whether a change is in its append-only file.
 - `journal`: a copy of each record outside of Redis, made before a change is acknowledged.
 - `jobs`: what the control plane does with jobs: create, list, stop, resume, delete.
-- `attempts`: what a worker does with its attempt: claim, renew the lease, publish, register,
-  finish.
+- `attempts`, `attempt_history`: what a worker does with its attempt: claim, renew the lease,
+  publish, register, finish.
 - `reconcile`: what the reconciler does: see what runs and waits, declare an attempt lost, lead.
 - `queues`, `workers`: the queues that attempts wait in; the workers that report themselves.
 - `segments`: which attempt's points readers see, after resumes have cut the history.

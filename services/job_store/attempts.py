@@ -12,23 +12,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from job_store.archive import Segment, Surplus, encode_document
+from job_store.attempt_history import (
+    LOGGED_ATTEMPTS,
+    AttemptHistory,
+    signals_of,
+    token_arguments,
+)
 from job_store.codec import (
     decode_checkpoint,
     decode_job,
     encode_checkpoint,
     encode_error,
-    encode_log_line,
-    pack_point,
     text_fields,
 )
-from job_store.connection import Connection
 from job_store.durability import DISK_SECONDS, DiskWatch
 from job_store.errors import JobStoreError, NotFoundError
-from job_store.history_records import MAX_LOG_LINE_BYTES, LogLine, MetricPoint
 from job_store.ids import check_id, check_worker_id, new_claim_id
 from job_store.journal import JournalEntry, read_entry, was_deleted
-from job_store.keys import Keys
 from job_store.records import (
     UNCOUNTED,
     AttemptRecord,
@@ -43,23 +43,6 @@ from job_store.records import (
 )
 from job_store.segments import AttemptReads, attempt_records
 
-MAX_RAW_POINTS = 200_000
-"""Raw points kept in Redis for each job; older ones go to the archive. Summaries stay."""
-
-MAX_LOG_LINES = 5_000
-"""Log lines kept of each of the last `LOGGED_ATTEMPTS` attempts."""
-
-LOGGED_ATTEMPTS = 8
-"""Attempts whose log lines are kept."""
-
-_BATCH = 500
-# Points in one script call: about 10 ms of the server's time.
-
-_SEGMENT = 4096
-# Points in a file of the archive: about 400 KB, read within milliseconds.
-
-_MAX_COLUMNS = 100
-
 _MAX_NOTICES = 1000
 
 
@@ -72,20 +55,8 @@ class Unregistered:
     """Of the attempt that saved it."""
 
 
-class AttemptStore:
+class AttemptStore(AttemptHistory):
     """The calls of a worker."""
-
-    def __init__(
-        self,
-        connection: Connection,
-        *,
-        max_raw_points: int = MAX_RAW_POINTS,
-        max_log_lines: int = MAX_LOG_LINES,
-    ) -> None:
-        self._db = connection
-        self._keys = Keys(connection.prefix)
-        self._max_raw_points = max_raw_points
-        self._max_log_lines = max_log_lines
 
     def get(self, job_id: str) -> JobRecord:
         """Return the job's record.
@@ -153,7 +124,7 @@ class AttemptStore:
         `notes` say why the run is not bitwise reproducible, where it is not.
         """
         lists = (json.dumps(list(notes)), data_summary, json.dumps(list(data_warnings)))
-        self._db.run("confirm_start", *_token_arguments(token), step, *lists)
+        self._db.run("confirm_start", *token_arguments(token), step, *lists)
 
     def renew_lease(self, token: FencingToken) -> Signals:
         """Count the lease up (every 3 s, from outside the trainer).
@@ -161,7 +132,7 @@ class AttemptStore:
         Raises:
             FencedError: Another attempt has taken over.
         """
-        return _signals(self._db.run("lease", *_token_arguments(token)))
+        return signals_of(self._db.run("lease", *token_arguments(token)))
 
     def report_progress(
         self,
@@ -190,7 +161,7 @@ class AttemptStore:
             f"{done.done}/{done.total}/{done.per_second:.6g}",
             eta_ms,
         )
-        return _signals(self._db.run("progress", *_token_arguments(token), *progress))
+        return signals_of(self._db.run("progress", *token_arguments(token), *progress))
 
     def note(self, token: FencingToken, message: str) -> None:
         """Set the message about the running attempt in the job's status; empty clears it.
@@ -198,113 +169,7 @@ class AttemptStore:
         Raises:
             FencedError: Another attempt has taken over.
         """
-        self._db.run("note", *_token_arguments(token), message)
-
-    def publish_metrics(
-        self,
-        token: FencingToken,
-        points: Sequence[MetricPoint],
-        *,
-        of_attempt: int | None = None,
-    ) -> Signals:
-        """Append points, in order. Those already there are counted as delivered.
-
-        Readers see the points of an attempt that come after its start step. One at or before it,
-        which an attempt measures where its predecessor was stopped in the middle of a validation,
-        belongs to the earlier attempt that `attempt_showing` names.
-
-        `of_attempt`: publish what an earlier attempt's stream lacks, up to its `end_step`
-        (points beyond it are dropped and counted as delivered). To be done before the first own
-        point. See `attempts()` for what each stream holds.
-
-        Raises:
-            FencedError: Another attempt has taken over.
-        """
-        target = _target(token, of_attempt)
-        replies = []
-        for start in range(0, max(1, len(points)), _BATCH):
-            batch = points[start : start + _BATCH]
-            arguments: list[Any] = []
-            for point in batch:
-                arguments += _point_arguments(point)
-            replies.append(
-                _signals(
-                    self._db.run(
-                        "publish_metrics",
-                        *_token_arguments(token),
-                        target,
-                        _tokens_seen(batch),
-                        *arguments,
-                    )
-                )
-            )
-        return _sum(replies)
-
-    @property
-    def segment_points(self) -> int:
-        """Points that go to the archive at a time."""
-        return max(1, min(_SEGMENT, self._max_raw_points // 4))
-
-    def surplus(self, token: FencingToken) -> Surplus | None:
-        """Return the oldest raw points where Redis has too many of this job; None where not.
-
-        Points that no reader can see are dropped at once.
-
-        Raises:
-            FencedError: Another attempt has taken over.
-        """
-        count = self.segment_points
-        reply = self._db.run("surplus", *_token_arguments(token), self._max_raw_points, count)
-        if reply is None:
-            return None
-        attempt, first, last, number, schemas, packed = reply
-        columns = dict(zip(schemas[::2], schemas[1::2], strict=True))
-        document = encode_document(columns, packed)
-        return Surplus(attempt, int(first), int(last), number, document)
-
-    def archive(self, token: FencingToken, attempt: int, segment: Segment) -> bool:
-        """Drop raw points that a durable file holds; readers find them there.
-
-        False where the attempt's stream does not begin with them (any more): nothing changes.
-
-        Raises:
-            FencedError: Another attempt has taken over.
-        """
-        reply = self._db.run(
-            "archive_points", *_token_arguments(token), int(attempt), segment.encode()
-        )
-        return bool(reply and reply[0])
-
-    def append_logs(
-        self, token: FencingToken, lines: Sequence[LogLine], *, of_attempt: int | None = None
-    ) -> Signals:
-        """Append log lines, in order of `seq`. Those already there are counted as delivered.
-
-        `of_attempt`: publish what an earlier attempt's stream lacks. Lines of an attempt before the
-        last `LOGGED_ATTEMPTS` are dropped and counted as delivered.
-
-        Raises:
-            FencedError: Another attempt has taken over.
-        """
-        target = _target(token, of_attempt)
-        replies = []
-        for start in range(0, max(1, len(lines)), _BATCH):
-            arguments: list[Any] = []
-            for line in lines[start : start + _BATCH]:
-                arguments += [int(line.seq), encode_log_line(line, MAX_LOG_LINE_BYTES)]
-            replies.append(
-                _signals(
-                    self._db.run(
-                        "append_logs",
-                        *_token_arguments(token),
-                        target,
-                        self._max_log_lines,
-                        LOGGED_ATTEMPTS,
-                        *arguments,
-                    )
-                )
-            )
-        return _sum(replies)
+        self._db.run("note", *token_arguments(token), message)
 
     def attempts(self, job_id: str) -> Sequence[AttemptRecord]:
         """Return all attempts in the job's index, oldest first, with what their streams hold.
@@ -323,7 +188,7 @@ class AttemptStore:
         Raises:
             FencedError: Another attempt has taken over.
         """
-        self._db.run("register_checkpoint", *_token_arguments(token), *_registration(record))
+        self._db.run("register_checkpoint", *token_arguments(token), *_registration(record))
 
     def unregister_checkpoint(self, token: FencingToken, checkpoint_id: str) -> bool:
         """Drop a checkpoint from the registry, before its files; False if it was not there.
@@ -331,7 +196,7 @@ class AttemptStore:
         It is among `retired_checkpoints` until `forget_checkpoint` says that the files are gone.
         """
         check_id("checkpoint", checkpoint_id)
-        job_id, attempt, claim_id = _token_arguments(token)
+        job_id, attempt, claim_id = token_arguments(token)
         no_memo = ("", "", "")
         reply = self._db.run(
             "remove_checkpoint", job_id, checkpoint_id, attempt, claim_id, *no_memo
@@ -368,7 +233,7 @@ class AttemptStore:
         # [T06] [T07] [T08] [T09] [T10] [T11] [T12] [T13] [T17] [T24]
         reply = self._db.run(
             "finish",
-            *_token_arguments(token),
+            *token_arguments(token),
             outcome.kind.value,
             encode_error(outcome.error),
             message,
@@ -386,7 +251,7 @@ class AttemptStore:
 
     def report_ended_worker(self, token: FencingToken) -> None:
         """Tell the reconciler that the process which held this claim has ended."""
-        job_id, attempt, claim_id = _token_arguments(token)
+        job_id, attempt, claim_id = token_arguments(token)
         fields = ("job", job_id, "attempt", attempt, "claim", claim_id)
         self._db.command("XADD", self._keys.notices, "MAXLEN", "~", _MAX_NOTICES, "*", *fields)
 
@@ -424,60 +289,9 @@ class AttemptStore:
         ]
 
 
-def _token_arguments(token: FencingToken) -> tuple[str, int, str]:
-    return check_id("job", token.job_id), token.attempt, token.claim_id
-
-
 def _registration(record: CheckpointRecord) -> tuple[str, int, str, str]:
     """Return id, step, score and record, as arguments of the scripts."""
     check_id("checkpoint", record.checkpoint_id)
     score = record.best_score
     compared = "" if score is None or math.isnan(score) else repr(float(score))
     return record.checkpoint_id, int(record.step), compared, encode_checkpoint(record)
-
-
-def _target(token: FencingToken, of_attempt: int | None) -> int:
-    target = token.attempt if of_attempt is None else of_attempt
-    if not 1 <= target <= token.attempt:
-        raise ValueError(
-            f"of_attempt is {target}; it must be an attempt from 1 to {token.attempt}, the own one"
-        )
-    return target
-
-
-def _point_arguments(point: MetricPoint) -> list[Any]:
-    if point.step < 0:
-        raise ValueError(f"a point has step {point.step}; it must be ≥ 0; count steps from 1")
-    if not 0 < len(point.values) <= _MAX_COLUMNS:
-        raise ValueError(
-            f"the point of step {point.step} has {len(point.values)} metrics; "
-            f"it must have 1 to {_MAX_COLUMNS}; log fewer of them"
-        )
-    for name in point.values:
-        if not name or "," in name:  # which separates them in the record of a point's columns
-            raise ValueError(f"a metric is called {name!r}; a name has no comma; rename it")
-    return [int(point.step), *pack_point(point.time_ms, point.values)]
-
-
-def _tokens_seen(points: Sequence[MetricPoint]) -> str:
-    for point in reversed(points):
-        tokens = point.values.get("tokens_seen")
-        if tokens is not None and math.isfinite(tokens):
-            return str(int(tokens))
-    return ""
-
-
-def _signals(reply: list[Any] | None) -> Signals:
-    if reply is None:
-        raise JobStoreError("a script that answers with signals answered with none")
-    stop, delivered, duplicates = reply
-    return Signals(bool(stop), delivered, duplicates)
-
-
-def _sum(replies: Sequence[Signals]) -> Signals:
-    last = replies[-1]
-    return Signals(
-        last.stop_requested,
-        sum(reply.delivered for reply in replies),
-        sum(reply.duplicates for reply in replies),
-    )

@@ -5,7 +5,8 @@ trainer of a job in several processes launches these, its ranks. In order of rea
 
 - `__main__`, `settings`, `connections`, `preload`: the process, and what it imports before it
   forks.
-- `worker`, `messages`: takes a message from the queue, claims its attempt, forks the trainer.
+- `worker`, `messages`, `claiming`: takes a message from the queue, claims its attempt, forks the
+  trainer.
 - `witness`, `side_process`: the process beside the worker that reports its death, and how a worker
   keeps such a process.
 - `artifacts`, `unregistered`: what comes before a claim: is the artifact store there, and has the
@@ -13,8 +14,8 @@ trainer of a job in several processes launches these, its ranks. In order of rea
 - `supervisor`, `board`: the parent's side: renews the lease, watches the steps through a shared
   page of memory, kills a trainer that is stuck, reports one that died.
 - `horse`, `exits`: the forked process: its signals, its connections, its exit codes.
-- `attempt`, `checkpoint_metrics`: builds the trainer, trains, reports the attempt's end; which
-  metrics the record of a checkpoint has.
+- `attempt`, `set_up`, `stop_request`, `checkpoint_metrics`: builds the trainer, trains, reports the
+  attempt's end; its folder and configuration, a request to stop, the metrics of a checkpoint.
 - `own_callbacks`: the callbacks that the worker's operator adds to each trainer.
 - `datasets`, `resume`: which files the attempt reads and which checkpoint it continues.
 - `spool`, `output`: logged metrics and printed lines, on disk before they are published.

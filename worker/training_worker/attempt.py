@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from app.training import progress
 from app.training.data_warnings import warnings_to
 from app.training.preparation import Preparation, WorkDone
-from artifact_store import ArtifactStoreAwayError, GuardedStore, attempt_prefix, make_folder
+from artifact_store import ArtifactStoreAwayError, GuardedStore, attempt_prefix
 from job_store.attempts import AttemptStore
 from job_store.durability import DiskWatch
 from job_store.errors import (
@@ -45,12 +43,13 @@ from training_worker.own_callbacks import own_callbacks
 from training_worker.publisher import Publisher, StartReport
 from training_worker.ranks import agree_on_files, read_failure
 from training_worker.resume import ResumePoint, choose_resume_point
+from training_worker.set_up import attempt_folder, refuse_several_nodes, resolve_configuration
 from training_worker.settings import WorkerSettings
 from training_worker.spool import SpoolReader, SpoolWriter
+from training_worker.stop_request import StopRequest
 
 if TYPE_CHECKING:
     from app.training.checkpoint_file import CheckpointInfo
-    from app.training.config import TrainingConfig
     from app.training.errors import CheckpointError
     from app.training.trainer import Trainer
     from app.transformer.errors import FieldProblem
@@ -72,34 +71,6 @@ class Stores:
     """Of the publishing thread, on a connection of its own."""
     workers: WorkerRegistry
     artifacts: GuardedStore
-
-
-class StopRequest:
-    """Whether, and why, the trainer is to save and return. Set from signals and other threads."""
-
-    def __init__(self) -> None:
-        self.outcome: OutcomeKind | None = None
-        self._trainer: Trainer | None = None
-        self._lock = threading.RLock()  # a signal handler may interrupt its own thread's hold
-
-    def request(self, outcome: OutcomeKind) -> None:
-        """Stop at the next step boundary.
-
-        The first reason is kept, except that a user's stop outranks a hand-back: the job would only
-        be queued again to be stopped.
-        """
-        with self._lock:
-            if self.outcome is None or outcome is OutcomeKind.STOPPED:
-                self.outcome = outcome
-            if self._trainer is not None:
-                self._trainer.request_stop()
-
-    def watch(self, trainer: Trainer) -> None:
-        """Let `request` stop this trainer; pass an earlier request on at once."""
-        with self._lock:
-            self._trainer = trainer
-            if self.outcome is not None:
-                trainer.request_stop()
 
 
 class Attempt:
@@ -170,7 +141,7 @@ class Attempt:
     def _train_to_outcome(self) -> Outcome:
         try:
             self._config.validate()
-            _refuse_several_nodes(self._claimed)
+            refuse_several_nodes(self._claimed)
             show_text = self._board.show_encoding
             with (
                 progress.reporting_to(self._advance),
@@ -351,56 +322,6 @@ class Attempt:
         )
         # A save is announced after later steps, and perhaps after their validation.
         self._validated = {s: values for s, values in self._validated.items() if s >= info.step}
-
-
-def attempt_folder(artifacts: GuardedStore, claimed: Claimed) -> Path:
-    """Make and return the folder of this claim; no other process ever writes there.
-
-    Raises:
-        ArtifactStoreAwayError: The store is away, and the folder would be made in its place.
-    """
-    artifacts.require()
-    token = claimed.token
-    folder = artifacts.local_path(attempt_prefix(token.job_id, token.attempt, token.claim_id))
-    if folder is None:
-        raise RuntimeError("the artifact store has no local files; give the worker a folder")
-    make_folder(folder)
-    return folder
-
-
-def resolve_configuration(
-    claimed: Claimed, folder: Path, settings: WorkerSettings
-) -> TrainingConfig:
-    """Return the job's configuration, with what the service decides filled in."""
-    from app.training.config import DistributedConfig, TrainingConfig
-
-    config, _ = TrainingConfig.read(json.loads(claimed.record.config_document))
-    config.checkpoint_dir = str(folder)
-    config.resume_from_checkpoint = False
-    device = claimed.record.execution.device
-    if device != "auto":
-        config.device = device
-    elif config.device == "auto":
-        config.device = settings.device
-    if (processes := claimed.record.execution.processes) > 1:
-        distributed = config.distributed
-        # Checked, since the configuration is not validated yet.
-        if not isinstance(distributed, DistributedConfig):
-            distributed = DistributedConfig()
-        config.distributed = DistributedConfig(distributed.strategy, processes)
-    return config
-
-
-def _refuse_several_nodes(claimed: Claimed) -> None:
-    if (nodes := claimed.record.execution.nodes) > 1:
-        raise UnsupportedExecutionError(
-            f"`execution.nodes` is {nodes}; this worker trains on its own machine alone; leave it "
-            "out"
-        )
-
-
-class UnsupportedExecutionError(ValueError):
-    """The job asks for something that this worker cannot do."""
 
 
 def _now_ms() -> int:

@@ -23,19 +23,15 @@ from job_store.durability import DiskWatch
 from job_store.records import Claimed, OutcomeKind
 from job_store.workers import WorkerRegistry
 from service_runtime.process import tie_to_parent
-from training_worker.attempt import (
-    Attempt,
-    StopRequest,
-    Stores,
-    attempt_folder,
-    resolve_configuration,
-)
+from training_worker.attempt import Attempt, Stores
 from training_worker.board import Board
 from training_worker.exits import EXIT_FAILED, EXIT_FENCED, EXIT_OK, End
 from training_worker.follower import follow
 from training_worker.output import redirect_output
 from training_worker.ranks import StopPipe, launch_ranks
+from training_worker.set_up import attempt_folder, resolve_configuration
 from training_worker.settings import WorkerSettings
+from training_worker.stop_request import StopRequest
 
 SIGNALS = {signal.SIGTERM: OutcomeKind.HANDED_BACK, signal.SIGUSR1: OutcomeKind.STOPPED}
 

@@ -9,7 +9,8 @@ from contextlib import closing
 from pathlib import Path
 
 from artifact_store import ArtifactStore, attempt_prefix
-from job_store.attempts import LOGGED_ATTEMPTS, AttemptStore
+from job_store.attempt_history import LOGGED_ATTEMPTS
+from job_store.attempts import AttemptStore
 from job_store.history_records import MetricPoint
 from job_store.records import AttemptRecord, Claimed, FencingToken, Signals
 from job_store.segments import attempt_showing

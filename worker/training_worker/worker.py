@@ -22,19 +22,17 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.worker.base import WorkerStatus
 
-from artifact_store import ArtifactStoreAwayError
-from job_store.attempts import AttemptStore, Unregistered
+from job_store.attempts import AttemptStore
 from job_store.connection import Connection
-from job_store.errors import JobStoreError, NotFoundError, RecordVersionError, StoreUnavailableError
-from job_store.ids import new_claim_id
+from job_store.errors import JobStoreError, StoreUnavailableError
 from job_store.outages import changes_role, unavailable
 from job_store.queues import worker_queues
-from job_store.records import Claimed, FencingToken, WorkerRecord, WorkerState
+from job_store.records import Claimed, WorkerRecord, WorkerState
 from job_store.workers import WorkerRegistry
 from service_runtime.duties import Duties
 from training_worker.artifacts import ArtifactGate, open_artifacts
-from training_worker.attempt import attempt_folder
 from training_worker.board import Board
+from training_worker.claiming import Claims
 from training_worker.failures import describe_failure
 from training_worker.horse import run_horse
 from training_worker.inference import inference_process
@@ -45,9 +43,9 @@ from training_worker.messages import (
     AttemptQueue,
     MessageRefusedError,
 )
+from training_worker.set_up import attempt_folder
 from training_worker.settings import WorkerSettings
 from training_worker.supervisor import Kill, Supervisor
-from training_worker.unregistered import find_unregistered
 from training_worker.witness import Witness
 
 logger = logging.getLogger(__name__)
@@ -98,6 +96,15 @@ class TrainingWorker(Worker):
         self._queues_are_empty = False
         self._duties = Duties(expected=(StoreUnavailableError,))
         self._witness = witness
+        self._claims = Claims(
+            self._attempts,
+            self._artifacts,
+            self._worker_id,
+            witness,
+            heartbeat=self.heartbeat,
+            heartbeat_seconds=settings.heartbeat_seconds,
+            is_leaving=lambda: self._stop_requested,
+        )
         self._inference = inference_process(settings) if settings.generation else None
         super().__init__(
             list(worker_queues(device)),
@@ -177,7 +184,7 @@ class TrainingWorker(Worker):
         order = _order(job)
         claimed = None
         try:
-            claimed = self._claim(order)
+            claimed = self._claims.take(order)
             self._forget(job.id)
             if claimed is None:
                 logger.info("attempt %d of job %s needs no worker", order.attempt, order.job_id)
@@ -191,53 +198,6 @@ class TrainingWorker(Worker):
             self._witness.page.release()
             self._current = None
             self._supervisor = None
-
-    def _claim(self, order: AttemptOrder) -> Claimed | None:
-        """Take the attempt; the same claim id makes a repeat after a broken answer harmless."""
-        claim_id = new_claim_id()
-        self._witness.page.hold(FencingToken(order.job_id, order.attempt, claim_id))
-        while not self._stop_requested:
-            try:
-                saved = self._unregistered(order)
-                return self._attempts.claim(
-                    order.job_id, order.attempt, self._worker_id, claim_id, saved
-                )
-            except StoreUnavailableError as error:
-                logger.warning("claiming waits: %s", error)
-                time.sleep(0.2)
-            except NotFoundError as error:
-                logger.warning("a message names an unknown job: %s", error)
-                return None
-            except RecordVersionError as error:
-                # Left as it is: a worker of the version that wrote it can still train it.
-                logger.error("a message is left to another version: %s", error)
-                return None
-        return None
-
-    def _unregistered(self, order: AttemptOrder) -> Unregistered | None:
-        """Return what the attempt before saved and did not register; this may take minutes."""
-        if order.attempt == 1:
-            return None
-        beaten_at = time.monotonic()
-
-        def beat(size: int) -> None:
-            nonlocal beaten_at
-            if time.monotonic() - beaten_at >= self._settings.heartbeat_seconds:
-                beaten_at = time.monotonic()
-                self.heartbeat()
-
-        try:
-            saved = find_unregistered(
-                self._attempts, self._artifacts, order.job_id, order.attempt, beat
-            )
-        except (JobStoreError, ArtifactStoreAwayError):
-            raise
-        except Exception:  # whatever it is, the registered checkpoints are as good as before
-            logger.exception("looking for an unregistered checkpoint of job %s", order.job_id)
-            return None
-        if saved is not None:
-            logger.info("attempt %d had saved step %d", order.attempt - 1, saved.record.step)
-        return saved
 
     def _train(self, claimed: Claimed) -> None:
         token = claimed.token

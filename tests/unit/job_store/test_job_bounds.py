@@ -9,7 +9,8 @@ from job_store_bench import LOST, Bench, new_job, points
 
 from artifact_store import FolderStore
 from control_plane.archive import ArtifactArchive
-from job_store.attempts import LOGGED_ATTEMPTS, AttemptStore
+from job_store.attempt_history import LOGGED_ATTEMPTS
+from job_store.attempts import AttemptStore
 from job_store.history import HistoryStore
 from job_store.history_records import LogLine, MetricPoint
 from job_store.records import FencingToken, Outcome, OutcomeKind, WorkerRecord, WorkerState

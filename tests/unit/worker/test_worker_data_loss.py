@@ -29,10 +29,11 @@ from job_store.errors import StoreUnavailableError
 from job_store.ids import new_id
 from job_store.records import CheckpointRecord, Claimed, JobStatus, Outcome, OutcomeKind
 from job_store.workers import WorkerRegistry
-from training_worker.attempt import Attempt, StopRequest, Stores
+from training_worker.attempt import Attempt, Stores
 from training_worker.board import Board
 from training_worker.publisher import StartReport
 from training_worker.settings import WorkerSettings
+from training_worker.stop_request import StopRequest
 
 RUN = {"max_steps": 400, "save_steps": 40, "eval_steps": 1000, "logging_steps": 1}
 

@@ -17,11 +17,11 @@ from training_site import Site, comparable
 
 from app.training.errors import LostPeerError
 from job_store.records import Execution, JobError, JobStatus, Outcome, OutcomeKind
-from training_worker.attempt import attempt_folder
 from training_worker.board import Board
 from training_worker.exits import EXIT_FAILED
 from training_worker.failures import describe_failure
 from training_worker.ranks import read_failure, write_failure
+from training_worker.set_up import attempt_folder
 from training_worker.supervisor import Supervisor
 
 END = (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.STOPPED)

@@ -23,8 +23,8 @@ reading:
 - `model_summary`, `memory`, `required_memory`, `out_of_memory`: what a model is made of, how much
   memory a run needs, and what happens where there is less.
 - `allocator`, `cores`, `devices`: the machine.
-- `progress`, `preparation`, `forecast`: signs of life, how far the data is read and tokenized, and
-  when a run will end.
+- `progress`, `preparation`, `forecast`, `terminal`: signs of life, how far the data is read and
+  tokenized, when a run will end, and what `train.py` shows of it.
 - `distributed`, `distributed_launch`, `distributed_model`, `sharding`, `parent_signals`: several
   processes.
 - `inspect_command`: a look into data, in a process of its own.
