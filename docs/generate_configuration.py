@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from app.training.config import DataConfig, DataSource, DistributedConfig, TrainingConfig
-from app.transformer.config import TransformerConfig
+from app.transformer.config import RopeScaling, TransformerConfig
 
 PAGE = Path(__file__).with_name("configuration.md")
 MARKER = (
@@ -29,6 +29,11 @@ SECTIONS: tuple[tuple[type, str, str], ...] = (
         TransformerConfig,
         "Model",
         "Under `model_config:`, and `app.transformer.TransformerConfig`.",
+    ),
+    (
+        RopeScaling,
+        "Longer contexts",
+        "Under `model_config.rope_scaling:`, and `app.transformer.config.RopeScaling`.",
     ),
     (DataConfig, "Data", "Under `data:`; see [Which files](training.md#which-files)."),
     (

@@ -11,8 +11,20 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class RopeScaling(_message.Message):
+    __slots__ = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
+    FACTOR_FIELD_NUMBER: _ClassVar[int]
+    LOW_FREQ_FACTOR_FIELD_NUMBER: _ClassVar[int]
+    HIGH_FREQ_FACTOR_FIELD_NUMBER: _ClassVar[int]
+    ORIGINAL_MAX_POSITION_EMBEDDINGS_FIELD_NUMBER: _ClassVar[int]
+    factor: float
+    low_freq_factor: float
+    high_freq_factor: float
+    original_max_position_embeddings: int
+    def __init__(self, factor: _Optional[float] = ..., low_freq_factor: _Optional[float] = ..., high_freq_factor: _Optional[float] = ..., original_max_position_embeddings: _Optional[int] = ...) -> None: ...
+
 class TransformerConfig(_message.Message):
-    __slots__ = ("vocab_size", "hidden_size", "num_layers", "num_heads", "num_kv_heads", "intermediate_size", "max_position_embeddings", "activation", "dropout_rate", "position_encoding_type", "layer_norm_type", "qk_norm", "bias", "tie_word_embeddings", "initializer_range", "zero_init_output_projections")
+    __slots__ = ("vocab_size", "hidden_size", "num_layers", "num_heads", "num_kv_heads", "intermediate_size", "max_position_embeddings", "activation", "dropout_rate", "position_encoding_type", "layer_norm_type", "qk_norm", "bias", "tie_word_embeddings", "initializer_range", "zero_init_output_projections", "head_dim", "rope_theta", "rope_scaling", "norm_epsilon", "qk_norm_weights", "qkv_bias")
     VOCAB_SIZE_FIELD_NUMBER: _ClassVar[int]
     HIDDEN_SIZE_FIELD_NUMBER: _ClassVar[int]
     NUM_LAYERS_FIELD_NUMBER: _ClassVar[int]
@@ -29,6 +41,12 @@ class TransformerConfig(_message.Message):
     TIE_WORD_EMBEDDINGS_FIELD_NUMBER: _ClassVar[int]
     INITIALIZER_RANGE_FIELD_NUMBER: _ClassVar[int]
     ZERO_INIT_OUTPUT_PROJECTIONS_FIELD_NUMBER: _ClassVar[int]
+    HEAD_DIM_FIELD_NUMBER: _ClassVar[int]
+    ROPE_THETA_FIELD_NUMBER: _ClassVar[int]
+    ROPE_SCALING_FIELD_NUMBER: _ClassVar[int]
+    NORM_EPSILON_FIELD_NUMBER: _ClassVar[int]
+    QK_NORM_WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    QKV_BIAS_FIELD_NUMBER: _ClassVar[int]
     vocab_size: int
     hidden_size: int
     num_layers: int
@@ -45,7 +63,13 @@ class TransformerConfig(_message.Message):
     tie_word_embeddings: bool
     initializer_range: float
     zero_init_output_projections: bool
-    def __init__(self, vocab_size: _Optional[int] = ..., hidden_size: _Optional[int] = ..., num_layers: _Optional[int] = ..., num_heads: _Optional[int] = ..., num_kv_heads: _Optional[int] = ..., intermediate_size: _Optional[int] = ..., max_position_embeddings: _Optional[int] = ..., activation: _Optional[str] = ..., dropout_rate: _Optional[float] = ..., position_encoding_type: _Optional[str] = ..., layer_norm_type: _Optional[str] = ..., qk_norm: _Optional[bool] = ..., bias: _Optional[bool] = ..., tie_word_embeddings: _Optional[bool] = ..., initializer_range: _Optional[float] = ..., zero_init_output_projections: _Optional[bool] = ...) -> None: ...
+    head_dim: int
+    rope_theta: float
+    rope_scaling: RopeScaling
+    norm_epsilon: float
+    qk_norm_weights: bool
+    qkv_bias: bool
+    def __init__(self, vocab_size: _Optional[int] = ..., hidden_size: _Optional[int] = ..., num_layers: _Optional[int] = ..., num_heads: _Optional[int] = ..., num_kv_heads: _Optional[int] = ..., intermediate_size: _Optional[int] = ..., max_position_embeddings: _Optional[int] = ..., activation: _Optional[str] = ..., dropout_rate: _Optional[float] = ..., position_encoding_type: _Optional[str] = ..., layer_norm_type: _Optional[str] = ..., qk_norm: _Optional[bool] = ..., bias: _Optional[bool] = ..., tie_word_embeddings: _Optional[bool] = ..., initializer_range: _Optional[float] = ..., zero_init_output_projections: _Optional[bool] = ..., head_dim: _Optional[int] = ..., rope_theta: _Optional[float] = ..., rope_scaling: _Optional[_Union[RopeScaling, _Mapping]] = ..., norm_epsilon: _Optional[float] = ..., qk_norm_weights: _Optional[bool] = ..., qkv_bias: _Optional[bool] = ...) -> None: ...
 
 class DataSource(_message.Message):
     __slots__ = ("path", "weight")

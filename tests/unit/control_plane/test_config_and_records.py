@@ -13,7 +13,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from app.training.config import DataConfig, DataSource, DistributedConfig, TrainingConfig
 from app.training.memory import estimate_memory
 from app.training.metric_names import METRIC_NAMES
-from app.transformer.config import TransformerConfig
+from app.transformer.config import RopeScaling, TransformerConfig
 from control_plane import conversion
 from control_plane.config_codec import config_to_message, to_document
 from job_store.history_records import Bucket, Extent
@@ -36,6 +36,7 @@ from training_engine.v1 import checkpoint_pb2, config_pb2, job_pb2, metrics_pb2
     [
         (TrainingConfig, config_pb2.TrainingConfig),
         (TransformerConfig, config_pb2.TransformerConfig),
+        (RopeScaling, config_pb2.RopeScaling),
         (DistributedConfig, config_pb2.DistributedConfig),
         (DataConfig, config_pb2.DataConfig),
         (DataSource, config_pb2.DataSource),
@@ -56,7 +57,8 @@ def another_value(field: FieldDescriptor, name: str) -> Any:
         "device": "cpu", "strategy": "fsdp",
         "activation": "relu", "position_encoding_type": "rotary", "layer_norm_type": "rms_norm",
         "hidden_size": 64, "num_heads": 4, "num_kv_heads": 2, "sequence_length": 17,
-        "max_position_embeddings": 99, "token_dtype": "uint32",
+        "max_position_embeddings": 99, "token_dtype": "uint32", "head_dim": 6, "rope_theta": 5.0,
+        "factor": 2.0, "high_freq_factor": 2.0,
         "loss_on": "all", "chat_template": "{{ messages }}", "pack": False,
     }  # fmt: skip
     if name in special:

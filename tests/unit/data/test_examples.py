@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from app.training.config import TrainingConfig
-from app.transformer.huggingface import llama_obstacles
+from app.transformer.families import family_of
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 PAGE = Path(__file__).parents[3] / "services/gateway/static/first_config.js"
@@ -97,4 +97,4 @@ def test_the_pages_first_configuration_is_tiny_and_can_be_exported():
     text = PAGE.read_text().partition("`# ")[2].partition("`;")[0]
     first = yaml.safe_load("# " + text)
     assert first == yaml.safe_load((EXAMPLES / "tiny.yaml").read_text())
-    assert llama_obstacles(TrainingConfig.from_dict(first).model_config) == []
+    assert family_of(TrainingConfig.from_dict(first).model_config) == "llama"

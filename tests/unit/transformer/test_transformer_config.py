@@ -20,7 +20,7 @@ def test_defaults_are_gpt2_small() -> None:
     config = TransformerConfig()
     config.validate()
     assert config.num_parameters() == 124_439_808
-    assert (config.head_dim, config.key_value_heads, config.mlp_size) == (64, 12, 3072)
+    assert (config.head_size, config.key_value_heads, config.mlp_size) == (64, 12, 3072)
 
 
 @pytest.mark.parametrize(
@@ -167,3 +167,20 @@ def test_configuration_never_imports_torch() -> None:
         [sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "False"
+
+
+def test_scaled_rotations_are_read_and_checked() -> None:
+    scaling = {"factor": 32.0, "original_max_position_embeddings": 4096}
+    config = TransformerConfig.from_dict({"rope_scaling": scaling})
+    config.validate()
+    assert TransformerConfig.from_dict(config.to_dict()) == config
+    wrong = {"factor": 0.5, "high_freq_factor": 1.0, "low_freq": 1.0}
+    with pytest.raises(ConfigError) as caught:
+        TransformerConfig.from_dict({"rope_scaling": wrong, "qk_norm_weights": True})
+    assert [str(problem) for problem in caught.value.problems] == [
+        "rope_scaling.low_freq: `low_freq` is not a known key; did you mean `low_freq_factor`?",
+        "rope_scaling.factor: `factor` is 0.5; it must be at least 1; Llama 3.1 has 8.0",
+        "rope_scaling.high_freq_factor: `high_freq_factor` is 1.0; it must be above "
+        "low_freq_factor=1.0; Llama 3.1 has 4.0",
+        "`qk_norm_weights` is true and `qk_norm` is not; set qk_norm as well",
+    ]

@@ -23,6 +23,15 @@ VARIANTS: list[dict[str, Any]] = [
     {"position_encoding_type": "rotary", "layer_norm_type": "rms_norm", "activation": "swiglu"},
     {"position_encoding_type": "rotary", "qk_norm": True, "num_kv_heads": 2},
     {"activation": "relu_squared", "qk_norm": True, "num_kv_heads": 1, "intermediate_size": 40},
+    {
+        "position_encoding_type": "rotary",
+        "layer_norm_type": "rms_norm",
+        "qk_norm": True,
+        "qk_norm_weights": True,
+        "head_dim": 10,
+        "qkv_bias": False,
+        "num_kv_heads": 2,
+    },
 ]
 
 

@@ -17,7 +17,7 @@ def flops_per_token(config: TransformerConfig, sequence_length: int) -> float:
     multiplied = sum(parts.values()) - parts.get("positions", 0)
     if not config.tie_word_embeddings:
         multiplied -= parts["embedding"]
-    attention = 12 * config.num_layers * config.hidden_size * sequence_length
+    attention = 12 * config.num_layers * config.attention_size * sequence_length
     return 6.0 * multiplied + attention
 
 

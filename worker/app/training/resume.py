@@ -14,6 +14,7 @@ from app.training.distributed import Ranks
 from app.training.errors import ResumeError
 from app.training.home import expanded
 from app.training.tokenizer import TokenizerError, require_same_tokenizer
+from app.transformer.config import TransformerConfig
 
 logger = logging.getLogger(__name__)
 
@@ -70,10 +71,12 @@ def check_fits(state: Mapping[str, Any], config: TrainingConfig, tokenizer: Any,
 
 
 def _check_model(saved: Mapping[str, Any], config: TrainingConfig, path: str) -> None:
-    theirs, ours = dict(saved.get("model_config", {})), config.model_config.to_dict()
+    # A checkpoint of an earlier release lacks fields that have been added since.
+    known, _ = TransformerConfig.read(saved.get("model_config", {}))
+    theirs, ours = known.to_dict(), config.model_config.to_dict()
     differing = [
         f"{name} is {ours.get(name)!r} and was {theirs.get(name)!r}"
-        for name in ours.keys() | theirs.keys()
+        for name in ours
         if name not in _MODEL_FIELDS_FREE_TO_CHANGE and ours.get(name) != theirs.get(name)
     ]
     if differing:

@@ -61,9 +61,9 @@ def build_optimizer(
 def _hidden_matrices(trained: Mapping[str, nn.Parameter], config: TrainingConfig) -> list[Matrix]:
     """Return the matrices of the blocks: neither embeddings nor the output head are theirs."""
     model = config.model_config
-    keys = model.key_value_heads * model.head_dim
+    keys = model.key_value_heads * model.head_size
     parts = {
-        "attention.qkv.weight": (model.hidden_size, keys, keys),
+        "attention.qkv.weight": (model.attention_size, keys, keys),
         "mlp.up.weight": (model.mlp_size,) * (2 if model.activation == "swiglu" else 1),
     }
     return [

@@ -9,7 +9,8 @@ reading:
 - `generation`, `decoding`, `row_decoding`: text from a model, one token after another; the step of
   one token.
 - `fused`, `cpu_kernels`: the same model with faster operations for a CPU, applied from outside.
-- `huggingface`, `export_folder`: to and from Hugging Face's format.
+- `families`, `tensor_layout`: the configurations and tensors of models that others write and load.
+- `huggingface`, `weight_files`, `export_folder`: to and from Hugging Face's format.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from app.transformer.config import TransformerConfig
-from app.transformer.layers import rms_norm
+from app.transformer.layers import RMSNorm, rms_norm
 from app.transformer.positions import rotate
 
 
@@ -56,12 +56,17 @@ class CausalSelfAttention(nn.Module):
         super().__init__()
         self.num_heads = config.num_heads
         self.num_kv_heads = config.key_value_heads
-        self.head_dim = config.head_dim
+        self.head_dim = config.head_size
         self.qk_norm = config.qk_norm
+        self.norm_epsilon = config.norm_epsilon
         self.dropout_rate = config.dropout_rate
         qkv_size = (self.num_heads + 2 * self.num_kv_heads) * self.head_dim
-        self.qkv = nn.Linear(config.hidden_size, qkv_size, bias=config.bias)
-        self.output = nn.Linear(config.hidden_size, config.hidden_size, bias=config.bias)
+        self.qkv = nn.Linear(config.hidden_size, qkv_size, bias=config.has_qkv_bias)
+        self.output = nn.Linear(config.attention_size, config.hidden_size, bias=config.bias)
+        self.query_norm = self.key_norm = None
+        if config.qk_norm_weights:
+            self.query_norm = RMSNorm(self.head_dim, self.norm_epsilon)
+            self.key_norm = RMSNorm(self.head_dim, self.norm_epsilon)
 
     def forward(
         self,
@@ -91,16 +96,28 @@ class CausalSelfAttention(nn.Module):
             query, key, value = heads.split((self.num_heads, self.num_kv_heads, counts[1]), 1)
             return query, key, value
         turned, value = heads.split(counts, 1)
-        if rotary is not None:
-            turned = rotate(turned, rotary)
         if self.qk_norm:
             turned = self._normed(turned)
+            if (weights := self.head_weights()) is not None:
+                turned = turned * weights
+        if rotary is not None:
+            turned = rotate(turned, rotary)
         query, key = turned.split((self.num_heads, self.num_kv_heads), 1)
         return query, key, value
 
     def _normed(self, x: Tensor) -> Tensor:
         """Return queries and keys, each head normed for itself."""
-        return rms_norm(x)
+        return rms_norm(x, self.norm_epsilon)
+
+    def head_weights(self) -> Tensor | None:
+        """Return what scales each normed query and key, [heads, 1, head_dim]; None: nothing."""
+        if self.query_norm is None or self.key_norm is None:
+            return None
+        weights = (
+            self.query_norm.weight.expand(self.num_heads, 1, -1),
+            self.key_norm.weight.expand(self.num_kv_heads, 1, -1),
+        )
+        return torch.cat(weights)
 
     def _attend(
         self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None

@@ -6,7 +6,7 @@ import dataclasses
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from app.transformer.errors import ConfigError, FieldProblem
 from app.transformer.fields import read_known, shown, type_problems
@@ -21,6 +21,7 @@ LARGEST_SIZES = {
     "num_layers": 2**16,
     "num_heads": 2**20,
     "num_kv_heads": 2**20,
+    "head_dim": 2**20,
     "intermediate_size": 2**24,
     "max_position_embeddings": 2**31,
 }
@@ -29,6 +30,54 @@ with what follows from several of them."""
 
 MOST_PARAMETERS = 10**14
 """Of a whole model."""
+
+
+@dataclass
+class RopeScaling:
+    """How rotations reach beyond the context that a model was first trained with, as in Llama 3.1.
+
+    Wavelengths longer than `original_max_position_embeddings` / `low_freq_factor` are stretched by
+    `factor`, those shorter than it / `high_freq_factor` stay, and those between are mixed.
+    """
+
+    factor: float = 8.0
+    """How much longer the slow wavelengths become, >= 1."""
+
+    low_freq_factor: float = 1.0
+    """Turns in the original context below which a wavelength is stretched, > 0."""
+
+    high_freq_factor: float = 4.0
+    """Turns in the original context above which a wavelength stays, > `low_freq_factor`."""
+
+    original_max_position_embeddings: int = 8192
+    """The context before, in tokens, >= 1."""
+
+    def problems(self) -> list[FieldProblem]:
+        """Return everything wrong with it; fields are named relative to this block."""
+        problems = type_problems(self)
+        if problems:
+            return problems
+        rules = (
+            ("factor", self.factor >= 1, "at least 1"),
+            ("low_freq_factor", self.low_freq_factor > 0, "above 0"),
+            (
+                "high_freq_factor",
+                self.high_freq_factor > self.low_freq_factor,
+                f"above low_freq_factor={self.low_freq_factor}",
+            ),
+            (
+                "original_max_position_embeddings",
+                1 <= self.original_max_position_embeddings <= 2**31,
+                f"at least 1 and at most {2**31}",
+            ),
+        )
+        return [_scaling_problem(name, self, rule) for name, fits, rule in rules if not fits]
+
+
+def _scaling_problem(name: str, scaling: RopeScaling, rule: str) -> FieldProblem:
+    value, default = getattr(scaling, name), getattr(RopeScaling, name)
+    message = f"`{name}` is {shown(value)}; it must be {rule}; Llama 3.1 has {default}"
+    return FieldProblem(name, message)
 
 
 @dataclass
@@ -51,6 +100,10 @@ class TransformerConfig:
     """Key/value heads shared by groups of query heads (GQA, Ainslie et al. 2023); must divide
     `num_heads`. None means one for each query head."""
 
+    head_dim: int | None = None
+    """Dimensions of a head, > 0, even with rotary positions. None means `hidden_size` /
+    `num_heads`."""
+
     intermediate_size: int | None = None
     """Width of the MLP, > 0. None means 4 × `hidden_size`, whatever the activation."""
 
@@ -68,15 +121,32 @@ class TransformerConfig:
     """How positions are encoded: a learned table (GPT-2), fixed sinusoids (Vaswani et al. 2017), or
     rotations of queries and keys (RoPE, Su et al. 2021)."""
 
+    rope_theta: float = 10000.0
+    """Base of the rotations' wavelengths, >= 1; larger ones reach further. Llama 3 has 500000."""
+
+    rope_scaling: RopeScaling | None = None
+    """Stretches slow rotations for contexts beyond the first training's. None: not at all."""
+
     layer_norm_type: Norm = "layer_norm"
-    """Pre-norm of each branch and the final norm, both with epsilon 1e-5."""
+    """Pre-norm of each branch and the final norm."""
+
+    norm_epsilon: float = 1e-5
+    """Added to the variance or mean square in every norm, > 0. GPT-2 and Llama 3 have 1e-5, Qwen
+    1e-6."""
 
     qk_norm: bool = False
-    """Normalise each query and key head to unit root mean square, without weights, after the
-    rotation. Lets the learning rate be larger."""
+    """Normalise each query and key head to unit root mean square, before the rotation. Lets the
+    learning rate be larger."""
+
+    qk_norm_weights: bool = False
+    """With `qk_norm`: then scale each dimension of a head by a weight, one vector for all query
+    heads of a block and one for its key heads, as in Qwen3."""
 
     bias: bool = True
     """Biases in linear layers and layer norms. RMS norms have none in any case."""
+
+    qkv_bias: bool | None = None
+    """Biases of queries, keys and values, as in Qwen2. None means as `bias` says."""
 
     tie_word_embeddings: bool = True
     """Use the token embedding as the output projection too."""
@@ -89,10 +159,23 @@ class TransformerConfig:
     """Start projections back into the residual stream at zero instead, so that every block
     begins as the identity; an untied output head starts at zero as well."""
 
+    def __post_init__(self) -> None:
+        self._unread: list[FieldProblem] = []
+        scaling = cast("Any", self.rope_scaling)
+        if isinstance(scaling, Mapping):
+            known, unknown = read_known(RopeScaling, scaling)
+            self._unread = [problem.under("rope_scaling") for problem in unknown]
+            self.rope_scaling = RopeScaling(**known)
+
     @property
-    def head_dim(self) -> int:
-        """Dimensions of one attention head."""
-        return self.hidden_size // self.num_heads
+    def head_size(self) -> int:
+        """`head_dim` with its default filled in."""
+        return self.hidden_size // self.num_heads if self.head_dim is None else self.head_dim
+
+    @property
+    def has_qkv_bias(self) -> bool:
+        """`qkv_bias` with its default filled in."""
+        return self.bias if self.qkv_bias is None else self.qkv_bias
 
     @property
     def key_value_heads(self) -> int:
@@ -106,7 +189,7 @@ class TransformerConfig:
 
     def problems(self) -> list[FieldProblem]:
         """Everything that keeps this configuration from being built; empty when it is valid."""
-        found = type_problems(self)
+        found = self._unread + type_problems(self) + _scaling_problems(self.rope_scaling)
         bad = {problem.field for problem in found}
         for problem in _range_problems(self, bad):
             found.append(problem)
@@ -135,7 +218,7 @@ class TransformerConfig:
                 as well.
         """
         config, unknown = cls.read(values)
-        if unknown or type_problems(config):
+        if unknown or config._unread or type_problems(config):
             raise ConfigError(unknown + config.problems())
         return config
 
@@ -161,26 +244,33 @@ class TransformerConfig:
         hidden, bias = self.hidden_size, int(self.bias)
         has_positions = self.position_encoding_type == "learned"
         norm = hidden * (1 + (bias if self.layer_norm_type == "layer_norm" else 0))
-        attention = hidden * (self._qkv_size + hidden) + bias * (self._qkv_size + hidden)
+        attention = hidden * (self._qkv_size + self.attention_size) + bias * hidden
+        attention += int(self.has_qkv_bias) * self._qkv_size
+        head_norms = 2 * self.head_size if self.qk_norm_weights else 0
         mlp = hidden * (self._up_size + self.mlp_size) + bias * (self._up_size + hidden)
         return {
             "embedding": self.vocab_size * hidden,
             "positions": self.max_position_embeddings * hidden if has_positions else 0,
             "attention": self.num_layers * attention,
             "mlp": self.num_layers * mlp,
-            "norms": norm * (2 * self.num_layers + 1),
+            "norms": norm * (2 * self.num_layers + 1) + self.num_layers * head_norms,
             "head": 0 if self.tie_word_embeddings else self.vocab_size * hidden,
         }
 
     def num_matrix_parameters(self) -> int:
         """Parameters in the matrices of the blocks."""
-        attention = self.hidden_size * (self._qkv_size + self.hidden_size)
+        attention = self.hidden_size * (self._qkv_size + self.attention_size)
         mlp = self.hidden_size * (self._up_size + self.mlp_size)
         return self.num_layers * (attention + mlp)
 
     @property
+    def attention_size(self) -> int:
+        """Width of all query heads together."""
+        return self.num_heads * self.head_size
+
+    @property
     def _qkv_size(self) -> int:
-        return self.hidden_size + 2 * self.key_value_heads * self.head_dim
+        return self.attention_size + 2 * self.key_value_heads * self.head_size
 
     @property
     def _up_size(self) -> int:
@@ -207,6 +297,11 @@ def _range_problems(config: TransformerConfig, bad: set[str]) -> list[FieldProbl
                 "below 1; try 0.1, or 0 for none",
             )
         )
+    for name, least, example in (("norm_epsilon", 1e-12, 1e-5), ("rope_theta", 1.0, 10000.0)):
+        if name not in bad and not least <= getattr(config, name) <= 1e12:
+            rule = f"at least {least} and at most {1e12}; try {example}"
+            message = f"`{name}` is {shown(getattr(config, name))}; it must be {rule}"
+            found.append(FieldProblem(name, message))
     deviation = config.initializer_range
     if "initializer_range" not in bad and not 0 < deviation <= sys.float_info.max:
         found.append(
@@ -222,12 +317,15 @@ def _range_problems(config: TransformerConfig, bad: set[str]) -> list[FieldProbl
 def _relation_problems(config: TransformerConfig, bad: set[str]) -> list[FieldProblem]:
     """Fields that are fine alone and do not fit each other."""
     found: list[FieldProblem] = []
-    if not bad & {"hidden_size", "num_heads"}:
-        if config.hidden_size % config.num_heads:
+    if not bad & {"hidden_size", "num_heads", "head_dim"}:
+        if config.head_dim is None and config.hidden_size % config.num_heads:
             found.append(_not_a_divisor("num_heads", config.num_heads, "hidden_size", config))
             bad = bad | {"num_heads"}
-        elif config.position_encoding_type == "rotary" and config.head_dim % 2:
+        elif config.position_encoding_type == "rotary" and config.head_size % 2:
             found.append(_odd_rotary_head(config))
+    if config.qk_norm_weights and not config.qk_norm and not bad & {"qk_norm", "qk_norm_weights"}:
+        message = "`qk_norm_weights` is true and `qk_norm` is not; set qk_norm as well"
+        found.append(FieldProblem("qk_norm_weights", message))
     if (
         not bad & {"num_heads", "num_kv_heads"}
         and config.num_kv_heads is not None
@@ -261,11 +359,24 @@ def _too_many_parameters(config: TransformerConfig) -> list[FieldProblem]:
     return [FieldProblem("hidden_size", message)]
 
 
+def _scaling_problems(scaling: Any) -> list[FieldProblem]:
+    if scaling is None:
+        return []
+    if not isinstance(scaling, RopeScaling):
+        rule = f"`rope_scaling` is {shown(scaling)}; it must be null or a mapping of "
+        names = ", ".join(field.name for field in dataclasses.fields(RopeScaling))
+        return [FieldProblem("rope_scaling", rule + names)]
+    return [problem.under("rope_scaling") for problem in scaling.problems()]
+
+
 def _odd_rotary_head(config: TransformerConfig) -> FieldProblem:
+    if config.head_dim is not None:
+        rule = f"`head_dim` is {config.head_dim}; it must be even for rotary positions"
+        return FieldProblem("head_dim", f"{rule}; try {config.head_dim + 1}")
     return FieldProblem(
         "num_heads",
         f"`num_heads` is {config.num_heads}; it must leave an even number of dimensions a head "
-        f"for rotary positions, and hidden_size={config.hidden_size} leaves {config.head_dim}; "
+        f"for rotary positions, and hidden_size={config.hidden_size} leaves {config.head_size}; "
         "try another num_heads, or learned positions",
     )
 

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from app.transformer.attention import CausalSelfAttention, LayerCache
-from app.transformer.layers import MLP, NORM_EPSILON, RMSNorm, activate
+from app.transformer.layers import MLP, RMSNorm, activate
 from app.transformer.positions import rotate
 
 if TYPE_CHECKING:
@@ -87,10 +87,12 @@ def _attended(
     queries, keys = attention.num_heads, attention.num_kv_heads
     heads = _linear(attention.qkv, x).view(batch, queries + 2 * keys, 1, size)
     turned, value = torch.split(heads, [queries + keys, keys], 1)
+    if attention.qk_norm:
+        turned = _rms_normed(turned, attention.norm_epsilon)
+        if (weights := attention.head_weights()) is not None:
+            turned = turned * weights
     if rotary is not None:
         turned = rotate(turned, rotary)
-    if attention.qk_norm:
-        turned = _rms_normed(turned)
     query, key = torch.split(turned, [queries, keys], 1)
     seen_keys, seen_values = cache.append(key, value)
     # One product for each key head, with all queries that share it.
@@ -107,14 +109,14 @@ def _widened(mlp: MLP, x: Tensor) -> Tensor:
 
 def _normed(norm: nn.Module, x: Tensor) -> Tensor:
     if isinstance(norm, RMSNorm):
-        return _rms_normed(x).mul_(norm.weight)
+        return _rms_normed(x, norm.epsilon).mul_(norm.weight)
     result: Tensor = norm(x)
     return result
 
 
-def _rms_normed(x: Tensor) -> Tensor:
+def _rms_normed(x: Tensor, epsilon: float) -> Tensor:
     """Return what `layers.rms_norm` does; PyTorch composes that of more operations on a CPU."""
-    return x * x.square().mean(-1, keepdim=True).add_(NORM_EPSILON).rsqrt_()
+    return x * x.square().mean(-1, keepdim=True).add_(epsilon).rsqrt_()
 
 
 def _linear(layer: nn.Linear, x: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 """What is wrong with a configuration, said once for the whole library.
 
     ValueError
-    └── ConfigError      a configuration with one or more `FieldProblem`s
+    ├── ConfigError             a configuration with one or more `FieldProblem`s
+    └── UnsupportedModelError   a model that cannot be had in the form asked for
 
 Imports nothing but the standard library, so that a control plane can validate without torch.
 """
@@ -43,3 +44,10 @@ class ConfigError(ValueError):
         count = len(self.problems)
         title = f"the configuration has {count} problem{'' if count == 1 else 's'}:"
         super().__init__("\n".join([title, *(f"  - {problem}" for problem in self.problems)]))
+
+
+class UnsupportedModelError(ValueError):
+    """A model without an equivalent in the other format, or files that hold no whole model.
+
+    The message names the field or the tensor.
+    """

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from app.transformer import cpu_kernels
 from app.transformer.attention import CausalSelfAttention, LayerCache
-from app.transformer.layers import MLP, NORM_EPSILON, RMSNorm
+from app.transformer.layers import MLP, RMSNorm
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -36,7 +36,7 @@ class FusedRMSNorm(RMSNorm):
     def forward(self, x: Tensor) -> Tensor:
         if not cpu_kernels.applies_to(x):
             return super().forward(x)
-        return cpu_kernels.rms_norm(x, self.weight, NORM_EPSILON)
+        return cpu_kernels.rms_norm(x, self.weight, self.epsilon)
 
 
 class FusedMLP(MLP):
@@ -79,7 +79,7 @@ class FusedAttention(CausalSelfAttention):
     def _normed(self, x: Tensor) -> Tensor:
         if not cpu_kernels.applies_to(x):
             return super()._normed(x)
-        return cpu_kernels.rms_norm(x, None, NORM_EPSILON)
+        return cpu_kernels.rms_norm(x, None, self.norm_epsilon)
 
     def _attend(
         self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None

@@ -8,43 +8,42 @@ from torch import Tensor, nn
 
 from app.transformer.config import TransformerConfig
 
-NORM_EPSILON = 1e-5
-"""GPT-2's and Llama's; one value for every norm here."""
-
 
 class LayerNorm(nn.Module):
     """Layer norm over the last dimension, with a weight and, if asked for, a bias."""
 
-    def __init__(self, size: int, *, bias: bool) -> None:
+    def __init__(self, size: int, epsilon: float, *, bias: bool) -> None:
         super().__init__()
+        self.epsilon = epsilon
         self.weight = nn.Parameter(torch.ones(size))
         self.bias = nn.Parameter(torch.zeros(size)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.layer_norm(x, self.weight.shape, self.weight, self.bias, NORM_EPSILON)
+        return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.epsilon)
 
 
 class RMSNorm(nn.Module):
     """Root-mean-square norm (Zhang and Sennrich 2019) over the last dimension, with a weight."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, epsilon: float) -> None:
         super().__init__()
+        self.epsilon = epsilon
         self.weight = nn.Parameter(torch.ones(size))
 
     def forward(self, x: Tensor) -> Tensor:
-        return rms_norm(x, self.weight)
+        return rms_norm(x, self.epsilon, self.weight)
 
 
-def rms_norm(x: Tensor, weight: Tensor | None = None) -> Tensor:
+def rms_norm(x: Tensor, epsilon: float, weight: Tensor | None = None) -> Tensor:
     """RMS norm over the last dimension."""
-    return F.rms_norm(x, x.shape[-1:], weight, NORM_EPSILON)
+    return F.rms_norm(x, x.shape[-1:], weight, epsilon)
 
 
 def build_norm(config: TransformerConfig) -> nn.Module:
     """Return the norm that `layer_norm_type` names, as wide as the residual stream."""
     if config.layer_norm_type == "rms_norm":
-        return RMSNorm(config.hidden_size)
-    return LayerNorm(config.hidden_size, bias=config.bias)
+        return RMSNorm(config.hidden_size, config.norm_epsilon)
+    return LayerNorm(config.hidden_size, config.norm_epsilon, bias=config.bias)
 
 
 class MLP(nn.Module):

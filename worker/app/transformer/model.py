@@ -60,10 +60,7 @@ class GPTModel(nn.Module):
         self.token_embedding = nn.Embedding(config.vocab_size, hidden)
         if config.position_encoding_type == "learned":
             self.position_embedding = nn.Embedding(length, hidden)
-        elif config.position_encoding_type == "sinusoidal":
-            self.register_buffer("sinusoids", sinusoidal_table(length, hidden), persistent=False)
-        else:
-            self.register_buffer("rotary", rotary_table(length, config.head_dim), persistent=False)
+        self._build_tables()
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.final_norm = build_norm(config)
         self.lm_head = (
@@ -71,6 +68,27 @@ class GPTModel(nn.Module):
         )
         self.gradient_checkpointing = False
         initialize(self, config)
+
+    @classmethod
+    def unfilled(cls, config: TransformerConfig) -> GPTModel:
+        """Return a model on the CPU whose parameters hold nothing yet; the caller fills them.
+
+        It takes no time to draw weights that are replaced, and no random numbers.
+        """
+        with torch.device("meta"):
+            model = cls(config)
+        model.to_empty(device="cpu")
+        model._build_tables()
+        return model
+
+    def _build_tables(self) -> None:
+        """Calculate what positions add, or turn by, where nothing of that is learned."""
+        config, kind = self.config, self.config.position_encoding_type
+        if kind == "sinusoidal":
+            table = sinusoidal_table(config.max_position_embeddings, config.hidden_size)
+            self.register_buffer("sinusoids", table, persistent=False)
+        elif kind == "rotary":
+            self.register_buffer("rotary", rotary_table(config), persistent=False)
 
     def enable_gradient_checkpointing(self) -> None:
         """Keep only each block's input and compute the block again in the backward pass.

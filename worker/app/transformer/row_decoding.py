@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from app.transformer.attention import LayerCache
 from app.transformer.decoding import Decoder
-from app.transformer.layers import NORM_EPSILON, RMSNorm, activate
+from app.transformer.layers import LayerNorm, RMSNorm, activate
 
 if TYPE_CHECKING:
     from app.transformer.model import Block, GPTModel
@@ -78,6 +78,8 @@ class _Layer:
         self._qkv, self._output = _Linear(attention.qkv), _Linear(attention.output)
         self._up, self._down = _Linear(mlp.up), _Linear(mlp.output)
         self._activation, self._qk_norm = mlp.activation, attention.qk_norm
+        self._epsilon, weights = np.float32(attention.norm_epsilon), attention.head_weights()
+        self._head_weights = None if weights is None else _array(weights[:, 0])
         self._counts = (attention.num_heads, attention.num_kv_heads, attention.head_dim)
         entries = cache.entries.numpy()
         self._keys, self._values = entries[0, 0], entries[1, 0]
@@ -87,13 +89,15 @@ class _Layer:
         queries, keys, size = self._counts
         heads = self._qkv(self._attention_norm(x)).reshape(queries + 2 * keys, size)
         turned = heads[: queries + keys]
+        if self._qk_norm:
+            squares = np.einsum("ij,ij->i", turned, turned)[:, None]
+            turned = turned / np.sqrt(squares / np.float32(size) + self._epsilon)
+            if self._head_weights is not None:
+                turned *= self._head_weights
         if rotary is not None:
             half = size // 2
             swapped = np.concatenate((turned[:, half:], turned[:, :half]), 1)
             turned = turned * rotary[0] + swapped * rotary[1]
-        if self._qk_norm:
-            squares = np.einsum("ij,ij->i", turned, turned)[:, None]
-            turned = turned / np.sqrt(squares / np.float32(size) + np.float32(NORM_EPSILON))
         self._keys[:, place] = turned[queries:]
         self._values[:, place] = heads[queries + keys :]
         # One product for each key head, with all queries that share it.
@@ -126,6 +130,7 @@ class _Linear:
 class _Norm:
     def __init__(self, norm: nn.Module) -> None:
         self._weight = _array(cast(Tensor, norm.weight))
+        self._epsilon = cast("LayerNorm | RMSNorm", norm).epsilon
         self._centers = not isinstance(norm, RMSNorm)
         bias = getattr(norm, "bias", None)
         self._bias = None if bias is None else _array(bias)
@@ -134,7 +139,7 @@ class _Norm:
     def __call__(self, x: Array) -> Array:
         if self._centers:
             x = x - x.dot(self._mean)
-        scale = 1 / math.sqrt(float(x.dot(x)) / len(x) + NORM_EPSILON)
+        scale = 1 / math.sqrt(float(x.dot(x)) / len(x) + self._epsilon)
         normed: Array = x * np.float32(scale) * self._weight
         if self._bias is not None:
             normed += self._bias
