@@ -205,7 +205,7 @@ def _publishing(view: View, actors: Actors) -> Iterator[Move]:
         for m, entry in view.attempts.items()
         if m < n and entry.claim and view.lacks(m, actors.measured[m - 1])
     ]
-    for m in lacking:
+    for m in lacking[:1]:  # the oldest first, so that readers see no hole meanwhile
         first, last = view.attempts[m].start + 1, actors.measured[m - 1]
         name = f"{n} publishes what {m} did not"
         yield Move(name, calls.publish(token(n), first, last, m), actors, is_usual=True)

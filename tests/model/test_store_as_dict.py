@@ -25,6 +25,7 @@ from job_store.catalog import ConfigStore, DatasetStore
 from job_store.connection import AsyncConnection, Connection
 from job_store.errors import (
     FencedError,
+    InvalidPageTokenError,
     NotFoundError,
     RequestIdReusedError,
     TransitionRefusedError,
@@ -53,6 +54,7 @@ _examples = itertools.count()
 some_name = st.sampled_from(NAMES)
 maybe_request = st.sampled_from((None, None, None, *REQUEST_IDS))
 any_place = st.integers(0, 9)
+page = st.integers(1, 3)
 
 
 @dataclass
@@ -90,8 +92,20 @@ class Job:
         return max(self.checkpoints.values(), default=0)
 
 
+@dataclass(frozen=True)
+class Place:
+    """How far a reader is in a list: what its next page comes after."""
+
+    kind: str
+    """`config`, `dataset`, or `checkpoint` of `job_id`."""
+    job_id: str
+    after: str | int
+    """The id, or the step of a checkpoint, that its last page ended with."""
+    token: str
+
+
 class StoreAsDict(RuleBasedStateMachine):
-    """Each call is made on the store and on `jobs`, `configs` and `datasets`, which are dicts."""
+    """Each call is made on the store and on `jobs` and `items`, which are dicts."""
 
     url: str
     loop: asyncio.Runner
@@ -111,6 +125,8 @@ class StoreAsDict(RuleBasedStateMachine):
         self.items: dict[str, dict[str, str]] = {"config": {}, "dataset": {}}
         self.answers: dict[str, tuple[str, Any]] = {}
         """By request_id: what was asked for, and what came of it."""
+        self.places: list[Place] = []
+        """Lists that somebody reads page by page, while others change them."""
 
     def teardown(self) -> None:
         """Close the connections of the example."""
@@ -381,11 +397,63 @@ class StoreAsDict(RuleBasedStateMachine):
     def delete_item(self, place: int) -> None:
         kind = "config" if self.items["config"] else "dataset"
         id = sorted(self.items[kind])[place % len(self.items[kind])]
-        store: Any = self.config_store if kind == "config" else self.dataset_store
+        store = self.catalog(kind)
         self.run(store.delete(id))
         del self.items[kind][id]
         self.refused(NotFoundError, lambda: self.run(store.get(id)))
         self.refused(NotFoundError, lambda: self.run(store.delete(id)))
+
+    def catalog(self, kind: str) -> Any:
+        return self.config_store if kind == "config" else self.dataset_store
+
+    # Pages of lists that change meanwhile
+
+    @rule(kind=st.sampled_from(["config", "dataset", "checkpoint"]), place=any_place, size=page)
+    def open_list(self, kind: str, place: int, size: int) -> None:
+        if kind == "checkpoint" and not self.jobs:
+            return
+        job_id = self.some_job(place) if kind == "checkpoint" else ""
+        self.turn_to(kind, job_id, size)
+
+    @precondition(lambda self: self.places)
+    @rule(place=any_place, size=page)
+    def turn_page(self, place: int, size: int) -> None:
+        at = self.places.pop(place % len(self.places))
+        if at.job_id and at.job_id not in self.jobs:
+            read = self.store.list_checkpoints(at.job_id, size, at.token)
+            self.refused(NotFoundError, lambda: self.run(read))
+            return
+        self.turn_to(at.kind, at.job_id, size, at)
+
+    @precondition(lambda self: self.places)
+    @rule(place=any_place)
+    def mistake_a_token(self, place: int) -> None:
+        at = self.places[place % len(self.places)]
+        for kind in {"config", "dataset"} - {at.kind}:
+            read = self.catalog(kind).list(1, at.token)
+            self.refused(InvalidPageTokenError, lambda read=read: self.run(read))
+        for job_id in [*self.jobs][:2]:
+            if job_id != at.job_id:
+                pages = self.store.list_checkpoints(job_id, 1, at.token)
+                self.refused(InvalidPageTokenError, lambda pages=pages: self.run(pages))
+
+    def turn_to(self, kind: str, job_id: str, size: int, at: Place | None = None) -> None:
+        """Read the next page of a list, or its first."""
+        token = at.token if at else ""
+        if kind == "checkpoint":
+            page = self.run(self.store.list_checkpoints(job_id, size, token))
+            read: list[Any] = [one.step for one in page.checkpoints]
+            steps = sorted(self.jobs[job_id].checkpoints.values())
+            left: list[Any] = [step for step in steps if not at or step > at.after]
+        else:
+            page = self.run(self.catalog(kind).list(size, token))
+            read = [getattr(one, f"{kind}_id") for one in page.records]
+            ids = sorted(self.items[kind], reverse=True)
+            left = [id for id in ids if not at or id < at.after]
+        assert read == left[:size]
+        assert bool(page.next_page_token) == (len(left) > size)
+        if page.next_page_token:
+            self.places.append(Place(kind, job_id, read[-1], page.next_page_token))
 
     # What is read
 
@@ -399,8 +467,8 @@ class StoreAsDict(RuleBasedStateMachine):
             chosen = [id for id in expected if self.jobs[id].status is status]
             assert self.listed(status) == chosen
             assert self.run(self.store.count(status)) == len(chosen)
-        for store, kind in ((self.config_store, "config"), (self.dataset_store, "dataset")):
-            page: Any = self.run(store.list())  # type: ignore[attr-defined]
+        for kind in self.items:
+            page = self.run(self.catalog(kind).list())
             ids = [getattr(one, f"{kind}_id") for one in page.records]
             assert ids == sorted(self.items[kind], reverse=True)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import zlib
+from typing import Any
 
 import pytest
 from job_store_bench import Bench, points
@@ -122,3 +123,22 @@ async def test_a_floor_beyond_every_step_is_in_cursors_that_work(bench: Bench) -
     again = [item async for item in feeds.watch(job.job_id, after=items[0].cursor)]
     assert len(again) == 4
     await feeds.close()
+
+
+async def test_a_page_whose_last_checkpoint_goes_meanwhile_begins_no_list_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, token = await bench.in_state(JobStatus.RUNNING, (10, 20, 30, 40))
+    assert token is not None
+    ids = [one.checkpoint_id for one in (await bench.jobs.list_checkpoints(job.job_id)).checkpoints]
+    pipeline = bench.connection.pipeline
+
+    async def pipeline_of_a_slow_reader(*commands: Any) -> Any:
+        bench.attempts.unregister_checkpoint(token, ids[1])
+        return await pipeline(*commands)
+
+    monkeypatch.setattr(bench.connection, "pipeline", pipeline_of_a_slow_reader)
+    first = await bench.jobs.list_checkpoints(job.job_id, 2)
+    rest = await bench.jobs.list_checkpoints(job.job_id, 2, first.next_page_token)
+    assert [one.step for one in first.checkpoints] == [10, 30]
+    assert [one.step for one in rest.checkpoints] == [40]

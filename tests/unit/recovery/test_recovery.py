@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -12,6 +14,8 @@ from job_store.errors import FencedError, NotFoundError
 from job_store.records import JobError, JobRecord, JobStatus, Outcome, OutcomeKind
 from job_store.restoring import RestoreStore
 from recovery.recovery import NotEmptyError, recover
+from training_worker.republish import republish_missing
+from training_worker.spool import SpoolWriter
 
 
 def without_times(record: JobRecord) -> JobRecord:
@@ -182,3 +186,27 @@ async def test_a_recovery_that_was_cut_short_begins_again(
         assert (await service.job(job_id)).status is JobStatus.SUCCEEDED
         assert await service.steps(job_id) == [1, 2, 3, 4]
     assert await service.jobs.count(JobStatus.RUNNING) == 0
+
+
+async def test_readers_see_no_hole_while_the_points_of_several_attempts_come(
+    service: LostService,
+) -> None:
+    job_id = await service.start("lost twice")
+    for attempt, step in ((1, 1), (2, 2)):
+        token = service.claim(job_id, attempt)
+        with closing(SpoolWriter(service.path(token))) as spool:
+            spool.append(step, 0, {"loss": 1 / step})
+        service.save(token, step)
+        service.attempts.finish(token, Outcome(OutcomeKind.CRASHED))
+    claimed = service.attempts.claim(job_id, 3, "worker")
+    assert claimed is not None
+    seen: list[list[int]] = []
+    loop = asyncio.get_running_loop()
+
+    def read(points: int) -> None:
+        reading = asyncio.run_coroutine_threadsafe(service.steps(job_id), loop)
+        seen.append(reading.result(timeout=10))
+
+    republish = (service.attempts, service.artifacts, claimed, 2, read)
+    await asyncio.to_thread(republish_missing, *republish)
+    assert seen == [[1], [1, 2]]
