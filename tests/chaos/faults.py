@@ -132,7 +132,8 @@ class Breaker:
         link = self._cluster.links[fault.victim]
         assert isinstance(link, RedisProxy)
         sprung = threading.Event()
-        link.trap = trap = Trap(fault.script, fault.after, lambda: self._spring(fault, sprung))
+        trap = Trap(fault.script, fault.after, lambda: self._spring(fault, sprung))
+        link.arm(trap)
         if not sprung.wait(fault.seconds) and link.disarm(trap):
             return False
         sprung.wait()

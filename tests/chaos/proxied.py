@@ -104,8 +104,6 @@ class ProxiedCluster(Cluster):
         for link in self.links.values():
             link.delay_seconds = 0.0
             link.release()
-            if isinstance(link, RedisProxy):
-                link.trap = None
         for name in ("redis", "control-plane", "gateway", *WORKERS):
             if not self.runs(name):
                 self.start(name)

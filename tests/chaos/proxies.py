@@ -183,18 +183,32 @@ class Trap:
 
 
 class RedisProxy(Proxy):
-    """A proxy before a Redis server. `trap` may be set to wait for one script call."""
+    """A proxy before a Redis server, which springs traps at calls of scripts."""
 
-    trap: Trap | None = None
+    def __init__(self, thread: ProxyThread, port: int, target: Callable[[], int]) -> None:
+        self._armed: list[Trap] = []
+        super().__init__(thread, port, target)
+
+    def arm(self, trap: Trap) -> None:
+        """Wait for the call of a trap, beside those of others."""
+        self._thread.ask(lambda: self._armed.append(trap))
 
     def disarm(self, trap: Trap) -> bool:
         """Take a trap away; returns False where its call has come."""
         return self._thread.ask(lambda: self._disarm(trap))
 
     def _disarm(self, trap: Trap) -> bool:
-        waits = self.trap is trap
-        self.trap = None if waits else self.trap
+        waits = trap in self._armed
+        if waits:
+            self._armed.remove(trap)
         return waits
+
+    def take_trap(self, call: str) -> Trap | None:
+        """The trap that waits for this call, if any: it waits for no other from now on."""
+        trap = next((trap for trap in self._armed if trap.name == call), None)
+        if trap:
+            self._disarm(trap)
+        return trap
 
     def _connection(
         self, client: asyncio.StreamReader, back: asyncio.StreamWriter
@@ -218,9 +232,7 @@ class _RedisConnection(_Connection):
             buffer, used = buffer + data, 0
             for words, end in commands(buffer):
                 raw, used = buffer[used:end], end
-                trap = self._traps.trap
-                if trap and trap.name == called(words):
-                    self._traps._disarm(trap)  # another connection may make the same call
+                if trap := self._traps.take_trap(called(words)):
                     await self._spring(trap, raw, forth)
                     return
                 forth.write(raw)
@@ -228,12 +240,14 @@ class _RedisConnection(_Connection):
             await forth.drain()
 
     async def _spring(self, trap: Trap, raw: bytes, forth: asyncio.StreamWriter) -> None:
-        if trap.after:
-            self._is_muted = True
-            forth.write(raw)
-            await forth.drain()
-            await asyncio.sleep(_SERVER_RUNS_SECONDS)
-        trap.act()
+        try:
+            if trap.after:
+                self._is_muted = True
+                forth.write(raw)
+                await forth.drain()
+                await asyncio.sleep(_SERVER_RUNS_SECONDS)
+        finally:  # also where the connection breaks meanwhile: somebody waits for it
+            trap.act()
 
     async def _down(self, server: asyncio.StreamReader) -> None:
         async for data in self._pieces(server):

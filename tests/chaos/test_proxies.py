@@ -52,7 +52,7 @@ def test_a_trap_acts_once_before_or_after_the_server(
     proxy: RedisProxy, client: redis.Redis, after: bool
 ) -> None:
     acted: list[int] = []
-    proxy.trap = Trap("INCRBY", after, lambda: acted.append(1))
+    proxy.arm(Trap("INCRBY", after, lambda: acted.append(1)))
     client.set("other", 1)
     with pytest.raises(redis.ConnectionError):
         client.incr("count")
@@ -60,6 +60,18 @@ def test_a_trap_acts_once_before_or_after_the_server(
     assert client.get("count") == (b"1" if after else None)
     client.incr("count")
     assert acted == [1]
+
+
+def test_several_traps_wait_on_one_connection(proxy: RedisProxy, client: redis.Redis) -> None:
+    acted: list[str] = []
+    traps = [Trap(name, False, lambda name=name: acted.append(name)) for name in ("SET", "GET")]
+    for trap in traps:
+        proxy.arm(trap)
+    with pytest.raises(redis.ConnectionError):
+        client.get("x")
+    assert acted == ["GET"]
+    assert [proxy.disarm(trap) for trap in traps] == [True, False]
+    assert client.set("x", 1)
 
 
 def test_what_is_held_passes_later_and_what_is_cut_never(
