@@ -16,7 +16,7 @@ FIRST ?= 1
 ROUNDS ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test chaos check-model check-mutants lint format bench protos protos-check sync sync-check map-check tables golden-curves clean
+.PHONY: help install demo up test chaos check-deaths check-model check-mutants lint format bench protos protos-check sync sync-check map-check tables golden-curves clean
 
 help: ## List the chores
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -47,6 +47,9 @@ test: lint ## Checks and tests
 
 chaos: $(STAMP) ## Break a real stack in ROUNDS ways that SEED draws; ends with what was broken
 	$(BIN)/python tests/chaos --seed $(SEED) --first $(FIRST) --rounds $(ROUNDS) $(ARGS)
+
+check-deaths: $(STAMP) ## Freeze, cut off and slow down workers, for as long as in life
+	$(BIN)/python -P -m pytest -v tests/chaos/test_deaths.py --as-in-life $(ARGS)
 
 check-model: $(STAMP) ## Visit all states of a job, more of them than the tests do
 	$(BIN)/python -P tests/model/check_model.py

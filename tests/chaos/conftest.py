@@ -11,6 +11,13 @@ from cluster import Cluster, cluster
 from undisturbed import CONFIG, PACE_SECONDS, Result, result_of, write_text
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Only where this folder is named on the command line, as `make check-deaths` does."""
+    parser.addoption(
+        "--as-in-life", action="store_true", help="test_deaths.py: troubles of minutes"
+    )
+
+
 @pytest.fixture(scope="package")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """One cluster for all tests of a process: a worker takes seconds to start, a job does not."""
