@@ -4,7 +4,9 @@ In order of reading:
 
 - `store`: what any artifact store can do.
 - `keys`: the names of blobs: `jobs/{job_id}/attempts/{attempt}-{claim_id}/…`, `datasets/…`.
-- `folder`: the store that exists today: files in a folder.
+- `folder`: files in a folder.
+- `object_store`: objects in a bucket of S3; `bucket_errors` says what its refusals mean.
+- `opening`: which of the two a setting names.
 - `identity`: a store with an id, so that an empty mount point is not taken for it.
 - `journal`: copies of the service's records, for the loss of Redis.
 - `errors`: what can go wrong.
@@ -35,6 +37,7 @@ from artifact_store.keys import (
     journal_prefix,
     safe_segment,
 )
+from artifact_store.opening import ArtifactRoot, open_store
 from artifact_store.store import ArtifactInfo, ArtifactStat, ArtifactStore, ArtifactWriter
 
 __all__ = [
@@ -44,6 +47,7 @@ __all__ = [
     "ArtifactError",
     "ArtifactInfo",
     "ArtifactNotFoundError",
+    "ArtifactRoot",
     "ArtifactStat",
     "ArtifactStore",
     "ArtifactStoreAwayError",
@@ -65,5 +69,6 @@ __all__ = [
     "job_prefix",
     "journal_prefix",
     "make_folder",
+    "open_store",
     "safe_segment",
 ]

@@ -10,13 +10,12 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
 from artifact_store.errors import (
-    ArtifactDamagedError,
     ArtifactNotFoundError,
     ArtifactStoreFullError,
     ArtifactTooLargeError,
@@ -24,7 +23,7 @@ from artifact_store.errors import (
     OffsetOutOfRangeError,
 )
 from artifact_store.keys import check_key
-from artifact_store.store import CHUNK, ArtifactInfo, ArtifactStat
+from artifact_store.store import CHUNK, ArtifactInfo, ArtifactStat, ArtifactStore
 
 _INCOMING = ".incoming"
 _IDENTITY = ".store-id"
@@ -32,7 +31,7 @@ _SURELY_DEAD_SECONDS = 86400.0
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-class FolderStore:
+class FolderStore(ArtifactStore):
     """An `ArtifactStore` whose keys are paths under `root`.
 
     Uploads are written in `root/.incoming` and renamed into place once they are durable, so a
@@ -89,13 +88,6 @@ class FolderStore:
         """Begin an upload of at most `limit` bytes."""
         return FolderWriter(self.root, key, self.local_path(key), limit)
 
-    def put(self, key: str, chunks: Iterable[bytes], *, limit: int | None = None) -> ArtifactInfo:
-        """Store all of `chunks` or nothing, in constant memory."""
-        with self.writer(key, limit=limit) as upload:
-            for chunk in chunks:
-                upload.write(chunk)
-            return upload.commit()
-
     def stat(self, key: str) -> ArtifactStat:
         """Return the size and the time of the last change.
 
@@ -116,26 +108,6 @@ class FolderStore:
             raise OffsetOutOfRangeError(key, offset, size)
         file.seek(offset)
         return _chunks(file, size - offset if length is None else length)
-
-    def verify(
-        self,
-        key: str,
-        *,
-        size_bytes: int,
-        sha256: str,
-        on_read: Callable[[int], object] | None = None,
-    ) -> None:
-        """Read it all; raise `ArtifactDamagedError` if size or checksum differ."""
-        size = self.stat(key).size_bytes
-        if size != size_bytes:
-            raise ArtifactDamagedError(key, f"{size} bytes", f"{size_bytes} bytes")
-        digest = hashlib.sha256()
-        for chunk in self.open_range(key):
-            digest.update(chunk)
-            if on_read:
-                on_read(len(chunk))
-        if digest.hexdigest() != sha256:
-            raise ArtifactDamagedError(key, f"sha256 {digest.hexdigest()}", f"sha256 {sha256}")
 
     def delete(self, key: str) -> bool:
         """Remove an artifact; False if there was none."""

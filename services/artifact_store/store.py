@@ -1,4 +1,4 @@
-"""What every artifact store can do. `FolderStore` is one; an object store is another.
+"""What every artifact store can do. `FolderStore` is one, `S3Store` is another.
 
 A caller that needs a file (the trainer, a memory map) calls `local_path` first; a store without
 local files returns None, and the caller streams the artifact to a scratch file of its own.
@@ -6,11 +6,14 @@ local files returns None, and the caller streams the artifact to a scratch file 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
+
+from artifact_store.errors import ArtifactDamagedError
 
 CHUNK = 1 << 20
 """Bytes handed over at a time: memory stays constant whatever the size of the artifact."""
@@ -103,7 +106,10 @@ class ArtifactStore(Protocol):
 
     def put(self, key: str, chunks: Iterable[bytes], *, limit: int | None = None) -> ArtifactInfo:
         """Store all of `chunks` or nothing, in constant memory."""
-        ...
+        with self.writer(key, limit=limit) as upload:
+            for chunk in chunks:
+                upload.write(chunk)
+            return upload.commit()
 
     def stat(self, key: str) -> ArtifactStat:
         """Return the size and the time of the last change.
@@ -133,7 +139,16 @@ class ArtifactStore(Protocol):
 
         `on_read` gets the number of bytes of each chunk, since a large artifact takes minutes.
         """
-        ...
+        size = self.stat(key).size_bytes
+        if size != size_bytes:
+            raise ArtifactDamagedError(key, f"{size} bytes", f"{size_bytes} bytes")
+        digest = hashlib.sha256()
+        for chunk in self.open_range(key):
+            digest.update(chunk)
+            if on_read:
+                on_read(len(chunk))
+        if digest.hexdigest() != sha256:
+            raise ArtifactDamagedError(key, f"sha256 {digest.hexdigest()}", f"sha256 {sha256}")
 
     def delete(self, key: str) -> bool:
         """Remove an artifact; False if there was none."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from artifact_store import ArtifactRoot
 from service_runtime.settings import (
     ListenSettings,
     PathList,
@@ -17,8 +18,9 @@ class ControlPlaneSettings(ListenSettings, RedisSettings, ServiceSettings):
     """Serve the gRPC API of the training engine, and take care of jobs whose workers are lost."""
 
     port: int = setting(50051, "port to listen on; 0 for a free one", ge=0, le=65535)
-    artifact_root: Path = setting(
-        Path("./artifacts"), "folder of checkpoints and datasets, shared with the workers"
+    artifact_root: ArtifactRoot = setting(
+        Path("./artifacts"),
+        "folder of checkpoints and datasets, shared with the workers, or s3://BUCKET/PREFIX",
     )
     recover: bool = setting(
         False,

@@ -9,9 +9,9 @@ import grpc
 
 from artifact_store import (
     ArtifactStoreAwayError,
-    FolderStore,
     GuardedStore,
     RecordsLostError,
+    open_store,
 )
 from control_plane.archive import ArtifactArchive
 from control_plane.artifacts import recognise_artifacts
@@ -93,7 +93,7 @@ class ServiceState:
             settings=settings,
             connection=connection,
             artifacts=GuardedStore(
-                FolderStore(settings.artifact_root),
+                open_store(settings.artifact_root),
                 without_recovery=settings.start_without_recovery,
             ),
             roots=AllowedRoots.of(settings.data_root, settings.roots_visible),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from artifact_store import ArtifactError, FolderStore
+from artifact_store import ArtifactError, open_store
 from job_store.connection import Connection
 from job_store.errors import JobStoreError
 from recovery.journal import JournalVersionError
@@ -19,17 +19,17 @@ _PROGRAM = "recover"
 _RETRIES = 3
 
 
-def run(redis_url: str, artifact_root: Path, *, as_json: bool) -> int:
+def run(redis_url: str, artifact_root: Path | str, *, as_json: bool) -> int:
     """Recover, print the report to standard output, and return the exit code.
 
     0: recovered, now or before. 1: nothing was changed, or the recovery was cut short and may be
     called again. 3: Redis is not empty.
     """
-    if not artifact_root.is_dir():
+    if isinstance(artifact_root, Path) and not artifact_root.is_dir():
         return fail(_PROGRAM, f"{artifact_root} is not a folder; name the artifact store's")
     connection = Connection.open(redis_url, retries=_RETRIES)
     try:
-        report = recover(connection, FolderStore(artifact_root))
+        report = recover(connection, open_store(artifact_root))
     except (RecoveryRefusedError, JournalVersionError) as error:
         fail(_PROGRAM, str(error))
         return NOT_EMPTY if isinstance(error, NotEmptyError) else 1

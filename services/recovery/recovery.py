@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Iterator
 
 from app.transformer.errors import ConfigError
-from artifact_store import FolderStore, GuardedStore, JournalFiles
+from artifact_store import ArtifactStore, GuardedStore, JournalFiles
 from job_store.connection import Connection
 from job_store.restoring import DONE, UNDER_WAY, Holdings, RestoreStore
 from recovery import manifests
@@ -24,7 +24,7 @@ class NotEmptyError(RecoveryRefusedError):
     """Redis holds records."""
 
 
-def recover(connection: Connection, folder: FolderStore) -> Report:
+def recover(connection: Connection, artifacts: ArtifactStore) -> Report:
     """Enter all records of the artifact store into an empty Redis, and say what came of each.
 
     Begins where an earlier call was cut short; after one that ended it does nothing.
@@ -34,11 +34,11 @@ def recover(connection: Connection, folder: FolderStore) -> Report:
         JournalVersionError: Nothing was changed: the journal is of another release.
         StoreUnavailableError: Redis does not answer; call again.
     """
-    store_id = _identity(folder)
+    store_id = _identity(artifacts)
     records = RestoreStore(connection)
     held = records.holdings()
     if held.recovery_is(DONE, store_id) and held.artifact_store == store_id:
-        return Report(store_id, folder.place, already=True)
+        return Report(store_id, artifacts.place, already=True)
     if not held.recovery_is(UNDER_WAY, store_id):
         _refuse_records(held, store_id)
     journal = list(read_journal(folder, store_id))  # all of it, before anything is written
@@ -48,16 +48,16 @@ def recover(connection: Connection, folder: FolderStore) -> Report:
     findings = [_restore(each, records, restorer, artifacts) for each in journal]
     findings += _restore_unjournaled(restorer, artifacts, {each.id for each in journal})
     records.end(store_id)
-    return Report(store_id, folder.place, findings=tuple(findings))
+    return Report(store_id, artifacts.place, findings=tuple(findings))
 
 
-def _identity(folder: FolderStore) -> str:
-    store_id = folder.identity()
-    if not store_id and folder.names("jobs"):  # of a release that knew no ids
-        return folder.make_identity(f"store_{secrets.token_hex(8)}")
+def _identity(artifacts: ArtifactStore) -> str:
+    store_id = artifacts.identity()
+    if not store_id and artifacts.names("jobs"):  # of a release that knew no ids
+        return artifacts.make_identity(f"store_{secrets.token_hex(8)}")
     if not store_id:
         raise RecoveryRefusedError(
-            f"{folder.place} is not the artifact store of a service, for it has neither a file "
+            f"{artifacts.place} is not the artifact store of a service, for it has neither a file "
             ".store-id nor jobs; name the right folder"
         )
     return store_id

@@ -15,10 +15,8 @@ from artifact_store import (
     ArtifactNotFoundError,
     ArtifactStore,
     ArtifactStoreFullError,
-    ArtifactTooLargeError,
     FolderStore,
     InvalidKeyError,
-    OffsetOutOfRangeError,
     attempt_prefix,
     checkpoint_keys,
     dataset_key,
@@ -59,13 +57,6 @@ def test_a_broken_upload_leaves_nothing_and_keeps_the_old_one(store: FolderStore
     assert files(store) == [KEY]
 
 
-def test_an_upload_past_its_limit_is_refused(store: FolderStore) -> None:
-    with pytest.raises(ArtifactTooLargeError, match="larger than the limit of 4 bytes; split it"):
-        store.put(KEY, [b"123", b"45"], limit=4)
-    assert store.put(KEY, [b"1234"], limit=4).size_bytes == 4
-    assert files(store) == [KEY]
-
-
 def test_a_full_disk_is_named_and_leaves_nothing(store: FolderStore) -> None:
     # A file size limit makes write() fail as a full disk does, without needing one.
     child = os.fork()
@@ -79,28 +70,6 @@ def test_a_full_disk_is_named_and_leaves_nothing(store: FolderStore) -> None:
         os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert files(store) == []
-
-
-@pytest.mark.parametrize(
-    ("offset", "length", "expected"),
-    [
-        (0, None, b"0123456789"),
-        (4, None, b"456789"),
-        (4, 3, b"456"),
-        (10, None, b""),
-        (8, 9, b"89"),
-    ],
-)
-def test_ranges(store: FolderStore, offset: int, length: int | None, expected: bytes) -> None:
-    store.put(KEY, [b"0123456789"])
-    assert b"".join(store.open_range(KEY, offset, length)) == expected
-
-
-@pytest.mark.parametrize("offset", [-1, 11])
-def test_an_offset_outside_is_refused_at_once(store: FolderStore, offset: int) -> None:
-    store.put(KEY, [b"0123456789"])
-    with pytest.raises(OffsetOutOfRangeError, match=f"offset {offset} is outside .* from 0 to 10"):
-        store.open_range(KEY, offset)
 
 
 def test_a_reader_survives_the_deletion(store: FolderStore) -> None:
@@ -122,14 +91,6 @@ def test_verify_tells_damage(store: FolderStore) -> None:
     store.local_path(KEY).write_bytes(b"ab")
     with pytest.raises(ArtifactDamagedError, match="has 2 bytes where 3 bytes was recorded"):
         store.verify(KEY, size_bytes=3, sha256=info.sha256)
-
-
-def test_delete_prefix_takes_the_folder_and_no_neighbour(store: FolderStore) -> None:
-    for key in ("jobs/a/attempts/1-x/one.pt", "jobs/a/attempts/2-y/two.pt", "jobs/ab/three.pt"):
-        store.put(key, [b"x"])
-    assert store.delete_prefix("jobs/a") == 2
-    assert store.delete_prefix("jobs/a") == 0
-    assert files(store) == ["jobs/ab/three.pt"]
 
 
 def test_a_folder_that_another_process_removes_meanwhile_is_removed(

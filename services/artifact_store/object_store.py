@@ -1,0 +1,436 @@
+"""Artifacts as objects of a bucket: Amazon S3, or a service that speaks its protocol.
+
+Each upload is complete or absent: an object appears when its last request succeeds, as one `PUT`
+or as the end of a multipart upload. Requests that fail for a reason that may pass are repeated;
+where the answer to a repeated request says only that the first was carried out, the object itself
+is looked at.
+
+Credentials, region and endpoint are found as by any tool of AWS: `AWS_ACCESS_KEY_ID` and
+`AWS_SECRET_ACCESS_KEY`, `AWS_PROFILE`, a web identity, an instance's role; `AWS_REGION`;
+`AWS_ENDPOINT_URL_S3` for another service.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import math
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError, IncompleteReadError
+from urllib3.exceptions import HTTPError
+
+from artifact_store.bucket_errors import code_of, store_error
+from artifact_store.errors import (
+    ArtifactError,
+    ArtifactNotFoundError,
+    ArtifactTooLargeError,
+    OffsetOutOfRangeError,
+)
+from artifact_store.keys import check_key
+from artifact_store.store import CHUNK, ArtifactInfo, ArtifactStat, ArtifactStore, ArtifactWriter
+
+_IDENTITY = ".store-id"
+_PROBE = ".conditional-write"
+_PART_BYTES = 8 << 20
+_SMALL_PARTS = 1000
+"""Parts of `_PART_BYTES`; those after them are eight times as large, for S3 takes 10,000 a file."""
+_UPLOADS_AT_ONCE = 4
+_ATTEMPTS = 6
+_CONNECT_SECONDS, _READ_SECONDS = 5.0, 20.0
+_SURELY_DEAD_SECONDS = 3600.0
+"""An upload that took no part for so long counts as given up: a bucket knows no locks."""
+_LISTED_AT_ONCE = 1000
+_TAKEN = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
+
+
+class S3Store(ArtifactStore):
+    """An `ArtifactStore` whose keys are those of a bucket's objects below `prefix`.
+
+    Nothing connects before the first call. It may be used after a fork, and by several threads.
+
+    Args:
+        bucket: that exists already.
+        prefix: of all keys, without slashes at its ends; empty for the whole bucket.
+    """
+
+    def __init__(self, bucket: str, prefix: str = "") -> None:
+        self.bucket, self.prefix = bucket, prefix
+        self._client: Any = None
+        self._client_of = 0
+        self._lock = threading.Lock()
+
+    @property
+    def place(self) -> str:
+        """The address, as `s3://bucket/prefix`."""
+        return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+
+    @property
+    def client(self) -> Any:
+        """A client of this process: connections that a fork copied would be used by two."""
+        with self._lock:
+            if self._client_of != os.getpid():
+                self._client, self._client_of = _connect(), os.getpid()
+            return self._client
+
+    def identity(self) -> str | None:
+        """Return the content of the object `.store-id`.
+
+        Raises:
+            ArtifactStoreAwayError: The bucket does not answer, or refuses.
+        """
+        try:
+            return self._whole(_IDENTITY).decode(errors="replace").strip() or None
+        except ArtifactNotFoundError:
+            return None
+
+    def make_identity(self, identity: str) -> str:
+        """Write the object `.store-id` unless it is there, and return what it holds then."""
+        self.put_once(_IDENTITY, f"{identity}\n".encode())
+        return self.identity() or ""
+
+    def put_once(self, key: str, content: bytes) -> bool:
+        """Store `content` unless the key is taken; False if it holds something else.
+
+        Where the bucket knows no conditions, the newest of several writers wins.
+        """
+        try:
+            self.call("put_object", key, Body=content, IfNoneMatch="*")
+        except ArtifactError as error:
+            code = code_of(error.__cause__)
+            if code in _TAKEN:  # perhaps by this very call, if its first answer was lost
+                return self._whole(key) == content
+            if code != "NotImplemented":
+                raise
+            self.call("put_object", key, Body=content)
+        return True
+
+    def refuses_second_write(self) -> bool:
+        """Whether the bucket knows conditional writes (`If-None-Match`); writes a small object.
+
+        Raises:
+            ArtifactStoreAwayError: The bucket does not answer, or refuses.
+        """
+        self.put_once(_PROBE, b"first\n")
+        if self.put_once(_PROBE, b"second\n"):
+            self.call("delete_object", _PROBE)
+            return False
+        return True
+
+    def writer(self, key: str, *, limit: int | None = None) -> ArtifactWriter:
+        """Begin an upload of at most `limit` bytes."""
+        return S3Writer(self, check_key(key), limit)
+
+    def stat(self, key: str) -> ArtifactStat:
+        """Return the size and the time of the last change.
+
+        Raises:
+            ArtifactNotFoundError: No object has the key.
+        """
+        return self._stat(check_key(key))
+
+    def _stat(self, key: str) -> ArtifactStat:
+        head = self.call("head_object", key)
+        changed: datetime = head["LastModified"]
+        return ArtifactStat(key, head["ContentLength"], changed.timestamp(), head["ETag"])
+
+    def open_range(self, key: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """Yield the bytes from `offset` on, at most `length` of them, in chunks.
+
+        A connection that breaks is replaced by one that goes on at the next byte.
+        """
+        return self._range(check_key(key), offset, length)
+
+    def _range(self, key: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+        stat = self._stat(key)
+        if not 0 <= offset <= stat.size_bytes:
+            raise OffsetOutOfRangeError(key, offset, stat.size_bytes)
+        end = stat.size_bytes if length is None else min(stat.size_bytes, offset + length)
+        if offset >= end:
+            return iter(())
+        return self._chunks(self._open(stat, offset, end), stat, offset, end)
+
+    def delete(self, key: str) -> bool:
+        """Remove an object; False if there was none."""
+        try:
+            self.stat(key)
+        except ArtifactNotFoundError:
+            return False
+        self.call("delete_object", key)
+        return True
+
+    def delete_prefix(self, prefix: str) -> int:
+        """Remove everything under `prefix` + "/", and return the number of objects."""
+        below = [self.full(key) for key in self._list(check_key(prefix))]
+        for first in range(0, len(below), _LISTED_AT_ONCE):
+            batch = [{"Key": key} for key in below[first : first + _LISTED_AT_ONCE]]
+            answer = self._ask("delete_objects", prefix, Delete={"Objects": batch, "Quiet": True})
+            for failed in answer.get("Errors", ()):
+                raise store_error(self.place, failed["Key"], failed.get("Code", ""))
+        return len(below)
+
+    def keys(self, prefix: str) -> list[str]:
+        """Return the keys of all objects under `prefix` + "/", sorted."""
+        return sorted(key for key in self._list(check_key(prefix)) if "/." not in key)
+
+    def names(self, prefix: str) -> list[str]:
+        """Return what comes behind `prefix` + "/" in all keys, up to the next slash, sorted."""
+        start = self.full(check_key(prefix)) + "/"
+        found = set()
+        for page in self._pages(prefix, Prefix=start, Delimiter="/"):
+            found |= {each["Prefix"] for each in page.get("CommonPrefixes", ())}
+            found |= {each["Key"] for each in page.get("Contents", ())}
+        names = {name.removeprefix(start).rstrip("/") for name in found}
+        return sorted(name for name in names if name and not name.startswith("."))
+
+    def discard_hidden(self, prefix: str) -> int:
+        """Return 0: a bucket holds whole objects and nothing else."""
+        return 0
+
+    def discard_unfinished(self, older_than_seconds: float = 600.0) -> int:
+        """Give up multipart uploads that took no part for so long, or an hour; return how many."""
+        bound = max(older_than_seconds, _SURELY_DEAD_SECONDS)
+        answer = self._ask("list_multipart_uploads", "", Prefix=self.full(""))  # "" or "prefix/"
+        now = _time_of(answer)
+        dead = [
+            upload
+            for upload in answer.get("Uploads", ())
+            if (now - upload["Initiated"]).total_seconds() > bound
+            and self._quiet_seconds(upload, now) > bound
+        ]
+        for upload in dead:
+            with contextlib.suppress(ArtifactNotFoundError):  # another process was faster
+                self.call(
+                    "abort_multipart_upload",
+                    self._short(upload["Key"]),
+                    UploadId=upload["UploadId"],
+                )
+        return len(dead)
+
+    def local_path(self, key: str) -> Path | None:
+        """Return None, since a bucket has no files."""
+        check_key(key)
+        return None
+
+    def full(self, key: str) -> str:
+        """Return the object's key in the bucket."""
+        return f"{self.prefix}/{key}" if self.prefix else key
+
+    def call(self, name: str, key: str, **parameters: Any) -> dict[str, Any]:
+        """Make a call of the client about one object.
+
+        Raises:
+            ArtifactNotFoundError: No object has the key.
+            ArtifactStoreAwayError: The bucket does not answer, or refuses.
+            ArtifactStoreFullError: It has no room.
+        """
+        return self._ask(name, key, Key=self.full(key), **parameters)
+
+    def _ask(self, name: str, key: str, **parameters: Any) -> dict[str, Any]:
+        try:
+            answer: dict[str, Any] = getattr(self.client, name)(Bucket=self.bucket, **parameters)
+        except (BotoCoreError, ClientError) as error:
+            raise store_error(self.place, key, code_of(error)) from error
+        return answer
+
+    def _short(self, full: str) -> str:
+        return full.removeprefix(f"{self.prefix}/") if self.prefix else full
+
+    def _list(self, prefix: str) -> Iterator[str]:
+        """Yield the keys below `prefix` + "/"."""
+        for page in self._pages(prefix, Prefix=f"{self.full(prefix)}/"):
+            yield from (self._short(each["Key"]) for each in page.get("Contents", ()))
+
+    def _pages(self, prefix: str, **parameters: Any) -> Iterator[dict[str, Any]]:
+        following: dict[str, str] = {}
+        while True:
+            page = self._ask("list_objects_v2", prefix, **parameters, **following)
+            yield page
+            if not page.get("IsTruncated"):
+                return
+            following = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def _whole(self, key: str) -> bytes:
+        """Return the content of a small object, by one request."""
+        for _ in range(_ATTEMPTS):
+            try:
+                return bytes(self.call("get_object", key)["Body"].read())
+            except (BotoCoreError, HTTPError) as error:
+                failure = error
+        raise store_error(self.place, key, code_of(failure)) from failure
+
+    def _open(self, stat: ArtifactStat, offset: int, end: int) -> Any:
+        bounds = f"bytes={offset}-{end - 1}"
+        answer = self.call("get_object", stat.key, Range=bounds, IfMatch=stat.version)
+        return answer["Body"]
+
+    def _chunks(self, body: Any, stat: ArtifactStat, offset: int, end: int) -> Iterator[bytes]:
+        failures = 0
+        while offset < end:
+            try:
+                chunk = body.read(min(CHUNK, end - offset))
+                if not chunk:
+                    raise IncompleteReadError(actual_bytes=offset, expected_bytes=end)
+            except (BotoCoreError, HTTPError) as error:
+                failures += 1
+                if failures >= _ATTEMPTS:
+                    raise store_error(self.place, stat.key, code_of(error)) from error
+                body = self._open(stat, offset, end)
+                continue
+            failures = 0
+            offset += len(chunk)
+            yield chunk
+
+    def _quiet_seconds(self, upload: dict[str, Any], now: datetime) -> float:
+        """Return how long ago the upload took its last part; infinite if it is over already."""
+        with contextlib.suppress(ArtifactNotFoundError):
+            id, key = upload["UploadId"], self._short(upload["Key"])
+            parts = self.call("list_parts", key, UploadId=id).get("Parts", ())
+            newest = max((part["LastModified"] for part in parts), default=upload["Initiated"])
+            return float((now - newest).total_seconds())
+        return math.inf
+
+
+class S3Writer(ArtifactWriter):
+    """An upload into a bucket; use it as a context manager.
+
+    Less than a part is one request. More is a multipart upload, of which some parts are under way
+    while the next is filled.
+    """
+
+    def __init__(self, store: S3Store, key: str, limit: int | None) -> None:
+        self._store, self._key, self._limit = store, key, limit
+        self._size = 0
+        self._digest = hashlib.sha256()
+        self._part = bytearray()
+        self._upload_id = ""
+        self._parts: list[Future[str]] = []
+        self._pool: ThreadPoolExecutor | None = None
+        self._is_over = False
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes written so far."""
+        return self._size
+
+    def write(self, chunk: bytes) -> None:
+        """Append a chunk.
+
+        Raises:
+            ArtifactTooLargeError: The upload is larger than its limit; it is aborted.
+        """
+        if self._limit is not None and self._size + len(chunk) > self._limit:
+            self.abort()
+            raise ArtifactTooLargeError(self._key, self._limit)
+        self._digest.update(chunk)
+        self._size += len(chunk)
+        self._part += chunk
+        while len(self._part) > (size := self._part_bytes()):
+            rest = self._part[size:]
+            self._send(bytes(self._part[:size]))
+            self._part = rest
+
+    def commit(self) -> ArtifactInfo:
+        """Make the object visible, replacing an older one of the same key."""
+        if self._upload_id:
+            self._send(bytes(self._part))
+            self._complete([part.result() for part in self._parts])
+        else:
+            self._store.call("put_object", self._key, Body=bytes(self._part))
+        self._close()
+        return ArtifactInfo(self._key, self._size, self._digest.hexdigest())
+
+    def abort(self) -> None:
+        """Forget what was written. Does nothing after `commit`."""
+        if self._is_over:
+            return
+        self._close()
+        if self._upload_id:
+            with contextlib.suppress(ArtifactError):  # `discard_unfinished` finds it later
+                self._store.call("abort_multipart_upload", self._key, UploadId=self._upload_id)
+
+    def __enter__(self) -> S3Writer:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.abort()
+
+    def _part_bytes(self) -> int:
+        return _PART_BYTES if len(self._parts) < _SMALL_PARTS else 8 * _PART_BYTES
+
+    def _send(self, part: bytes) -> None:
+        """Upload a part beside others; wait first while as many as are allowed are under way."""
+        if self._pool is None:
+            self._upload_id = self._store.call("create_multipart_upload", self._key)["UploadId"]
+            self._pool = ThreadPoolExecutor(_UPLOADS_AT_ONCE, "upload")
+        if len(self._parts) >= _UPLOADS_AT_ONCE:
+            self._parts[-_UPLOADS_AT_ONCE].result()
+        number = len(self._parts) + 1
+        self._parts.append(self._pool.submit(self._send_part, number, part))
+
+    def _send_part(self, number: int, part: bytes) -> str:
+        answer = self._store.call(
+            "upload_part", self._key, UploadId=self._upload_id, PartNumber=number, Body=part
+        )
+        return str(answer["ETag"])
+
+    def _complete(self, tags: list[str]) -> None:
+        parts = [{"PartNumber": number, "ETag": tag} for number, tag in enumerate(tags, 1)]
+        try:
+            self._store.call(
+                "complete_multipart_upload",
+                self._key,
+                UploadId=self._upload_id,
+                MultipartUpload={"Parts": parts},
+            )
+        except ArtifactNotFoundError:
+            # A repeated request finds no upload where the first one's answer was lost.
+            if self._store.stat(self._key).version != tag_of_parts(tags):
+                raise
+
+    def _close(self) -> None:
+        self._is_over = True
+        self._part.clear()
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def tag_of_parts(tags: list[str]) -> str:
+    """Return the ETag of an object whose parts have these: the MD5 of their MD5s, and their number.
+
+    As S3 computes it for objects that are not encrypted with a key of KMS.
+    """
+    digests = b"".join(bytes.fromhex(tag.strip('"')) for tag in tags)
+    return f'"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(tags)}"'
+
+
+def _connect() -> Any:
+    import boto3
+    from botocore.config import Config
+
+    session = boto3.session.Session()
+    config = Config(
+        connect_timeout=_CONNECT_SECONDS,
+        read_timeout=_READ_SECONDS,
+        retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+        max_pool_connections=4 * _UPLOADS_AT_ONCE,
+    )
+    return session.client("s3", region_name=session.region_name or "us-east-1", config=config)
+
+
+def _time_of(answer: dict[str, Any]) -> datetime:
+    """Return the service's own time: this machine's clock may be wrong."""
+    return parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])

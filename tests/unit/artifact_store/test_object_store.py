@@ -1,0 +1,186 @@
+"""A bucket behind a network that fails, and what its refusals mean."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from bucket_server import BUCKET, BucketServer, Faults
+
+from artifact_store import (
+    ArtifactNotFoundError,
+    ArtifactStoreAwayError,
+    GuardedStore,
+    object_store,
+    open_store,
+)
+from artifact_store.object_store import S3Store, tag_of_parts
+
+KEY = "jobs/j1/attempts/1-c/checkpoint_step_5.pt"
+PART = 5 << 20
+"""The smallest part that S3 takes, unless it is the last."""
+
+
+@pytest.fixture
+def store(bucket: BucketServer, tmp_path: Path) -> S3Store:
+    return S3Store(BUCKET, f"teams/{tmp_path.name}")
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(object_store, "_PART_BYTES", PART)
+
+
+def unfinished(store: S3Store) -> list[str]:
+    answer = store.client.list_multipart_uploads(Bucket=BUCKET, Prefix=f"{store.prefix}/")
+    return [upload["Key"] for upload in answer.get("Uploads", [])]
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_a_large_upload_goes_in_parts_and_is_seen_when_it_is_whole(store: S3Store) -> None:
+    blob = os.urandom(2 * PART + 3)
+    with store.writer(KEY) as upload:
+        for first in range(0, len(blob), 1 << 20):
+            upload.write(blob[first : first + (1 << 20)])
+        with pytest.raises(ArtifactNotFoundError):
+            store.stat(KEY)
+        info = upload.commit()
+    store.verify(KEY, size_bytes=len(blob), sha256=info.sha256)
+    assert store.stat(KEY).version.endswith('-3"')
+    assert unfinished(store) == []
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_an_upload_that_breaks_leaves_no_parts(store: S3Store) -> None:
+    def breaks() -> Iterator[bytes]:
+        yield bytes(PART + 1)
+        assert unfinished(store) == [f"{store.prefix}/{KEY}"]
+        raise OSError("disk")
+
+    with pytest.raises(OSError, match="disk"):
+        store.put(KEY, breaks())
+    assert (unfinished(store), store.keys("jobs")) == ([], [])
+
+
+def test_the_parts_of_a_killed_process_are_discarded_once_they_are_old(
+    store: S3Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = store.call("create_multipart_upload", KEY)["UploadId"]
+    store.call("upload_part", KEY, UploadId=upload, PartNumber=1, Body=b"x")
+    assert store.discard_unfinished(older_than_seconds=-1) == 0
+    monkeypatch.setattr(object_store, "_SURELY_DEAD_SECONDS", -1.0)
+    assert (store.discard_unfinished(older_than_seconds=-1), unfinished(store)) == (1, [])
+
+
+def test_content_is_stored_once(store: S3Store) -> None:
+    assert store.put_once("jobs/j1/x.json", b"first")
+    assert store.put_once("jobs/j1/x.json", b"first"), "as a repeated request is answered"
+    assert not store.put_once("jobs/j1/x.json", b"second")
+    assert b"".join(store.open_range("jobs/j1/x.json")) == b"first"
+    assert store.refuses_second_write()
+
+
+def test_a_bucket_without_conditions_is_found_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = BucketServer(Faults(ignores_conditions=True)).start()
+    try:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        store = S3Store(BUCKET)
+        assert not store.refuses_second_write()
+        assert store.make_identity("store_1") == "store_1"
+    finally:
+        server.stop()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("small_parts")
+def test_a_network_that_fails_costs_time_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    faults = Faults(seed=1, refused=0.05, torn=0.05, stalled=0.01, cut_bodies=0.3)
+    server = BucketServer(faults).start()
+    try:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        store = GuardedStore(S3Store(BUCKET, "p"))
+        store.expected = store.make_identity("store_1")
+        blob = os.urandom(3 * PART)
+        for number in range(2):
+            key = f"jobs/j{number}/file.pt"
+            info = store.put(key, [blob[: PART + 1], blob[PART + 1 :]])
+            store.verify(key, size_bytes=len(blob), sha256=info.sha256)
+            assert b"".join(store.open_range(key, PART - 1, 100)) == blob[PART - 1 : PART + 99]
+        assert store.names("jobs") == ["j0", "j1"]
+        assert [store.delete_prefix(f"jobs/j{number}") for number in range(2)] == [1, 1]
+        assert store.identity() == "store_1"
+    finally:
+        server.stop()
+
+
+def test_the_tag_of_parts_is_that_of_the_service() -> None:
+    empty = '"d41d8cd98f00b204e9800998ecf8427e"'
+    assert tag_of_parts([empty, empty]) == '"5873dd45edd01f09c1ef2e7819369e8e-2"'
+
+
+def test_a_bucket_that_is_not_there_is_named(bucket: BucketServer) -> None:
+    with pytest.raises(ArtifactStoreAwayError) as refusal:
+        S3Store("other-bucket", "p").identity()
+    assert "s3://other-bucket/p answers NoSuchBucket: there is no such bucket; create it" in str(
+        refusal.value
+    )
+
+
+def test_a_service_that_is_away_is_named(store: S3Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
+    monkeypatch.setattr(object_store, "_ATTEMPTS", 1)
+    with pytest.raises(ArtifactStoreAwayError, match="answers EndpointConnectionError: check the"):
+        S3Store(BUCKET).identity()
+
+
+def test_missing_credentials_are_named(
+    bucket: BucketServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    with pytest.raises(ArtifactStoreAwayError, match="credentials are missing; name valid ones by"):
+        S3Store(BUCKET).identity()
+
+
+@pytest.mark.parametrize(
+    ("code", "remedy"),
+    [
+        ("ExpiredToken", "the credentials have expired; name valid ones by AWS_ACCESS_KEY_ID"),
+        ("RequestTimeTooSkewed", "the clock of this machine is wrong; set it by NTP"),
+        ("AccessDenied", "allow s3:GetObject, s3:PutObject"),
+        ("SignatureDoesNotMatch", "the secret key does not fit the access key"),
+        ("PermanentRedirect", "the bucket is in another region; set AWS_REGION to it"),
+    ],
+)
+def test_refusals_name_their_remedy(code: str, remedy: str) -> None:
+    from artifact_store.bucket_errors import store_error
+
+    error = store_error("s3://b/p", KEY, code)
+    assert isinstance(error, ArtifactStoreAwayError)
+    assert remedy in str(error)
+
+
+@pytest.mark.parametrize("address", ["s3://", "s3://ab", "s3://Bucket/x", "gs://b/x", "s3://bu/.x"])
+def test_an_address_of_another_form_is_refused(address: str) -> None:
+    from artifact_store.opening import bucket_and_prefix
+
+    with pytest.raises(ValueError, match=r"has the form s3://bucket/prefix|is refused"):
+        bucket_and_prefix(address)
+
+
+def test_a_client_of_the_parent_is_not_used_after_a_fork(store: S3Store) -> None:
+    mine = store.client
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if store.client is not mine and store.identity() is None else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert store.client is mine
+    assert isinstance(open_store("s3://models/x"), S3Store)
