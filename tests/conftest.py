@@ -10,6 +10,7 @@ What the tests are made of:
 - `chaos`: kills any process at any moment and compares with an undisturbed run; `chaos/rounds.py`
   draws faults and jobs from a seed and checks the history of all calls.
 - `redis_server`, `redis_trouble`: a real server, and the states in which it refuses.
+- `bucket_server`: a real S3 service, behind a network that fails where a test asks for it.
 - `running_stack`, `free_ports`, `prefix_proxy`, `browser`, `small_disk`: a whole stack, its ports,
   a proxy, a browser, a full disk.
 - `paced`: steps that last, so that there is time to disturb a run.

@@ -5,7 +5,8 @@ In order of reading:
 - `store`: what any artifact store can do.
 - `keys`: the names of blobs: `jobs/{job_id}/attempts/{attempt}-{claim_id}/…`, `datasets/…`.
 - `folder`: files in a folder.
-- `object_store`: objects in a bucket of S3; `bucket_errors` says what its refusals mean.
+- `object_store`: objects in a bucket of S3.
+- `bucket_errors`: what a bucket's refusals mean.
 - `opening`: which of the two a setting names.
 - `identity`: a store with an id, so that an empty mount point is not taken for it.
 - `journal`: copies of the service's records, for the loss of Redis.
