@@ -24,7 +24,7 @@ class NotEmptyError(RecoveryRefusedError):
     """Redis holds records."""
 
 
-def recover(connection: Connection, artifacts: ArtifactStore) -> Report:
+def recover(connection: Connection, store: ArtifactStore) -> Report:
     """Enter all records of the artifact store into an empty Redis, and say what came of each.
 
     Begins where an earlier call was cut short; after one that ended it does nothing.
@@ -34,31 +34,31 @@ def recover(connection: Connection, artifacts: ArtifactStore) -> Report:
         JournalVersionError: Nothing was changed: the journal is of another release.
         StoreUnavailableError: Redis does not answer; call again.
     """
-    store_id = _identity(artifacts)
+    store_id = _identity(store)
     records = RestoreStore(connection)
     held = records.holdings()
     if held.recovery_is(DONE, store_id) and held.artifact_store == store_id:
-        return Report(store_id, artifacts.place, already=True)
+        return Report(store_id, store.place, already=True)
     if not held.recovery_is(UNDER_WAY, store_id):
         _refuse_records(held, store_id)
-    journal = list(read_journal(folder, store_id))  # all of it, before anything is written
-    artifacts = GuardedStore(folder, store_id)
+    journal = list(read_journal(store, store_id))  # all of it, before anything is written
+    artifacts = GuardedStore(store, store_id)
     records.begin(store_id)
     restorer = JobRestorer(connection, artifacts)
     findings = [_restore(each, records, restorer, artifacts) for each in journal]
     findings += _restore_unjournaled(restorer, artifacts, {each.id for each in journal})
     records.end(store_id)
-    return Report(store_id, artifacts.place, findings=tuple(findings))
+    return Report(store_id, store.place, findings=tuple(findings))
 
 
-def _identity(artifacts: ArtifactStore) -> str:
-    store_id = artifacts.identity()
-    if not store_id and artifacts.names("jobs"):  # of a release that knew no ids
-        return artifacts.make_identity(f"store_{secrets.token_hex(8)}")
+def _identity(store: ArtifactStore) -> str:
+    store_id = store.identity()
+    if not store_id and store.names("jobs"):  # of a release that knew no ids
+        return store.make_identity(f"store_{secrets.token_hex(8)}")
     if not store_id:
         raise RecoveryRefusedError(
-            f"{artifacts.place} is not the artifact store of a service, for it has neither a file "
-            ".store-id nor jobs; name the right folder"
+            f"{store.place} is not the artifact store of a service, for it has neither a file "
+            ".store-id nor jobs; name the right one"
         )
     return store_id
 
