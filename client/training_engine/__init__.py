@@ -46,7 +46,7 @@ from training_engine._version import __version__
 
 if TYPE_CHECKING:
     from training_engine._aio_job import AsyncJob
-    from training_engine._generation import TextPiece
+    from training_engine._generation import TextPiece, TokenLogprob
     from training_engine._job import Job
     from training_engine.aio import AsyncTrainingEngine
     from training_engine.engine import TrainingEngine
@@ -120,6 +120,7 @@ __all__ = [
     "StateForbidsError",
     "TextPiece",
     "Throughput",
+    "TokenLogprob",
     "TrainingEngine",
     "TrainingEngineError",
     "UnauthenticatedError",
@@ -134,6 +135,7 @@ _HOMES = {
     "Job": "_job",
     "TrainingEngine": "engine",
     "TextPiece": "_generation",
+    "TokenLogprob": "_generation",
 }
 """Modules of what is neither an error nor a record."""
 

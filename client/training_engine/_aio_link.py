@@ -116,7 +116,7 @@ class AsyncLink:
                     async for plain in tokens:
                         last = plain
                         yield plain
-                check_finished(last)
+                check_finished(call, last)
                 return
             except TrainingEngineError as error:
                 if last is not None:

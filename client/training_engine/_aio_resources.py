@@ -163,10 +163,17 @@ class AsyncCheckpoints(AsyncCheckpointMethods):
         top_p: float | None = None,
         seed: int | None = None,
         messages: Sequence[Mapping[str, str]] | None = None,
+        stop: str | Sequence[str] = (),
+        stop_token_ids: Sequence[int] = (),
+        min_p: float | None = None,
+        repetition_penalty: float | None = None,
+        num_samples: int | None = None,
+        logprobs: int | None = None,
     ) -> AsyncIterator[TextPiece]:
         """Sample text from a checkpoint and yield its pieces as they come.
 
-        A piece is a str with `token_ids`, and the last one has its `finish_reason`.
+        A piece is a str with `token_ids`, and the last one of a sample has its `finish_reason`; see
+        `TextPiece`.
 
         Args:
             checkpoint_id: Which one; its job may still train.
@@ -178,6 +185,15 @@ class AsyncCheckpoints(AsyncCheckpointMethods):
             seed: Equal seeds give equal text.
             messages: A conversation to answer, in place of `prompt`: turns with `role` and
                 `content`, written by the chat template of a model that was trained on such.
+            stop: Text, or texts, that end a sample and are not part of it.
+            stop_token_ids: Tokens that end a sample, besides the tokenizer's end of text.
+            min_p: Sample among tokens with at least this share of the likeliest one's probability.
+            repetition_penalty: Above 1, tokens of the prompt and of the text so far are less
+                likely; Hugging Face's definition.
+            num_samples: Samples of the prompt, 1 to 64, one after the other; default 1. Sample i
+                has the seed `seed + i`.
+            logprobs: Have pieces say their tokens' log-probabilities, and those of so many of the
+                likeliest tokens, 0 to 20.
         """
         call = _calls.generate(
             checkpoint_id,
@@ -188,6 +204,12 @@ class AsyncCheckpoints(AsyncCheckpointMethods):
             top_p=top_p,
             seed=seed,
             messages=[dict(message) for message in messages] if messages else None,
+            stop=[stop] if isinstance(stop, str) else [*stop] or None,
+            stop_token_ids=[*stop_token_ids] or None,
+            min_p=min_p,
+            repetition_penalty=repetition_penalty,
+            num_samples=num_samples,
+            logprobs=logprobs,
         )
         pieces = TextPieces()
         tokens = self._link.tokens(call)

@@ -243,6 +243,12 @@ def generate(
     top_p: float | None = None,
     seed: int | None = None,
     messages: Sequence[Plain] | None = None,
+    stop: Sequence[str] | None = None,
+    stop_token_ids: Sequence[int] | None = None,
+    min_p: float | None = None,
+    repetition_penalty: float | None = None,
+    num_samples: int | None = None,
+    logprobs: int | None = None,
 ) -> Call:
     """Streams tokens as they are sampled, also while the job still trains."""
     return Call(
@@ -258,6 +264,12 @@ def generate(
             "top_p": top_p,
             "seed": seed,
             "messages": messages,
+            "stop": stop,
+            "stop_token_ids": stop_token_ids,
+            "min_p": min_p,
+            "repetition_penalty": repetition_penalty,
+            "num_samples": num_samples,
+            "logprobs": logprobs,
         },
         has_body=True,
     )

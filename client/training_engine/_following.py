@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar, cast
 
+from training_engine._call import Call
 from training_engine._retry import RetryDeadline
 from training_engine.errors import TrainingEngineError, UnavailableError
 from training_engine.records import (
@@ -184,9 +185,10 @@ def _rewound_to(plain: dict[str, Any]) -> int | None:
     return plain.get("rewound_to_step")
 
 
-def check_finished(last: dict[str, Any] | None) -> None:
-    """Raise `UnavailableError` where a generation's last piece has no finish reason."""
-    if last is None or not last.get("finish_reason"):
+def check_finished(call: Call, last: dict[str, Any] | None) -> None:
+    """Raise `UnavailableError` where a generation's last sample has no finish reason."""
+    samples = call.fields["num_samples"] or 1
+    if last is None or not last.get("finish_reason") or (last.get("sample") or 0) < samples - 1:
         raise UnavailableError(
             "the generation broke off before its end; ask again", code="shutting_down"
         )

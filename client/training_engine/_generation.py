@@ -2,27 +2,70 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from training_engine.records import Plain
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """A sampled token and the tokens that were likeliest at its place."""
+
+    token_id: int
+    text: str
+    """Of the token alone; U+FFFD for a part of a character."""
+    logprob: float
+    """Natural logarithm of its probability."""
+    top_logprobs: tuple[TokenLogprob, ...] = ()
+    """The likeliest tokens at its place, the likeliest first."""
 
 
 class TextPiece(str):
     """A piece of sampled text: a str that also says which tokens it was made from.
 
     Attributes:
-        token_ids: Ids of its tokens; several where a character takes more than one.
-        finish_reason: Of the last piece, which may be empty: `length` after `max_tokens`, `stop`
-            at an end token. None of all others.
+        token_ids: Ids of its tokens; several where a character takes more than one, or where its
+            text could have been the beginning of a stop text.
+        finish_reason: Of the last piece of a sample, which may be empty: `length` after
+            `max_tokens`, `stop` at an end token or a stop text. None of all others.
+        sample: Which sample it belongs to, counts from 0.
+        prompt_tokens: On the first piece of a sample: tokens of the prompt. None on all others.
+        dropped_prompt_tokens: On the first piece of a sample: tokens at the beginning of the prompt
+            that the model did not see, since its context is shorter. None on all others.
+        logprobs: Of its tokens, where asked for.
     """
 
-    __slots__ = ("finish_reason", "token_ids")
+    __slots__ = (
+        "dropped_prompt_tokens",
+        "finish_reason",
+        "logprobs",
+        "prompt_tokens",
+        "sample",
+        "token_ids",
+    )
     token_ids: tuple[int, ...]
     finish_reason: str | None
+    sample: int
+    prompt_tokens: int | None
+    dropped_prompt_tokens: int | None
+    logprobs: tuple[TokenLogprob, ...]
 
     def __new__(
-        cls, text: str = "", token_ids: tuple[int, ...] = (), finish_reason: str | None = None
+        cls,
+        text: str = "",
+        token_ids: tuple[int, ...] = (),
+        finish_reason: str | None = None,
+        *,
+        sample: int = 0,
+        prompt_tokens: int | None = None,
+        dropped_prompt_tokens: int | None = None,
+        logprobs: tuple[TokenLogprob, ...] = (),
     ) -> TextPiece:
         piece = super().__new__(cls, text)
-        piece.token_ids, piece.finish_reason = token_ids, finish_reason
+        piece.token_ids, piece.finish_reason, piece.sample = token_ids, finish_reason, sample
+        piece.prompt_tokens, piece.dropped_prompt_tokens = prompt_tokens, dropped_prompt_tokens
+        piece.logprobs = logprobs
         return piece
 
 
@@ -30,13 +73,64 @@ class TextPieces:
     """Makes pieces from single tokens, some of which add no text yet."""
 
     def __init__(self) -> None:
-        self._ids: list[int] = []
+        self._waiting: list[Plain] = []
 
     def take(self, token: Plain) -> TextPiece | None:
         """Return the piece that the token completes; None inside a character."""
-        self._ids.append(token["token_id"])
+        self._waiting.append(token)
         text, reason = token.get("text") or "", token.get("finish_reason") or None
         if not text and not reason:
             return None
-        ids, self._ids = tuple(self._ids), []
-        return TextPiece(text, ids, reason)
+        tokens, self._waiting = self._waiting, []
+        return TextPiece(
+            text,
+            tuple(each["token_id"] for each in tokens),
+            reason,
+            sample=token.get("sample") or 0,
+            prompt_tokens=tokens[0].get("prompt_tokens"),
+            dropped_prompt_tokens=tokens[0].get("dropped_prompt_tokens"),
+            logprobs=tuple(_logprob(each) for each in tokens if each.get("logprob") is not None),
+        )
+
+
+def whole_text(pieces: Sequence[TextPiece]) -> Plain:
+    """Return what REST says of a text that it sends whole: the first sample, and all of them."""
+    samples: list[list[TextPiece]] = []
+    for piece in pieces:
+        if piece.sample >= len(samples):
+            samples.append([])
+        samples[piece.sample].append(piece)
+    rows = [_sample(each) for each in samples] or [_sample([])]
+    first = pieces[0] if pieces else TextPiece()
+    return {
+        **{name: rows[0][name] for name in ("text", "token_ids", "finish_reason")},
+        "prompt_tokens": first.prompt_tokens,
+        "dropped_prompt_tokens": first.dropped_prompt_tokens,
+        "samples": rows,
+    }
+
+
+def _sample(pieces: Sequence[TextPiece]) -> Plain:
+    return {
+        "text": "".join(pieces),
+        "token_ids": [token_id for piece in pieces for token_id in piece.token_ids],
+        "finish_reason": pieces[-1].finish_reason if pieces else None,
+        "logprobs": [_plain(each) for piece in pieces for each in piece.logprobs] or None,
+    }
+
+
+def _plain(token: TokenLogprob) -> Plain:
+    return {
+        "token_id": token.token_id,
+        "text": token.text,
+        "logprob": token.logprob,
+        "top_logprobs": [
+            {"token_id": each.token_id, "text": each.text, "logprob": each.logprob}
+            for each in token.top_logprobs
+        ],
+    }
+
+
+def _logprob(token: Plain) -> TokenLogprob:
+    top = tuple(TokenLogprob(**each) for each in token["top_logprobs"])
+    return TokenLogprob(token["token_id"], token["token_text"], token["logprob"], top)

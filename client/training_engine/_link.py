@@ -115,7 +115,7 @@ class Link:
                     for plain in tokens:
                         last = plain
                         yield plain
-                check_finished(last)
+                check_finished(call, last)
                 return
             except TrainingEngineError as error:
                 if last is not None:

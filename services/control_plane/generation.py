@@ -9,12 +9,26 @@ from typing import Any
 
 from control_plane.errors import invalid_argument, shutting_down
 from control_plane.state import Context, Servicer
-from job_store.generation import GenerationRequest
+from job_store.generation import GeneratedPiece, GenerationRequest
 from job_store.records import CheckpointRecord
 from training_engine.v1 import generation_pb2, generation_pb2_grpc
 
 _MAX_PROMPT = 100_000
 _MAX_TOKENS = 100_000
+_MAX_STOPS, _MAX_STOP, _MAX_STOP_IDS = 16, 200, 100
+_MAX_SAMPLES = 64
+_MAX_LOGPROBS = 20
+_OPTIONS = (
+    "max_tokens",
+    "temperature",
+    "top_k",
+    "top_p",
+    "min_p",
+    "repetition_penalty",
+    "seed",
+    "num_samples",
+    "logprobs",
+)
 _FINISH_REASONS: dict[str, Any] = {
     "length": generation_pb2.FINISH_REASON_LENGTH,
     "stop": generation_pb2.FINISH_REASON_STOP,
@@ -35,12 +49,7 @@ class GenerationServicer(Servicer, generation_pb2_grpc.GenerationServiceServicer
         # Closed as soon as the client leaves, so that the worker stops sampling.
         async with aclosing(pieces):  # type: ignore[type-var]
             async for piece in pieces:
-                yield generation_pb2.GenerateResponse(
-                    index=piece.index,
-                    token_id=piece.token_id,
-                    text=piece.text,
-                    finish_reason=_FINISH_REASONS.get(piece.finish_reason),
-                )
+                yield _response_of(piece)
                 if self._state.shutting_down and not piece.finish_reason:
                     raise shutting_down()
 
@@ -60,19 +69,66 @@ def _check(request: generation_pb2.GenerateRequest) -> None:
         ("top_k", request.top_k >= 1, "at least 1; leave it out for all tokens"),
         ("seed", request.seed >= 0, "at least 0; leave it out for another text each time"),
         ("top_p", 0 < request.top_p <= 1, "above 0 and at most 1; leave it out for all tokens"),
+        ("min_p", 0 <= request.min_p <= 1, "at least 0 and at most 1; leave it out for all tokens"),
+        (
+            "repetition_penalty",
+            0 < request.repetition_penalty < math.inf,
+            "above 0 and finite; try 1.1, or leave it out",
+        ),
+        ("num_samples", 1 <= request.num_samples <= _MAX_SAMPLES, f"1 to {_MAX_SAMPLES}"),
+        (
+            "logprobs",
+            0 <= request.logprobs <= _MAX_LOGPROBS,
+            f"0 to {_MAX_LOGPROBS}; leave it out for none",
+        ),
     ):
         if request.HasField(field) and not holds:
             value = getattr(request, field)
             raise invalid_argument(field, f"`{field}` is {value}; it must be {rule}")
+    _check_stops(request)
+
+
+def _check_stops(request: generation_pb2.GenerateRequest) -> None:
+    for field, most in (("stop", _MAX_STOPS), ("stop_token_ids", _MAX_STOP_IDS)):
+        count = len(getattr(request, field))
+        if count > most:
+            rule = f"there must be at most {most}; leave some out"
+            raise invalid_argument(field, f"`{field}` has {count} entries; {rule}")
+    for text in request.stop:
+        if not 1 <= len(text) <= _MAX_STOP:
+            rule = f"each must have 1 to {_MAX_STOP}; shorten it, or leave it out"
+            raise invalid_argument("stop", f"`stop` has a text of {len(text)} characters; {rule}")
 
 
 def _request_of(
     request: generation_pb2.GenerateRequest, checkpoint: CheckpointRecord
 ) -> GenerationRequest:
     options: dict[str, Any] = {
-        name: getattr(request, name)
-        for name in ("max_tokens", "temperature", "top_k", "top_p", "seed")
-        if request.HasField(name)
+        name: getattr(request, name) for name in _OPTIONS if request.HasField(name)
     }
-    messages = [(message.role, message.content) for message in request.messages]
-    return GenerationRequest.of(checkpoint, request.prompt, messages=messages, **options)
+    return GenerationRequest.of(
+        checkpoint,
+        request.prompt,
+        messages=[(message.role, message.content) for message in request.messages],
+        stop=[*request.stop],
+        stop_token_ids=[*request.stop_token_ids],
+        **options,
+    )
+
+
+def _response_of(piece: GeneratedPiece) -> generation_pb2.GenerateResponse:
+    return generation_pb2.GenerateResponse(
+        index=piece.index,
+        token_id=piece.token_id,
+        text=piece.text,
+        finish_reason=_FINISH_REASONS.get(piece.finish_reason),
+        sample=piece.sample,
+        prompt_tokens=piece.prompt_tokens,
+        dropped_prompt_tokens=piece.dropped_prompt_tokens,
+        logprob=piece.logprob,
+        token_text=piece.token_text,
+        top_logprobs=[
+            generation_pb2.TokenLogprob(token_id=token_id, text=text, logprob=logprob)
+            for token_id, text, logprob in piece.top_logprobs
+        ],
+    )

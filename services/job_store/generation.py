@@ -71,17 +71,22 @@ class GenerationRequest:
     """Made by the client."""
     messages: Sequence[tuple[str, str]] = ()
     """Role and content of the turns of a conversation to answer, in place of a prompt."""
+    stop: Sequence[str] = ()
+    stop_token_ids: Sequence[int] = ()
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    num_samples: int = 1
+    logprobs: int | None = None
 
     @staticmethod
-    def of(checkpoint: CheckpointRecord, prompt: str, **sampling: Any) -> GenerationRequest:
+    def of(checkpoint: CheckpointRecord, prompt: str, **options: Any) -> GenerationRequest:
         """Return a request for text from a registered checkpoint.
 
-        `sampling`: `max_tokens`, `temperature`, `top_k`, `top_p`, `seed`, `messages`; each has a
-        default.
+        `options` are the fields that have a default, such as `max_tokens` and `messages`.
         """
         names = ("artifact", "size_bytes", "sha256", "checkpoint_id")
         of_checkpoint = {name: getattr(checkpoint, name) for name in names}
-        return GenerationRequest(**of_checkpoint, prompt=prompt, **sampling)
+        return GenerationRequest(**of_checkpoint, prompt=prompt, **options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +99,14 @@ class GeneratedPiece:
     text: str
     """May be empty inside a character."""
     finish_reason: str = ""
-    """On the last piece: "length" or "stop"."""
+    """On the last piece of a sample: "length" or "stop"."""
+    sample: int = 0
+    prompt_tokens: int | None = None
+    dropped_prompt_tokens: int | None = None
+    logprob: float | None = None
+    token_text: str = ""
+    top_logprobs: Sequence[tuple[int, str, float]] = ()
+    """Id, text and log-probability of the likeliest tokens."""
 
 
 class GenerationClient:
@@ -112,24 +124,24 @@ class GenerationClient:
             GenerationTimeoutError: After `timeout_seconds` without one, `GenerationFailedError`,
                 `StoreUnavailableError`.
         """
-        request_id = secrets.token_hex(16)
-        body = json.dumps(dataclasses.asdict(dataclasses.replace(request, request_id=request_id)))
-        queue, answer, reader, taken_key = _keys(self._db.prefix, request_id)
+        request = dataclasses.replace(request, request_id=secrets.token_hex(16))
+        body = json.dumps(dataclasses.asdict(request))
+        queue, answer, reader, taken_key = _keys(self._db.prefix, request.request_id)
         await self._db.transaction(
             ("SET", reader, "1", "PX", _READER_MS),
             ("LPUSH", queue, body),
             ("PEXPIRE", queue, _LONGEST_WAIT_MS),
         )
         try:
-            async for piece in self._follow(request_id, body, timeout_seconds):
+            async for piece in self._follow(request, body, timeout_seconds):
                 yield piece
         finally:
             await self._db.command("DEL", answer, reader, taken_key)
 
     async def _follow(
-        self, request_id: str, body: str, timeout_seconds: float
+        self, request: GenerationRequest, body: str, timeout_seconds: float
     ) -> AsyncIterator[GeneratedPiece]:
-        queue, answer, reader, taken_key = _keys(self._db.prefix, request_id)
+        queue, answer, reader, taken_key = _keys(self._db.prefix, request.request_id)
         after, heard_at = b"0-0", time.monotonic()
         while True:
             reply = await self._db.blocking_command(
@@ -141,7 +153,7 @@ class GenerationClient:
                 for _, fields in entries:
                     piece = _read_piece(fields)
                     yield piece
-                    if piece.finish_reason:
+                    if piece.finish_reason and piece.sample == request.num_samples - 1:
                         return
             if time.monotonic() - heard_at > timeout_seconds:
                 raise GenerationTimeoutError(timeout_seconds)

@@ -13,7 +13,8 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NoReturn
+from dataclasses import astuple
+from typing import NoReturn
 
 from artifact_store import (
     ArtifactError,
@@ -39,6 +40,20 @@ _AT_ONCE = 4
 """Requests worked on side by side; they share this process's threads."""
 _BATCH_SECONDS = 0.02
 """Tokens of a fast model travel together; the first always goes at once."""
+_OPTIONS = (
+    "max_tokens",
+    "temperature",
+    "top_k",
+    "top_p",
+    "min_p",
+    "repetition_penalty",
+    "seed",
+    "stop",
+    "stop_token_ids",
+    "num_samples",
+    "logprobs",
+)
+"""Fields of a request that the library takes by the same names."""
 _LOWER_PRIORITY = 5
 """Niceness: a running job comes first where cores are short."""
 
@@ -127,22 +142,16 @@ class InferenceServer:
             self._inbox.fail(request, "INTERNAL", f"sampling failed: {type(error).__name__}")
 
     def _sample(self, request: GenerationRequest) -> Iterator[GeneratedPiece]:
-        from app.training.inference import answer_pieces, sample_pieces
+        from app.training.sampled_text import answer_pieces, sample_pieces
 
         recognise_artifacts(self._artifacts, self._records)
         loaded = self._models.get(request)
-        options: dict[str, Any] = {
-            "max_tokens": request.max_tokens,
-            "temperature": request.temperature,
-            "top_k": request.top_k,
-            "top_p": request.top_p,
-            "seed": request.seed,
-        }
+        options = {name: getattr(request, name) for name in _OPTIONS}
         if request.messages:
             pieces = answer_pieces(loaded, request.messages, **options)
         else:
             pieces = sample_pieces(loaded.model, loaded.tokenizer, request.prompt, **options)
-        return (GeneratedPiece(p.index, p.token_id, p.text, p.finish_reason) for p in pieces)
+        return (GeneratedPiece(*astuple(piece)) for piece in pieces)
 
     def _deliver(self, request: GenerationRequest, pieces: Iterator[GeneratedPiece]) -> None:
         waiting: list[GeneratedPiece] = []

@@ -1,22 +1,21 @@
-"""Commands about checkpoints: checkpoints, download, generate, export."""
+"""Commands about checkpoints: checkpoints, download, export."""
 
 from __future__ import annotations
 
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from training_engine._generation import TextPiece, TextPieces
 from training_engine._home import expanded
 from training_engine.cli import completion, extensions
+from training_engine.cli.generate_command import generate
 from training_engine.cli.job_commands import JobArgument
 from training_engine.cli.session import Session, connected
 
@@ -77,95 +76,6 @@ def _progress(session: Session) -> Iterator[Callable[[int, int], None] | None]:
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("download", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def generate(
-    session: Session,
-    checkpoint: Annotated[
-        str,
-        typer.Argument(
-            metavar="CHECKPOINT",
-            help="Id of a checkpoint; or a job, which means its best one; with --local, a file.",
-            autocompletion=completion.jobs,
-        ),
-    ],
-    prompt: Annotated[str, typer.Option("--prompt", "-p", help="The text to continue.")] = "",
-    max_tokens: Annotated[int | None, typer.Option(help="Tokens to sample; default 256.")] = None,
-    temperature: Annotated[
-        float | None, typer.Option(help="0 takes the likeliest token; default 1.")
-    ] = None,
-    top_k: Annotated[int | None, typer.Option(help="Only the k likeliest tokens.")] = None,
-    top_p: Annotated[
-        float | None, typer.Option(help="Only the likeliest with this probability.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Equal seeds give equal text.")] = None,
-    chat: Annotated[
-        bool,
-        typer.Option(
-            "--chat",
-            help="The prompt is a user's message: answer it as a model that was trained on "
-            "conversations, by the chat template of its checkpoint.",
-        ),
-    ] = False,
-    local: Annotated[
-        bool, typer.Option("--local", help="Sample on this machine, without a service.")
-    ] = False,
-) -> None:
-    """Continue a prompt with text sampled from a checkpoint, also while its job trains."""
-    options = {
-        "max_tokens": max_tokens,
-        "temperature": temperature,
-        "top_k": top_k,
-        "top_p": top_p,
-        "seed": seed,
-        "messages": [{"role": "user", "content": prompt}] if chat else None,
-    }
-    text = "" if chat else prompt
-    pieces: Iterator[TextPiece]
-    if local:
-        sampling = {name: value for name, value in options.items() if value is not None}
-        pieces = _pieces_of(extensions.call("generate", expanded(checkpoint), text, **sampling))
-    else:
-        checkpoint = session.checkpoint_id(checkpoint)
-        pieces = session.engine.checkpoints.generate(checkpoint, text, **options)  # type: ignore[arg-type]
-    if session.output.as_json:
-        session.output.json({"checkpoint_id": checkpoint, "prompt": prompt, **_whole(list(pieces))})
-        return
-    with _waiting("loading the model, which may take a moment …"):
-        first = next(pieces, TextPiece())
-    print(text + first, end="", flush=True)
-    for piece in pieces:
-        print(piece, end="", flush=True)
-    print()
-
-
-def _pieces_of(sampled: Iterable[Any]) -> Iterator[TextPiece]:
-    """Text that is sampled here, as the service would send it."""
-    pieces = TextPieces()
-    for token in sampled:
-        if (piece := pieces.take(asdict(token))) is not None:
-            yield piece
-
-
-def _whole(pieces: list[TextPiece]) -> dict[str, object]:
-    """Return what REST says of a text that it sends whole."""
-    return {
-        "text": "".join(pieces),
-        "token_ids": [token_id for piece in pieces for token_id in piece.token_ids],
-        "finish_reason": pieces[-1].finish_reason if pieces else None,
-    }
-
-
-@contextmanager
-def _waiting(text: str) -> Iterator[None]:
-    """Say on stderr, where a person looks on, why nothing is to be seen yet."""
-    if not (sys.stderr.isatty() and sys.stdout.isatty()):
-        yield
-        return
-    from rich.console import Console
-
-    with Console(stderr=True).status(text):
-        yield
 
 
 def export(

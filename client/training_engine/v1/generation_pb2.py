@@ -26,7 +26,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from training_engine.v1 import options_pb2 as training__engine_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#training_engine/v1/generation.proto\x12\x12training_engine.v1\x1a\x1cgoogle/api/annotations.proto\x1a training_engine/v1/options.proto\"\xc3\x02\n\x0fGenerateRequest\x12\x15\n\rcheckpoint_id\x18\x01 \x01(\t\x12\x0e\n\x06prompt\x18\x02 \x01(\t\x12#\n\nmax_tokens\x18\x03 \x01(\x05\x42\n\xf2\xeb\"\x06\x10\x01 \xa0\x8d\x06H\x00\x88\x01\x01\x12 \n\x0btemperature\x18\x04 \x01(\x01\x42\x06\xf2\xeb\"\x02\x10\x00H\x01\x88\x01\x01\x12\x1a\n\x05top_k\x18\x05 \x01(\x05\x42\x06\xf2\xeb\"\x02\x10\x01H\x02\x88\x01\x01\x12\x1c\n\x05top_p\x18\x06 \x01(\x01\x42\x08\xf2\xeb\"\x04\x18\x00 \x01H\x03\x88\x01\x01\x12\x19\n\x04seed\x18\x07 \x01(\x03\x42\x06\xf2\xeb\"\x02\x10\x00H\x04\x88\x01\x01\x12\x31\n\x08messages\x18\x08 \x03(\x0b\x32\x1f.training_engine.v1.ChatMessageB\r\n\x0b_max_tokensB\x0e\n\x0c_temperatureB\x08\n\x06_top_kB\x08\n\x06_top_pB\x07\n\x05_seed\",\n\x0b\x43hatMessage\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\"\x8e\x01\n\x10GenerateResponse\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x10\n\x08token_id\x18\x02 \x01(\x03\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x37\n\rfinish_reason\x18\x04 \x01(\x0e\x32 .training_engine.v1.FinishReason:\x12\xf2\xeb\"\x0eGeneratedToken*_\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x01\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x02\x32\xac\x01\n\x11GenerationService\x12\x96\x01\n\x08Generate\x12#.training_engine.v1.GenerateRequest\x1a$.training_engine.v1.GenerateResponse\"=\x82\xd3\xe4\x93\x02\x37\"2/api/training/checkpoints/{checkpoint_id}/generate:\x01*0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#training_engine/v1/generation.proto\x12\x12training_engine.v1\x1a\x1cgoogle/api/annotations.proto\x1a training_engine/v1/options.proto\"\xb3\x04\n\x0fGenerateRequest\x12\x15\n\rcheckpoint_id\x18\x01 \x01(\t\x12\x0e\n\x06prompt\x18\x02 \x01(\t\x12#\n\nmax_tokens\x18\x03 \x01(\x05\x42\n\xf2\xeb\"\x06\x10\x01 \xa0\x8d\x06H\x00\x88\x01\x01\x12 \n\x0btemperature\x18\x04 \x01(\x01\x42\x06\xf2\xeb\"\x02\x10\x00H\x01\x88\x01\x01\x12\x1a\n\x05top_k\x18\x05 \x01(\x05\x42\x06\xf2\xeb\"\x02\x10\x01H\x02\x88\x01\x01\x12\x1c\n\x05top_p\x18\x06 \x01(\x01\x42\x08\xf2\xeb\"\x04\x18\x00 \x01H\x03\x88\x01\x01\x12\x19\n\x04seed\x18\x07 \x01(\x03\x42\x06\xf2\xeb\"\x02\x10\x00H\x04\x88\x01\x01\x12\x31\n\x08messages\x18\x08 \x03(\x0b\x32\x1f.training_engine.v1.ChatMessage\x12\x0c\n\x04stop\x18\t \x03(\t\x12\x16\n\x0estop_token_ids\x18\n \x03(\x03\x12\x1c\n\x05min_p\x18\x0b \x01(\x01\x42\x08\xf2\xeb\"\x04\x10\x00 \x01H\x05\x88\x01\x01\x12\'\n\x12repetition_penalty\x18\x0c \x01(\x01\x42\x06\xf2\xeb\"\x02\x18\x00H\x06\x88\x01\x01\x12\"\n\x0bnum_samples\x18\r \x01(\x05\x42\x08\xf2\xeb\"\x04\x10\x01 @H\x07\x88\x01\x01\x12\x1f\n\x08logprobs\x18\x0e \x01(\x05\x42\x08\xf2\xeb\"\x04\x10\x00 \x14H\x08\x88\x01\x01\x42\r\n\x0b_max_tokensB\x0e\n\x0c_temperatureB\x08\n\x06_top_kB\x08\n\x06_top_pB\x07\n\x05_seedB\x08\n\x06_min_pB\x15\n\x13_repetition_penaltyB\x0e\n\x0c_num_samplesB\x0b\n\t_logprobs\",\n\x0b\x43hatMessage\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\"\xf8\x02\n\x10GenerateResponse\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x10\n\x08token_id\x18\x02 \x01(\x03\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x37\n\rfinish_reason\x18\x04 \x01(\x0e\x32 .training_engine.v1.FinishReason\x12\x0e\n\x06sample\x18\x05 \x01(\x05\x12\x1a\n\rprompt_tokens\x18\x06 \x01(\x05H\x00\x88\x01\x01\x12\"\n\x15\x64ropped_prompt_tokens\x18\x07 \x01(\x05H\x01\x88\x01\x01\x12\x14\n\x07logprob\x18\x08 \x01(\x01H\x02\x88\x01\x01\x12\x12\n\ntoken_text\x18\t \x01(\t\x12\x36\n\x0ctop_logprobs\x18\n \x03(\x0b\x32 .training_engine.v1.TokenLogprob:\x12\xf2\xeb\"\x0eGeneratedTokenB\x10\n\x0e_prompt_tokensB\x18\n\x16_dropped_prompt_tokensB\n\n\x08_logprob\"?\n\x0cTokenLogprob\x12\x10\n\x08token_id\x18\x01 \x01(\x03\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0f\n\x07logprob\x18\x03 \x01(\x01*_\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x01\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x02\x32\xac\x01\n\x11GenerationService\x12\x96\x01\n\x08Generate\x12#.training_engine.v1.GenerateRequest\x1a$.training_engine.v1.GenerateResponse\"=\x82\xd3\xe4\x93\x02\x37\"2/api/training/checkpoints/{checkpoint_id}/generate:\x01*0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,18 +43,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GENERATEREQUEST'].fields_by_name['top_p']._serialized_options = b'\362\353\"\004\030\000 \001'
   _globals['_GENERATEREQUEST'].fields_by_name['seed']._loaded_options = None
   _globals['_GENERATEREQUEST'].fields_by_name['seed']._serialized_options = b'\362\353\"\002\020\000'
+  _globals['_GENERATEREQUEST'].fields_by_name['min_p']._loaded_options = None
+  _globals['_GENERATEREQUEST'].fields_by_name['min_p']._serialized_options = b'\362\353\"\004\020\000 \001'
+  _globals['_GENERATEREQUEST'].fields_by_name['repetition_penalty']._loaded_options = None
+  _globals['_GENERATEREQUEST'].fields_by_name['repetition_penalty']._serialized_options = b'\362\353\"\002\030\000'
+  _globals['_GENERATEREQUEST'].fields_by_name['num_samples']._loaded_options = None
+  _globals['_GENERATEREQUEST'].fields_by_name['num_samples']._serialized_options = b'\362\353\"\004\020\001 @'
+  _globals['_GENERATEREQUEST'].fields_by_name['logprobs']._loaded_options = None
+  _globals['_GENERATEREQUEST'].fields_by_name['logprobs']._serialized_options = b'\362\353\"\004\020\000 \024'
   _globals['_GENERATERESPONSE']._loaded_options = None
   _globals['_GENERATERESPONSE']._serialized_options = b'\362\353\"\016GeneratedToken'
   _globals['_GENERATIONSERVICE'].methods_by_name['Generate']._loaded_options = None
   _globals['_GENERATIONSERVICE'].methods_by_name['Generate']._serialized_options = b'\202\323\344\223\0027\"2/api/training/checkpoints/{checkpoint_id}/generate:\001*'
-  _globals['_FINISHREASON']._serialized_start=640
-  _globals['_FINISHREASON']._serialized_end=735
+  _globals['_FINISHREASON']._serialized_start=1179
+  _globals['_FINISHREASON']._serialized_end=1274
   _globals['_GENERATEREQUEST']._serialized_start=124
-  _globals['_GENERATEREQUEST']._serialized_end=447
-  _globals['_CHATMESSAGE']._serialized_start=449
-  _globals['_CHATMESSAGE']._serialized_end=493
-  _globals['_GENERATERESPONSE']._serialized_start=496
-  _globals['_GENERATERESPONSE']._serialized_end=638
-  _globals['_GENERATIONSERVICE']._serialized_start=738
-  _globals['_GENERATIONSERVICE']._serialized_end=910
+  _globals['_GENERATEREQUEST']._serialized_end=687
+  _globals['_CHATMESSAGE']._serialized_start=689
+  _globals['_CHATMESSAGE']._serialized_end=733
+  _globals['_GENERATERESPONSE']._serialized_start=736
+  _globals['_GENERATERESPONSE']._serialized_end=1112
+  _globals['_TOKENLOGPROB']._serialized_start=1114
+  _globals['_TOKENLOGPROB']._serialized_end=1177
+  _globals['_GENERATIONSERVICE']._serialized_start=1277
+  _globals['_GENERATIONSERVICE']._serialized_end=1449
 # @@protoc_insertion_point(module_scope)

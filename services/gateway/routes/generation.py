@@ -21,6 +21,7 @@ from gateway.streaming import (
     event,
     while_connected,
 )
+from training_engine._generation import TextPieces, whole_text
 from training_engine.messages import message_to_plain
 from training_engine.v1 import generation_pb2
 
@@ -74,14 +75,10 @@ async def generate(
 
 
 async def _whole(checkpoint_id: str, prompt: str, call: Any) -> dict[str, Any]:
-    tokens = [message_to_plain(token) async for token in call]
-    return {
-        "checkpoint_id": checkpoint_id,
-        "prompt": prompt,
-        "text": "".join(token["text"] for token in tokens),
-        "token_ids": [token["token_id"] for token in tokens],
-        "finish_reason": tokens[-1]["finish_reason"] if tokens else None,
-    }
+    pieces = TextPieces()
+    taken = [pieces.take(message_to_plain(token)) async for token in call]
+    whole = whole_text([piece for piece in taken if piece is not None])
+    return {"checkpoint_id": checkpoint_id, "prompt": prompt, **whole}
 
 
 async def _tokens(

@@ -149,6 +149,13 @@ WORKER: Example = {
     "started_at": "2030-01-01T11:58:00Z",
 }
 
+GENERATED_SAMPLE: Example = {
+    "text": " Tis",
+    "token_ids": [32, 84, 105, 115],
+    "finish_reason": "length",
+    "logprobs": None,
+}
+
 _ANSWERS: Schemas = {
     "TrainingConfig": CONFIG,
     "Config": STORED_CONFIG,
@@ -187,7 +194,11 @@ _ANSWERS: Schemas = {
         "text": " Tis",
         "token_ids": [32, 84, 105, 115],
         "finish_reason": "length",
+        "prompt_tokens": 6,
+        "dropped_prompt_tokens": 0,
+        "samples": [GENERATED_SAMPLE],
     },
+    "GeneratedSample": GENERATED_SAMPLE,
     "Dataset": DATASET,
     "Worker": WORKER,
     "Problem": {

@@ -7,9 +7,9 @@ from typing import Literal
 from pydantic import Field
 
 from gateway.schemas.base import Answer
-from gateway.schemas.shapes import body
+from gateway.schemas.shapes import answer, body
 from training_engine.descriptions import description
-from training_engine.v1.generation_pb2 import GenerateRequest
+from training_engine.v1.generation_pb2 import GenerateRequest, TokenLogprob
 
 _PROMPT = description(GenerateRequest.DESCRIPTOR.fields_by_name["prompt"])
 
@@ -23,13 +23,42 @@ class GenerateBody(body(GenerateRequest.DESCRIPTOR, ("checkpoint_id",))):  # typ
     )
 
 
+class SampledToken(answer(TokenLogprob.DESCRIPTOR)):  # type: ignore[misc]
+    """A sampled token, and the tokens that were likeliest at its place."""
+
+    top_logprobs: list[answer(TokenLogprob.DESCRIPTOR)] = Field(  # type: ignore[valid-type]
+        description="The likeliest tokens, the likeliest first."
+    )
+
+
+class GeneratedSample(Answer):
+    """One continuation of the prompt."""
+
+    text: str = Field(description="What continues the prompt.")
+    token_ids: list[int] = Field(description="The sampled tokens.")
+    finish_reason: Literal["length", "stop"] | None = Field(
+        description="Why it ended: `length` after max_tokens, `stop` at an end token or text."
+    )
+    logprobs: list[SampledToken] | None = Field(
+        description="Log-probabilities of its tokens; absent where they were not asked for."
+    )
+
+
 class GeneratedText(Answer):
     """The whole text at once."""
 
     checkpoint_id: str = Field(description="The checkpoint that was sampled.")
     prompt: str = Field(description="The prompt, as it was sent.")
-    text: str = Field(description="What continues the prompt.")
-    token_ids: list[int] = Field(description="The sampled tokens.")
+    text: str = Field(description="What continues the prompt; of the first sample.")
+    token_ids: list[int] = Field(description="The sampled tokens; of the first sample.")
     finish_reason: Literal["length", "stop"] | None = Field(
-        description="Why it ended: `length` after max_tokens, `stop` at an end token."
+        description="Why it ended; of the first sample."
     )
+    prompt_tokens: int | None = Field(
+        description="Tokens of the prompt, those that were left out included."
+    )
+    dropped_prompt_tokens: int | None = Field(
+        description="Tokens at the beginning of the prompt that the model did not see, since its "
+        "context is shorter."
+    )
+    samples: list[GeneratedSample] = Field(description="All samples, the first one included.")

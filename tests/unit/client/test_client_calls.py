@@ -32,6 +32,7 @@ from training_engine import (
     InvalidConfigError,
     JobStatus,
     StateForbidsError,
+    TokenLogprob,
     TrainingEngine,
     UnavailableError,
 )
@@ -282,6 +283,32 @@ def _generate(*finish: str) -> Any:
             )
 
     return answer
+
+
+def test_pieces_say_their_sample_their_prompt_and_their_probabilities(
+    service: ScriptedService, engine: TrainingEngine
+) -> None:
+    def answer(samples: int) -> Any:
+        for sample in range(samples):
+            yield generation_pb2.GenerateResponse(
+                token_id=5, sample=sample, prompt_tokens=3, dropped_prompt_tokens=1,
+                logprob=-0.5, token_text="a", top_logprobs=[{"token_id": 5, "text": "a"}],
+            )  # fmt: skip
+            yield generation_pb2.GenerateResponse(
+                index=1, token_id=6, text="ab", sample=sample, finish_reason="FINISH_REASON_STOP"
+            )
+
+    service.on["Generate"] = lambda request, context: answer(2)
+    options: dict[str, Any] = {"stop": "x", "num_samples": 2, "logprobs": 1}
+    pieces = list(engine.checkpoints.generate("c1", "x", **options))
+    assert [(piece, piece.sample) for piece in pieces] == [("ab", 0), ("ab", 1)]
+    assert (pieces[1].prompt_tokens, pieces[1].dropped_prompt_tokens) == (3, 1)
+    top = TokenLogprob(5, "a", 0.0)
+    assert pieces[0].logprobs == (TokenLogprob(5, "a", -0.5, (top,)),)
+    assert [*service.asked("Generate")[0].stop] == ["x"]
+    service.on["Generate"] = lambda request, context: answer(1)  # breaks off behind a sample
+    with pytest.raises(UnavailableError, match="broke off before its end"):
+        list(engine.checkpoints.generate("c1", num_samples=2))
 
 
 def test_generated_text_comes_in_pieces(service: ScriptedService, engine: TrainingEngine) -> None:

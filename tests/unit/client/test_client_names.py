@@ -17,8 +17,8 @@ ArtifactDamagedError AsyncJob AsyncTrainingEngine BulkResult Checkpoint Config C
 ConflictError Dataset DeadlineExceededError EventKind Execution FieldProblem InternalError
 InvalidArgumentError InvalidConfigError Job JobEvent JobRecord JobStatus LogLine MemoryEstimate
 MetricPoint NotFoundError Page PayloadTooLargeError PermissionDeniedError RateLimitedError Rewind
-StateForbidsError TextPiece Throughput TrainingEngine TrainingEngineError UnauthenticatedError
-UnavailableError Worker __version__
+StateForbidsError TextPiece Throughput TokenLogprob TrainingEngine TrainingEngineError
+UnauthenticatedError UnavailableError Worker __version__
 """
 
 

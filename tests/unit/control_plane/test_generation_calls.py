@@ -63,6 +63,41 @@ async def test_a_conversation_passes_through_in_place_of_a_prompt(
     assert (failure.reason, list(failure.fields)) == ("INVALID_ARGUMENT", ["messages"])
 
 
+async def test_options_and_what_they_bring_pass_through(
+    stubs: Any, attempts: AttemptStore, worker_connection: Connection
+) -> None:
+    options = {
+        "stop": ["\n\n", "End"],
+        "stop_token_ids": [3, 5],
+        "min_p": 0.05,
+        "repetition_penalty": 1.2,
+        "num_samples": 2,
+        "logprobs": 0,
+    }
+    request = generation_pb2.GenerateRequest(
+        checkpoint_id=await checkpoint_id(stubs, attempts), prompt="To", **options
+    )
+    call = stubs.generation.Generate(request)
+    inbox = GenerationInbox(worker_connection)
+    taken = await asyncio.to_thread(inbox.take, 5)
+    assert taken is not None
+    assert {name: getattr(taken, name) for name in options} == options
+    likely = [(98, "b", -0.5), (32, " ", -1.5)]
+    inbox.send(
+        taken,
+        [
+            GeneratedPiece(0, 98, "b", "stop", 0, 9, 3, -0.5, "b", likely),
+            GeneratedPiece(0, 32, " ", "length", 1, 9, 3, -1.5, " "),
+        ],
+    )
+    first, second = [response async for response in call]
+    assert (first.prompt_tokens, first.dropped_prompt_tokens, first.logprob) == (9, 3, -0.5)
+    assert (first.token_text, second.token_text) == ("b", " ")
+    top = [(each.token_id, each.text, each.logprob) for each in first.top_logprobs]
+    assert top == likely
+    assert (first.sample, second.sample, len(second.top_logprobs)) == (0, 1, 0)
+
+
 async def test_a_workers_refusal_and_its_absence(
     stubs: Any, attempts: AttemptStore, worker_connection: Connection
 ) -> None:
@@ -88,6 +123,13 @@ async def test_a_workers_refusal_and_its_absence(
         ({"top_k": 0}, "`top_k` is 0; it must be at least 1"),
         ({"top_p": 1.5}, "`top_p` is 1.5; it must be above 0 and at most 1"),
         ({"prompt": "x" * 100_001}, "`prompt` has 100001 characters"),
+        ({"min_p": 1.5}, "`min_p` is 1.5; it must be at least 0 and at most 1"),
+        ({"repetition_penalty": 0.0}, "`repetition_penalty` is 0.0; it must be above 0 and finite"),
+        ({"num_samples": 65}, "`num_samples` is 65; it must be 1 to 64"),
+        ({"logprobs": 21}, "`logprobs` is 21; it must be 0 to 20; leave it out for none"),
+        ({"stop": ["a"] * 17}, "`stop` has 17 entries; there must be at most 16"),
+        ({"stop": ["a", ""]}, "`stop` has a text of 0 characters; each must have 1 to 200"),
+        ({"stop_token_ids": [1] * 101}, "`stop_token_ids` has 101 entries"),
     ],
 )
 async def test_what_generate_refuses(stubs: Any, fields: dict[str, Any], text: str) -> None:

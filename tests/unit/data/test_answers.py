@@ -12,14 +12,8 @@ from typer.testing import CliRunner
 
 from app.training import Trainer, TrainingConfig
 from app.training.data import load_dataset
-from app.training.inference import (
-    LoadedModel,
-    NotSampledError,
-    SampledPiece,
-    _up_to,
-    answer_pieces,
-    load_trained,
-)
+from app.training.inference import LoadedModel, load_trained
+from app.training.sampled_text import NotSampledError, answer_pieces
 from app.transformer import TransformerConfig
 from training_engine.cli.app import app
 
@@ -77,22 +71,3 @@ def test_an_answer_is_the_assistants_turn_alone(
     without = LoadedModel(loaded.model, loaded.tokenizer, None)
     with pytest.raises(NotSampledError, match="the checkpoint has no chat template"):
         answer_pieces(without, [("user", "Hi")])
-
-
-@pytest.mark.parametrize(
-    ("pieces", "shown", "reason"),
-    [
-        (["No.", "<|", "end|>", "more"], ["No.", "", ""], "stop"),
-        (["a<", "|e", "x"], ["a", "", "<|ex"], "length"),
-        (["a<|end", "<|end|>"], ["a", "<|end"], "stop"),
-        (["a", "<|"], ["a", "<|"], "length"),
-    ],
-)
-def test_the_end_of_a_turn_is_seen_across_tokens(
-    pieces: list[str], shown: list[str], reason: str
-) -> None:
-    last = len(pieces) - 1
-    sampled = [SampledPiece(i, i, t, "length" * (i == last)) for i, t in enumerate(pieces)]
-    found = list(_up_to("<|end|>", iter(sampled)))
-    assert [piece.text for piece in found] == shown
-    assert found[-1].finish_reason == reason

@@ -13,7 +13,8 @@ import torch
 
 from app.training.checkpoint_file import write_checkpoint
 from app.training.config import TrainingConfig
-from app.training.inference import load_for_generation, sample_pieces
+from app.training.inference import load_for_generation
+from app.training.sampled_text import sample_pieces
 from app.training.tokenizer import ByteTokenizer, CharTokenizer
 from app.transformer.config import TransformerConfig
 from app.transformer.model import GPTModel
@@ -63,12 +64,18 @@ def test_a_seed_gives_the_text_that_the_library_gives(checkpoint: Path) -> None:
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
     said = command(str(checkpoint), "--prompt", "To be", *flags, "--json")
     assert said.returncode == 0, said.stderr
-    assert json.loads(said.stdout) == {
-        "checkpoint_id": str(checkpoint),
-        "prompt": "To be",
+    sample = {
         "text": text,
         "token_ids": [piece.token_id for piece in pieces],
         "finish_reason": "length",
+    }
+    assert json.loads(said.stdout) == {
+        "checkpoint_id": str(checkpoint),
+        "prompt": "To be",
+        **sample,
+        "prompt_tokens": 5,
+        "dropped_prompt_tokens": 0,
+        "samples": [{**sample, "logprobs": None}],
     }
 
 

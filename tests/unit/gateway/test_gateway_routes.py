@@ -287,6 +287,16 @@ async def test_generated_text_at_once(client: httpx.AsyncClient, state: State) -
         "text": "ABC",
         "token_ids": [65, 66, 67],
         "finish_reason": "length",
+        "prompt_tokens": None,
+        "dropped_prompt_tokens": None,
+        "samples": [
+            {
+                "text": "ABC",
+                "token_ids": [65, 66, 67],
+                "finish_reason": "length",
+                "logprobs": None,
+            }
+        ],
     }
     asked = state.requests[-1]
     assert asked.HasField("temperature")

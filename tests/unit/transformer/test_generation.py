@@ -10,8 +10,8 @@ import torch
 from app.transformer import GPTModel, TransformerConfig, decoding
 from app.transformer.attention import LayerCache
 from app.transformer.decoding import Decoder
-from app.transformer.generation import Sampling
 from app.transformer.row_decoding import RowDecoder, build_decoder
+from app.transformer.sampling import Sampling
 
 VARIANTS: list[dict[str, Any]] = [
     {},

@@ -70,6 +70,17 @@ def test_text_comes_token_by_token_and_a_seed_repeats_it(
     assert len(generate(site, empty)) == 3
 
 
+def test_samples_and_their_options(site: Site, checkpoint: CheckpointRecord) -> None:
+    pieces = generate(site, ask(checkpoint, num_samples=2, logprobs=2, min_p=0.01))
+    assert [(p.sample, p.index) for p in pieces] == [(s, i) for s in (0, 1) for i in range(20)]
+    assert (pieces[0].prompt_tokens, pieces[0].dropped_prompt_tokens) == (6, 0)
+    assert all(len(piece.top_logprobs) == 2 for piece in pieces)
+    second = generate(site, ask(checkpoint, seed=8, min_p=0.01))
+    assert [p.token_id for p in second] == [p.token_id for p in pieces if p.sample == 1]
+    (ended,) = generate(site, ask(checkpoint, stop_token_ids=[pieces[0].token_id], min_p=0.01))
+    assert (ended.text, ended.finish_reason) == ("", "stop")
+
+
 def test_a_conversation_needs_a_model_that_was_trained_on_such(
     site: Site, checkpoint: CheckpointRecord
 ) -> None:

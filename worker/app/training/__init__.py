@@ -28,7 +28,8 @@ reading:
 - `distributed`, `distributed_launch`, `distributed_model`, `sharding`, `parent_signals`: several
   processes.
 - `inspect_command`: a look into data, in a process of its own.
-- `inference`, `commands`: text from a checkpoint; the CLI's commands that need the library.
+- `inference`, `sampled_text`, `stop_texts`, `commands`: text from a checkpoint; the CLI's commands
+  that need the library.
 - `errors`, `home`: what can go wrong; paths that begin with `~`.
 """
 

@@ -18,7 +18,8 @@ import typer
 from app.transformer.errors import ConfigError, FieldProblem
 
 if TYPE_CHECKING:
-    from app.training.inference import LoadedModel, SampledPiece
+    from app.training.inference import LoadedModel
+    from app.training.sampled_text import SampledPiece
 
 _REFUSED = 4
 """The command line's exit code where an existing file forbids what was asked."""
@@ -123,12 +124,13 @@ def generate(
 
     Args:
         messages: a conversation to answer, in place of the prompt.
-        options: as `app.training.inference.sample_pieces` takes them.
+        options: as `app.training.sampled_text.sample_pieces` takes them.
 
     Ends the command with a message for a checkpoint that cannot be read, or arguments out of range.
     """
     from app.training.errors import CheckpointError
-    from app.training.inference import answer_pieces, load_trained, sample_pieces
+    from app.training.inference import load_trained
+    from app.training.sampled_text import answer_pieces, sample_pieces
 
     try:
         loaded = load_trained(checkpoint)

@@ -1,9 +1,8 @@
-"""From a checkpoint file to a model and tokenizer, and from those to text."""
+"""From a checkpoint file to a model and tokenizer."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,30 +18,10 @@ from app.training.checkpoint_file import (
 )
 from app.training.config import TrainingConfig
 from app.training.data.chat_template import ChatTemplate
-from app.training.data.conversations import turns_of
-from app.training.data.errors import DataError
-from app.training.data.parts import Place
 from app.training.errors import CheckpointError
 from app.training.home import expanded
-from app.training.tokenizer import PretrainedTokenizer, Tokenizer, tokenizer_from_dict
+from app.training.tokenizer import Tokenizer, tokenizer_from_dict
 from app.transformer.model import GPTModel
-
-
-class NotSampledError(ValueError):
-    """Text cannot be sampled as requested; the message is for the client."""
-
-
-@dataclass(frozen=True, slots=True)
-class SampledPiece:
-    """What one sampled token adds to the text."""
-
-    index: int
-    """Counts from 0."""
-    token_id: int
-    text: str
-    """May be empty inside a character."""
-    finish_reason: str = ""
-    """On the last piece: "length" or "stop"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,131 +69,6 @@ def load_trained(
     tokenizer = None if saved is None else tokenizer_from_dict(saved)
     chat = ChatTemplate(template["source"], template["tokens"]) if template else None
     return LoadedModel(model, tokenizer, chat)
-
-
-def sample_pieces(
-    model: GPTModel,
-    tokenizer: Tokenizer | None,
-    prompt: str,
-    *,
-    max_tokens: int = 256,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    seed: int | None = None,
-    end: str = "",
-) -> Iterator[SampledPiece]:
-    """Continue `prompt` token by token, up to `max_tokens` or the tokenizer's end of text.
-
-    `temperature`, `top_k`, `top_p` and `seed` are those of `app.transformer.generation.Sampling`.
-    `end` is a text that ends it, too.
-    A piece comes as soon as its text is certain.
-
-    Raises:
-        NotSampledError: the model has no tokenizer.
-        ValueError: an argument is out of range, or the tokenizer cannot express the prompt.
-    """
-    if tokenizer is None:
-        raise NotSampledError(
-            "the checkpoint has no tokenizer: it was trained on token ids of unknown origin; "
-            "train on text, or name the tokenizer in the configuration"
-        )
-    if max_tokens < 1:
-        raise ValueError(f"`max_tokens` is {max_tokens}; it must be at least 1; try 256")
-    stops = _stop_ids(tokenizer, end)
-    ids = [int(token) for token in tokenizer.encode(prompt)] or [_first_token(tokenizer)]
-    tokens = model.generate_stream(
-        torch.tensor([ids], device=next(model.parameters()).device),
-        max_tokens,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        seed=seed,
-        stop_tokens=stops,
-    )
-    pieces = _pieces(tokens, tokenizer, max_tokens, stops)
-    return _up_to(end, pieces) if end else pieces
-
-
-def _stop_ids(tokenizer: Tokenizer, end: str) -> tuple[int, ...]:
-    """Return the ids that end a text: the tokenizer's own, and a special token that is `end`."""
-    stops = [] if tokenizer.end_of_text_id is None else [tokenizer.end_of_text_id]
-    ids = tokenizer.encode(end).tolist() if isinstance(tokenizer, PretrainedTokenizer) else []
-    return (*stops, *ids) if len(ids) == 1 else tuple(stops)
-
-
-def answer_pieces(
-    loaded: LoadedModel, messages: Sequence[tuple[str, str]], **options: Any
-) -> Iterator[SampledPiece]:
-    """Answer a conversation as a model does that was trained on such, token by token.
-
-    The checkpoint's chat template writes the turns; what it writes behind an answer ends this one.
-
-    Args:
-        messages: role and content of each turn.
-        options: as `sample_pieces` takes them.
-
-    Raises:
-        NotSampledError: the checkpoint has no chat template, or that cannot write the turns.
-        ValueError: as by `sample_pieces`.
-    """
-    template = loaded.chat_template
-    if template is None:
-        raise NotSampledError(
-            "the checkpoint has no chat template: its model was not trained on conversations; give "
-            "a `prompt` to continue, or train on `messages`"
-        )
-    try:
-        turns = turns_of(messages)
-        place = Place(Path("messages"), "turn", len(turns))
-        prompt, end = template.prompt(turns, place), template.end_of_answer(turns, place)
-    except DataError as error:
-        raise NotSampledError(str(error)) from None
-    return sample_pieces(loaded.model, loaded.tokenizer, prompt, end=end, **options)
-
-
-def _up_to(end: str, pieces: Iterator[SampledPiece]) -> Iterator[SampledPiece]:
-    """Yield the pieces before the text `end`; what may be its beginning waits for the rest."""
-    held = ""
-    for piece in pieces:
-        text = held + piece.text
-        if (found := text.find(end)) >= 0:
-            yield replace(piece, text=text[:found], finish_reason="stop")
-            return
-        waits = 0 if piece.finish_reason else _beginning_of(end, text)
-        held = text[len(text) - waits :]
-        yield replace(piece, text=text[: len(text) - waits])
-
-
-def _beginning_of(end: str, text: str) -> int:
-    """Return how many characters at the end of `text` are the first ones of `end`."""
-    sizes = range(min(len(end) - 1, len(text)), 0, -1)
-    return next((size for size in sizes if text.endswith(end[:size])), 0)
-
-
-def _pieces(
-    tokens: Iterator[int], tokenizer: Tokenizer, max_tokens: int, stops: Sequence[int]
-) -> Iterator[SampledPiece]:
-    stream = tokenizer.stream()
-    for index, token in enumerate(tokens):
-        if token in stops:
-            yield SampledPiece(index, token, stream.finish(), "stop")
-            return
-        text = stream.push(token)
-        if index + 1 >= max_tokens:
-            yield SampledPiece(index, token, text + stream.finish(), "length")
-            return
-        yield SampledPiece(index, token, text)
-
-
-def _first_token(tokenizer: Tokenizer) -> int:
-    """Return what an empty prompt begins with: the end of a text before, or a line's end."""
-    if tokenizer.end_of_text_id is not None:
-        return tokenizer.end_of_text_id
-    try:
-        return int(tokenizer.encode("\n")[0])
-    except (ValueError, IndexError):
-        return 0
 
 
 def _verified_state(path: Path) -> dict[str, Any]:

@@ -6,8 +6,8 @@ reading:
 - `config`, `fields`, `errors`: the shape of a model: its fields, how they are read, what can be
   wrong.
 - `model`, `attention`, `layers`, `positions`, `initialization`: the model.
-- `generation`, `decoding`, `row_decoding`: text from a model, one token after another; the step of
-  one token.
+- `generation`, `sampling`, `decoding`, `row_decoding`: text from a model, one token after another:
+  which token is drawn, and the step of one token.
 - `fused`, `cpu_kernels`: the same model with faster operations for a CPU, applied from outside.
 - `families`, `tensor_layout`: the configurations and tensors of models that others write and load.
 - `huggingface`, `weight_files`, `export_folder`: to and from Hugging Face's format.

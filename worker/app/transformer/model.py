@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import Literal
+from typing import Literal, Unpack
 
 import torch
 import torch.nn.functional as F
@@ -12,10 +12,11 @@ from torch.utils.checkpoint import checkpoint
 
 from app.transformer.attention import CausalSelfAttention, LayerCache, document_mask
 from app.transformer.config import TransformerConfig
-from app.transformer.generation import Sampling, sample
+from app.transformer.generation import sample
 from app.transformer.initialization import initialize
 from app.transformer.layers import MLP, build_norm
 from app.transformer.positions import rotary_table, sinusoidal_table
+from app.transformer.sampling import Sampling, SamplingOptions
 
 IGNORED_LABEL = -100
 """Positions with this label do not count in the loss."""
@@ -167,37 +168,30 @@ class GPTModel(nn.Module):
         input_ids: Tensor,
         max_new_tokens: int,
         *,
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        seed: int | None = None,
         stop_tokens: Collection[int] = (),
+        **options: Unpack[SamplingOptions],
     ) -> Tensor:
         """Continue each row of `input_ids`, int64 [batch, time ≥ 1].
 
         Returns prompt and continuation, [batch, time + new]: fewer than `max_new_tokens` only
         when every row has produced one of `stop_tokens`, which a finished row then repeats.
-        `temperature`, `top_k`, `top_p` and `seed` are those of `generation.Sampling`. A prompt
-        longer than `max_position_embeddings` is seen from its end; when the context fills up,
-        its newer half goes on. Neither the global random state nor the training mode changes.
+        `options` are those of `sampling.Sampling`: `temperature`, `top_k`, `seed` and so on. A
+        prompt longer than `max_position_embeddings` is seen from its end; when the context fills
+        up, its newer half goes on. Neither the global random state nor the training mode changes.
 
         Raises:
             ValueError: An argument is out of range.
         """
-        sampling = Sampling(temperature, top_k, top_p, seed)
-        tokens = list(sample(self, input_ids, max_new_tokens, sampling, stop_tokens))
-        return torch.cat((input_ids, *(token[:, None] for token in tokens)), 1)
+        steps = list(sample(self, input_ids, max_new_tokens, Sampling(**options), stop_tokens))
+        return torch.cat((input_ids, *(step.tokens[:, None] for step in steps)), 1)
 
     def generate_stream(
         self,
         input_ids: Tensor,
         max_new_tokens: int,
         *,
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        seed: int | None = None,
         stop_tokens: Collection[int] = (),
+        **options: Unpack[SamplingOptions],
     ) -> Iterator[int]:
         """Like `generate` for a single row, [1, time], yielding each new token id at once."""
         if input_ids.dim() != 2 or len(input_ids) != 1:
@@ -205,9 +199,8 @@ class GPTModel(nn.Module):
                 f"`input_ids` is of shape {tuple(input_ids.shape)}; a stream continues one row, "
                 "[1, time]; use generate for a batch"
             )
-        sampling = Sampling(temperature, top_k, top_p, seed)
-        tokens = sample(self, input_ids, max_new_tokens, sampling, stop_tokens)
-        return (int(token) for token in tokens)
+        steps = sample(self, input_ids, max_new_tokens, Sampling(**options), stop_tokens)
+        return (int(step.tokens) for step in steps)
 
     def _require_context(self, end: int) -> None:
         longest = self.config.max_position_embeddings

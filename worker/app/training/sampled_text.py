@@ -1,0 +1,256 @@
+"""Text sampled from a model: prompts and conversations go in, pieces of text come out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Unpack
+
+import torch
+from torch import Tensor
+
+from app.training.data.conversations import turns_of
+from app.training.data.errors import DataError
+from app.training.data.parts import Place
+from app.training.inference import LoadedModel
+from app.training.stop_texts import before_stop
+from app.training.tokenizer import PretrainedTokenizer, Tokenizer
+from app.transformer.generation import Step, sample
+from app.transformer.model import GPTModel
+from app.transformer.sampling import Sampling, SamplingOptions
+
+MOST_LOGPROBS = 20
+"""Most of the likeliest tokens that are reported for each sampled one."""
+
+
+class NotSampledError(ValueError):
+    """Text cannot be sampled as requested; the message is for the client."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """A token that could have come."""
+
+    token_id: int
+    text: str
+    """Of the token alone; U+FFFD for a part of a character, empty for a special token."""
+    logprob: float
+    """Natural logarithm of its probability."""
+
+
+@dataclass(frozen=True, slots=True)
+class SampledPiece:
+    """What one sampled token adds to the text."""
+
+    index: int
+    """Counts from 0 in each sample."""
+    token_id: int
+    text: str
+    """May be empty inside a character, and while it may be the beginning of a stop text."""
+    finish_reason: str = ""
+    """On the last piece of a sample: "length" or "stop"."""
+    sample: int = 0
+    """Which sample it belongs to, counts from 0."""
+    prompt_tokens: int | None = None
+    """On the first piece of a sample: ids of the prompt, those that were left out included."""
+    dropped_prompt_tokens: int | None = None
+    """On the first piece of a sample: ids at the beginning of the prompt that the model does not
+    see, since its context is shorter."""
+    logprob: float | None = None
+    """Where asked for: natural logarithm of the token's probability."""
+    token_text: str = ""
+    """Where log-probabilities are asked for: text of the token alone, see `TokenLogprob`."""
+    top_logprobs: tuple[TokenLogprob, ...] = ()
+    """Where asked for: the likeliest tokens, the likeliest first."""
+
+
+def sample_pieces(
+    model: GPTModel,
+    tokenizer: Tokenizer | None,
+    prompt: str,
+    *,
+    max_tokens: int = 256,
+    stop: Sequence[str] = (),
+    stop_token_ids: Sequence[int] = (),
+    num_samples: int = 1,
+    logprobs: int | None = None,
+    **options: Unpack[SamplingOptions],
+) -> Iterator[SampledPiece]:
+    """Continue `prompt` token by token, up to `max_tokens` or the tokenizer's end of text.
+
+    A piece comes as soon as its text is certain. Ids beyond the tokenizer are never sampled. Of a
+    prompt that is longer than the model's context, the model sees the end.
+
+    Args:
+        stop: texts that end a sample, also where several tokens make them; never part of its text.
+        stop_token_ids: ids that end a sample, besides the tokenizer's end of text.
+        num_samples: continuations of the same prompt, one after the other. Sample i has the seed
+            `seed + i`, so it is what that seed gives alone.
+        logprobs: report each token's log-probability, and so many of the likeliest ones with
+            theirs, 0 to 20. They are those of the model: before temperature, penalty and cuts.
+        options: of `app.transformer.sampling.Sampling`, such as `temperature`.
+
+    Raises:
+        NotSampledError: the model has no tokenizer.
+        ValueError: an argument is out of range, or the tokenizer cannot express the prompt.
+    """
+    if tokenizer is None:
+        raise NotSampledError(
+            "the checkpoint has no tokenizer: it was trained on token ids of unknown origin; "
+            "train on text, or name the tokenizer in the configuration"
+        )
+    _check(model, max_tokens, stop, stop_token_ids, num_samples, logprobs)
+    sampling = replace(Sampling(**options), vocab_size=tokenizer.vocab_size)
+    continuation = _Continuation(
+        model,
+        tokenizer,
+        [int(token) for token in tokenizer.encode(prompt)] or [_first_token(tokenizer)],
+        max_tokens,
+        (*_end_ids(tokenizer, stop), *stop_token_ids),
+        logprobs,
+    )
+    return (
+        replace(piece, sample=number)
+        for number in range(num_samples)
+        for piece in before_stop(stop, continuation.pieces(_of_sample(sampling, number)))
+    )
+
+
+def answer_pieces(
+    loaded: LoadedModel,
+    messages: Sequence[tuple[str, str]],
+    *,
+    stop: Sequence[str] = (),
+    **options: Any,
+) -> Iterator[SampledPiece]:
+    """Answer a conversation as a model does that was trained on such, token by token.
+
+    The checkpoint's chat template writes the turns; what it writes behind an answer ends this one.
+
+    Args:
+        messages: role and content of each turn.
+        stop, options: as `sample_pieces` takes them.
+
+    Raises:
+        NotSampledError: the checkpoint has no chat template, or that cannot write the turns.
+        ValueError: as by `sample_pieces`.
+    """
+    template = loaded.chat_template
+    if template is None:
+        raise NotSampledError(
+            "the checkpoint has no chat template: its model was not trained on conversations; give "
+            "a `prompt` to continue, or train on `messages`"
+        )
+    try:
+        turns = turns_of(messages)
+        place = Place(Path("messages"), "turn", len(turns))
+        prompt, end = template.prompt(turns, place), template.end_of_answer(turns, place)
+    except DataError as error:
+        raise NotSampledError(str(error)) from None
+    stops = (*stop, end) if end else tuple(stop)
+    return sample_pieces(loaded.model, loaded.tokenizer, prompt, stop=stops, **options)
+
+
+def _check(
+    model: GPTModel,
+    max_tokens: int,
+    stop: Sequence[str],
+    stop_token_ids: Sequence[int],
+    num_samples: int,
+    logprobs: int | None,
+) -> None:
+    ids, most = model.config.vocab_size, MOST_LOGPROBS
+    foreign = [token for token in stop_token_ids if not 0 <= token < ids]
+    for name, value, holds, rule in (
+        ("max_tokens", max_tokens, max_tokens >= 1, "at least 1; try 256"),
+        ("num_samples", num_samples, num_samples >= 1, "at least 1"),
+        ("logprobs", logprobs, 0 <= (logprobs or 0) <= most, f"0 to {most}; leave it out for none"),
+        ("stop", [*stop], all(stop), "texts of at least one character; leave it out for none"),
+        ("stop_token_ids", foreign, not foreign, f"ids of the model, 0 to {ids - 1}"),
+    ):
+        if not holds:
+            raise ValueError(f"`{name}` is {value}; it must be {rule}")
+
+
+def _of_sample(sampling: Sampling, number: int) -> Sampling:
+    if sampling.seed is None:
+        return sampling
+    return replace(sampling, seed=(sampling.seed + number) % 2**63)
+
+
+def _end_ids(tokenizer: Tokenizer, stop: Sequence[str]) -> tuple[int, ...]:
+    """Return the ids that end a text: the tokenizer's own, and special tokens among `stop`.
+
+    A special token has no text, so looking for it in the text would not find it.
+    """
+    ends = () if tokenizer.end_of_text_id is None else (tokenizer.end_of_text_id,)
+    if not isinstance(tokenizer, PretrainedTokenizer):
+        return ends
+    encoded = (tokenizer.encode(text).tolist() for text in stop)
+    return (*ends, *(ids[0] for ids in encoded if len(ids) == 1 and not tokenizer.decode(ids)))
+
+
+def _first_token(tokenizer: Tokenizer) -> int:
+    """Return what an empty prompt begins with: the end of a text before, or a line's end."""
+    if tokenizer.end_of_text_id is not None:
+        return tokenizer.end_of_text_id
+    try:
+        return int(tokenizer.encode("\n")[0])
+    except (ValueError, IndexError):
+        return 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Continuation:
+    """What all samples of a prompt share."""
+
+    model: GPTModel
+    tokenizer: Tokenizer
+    prompt: list[int]
+    max_tokens: int
+    ends: tuple[int, ...]
+    logprobs: int | None
+
+    def pieces(self, sampling: Sampling) -> Iterator[SampledPiece]:
+        """Yield the pieces of one sample."""
+        prompt = torch.tensor([self.prompt], device=next(self.model.parameters()).device)
+        steps = sample(self.model, prompt, self.max_tokens, sampling, self.ends)
+        stream, before = self.tokenizer.stream(), self.prompt[-1]
+        for index, step in enumerate(steps):
+            token = int(step.tokens)
+            ended = token in self.ends
+            text = "" if ended else stream.push(token)
+            reason = "stop" if ended else "length" if index + 1 >= self.max_tokens else ""
+            if reason:
+                text += stream.finish()
+            more = {**({} if index else self._of_prompt()), **self._scores(step, before, token)}
+            yield SampledPiece(index, token, text, reason, **more)
+            before = token
+
+    def _of_prompt(self) -> dict[str, Any]:
+        size = len(self.prompt)
+        dropped = max(0, size - self.model.config.max_position_embeddings)
+        return {"prompt_tokens": size, "dropped_prompt_tokens": dropped}
+
+    def _scores(self, step: Step, before: int, token: int) -> dict[str, Any]:
+        if self.logprobs is None:
+            return {}
+        known = min(self.tokenizer.vocab_size, step.logits.shape[-1])
+        scores: Tensor = step.logits[0, :known].float().log_softmax(-1)
+        best = scores.topk(min(self.logprobs, known))
+        likeliest = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        return {
+            "logprob": float(scores[token]),
+            "token_text": _text_behind(self.tokenizer, before, token),
+            "top_logprobs": tuple(
+                TokenLogprob(each, _text_behind(self.tokenizer, before, each), score)
+                for each, score in likeliest
+            ),
+        }
+
+
+def _text_behind(tokenizer: Tokenizer, before: int, token: int) -> str:
+    """Return the text of a token behind another one: some decoders drop a text's first space."""
+    start, both = tokenizer.decode([before]), tokenizer.decode([before, token])
+    return both[len(start) :] if both.startswith(start) else tokenizer.decode([token])
