@@ -27,6 +27,7 @@ from benchmarks.service_processes import (
     METADATA,
     Services,
     calls_per_second,
+    latencies_at,
     load,
     percentile,
     services,
@@ -41,13 +42,14 @@ from training_engine.v1 import job_pb2, job_pb2_grpc
 
 CALLS, ROUNDS, CONCURRENCY = 2_000, 7, 32
 STARTS = 500
+STEADY_RATE, STEADY_SECONDS = 100, 10
 JOBS, PAGE = int(os.environ.get("BENCHMARK_JOBS", "100000")), 50
 ECHO = "/benchmark.Echo/Echo"
 
 
 def run(device: str) -> list[Claim]:
     """Measure rates and latencies at the control plane; no worker runs."""
-    return [_get_job(), _start_job(), _list_jobs()]
+    return [_get_job(), *_start_job(), _list_jobs()]
 
 
 def _get_job() -> Claim:
@@ -72,7 +74,7 @@ def _get_job() -> Claim:
     )
 
 
-def _start_job() -> Claim:
+def _start_job() -> list[Claim]:
     with services() as stack, asyncio.Runner() as loop:
         client = Client(loop, stack.address, stack.address)
         request = job_pb2.StartJobRequest(
@@ -83,10 +85,25 @@ def _start_job() -> Claim:
             return client.rate(lambda: client.jobs.StartJob(request, metadata=METADATA), STARTS)
 
         rate()
+        before = stack.cpu_seconds("control_plane")
         rates = [rate() for _ in range(ROUNDS)]
+        cpu = (stack.cpu_seconds("control_plane") - before) / (ROUNDS * STARTS)
+        seconds = client.latencies(
+            lambda: client.jobs.StartJob(request, metadata=METADATA),
+            STEADY_RATE,
+            STEADY_RATE * STEADY_SECONDS,
+        )
         client.close()
-    detail = f"{min(rates):.0f}–{max(rates):.0f} /s, {CONCURRENCY} at a time, {load()}"
-    return Claim("StartJob", statistics.median(rates), 200, True, "/s", detail)
+    detail = (
+        f"{min(rates):.0f}–{max(rates):.0f} /s, {CONCURRENCY} at a time, CPU of the control plane "
+        f"{1000 * cpu:.2f} ms a call, {load()}"
+    )
+    median, p99 = (1000 * percentile(seconds, percent) for percent in (50, 99))
+    steady = f"{len(seconds)} calls, one every {1000 / STEADY_RATE:g} ms, median {median:.1f} ms"
+    return [
+        Claim("StartJob", statistics.median(rates), 200, True, "/s", detail),
+        Claim(f"StartJob at {STEADY_RATE}/s, p99", p99, 50, False, "ms", f"{steady}, {load()}"),
+    ]
 
 
 def _list_jobs() -> Claim:
@@ -149,6 +166,10 @@ class Client:
     def rate(self, call: Callable[[], Awaitable[Any]], count: int) -> float:
         """Return the calls a second."""
         return self._loop.run(calls_per_second(call, count, CONCURRENCY))
+
+    def latencies(self, call: Callable[[], Awaitable[Any]], rate: float, count: int) -> list[float]:
+        """Return the seconds of each of `count` calls, begun at this rate whatever they take."""
+        return self._loop.run(latencies_at(call, rate, count))
 
     def close(self) -> None:
         """Let go of the connections."""

@@ -220,6 +220,21 @@ async def calls_per_second(
     return count / (time.perf_counter() - started)
 
 
+async def latencies_at(call: Callable[[], Awaitable[Any]], rate: float, count: int) -> list[float]:
+    """Return the seconds of each of `count` calls, which begin at this rate whatever they take.
+
+    A call's time counts from when it was due, so that one which could not begin in time is late.
+    """
+    began = time.perf_counter()
+
+    async def at(due: float) -> float:
+        await asyncio.sleep(due - time.perf_counter())
+        await call()
+        return time.perf_counter() - due
+
+    return list(await asyncio.gather(*(at(began + n / rate) for n in range(count))))
+
+
 def percentile(values: Sequence[float], percent: float) -> float:
     """Return the smallest value that `percent` of them do not exceed."""
     ordered = sorted(values)

@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -88,6 +88,31 @@ class FolderStore(ArtifactStore):
         """Begin an upload of at most `limit` bytes."""
         return FolderWriter(self.root, key, self.local_path(key), limit)
 
+    def put_together(self, documents: Mapping[str, bytes]) -> None:
+        """Store documents of one line each: one file, one sync, and a hard link to it for each key.
+
+        Where the file system has no hard links, each gets a file of its own.
+        """
+        if len(documents) == 1 or not self._put_links(documents):
+            for key, document in documents.items():
+                self.put(key, [document])
+
+    def _put_links(self, documents: Mapping[str, bytes]) -> bool:
+        paths = [self.root / check_key(key) for key in documents]
+        folders = {self.local_path(key.rpartition("/")[0]) for key in documents}
+        with self.writer(next(iter(documents))) as upload:
+            upload.write(b"\n".join(documents.values()))
+            upload.sync()
+            try:
+                for folder in folders:
+                    make_folder(folder)
+                upload.link_to(paths)
+            except OSError:
+                return False
+        for folder in folders:
+            sync_folder(folder)
+        return True
+
     def stat(self, key: str) -> ArtifactStat:
         """Return the size and the time of the last change.
 
@@ -136,18 +161,31 @@ class FolderStore(ArtifactStore):
         shutil.rmtree(grave, ignore_errors=True)
         return removed
 
+    def delete_names(self, prefix: str, start: str) -> None:
+        """Remove the artifacts that `names(prefix, start)` names, durably."""
+        folder = self.local_path(prefix)
+        for name in self.names(prefix, start):
+            (folder / name).unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            sync_folder(folder)
+        with contextlib.suppress(OSError):  # it holds others
+            folder.rmdir()
+
     def keys(self, prefix: str) -> list[str]:
         """Return the keys of all artifacts under `prefix` + "/", sorted, without hidden files."""
         names = (path.relative_to(self.root).as_posix() for path in self._files(prefix))
         return sorted(name for name in names if "/." not in name)
 
-    def names(self, prefix: str) -> list[str]:
-        """Return what comes behind `prefix` + "/" in all keys, up to the next slash, sorted."""
+    def names(self, prefix: str, start: str = "") -> list[str]:
+        """Return what comes behind `prefix` + "/" in all keys, up to the next slash, sorted.
+
+        Only names that begin with `start`.
+        """
         try:
             found = os.listdir(self.local_path(prefix))
         except (FileNotFoundError, NotADirectoryError):
             return []
-        return sorted(name for name in found if not name.startswith("."))
+        return sorted(name for name in found if name.startswith(start) and name[0] != ".")
 
     def discard_hidden(self, prefix: str) -> int:
         """Remove files with a dot in front, which killed writers left, and return their number."""
@@ -220,10 +258,19 @@ class FolderWriter:
         self._digest.update(chunk)
         self._size += len(chunk)
 
-    def commit(self) -> ArtifactInfo:
-        """Make the artifact durable and visible, replacing an older one of the same key."""
+    def sync(self) -> None:
+        """Make what was written durable; it stays invisible."""
         with self._room():
             os.fsync(self._file.fileno())
+
+    def link_to(self, paths: Sequence[Path]) -> None:
+        """Make what was written visible under these paths, too."""
+        for path in paths:
+            os.link(self._path, path)
+
+    def commit(self) -> ArtifactInfo:
+        """Make the artifact durable and visible, replacing an older one of the same key."""
+        self.sync()
         make_folder(self._target.parent)
         self._path.replace(self._target)
         self._file.close()  # this frees the lock

@@ -8,7 +8,7 @@ id in the records before an artifact counts as missing, and before anything is w
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -128,6 +128,11 @@ class GuardedStore:
         self.require()
         return self._store.put(key, chunks, limit=limit)
 
+    def put_together(self, documents: Mapping[str, bytes]) -> None:
+        """See `ArtifactStore`."""
+        self.require()
+        self._store.put_together(documents)
+
     def stat(self, key: str) -> ArtifactStat:
         """See `ArtifactStore`."""
         return self._read(lambda: self._store.stat(key))
@@ -159,15 +164,20 @@ class GuardedStore:
         self.require()
         return self._store.delete_prefix(prefix)
 
+    def delete_names(self, prefix: str, start: str) -> None:
+        """See `ArtifactStore`."""
+        self.require()
+        self._store.delete_names(prefix, start)
+
     def keys(self, prefix: str) -> list[str]:
         """See `ArtifactStore`."""
         self.require()
         return self._store.keys(prefix)
 
-    def names(self, prefix: str) -> list[str]:
+    def names(self, prefix: str, start: str = "") -> list[str]:
         """See `ArtifactStore`."""
         self.require()
-        return self._store.names(prefix)
+        return self._store.names(prefix, start)
 
     def discard_hidden(self, prefix: str) -> int:
         """See `ArtifactStore`."""

@@ -1,9 +1,12 @@
 """The journal's files: what the service's records were after each change, for the loss of Redis.
 
-Each entry is an artifact of its own, `journal/{kind}s/{id}/{revision}-{checksum}.json`, and holds
-the whole record. Nothing is ever appended: on a file system that machines share, two writers that
+Each entry is an artifact, `journal/{kind}s/{second}/{id}.{revision}-{checksum}.json`, and holds the
+whole record. Nothing is ever appended: on a file system that machines share, two writers that
 append to one file may overwrite each other's lines, and object stores know no append. Entries of
 several writers have different names, so none can damage another's; the largest number counts.
+
+Entries that are written at the same time may share a file, with one line each. The checksum in the
+name says which line is meant.
 
 An entry makes those before it superfluous. One of them is kept, for the case that the newest is
 damaged later.
@@ -15,14 +18,44 @@ import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from artifact_store.errors import ArtifactNotFoundError
 from artifact_store.keys import JOURNAL_PREFIX, journal_prefix
 from artifact_store.store import ArtifactStore
 
-_NAME = re.compile(r"(\d{16})-([0-9a-f]{8})\.json", re.ASCII)
+_NAME = re.compile(r"(\w+)\.(\d{16})-([0-9a-f]{8})\.json", re.ASCII)
 _KEPT = 2
 _COMPLETE = f"{JOURNAL_PREFIX}/complete.txt"
+
+
+class Entry(Protocol):
+    """A record at one moment."""
+
+    @property
+    def kind(self) -> str:
+        """`job`, `config` or `dataset`."""
+        ...
+
+    @property
+    def id(self) -> str:
+        """The record's id."""
+        ...
+
+    @property
+    def revision(self) -> int:
+        """Grows with every entry of the record."""
+        ...
+
+    @property
+    def document(self) -> bytes:
+        """The record, as one line."""
+        ...
+
+    @property
+    def is_first(self) -> bool:
+        """Whether the record has no other entry yet."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +74,16 @@ class JournalFiles:
     def __init__(self, store: ArtifactStore) -> None:
         self._store = store
 
-    def write(self, kind: str, id: str, revision: int, document: bytes) -> None:
-        """Store an entry, durably; then remove those before the newest two."""
-        prefix = journal_prefix(kind, id)
-        self._store.put(f"{prefix}/{revision:016d}-{zlib.crc32(document):08x}.json", [document])
-        for name in self._store.names(prefix)[:-_KEPT]:
-            self._store.delete(f"{prefix}/{name}")
+    def write(self, *entries: Entry) -> None:
+        """Store entries, durably; then remove those before the newest two of each record."""
+        self._store.put_together({_key(entry): entry.document for entry in entries})
+        for kind, id in {(entry.kind, entry.id) for entry in entries if not entry.is_first}:
+            for name in self._names(kind, id)[:-_KEPT]:
+                self._store.delete(f"{journal_prefix(kind, id)}/{name}")
 
     def remove(self, kind: str, id: str) -> None:
         """Remove all entries of a record, durably."""
-        self._store.delete_prefix(journal_prefix(kind, id))
+        self._store.delete_names(journal_prefix(kind, id), f"{id}.")
 
     def set_complete(self) -> None:
         """Record that each record has an entry, so that one without was deleted."""
@@ -66,16 +99,31 @@ class JournalFiles:
 
     def ids(self, kind: str) -> list[str]:
         """Return the ids of the records of a kind that have entries."""
-        return self._store.names(f"{JOURNAL_PREFIX}/{kind}s")
+        names = (key.rpartition("/")[2] for key in self._store.keys(f"{JOURNAL_PREFIX}/{kind}s"))
+        return sorted({found[1] for name in names if (found := _NAME.fullmatch(name))})
 
     def entries(self, kind: str, id: str) -> Iterator[FoundEntry]:
         """Yield the entries of a record, the newest first."""
-        prefix = journal_prefix(kind, id)
-        for name in reversed(self._store.names(prefix)):
+        for name in reversed(self._names(kind, id)):
             if match := _NAME.fullmatch(name):
                 try:
-                    document = b"".join(self._store.open_range(f"{prefix}/{name}"))
+                    held = b"".join(self._store.open_range(f"{journal_prefix(kind, id)}/{name}"))
                 except ArtifactNotFoundError:
                     continue  # a newer one has been written meanwhile
-                whole = zlib.crc32(document) == int(match[2], 16)
-                yield FoundEntry(int(match[1]), document, whole)
+                yield _found(int(match[2]), int(match[3], 16), held)
+
+    def _names(self, kind: str, id: str) -> list[str]:
+        return self._store.names(journal_prefix(kind, id), f"{id}.")
+
+
+def _key(entry: Entry) -> str:
+    name = f"{entry.id}.{entry.revision:016d}-{zlib.crc32(entry.document):08x}.json"
+    return f"{journal_prefix(entry.kind, entry.id)}/{name}"
+
+
+def _found(revision: int, checksum: int, held: bytes) -> FoundEntry:
+    """Return the line of a file that has this checksum."""
+    for line in held.split(b"\n"):
+        if zlib.crc32(line) == checksum:
+            return FoundEntry(revision, line, is_whole=True)
+    return FoundEntry(revision, held, is_whole=False)

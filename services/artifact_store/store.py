@@ -7,7 +7,7 @@ local files returns None, and the caller streams the artifact to a scratch file 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -111,6 +111,15 @@ class ArtifactStore(Protocol):
                 upload.write(chunk)
             return upload.commit()
 
+    def put_together(self, documents: Mapping[str, bytes]) -> None:
+        """Store documents of one line each, all of them durable once this returns.
+
+        What a key holds afterwards has its document as one of its lines: a store may write a single
+        file for all of them.
+        """
+        for key, document in documents.items():
+            self.put(key, [document])
+
     def stat(self, key: str) -> ArtifactStat:
         """Return the size and the time of the last change.
 
@@ -158,12 +167,20 @@ class ArtifactStore(Protocol):
         """Remove everything under `prefix` + "/", durably, and return the number of artifacts."""
         ...
 
+    def delete_names(self, prefix: str, start: str) -> None:
+        """Remove the artifacts that `names(prefix, start)` names, durably."""
+        for name in self.names(prefix, start):
+            self.delete(f"{prefix}/{name}")
+
     def keys(self, prefix: str) -> list[str]:
         """Return the keys of all artifacts under `prefix` + "/", sorted."""
         ...
 
-    def names(self, prefix: str) -> list[str]:
-        """Return what comes behind `prefix` + "/" in all keys, up to the next slash, sorted."""
+    def names(self, prefix: str, start: str = "") -> list[str]:
+        """Return what comes behind `prefix` + "/" in all keys, up to the next slash, sorted.
+
+        Only names that begin with `start`.
+        """
         ...
 
     def discard_hidden(self, prefix: str) -> int:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 from artifact_store import ArtifactError, ArtifactStoreAwayError, GuardedStore, JournalFiles
+from job_store.batches import Batches
 from job_store.errors import NotJournaledError
 from job_store.journal import JournalEntry
 
@@ -18,8 +19,11 @@ T = TypeVar("T")
 
 _PAGE = 500
 
-_THREADS = 16
-"""Writers at a time. They wait for the disk, which syncs the files of several at once."""
+_THREADS = 4
+"""Batches of jobs, of configurations and of datasets, and a check, wait for the disk at a time."""
+
+_CALLS = 10_000
+"""Callers that share a check."""
 
 
 class ArtifactJournal:
@@ -32,6 +36,7 @@ class ArtifactJournal:
     def __init__(self, open_store: Callable[[], Awaitable[GuardedStore]]) -> None:
         self._open_store = open_store
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="journal")
+        self._checks = Batches(self._require, _CALLS)
 
     async def require(self) -> None:
         """Check that entries can be written, before a change is made that would need one.
@@ -40,18 +45,20 @@ class ArtifactJournal:
             StoreUnavailableError: Redis does not answer, or refuses.
             ArtifactStoreAwayError: The store is away, or another one.
         """
+        await self._checks.add(None)
+
+    async def _require(self, calls: Sequence[None]) -> Sequence[None]:
         store = await self._open_store()
         await asyncio.get_running_loop().run_in_executor(self._threads, store.require)
+        return calls
 
-    async def write(self, entry: JournalEntry) -> None:
-        """Return once the entry is durable.
+    async def write(self, entries: Sequence[JournalEntry]) -> None:
+        """Return once the entries are durable.
 
         Raises:
-            NotJournaledError: It could not be written.
+            NotJournaledError: They could not be written.
         """
-        await self._change(
-            lambda files: files.write(entry.kind, entry.id, entry.revision, entry.document)
-        )
+        await self._change(lambda files: files.write(*entries))
 
     async def is_complete(self) -> bool:
         """Whether each record has an entry.

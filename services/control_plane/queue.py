@@ -10,6 +10,7 @@ connection.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import redis
@@ -17,6 +18,7 @@ from rq import Queue
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
+from job_store.batches import Batches
 from job_store.connection import AsyncConnection
 from job_store.queues import QUEUE_NAMES, RUN_ATTEMPT, queue_name
 
@@ -25,6 +27,8 @@ _KEEP_WAITING_SECONDS = 7 * 86_400
 the pop, or Redis refused the deletion. A job that waits longer gets another message."""
 _KEEP_DONE_SECONDS = 60
 _KEEP_FAILED_SECONDS = 86_400
+_MOST = 64
+"""Messages that are sent in one transaction."""
 
 
 def message_id(job_id: str, attempt: int) -> str:
@@ -40,6 +44,7 @@ class AttemptQueue:
         # RQ wants a synchronous client; this one only collects commands and never connects.
         self._collector = redis.Redis()
         self._queues = {name: _queue(name, self._collector) for name in QUEUE_NAMES}
+        self._messages = Batches(self._transact, _MOST)
 
     async def send(self, job_id: str, attempt: int, priority: str, device: str) -> None:
         """Put the attempt's message at the end of its queue.
@@ -50,7 +55,11 @@ class AttemptQueue:
             StoreUnavailableError: Redis does not answer, or refuses.
         """
         queue = self._queues[queue_name(priority, device)]
-        await self._connection.transaction(*self._commands(job_id, attempt, queue))
+        await self._messages.add(self._commands(job_id, attempt, queue))
+
+    async def _transact(self, messages: Sequence[list[tuple[Any, ...]]]) -> Sequence[None]:
+        await self._connection.transaction(*(words for message in messages for words in message))
+        return [None] * len(messages)
 
     def _commands(self, job_id: str, attempt: int, queue: Queue) -> list[tuple[Any, ...]]:
         """Return the commands that RQ would send to enqueue the message."""

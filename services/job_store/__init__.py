@@ -8,8 +8,9 @@ states. Knows no gRPC and no torch. In order of reading:
   named.
 - `keys`, `codec`, `scripts`: the names of keys, records to and from what Redis holds, and how a
   script is put together and its reply read.
-- `connection`, `outages`, `durability`: calls to the server: deadlines and retries, which errors
-  mean that it is away, and whether a change is in its append-only file.
+- `connection`, `batches`, `outages`, `durability`: calls to the server: deadlines and retries,
+  commands that go together, which errors mean that it is away, and whether a change is in its
+  append-only file.
 - `journal`: a copy of each record outside of Redis, made before a change is acknowledged.
 - `jobs`: what the control plane does with jobs: create, list, stop, resume, delete.
 - `attempts`, `attempt_history`: what a worker does with its attempt: claim, renew the lease,

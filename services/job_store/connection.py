@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,6 +18,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError
 from redis.retry import Retry
 
+from job_store.batches import Batches
 from job_store.durability import DiskBarrier
 from job_store.errors import StoreUnavailableError
 from job_store.outages import breaks_off, changes_role, unavailable
@@ -33,6 +34,9 @@ REQUEST_MEMORY_MS = 24 * 3600 * 1000
 _RETRY_MEMORY_MS = 10 * 60 * 1000
 # A mutation without a request_id gets a private one, so that a repetition by the connection
 # after a broken reply returns the first answer instead of acting twice.
+
+_MOST_COMMANDS = 256
+"""Commands that go together in one trip."""
 
 _COMMAND_SECONDS = 3.0
 """Deadline of one call, its retries included."""
@@ -236,7 +240,8 @@ class AsyncConnection:
         self.client = client
         self.prefix = prefix
         self._blocking = blocking or client
-        self._execute: Callable[..., Awaitable[Any]] = client.execute_command
+        self._execute_alone: Callable[..., Awaitable[Any]] = client.execute_command
+        self._commands = Batches(self._send, _MOST_COMMANDS)
         self._execute_blocking: Callable[..., Awaitable[Any]] = self._blocking.execute_command
         self.disk = DiskBarrier(self._replies, prefix)
         self._looked = False
@@ -299,6 +304,19 @@ class AsyncConnection:
         """Run several independent commands in one round trip."""
         return await self._pipelined(commands, atomic=False)
 
+    async def _execute(self, *words: Any) -> Any:
+        """Run a command, together with those of other calls."""
+        return await self._commands.add(words)
+
+    async def _send(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        async with _within(_COMMAND_SECONDS):
+            if len(commands) == 1:
+                return [await self._execute_alone(*commands[0])]
+            pipeline = self.client.pipeline(transaction=False)
+            for words in commands:
+                pipeline.execute_command(*words)
+            return list(await pipeline.execute(raise_on_error=False))
+
     async def _pipelined(self, commands: tuple[tuple[Any, ...], ...], atomic: bool) -> list[Any]:
         async with self._served():
             pipeline = self.client.pipeline(transaction=atomic)
@@ -317,6 +335,19 @@ class AsyncConnection:
             except NoScriptError:
                 reply = await self._execute("EVAL", text.text, 0, self.prefix, *arguments)
         return read_reply(reply, request.request_id if request else "")
+
+    async def run_each(self, name: str, calls: Sequence[tuple[Any, ...]]) -> list[list[Any] | None]:
+        """Run a script once for each of these arguments, in one round trip."""
+        if not calls:
+            return []
+        text = script(name)
+        commands = [("EVALSHA", text.sha, 0, self.prefix, *arguments) for arguments in calls]
+        try:
+            replies = await self.pipeline(*commands)
+        except NoScriptError:
+            await self.command("SCRIPT", "LOAD", text.text)
+            replies = await self.pipeline(*commands)
+        return [read_reply(reply) for reply in replies]
 
     async def _replies(self, *commands: tuple[Any, ...], seconds: float) -> list[Any]:
         """Independent commands on one connection that may wait; an error is among the replies."""

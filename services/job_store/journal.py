@@ -11,10 +11,15 @@ The process that makes a change writes the entry. This package knows no files, s
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from job_store.batches import Batches
 from job_store.connection import AsyncConnection
+
+_MOST = 32
+"""Entries in a batch. They may share a file, which stays until the last of them is superfluous."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +33,18 @@ class JournalEntry:
     """Grows with every entry of the record."""
     document: bytes
     """The record, as one line of JSON; see `scripts/journal_entry.lua`."""
+    is_first: bool
+    """Whether the record has no other entry yet."""
 
 
 class JournalWriter(Protocol):
     """Keeps entries where they survive the loss of Redis."""
 
-    async def write(self, entry: JournalEntry) -> None:
-        """Return once the entry is durable.
+    async def write(self, entries: Sequence[JournalEntry]) -> None:
+        """Return once the entries are durable.
 
         Raises:
-            NotJournaledError: It could not be written.
+            NotJournaledError: They could not be written.
         """
         ...
 
@@ -60,6 +67,7 @@ class Journal:
     def __init__(self, connection: AsyncConnection, writer: JournalWriter | None) -> None:
         self._db = connection
         self._writer = writer
+        self._records = Batches(self._write, _MOST)
 
     async def acknowledge(self, memo_key: str, kind: str, id: str) -> None:
         """Return once both hold the change of this memo to this record. The two waits overlap.
@@ -90,14 +98,24 @@ class Journal:
             NotJournaledError: The entry could not be written.
             StoreUnavailableError: Redis does not answer, or refuses.
         """
-        if self._writer is None:
-            return
-        entry = read_entry(kind, id, await self._db.run("journal_entry", kind, id))
-        if entry is None:
-            return
-        await self._writer.write(entry)
-        if kind == "job" and was_deleted(await self._db.run("was_deleted", id)):
-            await self._writer.remove(kind, id)
+        if self._writer is not None:
+            await self._records.add((kind, id))
+
+    async def _write(self, records: Sequence[tuple[str, str]]) -> Sequence[None]:
+        """Write an entry of each of these records (kind, id)."""
+        assert self._writer is not None
+        wanted = list(dict.fromkeys(records))
+        replies = await self._db.run_each("journal_entry", wanted)
+        read = [read_entry(*record, reply) for record, reply in zip(wanted, replies, strict=True)]
+        entries = [entry for entry in read if entry is not None]
+        if entries:
+            await self._writer.write(entries)
+        jobs = [entry.id for entry in entries if entry.kind == "job"]
+        answers = await self._db.run_each("was_deleted", [(id,) for id in jobs])
+        for id, answer in zip(jobs, answers, strict=True):
+            if was_deleted(answer):
+                await self._writer.remove("job", id)
+        return [None] * len(records)
 
 
 async def _both(*calls: Any) -> None:
@@ -112,7 +130,7 @@ def read_entry(kind: str, id: str, reply: list[Any] | None) -> JournalEntry | No
     """Return the entry of a reply of `journal_entry`; None where the record is gone."""
     if reply is None:
         return None
-    return JournalEntry(kind, id, int(reply[0]), reply[1])
+    return JournalEntry(kind, id, int(reply[0]), reply[1], is_first=bool(reply[2]))
 
 
 def was_deleted(reply: list[Any] | None) -> bool:

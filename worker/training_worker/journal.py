@@ -33,7 +33,7 @@ class JobJournal:
         if entry is None:
             return True  # deleted
         try:
-            self._files.write(entry.kind, entry.id, entry.revision, entry.document)
+            self._files.write(entry)
             if self._store.was_deleted(self._job_id):
                 self._files.remove(entry.kind, entry.id)
         except (ArtifactError, OSError) as error:

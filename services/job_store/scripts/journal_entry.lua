@@ -1,5 +1,6 @@
 -- journal_entry: prefix, kind, id. Copies what is stored of a job, a config or a dataset, for the
--- journal. Returns the number of the entry and the entry (JSON); 'none' where there is no record.
+-- journal. Returns the number of the entry, the entry (JSON), and 1 for the record's first entry,
+-- else 0; 'none' where there is no record.
 -- Numbers of a record grow, also across a restart of the server that forgot the last of them: they
 -- are microseconds of the server's clock, or one more than the number before.
 --- @include prelude
@@ -10,6 +11,7 @@ local fields = read_hash(key)
 if fields.v ~= VERSION then return {'none'} end
 local time = redis.call('TIME')
 local now_us = tonumber(time[1]) * 1000000 + tonumber(time[2])
+local is_first = fields.journal == nil
 local revision = text(math.max(now_us, tonumber(fields.journal or '0') + 1))
 redis.call('HSET', key, 'journal', revision)
 fields.journal = revision
@@ -24,4 +26,4 @@ if kind == 'job' then
   entry.checkpoint_data = read_hash(job_key(id, 'checkpoint_data'))
   entry.retired_checkpoints = redis.call('SMEMBERS', job_key(id, 'retired_checkpoints'))
 end
-return {'ok', revision, cjson.encode(entry)}
+return {'ok', revision, cjson.encode(entry), is_first and 1 or 0}

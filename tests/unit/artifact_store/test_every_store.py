@@ -37,6 +37,21 @@ def test_an_upload_is_whole_and_reports_size_and_sha256(store: ArtifactStore) ->
     assert (store.stat(KEY).size_bytes, store.keys("datasets")) == (11, [KEY])
 
 
+def test_documents_that_are_stored_together_are_deleted_by_the_beginning_of_their_names(
+    store: ArtifactStore,
+) -> None:
+    documents = {f"journal/jobs/s/{name}.json": name.encode() for name in ("a.1", "a.2", "b.1")}
+    store.put_together(documents)
+    for key, document in documents.items():
+        assert document in b"".join(store.open_range(key)).split(b"\n")
+    assert store.names("journal/jobs/s", "a.") == ["a.1.json", "a.2.json"]
+    store.delete_names("journal/jobs/s", "a.")
+    assert store.names("journal/jobs/s") == ["b.1.json"]
+    store.delete_names("journal/jobs/s", "b.")
+    store.delete_names("journal/jobs/s", "b.")  # again, after a crash
+    assert store.names("journal/jobs") == []
+
+
 def test_an_upload_that_breaks_keeps_the_older_one(store: ArtifactStore) -> None:
     store.put(KEY, [b"old"])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import resource
@@ -164,6 +165,45 @@ def test_new_folders_survive_a_power_cut_as_their_files_do(
     root = str(store.root)
     assert synced[1:] == [root, f"{root}/jobs", f"{root}/jobs/a", f"{root}/jobs/a/b"]
     assert "/.incoming/" in synced[0]  # the file, before it gets its name
+
+
+TOGETHER = {"journal/jobs/s/a.1.json": b'{"a":1}', "journal/jobs/s/b.1.json": b'{"b":2}'}
+
+
+def lines(store: FolderStore, key: str) -> list[bytes]:
+    return b"".join(store.open_range(key)).split(b"\n")
+
+
+def test_documents_that_are_stored_together_cost_one_sync_of_a_file_and_one_of_their_folder(
+    store: FolderStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (store.root / "journal" / "jobs" / "s").mkdir(parents=True)
+    synced, fsync = [], os.fsync
+
+    def note(handle: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{handle}"))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", note)
+    store.put_together(TOGETHER)
+    assert "/.incoming/" in synced[0]  # before a name of the journal refers to it
+    assert synced[1:] == [f"{store.root}/journal/jobs/s"]
+    assert all(document in lines(store, key) for key, document in TOGETHER.items())
+    assert list((store.root / ".incoming").iterdir()) == []
+
+
+@pytest.mark.parametrize("error", [errno.EPERM, errno.EMLINK, errno.ENOTSUP])
+def test_documents_have_files_of_their_own_where_there_are_no_hard_links(
+    store: FolderStore, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr(os, "link", refuse)
+    store.put_together(TOGETHER)
+    assert {key: lines(store, key) for key in TOGETHER} == {
+        key: [document] for key, document in TOGETHER.items()
+    }
 
 
 def test_keys_are_built_from_ids_and_odd_names() -> None:

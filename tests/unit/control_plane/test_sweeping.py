@@ -233,14 +233,15 @@ async def test_one_folder_that_cannot_be_removed_holds_up_no_other(
         save(plane, token, 5)
         attempts.finish(token, Outcome(OutcomeKind.SUCCEEDED))
         ids.append(job_id)
-    remove = plane.state.artifacts.delete_prefix
+    for method in ("delete_prefix", "delete_names"):
+        remove = getattr(plane.state.artifacts, method)
 
-    def stubborn(prefix: str) -> int:
-        if ids[0] in prefix:
-            raise PermissionError(13, "Permission denied", prefix)
-        return remove(prefix)
+        def stubborn(*names: str, remove: Callable[..., Any] = remove) -> Any:
+            if any(ids[0] in name for name in names):
+                raise PermissionError(13, "Permission denied", names[0])
+            return remove(*names)
 
-    monkeypatch.setattr(plane.state.artifacts, "delete_prefix", stubborn)
+        monkeypatch.setattr(plane.state.artifacts, method, stubborn)
     with pytest.raises(NotJournaledError, match="Permission denied"):
         await plane.state.jobs.delete(ids[0])
     await plane.state.jobs.delete(ids[1])

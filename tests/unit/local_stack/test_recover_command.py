@@ -10,6 +10,7 @@ from pathlib import Path
 from running_stack import clean_environment
 
 from artifact_store import FolderStore, JournalFiles
+from job_store.journal import JournalEntry
 
 
 def recover(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
@@ -31,7 +32,7 @@ def test_records_come_back_into_the_embedded_server(tmp_path: Path) -> None:
     fields = {"v": "1", "id": config_id, "name": "base", "document": "{}", "created_at": "1000"}
     entry = {"v": "1", "kind": "config", "id": config_id, "revision": "1", "fields": fields}
     document = json.dumps(entry | {"store": store_id}).encode()
-    JournalFiles(store).write("config", config_id, 1, document)
+    JournalFiles(store).write(JournalEntry("config", config_id, 1, document, is_first=True))
 
     done = recover(tmp_path, "--json")
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 
-from artifact_store import FolderStore, GuardedStore, attempt_prefix
+from artifact_store import FolderStore, GuardedStore, attempt_prefix, journal_prefix
 from control_plane.journal import ArtifactJournal
 from job_store.attempts import AttemptStore
 from job_store.catalog import ConfigStore, DatasetStore
@@ -110,7 +110,7 @@ class LostService:
 
     def entries(self, kind: str, id: str) -> list[Path]:
         """The files of a record's journal, the oldest first."""
-        return sorted((self.folder.root / "journal" / f"{kind}s" / id).glob("*.json"))
+        return sorted((self.folder.root / journal_prefix(kind, id)).glob(f"{id}.*.json"))
 
     def lose_redis(self) -> None:
         """Lose all that Redis holds."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 import zlib
@@ -11,6 +12,7 @@ from lost_service import LostService
 
 from artifact_store import JournalFiles
 from job_store.errors import NotJournaledError
+from job_store.journal import JournalEntry
 from job_store.records import JobStatus, NewJob, Outcome, OutcomeKind, Request
 from recovery.journal import JournalVersionError
 
@@ -26,6 +28,24 @@ async def test_each_change_is_an_entry_and_two_are_kept(service: LostService) ->
     await service.jobs.request_stop(job_id)
     await service.jobs.delete(job_id)
     assert service.entries("job", job_id) == []
+
+
+async def test_entries_of_concurrent_calls_share_a_file_and_each_comes_back(
+    service: LostService,
+) -> None:
+    names = [f"job {number}" for number in range(20)]
+    ids = await asyncio.gather(*(service.start(name) for name in names))
+    files = {path.stat().st_ino for id in ids for path in service.entries("job", id)}
+    assert len(files) < len(ids)
+    stopped, deleted, *others = ids
+    await service.jobs.request_stop(stopped)
+    await service.jobs.request_stop(deleted)
+    await service.jobs.delete(deleted)
+    service.lose_redis()
+    states = {finding.id: (finding.name, finding.state) for finding in service.recover().findings}
+    assert states == {stopped: (names[0], "stopped")} | {
+        id: (name, "queued") for id, name in zip(others, names[2:], strict=True)
+    }
 
 
 async def test_a_change_that_the_journal_lacks_is_not_acknowledged(service: LostService) -> None:
@@ -50,7 +70,7 @@ async def test_a_late_entry_brings_no_deleted_job_back(service: LostService) -> 
     assert entry is not None
     await service.jobs.delete(job_id)
     files = JournalFiles(service.artifacts)
-    files.write(entry.kind, entry.id, entry.revision, entry.document)  # its writer was frozen
+    files.write(entry)  # its writer was frozen
     assert service.attempts.was_deleted(job_id)
     service.lose_redis()
     assert not service.attempts.was_deleted(job_id)  # forgotten is not deleted
@@ -62,7 +82,8 @@ async def test_an_entry_of_another_version_is_refused_and_nothing_changes(
     job_id = await service.start()
     entry = json.loads(service.entries("job", job_id)[0].read_bytes()) | {"v": "2"}
     document = json.dumps(entry).encode()
-    JournalFiles(service.artifacts).write("job", job_id, 1 << 53, document)
+    newest = JournalEntry("job", job_id, 1 << 53, document, is_first=False)
+    JournalFiles(service.artifacts).write(newest)
     service.lose_redis()
     with pytest.raises(JournalVersionError, match="recover with the release that wrote it"):
         service.recover()
@@ -95,7 +116,7 @@ async def test_an_entry_of_another_store_is_left_out(service: LostService) -> No
     path = service.entries("job", job_id)[0]
     document = path.read_bytes().replace(service.store_id.encode(), b"store_of_another")
     path.unlink()
-    path.with_name(f"{1:016d}-{zlib.crc32(document):08x}.json").write_bytes(document)
+    path.with_name(f"{job_id}.{1:016d}-{zlib.crc32(document):08x}.json").write_bytes(document)
     service.lose_redis()
     found = service.finding(job_id)
     assert found.state == "left out"

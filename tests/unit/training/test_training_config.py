@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import json
 import subprocess
@@ -88,6 +89,7 @@ def problems_of(document: str) -> dict[str, str]:
 
 def test_fields_and_defaults_are_the_contract() -> None:
     values = TrainingConfig().to_dict()
+    assert values == dataclasses.asdict(TrainingConfig())
     assert values.pop("model_config") == TransformerConfig().to_dict()
     assert values == CONTRACT
     TrainingConfig().validate()

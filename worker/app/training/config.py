@@ -5,7 +5,6 @@ Never imports torch, so that a control plane can validate what a worker will run
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from app.training.rules import (
 from app.training.tokenizer_files import trained_name
 from app.transformer.config import TransformerConfig
 from app.transformer.errors import ConfigError, FieldProblem
-from app.transformer.fields import read_known, shown, type_problems
+from app.transformer.fields import read_known, shown, to_plain, type_problems
 
 __all__ = [
     "ConfigError",
@@ -417,7 +416,8 @@ class TrainingConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Return every field by name, in order, as plain values; the inverse of `from_dict`."""
-        return dataclasses.asdict(self)
+        values: dict[str, Any] = to_plain(self)
+        return values
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> tuple[TrainingConfig, list[FieldProblem]]:

@@ -38,6 +38,7 @@ def _field_types(owner: type) -> dict[str, Any]:
     return {field.name: hints[field.name] for field in dataclasses.fields(owner)}
 
 
+@cache
 def _alternatives(annotation: Any) -> tuple[Any, ...]:
     """Return the members of a union, or the annotation alone."""
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
@@ -51,6 +52,20 @@ def _is_plain(annotation: Any) -> bool:
         or typing.get_origin(alternative) is typing.Literal
         for alternative in _alternatives(annotation)
     )
+
+
+@cache
+def _plain_fields(owner: type) -> dict[str, Any]:
+    return {name: kind for name, kind in _field_types(owner).items() if _is_plain(kind)}
+
+
+@cache
+def _usual_types(annotation: Any) -> frozenset[type]:
+    """Return the types whose every value is accepted: a look at them spares most of the work."""
+    types = {part for part in _alternatives(annotation) if part in (int, float, bool, str)}
+    if type(None) in _alternatives(annotation):
+        types.add(type(None))
+    return frozenset(types | {int}) if float in types else frozenset(types)
 
 
 def _choices(annotation: Any) -> list[Any]:
@@ -149,13 +164,24 @@ def _number_spelling(text: str) -> str:
     return f"{number!r} without quotes" if number % 1 else f"{number:.0f} without quotes"
 
 
+def to_plain(value: Any) -> Any:
+    """Return what `dataclasses.asdict` returns for a configuration, in about half the time."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {name: to_plain(getattr(value, name)) for name in _field_types(type(value))}
+    if isinstance(value, list):
+        return [to_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: to_plain(item) for key, item in value.items()}
+    return value
+
+
 def type_problems(config: Any) -> list[FieldProblem]:
     """Return a problem for each field of a dataclass instance with a value of another type."""
     owner: type = type(config)
     problems = []
-    for name, annotation in _field_types(owner).items():
+    for name, annotation in _plain_fields(owner).items():
         value = getattr(config, name)
-        if _is_plain(annotation) and not _is_of_type(value, annotation):
+        if not _is_of_type(value, annotation):
             message = f"`{name}` is {shown(value)}; {_rule(value, annotation)}"
             problems.append(FieldProblem(name, message))
     return problems
@@ -164,6 +190,8 @@ def type_problems(config: Any) -> list[FieldProblem]:
 def _is_of_type(value: object, annotation: Any) -> bool:
     if value == _PYTHONS_NULL:
         return False
+    if type(value) in _usual_types(annotation):
+        return True
     return any(_matches(value, alternative) for alternative in _alternatives(annotation))
 
 
