@@ -20,7 +20,8 @@ import pytest
 
 from app.training import progress
 from app.training.data import DataError, load_dataset
-from app.training.data.cache import cache_directory, content_digest, get_or_create, memoized
+from app.training.data.cache import cache_directory, get_or_create
+from app.training.data.facts import content_digest, memoized
 from app.training.reading import PathNotAllowedError
 from app.training.tokenizer import ByteTokenizer
 
@@ -188,8 +189,8 @@ def test_the_place_of_the_cache(
 def test_facts_about_a_large_file_last_until_it_changes(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("app.training.data.cache._MEMO_BYTES", 0)
-    monkeypatch.setattr("app.training.data.cache._CLOCK_MARGIN_SECONDS", -1)
+    monkeypatch.setattr("app.training.data.facts._LEAST_BYTES", 0)
+    monkeypatch.setattr("app.training.data.facts._CLOCK_MARGIN_SECONDS", -1)
     path = tmp_path / "a.txt"
     path.write_text("one")
     asked = []
@@ -242,7 +243,7 @@ def test_two_users_share_a_cache(
     shared.chmod(mode)
     large = shared / "large.txt"
     large.write_bytes(b"x")
-    monkeypatch.setattr("app.training.data.cache._MEMO_BYTES", 1)
+    monkeypatch.setattr("app.training.data.facts._LEAST_BYTES", 1)
     os.utime(large, (1, 1))
 
     def tokenize(key: str, value: int) -> None:
@@ -282,7 +283,7 @@ def test_a_second_start_reads_no_file_of_a_folder_as_a_whole(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("app.training.data.cache._CLOCK_MARGIN_SECONDS", -1)
+    monkeypatch.setattr("app.training.data.facts._CLOCK_MARGIN_SECONDS", -1)
     for name in "abc":
         (tmp_path / f"{name}.txt").write_text(f"{name} to be or not to be\n" * 5000)
     first = load_dataset(tmp_path, make_config())[0]
@@ -298,10 +299,31 @@ def test_a_second_start_reads_no_file_of_a_folder_as_a_whole(
     assert "c.txt' (not text in UTF-8" in caplog.text
 
 
+def test_the_facts_of_a_folder_are_in_one_file(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.training.data.facts._CLOCK_MARGIN_SECONDS", -1)
+    monkeypatch.setattr("app.training.data.facts._LEAST_BYTES", 0)
+    paths = [tmp_path / f"{number}.txt" for number in range(3)]
+    for path in paths:
+        path.write_text(path.name)
+        assert memoized(path, cache, "name", lambda: path.name) == path.name  # noqa: B023
+    (facts,) = (cache / "facts").iterdir()
+    # A crash cut off the last line; another process goes on behind it.
+    whole = facts.read_bytes()
+    facts.write_bytes(whole[:-3])
+    monkeypatch.setattr("app.training.data.facts._known_of", {})
+    found = [memoized(path, cache, "name", lambda: "asked") for path in paths]
+    assert found == ["0.txt", "1.txt", "asked"]
+    monkeypatch.setattr("app.training.data.facts._known_of", {})
+    found = [memoized(path, cache, "name", lambda: "again") for path in paths]
+    assert found == ["0.txt", "1.txt", "asked"]
+
+
 def test_a_fact_is_not_told_of_a_file_that_may_not_be_read(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.training.data.cache._CLOCK_MARGIN_SECONDS", -1)
+    monkeypatch.setattr("app.training.data.facts._CLOCK_MARGIN_SECONDS", -1)
     secret = tmp_path / "secret.txt"
     secret.write_text("to be or not to be\n" * 5000)
     content_digest(secret, cache)

@@ -15,7 +15,8 @@ reading:
 - `text_files`, `records`, `json_lines`, `json_text`, `long_records`, `tables`, `tar_files`,
   `column_files`, `compression`: one format each.
 - `tokenizing`, `encoding`: from a corpus to its ids in the cache, on all cores.
-- `cache`, `corpus_digests`, `arrays`, `array_files`: ids on disk.
+- `cache`, `facts`, `corpus_digests`, `arrays`, `array_files`: ids on disk, and what is known of the
+  files that they are of.
 - `windows`: ids as samples.
 - `mixing`, `mixture`, `schedule`: several datasets as one, by weights.
 - `summary`: what a run trains on, in a sentence.

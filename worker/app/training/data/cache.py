@@ -31,7 +31,6 @@ import numpy.typing as npt
 from app.training import progress
 from app.training.data.errors import DataError
 from app.training.home import expanded, in_home
-from app.training.reading import open_permitted, permitted, sha256_of
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +39,6 @@ _TOKENS = "tokens"
 FORMAT_VERSION = 1
 """Part of every key: raised when the same content would be written differently."""
 
-_MEMO_BYTES = 1 << 14  # a smaller file is read again as fast as what is known of it
-_CLOCK_MARGIN_SECONDS = 2.0
 _LOCK_POLL_SECONDS = 0.1
 _TOUCH_SECONDS = 0.5
 
@@ -92,7 +89,7 @@ def cache_directory(near: Path) -> Path:
         with contextlib.suppress(OSError):
             shared = named and choice is preferred
             choice.mkdir(parents=True, exist_ok=True, mode=0o777 if shared else 0o700)
-            tokens = _shared_folder(choice / _TOKENS, choice)
+            tokens = shared_folder(choice / _TOKENS, choice)
             with tempfile.TemporaryFile(dir=choice), tempfile.TemporaryFile(dir=tokens):
                 if choice is not preferred:
                     logger.warning(
@@ -133,7 +130,7 @@ def get_or_create(
     target = directory / _TOKENS / key
     if (entry := _read_entry(target)) is not None:
         return entry
-    _shared_folder(target.parent, directory)
+    shared_folder(target.parent, directory)
     with _locked(target.with_suffix(".lock"), directory) as has_lock:
         if (entry := _read_entry(target)) is not None:
             return entry
@@ -145,7 +142,7 @@ def get_or_create(
             arrays, extra = write()
             _write_entry(temporary, dtype, arrays, extra)
             for made in (*temporary.iterdir(), temporary):
-                _share(made, directory)
+                share(made, directory)
             _publish(temporary, target)
         except OSError as error:
             raise DataError(
@@ -227,15 +224,15 @@ def _read_entry(folder: Path) -> Entry | None:
         return None
 
 
-def _shared_folder(folder: Path, directory: Path) -> Path:
+def shared_folder(folder: Path, directory: Path) -> Path:
     """Make a folder of the cache, if it is missing, for all who may use the cache."""
     if not folder.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
-        _share(folder, directory)
+        share(folder, directory)
     return folder
 
 
-def _share(made: Path, directory: Path) -> None:
+def share(made: Path, directory: Path) -> None:
     """Give what this process made in the cache the group and the permissions of the cache."""
     status = directory.stat()
     mode = stat.S_IMODE(status.st_mode)
@@ -254,7 +251,7 @@ def _locked(path: Path, directory: Path) -> Iterator[bool]:
     fresh = not path.exists()
     with path.open("a") as file:
         if fresh:
-            _share(path, directory)
+            share(path, directory)
         if not _lock(file.fileno()):
             yield False
             return
@@ -291,48 +288,3 @@ def _touching(path: Path, listener: progress.Listener) -> progress.Listener:
                 os.utime(path)
 
     return forward
-
-
-def content_digest(path: Path, directory: Path) -> str:
-    """Return the sha256 of a file's content."""
-    return memoized(path, directory, "sha256", lambda: _sha256(path))
-
-
-def memoized(path: Path, directory: Path, name: str, compute: Callable[[], str]) -> str:
-    """Return `compute()`, a fact about a file's content; it is stored and reused.
-
-    The stored fact is bound to device, inode, size, mtime and ctime. The kernel sets ctime at every
-    write, and nothing is stored of a file written within the last two seconds, so a stored fact
-    never belongs to an earlier content. A file of a few kilobytes is read again instead.
-
-    Raises:
-        PathNotAllowedError: The file is outside the folders that may be read from, though a fact
-            may be known of it.
-    """
-    status = permitted(path).stat()
-    if status.st_size < _MEMO_BYTES:
-        return compute()
-    times = f"{status.st_mtime_ns}:{status.st_ctime_ns}"
-    identity = f"{name}:{status.st_dev}:{status.st_ino}:{status.st_size}:{times}"
-    memo = directory / "facts" / hashlib.sha256(identity.encode()).hexdigest()
-    with contextlib.suppress(OSError):
-        return memo.read_text(encoding="ascii")
-    fact = compute()
-    if time.time() - max(status.st_ctime, status.st_mtime) > _CLOCK_MARGIN_SECONDS:
-        _write_memo(memo, fact)
-    return fact
-
-
-def _write_memo(memo: Path, fact: str) -> None:
-    with contextlib.suppress(OSError):  # a fact that cannot be stored only costs time
-        directory = memo.parent.parent
-        _shared_folder(memo.parent, directory)
-        temporary = memo.with_name(f"{memo.name}.{os.getpid()}.tmp")
-        temporary.write_text(fact, encoding="ascii")
-        _share(temporary, directory)
-        temporary.replace(memo)
-
-
-def _sha256(path: Path) -> str:
-    with open_permitted(path) as file:
-        return sha256_of(file)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from app.training import progress
 from app.training.data.array_files import read_layout
-from app.training.data.cache import content_digest
+from app.training.data.facts import content_digest
 from app.training.data.formats import COMPRESSED, RECORD_FORMS, DataFile
 from app.training.data.sources import Corpus
 from app.training.data.text_files import has_other_encoding

@@ -173,7 +173,8 @@ def _unknown(path: Path) -> str:
 
 def _unusable(path: Path, folder: Path) -> str | None:
     """Why a file cannot be data, whatever is in it."""
-    if not is_inside(path, folder):
+    # The search of a folder enters no links: what is no link itself is inside.
+    if not (is_inside(path, folder) if path.is_symlink() else path.is_file()):
         if not is_blob(path, folder):
             return "not a file, or a link that leads out of the folder"
         try:
@@ -251,7 +252,7 @@ def _chosen(listing: _Listing) -> list[DataFile]:
     texts = listing.texts + [DataFile(file.path, "text") for file in listing.objects]
     about = [file for file in texts if data and _is_about_data(file.path)]
     listing.skip(about, "about the data beside it")
-    return sorted([*data, *(file for file in texts if file not in about)])
+    return sorted([*data, *(set(texts) - set(about))])
 
 
 def _bytes_of(files: Sequence[DataFile]) -> int:
@@ -287,7 +288,7 @@ def _is_divided(listing: _Listing, files: Sequence[DataFile]) -> bool:
         return True
     plain = [file for file in files if _is_plain(file)]
     splits = {listing.split(file) for file in plain}
-    others = [file for file in files if file not in plain and not _is_about_data(file.path)]
+    others = [file for file in files if not (_is_plain(file) or _is_about_data(file.path))]
     return "train" in splits and len(splits - {None}) > 1 and len(others) <= len(plain)
 
 
@@ -302,13 +303,14 @@ def _divided(listing: _Listing, files: Sequence[DataFile], role: Role, choice: C
         of["train"], of[None] = sorted(of["train"] + of[None]), []
     elif of["train"] and of[None]:
         raise _half_named(listing.folder, of["train"], of[None])
-    chosen = _for_role(role, of, choice)
+    files = _for_role(role, of, choice)
+    chosen = set(files)
     if not chosen:
         raise _nothing_to_train_on(listing.folder, of["validation"] + of["test"])
     validation = [file for file in of["validation"] if role == "train" and file not in chosen]
     tests = [file for file in of["test"] if file not in chosen]
     listing.skip(tests, "test data, left alone", is_data=False)
-    return Selection(tuple(chosen), tuple(validation), tuple(listing.skipped))
+    return Selection(tuple(files), tuple(validation), tuple(listing.skipped))
 
 
 _BySplit = dict[Split | None, list[DataFile]]
@@ -324,6 +326,7 @@ def _by_split(listing: _Listing, files: Sequence[DataFile]) -> _BySplit:
 def _of_split(listing: _Listing, files: Sequence[DataFile], choice: Choice) -> list[DataFile]:
     """Return the files of the split that `choice` names; skip other training files."""
     members = [file for file in files if choice.takes(file.path.relative_to(listing.folder))]
+    taken = set(members)
     if not members:
         raise DataError(
             f"`data.split` is {choice.split!r}, and none of the files in "
@@ -332,7 +335,7 @@ def _of_split(listing: _Listing, files: Sequence[DataFile], choice: Choice) -> l
             "`data.files`"
         )
     others = [file for file in files if listing.split(file) in ("train", None)]
-    left_out = [file for file in others if file not in members]
+    left_out = [file for file in others if file not in taken]
     listing.skip(left_out, f"not of {choice.split!r}", is_data=False)
     return members
 
