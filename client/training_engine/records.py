@@ -400,10 +400,11 @@ class JobRecord(JobMethods):
         message: What a person should know about the state: how the last attempt was lost, or where
             a killed stop left the job. None where there is nothing to know.
         phase: What its trainer does, where one runs. One of `starting`, `training`, `validating`,
-            `saving`, `reading`, `tokenizing`.
+            `saving`, `reading`, `tokenizing`, `training_tokenizer`.
         phase_done: How far the phase is: batches of a validation, or bytes of the data's files, as
-            they are on the disk, while they are read or tokenized. None in other phases.
-        phase_total: How many there are of what `phase_done` counts.
+            they are on the disk, while they are read or tokenized, or seconds of the training of a
+            tokenizer. None in other phases.
+        phase_total: How many there are of what `phase_done` counts. None where that is unknown.
         data_summary: What it trains on: windows, and how often max_steps goes through them. None
             until a worker has loaded the data.
         model_summary: What the model is: parameters by part, FLOPs a token, memory. None for jobs

@@ -157,7 +157,7 @@ def _phase(record: JobRecord) -> dict[str, Any]:
         return {"phase": None}
     done, total, per_second = record.phase_progress
     if not total:
-        return {}
+        return {"phase_done": done} if done else {}
     counted = {"phase_done": done, "phase_total": total}
     return {**counted, "phase_per_second": per_second} if per_second else counted
 

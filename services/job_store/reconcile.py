@@ -193,7 +193,7 @@ class ReconcileStore:
 
 def stall_message(seconds: float, step: int, phase: Phase) -> str:
     """Return why an attempt without a sign of life is ended."""
-    if phase in (Phase.STARTING, Phase.READING, Phase.TOKENIZING):
+    if phase not in (Phase.TRAINING, Phase.VALIDATING, Phase.SAVING):
         return f"no sign of life for {seconds:g} s while it prepared its data and model"
     if phase is Phase.VALIDATING:
         return f"no batch of the validation at step {step} for {seconds:g} s"

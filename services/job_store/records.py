@@ -57,6 +57,8 @@ class Phase(StrEnum):
     READING = "reading"
     """The data, to check them or to make a tokenizer of them."""
     TOKENIZING = "tokenizing"
+    TRAINING_TOKENIZER = "training_tokenizer"
+    """On the text that was read; counted in seconds."""
 
 
 class WorkerState(StrEnum):
@@ -69,7 +71,11 @@ class WorkerState(StrEnum):
 
 
 class PhaseProgress(NamedTuple):
-    """How far a phase is: batches of a validation, bytes of data that is read or tokenized."""
+    """How far a phase is.
+
+    It counts batches of a validation, bytes of data that is read or tokenized, or seconds of a
+    tokenizer's training.
+    """
 
     done: int = 0
     total: int = 0

@@ -156,6 +156,8 @@ def phase_text(job: JobRecord) -> str:
     if job.phase in (None, "training"):
         return ""
     done, total = job.phase_done or 0, job.phase_total
+    if job.phase == "training_tokenizer":
+        return f"training the tokenizer, {duration(done)}"
     if not total:
         return str(job.phase)
     if not is_preparing(job):

@@ -34,6 +34,7 @@ class JobPhase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     JOB_PHASE_SAVING: _ClassVar[JobPhase]
     JOB_PHASE_READING: _ClassVar[JobPhase]
     JOB_PHASE_TOKENIZING: _ClassVar[JobPhase]
+    JOB_PHASE_TRAINING_TOKENIZER: _ClassVar[JobPhase]
 
 class JobPriority(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -55,6 +56,7 @@ JOB_PHASE_VALIDATING: JobPhase
 JOB_PHASE_SAVING: JobPhase
 JOB_PHASE_READING: JobPhase
 JOB_PHASE_TOKENIZING: JobPhase
+JOB_PHASE_TRAINING_TOKENIZER: JobPhase
 JOB_PRIORITY_UNSPECIFIED: JobPriority
 JOB_PRIORITY_HIGH: JobPriority
 JOB_PRIORITY_DEFAULT: JobPriority

@@ -73,6 +73,7 @@ function where(job) {
 function phase(job) {
   if (job.status === "stopping" || !job.phase || job.phase === "training") return "";
   if (isPreparing(job)) return preparation(job);
+  if (job.phase === "training_tokenizer") return `training the tokenizer, ${duration(job.phase_done ?? 0)}`;
   return job.phase_total ? `${job.phase} ${count(job.phase_done)}/${count(job.phase_total)}` : job.phase;
 }
 

@@ -158,6 +158,8 @@ def test_status_shows_the_phase_with_its_count(service: ScriptedService, cli: Cl
     shown["phase_per_second"] = 1 << 24
     text = "tokenizing 1.0 GiB of 4.0 GiB, 16.0 MiB/s, 3 min 12 s left"
     assert text in cli("status", "j1").stdout
+    shown = {"phase": job_pb2.JOB_PHASE_TRAINING_TOKENIZER, "phase_done": 75}
+    assert "training the tokenizer, 1 min 15 s" in cli("status", "j1").stdout
 
 
 def test_watch_prints_lines_where_piped(service: ScriptedService, cli: Cli) -> None:

@@ -13,14 +13,16 @@ import numpy as np
 import pytest
 import torch
 
-from app.training import Trainer, TrainingConfig
+from app.training import Trainer, TrainingConfig, progress
 from app.training.batches import IGNORED, LabelledRows
 from app.training.config import DataConfig, DataSource
 from app.training.data import DataError, load_dataset
 from app.training.data.mixture import MixedValidation, MixedWindows, Source
 from app.training.data.schedule import LONGEST_PERIOD, order_of_sources, whole_shares
 from app.training.preflight import VisibleData, inspect_run
+from app.training.preparation import Preparation, WorkDone
 from app.training.sampler import BatchSampler
+from app.training.source_losses import loss_names
 
 SIZES = (5, 40, 11)
 WEIGHTS = (0.5, 0.3, 0.2)
@@ -220,3 +222,46 @@ def test_a_resume_changes_no_bit(tmp_path: Path, sources: DataConfig) -> None:
     sources.sources[0].weight = 2.0
     other = run(tmp_path / "broken", sources, 7, resume_from_checkpoint=True)
     assert other.exactness_notes == ["the data are not those it was begun with"]
+
+
+def test_the_validation_loss_of_each_source(tmp_path: Path, sources: DataConfig) -> None:
+    trainer = run(tmp_path, sources, 2, val_fraction=0.5, batch_size=3, ema_decay=0.9)
+    found = trainer.metrics_tracker.get_latest() | trainer._reporter.latest
+    assert {"val_loss/a.txt", "val_loss/b.jsonl"} < found.keys()
+    assert trainer._data.val_reader is not None
+    sums, counts = {0: 0.0, 1: 0.0}, {0: 0, 1: 0}
+    dataset = load_dataset(None, trainer.config)[1]
+    assert isinstance(dataset, MixedValidation)
+    for index in range(len(dataset)):
+        tokens = dataset[index][None]
+        with torch.no_grad():
+            loss = trainer.model.eval()(tokens[:, :-1], tokens[:, 1:], reduction="sum")[1]
+        source = int(dataset.sources_of(torch.tensor([index])))
+        sums[source] += loss.item()
+        counts[source] += tokens.shape[1] - 1
+    assert found["val_loss/a.txt"] == pytest.approx(sums[0] / counts[0], rel=1e-5)
+    assert found["val_loss/b.jsonl"] == pytest.approx(sums[1] / counts[1], rel=1e-5)
+    assert found["val_loss"] == pytest.approx(sum(sums.values()) / sum(counts.values()), rel=1e-5)
+
+
+def test_a_source_has_the_end_of_its_path_as_name() -> None:
+    assert loss_names(["/d/wiki.txt", "code"]) == ["val_loss/wiki.txt", "val_loss/code"]
+    assert loss_names(["a/x.txt", "b/x.txt"]) == ["val_loss/a/x.txt", "val_loss/b/x.txt"]
+    assert loss_names(["a,b é.txt"]) == ["val_loss/a-b--.txt"]
+    assert loss_names(["x", "x"]) == ["val_loss/1-x", "val_loss/2-x"]
+    assert [len(name) for name in loss_names(["y" * 100])] == [64]
+
+
+def test_sources_are_one_work(
+    sources: DataConfig, make_config: Any, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.training.preparation.SHOW_SECONDS", 0.0)
+    total = sum(Path(source.path).stat().st_size for source in sources.sources)
+    seen: list[WorkDone] = []
+    with progress.reporting_to(Preparation(seen.append).advance):
+        load_dataset(None, make_config(data=sources, sequence_length=8))
+    for name in ("reading", "tokenizing"):
+        done = [work.done for work in seen if work.name == name]
+        assert done == sorted(done)
+        assert done[-1] == total
+    assert {work.total for work in seen} == {total}

@@ -8,7 +8,9 @@ import itertools
 import json
 import logging
 import os
+import random
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from app.training import progress
-from app.training.data import load_dataset
+from app.training.data import DataError, load_dataset
 from app.training.data.cache import get_or_create
 from app.training.preparation import Preparation, WorkDone
+from app.training.tokenizer_training import train_bpe
 
 TEXT = ("to be or not to be, " * 19 + "\n") * 10_000
 
@@ -96,6 +99,27 @@ def test_a_folder_is_one_work(
     tokenized = [work for work in seen if work.name == "tokenizing"]
     assert {work.total for work in tokenized} == {3 << 20}
     assert tokenized[-1].done == 3 << 20
+
+
+def test_the_training_of_a_tokenizer_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.training.preparation.SHOW_SECONDS", 0.0)
+    monkeypatch.setattr("app.training.tokenizer_training._SHOW_SECONDS", 0.001)
+    draw = random.Random(1)
+    words = ["".join(draw.choices("abcdefghij", k=8)) for _ in range(20_000)]
+    seen: list[WorkDone] = []
+    with progress.reporting_to(Preparation(seen.append).advance):
+        train_bpe([" ".join(words)], 1000)
+    assert {(work.name, work.total) for work in seen} == {("training_tokenizer", 0)}
+    assert str(seen[0]) == "training tokenizer: 0:00:00"
+
+
+def test_an_error_in_the_text_of_a_tokenizer_is_raised() -> None:
+    def texts() -> Iterator[str]:
+        yield "some text"
+        raise DataError("the second is bad")
+
+    with pytest.raises(DataError, match="the second is bad"):
+        train_bpe(texts(), 1000)
 
 
 def test_the_log_says_now_and_then_how_far_the_work_is(

@@ -9,8 +9,8 @@ reading:
 - `batches`, `sampler`: which samples a step trains on, as a function of seed and position.
 - `stepping`, `muon`, `scheduler`, `precision`, `averaging`: one optimizer step, its learning rate,
   its number format, the average of the weights.
-- `metrics`, `metric_names`, `custom_metrics`, `reporting`, `evaluation`, `journal`, `tracker`:
-  what is measured, and who hears of it.
+- `metrics`, `metric_names`, `custom_metrics`, `reporting`, `evaluation`, `source_losses`,
+  `journal`, `tracker`: what is measured, and who hears of it.
 - `callbacks`: the hooks of a run; the service trains through them.
 - `checkpoint`, `checkpoint_file`, `async_save`, `saving`, `run_folder`: saving: files, rotation,
   the folder of a run.

@@ -38,6 +38,9 @@ class Batch:
     positions: Tensor | None = None
     """int64 [samples, time]: the place of each input in its document, where a sample may hold
     several that do not see each other."""
+    sources: Tensor | None = None
+    """int64 [samples], on the host: which source of a mixture each sample of a validation is
+    from; None where there is one source."""
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device; copies from pinned memory do not wait."""
@@ -112,6 +115,15 @@ class SampleReader:
             self._epoch = epoch
         samples = self._read_seeded(epoch, indices) if self._draws else self._read(indices)
         return self._batch(samples, indices)
+
+    @property
+    def source_paths(self) -> list[str]:
+        """The paths of the sources of a mixture for validation; empty for other data."""
+        return list(getattr(self._dataset, "source_paths", []))
+
+    def sources_of(self, indices: Tensor) -> Tensor | None:
+        """Return which of `source_paths` each sample is from; None where there are none."""
+        return self._dataset.sources_of(indices) if self.source_paths else None
 
     def _read(self, indices: list[int]) -> Any:
         if hasattr(self._dataset, "__getitems__"):
@@ -285,4 +297,5 @@ def validation_batches(
         counts = index < len(places)
         start = places[index if counts else 0] * batch_size
         indices = torch.arange(start, min(start + batch_size, len(reader)))
-        yield reader.__getitems__((0, indices)), counts
+        batch = reader.__getitems__((0, indices))
+        yield replace(batch, sources=reader.sources_of(indices)), counts

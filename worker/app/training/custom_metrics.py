@@ -46,7 +46,8 @@ class CustomMetrics:
                 source = f"{type(callback).__name__}.{hook}"
                 line = dict(measured)
                 answer = function(step, line)
-                added |= self._checked(source, _additions(source, measured, line, answer), added)
+                additions = _additions(source, measured, line, answer)
+                added |= self._checked(source, additions, added, measured)
             return added
 
         return call
@@ -58,14 +59,18 @@ class CustomMetrics:
             CustomMetricError: A name breaks the rule.
         """
         own = {name: value for name, value in values.items() if name not in METRIC_NAMES}
-        return self._checked("metrics_tracker.update", own, {})
+        return self._checked("metrics_tracker.update", own, {}, {})
 
     def _checked(
-        self, source: str, values: Mapping[Any, Any], others: Mapping[str, float]
+        self,
+        source: str,
+        values: Mapping[Any, Any],
+        others: Mapping[str, float],
+        measured: Mapping[str, float],
     ) -> dict[str, float]:
         checked = {}
         for name, value in values.items():
-            self._check_name(source, name)
+            self._check_name(source, name, measured)
             if name in others:
                 raise CustomMetricError(
                     f"`{source}` adds the metric {name!r}, which another callback has added to the "
@@ -74,7 +79,7 @@ class CustomMetrics:
             checked[name] = _number(source, name, value)
         return checked
 
-    def _check_name(self, source: str, name: Any) -> None:
+    def _check_name(self, source: str, name: Any, measured: Mapping[str, float]) -> None:
         if name in self._names:
             return
         if not isinstance(name, str) or not _NAME.fullmatch(name):
@@ -82,7 +87,7 @@ class CustomMetrics:
                 f"`{source}` adds the metric {name!r}; a name has 1 to 64 ASCII letters, digits or "
                 "any of _./- and begins with a letter or _; rename it"
             )
-        if name in _RESERVED:
+        if name in _RESERVED or name in measured:
             raise CustomMetricError(
                 f"`{source}` adds the metric {name!r}, which is one of the engine's own; choose "
                 "another name"

@@ -25,6 +25,7 @@ from app.training.distributed import Ranks
 from app.training.metrics import compute_perplexity
 from app.training.precision import autocast
 from app.training.rng import isolated
+from app.training.source_losses import MOST_SOURCES, SourceLosses, loss_names
 from app.training.token_bytes import bytes_of_ids
 from app.training.tokenizer import Tokenizer
 
@@ -38,8 +39,8 @@ _LINE_SECONDS = 10.0
 class Evaluation:
     """The results of an evaluation.
 
-    They are `val_loss`, the mean over all tokens in nats, `val_perplexity`, and
-    `val_bits_per_byte` where the tokenizer is known.
+    They are `val_loss`, the mean over all tokens in nats, `val_perplexity`, `val_bits_per_byte`
+    where the tokenizer is known, and `val_loss/NAME` for each source of a mixture.
     """
 
     metrics: dict[str, float]
@@ -79,6 +80,8 @@ class Evaluator:
         self._config, self._ranks = config, ranks
         self._tokenizer = tokenizer
         self._average = average
+        names = loss_names(reader.source_paths)
+        self._loss_names = names if len(names) <= MOST_SOURCES else []
         self._batches_of_set = -(-len(reader) // config.batch_size)
 
     def batch_count(self, *, last: bool) -> int:
@@ -144,6 +147,7 @@ class Evaluator:
         # On the device and in double precision: one wait at the end, whatever the number of
         # batches. The first sum is of the batches of every evaluation, the second of the others.
         sums = torch.zeros(2, device=device, dtype=_accumulator_type(device))
+        of_sources = SourceLosses(self._loss_names, ranks, sums.dtype)
         tokens, sizes = [0, 0], [0, 0]
         done, said_at = 0, time.monotonic()
         on_progress(done, len(places))
@@ -154,14 +158,15 @@ class Evaluator:
                 return None
             moved = batch.to(device)
             with autocast(device, self._config.mixed_precision):
-                loss = self._forward(
+                logits, loss = self._forward(
                     moved.inputs, moved.labels, reduction="sum", positions=moved.positions
-                )[1]
+                )
             if counts:
                 part = int(done + ranks.rank >= self._limit)
                 sums[part] += loss
                 tokens[part] += batch.tokens
                 sizes[part] += self._bytes_of(batch)
+                of_sources.add(batch, logits)
             done = min(done + ranks.world_size, len(places))
             on_progress(done, len(places))
             if time.monotonic() - said_at >= _LINE_SECONDS:
@@ -171,7 +176,7 @@ class Evaluator:
         always, others = sums.tolist()
         counted, more, size, more_bytes = ranks.sums(*tokens, *sizes)
         return Evaluation(
-            _metrics(always + others, counted + more, size + more_bytes),
+            _metrics(always + others, counted + more, size + more_bytes) | of_sources.means(),
             _metrics(always, counted, size),
         )
 

@@ -29,8 +29,9 @@ class WorkDone(NamedTuple):
 
     name: progress.WorkName
     done: int
-    """Bytes of the files, as they are on the disk."""
+    """Bytes of the files, as they are on the disk; seconds where nothing is counted."""
     total: int
+    """0 where nothing is counted."""
     per_second: float
     """Bytes a second, lately; 0.0 while that is unknown."""
 
@@ -40,6 +41,8 @@ class WorkDone(NamedTuple):
         return (self.total - self.done) / self.per_second if self.per_second else None
 
     def __str__(self) -> str:
+        if not self.total:
+            return f"{self.name.replace('_', ' ')}: {_time(self.done)}"
         text = f"{self.name} data: {_size(self.done)} of {_size(self.total)}"
         left = self.seconds_left
         return text if left is None else f"{text}, {_size(self.per_second)}/s, {_time(left)} left"
@@ -52,7 +55,7 @@ class Preparation:
         self._show = show
         self._work: progress.FileWork | None = None
         self._samples: deque[tuple[float, int]] = deque(maxlen=_SPEED_SAMPLES)
-        self._due = time.monotonic()
+        self._began = self._due = time.monotonic()
         self._log_due = self._due + LOG_SECONDS
 
     def advance(self, size: int) -> None:
@@ -64,11 +67,13 @@ class Preparation:
 
     def _tell(self, work: progress.FileWork, now: float) -> None:
         if work is not self._work:
-            self._work = work
+            self._work, self._began = work, now
             self._samples.clear()
         self._samples.append((now, work.done))
         (since, before), (_, done) = self._samples[0], self._samples[-1]
         speed = (done - before) / (now - since) if now > since else 0.0
+        if not work.total:
+            done, speed = round(now - self._began), 0.0
         shown = WorkDone(work.name, done, work.total, speed)
         self._show(shown)
         if now >= self._log_due:

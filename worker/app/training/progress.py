@@ -7,7 +7,7 @@ positions, and only when somebody wants to know: counting costs the work nothing
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Literal, TypeVar
@@ -26,19 +26,21 @@ def _nobody(size: int) -> None:
     """Do nothing: there are no listeners."""
 
 
-WorkName = Literal["reading", "tokenizing"]
+WorkName = Literal["reading", "tokenizing", "training_tokenizer"]
 
 
 class FileWork:
     """Work on files whose sizes are known, and how much of them is done.
 
     Args:
-        total: bytes of all files as they are on the disk, compressed where they are.
+        total: bytes of all files as they are on the disk, compressed where they are; 0 for work
+            that is not counted.
+        passed: bytes of files that were done before.
     """
 
-    def __init__(self, name: WorkName, total: int) -> None:
+    def __init__(self, name: WorkName, total: int, passed: int = 0) -> None:
         self.name, self.total = name, total
-        self._passed = 0
+        self._passed = passed
         self._position: Callable[[], int] | None = None
 
     @property
@@ -58,6 +60,38 @@ class FileWork:
             self._position = None
 
 
+class SourcesWork:
+    """The data of several sources, worked through one after the other: one total, one bar.
+
+    Args:
+        sizes: bytes of each source's files.
+    """
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        self._sizes, self._begins = sizes, [sum(sizes[:number]) for number in range(len(sizes))]
+        self._source = 0
+        self._done: dict[WorkName, int] = {}
+
+    @contextmanager
+    def source(self, number: int) -> Iterator[None]:
+        """Until the end of the block, this thread works on a source."""
+        self._source, self._done = number, {}
+        token = _sources.set(self)
+        try:
+            yield
+        finally:
+            _sources.reset(token)
+
+    @contextmanager
+    def part(self, name: WorkName, size: int) -> Iterator[FileWork]:
+        """Yield the work on files of the source; the next of the name goes on where it ends."""
+        done = self._done.get(name, 0)
+        work = FileWork(name, sum(self._sizes), self._begins[self._source] + done)
+        yield work
+        self._done[name] = min(done + size, self._sizes[self._source])
+
+
+_sources: ContextVar[SourcesWork | None] = ContextVar("sources_work", default=None)
 _work: ContextVar[FileWork | None] = ContextVar("file_work", default=None)
 _listener: ContextVar[Listener] = ContextVar("progress_listener", default=_nobody)
 _watcher: ContextVar[Watcher | None] = ContextVar("encoding_watcher", default=None)
@@ -86,11 +120,14 @@ def advanced(size: int) -> None:
 @contextmanager
 def working(name: WorkName, total: int) -> Iterator[None]:
     """Until the end of the block, the files that this thread reads belong to this work."""
-    token = _work.set(FileWork(name, total))
-    try:
-        yield
-    finally:
-        _work.reset(token)
+    sources = _sources.get() if total else None
+    part = sources.part(name, total) if sources else nullcontext(FileWork(name, total))
+    with part as work:
+        token = _work.set(work)
+        try:
+            yield
+        finally:
+            _work.reset(token)
 
 
 def work() -> FileWork | None:

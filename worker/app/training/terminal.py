@@ -41,7 +41,7 @@ def preparation_shown(console: Console, *, shown: bool) -> Iterator[None]:
 
         def show(work: WorkDone) -> None:
             text, (_, done, total, _) = str(work), work
-            bar.update(task, description=text, total=total, completed=done, visible=True)
+            bar.update(task, description=text, total=total or None, completed=done, visible=True)
 
         with progress.reporting_to(Preparation(show).advance):
             yield

@@ -7,11 +7,14 @@ over a line's end. Words are divided as Qwen 2 divides them, each digit for itse
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import re
-from collections.abc import Iterable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
+from app.training import progress
 from app.training.text_cuts import WORDS
 from app.training.tokenizer import (
     PretrainedTokenizer,
@@ -29,6 +32,7 @@ SAMPLE_CHARACTERS: Final = 1 << 28
 """Characters that a tokenizer is trained on at most: of a longer text, pieces at even distances."""
 
 _PIECE_CHARACTERS: Final = 1 << 16
+_SHOW_SECONDS: Final = 0.5
 _LEAST_COUNT: Final = 2
 """Occurrences of a pair before it becomes a token: what occurs once compresses nothing else."""
 
@@ -74,12 +78,37 @@ def train_bpe(
         show_progress=False,
     )
     counted = _CountedTexts(sample(texts, characters), special)
-    made.train_from_iterator(counted, trainer)
+    _shown(lambda: made.train_from_iterator(counted, trainer), counted)
     if not counted.characters:
         raise TokenizerError(
             "there is no text to train a tokenizer on; the data must hold some; check the path"
         )
     return PretrainedTokenizer(str(made.to_str(pretty=True)), name, {"eos_token": END_OF_TEXT})
+
+
+def _shown(train: Callable[[], object], texts: _CountedTexts) -> None:
+    """Call `train` in a thread, and report to `progress` once it has read all texts.
+
+    Merging the pairs that it counted takes minutes without a call to Python.
+    """
+    context = contextvars.copy_context()
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            context.run(train)
+        except BaseException as error:  # raised again in the caller's thread
+            errors.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    with progress.working("training_tokenizer", 0):
+        while thread.is_alive():
+            thread.join(_SHOW_SECONDS)
+            if texts.all_read:
+                progress.advanced(0)
+    if errors:
+        raise errors[0]
 
 
 def tokenizer_of_text(
@@ -153,8 +182,10 @@ class _CountedTexts:
         self._texts = texts
         self._special = re.compile("|".join(map(re.escape, special)))
         self.characters = 0
+        self.all_read = False
 
     def __iter__(self) -> Iterator[str]:
         for text in self._texts:
             self.characters += len(text)
             yield self._special.sub("", text)
+        self.all_read = True

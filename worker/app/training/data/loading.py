@@ -59,7 +59,7 @@ def load_dataset(
         TokenizerError: the tokenizer cannot be had or cannot express the text.
     """
     if path is not None and not config.data.sources:
-        train, validation = _load_path(path, config)
+        train, validation = _load_path(path, corpus_at(Path(path), config, "train"), config)
         logger.info("%s", data_summary(train, validation, config))
         return train, validation
     if path is None and config.data.sources:
@@ -73,9 +73,8 @@ def load_dataset(
 
 
 def _load_path(
-    path: str | Path, config: TrainingConfig
+    path: str | Path, corpora: CorpusWithValidation, config: TrainingConfig
 ) -> tuple[TrainingWindows | ConversationWindows, ValidationWindows | ConversationWindows | None]:
-    corpora = corpus_at(Path(path), config, "train")
     if corpora.corpus.content == "conversation":
         return load_conversations(Path(path), corpora, config)
     data, own_validation = _load(Path(path), corpora, config, None, "train")

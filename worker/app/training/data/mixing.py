@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
+from app.training import progress
 from app.training.config import DataSource, TrainingConfig
 from app.training.data.mixture import MixedValidation, MixedWindows, Source
+from app.training.data.sources import CorpusWithValidation, corpus_at
 from app.training.data_warnings import warn, warnings_of
 from app.training.sampler import seed_for
 
@@ -24,19 +28,23 @@ def configs_of_sources(config: TrainingConfig) -> Iterator[tuple[DataSource, Tra
 
 
 def load_mixture(
-    config: TrainingConfig, load: Callable[[str, TrainingConfig], Loaded]
+    config: TrainingConfig, load: Callable[[str, CorpusWithValidation, TrainingConfig], Loaded]
 ) -> tuple[MixedWindows, Any]:
     """Return the windows of all sources, mixed by their weights.
 
     Validation is `val_dataset_path`, else the mixture of what each source holds back.
 
     Args:
-        load: `load_dataset` for one path.
+        load: returns the windows of one path, whose files were found.
     """
-    loaded = []
+    corpora = []
     for number, (source, alone) in enumerate(configs_of_sources(config)):
-        with warnings_of(f"data.sources[{number}].path"):
-            loaded.append((source, load(source.path, alone)))
+        with _warnings_of_source(number):
+            corpora.append((source, corpus_at(Path(source.path), alone, "train"), alone))
+    loaded, work = [], progress.SourcesWork([each.size for _, each, _ in corpora])
+    for number, (source, corpus, alone) in enumerate(corpora):
+        with _warnings_of_source(number), work.source(number):
+            loaded.append((source, load(source.path, corpus, alone)))
     train = MixedWindows([Source(s.path, s.weight, found[0]) for s, found in loaded], config.seed)
     if config.val_dataset_path is not None:
         return train, loaded[0][1][1]
@@ -45,3 +53,7 @@ def load_mixture(
         names = ", ".join(repr(part.name) for part in parts)
         warn("val_fraction", f"validation is on {names} alone; the other sources hold nothing back")
     return train, MixedValidation(parts) if parts else None
+
+
+def _warnings_of_source(number: int) -> AbstractContextManager[None]:
+    return warnings_of(f"data.sources[{number}].path")

@@ -174,6 +174,15 @@ class MixedValidation(_Mixed):
         self._taken = np.ones(len(self.sources), dtype=np.int64)
         np.maximum.at(self._taken, last, numbers + 1)
 
+    @property
+    def source_paths(self) -> list[str]:
+        """The path of each source, as the configuration has it."""
+        return [source.name for source in self.sources]
+
+    def sources_of(self, samples: Tensor) -> Tensor:
+        """Return the place of each sample's source in `source_paths`."""
+        return torch.from_numpy(self.schedule(samples.numpy())[0])
+
     def __len__(self) -> int:
         return self._count
 

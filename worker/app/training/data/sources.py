@@ -18,9 +18,10 @@ from app.training import progress
 from app.training.config import TrainingConfig
 from app.training.data.array_files import read_layout
 from app.training.data.arrays import open_token_file
-from app.training.data.cache import cache_directory, memoized
+from app.training.data.cache import cache_directory
 from app.training.data.conversations import conversation_columns
 from app.training.data.errors import DataError
+from app.training.data.facts import memoized
 from app.training.data.folders import (
     NOT_TEXT,
     Skipped,
@@ -80,6 +81,11 @@ class CorpusWithValidation:
 
     corpus: Corpus
     validation: Corpus | None
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files, as they are on the disk."""
+        return self.corpus.size + (self.validation.size if self.validation else 0)
 
 
 def corpus_at(path: Path, config: TrainingConfig, role: Role) -> CorpusWithValidation:

@@ -24,15 +24,14 @@ from app.training.data.cache import (
     Entry,
     cache_directory,
     cache_key,
-    content_digest,
     get_or_create,
-    memoized,
 )
 from app.training.data.continued import ContinuedData
 from app.training.data.corpus_digests import corpus_digests
 from app.training.data.documents import in_order, shuffled
 from app.training.data.encoding import UnequalIdsError, encode_parts
 from app.training.data.errors import DataError
+from app.training.data.facts import content_digest, memoized
 from app.training.data.formats import ReadOptions
 from app.training.data.parts import Part
 from app.training.data.pieces import PIECE_CHARACTERS, cut_pieces
