@@ -30,7 +30,7 @@ def scenarios() -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     # The gradient of a key's bias is 0 but for rounding, which Adam would make as large as any.
     labelled = {"labelled": True, "samples": 48, "model": {"bias": False}}
-    muon = {"optimizer_type": "muon", "ema_decay": 0.9}
+    muon = {"optimizer_type": "muon", "muon_iterations": 3, "ema_decay": 0.9}
     for strategy in ("ddp", "fsdp"):
         config = spread(strategy)
         resumed = spread(strategy, resume_from_checkpoint=True)

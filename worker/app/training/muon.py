@@ -1,9 +1,9 @@
 """Muon: the momentum of each hidden matrix, made orthogonal, is its update.
 
 Jordan et al. 2024 (https://kellerjordan.github.io/posts/muon/); the iteration is Polar Express
-(Amsel et al. 2025, arXiv:2505.16932). Everything here is in the weights' own precision:
-`torch.optim.Muon` of 2.13 works in bfloat16, which takes over a second a step on a CPU without it,
-and takes one matrix at a time.
+(Amsel et al. 2025, arXiv:2505.16932), on the square of the matrix. Everything here is in the
+weights' own precision: `torch.optim.Muon` of 2.13 works in bfloat16, which takes over a second a
+step on a CPU without it, and takes one matrix at a time.
 """
 
 from __future__ import annotations
@@ -28,24 +28,38 @@ _POLAR_EXPRESS = (
     (3.3184196573706015, -2.488488024314874, 0.51004894012372),
     (2.300652019954817, -1.6689039845747493, 0.4188073119525673),
 )
+MOST_ITERATIONS = len(_POLAR_EXPRESS)
 _SAFETY = 1.01
 """Norms are divided by this much more than needed: rounding must not bring a value above 1."""
 _MOST_ELEMENTS_AT_ONCE = 1 << 24
 """Of the matrices that are worked on together: enough to be quick, and little memory."""
 
 
-def orthogonalize(matrices: Tensor, iterations: int = len(_POLAR_EXPRESS)) -> Tensor:
+def orthogonalize(matrices: Tensor, iterations: int = MOST_ITERATIONS) -> Tensor:
     """Return matrices with the same singular vectors, whose singular values are about 1.
 
-    `matrices` is [count, rows, columns] with rows <= columns; the result has the same shape.
+    `matrices` is [count, rows, columns] with rows <= columns; the result has the same shape. Fewer
+    than 5 iterations leave the small singular values below 1 and the large ones up to 1.9.
     """
     norms = torch.linalg.matrix_norm(matrices, keepdim=True)
     x: Tensor = matrices / (norms * _SAFETY).clamp(min=torch.finfo(matrices.dtype).tiny)
-    for a, b, c in _POLAR_EXPRESS[:iterations]:
-        gram = x @ x.mT
-        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
-        x = torch.baddbmm(x, polynomial, x, beta=a)
-    return x
+    # Each iterate is P X, with P a product of polynomials in X X', which all commute: only the
+    # first square and the last product have the long side. For 128 x 512 this halves the time.
+    gram = x @ x.mT
+    first, *others = _POLAR_EXPRESS[:iterations]
+    product = polynomial = _polynomial(gram, first)
+    for coefficients in others:
+        gram = polynomial @ gram @ polynomial
+        polynomial = _polynomial(gram, coefficients)
+        product = polynomial @ product
+    return product @ x
+
+
+def _polynomial(gram: Tensor, coefficients: tuple[float, float, float]) -> Tensor:
+    a, b, c = coefficients
+    value = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+    value.diagonal(dim1=1, dim2=2).add_(a)
+    return value
 
 
 @dataclass(frozen=True)
@@ -71,6 +85,7 @@ class Muon(torch.optim.AdamW):
         muon_lr: rate of the matrices, > 0.
         momentum: decay of the mean of gradients, in [0, 1); the update looks ahead (Nesterov).
         muon_weight_decay: of the matrices, decoupled, >= 0.
+        iterations: of the polynomial that makes an update orthogonal, 1 to 5.
         adamw: options of AdamW, as `torch.optim.AdamW` takes them.
 
     Raises:
@@ -85,11 +100,13 @@ class Muon(torch.optim.AdamW):
         muon_lr: float,
         momentum: float = 0.95,
         muon_weight_decay: float = 0.0,
+        iterations: int = MOST_ITERATIONS,
         **adamw: Any,
     ) -> None:
         if not matrices:
             raise ValueError("Muon has no matrix to update; take AdamW for this model")
         self._matrices = list(matrices)
+        self._iterations = iterations
         own = {
             "params": [matrix.parameter for matrix in matrices],
             "lr": muon_lr,
@@ -121,7 +138,7 @@ class Muon(torch.optim.AdamW):
         torch._foreach_lerp_(means, gradients, 1 - group["momentum"])
         ahead = torch._foreach_lerp(gradients, means, group["momentum"])
         wholes = [gather(*pair) for pair in zip(ahead, parameters, strict=True)]
-        _orthogonalize_in_place(wholes, batch)
+        _orthogonalize_in_place(wholes, batch, self._iterations)
         updates = [local(shard(*pair)) for pair in zip(wholes, parameters, strict=True)]
         torch._foreach_mul_(weights, 1 - rate * group["weight_decay"])
         torch._foreach_mul_(updates, -rate)
@@ -152,7 +169,9 @@ def _batches(matrices: Iterable[Matrix]) -> Iterator[list[Matrix]]:
         yield batch
 
 
-def _orthogonalize_in_place(tensors: Sequence[Tensor], matrices: Sequence[Matrix]) -> None:
+def _orthogonalize_in_place(
+    tensors: Sequence[Tensor], matrices: Sequence[Matrix], iterations: int
+) -> None:
     """Replace whole gradients by updates; matrices of one shape are worked on together."""
     by_shape = defaultdict(list)
     for tensor, matrix in zip(tensors, matrices, strict=True):
@@ -161,7 +180,7 @@ def _orthogonalize_in_place(tensors: Sequence[Tensor], matrices: Sequence[Matrix
             wide = part if part.shape[0] <= part.shape[1] else part.mT
             by_shape[wide.shape].append((wide, part))
     for pairs in by_shape.values():
-        updates = orthogonalize(torch.stack([wide for wide, _ in pairs]))
+        updates = orthogonalize(torch.stack([wide for wide, _ in pairs]), iterations)
         for (wide, part), update in zip(pairs, updates, strict=True):
             rows, columns = part.shape
             wide.copy_(update * math.sqrt(max(rows / columns, 1)))

@@ -81,6 +81,7 @@ _RULES = (
     _at_least(1, "early_stopping.patience", "try 5"),
     _not_negative("early_stopping.min_delta", "try 0"),
     _below_one("muon_momentum", "try 0.95"),
+    _Rule("muon_iterations", lambda v: 1 <= v <= 5, "between 1 and 5", "try 3 on a CPU, else 5"),
     _at_least(0, "cooldown_steps", "try a fifth of max_steps, or leave it out"),
     _Rule("min_lr_ratio", lambda v: 0 <= v <= 1, "between 0 and 1", "try 0.1"),
     _at_least(1, "gradient_accumulation_steps", "try 1"),

@@ -54,6 +54,7 @@ def build_optimizer(
         muon_lr=config.muon_learning_rate,
         momentum=config.muon_momentum,
         muon_weight_decay=config.weight_decay,
+        iterations=config.muon_iterations,
         **options,
     )
 
