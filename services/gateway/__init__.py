@@ -7,6 +7,7 @@ Run it with `python -P -m gateway --help`. In order of reading:
 - `schemas`: the shapes of requests and answers, made from the contract.
 - `routes`: a request passes from a route to the control plane and back. Those of calls with one
   message each way are made from the contract; those of streams and files are written by hand.
+- `openai`: OpenAI's API for text, below `/v1`.
 - `control_plane`, `codec`, `documents`: the connection to the control plane, writing JSON, and
   reading bodies and queries strictly.
 - `problems`: answers every error as `application/problem+json`.

@@ -15,6 +15,7 @@ from gateway.control_plane import ControlPlane
 from gateway.doorkeeper import Doorkeeper
 from gateway.guard import Guard
 from gateway.heads import HeadAsGet
+from gateway.openai import routes as openai
 from gateway.routes import (
     checkpoints,
     datasets,
@@ -30,7 +31,7 @@ from gateway.sessions import Sessions
 from gateway.settings import GatewaySettings
 from gateway.telemetry import OpenStreams, Telemetry, TelemetryMiddleware
 
-_BY_HAND = (jobs, stream, checkpoints, generation, datasets, session, operations)
+_BY_HAND = (jobs, stream, checkpoints, generation, datasets, session, operations, openai)
 """Routes of streams and files, and those without a call of the control plane."""
 
 _DESCRIPTION = (

@@ -17,11 +17,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.doorkeeper import Doorkeeper, client_of
 from gateway.hosts import is_local_or_address, is_origin_of, read_host
+from gateway.openai.errors import PREFIX as OPENAI
 from gateway.problems import ProblemError
 from gateway.sessions import SIGN_IN, Sessions
 
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
-_API = "/api/"
+_API = ("/api/", OPENAI)
 _UPLOADS = "/api/training/datasets"
 _DRAIN_BYTES = 16 << 20
 _DRAIN_SECONDS = 2.0
@@ -60,7 +61,7 @@ class Guard:
             self._authenticate(scope, headers)
         except ProblemError as problem:
             await drained(receive)
-            await problem.response()(scope, receive, send)
+            await problem.response(scope["path"])(scope, receive, send)
             return
         body = _Body(receive, limit, self._client_seconds, renewed=limit == self._max_upload)
         private = scope["path"].startswith(_API)

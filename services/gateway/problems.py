@@ -22,6 +22,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match, Mount
 
 from gateway.codec import dumps
+from gateway.openai.errors import is_openai, openai_error
 from gateway.sessions import SIGN_IN
 from training_engine.error_details import error_details
 from training_engine.errors import FieldProblem
@@ -97,11 +98,13 @@ class ProblemError(HTTPException):
             "errors": [asdict(error) for error in self.errors],
         }
 
-    def response(self) -> Response:
-        """Return the answer, headers included."""
-        return Response(
-            dumps(self.body()), self.status_code, headers=self.headers, media_type=MEDIA_TYPE
-        )
+    def response(self, path: str = "") -> Response:
+        """Return the answer to a request of this path, headers included."""
+        if is_openai(path):
+            body, media_type = openai_error(self), "application/json"
+        else:
+            body, media_type = self.body(), MEDIA_TYPE
+        return Response(dumps(body), self.status_code, headers=self.headers, media_type=media_type)
 
 
 def _title(status: int) -> str:
@@ -193,29 +196,30 @@ def install(app: FastAPI) -> None:
     async def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         if isinstance(error, ProblemError):
-            return error.response()
+            return error.response(request.url.path)
         if error.status_code == 405:
             taken = ", ".join(_methods_at(request))
             return ProblemError(
                 f"this address does not take {request.method}; it takes {taken}",
                 reason="METHOD_NOT_ALLOWED",
                 headers={"Allow": taken},
-            ).response()
-        return _from_http(error).response()
+            ).response(request.url.path)
+        return _from_http(error).response(request.url.path)
 
     async def on_validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        return from_validation_error(error, repeat=request.url.path != SIGN_IN).response()
+        path = request.url.path
+        return from_validation_error(error, repeat=path != SIGN_IN).response(path)
 
-    async def on_rpc(_request: Request, error: Exception) -> Response:
+    async def on_rpc(request: Request, error: Exception) -> Response:
         assert isinstance(error, grpc.aio.AioRpcError)
-        return from_rpc_error(error).response()
+        return from_rpc_error(error).response(request.url.path)
 
-    async def on_defect(_request: Request, _error: Exception) -> Response:
+    async def on_defect(request: Request, _error: Exception) -> Response:
         # The server logs the traceback; the client does not get it.
         return ProblemError(
             "the gateway failed; its log has the cause", reason="INTERNAL", status=500
-        ).response()
+        ).response(request.url.path)
 
     app.add_exception_handler(Exception, on_defect)
     app.add_exception_handler(HTTPException, on_http)

@@ -8,7 +8,7 @@ event, so that a watch could not be refused by a status.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -25,6 +25,8 @@ EVENT_STREAM_HEADERS = {
     "X-Accel-Buffering": "no",
 }
 PING = b": ping\n\n"
+CLIENT_CLOSED_REQUEST = 499
+"""Status of an answer that no client reads."""
 
 
 class ClientGoneError(Exception):
@@ -104,6 +106,37 @@ async def while_connected(request: Request, work: Awaitable[T]) -> T:
     finally:
         await _cancelled(gone)
         await _cancelled(task)
+
+
+async def kept_alive(
+    chunks: AsyncGenerator[bytes],
+    closing: asyncio.Event,
+    ping_seconds: float,
+    *,
+    farewell: bytes = b"",
+) -> AsyncGenerator[bytes]:
+    """Yield `chunks`, and pings while they are slow; end with `farewell` when `closing` is set."""
+    closed = asyncio.ensure_future(closing.wait())
+    reading: asyncio.Future[bytes | None] | None = None
+    try:
+        while not closed.done():
+            reading = reading or asyncio.ensure_future(anext(chunks, None))
+            waits: set[asyncio.Future[Any]] = {reading, closed}
+            await asyncio.wait(waits, timeout=ping_seconds, return_when=asyncio.FIRST_COMPLETED)
+            if not reading.done():
+                yield PING
+                continue
+            chunk, reading = reading.result(), None
+            if chunk is None:
+                return
+            yield chunk
+        if farewell:
+            yield farewell
+    finally:
+        await _cancelled(closed)
+        if reading is not None:
+            await _cancelled(reading)
+        await chunks.aclose()
 
 
 def event(name: str, data: Any, cursor: str = "") -> bytes:

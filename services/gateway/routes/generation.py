@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import grpc
@@ -14,11 +13,12 @@ from gateway.problems import from_rpc_error
 from gateway.routes.declare import CallerOf, answer, event_stream, problems, router, rpc
 from gateway.schemas.generation import GenerateBody, GeneratedText
 from gateway.streaming import (
+    CLIENT_CLOSED_REQUEST,
     EVENT_STREAM_HEADERS,
-    PING,
     ClientGoneError,
     RelayResponse,
     event,
+    kept_alive,
     while_connected,
 )
 from training_engine._generation import TextPieces, whole_text
@@ -28,7 +28,6 @@ from training_engine.v1 import generation_pb2
 routes = router("checkpoints")
 
 _ROUTE = route("GenerationService.Generate")
-_CLIENT_CLOSED_REQUEST = 499
 _EXAMPLE = 'event: token\ndata: {"index":0,"token_id":84,"text":"T","finish_reason":null}\n\n'
 
 
@@ -62,15 +61,14 @@ async def generate(
         first = await while_connected(request, call.read())
     except ClientGoneError:
         call.cancel()
-        return Response(status_code=_CLIENT_CLOSED_REQUEST)  # the client has gone
+        return Response(status_code=CLIENT_CLOSED_REQUEST)  # the client has gone
     except BaseException:
         call.cancel()
         raise
     state = request.app.state
+    events = kept_alive(_events(call, first), state.closing, state.settings.ping_seconds)
     return RelayResponse(
-        state.streams.counted(_tokens(call, first, state.closing, state.settings.ping_seconds)),
-        headers=EVENT_STREAM_HEADERS,
-        media_type="text/event-stream",
+        state.streams.counted(events), headers=EVENT_STREAM_HEADERS, media_type="text/event-stream"
     )
 
 
@@ -81,31 +79,13 @@ async def _whole(checkpoint_id: str, prompt: str, call: Any) -> dict[str, Any]:
     return {"checkpoint_id": checkpoint_id, "prompt": prompt, **whole}
 
 
-async def _tokens(
-    call: Any, first: Any, closing: asyncio.Event, ping_seconds: float
-) -> AsyncIterator[bytes]:
-    """Yield token events, and pings while sampling is slow; end with the client or the gateway."""
+async def _events(call: Any, first: Any) -> AsyncGenerator[bytes]:
     token = first
-    closed = asyncio.ensure_future(closing.wait())
-    reading: asyncio.Future[Any] | None = None
     try:
-        while token is not grpc.aio.EOF and not closed.done():
-            if token is not None:
-                yield event("token", message_to_plain(token))
-            reading = reading or asyncio.ensure_future(call.read())
-            await asyncio.wait(
-                {reading, closed}, timeout=ping_seconds, return_when=asyncio.FIRST_COMPLETED
-            )
-            if reading.done():
-                token, reading = reading.result(), None
-            else:
-                token = None
-                yield PING
+        while token is not grpc.aio.EOF:
+            yield event("token", message_to_plain(token))
+            token = await call.read()
     except grpc.aio.AioRpcError as error:
         yield event("error", from_rpc_error(error).body())
     finally:
-        closed.cancel()
         call.cancel()
-        if reading is not None:
-            reading.cancel()
-            await asyncio.wait({reading})

@@ -67,6 +67,10 @@ class State:
         self.max_dataset_bytes = 8 << 20
         self.uploads_broken_off = 0
         self.token_delay = 0.0
+        self.breaks_after: int | None = None
+        """Tokens after which sampling fails."""
+        self.context = 10**6
+        """Tokens of a prompt that the model sees."""
         self.problem = ""
         """Why it is not ready."""
 
@@ -98,7 +102,9 @@ class State:
             setattr(job, name, value)
         await self.happen(job_id, state=job)
 
-    def add_checkpoint(self, checkpoint_id: str, job_id: str, step: int, data: bytes) -> None:
+    def add_checkpoint(
+        self, checkpoint_id: str, job_id: str, step: int, data: bytes
+    ) -> checkpoint_pb2.Checkpoint:
         self.files[checkpoint_id] = data
         self.checkpoints[checkpoint_id] = checkpoint_pb2.Checkpoint(
             checkpoint_id=checkpoint_id,
@@ -111,6 +117,7 @@ class State:
             is_best=True,
             attempt=1,
         )
+        return self.checkpoints[checkpoint_id]
 
     def served(self, request: Any) -> None:
         self.requests.append(request)
@@ -274,6 +281,7 @@ class Jobs(Service, job_pb2_grpc.JobServiceServicer):
             job
             for job in reversed(self.state.jobs.values())
             if request.status in (job_pb2.JOB_STATUS_UNSPECIFIED, job.status)
+            and request.name in ("", job.name)
         ]
         return job_pb2.ListJobsResponse(jobs=rows)
 
@@ -368,9 +376,8 @@ class Checkpoints(Service, checkpoint_pb2_grpc.CheckpointServiceServicer):
     async def ListCheckpoints(self, request: Any, context: Any) -> Any:
         self.state.served(request)
         self.state.job(request.job_id)
-        return checkpoint_pb2.ListCheckpointsResponse(
-            checkpoints=list(self.state.checkpoints.values())
-        )
+        rows = [each for each in self.state.checkpoints.values() if each.job_id == request.job_id]
+        return checkpoint_pb2.ListCheckpointsResponse(checkpoints=rows)
 
     async def GetCheckpoint(self, request: Any, context: Any) -> Any:
         self.state.served(request)
@@ -459,18 +466,32 @@ class Generation(Service, generation_pb2_grpc.GenerationServiceServicer):
         self.state.checkpoint(request.checkpoint_id)
         self.state.open_generations += 1
         try:
-            count = request.max_tokens or 256
-            for index in range(count):
-                last = index == count - 1
-                yield generation_pb2.GenerateResponse(
-                    index=index,
-                    token_id=65 + index % 26,
-                    text=chr(65 + index % 26),
-                    finish_reason=generation_pb2.FINISH_REASON_LENGTH if last else 0,
-                )
-                await asyncio.sleep(self.state.token_delay)
+            for sample in range(request.num_samples or 1):
+                for index in range(request.max_tokens or 256):
+                    if self.state.breaks_after == index:
+                        raise RpcError(
+                            grpc.StatusCode.DATA_LOSS, "ARTIFACT_DAMAGED", "the file differs"
+                        )
+                    yield self._token(request, sample, index)
+                    await asyncio.sleep(self.state.token_delay)
         finally:
             self.state.open_generations -= 1
+
+    def _token(self, request: Any, sample: int, index: int) -> Any:
+        letter = chr(65 + index % 26)
+        token = generation_pb2.GenerateResponse(
+            index=index, token_id=ord(letter), text=letter, sample=sample
+        )
+        if index == request.max_tokens - 1:
+            token.finish_reason = generation_pb2.FINISH_REASON_LENGTH
+        if index == 0:
+            token.prompt_tokens = len(request.prompt)
+            token.dropped_prompt_tokens = max(0, len(request.prompt) - self.state.context)
+        if request.HasField("logprobs"):
+            token.logprob, token.token_text = -0.5, letter
+            if request.logprobs:
+                token.top_logprobs.add(token_id=ord(letter), text=letter, logprob=-0.5)
+        return token
 
 
 class Workers(Service, worker_pb2_grpc.WorkerServiceServicer):

@@ -287,8 +287,8 @@ async def test_generated_text_at_once(client: httpx.AsyncClient, state: State) -
         "text": "ABC",
         "token_ids": [65, 66, 67],
         "finish_reason": "length",
-        "prompt_tokens": None,
-        "dropped_prompt_tokens": None,
+        "prompt_tokens": 1,
+        "dropped_prompt_tokens": 0,
         "samples": [
             {
                 "text": "ABC",
