@@ -190,10 +190,14 @@ class GenerationInbox:
 
     def send(self, request: GenerationRequest, pieces: Sequence[GeneratedPiece]) -> bool:
         """Deliver pieces, in order; return False where the reader is gone: stop sampling then."""
-        _, answer, reader, _ = _keys(self._db.prefix, request.request_id)
+        _, answer, reader, taken_key = _keys(self._db.prefix, request.request_id)
         added = [("XADD", answer, "*", "p", json.dumps(dataclasses.astuple(p))) for p in pieces]
         *_, listening = self._db.transaction(
-            *added, ("PEXPIRE", answer, _ANSWER_MS), ("EXISTS", reader)
+            *added,
+            ("PEXPIRE", answer, _ANSWER_MS),
+            # A slow text may take longer than the key lives: it would be asked for again.
+            ("PEXPIRE", taken_key, _LONGEST_WAIT_MS),
+            ("EXISTS", reader),
         )
         return bool(listening)
 

@@ -98,6 +98,22 @@ async def test_options_and_what_they_bring_pass_through(
     assert (first.sample, second.sample, len(second.top_logprobs)) == (0, 1, 0)
 
 
+async def test_a_text_that_takes_long_is_not_asked_for_again(
+    stubs: Any, attempts: AttemptStore, worker_connection: Connection
+) -> None:
+    request = generation_pb2.GenerateRequest(checkpoint_id=await checkpoint_id(stubs, attempts))
+    call = stubs.generation.Generate(request)
+    inbox = GenerationInbox(worker_connection)
+    taken = await asyncio.to_thread(inbox.take, 5)
+    assert taken is not None
+    key = f"{worker_connection.prefix}generation:{taken.request_id}:taken"
+    worker_connection.transaction(("PEXPIRE", key, 20_000))  # as after a while of sampling
+    inbox.send(taken, [GeneratedPiece(0, 32, " ")])
+    assert worker_connection.transaction(("PTTL", key))[0] > 60_000
+    inbox.send(taken, [GeneratedPiece(1, 32, " ", "length")])
+    assert len([response async for response in call]) == 2
+
+
 async def test_a_workers_refusal_and_its_absence(
     stubs: Any, attempts: AttemptStore, worker_connection: Connection
 ) -> None:
