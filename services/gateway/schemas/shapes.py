@@ -145,6 +145,11 @@ def _taken(field: Any) -> Definition:
 
 
 def _taken_type(field: Any) -> Any:
+    kind = _taken_one(field)
+    return list[kind] if field.is_repeated else kind  # type: ignore[valid-type]
+
+
+def _taken_one(field: Any) -> Any:
     if field.message_type is None:
         return _limited(field)
     if field.message_type is not TrainingConfig.DESCRIPTOR:

@@ -304,6 +304,23 @@ async def test_generated_text_at_once(client: httpx.AsyncClient, state: State) -
     assert asked.seed == 0
 
 
+async def test_lists_of_a_body_are_passed_on(client: httpx.AsyncClient, state: State) -> None:
+    state.add_checkpoint("ck_1", "job_1", 20, b"weights")
+    turn = {"role": "user", "content": "Is it far?"}
+    lists = {"messages": [turn], "stop": ["a", "b"], "stop_token_ids": [3]}
+    body = {"max_tokens": 2, "stream": False, "num_samples": 2, "logprobs": 1, **lists}
+    response = await client.post(f"{API}/checkpoints/ck_1/generate", json=body)
+    first, second = shaped(response, 200, "GeneratedText")["samples"]
+    assert (first["text"], second["text"]) == ("AB", "AB")
+    top = {"token_id": 65, "text": "A", "logprob": -0.5}
+    assert second["logprobs"][0] == {**top, "top_logprobs": [top]}
+    asked = state.requests[-1]
+    assert [(each.role, each.content) for each in asked.messages] == [("user", "Is it far?")]
+    assert ([*asked.stop], [*asked.stop_token_ids]) == (["a", "b"], [3])
+    refused = await client.post(f"{API}/checkpoints/ck_1/generate", json={"stop": "a"})
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (400, "stop")
+
+
 async def test_datasets_are_uploaded_as_they_arrive(
     client: httpx.AsyncClient, state: State
 ) -> None:
