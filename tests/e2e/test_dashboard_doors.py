@@ -52,6 +52,38 @@ def test_a_checkpoint_is_downloaded_and_sampled(
         assert (seen.errors, seen.strangers) == ([], [])
 
 
+def test_options_of_sampling_are_sent_and_every_sample_is_shown(
+    stack: RunningStack, api: httpx.Client, browser: Browser, finished: str
+) -> None:
+    newest = api.get(f"/jobs/{finished}/checkpoints").json()["checkpoints"][-1]["checkpoint_id"]
+    options = {"max_tokens": 9, "temperature": 0.8, "num_samples": 2, "seed": 3, "min_p": 0.01}
+    asked = {"prompt": "12 bott", "stop": ["zz", "yy"], "stream": False, **options}
+    expected = api.post(f"/checkpoints/{newest}/generate", json=asked).json()["samples"]
+    with opened(browser, f"{stack.url}/#/jobs/{finished}") as (page, seen):
+        page.get_by_role("textbox", name="Prompt").fill("12 bott")
+        page.get_by_role("spinbutton", name="Tokens").fill("9")
+        page.get_by_text("More options").click()
+        for label, value in (("Samples", "2"), ("Seed", "3"), ("Min p", "0.01")):
+            page.get_by_role("spinbutton", name=label).fill(value)
+        page.get_by_role("textbox", name="Stop").fill("zz\nyy")
+        button(page, "Sample").click()
+        text = "\n\n".join("12 bott" + sample["text"] for sample in expected)
+        written = "wanted => document.querySelector('pre.sample').textContent === wanted"
+        page.wait_for_function(written, arg=text)
+        page.get_by_role("checkbox", name="The prompt is a chat message").check()
+        button(page, "Sample").click()
+        expect(page.get_by_role("alert").last).to_contain_text("has no chat template")
+        page.get_by_role("checkbox", name="The prompt is a chat message").uncheck()
+        page.get_by_role("textbox", name="Prompt").fill(
+            "12 bottles of beer on the wall, take one down"
+        )
+        button(page, "Sample").click()
+        expect(page.get_by_role("alert").last).to_contain_text("the model sees the last 32")
+        (refused,) = seen.errors  # the browser's own line about the refusal
+        assert "400" in refused
+        assert seen.strangers == []
+
+
 # The charts are drawn while the button is down that is on the link below them.
 SLOW_HISTORY = """
 const whole = window.fetch;
