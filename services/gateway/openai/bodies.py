@@ -21,6 +21,8 @@ MAX_CHOICES = 64
 _DEFAULT_TOKENS = 16
 """Of completions, as OpenAI's."""
 _SEEDS = 2**63
+_Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
+_Id = Annotated[int, Field(ge=0, le=2**63 - 1)]
 
 
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
@@ -94,17 +96,17 @@ class _Parameters(_Strict):
     temperature: float | None = Field(None, ge=0)
     top_p: float | None = Field(None, gt=0, le=1)
     n: int | None = Field(None, ge=1, le=MAX_CHOICES)
-    max_tokens: int | None = Field(None, ge=1)
+    max_tokens: _Count | None = None
     stop: Annotated[list[str], BeforeValidator(_stops)] = Field([])
     seed: int | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
 
     # Not OpenAI's: the service's own.
-    top_k: int | None = Field(None, ge=1)
+    top_k: _Count | None = None
     min_p: float | None = Field(None, ge=0, le=1)
     repetition_penalty: float | None = Field(None, gt=0)
-    stop_token_ids: list[int] = Field([])
+    stop_token_ids: list[_Id] = Field([])
 
     frequency_penalty: Any = None
     presence_penalty: Any = None
@@ -155,7 +157,7 @@ class CompletionBody(_Parameters):
     """Of `POST /v1/completions`."""
 
     prompt: Annotated[list[str], BeforeValidator(_texts)] = Field([""])
-    max_tokens: int | None = Field(_DEFAULT_TOKENS, ge=1)
+    max_tokens: _Count | None = _DEFAULT_TOKENS
     logprobs: int | None = Field(None, ge=0, le=20)
 
     best_of: Any = None
@@ -203,7 +205,7 @@ class ChatBody(_Parameters):
     """Of `POST /v1/chat/completions`."""
 
     messages: list[Message] = Field(min_length=1)
-    max_completion_tokens: int | None = Field(None, ge=1)
+    max_completion_tokens: _Count | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=20)
 

@@ -317,8 +317,9 @@ async def test_lists_of_a_body_are_passed_on(client: httpx.AsyncClient, state: S
     asked = state.requests[-1]
     assert [(each.role, each.content) for each in asked.messages] == [("user", "Is it far?")]
     assert ([*asked.stop], [*asked.stop_token_ids]) == (["a", "b"], [3])
-    refused = await client.post(f"{API}/checkpoints/ck_1/generate", json={"stop": "a"})
-    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (400, "stop")
+    for body, field in (({"stop": "a"}, "stop"), ({"stop_token_ids": [2**63]}, "stop_token_ids.0")):
+        refused = await client.post(f"{API}/checkpoints/ck_1/generate", json=body)
+        assert (refused.status_code, refused.json()["errors"][0]["field"]) == (400, field)
 
 
 async def test_datasets_are_uploaded_as_they_arrive(

@@ -162,6 +162,11 @@ async def test_models_are_the_jobs_with_checkpoints(asking: openai.AsyncOpenAI) 
         ({"prompt": [1, 2]}, "prompt", "token ids are not taken here"),
         ({"stop": [5]}, "stop", "should be a text or a list of texts"),
         ({"max_tokens": 0}, "max_tokens", "max_tokens is 0"),
+        ({"max_tokens": 2**31}, "max_tokens", "max_tokens is 2147483648"),
+        ({"extra_body": {"top_k": 2**40}}, "top_k", "top_k is 1099511627776"),
+        ({"extra_body": {"stop_token_ids": [2**63]}}, "stop_token_ids.0", "9223372036854775808"),
+        ({"extra_body": {"stop_token_ids": [-1]}}, "stop_token_ids.0", "is -1"),
+        ({"seed": 1.5}, "seed", "seed is 1.5"),
     ],
 )
 async def test_what_is_refused_is_named(
