@@ -22,6 +22,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match, Mount
 
 from gateway.codec import dumps
+from gateway.openai.errors import CALLS as OPENAI_CALLS
 from gateway.openai.errors import is_openai, openai_error
 from gateway.sessions import SIGN_IN
 from training_engine.error_details import error_details
@@ -204,7 +205,7 @@ def install(app: FastAPI) -> None:
                 reason="METHOD_NOT_ALLOWED",
                 headers={"Allow": taken},
             ).response(request.url.path)
-        return _from_http(error).response(request.url.path)
+        return _from_http(error, request.url.path).response(request.url.path)
 
     async def on_validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
@@ -241,10 +242,11 @@ def _methods_at(request: Request) -> list[str]:
     return taken or ["GET", "HEAD"]  # a folder of files
 
 
-def _from_http(error: HTTPException) -> ProblemError:
+def _from_http(error: HTTPException, path: str) -> ProblemError:
     """Return one of Starlette's own refusals (no such route, an unreadable body) as a problem."""
     if error.status_code == 404:
-        detail = "no such address; /docs lists every one that there is"
+        there = OPENAI_CALLS if is_openai(path) else "/docs lists every one that there is"
+        detail = f"no such address; {there}"
         return ProblemError(detail, reason="ROUTE_NOT_FOUND", headers=error.headers)
     status = error.status_code
     return ProblemError(

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from gateway.problems import ProblemError
 
 PREFIX = "/v1/"
+CALLS = "below /v1 there are completions, chat/completions and models"
 
 _TYPES = {
     401: "authentication_error",

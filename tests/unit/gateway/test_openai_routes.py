@@ -233,6 +233,7 @@ async def test_every_error_below_v1_has_openais_form(url: str, models: None) -> 
             await client.post("/v1/completions", content=b"x" * (65 << 10), headers=json_type),
         ]
     assert [each.status_code for each in answers] == [404, 405, 400, 405, 413]
+    assert "chat/completions and models" in answers[0].json()["error"]["message"]
     for each in answers:
         assert each.headers["content-type"] == "application/json"
         assert set(each.json()["error"]) == {"message", "type", "param", "code"}
