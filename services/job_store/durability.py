@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
@@ -180,12 +181,29 @@ class DiskBarrier:
 
     async def _ask(self, questions: Sequence[_Question]) -> None:
         reads = [words for question in questions for words in question.reads]
-        wait = [] if self._never else [("WAITAOF", 1, 0, int(self.seconds * 1000))]
+        deadline = time.monotonic() + self.seconds
+        # Where its clock is set forward, the server answers before the time is over: ask again.
+        while (answers := await self._confirmed(reads, deadline)) is None:
+            if time.monotonic() >= deadline:
+                raise NotOnDiskError(self.seconds)
+            await asyncio.sleep(_PROMPT_SECONDS)
+        for question in questions:
+            count = len(question.reads)
+            if not question.answer.done():
+                question.answer.set_result(answers[:count])
+            answers = answers[count:]
+
+    async def _confirmed(
+        self, reads: Sequence[tuple[Any, ...]], deadline: float
+    ) -> list[Any] | None:
+        """Return the replies of the reads; None where the server has not confirmed its writes."""
+        seconds = max(0.001, deadline - time.monotonic())
+        wait = [] if self._never else [("WAITAOF", 1, 0, math.ceil(seconds * 1000))]
         asked = asyncio.create_task(
-            self._pipeline(*reads, *self._mark.commands, *wait, seconds=self.seconds + 1)
+            self._pipeline(*reads, *self._mark.commands, *wait, seconds=seconds + 1)
         )
         # Where several ask, others will soon: their commands wake the server too.
-        pause = _FIRST_NUDGE_SECONDS if len(questions) == 1 else _BUSY_NUDGE_SECONDS
+        pause = _FIRST_NUDGE_SECONDS if len(reads) == 1 else _BUSY_NUDGE_SECONDS
         waking = asyncio.create_task(self._wake_server(asked, pause))
         self._tasks.add(waking)
         waking.add_done_callback(self._tasks.discard)
@@ -194,12 +212,8 @@ class DiskBarrier:
         _raise_first(answers)
         self._mark.check(made, moved)
         if waited and not self._verdicts.is_on_disk(waited[0]) and await self._syncs():
-            raise NotOnDiskError(self.seconds)
-        for question in questions:
-            count = len(question.reads)
-            if not question.answer.done():
-                question.answer.set_result(answers[:count])
-            answers = answers[count:]
+            return None
+        return answers
 
     async def _wake_server(self, asked: asyncio.Task[list[Any]], pause: float) -> None:
         """Send small commands until the question is answered; see to those who wait behind it.

@@ -1,9 +1,10 @@
 """Keeps the services of a stack running, and ends them in order.
 
 Every child is tied to this process by PR_SET_PDEATHSIG: when the supervisor dies, whatever kills
-it, the kernel kills the children. A child that dies is started again, after a delay that grows
-with quick deaths. No supervision library ties children to their parent this way, which is what a
-laptop's one command needs most; under Kubernetes the cluster does this work instead.
+it, the kernel kills the children. A child that dies is started again. The least time between two of
+its starts grows with quick deaths: one that has worked for longer than that has no pause. No
+supervision library ties children to their parent this way, which is what a laptop's one command
+needs most; under Kubernetes the cluster does this work instead.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from service_runtime.backoff import pause_seconds
 from service_runtime.process import tie_to_parent
 
 FIRST_DELAY_SECONDS = 0.1
-"""Pause after the second quick death in a row; after the first there is none."""
+"""Least time from a start to the next after the second quick death in a row."""
 LONGEST_DELAY_SECONDS = 10.0
 STEADY_AFTER_SECONDS = 30.0
-"""A child that lived this long starts again at once."""
+"""Deaths before a child has lived this long are quick ones."""
 LOG_LIMIT_BYTES = 16 << 20
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -146,7 +147,7 @@ class Supervisor:
     def _note_death(self, child: Child, now: float) -> None:
         if now - child.started > STEADY_AFTER_SECONDS:
             child.failures = 0
-        self._delay_start(child, now)
+        self._delay_start(child, since=child.started)
         self._report(
             f"{child.service.name} {_describe_end(child.process.returncode)}; it starts again "
             f"(log: {self.log_path(child.service.name)})"
@@ -159,7 +160,7 @@ class Supervisor:
                 child.started, child.restart_at = now, None
             child.start_failed = False
         except (OSError, subprocess.SubprocessError) as error:
-            self._delay_start(child, now)
+            self._delay_start(child, since=now)
             if not child.start_failed:
                 child.start_failed = True
                 self._report(
@@ -167,11 +168,11 @@ class Supervisor:
                     f"can, at least every {LONGEST_DELAY_SECONDS:g} s"
                 )
 
-    def _delay_start(self, child: Child, now: float) -> None:
+    def _delay_start(self, child: Child, since: float) -> None:
         quick = child.failures
         child.failures += 1
         pause = pause_seconds(quick, FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS) if quick else 0.0
-        child.restart_at = now + pause
+        child.restart_at = since + pause
 
     def _spawn(self, service: Service) -> subprocess.Popen[bytes]:
         path = self.log_path(service.name)

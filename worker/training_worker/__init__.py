@@ -13,7 +13,8 @@ trainer of a job in several processes launches these, its ranks. In order of rea
   attempt before saved a checkpoint that it did not register?
 - `supervisor`, `board`: the parent's side: renews the lease, watches the steps through a shared
   page of memory, kills a trainer that is stuck, reports one that died.
-- `horse`, `exits`: the forked process: its signals, its connections, its exit codes.
+- `horse`, `exits`, `temporary_files`: the forked process: its signals, its connections, its exit
+  codes, and where its temporary files are.
 - `attempt`, `set_up`, `stop_request`, `checkpoint_metrics`: builds the trainer, trains, reports the
   attempt's end; its folder and configuration, a request to stop, the metrics of a checkpoint.
 - `own_callbacks`: the callbacks that the worker's operator adds to each trainer.

@@ -14,6 +14,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 from artifact_store import GuardedStore
@@ -32,17 +33,27 @@ from training_worker.ranks import StopPipe, launch_ranks
 from training_worker.set_up import attempt_folder, resolve_configuration
 from training_worker.settings import WorkerSettings
 from training_worker.stop_request import StopRequest
+from training_worker.temporary_files import use_folder
 
 SIGNALS = {signal.SIGTERM: OutcomeKind.HANDED_BACK, signal.SIGUSR1: OutcomeKind.STOPPED}
 
 
 def run_horse(
-    claimed: Claimed, settings: WorkerSettings, board: Board, artifacts: GuardedStore, worker: int
+    claimed: Claimed,
+    settings: WorkerSettings,
+    board: Board,
+    artifacts: GuardedStore,
+    worker: int,
+    temporary: Path | None,
 ) -> NoReturn:
-    """Train the attempt and leave; never returns into the code of the parent, process `worker`."""
+    """Train the attempt and leave; never returns into the code of the parent, process `worker`.
+
+    `temporary`: the folder for temporary files, which the parent removes afterwards.
+    """
     code = EXIT_FAILED
     try:
         stop = _become_horse(worker)
+        use_folder(temporary)
         folder = attempt_folder(artifacts, claimed)
         redirect_output(folder)
         _log_to_output()

@@ -41,6 +41,8 @@ _TICK_MS = 100
 _LONGEST_TICK_SECONDS = 1.0
 """A longer tick counts as this long: the machine or this process was paused, and the trainer may
 not have run meanwhile."""
+_CLOSING_SECONDS = 60.0
+"""How long a trainer may take to end once it has reported the attempt's end."""
 _LEAVE_MARGIN_SECONDS = 2.0
 """Part of the grace that is kept for the report and the worker's own end."""
 _FULL_DISK = (
@@ -66,6 +68,7 @@ class Kill(Enum):
     STALLED = "no step for too long"
     GRACE = "the worker's grace ran out"
     FORCED = "a second signal"
+    LINGERED = "it did not end after its report"
 
 
 @dataclass
@@ -75,6 +78,8 @@ class Deadlines:
     stop_watched: float | None = None
     """End of a stop's time limit, in the seconds that the supervisor has watched: a clock that is
     set, or a machine that sleeps, takes nothing away from the time for the last save."""
+    closing_watched: float | None = None
+    """End of the time to close what is open, after the trainer has reported its end."""
     leave_monotonic: float | None = None
     """End of the worker's grace, in `time.monotonic()`, by which the grace is counted."""
 
@@ -166,13 +171,15 @@ class Supervisor:
             self.kill(Kill.STOP_TIMEOUT)
         elif _passed(self._deadlines.leave_monotonic, now):
             self.kill(Kill.GRACE)
+        elif _passed(self._deadlines.closing_watched, self._watched):
+            self.kill(Kill.LINGERED)
         elif self._is_stalled():
             self.kill(Kill.STALLED)
 
     def _renew(self) -> bool:
         """Renew the lease and heed the answer; False where there is none."""
         try:
-            signals = self._store.renew_lease(self._claimed.token)
+            signals = self._renewed_lease()
         except (FencedError, NotFoundError):
             self.kill(Kill.FENCED)
         except StoreUnavailableError as error:
@@ -182,9 +189,28 @@ class Supervisor:
         except Exception:  # the trainer goes on, so watching it does too
             logger.exception("the lease of job %s could not be renewed; trying again", self._job_id)
         else:
-            self._forward_stop(signals)
-            self._note_failed_saves()
+            if signals is not None:
+                self._forward_stop(signals)
+                self._note_failed_saves()
         return True
+
+    def _renewed_lease(self) -> Signals | None:
+        """Renew the lease; None where the trainer has reported its end, and only closes files."""
+        try:
+            return self._store.renew_lease(self._claimed.token)
+        except FencedError:
+            if not self._has_reported():
+                raise
+        if self._deadlines.closing_watched is None:
+            self._deadlines.closing_watched = self._watched + _CLOSING_SECONDS
+        return None
+
+    def _has_reported(self) -> bool:
+        token = self._claimed.token
+        return any(
+            attempt.claim_id == token.claim_id and attempt.outcome not in ("", "lost")
+            for attempt in self._store.attempts(token.job_id)
+        )
 
     def _note_failed_saves(self) -> None:
         """Note in the job's status that saves fail while it trains on; clear that afterwards."""

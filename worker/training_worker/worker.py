@@ -13,6 +13,7 @@ import secrets
 import signal
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, NoReturn
 
 from redis.exceptions import RedisError
@@ -46,6 +47,7 @@ from training_worker.messages import (
 from training_worker.set_up import attempt_folder
 from training_worker.settings import WorkerSettings
 from training_worker.supervisor import Kill, Supervisor
+from training_worker.temporary_files import TemporaryFiles
 from training_worker.witness import Witness
 
 logger = logging.getLogger(__name__)
@@ -96,6 +98,7 @@ class TrainingWorker(Worker):
         self._queues_are_empty = False
         self._duties = Duties(expected=(StoreUnavailableError,))
         self._witness = witness
+        self._temporary_files = TemporaryFiles()
         self._claims = Claims(
             self._attempts,
             self._artifacts,
@@ -213,9 +216,10 @@ class TrainingWorker(Worker):
             heartbeat=self._report_alive,
         )
         logger.info("training attempt %d of job %s", token.attempt, token.job_id)
-        pid = self._fork(claimed, board)
-        self._report_alive()
-        self._supervisor.watch(pid)
+        with self._temporary_files.for_trainer() as temporary:
+            pid = self._fork(claimed, board, temporary)
+            self._report_alive()
+            self._supervisor.watch(pid)
         self._horse_pid = 0
         board.close()
 
@@ -227,7 +231,7 @@ class TrainingWorker(Worker):
         except Exception as refusal:
             logger.warning("the failure of job %s waits: %s", claimed.token.job_id, refusal)
 
-    def _fork(self, claimed: Claimed, board: Board) -> int:
+    def _fork(self, claimed: Claimed, board: Board, temporary: Path | None) -> int:
         """Fork the trainer; block signals until both processes can handle them."""
         assert self._supervisor is not None
         signal.pthread_sigmask(signal.SIG_BLOCK, _FORK_SIGNALS)
@@ -235,7 +239,7 @@ class TrainingWorker(Worker):
         if pid == 0:
             os.setpgrp()  # Ctrl-C in a terminal reaches the parent alone, which sends SIGTERM
             self._witness.page.name_trainer()
-            run_horse(claimed, self._settings, board, self._artifacts, parent)
+            run_horse(claimed, self._settings, board, self._artifacts, parent, temporary)
         self._horse_pid = pid
         self._supervisor.attach(pid)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORK_SIGNALS)
@@ -273,6 +277,7 @@ class TrainingWorker(Worker):
     def register_death(self) -> None:
         """Remove this worker from the lists of workers, if Redis answers."""
         self._witness.end()  # no claim is held any more
+        self._temporary_files.close()
         if self._inference is not None:
             self._inference.end()
         with suppress(RedisError, JobStoreError):

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -69,6 +70,29 @@ async def test_an_unconfirmed_start_is_not_acknowledged_and_its_repetition_is(
     first = await jobs.create(new_job(), REQUEST)
     assert await jobs.answered(REQUEST) == first
     assert [job.job_id for job in (await jobs.list()).jobs] == [first.job_id]
+
+
+async def test_a_server_whose_clock_is_set_forward_is_asked_again(
+    connection: AsyncConnection, admin: redis.Redis
+) -> None:
+    """Its wait is over at once then, by its own clock: that says nothing about its disk."""
+    jobs = JobStore(connection)
+    send, asked = connection.disk._pipeline, 0
+
+    async def with_a_step(*commands: Any, seconds: float) -> list[Any]:
+        nonlocal asked
+        replies = await send(*commands, seconds=seconds)
+        if commands[-1][0] == "WAITAOF":
+            asked += 1
+            if asked == 1:
+                replies[-1] = [0, 0]
+        return replies
+
+    connection.disk._pipeline = with_a_step
+    connection.disk.seconds = 5.0
+    admin.config_set("appendfsync", "always")
+    record = await jobs.create(new_job(), REQUEST)
+    assert (asked, (await jobs.get(record.job_id)).job_id) == (2, record.job_id)
 
 
 async def test_every_mutation_of_a_client_is_confirmed(

@@ -55,6 +55,19 @@ def test_a_child_whose_log_cannot_be_opened_is_tried_again_and_reported_once(
     wait_until(lambda: not revived("1"), "a start again")
 
 
+def test_who_has_worked_for_longer_than_the_pause_starts_again_at_once_however_often(
+    supervisor: Supervisor,
+) -> None:
+    supervisor.start(Service("worker", ["sleep", "600"], os.environ, 0, 1))
+    child = supervisor._children["worker"]
+    for _ in range(5):
+        child.started -= 5.0
+        child.process.kill()
+        child.process.wait()
+        supervisor.revive()
+        assert child.process.poll() is None
+
+
 def test_the_first_death_costs_no_pause_and_a_quick_second_one_does(
     supervisor: Supervisor,
 ) -> None:

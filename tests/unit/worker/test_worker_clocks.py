@@ -10,7 +10,8 @@ from redis_server import RedisServer
 from training_site import Site
 
 from artifact_store import FolderStore, GuardedStore
-from job_store.records import Execution, Signals
+from job_store.codec import encode_error
+from job_store.records import Execution, JobError, Outcome, OutcomeKind, Signals
 from training_worker.board import Board
 from training_worker.supervisor import Kill, Supervisor
 
@@ -53,6 +54,28 @@ def test_a_stop_has_its_whole_time_from_when_the_worker_hears_of_it(
     supervisor._tick(supervisor._ticked_at + 3600.0)  # the machine slept
     assert supervisor._killed is None
     assert watch(supervisor, 1.0) is Kill.STOP_TIMEOUT
+
+
+def test_a_trainer_that_has_reported_its_end_may_close_what_it_has_open(
+    supervisor: Supervisor, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is no loser of its job: nobody else has that."""
+    store, token = supervisor._store, supervisor._claimed.token
+    store.finish(token, Outcome(OutcomeKind.SUCCEEDED))
+    assert supervisor._renew()
+    assert (supervisor._killed, caplog.text) == (None, "")
+    assert watch(supervisor, 15.0) is None
+    supervisor._board.pulse()
+    supervisor._deadlines.closing_watched = supervisor._watched
+    assert watch(supervisor, 0.2) is Kill.LINGERED
+
+
+def test_a_trainer_whose_attempt_was_declared_lost_is_ended(supervisor: Supervisor) -> None:
+    store, token = supervisor._store, supervisor._claimed.token
+    gone = encode_error(JobError("WORKER_LOST", "gone"))
+    store._db.run("declare_lost", token.job_id, token.attempt, token.claim_id, gone, "gone")
+    assert supervisor._renew()
+    assert supervisor._killed is Kill.FENCED
 
 
 def test_a_sleep_of_the_machine_is_no_stall(supervisor: Supervisor) -> None:

@@ -83,7 +83,7 @@ def cache_directory(near: Path) -> Path:
     choices = [
         *([preferred] if preferred else []),  # None: a user id without a home
         beside / ".training_engine_cache",
-        Path(tempfile.gettempdir()) / f"training_engine_cache-{os.getuid()}",
+        machine_folder(),
     ]
     for choice in choices:
         with contextlib.suppress(OSError):
@@ -105,6 +105,12 @@ def cache_directory(near: Path) -> Path:
         f"none of {', '.join(map(str, choices))} is writable; tokenized data needs one of them; "
         f"set {LOCATION_VARIABLE} to a writable folder"
     )
+
+
+@functools.cache
+def machine_folder() -> Path:
+    """Return the cache among the machine's temporary files, also where a process changes those."""
+    return Path(tempfile.gettempdir()) / f"training_engine_cache-{os.getuid()}"
 
 
 def cache_key(*parts: str) -> str:
