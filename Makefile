@@ -48,8 +48,10 @@ test: lint ## Checks and tests
 chaos: $(STAMP) ## Break a real stack in ROUNDS ways that SEED draws; ends with what was broken
 	$(BIN)/python tests/chaos --seed $(SEED) --first $(FIRST) --rounds $(ROUNDS) $(ARGS)
 
+DEATHS = tests/chaos/test_deaths.py tests/chaos/test_kills.py::test_redis_away
+
 check-deaths: $(STAMP) ## Freeze, cut off and slow down workers, for as long as in life
-	$(BIN)/python -P -m pytest -v tests/chaos/test_deaths.py --as-in-life $(ARGS)
+	$(BIN)/python -P -m pytest -v --as-in-life $(DEATHS) $(ARGS)
 
 check-model: $(STAMP) ## Visit all states of a job, more of them than the tests do
 	$(BIN)/python -P tests/model/check_model.py

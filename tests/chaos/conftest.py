@@ -13,9 +13,7 @@ from undisturbed import CONFIG, PACE_SECONDS, Result, result_of, write_text
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Only where this folder is named on the command line, as `make check-deaths` does."""
-    parser.addoption(
-        "--as-in-life", action="store_true", help="test_deaths.py: troubles of minutes"
-    )
+    parser.addoption("--as-in-life", action="store_true", help="troubles that last for minutes")
 
 
 @pytest.fixture(scope="package")

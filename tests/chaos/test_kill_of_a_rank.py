@@ -9,7 +9,7 @@ import psutil
 import pytest
 from cluster import Cluster
 from running_stack import wait_until
-from undisturbed import CONFIG, assert_same, result_of, wait_for_step
+from undisturbed import CONFIG, PACE_SECONDS, assert_same, result_of, wait_for_step
 
 pytestmark = pytest.mark.slow
 
@@ -33,9 +33,11 @@ def test_a_killed_rank_loses_nothing(services: Cluster, tmp_path: Path) -> None:
     text = str(services.folder / "text.txt")
     two = {"processes": 2}
     with services.engine() as engine:
+        services.pace.set(0)
         undisturbed = engine.jobs.start(config=SPREAD, dataset_path=text, execution=two)
         expected = result_of(engine, undisturbed, tmp_path)
         assert [row[0] for row in expected.history] == list(range(1, 121))
+        services.pace.set(PACE_SECONDS)
         job = engine.jobs.start(config=SPREAD, dataset_path=text, execution=two)
         wait_for_step(job, 30)
         wait_until(lambda: second_rank(services), "a second process").kill()

@@ -8,7 +8,7 @@ from typing import Any
 
 import psutil
 import pytest
-from cluster import Cluster
+from cluster import LEASE_SECONDS, Cluster
 from running_stack import wait_until
 from undisturbed import (
     CONFIG,
@@ -138,16 +138,23 @@ def test_frozen_worker_changes_nothing_when_it_wakes(
         )
 
 
-@pytest.mark.parametrize("seconds", [15, 60])
+@pytest.fixture
+def absence_seconds(request: pytest.FixtureRequest) -> float:
+    """Some leases, which are of 2 s here; a minute for `make check-deaths`."""
+    return 60 if request.config.getoption("as_in_life", False) else 3.5 * LEASE_SECONDS
+
+
 @pytest.mark.timeout(400)
-def test_redis_away(services: Cluster, expected: Result, tmp_path: Path, seconds: int) -> None:
+def test_redis_away(
+    services: Cluster, expected: Result, tmp_path: Path, absence_seconds: float
+) -> None:
     with services.engine() as engine:
         job = start(services, engine)
         wait_for_step(job, 50)
         services.redis.kill()
         trainer = wait_until(services.trainer, "the trainer")
         # The outage is the test's subject; training goes on meanwhile, and nobody is killed.
-        signal.sigtimedwait([], seconds)
+        signal.sigtimedwait([], absence_seconds)
         assert services.processes["worker"].poll() is None
         services.redis.start()
         assert_same(result_of(engine, job, tmp_path), expected)

@@ -124,7 +124,12 @@ def test_running_job_continues_at_the_next_up(
         children = stack.descendants()
         getattr(stack, end)()
         wait_until(lambda: not any(c.is_running() for c in children), "the children to be gone")
-    with running_stack(tmp_path / "data") as stack, TrainingEngine(stack.address) as engine:
+    # The next `up` knows of a killed worker by its lease alone; that of the default is 15 s.
+    lease = {"TRAINING_ENGINE_LEASE_SECONDS": "6", "TRAINING_ENGINE_LEASE_RENEWAL_SECONDS": "1"}
+    with (
+        running_stack(tmp_path / "data", environment=lease) as stack,
+        TrainingEngine(stack.address) as engine,
+    ):
         done = engine.jobs.get(job.job_id).wait(timeout=90)
         assert (done.status, done.current_step, done.attempt) == ("succeeded", 200, 2)
         # A server killed while its disk is busy may forget its last seconds, but not the run.
