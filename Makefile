@@ -56,7 +56,7 @@ check-deaths: $(STAMP) ## Freeze, cut off and slow down workers, for as long as 
 check-model: $(STAMP) ## Visit all states of a job, more of them than the tests do
 	$(BIN)/python -P tests/model/check_model.py
 
-check-mutants: $(STAMP) ## Take each guard of the scripts away; what notices it?
+check-mutants: $(STAMP) ## Change each condition of the scripts; what notices it?
 	$(BIN)/python -P tests/model/check_mutants.py $(ARGS)
 
 lint: $(STAMP) protos-check sync-check map-check ## Ruff, mypy, import-linter, buf, generated files, the map

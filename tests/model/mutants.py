@@ -1,8 +1,9 @@
-"""Removes each guard of the scripts in turn: are the checks able to fail?
+"""Changes each condition of the scripts in turn: are the checks able to fail?
 
 A guard is a condition under which a script, or a function of one, returns at once (`if … then
-return …`). Its mutants are: it never holds; and each of its parts, with `and` or `or` between them,
-is missing.
+return …`); any other condition chooses between two ways to go on. The mutants of a condition: it
+never holds; unless it is a guard, it always holds; and each of its parts, with `and` or `or`
+between them, is missing.
 """
 
 from __future__ import annotations
@@ -16,36 +17,32 @@ from model.state_table import STORE
 
 SCRIPTS = STORE / "scripts"
 READERS = {"read_job", "read_jobs", "read_points", "read_chart", "read_feed", "recall"}
-READERS |= {"known_checkpoints", "was_deleted", "holdings", "journal_entry"}
-"""Scripts that change nothing but their own counters; what only they include is left out too."""
+"""Scripts that change nothing; what only they include is left out too."""
 CHARTS = {"visible", "summaries"}
 """What pages and charts show; `test_job_archive.py` and `test_job_history.py` are about them."""
-RECOVERY = {"restore_item", "restore_job", "release_job"}
-"""Run by one process on an empty server; `tests/unit/recovery/` is about them."""
 
-_CONDITION = re.compile(
-    r"\b(?:if|elseif)\b((?:(?!\bthen\b).)*)\bthen\b(?=(?:\s|--[^\n]*\n)*return\b)", re.DOTALL
-)
+_CONDITION = re.compile(r"\b(?:if|elseif)\b((?:(?!\bthen\b).)*)\bthen\b", re.DOTALL)
+_RETURN = re.compile(r"(?:\s|--[^\n]*\n)*return\b")
 _INCLUDE = re.compile(r"^--- @include (\w+)\n", re.MULTILINE)
 _JOINT = re.compile(r"\s+(and|or)\s+")
 
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """One file of the scripts, with one guard changed."""
+    """One file of the scripts, with one condition changed."""
 
     file: str
-    guard: str
-    """The condition as it is written, spaces aside; a number behind it where it is there twice."""
+    condition: str
+    """As it is written, spaces aside; a number behind it where it is there twice."""
     change: str
-    """`never`, or `without …`."""
+    """`never`, `always`, or `without …`."""
     text: str
     """The whole file, changed."""
 
     @property
     def key(self) -> str:
         """How the table of verdicts names it."""
-        return f"{self.file} | {self.guard} | {self.change}"
+        return f"{self.file} | {self.condition} | {self.change}"
 
 
 def mutants() -> list[Mutant]:
@@ -76,7 +73,7 @@ def _files() -> list[str]:
     roots = [name for name in whole if "@include prelude" in _source(name)]
     present: set[str] = set()
     for name in roots:
-        if name not in READERS | RECOVERY:
+        if name not in READERS:
             _assembled(name, {}, present)
     return sorted(present - CHARTS)
 
@@ -86,11 +83,12 @@ def _mutants_of(file: str) -> Iterator[Mutant]:
     for found in _CONDITION.finditer(source):
         if _is_comment(source, found.start()):
             continue
-        guard = " ".join(re.sub(r"--[^\n]*", "", found[1]).split()).replace("|", "¦")
-        seen[guard] = seen.get(guard, 0) + 1
-        named = guard if seen[guard] == 1 else f"{guard} ({seen[guard]})"
-        for change, condition in _changes(found[1]):
-            text = source[: found.start(1)] + f" {condition} " + source[found.end(1) :]
+        condition = " ".join(re.sub(r"--[^\n]*", "", found[1]).split()).replace("|", "¦")
+        seen[condition] = seen.get(condition, 0) + 1
+        named = condition if seen[condition] == 1 else f"{condition} ({seen[condition]})"
+        is_guard = _RETURN.match(source, found.end()) is not None
+        for change, changed in _changes(found[1], is_guard):
+            text = source[: found.start(1)] + f" {changed} " + source[found.end(1) :]
             yield Mutant(file, named, change, text)
 
 
@@ -98,8 +96,10 @@ def _is_comment(source: str, place: int) -> bool:
     return "--" in source[source.rfind("\n", 0, place) + 1 : place]
 
 
-def _changes(condition: str) -> Iterator[tuple[str, str]]:
+def _changes(condition: str, is_guard: bool) -> Iterator[tuple[str, str]]:
     yield "never", "false"
+    if not is_guard:
+        yield "always", "true"
     parts = _parts(condition)
     if len(parts) > 1:
         for n, part in enumerate(parts):

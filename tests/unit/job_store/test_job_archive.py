@@ -135,6 +135,20 @@ async def test_points_that_nobody_can_see_are_dropped_and_not_stored(place: Plac
     assert all(name.startswith("points-2-") for name in stored[1:])
 
 
+async def test_an_attempt_of_which_nothing_is_visible_is_dropped(place: Place) -> None:
+    first = await place.start()
+    place.publish(first, points(1, 20))
+    place.bench.checkpoint(first.token, 10)
+    second = place.crash(first)
+    place.publish(second, points(11, 300))
+    third = place.crash(second)
+    place.store.confirm_start(third.token, 0)  # the checkpoint is damaged
+    place.publish(third, points(1, 500))
+    rows = [(s, 3, 1 / s) for s in range(1, 501)]
+    assert await place.rows(first.token.job_id, 1000) == rows
+    assert place.raw(first.token.job_id) <= BOUND + SEGMENT
+
+
 async def watched(
     place: Place, job_id: str, **start: object
 ) -> AsyncIterator[tuple[Row | str, str]]:

@@ -100,3 +100,16 @@ async def test_latest_values_survive_a_cut_in_what_is_archived(
     assert latest.step == 1000
     assert dict(latest.values) == {"loss": 1 / 1000, "lr": 0.5, "val_loss": 2.0 / 980}
     assert dict(latest.steps) == {"loss": 1000, "lr": 1000, "val_loss": 980}
+
+
+async def test_a_cut_gives_up_a_metric_that_is_too_far_back(bench: Bench) -> None:
+    job, token = await bench.running()
+    bench.attempts.publish_metrics(token, [MetricPoint(1, {"loss": 1.0, "rare": 1.0}, 1)])
+    bench.checkpoint(token, 1)
+    for first in range(2, 2402, 300):  # 8 attempts of 300 points
+        token = bench.claim(bench.attempts.finish(token, Outcome(OutcomeKind.CRASHED)))
+        bench.attempts.publish_metrics(token, points(first, first + 299))
+        bench.checkpoint(token, first + 299)
+    bench.attempts.publish_metrics(token, points(2402, 2403))
+    bench.claim(bench.attempts.finish(token, Outcome(OutcomeKind.CRASHED)))
+    assert dict((await bench.history.latest(job.job_id)).steps) == {"loss": 2401, "lr": 2401}

@@ -124,8 +124,8 @@ async def test_what_completes_an_old_attempt_is_not_taken_for_the_latest(bench: 
     assert dict((await bench.history.latest(job.job_id)).steps) == {
         "loss": 6, "lr": 6, "val_loss": 3
     }  # fmt: skip
-    stored = bench.worker.command("HGET", f"te:job:{job.job_id}", "visible_step")
-    assert stored == b"6"
+    stored = bench.worker.command("HMGET", f"te:job:{job.job_id}", "visible_step", "last_point")
+    assert stored == [b"6", b"2:6"]
 
 
 async def test_values_come_back_bit_for_bit(bench: Bench) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from dataclasses import replace
 from importlib import resources
 
 import pytest
@@ -97,6 +98,8 @@ async def test_a_repeated_finish_gives_the_first_answer(bench: Bench) -> None:
     assert bench.attempts.finish(token, outcome) == first
     with pytest.raises(FencedError):
         bench.attempts.finish(token, Outcome(OutcomeKind.FAILED, LOST))
+    with pytest.raises(FencedError):
+        bench.attempts.finish(replace(token, claim_id="0123456789abcdef"), outcome)
 
 
 async def test_a_zombie_changes_nothing(bench: Bench) -> None:
@@ -181,6 +184,56 @@ async def test_the_reconciler_sees_leases_and_progress(bench: Bench) -> None:
     assert (await bench.reconciler.running_attempts())[0].sign_of_life == seen.sign_of_life
     record = await bench.jobs.get(job.job_id)
     assert (record.eta_seconds, record.phase_progress) == (3.0, (0, 0, 0.0))
+
+
+async def test_each_change_alone_is_noted_with_its_time(bench: Bench) -> None:
+    job, token = await bench.running()
+    key = f"te:job:{job.job_id}"
+    reported = [
+        ((1, Phase.TRAINING), True),
+        ((1, Phase.TRAINING), False),
+        ((2, Phase.TRAINING), True),
+        ((2, Phase.SAVING), True),
+        ((2, Phase.SAVING, 500), False),
+        ((2, Phase.SAVING, 0, 1), True),
+        ((2, Phase.SAVING, 0, 1, PhaseProgress(1, 2, 0.5)), True),
+        ((1, Phase.SAVING, 0, 1, PhaseProgress(1, 2, 0.5)), False),  # comes late
+    ]
+    for report, is_change in reported:
+        bench.worker.command("HSET", key, "progress_at", 0)
+        bench.attempts.report_progress(token, *report)
+        assert (bench.worker.command("HGET", key, "progress_at") != b"0") == is_change, report
+    record = await bench.jobs.get(job.job_id)
+    assert (record.current_step, record.tokens_seen) == (2, 500)
+
+
+async def test_points_that_come_behind_the_progress_take_nothing_back(bench: Bench) -> None:
+    job, token = await bench.running()
+    (first,) = points(1, 1)
+    first = replace(first, values=dict(first.values) | {"tokens_seen": 100.0})
+    bench.attempts.publish_metrics(token, [first])
+    assert (await bench.jobs.get(job.job_id)).current_step == 1
+    bench.attempts.report_progress(token, 7, Phase.TRAINING)
+    bench.attempts.publish_metrics(token, points(2, 5))  # they do not say how many tokens
+    record = await bench.jobs.get(job.job_id)
+    assert (record.current_step, record.tokens_seen) == (7, 100)
+
+
+async def test_the_newest_line_is_one_of_the_newest_attempt_that_printed(bench: Bench) -> None:
+    job, token = await bench.running()
+    bench.attempts.append_logs(token, [LogLine(0, "first", 0), LogLine(1, "second", 0)])
+    record = await bench.reconciler.declare_lost(job.job_id, 1, token.claim_id, LOST)
+    assert record is not None
+    token = bench.claim(record)
+
+    def newest() -> bytes:
+        return bytes(bench.worker.command("HGET", f"te:job:{job.job_id}", "last_log"))
+
+    bench.attempts.append_logs(token, [])
+    assert newest() == b"1:1"
+    bench.attempts.append_logs(token, [LogLine(0, "of the second attempt", 0)])
+    bench.attempts.append_logs(token, [LogLine(2, "that was late", 0)], of_attempt=1)
+    assert newest() == b"2:0"
 
 
 async def test_each_batch_of_a_validation_is_a_sign_of_life(bench: Bench) -> None:

@@ -175,6 +175,15 @@ async def test_resume_continues_from_the_newest_checkpoint(bench: Bench, status:
     assert claimed is not None
     assert claimed.resume_from is not None
     assert (claimed.resume_from.step, claimed.record.current_step) == (10, 10)
+    assert (await bench.jobs.get(job.job_id)).config_document == job.config_document
+
+
+async def test_resume_for_more_steps_takes_the_new_configuration(bench: Bench) -> None:
+    job, _ = await bench.in_state(S.SUCCEEDED, checkpoints=[100])
+    longer = '{"max_steps": 200}'
+    await bench.jobs.resume(job.job_id, max_steps=200, config_document=longer)
+    record = await bench.jobs.get(job.job_id)
+    assert (record.config_document, record.max_steps) == (longer, 200)
 
 
 async def test_a_succeeded_job_needs_more_steps_or_an_earlier_checkpoint(bench: Bench) -> None:
@@ -350,6 +359,28 @@ async def test_a_step_that_is_saved_again_keeps_one_checkpoint_and_its_score(ben
     better = bench.checkpoint(token, 20, 0.2)
     assert (await bench.jobs.get(job.job_id)).best_checkpoint_id == better.checkpoint_id
     assert len(bench.attempts.retired_checkpoints(job.job_id)) == 1
+    bench.checkpoint(token, 20, 0.4)  # measured again, with a score of its own
+    assert (await bench.jobs.get(job.job_id)).best_checkpoint_id == again.checkpoint_id
+
+
+async def test_a_checkpoint_asks_for_a_sweep_where_retired_ones_wait_for_it(bench: Bench) -> None:
+    _, token = await bench.running()
+    first = bench.checkpoint(token, 1)
+    assert await bench.reconciler.due_sweeps(0) == []
+    bench.attempts.unregister_checkpoint(token, first.checkpoint_id)
+    assert await bench.reconciler.due_sweeps(0) == [token.job_id]
+    await bench.reconciler.swept(token.job_id)  # which kept the files of the only checkpoint
+    bench.checkpoint(token, 2)
+    assert await bench.reconciler.due_sweeps(0) == [token.job_id]
+
+
+async def test_only_an_attempt_that_ended_by_itself_leaves_a_notice(bench: Bench) -> None:
+    job, token = await bench.in_state(JobStatus.STOPPED, (1,))
+    resumed = await bench.jobs.resume(job.job_id)  # the call that resumes sends the message itself
+    assert bench.worker.command("XLEN", "te:notices") == 0
+    token = bench.claim(resumed)
+    bench.attempts.finish(token, Outcome(OutcomeKind.HANDED_BACK))
+    assert bench.worker.command("XLEN", "te:notices") == 1
 
 
 async def test_checkpoints_are_removed_with_a_token_or_on_a_job_at_rest(bench: Bench) -> None:

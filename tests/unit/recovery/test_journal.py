@@ -12,6 +12,7 @@ from lost_service import LostService
 
 from artifact_store import JournalFiles
 from job_store.errors import NotJournaledError
+from job_store.ids import new_id
 from job_store.journal import JournalEntry
 from job_store.records import JobStatus, NewJob, Outcome, OutcomeKind, Request
 from recovery.journal import JournalVersionError
@@ -48,6 +49,18 @@ async def test_entries_of_concurrent_calls_share_a_file_and_each_comes_back(
     }
 
 
+async def test_an_entry_is_of_a_record_that_is_there_and_holds_what_its_kind_has(
+    service: LostService,
+) -> None:
+    await service.jobs.record_in_journal(unknown := new_id("job"))
+    assert service.entries("job", unknown) == []
+    assert service.worker.command("EXISTS", f"te:job:{unknown}") == 0
+    config = await service.configs.create("tiny", "{}")
+    (path,) = service.entries("config", config.config_id)
+    whole = {"v", "kind", "id", "revision", "fields", "store"}
+    assert json.loads(path.read_bytes()).keys() == whole
+
+
 async def test_a_change_that_the_journal_lacks_is_not_acknowledged(service: LostService) -> None:
     request = Request.of("once", "StartJob", b"body")
     new = NewJob("{}", 100, "/data/text", name="once")
@@ -68,6 +81,8 @@ async def test_a_late_entry_brings_no_deleted_job_back(service: LostService) -> 
     await service.jobs.request_stop(job_id)
     entry = service.attempts.journal_entry(job_id)
     assert entry is not None
+    service.worker.command("ZADD", "te:jobs:sweep", 0, job_id)
+    assert not service.attempts.was_deleted(job_id)  # one that is there may wait for a sweep, too
     await service.jobs.delete(job_id)
     files = JournalFiles(service.artifacts)
     files.write(entry)  # its writer was frozen

@@ -67,6 +67,7 @@ async def test_jobs_at_rest_come_back_as_they_were(service: LostService) -> None
         history.points for history in histories
     ]
     assert [job.job_id for job in (await service.jobs.list()).jobs] == ids[::-1]
+    assert [job.job_id for job in (await service.jobs.list(name="done")).jobs] == ids[:1]
     assert (await service.jobs.count(JobStatus.STOPPED), await service.jobs.count()) == (2, 5)
     assert [one.job_id for one in await service.jobs.jobs_lacking_message()] == [ids[3]]
 
@@ -119,6 +120,7 @@ async def test_a_stopping_job_is_stopped(service: LostService) -> None:
     assert service.finding(job_id).state == "stopped"
     job = await service.job(job_id)
     assert (job.status, job.completed_at is not None) == (JobStatus.STOPPED, True)
+    assert service.worker.command("ZRANGE", "te:jobs:unsent", 0, -1) == []
     resumed = await service.jobs.resume(job_id)
     assert (resumed.attempt, resumed.resumed_from_step) == (2, 3)
     service.claim(job_id, 2)
@@ -210,3 +212,17 @@ async def test_readers_see_no_hole_while_the_points_of_several_attempts_come(
     republish = (service.attempts, service.artifacts, claimed, 2, read)
     await asyncio.to_thread(republish_missing, *republish)
     assert seen == [[1], [1, 2]]
+
+
+async def test_what_is_there_is_left_as_it_is(service: LostService) -> None:
+    store = RestoreStore(service.worker)
+    config = await service.configs.create("tiny", "{}")
+    assert not store.restore_item("config", config.config_id, {"name": "another"})
+    assert (await service.configs.get(config.config_id)).name == "tiny"
+    job_id = await service.start("runs")
+    token = service.claim(job_id)
+    before = await service.job(job_id)
+    assert not store.restore_job(job_id, {"fields": {"status": "queued", "name": ""}})
+    with pytest.raises(FencedError):  # another recovery has begun
+        store.release_job(replace(token, claim_id="0123456789abcdef"), {"status": "stopped"})
+    assert await service.job(job_id) == before
