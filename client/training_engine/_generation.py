@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from training_engine.records import Plain
+from training_engine._record_base import Plain
 
 
 @dataclass(frozen=True, slots=True)

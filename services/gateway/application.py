@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 
-from gateway import openapi_document, problems
+from gateway import problems
 from gateway.control_plane import ControlPlane
 from gateway.doorkeeper import Doorkeeper
 from gateway.guard import Guard
@@ -69,8 +69,7 @@ def create_app(settings: GatewaySettings) -> FastAPI:
     tokens = settings.accepted_tokens()
     app.state.doorkeeper = Doorkeeper(tokens)
     app.state.sessions = Sessions(tokens, settings.session_seconds)
-    for routes in (*unary.routers(), *(each.routes for each in _BY_HAND)):
-        app.include_router(routes)
+    _include(app, unary.routers())
     pages.mount(app)
     problems.install(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
@@ -97,7 +96,16 @@ def _version() -> str:
     return "0"
 
 
+def _include(app: FastAPI, made: list[APIRouter]) -> None:
+    for routes in (*made, *(each.routes for each in _BY_HAND)):
+        app.include_router(routes)
+
+
 def _openapi(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
-        app.openapi_schema = openapi_document.build(app)
+        from gateway import openapi_document
+
+        described = FastAPI(title=app.title, version=app.version, description=app.description)
+        _include(described, unary.routers(with_answers=True))
+        app.openapi_schema = openapi_document.build(described)
     return app.openapi_schema

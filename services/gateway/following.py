@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import cache
 from typing import Any
 
 import grpc
@@ -13,7 +14,6 @@ from gateway.control_plane import Caller
 from gateway.streaming import PING, event
 from service_runtime.backoff import pause_seconds
 from training_engine.messages import enum_words
-from training_engine.records import JobStatus
 from training_engine.v1 import job_pb2
 
 _RETRYABLE = {
@@ -24,12 +24,14 @@ _RETRYABLE = {
 _FIRST_WAIT_SECONDS = 0.2
 _LONGEST_WAIT_SECONDS = 2.0
 
-ENDED = frozenset(
-    number
-    for number, word in enum_words(job_pb2.JobStatus.DESCRIPTOR).items()
-    if JobStatus(word).is_terminal
-)
-"""Numbers of the states in which a job stays until it is resumed or deleted."""
+
+@cache
+def ended_states() -> frozenset[int]:
+    """Return the numbers of the states in which a job stays until it is resumed or deleted."""
+    from training_engine.records import JobStatus  # 40 ms, which a start need not take
+
+    words = enum_words(job_pb2.JobStatus.DESCRIPTOR)
+    return frozenset(number for number, word in words.items() if JobStatus(word).is_terminal)
 
 
 class JobFollower:

@@ -45,13 +45,6 @@ _SECURITY_SCHEMES = {
 # The first means that a gateway without tokens asks for none.
 _SECURITY: list[dict[str, list[str]]] = [{}, {"token": []}, {"session": []}]
 
-# Shapes that only events carry: no route answers with them alone.
-_OF_EVENTS: tuple[Shape, ...] = (
-    Problem,
-    answer(job_pb2.Rewind.DESCRIPTOR),
-    answer(generation_pb2.GenerateResponse.DESCRIPTOR),
-)
-
 
 def build(app: FastAPI) -> dict[str, Any]:
     """Return the document of the application's routes."""
@@ -65,7 +58,7 @@ def build(app: FastAPI) -> dict[str, Any]:
     # Relative to the document's own address, which may be below a proxy's prefix.
     document["servers"] = [{"url": "."}]
     schemas = document["components"]["schemas"]
-    for model in _OF_EVENTS:
+    for model in _of_events():
         schema = model.model_json_schema(ref_template=_SCHEMAS + "{model}")
         schema.pop("$defs", None)
         schemas[model.__name__] = schema
@@ -81,6 +74,12 @@ def build(app: FastAPI) -> dict[str, Any]:
             operation["security"] = _SECURITY
         _complete(operation, schemas)
     return document
+
+
+def _of_events() -> tuple[Shape, ...]:
+    """Return the shapes that only events carry: no route answers with them alone."""
+    rewind, token = job_pb2.Rewind.DESCRIPTOR, generation_pb2.GenerateResponse.DESCRIPTOR
+    return Problem, answer(rewind), answer(token)
 
 
 def _operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Header, Query, Request, Response
 
 from gateway.contract import route
-from gateway.following import ENDED, JobFollower
+from gateway.following import JobFollower, ended_states
 from gateway.problems import ProblemError
 from gateway.routes.declare import NO_CONTENT, CallerOf, event_stream, problems, router, rpc
 from gateway.schemas.shapes import query as query_of
@@ -73,7 +73,7 @@ async def stream_job(
     response = await caller.call(
         caller.control_plane.jobs.GetJob, job_pb2.GetJobRequest(job_id=job_id)
     )
-    ended = response.job.status in ENDED
+    ended = response.job.status in ended_states()
     after = last_event_id or query.after
     follower = JobFollower(
         caller,

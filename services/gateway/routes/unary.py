@@ -27,16 +27,21 @@ from gateway.schemas import shapes
 Endpoint = Callable[..., Coroutine[Any, Any, Response]]
 
 
-def routers() -> list[APIRouter]:
-    """Return a router for each service that has such calls."""
+def routers(*, with_answers: bool = False) -> list[APIRouter]:
+    """Return a router for each service that has such calls.
+
+    `with_answers`: describe the answers too, which only the OpenAPI document needs; making their
+    models is half of the work of a start.
+    """
     by_service: dict[str, APIRouter] = {}
     for route in all_routes():
         if route.is_unary:
-            _add(by_service.setdefault(route.service, router(route.service)), route)
+            shape = shapes.answer_of(route) if with_answers else None
+            _add(by_service.setdefault(route.service, router(route.service)), route, shape)
     return list(by_service.values())
 
 
-def _add(routes: APIRouter, route: Route) -> None:
+def _add(routes: APIRouter, route: Route, answer_shape: shapes.Shape | None) -> None:
     routes.add_api_route(
         route.path,
         _endpoint(route),
@@ -44,7 +49,7 @@ def _add(routes: APIRouter, route: Route) -> None:
         name=route.name,
         description=route.description,
         status_code=route.status,
-        response_model=shapes.answer_of(route),
+        response_model=answer_shape,
         responses=refusals(route),
         openapi_extra=rpc(route.rpc),
     )
