@@ -189,6 +189,7 @@ _BY_REASON: dict[str, type[TrainingEngineError]] = {
     "state_forbids": StateForbidsError,
     "payload_too_large": PayloadTooLargeError,
     "rate_limited": RateLimitedError,
+    "artifact_store_full": TrainingEngineError,
     # No resource is missing: the address is not a gateway's, or the gateway is of another release.
     "route_not_found": TrainingEngineError,
     "method_not_allowed": TrainingEngineError,

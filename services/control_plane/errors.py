@@ -43,7 +43,7 @@ _REASONS: dict[type[Exception], str] = {
     OffsetOutOfRangeError: "OFFSET_OUT_OF_RANGE",
     ArtifactTooLargeError: "PAYLOAD_TOO_LARGE",
     ArtifactStoreAwayError: "ARTIFACT_STORE_UNAVAILABLE",
-    ArtifactStoreFullError: "RATE_LIMITED",
+    ArtifactStoreFullError: "ARTIFACT_STORE_FULL",
 }
 """Reasons of errors without a `code`; most of the job store's errors have their reason there."""
 
@@ -87,11 +87,6 @@ def invalid_data(problems: Sequence[FieldProblem]) -> RpcError:
 
 def _is_of_data(field: str) -> bool:
     return field in _DATA_FIELDS or field.startswith("data.sources")
-
-
-def not_found(kind: str, id: str) -> RpcError:
-    """Return the error for an unknown id of a job, config, checkpoint or dataset."""
-    return to_rpc_error(NotFoundError(kind, id))
 
 
 def in_use(message: str) -> RpcError:

@@ -105,7 +105,7 @@ def _tell(session: Session, job: Job, said: str, *, watch: bool = False) -> None
     else:
         session.output.line(said)
     if watch:
-        _finish(watch_job(session, job.job_id))
+        _finish(watch_job(session, job.job_id, job.attempt))
     elif not session.output.as_json and not job.is_terminal:
         session.output.note(f"follow it: training-engine watch {job.job_id}")
 

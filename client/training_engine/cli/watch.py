@@ -42,10 +42,18 @@ class View:
     recent: list[str] = field(default_factory=list)
     now: JobRecord | None = None
     """As it was a second ago: events tell neither of its phase nor of its ETA."""
+    first_attempt: int = 0
+    """What earlier attempts did is taken in and not said."""
+
+    def is_said(self, event: JobEvent) -> bool:
+        """Whether the event is of an attempt that is watched."""
+        attempt = getattr(event.data, "attempt", None)
+        return attempt is None or attempt >= self.first_attempt
 
     def take(self, event: JobEvent) -> str | None:
         """Take an event in; return what to say about it."""
         said = self._take(event)
+        said = said if self.is_said(event) else None
         if said is not None and not isinstance(event.data, MetricPoint):
             self.recent = [*self.recent, said][-_RECENT:]
         return said
@@ -61,7 +69,8 @@ class View:
                 return state_line(job) if changed else None
             case Checkpoint(step=step, loss=loss, val_loss=val_loss, is_best=best):
                 parts = [f"loss {number(loss)}"] if loss is not None else []
-                parts += [f"val_loss {number(val_loss)}"] if val_loss is not None else []
+                if val_loss is not None:  # the last step's own line has it on the whole set
+                    parts.append(f"val_loss {number(val_loss)} on eval_batches")
                 return ", ".join([f"checkpoint at step {step}", *parts, *["the best"] * best])
             case Rewind(to_step=to_step, reason=reason):
                 self.points = [point for point in self.points if point.step <= to_step]
@@ -136,9 +145,12 @@ def custom_texts(custom: Mapping[str, float | None]) -> list[str]:
     return [f"{name} {number(value) or 'not finite'}" for name, value in custom.items()]
 
 
-def watch_job(session: Session, job_id: str) -> JobStatus:
-    """Follow a job to its end in the way that suits where it is printed; return how it ended."""
-    view = View(session.engine.jobs.get(job_id))
+def watch_job(session: Session, job_id: str, first_attempt: int = 0) -> JobStatus:
+    """Follow a job to its end in the way that suits where it is printed; return how it ended.
+
+    Of what attempts before `first_attempt` did, only the curve shows something.
+    """
+    view = View(session.engine.jobs.get(job_id), first_attempt=first_attempt)
     try:
         _follow(session, view, session.engine.jobs.watch(job_id))
     except KeyboardInterrupt:
@@ -175,9 +187,9 @@ def _follow(session: Session, view: View, events: Iterator[JobEvent]) -> None:
     if session.output.as_json:
         for event in events:
             view.take(event)
-            session.output.json_line(
-                {"event": event.kind, "cursor": event.cursor, "data": event.data}
-            )
+            shown = {"event": event.kind, "cursor": event.cursor, "data": event.data}
+            if view.is_said(event):
+                session.output.json_line(shown)
     elif sys.stdout.isatty() and not session.output.console.is_dumb_terminal:
         _live(session, view, events)
     else:

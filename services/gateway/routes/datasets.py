@@ -45,7 +45,7 @@ class UploadQuery(query_of(dataset_pb2.DatasetHeader.DESCRIPTOR)):  # type: igno
     _ROUTE.path,
     status_code=_ROUTE.status,
     response_model=answer_of(_ROUTE),
-    responses=problems(409, 413),
+    responses=problems(409, 413, 507),
     openapi_extra={
         **rpc(_ROUTE.rpc),
         "requestBody": {

@@ -34,6 +34,7 @@ _MEANING = {
     429: "Too much at once; try again after Retry-After seconds.",
     501: "The control plane does not offer this.",
     502: "The control plane failed, or a file is damaged.",
+    507: "The service's disk has no room.",
     503: "Redis, the control plane or a worker is away; try again after Retry-After seconds.",
 }
 _BAD_RATE = "learning_rate is -1.0; it must be > 0; try 6e-4 for a 124M model"
@@ -73,6 +74,10 @@ _EXAMPLES = {
             "the call failed by a defect of the service; its log tells more", reason="INTERNAL"
         ),
         ProblemError("no control plane answers; start one", reason="CONTROL_PLANE_UNAVAILABLE"),
+        ProblemError(
+            "there is no room left to store the file; delete jobs or datasets, or enlarge the disk",
+            reason="ARTIFACT_STORE_FULL",
+        ),
     )
 }
 _EVERYWHERE = (400, 401, 403, 429, 501, 502, 503)

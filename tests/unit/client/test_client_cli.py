@@ -231,6 +231,17 @@ def test_a_live_view_shows_bar_curve_and_speed() -> None:
     )
 
 
+def test_a_resumed_job_is_watched_from_its_new_attempt_on() -> None:
+    from training_engine.cli.watch import View
+    from training_engine.records import EventKind, JobEvent, JobRecord, JobStatus, MetricPoint
+
+    view = View(JobRecord(job_id="j1", status=JobStatus.RUNNING), first_attempt=2)
+    for attempt, said in ((1, None), (2, "step 7  loss 1")):
+        measured = MetricPoint(7, loss=1.0, attempt=attempt)
+        assert view.take(JobEvent(EventKind.METRICS, measured)) == said
+    assert len(view.points) == 2  # the curve has both
+
+
 def test_stop_takes_several_and_says_what_failed(service: ScriptedService, cli: Cli) -> None:
     def stop(request: Any, context: Any) -> Any:
         if request.job_id == "j2":

@@ -99,6 +99,8 @@ async def test_a_repeated_upload_is_recalled_before_its_bytes_are_stored(
         raise ArtifactStoreFullError(key)
 
     monkeypatch.setattr(plane.state.artifacts, "writer", full)
+    new = stubs.datasets.UploadDataset(upload("b.txt", b"abc", request_id="u2"))
+    assert (await failure_of(new)).reason == "ARTIFACT_STORE_FULL"
     again = await stubs.datasets.UploadDataset(upload("a.txt", b"abc", request_id="u1"))
     assert again == first
     announced = {"request_id": "u1", "sha256": digest}
