@@ -1,6 +1,7 @@
 """Timed claims, each measured against something run side by side. Run: make bench.
 
-- `__main__`, `harness`: which benchmarks there are, and how all of them measure.
+- `__main__`, `harness`, `significance`: which benchmarks there are, how all of them measure, and
+  whether two means differ.
 - `trainer_throughput`, `trainer_memory`, `generation`, `async_save`, `modern_recipe`,
   `own_tokenizer`, `tokenizing`: the library.
 - `service_processes`: the real processes of those that follow.

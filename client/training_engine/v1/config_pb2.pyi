@@ -24,7 +24,7 @@ class RopeScaling(_message.Message):
     def __init__(self, factor: _Optional[float] = ..., low_freq_factor: _Optional[float] = ..., high_freq_factor: _Optional[float] = ..., original_max_position_embeddings: _Optional[int] = ...) -> None: ...
 
 class TransformerConfig(_message.Message):
-    __slots__ = ("vocab_size", "hidden_size", "num_layers", "num_heads", "num_kv_heads", "intermediate_size", "max_position_embeddings", "activation", "dropout_rate", "position_encoding_type", "layer_norm_type", "qk_norm", "bias", "tie_word_embeddings", "initializer_range", "zero_init_output_projections", "head_dim", "rope_theta", "rope_scaling", "norm_epsilon", "qk_norm_weights", "qkv_bias")
+    __slots__ = ("vocab_size", "hidden_size", "num_layers", "num_heads", "num_kv_heads", "intermediate_size", "max_position_embeddings", "activation", "dropout_rate", "position_encoding_type", "layer_norm_type", "qk_norm", "bias", "tie_word_embeddings", "initializer_range", "zero_init_output_projections", "head_dim", "rope_theta", "rope_scaling", "norm_epsilon", "qk_norm_weights", "qkv_bias", "ngram_size", "ngram_rows")
     VOCAB_SIZE_FIELD_NUMBER: _ClassVar[int]
     HIDDEN_SIZE_FIELD_NUMBER: _ClassVar[int]
     NUM_LAYERS_FIELD_NUMBER: _ClassVar[int]
@@ -47,6 +47,8 @@ class TransformerConfig(_message.Message):
     NORM_EPSILON_FIELD_NUMBER: _ClassVar[int]
     QK_NORM_WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     QKV_BIAS_FIELD_NUMBER: _ClassVar[int]
+    NGRAM_SIZE_FIELD_NUMBER: _ClassVar[int]
+    NGRAM_ROWS_FIELD_NUMBER: _ClassVar[int]
     vocab_size: int
     hidden_size: int
     num_layers: int
@@ -69,7 +71,9 @@ class TransformerConfig(_message.Message):
     norm_epsilon: float
     qk_norm_weights: bool
     qkv_bias: bool
-    def __init__(self, vocab_size: _Optional[int] = ..., hidden_size: _Optional[int] = ..., num_layers: _Optional[int] = ..., num_heads: _Optional[int] = ..., num_kv_heads: _Optional[int] = ..., intermediate_size: _Optional[int] = ..., max_position_embeddings: _Optional[int] = ..., activation: _Optional[str] = ..., dropout_rate: _Optional[float] = ..., position_encoding_type: _Optional[str] = ..., layer_norm_type: _Optional[str] = ..., qk_norm: _Optional[bool] = ..., bias: _Optional[bool] = ..., tie_word_embeddings: _Optional[bool] = ..., initializer_range: _Optional[float] = ..., zero_init_output_projections: _Optional[bool] = ..., head_dim: _Optional[int] = ..., rope_theta: _Optional[float] = ..., rope_scaling: _Optional[_Union[RopeScaling, _Mapping]] = ..., norm_epsilon: _Optional[float] = ..., qk_norm_weights: _Optional[bool] = ..., qkv_bias: _Optional[bool] = ...) -> None: ...
+    ngram_size: int
+    ngram_rows: int
+    def __init__(self, vocab_size: _Optional[int] = ..., hidden_size: _Optional[int] = ..., num_layers: _Optional[int] = ..., num_heads: _Optional[int] = ..., num_kv_heads: _Optional[int] = ..., intermediate_size: _Optional[int] = ..., max_position_embeddings: _Optional[int] = ..., activation: _Optional[str] = ..., dropout_rate: _Optional[float] = ..., position_encoding_type: _Optional[str] = ..., layer_norm_type: _Optional[str] = ..., qk_norm: _Optional[bool] = ..., bias: _Optional[bool] = ..., tie_word_embeddings: _Optional[bool] = ..., initializer_range: _Optional[float] = ..., zero_init_output_projections: _Optional[bool] = ..., head_dim: _Optional[int] = ..., rope_theta: _Optional[float] = ..., rope_scaling: _Optional[_Union[RopeScaling, _Mapping]] = ..., norm_epsilon: _Optional[float] = ..., qk_norm_weights: _Optional[bool] = ..., qkv_bias: _Optional[bool] = ..., ngram_size: _Optional[int] = ..., ngram_rows: _Optional[int] = ...) -> None: ...
 
 class DataSource(_message.Message):
     __slots__ = ("path", "weight")

@@ -64,7 +64,8 @@ GUIDE = {
 
 
 def test_the_promised_examples_are_here():
-    promised = [*GUIDE, "tiny.yaml", "shakespeare_char.yaml", "shakespeare_char_gpt2.yaml"]
+    shakespeare = [f"shakespeare_char{kind}.yaml" for kind in ("", "_gpt2", "_llama")]
+    promised = [*GUIDE, "tiny.yaml", *shakespeare]
     assert set(promised) <= set(NAMES)
 
 
@@ -80,17 +81,17 @@ def test_the_guides_examples_are_exactly_the_guides(name: str):
     assert yaml.safe_load((EXAMPLES / name).read_text()) == GUIDE[name]
 
 
-def test_the_two_shakespeare_recipes_are_of_the_same_size():
-    modern = TrainingConfig.from_yaml(EXAMPLES / "shakespeare_char.yaml")
-    classic = TrainingConfig.from_yaml(EXAMPLES / "shakespeare_char_gpt2.yaml")
-    for config in (modern, classic):
+def test_the_shakespeare_recipes_are_of_the_same_shape():
+    names = ("shakespeare_char_gpt2", "shakespeare_char", "shakespeare_char_llama")
+    classic, *modern = (TrainingConfig.from_yaml(EXAMPLES / f"{name}.yaml") for name in names)
+    for config in (classic, *modern):
         model = config.model_config
         assert (model.num_layers, model.num_heads, model.hidden_size) == (4, 4, 128)
-        assert (config.batch_size, config.get_sequence_length(), model.vocab_size) == (12, 64, 65)
+        assert (config.get_sequence_length(), model.vocab_size) == (64, 65)
     assert (classic.max_steps, classic.learning_rate, classic.adam_beta2) == (2000, 0.001, 0.99)
-    assert modern.max_steps * 3 <= classic.max_steps
-    assert modern.model_config.qk_norm
-    assert modern.model_config.zero_init_output_projections
+    assert [config.optimizer_type for config in modern] == ["muon", "muon"]
+    assert modern[0].model_config.ngram_size == 4
+    assert family_of(modern[1].model_config) == "llama"
 
 
 def test_the_pages_first_configuration_is_tiny_and_can_be_exported():

@@ -31,6 +31,7 @@ def scenarios() -> list[dict[str, Any]]:
     # The gradient of a key's bias is 0 but for rounding, which Adam would make as large as any.
     labelled = {"labelled": True, "samples": 48, "model": {"bias": False}}
     muon = {"optimizer_type": "muon", "muon_iterations": 3, "ema_decay": 0.9}
+    pairs: dict[str, Any] = {"model": {"ngram_size": 3, "ngram_rows": 40}}
     for strategy in ("ddp", "fsdp"):
         config = spread(strategy)
         resumed = spread(strategy, resume_from_checkpoint=True)
@@ -42,7 +43,7 @@ def scenarios() -> list[dict[str, Any]]:
             {"name": f"{strategy}-3", **parts, "config": resumed},
             {"name": f"{strategy}-even", "config": config, "dropout": 0.0},
             {"name": f"{strategy}-labelled", "config": config, "dropout": 0.0, **labelled},
-            {"name": f"{strategy}-muon", "config": config | muon, "dropout": 0.0},
+            {"name": f"{strategy}-muon", "config": config | muon, "dropout": 0.0, **pairs},
         ]
     config = spread("ddp", max_steps=5)
     # Wide enough that a gradient bucket is summed in pieces, each beginning with another process.
@@ -59,7 +60,7 @@ def scenarios() -> list[dict[str, Any]]:
     one = {"batch_size": 8, "distributed": None}
     found += [
         {"name": "one-even", "processes": 1, "config": one, "dropout": 0.0},
-        {"name": "one-muon", "processes": 1, "config": one | muon, "dropout": 0.0},
+        {"name": "one-muon", "processes": 1, "config": one | muon, "dropout": 0.0, **pairs},
         {
             "name": "one-labelled",
             "processes": 1,

@@ -20,6 +20,7 @@ VARIANTS: list[dict[str, Any]] = [
     {"position_encoding_type": "rotary", "num_kv_heads": 2, "activation": "swiglu"},
     {"num_kv_heads": 1, "layer_norm_type": "rms_norm"},
     {"bias": False, "tie_word_embeddings": False, "activation": "relu_squared"},
+    {"ngram_size": 3, "ngram_rows": 50},
 ]
 
 
@@ -33,7 +34,10 @@ def build(**fields: Any) -> GPTModel:
         "max_position_embeddings": 12,
         "initializer_range": 0.3,
     }
-    return GPTModel(TransformerConfig(**{**config, **fields}))
+    model = GPTModel(TransformerConfig(**{**config, **fields}))
+    if model.ngram_embedding is not None:  # which begins at zero
+        torch.nn.init.normal_(model.ngram_embedding.weight)
+    return model
 
 
 def prompt(batch: int = 2, time: int = 4) -> torch.Tensor:
@@ -48,7 +52,10 @@ def test_cached_logits_equal_cache_free_ones(
 ) -> None:
     model, inputs = build(**fields).eval(), prompt(time=10)
     caches = [LayerCache(12) for _ in model.blocks]
-    cached = [model.hidden_states(part, caches) for part in torch.split(inputs, list(pieces), 1)]
+    cached: list[torch.Tensor] = []
+    for part in torch.split(inputs, list(pieces), 1):
+        before = inputs[:, : caches[0].length]
+        cached.append(model.hidden_states(part, caches, before=before))
     torch.testing.assert_close(
         model.project(torch.cat(cached, 1)), model(inputs)[0], rtol=1e-5, atol=1e-5
     )
@@ -81,7 +88,7 @@ def test_numpy_decodes_single_rows_in_float32_alone() -> None:
 @torch.no_grad()
 def test_a_long_prompt_goes_through_the_model_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoding, "_PREFILL_TOKENS", 4)
-    model, inputs = build().eval(), prompt(time=11)
+    model, inputs = build(ngram_size=4).eval(), prompt(time=11)
     expected = model(inputs)[0][:, -1]
     torch.testing.assert_close(Decoder(model, inputs).logits, expected, rtol=1e-5, atol=1e-5)
 

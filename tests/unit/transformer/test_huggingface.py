@@ -143,4 +143,6 @@ def test_other_forms_are_refused_by_field(tmp_path: Path) -> None:
         "GPT-2's form, and activation='relu_squared' is not Llama's, Qwen2's or Qwen3's; train one "
         "of these forms to export it"
     )
+    with pytest.raises(UnsupportedModelError, match="and ngram_size=2 is not Llama's"):
+        export_model(build(**LLAMA | {"ngram_size": 2}), tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -45,6 +45,8 @@ def test_formula_counts_what_the_model_has(position: str) -> None:
             }
         )
         assert config.num_parameters() == real_count(config)
+    with_tables = TransformerConfig.from_dict(TINY | {"ngram_size": 4, "ngram_rows": 7})
+    assert with_tables.num_parameters() == real_count(with_tables)
 
 
 def test_invalid_configuration_is_refused() -> None:

@@ -32,12 +32,16 @@ VARIANTS: list[dict[str, Any]] = [
         "qkv_bias": False,
         "num_kv_heads": 2,
     },
+    {"ngram_size": 3, "ngram_rows": 50},
 ]
 
 
 def build(**fields: Any) -> GPTModel:
     torch.manual_seed(3)
-    return GPTModel(TransformerConfig(**{**TINY, **fields}))
+    model = GPTModel(TransformerConfig(**{**TINY, **fields}))
+    if model.ngram_embedding is not None:  # which begins at zero
+        torch.nn.init.normal_(model.ngram_embedding.weight)
+    return model
 
 
 def tokens(batch: int = 3, time: int = 17) -> torch.Tensor:

@@ -14,7 +14,7 @@ def flops_per_token(config: TransformerConfig, sequence_length: int) -> float:
     (Chowdhery et al. 2022, appendix B).
     """
     parts = config.parameters_by_part()
-    multiplied = sum(parts.values()) - parts.get("positions", 0)
+    multiplied = sum(parts.values()) - parts["positions"] - parts["ngrams"]
     if not config.tie_word_embeddings:
         multiplied -= parts["embedding"]
     attention = 12 * config.num_layers * config.attention_size * sequence_length

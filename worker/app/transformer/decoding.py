@@ -37,6 +37,8 @@ class Decoder:
         self._model = model
         capacity = model.config.max_position_embeddings
         self._caches = [LayerCache(capacity) for _ in model.blocks]
+        self._ngrams = model.ngram_embedding
+        self._recent = tokens[:, max(tokens.shape[1] - model.config.ngram_size + 1, 0) :]
         self.logits = self._prefill(tokens)
         """Of the token after the last one, [batch, vocab]."""
 
@@ -51,7 +53,8 @@ class Decoder:
         model.eval()
         try:
             for piece in torch.split(tokens, _PREFILL_TOKENS, 1):
-                hidden = model.hidden_states(piece, self._caches)
+                before = tokens[:, : self.length]
+                hidden = model.hidden_states(piece, self._caches, before=before)
             return model.project(hidden[:, -1])
         finally:
             model.train(was_training)
@@ -61,6 +64,10 @@ class Decoder:
         """Take the next token of each row, int64 [batch]; there must be room for it."""
         model, place = self._model, self.length
         x: Tensor = model.token_embedding(token)
+        if self._ngrams is not None:
+            places = torch.full((1,), place, device=token.device)
+            x = x + self._ngrams(token[:, None], places, self._recent)[:, 0]
+            self._recent = torch.cat((self._recent, token[:, None]), 1)[:, 1 - self._ngrams.size :]
         if model.config.position_encoding_type == "learned":
             x = x + model.position_embedding.weight[place]
         elif model.config.position_encoding_type == "sinusoidal":

@@ -69,6 +69,7 @@ def _gpt2_obstacles(config: TransformerConfig) -> list[str]:
             "num_kv_heads": config.key_value_heads == config.num_heads,
             "head_dim": config.attention_size == config.hidden_size,
             "qk_norm": not config.qk_norm,
+            "ngram_size": config.ngram_size == 1,
             "bias": config.bias,
             "qkv_bias": config.has_qkv_bias == config.bias,
         },
@@ -83,6 +84,7 @@ def _llama_obstacles(config: TransformerConfig) -> list[str]:
             "position_encoding_type": config.position_encoding_type == "rotary",
             "layer_norm_type": config.layer_norm_type == "rms_norm",
             "activation": config.activation == "swiglu",
+            "ngram_size": config.ngram_size == 1,
             "bias": not (config.bias and config.qk_norm),
             # Qwen2 has these biases alone; no family has all others.
             "qkv_bias": config.has_qkv_bias == config.bias

@@ -15,6 +15,7 @@ from app.transformer.config import TransformerConfig
 from app.transformer.generation import sample
 from app.transformer.initialization import initialize
 from app.transformer.layers import MLP, build_norm
+from app.transformer.ngrams import NgramEmbedding
 from app.transformer.positions import rotary_table, sinusoidal_table
 from app.transformer.sampling import Sampling, SamplingOptions
 
@@ -49,8 +50,9 @@ class GPTModel(nn.Module):
     """A causal decoder-only transformer.
 
     Raises `ConfigError` if `config` is not valid. State-dict keys are `token_embedding.weight`,
-    `blocks.{i}.…`, `final_norm.…`, with `position_embedding.weight` for learned positions and
-    `lm_head.weight` for an untied output projection.
+    `blocks.{i}.…`, `final_norm.…`, with `position_embedding.weight` for learned positions,
+    `ngram_embedding.weight` for tables of n-grams and `lm_head.weight` for an untied output
+    projection.
     """
 
     def __init__(self, config: TransformerConfig) -> None:
@@ -59,6 +61,7 @@ class GPTModel(nn.Module):
         self.config = config
         length, hidden = config.max_position_embeddings, config.hidden_size
         self.token_embedding = nn.Embedding(config.vocab_size, hidden)
+        self.ngram_embedding = NgramEmbedding(config) if config.ngram_size > 1 else None
         if config.position_encoding_type == "learned":
             self.position_embedding = nn.Embedding(length, hidden)
         self._build_tables()
@@ -137,17 +140,19 @@ class GPTModel(nn.Module):
         input_ids: Tensor,
         caches: list[LayerCache] | None = None,
         positions: Tensor | None = None,
+        before: Tensor | None = None,
     ) -> Tensor:
         """Return the normed output of the last block, [batch, time, hidden].
 
-        With `caches`, one for each block, `input_ids` continues their sequence. `positions`,
-        int64 [batch, time], is the place of each token in its document, from 0: then a token sees
-        its own document alone, and each gets what it would get in a row of its own.
+        With `caches`, one for each block, `input_ids` continues their sequence, and `before` holds
+        its last tokens, at least `ngram_size` - 1 of them if there are so many. `positions`, int64
+        [batch, time], is the place of each token in its document, from 0: then a token sees its own
+        document alone, and each gets what it would get in a row of its own.
         """
         start = caches[0].length if caches else 0
         self._require_context(start + input_ids.shape[1])
         places = slice(start, start + input_ids.shape[1]) if positions is None else positions
-        x = self._embed(input_ids, places)
+        x = self._embed(input_ids, places, before)
         rotary = self._rotary_at(places)
         mask = None if positions is None else document_mask(positions)
         for index, block in enumerate(self.blocks):
@@ -210,8 +215,12 @@ class GPTModel(nn.Module):
                 f"max_position_embeddings={longest}; shorten the input or train a longer model"
             )
 
-    def _embed(self, input_ids: Tensor, places: slice | Tensor) -> Tensor:
+    def _embed(
+        self, input_ids: Tensor, places: slice | Tensor, before: Tensor | None = None
+    ) -> Tensor:
         x: Tensor = self.token_embedding(input_ids)
+        if self.ngram_embedding is not None:
+            x = x + self.ngram_embedding(input_ids, _numbers(places, input_ids.device), before)
         if self.config.position_encoding_type == "learned":
             x = x + _rows(self.position_embedding.weight, places)
         elif self.config.position_encoding_type == "sinusoidal":
@@ -224,6 +233,12 @@ class GPTModel(nn.Module):
             return None
         table = self.get_buffer("rotary")[:, places]
         return table if isinstance(places, slice) else table.unsqueeze(2)
+
+
+def _numbers(places: slice | Tensor, device: torch.device) -> Tensor:
+    if isinstance(places, Tensor):
+        return places
+    return torch.arange(places.start, places.stop, device=device)
 
 
 def _rows(table: Tensor, places: slice | Tensor) -> Tensor:

@@ -39,6 +39,7 @@ class RowDecoder(Decoder):
     def __init__(self, model: GPTModel, tokens: Tensor) -> None:
         super().__init__(model, tokens)
         self._embedding = _array(model.token_embedding.weight)
+        self._tables = None if self._ngrams is None else _array(self._ngrams.weight)
         self._places = self._rotary = None
         kind = model.config.position_encoding_type
         if kind == "learned":
@@ -52,12 +53,15 @@ class RowDecoder(Decoder):
             for block, cache in zip(model.blocks, self._caches, strict=True)
         ]
         self._norm = _Norm(model.final_norm)
+        self._recent_tokens: list[int] = self._recent[0].tolist()
         head = model.token_embedding if model.lm_head is None else model.lm_head
         self._head = _array(head.weight)
 
     def append(self, token: Tensor) -> None:
         place = self.length
         x = self._embedding[int(token)]
+        if self._ngrams is not None:
+            x = x + self._seen_together(int(token))
         if self._places is not None:
             x = x + self._places[place]
         rotary = None if self._rotary is None else self._rotary[:, place]
@@ -67,6 +71,21 @@ class RowDecoder(Decoder):
         for cache in self._caches:
             cache.length = place + 1
         self.logits = torch.from_numpy(self._head @ self._norm(x))[None]
+
+    def _seen_together(self, token: int) -> Array:
+        """Return the vector of the n-grams that end at `token`, which then is a recent one."""
+        ngrams, recent, row = self._ngrams, self._recent_tokens, token
+        assert ngrams is not None
+        rows = []
+        for back in range(1, ngrams.size):
+            is_known = back <= len(recent)
+            row = (row + ngrams.factors[back] * recent[-back]) % ngrams.rows if is_known else row
+            rows.append((back - 1) * (ngrams.rows + 1) + (row if is_known else ngrams.rows))
+        recent.append(token)
+        del recent[: 1 - ngrams.size]
+        assert self._tables is not None
+        total: Array = self._tables[rows].sum(0)
+        return total
 
 
 class _Layer:
