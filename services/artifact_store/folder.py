@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -83,6 +83,25 @@ class FolderStore(ArtifactStore):
         if not path.resolve().is_relative_to(self.root):
             raise InvalidKeyError(key, "its path leads out of the store's folder")
         return path
+
+    def folder(self, prefix: str) -> Path:
+        """Return the folder of the keys below `prefix`."""
+        return self.local_path(prefix)
+
+    def bring(
+        self,
+        key: str,
+        *,
+        size_bytes: int,
+        sha256: str,
+        on_read: Callable[[int], object] | None = None,
+    ) -> Path:
+        """Verify the artifact, and return its file."""
+        self.verify(key, size_bytes=size_bytes, sha256=sha256, on_read=on_read)
+        return self.local_path(key)
+
+    def send(self, key: str, *, once: bool = False) -> None:
+        """Do nothing, since the file is in the store already."""
 
     def writer(self, key: str, *, limit: int | None = None) -> FolderWriter:
         """Begin an upload of at most `limit` bytes."""

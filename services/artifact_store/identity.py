@@ -118,6 +118,10 @@ class GuardedStore:
         """See `ArtifactStore`."""
         return self._store.make_identity(identity)
 
+    def limitation(self) -> str:
+        """See `ArtifactStore`."""
+        return self._store.limitation()
+
     def writer(self, key: str, *, limit: int | None = None) -> ArtifactWriter:
         """See `ArtifactStore`."""
         self.require()
@@ -192,6 +196,28 @@ class GuardedStore:
     def local_path(self, key: str) -> Path | None:
         """See `ArtifactStore`."""
         return self._store.local_path(key)
+
+    def folder(self, prefix: str) -> Path:
+        """See `ArtifactStore`."""
+        return self._store.folder(prefix)
+
+    def bring(
+        self,
+        key: str,
+        *,
+        size_bytes: int,
+        sha256: str,
+        on_read: Callable[[int], object] | None = None,
+    ) -> Path:
+        """See `ArtifactStore`."""
+        return self._read(
+            lambda: self._store.bring(key, size_bytes=size_bytes, sha256=sha256, on_read=on_read)
+        )
+
+    def send(self, key: str, *, once: bool = False) -> None:
+        """See `ArtifactStore`."""
+        self.require()
+        self._store.send(key, once=once)
 
     def _read(self, call: Callable[[], T]) -> T:
         """Return what `call` returns.

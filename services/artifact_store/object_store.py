@@ -17,7 +17,8 @@ import hashlib
 import math
 import os
 import threading
-from collections.abc import Iterator, Mapping
+import uuid
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -36,7 +37,14 @@ from artifact_store.errors import (
     OffsetOutOfRangeError,
 )
 from artifact_store.keys import check_key
-from artifact_store.store import CHUNK, ArtifactInfo, ArtifactStat, ArtifactStore, ArtifactWriter
+from artifact_store.store import (
+    CHUNK,
+    ArtifactInfo,
+    ArtifactStat,
+    ArtifactStore,
+    ArtifactWriter,
+    check_content,
+)
 
 _IDENTITY = ".store-id"
 _PROBE = ".conditional-write"
@@ -61,10 +69,12 @@ class S3Store(ArtifactStore):
     Args:
         bucket: that exists already.
         prefix: of all keys, without slashes at its ends; empty for the whole bucket.
+        scratch: a folder of this machine for `folder`, `bring` and `send`, which need it.
     """
 
-    def __init__(self, bucket: str, prefix: str = "") -> None:
+    def __init__(self, bucket: str, prefix: str = "", scratch: Path | None = None) -> None:
         self.bucket, self.prefix = bucket, prefix
+        self._scratch = scratch
         self._client: Any = None
         self._client_of = 0
         self._lock = threading.Lock()
@@ -114,17 +124,19 @@ class S3Store(ArtifactStore):
             self.call("put_object", key, Body=content)
         return True
 
-    def refuses_second_write(self) -> bool:
-        """Whether the bucket knows conditional writes (`If-None-Match`); writes a small object.
+    def limitation(self) -> str:
+        """Say where the bucket knows no conditional writes (`If-None-Match`).
 
-        Raises:
-            ArtifactStoreAwayError: The bucket does not answer, or refuses.
+        Writes a small object to find out.
         """
         self.put_once(_PROBE, b"first\n")
-        if self.put_once(_PROBE, b"second\n"):
-            self.call("delete_object", _PROBE)
-            return False
-        return True
+        if not self.put_once(_PROBE, b"second\n"):
+            return ""
+        self.call("delete_object", _PROBE)
+        return (
+            f"{self.place} knows no conditional writes: of two processes that write one key, the "
+            "last wins; checkpoints are safe all the same, since each attempt has keys of its own"
+        )
 
     def writer(self, key: str, *, limit: int | None = None) -> ArtifactWriter:
         """Begin an upload of at most `limit` bytes."""
@@ -229,6 +241,45 @@ class S3Store(ArtifactStore):
         check_key(key)
         return None
 
+    def folder(self, prefix: str) -> Path:
+        """Return the folder in `scratch`.
+
+        Raises:
+            RuntimeError: The store was opened without one.
+        """
+        if self._scratch is None:
+            raise RuntimeError(f"{self.place} was opened without a scratch folder")
+        return self._scratch / check_key(prefix)
+
+    def bring(
+        self,
+        key: str,
+        *,
+        size_bytes: int,
+        sha256: str,
+        on_read: Callable[[int], object] | None = None,
+    ) -> Path:
+        """Download the object unless its verified file is there, and return that."""
+        path = self.folder(key)
+        if not path.is_file() or path.stat().st_size != size_bytes:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+            try:
+                self._download(key, unfinished, size_bytes, sha256, on_read)
+                unfinished.replace(path)
+            finally:
+                unfinished.unlink(missing_ok=True)
+        return path
+
+    def send(self, key: str, *, once: bool = False) -> None:
+        """Upload the file of this key from the scratch folder."""
+        path = self.folder(key)
+        if once:
+            self.put_once(key, path.read_bytes())
+            return
+        with path.open("rb") as file:
+            self.put(key, iter(lambda: file.read(CHUNK), b""))
+
     def full(self, key: str) -> str:
         """Return the object's key in the bucket."""
         return f"{self.prefix}/{key}" if self.prefix else key
@@ -297,6 +348,24 @@ class S3Store(ArtifactStore):
             failures = 0
             offset += len(chunk)
             yield chunk
+
+    def _download(
+        self,
+        key: str,
+        path: Path,
+        size_bytes: int,
+        sha256: str,
+        on_read: Callable[[int], object] | None,
+    ) -> None:
+        digest, size = hashlib.sha256(), 0
+        with path.open("xb") as file:
+            for chunk in self.open_range(key):
+                file.write(chunk)
+                digest.update(chunk)
+                size += len(chunk)
+                if on_read:
+                    on_read(len(chunk))
+        check_content(key, size, digest.hexdigest(), size_bytes, sha256)
 
     def _quiet_seconds(self, upload: dict[str, Any], now: datetime) -> float:
         """Return how long ago the upload took its last part; infinite if it is over already."""

@@ -48,8 +48,10 @@ def bucket_and_prefix(address: str) -> tuple[str, str]:
         raise ValueError(str(error)) from None
 
 
-def open_store(root: Path | str) -> ArtifactStore:
+def open_store(root: Path | str, scratch: Path | None = None) -> ArtifactStore:
     """Return the store at `root`; nothing connects to a bucket yet.
+
+    A bucket needs the folder `scratch` where its artifacts are used as files.
 
     Raises:
         ArtifactStoreAwayError: It is a bucket, and the package for it is not installed.
@@ -62,4 +64,4 @@ def open_store(root: Path | str) -> ArtifactStore:
         raise ArtifactStoreAwayError(
             f"{root} needs the package {error.name}; install training-engine[s3]"
         ) from None
-    return S3Store(*bucket_and_prefix(root))
+    return S3Store(*bucket_and_prefix(root), scratch)

@@ -1,7 +1,7 @@
 """What every artifact store can do. `FolderStore` is one, `S3Store` is another.
 
-A caller that needs a file (the trainer, a memory map) calls `local_path` first; a store without
-local files returns None, and the caller streams the artifact to a scratch file of its own.
+A caller that needs files on its own machine (the trainer, a memory map) uses `folder`, `bring` and
+`send`: a store of files hands out its own, another one keeps copies in a scratch folder.
 """
 
 from __future__ import annotations
@@ -100,6 +100,14 @@ class ArtifactStore(Protocol):
         """
         ...
 
+    def limitation(self) -> str:
+        """Return what a person should know of the store at start; empty where it lacks nothing.
+
+        Raises:
+            ArtifactStoreAwayError: The store does not answer.
+        """
+        return ""
+
     def writer(self, key: str, *, limit: int | None = None) -> ArtifactWriter:
         """Begin an upload of at most `limit` bytes."""
         ...
@@ -148,16 +156,14 @@ class ArtifactStore(Protocol):
 
         `on_read` gets the number of bytes of each chunk, since a large artifact takes minutes.
         """
-        size = self.stat(key).size_bytes
+        size, digest = self.stat(key).size_bytes, hashlib.sha256()
         if size != size_bytes:
             raise ArtifactDamagedError(key, f"{size} bytes", f"{size_bytes} bytes")
-        digest = hashlib.sha256()
         for chunk in self.open_range(key):
             digest.update(chunk)
             if on_read:
                 on_read(len(chunk))
-        if digest.hexdigest() != sha256:
-            raise ArtifactDamagedError(key, f"sha256 {digest.hexdigest()}", f"sha256 {sha256}")
+        check_content(key, size, digest.hexdigest(), size_bytes, sha256)
 
     def delete(self, key: str) -> bool:
         """Remove an artifact; False if there was none."""
@@ -200,3 +206,37 @@ class ArtifactStore(Protocol):
         None for a store without files.
         """
         ...
+
+    def folder(self, prefix: str) -> Path:
+        """Return the folder of this machine for the files of `prefix`; it need not exist yet.
+
+        It is the store's own, or one in the scratch folder whose files go to the store by `send`.
+        """
+        ...
+
+    def bring(
+        self,
+        key: str,
+        *,
+        size_bytes: int,
+        sha256: str,
+        on_read: Callable[[int], object] | None = None,
+    ) -> Path:
+        """Return a file of this machine that holds the artifact, verified as by `verify`."""
+        ...
+
+    def send(self, key: str, *, once: bool = False) -> None:
+        """Store the file that has this key below `folder`, unless it is the store's own.
+
+        Args:
+            once: keep what the key holds already; for small files.
+        """
+        ...
+
+
+def check_content(key: str, size: int, sha256: str, expected_size: int, expected: str) -> None:
+    """Raise `ArtifactDamagedError` where the bytes are not those that were stored."""
+    if size != expected_size:
+        raise ArtifactDamagedError(key, f"{size} bytes", f"{expected_size} bytes")
+    if sha256 != expected:
+        raise ArtifactDamagedError(key, f"sha256 {sha256}", f"sha256 {expected}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -134,6 +135,9 @@ class ServiceState:
             await self.check_records()
         except (StoreUnavailableError, ArtifactStoreAwayError) as error:
             _log.warning("the artifact store is not used yet", why=str(error))
+            return
+        if limitation := await asyncio.to_thread(self.artifacts.limitation):
+            _log.warning(limitation)
 
     async def close(self) -> None:
         """Close the feeds and the connection to Redis."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from artifact_store import ArtifactError, open_store
 from job_store.connection import Connection
@@ -29,7 +30,8 @@ def run(redis_url: str, artifact_root: Path | str, *, as_json: bool) -> int:
         return fail(_PROGRAM, f"{artifact_root} is not a folder; name the artifact store's")
     connection = Connection.open(redis_url, retries=_RETRIES)
     try:
-        report = recover(connection, open_store(artifact_root))
+        with TemporaryDirectory() as scratch:
+            report = recover(connection, open_store(artifact_root, Path(scratch)))
     except (RecoveryRefusedError, JournalVersionError) as error:
         fail(_PROGRAM, str(error))
         return NOT_EMPTY if isinstance(error, NotEmptyError) else 1

@@ -47,6 +47,9 @@ ELSEWHERE: dict[tuple[str, str], str] = {
         "needs the customary ports; the tests of control plane, gateway and worker start each of "
         "the three like this"
     ),
+    ("operations.md", "pip install 'training-engine[control-plane,worker,s3]'"): (
+        "needs a bucket; tests/unit/worker/test_worker_bucket.py starts workers like this"
+    ),
     ("operations.md", "training-engine recover --data-dir DATA-DIR"): (
         "needs a stack that lost its server; tests/unit/local_stack/test_recover_command.py"
     ),

@@ -18,9 +18,11 @@ trainer of a job in several processes launches these, its ranks. In order of rea
 - `attempt`, `set_up`, `stop_request`, `checkpoint_metrics`: builds the trainer, trains, reports the
   attempt's end; its folder and configuration, a request to stop, the metrics of a checkpoint.
 - `own_callbacks`: the callbacks that the worker's operator adds to each trainer.
-- `datasets`, `resume`: which files the attempt reads and which checkpoint it continues.
+- `datasets`, `resume`, `copies`: which files the attempt reads and which checkpoint it continues;
+  copies of both where the store has no files on this machine.
 - `spool`, `output`: logged metrics and printed lines, on disk before they are published.
-- `publisher`: the thread that publishes both and registers checkpoints, in that order.
+- `publisher`, `sending`: the thread that publishes both and registers checkpoints, in that order;
+  the one that sends checkpoints to a bucket before.
 - `republish`, `archive`, `retention`: what the publisher does besides: completes what earlier
   attempts lack, moves old points out of Redis, deletes surplus checkpoints.
 - `journal`: copies of the job's record in the artifact store, for the loss of Redis.

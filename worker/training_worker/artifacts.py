@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
+import itertools
 import logging
+import shutil
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import TextIO
 
-from artifact_store import ArtifactStoreAwayError, FolderStore, GuardedStore
+from artifact_store import ArtifactStoreAwayError, GuardedStore, open_store
 from job_store.connection import Connection
 from job_store.errors import JobStoreError
 from job_store.identity import ArtifactRecords
@@ -16,10 +21,41 @@ logger = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 1.0
 
+_locks: list[TextIO] = []
+"""Of scratch folders: open for as long as this process lives, and its children."""
+
 
 def open_artifacts(settings: WorkerSettings) -> GuardedStore:
-    """Return the worker's artifact store, not recognised yet."""
-    return GuardedStore(FolderStore(settings.artifact_root))
+    """Return the worker's artifact store, not recognised yet.
+
+    Beside a bucket it takes a scratch folder that no other process uses.
+    """
+    root = settings.artifact_root
+    return GuardedStore(
+        open_store(root, None if isinstance(root, Path) else _take_scratch(settings.scratch_dir))
+    )
+
+
+def _take_scratch(parent: Path) -> Path:
+    """Return the first folder below `parent` that is free, empty, and hold it to the end.
+
+    A lock tells which are free: the folder of a process that was killed is used again, once its
+    trainer has ended too.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    for number in itertools.count(1):
+        lock = (parent / f"{number}.lock").open("a")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            continue
+        _locks.append(lock)
+        folder = parent / str(number)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        return folder.resolve()
+    raise AssertionError("the numbers have no end")
 
 
 def recognise_artifacts(store: GuardedStore, records: ArtifactRecords) -> None:

@@ -33,6 +33,7 @@ from job_store.records import (
 from job_store.workers import WorkerRegistry
 from training_worker.board import Board
 from training_worker.checkpoint_metrics import measured_metrics
+from training_worker.copies import drop_copy
 from training_worker.datasets import find_data, restrict_reading
 from training_worker.exits import End
 from training_worker.failed_saves import FailedSaves
@@ -216,6 +217,8 @@ class Attempt:
     def _before_save(self) -> None:
         """Fail a save while the store is away, and write the points to disk first.
 
+        Waits while the checkpoint before is sent to the store.
+
         While the store is away, the save would make its folder in another place. A complete
         checkpoint has its points on disk, whichever process registers it.
         """
@@ -223,6 +226,8 @@ class Attempt:
 
         try:
             self._stores.artifacts.require()
+            while not self._publisher.sender.wait_for_room(1.0):
+                self._stores.artifacts.require()
             self._spool.sync()
         except (ArtifactStoreAwayError, OSError) as error:
             raise CheckpointError(f"a checkpoint was not saved: {error}") from error
@@ -273,6 +278,8 @@ class Attempt:
         self._board.write(step, phase, self._trainer.tokens_seen)
         if step == self._resume.step + 1:
             self._publisher.wake()
+            if self._resume.record is not None:  # all processes of the run have read it
+                drop_copy(self._stores.artifacts, self._resume.record.artifact)
 
     def on_save_start(self, step: int) -> None:
         """Write the points first: a stop within a resumed validation comes here without a step."""

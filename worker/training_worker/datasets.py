@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from app.training import progress
 from app.training.reading import restrict_to
 from artifact_store import (
     DATASETS_PREFIX,
@@ -12,7 +14,7 @@ from artifact_store import (
     ArtifactStoreAwayError,
 )
 from job_store.errors import NotFoundError
-from job_store.records import JobRecord
+from job_store.records import DatasetRecord, JobRecord
 from job_store.workers import WorkerRegistry
 
 SCHEME = "dataset://"
@@ -33,13 +35,25 @@ def dataset_file(named: str, registry: WorkerRegistry, artifacts: ArtifactStore)
         return named
     try:
         record = registry.get_dataset(named.removeprefix(SCHEME))
-        artifacts.stat(record.artifact)
+        return str(_file_of(record, artifacts))
     except ArtifactStoreAwayError:
         raise  # the dataset is where it was
     except (NotFoundError, ArtifactError) as error:
         reason = f"dataset {named!r} is gone: {error}"
         raise DatasetUnavailableError(f"{reason}; upload it again and start a new job") from None
-    return str(artifacts.local_path(record.artifact))
+
+
+def _file_of(record: DatasetRecord, artifacts: ArtifactStore) -> Path:
+    """Return the store's own file, or a copy of it."""
+    if (path := artifacts.local_path(record.artifact)) is not None:
+        artifacts.stat(record.artifact)
+        return path
+    return artifacts.bring(
+        record.artifact,
+        size_bytes=record.size_bytes,
+        sha256=record.sha256,
+        on_read=progress.advanced,
+    )
 
 
 def find_data(
@@ -65,5 +79,4 @@ def restrict_reading(record: JobRecord, artifacts: ArtifactStore) -> None:
     Jobs of a release that recorded no roots may read what they name.
     """
     if record.data_roots is not None:
-        uploads = artifacts.local_path(DATASETS_PREFIX)
-        restrict_to([*record.data_roots, *([uploads] if uploads else [])])
+        restrict_to([*record.data_roots, artifacts.folder(DATASETS_PREFIX)])

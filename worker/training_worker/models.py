@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from artifact_store import ArtifactStore
 from job_store.generation import GenerationRequest
+from training_worker.copies import drop_copy
 
 if TYPE_CHECKING:
     from app.training.inference import LoadedModel
@@ -48,10 +48,9 @@ class ModelCache:
     def _load(self, request: GenerationRequest) -> LoadedModel:
         from app.training.inference import load_trained
 
-        self._artifacts.verify(
+        path = self._artifacts.bring(
             request.artifact, size_bytes=request.size_bytes, sha256=request.sha256
         )
-        path: Path | None = self._artifacts.local_path(request.artifact)
-        if path is None:
-            raise RuntimeError("the artifact store has no local files; give the worker a folder")
-        return load_trained(path, self._device)
+        model = load_trained(path, self._device)
+        drop_copy(self._artifacts, request.artifact)
+        return model

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from artifact_store import ArtifactStoreAwayError, GuardedStore
+from artifact_store import ArtifactStoreAwayError, GuardedStore, attempt_prefix
 from job_store.attempts import AttemptStore
 from job_store.durability import DiskWatch
 from job_store.errors import FencedError, NotFoundError, StoreUnavailableError
@@ -28,6 +28,7 @@ from training_worker.journal import JobJournal
 from training_worker.output import OutputReader
 from training_worker.republish import publish_points, republish_missing
 from training_worker.retention import Retention
+from training_worker.sending import CheckpointSender
 from training_worker.spool import SpoolReader, SpoolWriter
 
 logger = logging.getLogger(__name__)
@@ -110,6 +111,9 @@ class Publisher(threading.Thread):
         self._claimed, self._store, self._artifacts = claimed, store, artifacts
         self._spool, self._points, self._output, self._board = spool, points, output, board
         self._archive = PointArchive(store, artifacts, claimed.token)
+        token = claimed.token
+        prefix = attempt_prefix(token.job_id, token.attempt, token.claim_id)
+        self.sender = CheckpointSender(artifacts, prefix, self.wake)
         self._journal = JobJournal(store, artifacts, claimed.token.job_id)
         self._is_journaled = True
         self._retention = Retention(store, disk, artifacts, claimed, keep_checkpoints)
@@ -143,6 +147,7 @@ class Publisher(threading.Thread):
     def register(self, record: CheckpointRecord) -> None:
         """Register a durable checkpoint once its metrics are delivered."""
         self._checkpoints.append(SavedCheckpoint(record, self._spool.end))
+        self.sender.send(record.artifact, self._spool.end)
         self._wake.set()
 
     def drain(self) -> None:
@@ -214,6 +219,9 @@ class Publisher(threading.Thread):
                 failures, defects = 0, 0
                 if last_round and self._waits_for_store:
                     time.sleep(_LONGEST_PAUSE)
+                    self._wake.set()
+                elif last_round and self._checkpoints:  # the newest is still sent
+                    time.sleep(_SHORTEST_SECONDS)
                     self._wake.set()
                 elif last_round:
                     return
@@ -319,7 +327,7 @@ class Publisher(threading.Thread):
             self._is_journaled = self._journal.record()
 
     def _register_delivered(self) -> None:
-        while self._checkpoints and self._checkpoints[0].spool_end <= self._points.offset:
+        while self._checkpoints and self._is_due(self._checkpoints[0]):
             self._artifacts.require()
             if not self._has_file(self._checkpoints[0]):
                 self._give_up(self._checkpoints.popleft())
@@ -334,6 +342,11 @@ class Publisher(threading.Thread):
             self._registered = [
                 s for s in self._registered if s.record.checkpoint_id not in retired
             ]
+
+    def _is_due(self, saved: SavedCheckpoint) -> bool:
+        """Whether the points before the checkpoint are delivered, and the store has its file."""
+        delivered = saved.spool_end <= self._points.offset
+        return delivered and self.sender.has_sent(saved.record.artifact)
 
     def _give_up(self, saved: SavedCheckpoint) -> None:
         """Give up a checkpoint that was saved in another folder while the store was away."""

@@ -14,6 +14,7 @@ from job_store.attempts import AttemptStore
 from job_store.history_records import MetricPoint
 from job_store.records import AttemptRecord, Claimed, FencingToken, Signals
 from job_store.segments import attempt_showing
+from training_worker.copies import bring_spool
 from training_worker.output import OutputReader
 from training_worker.spool import SpoolReader
 
@@ -37,8 +38,7 @@ def republish_missing(
         if earlier.attempt >= claimed.token.attempt or not earlier.claim_id:
             continue
         prefix = attempt_prefix(claimed.record.job_id, earlier.attempt, earlier.claim_id)
-        folder = artifacts.local_path(prefix)
-        if folder is not None and folder.is_dir():  # else it was written on another machine
+        if (folder := bring_spool(artifacts, prefix)) is not None:
             _republish_points(store, claimed, earlier, folder, resume_step, on_published)
             if earlier.attempt > claimed.token.attempt - LOGGED_ATTEMPTS:
                 _republish_output(store, claimed, earlier, folder)

@@ -66,9 +66,8 @@ def choose_resume_point(
 
 
 def _sound_file(artifacts: ArtifactStore, record: CheckpointRecord) -> Path | None:
-    path = artifacts.local_path(record.artifact)
     try:
-        artifacts.verify(
+        return artifacts.bring(
             record.artifact,
             size_bytes=record.size_bytes,
             sha256=record.sha256,
@@ -85,4 +84,3 @@ def _sound_file(artifacts: ArtifactStore, record: CheckpointRecord) -> Path | No
             f"`resume {job_id} --checkpoint ID` continues from another one, "
             f"`resume {job_id} --from-start` begins at step 0"
         ) from error
-    return path

@@ -22,9 +22,7 @@ def attempt_folder(artifacts: GuardedStore, claimed: Claimed) -> Path:
     """
     artifacts.require()
     token = claimed.token
-    folder = artifacts.local_path(attempt_prefix(token.job_id, token.attempt, token.claim_id))
-    if folder is None:
-        raise RuntimeError("the artifact store has no local files; give the worker a folder")
+    folder = artifacts.folder(attempt_prefix(token.job_id, token.attempt, token.claim_id))
     make_folder(folder)
     return folder
 

@@ -8,14 +8,20 @@ import socket
 from pathlib import Path
 
 from app.training.cores import usable_cores
+from artifact_store import ArtifactRoot
 from service_runtime.settings import RedisSettings, ServiceSettings, setting
 
 
 class WorkerSettings(RedisSettings, ServiceSettings):
     """Trains the jobs of the queue, one at a time, and hands its job back on SIGTERM."""
 
-    artifact_root: Path = setting(
-        Path("./artifacts"), "folder of checkpoints and datasets, shared with the control plane"
+    artifact_root: ArtifactRoot = setting(
+        Path("./artifacts"),
+        "folder of checkpoints and datasets, shared with the control plane, or s3://BUCKET/PREFIX",
+    )
+    scratch_dir: Path = setting(
+        Path("./scratch"),
+        "folder of this machine for files under way where --artifact-root is a bucket",
     )
     worker_id: str = setting("", "name of this worker; empty makes one of host and process id")
     workers_on_host: int = setting(

@@ -9,14 +9,26 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from job_store.history_records import MetricPoint
 
 FILE_NAME = "metrics.spool"
+_PART = re.compile(r"spool-\d{16}\.part", re.ASCII)
 _BATCH_BYTES = 1 << 18
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
+
+
+def part_name(start: int) -> str:
+    """Return the name of the stored part of a spool that begins at byte `start`; names ascend."""
+    return f"spool-{start:016d}.part"
+
+
+def is_part(name: str) -> bool:
+    """Whether a file is a stored part of a spool."""
+    return _PART.fullmatch(name) is not None
 
 
 class SpoolWriter:

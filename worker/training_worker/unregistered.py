@@ -20,6 +20,7 @@ from job_store.attempts import AttemptStore, Unregistered
 from job_store.ids import new_id
 from job_store.records import AttemptRecord, CheckpointRecord, JobRecord, JobStatus
 from training_worker.checkpoint_metrics import measured_metrics
+from training_worker.copies import bring_manifest, bring_spool
 from training_worker.spool import SpoolReader
 
 logger = logging.getLogger(__name__)
@@ -80,13 +81,11 @@ def _sound(
     from app.training.checkpoint_file import read_manifest
     from app.training.errors import CheckpointError
 
-    path = artifacts.local_path(key)
-    if path is None:
-        return None
     config, _ = TrainingConfig.read(json.loads(job.config_document))
     try:
-        info = read_manifest(path)
-        artifacts.verify(key, size_bytes=info.size_bytes, sha256=info.sha256, on_read=on_read)
+        info = read_manifest(bring_manifest(artifacts, key))
+        path = artifacts.bring(key, size_bytes=info.size_bytes, sha256=info.sha256, on_read=on_read)
+        bring_spool(artifacts, key.rpartition("/")[0])
     except (CheckpointError, ArtifactError) as error:
         artifacts.require()
         logger.warning("an unregistered checkpoint is passed over: %s", error)

@@ -34,6 +34,7 @@ from service_runtime.duties import Duties
 from training_worker.artifacts import ArtifactGate, open_artifacts
 from training_worker.board import Board
 from training_worker.claiming import Claims
+from training_worker.copies import remove_copies
 from training_worker.failures import describe_failure
 from training_worker.horse import run_horse
 from training_worker.inference import inference_process
@@ -222,6 +223,7 @@ class TrainingWorker(Worker):
             self._supervisor.watch(pid)
         self._horse_pid = 0
         board.close()
+        remove_copies(self._artifacts, token.job_id)
 
     def _give_up(self, claimed: Claimed, error: Exception) -> None:
         """Report that the trainer could not be started; where Redis is away, the lease runs out."""

@@ -79,7 +79,7 @@ def test_content_is_stored_once(store: S3Store) -> None:
     assert store.put_once("jobs/j1/x.json", b"first"), "as a repeated request is answered"
     assert not store.put_once("jobs/j1/x.json", b"second")
     assert b"".join(store.open_range("jobs/j1/x.json")) == b"first"
-    assert store.refuses_second_write()
+    assert store.limitation() == ""
 
 
 def test_a_bucket_without_conditions_is_found_out(
@@ -90,7 +90,9 @@ def test_a_bucket_without_conditions_is_found_out(
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)
         store = S3Store(BUCKET)
-        assert not store.refuses_second_write()
+        assert (
+            "knows no conditional writes: of two processes that write one key" in store.limitation()
+        )
         assert store.make_identity("store_1") == "store_1"
     finally:
         server.stop()
