@@ -57,8 +57,8 @@ def selects(selector: dict[str, str], pod_labels: dict[str, str]) -> bool:
     return selector.items() <= pod_labels.items()
 
 
-def test_there_is_a_base_and_two_overlays() -> None:
-    assert FOLDERS == ["base", "overlays/dev", "overlays/gpu"]
+def test_there_is_a_base_and_its_overlays() -> None:
+    assert FOLDERS == ["base", "overlays/dev", "overlays/gpu", "overlays/s3"]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -67,8 +67,8 @@ def test_every_object_is_valid(manifests: list[Manifest], version: str) -> None:
         kubernetes_validate.validate(manifest, version, strict=True)
     kinds = {manifest["kind"] for manifest in manifests}
     assert kinds >= {
-        "ConfigMap", "Deployment", "Namespace", "NetworkPolicy", "PersistentVolumeClaim",
-        "PodDisruptionBudget", "Service", "StatefulSet",
+        "ConfigMap", "Deployment", "Namespace", "NetworkPolicy", "PodDisruptionBudget", "Service",
+        "StatefulSet",
     }  # fmt: skip
 
 
@@ -275,7 +275,11 @@ def test_mounts_name_volumes_and_volumes_name_claims(manifests: list[Manifest], 
 def test_what_a_process_writes_to_is_writable(manifests: list[Manifest]) -> None:
     for role in ("control-plane", "worker"):
         mounts = {m["mountPath"]: m for m in container_of(manifests, role)["volumeMounts"]}
-        assert "readOnly" not in mounts[str(settings_of(manifests, role).artifact_root)]
+        settings = settings_of(manifests, role)
+        in_bucket = isinstance(settings.artifact_root, str)
+        if role == "worker" or not in_bucket:
+            written_to = settings.scratch_dir if in_bucket else settings.artifact_root
+            assert "readOnly" not in mounts[str(written_to)]
         assert "readOnly" not in mounts["/tmp"]
         assert mounts["/data"]["readOnly"] is True
     assert settings_of(manifests, "control-plane").data_root == [Path("/data")]
@@ -329,6 +333,7 @@ def test_each_role_runs_as_often_as_its_overlay_says() -> None:
         "base": twice,
         "overlays/dev": {"control-plane": 1, "gateway": 1, "worker": 1},
         "overlays/gpu": twice,
+        "overlays/s3": twice,
     }
 
 
@@ -348,6 +353,19 @@ def test_the_gpu_overlay_gives_each_worker_one_gpu() -> None:
     assert not [text for text in elsewhere if "nvidia" in text]
 
 
+def test_the_overlay_with_a_bucket_gives_both_the_same_address() -> None:
+    rendered = render("overlays/s3")
+    roots = {settings_of(rendered, role).artifact_root for role in ("control-plane", "worker")}
+    assert roots == {"s3://training-engine/artifacts"}
+    assert settings_of(rendered, "worker").scratch_dir == Path("/artifacts")
+    for role in ("control-plane", "worker"):
+        assert container_of(rendered, role)["envFrom"] == [
+            {"secretRef": {"name": "bucket", "optional": True}}
+        ]
+        emptied = [v["name"] for v in workloads(rendered)[role]["volumes"] if "emptyDir" in v]
+        assert {"artifacts", "data"} <= set(emptied)
+
+
 def test_claims_can_be_shared_where_there_are_many_nodes() -> None:
     modes = {
         folder: {
@@ -360,6 +378,7 @@ def test_claims_can_be_shared_where_there_are_many_nodes() -> None:
         "base": {"ReadWriteMany"},
         "overlays/dev": {"ReadWriteOnce"},
         "overlays/gpu": {"ReadWriteMany"},
+        "overlays/s3": set(),  # Redis' own is in a template
     }
 
 
