@@ -7,9 +7,10 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,6 +22,8 @@ from training_engine.cli.session import Session, connected
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+_POINTS_OF_CARD = 200
 
 CheckpointArgument = Annotated[
     str,
@@ -78,6 +81,14 @@ def _progress(session: Session) -> Iterator[Callable[[int, int], None] | None]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
+class WeightType(StrEnum):
+    """Types of an exported model's weights."""
+
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"
+    BFLOAT16 = "bfloat16"
+
+
 def export(
     session: Session,
     checkpoint: Annotated[
@@ -94,24 +105,49 @@ def export(
     averaged: Annotated[
         bool, typer.Option("--averaged", help="Take the average of the weights (`ema_decay`).")
     ] = False,
+    dtype: Annotated[
+        WeightType | None, typer.Option(help="Type of the weights. Default: as they are.")
+    ] = None,
+    max_shard_gb: Annotated[
+        float, typer.Option(min=1e-6, help="Larger weights are divided into files of this size.")
+    ] = 5.0,
 ) -> None:
-    """Write a checkpoint as Hugging Face config and safetensors.
+    """Write a checkpoint as Hugging Face config, safetensors and tokenizer, with a model card.
 
     A file needs no service. AutoModelForCausalLM.from_pretrained(OUTPUT) loads the result.
     """
-    write = partial(extensions.call, "export")
-    # What looks like a file is never asked for by name: the error then names the file.
+    options = {
+        "averaged": averaged,
+        "dtype": dtype and dtype.value,
+        "shard_bytes": int(max_shard_gb * 1e9),
+    }
+    write = partial(extensions.call, "export", as_json=session.output.as_json, **options)
+    with _checkpoint_file(session, checkpoint) as (file, points):
+        write(file, output, points=points)
+
+
+@contextmanager
+def _checkpoint_file(session: Session, checkpoint: str) -> Iterator[tuple[Path, Any]]:
+    """Yield a checkpoint's file on this machine, and of a downloaded one points of its history."""
     file = expanded(checkpoint)
+    # What looks like a file is never asked for by name: the error then names the file.
     if file.is_file() or checkpoint.endswith(".pt") or os.sep in checkpoint:
-        write(file, output, session.output.as_json, averaged)
+        yield file, None
         return
-    with (
-        tempfile.TemporaryDirectory(prefix="training-engine-") as folder,
-        _progress(session) as bar,
-    ):
+    with tempfile.TemporaryDirectory(prefix="training-engine-") as folder:
         checkpoint_id = session.checkpoint_id(checkpoint)
-        path = session.engine.checkpoints.download(checkpoint_id, folder, progress=bar)
-        write(path, output, session.output.as_json, averaged)
+        with _progress(session) as bar:
+            path = session.engine.checkpoints.download(checkpoint_id, folder, progress=bar)
+        yield path, _history(session, checkpoint_id)
+
+
+def _history(session: Session, checkpoint_id: str) -> list[dict[str, float | None]]:
+    """Return points of the history that led to a checkpoint, for its model card."""
+    found = session.engine.checkpoints.get(checkpoint_id)
+    points = session.engine.metrics.history(
+        found.job_id, to_step=found.step, max_points=_POINTS_OF_CARD
+    )
+    return [{"step": p.step, "loss": p.loss, "val_loss": p.val_loss} for p in points]
 
 
 COMMANDS: dict[str, Callable[..., None]] = {

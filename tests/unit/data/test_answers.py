@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from typer.testing import CliRunner
 
 from app.training import Trainer, TrainingConfig
 from app.training.data import load_dataset
-from app.training.inference import LoadedModel, load_trained
+from app.training.inference import load_trained
 from app.training.sampled_text import NotSampledError, answer_pieces
 from app.transformer import TransformerConfig
 from training_engine.cli.app import app
@@ -68,6 +69,6 @@ def test_an_answer_is_the_assistants_turn_alone(
     assert CliRunner().invoke(app, asked).stdout == "No.\n"
     with pytest.raises(NotSampledError, match=r"`messages\[1\].role` is 'bot'; it must be one of"):
         answer_pieces(loaded, [("user", "Hi"), ("bot", "Hi")])
-    without = LoadedModel(loaded.model, loaded.tokenizer, None)
+    without = replace(loaded, chat_template=None)
     with pytest.raises(NotSampledError, match="the checkpoint has no chat template"):
         answer_pieces(without, [("user", "Hi")])

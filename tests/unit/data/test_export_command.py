@@ -12,19 +12,18 @@ from pathlib import Path
 import pytest
 import tokenizers
 import torch
-import typer
 from click.testing import Result
 from typer.testing import CliRunner
 
 from app.training.checkpoint_file import write_checkpoint
-from app.training.commands import export
 from app.training.config import TrainingConfig
-from app.training.tokenizer import ByteTokenizer, PretrainedTokenizer, Tokenizer
+from app.training.tokenizer import PretrainedTokenizer, Tokenizer
 from app.transformer.config import TransformerConfig
 from app.transformer.model import GPTModel
+from training_engine.cli.app import app
 
-app = typer.Typer()
-app.command()(export)
+FILES = ["config.json", "model.safetensors", "generation_config.json"]
+TOKENIZER = ["tokenizer.json", "tokenizer_config.json"]
 
 
 @pytest.fixture
@@ -70,15 +69,11 @@ def test_transformers_loads_what_is_written(tmp_path: Path, word_tokenizer: Pret
     transformers = pytest.importorskip("transformers")
     model = save(tmp_path / "c.pt", small(), word_tokenizer).eval()
     out = tmp_path / "out"
-    result = CliRunner().invoke(app, [str(tmp_path / "c.pt"), "--output", str(out)])
+    result = CliRunner().invoke(app, ["export", str(tmp_path / "c.pt"), "--output", str(out)])
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
-    assert [Path(line.split()[1]).name for line in lines] == [
-        "config.json",
-        "model.safetensors",
-        "tokenizer.json",
-        "tokenizer_config.json",
-    ]
+    names = [Path(line.split()[1]).name for line in lines]
+    assert names == [*FILES, *TOKENIZER, "README.md"]
     theirs = transformers.AutoModelForCausalLM.from_pretrained(out).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(out)
     ids = tokenizer("the cat", return_tensors="pt").input_ids
@@ -88,55 +83,65 @@ def test_transformers_loads_what_is_written(tmp_path: Path, word_tokenizer: Pret
         torch.testing.assert_close(theirs(ids).logits, model(ids)[0], atol=1e-5, rtol=1e-5)
 
 
-def test_json_and_a_tokenizer_that_is_ours(tmp_path: Path):
-    save(tmp_path / "c.pt", small(), ByteTokenizer())
-    arguments = [str(tmp_path / "c.pt"), "--output", str(tmp_path / "out")]
+def test_json_and_ids_of_unknown_origin(tmp_path: Path):
+    save(tmp_path / "c.pt", small(), None)
+    arguments = ["export", str(tmp_path / "c.pt"), "--output", str(tmp_path / "out")]
+    assert "no tokenizer.json" in CliRunner().invoke(app, arguments).stdout
     result = CliRunner().invoke(app, [*arguments, "--json"])
     assert json.loads(result.stdout) == {
         "output": str(tmp_path / "out"),
-        "files": ["config.json", "model.safetensors"],
+        "files": [*FILES, "README.md"],
     }
-    assert "no tokenizer.json" in CliRunner().invoke(app, arguments).stdout
 
 
 def test_what_cannot_be_exported_is_said_and_nothing_is_written(tmp_path: Path):
     save(tmp_path / "c.pt", small(activation="relu_squared"), None)
     out = tmp_path / "out"
-    result = CliRunner().invoke(app, [str(tmp_path / "c.pt"), "--output", str(out)])
+    result = CliRunner().invoke(app, ["export", str(tmp_path / "c.pt"), "--output", str(out)])
     assert result.exit_code == 1
     assert "error: this model has no Hugging Face equivalent: activation='relu_squared'" in (
         result.stderr
     )
     assert not out.exists()
-    result = CliRunner().invoke(app, [str(tmp_path / "none.pt"), "--output", str(out)])
+    result = CliRunner().invoke(app, ["export", str(tmp_path / "none.pt"), "--output", str(out)])
     assert result.exit_code == 1
     assert "error: there is no checkpoint" in result.stderr
     (tmp_path / "file").touch()
     save(tmp_path / "c.pt", small(), None)
     blocked = str(tmp_path / "file" / "out")
-    result = CliRunner().invoke(app, [str(tmp_path / "c.pt"), "--output", blocked])
+    result = CliRunner().invoke(app, ["export", str(tmp_path / "c.pt"), "--output", blocked])
     assert result.exit_code == 1
     assert f"error: {blocked} cannot be written: Not a directory" in result.stderr
 
 
 def run_export(checkpoint: Path, out: Path) -> Result:
-    return CliRunner().invoke(app, [str(checkpoint), "--output", str(out)])
+    return CliRunner().invoke(app, ["export", str(checkpoint), "--output", str(out)])
 
 
 def test_an_export_over_an_export_leaves_nothing_of_the_first(
     tmp_path: Path, word_tokenizer: PretrainedTokenizer
 ):
     save(tmp_path / "first.pt", small(), word_tokenizer)
-    save(tmp_path / "second.pt", small(hidden_size=16), ByteTokenizer())
+    save(tmp_path / "second.pt", small(hidden_size=16), None)
     out = tmp_path / "out"
     run_export(tmp_path / "first.pt", out)
-    (out / "generation_config.json").write_text('{"eos_token_id": 2}')
+    (out / "adapter_config.json").write_text("{}")
     (out / "notes.txt").write_text("mine")
     assert run_export(tmp_path / "second.pt", out).exit_code == 0
-    assert sorted(path.name for path in out.iterdir()) == [
-        "config.json", "model.safetensors", "notes.txt",
-    ]  # fmt: skip
+    names = sorted(path.name for path in out.iterdir())
+    assert names == sorted([*FILES, "README.md", "notes.txt"])
+    assert json.loads((out / "generation_config.json").read_text())["eos_token_id"] is None
     assert json.loads((out / "config.json").read_text())["n_embd"] == 16
+
+
+def test_a_model_card_that_was_written_by_hand_stays(tmp_path: Path):
+    save(tmp_path / "c.pt", small(), None)
+    out = tmp_path / "out"
+    run_export(tmp_path / "c.pt", out)
+    assert "| step | 3 |" in (out / "README.md").read_text()
+    (out / "README.md").write_text("mine")
+    assert "README.md" not in run_export(tmp_path / "c.pt", out).stdout
+    assert (out / "README.md").read_text() == "mine"
 
 
 def test_an_export_that_fails_leaves_the_earlier_one_whole(
@@ -177,7 +182,7 @@ def test_exported_files_have_the_modes_that_the_umask_leaves(
     finally:
         os.umask(earlier)
     modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "out").iterdir()}
-    assert len(modes) == 4
+    assert len(modes) == len([*FILES, *TOKENIZER, "README.md"])
     assert set(modes.values()) == {mode}
 
 

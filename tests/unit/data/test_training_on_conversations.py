@@ -14,12 +14,12 @@ import pytest
 import torch
 
 from app.training import Trainer, TrainingConfig
-from app.training.commands import export_checkpoint
 from app.training.data import DataError, load_dataset
 from app.training.data.conversation_windows import ConversationWindows
 from app.training.data.formats import ReadOptions
 from app.training.data.looking import inspect_data
 from app.training.data.survey import survey
+from app.training.export import export_checkpoint
 from app.training.inference import load_for_generation
 from app.training.tokenizer_training import train_bpe
 from app.transformer.config import TransformerConfig

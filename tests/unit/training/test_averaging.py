@@ -13,8 +13,8 @@ from torch import nn
 
 from app.training import Trainer
 from app.training.averaging import AveragedWeights
-from app.training.commands import export_checkpoint
 from app.training.errors import CheckpointError
+from app.training.export import export_checkpoint
 from app.training.inference import load_trained
 
 Make = Callable[..., Trainer]

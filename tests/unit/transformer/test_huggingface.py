@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from app.transformer import GPTModel, TransformerConfig
+from app.transformer.export import ExportOptions, NotRepresentableError
 from app.transformer.huggingface import UnsupportedModelError, export_model, from_pretrained
 
 LLAMA: dict[str, Any] = {
@@ -123,14 +125,51 @@ def test_losses_agree_with_shifted_labels() -> None:
     torch.testing.assert_close(loss, theirs(batch, labels=batch).loss)
 
 
-def test_tokenizer_files_go_along(tmp_path: Path) -> None:
-    (tmp_path / "tokenizer.json").write_text("{}")
-    export_model(build(), tmp_path / "out", [tmp_path / "tokenizer.json"])
-    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
-        "config.json",
-        "model.safetensors",
-        "tokenizer.json",
-    ]
+def test_further_files_go_along(tmp_path: Path) -> None:
+    files = export_model(build(), tmp_path / "out", ExportOptions(texts={"tokenizer.json": "{}"}))
+    assert [file.name for file in files] == ["config.json", "model.safetensors", "tokenizer.json"]
+    assert sorted(files) == sorted((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize("fields", [{}, LLAMA | {"tie_word_embeddings": False}])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@torch.no_grad()
+def test_shards_of_any_type_hold_the_same_model(
+    tmp_path: Path, fields: dict[str, Any], dtype: torch.dtype
+) -> None:
+    model = build(**fields)
+    options = ExportOptions(dtype, shard_bytes=9_000)
+    *shards, index = export_model(model, tmp_path / "out", options)[1:]
+    assert index.name == "model.safetensors.index.json"
+    largest = max(p.numel() for p in model.parameters()) * dtype.itemsize
+    assert all(shard.stat().st_size <= max(9_000, largest) + 3_000 for shard in shards)
+    assert shards[-1].name == f"model-{len(shards):05}-of-{len(shards):05}.safetensors"
+    theirs: Any = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=dtype)
+    assert {p.dtype for p in theirs.parameters()} == {dtype}
+    expected: Any = AutoModelForCausalLM.from_pretrained(
+        export_model(model, tmp_path / "whole")[0].parent
+    )
+    for name, tensor in expected.state_dict().items():
+        assert torch.equal(theirs.state_dict()[name], tensor.to(dtype)), name
+    described = json.loads(index.read_text())
+    assert described["metadata"]["total_size"] == sum(
+        tensor.numel() * dtype.itemsize
+        for name, tensor in expected.state_dict().items()
+        if name in described["weight_map"]
+    )
+
+
+def test_a_weight_beyond_the_type_is_refused(tmp_path: Path) -> None:
+    model = build()
+    with torch.no_grad():
+        model.final_norm.weight[3] = -1e5
+    with pytest.raises(NotRepresentableError) as caught:
+        export_model(model, tmp_path / "out", ExportOptions(torch.float16))
+    assert str(caught.value) == (
+        "tensor 'transformer.ln_f.weight' has a weight of 100000; float16 has numbers up to 65504; "
+        "take bfloat16 or float32"
+    )
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_other_forms_are_refused_by_field(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
@@ -18,7 +17,6 @@ import typer
 from app.transformer.errors import ConfigError, FieldProblem
 
 if TYPE_CHECKING:
-    from app.training.inference import LoadedModel
     from app.training.sampled_text import SampledPiece
 
 _REFUSED = 4
@@ -29,22 +27,21 @@ def export(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint file, checkpoint_step_N.pt.")],
     output: Annotated[Path, typer.Option(help="Folder to write to; made if missing.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    averaged: Annotated[
-        bool, typer.Option("--averaged", help="Take the average of the weights (`ema_decay`).")
-    ] = False,
+    **options: Any,
 ) -> None:
-    """Write a checkpoint as Hugging Face config and safetensors.
+    """Write a checkpoint as other libraries load it, see `app.training.export`.
 
-    `AutoModelForCausalLM.from_pretrained(OUTPUT)` loads the result, without custom code. Needs a
-    model of GPT-2's form, or of Llama's (rotary, rms_norm, swiglu, no biases).
+    `options` are those of `export_checkpoint`.
     """
     from app.training.errors import CheckpointError
+    from app.training.export import export_checkpoint
     from app.training.tokenizer import TokenizerError
+    from app.transformer.export import NotRepresentableError
     from app.transformer.huggingface import UnsupportedModelError
 
     try:
-        files = export_checkpoint(checkpoint, output, averaged=averaged)
-    except (CheckpointError, TokenizerError, UnsupportedModelError) as error:
+        files = export_checkpoint(checkpoint, output, **options)
+    except (CheckpointError, TokenizerError, UnsupportedModelError, NotRepresentableError) as error:
         _fail(str(error))
     except OSError as error:
         text = f"{output} cannot be written: {error.strerror or error}; choose another folder"
@@ -55,28 +52,7 @@ def export(
     for path in files:
         typer.echo(f"wrote {path} ({path.stat().st_size:,} bytes)")
     if not any(path.name == "tokenizer.json" for path in files):
-        typer.echo("no tokenizer.json: the model's tokenizer is not a Hugging Face one")
-
-
-def export_checkpoint(checkpoint: Path, output: Path, *, averaged: bool = False) -> list[Path]:
-    """Write the model of a checkpoint file to a folder, its tokenizer beside; return the files.
-
-    With `averaged` it has the average of the weights.
-
-    Raises:
-        CheckpointError, TokenizerError: the checkpoint cannot be read.
-        UnsupportedModelError: its model has no equivalent; nothing is written then.
-        OSError: the folder cannot be written, or holds a model that no export wrote.
-    """
-    from app.training.inference import load_trained
-    from app.transformer.huggingface import export_model
-
-    loaded = load_trained(checkpoint, averaged=averaged)
-    with tempfile.TemporaryDirectory(prefix="training-engine-") as beside:
-        tokenizer_files = _write_tokenizer(loaded, Path(beside))
-        folder = export_model(loaded.model, output, tokenizer_files)
-    names = ["config.json", "model.safetensors", *(path.name for path in tokenizer_files)]
-    return [folder / name for name in names]
+        typer.echo("no tokenizer.json: the model was trained on ids of unknown origin")
 
 
 def tokenizer(
@@ -168,28 +144,6 @@ def inspect(dataset_path: str | None, document: str | dict[str, Any]) -> dict[st
         raise ConfigError(problems)
     logging.getLogger("app").addHandler(logging.NullHandler())  # the answer has the warnings
     return inspect_data(config).to_dict()
-
-
-def _write_tokenizer(loaded: LoadedModel, folder: Path) -> list[Path]:
-    """Write a Hugging Face tokenizer with the little that `AutoTokenizer` needs beside it."""
-    from app.training.tokenizer import PretrainedTokenizer
-
-    tokenizer = loaded.tokenizer
-    if not isinstance(tokenizer, PretrainedTokenizer):
-        return []
-    description: dict[str, str | int] = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "model_max_length": loaded.model.config.max_position_embeddings,
-        **tokenizer.special_tokens,
-    }
-    if tokenizer.end_of_text is not None:
-        description["eos_token"] = tokenizer.end_of_text
-    if loaded.chat_template is not None:
-        description["chat_template"] = loaded.chat_template.source
-    definition_file, description_file = folder / "tokenizer.json", folder / "tokenizer_config.json"
-    definition_file.write_text(tokenizer.definition, encoding="utf-8")
-    description_file.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
-    return [definition_file, description_file]
 
 
 def _fail(message: str, code: int = 1) -> NoReturn:

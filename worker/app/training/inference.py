@@ -34,6 +34,12 @@ class LoadedModel:
     """None for a model that was trained on ids of unknown origin."""
     chat_template: ChatTemplate | None
     """Of a model that was trained on conversations."""
+    config: TrainingConfig
+    """That it was trained with."""
+    step: int
+    """Optimizer steps done."""
+    loss: float
+    """Training loss of that step, in nats."""
 
 
 def load_for_generation(
@@ -68,7 +74,7 @@ def load_trained(
     saved, template = state.get("tokenizer"), state.get("chat_template") or {}
     tokenizer = None if saved is None else tokenizer_from_dict(saved)
     chat = ChatTemplate(template["source"], template["tokens"]) if template else None
-    return LoadedModel(model, tokenizer, chat)
+    return LoadedModel(model, tokenizer, chat, config, int(state["step"]), float(state["loss"]))
 
 
 def _verified_state(path: Path) -> dict[str, Any]:

@@ -71,6 +71,11 @@ class PretrainedTokenizer:
     def end_of_text_id(self) -> int | None:
         return self._end_of_text_id
 
+    def id_of(self, token: str) -> int | None:
+        """Return the id of a token of the vocabulary."""
+        found: int | None = self._tokenizer.token_to_id(token)
+        return found
+
     @cached_property
     def cut(self) -> Cut:
         """See `Tokenizer`."""

@@ -10,7 +10,7 @@ reading:
   which token is drawn, and the step of one token.
 - `fused`, `cpu_kernels`: the same model with faster operations for a CPU, applied from outside.
 - `families`, `tensor_layout`: the configurations and tensors of models that others write and load.
-- `huggingface`, `weight_files`, `export_folder`: to and from Hugging Face's format.
+- `huggingface`, `weight_files`, `export`, `export_folder`: to and from Hugging Face's format.
 """
 
 from __future__ import annotations

@@ -10,7 +10,6 @@ import contextlib
 import errno
 import fnmatch
 import json
-import os
 import struct
 import tempfile
 from collections.abc import Iterator
@@ -18,6 +17,11 @@ from pathlib import Path
 
 PRODUCER = {"format": "pt", "producer": "training-engine"}
 """Metadata of the weights' file. It marks a folder whose files may be replaced."""
+
+CARD = "README.md"
+"""Name of a model card."""
+CARD_MARK = "<!-- Written by `training-engine export`, and replaced by the next one. -->"
+"""In a model card of ours. One without it is the user's own, and stays."""
 
 _DESCRIPTION = "config.json"
 _READ_BY_LOADERS = (
@@ -50,13 +54,17 @@ def replaced_export(folder: Path) -> Iterator[Path]:
         _replace(folder, staging)
 
 
+def has_own_card(folder: Path) -> bool:
+    """Whether the folder has a model card that no export wrote."""
+    card = folder / CARD
+    return card.exists() and CARD_MARK.encode() not in card.read_bytes()
+
+
 def _replace(folder: Path, staging: Path) -> None:
     # The description goes first and comes last: without it no loader opens the folder.
     for path in sorted(_model_files(folder), key=lambda path: path.name != _DESCRIPTION):
         path.unlink()
-    mode = 0o666 & ~_umask()
     for path in sorted(staging.iterdir(), key=lambda path: path.name == _DESCRIPTION):
-        path.chmod(mode)  # safetensors 0.8 writes files that only their owner may read
         path.replace(folder / path.name)
 
 
@@ -85,10 +93,3 @@ def _metadata(path: Path) -> dict[str, str]:
             return dict(header.get("__metadata__", {}))
     except (OSError, ValueError, struct.error, AttributeError, TypeError):
         return {}
-
-
-def _umask() -> int:
-    """Return the process's umask, which can only be read by setting it."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask

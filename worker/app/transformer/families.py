@@ -121,6 +121,7 @@ def describe(config: TransformerConfig) -> dict[str, Any]:
 def _gpt2_fields(config: TransformerConfig) -> dict[str, Any]:
     return {
         "n_positions": config.max_position_embeddings,
+        "n_ctx": config.max_position_embeddings,  # the older name, which some readers take
         "n_embd": config.hidden_size,
         "n_layer": config.num_layers,
         "n_head": config.num_heads,

@@ -8,20 +8,17 @@ fields of both sides, `tensor_layout` the tensors.
 from __future__ import annotations
 
 import dataclasses
-import json
-import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from app.transformer.config import TransformerConfig
 from app.transformer.errors import UnsupportedModelError
-from app.transformer.export_folder import PRODUCER, replaced_export
+from app.transformer.export import ExportOptions, write_export
 from app.transformer.families import Family, describe, family_of, read_description
 from app.transformer.model import GPTModel
 from app.transformer.tensor_layout import BASE_PREFIXES, COMPUTED, EMBEDDINGS, HEAD, Layout, layout
@@ -44,25 +41,19 @@ _FLOATS = {torch.float64, torch.float32, torch.float16, torch.bfloat16}
 
 
 def export_model(
-    model: GPTModel, folder: str | Path, tokenizer_files: Iterable[str | Path] = ()
-) -> Path:
-    """Write `model` to `folder` as Hugging Face reads it, and copy `tokenizer_files` beside it.
+    model: GPTModel, folder: str | Path, options: ExportOptions | None = None
+) -> list[Path]:
+    """Write `model` to `folder` as Hugging Face reads it; return the files.
 
     The files of an earlier export in the folder are replaced as a whole.
 
     Raises:
         UnsupportedModelError: the configuration is of no family's form.
+        NotRepresentableError: a weight is too large for the type.
         OSError: the folder cannot be written, or it holds a model that no export wrote.
     """
     description = describe(model.config)
-    description["torch_dtype"] = str(model.token_embedding.weight.dtype).removeprefix("torch.")
-    tensors = {name: tensor.contiguous() for name, tensor in their_tensors(model)}
-    with replaced_export(Path(folder)) as staging:
-        (staging / "config.json").write_text(json.dumps(description, indent=2) + "\n")
-        save_file(tensors, staging / "model.safetensors", metadata=PRODUCER)
-        for file in tokenizer_files:
-            shutil.copy(file, staging)
-    return Path(folder)
+    return write_export(Path(folder), description, their_tensors(model), options or ExportOptions())
 
 
 def their_tensors(model: GPTModel) -> Iterator[tuple[str, Tensor]]:

@@ -1,0 +1,179 @@
+"""`AutoTokenizer` gives the ids of an exported tokenizer, and `generate` only those that it has."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tokenizers
+import torch
+import transformers
+from tokenizers import processors
+
+from app.training.checkpoint_file import write_checkpoint
+from app.training.config import TrainingConfig
+from app.training.data.chat_template import CHATML, ChatTemplate
+from app.training.data.conversations import turns_of
+from app.training.data.parts import Place
+from app.training.export import export_checkpoint
+from app.training.tokenizer import (
+    ByteTokenizer,
+    CharTokenizer,
+    PretrainedTokenizer,
+    Tokenizer,
+    TokenizerError,
+)
+from app.training.tokenizer_export import exported
+from app.training.tokenizer_training import train_bpe
+from app.transformer.config import TransformerConfig
+from app.transformer.model import GPTModel
+
+SCALARS = [chr(c) for c in range(0x110000) if not 0xD800 <= c < 0xE000]
+EVERYWHERE = "".join(SCALARS[::61] + SCALARS[:0x3000])
+"""Characters of every block of Unicode, and all of the first ones."""
+WORDS = ["The", " quick", "\tbrown\r\n", "  fox", "́", "🙂", "<|endoftext|>", "\x00", "é", "ﬁ"]
+
+
+def save(path: Path, tokenizer: Tokenizer | None, **extra: Any) -> None:
+    """Write a checkpoint of a random model with more ids than the tokenizer."""
+    size = tokenizer.vocab_size + 30 if tokenizer else 40
+    shape = {"vocab_size": size, "hidden_size": 16, "num_layers": 1, "num_heads": 2}
+    config = TransformerConfig(**shape, max_position_embeddings=64, initializer_range=0.5)  # type: ignore[arg-type]
+    torch.manual_seed(3)
+    state = {
+        "model_state_dict": GPTModel(config).state_dict(),
+        "optimizer_state_dict": {},
+        "scheduler_state_dict": {},
+        "step": 3,
+        "loss": 1.5,
+        "config": TrainingConfig(model_config=config).to_dict(),
+        "timestamp": time.time(),
+        "tokenizer": tokenizer.to_dict() if tokenizer else None,
+        **extra,
+    }
+    write_checkpoint(path, state)
+
+
+def bpe() -> PretrainedTokenizer:
+    text = ["The quick brown fox jumps over the lazy dog. " * 9]
+    return PretrainedTokenizer(train_bpe(text, 300).definition)
+
+
+def texts(alphabet: str) -> list[str]:
+    draws = random.Random(5)
+    mixed = ["".join(draws.choices([*WORDS, *draws.sample(alphabet, 9)], k=30)) for _ in range(40)]
+    return ["", "a", "  \n\n ", alphabet, *mixed]
+
+
+@pytest.mark.parametrize("kind", ["byte", "char", "bpe"])
+def test_auto_tokenizer_gives_the_same_ids_and_text(tmp_path: Path, kind: str) -> None:
+    ours = {"byte": ByteTokenizer, "char": lambda: CharTokenizer(EVERYWHERE), "bpe": bpe}[kind]()
+    save(tmp_path / "c.pt", ours)
+    export_checkpoint(tmp_path / "c.pt", tmp_path / "out")
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    for text in texts(EVERYWHERE):
+        if kind == "char":
+            text = "".join(set(EVERYWHERE) & set(text)) if len(text) < 9 else text
+            text = "".join(c for c in text if c in ours.characters)  # type: ignore[attr-defined]
+        ids = ours.encode(text).tolist()
+        assert theirs(text)["input_ids"] == ids
+        assert theirs.decode(ids, skip_special_tokens=True) == ours.decode(ids)
+    assert len(theirs) == ours.vocab_size
+    draws = random.Random(7)
+    ids = [draws.randrange(min(ours.vocab_size, 256)) for _ in range(500)]
+    assert theirs.decode(ids, skip_special_tokens=True) == ours.decode(ids)
+
+
+def test_a_character_without_an_id_is_an_error_there_too(tmp_path: Path) -> None:
+    save(tmp_path / "c.pt", CharTokenizer("abc"))
+    export_checkpoint(tmp_path / "c.pt", tmp_path / "out")
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    with pytest.raises(TokenizerError):
+        CharTokenizer("abc").encode("abd")
+    with pytest.raises(Exception, match="WordLevel error"):
+        theirs("abd")
+
+
+def test_nothing_is_added_that_training_did_not_see(tmp_path: Path) -> None:
+    """A post-processor, a cut or padding of a tokenizer.json is no part of a run."""
+    definition = tokenizers.Tokenizer.from_str(bpe().definition)
+    definition.add_special_tokens(["<s>", "[PAD]"])
+    begin = definition.token_to_id("<s>")
+    definition.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", begin)]
+    )
+    definition.enable_truncation(4)
+    definition.enable_padding(pad_id=definition.token_to_id("[PAD]"), pad_token="[PAD]", length=9)
+    tokens = {"bos_token": "<s>", "pad_token": "[PAD]", "cls_token": "The"}
+    ours = PretrainedTokenizer(definition.to_str(), "t", tokens)
+    save(tmp_path / "c.pt", ours)
+    export_checkpoint(tmp_path / "c.pt", tmp_path / "out")
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    text = "The quick brown fox<s> jumps"
+    assert theirs(text)["input_ids"] == ours.encode(text).tolist()
+    assert theirs.special_tokens_map == {
+        "bos_token": "<s>",
+        "eos_token": "<|endoftext|>",
+        "unk_token": "<|endoftext|>",
+        "pad_token": "[PAD]",
+        "cls_token": "The",
+    }
+    written = json.loads((tmp_path / "out" / "generation_config.json").read_text())
+    assert (written["bos_token_id"], written["eos_token_id"]) == (begin, 0)
+    assert written["pad_token_id"] == begin + 1
+
+
+def test_tokens_of_the_vocabulary_are_named_by_purpose() -> None:
+    words = {"a": 0, "</s>": 1, "[UNK]": 2}
+    level = tokenizers.models.WordLevel(words, unk_token="[UNK]")
+    found = exported(PretrainedTokenizer(tokenizers.Tokenizer(level).to_str()))
+    assert found.special_ids == {"bos_token": 1, "eos_token": 1, "unk_token": 2}
+    assert found.special_tokens["unk_token"] == "[UNK]"
+    unigram = tokenizers.models.Unigram([("<u>", 0.0), ("a", -1.0)], unk_id=0)
+    found = exported(PretrainedTokenizer(tokenizers.Tokenizer(unigram).to_str()))
+    assert dict(found.special_tokens) == {"unk_token": "<u>"}
+
+
+@pytest.mark.parametrize("kind", ["byte", "bpe"])
+def test_padded_ids_are_never_generated_and_nothing_is_warned_of(
+    tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    ours: Tokenizer = ByteTokenizer() if kind == "byte" else bpe()
+    save(tmp_path / "c.pt", ours)
+    out = export_checkpoint(tmp_path / "c.pt", tmp_path / "out")[0].parent
+    logging.getLogger("transformers").propagate = True
+    with caplog.at_level(logging.WARNING, "transformers"):
+        model = transformers.AutoModelForCausalLM.from_pretrained(out)
+        theirs = transformers.AutoTokenizer.from_pretrained(out)
+        batch = theirs(["The quick brown"] * 4, return_tensors="pt")
+        greedy = model.generate(**batch, max_new_tokens=40, do_sample=False)
+        torch.manual_seed(1)
+        drawn = model.generate(**batch, max_new_tokens=40, do_sample=True, temperature=2.0)
+    assert int(greedy.max()) < ours.vocab_size
+    assert int(drawn.max()) < ours.vocab_size
+    assert caplog.messages == []
+    free = model.generate(**batch, max_new_tokens=40, do_sample=False, suppress_tokens=None)
+    assert int(free.max()) >= ours.vocab_size, "the model would have chosen one"
+
+
+def test_a_chat_template_writes_the_same_text_and_ends_an_answer(tmp_path: Path) -> None:
+    special = ["<|im_start|>", "<|im_end|>"]
+    trained = train_bpe(["What is? It is. Yes!"], 270, special_tokens=special)
+    ours = PretrainedTokenizer(trained.definition)
+    template = ChatTemplate(CHATML, {})
+    save(tmp_path / "c.pt", ours, chat_template=template.to_dict())
+    export_checkpoint(tmp_path / "c.pt", tmp_path / "out")
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    turns = [{"role": "user", "content": "What is?"}]
+    written = theirs.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    place = Place(Path("messages"), "turn", 1)
+    assert written == template.prompt(turns_of([("user", "What is?")]), place)
+    settings = json.loads((tmp_path / "out" / "generation_config.json").read_text())
+    ends = [ours.end_of_text_id, ours.encode("<|im_end|>").tolist()[0]]
+    assert settings["eos_token_id"] == ends
+    assert theirs.eos_token_id == ends[0]
