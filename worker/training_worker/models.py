@@ -51,6 +51,6 @@ class ModelCache:
         path = self._artifacts.bring(
             request.artifact, size_bytes=request.size_bytes, sha256=request.sha256
         )
-        model = load_trained(path, self._device)
+        model = load_trained(path, self._device, mapped=False)
         drop_copy(self._artifacts, request.artifact)
         return model

@@ -12,7 +12,7 @@ import torch
 from app.training.checkpoint_file import manifest_path, write_checkpoint
 from app.training.config import TrainingConfig
 from app.training.errors import CheckpointError
-from app.training.inference import load_for_generation
+from app.training.inference import load_for_generation, load_trained
 from app.training.tokenizer import CharTokenizer
 from app.transformer.model import GPTModel
 
@@ -78,3 +78,29 @@ def test_a_foreign_configuration_is_refused(tmp_path: Path, make_config: Any):
     save(path, make_config(3), config={"nonsense": 1})
     with pytest.raises(CheckpointError, match="configuration that this release cannot read"):
         load_for_generation(path)
+
+
+def test_damage_is_found_in_what_is_read(tmp_path: Path, make_config: Any):
+    path = tmp_path / "checkpoint_step_3.pt"
+    optimizer = torch.linspace(2.0, 3.0, 999)
+    saved = save(path, make_config(3), optimizer_state_dict={"moment": optimizer})
+    whole = path.read_bytes()
+    place = whole.index(optimizer.numpy().tobytes())
+    path.write_bytes(whole[:place] + b"????" + whole[place + 4 :])
+    load_for_generation(path)  # it has nothing of the optimizer
+    place = whole.index(saved.token_embedding.weight.detach().numpy().tobytes())
+    path.write_bytes(whole[:place] + b"????" + whole[place + 4 :])
+    with pytest.raises(CheckpointError, match="does not match its checksum"):
+        load_for_generation(path)
+    path.write_bytes(whole[:-100])
+    with pytest.raises(CheckpointError, match="its manifest says"):
+        load_for_generation(path)
+
+
+def test_copied_weights_are_the_same(tmp_path: Path, make_config: Any):
+    path = tmp_path / "checkpoint_step_3.pt"
+    saved = save(path, make_config(3))
+    found = load_trained(path, mapped=False).model
+    assert not found.training
+    for name, tensor in saved.state_dict().items():
+        assert torch.equal(found.state_dict()[name], tensor)

@@ -29,6 +29,7 @@ reading:
   processes.
 - `inspect_command`: a look into data, in a process of its own.
 - `export`, `tokenizer_export`, `model_card`: a checkpoint as a folder that others load.
+- `mapped_weights`: the weights of a checkpoint without the rest of its file.
 - `inference`, `sampled_text`, `stop_texts`, `commands`: text from a checkpoint; the CLI's commands
   that need the library.
 - `errors`, `home`: what can go wrong; paths that begin with `~`.

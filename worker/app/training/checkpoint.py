@@ -285,8 +285,10 @@ def plain_model(model: nn.Module) -> nn.Module:
         model = inner
 
 
-def load_model(model: nn.Module, weights: Mapping[str, Any], path: Path) -> None:
-    """Copy weights into a model of the same shape.
+def load_model(
+    model: nn.Module, weights: Mapping[str, Any], path: Path, *, mapped: bool = False
+) -> None:
+    """Copy weights into a model of the same shape; with `mapped` the model takes them as they are.
 
     Raises:
         CheckpointError: The weights have other names or shapes; the model is unchanged then.
@@ -303,7 +305,7 @@ def load_model(model: nn.Module, weights: Mapping[str, Any], path: Path) -> None
             f"{f' and {len(misfits) - 3} more' if len(misfits) > 3 else ''}; "
             "use the model_config that it was trained with"
         )
-    plain_model(model).load_state_dict(weights)
+    plain_model(model).load_state_dict(weights, assign=mapped)
 
 
 def _shape(tensor: Any) -> str:

@@ -9,17 +9,11 @@ from typing import Any
 import torch
 
 from app.training.checkpoint import load_model
-from app.training.checkpoint_file import (
-    manifest_path,
-    read_manifest,
-    read_state,
-    verify,
-    verify_unlisted,
-)
 from app.training.config import TrainingConfig
 from app.training.data.chat_template import ChatTemplate
 from app.training.errors import CheckpointError
 from app.training.home import expanded
+from app.training.mapped_weights import read_mapped, verify_weights
 from app.training.tokenizer import Tokenizer, tokenizer_from_dict
 from app.transformer.model import GPTModel
 
@@ -51,14 +45,20 @@ def load_for_generation(
 
 
 def load_trained(
-    path: str | Path, device: str | torch.device = "cpu", *, averaged: bool = False
+    path: str | Path,
+    device: str | torch.device = "cpu",
+    *,
+    averaged: bool = False,
+    mapped: bool = True,
 ) -> LoadedModel:
     """Return what a checkpoint holds, with the model on `device`.
 
-    With `averaged` the model has the average of the weights that `ema_decay` kept.
+    What is read is verified by the checksums in the file; the optimizer's state is not read.
 
-    The file is verified first: by its manifest, or by its own checksums where it has none (a
-    download).
+    Args:
+        averaged: take the average of the weights that `ema_decay` kept.
+        mapped: leave the weights in the file until they are used. Not for a file on a network mount
+            that others may remove while the model is in use.
 
     Raises:
         CheckpointError: the file is missing, damaged, or not a checkpoint of this library, or has
@@ -66,25 +66,17 @@ def load_trained(
         TokenizerError: its tokenizer is of another release.
     """
     path = expanded(path)
-    state = _verified_state(path)
+    state = read_mapped(path)
     config = _config_of(state, path)
-    model = GPTModel(config.model_config)
-    load_model(model, _averaged(state, path) if averaged else state["model_state_dict"], path)
+    weights = _averaged(state, path) if averaged else state["model_state_dict"]
+    verify_weights(path, state, weights)
+    model = GPTModel.unfilled(config.model_config)
+    load_model(model, weights, path, mapped=mapped)
     model.to(device).eval()
     saved, template = state.get("tokenizer"), state.get("chat_template") or {}
     tokenizer = None if saved is None else tokenizer_from_dict(saved)
     chat = ChatTemplate(template["source"], template["tokens"]) if template else None
     return LoadedModel(model, tokenizer, chat, config, int(state["step"]), float(state["loss"]))
-
-
-def _verified_state(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise CheckpointError(f"there is no checkpoint {path}; check the path")
-    if manifest_path(path).exists():
-        verify(read_manifest(path))
-    else:
-        verify_unlisted(path)
-    return read_state(path)
 
 
 def _averaged(state: dict[str, Any], path: Path) -> dict[str, Any]:

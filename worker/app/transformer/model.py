@@ -60,10 +60,10 @@ class GPTModel(nn.Module):
         config.validate()
         self.config = config
         length, hidden = config.max_position_embeddings, config.hidden_size
-        self.token_embedding = nn.Embedding(config.vocab_size, hidden)
+        self.token_embedding = _embedding(config.vocab_size, hidden)
         self.ngram_embedding = NgramEmbedding(config) if config.ngram_size > 1 else None
         if config.position_encoding_type == "learned":
-            self.position_embedding = nn.Embedding(length, hidden)
+            self.position_embedding = _embedding(length, hidden)
         self._build_tables()
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.final_norm = build_norm(config)
@@ -71,7 +71,8 @@ class GPTModel(nn.Module):
             None if config.tie_word_embeddings else nn.Linear(hidden, config.vocab_size, bias=False)
         )
         self.gradient_checkpointing = False
-        initialize(self, config)
+        if not self.token_embedding.weight.is_meta:
+            initialize(self, config)
 
     @classmethod
     def unfilled(cls, config: TransformerConfig) -> GPTModel:
@@ -239,6 +240,16 @@ def _numbers(places: slice | Tensor, device: torch.device) -> Tensor:
     if isinstance(places, Tensor):
         return places
     return torch.arange(places.start, places.stop, device=device)
+
+
+def _embedding(rows: int, width: int) -> nn.Embedding:
+    """Return a table of rows; one that holds nothing draws none.
+
+    The first draw on the device `meta` imports parts of torch for two seconds.
+    """
+    if torch.get_default_device().type == "meta":
+        return nn.Embedding(rows, width, _weight=torch.empty(rows, width))
+    return nn.Embedding(rows, width)
 
 
 def _rows(table: Tensor, places: slice | Tensor) -> Tensor:
