@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 # The SDK has commands of its own for these, which a service answers, or the library without one.
-_OWN = ("export", "generate", "inspect")
+_OWN = ("evaluate", "export", "generate", "inspect")
 
 
 class _ExternalCommand(typer.core.TyperCommand):

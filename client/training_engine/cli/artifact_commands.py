@@ -89,6 +89,20 @@ class WeightType(StrEnum):
     BFLOAT16 = "bfloat16"
 
 
+class ExportFormat(StrEnum):
+    """Kinds of an export."""
+
+    HF = "hf"
+    GGUF = "gguf"
+
+
+class Quantization(StrEnum):
+    """Types of the weights in GGUF."""
+
+    F16 = "f16"
+    Q8_0 = "q8_0"
+
+
 def export(
     session: Session,
     checkpoint: Annotated[
@@ -109,21 +123,59 @@ def export(
         WeightType | None, typer.Option(help="Type of the weights. Default: as they are.")
     ] = None,
     max_shard_gb: Annotated[
-        float, typer.Option(min=1e-6, help="Larger weights are divided into files of this size.")
-    ] = 5.0,
+        float | None,
+        typer.Option(min=1e-6, help="Larger weights are divided into files; default 5."),
+    ] = None,
+    form: Annotated[
+        ExportFormat, typer.Option("--format", help="Hugging Face's, or GGUF for llama.cpp.")
+    ] = ExportFormat.HF,
+    quantization: Annotated[Quantization | None, typer.Option(help="Of GGUF; default f16.")] = None,
 ) -> None:
     """Write a checkpoint as Hugging Face config, safetensors and tokenizer, with a model card.
 
-    A file needs no service. AutoModelForCausalLM.from_pretrained(OUTPUT) loads the result.
+    A file needs no service. AutoModelForCausalLM.from_pretrained(OUTPUT) loads the result. With
+    --format gguf OUTPUT is a file that llama.cpp runs, and a Modelfile for Ollama is beside it.
     """
-    options = {
-        "averaged": averaged,
-        "dtype": dtype and dtype.value,
-        "shard_bytes": int(max_shard_gb * 1e9),
-    }
+    gguf = form is ExportFormat.GGUF
+    of_others = {"--dtype": dtype, "--max-shard-gb": max_shard_gb}
+    for name, value in (of_others if gguf else {"--quantization": quantization}).items():
+        if value is not None:
+            raise typer.BadParameter(f"{name} does not go with --format {form.value}")
+    options: dict[str, Any] = {"averaged": averaged, "gguf": gguf}
+    if gguf:
+        options |= {"quantization": quantization.value} if quantization else {}
+    else:
+        options["dtype"] = dtype and dtype.value
+        options |= {"shard_bytes": int(max_shard_gb * 1e9)} if max_shard_gb else {}
     write = partial(extensions.call, "export", as_json=session.output.as_json, **options)
     with _checkpoint_file(session, checkpoint) as (file, points):
-        write(file, output, points=points)
+        write(file, output, **({} if gguf else {"points": points}))
+
+
+def evaluate(
+    session: Session,
+    checkpoint: Annotated[
+        str,
+        typer.Argument(
+            metavar="CHECKPOINT",
+            help="A checkpoint file, the id of one, or a job, which means its best one.",
+            autocompletion=completion.jobs,
+        ),
+    ],
+    data: Annotated[Path, typer.Option("--data", help="Text, records or ids on this machine.")],
+    stride: Annotated[
+        int | None, typer.Option(min=1, help="Ids between windows; default: they do not overlap.")
+    ] = None,
+) -> None:
+    """Measure the loss of a checkpoint on data, on this machine: loss, perplexity, bits per byte.
+
+    A file needs no service; what a service has is downloaded.
+    """
+    with _checkpoint_file(session, checkpoint) as (file, _):
+        found = extensions.call("evaluate", file, data, stride)
+    bits = "" if found["bits_per_byte"] is None else f"  bits per byte {found['bits_per_byte']:.6g}"
+    text = f"loss {found['loss']:.6g}  perplexity {found['perplexity']:.6g}{bits}"
+    session.output.answer(found, f"{text}  over {found['tokens']:,} tokens")
 
 
 @contextmanager
@@ -155,4 +207,5 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "download": connected(download),
     "generate": connected(generate),
     "export": connected(export),
+    "evaluate": connected(evaluate),
 }

@@ -15,7 +15,7 @@ GROUP = "training_engine.commands"
 #: The extra that brings each command, for those who have only the SDK.
 EXTRAS = {
     **dict.fromkeys(("up", "recover"), "local"),
-    **dict.fromkeys(("export", "generate", "inspect", "tokenizer"), "worker"),
+    **dict.fromkeys(("evaluate", "export", "generate", "inspect", "tokenizer"), "worker"),
 }
 
 

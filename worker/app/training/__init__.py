@@ -28,8 +28,9 @@ reading:
 - `distributed`, `distributed_launch`, `distributed_model`, `sharding`, `parent_signals`: several
   processes.
 - `inspect_command`: a look into data, in a process of its own.
-- `export`, `tokenizer_export`, `model_card`: a checkpoint as a folder that others load.
+- `export`, `tokenizer_export`, `model_card`, `gguf_export`: a checkpoint as files that others load.
 - `mapped_weights`: the weights of a checkpoint without the rest of its file.
+- `measured_data`: the loss of a trained model on any data.
 - `inference`, `sampled_text`, `stop_texts`, `commands`: text from a checkpoint; the CLI's commands
   that need the library.
 - `errors`, `home`: what can go wrong; paths that begin with `~`.

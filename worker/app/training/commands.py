@@ -24,35 +24,60 @@ _REFUSED = 4
 
 
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint file, checkpoint_step_N.pt.")],
-    output: Annotated[Path, typer.Option(help="Folder to write to; made if missing.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    **options: Any,
+    checkpoint: Path, output: Path, *, as_json: bool = False, gguf: bool = False, **options: Any
 ) -> None:
     """Write a checkpoint as other libraries load it, see `app.training.export`.
 
-    `options` are those of `export_checkpoint`.
+    `options` are those of `export_checkpoint`; with `gguf`, of `export_gguf`.
     """
     from app.training.errors import CheckpointError
     from app.training.export import export_checkpoint
     from app.training.tokenizer import TokenizerError
+    from app.transformer.errors import UnsupportedModelError
     from app.transformer.export import NotRepresentableError
-    from app.transformer.huggingface import UnsupportedModelError
 
     try:
-        files = export_checkpoint(checkpoint, output, **options)
+        if gguf:
+            from app.training.gguf_export import export_gguf
+
+            files = export_gguf(checkpoint, output, **options)
+        else:
+            files = export_checkpoint(checkpoint, output, **options)
+    except ModuleNotFoundError as error:
+        if error.name != "gguf":
+            raise
+        _fail("GGUF is written by a package; install it: pip install 'training-engine[gguf]'")
     except (CheckpointError, TokenizerError, UnsupportedModelError, NotRepresentableError) as error:
         _fail(str(error))
     except OSError as error:
-        text = f"{output} cannot be written: {error.strerror or error}; choose another folder"
+        kind = "file" if gguf else "folder"
+        text = f"{output} cannot be written: {error.strerror or error}; choose another {kind}"
         _fail(text, _REFUSED if isinstance(error, FileExistsError) else 1)
     if as_json:
         typer.echo(json.dumps({"output": str(output), "files": [path.name for path in files]}))
         return
     for path in files:
         typer.echo(f"wrote {path} ({path.stat().st_size:,} bytes)")
-    if not any(path.name == "tokenizer.json" for path in files):
+    if not gguf and not any(path.name == "tokenizer.json" for path in files):
         typer.echo("no tokenizer.json: the model was trained on ids of unknown origin")
+
+
+def evaluate(checkpoint: Path, data: Path, stride: int | None) -> dict[str, Any]:
+    """Return the loss of a checkpoint file's model on data of this machine.
+
+    Ends the command with a message for a checkpoint or data that cannot be read.
+    """
+    from dataclasses import asdict
+
+    from app.training.data.errors import DataError
+    from app.training.errors import CheckpointError
+    from app.training.inference import load_trained
+    from app.training.measured_data import measure_data
+
+    try:
+        return asdict(measure_data(load_trained(checkpoint), data, stride=stride))
+    except (CheckpointError, DataError, ValueError) as error:
+        _fail(str(error))
 
 
 def tokenizer(

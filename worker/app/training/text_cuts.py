@@ -34,20 +34,16 @@ _OTHERS = r" ?[^\s\p{L}\p{N}]+"
 _SPACES = r"\s*[\r\n]+|\s+(?!\S)|\s+"
 _UPPER = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]"
 _LOWER = r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
-_GPT_4, WORDS = (
+GPT_4, WORDS = (
     rf"(?i:{_ENDINGS})|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{digits}|{_OTHERS}[\r\n]*|" + _SPACES
     for digits in ("{1,3}", "")
 )
 """How GPT-4 and Llama 3 divide words, and Qwen 2, which takes digits one by one."""
-GPT4_PATTERNS: Final = frozenset(
-    {
-        _GPT_4,
-        WORDS,
-        # GPT-4o
-        rf"{_UPPER}*{_LOWER}+(?i:{_ENDINGS})?|{_UPPER}+{_LOWER}*(?i:{_ENDINGS})?|\p{{N}}{{1,3}}|"
-        rf"{_OTHERS}[\r\n/]*|{_SPACES}",
-    }
+GPT_4O: Final = (
+    rf"{_UPPER}*{_LOWER}+(?i:{_ENDINGS})?|{_UPPER}+{_LOWER}*(?i:{_ENDINGS})?|\p{{N}}{{1,3}}|"
+    rf"{_OTHERS}[\r\n/]*|{_SPACES}"
 )
+GPT4_PATTERNS: Final = frozenset({GPT_4, WORDS, GPT_4O})
 _GPT2_PATTERN: Final = rf"{_ENDINGS}| ?\p{{L}}+| ?\p{{N}}+|{_OTHERS}|\s+(?!\S)|\s+"
 _PATTERNS = GPT4_PATTERNS | {_GPT2_PATTERN}
 """Patterns of `Split` that never match a letter or digit and white space behind it together."""
