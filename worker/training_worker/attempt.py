@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from app.training import progress
 from app.training.data_warnings import warnings_to
 from app.training.preparation import Preparation, WorkDone
+from app.training.run_folder import TRACKERS_FOLDER
 from artifact_store import ArtifactStoreAwayError, GuardedStore, attempt_prefix
 from job_store.attempts import AttemptStore
 from job_store.durability import DiskWatch
@@ -197,6 +198,8 @@ class Attempt:
         agree_on_files(ranks, config)
         trainer = Trainer(config, train, validation, callbacks=[self])
         trainer.callbacks += [make(trainer) for make in own_callbacks(self._settings.callbacks)]
+        # Not in the attempt's folder: the next attempt continues these files.
+        trainer.track_as(record.job_id, self.folder.parents[1] / TRACKERS_FOLDER)
         trainer.manager.max_checkpoints = _UNBOUNDED
         trainer.manager.before_write = self._before_save
         self._trainer = trainer

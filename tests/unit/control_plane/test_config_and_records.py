@@ -77,7 +77,7 @@ def filled(message: Any) -> Any:
         if field.is_repeated:
             items = getattr(message, field.name)
             if field.message_type is None:
-                items.append("some text")
+                items.append("csv" if field.name == "trackers" else "some text")
             else:
                 filled(items.add())
         elif field.message_type is not None:

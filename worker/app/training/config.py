@@ -289,6 +289,17 @@ class TrainingConfig:
     wandb_mode: WandbMode | None = None
     """None leaves it to the WANDB_MODE variable, which means "online" unless set."""
 
+    trackers: list[str] = field(default_factory=list)
+    """Where metrics go besides metrics.jsonl: any of `csv`, `tensorboard` and `mlflow`; one may be
+    written without a list. Files are in the folder `trackers` of `checkpoint_dir`; MLflow's server
+    is the one that MLFLOW_TRACKING_URI names."""
+
+    mlflow_experiment: str | None = None
+    """MLflow experiment, made where there is none. None: the server's default one."""
+
+    mlflow_run_name: str | None = None
+    """Name of the run at MLflow. None: it invents one."""
+
     seed: int = 1337
     """Seed of initial weights, data order and dropout, in [0, 2**63)."""
 
@@ -345,6 +356,8 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         self._unread: list[FieldProblem] = []
         self._given: frozenset[str] | None = None
+        if isinstance(cast("Any", self.trackers), str):
+            self.trackers = [cast("Any", self.trackers)]
         if isinstance(cast("Any", self.model_config), Mapping):
             self.model_config = self._read_part("model_config", TransformerConfig)
         if isinstance(cast("Any", self.distributed), Mapping):

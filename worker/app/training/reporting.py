@@ -21,7 +21,7 @@ from app.training.metrics import (
     take_gpu_peak_gb,
 )
 from app.training.model_summary import flops_per_token
-from app.training.tracker import Tracker
+from app.training.trackers.trackers import Trackers
 
 Evaluate = Callable[[int, Callable[[int, int], object]], Evaluation | None]
 """Called with a step and a function of batches done and batches in total."""
@@ -43,16 +43,15 @@ class Reporter:
         device: torch.device,
         metrics_tracker: MetricsTracker,
         evaluate: Evaluate | None,
-        tracker: Tracker,
+        trackers: Trackers,
         devices: int = 1,
     ) -> None:
         self._config = config
         self._device = device
         self._metrics_tracker = metrics_tracker
         self._evaluate = evaluate
-        self._tracker = tracker
+        self.trackers = trackers
         self.watch = Stopwatch()
-        self.run_id: str | None = None
         self.latest: dict[str, float] = {}
         """The newest value of each metric."""
         self.unfinished_line: dict[str, float] | None = None
@@ -69,10 +68,11 @@ class Reporter:
 
     def open(self, journal: MetricsJournal, step: int, callbacks: CallbackList) -> None:
         """Begin to report, after `step`."""
+        # A step whose validation was cut short gets its line now, perhaps for the second time.
+        last = step if self.unfinished_line is None else step - 1
         self._journal = journal
-        journal.open(step)
-        self._tracker.start(self._config, self.run_id)
-        self.run_id = self._tracker.run_id
+        journal.open(last)
+        self.trackers.open(last)
         self._on_log = self._custom.ask(callbacks, "on_log")
         self._on_evaluate_start = callbacks.bind("on_evaluate_start")
         self._on_evaluate_progress = callbacks.bind("on_evaluate_progress")
@@ -84,7 +84,12 @@ class Reporter:
         """Make the journal durable and end the tracked run."""
         self.watch.pause()
         self._journal.close()
-        self._tracker.finish()
+        self.trackers.close()
+
+    def sync(self) -> None:
+        """Make durable what was reported, as far as each tracker can."""
+        self._journal.sync()
+        self.trackers.sync()
 
     def complete_unfinished_line(self, step: int) -> bool:
         """Do the validation that a stop cut short; return whether there was one."""
@@ -171,5 +176,5 @@ class Reporter:
         line |= self._custom.of_tracker(self._metrics_tracker.take_means())
         self.latest = {**self.latest, **line}
         self._journal.write(step, line)
-        self._tracker.log(step, line)
+        self.trackers.log(step, line)
         self._on_metrics(step, line)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _LARGEST_BPE = 2**20
 _LONGEST_TEMPLATE = 2**16
+_TRACKERS = frozenset({"csv", "tensorboard", "mlflow"})
 _LARGEST_FLOAT = sys.float_info.max  # `math.isfinite` raises for a Python integer beyond it
 
 
@@ -130,6 +131,14 @@ _RULES = (
         "try true",
     ),
     _not_empty("wandb_project", "give a name, or leave it out to send nothing"),
+    _Rule(
+        "trackers",
+        lambda v: set(v) <= _TRACKERS and len(set(v)) == len(v),
+        "a list of csv, tensorboard and mlflow, each once",
+        "leave others out; `wandb_project` turns Weights & Biases on",
+    ),
+    _not_empty("mlflow_experiment", "give a name, or leave it out"),
+    _not_empty("mlflow_run_name", "give a name, or leave it out"),
     _at_least(1, "distributed.processes", "try 1, or leave it out for one for each GPU"),
 )
 

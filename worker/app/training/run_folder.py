@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 METRICS_FILE = "metrics.jsonl"
 CONFIG_FILE = "config.yaml"
+TRACKERS_FOLDER = "trackers"
+"""Files of trackers."""
 
 
 _held: set[Path] = set()
@@ -85,7 +87,7 @@ def prepare(folder: Path, manager: CheckpointManager, config: TrainingConfig, st
         what = f"checkpoints beyond step {step}" if step else "the checkpoints of an earlier run"
         logger.warning("%s were moved to %s", what, aside)
         if not step:
-            for name in (METRICS_FILE, CONFIG_FILE):
+            for name in (METRICS_FILE, CONFIG_FILE, TRACKERS_FOLDER):
                 with contextlib.suppress(FileNotFoundError):
                     os.replace(folder / name, aside / name)
     write_atomically(folder / CONFIG_FILE, config.to_yaml())

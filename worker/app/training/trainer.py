@@ -41,7 +41,7 @@ from app.training.run_data import RunData
 from app.training.run_model import RunModel
 from app.training.sampler import seed_for
 from app.training.saving import FollowerSaver, RunSaver
-from app.training.tracker import NullTracker, build_tracker
+from app.training.trackers.trackers import Trackers
 
 __all__ = ["Trainer"]
 
@@ -119,7 +119,7 @@ class Trainer:
             self.device,
             self.metrics_tracker,
             self._evaluate if self._evaluator else None,
-            build_tracker(config) if self.is_main else NullTracker(),
+            Trackers(config, active=self.is_main),
             self._ranks.world_size,
         )
         self._forecast = Forecast(config, self._batches_to_evaluate())
@@ -204,6 +204,14 @@ class Trainer:
         return at once.
         """
         self._stop_requested = True
+
+    def track_as(self, run_id: str, folder: Path) -> None:
+        """Track this run under an id of yours, with its trackers' files in a folder of its own.
+
+        A checkpoint that it resumes from keeps the id that it has. Call it before `train`.
+        """
+        trackers = self._reporter.trackers
+        trackers.run_id, trackers.folder = trackers.run_id or run_id, folder
 
     def get_throughput(self) -> dict[str, float]:
         """`steps_per_second` and `tokens_per_second` of this process's training time."""
@@ -302,7 +310,9 @@ class Trainer:
         stack.callback(self._reporter.close)
         self._reporter.open(journal, self.step, listeners)
         saver = RunSaver if self.is_main else FollowerSaver
-        self._saver = saver(self.manager, journal.sync, listeners, self._best, self._saved_step)
+        self._saver = saver(
+            self.manager, self._reporter.sync, listeners, self._best, self._saved_step
+        )
         stack.callback(self._end_saving)
         stack.callback(self._data.stream.close)
         self._on_step_end = listeners.bind("on_step_end")
@@ -354,7 +364,7 @@ class Trainer:
             "rng_state": generators[0] if generators else None,
             "rng_states_of_others": generators[1:],
             "tokens_seen": self.tokens_seen,
-            "tracker_run_id": self._reporter.run_id,
+            "tracker_run_id": self._reporter.trackers.run_id,
             "unfinished_line": self._reporter.unfinished_line,
             "best": list(self._best) if self._best else None,
             "early_stopping": self._early_stopping.state_dict(),
@@ -387,7 +397,7 @@ class Trainer:
         if "early_stopping" in state:
             self._early_stopping.load_state_dict(state["early_stopping"])
         self._rng_state = rng.of_rank(state, self._ranks.rank)
-        self._reporter.run_id = state["tracker_run_id"]
+        self._reporter.trackers.run_id = state["tracker_run_id"]
         self._reporter.unfinished_line = state["unfinished_line"]
         self.exactness_notes += restore_environment(
             state["environment"], self.device, self._ranks.description
