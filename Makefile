@@ -16,7 +16,7 @@ FIRST ?= 1
 ROUNDS ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test chaos check-deaths check-model check-mutants lint format bench protos protos-check sync sync-check map-check tables golden-curves clean
+.PHONY: help install demo up test chaos check-deaths check-model check-mutants lint format bench bench-gpu protos protos-check sync sync-check map-check tables golden-curves clean
 
 help: ## List the chores
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -74,6 +74,9 @@ format: $(STAMP) ## Format the code
 
 bench: $(STAMP) ## Benchmarks; DEVICE=cuda on a GPU
 	$(BIN)/python -m benchmarks --device $(DEVICE) $(ARGS)
+
+bench-gpu: $(STAMP) ## The tests and benchmarks for a GPU, within eight minutes
+	$(BIN)/python -m benchmarks.on_gpu $(ARGS)
 
 # google/api/*.proto, of the package googleapis-common-protos.
 GOOGLE_PROTOS = $(shell $(BIN)/python -P -c 'from google.api import http_pb2; print(http_pb2.__file__.rsplit("/", 3)[0])')
