@@ -70,6 +70,13 @@ def lay_out(root: Path) -> None:
             "model_config.vocab_size",
             "the tokenizer 'byte' has 256 ids",
         ),
+        (
+            "corpus.txt",
+            {"val_fraction": 0, "early_stopping": {"patience": 2}},
+            "INVALID_CONFIG",
+            "early_stopping.metric",
+            "is 'val_loss' and there is no validation data; name some in val_dataset_path, raise",
+        ),
     ],
 )
 async def test_a_start_and_a_validation_refuse_alike(
@@ -93,6 +100,28 @@ async def test_a_start_and_a_validation_refuse_alike(
     assert verdict.HasField("memory_estimate")
     jobs = await stubs.jobs.ListJobs(job_pb2.ListJobsRequest())
     assert not jobs.jobs
+
+
+async def test_features_that_cannot_work_are_refused_at_the_start(stubs: Any) -> None:
+    wrong = {
+        "ema_decay": 1.0,
+        "cooldown_steps": 21,
+        "muon_momentum": 1.0,
+        "early_stopping": {"patience": 0},
+        "trackers": ["csv", "wandb"],
+    }
+    request = tiny_request(config_document=json.dumps(TINY | wrong))
+    failure = await failure_of(stubs.jobs.StartJob(request))
+    assert failure.reason == "INVALID_CONFIG"
+    assert {field: text.split("; ")[1] for field, text in failure.fields.items()} == {
+        "ema_decay": "it must be above 0 and below 1",
+        "cooldown_steps": "it must not exceed max_steps=20",
+        "muon_momentum": "it must be at least 0 and below 1",
+        "early_stopping.patience": "it must be at least 1 and below 2**53",
+        "trackers": "it must be a list of csv, tensorboard and mlflow, each once",
+    }
+    verdict = await validate(stubs, TINY | wrong, "corpus.txt")
+    assert message_by_field(verdict.errors) == failure.fields
 
 
 async def test_a_start_and_a_validation_warn_alike(stubs: Any, data_root: Path) -> None:

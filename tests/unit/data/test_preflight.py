@@ -135,6 +135,19 @@ def test_too_little_data_for_windows_batches_and_validation(
     assert field == "val_dataset_path"
 
 
+def test_early_stopping_by_a_validation_that_there_is_not(tmp_path: Path, make_config: Any) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "train.txt").write_text(TEXT)
+    config = make_config(val_fraction=0.0, early_stopping={"metric": "val_loss"})
+    ((field, _),) = words(look(config, folder).problems)
+    assert field == "early_stopping.metric"
+    (folder / "validation.txt").write_text(TEXT)
+    assert look(config, folder).problems == []
+    by_loss = make_config(val_fraction=0.0, early_stopping={"metric": "loss"})
+    assert look(by_loss, folder / "train.txt").problems == []
+
+
 def test_every_problem_at_once(tmp_path: Path, make_config: Any) -> None:
     (tmp_path / "v.txt").touch()
     config = make_config(tokenizer=str(tmp_path / "gone.json"), val_dataset_path="v.txt")

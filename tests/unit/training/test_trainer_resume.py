@@ -478,3 +478,20 @@ def test_a_stop_during_validation_loses_no_history(make_trainer: Make, tmp_path:
     resumed.train()
     assert_same(straight, resumed)
     assert history(tmp_path / "a") == history(tmp_path / "b")
+
+
+def test_a_wsd_run_is_made_longer_from_before_its_cooldown_without_a_trace(
+    make_trainer: Make, tmp_path: Path
+) -> None:
+    wsd = {"scheduler_type": "wsd", "cooldown_steps": 2, "save_steps": 4}
+    straight = make_trainer(checkpoint_dir=str(tmp_path / "straight"), max_steps=8, **wsd)
+    straight.train()
+    folder = tmp_path / "longer"
+    make_trainer(checkpoint_dir=str(folder), max_steps=6, **wsd).train()  # cools down from step 4
+    before = str(folder / "checkpoint_step_4.pt")
+    longer = make_trainer(
+        checkpoint_dir=str(folder), max_steps=8, resume_from_checkpoint=before, **wsd
+    )
+    longer.train()
+    assert_same(straight, longer)
+    assert history(tmp_path / "straight") == history(folder)

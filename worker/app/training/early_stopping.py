@@ -55,16 +55,18 @@ class EarlyStopping:
         self._without = state["without"]
 
 
+def never_measured(config: EarlyStoppingConfig | None) -> FieldProblem | None:
+    """Return the problem of a metric that is not measured without validation data."""
+    if config is None or "val_" not in config.metric:
+        return None
+    return FieldProblem(
+        "early_stopping.metric",
+        f"`early_stopping.metric` is {config.metric!r} and there is no validation data; name some "
+        "in val_dataset_path, raise val_fraction, or take the metric loss",
+    )
+
+
 def require_validation(config: EarlyStoppingConfig | None, *, has_validation: bool) -> None:
     """Raise `ConfigError` where the metric is never measured."""
-    if config is None or has_validation or "val_" not in config.metric:
-        return
-    raise ConfigError(
-        [
-            FieldProblem(
-                "early_stopping.metric",
-                f"`early_stopping.metric` is {config.metric!r} and there is no validation data; "
-                "name some in val_dataset_path, raise val_fraction, or take the metric loss",
-            )
-        ]
-    )
+    if not has_validation and (problem := never_measured(config)):
+        raise ConfigError([problem])

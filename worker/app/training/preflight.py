@@ -18,6 +18,7 @@ from app.training.data.errors import DataError
 from app.training.data.formats import ReadOptions
 from app.training.data.selection import Role
 from app.training.data.survey import SEPARATOR_BYTES, Survey, survey
+from app.training.early_stopping import never_measured
 from app.training.tokenizer_files import TokenizerError, gpt2_files, is_path, known_tokenizer
 from app.transformer.errors import FieldProblem
 
@@ -71,6 +72,7 @@ def inspect_run(config: TrainingConfig, visible: VisibleData) -> Findings:
             train = _survey(name, path, config, findings)
             _fit_vocabulary(config, size, train, findings)
             _fit_data(config, _NamedPath(name, path), train, findings)
+            _need_validation(config, train, findings)
     if visible.train is None and not any(visible.sources):
         _fit_vocabulary(config, size, None, findings)
     if visible.validation is not None:
@@ -161,6 +163,15 @@ def _fit_data(
             findings.add_warning(fit.short_validation(named.path, count - split, config))
     if not config.data.sources:  # those repeat, each in its own time
         findings.add_warning(_step_beyond(config, split))
+
+
+def _need_validation(config: TrainingConfig, train: Survey | None, findings: Findings) -> None:
+    if config.val_fraction or config.val_dataset_path is not None or config.data.sources:
+        return
+    if train is None or train.content is None or train.has_validation:
+        return
+    if problem := never_measured(config.early_stopping):
+        findings.problems.append(problem)
 
 
 def _step_beyond(config: TrainingConfig, tokens: int) -> FieldProblem | None:
