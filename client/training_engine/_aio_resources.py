@@ -169,6 +169,8 @@ class AsyncCheckpoints(AsyncCheckpointMethods):
         repetition_penalty: float | None = None,
         num_samples: int | None = None,
         logprobs: int | None = None,
+        prompts: Sequence[str] = (),
+        averaged: bool | None = None,
     ) -> AsyncIterator[TextPiece]:
         """Sample text from a checkpoint and yield its pieces as they come.
 
@@ -194,6 +196,9 @@ class AsyncCheckpoints(AsyncCheckpointMethods):
                 has the seed `seed + i`.
             logprobs: Have pieces say their tokens' log-probabilities, and those of so many of the
                 likeliest tokens, 0 to 20.
+            prompts: Several texts to continue, in place of `prompt`; their pieces come in turns,
+                and each says its `prompt_index`.
+            averaged: Sample from the average of the weights that `ema_decay` kept.
         """
         call = _calls.generate(
             checkpoint_id,
@@ -210,6 +215,8 @@ class AsyncCheckpoints(AsyncCheckpointMethods):
             repetition_penalty=repetition_penalty,
             num_samples=num_samples,
             logprobs=logprobs,
+            prompts=[*prompts] or None,
+            averaged=averaged,
         )
         pieces = TextPieces()
         tokens = self._link.tokens(call)

@@ -249,6 +249,8 @@ def generate(
     repetition_penalty: float | None = None,
     num_samples: int | None = None,
     logprobs: int | None = None,
+    averaged: bool | None = None,
+    prompts: Sequence[str] | None = None,
 ) -> Call:
     """Streams tokens as they are sampled, also while the job still trains."""
     return Call(
@@ -270,6 +272,8 @@ def generate(
             "repetition_penalty": repetition_penalty,
             "num_samples": num_samples,
             "logprobs": logprobs,
+            "averaged": averaged,
+            "prompts": prompts,
         },
         has_body=True,
     )

@@ -30,6 +30,7 @@ class TextPiece(str):
         finish_reason: Of the last piece of a sample, which may be empty: `length` after
             `max_tokens`, `stop` at an end token or a stop text. None of all others.
         sample: Which sample it belongs to, counts from 0.
+        prompt_index: Which of several prompts it belongs to, counts from 0.
         prompt_tokens: On the first piece of a sample: tokens of the prompt. None on all others.
         dropped_prompt_tokens: On the first piece of a sample: tokens at the beginning of the prompt
             that the model did not see, since its context is shorter. None on all others.
@@ -40,6 +41,7 @@ class TextPiece(str):
         "dropped_prompt_tokens",
         "finish_reason",
         "logprobs",
+        "prompt_index",
         "prompt_tokens",
         "sample",
         "token_ids",
@@ -47,6 +49,7 @@ class TextPiece(str):
     token_ids: tuple[int, ...]
     finish_reason: str | None
     sample: int
+    prompt_index: int
     prompt_tokens: int | None
     dropped_prompt_tokens: int | None
     logprobs: tuple[TokenLogprob, ...]
@@ -58,6 +61,7 @@ class TextPiece(str):
         finish_reason: str | None = None,
         *,
         sample: int = 0,
+        prompt_index: int = 0,
         prompt_tokens: int | None = None,
         dropped_prompt_tokens: int | None = None,
         logprobs: tuple[TokenLogprob, ...] = (),
@@ -65,7 +69,7 @@ class TextPiece(str):
         piece = super().__new__(cls, text)
         piece.token_ids, piece.finish_reason, piece.sample = token_ids, finish_reason, sample
         piece.prompt_tokens, piece.dropped_prompt_tokens = prompt_tokens, dropped_prompt_tokens
-        piece.logprobs = logprobs
+        piece.logprobs, piece.prompt_index = logprobs, prompt_index
         return piece
 
 
@@ -73,28 +77,40 @@ class TextPieces:
     """Makes pieces from single tokens, some of which add no text yet."""
 
     def __init__(self) -> None:
-        self._waiting: list[Plain] = []
+        self._waiting: dict[int, list[Plain]] = {}
 
     def take(self, token: Plain) -> TextPiece | None:
         """Return the piece that the token completes; None inside a character."""
-        self._waiting.append(token)
+        number = token.get("prompt_index") or 0
+        tokens = self._waiting.setdefault(number, [])
+        tokens.append(token)
         text, reason = token.get("text") or "", token.get("finish_reason") or None
         if not text and not reason:
             return None
-        tokens, self._waiting = self._waiting, []
+        del self._waiting[number]
         return TextPiece(
             text,
             tuple(each["token_id"] for each in tokens),
             reason,
             sample=token.get("sample") or 0,
+            prompt_index=number,
             prompt_tokens=tokens[0].get("prompt_tokens"),
             dropped_prompt_tokens=tokens[0].get("dropped_prompt_tokens"),
             logprobs=tuple(_logprob(each) for each in tokens if each.get("logprob") is not None),
         )
 
 
+def whole_texts(prompt: str, prompts: Sequence[str], pieces: Sequence[TextPiece]) -> Plain:
+    """Return what REST says of texts that it sends whole: those of the prompt, or of each."""
+    if not prompts:
+        return {"prompt": prompt, **whole_text(pieces)}
+    rows = [[piece for piece in pieces if piece.prompt_index == n] for n in range(len(prompts))]
+    answers = [{"prompt": text, **whole_text(row)} for text, row in zip(prompts, rows, strict=True)]
+    return {**answers[0], "answers": answers}
+
+
 def whole_text(pieces: Sequence[TextPiece]) -> Plain:
-    """Return what REST says of a text that it sends whole: the first sample, and all of them."""
+    """Return the first sample of a prompt, and all of them."""
     samples: list[list[TextPiece]] = []
     for piece in pieces:
         if piece.sample >= len(samples):

@@ -16,7 +16,7 @@ from training_engine.v1 import generation_pb2, generation_pb2_grpc
 _MAX_PROMPT = 100_000
 _MAX_TOKENS = 100_000
 _MAX_STOPS, _MAX_STOP, _MAX_STOP_IDS = 16, 200, 100
-_MAX_SAMPLES = 64
+_MAX_SAMPLES = _MAX_PROMPTS = 64
 _MAX_LOGPROBS = 20
 _OPTIONS = (
     "max_tokens",
@@ -28,6 +28,7 @@ _OPTIONS = (
     "seed",
     "num_samples",
     "logprobs",
+    "averaged",
 )
 _FINISH_REASONS: dict[str, Any] = {
     "length": generation_pb2.FINISH_REASON_LENGTH,
@@ -56,13 +57,13 @@ class GenerationServicer(Servicer, generation_pb2_grpc.GenerationServiceServicer
 
 def _check(request: generation_pb2.GenerateRequest) -> None:
     said = sum(len(message.content) for message in request.messages)
-    for field, length in (("prompt", len(request.prompt)), ("messages", said)):
+    prompts = sum(map(len, request.prompts))
+    lengths = (("prompt", len(request.prompt)), ("prompts", prompts), ("messages", said))
+    for field, length in lengths:
         if length > _MAX_PROMPT:
             message = f"`{field}` has {length} characters; it must have at most"
             raise invalid_argument(field, f"{message} {_MAX_PROMPT}; shorten it")
-    if request.prompt and request.messages:
-        rule = "there must be one of the two; leave `prompt` out to have a conversation answered"
-        raise invalid_argument("messages", f"`messages` and `prompt` are both given; {rule}")
+    _check_texts(request)
     for field, holds, rule in (
         ("max_tokens", 1 <= request.max_tokens <= _MAX_TOKENS, f"1 to {_MAX_TOKENS}; try 256"),
         ("temperature", 0 <= request.temperature < math.inf, "at least 0 and finite; try 1"),
@@ -88,6 +89,16 @@ def _check(request: generation_pb2.GenerateRequest) -> None:
     _check_stops(request)
 
 
+def _check_texts(request: generation_pb2.GenerateRequest) -> None:
+    given = [name for name in ("prompt", "prompts", "messages") if getattr(request, name)]
+    if len(given) > 1:
+        rule = "there must be one of the two; leave one out"
+        raise invalid_argument(given[1], f"`{given[1]}` and `{given[0]}` are both given; {rule}")
+    if len(request.prompts) > _MAX_PROMPTS:
+        rule = f"there must be at most {_MAX_PROMPTS}; send the others in another call"
+        raise invalid_argument("prompts", f"`prompts` has {len(request.prompts)} entries; {rule}")
+
+
 def _check_stops(request: generation_pb2.GenerateRequest) -> None:
     for field, most in (("stop", _MAX_STOPS), ("stop_token_ids", _MAX_STOP_IDS)):
         count = len(getattr(request, field))
@@ -111,6 +122,7 @@ def _request_of(
         request.prompt,
         messages=[(message.role, message.content) for message in request.messages],
         stop=[*request.stop],
+        prompts=[*request.prompts],
         stop_token_ids=[*request.stop_token_ids],
         **options,
     )
@@ -131,4 +143,5 @@ def _response_of(piece: GeneratedPiece) -> generation_pb2.GenerateResponse:
             generation_pb2.TokenLogprob(token_id=token_id, text=text, logprob=logprob)
             for token_id, text, logprob in piece.top_logprobs
         ],
+        prompt_index=piece.prompt_index,
     )

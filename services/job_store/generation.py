@@ -77,6 +77,14 @@ class GenerationRequest:
     repetition_penalty: float | None = None
     num_samples: int = 1
     logprobs: int | None = None
+    averaged: bool = False
+    prompts: Sequence[str] = ()
+    """Texts to continue, in place of one prompt."""
+
+    @property
+    def texts(self) -> int:
+        """How many texts are sampled."""
+        return max(len(self.prompts), 1) * self.num_samples
 
     @staticmethod
     def of(checkpoint: CheckpointRecord, prompt: str, **options: Any) -> GenerationRequest:
@@ -107,6 +115,7 @@ class GeneratedPiece:
     token_text: str = ""
     top_logprobs: Sequence[tuple[int, str, float]] = ()
     """Id, text and log-probability of the likeliest tokens."""
+    prompt_index: int = 0
 
 
 class GenerationClient:
@@ -142,7 +151,7 @@ class GenerationClient:
         self, request: GenerationRequest, body: str, timeout_seconds: float
     ) -> AsyncIterator[GeneratedPiece]:
         queue, answer, reader, taken_key = _keys(self._db.prefix, request.request_id)
-        after, heard_at = b"0-0", time.monotonic()
+        after, heard_at, ended = b"0-0", time.monotonic(), 0
         while True:
             reply = await self._db.blocking_command(
                 "XREAD", "COUNT", 256, "BLOCK", _BLOCK_MS, "STREAMS", answer, after
@@ -153,7 +162,8 @@ class GenerationClient:
                 for _, fields in entries:
                     piece = _read_piece(fields)
                     yield piece
-                    if piece.finish_reason and piece.sample == request.num_samples - 1:
+                    ended += bool(piece.finish_reason)
+                    if ended == request.texts:
                         return
             if time.monotonic() - heard_at > timeout_seconds:
                 raise GenerationTimeoutError(timeout_seconds)

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple
 from typing import NoReturn
 
+from app.training.errors import NoAverageError
 from artifact_store import (
     ArtifactError,
     ArtifactNotFoundError,
@@ -135,19 +136,21 @@ class InferenceServer:
             self._inbox.fail(request, "ARTIFACT_STORE_UNAVAILABLE", str(error))
         except ArtifactError as error:
             self._inbox.fail(request, "ARTIFACT_DAMAGED", str(error))
-        except ValueError as error:  # NotSampledError, or an argument out of range
+        except (ValueError, NoAverageError) as error:  # also NotSampledError
             self._inbox.fail(request, "INVALID_ARGUMENT", str(error))
         except Exception as error:
             logger.exception("sampling from %s", request.checkpoint_id)
             self._inbox.fail(request, "INTERNAL", f"sampling failed: {type(error).__name__}")
 
     def _sample(self, request: GenerationRequest) -> Iterator[GeneratedPiece]:
-        from app.training.sampled_text import answer_pieces, sample_pieces
+        from app.training.sampled_text import answer_pieces, sample_batch, sample_pieces
 
         recognise_artifacts(self._artifacts, self._records)
         loaded = self._models.get(request)
         options = {name: getattr(request, name) for name in _OPTIONS}
-        if request.messages:
+        if request.prompts:
+            pieces = sample_batch(loaded.model, loaded.tokenizer, request.prompts, **options)
+        elif request.messages:
             pieces = answer_pieces(loaded, request.messages, **options)
         else:
             pieces = sample_pieces(loaded.model, loaded.tokenizer, request.prompt, **options)

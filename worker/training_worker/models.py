@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class ModelCache:
-    """Models by checkpoint id, the least recently used one dropped first.
+    """Models, or their averages, by checkpoint id, the least recently used one dropped first.
 
     Args:
         artifacts: where the files are.
@@ -25,7 +25,7 @@ class ModelCache:
 
     def __init__(self, artifacts: ArtifactStore, device: str = "cpu", capacity: int = 2) -> None:
         self._artifacts, self._device, self._capacity = artifacts, device, capacity
-        self._loaded: OrderedDict[str, LoadedModel] = OrderedDict()
+        self._loaded: OrderedDict[tuple[str, bool], LoadedModel] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, request: GenerationRequest) -> LoadedModel:
@@ -36,14 +36,16 @@ class ModelCache:
 
         Raises:
             ArtifactError: The file is gone, or differs from what was registered.
+            NoAverageError: The average of its weights is asked for, and it has none.
         """
+        key = (request.checkpoint_id, request.averaged)
         with self._lock:
-            if request.checkpoint_id not in self._loaded:
-                self._loaded[request.checkpoint_id] = self._load(request)
-            self._loaded.move_to_end(request.checkpoint_id)
+            if key not in self._loaded:
+                self._loaded[key] = self._load(request)
+            self._loaded.move_to_end(key)
             while len(self._loaded) > self._capacity:
                 self._loaded.popitem(last=False)
-            return self._loaded[request.checkpoint_id]
+            return self._loaded[key]
 
     def _load(self, request: GenerationRequest) -> LoadedModel:
         from app.training.inference import load_trained
@@ -51,6 +53,7 @@ class ModelCache:
         path = self._artifacts.bring(
             request.artifact, size_bytes=request.size_bytes, sha256=request.sha256
         )
-        model = load_trained(path, self._device, mapped=False)
-        drop_copy(self._artifacts, request.artifact)
-        return model
+        try:
+            return load_trained(path, self._device, averaged=request.averaged, mapped=False)
+        finally:
+            drop_copy(self._artifacts, request.artifact)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from training_engine._generation import TextPiece, TextPieces, whole_text
+from training_engine._generation import TextPiece, TextPieces, whole_texts
 from training_engine._home import expanded
 from training_engine.cli import completion, extensions
 from training_engine.cli.output import Output
@@ -28,7 +28,10 @@ def generate(
             autocompletion=completion.jobs,
         ),
     ],
-    prompt: Annotated[str, typer.Option("--prompt", "-p", help="The text to continue.")] = "",
+    prompts: Annotated[
+        list[str] | None,
+        typer.Option("--prompt", "-p", help="The text to continue; may be repeated."),
+    ] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Tokens to sample; default 256.")] = None,
     temperature: Annotated[
         float | None, typer.Option(help="0 takes the likeliest token; default 1.")
@@ -68,6 +71,9 @@ def generate(
             "conversations, by the chat template of its checkpoint.",
         ),
     ] = False,
+    averaged: Annotated[
+        bool, typer.Option("--averaged", help="Take the average of the weights (`ema_decay`).")
+    ] = False,
     local: Annotated[
         bool, typer.Option("--local", help="Sample on this machine, without a service.")
     ] = False,
@@ -75,6 +81,10 @@ def generate(
     """Continue a prompt with text sampled from a checkpoint, also while its job trains."""
     if logprobs is not None and not session.output.as_json:
         raise typer.BadParameter("--logprobs is shown with --json alone; add --json")
+    several = prompts if prompts and len(prompts) > 1 else None
+    if several and chat:
+        raise typer.BadParameter("--chat answers one --prompt; leave the others out")
+    prompt = "" if several or not prompts else prompts[0]
     options = {
         "max_tokens": max_tokens,
         "temperature": temperature,
@@ -88,6 +98,8 @@ def generate(
         "logprobs": logprobs,
         "seed": seed,
         "messages": [{"role": "user", "content": prompt}] if chat else None,
+        "prompts": several,
+        "averaged": averaged or None,
     }
     given = {name: value for name, value in options.items() if value is not None}
     text = "" if chat else prompt
@@ -98,10 +110,16 @@ def generate(
         checkpoint = session.checkpoint_id(checkpoint)
         pieces = session.engine.checkpoints.generate(checkpoint, text, **given)  # type: ignore[arg-type]
     if session.output.as_json:
-        whole = whole_text(list(pieces))
-        session.output.json({"checkpoint_id": checkpoint, "prompt": prompt, **whole})
+        whole = whole_texts(prompt, several or [], list(pieces))
+        session.output.json({"checkpoint_id": checkpoint, **whole})
         return
-    _show(session.output, text, pieces)
+    if not several:
+        _show(session.output, text, pieces)
+        return
+    taken = list(pieces)  # their tokens come in turns
+    for number, each in enumerate(several):
+        _show(session.output, each, (piece for piece in taken if piece.prompt_index == number))
+        print()
 
 
 def _show(output: Output, prompt: str, pieces: Iterator[TextPiece]) -> None:

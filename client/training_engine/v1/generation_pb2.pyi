@@ -19,7 +19,7 @@ FINISH_REASON_LENGTH: FinishReason
 FINISH_REASON_STOP: FinishReason
 
 class GenerateRequest(_message.Message):
-    __slots__ = ("checkpoint_id", "prompt", "max_tokens", "temperature", "top_k", "top_p", "seed", "messages", "stop", "stop_token_ids", "min_p", "repetition_penalty", "num_samples", "logprobs")
+    __slots__ = ("checkpoint_id", "prompt", "max_tokens", "temperature", "top_k", "top_p", "seed", "messages", "stop", "stop_token_ids", "min_p", "repetition_penalty", "num_samples", "logprobs", "averaged", "prompts")
     CHECKPOINT_ID_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
     MAX_TOKENS_FIELD_NUMBER: _ClassVar[int]
@@ -34,6 +34,8 @@ class GenerateRequest(_message.Message):
     REPETITION_PENALTY_FIELD_NUMBER: _ClassVar[int]
     NUM_SAMPLES_FIELD_NUMBER: _ClassVar[int]
     LOGPROBS_FIELD_NUMBER: _ClassVar[int]
+    AVERAGED_FIELD_NUMBER: _ClassVar[int]
+    PROMPTS_FIELD_NUMBER: _ClassVar[int]
     checkpoint_id: str
     prompt: str
     max_tokens: int
@@ -48,7 +50,9 @@ class GenerateRequest(_message.Message):
     repetition_penalty: float
     num_samples: int
     logprobs: int
-    def __init__(self, checkpoint_id: _Optional[str] = ..., prompt: _Optional[str] = ..., max_tokens: _Optional[int] = ..., temperature: _Optional[float] = ..., top_k: _Optional[int] = ..., top_p: _Optional[float] = ..., seed: _Optional[int] = ..., messages: _Optional[_Iterable[_Union[ChatMessage, _Mapping]]] = ..., stop: _Optional[_Iterable[str]] = ..., stop_token_ids: _Optional[_Iterable[int]] = ..., min_p: _Optional[float] = ..., repetition_penalty: _Optional[float] = ..., num_samples: _Optional[int] = ..., logprobs: _Optional[int] = ...) -> None: ...
+    averaged: bool
+    prompts: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, checkpoint_id: _Optional[str] = ..., prompt: _Optional[str] = ..., max_tokens: _Optional[int] = ..., temperature: _Optional[float] = ..., top_k: _Optional[int] = ..., top_p: _Optional[float] = ..., seed: _Optional[int] = ..., messages: _Optional[_Iterable[_Union[ChatMessage, _Mapping]]] = ..., stop: _Optional[_Iterable[str]] = ..., stop_token_ids: _Optional[_Iterable[int]] = ..., min_p: _Optional[float] = ..., repetition_penalty: _Optional[float] = ..., num_samples: _Optional[int] = ..., logprobs: _Optional[int] = ..., averaged: _Optional[bool] = ..., prompts: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ChatMessage(_message.Message):
     __slots__ = ("role", "content")
@@ -59,7 +63,7 @@ class ChatMessage(_message.Message):
     def __init__(self, role: _Optional[str] = ..., content: _Optional[str] = ...) -> None: ...
 
 class GenerateResponse(_message.Message):
-    __slots__ = ("index", "token_id", "text", "finish_reason", "sample", "prompt_tokens", "dropped_prompt_tokens", "logprob", "token_text", "top_logprobs")
+    __slots__ = ("index", "token_id", "text", "finish_reason", "sample", "prompt_tokens", "dropped_prompt_tokens", "logprob", "token_text", "top_logprobs", "prompt_index")
     INDEX_FIELD_NUMBER: _ClassVar[int]
     TOKEN_ID_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
@@ -70,6 +74,7 @@ class GenerateResponse(_message.Message):
     LOGPROB_FIELD_NUMBER: _ClassVar[int]
     TOKEN_TEXT_FIELD_NUMBER: _ClassVar[int]
     TOP_LOGPROBS_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_INDEX_FIELD_NUMBER: _ClassVar[int]
     index: int
     token_id: int
     text: str
@@ -80,7 +85,8 @@ class GenerateResponse(_message.Message):
     logprob: float
     token_text: str
     top_logprobs: _containers.RepeatedCompositeFieldContainer[TokenLogprob]
-    def __init__(self, index: _Optional[int] = ..., token_id: _Optional[int] = ..., text: _Optional[str] = ..., finish_reason: _Optional[_Union[FinishReason, str]] = ..., sample: _Optional[int] = ..., prompt_tokens: _Optional[int] = ..., dropped_prompt_tokens: _Optional[int] = ..., logprob: _Optional[float] = ..., token_text: _Optional[str] = ..., top_logprobs: _Optional[_Iterable[_Union[TokenLogprob, _Mapping]]] = ...) -> None: ...
+    prompt_index: int
+    def __init__(self, index: _Optional[int] = ..., token_id: _Optional[int] = ..., text: _Optional[str] = ..., finish_reason: _Optional[_Union[FinishReason, str]] = ..., sample: _Optional[int] = ..., prompt_tokens: _Optional[int] = ..., dropped_prompt_tokens: _Optional[int] = ..., logprob: _Optional[float] = ..., token_text: _Optional[str] = ..., top_logprobs: _Optional[_Iterable[_Union[TokenLogprob, _Mapping]]] = ..., prompt_index: _Optional[int] = ...) -> None: ...
 
 class TokenLogprob(_message.Message):
     __slots__ = ("token_id", "text", "logprob")

@@ -21,7 +21,7 @@ from gateway.streaming import (
     kept_alive,
     while_connected,
 )
-from training_engine._generation import TextPieces, whole_text
+from training_engine._generation import TextPieces, whole_texts
 from training_engine.messages import message_to_plain
 from training_engine.v1 import generation_pb2
 
@@ -57,7 +57,7 @@ async def generate(
     )
     try:
         if not body.stream:
-            return answer(await while_connected(request, _whole(checkpoint_id, body.prompt, call)))
+            return answer(await while_connected(request, _whole(checkpoint_id, body, call)))
         first = await while_connected(request, call.read())
     except ClientGoneError:
         call.cancel()
@@ -72,11 +72,14 @@ async def generate(
     )
 
 
-async def _whole(checkpoint_id: str, prompt: str, call: Any) -> dict[str, Any]:
+async def _whole(checkpoint_id: str, body: GenerateBody, call: Any) -> dict[str, Any]:
     pieces = TextPieces()
     taken = [pieces.take(message_to_plain(token)) async for token in call]
-    whole = whole_text([piece for piece in taken if piece is not None])
-    return {"checkpoint_id": checkpoint_id, "prompt": prompt, **whole}
+    whole = [piece for piece in taken if piece is not None]
+    return {
+        "checkpoint_id": checkpoint_id,
+        **whole_texts(body.prompt, body.prompts or [], whole),
+    }
 
 
 async def _events(call: Any, first: Any) -> AsyncGenerator[bytes]:

@@ -44,10 +44,9 @@ class GeneratedSample(Answer):
     )
 
 
-class GeneratedText(Answer):
-    """The whole text at once."""
+class PromptAnswer(Answer):
+    """What continues one prompt."""
 
-    checkpoint_id: str = Field(description="The checkpoint that was sampled.")
     prompt: str = Field(description="The prompt, as it was sent.")
     text: str = Field(description="What continues the prompt; of the first sample.")
     token_ids: list[int] = Field(description="The sampled tokens; of the first sample.")
@@ -62,3 +61,12 @@ class GeneratedText(Answer):
         "context is shorter."
     )
     samples: list[GeneratedSample] = Field(description="All samples, the first one included.")
+
+
+class GeneratedText(PromptAnswer):
+    """The whole text at once."""
+
+    checkpoint_id: str = Field(description="The checkpoint that was sampled.")
+    answers: list[PromptAnswer] | None = Field(
+        None, description="Of each of `prompts`, in their order; absent for one prompt."
+    )

@@ -197,7 +197,7 @@ export class JobPage {
     this.log.sayEmpty(ended);
     if (!this.saved) return;
     this.checkpoints.show(this.saved, { ended, bestMetric: this.job?.config?.best_metric ?? "val_loss" });
-    this.sampler.offer(this.saved, ended);
+    this.sampler.offer(this.saved, ended, Boolean(this.job?.config?.ema_decay));
   }
 
   async #refreshState(anyway = false) {

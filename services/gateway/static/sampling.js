@@ -15,6 +15,8 @@ export class Sampler {
     this.offered = new Kept(this.checkpoint, { keyOf: (one) => one.checkpoint_id, make: option });
     this.prompt = el("textarea", { rows: "2", spellcheck: "false", placeholder: "Text to continue; it may be empty" });
     this.tokens = el("input", { type: "number", min: "1", max: "100000", value: "200", required: true });
+    this.averaged = el("input", { type: "checkbox" });
+    this.ofAverage = el("label", { hidden: true }, this.averaged, " averaged weights");
     this.temperature = el("input", { type: "number", min: "0", step: "0.1", value: "0.8", required: true });
     this.options = new Options();
     this.go = el("button", { type: "submit", disabled: true }, "Sample");
@@ -33,6 +35,7 @@ export class Sampler {
         el("label", {}, "Checkpoint", this.checkpoint),
         el("label", {}, "Tokens", this.tokens),
         el("label", {}, "Temperature", this.temperature),
+        this.ofAverage,
         el("span", { class: "together" }, this.go, this.cancel),
       ),
       this.options.element,
@@ -41,9 +44,10 @@ export class Sampler {
     this.#say("");
   }
 
-  // Newest first. `ended`: no other one will be saved.
-  offer(checkpoints, ended) {
+  // Newest first. `ended`: no other one will be saved. `hasAverage`: they hold averages of the weights.
+  offer(checkpoints, ended, hasAverage) {
     this.ended = ended;
+    this.ofAverage.hidden = !hasAverage;
     this.offered.show(checkpoints);
     const chosen = checkpoints.find((one) => one.checkpoint_id === this.chosen) ?? checkpoints[0];
     if (chosen) this.checkpoint.value = chosen.checkpoint_id;
@@ -88,6 +92,7 @@ export class Sampler {
           max_tokens: this.tokens.valueAsNumber,
           temperature: this.temperature.valueAsNumber,
           ...options.fields,
+          averaged: this.averaged.checked,
         },
       });
       const samples = options.fields.num_samples ?? 1;

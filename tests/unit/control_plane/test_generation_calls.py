@@ -73,9 +73,11 @@ async def test_options_and_what_they_bring_pass_through(
         "repetition_penalty": 1.2,
         "num_samples": 2,
         "logprobs": 0,
+        "averaged": True,
+        "prompts": ["To", "By"],
     }
     request = generation_pb2.GenerateRequest(
-        checkpoint_id=await checkpoint_id(stubs, attempts), prompt="To", **options
+        checkpoint_id=await checkpoint_id(stubs, attempts), **options
     )
     call = stubs.generation.Generate(request)
     inbox = GenerationInbox(worker_connection)
@@ -87,10 +89,13 @@ async def test_options_and_what_they_bring_pass_through(
         taken,
         [
             GeneratedPiece(0, 98, "b", "stop", 0, 9, 3, -0.5, "b", likely),
+            GeneratedPiece(0, 98, "b", "stop", prompt_index=1),
+            GeneratedPiece(0, 32, " ", "length", 1, prompt_index=1),
             GeneratedPiece(0, 32, " ", "length", 1, 9, 3, -1.5, " "),
         ],
     )
-    first, second = [response async for response in call]
+    first, *others, second = [response async for response in call]
+    assert [(other.prompt_index, other.sample) for other in others] == [(1, 0), (1, 1)]
     assert (first.prompt_tokens, first.dropped_prompt_tokens, first.logprob) == (9, 3, -0.5)
     assert (first.token_text, second.token_text) == ("b", " ")
     top = [(each.token_id, each.text, each.logprob) for each in first.top_logprobs]
@@ -145,6 +150,9 @@ async def test_a_workers_refusal_and_its_absence(
         ({"logprobs": 21}, "`logprobs` is 21; it must be 0 to 20; leave it out for none"),
         ({"stop": ["a"] * 17}, "`stop` has 17 entries; there must be at most 16"),
         ({"stop": ["a", ""]}, "`stop` has a text of 0 characters; each must have 1 to 200"),
+        ({"prompts": ["a"] * 65}, "`prompts` has 65 entries; there must be at most 64"),
+        ({"prompts": ["x" * 60_000] * 2}, "`prompts` has 120000 characters"),
+        ({"prompts": ["a"], "prompt": "b"}, "`prompts` and `prompt` are both given"),
         ({"stop_token_ids": [1] * 101}, "`stop_token_ids` has 101 entries"),
     ],
 )

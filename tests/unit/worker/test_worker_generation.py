@@ -81,6 +81,31 @@ def test_samples_and_their_options(site: Site, checkpoint: CheckpointRecord) -> 
     assert (ended.text, ended.finish_reason) == ("", "stop")
 
 
+def test_prompts_in_one_request_get_what_they_get_alone(
+    site: Site, checkpoint: CheckpointRecord
+) -> None:
+    prompts = ["line 1", "", "the quick brown"]
+    pieces = generate(site, ask(checkpoint, prompts=prompts, num_samples=2))
+    for number, prompt in enumerate(prompts):
+        request = GenerationRequest.of(checkpoint, prompt, max_tokens=20, seed=7, num_samples=2)
+        alone = [(piece.sample, piece.token_id) for piece in generate(site, request)]
+        assert alone == [(p.sample, p.token_id) for p in pieces if p.prompt_index == number]
+
+
+def test_the_average_of_the_weights_is_sampled_on_request(
+    site: Site, checkpoint: CheckpointRecord
+) -> None:
+    with pytest.raises(GenerationFailedError, match="has no average of the weights") as failure:
+        generate(site, ask(checkpoint, averaged=True))
+    assert failure.value.code == "INVALID_ARGUMENT"
+    job_id = site.submit(max_steps=4, warmup_steps=0, learning_rate=0.5, ema_decay=0.9)
+    site.wait(job_id, JobStatus.SUCCEEDED)
+    newest = site.store.checkpoints(job_id)[-1]
+    averaged = generate(site, ask(newest, averaged=True))
+    assert len(averaged) == 20
+    assert averaged != generate(site, ask(newest))
+
+
 def test_a_conversation_needs_a_model_that_was_trained_on_such(
     site: Site, checkpoint: CheckpointRecord
 ) -> None:

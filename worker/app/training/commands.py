@@ -119,22 +119,28 @@ def generate(
     prompt: str,
     *,
     messages: Sequence[Mapping[str, str]] = (),
+    prompts: Sequence[str] = (),
+    averaged: bool = False,
     **options: Any,
 ) -> Iterator[SampledPiece]:
     """Continue a prompt with the model of a checkpoint file, on this machine, token by token.
 
     Args:
         messages: a conversation to answer, in place of the prompt.
+        prompts: several texts to continue, in place of the prompt.
+        averaged: sample from the average of the weights.
         options: as `app.training.sampled_text.sample_pieces` takes them.
 
     Ends the command with a message for a checkpoint that cannot be read, or arguments out of range.
     """
     from app.training.errors import CheckpointError
     from app.training.inference import load_trained
-    from app.training.sampled_text import answer_pieces, sample_pieces
+    from app.training.sampled_text import answer_pieces, sample_batch, sample_pieces
 
     try:
-        loaded = load_trained(checkpoint)
+        loaded = load_trained(checkpoint, averaged=averaged)
+        if prompts:
+            return sample_batch(loaded.model, loaded.tokenizer, prompts, **options)
         if messages:
             turns = [(message["role"], message["content"]) for message in messages]
             return answer_pieces(loaded, turns, **options)

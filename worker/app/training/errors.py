@@ -5,6 +5,7 @@
         ├── NonFiniteLossError     a loss or gradient is NaN or infinite; nothing was applied
         ├── TrainingMemoryError    the device's memory does not suffice; says what to lower
         ├── CheckpointError        a checkpoint cannot be written or read
+        │   └── NoAverageError     it has no average of the weights
         ├── ResumeError            a sound checkpoint that does not fit this run
         ├── CustomMetricError      a metric of the user's own whose name or value breaks the rule
         └── LostPeerError          another process of the run is gone; its own error says why
@@ -60,6 +61,10 @@ class TrainingMemoryError(TrainingError):
 
 class CheckpointError(TrainingError):
     """A checkpoint that cannot be written, or is not what its manifest says."""
+
+
+class NoAverageError(CheckpointError):
+    """A checkpoint has no average of the weights: its run had no `ema_decay`."""
 
 
 class ResumeError(TrainingError):

@@ -11,7 +11,7 @@ import torch
 from app.training.checkpoint import load_model
 from app.training.config import TrainingConfig
 from app.training.data.chat_template import ChatTemplate
-from app.training.errors import CheckpointError
+from app.training.errors import CheckpointError, NoAverageError
 from app.training.home import expanded
 from app.training.mapped_weights import read_mapped, verify_weights
 from app.training.tokenizer import Tokenizer, tokenizer_from_dict
@@ -82,7 +82,7 @@ def load_trained(
 def _averaged(state: dict[str, Any], path: Path) -> dict[str, Any]:
     averages: dict[str, Any] | None = state.get("averaged_state_dict")
     if averages is None:
-        raise CheckpointError(
+        raise NoAverageError(
             f"{path} has no average of the weights; train with `ema_decay`, or take the weights"
         )
     return averages

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from app.transformer.generation import Step, sample
 from app.transformer.model import GPTModel
 from app.transformer.sampling import Sampling, SamplingOptions
 
+_PROMPTS_AT_ONCE = 8
 MOST_LOGPROBS = 20
 """Most of the likeliest tokens that are reported for each sampled one."""
 
@@ -63,6 +65,8 @@ class SampledPiece:
     """Where log-probabilities are asked for: text of the token alone, see `TokenLogprob`."""
     top_logprobs: tuple[TokenLogprob, ...] = ()
     """Where asked for: the likeliest tokens, the likeliest first."""
+    prompt_index: int = 0
+    """Which of several prompts it belongs to, counts from 0."""
 
 
 def sample_pieces(
@@ -115,6 +119,35 @@ def sample_pieces(
         for number in range(num_samples)
         for piece in before_stop(stop, continuation.pieces(_of_sample(sampling, number)))
     )
+
+
+def sample_batch(
+    model: GPTModel, tokenizer: Tokenizer | None, prompts: Sequence[str], **options: Any
+) -> Iterator[SampledPiece]:
+    """Continue several prompts, a token of each in turn; `options` as `sample_pieces` takes them.
+
+    Each gets to the bit what it would get alone, so rows are not multiplied together. A few prompts
+    are under way at a time, the others follow: each has keys and values of its own.
+
+    Raises:
+        NotSampledError, ValueError: as by `sample_pieces`, for the first prompt that is at fault.
+    """
+    waiting = deque(
+        (number, sample_pieces(model, tokenizer, prompt, **options))
+        for number, prompt in enumerate(prompts)
+    )
+    return _in_turns(waiting)
+
+
+def _in_turns(waiting: deque[tuple[int, Iterator[SampledPiece]]]) -> Iterator[SampledPiece]:
+    under_way = deque[tuple[int, Iterator[SampledPiece]]]()
+    while waiting or under_way:
+        while waiting and len(under_way) < _PROMPTS_AT_ONCE:
+            under_way.append(waiting.popleft())
+        number, pieces = under_way.popleft()
+        if (piece := next(pieces, None)) is not None:
+            yield replace(piece, prompt_index=number)
+            under_way.append((number, pieces))
 
 
 def answer_pieces(
