@@ -6,9 +6,9 @@ nothing in memory that another control plane would miss. In order of reading:
 - `__main__`, `settings`, `server`: the process, its settings, and the services that it offers.
 - `state`: what all services share: the stores, the queue, the artifact store.
 - `jobs`: JobService; a job begins in `StartJob`.
-- `planning`, `config_reading`, `config_codec`, `execution`, `paths`, `preflight_cache`: what
-  `StartJob` checks before a job is stored: the configuration that the request brings, its stored
-  form, its limits, its files.
+- `planning`, `config_reading`, `config_codec`, `execution`, `paths`, `initial_weights`,
+  `preflight_cache`: what `StartJob` checks before a job is stored: the configuration that the
+  request brings, its stored form, its limits, its files, the weights it begins with.
 - `requests`, `paging`: what calls share: request ids, names, page sizes.
 - `queue`: the message that brings an attempt to a worker.
 - `reconciler`, `leases`: finds attempts that lost their worker or their message, and queues them

@@ -66,5 +66,8 @@ def _known_size(message: Message) -> int:
 
 
 def to_document(config: TrainingConfig) -> str:
-    """Return the configuration as the JSON text that is stored: every field spelled out."""
-    return json.dumps(config.to_dict(), separators=(",", ":"), ensure_ascii=False)
+    """Return the configuration as the JSON text that is stored: every field spelled out.
+
+    What initial weights say of the model, and no one knows yet, is left out.
+    """
+    return json.dumps(config.to_known_dict(), separators=(",", ":"), ensure_ascii=False)

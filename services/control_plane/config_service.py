@@ -101,6 +101,8 @@ def _verdict(
         errors=problem_messages(findings.problems),
         warnings=problem_messages(findings.warnings),
     )
+    if config.has_open_model():
+        return verdict
     if readable or all(_leaves_model(problem) for problem in findings.problems):
         verdict.num_parameters = config.model_config.num_parameters()
     if readable:

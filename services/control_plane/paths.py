@@ -61,8 +61,11 @@ class AllowedRoots:
 
     def _not_allowed(self, field: str, text: str) -> Exception:
         roots = ", ".join(map(str, self.roots)) or "none (start with --data-root PATH)"
+        remedy = f"move the data there, or upload it and name it as {DATASET_SCHEME}ID"
+        if field == "initial_weights":
+            remedy = "move the model there, or name a checkpoint as checkpoint://ID"
         message = (
             f"`{field}` is {text!r}, which is not under an allowed folder; allowed are {roots}; "
-            f"move the data there, or upload it and name it as {DATASET_SCHEME}ID"
+            f"{remedy}"
         )
         return invalid_argument(field, message, "PATH_NOT_ALLOWED")

@@ -19,6 +19,7 @@ from control_plane.config_reading import require_source
 from control_plane.conversion import problem_text
 from control_plane.errors import invalid_data
 from control_plane.execution import execution_problems, read_execution
+from control_plane.initial_weights import take_initial_weights
 from control_plane.paths import DATASET_SCHEME
 from control_plane.preflight_cache import key_of
 from control_plane.requests import check_name
@@ -59,6 +60,7 @@ async def plan_job(request: job_pb2.StartJobRequest, state: ServiceState) -> New
     if problems := execution_problems(request.execution, config):
         raise ConfigError(problems)
     _take_data(config, request.dataset_path, request.val_dataset_path)
+    await take_initial_weights(config, state)
     paths = await _data_paths(config, state)
     execution = read_execution(request.execution, config)
     findings = await _inspect(config, paths, state)
@@ -78,7 +80,7 @@ async def plan_job(request: job_pb2.StartJobRequest, state: ServiceState) -> New
         warnings=tuple(map(problem_text, warnings)),
         data_warnings=tuple(map(problem_text, findings.warnings)),
         data_roots=tuple(map(str, state.roots.roots)),
-        model_summary=model_summary(config),
+        model_summary="" if config.has_open_model() else model_summary(config),
     )
 
 
@@ -90,6 +92,12 @@ async def review_start(
     Data that is not named is a warning: it can be named when the job starts.
     """
     _take_data(config, dataset_path, val_dataset_path)
+    try:
+        await take_initial_weights(config, state)
+    except (RpcError, NotFoundError) as error:
+        return Findings([FieldProblem("initial_weights", str(error))], _warnings(config))
+    except ConfigError as error:
+        return Findings(list(error.problems), _warnings(config))
     problems = relation_problems(config, set())
     for name, text in _named_files(config).items():
         try:
@@ -113,6 +121,7 @@ async def with_local_files(
 ) -> TrainingConfig:
     """Return the configuration with the paths of its data on this machine; raise as `plan_job`."""
     _take_data(config, dataset_path, "")
+    await take_initial_weights(config, state)
     paths = await _data_paths(config, state)
     train, *sources = [await _file(path, state) for path in (paths.train, *paths.sources)]
     local = DataPaths(
@@ -134,6 +143,8 @@ def _warnings(config: TrainingConfig) -> list[FieldProblem]:
 
 async def _inspect(config: TrainingConfig, paths: DataPaths, state: ServiceState) -> Findings:
     """Look at the files of a run, in a thread since a file system may be slow."""
+    if config.has_open_model():
+        return Findings()  # the worker knows the model once it has read the weights
     if not state.roots.visible:
         return inspect_run(config, VisibleData())
     sources = tuple([await _file(source, state) for source in paths.sources])
@@ -182,7 +193,7 @@ async def _beyond_memory(
 ) -> list[FieldProblem]:
     """Only where every worker trains on this machine's CPU is its memory known here."""
     memory, processes = state.preflights.memory(), execution.processes
-    if memory is None:
+    if memory is None or config.has_open_model():
         return []
     sharded = config.distributed is not None and config.distributed.strategy == "fsdp"
     copies = 1 if sharded else processes

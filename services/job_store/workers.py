@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from job_store.codec import decode_dataset, decode_worker, encode_worker, text_fields
+from job_store.codec import (
+    decode_checkpoint,
+    decode_dataset,
+    decode_worker,
+    encode_worker,
+    text_fields,
+)
 from job_store.connection import AsyncConnection, Connection
 from job_store.errors import JobStoreError, NotFoundError
 from job_store.ids import check_id, check_worker_id
 from job_store.keys import Keys
-from job_store.records import DatasetRecord, WorkerRecord
+from job_store.records import CheckpointRecord, DatasetRecord, WorkerRecord
 from job_store.unreadable import left_out
 
 
@@ -45,6 +51,20 @@ class WorkerRegistry:
         if not stored:
             raise NotFoundError("dataset", dataset_id)
         return decode_dataset(dataset_id, text_fields(stored))
+
+    def get_checkpoint(self, checkpoint_id: str) -> CheckpointRecord:
+        """Return the record of a registered checkpoint of any job.
+
+        Raises:
+            NotFoundError: There is no such record.
+        """
+        check_id("checkpoint", checkpoint_id)
+        job_id = self._db.command("GET", self._keys.item("checkpoint", checkpoint_id))
+        key = self._keys.job(job_id.decode(), "checkpoint_data") if job_id else None
+        stored = key and self._db.command("HGET", key, checkpoint_id)
+        if not stored:
+            raise NotFoundError("checkpoint", checkpoint_id)
+        return decode_checkpoint(checkpoint_id, stored, "")
 
 
 class WorkerDirectory:

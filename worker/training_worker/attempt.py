@@ -35,7 +35,7 @@ from job_store.workers import WorkerRegistry
 from training_worker.board import Board
 from training_worker.checkpoint_metrics import measured_metrics
 from training_worker.copies import drop_copy
-from training_worker.datasets import find_data, restrict_reading
+from training_worker.datasets import find_data, find_weights, restrict_reading
 from training_worker.exits import End
 from training_worker.failed_saves import FailedSaves
 from training_worker.failures import describe_failure, print_failure
@@ -193,6 +193,8 @@ class Attempt:
             self._validated = {self._resume.step: self._resume.record.metrics}
         if self._resume.path is not None:
             config.resume_from_checkpoint = str(self._resume.path)
+        else:
+            find_weights(config, workers, artifacts)
         train, validation = load_dataset(config.dataset_path, config)
         self._board.write(self._board.read().step, Phase.STARTING, 0)
         agree_on_files(ranks, config)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from app.training import progress
-from app.training.reading import restrict_to
+from app.training.reading import permit, restrict_to
 from artifact_store import (
     DATASETS_PREFIX,
     ArtifactError,
@@ -14,14 +14,15 @@ from artifact_store import (
     ArtifactStoreAwayError,
 )
 from job_store.errors import NotFoundError
-from job_store.records import DatasetRecord, JobRecord
+from job_store.records import CheckpointRecord, DatasetRecord, JobRecord
 from job_store.workers import WorkerRegistry
 
 SCHEME = "dataset://"
+CHECKPOINT_SCHEME = "checkpoint://"
 
 
 class DatasetUnavailableError(ValueError):
-    """The dataset that a job names is gone; another try does not help."""
+    """A dataset or checkpoint that a job names is gone; another try does not help."""
 
 
 def dataset_file(named: str, registry: WorkerRegistry, artifacts: ArtifactStore) -> str:
@@ -43,7 +44,7 @@ def dataset_file(named: str, registry: WorkerRegistry, artifacts: ArtifactStore)
         raise DatasetUnavailableError(f"{reason}; upload it again and start a new job") from None
 
 
-def _file_of(record: DatasetRecord, artifacts: ArtifactStore) -> Path:
+def _file_of(record: DatasetRecord | CheckpointRecord, artifacts: ArtifactStore) -> Path:
     """Return the store's own file, or a copy of it."""
     if (path := artifacts.local_path(record.artifact)) is not None:
         artifacts.stat(record.artifact)
@@ -71,6 +72,27 @@ def find_data(
         config.val_dataset_path = dataset_file(record.val_dataset_path, registry, artifacts)
     for source in config.data.sources:
         source.path = dataset_file(source.path, registry, artifacts)
+
+
+def find_weights(config: Any, registry: WorkerRegistry, artifacts: ArtifactStore) -> None:
+    """Write the path of `checkpoint://ID` in the job's initial weights into its configuration.
+
+    Raises:
+        DatasetUnavailableError: The checkpoint was deleted, or its file is gone.
+        ArtifactStoreAwayError: The store cannot be reached, or another one is in its place.
+    """
+    named = config.initial_weights or ""
+    if not named.startswith(CHECKPOINT_SCHEME):
+        return
+    try:
+        record = registry.get_checkpoint(named.removeprefix(CHECKPOINT_SCHEME))
+        config.initial_weights = str(_file_of(record, artifacts))
+    except ArtifactStoreAwayError:
+        raise  # the checkpoint is where it was
+    except (NotFoundError, ArtifactError) as error:
+        reason = f"`initial_weights` is {named!r}, which is gone: {error}"
+        raise DatasetUnavailableError(f"{reason}; start a new job from another") from None
+    permit(config.initial_weights)
 
 
 def restrict_reading(record: JobRecord, artifacts: ArtifactStore) -> None:

@@ -25,7 +25,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_DECIDED_BY_RANK_0 = ("dataset_path", "val_dataset_path", "resume_from_checkpoint")
+_DECIDED_BY_RANK_0 = (
+    "dataset_path",
+    "val_dataset_path",
+    "resume_from_checkpoint",
+    "initial_weights",
+)
 _OUTCOMES = (OutcomeKind.HANDED_BACK, OutcomeKind.STOPPED)
 _AGENT_NOTICES_SECONDS = 10.0
 _FAILURE_FILE = "failure.{rank}.json"

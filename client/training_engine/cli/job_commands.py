@@ -190,6 +190,7 @@ def status(session: Session, job: JobArgument) -> None:
             ("data", record.dataset_path),
             ("trains on", record.data_summary),
             ("model", record.model_summary),
+            ("begins with", (record.config or {}).get("initial_weights")),
             ("created", record.created_at),
             ("started", record.started_at),
             ("completed", record.completed_at),

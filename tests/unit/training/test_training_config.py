@@ -37,6 +37,8 @@ CONTRACT = {
     "max_grad_norm": 1.0,
     "z_loss": 0.0,
     "ema_decay": None,
+    "initial_weights": None,
+    "resize_vocabulary": False,
     "mixed_precision": None,
     "logging_steps": 100,
     "save_steps": 1000,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -41,6 +41,9 @@ BestMetric = Literal["val_loss", "val_perplexity", "ema_val_loss", "loss", "perp
 Strategy = Literal["ddp", "fsdp"]
 LossOn = Literal["completion", "all"]
 TokenDtype = Literal["uint8", "uint16", "uint32", "int32", "int64"]
+
+_MODEL = "model_config."
+_MODEL_FIELDS = frozenset(each.name for each in fields(TransformerConfig))
 
 
 @dataclass
@@ -178,7 +181,16 @@ class TrainingConfig:
     """Everything that decides what a run computes and where it writes."""
 
     model_config: TransformerConfig = field(default_factory=TransformerConfig)
-    """Shape of the model. GPT-2 small by default."""
+    """Shape of the model. GPT-2 small by default; with `initial_weights` what is left out is
+    theirs."""
+
+    initial_weights: str | None = None
+    """Begin with the weights of another model: a Hugging Face folder, a checkpoint file, or in the
+    service `checkpoint://ID`. Optimizer, schedule and data begin afresh. None: draw them."""
+
+    resize_vocabulary: bool = False
+    """Whether `vocab_size` may be another than that of `initial_weights`: surplus rows are cut off,
+    new ones are the mean of the others."""
 
     batch_size: int = 8
     """Sequences in a micro-batch, on each device, >= 1."""
@@ -387,7 +399,7 @@ class TrainingConfig:
     def problems(self) -> list[FieldProblem]:
         """Return everything that keeps this run from starting; empty for a valid configuration."""
         problems = self._unread + type_problems(self)
-        problems += _part_problems("model_config", self.model_config, TransformerConfig)
+        problems += self._model_problems()
         problems += _part_problems("data", self.data, DataConfig)
         if self.distributed is not None:
             problems += _part_problems("distributed", self.distributed, DistributedConfig)
@@ -400,6 +412,12 @@ class TrainingConfig:
             problems += more
             bad |= {problem.field for problem in more}
         return problems
+
+    def _model_problems(self) -> list[FieldProblem]:
+        model = cast("Any", self.model_config)
+        if isinstance(model, TransformerConfig) and self.has_open_model():
+            return [problem.under("model_config") for problem in model.problems_of_fields()]
+        return _part_problems("model_config", model, TransformerConfig)
 
     def warnings(self) -> list[FieldProblem]:
         """Return allowed settings that are probably mistakes. The configuration must be valid."""
@@ -431,9 +449,35 @@ class TrainingConfig:
         mine, default = flatten(self.to_dict()), flatten(TrainingConfig().to_dict())
         return frozenset(path for path, value in mine.items() if value != default.get(path))
 
+    def has_open_model(self) -> bool:
+        """Whether fields of the model come from `initial_weights` and are not known yet."""
+        names = {name.split(".")[1] for name in self.fields_given() if name.startswith(_MODEL)}
+        return self.initial_weights is not None and names < _MODEL_FIELDS
+
+    def take_model(self, model: TransformerConfig, tokenizer: str | None) -> None:
+        """Fill in what `initial_weights` say of the model and its tokenizer, where nobody did."""
+        given = self.fields_given()
+        for name in _MODEL_FIELDS:
+            if not any(path.startswith(_MODEL + name) for path in given):
+                setattr(self.model_config, name, getattr(model, name))
+        if tokenizer is not None and "tokenizer" not in given:
+            self.tokenizer = tokenizer
+        self._given = given | {_MODEL + name for name in _MODEL_FIELDS} | {"tokenizer"}
+
     def to_dict(self) -> dict[str, Any]:
         """Return every field by name, in order, as plain values; the inverse of `from_dict`."""
         values: dict[str, Any] = to_plain(self)
+        return values
+
+    def to_known_dict(self) -> dict[str, Any]:
+        """Return the same without what `initial_weights` will say of model and tokenizer."""
+        values, given = self.to_dict(), self.fields_given()
+        if self.has_open_model():
+            model = values["model_config"]
+            known = {n: v for n, v in model.items() if any(p.startswith(_MODEL + n) for p in given)}
+            values["model_config"] = known
+            if "tokenizer" not in given:
+                del values["tokenizer"]
         return values
 
     @classmethod

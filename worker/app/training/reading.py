@@ -31,6 +31,13 @@ def restrict_to(roots: Iterable[str | Path]) -> None:
     _roots = tuple(Path(root).resolve() for root in roots)
 
 
+def permit(path: str | Path) -> None:
+    """Let one more file be read, where reading is restricted."""
+    global _roots
+    if _roots is not None:
+        _roots = (*_roots, Path(path).resolve())
+
+
 def permitted(path: Path) -> Path:
     """`path` itself, if it may be read.
 

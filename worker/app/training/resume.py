@@ -20,8 +20,13 @@ logger = logging.getLogger(__name__)
 
 # A run may go on with other values of these; everything else in model_config is the model itself.
 _MODEL_FIELDS_FREE_TO_CHANGE = {"dropout_rate", "initializer_range", "zero_init_output_projections"}
-# These never change what is computed.
-_FIELDS_WITHOUT_EFFECT = {"resume_from_checkpoint", "checkpoint_dir"}
+# These never change what a resumed run computes.
+_FIELDS_WITHOUT_EFFECT = {
+    "resume_from_checkpoint",
+    "checkpoint_dir",
+    "initial_weights",
+    "resize_vocabulary",
+}
 
 
 def checkpoint_to_resume(where: bool | str, manager: CheckpointManager, ranks: Ranks) -> str:

@@ -99,6 +99,7 @@ _RULES = (
     _not_empty("dataset_path", "give a file or folder, or leave it out"),
     _not_empty("val_dataset_path", "give a file or folder, or leave it out"),
     _below_one("val_fraction", "try 0.1, or 0 to hold nothing back"),
+    _not_empty("initial_weights", "give a folder or a checkpoint, or leave it out"),
     _not_empty("text_column", "name the field that holds the text, or leave it out"),
     _not_empty("tokenizer", "try byte, char, gpt2 or the path of a tokenizer.json"),
     _Rule(
@@ -247,6 +248,8 @@ def _alphabet_of_many(config: TrainingConfig, bad: set[str]) -> FieldProblem | N
 def _too_long_sequence(config: TrainingConfig, bad: set[str]) -> FieldProblem | None:
     longest = "model_config.max_position_embeddings"
     if bad & {"sequence_length", "model_config", longest} or config.sequence_length is None:
+        return None
+    if config.has_open_model() and longest not in config.fields_given():
         return None
     positions = config.model_config.max_position_embeddings
     if config.sequence_length <= positions:

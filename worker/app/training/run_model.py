@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from app.training import rng
 from app.training.averaging import AveragedWeights
 from app.training.checkpoint import build_state, load_model
 from app.training.config import TrainingConfig
@@ -20,12 +19,11 @@ from app.transformer import GPTModel, fuse
 
 
 class RunModel:
-    """A new model of `config`, placed on the devices of `ranks` and ready for its first step."""
+    """A model, placed on the devices of `ranks` and ready for its first step."""
 
-    def __init__(self, config: TrainingConfig, ranks: Ranks) -> None:
+    def __init__(self, config: TrainingConfig, ranks: Ranks, model: GPTModel) -> None:
         self._config = config
-        with rng.isolated(config.seed):
-            self.model = fuse(GPTModel(config.model_config))
+        self.model = fuse(model)
         if config.gradient_checkpointing:
             self.model.enable_gradient_checkpointing()
         self._layout = build_layout(ranks)

@@ -22,6 +22,8 @@ from app.training.early_stopping import EarlyStopping, require_validation
 from app.training.errors import NO_CHECKPOINT, LostPeerError, NonFiniteLossError
 from app.training.evaluation import Evaluation, Evaluator
 from app.training.forecast import Forecast
+from app.training.initial_model import build_model, take_given_model
+from app.training.initial_weights import complete_from_weights
 from app.training.journal import MetricsJournal, NullJournal
 from app.training.metrics import MetricsTracker
 from app.training.model_summary import model_summary
@@ -42,6 +44,7 @@ from app.training.run_model import RunModel
 from app.training.sampler import seed_for
 from app.training.saving import FollowerSaver, RunSaver
 from app.training.trackers.trackers import Trackers
+from app.transformer import GPTModel
 
 __all__ = ["Trainer"]
 
@@ -59,6 +62,7 @@ class Trainer:
         train_dataset: map-style, yielding 1-D integer tensors of tokens.
         val_dataset: the same for validation, of which `eval_batches` are passed every `eval_steps`.
         callbacks: objects with any of the methods of `app.training.callbacks.Callback`.
+        model: trained in place of a new one; `config.model_config` is its own, or left out.
 
     Where several processes train together, each has a trainer of its own, made with the same
     arguments; the one of rank 0 writes, reports and calls its callbacks for all.
@@ -79,8 +83,12 @@ class Trainer:
         train_dataset: Any,
         val_dataset: Any = None,
         callbacks: Iterable[Any] = (),
+        model: GPTModel | None = None,
     ) -> None:
         config.validate()
+        complete_from_weights(config)
+        if model is not None:
+            take_given_model(config, model)
         self._ranks = join(config)
         for warning in config.warnings():
             logger.warning("%s", warning.message)
@@ -109,7 +117,9 @@ class Trainer:
         require_validation(config.early_stopping, has_validation=val_dataset is not None)
         require_memory(config, self._ranks)
         self._data = RunData(config, self._ranks, train_dataset, val_dataset)
-        self._run_model = RunModel(config, self._ranks)
+        checkpoint = self._checkpoint_to_resume()
+        model = build_model(config, model, resumes=bool(checkpoint))
+        self._run_model = RunModel(config, self._ranks, model)
         self.model, self.optimizer = self._run_model.model, self._run_model.optimizer
         self.scheduler = self._run_model.scheduler
         self._stepper, self._average = self._run_model.stepper, self._run_model.average
@@ -123,8 +133,8 @@ class Trainer:
             self._ranks.world_size,
         )
         self._forecast = Forecast(config, self._batches_to_evaluate())
-        if config.resume_from_checkpoint:
-            self._resume(config.resume_from_checkpoint)
+        if checkpoint:
+            self._resume(checkpoint)
 
     @property
     def is_main(self) -> bool:
@@ -372,14 +382,19 @@ class Trainer:
         }
         return self._run_model.state(self.step, loss, {**self._data.state_dict(), **progress})
 
-    def _resume(self, where: bool | str) -> None:
+    def _checkpoint_to_resume(self) -> str:
+        """Return the file that the run continues; empty for a run that begins at step 0."""
+        if not (where := self.config.resume_from_checkpoint):
+            return ""
         path = checkpoint_to_resume(where, self.manager, self._ranks)
         if not path:
             folder = self.config.checkpoint_dir
             logger.warning(
                 "No checkpoint found to resume from in %s; the run begins at step 0", folder
             )
-            return
+        return path
+
+    def _resume(self, path: str) -> None:
         state = self.manager.load_state(path)
         check_fits(state, self.config, self._data.tokenizer, path)
         report_changes(state["config"], self.config)

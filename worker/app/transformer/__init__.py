@@ -10,7 +10,8 @@ reading:
   which token is drawn, and the step of one token.
 - `fused`, `cpu_kernels`: the same model with faster operations for a CPU, applied from outside.
 - `families`, `tensor_layout`: the configurations and tensors of models that others write and load.
-- `huggingface`, `weight_files`, `export`, `export_folder`: to and from Hugging Face's format.
+- `weight_files`, `found_model`, `huggingface`, `export`, `export_folder`: from and to Hugging
+  Face's format.
 - `gguf_tensors`: a model in the terms of llama.cpp.
 """
 

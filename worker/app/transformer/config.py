@@ -205,13 +205,14 @@ class TransformerConfig:
 
     def problems(self) -> list[FieldProblem]:
         """Everything that keeps this configuration from being built; empty when it is valid."""
-        found = self._unread + type_problems(self) + _scaling_problems(self.rope_scaling)
-        bad = {problem.field for problem in found}
-        for problem in _range_problems(self, bad):
-            found.append(problem)
-            bad.add(problem.field)
-        found += _relation_problems(self, bad)
+        found = self.problems_of_fields()
+        found += _relation_problems(self, {problem.field for problem in found})
         return found or _too_many_parameters(self)
+
+    def problems_of_fields(self) -> list[FieldProblem]:
+        """Return what is wrong with fields alone, whatever the others are."""
+        found = self._unread + type_problems(self) + _scaling_problems(self.rope_scaling)
+        return found + _range_problems(self, {problem.field for problem in found})
 
     def validate(self) -> None:
         """Raise one `ConfigError` that lists every problem, if there is any."""

@@ -7,7 +7,6 @@ fields of both sides, `tensor_layout` the tensors.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,24 +15,23 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from app.transformer.config import TransformerConfig
 from app.transformer.errors import UnsupportedModelError
 from app.transformer.export import ExportOptions, write_export
-from app.transformer.families import Family, describe, family_of, read_description
+from app.transformer.families import describe, family_of
+from app.transformer.found_model import FoundModel, StoredTensors, TensorTable, find_model
 from app.transformer.model import GPTModel
-from app.transformer.tensor_layout import BASE_PREFIXES, COMPUTED, EMBEDDINGS, HEAD, Layout, layout
-from app.transformer.weight_files import (
-    DTYPES,
-    StoredTensor,
-    find_tensors,
-    read_config,
-    same_bytes,
-    weight_files,
-)
+from app.transformer.tensor_layout import layout
+from app.transformer.weight_files import StoredTensor, find_tensors, read_config, weight_files
 
-__all__ = ["UnsupportedModelError", "export_model", "from_pretrained", "their_tensors"]
+__all__ = [
+    "PretrainedModel",
+    "UnsupportedModelError",
+    "export_model",
+    "from_pretrained",
+    "open_pretrained",
+    "their_tensors",
+]
 
-_MOST_NAMED = 10
 _FLOATS = {torch.float64, torch.float32, torch.float16, torch.bfloat16}
 
 
@@ -84,35 +82,57 @@ def from_pretrained(
         UnsupportedModelError: The model is of another family or quantized, or files or tensors are
             missing, damaged or of another shape. The message names the field or the tensor.
     """
+    pretrained = open_pretrained(source, description)
+    model = GPTModel.unfilled(pretrained.config)
+    for name, parameter in model.named_parameters():
+        pretrained.copy(name, parameter)
+    return model
+
+
+def open_pretrained(
+    source: str | Path | Mapping[str, Tensor], description: Mapping[str, Any] | None = None
+) -> PretrainedModel:
+    """Return a Hugging Face model that is checked and not read yet; see `from_pretrained`."""
     if isinstance(source, Mapping):
         if description is None:
             raise ValueError("`description` is missing; a state dict needs its config.json beside")
         weights: Weights = _LoadedWeights(source)
     else:
         description, weights = read_config(Path(source)), open_weights(Path(source))
-    family, config = read_description(description)
-    names = _names(weights, family)
-    config, names = _tied_by_file(weights, names, config, family)
-    _check_tensors(weights, names, layout(config, family))
-    model = GPTModel.unfilled(config)
-    _fill(model, layout(config, family), weights, names)
-    return model
+    return PretrainedModel(weights, find_model(description, weights))
 
 
-class Weights(Protocol):
+class PretrainedModel:
+    """A Hugging Face model whose tensors are read one by one, under our names."""
+
+    def __init__(self, weights: Weights, found: FoundModel) -> None:
+        self.config = found.config
+        """As the files have it."""
+        self._weights, self._names = weights, found.names
+        self._layout = layout(found.config, found.family)
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shape of each of our tensors, by name."""
+        return {
+            name: (sum(part.rows for part in parts), *parts[0].row_shape)
+            for name, parts in self._layout.items()
+        }
+
+    @torch.no_grad()
+    def copy(self, name: str, target: Tensor) -> None:
+        """Copy one of our tensors into `target`, whose type may be another."""
+        parts = self._layout[name]
+        rows = torch.split(target, [part.rows for part in parts])
+        for part, to in zip(parts, rows, strict=True):
+            stored = self._weights.read(self._names[part.name])
+            to.copy_(stored.t() if part.transposed else stored)
+
+
+class Weights(TensorTable, Protocol):
     """Named tensors that are read one by one."""
-
-    def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """Return the shape of each tensor, by name."""
-
-    def kind(self, name: str) -> str | None:
-        """Return the tensor's type where it is none that weights may have, else None."""
 
     def read(self, name: str) -> Tensor:
         """Return a tensor; its memory may be the file's."""
-
-    def same(self, one: str, other: str) -> bool:
-        """Whether two tensors are equal."""
 
 
 def open_weights(folder: Path) -> Weights:
@@ -160,22 +180,15 @@ class _LoadedWeights:
         return torch.equal(self._tensors[one], self._tensors[other])
 
 
-class _MappedWeights:
+class _MappedWeights(StoredTensors):
     """Tensors of safetensors files, which are mapped: reading one copies nothing."""
 
     def __init__(self, tensors: Mapping[str, StoredTensor]) -> None:
-        self._tensors = tensors
+        super().__init__(tensors)
         self._files: dict[Path, Any] = {}
 
-    def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        return {name: tensor.shape for name, tensor in self._tensors.items()}
-
-    def kind(self, name: str) -> str | None:
-        dtype = self._tensors[name].dtype
-        return None if dtype in DTYPES else dtype
-
     def read(self, name: str) -> Tensor:
-        file = self._tensors[name].file
+        file = self.tensors[name].file
         try:
             if file not in self._files:
                 self._files[file] = safe_open(file, framework="pt")
@@ -185,69 +198,6 @@ class _MappedWeights:
                 f"tensor {name!r} of {file} cannot be read: {error}"
             ) from None
         return tensor
-
-    def same(self, one: str, other: str) -> bool:
-        return same_bytes(self._tensors[one], self._tensors[other])
-
-
-def _names(weights: Weights, family: Family) -> dict[str, str]:
-    """Map each tensor's full name to its name in the file, which may lack the family's prefix."""
-    prefix = BASE_PREFIXES[family]
-    return {
-        name if name.startswith(prefix) or name == HEAD else prefix + name: name
-        for name in weights.shapes()
-        if not name.endswith(COMPUTED)
-    }
-
-
-def _tied_by_file(
-    weights: Weights, names: dict[str, str], config: TransformerConfig, family: Family
-) -> tuple[TransformerConfig, dict[str, str]]:
-    """Return configuration and names as the file has them, see `from_pretrained`.
-
-    Where they are tied, the only one that is there, or else the embedding, is both.
-    """
-    if not config.tie_word_embeddings:
-        return config, names
-    embedding = EMBEDDINGS[family]
-    if HEAD not in names:
-        return config, names
-    if embedding in names and not weights.same(names[embedding], names[HEAD]):
-        return dataclasses.replace(config, tie_word_embeddings=False), names
-    kept = {name: stored for name, stored in names.items() if name != HEAD}
-    return config, {embedding: names[HEAD]} | kept
-
-
-def _check_tensors(weights: Weights, names: Mapping[str, str], expected: Layout) -> None:
-    """Raise one `UnsupportedModelError` that lists tensors that are missing, wrong or too many."""
-    shapes = weights.shapes()
-    wanted = {part.name: part.shape for parts in expected.values() for part in parts}
-    problems = [f"{name} is missing" for name in wanted if name not in names]
-    for name, stored in names.items():
-        if name not in wanted:
-            problems.append(f"{name} {list(shapes[stored])} is not described by config.json")
-        elif shapes[stored] != wanted[name]:
-            there, rule = list(shapes[stored]), list(wanted[name])
-            problems.append(f"{name} is {there} and must be {rule} by config.json")
-        elif (kind := weights.kind(stored)) is not None:
-            problems.append(f"{name} is of type {kind}: it is quantized, or no weight")
-    if problems:
-        more = len(problems) - _MOST_NAMED
-        listed = "; ".join(problems[:_MOST_NAMED]) + (f"; and {more} more" if more > 0 else "")
-        raise UnsupportedModelError(
-            f"the weights are not those of the model that config.json describes: {listed}"
-        )
-
-
-@torch.no_grad()
-def _fill(model: GPTModel, expected: Layout, weights: Weights, names: Mapping[str, str]) -> None:
-    """Copy the weights into a model, in its own type."""
-    for ours, parameter in model.named_parameters():
-        parts = expected[ours]
-        rows = torch.split(parameter, [part.rows for part in parts])
-        for part, target in zip(parts, rows, strict=True):
-            stored = weights.read(names[part.name])
-            target.copy_(stored.t() if part.transposed else stored)
 
 
 from_gpt2 = from_pretrained

@@ -51,6 +51,11 @@ class Part:
         """Rows of our tensor."""
         return self.shape[-1] if self.transposed else self.shape[0]
 
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """Shape of one row of our tensor."""
+        return self.shape[:-1] if self.transposed else self.shape[1:]
+
 
 Layout = dict[str, tuple[Part, ...]]
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from app.training.config import TrainingConfig
 from app.training.data_warnings import warn
 from app.training.home import expanded
+from app.training.initial_weights import continues_tokenizer, weights_path
 from app.training.tokenizer import (
     CharTokenizer,
     PretrainedTokenizer,
@@ -41,17 +42,20 @@ class ContinuedData(NamedTuple):
 def continued_data(config: TrainingConfig) -> ContinuedData | None:
     """Return what the run's checkpoint says, where its tokenizer was made of its text.
 
-    None for a run from step 0, and for another tokenizer than the configuration names: to go on
-    with that is an error of the resume.
+    A run that begins with the weights of a checkpoint keeps that one's tokenizer. None for another
+    run from step 0, and for another tokenizer than the configuration names: to go on with that is
+    an error of the resume.
 
     Raises:
         CheckpointError: The checkpoint cannot be read.
     """
-    if not (config.resume_from_checkpoint and is_made_of_text(config.tokenizer)):
+    if not is_made_of_text(config.tokenizer):
         return None
     from app.training.checkpoint_file import read_state
 
-    path = _checkpoint(config)
+    path = checkpoint_to_continue(config) if config.resume_from_checkpoint else None
+    if path is None and continues_tokenizer(config):
+        path = weights_path(config)
     state = {} if path is None else read_state(path, mapped=True)
     if not (saved := state.get("tokenizer")):
         return None
@@ -61,7 +65,7 @@ def continued_data(config: TrainingConfig) -> ContinuedData | None:
     return ContinuedData(tokenizer, state.get("data_fingerprint") or "")
 
 
-def _checkpoint(config: TrainingConfig) -> Path | None:
+def checkpoint_to_continue(config: TrainingConfig) -> Path | None:
     """Return the file that the run continues, as the trainer will find it."""
     from app.training.checkpoint import CheckpointManager
 

@@ -27,6 +27,7 @@ from app.training.fit import (
     unused_vocabulary,
 )
 from app.training.home import expanded
+from app.training.initial_weights import complete_from_weights
 from app.training.tokenizer import Tokenizer
 
 logger = logging.getLogger(__name__)
@@ -52,12 +53,14 @@ def load_dataset(
             Lines, CSV, TSV, Parquet, Arrow), ids in `.bin` or `.npy`, or a folder of one of these,
             see `select`.
         config: read for `tokenizer`, `text_column`, `token_dtype`, `data`, `sequence_length`,
-            `seed`, `val_fraction`, `val_dataset_path` and the model's `vocab_size`.
+            `seed`, `val_fraction`, `val_dataset_path` and the model's `vocab_size`; what its
+            `initial_weights` say of model and tokenizer is filled in.
 
     Raises:
         DataError: the data is missing, unreadable, too short, or has ids outside `vocab_size`.
         TokenizerError: the tokenizer cannot be had or cannot express the text.
     """
+    complete_from_weights(config)
     if path is not None and not config.data.sources:
         train, validation = _load_path(path, corpus_at(Path(path), config, "train"), config)
         logger.info("%s", data_summary(train, validation, config))

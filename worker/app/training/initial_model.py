@@ -1,0 +1,228 @@
+"""A run's model at its first step: drawn, given by the caller, or read from `initial_weights`."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from app.training import rng
+from app.training.checkpoint_file import (
+    manifest_path,
+    read_manifest,
+    read_state,
+    verify,
+    verify_unlisted,
+)
+from app.training.config import TrainingConfig
+from app.training.errors import CheckpointError
+from app.training.initial_weights import folder_files, refused, weights_path
+from app.training.reading import permitted
+from app.transformer import GPTModel
+from app.transformer.config import TransformerConfig
+from app.transformer.errors import ConfigError, FieldProblem, UnsupportedModelError
+from app.transformer.huggingface import open_pretrained
+
+logger = logging.getLogger(__name__)
+
+_VOCABULARY = ("token_embedding.weight", "lm_head.weight")
+_MOST_NAMED = 10
+# Another value of these changes no tensor, and is a choice of the run.
+_FREE = {"dropout_rate", "initializer_range", "zero_init_output_projections", "vocab_size"}
+
+
+class GivenWeights(Protocol):
+    """Weights that a run can begin with."""
+
+    config: TransformerConfig
+    """Of the model that has them."""
+
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Return the shape of each tensor, by our names."""
+
+    def copy(self, name: str, target: Tensor) -> None:
+        """Copy a tensor into `target`, of its shape."""
+
+
+class SavedModel:
+    """The weights in a checkpoint file."""
+
+    def __init__(self, state: Mapping[str, Any], path: Path) -> None:
+        try:
+            run = TrainingConfig.from_dict(state["config"])
+        except (TypeError, ValueError) as error:
+            raise refused(str(path), f"its configuration cannot be read: {error}") from None
+        self.config = run.model_config
+        self.tokenizer = run.tokenizer if state.get("tokenizer") else None
+        """Name of the tokenizer of its run; None where that was trained on ids."""
+        self._weights: Mapping[str, Tensor] = state["model_state_dict"]
+
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        return {name: tuple(tensor.shape) for name, tensor in self._weights.items()}
+
+    @torch.no_grad()
+    def copy(self, name: str, target: Tensor) -> None:
+        target.copy_(self._weights[name])
+
+
+def open_checkpoint(path: Path) -> SavedModel:
+    """Return the weights of a checkpoint file, which is verified first.
+
+    Raises:
+        ConfigError: It is damaged, or no checkpoint of this library.
+    """
+    try:
+        permitted(path)
+        if manifest_path(path).exists():
+            verify(read_manifest(path))
+        else:
+            verify_unlisted(path)
+        return SavedModel(read_state(path, mapped=True), path)
+    except CheckpointError as error:
+        raise refused(str(path), str(error)) from None
+
+
+def build_model(
+    config: TrainingConfig, given: GPTModel | None = None, *, resumes: bool = False
+) -> GPTModel:
+    """Return the model of a run, on the CPU.
+
+    Args:
+        config: says where the weights come from, unless `given` has them.
+        given: the caller's own.
+        resumes: whether a checkpoint replaces the weights; those of the beginning are not read.
+
+    Raises:
+        ConfigError: The initial weights cannot be read or do not fit; it lists all tensors.
+    """
+    if given is not None:
+        return given
+    if config.initial_weights is not None and not resumes:
+        return _filled(config, _open(weights_path(config)))
+    with rng.isolated(config.seed):
+        return GPTModel(config.model_config)
+
+
+def _open(path: Path) -> GivenWeights:
+    if not path.is_dir():
+        return open_checkpoint(path)
+    try:
+        for file in folder_files(path):
+            permitted(file)
+        return open_pretrained(path)
+    except (UnsupportedModelError, OSError) as error:
+        raise refused(str(path), str(error)) from None
+
+
+def _filled(config: TrainingConfig, weights: GivenWeights) -> GPTModel:
+    model = GPTModel.unfilled(config.model_config)
+    _require_fit(config, model, weights)
+    shapes = weights.shapes()
+    for name, parameter in model.named_parameters():
+        if shapes[name] == tuple(parameter.shape):
+            weights.copy(name, parameter)
+        else:
+            _copy_rows(weights, name, parameter)
+    logger.info("the run begins with the weights of %s", config.initial_weights)
+    return model
+
+
+@torch.no_grad()
+def _copy_rows(weights: GivenWeights, name: str, target: Tensor) -> None:
+    """Copy the rows of a vocabulary of another size; new ones are the mean of the others."""
+    whole = torch.empty(weights.shapes()[name])
+    weights.copy(name, whole)
+    old, new = len(whole), len(target)
+    kept = min(old, new)
+    target[:kept] = whole[:kept]
+    target[kept:] = whole.mean(0)
+    what = f"the last {old - new} rows are gone"
+    if new > old:
+        what = f"{new - old} new rows are the mean of the others"
+    logger.warning("%s is resized from %d to %d ids: %s", name, old, new, what)
+
+
+def _require_fit(config: TrainingConfig, model: GPTModel, weights: GivenWeights) -> None:
+    """Raise one `ConfigError` that lists each tensor and field that does not fit."""
+    ours = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    theirs = dict(weights.shapes())
+    problems = [
+        f"{name} is {_shown(theirs.get(name))} there and {_shown(ours.get(name))} here"
+        for name in dict.fromkeys([*ours, *theirs])
+        if ours.get(name) != theirs.get(name) and not _is_resized(config, name, ours, theirs)
+    ]
+    if not problems:
+        problems = _other_fields(config.model_config, weights.config)
+    if not problems:
+        return
+    more = len(problems) - _MOST_NAMED
+    listed = "; ".join(problems[:_MOST_NAMED]) + (f"; and {more} more" if more > 0 else "")
+    remedy = "leave the model_config out to take theirs"
+    if not config.resize_vocabulary and all(each.startswith(_VOCABULARY) for each in problems):
+        remedy = "set `resize_vocabulary: true` to resize it, or leave vocab_size out"
+    raise refused(config.initial_weights or "", f"it does not fit: {listed}; {remedy}")
+
+
+def _is_resized(
+    config: TrainingConfig,
+    name: str,
+    ours: Mapping[str, tuple[int, ...]],
+    theirs: Mapping[str, tuple[int, ...]],
+) -> bool:
+    if not config.resize_vocabulary or name not in _VOCABULARY:
+        return False
+    if config.model_config.ngram_size > 1:
+        return False  # the rows of its n-grams depend on the size of the vocabulary
+    return name in ours and name in theirs and ours[name][1:] == theirs[name][1:]
+
+
+def _other_fields(ours: TransformerConfig, theirs: TransformerConfig) -> list[str]:
+    """Return what is computed otherwise from tensors of the same shapes."""
+    free = set(_FREE)
+    if ours.position_encoding_type != "learned":
+        free.add("max_position_embeddings")
+    one, other = (_spelled_out(config) for config in (ours, theirs))
+    return [
+        f"`{name}` is {other[name]!r} there and {value!r} here"
+        for name, value in one.items()
+        if name not in free and value != other[name]
+    ]
+
+
+def _spelled_out(config: TransformerConfig) -> dict[str, Any]:
+    """Return all fields, with defaults that follow from others filled in."""
+    return dataclasses.asdict(config) | {
+        "num_kv_heads": config.key_value_heads,
+        "head_dim": config.head_size,
+        "intermediate_size": config.mlp_size,
+        "qkv_bias": config.has_qkv_bias,
+    }
+
+
+def _shown(shape: tuple[int, ...] | None) -> str:
+    return "absent" if shape is None else str(list(shape))
+
+
+def take_given_model(config: TrainingConfig, model: GPTModel) -> None:
+    """Let the configuration describe a model that the caller has built.
+
+    Raises:
+        ConfigError: It describes another one, or names `initial_weights` as well.
+    """
+    if config.initial_weights is not None:
+        raise refused(config.initial_weights, "the model is given; leave one of the two out")
+    described = config.model_config
+    if described != TransformerConfig() and described != model.config:
+        differing = ", ".join(
+            f"{name} is {value!r} and the model has {getattr(model.config, name)!r}"
+            for name, value in described.to_dict().items()
+            if value != model.config.to_dict()[name]
+        )
+        message = f"`model_config` is not that of the given model: {differing}; leave it out"
+        raise ConfigError([FieldProblem("model_config", message)])
+    config.model_config = model.config
