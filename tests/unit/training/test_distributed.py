@@ -32,6 +32,7 @@ def scenarios() -> list[dict[str, Any]]:
     labelled = {"labelled": True, "samples": 48, "model": {"bias": False}}
     muon = {"optimizer_type": "muon", "muon_iterations": 3, "ema_decay": 0.9}
     pairs: dict[str, Any] = {"model": {"ngram_size": 3, "ngram_rows": 40}}
+    frozen = {"freeze": ["token_embedding.*", "blocks.0.*"]}
     for strategy in ("ddp", "fsdp"):
         config = spread(strategy)
         resumed = spread(strategy, resume_from_checkpoint=True)
@@ -44,6 +45,7 @@ def scenarios() -> list[dict[str, Any]]:
             {"name": f"{strategy}-even", "config": config, "dropout": 0.0},
             {"name": f"{strategy}-labelled", "config": config, "dropout": 0.0, **labelled},
             {"name": f"{strategy}-muon", "config": config | muon, "dropout": 0.0, **pairs},
+            {"name": f"{strategy}-frozen", "config": config | frozen, "dropout": 0.0},
         ]
     config = spread("ddp", max_steps=5)
     # Wide enough that a gradient bucket is summed in pieces, each beginning with another process.
@@ -61,6 +63,7 @@ def scenarios() -> list[dict[str, Any]]:
     found += [
         {"name": "one-even", "processes": 1, "config": one, "dropout": 0.0},
         {"name": "one-muon", "processes": 1, "config": one | muon, "dropout": 0.0, **pairs},
+        {"name": "one-frozen", "processes": 1, "config": one | frozen, "dropout": 0.0},
         {
             "name": "one-labelled",
             "processes": 1,
@@ -136,7 +139,7 @@ def test_sums_over_three_processes_keep_their_order_through_a_resume(runs: Path)
     assert_same_runs(runs / "three-straight", runs / "three-parts")
 
 
-@pytest.mark.parametrize("kind", ["even", "labelled", "muon"])
+@pytest.mark.parametrize("kind", ["even", "frozen", "labelled", "muon"])
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_two_processes_learn_what_one_learns_from_their_batches_together(
     runs: Path, strategy: str, kind: str

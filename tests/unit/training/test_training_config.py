@@ -37,6 +37,7 @@ CONTRACT = {
     "max_grad_norm": 1.0,
     "z_loss": 0.0,
     "ema_decay": None,
+    "freeze": [],
     "initial_weights": None,
     "resize_vocabulary": False,
     "mixed_precision": None,

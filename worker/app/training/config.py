@@ -192,6 +192,10 @@ class TrainingConfig:
     """Whether `vocab_size` may be another than that of `initial_weights`: surplus rows are cut off,
     new ones are the mean of the others."""
 
+    freeze: list[str] = field(default_factory=list)
+    """Parameters that stay as they are: patterns of their names in a checkpoint, such as
+    `token_embedding.*` or `blocks.[0-3].*`, each of which must match something."""
+
     batch_size: int = 8
     """Sequences in a micro-batch, on each device, >= 1."""
 
@@ -372,6 +376,8 @@ class TrainingConfig:
             self.trackers = [cast("Any", self.trackers)]
         if isinstance(cast("Any", self.model_config), Mapping):
             self.model_config = self._read_part("model_config", TransformerConfig)
+        if isinstance(cast("Any", self.freeze), str):
+            self.freeze = [cast("Any", self.freeze)]
         if isinstance(cast("Any", self.distributed), Mapping):
             self.distributed = self._read_part("distributed", DistributedConfig)
         if isinstance(cast("Any", self.early_stopping), Mapping):

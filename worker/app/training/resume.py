@@ -12,6 +12,7 @@ from app.training.checkpoint import CheckpointManager
 from app.training.config import TrainingConfig, flatten
 from app.training.distributed import Ranks
 from app.training.errors import ResumeError
+from app.training.freezing import require_same_frozen
 from app.training.home import expanded
 from app.training.tokenizer import TokenizerError, require_same_tokenizer
 from app.transformer.config import TransformerConfig
@@ -61,6 +62,7 @@ def check_fits(state: Mapping[str, Any], config: TrainingConfig, tokenizer: Any,
             "resumes from what a trainer saved; load it with CheckpointManager instead"
         )
     _check_model(state["config"], config, path)
+    require_same_frozen(state["config"], config.freeze, path)
     if config.max_steps < state["step"]:
         raise ResumeError(
             f"`max_steps` is {config.max_steps} and the checkpoint {path} is at step "

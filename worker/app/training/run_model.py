@@ -13,6 +13,7 @@ from app.training.checkpoint import build_state, load_model
 from app.training.config import TrainingConfig
 from app.training.distributed import Ranks
 from app.training.distributed_model import build_layout
+from app.training.freezing import freeze
 from app.training.scheduler import build_scheduler
 from app.training.stepping import build_optimizer
 from app.transformer import GPTModel, fuse
@@ -24,6 +25,7 @@ class RunModel:
     def __init__(self, config: TrainingConfig, ranks: Ranks, model: GPTModel) -> None:
         self._config = config
         self.model = fuse(model)
+        freeze(model, config.freeze)
         if config.gradient_checkpointing:
             self.model.enable_gradient_checkpointing()
         self._layout = build_layout(ranks)
