@@ -18,7 +18,6 @@ from rq import Queue
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from job_store.batches import Batches
 from job_store.connection import AsyncConnection
 from job_store.queues import QUEUE_NAMES, RUN_ATTEMPT, queue_name
 
@@ -44,7 +43,7 @@ class AttemptQueue:
         # RQ wants a synchronous client; this one only collects commands and never connects.
         self._collector = redis.Redis()
         self._queues = {name: _queue(name, self._collector) for name in QUEUE_NAMES}
-        self._messages = Batches(self._transact, _MOST)
+        self._messages = connection.batches(self._transact, _MOST)
 
     async def send(self, job_id: str, attempt: int, priority: str, device: str) -> None:
         """Put the attempt's message at the end of its queue.

@@ -37,21 +37,36 @@ class Batches(Generic[T, R]):
             self._task = asyncio.create_task(self._run(), name="batches")
         return await result
 
+    async def close(self) -> None:
+        """End the batch under way. Callers that are left are cancelled."""
+        if (task := self._task) is not None:
+            task.cancel()
+            await asyncio.wait([task])
+
     async def _run(self) -> None:
-        while self._waiting:
-            batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
-            results = await self._results([item for item, _ in batch])
-            for (_, waiter), result in zip(batch, results, strict=True):
-                if waiter.done():
-                    continue  # its caller has left
-                if isinstance(result, Exception):
-                    waiter.set_exception(result)
-                else:
-                    waiter.set_result(result)
-        self._task = None
+        batch: list[tuple[T, asyncio.Future[R]]] = []
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
+                results = await self._results([item for item, _ in batch])
+                for (_, waiter), result in zip(batch, results, strict=True):
+                    _deliver(waiter, result)
+        finally:
+            for _, waiter in (*batch, *self._waiting):
+                waiter.cancel()  # does nothing to those that have their result
+            self._waiting, self._task = [], None
 
     async def _results(self, items: Sequence[T]) -> Sequence[R | Exception]:
         try:
             return await self._action(items)
         except Exception as error:
             return [error] * len(items)
+
+
+def _deliver(waiter: asyncio.Future[R], result: R | Exception) -> None:
+    if waiter.done():
+        return  # its caller has left
+    if isinstance(result, Exception):
+        waiter.set_exception(result)
+    else:
+        waiter.set_result(result)

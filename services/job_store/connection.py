@@ -7,7 +7,7 @@ import hashlib
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import redis
@@ -24,6 +24,9 @@ from job_store.errors import StoreUnavailableError
 from job_store.outages import breaks_off, changes_role, unavailable
 from job_store.records import Request
 from job_store.scripts import read_reply, script
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 DEFAULT_PREFIX = "te:"
 """Every key of the job store begins with this; the queue's keys on the same server do not."""
@@ -241,7 +244,8 @@ class AsyncConnection:
         self.prefix = prefix
         self._blocking = blocking or client
         self._execute_alone: Callable[..., Awaitable[Any]] = client.execute_command
-        self._commands = Batches(self._send, _MOST_COMMANDS)
+        self._batches: list[Batches[Any, Any]] = []
+        self._commands = self.batches(self._send, _MOST_COMMANDS)
         self._execute_blocking: Callable[..., Awaitable[Any]] = self._blocking.execute_command
         self.disk = DiskBarrier(self._replies, prefix)
         self._looked = False
@@ -269,6 +273,14 @@ class AsyncConnection:
         return AsyncConnection(
             redis.asyncio.Redis.from_pool(pool), prefix, redis.asyncio.Redis.from_pool(blocking)
         )
+
+    def batches(
+        self, action: Callable[[Sequence[T]], Awaitable[Sequence[R | Exception]]], most: int
+    ) -> Batches[T, R]:
+        """Return batches of an action that uses this connection, and ends with it."""
+        made = Batches(action, most)
+        self._batches.append(made)
+        return made
 
     async def command(self, *words: Any) -> Any:
         """Run one Redis command.
@@ -409,6 +421,8 @@ class AsyncConnection:
 
     async def close(self) -> None:
         """Close the sockets."""
+        for batches in self._batches:
+            await batches.close()
         await self.client.aclose()
         await self.client.connection_pool.disconnect()
         if self._blocking is not self.client:

@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from job_store.batches import Batches
 from job_store.connection import AsyncConnection
 
 _MOST = 32
@@ -67,7 +66,7 @@ class Journal:
     def __init__(self, connection: AsyncConnection, writer: JournalWriter | None) -> None:
         self._db = connection
         self._writer = writer
-        self._records = Batches(self._write, _MOST)
+        self._records = connection.batches(self._write, _MOST)
 
     async def acknowledge(self, memo_key: str, kind: str, id: str) -> None:
         """Return once both hold the change of this memo to this record. The two waits overlap.

@@ -53,6 +53,9 @@ class _Recorder:
 
 
 class _AsyncRecorder(_Recorder):
+    def batches(self, action: Any, most: int) -> None:
+        """None: nothing is gathered where each call ends at its script."""
+
     async def run(self, name: str, *arguments: Any, request: Request | None = None) -> Any:
         raise _RecordedError((name, *map(_text, arguments)))
 

@@ -49,6 +49,19 @@ async def test_an_error_of_one_is_its_own_and_one_of_the_action_is_everyones() -
     assert [str(error) for error in both] == ["all of them"] * 2
 
 
+async def test_no_batch_is_under_way_once_they_are_closed() -> None:
+    action = Action()
+    batches = Batches(action, most=1)
+    callers = [asyncio.create_task(batches.add(number)) for number in (1, 2)]
+    while not action.batches:
+        await asyncio.sleep(0)
+    await batches.close()
+    await asyncio.wait(callers)
+    assert [caller.cancelled() for caller in callers] == [True, True]
+    action.go_on.set()
+    assert await batches.add(3) == 6
+
+
 async def test_a_caller_that_leaves_takes_nothing_from_the_others() -> None:
     action = Action()
     batches = Batches(action, most=10)
