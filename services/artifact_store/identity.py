@@ -45,6 +45,10 @@ class IdentityRecords(Protocol):
         """Whether they name fewer jobs than so many, or none at all, or are still recovered."""
         ...
 
+    def journal_mark(self) -> int:
+        """Return how far they had come when that was last noted in the store; 0 for never."""
+        ...
+
 
 class GuardedStore:
     """An `ArtifactStore` that checks the store's id before it trusts or changes anything.
@@ -81,7 +85,25 @@ class GuardedStore:
         """
         if not self._without_recovery:
             _require_records(self._store, records)
-        self.expected = _recognise(self._store, records)
+        expected = _recognise(self._store, records)
+        if not self._without_recovery:
+            _require_newest(self._store, records)
+        self.expected = expected
+
+    def require_newest(self, records: IdentityRecords) -> None:
+        """Check that the records are not those of an earlier time; forget the store where they are.
+
+        Raises:
+            RecordsLostError: They are older than what the journal says of them.
+            ArtifactStoreAwayError: See `require`.
+        """
+        self.require()
+        try:
+            if not self._without_recovery:
+                _require_newest(self._store, records)
+        except RecordsLostError:
+            self.expected = ""
+            raise
 
     def require(self) -> None:
         """Check that the store carries the expected id; costs one small read.
@@ -251,6 +273,23 @@ def _require_records(store: ArtifactStore, records: IdentityRecords) -> None:
             "another one. Recover them (`training-engine recover --data-dir DIR`, or `python -P -m "
             "control_plane --recover`), or name the right Redis; --start-without-recovery uses the "
             "store with a new Redis. Until then no call is served and no file is changed"
+        )
+
+
+def _require_newest(store: ArtifactStore, records: IdentityRecords) -> None:
+    try:
+        marked = JournalFiles(store).mark()
+    except OSError:
+        return  # which `_recognise` says
+    # In this order: Redis' number grows first.
+    if records.journal_mark() < marked:
+        raise RecordsLostError(
+            f"the journal in {store.place} is newer than Redis, which has an older state, as from "
+            "a restored backup. Keep a copy of its append-only file, empty it, and recover "
+            "(`training-engine recover --data-dir DIR`, or `python -P -m control_plane "
+            "--recover`); "
+            "or name the right Redis; --start-without-recovery goes on with what Redis has. Until "
+            "then no call is served and no file is changed"
         )
 
 

@@ -27,6 +27,7 @@ from artifact_store.store import ArtifactStore
 _NAME = re.compile(r"(\w+)\.(\d{16})-([0-9a-f]{8})\.json", re.ASCII)
 _KEPT = 2
 _COMPLETE = f"{JOURNAL_PREFIX}/complete.txt"
+_MARK = f"{JOURNAL_PREFIX}/mark.txt"
 
 
 class Entry(Protocol):
@@ -96,6 +97,17 @@ class JournalFiles:
         except ArtifactNotFoundError:
             return False
         return True
+
+    def mark(self) -> int:
+        """Return the number that `set_mark` wrote last; 0 for none."""
+        try:
+            return int(b"".join(self._store.open_range(_MARK)))
+        except (ArtifactNotFoundError, ValueError):
+            return 0
+
+    def set_mark(self, mark: int) -> None:
+        """Write a number that Redis has on its disk: one with a smaller number is an older one."""
+        self._store.put(_MARK, [b"%d\n" % mark])
 
     def ids(self, kind: str) -> list[str]:
         """Return the ids of the records of a kind that have entries."""

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
 
 from artifact_store import (
+    ArtifactError,
     ArtifactStoreAwayError,
     GuardedStore,
     RecordsLostError,
     open_store,
 )
 from control_plane.archive import ArtifactArchive
-from control_plane.artifacts import recognise_artifacts
+from control_plane.artifacts import mark_journal, recognise_artifacts
 from control_plane.journal import ArtifactJournal
 from control_plane.paths import AllowedRoots
 from control_plane.preflight_cache import PreflightCache
@@ -36,6 +38,9 @@ from service_runtime.logs import get_logger
 from service_runtime.settings import SettingsError
 
 _log = get_logger("control_plane")
+
+_MARK_SECONDS = 5.0
+"""Between two comparisons of the journal with Redis."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -62,6 +67,8 @@ class ServiceState:
     preflights: PreflightCache = field(default_factory=PreflightCache)
     records_lost: str = ""
     """Why no call is served: Redis has no records, and the artifact store does."""
+    next_mark_at: float = 0.0
+    """When the journal is compared with Redis again, by `time.monotonic()`."""
     shutting_down: bool = False
     """Set before streams are ended, so that each says why."""
 
@@ -112,12 +119,24 @@ class ServiceState:
             self.artifacts.expected = ""  # emptied, or replaced: recognise the store anew
         try:
             await self.open_artifacts()
+            await self._mark_journal(records)
         except RecordsLostError as error:
             self.records_lost = str(error)
             raise
         except ArtifactStoreAwayError:
             pass  # each call that needs the store says so
         self.records_lost = ""
+
+    async def _mark_journal(self, records: AsyncArtifactRecords) -> None:
+        if (now := time.monotonic()) < self.next_mark_at:
+            return
+        try:
+            await mark_journal(self.artifacts, records)
+        except RecordsLostError:
+            raise
+        except (ArtifactError, OSError) as error:
+            _log.warning("the journal's mark waits", why=str(error))
+        self.next_mark_at = now + _MARK_SECONDS
 
     async def open_artifacts(self) -> GuardedStore:
         """Return the artifact store, recognised.

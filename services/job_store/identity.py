@@ -41,6 +41,10 @@ class ArtifactRecords:
         """Whether they name fewer jobs than so many, or none at all, or are still recovered."""
         return read_holdings(self._db.run("holdings")).lack(jobs)
 
+    def journal_mark(self) -> int:
+        """Return how far the records had come when that was last noted; 0 for never."""
+        return int(self._db.command("GET", f"{self._db.prefix}journal_mark") or 0)
+
     def explain_wait(self, why: str, before: str, *, cuda: bool) -> None:
         """Write into the messages of waiting jobs why this worker takes none of them.
 
@@ -71,6 +75,20 @@ class AsyncArtifactRecords:
     async def lack(self, jobs: int) -> bool:
         """Whether they name fewer jobs than so many, or none at all, or are still recovered."""
         return read_holdings(await self._db.run("holdings")).lack(jobs)
+
+    async def journal_mark(self) -> int:
+        """Return how far the records had come when that was last noted; 0 for never."""
+        return int(await self._db.command("GET", f"{self._db.prefix}journal_mark") or 0)
+
+    async def advance_journal_mark(self, least: int) -> int:
+        """Note how far the records have come, durably, and return it; at least `least`.
+
+        Raises:
+            StoreUnavailableError: Redis does not answer, or refuses.
+        """
+        reply = await self._db.run("journal_mark", least)
+        await self._db.facts()
+        return int(reply[0]) if reply else 0
 
 
 def _text(reply: list[Any] | None) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from job_store.connection import Connection
+from job_store.connection import REQUEST_MEMORY_MS, Connection
 from job_store.ids import check_id
 from job_store.keys import Keys
 from job_store.records import FencingToken
@@ -66,9 +66,13 @@ class RestoreStore:
         """Record that a recovery from this artifact store is under way."""
         self._db.command("SET", f"{self._db.prefix}recovery", f"{UNDER_WAY} {store_id}")
 
-    def end(self, store_id: str) -> None:
-        """Record that all of this artifact store's records are in Redis again."""
+    def end(self, store_id: str, journal_mark: int) -> None:
+        """Record that all of this artifact store's records are in Redis again.
+
+        `journal_mark`: that of the store's journal.
+        """
         self._db.transaction(
+            ("SET", f"{self._db.prefix}journal_mark", journal_mark),
             ("SET", f"{self._db.prefix}artifact_store", store_id),
             ("SET", f"{self._db.prefix}recovery", f"{DONE} {store_id}"),
         )
@@ -88,11 +92,16 @@ class RestoreStore:
             FencedError: Another recovery holds it.
         """
         self._db.run(
-            "release_job", token.job_id, token.attempt, token.claim_id, json.dumps(dict(fields))
+            "release_job",
+            token.job_id,
+            token.attempt,
+            token.claim_id,
+            json.dumps(dict(fields)),
+            REQUEST_MEMORY_MS,
         )
 
     def restore_item(self, kind: str, id: str, fields: Mapping[str, str]) -> bool:
         """Enter a configuration or a dataset; False if it is there."""
         words = [word for pair in fields.items() for word in pair]
-        reply = self._db.run("restore_item", kind, check_id(kind, id), *words)
+        reply = self._db.run("restore_item", kind, check_id(kind, id), REQUEST_MEMORY_MS, *words)
         return bool(reply and reply[0])

@@ -47,7 +47,7 @@ def recover(connection: Connection, store: ArtifactStore) -> Report:
     restorer = JobRestorer(connection, artifacts)
     findings = [_restore(each, records, restorer, artifacts) for each in journal]
     findings += _restore_unjournaled(restorer, artifacts, {each.id for each in journal})
-    records.end(store_id)
+    records.end(store_id, JournalFiles(artifacts).mark())
     return Report(store_id, store.place, findings=tuple(findings))
 
 

@@ -21,7 +21,7 @@ PROFILES = {
 NOT_OF_ONE_JOB = {
     *("create_item", "delete_item"),  # configurations and datasets
     *("heartbeat", "forget_workers", "leader", "artifact_store"),
-    *("journal_entry", "was_deleted"),  # change no field that another script reads
+    *("journal_entry", "journal_mark", "was_deleted"),  # change no field that another script reads
     *("holdings", "restore_item", "restore_job", "release_job"),  # of an empty server only
     "explain_wait",  # changes messages only
     *("known_checkpoints", "recall", "read_job", "read_jobs", "read_feed", "read_chart"),  # readers

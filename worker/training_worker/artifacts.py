@@ -61,14 +61,15 @@ def _take_scratch(parent: Path) -> Path:
 def recognise_artifacts(store: GuardedStore, records: ArtifactRecords) -> None:
     """Check that the store is the right one, and let it be used.
 
-    Costs one small read while the recognised store is there; else the records are read again.
+    Costs two small reads and one of Redis while the recognised store is there; else the records are
+    read again.
 
     Raises:
         ArtifactStoreAwayError: It is another store, or cannot be read.
         StoreUnavailableError: Redis does not answer, or refuses.
     """
     try:
-        store.require()
+        store.require_newest(records)
     except ArtifactStoreAwayError:
         store.recognise(records)
 

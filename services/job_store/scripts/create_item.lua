@@ -10,6 +10,7 @@ local item = map({unpack(ARGV, 7)})
 local first_answer = recall(memo)
 if first_answer then return first_answer end
 item.v, item.id, item.created_at = VERSION, id, now_ms()
+note_request(memo, item)
 set_hash(item_key(kind, id), item)
 redis.call('ZADD', PREFIX .. kind .. 's', 0, id)
 return remember(memo, cjson.encode({id = id, created_at = item.created_at}))

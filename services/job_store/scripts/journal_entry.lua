@@ -14,6 +14,7 @@ local now_us = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local is_first = fields.journal == nil
 local revision = text(math.max(now_us, tonumber(fields.journal or '0') + 1))
 redis.call('HSET', key, 'journal', revision)
+redis.call('SET', PREFIX .. 'journal', revision)
 fields.journal = revision
 local entry = {v = VERSION, kind = kind, id = id, revision = revision, fields = fields,
                store = redis.call('GET', PREFIX .. 'artifact_store') or ''}

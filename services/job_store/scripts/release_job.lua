@@ -1,9 +1,12 @@
--- release_job: prefix, job_id, attempt, claim_id, fields (JSON). Ends the recovery's hold on a job:
--- from now on it is in the state that `fields` say. Returns nothing.
+-- release_job: prefix, job_id, attempt, claim_id, fields (JSON), ttl_ms. Ends the recovery's hold on a
+-- job: from now on it is in the state that `fields` say, and the call that started it is answered
+-- with it for `ttl_ms`. Returns nothing.
 --- @include prelude
+--- @include memo
 --- @include fence
 --- @include transitions
 local id, attempt, claim, changes = ARGV[2], ARGV[3], ARGV[4], cjson.decode(ARGV[5])
+local ttl_ms = ARGV[6]
 
 local stale = fence(id, attempt, claim)
 if stale then return stale end
@@ -15,5 +18,6 @@ if TERMINAL[changes.status] and changes.completed_at == '' then changes.complete
 set_fields(id, job, changes)
 redis.call('ZADD', index_key(job.status), 0, id)
 if job.status == 'queued' then redis.call('ZADD', index_key('unsent'), 0, id) end
+remember_noted(job, ttl_ms, cjson.encode(job))
 emit_state(id, job, now)
 return {'ok'}

@@ -12,11 +12,12 @@ from failure import failure_of
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from started import start
 
-from artifact_store import FolderStore, JournalFiles
+from artifact_store import FolderStore, GuardedStore, JournalFiles, RecordsLostError
 from control_plane.server import ControlPlane
 from control_plane.settings import ControlPlaneSettings
 from control_plane.state import ServiceState
 from job_store.connection import Connection
+from job_store.identity import ArtifactRecords
 from job_store.records import NewJob
 from recovery.recovery import NotEmptyError, recover
 from service_runtime.duties import NOT_READY_METADATA
@@ -68,6 +69,47 @@ async def test_an_emptied_redis_is_said_and_the_same_process_goes_on_after_the_r
     await until_problem(stubs, "")
     found = (await stubs.jobs.GetJob(job_pb2.GetJobRequest(job_id=job_id))).job
     assert found.status == job_pb2.JOB_STATUS_QUEUED
+
+
+async def test_a_restored_older_redis_is_said_and_nothing_is_served_until_the_recovery(
+    stubs: Any, plane: ControlPlane, worker_connection: Connection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("control_plane.state._MARK_SECONDS", 0.0)
+    root = Path(plane.state.settings.artifact_root)
+    files = JournalFiles(FolderStore(root))
+    records = ArtifactRecords(worker_connection)
+
+    async def marked(after: int) -> int:
+        plane.state.next_mark_at = 0.0
+        deadline = time.monotonic() + 30
+        while (mark := files.mark()) <= after:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.02)
+        return mark
+
+    old = await start(stubs)
+    before = await marked(0)
+    keys = worker_connection.command("KEYS", "*")
+    backup = {key: worker_connection.command("DUMP", key) for key in keys}
+    new = await start(stubs)
+    await marked(before)
+    worker_connection.command("FLUSHDB")
+    for key, dump in backup.items():
+        worker_connection.command("RESTORE", key, 0, dump)
+    with pytest.raises(RecordsLostError, match="older state"):
+        GuardedStore(FolderStore(root)).recognise(records)  # as a worker does
+    await until_problem(
+        stubs, f"the journal in {root} is newer than Redis, which has an older state"
+    )
+    failure = await failure_of(stubs.jobs.GetJob(job_pb2.GetJobRequest(job_id=old)))
+    assert failure.reason == "STORE_UNAVAILABLE"
+    worker_connection.command("FLUSHDB")
+    await asyncio.to_thread(recover, worker_connection, FolderStore(root))
+    await until_problem(stubs, "")
+    for job_id in (old, new):
+        found = (await stubs.jobs.GetJob(job_pb2.GetJobRequest(job_id=job_id))).job
+        assert found.status == job_pb2.JOB_STATUS_QUEUED
 
 
 async def test_a_store_is_used_with_a_new_redis_where_a_person_says_so(

@@ -11,7 +11,7 @@ import pytest
 from lost_service import LostService
 
 from artifact_store import JournalFiles
-from job_store.errors import NotJournaledError
+from job_store.errors import NotJournaledError, RequestIdReusedError
 from job_store.ids import new_id
 from job_store.journal import JournalEntry
 from job_store.records import JobStatus, NewJob, Outcome, OutcomeKind, Request
@@ -74,6 +74,21 @@ async def test_a_change_that_the_journal_lacks_is_not_acknowledged(service: Lost
     record = await service.jobs.answered(request)
     assert record is not None
     assert len(service.entries("job", record.job_id)) == 1
+
+
+async def test_a_repeated_call_gets_its_record_also_after_a_recovery(service: LostService) -> None:
+    request, other = Request.of("job", "StartJob", b"body"), Request.of("cfg", "Create", b"body")
+    new = NewJob("{}", 100, "/data/text", name="once")
+    job = await service.jobs.create(new, request)
+    config = await service.configs.create("once", "{}", other)
+    service.lose_redis()
+    service.recover()
+    again = await service.jobs.create(new, request)
+    assert (again.job_id, again.status) == (job.job_id, JobStatus.QUEUED)
+    assert (await service.configs.create("once", "{}", other)).config_id == config.config_id
+    assert await service.jobs.count() == 1
+    with pytest.raises(RequestIdReusedError):
+        await service.jobs.create(new, Request.of("job", "StartJob", b"another body"))
 
 
 async def test_a_late_entry_brings_no_deleted_job_back(service: LostService) -> None:
