@@ -26,7 +26,8 @@ from artifact_store.store import ArtifactStore
 
 _NAME = re.compile(r"(\w+)\.(\d{16})-([0-9a-f]{8})\.json", re.ASCII)
 _KEPT = 2
-_COMPLETE = f"{JOURNAL_PREFIX}/complete.txt"
+_COMPLETE = f"{JOURNAL_PREFIX}/complete-2.txt"
+"""Of this layout of entries: beside another one, all entries are written again."""
 _MARK = f"{JOURNAL_PREFIX}/mark.txt"
 
 

@@ -56,7 +56,7 @@ def stored_files(plane: ControlPlane) -> list[Path]:
 
 async def until_quiet(plane: ControlPlane) -> None:
     """Waits until nothing but calls writes into the artifact store any more."""
-    mark = Path(plane.state.settings.artifact_root) / "journal/complete.txt"
+    mark = Path(plane.state.settings.artifact_root) / "journal/complete-2.txt"
     deadline = time.monotonic() + 30
     while not mark.exists():
         assert time.monotonic() < deadline
