@@ -38,6 +38,8 @@ class ExportedTokenizer:
             "tokenizer_class": "PreTrainedTokenizerFast",
             "model_max_length": longest,
             "clean_up_tokenization_spaces": False,
+            # `generate` of transformers 4.57 refuses the token types that are there by default.
+            "model_input_names": ["input_ids", "attention_mask"],
             **self.special_tokens,
         }
         if template is not None:
