@@ -57,9 +57,9 @@ async def test_no_holder_of_a_token_is_locked_out(url: str, client: httpx.AsyncC
     )
     async with before, elsewhere:
         assert (await sign_in(before, SHORT)).status_code == 201
-        for n in range(120):
-            await sign_in(client, f"guess-{n}")
-        assert (await sign_in(client, "wrong")).status_code == 429
+        answers = [await sign_in(client, f"guess-{n}") for n in range(120)]
+        # Every six seconds one more guess is looked at, perhaps the last.
+        assert 429 in {answer.status_code for answer in answers[-2:]}
         # A session goes on, a long token is always let in, and so is who comes from elsewhere.
         assert (await before.get(JOBS)).status_code == 200
         assert (await by_header(client, LONG)).status_code == 200

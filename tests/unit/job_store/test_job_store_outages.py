@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from job_store_bench import Bench, new_job, points
 from redis.exceptions import ResponseError
-from redis_server import RedisServer
+from redis_server import RedisServer, free_port
 from redis_trouble import (
     Trouble,
     administrator,
@@ -112,7 +112,9 @@ async def test_a_refusal_is_an_outage_that_names_its_remedy(
 
 
 async def test_a_server_of_a_cluster_says_that_it_cannot_be_used(tmp_path: Path) -> None:
-    server = RedisServer(tmp_path / "redis", extra="cluster-enabled yes").start()
+    # By default the bus of a cluster takes another port than was found free.
+    extra = f"cluster-enabled yes\ncluster-port {free_port()}"
+    server = RedisServer(tmp_path / "redis", extra=extra).start()
     connection = AsyncConnection.open(server.url())
     with pytest.raises(
         StoreUnavailableError, match="a Redis Cluster, which is not supported; use one"
