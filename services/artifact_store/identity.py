@@ -158,6 +158,7 @@ class GuardedStore:
         """See `ArtifactStore`."""
         self.require()
         self._store.put_together(documents)
+        self.require()  # or it went away meanwhile, and another one has them
 
     def stat(self, key: str) -> ArtifactStat:
         """See `ArtifactStore`."""
