@@ -5,7 +5,7 @@ In order of reading:
 - `store`: what any artifact store can do.
 - `keys`: the names of blobs: `jobs/{job_id}/attempts/{attempt}-{claim_id}/…`, `datasets/…`.
 - `folder`: files in a folder.
-- `object_store`: objects in a bucket of S3.
+- `object_store`, `object_writer`: objects in a bucket of S3, and an upload of one.
 - `bucket_errors`: what a bucket's refusals mean.
 - `opening`: which of the two a setting names.
 - `identity`: a store with an id, so that an empty mount point is not taken for it.

@@ -12,7 +12,6 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO
 
 from artifact_store.errors import (
@@ -23,7 +22,7 @@ from artifact_store.errors import (
     OffsetOutOfRangeError,
 )
 from artifact_store.keys import check_key
-from artifact_store.store import CHUNK, ArtifactInfo, ArtifactStat, ArtifactStore
+from artifact_store.store import CHUNK, ArtifactInfo, ArtifactStat, ArtifactStore, ArtifactWriter
 
 _INCOMING = ".incoming"
 _IDENTITY = ".store-id"
@@ -242,7 +241,7 @@ class FolderStore(ArtifactStore):
             raise ArtifactNotFoundError(key) from None
 
 
-class FolderWriter:
+class FolderWriter(ArtifactWriter):
     """An upload into a `FolderStore`; use it as a context manager."""
 
     def __init__(self, root: Path, key: str, target: Path, limit: int | None) -> None:
@@ -300,17 +299,6 @@ class FolderWriter:
         """Forget what was written. Does nothing after `commit`."""
         self._file.close()
         self._path.unlink(missing_ok=True)
-
-    def __enter__(self) -> FolderWriter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.abort()
 
     @contextlib.contextmanager
     def _room(self) -> Iterator[None]:

@@ -19,11 +19,10 @@ import os
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError, IncompleteReadError
@@ -33,13 +32,12 @@ from artifact_store.bucket_errors import code_of, store_error
 from artifact_store.errors import (
     ArtifactError,
     ArtifactNotFoundError,
-    ArtifactTooLargeError,
     OffsetOutOfRangeError,
 )
 from artifact_store.keys import check_key
+from artifact_store.object_writer import S3Writer
 from artifact_store.store import (
     CHUNK,
-    ArtifactInfo,
     ArtifactStat,
     ArtifactStore,
     ArtifactWriter,
@@ -48,10 +46,6 @@ from artifact_store.store import (
 
 _IDENTITY = ".store-id"
 _PROBE = ".conditional-write"
-_PART_BYTES = 8 << 20
-_SMALL_PARTS = 1000
-"""Parts of `_PART_BYTES`; those after them are eight times as large, for S3 takes 10,000 a file."""
-_UPLOADS_AT_ONCE = 4
 _DOCUMENTS_AT_ONCE = 16
 _ATTEMPTS = 6
 _CONNECT_SECONDS, _READ_SECONDS = 5.0, 20.0
@@ -375,124 +369,6 @@ class S3Store(ArtifactStore):
             newest = max((part["LastModified"] for part in parts), default=upload["Initiated"])
             return float((now - newest).total_seconds())
         return math.inf
-
-
-class S3Writer(ArtifactWriter):
-    """An upload into a bucket; use it as a context manager.
-
-    Less than a part is one request. More is a multipart upload, of which some parts are under way
-    while the next is filled.
-    """
-
-    def __init__(self, store: S3Store, key: str, limit: int | None) -> None:
-        self._store, self._key, self._limit = store, key, limit
-        self._size = 0
-        self._digest = hashlib.sha256()
-        self._part = bytearray()
-        self._upload_id = ""
-        self._parts: list[Future[str]] = []
-        self._pool: ThreadPoolExecutor | None = None
-        self._is_over = False
-
-    @property
-    def size_bytes(self) -> int:
-        """Bytes written so far."""
-        return self._size
-
-    def write(self, chunk: bytes) -> None:
-        """Append a chunk.
-
-        Raises:
-            ArtifactTooLargeError: The upload is larger than its limit; it is aborted.
-        """
-        if self._limit is not None and self._size + len(chunk) > self._limit:
-            self.abort()
-            raise ArtifactTooLargeError(self._key, self._limit)
-        self._digest.update(chunk)
-        self._size += len(chunk)
-        self._part += chunk
-        while len(self._part) > (size := self._part_bytes()):
-            rest = self._part[size:]
-            self._send(bytes(self._part[:size]))
-            self._part = rest
-
-    def commit(self) -> ArtifactInfo:
-        """Make the object visible, replacing an older one of the same key."""
-        if self._upload_id:
-            self._send(bytes(self._part))
-            self._complete([part.result() for part in self._parts])
-        else:
-            self._store.call("put_object", self._key, Body=bytes(self._part))
-        self._close()
-        return ArtifactInfo(self._key, self._size, self._digest.hexdigest())
-
-    def abort(self) -> None:
-        """Forget what was written. Does nothing after `commit`."""
-        if self._is_over:
-            return
-        self._close()
-        if self._upload_id:
-            with contextlib.suppress(ArtifactError):  # `discard_unfinished` finds it later
-                self._store.call("abort_multipart_upload", self._key, UploadId=self._upload_id)
-
-    def __enter__(self) -> S3Writer:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.abort()
-
-    def _part_bytes(self) -> int:
-        return _PART_BYTES if len(self._parts) < _SMALL_PARTS else 8 * _PART_BYTES
-
-    def _send(self, part: bytes) -> None:
-        """Upload a part beside others; wait first while as many as are allowed are under way."""
-        if self._pool is None:
-            self._upload_id = self._store.call("create_multipart_upload", self._key)["UploadId"]
-            self._pool = ThreadPoolExecutor(_UPLOADS_AT_ONCE, "upload")
-        if len(self._parts) >= _UPLOADS_AT_ONCE:
-            self._parts[-_UPLOADS_AT_ONCE].result()
-        number = len(self._parts) + 1
-        self._parts.append(self._pool.submit(self._send_part, number, part))
-
-    def _send_part(self, number: int, part: bytes) -> str:
-        answer = self._store.call(
-            "upload_part", self._key, UploadId=self._upload_id, PartNumber=number, Body=part
-        )
-        return str(answer["ETag"])
-
-    def _complete(self, tags: list[str]) -> None:
-        parts = [{"PartNumber": number, "ETag": tag} for number, tag in enumerate(tags, 1)]
-        try:
-            self._store.call(
-                "complete_multipart_upload",
-                self._key,
-                UploadId=self._upload_id,
-                MultipartUpload={"Parts": parts},
-            )
-        except ArtifactNotFoundError:
-            # A repeated request finds no upload where the first one's answer was lost.
-            if self._store.stat(self._key).version != tag_of_parts(tags):
-                raise
-
-    def _close(self) -> None:
-        self._is_over = True
-        self._part.clear()
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
-
-
-def tag_of_parts(tags: list[str]) -> str:
-    """Return the ETag of an object whose parts have these: the MD5 of their MD5s, and their number.
-
-    As S3 computes it for objects that are not encrypted with a key of KMS.
-    """
-    digests = b"".join(bytes.fromhex(tag.strip('"')) for tag in tags)
-    return f'"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(tags)}"'
 
 
 def _connect() -> Any:

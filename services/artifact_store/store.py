@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, Self
 
 from artifact_store.errors import ArtifactDamagedError
 
@@ -65,7 +65,8 @@ class ArtifactWriter(Protocol):
         """Forget what was written. Does nothing after `commit`."""
         ...
 
-    def __enter__(self) -> ArtifactWriter: ...
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(
         self,
@@ -74,7 +75,7 @@ class ArtifactWriter(Protocol):
         trace: TracebackType | None,
     ) -> None:
         """Abort unless committed."""
-        ...
+        self.abort()
 
 
 class ArtifactStore(Protocol):

@@ -7,6 +7,7 @@ OpenAI.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -127,9 +128,9 @@ class _Parameters(_Strict):
         return self.stream_options is not None and bool(self.stream_options.include_usage)
 
     @property
+    @abstractmethod
     def most_likely(self) -> int | None:
         """How many of the likeliest tokens are reported; None for no log-probabilities."""
-        raise NotImplementedError
 
     def options(self) -> dict[str, Any]:
         """Return the fields of `GenerateRequest` that are the same for both calls."""
@@ -148,9 +149,9 @@ class _Parameters(_Strict):
         }
         return {name: value for name, value in values.items() if value is not None}
 
+    @abstractmethod
     def requests(self, checkpoint_id: str) -> list[GenerateRequest]:
         """Return a call for each prompt."""
-        raise NotImplementedError
 
 
 class CompletionBody(_Parameters):

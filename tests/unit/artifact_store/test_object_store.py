@@ -14,9 +14,11 @@ from artifact_store import (
     ArtifactStoreAwayError,
     GuardedStore,
     object_store,
+    object_writer,
     open_store,
 )
-from artifact_store.object_store import S3Store, tag_of_parts
+from artifact_store.object_store import S3Store
+from artifact_store.object_writer import tag_of_parts
 
 KEY = "jobs/j1/attempts/1-c/checkpoint_step_5.pt"
 PART = 5 << 20
@@ -30,7 +32,7 @@ def store(bucket: BucketServer, tmp_path: Path) -> S3Store:
 
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(object_store, "_PART_BYTES", PART)
+    monkeypatch.setattr(object_writer, "_PART_BYTES", PART)
 
 
 def unfinished(store: S3Store) -> list[str]:
