@@ -65,3 +65,9 @@ def test_patterns_must_match_something_and_leave_something(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         make_trainer(freeze=patterns)
+
+
+def test_muon_without_a_matrix_to_train_is_refused(make_trainer: Make) -> None:
+    message = r"`optimizer_type` is 'muon'; it needs a matrix .* \['blocks\.\*'\] leaves none; take"
+    with pytest.raises(ConfigError, match=message):
+        make_trainer(optimizer_type="muon", freeze=["blocks.*"])

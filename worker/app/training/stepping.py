@@ -19,6 +19,7 @@ from app.training.errors import NonFiniteLossError
 from app.training.metrics import total_norm
 from app.training.muon import Matrix, Muon
 from app.training.precision import autocast
+from app.transformer.errors import ConfigError, FieldProblem
 
 _MOST_SKIPS_IN_A_ROW = 30
 """fp16 halves its scale at each skip: after so many it is not the scale that is at fault."""
@@ -30,6 +31,9 @@ def build_optimizer(
     """Return the optimizer that `optimizer_type` names; it decays matrices only.
 
     Biases and norms are left alone. The first group's rate is `learning_rate`.
+
+    Raises:
+        ConfigError: It names Muon, and every matrix of the blocks is frozen.
     """
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     hidden = [] if config.optimizer_type == "adamw" else _hidden_matrices(trained, config)
@@ -60,18 +64,28 @@ def build_optimizer(
 
 
 def _hidden_matrices(trained: Mapping[str, nn.Parameter], config: TrainingConfig) -> list[Matrix]:
-    """Return the matrices of the blocks: neither embeddings nor the output head are theirs."""
+    """Return the matrices of the blocks: neither embeddings nor the output head are theirs.
+
+    Raises:
+        ConfigError: There is none among the trained parameters.
+    """
     model = config.model_config
     keys = model.key_value_heads * model.head_size
     parts = {
         "attention.qkv.weight": (model.attention_size, keys, keys),
         "mlp.up.weight": (model.mlp_size,) * (2 if model.activation == "swiglu" else 1),
     }
-    return [
+    found = [
         Matrix(parameter, parts.get(name.split(".", 2)[-1], (parameter.shape[0],)))
         for name, parameter in trained.items()
         if name.startswith("blocks.") and parameter.ndim == 2
     ]
+    if not found:
+        rule = "it needs a matrix of the blocks to train"
+        remedy = f"`freeze` {config.freeze} leaves none; take adamw"
+        message = f"`optimizer_type` is 'muon'; {rule}, and {remedy}"
+        raise ConfigError([FieldProblem("optimizer_type", message)])
+    return found
 
 
 class Stepper:
