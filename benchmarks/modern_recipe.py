@@ -13,13 +13,14 @@ says what it is), or another text named by TINYSHAKESPEARE=PATH; skips, and says
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks.harness import Claim, describe, interleave, medians
 from benchmarks.significance import p_value, summary
@@ -35,31 +36,52 @@ EXAMPLES = {
 }
 MOST_TIME = {"modern": 0.14, "exportable": 0.3}
 """Of the GPT-2-style recipe's training time."""
+_FEWEST_SEEDS = 2
+"""A t-test needs the variance of each side."""
+
+
+class Run(NamedTuple):
+    """What one training comes to."""
+
+    loss: float
+    """On the whole validation set, in nats."""
+    seconds: float
 
 
 def run(device: str) -> list[Claim]:
-    """Train each recipe with each seed, in turn."""
+    """Train each recipe with each seed, in turn, and print each result as it comes.
+
+    Ctrl-C ends it early: the claims are then about the seeds that every recipe has trained with.
+    """
     if not TEXT.exists():
         print(f"skipped: {TEXT} is missing; name the text with TINYSHAKESPEARE=PATH")
         return []
-    losses: dict[str, list[float]] = {name: [] for name in EXAMPLES}
+    runs: dict[str, list[Run]] = {name: [] for name in EXAMPLES}
+    rivals = {name: partial(_train_next, name, runs[name], device) for name in EXAMPLES}
+    with contextlib.suppress(KeyboardInterrupt):
+        interleave(rivals, SEEDS)
+    complete = min(map(len, runs.values()))
+    if complete < SEEDS:
+        print(f"interrupted: {complete} of {SEEDS} seeds are complete")
+    if complete < _FEWEST_SEEDS:
+        return []
+    compared = {name: results[:complete] for name, results in runs.items()}
+    return [claim for name in MOST_TIME for claim in _claims(name, compared)]
 
-    def rival(name: str) -> float:
-        seed = FIRST_SEED + len(losses[name])
-        loss, seconds = train(EXAMPLES[name], TEXT, device, seed=seed)
-        losses[name].append(loss)
-        return seconds
 
-    rivals: dict[str, Callable[[], float]] = {name: partial(rival, name) for name in EXAMPLES}
-    seconds = interleave(rivals, SEEDS)
-    return [claim for name in MOST_TIME for claim in _claims(name, losses, seconds)]
+def _train_next(name: str, runs: list[Run], device: str) -> float:
+    """Train a recipe with its next seed; return the seconds."""
+    seed = FIRST_SEED + len(runs)
+    runs.append(Run(*train(EXAMPLES[name], TEXT, device, seed=seed)))
+    print(f"  {name}, seed {seed}: {runs[-1].loss:.4f} nats, {runs[-1].seconds:.1f} s", flush=True)
+    return runs[-1].seconds
 
 
-def _claims(
-    name: str, losses: Mapping[str, list[float]], seconds: Mapping[str, list[float]]
-) -> list[Claim]:
+def _claims(name: str, runs: Mapping[str, Sequence[Run]]) -> list[Claim]:
     """What has to hold for one of the modern recipes."""
     pair = ("GPT-2 style", name)
+    losses = {each: [run.loss for run in runs[each]] for each in pair}
+    seconds = {each: [run.seconds for run in runs[each]] for each in pair}
     median = medians(seconds)
     described = ", ".join(f"{each} {summary(losses[each], 'nats')}" for each in pair)
     sizes = [_size(EXAMPLES[each]) for each in pair]
@@ -68,7 +90,7 @@ def _claims(
               p_value(losses[name], losses["GPT-2 style"]), 0.01, False, unit="",
               detail=described),
         Claim(f"{name}: training time / GPT-2 style", median[name] / median["GPT-2 style"],
-              MOST_TIME[name], False, detail=describe({e: seconds[e] for e in pair}, "s")),
+              MOST_TIME[name], False, detail=describe(seconds, "s")),
         Claim(f"{name}: parameters outside embeddings / GPT-2 style", sizes[1] / sizes[0], 1.1,
               False, detail=f"{sizes[1]:,} and {sizes[0]:,}; an untied head counts"),
     ]  # fmt: skip
