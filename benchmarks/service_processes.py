@@ -60,10 +60,12 @@ class Services:
         self._start(name, "training_worker", f"--worker-id={name}", *flags)
         self._wait(lambda: name in self._idle_workers(), f"worker {name} to be idle")
 
-    def start_job(self, config: Mapping[str, Any]) -> str:
-        """Start a job on the text; return its id."""
+    def start_job(self, config: Mapping[str, Any], processes: int = 1) -> str:
+        """Start a job on the text, in so many processes; return its id."""
         request = job_pb2.StartJobRequest(
-            config_document=json.dumps(config), dataset_path=str(self.text)
+            config_document=json.dumps(config),
+            dataset_path=str(self.text),
+            execution=job_pb2.Execution(processes=processes) if processes > 1 else None,
         )
         return str(self._jobs.StartJob(request, **self._bearer).job.job_id)
 

@@ -159,7 +159,11 @@ class Stack:
     def _worker(self, environment: dict[str, str], number: int) -> Service:
         return Service(
             name=f"worker-{number}",
-            command=[*module("training_worker"), f"--workers-on-host={self.options.workers}"],
+            command=[
+                *module("training_worker"),
+                "--respawn",
+                f"--workers-on-host={self.options.workers}",
+            ],
             environment=environment,
             stop_order=0,
             grace_seconds=WORKER_GRACE_SECONDS,

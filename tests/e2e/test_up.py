@@ -6,6 +6,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from paced import Pace
 from running_stack import RunningStack, run_up, running_stack, wait_until
@@ -52,6 +53,19 @@ def test_second_up_on_the_same_folder_names_the_holder(stack: RunningStack, tmp_
 def engine_step(stack: RunningStack, job_id: str) -> int:
     with TrainingEngine(stack.address) as engine:
         return engine.jobs.get(job_id).current_step
+
+
+def test_a_killed_worker_is_replaced_from_a_process_that_has_torch(stack: RunningStack) -> None:
+    with TrainingEngine(stack.address) as engine:
+
+        def pids() -> list[int]:
+            return [one.pid for one in engine.workers.list() if one.state == "idle"]
+
+        (killed,) = pids()
+        parent = psutil.Process(killed).parent()
+        psutil.Process(killed).kill()
+        (taken,) = wait_until(lambda: set(pids()) - {killed}, "another worker")
+    assert psutil.Process(taken).parent() == parent
 
 
 def test_tokens_and_proxies_in_the_environment(

@@ -3,8 +3,8 @@
 The worker takes the message, forks the trainer (RQ calls it the horse) and supervises it; a
 trainer of a job in several processes launches these, its ranks. In order of reading:
 
-- `__main__`, `settings`, `connections`, `preload`: the process, and what it imports before it
-  forks.
+- `__main__`, `settings`, `connections`, `preload`, `respawn`: the process, what it imports before
+  it forks, and the process that forks it under `up`.
 - `worker`, `messages`, `claiming`: takes a message from the queue, claims its attempt, forks the
   trainer.
 - `witness`, `side_process`: the process beside the worker that reports its death, and how a worker

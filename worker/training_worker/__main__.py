@@ -5,12 +5,16 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+from typing import TYPE_CHECKING
 
 from service_runtime.logs import configure_logging
 from service_runtime.process import fail, tie_to_parent
 from service_runtime.settings import SettingsError, parse_settings
 from service_runtime.telemetry import start_metrics_server
 from training_worker.settings import WorkerSettings
+
+if TYPE_CHECKING:
+    from training_worker.witness import Witness
 
 
 def main() -> int:
@@ -22,21 +26,35 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _leave)  # until the worker takes over
     try:
-        start_metrics_server(settings)
-        return _work(settings, settings.resolved_redis_url())
+        return _run(settings)
     except (SettingsError, OSError, ValueError) as error:
         return fail("training_worker", str(error))
 
 
-def _work(settings: WorkerSettings, url: str) -> int:
-    from training_worker.connections import patient_client, prompt_connection, wait_for_redis
+def _run(settings: WorkerSettings) -> int:
     from training_worker.own_callbacks import own_callbacks
-    from training_worker.preload import describe_device, preload
-    from training_worker.witness import Witness
+    from training_worker.preload import preload
+    from training_worker.respawn import fork_worker
+    from training_worker.witness import Witness, process_of_stack
 
-    witness = Witness(url)
+    stack = process_of_stack()
+    if settings.respawn:
+        own_callbacks(settings.callbacks)
+        preload()
+        if (code := fork_worker()) is not None:
+            return code
+    start_metrics_server(settings)
+    url = settings.resolved_redis_url()
+    witness = Witness(url, stack)
     witness.ensure()  # first: it has what is imported by now
     own_callbacks(settings.callbacks)  # a wrong name is said at once, and what is right imported
+    return _work(settings, url, witness)
+
+
+def _work(settings: WorkerSettings, url: str, witness: Witness) -> int:
+    from training_worker.connections import patient_client, prompt_connection, wait_for_redis
+    from training_worker.preload import describe_device, preload
+
     wait_for_redis(url)
     preload()
     from training_worker.worker import TrainingWorker

@@ -1,4 +1,4 @@
-"""Imports everything that a trainer needs into the process that forks trainers.
+"""Imports everything that a worker and its trainers need into the process that forks them.
 
 Importing torch costs about 2 s and the first AdamW, which brings in `torch._dynamo`, about as
 much again; a forked trainer has both at once. Nothing here may start a thread pool or a CUDA
@@ -21,12 +21,13 @@ _MODULES = (
     "app.training.trainer",
     "app.transformer.model",
     "torch.utils.serialization.config",
+    "training_worker.worker",
     "yaml",
 )
 
 
 def preload() -> None:
-    """Import the library with all that it imports late.
+    """Import the worker and the library, with all that they import late.
 
     The garbage collector is left a clean heap, so that the pages stay shared between this process
     and its trainers.

@@ -72,6 +72,11 @@ class WorkerSettings(RedisSettings, ServiceSettings):
     max_output_mib: float = setting(
         16.0, "bound of the file that a trainer's output goes to", unit="MiB", gt=0
     )
+    respawn: bool = setting(
+        False,
+        "fork the worker from a process that has imported everything, and fork another one when it "
+        "is killed; `up` does so",
+    )
     burst: bool = setting(False, "exit once the queues are empty, instead of waiting")
     generation: bool = setting(True, "answer requests for generated text, in a process beside")
 

@@ -69,14 +69,23 @@ class ClaimPage:
         return FencingToken(*json.loads(self._page[_HEAD.size : _HEAD.size + length])), trainer
 
 
-class Witness(SideProcess):
-    """The process, as its worker uses it."""
+def process_of_stack() -> int:
+    """Return the id of the process with which this one and Redis end, `up`; 0 for none."""
+    return os.getppid() if dies_with_parent() else 0
 
-    def __init__(self, redis_url: str) -> None:
+
+class Witness(SideProcess):
+    """The process, as its worker uses it.
+
+    Args:
+        redis_url: where it reports.
+        stack: of `process_of_stack`, without whose process a report has no use.
+    """
+
+    def __init__(self, redis_url: str, stack: int) -> None:
         self.page = ClaimPage()
         self._redis_url = redis_url
-        # A stack's server ends with the stack, and so does its use for a report.
-        self._stack = os.getppid() if dies_with_parent() else 0
+        self._stack = stack
         super().__init__("witness", self._watch)
 
     def _watch(self, worker: int) -> None:

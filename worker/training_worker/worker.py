@@ -68,7 +68,7 @@ class TrainingWorker(Worker):
         client: for RQ; retries for minutes.
         prompt: gives up within seconds, for everything that must not wait.
         device: what `ListWorkers` shows; it decides which queues are listened to.
-        witness: forked before torch was imported, so that it is small.
+        witness: sees the death of this process.
     """
 
     job_class = AttemptJob

@@ -24,9 +24,9 @@ from training_worker.witness import ClaimPage
 WORKER = """
 import os, sys, time
 from job_store.records import FencingToken
-from training_worker.witness import Witness
+from training_worker.witness import Witness, process_of_stack
 
-witness = Witness(os.environ["REDIS"])
+witness = Witness(os.environ["REDIS"], process_of_stack())
 witness.ensure()
 if sys.argv[1:]:
     witness.page.hold(FencingToken(sys.argv[1], 3, "claim"))
