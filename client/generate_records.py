@@ -50,6 +50,7 @@ from training_engine.errors import FieldProblem
 NAMES = {
     "Job": "JobRecord",
     "GetThroughputResponse": "Throughput",
+    "GetSeriesResponse": "SeriesSet",
     "ValidateConfigResponse": "ConfigReport",
     "InspectDatasetResponse": "Inspection",
 }

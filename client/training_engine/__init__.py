@@ -31,6 +31,7 @@ writes their blocking twins from them. In order of reading:
 - `_aio_lifetime`, `_lifetime`, `_aio_guard`, `_guard`: until when an engine may be used, and by
   whom.
 - `_config_source`, `_yaml`, `messages`: configurations and messages as plain values.
+- `comparison`: several jobs side by side.
 - `_files`, `_finding`, `_generation`, `_home`: downloads, jobs by name, sampled text, `~`.
 - `cli`: the command line.
 - `v1`: the generated stubs.
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from training_engine._generation import TextPiece, TokenLogprob
     from training_engine._job import Job
     from training_engine.aio import AsyncTrainingEngine
+    from training_engine.comparison import Comparison
     from training_engine.engine import TrainingEngine
     from training_engine.errors import (
         ArtifactDamagedError,
@@ -83,6 +85,8 @@ if TYPE_CHECKING:
         MetricPoint,
         Page,
         Rewind,
+        Series,
+        SeriesSet,
         Throughput,
         Worker,
     )
@@ -93,6 +97,7 @@ __all__ = [
     "AsyncTrainingEngine",
     "BulkResult",
     "Checkpoint",
+    "Comparison",
     "Config",
     "ConfigReport",
     "ConflictError",
@@ -117,6 +122,8 @@ __all__ = [
     "PermissionDeniedError",
     "RateLimitedError",
     "Rewind",
+    "Series",
+    "SeriesSet",
     "StateForbidsError",
     "TextPiece",
     "Throughput",
@@ -132,6 +139,7 @@ __all__ = [
 _HOMES = {
     "AsyncJob": "_aio_job",
     "AsyncTrainingEngine": "aio",
+    "Comparison": "comparison",
     "Job": "_job",
     "TrainingEngine": "engine",
     "TextPiece": "_generation",

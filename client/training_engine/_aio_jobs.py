@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from training_engine import _calls
@@ -15,6 +16,7 @@ from training_engine._finding import known_status
 from training_engine._following import EventFollower
 from training_engine._home import data_path
 from training_engine._polling import Polling
+from training_engine.comparison import Comparison
 from training_engine.errors import InvalidArgumentError, TrainingEngineError
 from training_engine.records import (
     BulkResult,
@@ -141,6 +143,22 @@ class AsyncJobs(AsyncJobMethods):
             from_start=from_start or None,
         )
         return await self._whole(await self._link.unary(call))
+
+    async def compare(self, job_ids: Sequence[str]) -> Comparison:
+        """Return jobs side by side: the fields in which they differ, best and last of each metric.
+
+        Args:
+            job_ids: Ids or names of up to 50 jobs; one that is named twice counts once.
+
+        Raises:
+            NotFoundError: One of the jobs is not there.
+        """
+        found = [await self.find(reference) for reference in job_ids]
+        jobs = {job.job_id: job for job in found}
+        call = _calls.get_series(job_ids=list(jobs), max_points=2)
+        answer = await self._link.record(call)
+        series = tuple(replace(each, x=(), y=()) for each in answer.series)
+        return Comparison(tuple(jobs.values()), series)
 
     async def stop_many(
         self, job_ids: Iterable[str] = (), *, status: JobStatus | str | None = None

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING
 
 from training_engine import _calls
@@ -15,6 +15,7 @@ from training_engine.records import (
     LogLine,
     MetricPoint,
     Page,
+    SeriesSet,
     Throughput,
     Worker,
 )
@@ -221,6 +222,58 @@ class AsyncMetricsMethods(AsyncResource):
                 to_step=to_step,
                 max_points=max_points,
                 page_size=page_size,
+            )
+        )
+
+    async def series(
+        self,
+        *,
+        job_ids: Sequence[str] | None = None,
+        metrics: Sequence[str] | None = None,
+        x_axis: str | None = None,
+        max_points: int | None = None,
+        smoothing: float | None = None,
+        from_x: float | None = None,
+        to_x: float | None = None,
+        log_x: bool | None = None,
+        after: str | None = None,
+    ) -> SeriesSet:
+        """Return curves of several jobs, thinned to what a chart has room for.
+
+        They are smoothed over all points before they are thinned, so that a part of a curve shows
+        the same values as the whole.
+
+        Args:
+            job_ids: The jobs, 1 to 50.
+            metrics: Names of metrics, those of the user included; none for every metric that the
+                jobs have logged.
+            x_axis: What the points are placed by; None for the step.
+            max_points: Points of a curve at most, 2 to 10000; 0 for 1000, or fewer where all curves
+                of the answer would have more than 400000. The axis is cut into half as many equal
+                parts, and each keeps its least and its greatest value, so that no spike is lost.
+            smoothing: Weight of the past in an exponential moving average, from 0 (none) to less
+                than 1. It is divided by 1 - weight^n at the n-th value, as TensorBoard does, and
+                passes over what is not finite.
+            from_x: Only points from this place of the axis on, and the one before.
+            to_x: Only points up to this place of the axis, and the one after.
+            log_x: Whether the parts that thinning makes are equal on a logarithmic axis.
+            after: Only what came after the answer with this cursor; empty for all.
+
+        Raises:
+            NotFoundError: One of the jobs is not there.
+            InvalidArgumentError: `after` is of another call.
+        """
+        return await self._link.record(
+            _calls.get_series(
+                job_ids=job_ids,
+                metrics=metrics,
+                x_axis=x_axis,
+                max_points=max_points,
+                smoothing=smoothing,
+                from_x=from_x,
+                to_x=to_x,
+                log_x=log_x,
+                after=after,
             )
         )
 

@@ -17,6 +17,7 @@ from training_engine.records import (
     LogLine,
     MetricPoint,
     Plain,
+    SeriesSet,
     Throughput,
     Worker,
 )
@@ -472,6 +473,43 @@ def list_metrics(
         },
         record=MetricPoint,
         rows="points",
+    )
+
+
+def get_series(
+    *,
+    job_ids: Sequence[str] | None = None,
+    metrics: Sequence[str] | None = None,
+    x_axis: str | None = None,
+    max_points: int | None = None,
+    smoothing: float | None = None,
+    from_x: float | None = None,
+    to_x: float | None = None,
+    log_x: bool | None = None,
+    after: str | None = None,
+) -> RecordCall[SeriesSet]:
+    """Returns curves of several jobs, thinned to what a chart has room for.
+
+    They are smoothed over all points before they are thinned, so that a part of a curve shows
+    the same values as the whole. JOB_NOT_FOUND where one of the jobs is not there.
+    INVALID_CURSOR where `after` is of another call.
+    """
+    return RecordCall(
+        "MetricsService/GetSeries",
+        "GET",
+        "/api/training/metrics/series",
+        {
+            "job_ids": job_ids,
+            "metrics": metrics,
+            "x_axis": x_axis,
+            "max_points": max_points,
+            "smoothing": smoothing,
+            "from_x": from_x,
+            "to_x": to_x,
+            "log_x": log_x,
+            "after": after,
+        },
+        record=SeriesSet,
     )
 
 

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from training_engine import _calls
@@ -16,6 +17,7 @@ from training_engine._home import data_path
 from training_engine._job import Job
 from training_engine._methods import JobMethods
 from training_engine._polling import Polling
+from training_engine.comparison import Comparison
 from training_engine.errors import InvalidArgumentError, TrainingEngineError
 from training_engine.records import (
     BulkResult,
@@ -142,6 +144,22 @@ class Jobs(JobMethods):
             from_start=from_start or None,
         )
         return self._whole(self._link.unary(call))
+
+    def compare(self, job_ids: Sequence[str]) -> Comparison:
+        """Return jobs side by side: the fields in which they differ, best and last of each metric.
+
+        Args:
+            job_ids: Ids or names of up to 50 jobs; one that is named twice counts once.
+
+        Raises:
+            NotFoundError: One of the jobs is not there.
+        """
+        found = [self.find(reference) for reference in job_ids]
+        jobs = {job.job_id: job for job in found}
+        call = _calls.get_series(job_ids=list(jobs), max_points=2)
+        answer = self._link.record(call)
+        series = tuple(replace(each, x=(), y=()) for each in answer.series)
+        return Comparison(tuple(jobs.values()), series)
 
     def stop_many(
         self, job_ids: Iterable[str] = (), *, status: JobStatus | str | None = None

@@ -53,6 +53,8 @@ __all__ = [
     "Page",
     "Plain",
     "Rewind",
+    "Series",
+    "SeriesSet",
     "Throughput",
     "WindowSegment",
     "Worker",
@@ -514,6 +516,61 @@ class MetricPoint:
     custom: Mapping[str, float | None] = field(default_factory=dict, hash=False)
     val_bits_per_byte: float | None = None
     ema_val_loss: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One metric of one job. Values that are not finite are left out.
+
+    Attributes:
+        job_id: The job.
+        metric: The metric.
+        x: Where the points are on the axis, ascending.
+        y: Their values.
+        from_start: Whether the curve begins here: what earlier answers had of it is to be
+            forgotten. False where these points follow those of `after`.
+        count: How many values the whole history has; what follows is about all of these, as they
+            were logged.
+        last: The newest value; None where there is none.
+        min: The least value; None where there is none.
+        min_step: The first step with the least value.
+        max: The greatest value; None where there is none.
+        max_step: The first step with the greatest value.
+        best: The best value: the least, or the greatest of a speed (a name that ends with
+            _per_second), of mfu, and of a metric of the user whose name has one of accuracy, score
+            or reward in it; None where there is none.
+        best_step: The first step with the best value.
+    """
+
+    job_id: str = ""
+    metric: str = ""
+    x: tuple[float, ...] = field(default=(), metadata={"read": tuple})
+    y: tuple[float, ...] = field(default=(), metadata={"read": tuple})
+    from_start: bool = False
+    count: int = 0
+    last: float | None = None
+    min: float | None = None
+    min_step: int = 0
+    max: float | None = None
+    max_step: int = 0
+    best: float | None = None
+    best_step: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesSet:
+    """Curves of several jobs.
+
+    Attributes:
+        series: A curve for each job and metric, in the order asked for; with `after`, only those
+            with news.
+        metric_names: Every metric that the jobs have logged.
+        cursor: Passed as `after`, asks for what comes later.
+    """
+
+    series: tuple[Series, ...] = field(default=(), metadata={"read": read_all(Series)})
+    metric_names: tuple[str, ...] = field(default=(), metadata={"read": tuple})
+    cursor: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,6 +107,7 @@ class JobServicer(Servicer, job_pb2_grpc.JobServiceServicer):
         self, request: job_pb2.DeleteJobRequest, context: Context
     ) -> job_pb2.DeleteJobResponse:
         await self._state.jobs.delete(request.job_id, idempotency(request, "DeleteJob"))
+        self._state.series.forget(request.job_id)
         # The record goes first, so that every listed job has its files. If this process dies in
         # between, or the artifact store is away, the sweeper deletes the files.
         try:

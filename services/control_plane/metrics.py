@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 from control_plane.conversion import bucket_messages, history_message, latest_message
 from control_plane.errors import call_error, invalid_argument
 from control_plane.paging import LARGEST_LONG_PAGE, long_page_size
+from control_plane.series.answering import answer, read_question
 from control_plane.state import Context, Servicer
 from control_plane.watching import stream_metrics
 from job_store.history_records import LatestMetrics
@@ -52,6 +54,12 @@ class MetricsServicer(Servicer, metrics_pb2_grpc.MetricsServiceServicer):
             points=[history_message(point) for point in page.points],
             next_page_token=page.next_page_token,
         )
+
+    async def GetSeries(
+        self, request: metrics_pb2.GetSeriesRequest, context: Context
+    ) -> metrics_pb2.GetSeriesResponse:
+        question = read_question(request)
+        return await self._state.series.compute(question.job_ids, partial(answer, question))
 
     def StreamMetrics(
         self, request: metrics_pb2.StreamMetricsRequest, context: Context

@@ -54,6 +54,7 @@ _log = get_logger("control_plane")
 
 _CHECK_SECONDS = 1.0
 _COUNT_SECONDS = 5.0
+_SERIES_SECONDS = 10.0
 _SERVICE_NAMES = tuple(
     module.DESCRIPTOR.services_by_name[name].full_name
     for module, name in (
@@ -102,6 +103,8 @@ class ControlPlane:
         yield keep("records", check, seconds=_CHECK_SECONDS, stopping=stopping)
         yield keep("journal", journal.run, seconds=_COUNT_SECONDS, stopping=stopping)
         yield keep("job counts", count, seconds=_COUNT_SECONDS, stopping=stopping)
+        copy = self.state.series.keep_up
+        yield keep("series", copy, seconds=_SERIES_SECONDS, stopping=stopping)
         yield reconciler.run(self._duties, stopping)
 
     def _add_services(self) -> None:

@@ -32,6 +32,11 @@ class ControlPlaneSettings(ListenSettings, RedisSettings, ServiceSettings):
         "use an artifact store that holds jobs with a Redis that knows none of them; the jobs stay "
         "in the store and are not shown",
     )
+    series_folder: Path | None = setting(
+        None,
+        "folder of this process alone, for copies of metric histories by columns, up to 8 GiB, "
+        "which curves of many jobs are drawn from; without it they are in a temporary folder",
+    )
     data_root: PathList = setting([], "folder that jobs may read data and tokenizers from")
     roots_visible: bool = setting(
         True, "the data roots are the same files here and at the workers: refuse missing paths"

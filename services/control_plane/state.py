@@ -22,6 +22,8 @@ from control_plane.journal import ArtifactJournal
 from control_plane.paths import AllowedRoots
 from control_plane.preflight_cache import PreflightCache
 from control_plane.queue import AttemptQueue
+from control_plane.series.folder import ColumnFolder
+from control_plane.series.store import SeriesStore
 from control_plane.settings import ControlPlaneSettings
 from job_store.catalog import ConfigStore, DatasetStore
 from job_store.connection import AsyncConnection
@@ -30,6 +32,7 @@ from job_store.generation import GenerationClient
 from job_store.history import HistoryStore
 from job_store.identity import AsyncArtifactRecords
 from job_store.jobs import JobStore
+from job_store.packed_history import PackedHistory
 from job_store.paging import TokenKey
 from job_store.reconcile import ReconcileStore
 from job_store.streams import JobFeeds
@@ -58,6 +61,7 @@ class ServiceState:
     configs: ConfigStore = field(init=False)
     datasets: DatasetStore = field(init=False)
     history: HistoryStore = field(init=False)
+    series: SeriesStore = field(init=False)
     workers: WorkerDirectory = field(init=False)
     reconcile: ReconcileStore = field(init=False)
     feeds: JobFeeds = field(init=False)
@@ -79,6 +83,8 @@ class ServiceState:
         self.datasets = DatasetStore(self.connection, self.journal)
         archive = ArtifactArchive(self.artifacts)
         self.history = HistoryStore(self.connection, archive)
+        columns = ColumnFolder(self.settings.series_folder)
+        self.series = SeriesStore(PackedHistory(self.connection, archive), columns)
         self.workers = WorkerDirectory(self.connection)
         self.reconcile = ReconcileStore(self.connection)
         self.feeds = JobFeeds(self.connection, archive)
@@ -159,9 +165,10 @@ class ServiceState:
             _log.warning(limitation)
 
     async def close(self) -> None:
-        """Close the feeds and the connection to Redis."""
+        """Close the feeds and the connection to Redis, and save the copies of histories."""
         await self.feeds.close()
         await self.connection.close()
+        await asyncio.to_thread(self.series.close)
         self.journal.close()
 
 

@@ -106,7 +106,11 @@ class Route:
     @property
     def refusals(self) -> list[int]:
         """Statuses it may refuse with, besides those that every route may."""
-        ids = [f.name for f in self.method.input_type.fields if f.name.endswith("_id")]
+        ids = [
+            field.name
+            for field in self.method.input_type.fields
+            if field.name.endswith(("_id", "_ids"))
+        ]
         names_something = bool(self.variables or set(ids) - {REQUEST_ID})
         return [
             *([404] if names_something else []),

@@ -18,8 +18,8 @@ states. Knows no gRPC and no torch. In order of reading:
 - `reconcile`: what the reconciler does: see what runs and waits, declare an attempt lost, lead.
 - `queues`, `workers`: the queues that attempts wait in; the workers that report themselves.
 - `segments`: which attempt's points readers see, after resumes have cut the history.
-- `history`, `charts`, `archive`: the visible history: pages, charts from summaries, old points in
-  files.
+- `history`, `charts`, `archive`, `packed_history`: the visible history: pages, charts from
+  summaries, old points in files, many points at once.
 - `events`, `streams`: the same history and a job's events, live, for any number of watchers.
 - `restoring`: what the recovery does: enters records that Redis has lost.
 - `paging`, `unreadable`: signed page tokens and cursors; records that a list leaves out.

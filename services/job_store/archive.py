@@ -102,8 +102,8 @@ def encode_document(schemas: Mapping[bytes, bytes], packed: bytes) -> bytes:
     return _FORMAT + _LENGTH.pack(len(head)) + head + packed
 
 
-def decode_document(document: bytes, first: int, last: int, limit: int) -> list[HistoryPoint]:
-    """Return at most `limit` points of the steps `first` to `last`.
+def open_document(document: bytes) -> tuple[dict[bytes, bytes], memoryview]:
+    """Return the schemas of a segment's file and its packed entries, as `visible.lua` gives them.
 
     Raises:
         ValueError: The file has another format.
@@ -114,8 +114,16 @@ def decode_document(document: bytes, first: int, last: int, limit: int) -> list[
     (length,) = _LENGTH.unpack_from(document, len(_FORMAT))
     columns = json.loads(document[start : start + length])
     schemas = {name.encode(): b"%d" % number for name, number in columns.items()}
-    points = unpack_points(schemas, memoryview(document)[start + length :], first, last)
-    return list(islice(points, limit))
+    return schemas, memoryview(document)[start + length :]
+
+
+def decode_document(document: bytes, first: int, last: int, limit: int) -> list[HistoryPoint]:
+    """Return at most `limit` points of the steps `first` to `last`.
+
+    Raises:
+        ValueError: The file has another format.
+    """
+    return list(islice(unpack_points(*open_document(document), first, last), limit))
 
 
 async def read_visible(

@@ -36,6 +36,22 @@ def attempt_ranges(index: Mapping[bytes, bytes]) -> list[AttemptRange]:
     return ranges[::-1]
 
 
+@dataclass(frozen=True, slots=True)
+class ClaimedRange:
+    """An attempt that a worker has claimed, and the last of its steps that readers see."""
+
+    claim_id: str
+    end: int | None
+
+
+def claimed_ranges(index: Mapping[bytes, bytes]) -> dict[int, ClaimedRange]:
+    """Return the claimed attempts of the stored index, by number."""
+    claims = {int(number): json.loads(entry).get("claim_id", "") for number, entry in index.items()}
+    return {
+        each.attempt: ClaimedRange(claims[each.attempt], each.end) for each in attempt_ranges(index)
+    }
+
+
 def attempt_showing(attempts: Sequence[AttemptRecord], step: int) -> int:
     """Return the attempt whose point of this step readers see."""
     for record in attempts:

@@ -137,6 +137,7 @@ class Stack:
                 f"--port={self.options.grpc_port}",
                 *(f"--data-root={root}" for root in roots),
                 "--roots-visible",
+                f"--series-folder={self.folder.path / 'series'}",
             ],
             environment=environment,
             stop_order=1,

@@ -188,6 +188,46 @@ def test_what_a_job_measured(doors: Doors) -> None:
     assert_all(chart, doors.sdk(lambda engine: list(engine.metrics.history(id, max_points=2))))
 
 
+def test_curves_and_a_comparison_of_several_jobs(doors: Doors) -> None:
+    ids = [doors.job_id, doors.failed_id]
+    asked: dict[str, Any] = {"metrics": ["val_loss", "weights/norm"], "smoothing": 0.5}
+    drawn = doors.rest("/metrics/series", job_ids=ids, x_axis="tokens", **asked)
+    assert_all(
+        drawn,
+        doors.sdk(lambda engine: engine.metrics.series(job_ids=ids, x_axis="tokens", **asked)),
+        doors.cli("curves", *ids, "--metric", "val_loss", "--metric", "weights/norm",
+                  "--x", "tokens", "--smoothing", "0.5"),
+    )  # fmt: skip
+    assert [(each["metric"], each["count"]) for each in drawn["series"]] == [
+        ("val_loss", 2), ("weights/norm", 4), ("val_loss", 0), ("weights/norm", 0),
+    ]  # fmt: skip
+    assert drawn["series"][0]["x"][1] == doors.rest(f"/jobs/{ids[0]}/metrics")["tokens_seen"]
+    assert doors.rest("/metrics/series", job_ids=ids, after=drawn["cursor"])["series"] == []
+    first, second = doors.cli("compare", "agreed", doors.failed_id).values()
+    assert first == second
+    row, failed = first["jobs"]
+    best = min(p["val_loss"] for p in points_of(doors) if p["val_loss"] is not None)
+    assert (row["best val_loss"], failed["best val_loss"]) == (best, None)
+    assert set(first["differences"]) == {"dataset_path"}
+    printed = CliRunner().invoke(app, [*doors.flags["gRPC"], "compare", *ids, "--csv"])
+    heads, *lines = printed.stdout.splitlines()
+    assert heads.startswith("job_id,name,status,step,best val_loss,last val_loss")
+    assert [line.split(",")[0] for line in lines] == ids
+    for name, flags in doors.flags.items():
+        refused = CliRunner().invoke(app, [*flags, "curves", "agreed", "--metric", "los"])
+        assert refused.exit_code != OK, name
+        assert "they have " in refused.output, name
+        assert "weights/norm" in refused.output, name
+    answer = doors.api.get("/metrics/series", params={"job_ids": ids, "smoothing": 1})
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (400, "smoothing")
+    assert doors.api.get("/metrics/series").status_code == 400
+
+
+def points_of(doors: Doors) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = doors.rest(f"/jobs/{doors.job_id}/metrics/history")["points"]
+    return found
+
+
 def test_checkpoints(doors: Doors) -> None:
     listed = doors.rest(f"/jobs/{doors.job_id}/checkpoints")["checkpoints"]
     best = min(listed, key=lambda one: float(one["val_loss"]))

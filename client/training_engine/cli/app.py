@@ -13,6 +13,7 @@ from training_engine._version import __version__
 from training_engine.cli import (
     artifact_commands,
     bulk_commands,
+    comparison_commands,
     extensions,
     job_commands,
     resource_commands,
@@ -110,6 +111,8 @@ def _add(name: str, command: Callable[..., None], panel: str, group: typer.Typer
 
 for _name, _command in (job_commands.COMMANDS | bulk_commands.COMMANDS).items():
     _add(_name, _command, "Jobs")
+for _name, _command in comparison_commands.COMMANDS.items():
+    _add(_name, _command, "Several jobs")
 for _name, _command in artifact_commands.COMMANDS.items():
     _add(_name, _command, "Checkpoints")
 for _name, _command in resource_commands.COMMANDS.items():

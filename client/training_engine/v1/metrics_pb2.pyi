@@ -4,12 +4,24 @@ from google.api import annotations_pb2 as _annotations_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from training_engine.v1 import options_pb2 as _options_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class SeriesAxis(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SERIES_AXIS_UNSPECIFIED: _ClassVar[SeriesAxis]
+    SERIES_AXIS_STEP: _ClassVar[SeriesAxis]
+    SERIES_AXIS_TOKENS: _ClassVar[SeriesAxis]
+    SERIES_AXIS_TIME: _ClassVar[SeriesAxis]
+SERIES_AXIS_UNSPECIFIED: SeriesAxis
+SERIES_AXIS_STEP: SeriesAxis
+SERIES_AXIS_TOKENS: SeriesAxis
+SERIES_AXIS_TIME: SeriesAxis
 
 class MetricPoint(_message.Message):
     __slots__ = ("step", "loss", "perplexity", "lr", "grad_norm", "tokens_per_second", "steps_per_second", "tokens_seen", "val_loss", "val_perplexity", "gpu_memory_allocated_gb", "mfu", "attempt", "created_at", "custom", "val_bits_per_byte", "ema_val_loss")
@@ -93,6 +105,68 @@ class ListMetricsResponse(_message.Message):
     points: _containers.RepeatedCompositeFieldContainer[MetricPoint]
     next_page_token: str
     def __init__(self, points: _Optional[_Iterable[_Union[MetricPoint, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class GetSeriesRequest(_message.Message):
+    __slots__ = ("job_ids", "metrics", "x_axis", "max_points", "smoothing", "from_x", "to_x", "log_x", "after")
+    JOB_IDS_FIELD_NUMBER: _ClassVar[int]
+    METRICS_FIELD_NUMBER: _ClassVar[int]
+    X_AXIS_FIELD_NUMBER: _ClassVar[int]
+    MAX_POINTS_FIELD_NUMBER: _ClassVar[int]
+    SMOOTHING_FIELD_NUMBER: _ClassVar[int]
+    FROM_X_FIELD_NUMBER: _ClassVar[int]
+    TO_X_FIELD_NUMBER: _ClassVar[int]
+    LOG_X_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    job_ids: _containers.RepeatedScalarFieldContainer[str]
+    metrics: _containers.RepeatedScalarFieldContainer[str]
+    x_axis: SeriesAxis
+    max_points: int
+    smoothing: float
+    from_x: float
+    to_x: float
+    log_x: bool
+    after: str
+    def __init__(self, job_ids: _Optional[_Iterable[str]] = ..., metrics: _Optional[_Iterable[str]] = ..., x_axis: _Optional[_Union[SeriesAxis, str]] = ..., max_points: _Optional[int] = ..., smoothing: _Optional[float] = ..., from_x: _Optional[float] = ..., to_x: _Optional[float] = ..., log_x: _Optional[bool] = ..., after: _Optional[str] = ...) -> None: ...
+
+class Series(_message.Message):
+    __slots__ = ("job_id", "metric", "x", "y", "from_start", "count", "last", "min", "min_step", "max", "max_step", "best", "best_step")
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    METRIC_FIELD_NUMBER: _ClassVar[int]
+    X_FIELD_NUMBER: _ClassVar[int]
+    Y_FIELD_NUMBER: _ClassVar[int]
+    FROM_START_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    MIN_FIELD_NUMBER: _ClassVar[int]
+    MIN_STEP_FIELD_NUMBER: _ClassVar[int]
+    MAX_FIELD_NUMBER: _ClassVar[int]
+    MAX_STEP_FIELD_NUMBER: _ClassVar[int]
+    BEST_FIELD_NUMBER: _ClassVar[int]
+    BEST_STEP_FIELD_NUMBER: _ClassVar[int]
+    job_id: str
+    metric: str
+    x: _containers.RepeatedScalarFieldContainer[float]
+    y: _containers.RepeatedScalarFieldContainer[float]
+    from_start: bool
+    count: int
+    last: float
+    min: float
+    min_step: int
+    max: float
+    max_step: int
+    best: float
+    best_step: int
+    def __init__(self, job_id: _Optional[str] = ..., metric: _Optional[str] = ..., x: _Optional[_Iterable[float]] = ..., y: _Optional[_Iterable[float]] = ..., from_start: _Optional[bool] = ..., count: _Optional[int] = ..., last: _Optional[float] = ..., min: _Optional[float] = ..., min_step: _Optional[int] = ..., max: _Optional[float] = ..., max_step: _Optional[int] = ..., best: _Optional[float] = ..., best_step: _Optional[int] = ...) -> None: ...
+
+class GetSeriesResponse(_message.Message):
+    __slots__ = ("series", "metric_names", "cursor")
+    SERIES_FIELD_NUMBER: _ClassVar[int]
+    METRIC_NAMES_FIELD_NUMBER: _ClassVar[int]
+    CURSOR_FIELD_NUMBER: _ClassVar[int]
+    series: _containers.RepeatedCompositeFieldContainer[Series]
+    metric_names: _containers.RepeatedScalarFieldContainer[str]
+    cursor: str
+    def __init__(self, series: _Optional[_Iterable[_Union[Series, _Mapping]]] = ..., metric_names: _Optional[_Iterable[str]] = ..., cursor: _Optional[str] = ...) -> None: ...
 
 class GetThroughputRequest(_message.Message):
     __slots__ = ("job_id",)

@@ -45,6 +45,11 @@ class MetricsServiceStub:
                 request_serializer=training__engine_dot_v1_dot_metrics__pb2.ListMetricsRequest.SerializeToString,
                 response_deserializer=training__engine_dot_v1_dot_metrics__pb2.ListMetricsResponse.FromString,
                 _registered_method=True)
+        self.GetSeries = channel.unary_unary(
+                '/training_engine.v1.MetricsService/GetSeries',
+                request_serializer=training__engine_dot_v1_dot_metrics__pb2.GetSeriesRequest.SerializeToString,
+                response_deserializer=training__engine_dot_v1_dot_metrics__pb2.GetSeriesResponse.FromString,
+                _registered_method=True)
         self.GetThroughput = channel.unary_unary(
                 '/training_engine.v1.MetricsService/GetThroughput',
                 request_serializer=training__engine_dot_v1_dot_metrics__pb2.GetThroughputRequest.SerializeToString,
@@ -76,6 +81,16 @@ class MetricsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetSeries(self, request, context):
+        """Returns curves of several jobs, thinned to what a chart has room for. They are smoothed over all
+        points before they are thinned, so that a part of a curve shows the same values as the whole.
+        JOB_NOT_FOUND where one of the jobs is not there. INVALID_CURSOR where `after` is of another
+        call.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetThroughput(self, request, context):
         """Returns how fast the job trains, over its latest logging interval.
         """
@@ -102,6 +117,11 @@ def add_MetricsServiceServicer_to_server(servicer, server):
                     servicer.ListMetrics,
                     request_deserializer=training__engine_dot_v1_dot_metrics__pb2.ListMetricsRequest.FromString,
                     response_serializer=training__engine_dot_v1_dot_metrics__pb2.ListMetricsResponse.SerializeToString,
+            ),
+            'GetSeries': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSeries,
+                    request_deserializer=training__engine_dot_v1_dot_metrics__pb2.GetSeriesRequest.FromString,
+                    response_serializer=training__engine_dot_v1_dot_metrics__pb2.GetSeriesResponse.SerializeToString,
             ),
             'GetThroughput': grpc.unary_unary_rpc_method_handler(
                     servicer.GetThroughput,
@@ -169,6 +189,33 @@ class MetricsService:
             '/training_engine.v1.MetricsService/ListMetrics',
             training__engine_dot_v1_dot_metrics__pb2.ListMetricsRequest.SerializeToString,
             training__engine_dot_v1_dot_metrics__pb2.ListMetricsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSeries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/training_engine.v1.MetricsService/GetSeries',
+            training__engine_dot_v1_dot_metrics__pb2.GetSeriesRequest.SerializeToString,
+            training__engine_dot_v1_dot_metrics__pb2.GetSeriesResponse.FromString,
             options,
             channel_credentials,
             insecure,

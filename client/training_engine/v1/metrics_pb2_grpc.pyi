@@ -39,6 +39,12 @@ class MetricsServiceStub:
     """Lists logged steps, ascending, each once. They come in full by pages, or downsampled by
     max_points.
     """
+    GetSeries: _grpc.UnaryUnaryMultiCallable[_metrics_pb2.GetSeriesRequest, _metrics_pb2.GetSeriesResponse]
+    """Returns curves of several jobs, thinned to what a chart has room for. They are smoothed over all
+    points before they are thinned, so that a part of a curve shows the same values as the whole.
+    JOB_NOT_FOUND where one of the jobs is not there. INVALID_CURSOR where `after` is of another
+    call.
+    """
     GetThroughput: _grpc.UnaryUnaryMultiCallable[_metrics_pb2.GetThroughputRequest, _metrics_pb2.GetThroughputResponse]
     """Returns how fast the job trains, over its latest logging interval."""
     StreamMetrics: _grpc.UnaryStreamMultiCallable[_metrics_pb2.StreamMetricsRequest, _metrics_pb2.StreamMetricsResponse]
@@ -54,6 +60,12 @@ class MetricsServiceAsyncStub(MetricsServiceStub):
     ListMetrics: _aio.UnaryUnaryMultiCallable[_metrics_pb2.ListMetricsRequest, _metrics_pb2.ListMetricsResponse]  # type: ignore[assignment]
     """Lists logged steps, ascending, each once. They come in full by pages, or downsampled by
     max_points.
+    """
+    GetSeries: _aio.UnaryUnaryMultiCallable[_metrics_pb2.GetSeriesRequest, _metrics_pb2.GetSeriesResponse]  # type: ignore[assignment]
+    """Returns curves of several jobs, thinned to what a chart has room for. They are smoothed over all
+    points before they are thinned, so that a part of a curve shows the same values as the whole.
+    JOB_NOT_FOUND where one of the jobs is not there. INVALID_CURSOR where `after` is of another
+    call.
     """
     GetThroughput: _aio.UnaryUnaryMultiCallable[_metrics_pb2.GetThroughputRequest, _metrics_pb2.GetThroughputResponse]  # type: ignore[assignment]
     """Returns how fast the job trains, over its latest logging interval."""
@@ -79,6 +91,18 @@ class MetricsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_metrics_pb2.ListMetricsResponse, _abc.Awaitable[_metrics_pb2.ListMetricsResponse]]:
         """Lists logged steps, ascending, each once. They come in full by pages, or downsampled by
         max_points.
+        """
+
+    @_abc_1.abstractmethod
+    def GetSeries(
+        self,
+        request: _metrics_pb2.GetSeriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_metrics_pb2.GetSeriesResponse, _abc.Awaitable[_metrics_pb2.GetSeriesResponse]]:
+        """Returns curves of several jobs, thinned to what a chart has room for. They are smoothed over all
+        points before they are thinned, so that a part of a curve shows the same values as the whole.
+        JOB_NOT_FOUND where one of the jobs is not there. INVALID_CURSOR where `after` is of another
+        call.
         """
 
     @_abc_1.abstractmethod

@@ -201,6 +201,8 @@ def query(message: Any, path_variables: tuple[str, ...] = ()) -> Shape:
 
 
 def _asked(field: Any) -> Definition:
+    if field.is_repeated:
+        return list[_limited(field)], _described(field, [])  # type: ignore[misc]
     if contract.field_rules(field).required:
         return _limited(field), _described(field)
     if field.has_presence or field.enum_type is not None:

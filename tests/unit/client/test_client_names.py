@@ -13,12 +13,12 @@ import pytest
 import training_engine
 
 NAMES = """
-ArtifactDamagedError AsyncJob AsyncTrainingEngine BulkResult Checkpoint Config ConfigReport
-ConflictError Dataset DeadlineExceededError EventKind Execution FieldProblem InternalError
-InvalidArgumentError InvalidConfigError Job JobEvent JobRecord JobStatus LogLine MemoryEstimate
-MetricPoint NotFoundError Page PayloadTooLargeError PermissionDeniedError RateLimitedError Rewind
-StateForbidsError TextPiece Throughput TokenLogprob TrainingEngine TrainingEngineError
-UnauthenticatedError UnavailableError Worker __version__
+ArtifactDamagedError AsyncJob AsyncTrainingEngine BulkResult Checkpoint Comparison Config
+ConfigReport ConflictError Dataset DeadlineExceededError EventKind Execution FieldProblem
+InternalError InvalidArgumentError InvalidConfigError Job JobEvent JobRecord JobStatus LogLine
+MemoryEstimate MetricPoint NotFoundError Page PayloadTooLargeError PermissionDeniedError
+RateLimitedError Rewind Series SeriesSet StateForbidsError TextPiece Throughput TokenLogprob
+TrainingEngine TrainingEngineError UnauthenticatedError UnavailableError Worker __version__
 """
 
 

@@ -365,6 +365,13 @@ class Metrics(Service, metrics_pb2_grpc.MetricsServiceServicer):
         points = [p for p in self.state.points[request.job_id] if p.step > request.after_step]
         return metrics_pb2.ListMetricsResponse(points=points)
 
+    async def GetSeries(self, request: Any, context: Any) -> Any:
+        self.state.served(request)
+        for job_id in request.job_ids:
+            self.state.job(job_id)
+        drawn = metrics_pb2.Series(job_id="job_1", metric="loss", x=[1.0], y=[2.5], count=1)
+        return metrics_pb2.GetSeriesResponse(series=[drawn], metric_names=["loss"], cursor="1.1")
+
     async def GetThroughput(self, request: Any, context: Any) -> Any:
         self.state.served(request)
         return metrics_pb2.GetThroughputResponse(
