@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -43,13 +44,14 @@ from training_engine.v1 import job_pb2, job_pb2_grpc
 CALLS, ROUNDS, CONCURRENCY = 2_000, 7, 32
 STARTS = 500
 STEADY_RATE, STEADY_SECONDS = 100, 10
+SEARCHED, PAGES = 10_000, 20
 JOBS, PAGE = int(os.environ.get("BENCHMARK_JOBS", "100000")), 50
 ECHO = "/benchmark.Echo/Echo"
 
 
 def run(device: str) -> list[Claim]:
     """Measure rates and latencies at the control plane; no worker runs."""
-    return [_get_job(), *_start_job(), _list_jobs()]
+    return [_get_job(), *_start_job(), _list_jobs(), *_search_jobs()]
 
 
 def _get_job() -> Claim:
@@ -131,17 +133,54 @@ def _list_jobs() -> Claim:
     return Claim(f"a page of ListJobs out of {JOBS:,}, p99", p99, 20, False, "ms", detail)
 
 
-def store_jobs(stack: Services, example: str, count: int) -> None:
-    """Store jobs as the control plane would, in bulk; ended ones, so that no worker takes them."""
+def _search_jobs() -> list[Claim]:
+    """Measure first pages that look at half of the jobs, and at all of them."""
+    with services() as stack:
+        store_jobs(stack, stack.start_job(TINY), SEARCHED, tag_each=100)
+        channel = grpc.insecure_channel(stack.address, options=LARGE_MESSAGES)
+        jobs = job_pb2_grpc.JobServiceStub(channel)
+        tagged = job_pb2.ListJobsRequest(page_size=PAGE, tags=["rare"])
+        absent = job_pb2.ListJobsRequest(page_size=PAGE, search="not there")
+        claims = [
+            _first_page(stack, jobs, tagged, PAGE, "the first page of a tag"),
+            _first_page(stack, jobs, absent, 0, "a search that finds nothing"),
+        ]
+        channel.close()
+    return claims
+
+
+def _first_page(
+    stack: Services, jobs: Any, request: job_pb2.ListJobsRequest, rows: int, what: str
+) -> Claim:
+    seconds = []
+    before = stack.cpu_seconds("control_plane")
+    for _ in range(PAGES):
+        started = time.perf_counter()
+        page = jobs.ListJobs(request, metadata=METADATA)
+        seconds.append(time.perf_counter() - started)
+        assert len(page.jobs) == rows, f"{len(page.jobs)} rows of {rows}"
+    cpu = (stack.cpu_seconds("control_plane") - before) / PAGES
+    detail = f"{PAGES} calls, CPU of the control plane {1000 * cpu:.1f} ms a call, {load()}"
+    median = 1000 * statistics.median(seconds)
+    return Claim(f"{what} out of {SEARCHED:,} jobs, median", median, 300, False, "ms", detail)
+
+
+def store_jobs(stack: Services, example: str, count: int, tag_each: int = 0) -> None:
+    """Store jobs as the control plane would, in bulk; ended ones, so that no worker takes them.
+
+    `tag_each`: one in so many gets the tag `rare`.
+    """
     create, stop = script("create_job"), script("stop_job")
     document = json.dumps(TINY)
-    fields = new_job_fields(NewJob(document, max_steps=5, dataset_path=str(stack.text)))
+    plain = NewJob(document, max_steps=5, dataset_path=str(stack.text))
+    rare = replace(plain, tags=("rare",), user_notes="One of the few that have a tag.")
     with redis.Redis.from_url(stack.redis_url) as client:
         for text in (create.text, stop.text):
             client.script_load(text)
         for done in range(0, count, 500):
             pipeline = client.pipeline(transaction=False)
-            for _ in range(min(500, count - done)):
+            for number in range(done, min(done + 500, count)):
+                fields = new_job_fields(rare if tag_each and number % tag_each == 0 else plain)
                 job_id = new_id("job")
                 for sha, extra in ((create.sha, [document, *fields]), (stop.sha, [])):
                     memo = (f"{DEFAULT_PREFIX}request:{secrets.token_hex(12)}", "-", 1)

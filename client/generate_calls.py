@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from training_engine._call import Call, ListCall, RecordCall, new_request_id
+from training_engine._call import Call, ListCall, RecordCall, new_request_id, texts
 from training_engine._config_source import ConfigSource
 from training_engine.records import RECORDS, Plain
 '''
@@ -54,7 +54,7 @@ def _function(method: Any) -> str:
         f'"{method.containing_service.name}/{method.name}"',
         f'"{verb.upper()}"',
         f'"{route}"',
-        f"{{{', '.join(f'{spec.name!r}: {spec.name}' for spec in fields)}}}",
+        f"{{{', '.join(f'{spec.name!r}: {_value(spec)}' for spec in fields)}}}",
         *["has_body=True"] * (rule.body == "*"),
         *["request_id=new_request_id()"] * ("request_id" in _request(method).fields_by_name),
         *_answer(method, kind, record),
@@ -103,6 +103,12 @@ def _request(method: Any) -> Any:
     """Return the message that has a call's fields; of an upload, its header."""
     header = method.input_type.fields_by_name.get("header")
     return header.message_type if header else method.input_type
+
+
+def _value(spec: Any) -> str:
+    """Return what a call sends for an argument; a list of texts is checked not to be one text."""
+    is_texts = argument_type(spec) == "Sequence[str]"
+    return f'texts("{spec.name}", {spec.name})' if is_texts else str(spec.name)
 
 
 def argument_type(spec: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 class AsyncJob(JobRecord):
     """A job as it was when it was fetched, and what can be done with it.
 
-    The fields never change; `refresh`, `wait`, `stop` and `resume` return a newer `AsyncJob`.
+    The fields never change; `refresh`, `wait`, `stop`, `resume` and `update` return a newer
+    `AsyncJob`.
     """
 
     _engine: AsyncTrainingEngine = field(repr=False, compare=False)
@@ -54,6 +55,18 @@ class AsyncJob(JobRecord):
         """Continue the job; see `AsyncJobs.resume`."""
         return await self._engine.jobs.resume(
             self.job_id, checkpoint_id, max_steps=max_steps, from_start=from_start
+        )
+
+    async def update(
+        self,
+        *,
+        add_tags: Sequence[str] | None = None,
+        remove_tags: Sequence[str] | None = None,
+        notes: str | None = None,
+    ) -> AsyncJob:
+        """Change the job's tags and notes; see `AsyncJobs.update`."""
+        return await self._engine.jobs.update(
+            self.job_id, add_tags=add_tags, remove_tags=remove_tags, notes=notes
         )
 
     async def delete(self) -> None:

@@ -155,6 +155,33 @@ class AsyncJobMethods(AsyncJobResource):
         """
         return self._job(await self._link.record(_calls.get_job(job_id)))
 
+    async def update(
+        self,
+        job_id: str,
+        *,
+        add_tags: Sequence[str] | None = None,
+        remove_tags: Sequence[str] | None = None,
+        notes: str | None = None,
+    ) -> AsyncJob:
+        """Change the tags and the notes of a job, in any state; what is absent stays as it is.
+
+        Args:
+            job_id: Its id.
+            add_tags: Tags to add, as in a start. A job has at most 20. One that it has stays where
+                it is.
+            remove_tags: Tags to take away; one that it lacks is ignored.
+            notes: The notes in place of the present ones, up to 4096 bytes in UTF-8; empty text
+                removes them.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        return await self._whole(
+            await self._link.unary(
+                _calls.update_job(job_id, add_tags=add_tags, remove_tags=remove_tags, notes=notes)
+            )
+        )
+
     async def stop(self, job_id: str) -> AsyncJob:
         """Ask a job to save a checkpoint at the next step boundary and stop.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
@@ -20,6 +20,17 @@ _FIELD_OF_PATH = re.compile(r"{(\w+)}")
 def new_request_id() -> str:
     """Return an id under which a mutation may be sent again."""
     return uuid.uuid4().hex
+
+
+def texts(name: str, given: Sequence[str] | None) -> list[str] | None:
+    """Return a list of texts as it is sent; None for none.
+
+    Raises:
+        InvalidArgumentError: It is one text, which would be sent letter by letter.
+    """
+    if isinstance(given, str):
+        raise InvalidArgumentError(f"{name} is {given!r}; it must be a list of texts: [{given!r}]")
+    return [*given] if given else None
 
 
 def present(plain: Mapping[str, Any]) -> Plain:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from training_engine._call import Call, ListCall, RecordCall, new_request_id
+from training_engine._call import Call, ListCall, RecordCall, new_request_id, texts
 from training_engine._config_source import ConfigSource
 from training_engine.records import (
     Checkpoint,
@@ -267,14 +267,14 @@ def generate(
             "top_p": top_p,
             "seed": seed,
             "messages": messages,
-            "stop": stop,
+            "stop": texts("stop", stop),
             "stop_token_ids": stop_token_ids,
             "min_p": min_p,
             "repetition_penalty": repetition_penalty,
             "num_samples": num_samples,
             "logprobs": logprobs,
             "averaged": averaged,
-            "prompts": prompts,
+            "prompts": texts("prompts", prompts),
         },
         has_body=True,
     )
@@ -288,6 +288,8 @@ def start_job(
     val_dataset_path: str | None = None,
     name: str | None = None,
     execution: Plain | None = None,
+    tags: Sequence[str] | None = None,
+    notes: str | None = None,
 ) -> RecordCall[JobRecord]:
     """Validates the whole configuration, stores the job and queues its first attempt."""
     return RecordCall(
@@ -301,6 +303,8 @@ def start_job(
             "val_dataset_path": val_dataset_path,
             "name": name,
             "execution": execution,
+            "tags": texts("tags", tags),
+            "notes": notes,
         },
         has_body=True,
         request_id=new_request_id(),
@@ -331,6 +335,8 @@ def list_jobs(
     status: str | None = None,
     name: str | None = None,
     job_id_prefix: str | None = None,
+    tags: Sequence[str] | None = None,
+    search: str | None = None,
 ) -> ListCall[JobRecord]:
     """Lists jobs, newest first, without their configurations."""
     return ListCall(
@@ -343,9 +349,39 @@ def list_jobs(
             "status": status,
             "name": name,
             "job_id_prefix": job_id_prefix,
+            "tags": texts("tags", tags),
+            "search": search,
         },
         record=JobRecord,
         rows="jobs",
+    )
+
+
+def update_job(
+    job_id: str,
+    *,
+    add_tags: Sequence[str] | None = None,
+    remove_tags: Sequence[str] | None = None,
+    notes: str | None = None,
+) -> RecordCall[JobRecord]:
+    """Changes the tags and the notes of a job, in any state; what is absent stays as it is.
+
+    JOB_NOT_FOUND where there is none.
+    """
+    return RecordCall(
+        "JobService/UpdateJob",
+        "PATCH",
+        "/api/training/jobs/{job_id}",
+        {
+            "job_id": job_id,
+            "add_tags": texts("add_tags", add_tags),
+            "remove_tags": texts("remove_tags", remove_tags),
+            "notes": notes,
+        },
+        has_body=True,
+        request_id=new_request_id(),
+        record=JobRecord,
+        answer="job",
     )
 
 
@@ -499,8 +535,8 @@ def get_series(
         "GET",
         "/api/training/metrics/series",
         {
-            "job_ids": job_ids,
-            "metrics": metrics,
+            "job_ids": texts("job_ids", job_ids),
+            "metrics": texts("metrics", metrics),
             "x_axis": x_axis,
             "max_points": max_points,
             "smoothing": smoothing,

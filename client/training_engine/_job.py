@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 class Job(JobRecord):
     """A job as it was when it was fetched, and what can be done with it.
 
-    The fields never change; `refresh`, `wait`, `stop` and `resume` return a newer `Job`.
+    The fields never change; `refresh`, `wait`, `stop`, `resume` and `update` return a newer
+    `Job`.
     """
 
     _engine: TrainingEngine = field(repr=False, compare=False)
@@ -55,6 +56,18 @@ class Job(JobRecord):
         """Continue the job; see `Jobs.resume`."""
         return self._engine.jobs.resume(
             self.job_id, checkpoint_id, max_steps=max_steps, from_start=from_start
+        )
+
+    def update(
+        self,
+        *,
+        add_tags: Sequence[str] | None = None,
+        remove_tags: Sequence[str] | None = None,
+        notes: str | None = None,
+    ) -> Job:
+        """Change the job's tags and notes; see `Jobs.update`."""
+        return self._engine.jobs.update(
+            self.job_id, add_tags=add_tags, remove_tags=remove_tags, notes=notes
         )
 
     def delete(self) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from training_engine import _calls
@@ -42,6 +43,8 @@ class Jobs(JobMethods):
         dataset_path: str | None = None,
         val_dataset_path: str | None = None,
         name: str | None = None,
+        tags: Sequence[str] | None = None,
+        notes: str | None = None,
         execution: Execution | Mapping[str, Any] | None = None,
     ) -> Job:
         """Validate a configuration, store a job and queue it.
@@ -53,6 +56,8 @@ class Jobs(JobMethods):
                 `dataset://ID`. Wins over the configuration's.
             val_dataset_path: Validation data, likewise.
             name: A name to find it by.
+            tags: Words to find it by, up to 20.
+            notes: What to remember about it, up to 4096 bytes.
             execution: Priority, processes, retries and the like.
 
         Raises:
@@ -68,6 +73,8 @@ class Jobs(JobMethods):
             dataset_path=data_path("dataset_path", dataset_path),
             val_dataset_path=data_path("val_dataset_path", val_dataset_path),
             name=name,
+            tags=tags,
+            notes=notes,
             execution=present(to_plain(execution)) if execution is not None else None,
         )
         return self._whole(self._link.unary(call))
@@ -87,6 +94,8 @@ class Jobs(JobMethods):
         *,
         status: JobStatus | str | None = None,
         name: str | None = None,
+        tags: Sequence[str] | None = None,
+        search: str | None = None,
         page_size: int | None = None,
     ) -> Iterator[Job]:
         """Iterate over jobs, newest first, page by page; their `config` is left out.
@@ -94,9 +103,14 @@ class Jobs(JobMethods):
         Args:
             status: Only jobs in this state.
             name: Only jobs that were given exactly this name.
+            tags: Only jobs that have all of these tags.
+            search: Only jobs that have every word of this in their name, id, tags or notes, in
+                upper or lower case.
             page_size: Jobs fetched at a time, 1 to 1000.
         """
-        call = _calls.list_jobs(status=known_status(status), name=name, page_size=page_size)
+        call = _calls.list_jobs(
+            status=known_status(status), name=name, tags=tags, search=search, page_size=page_size
+        )
         for record in self._link.rows(call):
             yield self._job(record)
 
@@ -105,12 +119,19 @@ class Jobs(JobMethods):
         *,
         status: JobStatus | str | None = None,
         name: str | None = None,
+        tags: Sequence[str] | None = None,
+        search: str | None = None,
         page_size: int | None = None,
         page_token: str = "",
     ) -> Page[Job]:
         """Return one page of jobs, newest first; see `list`."""
         call = _calls.list_jobs(
-            status=known_status(status), name=name, page_size=page_size, page_token=page_token
+            status=known_status(status),
+            name=name,
+            tags=tags,
+            search=search,
+            page_size=page_size,
+            page_token=page_token,
         )
         page = self._link.page(call)
         return Page(tuple(map(self._job, page)), page.next_page_token)
@@ -166,6 +187,32 @@ class Jobs(JobMethods):
     ) -> BulkResults:
         """Stop the jobs of a list, and all that are in a state; one failure stops no other."""
         return self._each(self.stop, job_ids, status)
+
+    def resume_many(
+        self,
+        job_ids: Iterable[str] = (),
+        *,
+        status: JobStatus | str | None = None,
+        max_steps: int | None = None,
+    ) -> BulkResults:
+        """Resume the jobs of a list, and all that are in a state; one failure stops no other."""
+        return self._each(partial(self.resume, max_steps=max_steps), job_ids, status)
+
+    def update_many(
+        self,
+        job_ids: Iterable[str] = (),
+        *,
+        status: JobStatus | str | None = None,
+        add_tags: Sequence[str] | None = None,
+        remove_tags: Sequence[str] | None = None,
+        notes: str | None = None,
+    ) -> BulkResults:
+        """Change tags and notes of the jobs of a list, and of all that are in a state.
+
+        One failure stops no other.
+        """
+        change = partial(self.update, add_tags=add_tags, remove_tags=remove_tags, notes=notes)
+        return self._each(change, job_ids, status)
 
     def delete_many(
         self, job_ids: Iterable[str] = (), *, status: JobStatus | str | None = None

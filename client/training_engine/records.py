@@ -413,6 +413,8 @@ class JobRecord(JobMethods):
             of earlier releases.
         phase_per_second: How much of what `phase_done` counts was done a second, in about the last
             ten seconds. None where it is unknown.
+        tags: Words to find it by, in the order in which they were added.
+        notes: What its user wrote about it; empty where nothing was.
     """
 
     job_id: str
@@ -450,6 +452,8 @@ class JobRecord(JobMethods):
     data_summary: str | None = None
     model_summary: str | None = None
     phase_per_second: float | None = None
+    tags: tuple[str, ...] = field(default=(), metadata={"read": tuple})
+    notes: str = ""
 
 
 @dataclass(frozen=True, slots=True)

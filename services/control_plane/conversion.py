@@ -138,6 +138,7 @@ def job_message(record: JobRecord) -> job_pb2.Job:
         running_seconds=record.running_ms / 1000,
         warnings=_warnings(record),
         exactness_notes=record.notes,
+        notes=record.user_notes,
         **_phase(record),
     )
     if record.config_document:

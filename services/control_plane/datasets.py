@@ -24,7 +24,7 @@ from control_plane.requests import check_name, check_request_id, idempotency
 from control_plane.state import Context, Servicer, ServiceState
 from job_store.errors import RequestIdReusedError, StoreUnavailableError
 from job_store.ids import new_id
-from job_store.records import DatasetRecord, JobStatus, Request
+from job_store.records import DatasetRecord, JobFilter, JobStatus, Request
 from service_runtime.logs import get_logger
 from training_engine.v1 import dataset_pb2, dataset_pb2_grpc
 
@@ -194,7 +194,7 @@ class DatasetServicer(Servicer, dataset_pb2_grpc.DatasetServiceServicer):
         for status in (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.STOPPING):
             token = ""
             while True:
-                page = await self._state.jobs.list(status, LARGEST_PAGE, token)
+                page = await self._state.jobs.list(JobFilter(status), LARGEST_PAGE, token)
                 for job in page.jobs:
                     named = (job.dataset_path, job.val_dataset_path)
                     if name in named or f'"{name}"' in job.config_document:

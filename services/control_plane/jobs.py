@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 
 from app.training.config import TrainingConfig
 from artifact_store import ArtifactStoreAwayError, job_prefix
+from control_plane.annotations import MOST_TAGS, changes_of, check_tags
 from control_plane.config_codec import to_document
 from control_plane.conversion import STATUS_FROM_MESSAGE, job_message, log_line_message
 from control_plane.errors import invalid_argument
@@ -17,8 +18,8 @@ from control_plane.planning import plan_job
 from control_plane.requests import MAX_NAME, check_name, idempotency
 from control_plane.state import Context, Servicer
 from control_plane.watching import watch_job
-from job_store.errors import StoreUnavailableError
-from job_store.records import JobRecord, JobStatus, Request
+from job_store.errors import StoreUnavailableError, TooManyTagsError
+from job_store.records import JobFilter, JobRecord, JobStatus, Request
 from service_runtime.logs import get_logger
 from training_engine.v1 import job_pb2, job_pb2_grpc
 
@@ -52,17 +53,32 @@ class JobServicer(Servicer, job_pb2_grpc.JobServiceServicer):
     async def ListJobs(
         self, request: job_pb2.ListJobsRequest, context: Context
     ) -> job_pb2.ListJobsResponse:
-        page = await self._state.jobs.list(
+        chosen = JobFilter(
             _status_filter(request.status),
-            page_size(request.page_size),
-            request.page_token,
-            name=check_name(request.name, longest=MAX_NAME + _NUMBER_SUFFIX),
-            id_prefix=_id_prefix(request.job_id_prefix),
+            check_name(request.name, longest=MAX_NAME + _NUMBER_SUFFIX),
+            _id_prefix(request.job_id_prefix),
+            check_tags("tags", request.tags),
+            check_name(request.search, "search"),
         )
+        page = await self._state.jobs.list(chosen, page_size(request.page_size), request.page_token)
         return job_pb2.ListJobsResponse(
             jobs=[job_message(record) for record in page.jobs],
             next_page_token=page.next_page_token,
         )
+
+    async def UpdateJob(
+        self, request: job_pb2.UpdateJobRequest, context: Context
+    ) -> job_pb2.UpdateJobResponse:
+        try:
+            record = await self._state.jobs.update(
+                request.job_id,
+                **changes_of(request),
+                most_tags=MOST_TAGS,
+                request=idempotency(request, "UpdateJob"),
+            )
+        except TooManyTagsError as error:
+            raise invalid_argument("add_tags", str(error)) from error
+        return job_pb2.UpdateJobResponse(job=job_message(record))
 
     async def StopJob(
         self, request: job_pb2.StopJobRequest, context: Context

@@ -14,6 +14,7 @@ from app.training.model_summary import model_summary
 from app.training.preflight import Findings, VisibleData, inspect_run
 from app.training.rules import relation_problems
 from app.training.tokenizer_files import is_path
+from control_plane.annotations import check_notes, check_tags
 from control_plane.config_codec import to_document
 from control_plane.config_reading import require_source
 from control_plane.conversion import problem_text
@@ -56,6 +57,7 @@ async def plan_job(request: job_pb2.StartJobRequest, state: ServiceState) -> New
     """
     which = request.WhichOneof("source")
     name = check_name(request.name)
+    tags, notes = check_tags("tags", request.tags), check_notes(request.notes)
     config = await require_source(request, which, state.configs)
     if problems := execution_problems(request.execution, config):
         raise ConfigError(problems)
@@ -81,6 +83,8 @@ async def plan_job(request: job_pb2.StartJobRequest, state: ServiceState) -> New
         data_warnings=tuple(map(problem_text, findings.warnings)),
         data_roots=tuple(map(str, state.roots.roots)),
         model_summary="" if config.has_open_model() else model_summary(config),
+        tags=tags,
+        user_notes=notes,
     )
 
 

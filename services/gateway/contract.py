@@ -47,7 +47,7 @@ _FILES = (
     dataset_pb2,
     worker_pb2,
 )
-_VERBS = ("get", "post", "delete")
+_VERBS = ("get", "post", "patch", "delete")
 
 
 @dataclass(frozen=True)

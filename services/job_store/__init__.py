@@ -12,7 +12,7 @@ states. Knows no gRPC and no torch. In order of reading:
   commands that go together, which errors mean that it is away, and whether a change is in its
   append-only file.
 - `journal`: a copy of each record outside of Redis, made before a change is acknowledged.
-- `jobs`: what the control plane does with jobs: create, list, stop, resume, delete.
+- `jobs`, `listing`: what the control plane does with jobs: create, list, stop, resume, delete.
 - `attempts`, `attempt_history`: what a worker does with its attempt: claim, renew the lease,
   publish, register, finish.
 - `reconcile`: what the reconciler does: see what runs and waits, declare an attempt lost, lead.

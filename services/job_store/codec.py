@@ -162,8 +162,14 @@ def new_job_fields(new: NewJob) -> list[str]:
     """Return field, value, field, ... of a fresh job; the script adds id, state and times."""
     given = {**_values(new), **_values(new.execution)}
     del given["config_document"], given["execution"]  # the one has a key of its own
-    fields = {name: _as_text(value) for name, value in given.items()} | _FRESH
+    searched = {"folded_name": folded(new.name), "folded_notes": folded(new.user_notes)}
+    fields = {name: _as_text(value) for name, value in given.items()} | searched | _FRESH
     return [text for pair in fields.items() for text in pair]
+
+
+def folded(text: str) -> str:
+    """Return what a search without regard to case compares; empty for ASCII, which scripts fold."""
+    return "" if text.isascii() else text.casefold()
 
 
 def _values(record: Any) -> dict[str, Any]:

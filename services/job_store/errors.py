@@ -3,6 +3,7 @@
 JobStoreError
 ├── NotFoundError               no such job, config, checkpoint, dataset or worker
 ├── TransitionRefusedError      the state table forbids the action in the job's state
+├── TooManyTagsError            a change would leave a job with more tags than it may have
 ├── RequestIdReusedError        the request_id was used within 24 h with another body
 ├── FencedError                 the attempt that writes is no longer the current one
 ├── InvalidCursorError          a stream cursor that this store did not issue for this job
@@ -48,6 +49,17 @@ class TransitionRefusedError(JobStoreError):
         self.why = why
         reason = f": {why}" if why else ""
         super().__init__(f"job {job_id} is {state}, which does not allow to {action} it{reason}")
+
+
+class TooManyTagsError(JobStoreError):
+    """A change would leave a job with more tags than it may have; nothing was changed."""
+
+    code = "INVALID_ARGUMENT"
+
+    def __init__(self, job_id: str, count: int, most: int) -> None:
+        super().__init__(
+            f"job {job_id} would have {count} tags; it may have {most}; remove others as well"
+        )
 
 
 class RequestIdReusedError(JobStoreError):

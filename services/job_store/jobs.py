@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import builtins
-import hashlib
 import json
 from collections.abc import Sequence, Set
 from typing import Any
 
-from job_store.codec import decode_checkpoint, decode_job, json_fields, new_job_fields
+from job_store.codec import decode_checkpoint, decode_job, folded, json_fields, new_job_fields
 from job_store.connection import AsyncConnection, memo_arguments, recall
 from job_store.errors import JobStoreError, NotFoundError, RecordVersionError
 from job_store.ids import check_id, new_id
 from job_store.journal import Journal, JournalWriter
 from job_store.keys import Keys
+from job_store.listing import MAX_PAGE, page_of_jobs
 from job_store.paging import TokenKey, page_bounds
 from job_store.records import (
+    EVERY_JOB,
     RECORD_VERSION,
     CheckpointPage,
     CheckpointRecord,
+    JobFilter,
     JobPage,
     JobRecord,
     JobStatus,
@@ -28,9 +30,6 @@ from job_store.records import (
     Request,
 )
 from job_store.unreadable import left_out
-
-MAX_PAGE = 1000
-"""Jobs or checkpoints in a page at most; a larger `page_size` gets this many."""
 
 
 class JobStore:
@@ -104,50 +103,42 @@ class JobStore:
         return decode_job(job_id, json_fields(stored), config.decode() if config else "")
 
     async def list(
-        self,
-        status: JobStatus | None = None,
-        page_size: int = 50,
-        page_token: str = "",
-        *,
-        name: str = "",
-        id_prefix: str = "",
+        self, chosen: JobFilter = EVERY_JOB, page_size: int = 50, page_token: str = ""
     ) -> JobPage:
-        """Return a page, newest first, without config documents; costs O(page).
+        """Return a page, newest first, without config documents.
 
-        A record that cannot be read (another version) is left out and logged; `get` names it.
-        With `name` and a status the page holds those of one page of that name that are in the
-        state.
+        A state or a name costs O(page). Tags and a search look at up to 20,000 jobs for a page,
+        which then may hold fewer jobs than asked for, or none, and still have a next one. A record
+        that cannot be read (another version) is left out and logged; `get` names it.
 
         Raises:
             InvalidPageTokenError: The token is damaged or of another list.
         """
-        index = f"name:{name}" if name else status.value if status else "all"
-        # A token is bound to what it pages through; a digest, for a name may be long.
-        subject = f"name:{_digest(name)}" if name else index
-        above, below = (f"[{id_prefix}", f"({id_prefix}\x7f") if id_prefix else ("-", "+")
-        if page_token:
-            below = "(" + await self._tokens.position(page_token, "jobs", subject)
-        size = page_bounds(page_size, MAX_PAGE)
-        reply = await self._db.run("read_jobs", index, below, size + 1, above) or []
-        ids = [id.decode() for id in reply[::2]]
-        jobs = []
-        for job_id, stored in zip(ids[:size], reply[1::2], strict=False):
-            try:
-                job = decode_job(job_id, json_fields(stored))
-            except JobStoreError as error:
-                left_out(error)
-                continue
-            if status in (None, job.status):
-                jobs.append(job)
-        token = ""
-        if len(ids) > size:
-            token = (await self._tokens.codec()).encode("jobs", subject, ids[size - 1])
-        return JobPage(tuple(jobs), token)
+        return await page_of_jobs(self._db, self._tokens, chosen, page_size, page_token)
 
     async def count(self, status: JobStatus | None = None) -> int:
         """Return how many jobs are in this state, or how many there are in all."""
         index = self._keys.index(status.value if status else "all")
         return int(await self._db.command("ZCARD", index))
+
+    async def update(
+        self,
+        job_id: str,
+        *,
+        add_tags: Sequence[str] = (),
+        remove_tags: Sequence[str] = (),
+        most_tags: int,
+        notes: str | None = None,
+        request: Request | None = None,
+    ) -> JobRecord:
+        """Change tags and notes; None keeps the notes.
+
+        Raises:
+            TooManyTagsError: It would have more than `most_tags`.
+        """
+        tags = json.dumps([*add_tags]), json.dumps([*remove_tags])
+        written = () if notes is None else (notes, folded(notes))
+        return await self._mutate("update_job", job_id, request, *tags, most_tags, *written)
 
     async def request_stop(self, job_id: str, request: Request | None = None) -> JobRecord:
         """Stop a job: QUEUED becomes STOPPED, RUNNING becomes STOPPING, STOPPING stays.
@@ -352,10 +343,6 @@ class JobStore:
             except JobStoreError as error:
                 left_out(error)
         return records
-
-
-def _digest(name: str) -> str:
-    return hashlib.sha256(name.encode()).hexdigest()[:16]
 
 
 async def queued_attempts(

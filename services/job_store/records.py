@@ -165,6 +165,8 @@ class NewJob:
     """Folders that the job may read from; None for all."""
     model_summary: str = ""
     """Parameters, FLOPs and memory of the model, in words."""
+    tags: tuple[str, ...] = ()
+    user_notes: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,11 +231,33 @@ class JobRecord:
     data_roots: tuple[str, ...] | None = None
     """Folders that it may read from, as they were at its start; None in records that are older
     than that."""
+    tags: tuple[str, ...] = ()
+    """Words that its user finds it by, in the order in which they were added."""
+    user_notes: str = ""
+    """What its user wrote about it."""
 
     @property
     def progress(self) -> float:
         """Share of the steps that were executed, 0 to 1."""
         return min(1.0, self.current_step / self.max_steps) if self.max_steps > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """Which jobs a list has; the default is all of them."""
+
+    status: JobStatus | None = None
+    name: str = ""
+    """Only jobs of exactly this name."""
+    id_prefix: str = ""
+    tags: tuple[str, ...] = ()
+    """Only jobs that have all of these."""
+    search: str = ""
+    """Only jobs that have each word of this in their name, tags or notes, or, from six characters
+    on, in their id; in upper or lower case."""
+
+
+EVERY_JOB = JobFilter()
 
 
 @dataclass(frozen=True, slots=True)

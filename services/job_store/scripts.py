@@ -15,6 +15,7 @@ from job_store.errors import (
     NotFoundError,
     RecordVersionError,
     RequestIdReusedError,
+    TooManyTagsError,
     TransitionRefusedError,
 )
 from job_store.records import RECORD_VERSION
@@ -73,6 +74,8 @@ def _error(verdict: str, details: list[str], request_id: str) -> JobStoreError:
         return TransitionRefusedError(details[0], details[1], details[2], details[3])
     if verdict == "fenced":
         return FencedError(details[0], int(details[1]), details[2])
+    if verdict == "too_many_tags":
+        return TooManyTagsError(details[0], int(details[1]), int(details[2]))
     if verdict == "reused":
         return RequestIdReusedError(request_id)
     if verdict == "version":

@@ -145,6 +145,30 @@ def test_jobs_in_a_list(doors: Doors) -> None:
     assert_all({"jobs": rows}, doors.cli("list"))
 
 
+def test_tags_and_notes(doors: Doors) -> None:
+    id, failed = doors.job_id, doors.failed_id
+    changed = doors.api.patch(
+        f"/jobs/{id}", json={"add_tags": ["a:1", "b"], "notes": "Größe"}
+    ).json()
+    assert (changed["tags"], changed["notes"]) == (["a:1", "b"], "Größe")
+    change = {"add_tags": ["b", "a:1"], "remove_tags": ["c"]}
+    for door, job in doors.sdk(lambda engine: engine.jobs.update(id, **change)).items():
+        assert job == {**changed, "updated_at": job["updated_at"]}, door
+    updated = doors.cli("update", id, failed, "--add-tag", "b", "--remove-tag", "c")
+    assert_all({"jobs": [{"job_id": each, "error": None} for each in (id, failed)]}, updated)
+    for query, options, found in (
+        ({"tags": ["b"]}, ["--tag", "b"], [failed, id]),
+        ({"tags": ["b", "a:1"]}, ["--tag", "b", "--tag", "a:1"], [id]),
+        ({"search": "GRÖSSE agreed"}, ["--search", "GRÖSSE agreed"], [id]),
+    ):
+        rows = doors.rest("/jobs", **query)["jobs"]
+        assert [row["job_id"] for row in rows] == found
+        assert_all(rows, doors.sdk(lambda engine, q=query: list(engine.jobs.list(**q))))
+        assert_all({"jobs": rows}, doors.cli("list", *options))
+    refused = doors.api.patch(f"/jobs/{id}", json={"tags": ["a"]})
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (400, "tags")
+
+
 def test_a_job_that_is_started_stopped_and_resumed(
     doors: Doors, tmp_path: Path, text_file: Path
 ) -> None:

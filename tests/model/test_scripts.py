@@ -23,7 +23,7 @@ NOT_OF_ONE_JOB = {
     *("heartbeat", "forget_workers", "leader", "artifact_store"),
     *("journal_entry", "journal_mark", "was_deleted"),  # change no field that another script reads
     *("holdings", "restore_item", "restore_job", "release_job"),  # of an empty server only
-    "explain_wait",  # changes messages only
+    *("explain_wait", "update_job"),  # change messages, tags and notes only
     *("known_checkpoints", "recall", "read_job", "read_jobs", "read_feed", "read_chart"),  # readers
 }
 

@@ -1,4 +1,4 @@
-"""Commands that act on several jobs at once: stop, delete."""
+"""Commands that act on several jobs at once: stop, resume, delete, update."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 from training_engine._finding import is_job_id, known_status
 from training_engine.cli import completion
 from training_engine.cli.exit_codes import exit_code
-from training_engine.cli.job_commands import StatusOption
+from training_engine.cli.job_commands import StatusOption, TagsOption, WatchOption, tell
 from training_engine.cli.session import Session, connected
 from training_engine.errors import InvalidArgumentError, NotFoundError, TrainingEngineError
 from training_engine.records import BulkResult, JobStatus
@@ -41,14 +41,15 @@ def stop(
     jobs: JobsArgument = None,
     every: Annotated[bool, typer.Option("--all", help="All queued and running jobs.")] = False,
     status: StatusOption = None,
+    tags: TagsOption = None,
 ) -> None:
     """Ask jobs to save a checkpoint and stop.
 
-    A pattern means the queued and running jobs whose names match it.
+    A pattern or --tag means the queued and running jobs that match it.
     """
     states = _states([JobStatus.QUEUED, JobStatus.RUNNING] if every else [], status)
-    _require(jobs, states)
-    chosen, failures = _choose(session, jobs, states, lambda job: not job.is_terminal)
+    _require(jobs, states, tags)
+    chosen, failures = _choose(session, jobs, states, tags, lambda job: not job.is_terminal)
     _report(session, session.engine.jobs.stop_many(chosen), failures, "asked to stop")
 
 
@@ -56,31 +57,114 @@ def delete(
     session: Session,
     jobs: JobsArgument = None,
     status: StatusOption = None,
+    tags: TagsOption = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without a question.")] = False,
 ) -> None:
     """Delete jobs that are not running, with their history, logs and checkpoints.
 
     Asks first on a terminal. Without one, jobs that are named by a whole id or an exact name are
-    deleted at once; a pattern or --status needs --yes. The beginning of an id is never enough.
+    deleted at once; a pattern, --status or --tag needs --yes. The beginning of an id is refused.
     """
-    states = _states([], status)
-    _require(jobs, states)
-    broad = [*(job for job in jobs or [] if _is_pattern(job)), *(["--status"] if status else [])]
+    _require(jobs, status, tags)
+    options = {"--status": status, "--tag": tags}
+    broad = [job for job in jobs or [] if _is_pattern(job)]
+    broad += [option for option, value in options.items() if value]
     if broad and not yes and not sys.stdin.isatty():
         raise typer.BadParameter(f"{broad[0]} would ask, and there is no terminal; add --yes")
-    chosen, failures = _choose(session, jobs, states, lambda job: True, whole=True)
+    states = _states([], status)
+    chosen, failures = _choose(session, jobs, states, tags, lambda job: True, whole=True)
     if chosen and not yes and sys.stdin.isatty():
         typer.confirm(_question(list(chosen.values())), abort=True)
     _report(session, session.engine.jobs.delete_many(chosen), failures, "deleted")
+
+
+def resume(
+    session: Session,
+    jobs: JobsArgument = None,
+    status: StatusOption = None,
+    tags: TagsOption = None,
+    max_steps: Annotated[int | None, typer.Option(help="Train to this step instead.")] = None,
+    checkpoint: Annotated[
+        str | None, typer.Option(help="Continue one job from this one instead of the newest.")
+    ] = None,
+    from_start: Annotated[
+        bool,
+        typer.Option(
+            "--from-start", help="Begin one job at step 0: history and checkpoints are cut."
+        ),
+    ] = False,
+    watch: WatchOption = False,
+) -> None:
+    """Continue jobs that have ended.
+
+    A pattern or --tag means the stopped and failed jobs that match it.
+    """
+    if jobs and len(jobs) == 1 and not (_is_pattern(jobs[0]) or status or tags):
+        _resume_one(session, jobs[0], checkpoint, max_steps, from_start, watch)
+        return
+    if checkpoint or from_start or watch:
+        raise typer.BadParameter("--checkpoint, --from-start and --watch are for one job; name it")
+    _require(jobs, status, tags)
+    chosen, failures = _choose(session, jobs, _states([], status), tags, _has_steps_left)
+    results = session.engine.jobs.resume_many(chosen, max_steps=max_steps)
+    _report(session, results, failures, "continues")
+
+
+def _has_steps_left(job: Job) -> bool:
+    return job.status in (JobStatus.STOPPED, JobStatus.FAILED)
+
+
+def _resume_one(
+    session: Session,
+    job: str,
+    checkpoint: str | None,
+    max_steps: int | None,
+    from_start: bool,
+    watch: bool,
+) -> None:
+    resumed = session.engine.jobs.resume(
+        session.job_id(job), checkpoint, max_steps=max_steps, from_start=from_start
+    )
+    begin = resumed.resumed_from_step or 0
+    said = f"job {resumed.job_id} continues from step {begin} as attempt {resumed.attempt}"
+    tell(session, resumed, said, watch=watch)
+
+
+def update(
+    session: Session,
+    jobs: JobsArgument = None,
+    status: StatusOption = None,
+    tags: TagsOption = None,
+    add_tags: Annotated[
+        list[str] | None,
+        typer.Option("--add-tag", metavar="TAG", help="Add this one; may come several times."),
+    ] = None,
+    remove_tags: Annotated[
+        list[str] | None,
+        typer.Option("--remove-tag", metavar="TAG", help="Remove it; may come several times."),
+    ] = None,
+    notes: Annotated[
+        str | None, typer.Option(help="Notes in place of the present ones; '' removes them.")
+    ] = None,
+) -> None:
+    """Change tags and notes of jobs, in whatever state they are."""
+    if not add_tags and not remove_tags and notes is None:
+        raise typer.BadParameter("nothing to change; give --add-tag, --remove-tag or --notes")
+    _require(jobs, status, tags)
+    chosen, failures = _choose(session, jobs, _states([], status), tags, lambda job: True)
+    results = session.engine.jobs.update_many(
+        chosen, add_tags=add_tags, remove_tags=remove_tags, notes=notes
+    )
+    _report(session, results, failures, "updated")
 
 
 def _states(states: list[JobStatus], status: str | None) -> list[JobStatus]:
     return [*states, JobStatus(known_status(status) or status)] if status else states
 
 
-def _require(jobs: list[str] | None, states: Sequence[JobStatus]) -> None:
-    if not jobs and not states:
-        raise typer.BadParameter("name at least one job, or choose some by --status")
+def _require(*choices: object) -> None:
+    if not any(choices):
+        raise typer.BadParameter("name at least one job, or choose some by --status or --tag")
 
 
 def _is_pattern(reference: str) -> bool:
@@ -91,13 +175,15 @@ def _choose(
     session: Session,
     references: list[str] | None,
     states: Sequence[JobStatus],
+    tags: list[str] | None,
     fits: Callable[[Job], bool],
     *,
     whole: bool = False,
 ) -> tuple[dict[str, str], list[BulkResult]]:
-    """Return the jobs that were named, or are in one of the states, and what was not found.
+    """Return the jobs that were named, or are in a state or have the tags, and what was not found.
 
-    The jobs come as ids, each with a line that describes it.
+    With a state, all jobs in it that have the tags; without one, those with the tags that fit. The
+    jobs come as ids, each with a line that describes it.
     """
     chosen: dict[str, str] = {}
     failures = []
@@ -107,7 +193,9 @@ def _choose(
         except TrainingEngineError as error:
             failures.append(BulkResult(reference, error))
     for state in states:
-        chosen |= _described(session.engine.jobs.list(status=state))
+        chosen |= _described(session.engine.jobs.list(status=state, tags=tags))
+    if tags and not states:
+        chosen |= _described(filter(fits, session.engine.jobs.list(tags=tags, page_size=1000)))
     return chosen, failures
 
 
@@ -184,5 +272,7 @@ def _report(
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "stop": connected(stop),
+    "resume": connected(resume),
     "delete": connected(delete),
+    "update": connected(update),
 }

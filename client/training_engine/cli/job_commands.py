@@ -1,4 +1,4 @@
-"""Commands about one job: start, list, status, watch, resume, logs."""
+"""Commands about one job, and their list: start, list, status, watch, logs."""
 
 from __future__ import annotations
 
@@ -45,6 +45,10 @@ StatusOption = Annotated[
         autocompletion=completion.statuses,
     ),
 ]
+TagsOption = Annotated[
+    list[str] | None,
+    typer.Option("--tag", metavar="TAG", help="Only jobs with this tag; may come several times."),
+]
 
 
 def start(
@@ -59,6 +63,11 @@ def start(
     dataset: DatasetOption = None,
     val_dataset: ValDatasetOption = None,
     name: Annotated[str | None, typer.Option(help="A name to find it by.")] = None,
+    tags: Annotated[
+        list[str] | None,
+        typer.Option("--tag", metavar="TAG", help="A tag to find it by; may come several times."),
+    ] = None,
+    notes: Annotated[str | None, typer.Option(help="What to remember about it.")] = None,
     priority: Annotated[
         str | None,
         typer.Option(
@@ -83,6 +92,8 @@ def start(
             dataset_path=train,
             val_dataset_path=validation,
             name=name,
+            tags=tags,
+            notes=notes,
             execution={"priority": priority} if priority else None,
         )
     except InvalidConfigError as error:
@@ -95,10 +106,10 @@ def start(
         raise
     for warning in job.warnings:
         session.output.note(f"warning: {warning}")
-    _tell(session, job, f"started job {job.job_id}", watch=watch)
+    tell(session, job, f"started job {job.job_id}", watch=watch)
 
 
-def _tell(session: Session, job: Job, said: str, *, watch: bool = False) -> None:
+def tell(session: Session, job: Job, said: str, *, watch: bool = False) -> None:
     """Print what has become of a job, and follow it where that was asked for."""
     if session.output.as_json:
         session.output.json(job) if not watch else session.output.json_line(job)
@@ -120,18 +131,29 @@ def list_jobs(
     session: Session,
     status: StatusOption = None,
     name: Annotated[str | None, typer.Option(help="Only jobs of exactly this name.")] = None,
+    tags: TagsOption = None,
+    search: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT", help="Only jobs that have these words in name, id, tags or notes."
+        ),
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Jobs to show, newest first.")] = 50,
 ) -> None:
     """List jobs, newest first."""
     if name is not None and not name.strip():
         raise typer.BadParameter("--name is empty; leave it out for all jobs")
-    matches = session.engine.jobs.list(status=known_status(status), name=name)
+    matches = session.engine.jobs.list(
+        status=known_status(status), name=name, tags=tags, search=search
+    )
     jobs = list(islice(matches, limit + 1))
     more, jobs = len(jobs) > limit, jobs[:limit]
     if session.output.as_json:
         session.output.json({"jobs": jobs})
         return
-    chosen = [f"status {status}"] * bool(status) + [f"name {name!r}"] * bool(name)
+    filters = {"status": status, "name": name, "search": search}
+    chosen = [f"{word} {value!r}" for word, value in filters.items() if value]
+    chosen += [f"tag {tag!r}" for tag in tags or []]
     empty = "no jobs yet; start one: training-engine start CONFIG --dataset PATH"
     if chosen:
         empty = f"no jobs with {' and '.join(chosen)}"
@@ -143,15 +165,15 @@ def list_jobs(
         session.output.note(f"there are more; show them with --limit {2 * limit}")
 
 
-_HEADS = ("JOB", "NAME", "STATUS", "STEP", "PROGRESS", "ATTEMPT", "ETA", "CREATED")
+_HEADS = ("JOB", "NAME", "STATUS", "STEP", "PROGRESS", "ATTEMPT", "ETA", "CREATED", "TAGS")
 _NARROW_HEADS = ("JOB", "STATUS", "STEP", "ETA", "CREATED")
 
 
 def _row(job: Job) -> tuple[object, ...]:
     progress = f"{job.progress:.0%}"
     name = "" if job.name == job.job_id else job.name
-    steps, eta = _steps(job), _eta(job)
-    return job.job_id, name, job.status, steps, progress, job.attempt, eta, job.created_at
+    steps, eta, tags = _steps(job), _eta(job), " ".join(job.tags)
+    return job.job_id, name, job.status, steps, progress, job.attempt, eta, job.created_at, tags
 
 
 def _narrow_row(job: Job) -> tuple[object, ...]:
@@ -178,6 +200,8 @@ def status(session: Session, job: JobArgument) -> None:
         [
             ("job", record.job_id),
             ("name", record.name),
+            ("tags", " ".join(record.tags)),
+            ("notes", record.notes),
             ("status", record.status),
             ("phase", phase_text(record)),
             ("step", f"{record.current_step} of {record.max_steps} ({record.progress:.0%})"),
@@ -223,28 +247,6 @@ def _latest(session: Session, job: Job) -> list[tuple[str, str]]:
 def watch(session: Session, job: JobArgument) -> None:
     """Follow a job live until it ends: bar, loss curve, speed; plain lines where piped."""
     _finish(watch_job(session, session.job_id(job)))
-
-
-def resume(
-    session: Session,
-    job: JobArgument,
-    checkpoint: Annotated[
-        str | None, typer.Option(help="Continue from this one instead of the newest.")
-    ] = None,
-    max_steps: Annotated[int | None, typer.Option(help="Train to this step instead.")] = None,
-    from_start: Annotated[
-        bool,
-        typer.Option("--from-start", help="Begin at step 0: history and checkpoints are cut."),
-    ] = False,
-    watch: WatchOption = False,
-) -> None:
-    """Continue a job that has ended."""
-    resumed = session.engine.jobs.resume(
-        session.job_id(job), checkpoint, max_steps=max_steps, from_start=from_start
-    )
-    begin = resumed.resumed_from_step or 0
-    said = f"job {resumed.job_id} continues from step {begin} as attempt {resumed.attempt}"
-    _tell(session, resumed, said, watch=watch)
 
 
 def logs(
@@ -303,6 +305,5 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "list": connected(list_jobs),
     "status": connected(status),
     "watch": connected(watch),
-    "resume": connected(resume),
     "logs": connected(logs),
 }

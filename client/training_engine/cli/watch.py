@@ -229,8 +229,10 @@ def _render(view: View, width: int) -> RenderableType:
     )
     losses = [p.loss for p in view.points if p.loss is not None and math.isfinite(p.loss)]
     curve = draw(losses, max(20, min(width, 100)), _CURVE_HEIGHT)
+    tags = " ".join((view.now or job).tags)
     return Group(
         bar,
+        *([Text(tags, style="dim")] if tags else []),
         Text(_summary(view)),
         *([Text("   ".join(others))] if (others := _others(view)) else []),
         *(Text(line, style="cyan", no_wrap=True) for line in curve),

@@ -81,7 +81,7 @@ class Execution(_message.Message):
     def __init__(self, priority: _Optional[_Union[JobPriority, str]] = ..., processes: _Optional[int] = ..., nodes: _Optional[int] = ..., device: _Optional[str] = ..., max_retries: _Optional[int] = ..., stop_timeout_seconds: _Optional[float] = ..., stall_timeout_seconds: _Optional[float] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("job_id", "name", "status", "current_step", "max_steps", "progress", "attempt", "worker_id", "resumed_from_step", "created_at", "started_at", "completed_at", "updated_at", "error", "eta_seconds", "running_seconds", "config", "config_id", "dataset_path", "val_dataset_path", "execution", "warnings", "exactness_notes", "consecutive_failures", "error_reason", "log_tail", "message", "phase", "phase_done", "phase_total", "data_summary", "model_summary", "phase_per_second")
+    __slots__ = ("job_id", "name", "status", "current_step", "max_steps", "progress", "attempt", "worker_id", "resumed_from_step", "created_at", "started_at", "completed_at", "updated_at", "error", "eta_seconds", "running_seconds", "config", "config_id", "dataset_path", "val_dataset_path", "execution", "warnings", "exactness_notes", "consecutive_failures", "error_reason", "log_tail", "message", "phase", "phase_done", "phase_total", "data_summary", "model_summary", "phase_per_second", "tags", "notes")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
@@ -115,6 +115,8 @@ class Job(_message.Message):
     DATA_SUMMARY_FIELD_NUMBER: _ClassVar[int]
     MODEL_SUMMARY_FIELD_NUMBER: _ClassVar[int]
     PHASE_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    TAGS_FIELD_NUMBER: _ClassVar[int]
+    NOTES_FIELD_NUMBER: _ClassVar[int]
     job_id: str
     name: str
     status: JobStatus
@@ -148,10 +150,12 @@ class Job(_message.Message):
     data_summary: str
     model_summary: str
     phase_per_second: float
-    def __init__(self, job_id: _Optional[str] = ..., name: _Optional[str] = ..., status: _Optional[_Union[JobStatus, str]] = ..., current_step: _Optional[int] = ..., max_steps: _Optional[int] = ..., progress: _Optional[float] = ..., attempt: _Optional[int] = ..., worker_id: _Optional[str] = ..., resumed_from_step: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., completed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., error: _Optional[str] = ..., eta_seconds: _Optional[float] = ..., running_seconds: _Optional[float] = ..., config: _Optional[_Union[_config_pb2.TrainingConfig, _Mapping]] = ..., config_id: _Optional[str] = ..., dataset_path: _Optional[str] = ..., val_dataset_path: _Optional[str] = ..., execution: _Optional[_Union[Execution, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[_config_pb2.FieldProblem, _Mapping]]] = ..., exactness_notes: _Optional[_Iterable[str]] = ..., consecutive_failures: _Optional[int] = ..., error_reason: _Optional[str] = ..., log_tail: _Optional[str] = ..., message: _Optional[str] = ..., phase: _Optional[_Union[JobPhase, str]] = ..., phase_done: _Optional[int] = ..., phase_total: _Optional[int] = ..., data_summary: _Optional[str] = ..., model_summary: _Optional[str] = ..., phase_per_second: _Optional[float] = ...) -> None: ...
+    tags: _containers.RepeatedScalarFieldContainer[str]
+    notes: str
+    def __init__(self, job_id: _Optional[str] = ..., name: _Optional[str] = ..., status: _Optional[_Union[JobStatus, str]] = ..., current_step: _Optional[int] = ..., max_steps: _Optional[int] = ..., progress: _Optional[float] = ..., attempt: _Optional[int] = ..., worker_id: _Optional[str] = ..., resumed_from_step: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., completed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., error: _Optional[str] = ..., eta_seconds: _Optional[float] = ..., running_seconds: _Optional[float] = ..., config: _Optional[_Union[_config_pb2.TrainingConfig, _Mapping]] = ..., config_id: _Optional[str] = ..., dataset_path: _Optional[str] = ..., val_dataset_path: _Optional[str] = ..., execution: _Optional[_Union[Execution, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[_config_pb2.FieldProblem, _Mapping]]] = ..., exactness_notes: _Optional[_Iterable[str]] = ..., consecutive_failures: _Optional[int] = ..., error_reason: _Optional[str] = ..., log_tail: _Optional[str] = ..., message: _Optional[str] = ..., phase: _Optional[_Union[JobPhase, str]] = ..., phase_done: _Optional[int] = ..., phase_total: _Optional[int] = ..., data_summary: _Optional[str] = ..., model_summary: _Optional[str] = ..., phase_per_second: _Optional[float] = ..., tags: _Optional[_Iterable[str]] = ..., notes: _Optional[str] = ...) -> None: ...
 
 class StartJobRequest(_message.Message):
-    __slots__ = ("config", "config_document", "config_id", "dataset_path", "val_dataset_path", "name", "request_id", "execution")
+    __slots__ = ("config", "config_document", "config_id", "dataset_path", "val_dataset_path", "name", "request_id", "execution", "tags", "notes")
     CONFIG_FIELD_NUMBER: _ClassVar[int]
     CONFIG_DOCUMENT_FIELD_NUMBER: _ClassVar[int]
     CONFIG_ID_FIELD_NUMBER: _ClassVar[int]
@@ -160,6 +164,8 @@ class StartJobRequest(_message.Message):
     NAME_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     EXECUTION_FIELD_NUMBER: _ClassVar[int]
+    TAGS_FIELD_NUMBER: _ClassVar[int]
+    NOTES_FIELD_NUMBER: _ClassVar[int]
     config: _config_pb2.TrainingConfig
     config_document: str
     config_id: str
@@ -168,7 +174,9 @@ class StartJobRequest(_message.Message):
     name: str
     request_id: str
     execution: Execution
-    def __init__(self, config: _Optional[_Union[_config_pb2.TrainingConfig, _Mapping]] = ..., config_document: _Optional[str] = ..., config_id: _Optional[str] = ..., dataset_path: _Optional[str] = ..., val_dataset_path: _Optional[str] = ..., name: _Optional[str] = ..., request_id: _Optional[str] = ..., execution: _Optional[_Union[Execution, _Mapping]] = ...) -> None: ...
+    tags: _containers.RepeatedScalarFieldContainer[str]
+    notes: str
+    def __init__(self, config: _Optional[_Union[_config_pb2.TrainingConfig, _Mapping]] = ..., config_document: _Optional[str] = ..., config_id: _Optional[str] = ..., dataset_path: _Optional[str] = ..., val_dataset_path: _Optional[str] = ..., name: _Optional[str] = ..., request_id: _Optional[str] = ..., execution: _Optional[_Union[Execution, _Mapping]] = ..., tags: _Optional[_Iterable[str]] = ..., notes: _Optional[str] = ...) -> None: ...
 
 class StartJobResponse(_message.Message):
     __slots__ = ("job",)
@@ -189,18 +197,22 @@ class GetJobResponse(_message.Message):
     def __init__(self, job: _Optional[_Union[Job, _Mapping]] = ...) -> None: ...
 
 class ListJobsRequest(_message.Message):
-    __slots__ = ("page_size", "page_token", "status", "name", "job_id_prefix")
+    __slots__ = ("page_size", "page_token", "status", "name", "job_id_prefix", "tags", "search")
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     JOB_ID_PREFIX_FIELD_NUMBER: _ClassVar[int]
+    TAGS_FIELD_NUMBER: _ClassVar[int]
+    SEARCH_FIELD_NUMBER: _ClassVar[int]
     page_size: int
     page_token: str
     status: JobStatus
     name: str
     job_id_prefix: str
-    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., status: _Optional[_Union[JobStatus, str]] = ..., name: _Optional[str] = ..., job_id_prefix: _Optional[str] = ...) -> None: ...
+    tags: _containers.RepeatedScalarFieldContainer[str]
+    search: str
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., status: _Optional[_Union[JobStatus, str]] = ..., name: _Optional[str] = ..., job_id_prefix: _Optional[str] = ..., tags: _Optional[_Iterable[str]] = ..., search: _Optional[str] = ...) -> None: ...
 
 class ListJobsResponse(_message.Message):
     __slots__ = ("jobs", "next_page_token")
@@ -209,6 +221,26 @@ class ListJobsResponse(_message.Message):
     jobs: _containers.RepeatedCompositeFieldContainer[Job]
     next_page_token: str
     def __init__(self, jobs: _Optional[_Iterable[_Union[Job, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class UpdateJobRequest(_message.Message):
+    __slots__ = ("job_id", "request_id", "add_tags", "remove_tags", "notes")
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    ADD_TAGS_FIELD_NUMBER: _ClassVar[int]
+    REMOVE_TAGS_FIELD_NUMBER: _ClassVar[int]
+    NOTES_FIELD_NUMBER: _ClassVar[int]
+    job_id: str
+    request_id: str
+    add_tags: _containers.RepeatedScalarFieldContainer[str]
+    remove_tags: _containers.RepeatedScalarFieldContainer[str]
+    notes: str
+    def __init__(self, job_id: _Optional[str] = ..., request_id: _Optional[str] = ..., add_tags: _Optional[_Iterable[str]] = ..., remove_tags: _Optional[_Iterable[str]] = ..., notes: _Optional[str] = ...) -> None: ...
+
+class UpdateJobResponse(_message.Message):
+    __slots__ = ("job",)
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    job: Job
+    def __init__(self, job: _Optional[_Union[Job, _Mapping]] = ...) -> None: ...
 
 class StopJobRequest(_message.Message):
     __slots__ = ("job_id", "request_id")

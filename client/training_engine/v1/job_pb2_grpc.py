@@ -50,6 +50,11 @@ class JobServiceStub:
                 request_serializer=training__engine_dot_v1_dot_job__pb2.ListJobsRequest.SerializeToString,
                 response_deserializer=training__engine_dot_v1_dot_job__pb2.ListJobsResponse.FromString,
                 _registered_method=True)
+        self.UpdateJob = channel.unary_unary(
+                '/training_engine.v1.JobService/UpdateJob',
+                request_serializer=training__engine_dot_v1_dot_job__pb2.UpdateJobRequest.SerializeToString,
+                response_deserializer=training__engine_dot_v1_dot_job__pb2.UpdateJobResponse.FromString,
+                _registered_method=True)
         self.StopJob = channel.unary_unary(
                 '/training_engine.v1.JobService/StopJob',
                 request_serializer=training__engine_dot_v1_dot_job__pb2.StopJobRequest.SerializeToString,
@@ -97,6 +102,14 @@ class JobServiceServicer:
 
     def ListJobs(self, request, context):
         """Lists jobs, newest first, without their configurations.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateJob(self, request, context):
+        """Changes the tags and the notes of a job, in any state; what is absent stays as it is.
+        JOB_NOT_FOUND where there is none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -156,6 +169,11 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.ListJobs,
                     request_deserializer=training__engine_dot_v1_dot_job__pb2.ListJobsRequest.FromString,
                     response_serializer=training__engine_dot_v1_dot_job__pb2.ListJobsResponse.SerializeToString,
+            ),
+            'UpdateJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateJob,
+                    request_deserializer=training__engine_dot_v1_dot_job__pb2.UpdateJobRequest.FromString,
+                    response_serializer=training__engine_dot_v1_dot_job__pb2.UpdateJobResponse.SerializeToString,
             ),
             'StopJob': grpc.unary_unary_rpc_method_handler(
                     servicer.StopJob,
@@ -265,6 +283,33 @@ class JobService:
             '/training_engine.v1.JobService/ListJobs',
             training__engine_dot_v1_dot_job__pb2.ListJobsRequest.SerializeToString,
             training__engine_dot_v1_dot_job__pb2.ListJobsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/training_engine.v1.JobService/UpdateJob',
+            training__engine_dot_v1_dot_job__pb2.UpdateJobRequest.SerializeToString,
+            training__engine_dot_v1_dot_job__pb2.UpdateJobResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,10 @@ class JobServiceStub:
     """Returns one job, its configuration included. JOB_NOT_FOUND where there is none."""
     ListJobs: _grpc.UnaryUnaryMultiCallable[_job_pb2.ListJobsRequest, _job_pb2.ListJobsResponse]
     """Lists jobs, newest first, without their configurations."""
+    UpdateJob: _grpc.UnaryUnaryMultiCallable[_job_pb2.UpdateJobRequest, _job_pb2.UpdateJobResponse]
+    """Changes the tags and the notes of a job, in any state; what is absent stays as it is.
+    JOB_NOT_FOUND where there is none.
+    """
     StopJob: _grpc.UnaryUnaryMultiCallable[_job_pb2.StopJobRequest, _job_pb2.StopJobResponse]
     """Asks a job to save a checkpoint at the next step boundary and stop. A queued job stops at
     once. STATE_FORBIDS for a job that has ended.
@@ -65,6 +69,10 @@ class JobServiceAsyncStub(JobServiceStub):
     """Returns one job, its configuration included. JOB_NOT_FOUND where there is none."""
     ListJobs: _aio.UnaryUnaryMultiCallable[_job_pb2.ListJobsRequest, _job_pb2.ListJobsResponse]  # type: ignore[assignment]
     """Lists jobs, newest first, without their configurations."""
+    UpdateJob: _aio.UnaryUnaryMultiCallable[_job_pb2.UpdateJobRequest, _job_pb2.UpdateJobResponse]  # type: ignore[assignment]
+    """Changes the tags and the notes of a job, in any state; what is absent stays as it is.
+    JOB_NOT_FOUND where there is none.
+    """
     StopJob: _aio.UnaryUnaryMultiCallable[_job_pb2.StopJobRequest, _job_pb2.StopJobResponse]  # type: ignore[assignment]
     """Asks a job to save a checkpoint at the next step boundary and stop. A queued job stops at
     once. STATE_FORBIDS for a job that has ended.
@@ -106,6 +114,16 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_job_pb2.ListJobsResponse, _abc.Awaitable[_job_pb2.ListJobsResponse]]:
         """Lists jobs, newest first, without their configurations."""
+
+    @_abc_1.abstractmethod
+    def UpdateJob(
+        self,
+        request: _job_pb2.UpdateJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_pb2.UpdateJobResponse, _abc.Awaitable[_job_pb2.UpdateJobResponse]]:
+        """Changes the tags and the notes of a job, in any state; what is absent stays as it is.
+        JOB_NOT_FOUND where there is none.
+        """
 
     @_abc_1.abstractmethod
     def StopJob(

@@ -2,7 +2,7 @@
 -- ARGV[1] is the key prefix. Keys are built here, not declared: the store runs on one primary
 -- (with replicas), never on Redis Cluster. A reply begins with 'ok' or the name of an error:
 -- {'not_found', kind, id}, {'version', kind, id, version}, {'refused', id, status, action, why},
--- {'fenced', id, attempt, why}, {'reused'}. 'none' is an answer: there is nothing to give.
+-- {'fenced', id, attempt, why}, {'reused'}, {'too_many_tags', id, tags, most}. 'none' is an answer: there is nothing to give.
 local PREFIX = ARGV[1]
 local VERSION = '1'
 

@@ -13,14 +13,15 @@ from terminal import Terminal
 IDS = [f"job_{number:026d}" for number in (40, 30, 20, 10)]
 NAMES = ["exp-2", "exp-1", "other", "twin"]
 STATES = ["RUNNING", "STOPPED", "QUEUED", "FAILED"]
+TAGS = [["a"], ["a", "b"], ["a"], []]
 
 
 @pytest.fixture(autouse=True)
 def _jobs(service: ScriptedService, cli: Cli) -> None:
     """Four jobs, newest first, in a service that filters as the real one does."""
     rows = [
-        job_pb2.Job(job_id=i, name=n, status=f"JOB_STATUS_{s}", current_step=7)
-        for i, n, s in zip(IDS, NAMES, STATES, strict=True)
+        job_pb2.Job(job_id=i, name=n, status=f"JOB_STATUS_{s}", current_step=7, tags=t)
+        for i, n, s, t in zip(IDS, NAMES, STATES, TAGS, strict=True)
     ]
 
     def listed(request: Any, context: Any) -> Any:
@@ -31,6 +32,7 @@ def _jobs(service: ScriptedService, cli: Cli) -> None:
                 if request.name in ("", row.name)
                 and row.job_id.startswith(request.job_id_prefix)
                 and request.status in (0, row.status)
+                and {*request.tags} <= {*row.tags}
             ]
         )
 
@@ -47,6 +49,13 @@ def _jobs(service: ScriptedService, cli: Cli) -> None:
         job=job(request.job_id, "STOPPING")
     )
 
+    service.on["ResumeJob"] = lambda request, context: job_pb2.ResumeJobResponse(
+        job=job(request.job_id, "QUEUED")
+    )
+    service.on["UpdateJob"] = lambda request, context: job_pb2.UpdateJobResponse(
+        job=job(request.job_id, "QUEUED")
+    )
+
 
 def deleted(service: ScriptedService) -> list[str]:
     return [request.job_id for request in service.asked("DeleteJob")]
@@ -58,6 +67,27 @@ def test_a_pattern_stops_what_runs_or_waits(cli: Cli) -> None:
     assert cli("stop", "exp-?", "other").stdout == cli("stop", "*").stdout
     nothing = cli("stop", "nope-*")
     assert (nothing.exit_code, nothing.stderr) == (3, "error: no job's name matches 'nope-*'\n")
+
+
+def test_tags_choose_jobs_in_the_states_that_fit(cli: Cli, service: ScriptedService) -> None:
+    assert cli("stop", "--tag", "a").stdout == f"{IDS[0]} asked to stop\n{IDS[2]} asked to stop\n"
+    assert cli("resume", "--tag", "a").stdout == f"{IDS[1]} continues\n"
+    assert cli("resume", "exp-*", "twin", "--max-steps", "9").stdout == "".join(
+        f"{IDS[n]} continues\n" for n in (1, 3)
+    )
+    assert {request.max_steps for request in service.asked("ResumeJob")[1:]} == {9}
+    assert "--tag would ask" in cli("delete", "--tag", "b").stderr.replace("│", " ")
+    assert cli("delete", "--tag", "b", "--status", "stopped", "-y").stdout == f"{IDS[1]} deleted\n"
+    assert cli("delete", "--tag", "b", "--status", "failed", "-y").stderr == "no such jobs\n"
+
+
+def test_an_update_says_what_it_changes(cli: Cli, service: ScriptedService) -> None:
+    done = cli("update", "exp-*", "--add-tag", "x", "--add-tag", "y", "--notes", "")
+    assert done.stdout == f"{IDS[0]} updated\n{IDS[1]} updated\n"
+    request = service.asked("UpdateJob")[0]
+    assert ([*request.add_tags], request.HasField("notes")) == (["x", "y"], True)
+    for arguments in (["update", "exp-1"], ["resume", "a", "b", "--watch"], ["resume"]):
+        assert cli(*arguments).exit_code == 2
 
 
 def test_a_pattern_deletes_with_yes_and_says_what_it_could_not(

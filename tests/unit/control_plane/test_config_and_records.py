@@ -132,7 +132,7 @@ def record_of(**fields: Any) -> JobRecord:
         "consecutive_failures": 2, "tokens_seen": 9, "phase": Phase.VALIDATING,
         "phase_progress": PhaseProgress(12, 80, 2.5), "eta_seconds": 1.5,
         "best_checkpoint_id": "", "enqueued_at": 1, "stop_requested_at": None,
-        "stop_deadline": None,
+        "stop_deadline": None, "tags": ("a", "b"), "user_notes": "why",
     }  # fmt: skip
     return JobRecord(**(values | fields))
 
@@ -149,6 +149,8 @@ def test_every_field_of_a_job_is_set() -> None:
     assert not job.HasField("eta_seconds")
     assert job.status == job_pb2.JOB_STATUS_FAILED
     assert job.progress == 0.25
+    assert ([*job.tags], job.notes) == (["a", "b"], "why")
+    assert [*job.exactness_notes] == ["threads changed"]
     assert job.completed_at.ToMilliseconds() == 4_004
     assert (job.error, job.error_reason, job.log_tail) == ("no step", "STALLED", "last words")
     warnings = [(warning.field, warning.message) for warning in job.warnings]

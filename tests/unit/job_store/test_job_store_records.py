@@ -25,6 +25,7 @@ from job_store.errors import (
 )
 from job_store.records import (
     Execution,
+    JobFilter,
     JobRecord,
     JobStatus,
     NewJob,
@@ -68,19 +69,19 @@ async def test_jobs_are_listed_newest_first_and_pages_survive_inserts(bench: Ben
     created = [(await bench.jobs.create(new_job(name=str(i)))).name for i in range(25)]
     names, token = [], ""
     while True:
-        page = await bench.jobs.list(JobStatus.QUEUED, page_size=10, page_token=token)
+        page = await bench.jobs.list(JobFilter(JobStatus.QUEUED), page_size=10, page_token=token)
         names += [job.name for job in page.jobs]
         token = page.next_page_token
         if not token:
             break
         await bench.jobs.create(new_job(name="later"))
     assert sorted(names, key=int) == sorted(created, key=int)
-    assert (await bench.jobs.list(JobStatus.RUNNING)).jobs == ()
+    assert (await bench.jobs.list(JobFilter(JobStatus.RUNNING))).jobs == ()
     times = [job.created_at for job in (await bench.jobs.list()).jobs]
     assert times == sorted(times, reverse=True)
     token = (await bench.jobs.list(page_size=1)).next_page_token
     with pytest.raises(InvalidPageTokenError, match="it belongs to 'all', not to 'failed'"):
-        await bench.jobs.list(JobStatus.FAILED, page_token=token)
+        await bench.jobs.list(JobFilter(JobStatus.FAILED), page_token=token)
     with pytest.raises(InvalidPageTokenError, match="pass next_page_token of the previous page"):
         await bench.jobs.list(page_token="nonsense")
 
@@ -95,29 +96,31 @@ async def test_jobs_are_found_by_name_and_by_the_beginning_of_an_id(bench: Bench
     unnamed = await bench.jobs.create(new_job(name=""))
 
     async def ids_of(**wanted: str) -> list[str]:
-        return [job.job_id for job in (await bench.jobs.list(**wanted)).jobs]  # type: ignore[arg-type]
+        return [job.job_id for job in (await bench.jobs.list(JobFilter(**wanted))).jobs]  # type: ignore[arg-type]
 
     newest_first = [job.job_id for job in reversed(twins)]
     assert await ids_of(name=odd) == newest_first
     assert await ids_of(name=odd + "y") == [other.job_id]
     assert await ids_of(name="all") == []
-    page = await bench.jobs.list(name=odd, page_size=2)
+    page = await bench.jobs.list(JobFilter(name=odd), page_size=2)
     assert [job.job_id for job in page.jobs] == newest_first[:2]
-    rest = await bench.jobs.list(name=odd, page_size=2, page_token=page.next_page_token)
+    rest = await bench.jobs.list(JobFilter(name=odd), page_size=2, page_token=page.next_page_token)
     assert ([job.job_id for job in rest.jobs], rest.next_page_token) == (newest_first[2:], "")
     with pytest.raises(InvalidPageTokenError, match="it belongs to 'name:"):
-        await bench.jobs.list(name=odd + "y", page_token=page.next_page_token)
+        await bench.jobs.list(JobFilter(name=odd + "y"), page_token=page.next_page_token)
 
     await bench.jobs.request_stop(twins[1].job_id)
-    stopped = await bench.jobs.list(JobStatus.STOPPED, name=odd)
+    stopped = await bench.jobs.list(JobFilter(JobStatus.STOPPED, odd))
     assert [job.job_id for job in stopped.jobs] == [twins[1].job_id]
 
     assert await ids_of(id_prefix=unnamed.job_id[:-1]) == [unnamed.job_id]
     assert len(await ids_of(id_prefix="job_0")) == 5
     assert await ids_of(id_prefix="job_0z") == []
     assert await ids_of(id_prefix=twins[0].job_id, name=odd) == [twins[0].job_id]
-    page = await bench.jobs.list(id_prefix="job_0", page_size=3)
-    rest = await bench.jobs.list(id_prefix="job_0", page_size=3, page_token=page.next_page_token)
+    page = await bench.jobs.list(JobFilter(id_prefix="job_0"), page_size=3)
+    rest = await bench.jobs.list(
+        JobFilter(id_prefix="job_0"), page_size=3, page_token=page.next_page_token
+    )
     assert len({job.job_id for job in (*page.jobs, *rest.jobs)}) == 5
 
     await bench.jobs.delete(twins[1].job_id)
@@ -140,7 +143,7 @@ async def test_a_name_that_another_job_has_gets_a_number_and_a_warning(bench: Be
     )
     assert (await bench.jobs.get(again.job_id)).warnings == again.warnings
     for name in (odd, f"{odd}-5"):
-        (job,) = (await bench.jobs.list(name=name)).jobs
+        (job,) = (await bench.jobs.list(JobFilter(name=name))).jobs
         await bench.jobs.delete(job.job_id)
         assert (await started(name)).name == name  # free again
     unnamed = [await started("") for _ in range(2)]
@@ -383,6 +386,7 @@ def test_error_codes_are_stable() -> None:
         "JobStoreError": "JOB_STORE_ERROR",
         "NotFoundError": "NOT_FOUND",
         "TransitionRefusedError": "TRANSITION_REFUSED",
+        "TooManyTagsError": "INVALID_ARGUMENT",
         "RequestIdReusedError": "REQUEST_ID_REUSED",
         "FencedError": "FENCED",
         "InvalidCursorError": "INVALID_CURSOR",

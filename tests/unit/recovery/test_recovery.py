@@ -11,7 +11,7 @@ from lost_service import LostService
 
 from artifact_store import job_prefix
 from job_store.errors import FencedError, NotFoundError
-from job_store.records import JobError, JobRecord, JobStatus, Outcome, OutcomeKind
+from job_store.records import JobError, JobFilter, JobRecord, JobStatus, Outcome, OutcomeKind
 from job_store.restoring import RestoreStore
 from recovery.recovery import NotEmptyError, recover
 from training_worker.republish import republish_missing
@@ -45,6 +45,7 @@ async def test_jobs_at_rest_come_back_as_they_were(service: LostService) -> None
         await service.start("stopped early"),
     ]
     await service.jobs.request_stop(ids[-1])
+    await service.jobs.update(ids[0], add_tags=["kept"], most_tags=20, notes="Größe 4")
     deleted = await ended(service, "deleted", Outcome(OutcomeKind.SUCCEEDED))
     await service.jobs.delete(deleted)
     service.artifacts.delete_prefix(job_prefix(deleted))
@@ -67,7 +68,9 @@ async def test_jobs_at_rest_come_back_as_they_were(service: LostService) -> None
         history.points for history in histories
     ]
     assert [job.job_id for job in (await service.jobs.list()).jobs] == ids[::-1]
-    assert [job.job_id for job in (await service.jobs.list(name="done")).jobs] == ids[:1]
+    assert [job.job_id for job in (await service.jobs.list(JobFilter(name="done"))).jobs] == ids[:1]
+    for chosen in (JobFilter(tags=("kept",)), JobFilter(search="kept GRÖSSE")):
+        assert [job.job_id for job in (await service.jobs.list(chosen)).jobs] == ids[:1]
     assert (await service.jobs.count(JobStatus.STOPPED), await service.jobs.count()) == (2, 5)
     assert [one.job_id for one in await service.jobs.jobs_lacking_message()] == [ids[3]]
 

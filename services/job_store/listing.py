@@ -1,0 +1,73 @@
+"""Pages of jobs: by state or name from an index, by tags and words through a bounded look."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from job_store.codec import decode_job, json_fields
+from job_store.connection import AsyncConnection
+from job_store.errors import JobStoreError
+from job_store.paging import TokenKey, page_bounds
+from job_store.records import JobFilter, JobPage, JobRecord
+from job_store.unreadable import left_out
+
+MAX_PAGE = 1000
+"""Jobs or checkpoints in a page at most; a larger `page_size` gets this many."""
+_LOOK, _LOOKS = 500, 40
+"""Jobs that one script looks at while other clients wait, and such scripts for a page."""
+
+
+async def page_of_jobs(
+    db: AsyncConnection, tokens: TokenKey, chosen: JobFilter, page_size: int, page_token: str
+) -> JobPage:
+    """Return a page; see `JobStore.list`."""
+    index, tests = _index_and_tests(chosen)
+    is_scan = any(tests.values())
+    subject = index
+    if is_scan or chosen.name:
+        subject = f"{'name' if chosen.name else 'search'}:{_digest([index, tests])}"
+    prefix = chosen.id_prefix
+    above, below = (f"[{prefix}", f"({prefix}\x7f") if prefix else ("-", "+")
+    if page_token:
+        below = "(" + await tokens.position(page_token, "jobs", subject)
+    size = page_bounds(page_size, MAX_PAGE)
+    rows, last = list[bytes](), b""
+    for _ in range(_LOOKS):
+        count = size - len(rows) // 2
+        look = _LOOK if is_scan else count
+        reply = await db.run("read_jobs", index, below, above, count, look, json.dumps(tests))
+        last, *more = reply or [b""]
+        rows += more
+        if not last or len(rows) == 2 * size:
+            break
+        below = "(" + last.decode()
+    token = (await tokens.codec()).encode("jobs", subject, last.decode()) if last else ""
+    return JobPage(tuple(_readable(rows)), token)
+
+
+def _index_and_tests(chosen: JobFilter) -> tuple[str, dict[str, Any]]:
+    """Return the index to page through, and what its jobs have to pass, as `read_jobs` takes it."""
+    status = chosen.status.value if chosen.status else ""
+    tests = {
+        "status": status if chosen.name else "",
+        "tags": chosen.tags,
+        "words": chosen.search.casefold().split(),
+    }
+    return (f"name:{chosen.name}" if chosen.name else status or "all"), tests
+
+
+def _digest(value: Any) -> str:
+    """Return what binds a page token to a list; short, for a name may be long."""
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
+
+
+def _readable(rows: Sequence[bytes]) -> Iterator[JobRecord]:
+    """Yield the jobs of a script's reply: id, record, id, record, ..."""
+    for id, stored in zip(rows[::2], rows[1::2], strict=True):
+        try:
+            yield decode_job(id.decode(), json_fields(stored))
+        except JobStoreError as error:
+            left_out(error)
