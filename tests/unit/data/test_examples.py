@@ -64,7 +64,7 @@ GUIDE = {
 
 
 def test_the_promised_examples_are_here():
-    shakespeare = [f"shakespeare_char{kind}.yaml" for kind in ("", "_gpt2", "_llama")]
+    shakespeare = [f"shakespeare_char{kind}.yaml" for kind in ("", "_gpt2", "_qwen3")]
     promised = [*GUIDE, "tiny.yaml", *shakespeare]
     assert set(promised) <= set(NAMES)
 
@@ -82,7 +82,7 @@ def test_the_guides_examples_are_exactly_the_guides(name: str):
 
 
 def test_the_shakespeare_recipes_are_of_the_same_shape():
-    names = ("shakespeare_char_gpt2", "shakespeare_char", "shakespeare_char_llama")
+    names = ("shakespeare_char_gpt2", "shakespeare_char", "shakespeare_char_qwen3")
     classic, *modern = (TrainingConfig.from_yaml(EXAMPLES / f"{name}.yaml") for name in names)
     for config in (classic, *modern):
         model = config.model_config
@@ -91,7 +91,7 @@ def test_the_shakespeare_recipes_are_of_the_same_shape():
     assert (classic.max_steps, classic.learning_rate, classic.adam_beta2) == (2000, 0.001, 0.99)
     assert [config.optimizer_type for config in modern] == ["muon", "muon"]
     assert modern[0].model_config.ngram_size == 4
-    assert family_of(modern[1].model_config) == "llama"
+    assert family_of(modern[1].model_config) == "qwen3"
 
 
 def test_the_pages_first_configuration_is_tiny_and_can_be_exported():
