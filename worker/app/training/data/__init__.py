@@ -12,8 +12,8 @@ reading:
   are data, and of which part.
 - `sources`, `documents`, `training_text`, `parts`, `pieces`: documents on their way to the
   tokenizer, in bounded memory: how many, in which order, in which pieces.
-- `text_files`, `records`, `json_lines`, `json_text`, `long_records`, `tables`, `tar_files`,
-  `column_files`, `compression`: one format each.
+- `text_files`, `records`, `json_lines`, `json_text`, `long_records`, `long_rows`, `tables`,
+  `tar_files`, `column_files`, `compression`: one format each.
 - `tokenizing`, `encoding`: from a corpus to its ids in the cache, on all cores.
 - `cache`, `facts`, `corpus_digests`, `arrays`, `array_files`: ids on disk, and what is known of the
   files that they are of.

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,8 @@ class ColumnFile:
     """Yields record batches of some columns in order."""
     position: Callable[[], int]
     """Tells how many of the file's bytes were read, about."""
+    release: Callable[[], object]
+    """Gives the system the memory of what was read; what is used again is read again."""
     close: Callable[[], None]
 
     def __enter__(self) -> ColumnFile:
@@ -46,13 +51,14 @@ def open_parquet(path: Path) -> ColumnFile:
 
     def rows(names: list[str]) -> Iterator[Any]:
         for batch in file.iter_batches(batch_size=_ROWS_PER_BATCH, columns=names):
-            yield batch
             read.parts += len(batch)
+            yield batch
+            del batch  # its memory is needed for the next
 
     def column(name: str) -> Iterator[Any]:
-        return (_within(batch, name) for batch in rows([name]))
+        return map(partial(_within, name=name), rows([name]))
 
-    return ColumnFile(file.schema_arrow, column, rows, read.position, file.close)
+    return ColumnFile(file.schema_arrow, column, rows, read.position, lambda: None, file.close)
 
 
 @dataclass(slots=True)
@@ -76,32 +82,33 @@ def open_arrow(path: Path) -> ColumnFile:
     """
     import pyarrow as pa
 
-    mapped = pa.memory_map(str(path))
-    if mapped.read(len(_ARROW_FILE)) == _ARROW_FILE:
-        file = pa.ipc.open_file(mapped)
-        read = _Share(mapped.size(), file.num_record_batches)
-        return _of_batches(file.schema, _batches(file, read), read.position, mapped.close)
-    mapped.seek(0)
-    stream = pa.ipc.open_stream(mapped)
-    return _of_batches(stream.schema, iter(stream), mapped.tell, mapped.close)
+    with path.open("rb") as file:
+        if not file.seek(0, 2):
+            raise pa.ArrowInvalid("it is empty")
+        mapped = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+    source = pa.BufferReader(pa.py_buffer(mapped))
+    position: Callable[[], int] = source.tell
+    if mapped[: len(_ARROW_FILE)] == _ARROW_FILE:
+        opened = pa.ipc.open_file(source)
+        read = _Share(len(mapped), opened.num_record_batches)
+        batches, position = _batches(opened, read), read.position
+    else:
+        opened = pa.ipc.open_stream(source)
+        batches = iter(opened)
+    return ColumnFile(
+        opened.schema,
+        lambda name: _sliced(map(partial(_within, name=name), batches)),
+        lambda names: _sliced(map(methodcaller("select", names), batches)),
+        position,
+        lambda: mapped.madvise(mmap.MADV_DONTNEED),
+        source.close,
+    )
 
 
 def _batches(file: Any, read: _Share) -> Iterator[Any]:
     for number in range(file.num_record_batches):
-        yield file.get_batch(number)
         read.parts += 1
-
-
-def _of_batches(
-    schema: Any, batches: Iterator[Any], position: Callable[[], int], close: Callable[[], None]
-) -> ColumnFile:
-    return ColumnFile(
-        schema,
-        lambda name: _sliced(_within(batch, name) for batch in batches),
-        lambda names: _sliced(batch.select(names) for batch in batches),
-        position,
-        close,
-    )
+        yield file.get_batch(number)
 
 
 def _sliced(parts: Iterator[Any]) -> Iterator[Any]:
@@ -117,21 +124,43 @@ def _sliced(parts: Iterator[Any]) -> Iterator[Any]:
 def _checked(values: Any) -> Any:
     """Return values of an Arrow file whose offsets lead to places within it.
 
-    pyarrow takes them as they are, and a wrong one would end the process. Text that is not UTF-8
-    passes: its reader names the row.
+    pyarrow takes them as they are, and a wrong one would end the process. Whether text is UTF-8 is
+    left to its reader, who names the row.
 
     Raises:
         pyarrow.ArrowInvalid: The file is damaged.
     """
     import pyarrow as pa
 
-    try:
-        values.validate(full=True)
-    except pa.ArrowInvalid as error:
-        is_text = isinstance(values, pa.StringArray | pa.LargeStringArray | pa.StringViewArray)
-        if not (is_text and "UTF8" in str(error)):
-            raise
+    as_bytes = {
+        pa.string(): pa.binary(),
+        pa.large_string(): pa.large_binary(),
+        pa.string_view(): pa.binary_view(),
+    }
+    is_text = isinstance(values, pa.Array) and values.type in as_bytes
+    (values.view(as_bytes[values.type]) if is_text else values).validate(full=True)
     return values
+
+
+def text_values(column: Any) -> Iterator[memoryview | None]:
+    """Yield the text of each row as it is in the column's memory; None where it is null."""
+    import pyarrow as pa
+    import pyarrow.types as types
+
+    if types.is_dictionary(column.type):
+        of_dictionary = list(text_values(column.dictionary))
+        for index in column.indices.to_pylist():
+            yield None if index is None else of_dictionary[index]
+        return
+    if types.is_string_view(column.type):
+        column = column.cast(pa.large_string())
+    _, bounds, held = column.buffers()
+    is_large = types.is_large_string(column.type)
+    places = memoryview(bounds).cast("q" if is_large else "i")[column.offset :]
+    text = memoryview(held or b"")
+    is_null = column.is_null().to_pylist() if column.null_count else None
+    for row in range(len(column)):
+        yield None if is_null and is_null[row] else text[places[row] : places[row + 1]]
 
 
 def _within(batch: Any, name: str) -> Any:

@@ -7,7 +7,7 @@ that reads the same file again could end otherwise.
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from app.training.data.column_files import (
     column_type,
     open_arrow,
     open_parquet,
+    text_values,
 )
 from app.training.data.conversations import conversation_columns
 from app.training.data.errors import DataError
@@ -34,6 +35,7 @@ from app.training.data.json_lines import (
 )
 from app.training.data.json_text import LONG_CHARACTERS
 from app.training.data.long_records import LongRecord
+from app.training.data.long_rows import LongRow
 from app.training.data.parts import DOCUMENT_END, Part, Piece, Place
 from app.training.data.tables import table_columns, table_records
 from app.training.data.tar_files import tar_records
@@ -53,7 +55,7 @@ def record_columns(file: DataFile, text_column: str) -> list[str]:
             return column_names(columns.schema)
     if file.form in _TABLES:
         return table_columns(path, text_column)
-    for _, record in _plain_records(file, text_column):
+    for _, record in _json_records(file):
         return record_names(record)
     raise DataError(f"{str(path)!r} is empty; it must hold records; check the path")
 
@@ -73,7 +75,7 @@ def conversation_records(
         yield from _rows(file)
         return
     for place, record in _plain_records(file, text_column):
-        if isinstance(record, LongRecord):
+        if isinstance(record, LongRecord | LongRow):
             raise DataError(
                 f"{place} is longer than {LONG_CHARACTERS:,} characters; a conversation is encoded "
                 "as a whole and must be shorter; divide it, or remove the record"
@@ -108,9 +110,13 @@ def _values(batch: Any, path: Path, before: int) -> list[Mapping[str, Any]]:
     return values
 
 
-def _plain_records(file: DataFile, text_column: str) -> Iterator[tuple[Place, Record]]:
+def _plain_records(file: DataFile, text_column: str) -> Iterator[tuple[Place, Record | LongRow]]:
     if file.form in _TABLES:
         return table_records(file.path, text_column)
+    return _json_records(file)
+
+
+def _json_records(file: DataFile) -> Iterator[tuple[Place, Record]]:
     if file.form == "tar":
         return tar_records(file.path)
     return json_values(file.path) if file.form == "json" else json_records(file.path)
@@ -118,7 +124,7 @@ def _plain_records(file: DataFile, text_column: str) -> Iterator[tuple[Place, Re
 
 def _plain_pieces(file: DataFile, content: Content, text_column: str) -> Iterator[Piece]:
     for place, record in _plain_records(file, text_column):
-        if isinstance(record, LongRecord):
+        if isinstance(record, LongRecord | LongRow):
             yield from _long_pieces(record, place, content, text_column)
         elif content == "input_ids":
             yield Part(_ids(record.get(content), place), place)
@@ -129,7 +135,7 @@ def _plain_pieces(file: DataFile, content: Content, text_column: str) -> Iterato
 
 
 def _long_pieces(
-    record: LongRecord, place: Place, content: Content, text_column: str
+    record: LongRecord | LongRow, place: Place, content: Content, text_column: str
 ) -> Iterator[Piece]:
     if content == "input_ids":
         for values in record.field(content):
@@ -196,10 +202,12 @@ def _column_pieces(data: DataFile, content: Content, text_column: str) -> Iterat
                 missing = row + _first_null(column)
                 raise _wrong_field(Place(path, "row", missing), name, "present", None)
             if content == "text":
-                yield from _texts(column, path, row, name)
+                yield from _texts(column, path, row, name, file.release)
             else:
                 yield from _lists_of_ids(column, path, row)
             row += len(column)
+            del column  # its memory is needed for the next
+            file.release()
 
 
 def _open_columns(file: DataFile) -> ColumnFile:
@@ -258,15 +266,18 @@ def _batches(batches: Iterator[Any], path: Path, name: str) -> Iterator[Any]:
             return
         rows += len(column)
         yield column
+        del column
 
 
 def _first_null(column: Any) -> int:
     return int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
 
 
-def _texts(column: Any, path: Path, first_row: int, name: str) -> Iterator[Piece]:
+def _texts(
+    column: Any, path: Path, first_row: int, name: str, release: Callable[[], object]
+) -> Iterator[Piece]:
     if column.nbytes > LONG_CHARACTERS:
-        yield from _long_texts(column, path, first_row, name)
+        yield from _long_texts(column, path, first_row, name, release)
         return
     try:
         texts = column.to_pylist()
@@ -280,26 +291,24 @@ def _texts(column: Any, path: Path, first_row: int, name: str) -> Iterator[Piece
         yield DOCUMENT_END
 
 
-def _long_texts(column: Any, path: Path, first_row: int, name: str) -> Iterator[Piece]:
+def _long_texts(
+    column: Any, path: Path, first_row: int, name: str, release: Callable[[], object]
+) -> Iterator[Piece]:
     """Decode the texts of a column from its own memory, in pieces."""
-    import pyarrow.types as types
-
-    plain = column.dictionary_decode() if types.is_dictionary(column.type) else column
-    for row, value in enumerate(plain, first_row):
+    for row, held in enumerate(text_values(column), first_row):
         place = Place(path, "row", row)
-        if not value.is_valid:
+        if held is None:
             raise _wrong_field(place, name, "present", None)
         decoder = codecs.getincrementaldecoder("utf-8")()
-        held = memoryview(value.as_buffer())
-        for start in range(0, len(held), BLOCK_BYTES):
+        for end in range(BLOCK_BYTES, len(held) + BLOCK_BYTES, BLOCK_BYTES):
             try:
-                text = decoder.decode(
-                    held[start : start + BLOCK_BYTES], start + BLOCK_BYTES >= len(held)
-                )
+                text = decoder.decode(held[end - BLOCK_BYTES : end], end >= len(held))
             except UnicodeDecodeError:
                 _blame_text(column, path, first_row, name)
                 raise
             yield Part(text, place)
+            if end < len(held):
+                release()
         yield DOCUMENT_END
 
 

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from app.training.data.errors import DataError
 from app.training.data.formats import inner_name
+from app.training.data.json_text import LONG_CHARACTERS
+from app.training.data.long_rows import (
+    LongRow,
+    LongRowError,
+    RowLines,
+    not_a_row,
+    require_as_many,
+)
 from app.training.data.parts import Place
-from app.training.data.text_files import text_lines
+from app.training.data.text_files import line_reader
 
 _DELIMITERS: Final = {".csv": ",", ".tsv": "\t"}
 _OTHER_DELIMITERS: Final = (",", "\t", ";", "|")
@@ -27,45 +34,60 @@ def table_columns(path: Path, column: str) -> list[str]:
     return _header(path, column)[0]
 
 
-def table_records(path: Path, column: str) -> Iterator[tuple[Place, dict[str, Any]]]:
-    """Yield the rows below the header with the line where each ends."""
+def table_records(path: Path, column: str) -> Iterator[tuple[Place, dict[str, Any] | LongRow]]:
+    """Yield the rows below the header with the line where each ends, or a long one begins.
+
+    A long row has to be read to its end before the next is asked for.
+    """
     names, delimiter = _header(path, column)
-    with contextlib.closing(_rows(path, delimiter)) as rows:
+    with line_reader(path) as read_line:
+        lines = RowLines(read_line, path)
+        rows = _rows(lines, path, delimiter)
         next(rows)
-        for line, row in rows:
-            if not row:
-                continue
-            place = Place(path, "line", line)
-            if len(row) != len(names):
-                raise DataError(
-                    f"{place} has {len(row)} values, and the header has {len(names)} names; each "
-                    "row must have as many; put quotes around values that hold the separator"
-                )
-            yield place, dict(zip(names, row, strict=True))
+        while True:
+            try:
+                for row in rows:
+                    if row:
+                        place = Place(path, "line", lines.number)
+                        require_as_many(len(row), names, place)
+                        yield place, dict(zip(names, row, strict=True))
+                return
+            except LongRowError:
+                long_row = LongRow(lines, path, names, delimiter)
+            yield long_row.place, long_row
+            rows = _rows(lines, path, delimiter)
 
 
 def _header(path: Path, column: str) -> tuple[list[str], str]:
     """Return the names, and the delimiter that makes `column` one of them if any does."""
-    first = next(text_lines(path), None)
-    if first is None:
-        raise DataError(f"{str(path)!r} is empty; it must hold records; check the path")
     usual = _DELIMITERS[inner_name(path).suffix.lower()]
     for delimiter in (usual, *_OTHER_DELIMITERS):
-        names = next(_rows(path, delimiter), (0, []))[1]
-        if column in names:
+        if column in (names := _names(path, delimiter)):
             return names, delimiter
-    return next(_rows(path, usual), (0, []))[1], usual
+    return _names(path, usual), usual
 
 
-def _rows(path: Path, delimiter: str) -> Generator[tuple[int, list[str]], None, None]:
-    csv.field_size_limit(sys.maxsize)
-    with contextlib.closing(text_lines(path)) as lines:
-        reader = csv.reader(lines, delimiter=delimiter, strict=True)
+def _names(path: Path, delimiter: str) -> list[str]:
+    with line_reader(path) as read_line:
         try:
-            for row in reader:
-                yield reader.line_num, row
-        except csv.Error as error:
+            names = next(_rows(RowLines(read_line, path), path, delimiter), None)
+        except LongRowError:
             raise DataError(
-                f"{Place(path, 'line', reader.line_num)} is not a row of values ({error}); quotes "
-                "must be closed and doubled within values; write the file again"
-            ) from error
+                f"the first row of {str(path)!r} has more than {LONG_CHARACTERS:,} characters; it "
+                "must be the header; put the columns' names there"
+            ) from None
+    if names is None:
+        raise DataError(f"{str(path)!r} is empty; it must hold records; check the path")
+    return names
+
+
+def _rows(lines: RowLines, path: Path, delimiter: str) -> Iterator[list[str]]:
+    """Yield the rows that follow; raises `LongRowError` at a long one."""
+    csv.field_size_limit(sys.maxsize)
+    lines.begin_row()
+    try:
+        for row in csv.reader(lines, delimiter=delimiter, strict=True):
+            lines.begin_row()
+            yield row
+    except csv.Error as error:
+        raise not_a_row(Place(path, "line", lines.number), error) from error

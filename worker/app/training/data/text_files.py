@@ -77,7 +77,7 @@ def decoded_blocks(path: Path) -> Generator[str, None, None]:
                 text = decoder.decode(block, final=not block)
             except UnicodeDecodeError as error:
                 raise not_text(path, error, read - pending) from error
-            _require_no_nul(text, path)
+            require_no_nul(text, path)
             if text:
                 yield text
             if not block:
@@ -109,24 +109,6 @@ def _counted(line: bytes) -> bytes:
     return line
 
 
-def text_lines(path: Path) -> Generator[str, None, None]:
-    """Yield the lines of a file with their ends, the mark dropped; splits at line feeds alone."""
-    with line_reader(path) as read_line:
-        lines = iter(lambda: read_line(-1), b"")
-        yield from _decoded_lines(lines, path)
-
-
-def _decoded_lines(lines: Iterator[bytes], path: Path) -> Iterator[str]:
-    for number, line in enumerate(lines, 1):
-        try:
-            text = line.decode()
-        except UnicodeDecodeError as error:
-            where = f"line {number} of {str(path)!r}"
-            raise DataError(f"{where} is not UTF-8 ({error.reason}); {CONVERT}") from error
-        _require_no_nul(text, path)
-        yield text
-
-
 def not_text(path: Path, error: UnicodeDecodeError, before: int = 0) -> DataError:
     """Return the error for a byte that does not belong there, `before` bytes into the file."""
     encoding = "UTF-16" if error.encoding.lower().startswith("utf-16") else "UTF-8"
@@ -145,7 +127,12 @@ def _skip_mark(file: io.BufferedReader, path: Path) -> tuple[str, int]:
     return encoding, len(file.read(mark))
 
 
-def _require_no_nul(text: str, path: Path) -> None:
+def require_no_nul(text: str, path: Path) -> None:
+    """Refuse text with a NUL.
+
+    Raises:
+        DataError: It has one.
+    """
     if "\0" in text:
         raise DataError(
             f"{str(path)!r} holds a NUL character; text has none, and binary files do; convert "
