@@ -49,8 +49,12 @@ def test_a_vocabulary_smaller_than_the_tokenizer(
     assert "set vocab_size to at least 256" in message
     np.arange(99, dtype="<u2").tofile(tmp_path / "a.bin")  # ids: the tokenizer has no part in them
     assert look(make_config(100), tmp_path / "a.bin") == Findings()
-    resumed = make_config(100, resume_from_checkpoint=True)
-    assert look(resumed, text).problems == []  # its model has the rows that it has
+    resumed = make_config(100, resume_from_checkpoint=True, checkpoint_dir=str(tmp_path))
+    assert look(resumed, text).problems  # nothing is there to resume: it begins at step 0
+    (tmp_path / "checkpoint_step_1.pt").touch()
+    found = look(resumed, text)
+    assert found.problems == []  # its model has the rows that it has
+    assert words(found.warnings)[0][0] == "model_config.vocab_size"
 
 
 def test_a_vocabulary_much_larger_than_the_tokenizer(

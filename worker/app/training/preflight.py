@@ -19,6 +19,7 @@ from app.training.data.formats import ReadOptions
 from app.training.data.selection import Role
 from app.training.data.survey import SEPARATOR_BYTES, Survey, survey
 from app.training.early_stopping import never_measured
+from app.training.home import expanded
 from app.training.tokenizer_files import TokenizerError, gpt2_files, is_path, known_tokenizer
 from app.transformer.errors import FieldProblem
 
@@ -131,11 +132,20 @@ def _fit_vocabulary(
     if size is None or (train is not None and train.content == "input_ids"):
         return
     too_small = fit.too_small_vocabulary(config, config.tokenizer, size)
-    if too_small is not None and train is not None and train.content in _TOKENIZED:
-        if not config.resume_from_checkpoint:
-            findings.problems.append(too_small)
+    is_certain = train is not None and train.content in _TOKENIZED and not _continues(config)
+    if too_small is not None and is_certain:
+        findings.problems.append(too_small)
     else:
         findings.add_warning(too_small or fit.unused_vocabulary(config, config.tokenizer, size))
+
+
+def _continues(config: TrainingConfig) -> bool:
+    """Whether a checkpoint is there to resume from: its run may have used the rows that it has."""
+    where = config.resume_from_checkpoint
+    if not where:
+        return False
+    path = expanded(config.checkpoint_dir if where is True else where)
+    return path.is_file() or any(path.glob("checkpoint_step_*.pt"))
 
 
 class _NamedPath(NamedTuple):
