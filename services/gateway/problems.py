@@ -59,6 +59,11 @@ _STATUS_OF_CODE = {
     grpc.StatusCode.INTERNAL: 502,
     grpc.StatusCode.UNKNOWN: 502,
 }
+_TOKENS_DIFFER = (
+    "the control plane asks for a token that this gateway does not; start the gateway with the "
+    "same --auth-tokens or --auth-tokens-file (TRAINING_ENGINE_AUTH_TOKENS, "
+    "TRAINING_ENGINE_AUTH_TOKENS_FILE) as the control plane, or send `Authorization: Bearer TOKEN`"
+)
 _REASON_OF_STATUS = {501: "INTERNAL", 502: "INTERNAL", 503: "CONTROL_PLANE_UNAVAILABLE"}
 
 
@@ -131,6 +136,9 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> ProblemError:
         text = "the control plane does not offer this call; it may be older than this gateway"
     if not has_reason and status == 503:
         text = f"the control plane did not answer ({error.code().name.lower()}); try again"
+    if status == 401:  # its text is for those who call the control plane themselves
+        log.warning("the control plane knows no token of a request: %s", _TOKENS_DIFFER)
+        text = _TOKENS_DIFFER
     pause = details.retry_after
     headers = {} if pause is None else {"Retry-After": str(max(1, math.ceil(pause)))}
     return ProblemError(

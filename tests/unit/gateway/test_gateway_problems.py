@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import httpx
 import pytest
-from memory_control_plane import State
+from memory_state import State
 from openapi_shapes import assert_shape
 from running_gateway import client_for, gateway_for
 
@@ -209,7 +209,12 @@ async def test_each_reason_has_its_status(
 ) -> None:
     state.fail_next = RpcError(code, reason, "why", retry_after_seconds=6.5)
     response = await client.get(f"{API}/jobs")
-    assert problem(response, status, reason.lower())["detail"] == "why"
+    detail = problem(response, status, reason.lower())["detail"]
+    if status == 401:  # the gateway has let the request in
+        assert "asks for a token that this gateway does not" in detail
+        assert "--auth-tokens-file (TRAINING_ENGINE_AUTH_TOKENS, " in detail
+    else:
+        assert detail == "why"
     assert response.headers["retry-after"] == "7"
 
 
