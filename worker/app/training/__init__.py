@@ -23,7 +23,7 @@ reading:
 - `preflight`, `fit`, `reading`: what is checked before a run: files, sizes, allowed folders.
 - `model_summary`, `memory`, `required_memory`, `out_of_memory`: what a model is made of, how much
   memory a run needs, and what happens where there is less.
-- `allocator`, `cores`, `devices`: the machine.
+- `allocator`, `cores`, `devices`, `compiling`: the machine; where torch.compile keeps its work.
 - `progress`, `preparation`, `forecast`, `terminal`: signs of life, how far the data is read and
   tokenized, when a run will end, and what `train.py` shows of it.
 - `distributed`, `distributed_launch`, `distributed_model`, `sharding`, `parent_signals`: several

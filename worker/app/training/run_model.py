@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from app.training.averaging import AveragedWeights
 from app.training.checkpoint import build_state, load_model
+from app.training.compiling import compiled
 from app.training.config import TrainingConfig
 from app.training.distributed import Ranks
 from app.training.distributed_model import build_layout
@@ -32,7 +31,7 @@ class RunModel:
         self._layout.place(self.model)
         decay = config.ema_decay
         self.average = None if decay is None else AveragedWeights(self.model, decay)
-        self.forward: Any = torch.compile(self.model) if config.compile else self.model
+        self.forward: Any = compiled(self.model) if config.compile else self.model
         """The model, compiled where the configuration asks for it."""
         self.optimizer = build_optimizer(self.model, config, ranks.device)
         self.scheduler = build_scheduler(self.optimizer, config)
