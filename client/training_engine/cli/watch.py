@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _CURVE_HEIGHT = 8
 _RECENT = 4
 _LOOK_SECONDS = 1.0
+_PHASE_LINE_SECONDS = 10.0
 
 
 @dataclass
@@ -162,11 +163,23 @@ def watch_job(session: Session, job_id: str, first_attempt: int = 0) -> JobStatu
 
 
 class _StatusPoller(threading.Thread):
-    """Asks every second for the job's state, beside the stream of its events."""
+    """Asks now and then for the job's state, beside the stream of its events.
 
-    def __init__(self, session: Session, view: View) -> None:
+    Args:
+        seconds: between two looks.
+        show: called after each look.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        view: View,
+        seconds: float,
+        show: Callable[[], object] = lambda: None,
+    ) -> None:
         super().__init__(name="looks", daemon=True)
         self._session, self._view = session, view
+        self._seconds, self._show = seconds, show
         self._ended = threading.Event()
 
     def __enter__(self) -> None:
@@ -177,10 +190,11 @@ class _StatusPoller(threading.Thread):
         self.join()
 
     def run(self) -> None:
-        while not self._ended.wait(_LOOK_SECONDS):
+        while not self._ended.wait(self._seconds):
             # The stream of events meets the same errors, and reports them.
             with suppress(TrainingEngineError, OSError):
                 self._view.now = self._session.engine.jobs.get(self._view.job.job_id)
+                self._show()
 
 
 def _follow(session: Session, view: View, events: Iterator[JobEvent]) -> None:
@@ -193,6 +207,20 @@ def _follow(session: Session, view: View, events: Iterator[JobEvent]) -> None:
     elif sys.stdout.isatty() and not session.output.console.is_dumb_terminal:
         _live(session, view, events)
     else:
+        _print_lines(session, view, events)
+
+
+def _print_lines(session: Session, view: View, events: Iterator[JobEvent]) -> None:
+    """Print a line for each event, and for what brings no events, such as hours of tokenizing."""
+    printed = ""
+
+    def print_phase() -> None:
+        nonlocal printed
+        if view.phase and view.phase != printed:
+            printed = view.phase
+            session.output.line(printed)
+
+    with _StatusPoller(session, view, _PHASE_LINE_SECONDS, print_phase):
         for event in events:
             if said := view.take(event):
                 session.output.line(said)
@@ -205,7 +233,7 @@ def _live(session: Session, view: View, events: Iterator[JobEvent]) -> None:
     live = Live(
         get_renderable=lambda: _render(view, console.width), console=console, refresh_per_second=4
     )
-    with live, _StatusPoller(session, view):
+    with live, _StatusPoller(session, view, _LOOK_SECONDS):
         for event in events:
             view.take(event)
 

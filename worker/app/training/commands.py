@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
@@ -75,7 +76,8 @@ def evaluate(checkpoint: Path, data: Path, stride: int | None) -> dict[str, Any]
     from app.training.measured_data import measure_data
 
     try:
-        return asdict(measure_data(load_trained(checkpoint), data, stride=stride))
+        with _progress_shown():
+            return asdict(measure_data(load_trained(checkpoint), data, stride=stride))
     except (CheckpointError, DataError, ValueError) as error:
         _fail(str(error))
 
@@ -99,7 +101,8 @@ def tokenizer(
     from app.training.tokenizer_files import TokenizerError
 
     try:
-        trained = train_tokenizer(path, vocab_size, text_column)
+        with _progress_shown():
+            trained = train_tokenizer(path, vocab_size, text_column)
         with output.open("x", encoding="utf-8") as file:
             file.write(trained.definition)
     except (DataError, TokenizerError, ConfigError) as error:
@@ -175,6 +178,25 @@ def inspect(dataset_path: str | None, document: str | dict[str, Any]) -> dict[st
         raise ConfigError(problems)
     logging.getLogger("app").addHandler(logging.NullHandler())  # the answer has the warnings
     return inspect_data(config).to_dict()
+
+
+@contextmanager
+def _progress_shown() -> Iterator[None]:
+    """Until the end of the block, the standard error shows how far the data are read."""
+    from rich.console import Console
+
+    from app.training.terminal import preparation_shown
+
+    console, lines = Console(stderr=True), logging.StreamHandler()
+    log = logging.getLogger("app.training.preparation")
+    if not console.is_terminal:
+        log.addHandler(lines)
+        log.setLevel(logging.INFO)
+    try:
+        with preparation_shown(console, shown=True):
+            yield
+    finally:
+        log.removeHandler(lines)
 
 
 def _fail(message: str, code: int = 1) -> NoReturn:

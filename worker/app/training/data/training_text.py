@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from app.training import progress
 from app.training.config import DataConfig, TrainingConfig
 from app.training.data.chat_template import CHATML, CHATML_TOKENS
 from app.training.data.conversation_texts import rendered_conversations, template_of
@@ -47,10 +48,13 @@ def train_tokenizer(path: str, vocab_size: int, text_column: str = "text") -> Pr
     corpus = corpus_at(Path(path), config, "train").corpus
     if corpus.content == "input_ids":
         raise DataError(f"{path!r} holds ids; a tokenizer is trained on text; give the text")
+    special: Sequence[str] = ()
     if corpus.content == "text":
         texts = plain_text(corpus, config.data)
-        return train_bpe(texts, vocab_size, characters=corpus.size, name=name)
-    rendered = rendered_conversations(corpus, template_of(config, None), config)
-    texts = (conversation.text for _, conversation in rendered)
-    special = CHATML_TOKENS if template_of(config, None).source == CHATML else ()
-    return train_bpe(texts, vocab_size, special_tokens=special, characters=corpus.size, name=name)
+    else:
+        rendered = rendered_conversations(corpus, template_of(config, None), config)
+        texts = (conversation.text for _, conversation in rendered)
+        special = CHATML_TOKENS if template_of(config, None).source == CHATML else ()
+    size = corpus.size
+    with progress.working("reading", size):
+        return train_bpe(texts, vocab_size, special_tokens=special, characters=size, name=name)
