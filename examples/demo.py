@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -57,7 +57,7 @@ def running_stack(folder: Path) -> Iterator[str]:
         else:
             sys.exit(f"the stack ended with code {stack.wait()}; its error is printed above")
     finally:
-        stack.send_signal(signal.SIGINT)
+        stack.terminate()
         stack.wait()
 
 
@@ -70,22 +70,30 @@ def train(engine: TrainingEngine, text: Path) -> tuple[Job, list[MetricPoint]]:
     """Starts the job and follows it to its end."""
     job = engine.jobs.start(config=CONFIG, dataset_path=str(text), name="demo")
     points = []
+    with training_shown(job.max_steps) as show:
+        for point in job.stream_metrics():
+            if point.loss is not None and point.tokens_per_second is not None:
+                points.append(point)
+                show(point.step, f"loss {point.loss:.3f}  {point.tokens_per_second:,.0f} tokens/s")
+    return job.wait(), points
+
+
+@contextmanager
+def training_shown(steps: int) -> Iterator[Callable[[int, str], object]]:
+    """Shows the points of a run: a bar on a terminal, a line each in a file or a pipe."""
+    if not console.is_terminal:
+        yield lambda step, text: console.print(f"step {step}/{steps}  {text}")
+        return
     columns = [
         TextColumn("training"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]}  {task.fields[speed]} tokens/s"),
+        TextColumn("{task.fields[text]}"),
         TimeRemainingColumn(),
     ]
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task("", total=job.max_steps, loss="–", speed="–")
-        for point in job.stream_metrics():
-            if point.loss is None or point.tokens_per_second is None:
-                continue
-            points.append(point)
-            loss, speed = f"{point.loss:.3f}", f"{point.tokens_per_second:,.0f}"
-            progress.update(task, completed=point.step, loss=loss, speed=speed)
-    return job.wait(), points
+        task = progress.add_task("", total=steps, text="")
+        yield lambda step, text: progress.update(task, completed=step, text=text)
 
 
 def sample(engine: TrainingEngine, checkpoint_id: str) -> None:
@@ -96,7 +104,7 @@ def sample(engine: TrainingEngine, checkpoint_id: str) -> None:
         checkpoint_id, PROMPT, max_tokens=400, temperature=0.7, seed=1
     ):
         text += piece
-    console.print(text, markup=False)
+    console.print(text, markup=False, soft_wrap=True)
     console.rule()
 
 
