@@ -8,16 +8,17 @@ from collections.abc import AsyncIterator
 import httpx
 import memory_control_plane
 import pytest
+from memory_state import State
 from running_gateway import client_for, gateway_for
 
 
 @pytest.fixture
-async def state() -> memory_control_plane.State:
-    return memory_control_plane.State()
+async def state() -> State:
+    return State()
 
 
 @pytest.fixture
-async def control_plane_port(state: memory_control_plane.State) -> AsyncIterator[int]:
+async def control_plane_port(state: State) -> AsyncIterator[int]:
     async with memory_control_plane.serving(state) as port:
         yield port
 

@@ -8,7 +8,7 @@ import tracemalloc
 
 import httpx
 import pytest
-from memory_control_plane import State
+from memory_state import State
 from running_gateway import client_for, eventually, gateway_for
 
 URL = "/api/training/checkpoints/ck/download"

@@ -6,7 +6,7 @@ import gzip
 
 import httpx
 import pytest
-from memory_control_plane import State
+from memory_state import State
 from running_gateway import client_for, gateway_for
 
 from gateway.__main__ import listen, main

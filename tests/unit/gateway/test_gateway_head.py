@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import httpx
-from memory_control_plane import State
+from memory_state import State
 from running_gateway import eventually
 
 from gateway.application import create_app

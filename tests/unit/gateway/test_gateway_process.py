@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import httpx
-from memory_control_plane import State
+from memory_state import State
 from running_gateway import DEADLINE_SECONDS, client_for
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from memory_control_plane import BEGAN_TEXT, State
+from memory_state import BEGAN_TEXT, State
 from openapi_shapes import assert_shape
 
 from training_engine.v1 import job_pb2

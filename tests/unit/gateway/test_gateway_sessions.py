@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from memory_control_plane import State
+from memory_state import State
 from running_gateway import client_for, gateway_for
 
 from gateway.sessions import COOKIE, Sessions

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from memory_control_plane import State
+from memory_state import State
 from running_gateway import client_for, eventually, gateway_for
 
 PATIENCE = 1.0

@@ -8,7 +8,7 @@ from typing import Any
 
 import openai
 import pytest
-from memory_control_plane import BEGAN, State
+from memory_state import BEGAN, State
 from running_gateway import client_for, gateway_for
 
 from training_engine.v1 import job_pb2

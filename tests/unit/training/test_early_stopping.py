@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_trainer_resume import StopAt, assert_same, history
+from resumed_runs import StopAt, assert_same, history
 
 from app.training import Trainer
 from app.training.config import ConfigError, EarlyStoppingConfig
