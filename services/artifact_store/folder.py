@@ -103,7 +103,6 @@ class FolderStore(ArtifactStore):
         """Do nothing, since the file is in the store already."""
 
     def writer(self, key: str, *, limit: int | None = None) -> FolderWriter:
-        """Begin an upload of at most `limit` bytes."""
         return FolderWriter(self.root, key, self.local_path(key), limit)
 
     def put_together(self, documents: Mapping[str, bytes]) -> None:
@@ -132,11 +131,6 @@ class FolderStore(ArtifactStore):
         return True
 
     def stat(self, key: str) -> ArtifactStat:
-        """Return the size and the time of the last change.
-
-        Raises:
-            ArtifactNotFoundError: No artifact has the key.
-        """
         with self._open(key) as file:
             status = os.fstat(file.fileno())
         version = f"{status.st_ino}-{status.st_mtime_ns}-{status.st_size}"
@@ -153,7 +147,6 @@ class FolderStore(ArtifactStore):
         return _chunks(file, size - offset if length is None else length)
 
     def delete(self, key: str) -> bool:
-        """Remove an artifact; False if there was none."""
         try:
             self.local_path(key).unlink()
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
@@ -161,7 +154,6 @@ class FolderStore(ArtifactStore):
         return True
 
     def delete_prefix(self, prefix: str) -> int:
-        """Remove everything under `prefix` + "/", durably, and return the number of artifacts."""
         folder = self.local_path(prefix)
         if not folder.is_dir():
             if folder.parent.is_dir():
@@ -180,7 +172,6 @@ class FolderStore(ArtifactStore):
         return removed
 
     def delete_names(self, prefix: str, start: str) -> None:
-        """Remove the artifacts that `names(prefix, start)` names, durably."""
         folder = self.local_path(prefix)
         for name in self.names(prefix, start):
             (folder / name).unlink(missing_ok=True)
@@ -195,10 +186,6 @@ class FolderStore(ArtifactStore):
         return sorted(name for name in names if "/." not in name)
 
     def names(self, prefix: str, start: str = "") -> list[str]:
-        """Return what comes behind `prefix` + "/" in all keys, up to the next slash, sorted.
-
-        Only names that begin with `start`.
-        """
         try:
             found = os.listdir(self.local_path(prefix))
         except (FileNotFoundError, NotADirectoryError):
@@ -257,15 +244,9 @@ class FolderWriter(ArtifactWriter):
 
     @property
     def size_bytes(self) -> int:
-        """Bytes written so far."""
         return self._size
 
     def write(self, chunk: bytes) -> None:
-        """Append a chunk.
-
-        Raises:
-            ArtifactTooLargeError: The upload is larger than its limit; it is aborted.
-        """
         if self._limit is not None and self._size + len(chunk) > self._limit:
             self.abort()
             raise ArtifactTooLargeError(self._key, self._limit)
@@ -287,7 +268,6 @@ class FolderWriter(ArtifactWriter):
             os.link(self._path, path)
 
     def commit(self) -> ArtifactInfo:
-        """Make the artifact durable and visible, replacing an older one of the same key."""
         self.sync()
         make_folder(self._target.parent)
         self._path.replace(self._target)
@@ -296,7 +276,6 @@ class FolderWriter(ArtifactWriter):
         return ArtifactInfo(self._key, self._size, self._digest.hexdigest())
 
     def abort(self) -> None:
-        """Forget what was written. Does nothing after `commit`."""
         self._file.close()
         self._path.unlink(missing_ok=True)
 

@@ -137,35 +137,28 @@ class GuardedStore:
         return self._store.identity()
 
     def make_identity(self, identity: str) -> str:
-        """See `ArtifactStore`."""
         return self._store.make_identity(identity)
 
     def limitation(self) -> str:
-        """See `ArtifactStore`."""
         return self._store.limitation()
 
     def writer(self, key: str, *, limit: int | None = None) -> ArtifactWriter:
-        """See `ArtifactStore`."""
         self.require()
         return self._store.writer(key, limit=limit)
 
     def put(self, key: str, chunks: Iterable[bytes], *, limit: int | None = None) -> ArtifactInfo:
-        """See `ArtifactStore`."""
         self.require()
         return self._store.put(key, chunks, limit=limit)
 
     def put_together(self, documents: Mapping[str, bytes]) -> None:
-        """See `ArtifactStore`."""
         self.require()
         self._store.put_together(documents)
         self.require()  # or it went away meanwhile, and another one has them
 
     def stat(self, key: str) -> ArtifactStat:
-        """See `ArtifactStore`."""
         return self._read(lambda: self._store.stat(key))
 
     def open_range(self, key: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
-        """See `ArtifactStore`."""
         return self._read(lambda: self._store.open_range(key, offset, length))
 
     def verify(
@@ -176,52 +169,42 @@ class GuardedStore:
         sha256: str,
         on_read: Callable[[int], object] | None = None,
     ) -> None:
-        """See `ArtifactStore`."""
         self._read(
             lambda: self._store.verify(key, size_bytes=size_bytes, sha256=sha256, on_read=on_read)
         )
 
     def delete(self, key: str) -> bool:
-        """See `ArtifactStore`."""
         self.require()
         return self._store.delete(key)
 
     def delete_prefix(self, prefix: str) -> int:
-        """See `ArtifactStore`."""
         self.require()
         return self._store.delete_prefix(prefix)
 
     def delete_names(self, prefix: str, start: str) -> None:
-        """See `ArtifactStore`."""
         self.require()
         self._store.delete_names(prefix, start)
 
     def keys(self, prefix: str) -> list[str]:
-        """See `ArtifactStore`."""
         self.require()
         return self._store.keys(prefix)
 
     def names(self, prefix: str, start: str = "") -> list[str]:
-        """See `ArtifactStore`."""
         self.require()
         return self._store.names(prefix, start)
 
     def discard_hidden(self, prefix: str) -> int:
-        """See `ArtifactStore`."""
         self.require()
         return self._store.discard_hidden(prefix)
 
     def discard_unfinished(self, older_than_seconds: float = 600.0) -> int:
-        """See `ArtifactStore`."""
         self.require()
         return self._store.discard_unfinished(older_than_seconds)
 
     def local_path(self, key: str) -> Path | None:
-        """See `ArtifactStore`."""
         return self._store.local_path(key)
 
     def folder(self, prefix: str) -> Path:
-        """See `ArtifactStore`."""
         return self._store.folder(prefix)
 
     def bring(
@@ -232,13 +215,11 @@ class GuardedStore:
         sha256: str,
         on_read: Callable[[int], object] | None = None,
     ) -> Path:
-        """See `ArtifactStore`."""
         return self._read(
             lambda: self._store.bring(key, size_bytes=size_bytes, sha256=sha256, on_read=on_read)
         )
 
     def send(self, key: str, *, once: bool = False) -> None:
-        """See `ArtifactStore`."""
         self.require()
         self._store.send(key, once=once)
 

@@ -133,7 +133,6 @@ class S3Store(ArtifactStore):
         )
 
     def writer(self, key: str, *, limit: int | None = None) -> ArtifactWriter:
-        """Begin an upload of at most `limit` bytes."""
         return S3Writer(self, check_key(key), limit)
 
     def put_together(self, documents: Mapping[str, bytes]) -> None:
@@ -194,10 +193,6 @@ class S3Store(ArtifactStore):
         return sorted(key for key in self._list(check_key(prefix)) if "/." not in key)
 
     def names(self, prefix: str, start: str = "") -> list[str]:
-        """Return what comes behind `prefix` + "/" in all keys, up to the next slash, sorted.
-
-        Only names that begin with `start`.
-        """
         folder = self.full(check_key(prefix)) + "/"
         found = set()
         for page in self._pages(prefix, Prefix=folder + start, Delimiter="/"):

@@ -48,15 +48,9 @@ class S3Writer(ArtifactWriter):
 
     @property
     def size_bytes(self) -> int:
-        """Bytes written so far."""
         return self._size
 
     def write(self, chunk: bytes) -> None:
-        """Append a chunk.
-
-        Raises:
-            ArtifactTooLargeError: The upload is larger than its limit; it is aborted.
-        """
         if self._limit is not None and self._size + len(chunk) > self._limit:
             self.abort()
             raise ArtifactTooLargeError(self._key, self._limit)
@@ -79,7 +73,6 @@ class S3Writer(ArtifactWriter):
         return ArtifactInfo(self._key, self._size, self._digest.hexdigest())
 
     def abort(self) -> None:
-        """Forget what was written. Does nothing after `commit`."""
         if self._is_over:
             return
         self._close()

@@ -78,7 +78,6 @@ class PretrainedTokenizer:
 
     @cached_property
     def cut(self) -> Cut:
-        """See `Tokenizer`."""
         return cut_of_definition(self.definition)
 
     @property
