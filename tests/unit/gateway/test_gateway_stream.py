@@ -9,7 +9,8 @@ from typing import Any
 
 import httpx
 import pytest
-from memory_state import BEGAN, State, serving
+from memory_control_plane import serving
+from memory_state import BEGAN, State
 from openapi_shapes import assert_shape
 from running_gateway import client_for, eventually, gateway_for
 
