@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import hashlib
 import os
 import shutil
 import time
@@ -17,7 +16,6 @@ from typing import BinaryIO
 from artifact_store.errors import (
     ArtifactNotFoundError,
     ArtifactStoreFullError,
-    ArtifactTooLargeError,
     InvalidKeyError,
     OffsetOutOfRangeError,
 )
@@ -232,9 +230,8 @@ class FolderWriter(ArtifactWriter):
     """An upload into a `FolderStore`; use it as a context manager."""
 
     def __init__(self, root: Path, key: str, target: Path, limit: int | None) -> None:
-        self._key, self._target, self._limit = key, target, limit
-        self._size = 0
-        self._digest = hashlib.sha256()
+        super().__init__(key, limit)
+        self._target = target
         incoming = root / _INCOMING
         incoming.mkdir(exist_ok=True)
         self._path = incoming / uuid.uuid4().hex
@@ -242,20 +239,11 @@ class FolderWriter(ArtifactWriter):
         with contextlib.suppress(OSError):  # a file system without locks
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
-    @property
-    def size_bytes(self) -> int:
-        return self._size
-
-    def write(self, chunk: bytes) -> None:
-        if self._limit is not None and self._size + len(chunk) > self._limit:
-            self.abort()
-            raise ArtifactTooLargeError(self._key, self._limit)
+    def _append(self, chunk: bytes) -> None:
         with self._room():
             rest = memoryview(chunk)
             while rest:
                 rest = rest[self._file.write(rest) :]
-        self._digest.update(chunk)
-        self._size += len(chunk)
 
     def sync(self) -> None:
         """Make what was written durable; it stays invisible."""
@@ -273,7 +261,7 @@ class FolderWriter(ArtifactWriter):
         self._path.replace(self._target)
         self._file.close()  # this frees the lock
         sync_folder(self._target.parent)
-        return ArtifactInfo(self._key, self._size, self._digest.hexdigest())
+        return self._info()
 
     def abort(self) -> None:
         self._file.close()

@@ -7,7 +7,7 @@ import hashlib
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
-from artifact_store.errors import ArtifactError, ArtifactNotFoundError, ArtifactTooLargeError
+from artifact_store.errors import ArtifactError, ArtifactNotFoundError
 from artifact_store.store import ArtifactInfo, ArtifactStat, ArtifactWriter
 
 _PART_BYTES = 8 << 20
@@ -37,25 +37,15 @@ class S3Writer(ArtifactWriter):
     """
 
     def __init__(self, store: Bucket, key: str, limit: int | None) -> None:
-        self._store, self._key, self._limit = store, key, limit
-        self._size = 0
-        self._digest = hashlib.sha256()
+        super().__init__(key, limit)
+        self._store = store
         self._part = bytearray()
         self._upload_id = ""
         self._parts: list[Future[str]] = []
         self._pool: ThreadPoolExecutor | None = None
         self._is_over = False
 
-    @property
-    def size_bytes(self) -> int:
-        return self._size
-
-    def write(self, chunk: bytes) -> None:
-        if self._limit is not None and self._size + len(chunk) > self._limit:
-            self.abort()
-            raise ArtifactTooLargeError(self._key, self._limit)
-        self._digest.update(chunk)
-        self._size += len(chunk)
+    def _append(self, chunk: bytes) -> None:
         self._part += chunk
         while len(self._part) > (size := self._part_bytes()):
             rest = self._part[size:]
@@ -70,7 +60,7 @@ class S3Writer(ArtifactWriter):
         else:
             self._store.call("put_object", self._key, Body=bytes(self._part))
         self._close()
-        return ArtifactInfo(self._key, self._size, self._digest.hexdigest())
+        return self._info()
 
     def abort(self) -> None:
         if self._is_over:

@@ -7,13 +7,13 @@ A caller that needs files on its own machine (the trainer, a memory map) uses `f
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Protocol, Self
 
-from artifact_store.errors import ArtifactDamagedError
+from artifact_store.errors import ArtifactDamagedError, ArtifactTooLargeError
 
 CHUNK = 1 << 20
 """Bytes handed over at a time: memory stays constant whatever the size of the artifact."""
@@ -41,13 +41,14 @@ class ArtifactStat:
     """Changes when the bytes are replaced or written to; it is not a checksum of them."""
 
 
-class ArtifactWriter(Protocol):
+class ArtifactWriter(ABC):
     """An upload in progress. Nothing is visible under the key before `commit`."""
 
-    @property
-    def size_bytes(self) -> int:
+    def __init__(self, key: str, limit: int | None) -> None:
+        self._key, self._limit = key, limit
+        self._digest = hashlib.sha256()
+        self.size_bytes = 0
         """Bytes written so far."""
-        ...
 
     def write(self, chunk: bytes) -> None:
         """Append a chunk.
@@ -55,25 +56,32 @@ class ArtifactWriter(Protocol):
         Raises:
             ArtifactTooLargeError: The upload is larger than its limit; it is aborted.
         """
-        ...
+        if self._limit is not None and self.size_bytes + len(chunk) > self._limit:
+            self.abort()
+            raise ArtifactTooLargeError(self._key, self._limit)
+        self._append(chunk)
+        self._digest.update(chunk)
+        self.size_bytes += len(chunk)
 
+    @abstractmethod
+    def _append(self, chunk: bytes) -> None:
+        """Store a chunk that there is room for."""
+
+    @abstractmethod
     def commit(self) -> ArtifactInfo:
         """Make the artifact durable and visible, replacing an older one of the same key."""
-        ...
 
+    @abstractmethod
     def abort(self) -> None:
         """Forget what was written. Does nothing after `commit`."""
-        ...
+
+    def _info(self) -> ArtifactInfo:
+        return ArtifactInfo(self._key, self.size_bytes, self._digest.hexdigest())
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Abort unless committed."""
         self.abort()
 

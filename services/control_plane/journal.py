@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from artifact_store import ArtifactError, ArtifactStoreAwayError, GuardedStore, JournalFiles
 from job_store.batches import Batches
 from job_store.errors import NotJournaledError
-from job_store.journal import JournalEntry
+from job_store.journal import JournalEntry, JournalWriter
 
 if TYPE_CHECKING:
     from control_plane.state import ServiceState
@@ -26,7 +26,7 @@ _CALLS = 10_000
 """Callers that share a check."""
 
 
-class ArtifactJournal:
+class ArtifactJournal(JournalWriter):
     """A `JournalWriter` on the artifact store.
 
     Args:
@@ -53,11 +53,6 @@ class ArtifactJournal:
         return calls
 
     async def write(self, entries: Sequence[JournalEntry]) -> None:
-        """Return once the entries are durable.
-
-        Raises:
-            NotJournaledError: They could not be written.
-        """
         await self._change(lambda files: files.write(*entries))
 
     async def is_complete(self) -> bool:
@@ -77,11 +72,6 @@ class ArtifactJournal:
         await self._change(JournalFiles.set_complete)
 
     async def remove(self, kind: str, id: str) -> None:
-        """Remove all entries of a deleted record, durably.
-
-        Raises:
-            NotJournaledError: They could not be removed.
-        """
         await self._change(lambda files: files.remove(kind, id))
 
     def close(self) -> None:

@@ -34,6 +34,15 @@ CheckpointArgument = Annotated[
     ),
 ]
 
+_FileOrCheckpoint = Annotated[
+    str,
+    typer.Argument(
+        metavar="CHECKPOINT",
+        help="A checkpoint file, the id of one, or a job, which means its best one.",
+        autocompletion=completion.jobs,
+    ),
+]
+
 
 def checkpoints(session: Session, job: JobArgument) -> None:
     """List a job's checkpoints, ascending by step."""
@@ -105,14 +114,7 @@ class Quantization(StrEnum):
 
 def export(
     session: Session,
-    checkpoint: Annotated[
-        str,
-        typer.Argument(
-            metavar="CHECKPOINT",
-            help="A checkpoint file, the id of one, or a job, which means its best one.",
-            autocompletion=completion.jobs,
-        ),
-    ],
+    checkpoint: _FileOrCheckpoint,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder to write to; made if missing.")
     ],
@@ -154,14 +156,7 @@ def export(
 
 def evaluate(
     session: Session,
-    checkpoint: Annotated[
-        str,
-        typer.Argument(
-            metavar="CHECKPOINT",
-            help="A checkpoint file, the id of one, or a job, which means its best one.",
-            autocompletion=completion.jobs,
-        ),
-    ],
+    checkpoint: _FileOrCheckpoint,
     data: Annotated[Path, typer.Option("--data", help="Text, records or ids on this machine.")],
     stride: Annotated[
         int | None, typer.Option(min=1, help="Ids between windows; default: they do not overlap.")
