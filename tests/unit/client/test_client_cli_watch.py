@@ -45,20 +45,20 @@ def test_a_piped_watch_says_what_goes_on_without_events(
     service: ScriptedService, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("training_engine.cli.watch._PHASE_LINE_SECONDS", 0.01)
-    looks = itertools.count(1)
-    shown = threading.Event()
+    looks, shown, ended = itertools.count(), threading.Event(), threading.Event()
 
     def get(request: Any, context: Any) -> Any:
-        if (look := next(looks)) == 3:  # the second was printed
+        if next(looks) == 8:  # each look before was printed, or had nothing new
             shown.set()
         phase = job_pb2.JOB_PHASE_TOKENIZING
         now = job(status="RUNNING", phase=phase, phase_done=1 << 20, phase_total=1 << 21)
-        return job_pb2.GetJobResponse(job=now if look < 4 else job(status="FAILED"))
+        return job_pb2.GetJobResponse(job=job(status="FAILED") if ended.is_set() else now)
 
     def watch(request: Any, context: Any) -> Any:
         *events, last = a_watch("FAILED")(request, context)
         yield from events[:2]
         assert shown.wait(30)
+        ended.set()
         yield last
 
     service.on["GetJob"], service.on["WatchJob"] = get, watch
