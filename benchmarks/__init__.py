@@ -9,4 +9,5 @@
 - `service_start`, `service_throughput`, `service_recovery`: a job: its start, its speed, a lost
   worker.
 - `service_calls`, `service_watching`, `service_history`: calls, watchers, and what history costs.
+- `page`: the dashboard in a browser: many runs over each other, a long list.
 """

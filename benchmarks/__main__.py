@@ -27,6 +27,7 @@ BENCHMARKS = (
     "service_calls",
     "service_watching",
     "service_history",
+    "page",
 )
 
 

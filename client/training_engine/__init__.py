@@ -31,7 +31,7 @@ writes their blocking twins from them. In order of reading:
 - `_aio_lifetime`, `_lifetime`, `_aio_guard`, `_guard`: until when an engine may be used, and by
   whom.
 - `_config_source`, `_yaml`, `messages`: configurations and messages as plain values.
-- `comparison`: several jobs side by side.
+- `comparison`, `report`: several jobs side by side; jobs as one HTML page.
 - `_files`, `_finding`, `_generation`, `_home`: downloads, jobs by name, sampled text, `~`.
 - `cli`: the command line.
 - `v1`: the generated stubs.

@@ -18,7 +18,7 @@ from training_engine._following import EventFollower
 from training_engine._home import data_path
 from training_engine._polling import Polling
 from training_engine.comparison import Comparison
-from training_engine.errors import InvalidArgumentError, TrainingEngineError
+from training_engine.errors import InvalidArgumentError, NotFoundError, TrainingEngineError
 from training_engine.records import (
     BulkResult,
     Execution,
@@ -27,6 +27,7 @@ from training_engine.records import (
     Page,
     to_plain,
 )
+from training_engine.report import SAMPLE_TOKENS, report_html
 
 BulkResults = list[BulkResult]  # inside `AsyncJobs`, `list` is a method
 
@@ -180,6 +181,34 @@ class AsyncJobs(AsyncJobMethods):
         answer = await self._link.record(call)
         series = tuple(replace(each, x=(), y=()) for each in answer.series)
         return Comparison(tuple(jobs.values()), series)
+
+    async def report(self, job_ids: Sequence[str], *, prompts: Sequence[str] = ()) -> str:
+        """Return jobs as one HTML page that needs nothing else: no script, no network.
+
+        It has curves, final numbers, differences, configurations and the facts of each run.
+
+        Args:
+            job_ids: Ids or names of up to 50 jobs.
+            prompts: Texts that the best checkpoint of each job continues, always in the same way.
+
+        Raises:
+            NotFoundError: One of the jobs is not there.
+        """
+        compared = await self.compare(job_ids)
+        ids = [job.job_id for job in compared.jobs]
+        curves = await self._link.record(_calls.get_series(job_ids=ids))
+        samples = {id: [await self._sample(id, prompt) for prompt in prompts] for id in ids}
+        return report_html(compared, curves.series, samples)
+
+    async def _sample(self, job_id: str, prompt: str) -> tuple[str, str]:
+        """Return a prompt, and how a job's best checkpoint continues it."""
+        checkpoints = self._engine.checkpoints
+        try:
+            best = await checkpoints.find(job_id)
+        except NotFoundError as error:
+            return prompt, str(error)
+        pieces = checkpoints.generate(best.checkpoint_id, prompt, max_tokens=SAMPLE_TOKENS, seed=1)
+        return prompt, "".join([piece async for piece in pieces])
 
     async def stop_many(
         self, job_ids: Iterable[str] = (), *, status: JobStatus | str | None = None

@@ -1,7 +1,8 @@
-"""Commands that look at several jobs together: compare, curves."""
+"""Commands that look at several jobs together: compare, curves, report."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -93,7 +94,28 @@ def curves(
         session.output.line(series_csv(answer.series, x_axis).rstrip("\n"))
 
 
+def report(
+    session: Session,
+    jobs: JobsArgument,
+    output: Annotated[
+        Path, typer.Option(help="The file; - for the standard output. It is replaced.")
+    ] = Path("report.html"),
+    prompt: Annotated[
+        list[str] | None,
+        typer.Option(help="A text that each job's best checkpoint continues; again for another."),
+    ] = None,
+) -> None:
+    """Write jobs as one HTML file: curves, numbers, differences, configurations, samples."""
+    text = session.engine.jobs.report(jobs, prompts=prompt or [])
+    if str(output) == "-":
+        session.output.line(text)
+        return
+    output.write_text(text, encoding="utf-8")
+    session.output.answer({"output": str(output)}, f"wrote {output}")
+
+
 COMMANDS: dict[str, Callable[..., None]] = {
     "compare": connected(compare),
     "curves": connected(curves),
+    "report": connected(report),
 }

@@ -1,6 +1,8 @@
-// Shows the page that the address names: #/ lists jobs, #/start starts one, #/jobs/ID is one.
+// Shows the page that the address names: #/ lists jobs, #/start starts one, #/jobs/ID is one,
+// #/compare draws several over each other.
 
 import { session } from "./api.js";
+import { ComparePage } from "./compare_page.js";
 import { dismiss } from "./dialog.js";
 import { connection, el, fill, notice } from "./dom.js";
 import { JobList } from "./job_list.js";
@@ -35,6 +37,7 @@ function show() {
   const [kind, id] = path.split("/");
   if (kind === "jobs" && id) open = new JobPage(page, decoded(id));
   else if (kind === "start") open = new StartPage(page, new URLSearchParams(query).get("from"));
+  else if (kind === "compare") open = new ComparePage(page, query);
   else open = new JobList(page);
   window.scrollTo(0, 0);
   page.focus({ preventScroll: true });

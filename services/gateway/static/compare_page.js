@@ -1,0 +1,230 @@
+// Several runs over each other: any metric over steps, tokens or time, and where the runs differ.
+
+import { at, get } from "./api.js";
+import { addressOf, looks, readState } from "./compare_state.js";
+import { CompareTable, quoted } from "./compare_table.js";
+import { connection, el, fill, notice, setText } from "./dom.js";
+import { pictureText, savePng, saveText } from "./exports.js";
+import { OverlayChart } from "./overlay_chart.js";
+import { RunPicker } from "./run_picker.js";
+
+const FOLLOW_MS = 5000;
+const ACTIVE = ["queued", "running", "stopping"];
+const POINTS = 1000;
+// A curve that has grown beyond this is asked for again, thinned.
+const MOST_POINTS = 3000;
+const AXES = { step: "step", tokens: "tokens", time: "seconds of training" };
+const SLIDER_MS = 150;
+
+export class ComparePage {
+  constructor(page, query) {
+    this.controller = new AbortController();
+    this.signal = this.controller.signal;
+    this.state = readState(query);
+    this.jobs = new Map();
+    this.curves = new Map();
+    this.charts = new Map();
+    this.cursor = "";
+    this.table = new CompareTable((sort, down) => this.#change({ sort, down }, () => this.#showTable()));
+    this.#build(page);
+    this.timer = setInterval(() => this.#follow(), FOLLOW_MS);
+    this.scheme = matchMedia("(prefers-color-scheme: dark)");
+    this.onScheme = () => this.#draw();
+    this.scheme.addEventListener("change", this.onScheme);
+    this.#load();
+  }
+
+  close() {
+    this.controller.abort();
+    clearInterval(this.timer);
+    clearTimeout(this.soon);
+    this.scheme.removeEventListener("change", this.onScheme);
+    for (const chart of this.charts.values()) chart.close();
+  }
+
+  #build(page) {
+    this.picker = new RunPicker(this.state.jobs, this.signal, (jobs) => this.#change({ jobs }));
+    this.metrics = el("div", { class: "row", role: "group", "aria-label": "Metrics" });
+    this.place = el("div", { class: "grid two" });
+    this.hint = el("p", { class: "hint", role: "status" });
+    fill(page, el("div", { class: "head" }, el("h1", {}, "Compare"), el("div", { class: "actions" }, this.#buttons())), this.picker.element, el("section", { class: "card" }, this.#controls(), this.metrics, this.hint), this.place, this.table.element);
+  }
+
+  #buttons() {
+    const each = (work) => () => [...this.charts.values()].forEach(work);
+    const file = (chart, kind) => `${chart.metric.replaceAll("/", "-")}.${kind}`;
+    return [
+      el("button", { type: "button", onclick: each((chart) => saveText(file(chart, "svg"), "image/svg+xml", pictureText(chart.svg))) }, "Charts as SVG"),
+      el("button", { type: "button", onclick: each((chart) => savePng(file(chart, "png"), chart.svg)) }, "Charts as PNG"),
+      el("button", { type: "button", onclick: () => saveText("curves.csv", "text/csv", this.#csv()) }, "Curves as CSV"),
+    ];
+  }
+
+  #controls() {
+    const { state } = this;
+    const axis = el("select", { onchange: () => this.#change({ x: axis.value, from: null, to: null }) }, Object.entries(AXES).map(([value, text]) => el("option", { value, selected: state.x === value }, text)));
+    const box = (name, text) => {
+      const input = el("input", { type: "checkbox", checked: state[name], onchange: () => this.#change({ [name]: input.checked }) });
+      return el("label", { class: "check" }, input, text);
+    };
+    const slider = el("input", { type: "range", min: 0, max: 0.999, step: 0.001, value: state.smoothing, oninput: () => this.#smooth(Number(slider.value)) });
+    this.weight = el("output", {}, state.smoothing);
+    const end = (name) => el("input", { type: "number", step: "any", value: state[name], onchange: (event) => this.#change({ [name]: event.target.value === "" ? null : Number(event.target.value) }) });
+    [this.from, this.to] = [end("from"), end("to")];
+    const reset = el("button", { type: "button", onclick: () => this.#change({ from: null, to: null }) }, "Whole axis");
+    return el("div", { class: "row" }, el("label", {}, "Over", axis), box("logx", "log x"), box("logy", "log y"), el("label", {}, el("span", {}, "Smoothing ", this.weight), slider), el("label", {}, "From", this.from), el("label", {}, "To", this.to), reset);
+  }
+
+  #smooth(smoothing) {
+    setText(this.weight, String(smoothing));
+    clearTimeout(this.soon);
+    this.soon = setTimeout(() => this.#change({ smoothing }), SLIDER_MS);
+  }
+
+  // Keeps a choice in the address, without a step in the browser's history, and shows it.
+  #change(choice, show = () => this.#load()) {
+    Object.assign(this.state, choice);
+    history.replaceState(null, "", addressOf(this.state));
+    this.from.value = this.state.from ?? "";
+    this.to.value = this.state.to ?? "";
+    show();
+  }
+
+  #query(more) {
+    const { jobs, metrics, x, smoothing, logx, from, to } = this.state;
+    const query = new URLSearchParams({ x_axis: x, smoothing, log_x: logx, max_points: POINTS, ...more });
+    for (const id of jobs) query.append("job_ids", id);
+    for (const name of metrics) query.append("metrics", name);
+    if (from !== null) query.set("from_x", from);
+    if (to !== null) query.set("to_x", to);
+    return `/metrics/series?${query}`;
+  }
+
+  // Asks for all of it. An answer that a later question has overtaken is dropped.
+  async #load() {
+    const asked = (this.asked = Symbol("question"));
+    notice("");
+    if (!this.state.jobs.length || !this.state.metrics.length) {
+      this.curves.clear();
+      this.#showAll([]);
+      return;
+    }
+    this.#loadJobs();
+    try {
+      const answer = await get(this.#query({}), { signal: this.signal });
+      if (asked !== this.asked) return;
+      this.curves.clear();
+      this.#take(answer);
+      this.#showAll(answer.metric_names);
+    } catch (error) {
+      if (!this.signal.aborted && asked === this.asked) notice(error.message);
+    }
+  }
+
+  async #loadJobs() {
+    const missing = this.state.jobs.filter((id) => !this.jobs.has(id));
+    const load = async (id) => this.jobs.set(id, await get(at("jobs", id), { signal: this.signal }));
+    await Promise.all(missing.map((id) => load(id).catch(() => {})));
+    if (missing.length && !this.signal.aborted) this.#showTable();
+    if (missing.length && !this.signal.aborted) this.#draw();
+  }
+
+  #take(answer) {
+    this.cursor = answer.cursor;
+    for (const series of answer.series) {
+      const key = `${series.job_id} ${series.metric}`;
+      const before = this.curves.get(key);
+      if (series.from_start || !before) this.curves.set(key, series);
+      else this.curves.set(key, { ...series, x: before.x.concat(series.x), y: before.y.concat(series.y) });
+    }
+  }
+
+  async #follow() {
+    const active = this.state.jobs.filter((id) => ACTIVE.includes(this.jobs.get(id)?.status));
+    if (this.following || !active.length || !this.cursor || document.visibilityState !== "visible") return;
+    this.following = true;
+    const asked = this.asked;
+    try {
+      const answer = await get(this.#query({ after: this.cursor }), { signal: this.signal });
+      if (asked !== this.asked) return;
+      this.#take(answer);
+      connection("live");
+      if (!answer.series.length) return this.#refreshOne(active);
+      const longest = Math.max(...[...this.curves.values()].map((curve) => curve.x.length));
+      if (longest > MOST_POINTS) await this.#load();
+      else this.#draw();
+      this.#showTable();
+    } catch (error) {
+      if (!this.signal.aborted) connection(`reconnecting… ${error.message}`);
+    } finally {
+      this.following = false;
+    }
+  }
+
+  // Where nothing came, a run may have ended: one is asked each time.
+  async #refreshOne(active) {
+    const id = active[(this.turn = ((this.turn ?? -1) + 1) % active.length)];
+    const state = await get(at("jobs", id, "status"), { signal: this.signal });
+    this.jobs.set(id, { ...this.jobs.get(id), ...state });
+    this.#showTable();
+  }
+
+  #showAll(names) {
+    const offered = [...new Set([...this.state.metrics, ...names])].sort();
+    const box = (name) => {
+      const input = el("input", { type: "checkbox", onchange: () => this.#change({ metrics: offered.filter((one) => (one === name ? input.checked : this.state.metrics.includes(one))) }) });
+      input.checked = this.state.metrics.includes(name);
+      return el("label", { class: "check" }, input, name);
+    };
+    if (names.length) fill(this.metrics, offered.map(box));
+    setText(this.hint, this.state.jobs.length ? "Drag over a chart to zoom; a double click or Escape shows the whole axis again." : "Choose runs above.");
+    this.#draw();
+    this.#showTable();
+  }
+
+  #draw() {
+    const wanted = this.state.jobs.length ? this.state.metrics : [];
+    for (const [name, chart] of this.charts) {
+      if (wanted.includes(name)) continue;
+      chart.close();
+      this.charts.delete(name);
+    }
+    const dark = this.scheme.matches;
+    for (const name of wanted) {
+      if (!this.charts.has(name)) this.#add(name);
+      const curves = this.state.jobs.map((id, place) => ({ label: this.jobs.get(id)?.name || id, ...looks(place, dark), x: [], y: [], ...this.curves.get(`${id} ${name}`) }));
+      this.charts.get(name).show(curves, { ...this.state, xLabel: AXES[this.state.x] ?? this.state.x });
+    }
+    performance.mark("compared");
+  }
+
+  #add(name) {
+    const chart = new OverlayChart(name, {
+      onPoint: (x) => [...this.charts.values()].forEach((each) => each.point(x)),
+      onZoom: (from, to) => this.#change({ from, to }),
+      onReset: () => this.#change({ from: null, to: null }),
+    });
+    this.charts.set(name, chart);
+    this.place.append(chart.element);
+  }
+
+  #showTable() {
+    const dark = this.scheme.matches;
+    const runs = this.state.jobs.map((id, place) => ({
+      id,
+      job: this.jobs.get(id),
+      color: looks(place, dark).color,
+      summary: Object.fromEntries(this.state.metrics.map((name) => [name, this.curves.get(`${id} ${name}`)])),
+    }));
+    this.table.element.hidden = !runs.length;
+    this.table.show(runs, this.state.metrics, this.state);
+  }
+
+  #csv() {
+    const lines = [["job_id", "name", "metric", this.state.x, "value"]];
+    for (const { job_id: id, metric, x, y } of this.curves.values()) {
+      x.forEach((place, index) => lines.push([id, this.jobs.get(id)?.name ?? "", metric, place, y[index]]));
+    }
+    return lines.map((line) => line.map(quoted).join(",")).join("\n") + "\n";
+  }
+}

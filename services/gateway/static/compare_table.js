@@ -1,0 +1,95 @@
+// The runs of a comparison as a table: best and last of each metric, and the fields that differ.
+
+import { el, fill, status } from "./dom.js";
+import { number } from "./format.js";
+import { saveText } from "./exports.js";
+
+// Fields that differ between any two runs.
+const LEFT_OUT = ["checkpoint_dir", "wandb_run_name"];
+
+export class CompareTable {
+  // onSort is called with the column to sort by, and whether its greatest value comes first.
+  constructor(onSort) {
+    this.onSort = onSort;
+    this.table = el("table", { "aria-label": "Runs" });
+    this.csv = el("button", { type: "button", onclick: () => saveText("comparison.csv", "text/csv", this.#csv()) }, "CSV");
+    this.element = el("section", { class: "card" }, el("div", { class: "head" }, el("h2", {}, "Runs and where they differ"), el("div", { class: "actions" }, this.csv)), el("div", { class: "scroll" }, this.table));
+  }
+
+  // runs: [{ id, job, color, summary: { METRIC: series } }], metrics: names.
+  show(runs, metrics, { sort, down }) {
+    this.columns = [...columnsOf(metrics), ...differences(runs)];
+    const by = this.columns.find((column) => column.name === sort);
+    this.rows = by ? [...runs].sort(order(by, down)) : runs;
+    const head = (column) => {
+      const sorted = column === by;
+      const button = el("button", { type: "button", class: "plain", onclick: () => this.onSort(column.name, sorted && !down) }, column.name);
+      return el("th", { scope: "col", "aria-sort": sorted ? (down ? "descending" : "ascending") : null }, button);
+    };
+    fill(this.table, el("thead", {}, el("tr", {}, this.columns.map(head))), el("tbody", {}, this.rows.map((run) => el("tr", {}, this.columns.map((column) => column.cell(run))))));
+  }
+
+  #csv() {
+    const lines = [["job_id", ...this.columns.map((column) => column.name)]];
+    for (const run of this.rows) lines.push([run.id, ...this.columns.map((column) => column.value(run) ?? "")]);
+    return lines.map((line) => line.map(quoted).join(",")).join("\n") + "\n";
+  }
+}
+
+// A text that a spreadsheet would take for a formula gets an apostrophe.
+export function quoted(value) {
+  let text = String(value);
+  if (typeof value === "string" && /^[=+\-@\t\r]/.test(text)) text = `'${text}`;
+  return /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
+
+function column(name, value, shown = (run) => value(run) ?? "", kind = "") {
+  return { name, value, cell: (run) => el("td", { class: kind }, shown(run)) };
+}
+
+function columnsOf(metrics) {
+  const link = (run) => el("a", { href: `#/jobs/${encodeURIComponent(run.id)}` }, run.job?.name || run.id);
+  return [
+    { name: "name", value: (run) => run.job?.name ?? run.id, cell: (run) => el("td", { class: "name" }, swatch(run.color), " ", link(run)) },
+    column("status", (run) => run.job?.status, (run) => status(run.job?.status)),
+    column("step", (run) => run.job?.current_step, undefined, "number"),
+    ...metrics.flatMap((metric) => ["best", "last"].map((which) => column(`${metric}, ${which}`, (run) => run.summary[metric]?.[which], (run) => number(run.summary[metric]?.[which]), "number"))),
+  ];
+}
+
+function swatch(color) {
+  const picture = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  for (const [name, value] of Object.entries({ width: 12, height: 12, "aria-hidden": "true", fill: color })) picture.setAttribute(name, value);
+  const box = document.createElementNS("http://www.w3.org/2000/svg", "rect");
+  for (const [name, value] of Object.entries({ width: 12, height: 12, rx: 2 })) box.setAttribute(name, value);
+  picture.append(box);
+  return picture;
+}
+
+function differences(runs) {
+  const flat = new Map(runs.map((run) => [run.id, Object.fromEntries(leaves(run.job?.config ?? {}))]));
+  const names = [...new Set(runs.flatMap((run) => Object.keys(flat.get(run.id))))].sort();
+  const differs = (name) => new Set(runs.map((run) => JSON.stringify(flat.get(run.id)[name]))).size > 1;
+  const value = (name) => (run) => {
+    const found = flat.get(run.id)[name];
+    return found !== null && typeof found === "object" ? JSON.stringify(found) : found;
+  };
+  return names.filter((name) => !LEFT_OUT.includes(name) && differs(name)).map((name) => column(name, value(name), (run) => String(value(name)(run) ?? "")));
+}
+
+function* leaves(fields, path = "") {
+  for (const [name, value] of Object.entries(fields)) {
+    if (value !== null && typeof value === "object" && !Array.isArray(value)) yield* leaves(value, `${path}${name}.`);
+    else yield [path + name, value];
+  }
+}
+
+// What is absent comes last, whichever way the table is sorted.
+function order(by, down) {
+  return (one, other) => {
+    const [a, b] = [by.value(one) ?? null, by.value(other) ?? null];
+    if (a === null || b === null) return (a === null) - (b === null);
+    const sign = typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b));
+    return down ? -sign : sign;
+  };
+}

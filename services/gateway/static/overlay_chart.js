@@ -1,0 +1,225 @@
+// One metric of several runs over each other, as SVG: what is shown is what is exported.
+// Dragging zooms, a double click resets, the pointer or the arrow keys read values.
+
+import { el, setText } from "./dom.js";
+import { count, number } from "./format.js";
+import { ticks } from "./scale.js";
+
+const SPACE = "http://www.w3.org/2000/svg";
+const [LEFT, TOP, RIGHT, BOTTOM] = [58, 10, 12, 34];
+const LEAST_DRAG = 6;
+const MOST_READ = 8;
+
+export class OverlayChart {
+  // actions: onPoint(x or null), onZoom(from, to), onReset().
+  constructor(metric, actions) {
+    this.metric = metric;
+    this.actions = actions;
+    this.svg = svg("svg", { role: "img", tabindex: "0", class: "overlay", "aria-label": metric });
+    this.svg.addEventListener("pointerdown", (event) => this.#press(event));
+    this.svg.addEventListener("pointermove", (event) => this.#move(event));
+    this.svg.addEventListener("pointerup", (event) => this.#release(event));
+    this.svg.addEventListener("pointerleave", () => this.pressed === undefined && actions.onPoint(null));
+    this.svg.addEventListener("dblclick", () => actions.onReset());
+    this.svg.addEventListener("keydown", (event) => this.#key(event));
+    this.reading = el("p", { class: "reading" });
+    this.element = el("section", { class: "card chart" }, el("h2", {}, metric), this.svg, this.reading);
+    this.observer = new ResizeObserver(() => this.curves && this.draw());
+    this.observer.observe(this.svg);
+  }
+
+  close() {
+    this.observer.disconnect();
+    this.element.remove();
+  }
+
+  // curves: [{ label, color, dash, x, y }]; view: { logx, logy, from, to, xLabel }.
+  show(curves, view) {
+    this.curves = curves;
+    this.view = view;
+    this.draw();
+  }
+
+  draw() {
+    const width = this.svg.clientWidth || 600;
+    const height = this.svg.clientHeight || 280;
+    const style = getComputedStyle(document.documentElement);
+    const color = (name) => style.getPropertyValue(name).trim();
+    this.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
+    this.plot = plotOf(this.curves, this.view, width, height);
+    const measured = this.curves.filter((curve) => curve.x.length).length;
+    this.svg.setAttribute("aria-label", `${this.metric} over ${this.view.xLabel}: ${measured ? `${measured} of ${this.curves.length} runs` : "no data"}`);
+    const back = svg("rect", { width, height, fill: color("--card") });
+    if (!this.plot) {
+      this.svg.replaceChildren(back, words("no data", width / 2, height / 2, color("--soft"), "middle"));
+      setText(this.reading, "None of the runs has logged it here.");
+      return;
+    }
+    const clip = `clip-${this.metric.replaceAll(/[^A-Za-z0-9_-]/g, "-")}`;
+    this.mark = svg("line", { stroke: color("--soft"), y1: TOP, y2: height - BOTTOM, visibility: "hidden" });
+    this.band = svg("rect", { y: TOP, height: height - TOP - BOTTOM, fill: color("--accent"), "fill-opacity": 0.15, visibility: "hidden" });
+    const area = svg("rect", { x: LEFT, y: TOP, width: width - LEFT - RIGHT, height: height - TOP - BOTTOM });
+    const lines = svg("g", { fill: "none", "stroke-width": 1.4, "stroke-linejoin": "round", "clip-path": `url(#${clip})` });
+    for (const curve of this.curves) lines.append(this.#line(curve));
+    const clipPath = svg("clipPath", { id: clip });
+    clipPath.append(area);
+    this.svg.replaceChildren(back, clipPath, ...axes(this.plot, this.view.xLabel, color), lines, this.band, this.mark);
+    this.point(this.at ?? null);
+  }
+
+  #line(curve) {
+    const line = svg("path", { d: pathOf(curve, this.plot), stroke: curve.color, "stroke-dasharray": curve.dash });
+    line.append(svg("title", {}));
+    line.firstChild.textContent = curve.label;
+    return line;
+  }
+
+  // Shows the values at a place of the axis; at the end where it is null.
+  point(x) {
+    this.at = x;
+    if (!this.plot) return;
+    this.mark.setAttribute("visibility", x === null ? "hidden" : "visible");
+    if (x !== null) {
+      const place = this.plot.x.pixel(x);
+      this.mark.setAttribute("x1", place);
+      this.mark.setAttribute("x2", place);
+    }
+    const read = this.curves.filter((curve) => curve.x.length).map((curve) => [curve.label, curve.y[x === null ? curve.y.length - 1 : nearest(curve.x, x)]]);
+    read.sort((one, other) => one[1] - other[1]);
+    const shown = read.slice(0, MOST_READ).map(([label, value]) => `${label} ${number(value, 5)}`);
+    if (read.length > MOST_READ) shown.push(`and ${read.length - MOST_READ} greater`);
+    setText(this.reading, [x === null ? "latest" : `${this.view.xLabel} ${count(Number(x.toPrecision(6)))}`, ...shown].join(" · "));
+  }
+
+  #place(event) {
+    return event.clientX - this.svg.getBoundingClientRect().left;
+  }
+
+  #press(event) {
+    if (event.button !== 0 || !this.plot) return;
+    this.pressed = this.#place(event);
+    this.svg.setPointerCapture(event.pointerId);
+  }
+
+  #move(event) {
+    if (!this.plot) return;
+    const place = this.#place(event);
+    if (this.pressed === undefined) {
+      this.actions.onPoint(this.plot.x.value(place));
+      return;
+    }
+    this.band.setAttribute("visibility", "visible");
+    this.band.setAttribute("x", Math.min(place, this.pressed));
+    this.band.setAttribute("width", Math.abs(place - this.pressed));
+  }
+
+  #release(event) {
+    if (this.pressed === undefined) return;
+    const ends = [this.pressed, this.#place(event)].sort((one, other) => one - other);
+    this.pressed = undefined;
+    this.band.setAttribute("visibility", "hidden");
+    if (ends[1] - ends[0] >= LEAST_DRAG) this.actions.onZoom(...ends.map((end) => Number(this.plot.x.value(end).toPrecision(8))));
+  }
+
+  #key(event) {
+    if (!this.plot) return;
+    if (event.key === "Escape") this.actions.onReset();
+    const move = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity }[event.key];
+    if (!move) return;
+    event.preventDefault();
+    const { first, last } = this.plot.x;
+    const here = this.plot.x.pixel(this.at ?? this.plot.x.high);
+    this.reading.setAttribute("aria-live", "polite");
+    this.actions.onPoint(this.plot.x.value(Math.min(last, Math.max(first, here + (move * (last - first)) / 50))));
+  }
+}
+
+function svg(tag, attributes) {
+  const element = document.createElementNS(SPACE, tag);
+  for (const [name, value] of Object.entries(attributes)) if (value !== "") element.setAttribute(name, value);
+  return element;
+}
+
+function words(text, x, y, color, anchor) {
+  const element = svg("text", { x, y, fill: color, "text-anchor": anchor, "font-size": 11, "font-family": "system-ui, sans-serif" });
+  element.textContent = text;
+  return element;
+}
+
+// An axis of values from low to high on the pixels from first to last.
+function axis(low, high, first, last, log) {
+  const [from, to] = log ? [Math.log10(low), Math.log10(high)] : [low, high];
+  const of = log ? Math.log10 : (value) => value;
+  const share = (last - first) / (to - from);
+  return {
+    low, high, first, last, log,
+    pixel: (value) => first + (of(value) - from) * share,
+    value: (pixel) => (log ? 10 ** (from + (pixel - first) / share) : from + (pixel - first) / share),
+  };
+}
+
+function plotOf(curves, view, width, height) {
+  let [x0, x1, y0, y1] = [Infinity, -Infinity, Infinity, -Infinity];
+  for (const { x, y } of curves) {
+    for (let place = 0; place < x.length; place += 1) {
+      if ((view.from !== null && x[place] < view.from) || (view.to !== null && x[place] > view.to)) continue;
+      if ((view.logx && x[place] <= 0) || (view.logy && y[place] <= 0)) continue;
+      if (x[place] < x0) x0 = x[place];
+      if (x[place] > x1) x1 = x[place];
+      if (y[place] < y0) y0 = y[place];
+      if (y[place] > y1) y1 = y[place];
+    }
+  }
+  if (x0 > x1) return null;
+  if (view.from !== null && (!view.logx || view.from > 0)) x0 = view.from;
+  if (view.to !== null) x1 = view.to;
+  if (x0 >= x1) x1 = x0 + (Math.abs(x0) || 1);
+  [y0, y1] = aired(y0, y1, view.logy);
+  return { x: axis(x0, x1, LEFT, width - RIGHT, view.logx), y: axis(y0, y1, height - BOTTOM, TOP, view.logy) };
+}
+
+function aired(low, high, log) {
+  if (log) return [low / 1.1, high * 1.1];
+  const margin = (high - low || Math.abs(high) || 1) * 0.05;
+  return [low - margin, high + margin];
+}
+
+function pathOf({ x, y }, plot) {
+  const parts = [];
+  for (let place = 0; place < x.length; place += 1) {
+    const [across, down] = [plot.x.pixel(x[place]), plot.y.pixel(y[place])];
+    // A logarithm has no place for what is not positive.
+    if (Number.isFinite(across) && Number.isFinite(down)) parts.push(`${across.toFixed(1)} ${down.toFixed(1)}`);
+  }
+  return parts.length ? `M${parts.join("L")}` : "M0 0";
+}
+
+function* axes(plot, xLabel, color) {
+  for (const value of marks(plot.y, 40)) {
+    const y = plot.y.pixel(value);
+    yield svg("line", { x1: LEFT, x2: plot.x.last, y1: y, y2: y, stroke: color("--line") });
+    yield words(number(value, 6), LEFT - 8, y + 4, color("--soft"), "end");
+  }
+  for (const value of marks(plot.x, 90)) {
+    yield words(value >= 1e6 ? number(value, 3) : count(value), plot.x.pixel(value), plot.y.first + 15, color("--soft"), "middle");
+  }
+  yield words(xLabel, (LEFT + plot.x.last) / 2, plot.y.first + 29, color("--soft"), "middle");
+}
+
+function marks(axis, gap) {
+  const most = Math.max(2, Math.abs(axis.last - axis.first) / gap);
+  if (!axis.log || axis.high / axis.low < 10) return ticks(axis.low, axis.high, most);
+  const [low, high] = [Math.log10(axis.low), Math.log10(axis.high)];
+  return ticks(low, high, Math.min(most, high - low), true).map((power) => 10 ** power);
+}
+
+// The place of the number that is nearest; numbers ascend.
+export function nearest(numbers, wanted) {
+  let [low, high] = [0, numbers.length - 1];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (numbers[middle] < wanted) low = middle + 1;
+    else high = middle;
+  }
+  return low > 0 && wanted - numbers[low - 1] < numbers[low] - wanted ? low - 1 : low;
+}

@@ -1,0 +1,120 @@
+"""The page that draws several runs over each other, in a real browser over a real stack."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+from urllib.parse import parse_qs
+
+import httpx
+import pytest
+from browser import opened
+from dashboard import Config, expect, start, wait_until
+from playwright.sync_api import Browser, Page
+from running_stack import RunningStack
+
+
+@pytest.fixture
+def runs(
+    stack: RunningStack, api: httpx.Client, text_file: Path, short_config: Config
+) -> list[str]:
+    """Two runs that differ in one field; one has a name that wants to be markup."""
+    config = short_config | {"max_steps": 12, "eval_steps": 4, "logging_steps": 1}
+    other = config | {"learning_rate": 0.002}
+    return [
+        start(api, text_file, config, status="succeeded", name="plain"),
+        start(api, text_file, other, status="succeeded", name='<img src="x"> & =co'),
+    ]
+
+
+def choices(page: Page) -> dict[str, list[str]]:
+    """What the address keeps."""
+    return parse_qs(str(page.evaluate("location.hash")).partition("?")[2])
+
+
+def saved(page: Page, button: str, tmp_path: Path) -> bytes:
+    with page.expect_download() as download:
+        page.get_by_role("button", name=button, exact=True).click()
+    path = tmp_path / download.value.suggested_filename
+    download.value.save_as(path)
+    return path.read_bytes()
+
+
+def test_two_runs_are_drawn_read_zoomed_sorted_and_saved(
+    stack: RunningStack, browser: Browser, runs: list[str], tmp_path: Path
+) -> None:
+    address = f"{stack.url}/#/compare?jobs={','.join(runs)}&metrics=loss&x=tokens&smoothing=0.5"
+    with opened(browser, address) as (page, seen):
+        chart = page.get_by_role("img", name="loss over tokens: 2 of 2 runs")
+        expect(chart).to_be_visible()
+        reading = page.locator(".chart .reading")
+        expect(reading).to_contain_text("latest · ")
+        expect(reading).to_contain_text('<img src="x"> & =co')
+        box = chart.bounding_box()
+        assert box
+        across, down = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        page.mouse.move(across, down)
+        expect(reading).to_contain_text(re.compile(r"^tokens [\d,]+"))
+        page.mouse.down()
+        page.mouse.move(across + 150, down, steps=3)
+        page.mouse.up()
+        wait_until(lambda: {"from", "to"} <= choices(page).keys(), "the zoom in the address")
+        low, high = (float(choices(page)[end][0]) for end in ("from", "to"))
+        assert 0 < low < high
+        expect(page.get_by_label("From", exact=True)).to_have_value(re.compile(r"\d"))
+        chart.dblclick()
+        wait_until(lambda: "from" not in choices(page), "the whole axis")
+        page.get_by_label("log x").check()
+        page.get_by_label("log y").check()
+        page.get_by_label("val_loss", exact=True).check()
+        validation = page.get_by_role("img", name="val_loss over tokens: 2 of 2 runs")
+        expect(validation).to_be_visible()
+        validation.press("Home")  # one pointer for all charts
+        expect(page.locator(".chart .reading", has_text="tokens ")).to_have_count(2)
+        table = page.get_by_role("table", name="Runs")
+        expect(table.get_by_role("button", name="learning_rate")).to_be_visible()
+        heads = table.locator("th").all_inner_texts()
+        assert heads[3:] == ["loss, best", "loss, last", "val_loss, best", "val_loss, last",
+                             "learning_rate"]  # fmt: skip
+        rates = table.locator("tbody td:last-child")
+        for first in ("0.002", "0.01"):
+            table.get_by_role("button", name="learning_rate").click()
+            expect(rates.first).to_have_text(first)
+        kept = choices(page)
+        assert (kept["sort"], kept["down"], kept["logy"]) == (["learning_rate"], ["1"], ["1"])
+        page.reload()
+        expect(page.get_by_role("img", name="val_loss over tokens: 2 of 2 runs")).to_be_visible()
+        expect(rates.first).to_have_text("0.01")
+        rows = list(csv.DictReader(saved(page, "CSV", tmp_path).decode().splitlines()))
+        assert [row["job_id"] for row in rows] == runs
+        points = list(csv.DictReader(saved(page, "Curves as CSV", tmp_path).decode().splitlines()))
+        assert len([p for p in points if p["metric"] == "loss"]) == 24
+        page.get_by_label("val_loss", exact=True).uncheck()
+        expect(validation).to_have_count(0)
+        picture = saved(page, "Charts as SVG", tmp_path)
+        assert picture.startswith(b"<svg")
+        assert picture.count(b"<path") == 2
+        assert b"&lt;img" in picture
+        assert saved(page, "Charts as PNG", tmp_path).startswith(b"\x89PNG")
+        assert (seen.errors, seen.strangers, seen.dialogs) == ([], [], [])
+
+
+def test_runs_are_chosen_by_name_and_a_wrong_address_says_what_is_wrong(
+    stack: RunningStack, browser: Browser, finished: str
+) -> None:
+    with opened(browser, f"{stack.url}/#/compare") as (page, seen):
+        page.get_by_label("Name, tag or state").fill("watched")
+        page.get_by_label(re.compile(r"^watched \(succeeded\)")).check()
+        expect(
+            page.get_by_role("img", name="loss over step: 1 of 1 runs", exact=True)
+        ).to_be_visible()
+        assert choices(page)["jobs"] == [finished]
+        assert seen.errors == []
+        page.goto(f"{stack.url}/#/compare?jobs={finished}&metrics=los")
+        page.reload()
+        expect(page.get_by_role("alert")).to_contain_text("they have")
+        page.goto(f"{stack.url}/#/compare?jobs=job_00000000000000000000000000")
+        page.reload()
+        expect(page.get_by_role("alert")).to_contain_text("there is no job")
+        assert (seen.strangers, seen.dialogs) == ([], [])

@@ -1,0 +1,83 @@
+"""A report and a comparison of jobs, from records: what differs, what is escaped, what is drawn."""
+
+from __future__ import annotations
+
+import csv
+import xml.etree.ElementTree as ElementTree
+from html.parser import HTMLParser
+
+from training_engine.comparison import Comparison, series_csv
+from training_engine.records import JobRecord, JobStatus, Series
+from training_engine.report import report_html
+
+HOSTILE = '</title><script>alert(1)</script> & "=1+1'
+
+
+def compared() -> Comparison:
+    """Two jobs, one of them with a name, a field and a metric that want to be markup."""
+    config = {"learning_rate": 0.001, "model_config": {"bias": True, "num_layers": 2}}
+    other = {
+        "learning_rate": 0.002,
+        "model_config": {"bias": True, "num_layers": 2},
+        HOSTILE: HOSTILE,
+    }
+    jobs = (
+        JobRecord(job_id="job_1", name="plain", config=config, current_step=20),
+        JobRecord(job_id="job_2", name=HOSTILE, config=other, status=JobStatus.FAILED),
+    )
+    return Comparison(
+        jobs,
+        (
+            Series("job_1", "loss", count=2, last=2.5, best=2.0, best_step=10),
+            Series("job_1", "val_loss", count=1, last=3.0, best=3.0, best_step=20),
+            Series("job_2", "loss"),
+        ),
+    )
+
+
+def test_a_comparison_names_what_differs_and_the_best() -> None:
+    found = compared()
+    assert found.metrics == ["val_loss", "loss"]
+    assert found.differences == {"learning_rate": (0.001, 0.002), HOSTILE: (None, HOSTILE)}
+    assert found.of("job_2", "loss") is None
+    first, second = csv.DictReader(found.csv().splitlines())
+    assert (first["best val_loss"], first["last loss"], first["step"]) == ("3.0", "2.5", "20")
+    assert (second["best loss"], second["learning_rate"]) == ("", "0.002")
+    formula = Comparison((JobRecord(job_id="job_1", name="=1+1"),), ())
+    assert next(csv.DictReader(formula.csv().splitlines()))["name"] == "'=1+1"
+    points = series_csv([Series("job_1", "loss", x=(1.0,), y=(2.5,))], "tokens")
+    assert points == "job_id,metric,tokens,value\njob_1,loss,1.0,2.5\n"
+
+
+class Tags(HTMLParser):
+    """The tags of a page, and its text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        assert not any(name.startswith("on") or name in ("src", "href") for name, _ in attrs)
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_a_report_needs_nothing_else_and_escapes_everything() -> None:
+    curves = [
+        Series("job_1", "loss", x=(1.0, 10.0), y=(4.0, 2.0)),
+        Series("job_2", "loss", x=(5.0,), y=(3.0,)),
+    ]
+    page = report_html(compared(), curves, {"job_2": [(HOSTILE, HOSTILE)]})
+    found = Tags(page)
+    assert not {"script", "link", "img", "iframe"} & set(found.tags)
+    assert found.tags.count("svg") == 1
+    assert found.text.count(HOSTILE) >= 6  # name, field, value, legend, prompt, sample
+    picture = page[page.index("<svg") : page.index("</svg>") + 6]
+    lines = [each.get("d") for each in ElementTree.fromstring(picture).iter("path")]
+    assert "M62.0 10.0L628.0 226.0" in lines
+    for said in ("val_loss", "3 at step 20", "learning_rate", "num_layers", "failed"):
+        assert said in found.text
