@@ -103,14 +103,24 @@ class ColumnFile:
         text = json.dumps(head, separators=(",", ":")).encode()
         text += b" " * (-len(text) % _DOUBLE)
         offset = self.chunks[-1].end if self.chunks else len(_FORMAT)
-        with self.path.open("r+b" if self.chunks else "wb") as file:
-            if not self.chunks:
-                file.write(_FORMAT)
-            file.seek(offset)
-            file.write(_HEAD.pack(len(text), zlib.crc32(text)) + text + b"".join(written))
-            file.truncate()
+        self._write(offset, _HEAD.pack(len(text), zlib.crc32(text)) + text + b"".join(written))
         self.chunks.append(Chunk(offset, offset + _HEAD.size + len(text), **head))  # type: ignore[arg-type]
         self._bytes = None
+
+    def _write(self, offset: int, chunk: bytes) -> None:
+        """Write a chunk at an offset, as the end of the file.
+
+        A file is never made shorter, since whoever still reads a map of it would be killed: what
+        stays is copied to a new one.
+        """
+        if self.chunks and self.path.stat().st_size == offset:
+            with self.path.open("ab") as file:
+                file.write(chunk)
+            return
+        kept = self.path.read_bytes()[:offset] if self.chunks else _FORMAT
+        fresh = self.path.with_suffix(".new")
+        fresh.write_bytes(kept + chunk)
+        fresh.replace(self.path)
 
     def column(self, chunk: Chunk, name: str) -> Floats:
         """Return a column of a chunk; NaN where it has none of that name.

@@ -17,6 +17,9 @@ _log = get_logger("series")
 _MOST_BYTES = 8 << 30
 """Of all files; those used least recently are deleted."""
 
+_MOST_TEMPORARY_BYTES = 1 << 30
+"""The same for a temporary folder, which may be in memory."""
+
 _SUFFIX = ".columns"
 
 
@@ -83,8 +86,9 @@ class ColumnFolder:
                 state = file.stat()
                 found.append((state.st_mtime, state.st_size, file))
         total = sum(size for _, size, _ in found)
+        most = _MOST_BYTES if self._temporary is None else _MOST_TEMPORARY_BYTES
         for _, size, file in sorted(found):
-            if total <= _MOST_BYTES:
+            if total <= most:
                 return
             file.unlink(missing_ok=True)
             total -= size

@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 from control_plane.series.column_file import DamagedColumnsError
 from control_plane.series.curves import JobCurves
 from control_plane.series.folder import ColumnFolder
-from job_store.errors import JobStoreError, NotFoundError, StoreUnavailableError
+from job_store.errors import NotFoundError, StoreUnavailableError
 from job_store.packed_history import PackedHistory, PackedPage
 from service_runtime.logs import get_logger
 
@@ -102,12 +102,14 @@ class SeriesStore:
 
     async def _read(self, job_id: str, job: JobCurves) -> None:
         while True:
+            before = job.columns.rows
             page = await self._history.page(job_id, job.columns.last_step + 1, _PAGE)
             if sum(len(part.packed) for part in page.parts) > _THREAD_BYTES:
                 found, was_cut = await asyncio.to_thread(self._take, job, page)
             else:
                 found, was_cut = self._take(job, page)
-            if found < _PAGE and not was_cut:
+            is_behind = found >= _PAGE and job.columns.rows > before
+            if not (is_behind or was_cut):
                 return
 
     def _take(self, job: JobCurves, page: PackedPage) -> tuple[int, bool]:
@@ -160,8 +162,10 @@ class SeriesStore:
             self._folder.use(job_id)
         except StoreUnavailableError:
             raise
-        except (JobStoreError, DamagedColumnsError) as error:
-            _log.debug("a history was not copied", job_id=job_id, why=str(error))
+        except NotFoundError:
+            pass  # deleted meanwhile
+        except Exception as error:  # a copy is never worth that the process is not ready
+            _log.warning("a history was not copied", job_id=job_id, why=str(error))
 
     async def _clean(self) -> None:
         """Delete the files of jobs that were deleted, and what is too much."""
