@@ -173,9 +173,9 @@ def test_control_plane_and_gateway_serve_without_torch(
             lambda role: install(role, wheels, tmp_path / role), ("control-plane", "gateway")
         )
 
-    heavy = {"torch", "numpy", "pyarrow", "tokenizers", "pip"}
+    heavy = {"torch", "pyarrow", "tokenizers", "pip"}
     assert not installed(control_plane) & (heavy | {"fastapi", "uvicorn"})
-    assert not installed(gateway) & (heavy | {"redis", "rq", "grpcio-reflection"})
+    assert not installed(gateway) & (heavy | {"numpy", "redis", "rq", "grpcio-reflection"})
     assert output(control_plane, "-P", "-c", IMPORT_ALL, "control_plane") == "None\n"
     assert output(gateway, "-P", "-c", IMPORT_ALL, "gateway") == "None\n"
     assert "--redis-url-file" in output(control_plane, "-P", "-m", "control_plane", "--help")
