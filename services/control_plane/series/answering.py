@@ -186,6 +186,8 @@ def _of_job(
     metrics: Sequence[str],
     most: int,
 ) -> Iterator[metrics_pb2.Series]:
+    if seen is not None and (seen.attempt, seen.step) == _newest(job):
+        return
     start = _first_new_row(job, seen)
     for metric in metrics:
         curve = job.curve(metric)

@@ -219,6 +219,8 @@ async def test_what_cannot_be_drawn_is_refused_with_the_rule(
     assert [(s.metric, s.count, s.HasField("last")) for s in early.series] == [
         ("val_loss", 0, False)
     ]
+    again = await ask(stubs, job_id, metrics=["val_loss"], after=early.cursor)
+    assert not again.series  # nothing is no news
     attempts.publish_metrics(token, points(range(1, 11)))
     cases: dict[str, tuple[list[str], dict[str, Any], str]] = {
         "job_ids": ([], {}, "has 0 jobs"),
