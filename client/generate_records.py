@@ -53,6 +53,7 @@ NAMES = {
     "GetSeriesResponse": "SeriesSet",
     "ValidateConfigResponse": "ConfigReport",
     "InspectDatasetResponse": "Inspection",
+    "ListSystemMetricsResponse": "SystemMetrics",
 }
 #: Classes of `_record_base` that records have methods from.
 METHODS = {"JobRecord": "JobMethods", "Dataset": "DatasetMethods"}
@@ -71,6 +72,7 @@ FIELDS = {
     "Job.execution": 'Execution = field(default_factory=Execution, repr=False, metadata={"read": '
     "read_as(Execution)})",
     "MetricPoint.step": "int",
+    "SystemSample.attempt": "int = 1",
     "Checkpoint.checkpoint_id": "str",
     "Checkpoint.attempt": "int = 1",
     "LogLine.attempt": "int = 1",

@@ -16,6 +16,7 @@ from training_engine.records import (
     MetricPoint,
     Page,
     SeriesSet,
+    SystemMetrics,
     Throughput,
     Worker,
 )
@@ -303,6 +304,16 @@ class AsyncMetricsMethods(AsyncResource):
                 after=after,
             )
         )
+
+    async def system(self, job_id: str) -> SystemMetrics:
+        """Return what the job's processes used, each 5 seconds: CPU, memory, disk, network, GPUs.
+
+        Samples go by time and are no part of the history of steps.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        return await self._link.record(_calls.list_system_metrics(job_id))
 
     async def throughput(self, job_id: str) -> Throughput:
         """Return how fast the job trains, over its latest logging interval."""

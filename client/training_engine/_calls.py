@@ -18,6 +18,7 @@ from training_engine.records import (
     MetricPoint,
     Plain,
     SeriesSet,
+    SystemMetrics,
     Throughput,
     Worker,
 )
@@ -546,6 +547,21 @@ def get_series(
             "after": after,
         },
         record=SeriesSet,
+    )
+
+
+def list_system_metrics(job_id: str) -> RecordCall[SystemMetrics]:
+    """Returns what the job's processes used, each 5 seconds: CPU, memory, disk, network, GPUs.
+
+    Samples go by time and are no part of the history of steps. JOB_NOT_FOUND where there is
+    none.
+    """
+    return RecordCall(
+        "MetricsService/ListSystemMetrics",
+        "GET",
+        "/api/training/jobs/{job_id}/metrics/system",
+        {"job_id": job_id},
+        record=SystemMetrics,
     )
 
 

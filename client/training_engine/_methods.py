@@ -17,6 +17,7 @@ from training_engine.records import (
     MetricPoint,
     Page,
     SeriesSet,
+    SystemMetrics,
     Throughput,
     Worker,
 )
@@ -300,6 +301,16 @@ class MetricsMethods(Resource):
                 after=after,
             )
         )
+
+    def system(self, job_id: str) -> SystemMetrics:
+        """Return what the job's processes used, each 5 seconds: CPU, memory, disk, network, GPUs.
+
+        Samples go by time and are no part of the history of steps.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        return self._link.record(_calls.list_system_metrics(job_id))
 
     def throughput(self, job_id: str) -> Throughput:
         """Return how fast the job trains, over its latest logging interval."""

@@ -55,6 +55,8 @@ __all__ = [
     "Rewind",
     "Series",
     "SeriesSet",
+    "SystemMetrics",
+    "SystemSample",
     "Throughput",
     "WindowSegment",
     "Worker",
@@ -575,6 +577,39 @@ class SeriesSet:
     series: tuple[Series, ...] = field(default=(), metadata={"read": read_all(Series)})
     metric_names: tuple[str, ...] = field(default=(), metadata={"read": tuple})
     cursor: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SystemSample:
+    """What the processes of a trainer used at one moment.
+
+    Attributes:
+        created_at: When, by the worker's clock.
+        attempt: The attempt.
+        values: By name; what the machine does not tell is left out. `system/cpu_percent` (100 is
+            one core), `system/memory_bytes` (resident), `system/disk_read_bytes_per_second` and
+            `system/disk_written_bytes_per_second`; `system/network_received_bytes_per_second` and
+            `system/network_sent_bytes_per_second` of the container or machine, without the
+            loopback; `system/gpu_0_percent`, `system/gpu_0_memory_bytes` and
+            `system/gpu_0_power_watts` of each GPU that they use. Speeds are means since the sample
+            before.
+    """
+
+    created_at: datetime | None = None
+    attempt: int = 1
+    values: Mapping[str, float | None] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SystemMetrics:
+    """What a job's processes used.
+
+    Attributes:
+        samples: Oldest first, at most 720. Where there would be more, every second one is dropped,
+            so that they cover the whole run and lie closest at its end.
+    """
+
+    samples: tuple[SystemSample, ...] = field(default=(), metadata={"read": read_all(SystemSample)})
 
 
 @dataclass(frozen=True, slots=True)

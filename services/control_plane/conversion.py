@@ -18,7 +18,13 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from app.training.config import FieldProblem
 from control_plane.config_codec import config_to_message
 from job_store.errors import RecordVersionError
-from job_store.history_records import Bucket, HistoryPoint, LatestMetrics, StoredLogLine
+from job_store.history_records import (
+    Bucket,
+    HistoryPoint,
+    LatestMetrics,
+    StoredLogLine,
+    SystemSample,
+)
 from job_store.records import (
     CheckpointRecord,
     ConfigRecord,
@@ -243,6 +249,11 @@ def history_message(point: HistoryPoint) -> metrics_pb2.MetricPoint:
 def latest_message(latest: LatestMetrics) -> metrics_pb2.MetricPoint:
     """Return the latest value of each metric."""
     return point_message(latest.step, 0, None, latest.values)
+
+
+def sample_message(sample: SystemSample) -> metrics_pb2.SystemSample:
+    """Return what the processes of a trainer used at one moment."""
+    return _copy(metrics_pb2.SystemSample, sample)
 
 
 def bucket_messages(bucket: Bucket) -> list[metrics_pb2.MetricPoint]:

@@ -6,7 +6,12 @@ from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
 
-from control_plane.conversion import bucket_messages, history_message, latest_message
+from control_plane.conversion import (
+    bucket_messages,
+    history_message,
+    latest_message,
+    sample_message,
+)
 from control_plane.errors import call_error, invalid_argument
 from control_plane.paging import LARGEST_LONG_PAGE, long_page_size
 from control_plane.series.answering import answer, read_question
@@ -24,6 +29,12 @@ class MetricsServicer(Servicer, metrics_pb2_grpc.MetricsServiceServicer):
     ) -> metrics_pb2.GetMetricsResponse:
         latest = await self._latest(request.job_id)
         return metrics_pb2.GetMetricsResponse(metrics=latest_message(latest))
+
+    async def ListSystemMetrics(
+        self, request: metrics_pb2.ListSystemMetricsRequest, context: Context
+    ) -> metrics_pb2.ListSystemMetricsResponse:
+        samples = await self._state.history.system(request.job_id)
+        return metrics_pb2.ListSystemMetricsResponse(samples=map(sample_message, samples))
 
     async def GetThroughput(
         self, request: metrics_pb2.GetThroughputRequest, context: Context

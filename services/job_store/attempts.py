@@ -44,6 +44,8 @@ from job_store.records import (
 from job_store.segments import AttemptReads, attempt_records
 
 _MAX_NOTICES = 1000
+MOST_SAMPLES = 720
+"""Samples of a job's processes that are kept: an hour of one each 5 seconds, then sparser ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +172,15 @@ class AttemptStore(AttemptHistory):
             FencedError: Another attempt has taken over.
         """
         self._db.run("note", *token_arguments(token), message)
+
+    def append_system(self, token: FencingToken, time_ms: int, values: Mapping[str, float]) -> None:
+        """Append a sample of what the trainer's processes use.
+
+        Raises:
+            FencedError: Another attempt has taken over.
+        """
+        stored = json.dumps({name: round(value, 1) for name, value in values.items()})
+        self._db.run("append_system", *token_arguments(token), MOST_SAMPLES, time_ms, stored)
 
     def attempts(self, job_id: str) -> Sequence[AttemptRecord]:
         """Return all attempts in the job's index, oldest first, with what their streams hold.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 import sys
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ from job_store.history_records import (
     LatestMetrics,
     LogPage,
     StoredLogLine,
+    SystemSample,
 )
 from job_store.ids import check_id
 from job_store.keys import Keys
@@ -215,6 +217,24 @@ class HistoryStore:
         last = lines[size - 1]
         token = (await self._tokens.codec()).encode("logs", job_id, last.attempt, last.seq)
         return LogPage(tuple(lines[:size]), token)
+
+    async def system(self, job_id: str) -> Sequence[SystemSample]:
+        """Return what the job's processes used, oldest first, all attempts together.
+
+        Raises:
+            NotFoundError: There is no such record.
+        """
+        check_id("job", job_id)
+        there, stored = await self._db.transaction(
+            ("EXISTS", self._keys.job(job_id)), ("LRANGE", self._keys.job(job_id, "system"), 0, -1)
+        )
+        if not there:
+            raise NotFoundError("job", job_id)
+        parts = [sample.split(b"\n") for sample in stored]
+        return [
+            SystemSample(int(attempt), int(time_ms), json.loads(values))
+            for attempt, time_ms, values in parts
+        ]
 
     async def _position(self, token: str, kind: str, job_id: str, parts: int) -> list[int]:
         try:

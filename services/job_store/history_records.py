@@ -35,6 +35,16 @@ class LogLine:
 
 
 @dataclass(frozen=True, slots=True)
+class SystemSample:
+    """What the processes of a trainer used at one moment."""
+
+    attempt: int
+    created_at: int
+    """Milliseconds since the epoch, by the worker's clock."""
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
 class StoredLogLine:
     """A log line as read back, with the attempt that wrote it."""
 

@@ -13,6 +13,7 @@ trainer of a job in several processes launches these, its ranks. In order of rea
   attempt before saved a checkpoint that it did not register?
 - `supervisor`, `board`: the parent's side: renews the lease, watches the steps through a shared
   page of memory, kills a trainer that is stuck, reports one that died.
+- `system_sampler`, `process_tree`, `gpus`: what the trainer's processes use, each 5 seconds.
 - `horse`, `exits`, `temporary_files`: the forked process: its signals, its connections, its exit
   codes, and where its temporary files are.
 - `attempt`, `set_up`, `stop_request`, `checkpoint_metrics`: builds the trainer, trains, reports the

@@ -34,6 +34,7 @@ from training_worker.exits import EXIT_FAILED, EXIT_FENCED, EXIT_OK
 from training_worker.journal import JobJournal
 from training_worker.output import OutputReader, output_tail
 from training_worker.ranks import read_failure
+from training_worker.system_sampler import SystemSampler
 
 logger = logging.getLogger(__name__)
 
@@ -117,6 +118,7 @@ class Supervisor:
         self._next_renewal = 0.0
         self._stop_forwarded = False
         self._noted_failed_save: int | None = None
+        self._sampler: SystemSampler | None = None
 
     # -- called from signal handlers ---------------------------------------------------------
 
@@ -146,6 +148,8 @@ class Supervisor:
         """Return when the horse is gone and the attempt's end is reported."""
         self._next_renewal = time.monotonic() + self._renewal_seconds
         handle = os.pidfd_open(pid)
+        sampler = self._sampler = SystemSampler(pid)
+        sampler.start()
         try:
             poller = select.poll()
             poller.register(handle, select.POLLIN)
@@ -153,6 +157,7 @@ class Supervisor:
                 self._tick(time.monotonic())
         finally:
             os.close(handle)
+            sampler.end()
             _kill_group(pid)  # data loaders that outlived it, or the horse if watching failed
             _, status = os.waitpid(pid, 0)
             self._pid = 0
@@ -192,6 +197,8 @@ class Supervisor:
             if signals is not None:
                 self._forward_stop(signals)
                 self._note_failed_saves()
+                if self._sampler is not None:
+                    self._sampler.deliver(self._store, self._claimed.token)
         return True
 
     def _renewed_lease(self) -> Signals | None:

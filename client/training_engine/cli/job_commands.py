@@ -1,4 +1,4 @@
-"""Commands about one job, and their list: start, list, status, watch, logs."""
+"""Commands about one job, and their list: start, list, status, system, watch, logs."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from training_engine.cli.local_paths import (
     is_config_id,
     read_config,
 )
-from training_engine.cli.output import ago, duration, number, phase_text
+from training_engine.cli.output import ago, duration, number, phase_text, size
 from training_engine.cli.session import Session, connected
 from training_engine.cli.watch import watch_job
 from training_engine.errors import InvalidConfigError, NotFoundError
-from training_engine.records import EventKind, JobStatus, LogLine
+from training_engine.records import EventKind, JobStatus, LogLine, SystemSample
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -244,6 +244,36 @@ def _latest(session: Session, job: Job) -> list[tuple[str, str]]:
     ]
 
 
+_SAMPLE_HEADS = ("TIME", "CPU %", "MEMORY", "READ/S", "WRITTEN/S", "RECEIVED/S", "SENT/S", "GPU")
+
+
+def system(
+    session: Session,
+    job: JobArgument,
+    tail: Annotated[
+        int, typer.Option("--tail", "-n", min=1, help="Only so many of the last samples.")
+    ] = 20,
+) -> None:
+    """Show what a job's processes used: CPU, memory, disk, network, GPUs."""
+    samples = session.engine.metrics.system(session.job_id(job)).samples[-tail:]
+    if session.output.as_json:
+        session.output.json({"samples": samples})
+        return
+    empty = "no samples yet; a trainer is sampled each 5 seconds"
+    session.output.table(_SAMPLE_HEADS, map(_sample_row, samples), empty)
+
+
+def _sample_row(sample: SystemSample) -> tuple[object, ...]:
+    values = {name.removeprefix("system/"): value for name, value in sample.values.items()}
+    gpus = [f"{name} {number(value)}" for name, value in values.items() if name.startswith("gpu_")]
+    columns = ("memory", "disk_read", "disk_written", "network_received", "network_sent")
+    found = [
+        values.get(f"{what}_bytes", values.get(f"{what}_bytes_per_second")) for what in columns
+    ]
+    sizes = ["" if value is None else size(value) for value in found]
+    return sample.created_at, number(values.get("cpu_percent")), *sizes, "  ".join(gpus)
+
+
 def watch(session: Session, job: JobArgument) -> None:
     """Follow a job live until it ends: bar, loss curve, speed; plain lines where piped."""
     _finish(watch_job(session, session.job_id(job)))
@@ -305,5 +335,6 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "list": connected(list_jobs),
     "status": connected(status),
     "watch": connected(watch),
+    "system": connected(system),
     "logs": connected(logs),
 }

@@ -50,6 +50,11 @@ class MetricsServiceStub:
                 request_serializer=training__engine_dot_v1_dot_metrics__pb2.GetSeriesRequest.SerializeToString,
                 response_deserializer=training__engine_dot_v1_dot_metrics__pb2.GetSeriesResponse.FromString,
                 _registered_method=True)
+        self.ListSystemMetrics = channel.unary_unary(
+                '/training_engine.v1.MetricsService/ListSystemMetrics',
+                request_serializer=training__engine_dot_v1_dot_metrics__pb2.ListSystemMetricsRequest.SerializeToString,
+                response_deserializer=training__engine_dot_v1_dot_metrics__pb2.ListSystemMetricsResponse.FromString,
+                _registered_method=True)
         self.GetThroughput = channel.unary_unary(
                 '/training_engine.v1.MetricsService/GetThroughput',
                 request_serializer=training__engine_dot_v1_dot_metrics__pb2.GetThroughputRequest.SerializeToString,
@@ -91,6 +96,14 @@ class MetricsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListSystemMetrics(self, request, context):
+        """Returns what the job's processes used, each 5 seconds: CPU, memory, disk, network, GPUs. Samples go
+        by time and are no part of the history of steps. JOB_NOT_FOUND where there is none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetThroughput(self, request, context):
         """Returns how fast the job trains, over its latest logging interval.
         """
@@ -122,6 +135,11 @@ def add_MetricsServiceServicer_to_server(servicer, server):
                     servicer.GetSeries,
                     request_deserializer=training__engine_dot_v1_dot_metrics__pb2.GetSeriesRequest.FromString,
                     response_serializer=training__engine_dot_v1_dot_metrics__pb2.GetSeriesResponse.SerializeToString,
+            ),
+            'ListSystemMetrics': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSystemMetrics,
+                    request_deserializer=training__engine_dot_v1_dot_metrics__pb2.ListSystemMetricsRequest.FromString,
+                    response_serializer=training__engine_dot_v1_dot_metrics__pb2.ListSystemMetricsResponse.SerializeToString,
             ),
             'GetThroughput': grpc.unary_unary_rpc_method_handler(
                     servicer.GetThroughput,
@@ -216,6 +234,33 @@ class MetricsService:
             '/training_engine.v1.MetricsService/GetSeries',
             training__engine_dot_v1_dot_metrics__pb2.GetSeriesRequest.SerializeToString,
             training__engine_dot_v1_dot_metrics__pb2.GetSeriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSystemMetrics(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/training_engine.v1.MetricsService/ListSystemMetrics',
+            training__engine_dot_v1_dot_metrics__pb2.ListSystemMetricsRequest.SerializeToString,
+            training__engine_dot_v1_dot_metrics__pb2.ListSystemMetricsResponse.FromString,
             options,
             channel_credentials,
             insecure,

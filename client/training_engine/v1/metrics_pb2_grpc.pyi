@@ -45,6 +45,10 @@ class MetricsServiceStub:
     JOB_NOT_FOUND where one of the jobs is not there. INVALID_CURSOR where `after` is of another
     call.
     """
+    ListSystemMetrics: _grpc.UnaryUnaryMultiCallable[_metrics_pb2.ListSystemMetricsRequest, _metrics_pb2.ListSystemMetricsResponse]
+    """Returns what the job's processes used, each 5 seconds: CPU, memory, disk, network, GPUs. Samples go
+    by time and are no part of the history of steps. JOB_NOT_FOUND where there is none.
+    """
     GetThroughput: _grpc.UnaryUnaryMultiCallable[_metrics_pb2.GetThroughputRequest, _metrics_pb2.GetThroughputResponse]
     """Returns how fast the job trains, over its latest logging interval."""
     StreamMetrics: _grpc.UnaryStreamMultiCallable[_metrics_pb2.StreamMetricsRequest, _metrics_pb2.StreamMetricsResponse]
@@ -66,6 +70,10 @@ class MetricsServiceAsyncStub(MetricsServiceStub):
     points before they are thinned, so that a part of a curve shows the same values as the whole.
     JOB_NOT_FOUND where one of the jobs is not there. INVALID_CURSOR where `after` is of another
     call.
+    """
+    ListSystemMetrics: _aio.UnaryUnaryMultiCallable[_metrics_pb2.ListSystemMetricsRequest, _metrics_pb2.ListSystemMetricsResponse]  # type: ignore[assignment]
+    """Returns what the job's processes used, each 5 seconds: CPU, memory, disk, network, GPUs. Samples go
+    by time and are no part of the history of steps. JOB_NOT_FOUND where there is none.
     """
     GetThroughput: _aio.UnaryUnaryMultiCallable[_metrics_pb2.GetThroughputRequest, _metrics_pb2.GetThroughputResponse]  # type: ignore[assignment]
     """Returns how fast the job trains, over its latest logging interval."""
@@ -103,6 +111,16 @@ class MetricsServiceServicer(metaclass=_abc_1.ABCMeta):
         points before they are thinned, so that a part of a curve shows the same values as the whole.
         JOB_NOT_FOUND where one of the jobs is not there. INVALID_CURSOR where `after` is of another
         call.
+        """
+
+    @_abc_1.abstractmethod
+    def ListSystemMetrics(
+        self,
+        request: _metrics_pb2.ListSystemMetricsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_metrics_pb2.ListSystemMetricsResponse, _abc.Awaitable[_metrics_pb2.ListSystemMetricsResponse]]:
+        """Returns what the job's processes used, each 5 seconds: CPU, memory, disk, network, GPUs. Samples go
+        by time and are no part of the history of steps. JOB_NOT_FOUND where there is none.
         """
 
     @_abc_1.abstractmethod

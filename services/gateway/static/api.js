@@ -63,6 +63,12 @@ export async function post(path, body, { signal } = {}) {
   return (await send("POST", path, { body, signal, headers: { "Idempotency-Key": key() } })).json();
 }
 
+export async function patch(path, body, { signal } = {}) {
+  return (await send("PATCH", path, { body, signal, headers: { "Idempotency-Key": key() } })).json();
+}
+
+export const remove = (path) => send("DELETE", path, { headers: { "Idempotency-Key": key() } });
+
 // Only pages from https or this machine have randomUUID.
 const key = () => crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
 

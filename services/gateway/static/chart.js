@@ -19,8 +19,10 @@ export const NOTHING = {
 
 export class Chart {
   // series: [{ name, label, color }] with color the name of a CSS variable.
-  constructor(title, series, { tall = false } = {}) {
+  // `place` says where a point is, for a reader.
+  constructor(title, series, { tall = false, place = (step) => `step ${count(step)}` } = {}) {
     this.title = title;
+    this.place = place;
     this.series = series;
     this.points = [];
     this.nothing = NOTHING.loading;
@@ -129,7 +131,7 @@ export class Chart {
       .map(({ label, name }) => [label, this.reads === null ? last(this.points, name) : point[name]])
       .filter(([, value]) => value !== null && value !== undefined)
       .map(([label, value]) => `${label} ${number(value, 5)}`);
-    setText(this.reading, [`step ${count(point.step)}`, ...values].join(" · "));
+    setText(this.reading, [this.place(point.step), ...values].join(" · "));
   }
 }
 

@@ -8,10 +8,12 @@ import { connection, el, fill, notice, setText, status } from "./dom.js";
 import { follow } from "./events.js";
 import { count, percent } from "./format.js";
 import { History } from "./history.js";
+import { JobNotes } from "./job_notes.js";
 import { JobSummary } from "./job_summary.js";
 import { LogView } from "./log_view.js";
 import { MetricCharts } from "./metric_charts.js";
 import { Sampler } from "./sampling.js";
+import { SystemCharts } from "./system_charts.js";
 import { ValuesTable } from "./values_table.js";
 
 const ACTIVE = ["queued", "running", "stopping"];
@@ -26,7 +28,9 @@ export class JobPage {
     this.waiting = {};
     this.history = new History(jobId, this.signal, () => this.#redrawSoon());
     this.summary = new JobSummary();
+    this.notes = new JobNotes(jobId, (job) => this.#showState(job));
     this.charts = new MetricCharts();
+    this.system = new SystemCharts(jobId, this.signal);
     this.values = new ValuesTable(urlOf("jobs", jobId, "metrics", "history"));
     this.saved = null;
     this.checkpoints = new CheckpointTable((checkpoint) => this.#resumeFrom(checkpoint));
@@ -40,7 +44,7 @@ export class JobPage {
     this.controller.abort();
     clearInterval(this.timer);
     for (const timer of Object.values(this.waiting)) clearTimeout(timer);
-    for (const part of [this.charts, this.values, this.sampler, this.log]) part.close();
+    for (const part of [this.charts, this.system, this.values, this.sampler, this.log]) part.close();
   }
 
   #build(page) {
@@ -60,7 +64,9 @@ export class JobPage {
         el("div", { class: "actions" }, this.stop, this.resume, this.remove),
       ),
       this.summary.element,
+      this.notes.element,
       this.charts.elements,
+      this.system.element,
       el("div", { class: "grid two" }, this.checkpoints.element, this.sampler.element),
       this.log.element,
       this.values.element,
@@ -221,6 +227,7 @@ export class JobPage {
     this.remove.disabled = !["queued", "stopped", "succeeded", "failed"].includes(now.status);
     this.checkpoints.allowResume(!active);
     this.summary.show(now, this.history);
+    this.notes.show(now);
     if (before === now.status) return;
     fill(this.badge, status(now.status));
     this.#showRest();

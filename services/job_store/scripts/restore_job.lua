@@ -10,7 +10,7 @@ local there = read_hash(job_key(id))
 if there.v and there.recovering ~= '1' then return {'ok', 0} end
 unlink_streams(id)  -- of a recovery that was cut short
 for _, part in ipairs({'', 'attempts', 'latest', 'events', 'schemas', 'checkpoints',
-                       'checkpoint_data', 'checkpoint_scores', 'retired_checkpoints'}) do
+                       'checkpoint_data', 'checkpoint_scores', 'retired_checkpoints', 'system'}) do
   redis.call('UNLINK', part == '' and job_key(id) or job_key(id, part))
 end
 
