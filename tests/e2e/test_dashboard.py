@@ -142,7 +142,7 @@ def test_the_list_says_how_long_a_job_will_take_and_a_deleted_one_is_gone(
     job_id = start(api, text_file, short_config | LONG_RUN, status="running", name="lasting")
     with opened(browser, f"{stack.url}/") as (page, seen):
         row = page.get_by_role("row", name="lasting").first
-        expect(row.locator("td").nth(4)).to_have_text(re.compile(r"\d (h|min|s)"))
+        expect(row.locator("td").nth(6)).to_have_text(re.compile(r"\d (h|min|s)"))
         row.get_by_role("link").click(delay=HELD_MS)
         expect(page.get_by_text(re.compile(r"of 1,000,000 · .+ left"))).to_be_visible()
         button(page, "Stop").click()

@@ -7,6 +7,7 @@ export function dismiss() {
   for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
 }
 
+// `text`: a text, or one for each line. Without `action` there is nothing to agree to.
 // Resolves to null where the answer is no or the page is left, else to the field’s number, or true
 // without a field.
 export function ask({ title, text, action, danger = false, field = null }) {
@@ -23,13 +24,13 @@ export function ask({ title, text, action, danger = false, field = null }) {
         "form",
         { onsubmit: submit },
         el("h2", { id: "question" }, title),
-        el("p", {}, text),
+        [text].flat().map((line) => el("p", {}, line)),
         input && el("label", {}, field.label, input),
         el(
           "div",
           { class: "row end" },
           el("button", { type: "button", onclick: () => dialog.close() }, "Cancel"),
-          el("button", { type: "submit", class: danger ? "danger" : "primary" }, action),
+          action && el("button", { type: "submit", class: danger ? "danger" : "primary" }, action),
         ),
       ),
     );

@@ -12,6 +12,13 @@ export function el(tag, attributes = {}, ...children) {
   return element;
 }
 
+export function svg(tag, attributes, ...children) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
 export function fill(element, ...children) {
   element.replaceChildren(...present(children));
 }
