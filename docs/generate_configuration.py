@@ -15,7 +15,13 @@ import typing
 from pathlib import Path
 from typing import Any
 
-from app.training.config import DataConfig, DataSource, DistributedConfig, TrainingConfig
+from app.training.config import (
+    DataConfig,
+    DataSource,
+    DistributedConfig,
+    LoraConfig,
+    TrainingConfig,
+)
 from app.transformer.config import RopeScaling, TransformerConfig
 
 PAGE = Path(__file__).with_name("configuration.md")
@@ -41,6 +47,7 @@ SECTIONS: tuple[tuple[type, str, str], ...] = (
         "Sources of a mixture",
         "In the list `data.sources`; see [Mixtures](training.md#mixtures).",
     ),
+    (LoraConfig, "Adapters", "Under `lora:`; see [Adapters](training.md#adapters-lora)."),
     (
         DistributedConfig,
         "Several processes",

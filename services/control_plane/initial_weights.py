@@ -7,16 +7,24 @@ import json
 from pathlib import Path
 
 from app.training.config import ConfigError, TrainingConfig
-from app.training.initial_weights import Origin, origin_of, take_origin
+from app.training.initial_weights import (
+    Origin,
+    adapter_file,
+    origin_of,
+    require_base,
+    take_origin,
+)
 from control_plane.paths import AllowedRoots
 from control_plane.state import ServiceState
 
 CHECKPOINT_SCHEME = "checkpoint://"
-_FIELD = "initial_weights"
+_FIELD, _ADAPTER = "initial_weights", "initial_adapter"
 
 
 async def take_initial_weights(config: TrainingConfig, state: ServiceState) -> None:
     """Fill in the path of the weights, and what they say of model and tokenizer.
+
+    An adapter for them is checked too.
 
     A checkpoint file is read by the worker alone: it holds more than a header.
 
@@ -25,6 +33,7 @@ async def take_initial_weights(config: TrainingConfig, state: ServiceState) -> N
         NotFoundError: There is no checkpoint with this id.
         ConfigError: The weights cannot be used, or do not make a valid configuration.
     """
+    require_base(config)
     if config.initial_weights is None:
         return
     if config.initial_weights.startswith(CHECKPOINT_SCHEME):
@@ -35,6 +44,14 @@ async def take_initial_weights(config: TrainingConfig, state: ServiceState) -> N
     if origin is not None and config.has_open_model():
         take_origin(config, origin)
         config.validate()
+    if config.initial_adapter is not None:
+        config.initial_adapter = state.roots.check(_ADAPTER, config.initial_adapter)
+        if state.roots.visible and not config.has_open_model():
+            await asyncio.to_thread(_check_adapter, config, state.roots)
+
+
+def _check_adapter(config: TrainingConfig, roots: AllowedRoots) -> None:
+    adapter_file(config, lambda file: roots.check(_ADAPTER, str(file)))
 
 
 async def _origin_of_checkpoint(named: str, state: ServiceState) -> Origin | None:

@@ -62,7 +62,9 @@ class AllowedRoots:
     def _not_allowed(self, field: str, text: str) -> Exception:
         roots = ", ".join(map(str, self.roots)) or "none (start with --data-root PATH)"
         remedy = f"move the data there, or upload it and name it as {DATASET_SCHEME}ID"
-        if field == "initial_weights":
+        if field == "initial_adapter":
+            remedy = "move the adapter there"
+        elif field == "initial_weights":
             remedy = "move the model there, or name a checkpoint as checkpoint://ID"
         message = (
             f"`{field}` is {text!r}, which is not under an allowed folder; allowed are {roots}; "

@@ -99,7 +99,8 @@ async def review_start(
     try:
         await take_initial_weights(config, state)
     except (RpcError, NotFoundError) as error:
-        return Findings([FieldProblem("initial_weights", str(error))], _warnings(config))
+        named = getattr(error, "violations", ()) or [FieldProblem("initial_weights", str(error))]
+        return Findings(list(named), _warnings(config))
     except ConfigError as error:
         return Findings(list(error.problems), _warnings(config))
     problems = relation_problems(config, set())

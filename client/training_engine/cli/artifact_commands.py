@@ -103,6 +103,7 @@ class ExportFormat(StrEnum):
 
     HF = "hf"
     GGUF = "gguf"
+    PEFT = "peft"
 
 
 class Quantization(StrEnum):
@@ -129,7 +130,10 @@ def export(
         typer.Option(min=1e-6, help="Larger weights are divided into files; default 5."),
     ] = None,
     form: Annotated[
-        ExportFormat, typer.Option("--format", help="Hugging Face's, or GGUF for llama.cpp.")
+        ExportFormat,
+        typer.Option(
+            "--format", help="Hugging Face's, GGUF for llama.cpp, or the adapter for peft."
+        ),
     ] = ExportFormat.HF,
     quantization: Annotated[Quantization | None, typer.Option(help="Of GGUF; default f16.")] = None,
 ) -> None:
@@ -137,21 +141,24 @@ def export(
 
     A file needs no service. AutoModelForCausalLM.from_pretrained(OUTPUT) loads the result. With
     --format gguf OUTPUT is a file that llama.cpp runs, and a Modelfile for Ollama is beside it.
+    Adapters (`lora`) are merged; --format peft writes them alone.
     """
-    gguf = form is ExportFormat.GGUF
-    of_others = {"--dtype": dtype, "--max-shard-gb": max_shard_gb}
-    for name, value in (of_others if gguf else {"--quantization": quantization}).items():
-        if value is not None:
-            raise typer.BadParameter(f"{name} does not go with --format {form.value}")
-    options: dict[str, Any] = {"averaged": averaged, "gguf": gguf}
-    if gguf:
-        options |= {"quantization": quantization.value} if quantization else {}
-    else:
-        options["dtype"] = dtype and dtype.value
-        options |= {"shard_bytes": int(max_shard_gb * 1e9)} if max_shard_gb else {}
-    write = partial(extensions.call, "export", as_json=session.output.as_json, **options)
+    hf, gguf = ExportFormat.HF, ExportFormat.GGUF
+    shard_bytes = max_shard_gb and int(max_shard_gb * 1e9)
+    given: dict[str, Any] = {"averaged": averaged}
+    for flag, owner, name, value in (
+        ("--dtype", hf, "dtype", dtype and dtype.value),
+        ("--max-shard-gb", hf, "shard_bytes", shard_bytes),
+        ("--quantization", gguf, "quantization", quantization and quantization.value),
+    ):
+        if value is not None and owner is not form:
+            raise typer.BadParameter(f"{flag} does not go with --format {form.value}")
+        given |= {} if value is None else {name: value}
+    write = partial(extensions.call, "export", as_json=session.output.as_json, form=form.value)
     with _checkpoint_file(session, checkpoint) as (file, points):
-        write(file, output, **({} if gguf else {"points": points}))
+        if form is ExportFormat.HF:
+            given["points"] = points
+        write(file, output, **given)
 
 
 def evaluate(

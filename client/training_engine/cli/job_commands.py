@@ -215,6 +215,7 @@ def status(session: Session, job: JobArgument) -> None:
             ("trains on", record.data_summary),
             ("model", record.model_summary),
             ("begins with", (record.config or {}).get("initial_weights")),
+            ("its adapter", (record.config or {}).get("initial_adapter")),
             ("created", record.created_at),
             ("started", record.started_at),
             ("completed", record.completed_at),

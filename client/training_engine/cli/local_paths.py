@@ -36,7 +36,7 @@ SettingsOption = Annotated[
     ),
 ]
 
-_PATH_KEYS = ("dataset_path", "val_dataset_path", "initial_weights")
+_PATH_KEYS = ("dataset_path", "val_dataset_path", "initial_weights", "initial_adapter")
 
 
 def absolute(path: str | None) -> str | None:

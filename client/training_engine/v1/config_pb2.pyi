@@ -127,8 +127,20 @@ class EarlyStoppingConfig(_message.Message):
     min_delta: float
     def __init__(self, metric: _Optional[str] = ..., patience: _Optional[int] = ..., min_delta: _Optional[float] = ...) -> None: ...
 
+class LoraConfig(_message.Message):
+    __slots__ = ("rank", "alpha", "targets", "dropout")
+    RANK_FIELD_NUMBER: _ClassVar[int]
+    ALPHA_FIELD_NUMBER: _ClassVar[int]
+    TARGETS_FIELD_NUMBER: _ClassVar[int]
+    DROPOUT_FIELD_NUMBER: _ClassVar[int]
+    rank: int
+    alpha: float
+    targets: _containers.RepeatedScalarFieldContainer[str]
+    dropout: float
+    def __init__(self, rank: _Optional[int] = ..., alpha: _Optional[float] = ..., targets: _Optional[_Iterable[str]] = ..., dropout: _Optional[float] = ...) -> None: ...
+
 class TrainingConfig(_message.Message):
-    __slots__ = ("model_config", "batch_size", "learning_rate", "max_steps", "warmup_steps", "optimizer_type", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon", "scheduler_type", "min_lr_ratio", "gradient_accumulation_steps", "max_grad_norm", "mixed_precision", "logging_steps", "save_steps", "eval_steps", "checkpoint_dir", "max_checkpoints_to_keep", "resume_from_checkpoint", "wandb_project", "wandb_entity", "wandb_run_name", "wandb_mode", "seed", "dataset_path", "val_dataset_path", "val_fraction", "tokenizer", "sequence_length", "num_workers", "compile", "gradient_checkpointing", "deterministic", "device", "best_metric", "distributed", "eval_batches", "full_final_eval", "text_column", "token_dtype", "data", "cooldown_steps", "muon_learning_rate", "muon_momentum", "z_loss", "early_stopping", "ema_decay", "muon_iterations", "trackers", "mlflow_experiment", "mlflow_run_name", "initial_weights", "resize_vocabulary", "freeze")
+    __slots__ = ("model_config", "batch_size", "learning_rate", "max_steps", "warmup_steps", "optimizer_type", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon", "scheduler_type", "min_lr_ratio", "gradient_accumulation_steps", "max_grad_norm", "mixed_precision", "logging_steps", "save_steps", "eval_steps", "checkpoint_dir", "max_checkpoints_to_keep", "resume_from_checkpoint", "wandb_project", "wandb_entity", "wandb_run_name", "wandb_mode", "seed", "dataset_path", "val_dataset_path", "val_fraction", "tokenizer", "sequence_length", "num_workers", "compile", "gradient_checkpointing", "deterministic", "device", "best_metric", "distributed", "eval_batches", "full_final_eval", "text_column", "token_dtype", "data", "cooldown_steps", "muon_learning_rate", "muon_momentum", "z_loss", "early_stopping", "ema_decay", "muon_iterations", "trackers", "mlflow_experiment", "mlflow_run_name", "initial_weights", "resize_vocabulary", "freeze", "lora", "initial_adapter")
     MODEL_CONFIG_FIELD_NUMBER: _ClassVar[int]
     BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
     LEARNING_RATE_FIELD_NUMBER: _ClassVar[int]
@@ -185,6 +197,8 @@ class TrainingConfig(_message.Message):
     INITIAL_WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     RESIZE_VOCABULARY_FIELD_NUMBER: _ClassVar[int]
     FREEZE_FIELD_NUMBER: _ClassVar[int]
+    LORA_FIELD_NUMBER: _ClassVar[int]
+    INITIAL_ADAPTER_FIELD_NUMBER: _ClassVar[int]
     model_config: TransformerConfig
     batch_size: int
     learning_rate: float
@@ -241,7 +255,9 @@ class TrainingConfig(_message.Message):
     initial_weights: str
     resize_vocabulary: bool
     freeze: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, model_config: _Optional[_Union[TransformerConfig, _Mapping]] = ..., batch_size: _Optional[int] = ..., learning_rate: _Optional[float] = ..., max_steps: _Optional[int] = ..., warmup_steps: _Optional[int] = ..., optimizer_type: _Optional[str] = ..., weight_decay: _Optional[float] = ..., adam_beta1: _Optional[float] = ..., adam_beta2: _Optional[float] = ..., adam_epsilon: _Optional[float] = ..., scheduler_type: _Optional[str] = ..., min_lr_ratio: _Optional[float] = ..., gradient_accumulation_steps: _Optional[int] = ..., max_grad_norm: _Optional[float] = ..., mixed_precision: _Optional[str] = ..., logging_steps: _Optional[int] = ..., save_steps: _Optional[int] = ..., eval_steps: _Optional[int] = ..., checkpoint_dir: _Optional[str] = ..., max_checkpoints_to_keep: _Optional[int] = ..., resume_from_checkpoint: _Optional[bool] = ..., wandb_project: _Optional[str] = ..., wandb_entity: _Optional[str] = ..., wandb_run_name: _Optional[str] = ..., wandb_mode: _Optional[str] = ..., seed: _Optional[int] = ..., dataset_path: _Optional[str] = ..., val_dataset_path: _Optional[str] = ..., val_fraction: _Optional[float] = ..., tokenizer: _Optional[str] = ..., sequence_length: _Optional[int] = ..., num_workers: _Optional[int] = ..., compile: _Optional[bool] = ..., gradient_checkpointing: _Optional[bool] = ..., deterministic: _Optional[bool] = ..., device: _Optional[str] = ..., best_metric: _Optional[str] = ..., distributed: _Optional[_Union[DistributedConfig, _Mapping]] = ..., eval_batches: _Optional[int] = ..., full_final_eval: _Optional[bool] = ..., text_column: _Optional[str] = ..., token_dtype: _Optional[str] = ..., data: _Optional[_Union[DataConfig, _Mapping]] = ..., cooldown_steps: _Optional[int] = ..., muon_learning_rate: _Optional[float] = ..., muon_momentum: _Optional[float] = ..., z_loss: _Optional[float] = ..., early_stopping: _Optional[_Union[EarlyStoppingConfig, _Mapping]] = ..., ema_decay: _Optional[float] = ..., muon_iterations: _Optional[int] = ..., trackers: _Optional[_Iterable[str]] = ..., mlflow_experiment: _Optional[str] = ..., mlflow_run_name: _Optional[str] = ..., initial_weights: _Optional[str] = ..., resize_vocabulary: _Optional[bool] = ..., freeze: _Optional[_Iterable[str]] = ...) -> None: ...
+    lora: LoraConfig
+    initial_adapter: str
+    def __init__(self, model_config: _Optional[_Union[TransformerConfig, _Mapping]] = ..., batch_size: _Optional[int] = ..., learning_rate: _Optional[float] = ..., max_steps: _Optional[int] = ..., warmup_steps: _Optional[int] = ..., optimizer_type: _Optional[str] = ..., weight_decay: _Optional[float] = ..., adam_beta1: _Optional[float] = ..., adam_beta2: _Optional[float] = ..., adam_epsilon: _Optional[float] = ..., scheduler_type: _Optional[str] = ..., min_lr_ratio: _Optional[float] = ..., gradient_accumulation_steps: _Optional[int] = ..., max_grad_norm: _Optional[float] = ..., mixed_precision: _Optional[str] = ..., logging_steps: _Optional[int] = ..., save_steps: _Optional[int] = ..., eval_steps: _Optional[int] = ..., checkpoint_dir: _Optional[str] = ..., max_checkpoints_to_keep: _Optional[int] = ..., resume_from_checkpoint: _Optional[bool] = ..., wandb_project: _Optional[str] = ..., wandb_entity: _Optional[str] = ..., wandb_run_name: _Optional[str] = ..., wandb_mode: _Optional[str] = ..., seed: _Optional[int] = ..., dataset_path: _Optional[str] = ..., val_dataset_path: _Optional[str] = ..., val_fraction: _Optional[float] = ..., tokenizer: _Optional[str] = ..., sequence_length: _Optional[int] = ..., num_workers: _Optional[int] = ..., compile: _Optional[bool] = ..., gradient_checkpointing: _Optional[bool] = ..., deterministic: _Optional[bool] = ..., device: _Optional[str] = ..., best_metric: _Optional[str] = ..., distributed: _Optional[_Union[DistributedConfig, _Mapping]] = ..., eval_batches: _Optional[int] = ..., full_final_eval: _Optional[bool] = ..., text_column: _Optional[str] = ..., token_dtype: _Optional[str] = ..., data: _Optional[_Union[DataConfig, _Mapping]] = ..., cooldown_steps: _Optional[int] = ..., muon_learning_rate: _Optional[float] = ..., muon_momentum: _Optional[float] = ..., z_loss: _Optional[float] = ..., early_stopping: _Optional[_Union[EarlyStoppingConfig, _Mapping]] = ..., ema_decay: _Optional[float] = ..., muon_iterations: _Optional[int] = ..., trackers: _Optional[_Iterable[str]] = ..., mlflow_experiment: _Optional[str] = ..., mlflow_run_name: _Optional[str] = ..., initial_weights: _Optional[str] = ..., resize_vocabulary: _Optional[bool] = ..., freeze: _Optional[_Iterable[str]] = ..., lora: _Optional[_Union[LoraConfig, _Mapping]] = ..., initial_adapter: _Optional[str] = ...) -> None: ...
 
 class Config(_message.Message):
     __slots__ = ("config_id", "name", "config", "created_at")

@@ -50,6 +50,7 @@ export class JobSummary {
       job.message && ["", job.message],
       job.model_summary && ["soft", `Model: ${job.model_summary}`],
       job.config?.initial_weights && ["soft", `Begins with: ${job.config.initial_weights}`],
+      job.config?.initial_adapter && ["soft", `Its adapter: ${job.config.initial_adapter}`],
       job.data_summary && ["soft", `Data: ${job.data_summary}`],
       ...(job.exactness_notes ?? []).map((text) => ["soft", `No longer bitwise: ${text}`]),
       ...(job.warnings ?? []).map((warning) => ["soft", `Warning: ${warning.message}`]),

@@ -109,3 +109,25 @@ async def test_a_checkpoint_file_is_left_to_the_worker(stubs: Any, data_root: Pa
     assert job.config.initial_weights == str(data_root / "checkpoint_step_5.pt")
     assert not job.config.model_config.HasField("vocab_size")
     assert job.model_summary == ""
+
+
+async def test_adapters_need_weights_and_an_adapter_that_fits(
+    stubs: Any, model: Path, data_root: Path
+) -> None:
+    job = (await stubs.jobs.StartJob(start_with("model", lora={"targets": ["query"]}))).job
+    assert job.config.lora.rank == 8
+    assert job.config.lora.targets == ["query"]
+    assert "and 256 of adapters, which alone are trained" in job.model_summary
+    alone = await failure_of(stubs.jobs.StartJob(tiny_request(config_document='{"lora": {}}')))
+    assert alone.fields["initial_weights"].startswith("`initial_weights` is not set and `lora` is")
+    (data_root / "adapter").mkdir()
+    fields = {"lora": {}, "initial_adapter": "adapter"}
+    broken = await failure_of(stubs.jobs.StartJob(start_with("model", **fields)))
+    assert "has no adapter_config.json" in broken.fields["initial_adapter"]
+    outside = fields | {"initial_adapter": "/"}
+    document = json.dumps(WITHOUT_MODEL | {"initial_weights": "model"} | outside)
+    found = await stubs.configs.ValidateConfig(
+        config_pb2.ValidateConfigRequest(config_document=document)
+    )
+    assert [error.field for error in found.errors] == ["initial_adapter"]
+    assert "move the adapter there" in found.errors[0].message

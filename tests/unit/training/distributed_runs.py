@@ -129,6 +129,9 @@ def run(folder: Path, scenario: dict[str, Any]) -> None:
     config = TrainingConfig(
         model_config=model, **{**RUN, "checkpoint_dir": where, **scenario.get("config", {})}
     )
+    if earlier := scenario.get("begins_with"):
+        weights = str(next((folder / earlier).glob("*.pt")))
+        config = TrainingConfig.from_dict(config.to_dict() | {"initial_weights": weights})
     try:
         trainer = Trainer(config, data, validation)
         Events(scenario.get("event", {})).watch(trainer)

@@ -60,6 +60,10 @@ def scenarios() -> list[dict[str, Any]]:
     there = spread("fsdp", max_steps=2)
     again = {"resume_from_checkpoint": True}
     one = {"batch_size": 8, "distributed": None}
+    begun = {"begins_with": "ddp-even"}
+    lora: dict[str, Any] = {"lora": {"rank": 3, "targets": ["attention", "mlp.up"]}}
+    adapted = {"processes": 1, **begun, "config": one | again | {"save_steps": 2}}
+    adapted["config"] |= {"lora": lora["lora"] | {"dropout": 0.2}}
     found += [
         {"name": "one-even", "processes": 1, "config": one, "dropout": 0.0},
         {"name": "one-muon", "processes": 1, "config": one | muon, "dropout": 0.0, **pairs},
@@ -74,6 +78,12 @@ def scenarios() -> list[dict[str, Any]]:
         {"name": "moved-1", **moved, "config": there},
         {"name": "moved-2", **moved, "processes": 1, "config": one | again | {"max_steps": 3}},
         {"name": "moved-3", **moved, "config": spread("ddp", max_steps=5, **again)},
+        {"name": "one-lora", "processes": 1, "config": one | lora, "dropout": 0.0, **begun},
+        {"name": "ddp-lora", "config": spread("ddp") | lora, "dropout": 0.0, **begun},
+        {"name": "fsdp-lora", "config": spread("fsdp") | lora, "dropout": 0.0, **begun},
+        {"name": "lora-straight", **adapted},
+        {"name": "lora-killed", **adapted, "folder": "lora-parts", "event": {"kill_before": 6}},
+        {"name": "lora-resumed", **adapted, "folder": "lora-parts"},
         {"name": "poisoned", "config": spread("ddp"), "event": {"poison_before": 1, "in_rank": 1}},
         {"name": "raising", "config": spread("ddp"), "event": {"raise_before": 3, "in_rank": 1}},
         {"name": "killed", "config": spread("fsdp"), "event": {"kill_before": 3, "in_rank": 1}},
@@ -134,12 +144,18 @@ def test_two_resumes_are_bitwise_one_run(runs: Path, strategy: str) -> None:
     assert straight["environment"]["processes"] == f"2 ({strategy})"
 
 
+def test_adapters_of_a_killed_run_are_bitwise_those_of_one_that_was_not(runs: Path) -> None:
+    assert failure(runs, "lora-killed")
+    assert result(runs, "lora-resumed")["resumed_at"] == 4
+    assert_same_runs(runs / "lora-straight", runs / "lora-parts")
+
+
 def test_sums_over_three_processes_keep_their_order_through_a_resume(runs: Path) -> None:
     assert [result(runs, f"three-{part}")["step"] for part in (1, 2)] == [3, 5]
     assert_same_runs(runs / "three-straight", runs / "three-parts")
 
 
-@pytest.mark.parametrize("kind", ["even", "frozen", "labelled", "muon"])
+@pytest.mark.parametrize("kind", ["even", "frozen", "labelled", "lora", "muon"])
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_two_processes_learn_what_one_learns_from_their_batches_together(
     runs: Path, strategy: str, kind: str

@@ -38,6 +38,8 @@ CONTRACT = {
     "z_loss": 0.0,
     "ema_decay": None,
     "freeze": [],
+    "lora": None,
+    "initial_adapter": None,
     "initial_weights": None,
     "resize_vocabulary": False,
     "mixed_precision": None,

@@ -19,13 +19,15 @@ class AveragedWeights:
     steps would else be made of the initial weights.
 
     Args:
-        model: its parameters are followed, each process's shard of them where they are sharded.
+        model: its parameters that are trained are followed, each process's shard of them where they
+            are sharded.
         decay: in (0, 1); the average is of about 1 / (1 - decay) steps.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self._decay = decay
-        self._weights = dict(model.named_parameters())
+        trained = (pair for pair in model.named_parameters() if pair[1].requires_grad)
+        self._weights = dict(trained)
         self._averages = {name: weight.detach().clone() for name, weight in self._weights.items()}
 
     @torch.no_grad()

@@ -25,25 +25,31 @@ _REFUSED = 4
 
 
 def export(
-    checkpoint: Path, output: Path, *, as_json: bool = False, gguf: bool = False, **options: Any
+    checkpoint: Path,
+    output: Path,
+    *,
+    as_json: bool = False,
+    form: Literal["hf", "gguf", "peft"] = "hf",
+    **options: Any,
 ) -> None:
     """Write a checkpoint as other libraries load it, see `app.training.export`.
 
-    `options` are those of `export_checkpoint`; with `gguf`, of `export_gguf`.
+    `options` are those of `export_checkpoint`, `export_gguf` or `export_adapter`, by `form`.
     """
     from app.training.errors import CheckpointError
-    from app.training.export import export_checkpoint
+    from app.training.export import export_adapter, export_checkpoint
     from app.training.tokenizer import TokenizerError
     from app.transformer.errors import UnsupportedModelError
     from app.transformer.export import NotRepresentableError
 
     try:
-        if gguf:
+        if form == "gguf":
             from app.training.gguf_export import export_gguf
 
             files = export_gguf(checkpoint, output, **options)
         else:
-            files = export_checkpoint(checkpoint, output, **options)
+            write = export_adapter if form == "peft" else export_checkpoint
+            files = write(checkpoint, output, **options)
     except ModuleNotFoundError as error:
         if error.name != "gguf":
             raise
@@ -51,7 +57,7 @@ def export(
     except (CheckpointError, TokenizerError, UnsupportedModelError, NotRepresentableError) as error:
         _fail(str(error))
     except OSError as error:
-        kind = "file" if gguf else "folder"
+        kind = "file" if form == "gguf" else "folder"
         text = f"{output} cannot be written: {error.strerror or error}; choose another {kind}"
         _fail(text, _REFUSED if isinstance(error, FileExistsError) else 1)
     if as_json:
@@ -59,7 +65,7 @@ def export(
         return
     for path in files:
         typer.echo(f"wrote {path} ({path.stat().st_size:,} bytes)")
-    if not gguf and not any(path.name == "tokenizer.json" for path in files):
+    if form == "hf" and not any(path.name == "tokenizer.json" for path in files):
         typer.echo("no tokenizer.json: the model was trained on ids of unknown origin")
 
 

@@ -13,6 +13,7 @@ from typing import Any, Literal, cast
 
 from app.training.document import parse_document, read_document_file, read_numbers
 from app.training.rules import (
+    lora_problems,
     range_problems,
     relation_problems,
     run_warnings,
@@ -23,6 +24,7 @@ from app.training.tokenizer_files import trained_name
 from app.transformer.config import TransformerConfig
 from app.transformer.errors import ConfigError, FieldProblem
 from app.transformer.fields import read_known, shown, to_plain, type_problems
+from app.transformer.lora_layout import LoraConfig
 
 __all__ = [
     "ConfigError",
@@ -30,6 +32,7 @@ __all__ = [
     "DataSource",
     "DistributedConfig",
     "FieldProblem",
+    "LoraConfig",
     "TrainingConfig",
 ]
 
@@ -195,6 +198,14 @@ class TrainingConfig:
     freeze: list[str] = field(default_factory=list)
     """Parameters that stay as they are: patterns of their names in a checkpoint, such as
     `token_embedding.*` or `blocks.[0-3].*`, each of which must match something."""
+
+    lora: LoraConfig | None = None
+    """Train low-rank adapters beside the weights of `initial_weights`, which stay. None: train the
+    weights."""
+
+    initial_adapter: str | None = None
+    """Begin with the adapters in a folder of `peft`, whose rank, alpha and layers are those of
+    `lora`. None: B is zero, and the model begins as it was."""
 
     batch_size: int = 8
     """Sequences in a micro-batch, on each device, >= 1."""
@@ -378,6 +389,8 @@ class TrainingConfig:
             self.model_config = self._read_part("model_config", TransformerConfig)
         if isinstance(cast("Any", self.freeze), str):
             self.freeze = [cast("Any", self.freeze)]
+        if isinstance(cast("Any", self.lora), Mapping):
+            self.lora = self._read_part("lora", LoraConfig)
         if isinstance(cast("Any", self.distributed), Mapping):
             self.distributed = self._read_part("distributed", DistributedConfig)
         if isinstance(cast("Any", self.early_stopping), Mapping):
@@ -407,12 +420,16 @@ class TrainingConfig:
         problems = self._unread + type_problems(self)
         problems += self._model_problems()
         problems += _part_problems("data", self.data, DataConfig)
+        if self.lora is not None:
+            problems += _part_problems("lora", self.lora, LoraConfig)
         if self.distributed is not None:
             problems += _part_problems("distributed", self.distributed, DistributedConfig)
         if self.early_stopping is not None:
             problems += _part_problems("early_stopping", self.early_stopping, EarlyStoppingConfig)
         bad = {problem.field for problem in problems}
-        rules = (range_problems, size_problems, source_problems, relation_problems)
+        rules = (
+            range_problems, size_problems, source_problems, relation_problems, lora_problems
+        )  # fmt: skip
         for of_values in rules:
             more = of_values(self, bad)
             problems += more

@@ -12,13 +12,15 @@ from app.training.data.conversations import turns_of
 from app.training.data.errors import DataError
 from app.training.data.parts import Place
 from app.training.errors import CheckpointError
-from app.training.inference import LoadedModel, load_trained
+from app.training.inference import LoadedModel, load_trained, read_trained
 from app.training.metrics import compute_perplexity
 from app.training.model_card import model_card, read_journal
 from app.training.tokenizer_export import ExportedTokenizer, exported
-from app.transformer.export import DTYPES, SHARD_BYTES, ExportOptions
+from app.transformer.errors import UnsupportedModelError
+from app.transformer.export import DTYPES, SHARD_BYTES, ExportOptions, write_adapter
 from app.transformer.families import family_of
 from app.transformer.huggingface import export_model
+from app.transformer.peft_files import description, factors
 
 Point = Mapping[str, float | None]
 
@@ -67,6 +69,31 @@ def export_checkpoint(
     texts["README.md"] = model_card(name, family, loaded.config, measured, points)
     options = ExportOptions(DTYPES[dtype] if dtype else None, shard_bytes, ids, texts)
     return export_model(loaded.model, output, options)
+
+
+def export_adapter(checkpoint: Path, output: Path, *, averaged: bool = False) -> list[Path]:
+    """Write the adapters of a checkpoint file to a folder that `peft` loads; return the files.
+
+    They are for the base that the run began with, which is not written.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be read.
+        UnsupportedModelError: It has no adapters, or its model has no equivalent.
+        OSError: The folder cannot be written, or holds a model that no export wrote.
+    """
+    config, weights = read_trained(checkpoint, averaged=averaged)
+    if (lora := config.lora) is None:
+        raise UnsupportedModelError(
+            f"{checkpoint} was trained without `lora` and has no adapter; export the whole model"
+        )
+    if config.resize_vocabulary:
+        raise UnsupportedModelError(
+            "`resize_vocabulary` is set: the run's base has another vocabulary than its initial "
+            "weights, and the adapter fits these no more; export the whole model"
+        )
+    model = config.model_config
+    tensors = [(n, f.of(weights[f.parameter])) for n, f in factors(model, lora).items()]
+    return write_adapter(output, description(model, lora, config.initial_weights or ""), tensors)
 
 
 def _ids(tokenizer: ExportedTokenizer | None) -> dict[str, int | None]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from app.training.checkpoint import load_model
 from app.training.config import TrainingConfig
@@ -15,6 +16,7 @@ from app.training.errors import CheckpointError, NoAverageError
 from app.training.home import expanded
 from app.training.mapped_weights import read_mapped, verify_weights
 from app.training.tokenizer import Tokenizer, tokenizer_from_dict
+from app.transformer.lora import merged_weights
 from app.transformer.model import GPTModel
 
 
@@ -66,17 +68,36 @@ def load_trained(
         TokenizerError: its tokenizer is of another release.
     """
     path = expanded(path)
-    state = read_mapped(path)
-    config = _config_of(state, path)
-    weights = _averaged(state, path) if averaged else state["model_state_dict"]
-    verify_weights(path, state, weights)
+    state, config, weights = _verified(path, averaged=averaged)
     model = GPTModel.unfilled(config.model_config)
-    load_model(model, weights, path, mapped=mapped)
+    merged = merged_weights(weights, config.model_config, config.lora)
+    load_model(model, merged, path, mapped=mapped)
     model.to(device).eval()
     saved, template = state.get("tokenizer"), state.get("chat_template") or {}
     tokenizer = None if saved is None else tokenizer_from_dict(saved)
     chat = ChatTemplate(template["source"], template["tokens"]) if template else None
     return LoadedModel(model, tokenizer, chat, config, int(state["step"]), float(state["loss"]))
+
+
+def read_trained(
+    path: str | Path, *, averaged: bool = False
+) -> tuple[TrainingConfig, dict[str, Tensor]]:
+    """Return what a checkpoint was trained with, and its weights, adapters apart; in the file.
+
+    Raises `CheckpointError` as `load_trained`.
+    """
+    _, config, weights = _verified(expanded(path), averaged=averaged)
+    return config, weights
+
+
+def _verified(
+    path: Path, *, averaged: bool
+) -> tuple[dict[str, Any], TrainingConfig, dict[str, Tensor]]:
+    state = read_mapped(path)
+    config = _config_of(state, path)
+    weights = _averaged(state, path) if averaged else state["model_state_dict"]
+    verify_weights(path, state, weights)
+    return state, config, weights
 
 
 def _averaged(state: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -85,7 +106,7 @@ def _averaged(state: dict[str, Any], path: Path) -> dict[str, Any]:
         raise NoAverageError(
             f"{path} has no average of the weights; train with `ema_decay`, or take the weights"
         )
-    return averages
+    return {**state["model_state_dict"], **averages}  # of what was trained
 
 
 def _config_of(state: dict[str, Any], path: Path) -> TrainingConfig:

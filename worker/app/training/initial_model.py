@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from app.training import rng
+from app.training.adapters import begin_adapters
 from app.training.checkpoint_file import (
     manifest_path,
     read_manifest,
@@ -21,12 +22,13 @@ from app.training.checkpoint_file import (
 )
 from app.training.config import TrainingConfig
 from app.training.errors import CheckpointError
-from app.training.initial_weights import folder_files, refused, weights_path
+from app.training.initial_weights import folder_files, refused, require_base, weights_path
 from app.training.reading import permitted
 from app.transformer import GPTModel
 from app.transformer.config import TransformerConfig
 from app.transformer.errors import ConfigError, FieldProblem, UnsupportedModelError
 from app.transformer.huggingface import open_pretrained
+from app.transformer.lora import merged_weights
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +62,7 @@ class SavedModel:
         self.config = run.model_config
         self.tokenizer = run.tokenizer if state.get("tokenizer") else None
         """Name of the tokenizer of its run; None where that was trained on ids."""
-        self._weights: Mapping[str, Tensor] = state["model_state_dict"]
+        self._weights = merged_weights(state["model_state_dict"], run.model_config, run.lora)
 
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
         return {name: tuple(tensor.shape) for name, tensor in self._weights.items()}
@@ -90,7 +92,7 @@ def open_checkpoint(path: Path) -> SavedModel:
 def build_model(
     config: TrainingConfig, given: GPTModel | None = None, *, resumes: bool = False
 ) -> GPTModel:
-    """Return the model of a run, on the CPU.
+    """Return the model of a run, on the CPU, with its adapters where it has any.
 
     Args:
         config: says where the weights come from, unless `given` has them.
@@ -100,10 +102,16 @@ def build_model(
     Raises:
         ConfigError: The initial weights cannot be read or do not fit; it lists all tensors.
     """
-    if given is not None:
-        return given
+    model = given or _base(config, resumes=resumes)
+    begin_adapters(config, model, resumes=resumes)
+    return model
+
+
+def _base(config: TrainingConfig, *, resumes: bool) -> GPTModel:
     if config.initial_weights is not None and not resumes:
         return _filled(config, _open(weights_path(config)))
+    if not resumes:
+        require_base(config)
     with rng.isolated(config.seed):
         return GPTModel(config.model_config)
 

@@ -17,6 +17,7 @@ from app.training.tokenizer_files import is_made_of_text
 from app.transformer.config import TransformerConfig
 from app.transformer.errors import ConfigError, FieldProblem
 from app.transformer.found_model import config_of_folder
+from app.transformer.peft_files import DESCRIPTION, WEIGHTS, find_adapter
 from app.transformer.weight_files import weight_files
 
 logger = logging.getLogger(__name__)
@@ -48,6 +49,14 @@ def complete_from_weights(config: TrainingConfig) -> None:
     logger.info(
         "%s: the model and tokenizer %r are theirs", config.initial_weights, config.tokenizer
     )
+
+
+def require_base(config: TrainingConfig) -> None:
+    """Raise `ConfigError` for adapters that have no weights to be trained beside."""
+    if config.lora is not None and config.initial_weights is None:
+        rule = "adapters are trained beside given weights; name them, or leave `lora` out"
+        message = f"`initial_weights` is not set and `lora` is: {rule}"
+        raise ConfigError([FieldProblem(_FIELD, message)])
 
 
 def take_origin(config: TrainingConfig, origin: Origin) -> None:
@@ -97,6 +106,27 @@ def origin_of(path: Path, require: Callable[[Path], object] = permitted) -> Orig
     except ValueError as error:
         raise refused(str(path), str(error)) from None
     return Origin(model, str(path) if (path / "tokenizer.json").is_file() else None)
+
+
+def adapter_file(config: TrainingConfig, require: Callable[[Path], object] = permitted) -> Path:
+    """Return the file with the adapters that `initial_adapter` names, which fit the run.
+
+    `require` raises for a file of the folder that may not be read.
+
+    Raises:
+        ConfigError: They are of another base, rank or layers, or cannot be read.
+    """
+    named, lora = config.initial_adapter or "", config.lora
+    assert lora is not None
+    folder = expanded(named)
+    try:
+        for file in (folder / DESCRIPTION, folder / WEIGHTS):
+            if file.exists():
+                require(file)
+        return find_adapter(folder, config.model_config, lora)
+    except ValueError as error:
+        message = f"`initial_adapter` is {named!r}; {error}"
+        raise ConfigError([FieldProblem("initial_adapter", message)]) from None
 
 
 def folder_files(folder: Path) -> list[Path]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.training.config import TrainingConfig
+from app.transformer.lora_layout import adapter_parameters
 
 _FP32 = 4
 
@@ -38,13 +39,17 @@ def estimate_memory(config: TrainingConfig) -> MemoryEstimate:
     """Return what a valid configuration takes.
 
     Weights, gradients and moments are kept in fp32. AdamW has two moments, Muon one. An average of
-    the weights counts as parameters.
+    the weights counts as parameters. With adapters only these are trained.
     """
-    parameters = config.model_config.num_parameters()
+    parameters = trained = config.model_config.num_parameters()
+    if config.lora is not None:
+        trained = adapter_parameters(config.model_config, config.lora)
+        parameters += trained
+    averaged = 0 if config.ema_decay is None else trained
     return MemoryEstimate(
-        parameters_bytes=_FP32 * parameters * (1 if config.ema_decay is None else 2),
-        gradients_bytes=_FP32 * parameters,
-        optimizer_bytes=_FP32 * (2 * parameters - _parameters_of_muon(config)),
+        parameters_bytes=_FP32 * (parameters + averaged),
+        gradients_bytes=_FP32 * trained,
+        optimizer_bytes=_FP32 * (2 * trained - _parameters_of_muon(config)),
         activations_bytes=_activations(config),
     )
 

@@ -18,7 +18,7 @@ _ROWS = 20
 _DRAWN = 60
 """Points of the chart."""
 _LOSSES = ("loss", "val_loss")
-_PATHS = ("path", "tokenizer", "weights", "files")
+_PATHS = ("path", "tokenizer", "weights", "adapter", "files")
 """Ends of the names of fields that hold paths."""
 _OF_MACHINE = ("checkpoint_dir", "device", "resume_from_checkpoint", "wandb_")
 _FRONT = """---

@@ -64,7 +64,7 @@ class Reporter:
         peak = peak_flops(name, config.mixed_precision)
         self._peak_flops = peak and peak * devices
         length = config.get_sequence_length()
-        self._flops_per_token = flops_per_token(config.model_config, length)
+        self._flops_per_token = flops_per_token(config.model_config, length, config.lora)
 
     def open(self, journal: MetricsJournal, step: int, callbacks: CallbackList) -> None:
         """Begin to report, after `step`."""

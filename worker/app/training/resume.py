@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from app.training.adapters import require_same_adapters
 from app.training.checkpoint import CheckpointManager
 from app.training.config import TrainingConfig, flatten
 from app.training.distributed import Ranks
@@ -25,6 +26,7 @@ _MODEL_FIELDS_FREE_TO_CHANGE = {"dropout_rate", "initializer_range", "zero_init_
 _FIELDS_WITHOUT_EFFECT = {
     "resume_from_checkpoint",
     "checkpoint_dir",
+    "initial_adapter",
     "initial_weights",
     "resize_vocabulary",
 }
@@ -63,6 +65,7 @@ def check_fits(state: Mapping[str, Any], config: TrainingConfig, tokenizer: Any,
         )
     _check_model(state["config"], config, path)
     require_same_frozen(state["config"], config.freeze, path)
+    require_same_adapters(state["config"], config, path)
     if config.max_steps < state["step"]:
         raise ResumeError(
             f"`max_steps` is {config.max_steps} and the checkpoint {path} is at step "

@@ -14,6 +14,7 @@ from app.training.devices import DEVICES, is_device
 from app.training.tokenizer_files import SMALLEST_BPE, is_made_of_text, trained_size
 from app.transformer.errors import FieldProblem
 from app.transformer.fields import shown
+from app.transformer.lora_layout import target_problems
 
 if TYPE_CHECKING:
     from app.training.config import DataSource, TrainingConfig
@@ -79,6 +80,9 @@ _RULES = (
     _below_one("adam_beta2", "try 0.999"),
     _above_zero("adam_epsilon", "try 1e-8"),
     _above_zero("muon_learning_rate", "try 0.02"),
+    _at_least(1, "lora.rank", "try 8"),
+    _above_zero("lora.alpha", "try twice the rank"),
+    _below_one("lora.dropout", "try 0.05, or 0 for none"),
     _at_least(1, "early_stopping.patience", "try 5"),
     _not_negative("early_stopping.min_delta", "try 0"),
     _below_one("muon_momentum", "try 0.95"),
@@ -100,6 +104,7 @@ _RULES = (
     _not_empty("val_dataset_path", "give a file or folder, or leave it out"),
     _below_one("val_fraction", "try 0.1, or 0 to hold nothing back"),
     _not_empty("initial_weights", "give a folder or a checkpoint, or leave it out"),
+    _not_empty("initial_adapter", "give a folder of peft, or leave it out"),
     _not_empty("text_column", "name the field that holds the text, or leave it out"),
     _not_empty("tokenizer", "try byte, char, gpt2 or the path of a tokenizer.json"),
     _Rule(
@@ -154,6 +159,7 @@ _LARGEST = {
     "batch_size": 2**24,
     "gradient_accumulation_steps": 2**24,
     "num_workers": 1024,
+    "lora.rank": 2**16,
     "distributed.processes": 2**16,
 }
 """Far above what any run uses: a slip of the keyboard is refused before it takes a machine down."""
@@ -284,6 +290,33 @@ def _unmeasured_averages(config: TrainingConfig, bad: set[str]) -> list[FieldPro
         for field in ("best_metric", "early_stopping.metric")
         if not _touches(field, bad) and _at(config, field) == "ema_val_loss"
     ]
+
+
+def lora_problems(config: TrainingConfig, bad: set[str]) -> list[FieldProblem]:
+    """Return what keeps adapters from being trained."""
+    if "initial_adapter" not in bad and config.initial_adapter is not None and config.lora is None:
+        what = f"`initial_adapter` is {shown(config.initial_adapter)} and `lora` is not set"
+        remedy = "set its rank, alpha and targets as in adapter_config.json"
+        return [FieldProblem("lora", f"{what}; {remedy}")]
+    if config.lora is None or any(path.startswith("lora") for path in bad):
+        return []
+    found = _problems_beside_adapters(config, bad)
+    if any(path.startswith("model_config") for path in bad) or config.has_open_model():
+        return found
+    return found + target_problems(config.model_config, config.lora)
+
+
+def _problems_beside_adapters(config: TrainingConfig, bad: set[str]) -> list[FieldProblem]:
+    """Return a problem for each field that says otherwise what is trained."""
+    found = []
+    if "optimizer_type" not in bad and config.optimizer_type == "muon":
+        rule = "`optimizer_type` is 'muon', which makes updates of whole matrices orthogonal"
+        message = f"{rule}; with `lora` it must be 'adamw'"
+        found.append(FieldProblem("optimizer_type", message))
+    if "freeze" not in bad and config.freeze:
+        rule = f"`freeze` is {shown(config.freeze)}; with `lora` all but the adapters is frozen"
+        found.append(FieldProblem("freeze", f"{rule}; leave one of the two out"))
+    return found
 
 
 def run_warnings(config: TrainingConfig) -> list[FieldProblem]:

@@ -24,7 +24,8 @@ class RunModel:
     def __init__(self, config: TrainingConfig, ranks: Ranks, model: GPTModel) -> None:
         self._config = config
         self.model = fuse(model)
-        freeze(model, config.freeze)
+        if config.lora is None:
+            freeze(model, config.freeze)
         if config.gradient_checkpointing:
             self.model.enable_gradient_checkpointing()
         self._layout = build_layout(ranks)

@@ -9,9 +9,11 @@ reading:
 - `generation`, `sampling`, `decoding`, `row_decoding`: text from a model, one token after another:
   which token is drawn, and the step of one token.
 - `fused`, `cpu_kernels`: the same model with faster operations for a CPU, applied from outside.
+- `lora`, `lora_layout`: low-rank adapters, applied from outside too.
 - `families`, `tensor_layout`: the configurations and tensors of models that others write and load.
 - `weight_files`, `found_model`, `huggingface`, `export`, `export_folder`: from and to Hugging
   Face's format.
+- `peft_files`: adapters in the format of `peft`.
 - `gguf_tensors`: a model in the terms of llama.cpp.
 """
 

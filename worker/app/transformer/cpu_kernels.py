@@ -145,13 +145,14 @@ class _MLP(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, up, down, active, slope = ctx.saved_tensors
         up_bias, down_bias = ctx.has_bias
+        needs = ctx.needs_input_grad  # a frozen weight needs none
         grad_wide = _product(grad, down.t()).mul_(slope)
         return (
             _product(grad_wide, up.t()),
-            grad_wide.t() @ x,
-            grad_wide.sum(0) if up_bias else None,
-            grad.t() @ active,
-            grad.sum(0) if down_bias else None,
+            grad_wide.t() @ x if needs[1] else None,
+            grad_wide.sum(0) if up_bias and needs[2] else None,
+            grad.t() @ active if needs[3] else None,
+            grad.sum(0) if down_bias and needs[4] else None,
             None,
         )
 
@@ -221,6 +222,7 @@ class _Attention(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         flat, qkv, output, heads, weights, attended = ctx.saved_tensors
         qkv_bias, output_bias = ctx.has_bias
+        needs = ctx.needs_input_grad
         batch, time, hidden = ctx.shape
         grad = grad.reshape(-1, hidden)
         grad_attended = _product(grad, output.t()).view(batch, time, -1, heads.shape[-1])
@@ -231,10 +233,10 @@ class _Attention(torch.autograd.Function):
         grad_projected = grad_heads.permute(1, 3, 0, 2, 4).reshape(batch * time, -1)
         return (
             _product(grad_projected, qkv.t()).view(ctx.shape),
-            grad_projected.t() @ flat,
-            grad_projected.sum(0) if qkv_bias else None,
-            grad.t() @ attended,
-            grad.sum(0) if output_bias else None,
+            grad_projected.t() @ flat if needs[1] else None,
+            grad_projected.sum(0) if qkv_bias and needs[2] else None,
+            grad.t() @ attended if needs[3] else None,
+            grad.sum(0) if output_bias and needs[4] else None,
             None,
         )
 

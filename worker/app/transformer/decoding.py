@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from app.transformer.attention import CausalSelfAttention, LayerCache
 from app.transformer.layers import MLP, RMSNorm, activate
+from app.transformer.lora import LoraLinear
 from app.transformer.positions import rotate
 
 if TYPE_CHECKING:
@@ -127,6 +128,8 @@ def _rms_normed(x: Tensor, epsilon: float) -> Tensor:
 
 
 def _linear(layer: nn.Linear, x: Tensor) -> Tensor:
+    if isinstance(layer, LoraLinear):
+        return layer.without_dropout(x)
     return _product(x, layer.weight, layer.bias)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, Final
 import torch
 from torch import Tensor
 
+from app.transformer import peft_files
 from app.transformer.export_folder import CARD, PRODUCER, has_own_card, replaced_export
 
 DTYPES: Final = {
@@ -75,6 +76,20 @@ def write_export(
         for name, text in texts.items():
             _write_text(staging / name, text)
     return [folder / name for name in ("config.json", *weights, *texts)]
+
+
+def write_adapter(
+    folder: Path, description: Mapping[str, Any], tensors: Sequence[tuple[str, Tensor]]
+) -> list[Path]:
+    """Write adapter_config.json and the factors to `folder`, as `write_export`; return the files.
+
+    Raises:
+        OSError: The folder cannot be written, or it holds a model that no export wrote.
+    """
+    with replaced_export(folder) as staging:
+        _write_text(staging / peft_files.DESCRIPTION, _as_json(description))
+        _write_shard(staging / peft_files.WEIGHTS, list(tensors), torch.float32)
+    return [folder / name for name in (peft_files.DESCRIPTION, peft_files.WEIGHTS)]
 
 
 def _as_json(content: Mapping[str, Any]) -> str:

@@ -19,6 +19,7 @@ from app.transformer.errors import UnsupportedModelError
 from app.transformer.export import ExportOptions, write_export
 from app.transformer.families import describe, family_of
 from app.transformer.found_model import FoundModel, StoredTensors, TensorTable, find_model
+from app.transformer.lora import has_adapters
 from app.transformer.model import GPTModel
 from app.transformer.tensor_layout import layout
 from app.transformer.weight_files import StoredTensor, find_tensors, read_config, weight_files
@@ -56,6 +57,8 @@ def export_model(
 
 def their_tensors(model: GPTModel) -> Iterator[tuple[str, Tensor]]:
     """Yield the tensors of a model's family by their names there; views of the model's memory."""
+    if has_adapters(model):
+        raise UnsupportedModelError("the model has adapters; `merge_adapters(model)` first")
     weights = model.state_dict()
     for ours, parts in layout(model.config, family_of(model.config)).items():
         # Qwen3 scales normed heads; a model of ours that does not has weights of one.

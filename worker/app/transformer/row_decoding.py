@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from app.transformer.attention import LayerCache
 from app.transformer.decoding import Decoder
 from app.transformer.layers import LayerNorm, RMSNorm, activate
+from app.transformer.lora import has_adapters
 
 if TYPE_CHECKING:
     from app.transformer.model import Block, GPTModel
@@ -30,6 +31,7 @@ def build_decoder(model: GPTModel, tokens: Tensor) -> Decoder:
     fits = len(tokens) == 1 and all(
         tensor.device.type == "cpu" and tensor.dtype == torch.float32 for tensor in weights
     )
+    fits = fits and not has_adapters(model)
     return RowDecoder(model, tokens) if fits else Decoder(model, tokens)
 
 

@@ -68,8 +68,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     """Return the contents of a folder's config.json; raise `UnsupportedModelError` without one."""
     if not (folder / "config.json").exists() and (folder / "adapter_config.json").exists():
         raise UnsupportedModelError(
-            f"{folder} holds an adapter (adapter_config.json) and no model; merge it into its base "
-            "model first"
+            f"{folder} holds an adapter (adapter_config.json) and no model; name its base model "
+            "here, and the adapter as `initial_adapter`"
         )
     return read_json(folder / "config.json")
 
