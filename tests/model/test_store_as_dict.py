@@ -21,6 +21,7 @@ from job_store.errors import (
     NotFoundError,
 )
 from job_store.records import (
+    JobFilter,
     JobStatus,
 )
 
@@ -135,7 +136,7 @@ class StoreAsDict(JobRules):
         """All ids, read in pages of two."""
         ids, token = list[str](), ""
         while True:
-            page = self.run(self.store.list(status, 2, token, **options))
+            page = self.run(self.store.list(JobFilter(status, **options), 2, token))
             ids += [job.job_id for job in page.jobs]
             token = page.next_page_token
             if not token:

@@ -83,6 +83,7 @@ def test_list_shows_a_table_or_json(service: ScriptedService, cli: Cli) -> None:
         "ATTEMPT",
         "ETA",
         "CREATED",
+        "TAGS",
     ]
     assert lines[1].split()[:4] == ["j1", "running", "4/10", "40%"]
     rows = json.loads(cli("list", "--json").stdout)["jobs"]
@@ -230,7 +231,7 @@ def test_a_list_of_nothing_says_what_was_asked_for(service: ScriptedService, cli
     service.on["ListJobs"] = lambda request, context: job_pb2.ListJobsResponse()
     assert cli("list").stderr.startswith("no jobs yet; start one")
     chosen = cli("list", "--name", "gone", "--status", "failed")
-    assert chosen.stderr == "no jobs with status failed and name 'gone'\n"
+    assert chosen.stderr == "no jobs with status 'failed' and name 'gone'\n"
 
 
 def test_the_script_runs_as_a_process() -> None:
