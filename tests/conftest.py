@@ -9,7 +9,8 @@ What the tests are made of:
 - `model`: all states that the scripts of the job store can reach, and whether the checks can fail.
 - `chaos`: kills any process at any moment and compares with an undisturbed run; `chaos/rounds.py`
   draws faults and jobs from a seed and checks the history of all calls.
-- `redis_server`, `redis_trouble`: a real server, and the states in which it refuses.
+- `redis_server`, `sentinels`, `redis_trouble`: a real server, several behind sentinels, and the
+  states in which one refuses.
 - `bucket_server`: a real S3 service, behind a network that fails where a test asks for it.
 - `running_stack`, `free_ports`, `prefix_proxy`, `browser`, `small_disk`: a whole stack, its ports,
   a proxy, a browser, a full disk.

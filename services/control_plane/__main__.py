@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+
+from redis.exceptions import RedisError
 
 from control_plane.server import ControlPlane
 from control_plane.settings import ControlPlaneSettings
 from control_plane.state import ServiceState
+from job_store.clients import UnsafeFailoverError, require_safe_failover
 from service_runtime.logs import configure_logging, get_logger
 from service_runtime.process import fail, stop_event, tie_to_parent
 from service_runtime.settings import SettingsError, mask_url, parse_settings
@@ -22,9 +26,12 @@ async def serve(settings: ControlPlaneSettings) -> None:
 
     Raises:
         SettingsError: A setting, or the address to listen on, cannot be used.
+        UnsafeFailoverError: A failover of Redis would throw away confirmed writes.
     """
     settings.require_safe_binding()
     log = get_logger(_PROGRAM)
+    with suppress(RedisError):  # it is away: checked again when it is back
+        await asyncio.to_thread(require_safe_failover, settings.resolved_redis_url())
     stopping = stop_event()
     start_metrics_server(settings)
     state = ServiceState.open(settings)
@@ -63,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return recover(settings)
     try:
         asyncio.run(serve(settings))
-    except (SettingsError, OSError) as error:
+    except (SettingsError, UnsafeFailoverError, OSError) as error:
         return fail(_PROGRAM, str(error))
     return 0
 

@@ -8,9 +8,9 @@ states. Knows no gRPC and no torch. In order of reading:
   named.
 - `keys`, `codec`, `scripts`: the names of keys, records to and from what Redis holds, and how a
   script is put together and its reply read.
-- `connection`, `batches`, `outages`, `durability`: calls to the server: deadlines and retries,
-  commands that go together, which errors mean that it is away, and whether a change is in its
-  append-only file.
+- `clients`, `connection`, `batches`, `outages`, `durability`: calls to the server: where it is,
+  deadlines and retries, commands that go together, which errors mean that it is away, and whether a
+  change is in its append-only file.
 - `journal`: a copy of each record outside of Redis, made before a change is acknowledged.
 - `jobs`, `listing`: what the control plane does with jobs: create, list, stop, resume, delete.
 - `attempts`, `attempt_history`: what a worker does with its attempt: claim, renew the lease,

@@ -8,7 +8,6 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import redis
 import redis.asyncio
@@ -19,6 +18,14 @@ from redis.exceptions import NoScriptError, RedisError
 from redis.retry import Retry
 
 from job_store.batches import Batches
+from job_store.clients import (
+    UnsafeFailoverError,
+    has_sentinels,
+    open_client,
+    open_pool,
+    replicas_of,
+    require_safe_failover,
+)
 from job_store.durability import DiskBarrier
 from job_store.errors import StoreUnavailableError
 from job_store.outages import breaks_off, changes_role, unavailable
@@ -64,17 +71,6 @@ async def _within(deadline_seconds: float) -> AsyncIterator[None]:
                 yield
     except TimeoutError:
         raise StoreUnavailableError(f"it did not answer within {deadline_seconds:g} s") from None
-
-
-def _check_url(url: str) -> str:
-    """Return the URL as it is; a wrong one is described without its password."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("redis", "rediss", "unix"):
-        raise ValueError(
-            f"the Redis URL begins with {parts.scheme!r}; it must be redis://, rediss:// or "
-            "unix://; try redis://127.0.0.1:6379/0"
-        )
-    return url
 
 
 def memo_arguments(prefix: str, request: Request | None) -> tuple[str, str, int]:
@@ -125,9 +121,12 @@ class _AnnouncedRenewal:
 class Connection:
     """Synchronous connection, for workers: it retries through outages of minutes."""
 
-    def __init__(self, client: redis.Redis, prefix: str = DEFAULT_PREFIX) -> None:
+    def __init__(
+        self, client: redis.Redis, prefix: str = DEFAULT_PREFIX, replicas: int = 0
+    ) -> None:
         self.client = client
         self.prefix = prefix
+        self.replicas = replicas
         # redis-py leaves this method untyped.
         self._execute: Callable[..., Any] = client.execute_command
 
@@ -139,20 +138,20 @@ class Connection:
         retries: int = 300,
         announce_renewal: bool = False,
     ) -> Connection:
-        """Connect lazily to `redis://[:password@]host:port/db`; `retries` at most 2 s apart.
+        """Connect lazily to the server of a URL (see `clients`); `retries` at most 2 s apart.
 
         `announce_renewal`, for one thread and `retries=0`: StoreUnavailableError is raised before
         any connection but the first is used: what was answered before it may be lost.
         """
-        client = redis.Redis.from_url(
-            _check_url(url),
+        server = open_client(
+            url,
             # A frozen server or a silent network must end in a retry, not in a hang.
             socket_timeout=15,
             socket_connect_timeout=3,
             retry=Retry(ExponentialBackoff(cap=2, base=0.1), retries),
             redis_connect_func=_AnnouncedRenewal() if announce_renewal else None,
         )
-        return Connection(client, prefix)
+        return Connection(server, prefix, replicas_of(url))
 
     def command(self, *words: Any) -> Any:
         """Run one Redis command.
@@ -239,27 +238,29 @@ class AsyncConnection:
         client: redis.asyncio.Redis,
         prefix: str = DEFAULT_PREFIX,
         blocking: redis.asyncio.Redis | None = None,
+        failover_url: str = "",
     ) -> None:
         self.client = client
         self.prefix = prefix
+        self._failover_url = failover_url
         self._blocking = blocking or client
         self._execute_alone: Callable[..., Awaitable[Any]] = client.execute_command
         self._batches: list[Batches[Any, Any]] = []
         self._commands = self.batches(self._send, _MOST_COMMANDS)
         self._execute_blocking: Callable[..., Awaitable[Any]] = self._blocking.execute_command
-        self.disk = DiskBarrier(self._replies, prefix)
+        self.disk = DiskBarrier(self._replies, prefix, replicas_of(failover_url))
         self._looked = False
 
     @staticmethod
     def open(
         url: str, prefix: str = DEFAULT_PREFIX, *, max_connections: int = 64
     ) -> AsyncConnection:
-        """Connect lazily to `redis://[:password@]host:port/db`."""
+        """Connect lazily to the server of a URL (see `clients`)."""
         retry = redis.asyncio.retry.Retry(ExponentialBackoff(cap=0.2, base=0.05), 2)
-        pool = redis.asyncio.BlockingConnectionPool.from_url(
-            _check_url(url),
+        short = open_pool(
+            url,
             max_connections=max_connections,
-            timeout=3,
+            wait_seconds=3,
             # No deadline of the socket's own: redis-py sets it by `asyncio.wait_for`, which on
             # Python 3.11 swallows about every second cancellation. See `_within`.
             socket_timeout=None,
@@ -267,11 +268,12 @@ class AsyncConnection:
             retry=retry,
         )
         # Blocking reads hold a connection each; they must not starve the short commands.
-        blocking = redis.asyncio.ConnectionPool.from_url(
-            url, socket_timeout=None, socket_connect_timeout=1, retry=retry
-        )
+        blocking = open_pool(url, socket_timeout=None, socket_connect_timeout=1, retry=retry)
         return AsyncConnection(
-            redis.asyncio.Redis.from_pool(pool), prefix, redis.asyncio.Redis.from_pool(blocking)
+            redis.asyncio.Redis.from_pool(short),
+            prefix,
+            redis.asyncio.Redis.from_pool(blocking),
+            url if has_sentinels(url) else "",
         )
 
     def batches(
@@ -400,9 +402,17 @@ class AsyncConnection:
         """
         await self.command("SET", f"{self.prefix}ping", "1", "PX", 10_000)
         if not self._looked:
-            self._looked = True
             with _translated():
-                await self.disk.look()
+                await self._look()
+            self._looked = True
+
+    async def _look(self) -> None:
+        if self._failover_url:
+            try:
+                await asyncio.to_thread(require_safe_failover, self._failover_url)
+            except UnsafeFailoverError as error:
+                raise StoreUnavailableError(str(error)) from None
+        await self.disk.look()
 
     @asynccontextmanager
     async def _served(self, seconds: float = _COMMAND_SECONDS) -> AsyncIterator[None]:
@@ -410,7 +420,9 @@ class AsyncConnection:
             async with _within(seconds):
                 yield
         except StoreUnavailableError as error:
-            if isinstance(error.__cause__, RedisError) and changes_role(error.__cause__):
+            cause = error.__cause__
+            silent = cause is None and bool(self._failover_url)  # frozen: another may be primary
+            if silent or (isinstance(cause, RedisError) and changes_role(cause)):
                 await self._reconnect()
             raise
 

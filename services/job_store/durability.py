@@ -8,6 +8,9 @@ write is in the file when WAITAOF says that the small write is.
 A server that was started again in between may have forgotten the write, and confirms the small one
 all the same. So the state that matters is read again just before the small write, on the same
 connection. What these reads answer is then a fact that stays.
+
+Behind Sentinel the server's whole machine may be lost: there WAIT asks in the same way whether a
+replica, which may take over, has the small write, too.
 """
 
 from __future__ import annotations
@@ -40,6 +43,9 @@ _FLIGHTS = 8
 _GATHER_SECONDS = 0.003
 # Between two questions of a busy process. Each costs as much as a call's own work, whether it is
 # for one call or for twenty.
+
+_REPLICA_SECONDS = 1.0
+# Behind Sentinel it is asked so often: it may be frozen, and another one the primary by now.
 
 _PROMPT_SECONDS = 0.02
 _FIRST_NUDGE_SECONDS, _BUSY_NUDGE_SECONDS, _LONGEST_NUDGE_SECONDS = 0.0005, 0.005, 0.1
@@ -121,10 +127,12 @@ class DiskBarrier:
     Args:
         pipeline: sends commands on one connection; an error is among the replies.
         prefix: of all keys.
+        replicas: how many of them must have the write as well.
     """
 
-    def __init__(self, pipeline: _Pipeline, prefix: str) -> None:
+    def __init__(self, pipeline: _Pipeline, prefix: str, replicas: int = 0) -> None:
         self._pipeline = pipeline
+        self._replicas = replicas
         self._mark = _Mark(prefix)
         self._verdicts = _Verdicts()
         self._waiting: list[_Question] = []
@@ -185,7 +193,7 @@ class DiskBarrier:
         # Where its clock is set forward, the server answers before the time is over: ask again.
         while (answers := await self._confirmed(reads, deadline)) is None:
             if time.monotonic() >= deadline:
-                raise NotOnDiskError(self.seconds)
+                raise NotOnDiskError(self.seconds, self._replicas)
             await asyncio.sleep(_PROMPT_SECONDS)
         for question in questions:
             count = len(question.reads)
@@ -198,7 +206,9 @@ class DiskBarrier:
     ) -> list[Any] | None:
         """Return the replies of the reads; None where the server has not confirmed its writes."""
         seconds = max(0.001, deadline - time.monotonic())
-        wait = [] if self._never else [("WAITAOF", 1, 0, math.ceil(seconds * 1000))]
+        if self._replicas:
+            seconds = min(seconds, _REPLICA_SECONDS)
+        wait = _questions(self._replicas, math.ceil(seconds * 1000), not self._never)
         asked = asyncio.create_task(
             self._pipeline(*reads, *self._mark.commands, *wait, seconds=seconds + 1)
         )
@@ -211,6 +221,8 @@ class DiskBarrier:
         answers, (made, moved, *waited) = replies[: len(reads)], replies[len(reads) :]
         _raise_first(answers)
         self._mark.check(made, moved)
+        if self._replicas and not _has_replicas(waited.pop(), self._replicas):
+            return None
         if waited and not self._verdicts.is_on_disk(waited[0]) and await self._syncs():
             return None
         return answers
@@ -246,6 +258,7 @@ class _Link(Protocol):
     """A connection that announces its renewal, see `Connection.open`."""
 
     prefix: str
+    replicas: int
 
     def replies(self, *commands: tuple[Any, ...]) -> list[Any]: ...
 
@@ -283,10 +296,13 @@ class DiskWatch:
         Raises:
             StoreUnavailableError: Redis does not answer, or refuses.
         """
-        (reply,) = self._link.replies(("WAITAOF", 1, 0, max(1, int(seconds * 1000))))
+        replicas = self._link.replicas
+        questions = _questions(replicas, max(1, int(seconds * 1000)), asks_file=True)
+        reply, *waited = self._link.replies(*questions)
         if _why_unable(reply) is None:
             self._link.check(reply)
-        return self._verdicts.is_on_disk(reply)
+        held = all(_has_replicas(self._link.check(count), replicas) for count in waited)
+        return held and self._verdicts.is_on_disk(reply)
 
     def is_settled(self, pause_seconds: float = SETTLED_SECONDS) -> bool:
         """Whether a loss of power cannot undo it either; does not wait.
@@ -314,6 +330,23 @@ class DiskWatch:
         if isinstance(made, Exception) and not moved:
             self._link.check(made)
         self._link.check(moved)
+
+
+def _questions(replicas: int, milliseconds: int, asks_file: bool) -> list[tuple[Any, ...]]:
+    """Return the commands that wait for the file, and for this many replicas."""
+    file = [("WAITAOF", 1, 0, milliseconds)] if asks_file else []
+    return [*file, *([("WAIT", replicas, milliseconds)] if replicas else [])]
+
+
+def _has_replicas(reply: Any, replicas: int) -> bool:
+    """Return whether so many replicas have the write.
+
+    Raises:
+        redis.RedisError: The server does not answer the question.
+    """
+    if isinstance(reply, Exception):
+        raise reply
+    return int(reply) >= replicas
 
 
 def _raise_first(replies: Sequence[Any]) -> None:

@@ -144,11 +144,12 @@ class StoreUnavailableError(JobStoreError):
 class NotOnDiskError(StoreUnavailableError):
     """A change is made, but may be forgotten should the server die now: it is not acknowledged."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, replicas: int = 0) -> None:
+        place = "on its disk and with a replica" if replicas else "on its disk"
         JobStoreError.__init__(
             self,
             "the change is made, but the job store's Redis server has not confirmed within "
-            f"{seconds:g} s that it is on its disk; repeat the call with the same request_id "
+            f"{seconds:g} s that it is {place}; repeat the call with the same request_id "
             "(Idempotency-Key): it gets the answer of this one once that is so",
         )
 

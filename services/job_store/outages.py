@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from redis.asyncio.sentinel import MasterNotFoundError as AsyncMasterNotFoundError
 from redis.exceptions import (
     AskError,
     AuthenticationError,
@@ -24,6 +25,7 @@ from redis.exceptions import (
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.sentinel import MasterNotFoundError
 
 from job_store.errors import StoreUnavailableError
 
@@ -31,15 +33,24 @@ _REPLICA = (
     "it is a read-only replica; make it the primary again, or point the Redis URL at the primary"
 )
 _CLUSTER = "it is part of a Redis Cluster, which is not supported; use one primary with replicas"
+_NO_PRIMARY = (
+    "the sentinels name no primary now; where no failover is under way, look at them, and at the "
+    "addresses and the name in the Redis URL"
+)
+_CUT_OFF = f"its link to its primary is down, and {_REPLICA}"
+_FULL = "its memory is full (maxmemory); raise it, or delete jobs"
+_LOADING = "it still reads its data after a start; wait until it has"
 _FORBIDDEN = "its access rules (ACL) forbid what this process needs ({said}); allow its user that"
 
 # The first class that fits decides, so subclasses come before their bases.
 _BY_CLASS: tuple[tuple[type[RedisError], str], ...] = (
+    (MasterNotFoundError, _NO_PRIMARY),
+    (AsyncMasterNotFoundError, _NO_PRIMARY),
     (AuthenticationError, "it refuses the password; set the one of the server"),
-    (BusyLoadingError, "it still reads its data after a start; wait until it has"),
-    (OutOfMemoryError, "its memory is full (maxmemory); raise it, or delete jobs"),
+    (BusyLoadingError, _LOADING),
+    (OutOfMemoryError, _FULL),
     (ReadOnlyError, _REPLICA),
-    (MasterDownError, f"its link to its primary is down, and {_REPLICA}"),
+    (MasterDownError, _CUT_OFF),
     (NoPermissionError, _FORBIDDEN),
     (ClusterDownError, _CLUSTER),
     (AskError, _CLUSTER),  # and MovedError
@@ -55,11 +66,11 @@ _BY_CODE = {
     "NOAUTH": "it asks for a password; put the server's into the Redis URL",
     "ACL failure in script": _FORBIDDEN,
     # Where a transaction was given up, the text names the cause: "… because of: OOM …".
-    "OOM": _BY_CLASS[2][1],
+    "OOM": _FULL,
     "READONLY": _REPLICA,
     "NOPERM": _FORBIDDEN,
-    "MASTERDOWN": _BY_CLASS[4][1],
-    "LOADING": _BY_CLASS[1][1],
+    "MASTERDOWN": _CUT_OFF,
+    "LOADING": _LOADING,
     "CLUSTERDOWN": _CLUSTER,
 }
 _CODE = re.compile(rf"(?:^|[:-] ?)({'|'.join(_BY_CODE)})\b")
@@ -80,7 +91,8 @@ def unavailable(error: RedisError) -> StoreUnavailableError | None:
 
 def changes_role(error: RedisError) -> bool:
     """Whether the server is, or is about to be, a replica: another one may be the primary."""
-    return isinstance(error, ReadOnlyError | MasterDownError) or breaks_off(error)
+    refused = isinstance(error, ReadOnlyError | MasterDownError) or breaks_off(error)
+    return refused or "NOREPLICAS" in _said(error)
 
 
 def breaks_off(error: RedisError) -> bool:

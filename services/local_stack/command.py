@@ -142,7 +142,8 @@ def chosen_server(url_option: str | None) -> str | None:
         raise typer.BadParameter(str(error)) from None
     if not is_server_url(url):
         raise typer.BadParameter(
-            "--redis-url must be a URL such as redis://localhost:6379/0 (or rediss://, unix://)"
+            "--redis-url must be a URL such as redis://localhost:6379/0 (or rediss://, unix://, "
+            "redis+sentinel://)"
         )
     return url
 

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 import redis
 
+from job_store.clients import open_client
 from local_stack.errors import ChildFailedError, ServerMissingError
 
 LEAST_MEMORY_MIB = 16
@@ -109,10 +110,10 @@ def wait_for_server(url: str, patience_seconds: float, what: str = "the server")
             text does not have the password.
     """
     deadline = time.monotonic() + patience_seconds
-    with redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2) as client:
+    with open_client(url, socket_timeout=2, socket_connect_timeout=2) as server:
         while True:
             try:
-                client.ping()
+                server.ping()
                 return
             except redis.AuthenticationError as error:
                 raise ChildFailedError(f"{what} refuses the password: {error}") from None
@@ -129,20 +130,22 @@ def shut_down(url: str) -> None:
     """Ask the server to write its append-only file and end; do nothing where it does not answer."""
     with suppress(ChildFailedError, redis.RedisError):
         wait_for_server(url, 2.0)
-        with redis.Redis.from_url(url, socket_timeout=5) as client:
-            client.shutdown(nosave=True)
+        with open_client(url, socket_timeout=5) as server:
+            server.shutdown(nosave=True)
 
 
 def is_server_url(url: str) -> bool:
     """Whether the client library can parse a server's URL."""
     try:
-        redis.Redis.from_url(url).close()  # nothing connects before the first command
+        open_client(url).close()  # nothing connects before the first command
     except ValueError:
         return False
     return True
 
 
 def address_of(url: str) -> str:
-    """Return HOST:PORT of a Redis URL, or the path of a socket; both may be printed."""
+    """Return the hosts and ports of a Redis URL, or a socket's path, to be printed."""
     parts = urlsplit(url)
+    if parts.scheme.endswith("+sentinel"):
+        return parts.netloc.rpartition("@")[2]
     return parts.path if parts.scheme == "unix" else f"{parts.hostname}:{parts.port or 6379}"

@@ -96,8 +96,8 @@ class RedisSettings(EngineSettings):
 
     redis_url: SecretStr = setting(
         SecretStr("redis://127.0.0.1:6379/0"),
-        "Redis URL; a password in a flag is visible to other users of the machine, so prefer "
-        "the variable or --redis-url-file",
+        "Redis URL, or redis+sentinel://HOST:PORT,HOST:PORT/NAME; a password in a flag is visible "
+        "to other users of the machine, so prefer the variable or --redis-url-file",
     )
     redis_url_file: Path | None = setting(
         None, "file whose first line is the Redis URL; wins over --redis-url"
@@ -230,7 +230,8 @@ def require_readable_url(url: str) -> None:
     """
     try:
         parts = urlsplit(url)
-        readable = parts.port is None or parts.port >= 0
+        hosts = parts.netloc.rpartition("@")[2].split(",")  # several where they are sentinels
+        readable = all((urlsplit(f"//{host}").port or 0) >= 0 for host in hosts)
     except ValueError:  # the text after a colon is not a port, or there is a bracket
         readable = False
     else:
@@ -250,7 +251,7 @@ def mask_url(url: str) -> str:
     credentials, at, place = rest.rpartition("@")
     user, colon, password = credentials.partition(":")
     masked = f"{scheme}{separator}{user}:***@{place}" if at and colon and password else url
-    return re.sub(r"([?&]password=)[^&]*", r"\1***", masked)
+    return re.sub(r"([?&](?:sentinel_)?password=)[^&]*", r"\1***", masked)
 
 
 def flag_name(field: str) -> str:

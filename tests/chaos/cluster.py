@@ -175,10 +175,10 @@ WORKER_FLAGS = (
 
 
 @contextmanager
-def cluster(folder: Path) -> Iterator[Cluster]:
+def cluster(folder: Path, running: Cluster | None = None) -> Iterator[Cluster]:
     """All of it, with one worker."""
     (folder / "artifacts").mkdir(parents=True, exist_ok=True)
-    running = Cluster(folder)
+    running = running or Cluster(folder)
     try:
         for name in STANDARD:
             running.start(name)

@@ -13,10 +13,12 @@ import yaml
 from dockerfile import ROOT
 
 KUBERNETES = ROOT / "deploy" / "kubernetes"
-FOLDERS = sorted(
+ALL = sorted(
     str(path.parent.relative_to(KUBERNETES)) for path in KUBERNETES.rglob("kustomization.yaml")
 )
 """The base and every overlay."""
+FOLDERS = [folder for folder in ALL if folder != "overlays/ha"]
+"""Those with a Redis server of their own."""
 
 Manifest = dict[str, Any]
 

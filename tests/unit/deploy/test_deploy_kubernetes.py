@@ -14,6 +14,7 @@ import yaml
 from dockerfile import Dockerfile
 from grpc_health.v1 import health_pb2
 from manifests import (
+    ALL,
     FOLDERS,
     KUBERNETES,
     Manifest,
@@ -58,7 +59,7 @@ def selects(selector: dict[str, str], pod_labels: dict[str, str]) -> bool:
 
 
 def test_there_is_a_base_and_its_overlays() -> None:
-    assert FOLDERS == ["base", "overlays/dev", "overlays/gpu", "overlays/s3"]
+    assert ALL == ["base", "overlays/dev", "overlays/gpu", "overlays/ha", "overlays/s3"]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
