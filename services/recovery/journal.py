@@ -13,7 +13,7 @@ from job_store.errors import RecordVersionError
 from job_store.records import RECORD_VERSION
 
 KINDS = ("config", "dataset", "job")
-_PARTS = ("attempts", "checkpoints", "checkpoint_scores", "checkpoint_data")
+_PARTS = ("attempts", "checkpoints", "checkpoint_scores", "checkpoint_data", "requests")
 
 
 class JournalVersionError(Exception):
@@ -90,6 +90,7 @@ def _checked(kind: str, id: str, entry: Any) -> dict[str, Any]:
         if kind == "job":
             # An empty list is an empty object in the JSON that Redis' scripts write.
             entry["retired_checkpoints"] = list(entry["retired_checkpoints"])
+            entry.setdefault("requests", {})  # earlier entries have none
             entry |= {part: dict(entry[part]) for part in _PARTS} | {"config": str(entry["config"])}
         return entry | {"store": str(entry["store"])}
     except (RecordVersionError, KeyError, TypeError, AttributeError) as error:

@@ -55,6 +55,7 @@ def read_job(store: ArtifactStore, job_id: str) -> dict[str, Any] | None:
             for record in by_step.values()
         },
         "retired_checkpoints": [],
+        "requests": {},
     }
 
 

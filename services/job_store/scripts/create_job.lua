@@ -41,10 +41,9 @@ if job.name ~= '' and is_taken(job.name) then
 end
 -- [T01]
 job.v, job.job_id, job.status, job.created_at, job.updated_at = VERSION, id, 'queued', now, now
-note_request(memo, job)
 set_hash(job_key(id), job)
 redis.call('SET', job_key(id, 'config'), config)
 for _, index in ipairs({'all', 'queued', 'unsent'}) do redis.call('ZADD', index_key(index), 0, id) end
 if job.name ~= '' then redis.call('ZADD', name_key(job.name), 0, id) end
 emit_state(id, job, now)
-return remember(memo, cjson.encode(job))
+return remember_of_job(id, 'start', memo, cjson.encode(job))

@@ -19,7 +19,8 @@ end
 unlink_streams(id)
 -- UNLINK frees large streams outside the main thread.
 for _, part in ipairs({'config', 'attempts', 'latest', 'events', 'schemas', 'checkpoints',
-                       'checkpoint_data', 'checkpoint_scores', 'retired_checkpoints', 'system'}) do
+                       'checkpoint_data', 'checkpoint_scores', 'retired_checkpoints', 'requests',
+                       'system'}) do
   redis.call('UNLINK', job_key(id, part))
 end
 redis.call('UNLINK', job_key(id))  -- [T04] [T16]

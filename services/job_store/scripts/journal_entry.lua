@@ -25,6 +25,7 @@ if kind == 'job' then
   entry.checkpoints = ranked('checkpoints')
   entry.checkpoint_scores = ranked('checkpoint_scores')
   entry.checkpoint_data = read_hash(job_key(id, 'checkpoint_data'))
+  entry.requests = read_hash(job_key(id, 'requests'))
   entry.retired_checkpoints = redis.call('SMEMBERS', job_key(id, 'retired_checkpoints'))
 end
 return {'ok', revision, cjson.encode(entry), is_first and 1 or 0}

@@ -8,13 +8,13 @@ local function recall(memo)
   return {'ok', stored[2]}
 end
 
--- Notes the request that made a record among its fields, so that the journal has it: its repetition
+-- Notes the request that made an item among its fields, so that the journal has it: its repetition
 -- gets an answer also where Redis was lost in between. '-' is the hash of a call without an id.
 local function note_request(memo, record)
   if memo.hash ~= '-' then record.request_key, record.request_hash = memo.key, memo.hash end
 end
 
--- The memo of the request that made a record, as `note_request` has noted it, for a recovered one.
+-- The memo of the request that made an item, as `note_request` has noted it, for a recovered one.
 local function remember_noted(record, ttl_ms, answer)
   if not record.request_key then return end
   redis.call('HSET', record.request_key, 'hash', record.request_hash, 'answer', answer)

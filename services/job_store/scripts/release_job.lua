@@ -1,5 +1,5 @@
 -- release_job: prefix, job_id, attempt, claim_id, fields (JSON), ttl_ms. Ends the recovery's hold on a
--- job: from now on it is in the state that `fields` say, and the call that started it is answered
+-- job: from now on it is in the state that `fields` say, and the calls that `requests` notes are answered
 -- with it for `ttl_ms`. Returns nothing.
 --- @include prelude
 --- @include memo
@@ -18,6 +18,9 @@ if TERMINAL[changes.status] and changes.completed_at == '' then changes.complete
 set_fields(id, job, changes)
 redis.call('ZADD', index_key(job.status), 0, id)
 if job.status == 'queued' then redis.call('ZADD', index_key('unsent'), 0, id) end
-remember_noted(job, ttl_ms, cjson.encode(job))
+for _, request in pairs(read_hash(job_key(id, 'requests'))) do
+  local key, hash = string.match(request, '(.*) (.*)')
+  remember({key = key, hash = hash, ttl_ms = ttl_ms}, cjson.encode(job))
+end
 emit_state(id, job, now)
 return {'ok'}

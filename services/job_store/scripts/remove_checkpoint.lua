@@ -25,4 +25,5 @@ if not redis.call('ZSCORE', job_key(id, 'checkpoints'), checkpoint_id) then
 end
 retire_checkpoint(id, checkpoint_id)
 update_best(id, job)
-return by_trainer and {'ok', 1} or remember(memo, cjson.encode({job_id = id}))
+return by_trainer and {'ok', 1} or
+  remember_of_job(id, 'delete_checkpoint', memo, cjson.encode({job_id = id}))

@@ -1,5 +1,5 @@
 -- restore_job: prefix, job_id, job (JSON: fields, config, attempts, checkpoints, checkpoint_scores,
--- checkpoint_data, retired_checkpoints, as in the journal). Enters a job that Redis has lost. The
+-- checkpoint_data, retired_checkpoints, requests, as in the journal). Enters a job that Redis has lost. The
 -- recovery holds it, as `fields` say, until `release_job`. Returns 1; 0 for one that is there.
 --- @include prelude
 --- @include transitions
@@ -10,7 +10,8 @@ local there = read_hash(job_key(id))
 if there.v and there.recovering ~= '1' then return {'ok', 0} end
 unlink_streams(id)  -- of a recovery that was cut short
 for _, part in ipairs({'', 'attempts', 'latest', 'events', 'schemas', 'checkpoints',
-                       'checkpoint_data', 'checkpoint_scores', 'retired_checkpoints', 'system'}) do
+                       'checkpoint_data', 'checkpoint_scores', 'retired_checkpoints', 'requests',
+                       'system'}) do
   redis.call('UNLINK', part == '' and job_key(id) or job_key(id, part))
 end
 
@@ -23,6 +24,7 @@ set_hash(job_key(id), job)
 redis.call('SET', job_key(id, 'config'), stored.config)
 set_hash(job_key(id, 'attempts'), stored.attempts)
 set_hash(job_key(id, 'checkpoint_data'), stored.checkpoint_data)
+set_hash(job_key(id, 'requests'), stored.requests)
 rank('checkpoints')
 rank('checkpoint_scores')
 for _, checkpoint_id in ipairs(stored.retired_checkpoints) do

@@ -47,4 +47,4 @@ requeue(id, job, now, {  -- [T14] [T15]
   resumed_from_step = checkpoint_id ~= '' and text(step) or '',
   resume_checkpoint_id = checkpoint_id})
 cut_history(id, job, attempt, step, now)
-return remember(memo, cjson.encode(job))
+return remember_of_job(id, 'resume', memo, cjson.encode(job))

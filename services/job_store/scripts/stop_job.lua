@@ -19,4 +19,4 @@ elseif job.status == 'running' then  -- [T05]
 elseif job.status ~= 'stopping' then  -- [T20]; one that is stopping goes on so: [T22]
   return refused(id, job, 'stop', 'only queued and running jobs can be stopped')
 end
-return remember(memo, cjson.encode(job))
+return remember_of_job(id, 'stop', memo, cjson.encode(job))

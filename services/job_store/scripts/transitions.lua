@@ -68,6 +68,13 @@ local function update_best(id, job)
   if best ~= job.best_checkpoint_id then set_fields(id, job, {best_checkpoint_id = best}) end
 end
 
+-- Remembers the answer to a request, and notes the newest request of each kind beside the job, so that
+-- the journal has it: its repetition gets an answer also where Redis was lost in between.
+local function remember_of_job(id, kind, memo, answer)
+  if memo.hash ~= '-' then redis.call('HSET', job_key(id, 'requests'), kind, memo.key .. ' ' .. memo.hash) end
+  return remember(memo, answer)
+end
+
 -- Takes a checkpoint out of the registry; its record stays until its files are gone.
 local function retire_checkpoint(id, checkpoint_id)
   redis.call('ZREM', job_key(id, 'checkpoints'), checkpoint_id)

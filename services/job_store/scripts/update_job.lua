@@ -28,4 +28,4 @@ local changes = {tags = #tags > 0 and cjson.encode(tags) or '[]', user_notes = n
 -- The time of a held job's last change is its worker's last report: how long it ran hangs on that.
 if not is_held(job.status) then changes.updated_at = now_ms() end
 set_fields(id, job, changes)
-return remember(memo, cjson.encode(job))
+return remember_of_job(id, 'update', memo, cjson.encode(job))

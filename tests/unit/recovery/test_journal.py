@@ -91,6 +91,30 @@ async def test_a_repeated_call_gets_its_record_also_after_a_recovery(service: Lo
         await service.jobs.create(new, Request.of("job", "StartJob", b"another body"))
 
 
+async def test_repeated_stops_resumes_and_deletions_are_known_after_a_recovery(
+    service: LostService,
+) -> None:
+    names = ("StopJob", "ResumeJob", "DeleteCheckpoint")
+    stop, resume, delete = (Request.of(name, name, b"body") for name in names)
+    jobs, job_id = service.jobs, await service.start()
+    token = service.claim(job_id)
+    kept, dropped = service.save(token, 3), service.save(token, 6)
+    await jobs.request_stop(job_id, stop)
+    service.attempts.finish(token, Outcome(OutcomeKind.STOPPED))
+    await jobs.delete_checkpoint(dropped.checkpoint_id, delete)
+    resumed = await jobs.resume(job_id, request=resume)
+    service.lose_redis()
+    service.recover()
+    again = await jobs.resume(job_id, request=resume)
+    assert (again.attempt, again.status) == (resumed.attempt, JobStatus.QUEUED)
+    assert (await jobs.request_stop(job_id, stop)).status is JobStatus.QUEUED
+    await jobs.delete_checkpoint(dropped.checkpoint_id, delete)
+    left = (await jobs.list_checkpoints(job_id)).checkpoints
+    assert [one.checkpoint_id for one in left] == [kept.checkpoint_id]
+    with pytest.raises(RequestIdReusedError):
+        await jobs.request_stop(job_id, Request.of("StopJob", "StopJob", b"another body"))
+
+
 async def test_a_late_entry_brings_no_deleted_job_back(service: LostService) -> None:
     job_id = await service.start()
     await service.jobs.request_stop(job_id)
