@@ -22,7 +22,6 @@ nothing in memory that another control plane would miss. In order of reading:
 - `checkpoints`, `downloads`, `datasets`, `config_service`, `generation`, `workers`: the other
   services.
 - `inspection`: reads the beginning of a dataset for a client, in a process of its own.
-- `lost_records`: refuses calls while Redis has lost its records.
 - `errors`, `rpc_errors`, `interceptors`: turn errors of the stores and rules into the one error
   model of calls.
 - `authentication`: lets calls in by their bearer token.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
+from functools import lru_cache
 from typing import Protocol
 
 from google.protobuf.message import Message
@@ -50,6 +52,13 @@ async def read_document(text: str) -> tuple[TrainingConfig, list[FieldProblem]]:
 
 
 def _read(text: str) -> tuple[TrainingConfig, list[FieldProblem]]:
+    config, problems = _read_once(text)
+    return copy.deepcopy(config), problems.copy()
+
+
+@lru_cache(maxsize=256)
+def _read_once(text: str) -> tuple[TrainingConfig, list[FieldProblem]]:
+    """Sweeps and retries start many jobs with one text; a copy takes a third of its reading."""
     config, problems = TrainingConfig.read_document(text)
     problems = [FieldProblem(as_text(p.field), as_text(p.message)) for p in problems]
     if not problems and "\\" in text:  # gRPC's texts hold none; an escape may make one

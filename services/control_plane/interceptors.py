@@ -15,6 +15,7 @@ from control_plane.telemetry import CALLS
 Handler = Any
 _Context = grpc.aio.ServicerContext[Any, Any]
 _WATCHES = ("WatchJob", "StreamMetrics")
+_OWN_PACKAGE = "/training_engine."
 
 
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
@@ -22,10 +23,14 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
 
     Args:
         watcher_patience: seconds that a watch of a job may leave a message unread; None for any.
+        require: raises where a call cannot be served now; health and reflection always are.
     """
 
-    def __init__(self, watcher_patience: float | None = None) -> None:
+    def __init__(
+        self, watcher_patience: float | None = None, require: Callable[[], None] = lambda: None
+    ) -> None:
         self._watcher_patience = watcher_patience
+        self._require = require
         self._wrapped: dict[str, Handler] = {}
 
     async def intercept_service(
@@ -41,11 +46,14 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
             return None  # gRPC itself answers UNIMPLEMENTED
         name = method.rpartition("/")[2]
         patience = self._watcher_patience if name in _WATCHES else None
-        wrapped = self._wrapped[method] = _wrap(handler, name, patience)
+        require = self._require if method.startswith(_OWN_PACKAGE) else lambda: None
+        wrapped = self._wrapped[method] = _wrap(handler, name, patience, require)
         return wrapped
 
 
-def _wrap(handler: Handler, name: str, patience: float | None) -> Handler:
+def _wrap(
+    handler: Handler, name: str, patience: float | None, require: Callable[[], None]
+) -> Handler:
     codec = {
         "request_deserializer": handler.request_deserializer,
         "response_serializer": handler.response_serializer,
@@ -53,19 +61,24 @@ def _wrap(handler: Handler, name: str, patience: float | None) -> Handler:
     if handler.request_streaming and handler.response_streaming:
         return handler  # reflection only
     if handler.request_streaming:
-        return grpc.stream_unary_rpc_method_handler(_guard(handler.stream_unary, name), **codec)
+        return grpc.stream_unary_rpc_method_handler(
+            _guard(handler.stream_unary, name, require), **codec
+        )
     if handler.response_streaming:
         return grpc.unary_stream_rpc_method_handler(
-            _guard_stream(handler.unary_stream, name, patience), **codec
+            _guard_stream(handler.unary_stream, name, patience, require), **codec
         )
-    return grpc.unary_unary_rpc_method_handler(_guard(handler.unary_unary, name), **codec)
+    return grpc.unary_unary_rpc_method_handler(_guard(handler.unary_unary, name, require), **codec)
 
 
-def _guard(behavior: Callable[[Any, _Context], Awaitable[Any]], name: str) -> Any:
+def _guard(
+    behavior: Callable[[Any, _Context], Awaitable[Any]], name: str, require: Callable[[], None]
+) -> Any:
     answered = CALLS.labels(name, "")
 
     async def guarded(request: Any, context: _Context) -> Any:
         try:
+            require()
             response = await behavior(request, context)
         except grpc.aio.AbortError:
             raise  # the handler has set its status itself
@@ -81,12 +94,16 @@ def _guard(behavior: Callable[[Any, _Context], Awaitable[Any]], name: str) -> An
 
 
 def _guard_stream(
-    behavior: Callable[[Any, _Context], AsyncGenerator[Any]], name: str, patience: float | None
+    behavior: Callable[[Any, _Context], AsyncGenerator[Any]],
+    name: str,
+    patience: float | None,
+    require: Callable[[], None],
 ) -> Any:
     answered = CALLS.labels(name, "")
 
     async def guarded(request: Any, context: _Context) -> None:
         try:
+            require()
             # Closed as soon as the client leaves, so that its feed is read no further.
             async with aclosing(behavior(request, context)) as responses:
                 await _send(responses, context, patience)

@@ -57,7 +57,9 @@ class AttemptQueue:
         await self._messages.add(self._commands(job_id, attempt, queue))
 
     async def _transact(self, messages: Sequence[list[tuple[Any, ...]]]) -> Sequence[None]:
-        await self._connection.transaction(*(words for message in messages for words in message))
+        # Each message enters its queue's name in RQ's list of queues: once is enough.
+        commands = dict.fromkeys(words for message in messages for words in message)
+        await self._connection.transaction(*commands)
         return [None] * len(messages)
 
     def _commands(self, job_id: str, attempt: int, queue: Queue) -> list[tuple[Any, ...]]:

@@ -22,7 +22,6 @@ from control_plane.health import HealthMonitor
 from control_plane.interceptors import ErrorInterceptor
 from control_plane.jobs import JobServicer
 from control_plane.journal import JournalCompletion
-from control_plane.lost_records import LostRecordsInterceptor
 from control_plane.metrics import MetricsServicer
 from control_plane.reconciler import Reconciler
 from control_plane.state import ServiceState
@@ -165,8 +164,7 @@ def _server(state: ServiceState, tokens: list[str]) -> grpc.aio.Server:
     return grpc.aio.server(
         interceptors=[
             *guards,
-            LostRecordsInterceptor(state),
-            ErrorInterceptor(settings.watcher_patience_seconds),
+            ErrorInterceptor(settings.watcher_patience_seconds, state.require_records),
         ],
         options=[
             *OPTIONS,

@@ -18,6 +18,7 @@ from artifact_store import (
 )
 from control_plane.archive import ArtifactArchive
 from control_plane.artifacts import mark_journal, recognise_artifacts
+from control_plane.errors import call_error
 from control_plane.journal import ArtifactJournal
 from control_plane.paths import AllowedRoots
 from control_plane.preflight_cache import PreflightCache
@@ -132,6 +133,15 @@ class ServiceState:
         except ArtifactStoreAwayError:
             pass  # each call that needs the store says so
         self.records_lost = ""
+
+    def require_records(self) -> None:
+        """Check what `check_records` found: an empty list would look like a new service.
+
+        Raises:
+            RpcError: Redis has lost its records.
+        """
+        if self.records_lost:
+            raise call_error("STORE_UNAVAILABLE", self.records_lost)
 
     async def _mark_journal(self, records: AsyncArtifactRecords) -> None:
         if (now := time.monotonic()) < self.next_mark_at:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import redis
@@ -61,16 +61,6 @@ def _translated() -> Iterator[None]:
         if away is None:
             raise
         raise away from error
-
-
-@asynccontextmanager
-async def _within(deadline_seconds: float) -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout(deadline_seconds):
-            with _translated():
-                yield
-    except TimeoutError:
-        raise StoreUnavailableError(f"it did not answer within {deadline_seconds:g} s") from None
 
 
 def memo_arguments(prefix: str, request: Request | None) -> tuple[str, str, int]:
@@ -262,7 +252,7 @@ class AsyncConnection:
             max_connections=max_connections,
             wait_seconds=3,
             # No deadline of the socket's own: redis-py sets it by `asyncio.wait_for`, which on
-            # Python 3.11 swallows about every second cancellation. See `_within`.
+            # Python 3.11 swallows about every second cancellation. See `_serve`.
             socket_timeout=None,
             socket_connect_timeout=1,
             retry=retry,
@@ -290,8 +280,7 @@ class AsyncConnection:
         Raises:
             StoreUnavailableError: Redis does not answer, or refuses.
         """
-        async with self._served():
-            return await self._execute(*words)
+        return await self._serve(self._commands.add(words))
 
     async def blocking_command(self, *words: Any) -> Any:
         """Run a command that may block for up to 3 s, on a connection of its own.
@@ -301,53 +290,54 @@ class AsyncConnection:
         Raises:
             StoreUnavailableError: Redis does not answer, or refuses.
         """
-        async with self._served():
-            try:
-                return await self._execute_blocking(*words)
-            except RedisError as error:
-                if not breaks_off(error):
-                    raise
-                await self._reconnect()
+        return await self._serve(self._wait_for(words))
+
+    async def _wait_for(self, words: tuple[Any, ...]) -> Any:
+        try:
+            return await self._execute_blocking(*words)
+        except RedisError as error:
+            if not breaks_off(error):
+                raise
+            await self._reconnect()
         return None
 
     async def transaction(self, *commands: tuple[Any, ...]) -> list[Any]:
         """Run several commands as one atomic MULTI/EXEC, in one round trip."""
-        return await self._pipelined(commands, atomic=True)
+        return await self._serve(self._pipelined(self.client, commands, atomic=True))
 
     async def pipeline(self, *commands: tuple[Any, ...]) -> list[Any]:
         """Run several independent commands in one round trip."""
-        return await self._pipelined(commands, atomic=False)
-
-    async def _execute(self, *words: Any) -> Any:
-        """Run a command, together with those of other calls."""
-        return await self._commands.add(words)
+        return await self._serve(self._pipelined(self.client, commands))
 
     async def _send(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-        async with _within(_COMMAND_SECONDS):
+        """Run the commands of several calls; an error is among the replies."""
+        async with asyncio.timeout(_COMMAND_SECONDS):
             if len(commands) == 1:
                 return [await self._execute_alone(*commands[0])]
-            pipeline = self.client.pipeline(transaction=False)
-            for words in commands:
-                pipeline.execute_command(*words)
-            return list(await pipeline.execute(raise_on_error=False))
+            return await self._pipelined(self.client, commands, raise_on_error=False)
 
-    async def _pipelined(self, commands: tuple[tuple[Any, ...], ...], atomic: bool) -> list[Any]:
-        async with self._served():
-            pipeline = self.client.pipeline(transaction=atomic)
-            for words in commands:
-                pipeline.execute_command(*words)
-            return list(await pipeline.execute())
+    @staticmethod
+    async def _pipelined(
+        client: redis.asyncio.Redis,
+        commands: Sequence[tuple[Any, ...]],
+        *,
+        atomic: bool = False,
+        raise_on_error: bool = True,
+    ) -> list[Any]:
+        pipeline = client.pipeline(transaction=atomic)
+        for words in commands:
+            pipeline.execute_command(*words)
+        return list(await pipeline.execute(raise_on_error=raise_on_error))
 
     async def run(
         self, name: str, *arguments: Any, request: Request | None = None
     ) -> list[Any] | None:
         """Run a script (see `scripts.read_reply`)."""
         text = script(name)
-        async with self._served():
-            try:
-                reply = await self._execute("EVALSHA", text.sha, 0, self.prefix, *arguments)
-            except NoScriptError:
-                reply = await self._execute("EVAL", text.text, 0, self.prefix, *arguments)
+        try:
+            reply = await self.command("EVALSHA", text.sha, 0, self.prefix, *arguments)
+        except NoScriptError:
+            reply = await self.command("EVAL", text.text, 0, self.prefix, *arguments)
         return read_reply(reply, request.request_id if request else "")
 
     async def run_each(self, name: str, calls: Sequence[tuple[Any, ...]]) -> list[list[Any] | None]:
@@ -365,11 +355,8 @@ class AsyncConnection:
 
     async def _replies(self, *commands: tuple[Any, ...], seconds: float) -> list[Any]:
         """Independent commands on one connection that may wait; an error is among the replies."""
-        async with self._served(seconds):
-            pipeline = self._blocking.pipeline(transaction=False)
-            for words in commands:
-                pipeline.execute_command(*words)
-            return list(await pipeline.execute(raise_on_error=False))
+        asked = self._pipelined(self._blocking, commands, raise_on_error=False)
+        return await self._serve(asked, seconds)
 
     async def facts(self, *reads: tuple[Any, ...]) -> list[Any]:
         """Return replies that stay true even if the server dies now.
@@ -414,17 +401,26 @@ class AsyncConnection:
                 raise StoreUnavailableError(str(error)) from None
         await self.disk.look()
 
-    @asynccontextmanager
-    async def _served(self, seconds: float = _COMMAND_SECONDS) -> AsyncIterator[None]:
+    async def _serve(self, action: Awaitable[T], seconds: float = _COMMAND_SECONDS) -> T:
+        """Return what the action gets of Redis.
+
+        Raises:
+            StoreUnavailableError: Redis does not answer within these seconds, or refuses.
+        """
         try:
-            async with _within(seconds):
-                yield
-        except StoreUnavailableError as error:
-            cause = error.__cause__
-            silent = cause is None and bool(self._failover_url)  # frozen: another may be primary
-            if silent or (isinstance(cause, RedisError) and changes_role(cause)):
+            async with asyncio.timeout(seconds):
+                return await action
+        except TimeoutError:
+            if self._failover_url:  # it may be frozen, and another one the primary by now
                 await self._reconnect()
-            raise
+            raise StoreUnavailableError(f"it did not answer within {seconds:g} s") from None
+        except RedisError as error:
+            away = unavailable(error)
+            if away is None:
+                raise
+            if changes_role(error):
+                await self._reconnect()
+            raise away from error
 
     async def _reconnect(self) -> None:
         """Disconnect, so that the address is looked up again: the primary may have changed."""

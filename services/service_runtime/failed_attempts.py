@@ -30,7 +30,11 @@ class FailedAttempts:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._clients: OrderedDict[str, float] = OrderedDict()
-        self._overall = 0.0
+        self._overall = self._latest = 0.0
+
+    def has_any(self) -> bool:
+        """Whether a failure of any client is still counted; else none has to wait."""
+        return self._latest > self._clock()
 
     def seconds_to_wait(self, address: str) -> float:
         """Return the seconds until the client at `address` may try again; 0 where it may now."""
@@ -48,6 +52,7 @@ class FailedAttempts:
         client = _network(address)
         self._overall = max(self._overall, now) + _OVERALL_SECONDS
         self._clients[client] = max(self._clients.pop(client, 0.0), now) + _CLIENT_SECONDS
+        self._latest = max(self._latest, self._clients[client])
         if len(self._clients) > _MAX_CLIENTS:
             self._clients.popitem(last=False)
 

@@ -16,6 +16,7 @@ from app.training.metric_names import METRIC_NAMES
 from app.transformer.config import RopeScaling, TransformerConfig
 from control_plane import conversion
 from control_plane.config_codec import config_to_message, to_document
+from control_plane.config_reading import read_document
 from job_store.history_records import Bucket, Extent
 from job_store.records import (
     CheckpointRecord,
@@ -29,6 +30,17 @@ from job_store.records import (
 )
 from training_engine.messages import present_fields
 from training_engine.v1 import checkpoint_pb2, config_pb2, job_pb2, metrics_pb2
+
+
+async def test_a_text_that_was_read_before_gives_a_configuration_of_its_own() -> None:
+    text = '{"max_steps": 7, "data": {"sources": [{"path": "a"}]}, "odd": 1}'
+    first, problems = await read_document(text)
+    first.max_steps, first.data.sources[0].path = 8, "b"
+    problems.clear()
+    again, found = await read_document(text)
+    assert (again.max_steps, again.data.sources[0].path) == (7, "a")
+    assert [problem.field for problem in found] == ["odd"]
+    assert again.fields_given() == first.fields_given()
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,15 @@ def test_a_client_fails_ten_times_at_once_and_then_once_in_six_seconds(
     assert guesses(failures, clock, "10.0.0.1", seconds=1) == 10
 
 
+def test_whether_any_failure_is_still_counted(failures: FailedAttempts, clock: Clock) -> None:
+    assert not failures.has_any()
+    failures.failed("10.0.0.1")
+    clock.now += 5.9
+    assert failures.has_any()
+    clock.now += 0.2
+    assert not failures.has_any()
+
+
 def test_many_clients_together_are_slowed_and_lock_nobody_out(
     failures: FailedAttempts, clock: Clock
 ) -> None:

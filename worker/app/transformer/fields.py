@@ -164,8 +164,13 @@ def _number_spelling(text: str) -> str:
     return f"{number!r} without quotes" if number % 1 else f"{number:.0f} without quotes"
 
 
+_SCALARS = frozenset({int, float, str, bool, type(None)})
+
+
 def to_plain(value: Any) -> Any:
-    """Return what `dataclasses.asdict` returns for a configuration, in about half the time."""
+    """Return what `dataclasses.asdict` returns for a configuration, in a third of the time."""
+    if type(value) in _SCALARS:  # nearly all
+        return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {name: to_plain(getattr(value, name)) for name in _field_types(type(value))}
     if isinstance(value, list):
