@@ -386,6 +386,42 @@ def update_job(
     )
 
 
+def fork_job(
+    *,
+    checkpoint_id: str | None = None,
+    job_id: str | None = None,
+    config: ConfigSource | None = None,
+    optimizer: str | None = None,
+    dataset_path: str | None = None,
+    val_dataset_path: str | None = None,
+    name: str | None = None,
+    execution: Plain | None = None,
+) -> RecordCall[JobRecord]:
+    """Starts a job from a checkpoint of another, with what changes in its configuration.
+
+    Nothing changes in the other job. CHECKPOINT_NOT_FOUND where the checkpoint was deleted.
+    """
+    return RecordCall(
+        "JobService/ForkJob",
+        "POST",
+        "/api/training/jobs/fork",
+        {
+            "checkpoint_id": checkpoint_id,
+            "job_id": job_id,
+            "config": config,
+            "optimizer": optimizer,
+            "dataset_path": dataset_path,
+            "val_dataset_path": val_dataset_path,
+            "name": name,
+            "execution": execution,
+        },
+        has_body=True,
+        request_id=new_request_id(),
+        record=JobRecord,
+        answer="job",
+    )
+
+
 def stop_job(job_id: str) -> RecordCall[JobRecord]:
     """Asks a job to save a checkpoint at the next step boundary and stop.
 

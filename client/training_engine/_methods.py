@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from training_engine import _calls
+from training_engine._config_source import ConfigLike, config_source
 from training_engine._resource import JobResource, Resource
 from training_engine.records import (
     Checkpoint,
@@ -16,6 +17,7 @@ from training_engine.records import (
     LogLine,
     MetricPoint,
     Page,
+    Plain,
     SeriesSet,
     SystemMetrics,
     Throughput,
@@ -177,6 +179,55 @@ class JobMethods(JobResource):
         return self._whole(
             self._link.unary(
                 _calls.update_job(job_id, add_tags=add_tags, remove_tags=remove_tags, notes=notes)
+            )
+        )
+
+    def fork(
+        self,
+        *,
+        checkpoint_id: str | None = None,
+        job_id: str | None = None,
+        config: ConfigLike | None = None,
+        optimizer: str | None = None,
+        dataset_path: str | None = None,
+        val_dataset_path: str | None = None,
+        name: str | None = None,
+        execution: Plain | None = None,
+    ) -> Job:
+        """Start a job from a checkpoint of another, with what changes in its configuration.
+
+        Nothing changes in the other job.
+
+        Args:
+            checkpoint_id: The checkpoint; or give job_id.
+            job_id: A job whose best checkpoint is taken, or its newest where none was judged.
+            config: What changes in the configuration of the checkpoint's job. What is left out
+                stays as it is there; null is the default. REST takes the text of a YAML or JSON
+                document here too.
+            optimizer: Whether the optimizer's state, the step count and the place in the data go
+                on. Default: kept.
+            dataset_path: Training data; wins over the configuration's. A path under an allowed root
+                or dataset://ID.
+            val_dataset_path: Validation data; wins over the configuration's.
+            name: A name to find it by, up to 200 characters. Where another job has it, a number is
+                added.
+            execution: How to run it. None fields are those of the checkpoint's job.
+
+        Raises:
+            NotFoundError: The checkpoint was deleted.
+        """
+        return self._whole(
+            self._link.unary(
+                _calls.fork_job(
+                    checkpoint_id=checkpoint_id,
+                    job_id=job_id,
+                    config=config_source(config) if config is not None else None,
+                    optimizer=optimizer,
+                    dataset_path=dataset_path,
+                    val_dataset_path=val_dataset_path,
+                    name=name,
+                    execution=execution,
+                )
             )
         )
 

@@ -417,6 +417,13 @@ class JobRecord(JobMethods):
             ten seconds. None where it is unknown.
         tags: Words to find it by, in the order in which they were added.
         notes: What its user wrote about it; empty where nothing was.
+        parent_job_id: The job that it was forked from, which may have been deleted since. None
+            where it is no fork.
+        parent_checkpoint_id: The checkpoint of its parent that it began with.
+        fork_step: The step of that checkpoint, where parent and fork part. With a kept optimizer
+            the fork's own steps come after it; with a fresh one they begin at 1.
+        fork_optimizer: What it has of its parent's optimizer; None where it is no fork. One of
+            `kept`, `fresh`.
     """
 
     job_id: str
@@ -456,6 +463,10 @@ class JobRecord(JobMethods):
     phase_per_second: float | None = None
     tags: tuple[str, ...] = field(default=(), metadata={"read": tuple})
     notes: str = ""
+    parent_job_id: str | None = None
+    parent_checkpoint_id: str | None = None
+    fork_step: int | None = None
+    fork_optimizer: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,6 +155,11 @@ class GuardedStore:
         self._store.put_together(documents)
         self.require()  # or it went away meanwhile, and another one has them
 
+    def copy(self, key: str, to: str) -> None:
+        """See `ArtifactStore`."""
+        self.require()
+        self._store.copy(key, to)
+
     def stat(self, key: str) -> ArtifactStat:
         return self._read(lambda: self._store.stat(key))
 

@@ -137,6 +137,14 @@ class ArtifactStore(Protocol):
         for key, document in documents.items():
             self.put(key, [document])
 
+    def copy(self, key: str, to: str) -> None:
+        """Store the bytes of an artifact under another key, too, durably.
+
+        Raises:
+            ArtifactNotFoundError: No artifact has the key.
+        """
+        self.put(to, self.open_range(key))
+
     def stat(self, key: str) -> ArtifactStat:
         """Return the size and the time of the last change.
 

@@ -9,6 +9,8 @@ nothing in memory that another control plane would miss. In order of reading:
 - `planning`, `config_reading`, `config_codec`, `execution`, `paths`, `initial_weights`,
   `preflight_cache`: what `StartJob` checks before a job is stored: the configuration that the
   request brings, its stored form, its limits, its files, the weights it begins with.
+- `forks`, `overlay`: a job that begins with a checkpoint of another, and a configuration that is
+  another one with changes.
 - `requests`, `paging`, `annotations`: what calls share: request ids, names, page sizes, tags and
   notes.
 - `queue`: the message that brings an attempt to a worker.

@@ -44,11 +44,20 @@ async def read_source(
 
 async def read_document(text: str) -> tuple[TrainingConfig, list[FieldProblem]]:
     """Return the configuration in a YAML or JSON text, and everything wrong with it."""
-    if len(text) > MAX_DOCUMENT_CHARACTERS:
-        raise _too_large("config_document", f"{len(text)} characters")
+    require_short(text)
     if len(text) > _SLOW_DOCUMENT:
         return await asyncio.to_thread(_read, text)
     return _read(text)
+
+
+def require_short(text: str) -> None:
+    """Refuse a document that would take long to read.
+
+    Raises:
+        RpcError: It is too large.
+    """
+    if len(text) > MAX_DOCUMENT_CHARACTERS:
+        raise _too_large("config_document", f"{len(text)} characters")
 
 
 def _read(text: str) -> tuple[TrainingConfig, list[FieldProblem]]:

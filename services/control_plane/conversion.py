@@ -29,6 +29,7 @@ from job_store.records import (
     CheckpointRecord,
     ConfigRecord,
     DatasetRecord,
+    ForkOptimizer,
     JobError,
     JobRecord,
     JobStatus,
@@ -52,6 +53,10 @@ STATUS_FROM_MESSAGE = {
 }
 PRIORITY_FROM_MESSAGE = {
     number: Priority(word) for number, word in enum_words(job_pb2.JobPriority.DESCRIPTOR).items()
+}
+FORK_OPTIMIZER_FROM_MESSAGE = {
+    number: ForkOptimizer(word)
+    for number, word in enum_words(job_pb2.ForkOptimizer.DESCRIPTOR).items()
 }
 METRIC_FIELDS: dict[str, type[int] | type[float]] = {
     field.name: int if field.cpp_type == field.CPPTYPE_INT64 else float

@@ -13,6 +13,7 @@ from control_plane.annotations import MOST_TAGS, changes_of, check_tags
 from control_plane.config_codec import to_document
 from control_plane.conversion import STATUS_FROM_MESSAGE, job_message, log_line_message
 from control_plane.errors import invalid_argument
+from control_plane.forks import start_fork
 from control_plane.paging import long_page_size, page_size
 from control_plane.planning import plan_job
 from control_plane.requests import MAX_NAME, check_name, idempotency
@@ -43,6 +44,17 @@ class JobServicer(Servicer, job_pb2_grpc.JobServiceServicer):
             )
         await self._enqueue(record)
         return job_pb2.StartJobResponse(job=job_message(record))
+
+    async def ForkJob(
+        self, request: job_pb2.ForkJobRequest, context: Context
+    ) -> job_pb2.ForkJobResponse:
+        idempotency_key = idempotency(request, "ForkJob")
+        record = await self._state.jobs.answered(idempotency_key)
+        if record is None:
+            await self._state.journal.require()
+            record = await start_fork(request, self._state, idempotency_key)
+        await self._enqueue(record)
+        return job_pb2.ForkJobResponse(job=job_message(record))
 
     async def GetJob(
         self, request: job_pb2.GetJobRequest, context: Context

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import copy
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from app.training.config import ConfigError, FieldProblem, TrainingConfig
 from app.training.fit import MemoryPool, beyond_memory
@@ -36,6 +37,15 @@ _SERVICE_DECIDES = {"checkpoint_dir": "./checkpoints", "resume_from_checkpoint":
 """Fields that have a meaning only where the library runs by itself, with their defaults."""
 
 
+class RunRequest(Protocol):
+    """What a request says of a run beside its configuration."""
+
+    dataset_path: str
+    val_dataset_path: str
+    name: str
+    execution: job_pb2.Execution
+
+
 @dataclass(frozen=True)
 class DataPaths:
     """What a run reads, as the worker will open it."""
@@ -56,9 +66,16 @@ async def plan_job(request: job_pb2.StartJobRequest, state: ServiceState) -> New
         NotFoundError: There is no stored configuration or dataset with a given id.
     """
     which = request.WhichOneof("source")
-    name = check_name(request.name)
     tags, notes = check_tags("tags", request.tags), check_notes(request.notes)
     config = await require_source(request, which, state.configs)
+    new = await plan_run(request, config, state)
+    config_id = request.config_id if which == "config_id" else ""
+    return replace(new, config_id=config_id, tags=tags, user_notes=notes)
+
+
+async def plan_run(request: RunRequest, config: TrainingConfig, state: ServiceState) -> NewJob:
+    """Return the job to store for a valid configuration; raise as `plan_job`."""
+    name = check_name(request.name)
     if problems := execution_problems(request.execution, config):
         raise ConfigError(problems)
     _take_data(config, request.dataset_path, request.val_dataset_path)
@@ -77,14 +94,11 @@ async def plan_job(request: job_pb2.StartJobRequest, state: ServiceState) -> New
         val_dataset_path=paths.validation,
         tokenizer=paths.tokenizer,
         name=name,
-        config_id=request.config_id if which == "config_id" else "",
         execution=execution,
         warnings=tuple(map(problem_text, warnings)),
         data_warnings=tuple(map(problem_text, findings.warnings)),
         data_roots=tuple(map(str, state.roots.roots)),
         model_summary="" if config.has_open_model() else model_summary(config),
-        tags=tags,
-        user_notes=notes,
     )
 
 

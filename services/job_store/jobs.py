@@ -7,7 +7,14 @@ import json
 from collections.abc import Sequence, Set
 from typing import Any
 
-from job_store.codec import decode_checkpoint, decode_job, folded, json_fields, new_job_fields
+from job_store.codec import (
+    decode_checkpoint,
+    decode_job,
+    encode_checkpoint,
+    folded,
+    json_fields,
+    new_job_fields,
+)
 from job_store.connection import AsyncConnection, memo_arguments, recall
 from job_store.errors import JobStoreError, NotFoundError, RecordVersionError
 from job_store.ids import check_id, new_id
@@ -45,17 +52,35 @@ class JobStore:
         self._keys = Keys(connection.prefix)
         self._tokens = TokenKey(connection)
 
-    async def create(self, new: NewJob, request: Request | None = None) -> JobRecord:
+    async def create(
+        self,
+        new: NewJob,
+        request: Request | None = None,
+        *,
+        begins_with: CheckpointRecord | None = None,
+    ) -> JobRecord:
         """Store a QUEUED job with attempt 1, lacking its queue message.
+
+        `begins_with` is registered as its first checkpoint, and gives its id.
 
         Raises:
             RequestIdReusedError: The request id was used for another call.
         """
         memo = memo_arguments(self._db.prefix, request)
-        fields = new_job_fields(new)
+        job_id, base = new_id("job"), ("", "", "")
+        if begins_with is not None:
+            document = encode_checkpoint(begins_with)
+            job_id = begins_with.job_id
+            base = (begins_with.checkpoint_id, str(begins_with.step), document)
         # [T01]
         reply = await self._db.run(
-            "create_job", new_id("job"), *memo, new.config_document, *fields, request=request
+            "create_job",
+            job_id,
+            *memo,
+            new.config_document,
+            *base,
+            *new_job_fields(new),
+            request=request,
         )
         job = self._answer(reply, new.config_document)
         await self._journal.acknowledge(memo[0], "job", job.job_id)
@@ -234,6 +259,17 @@ class JobStore:
         unreadable = [id for id in map(bytes.decode, ids[:size]) if id not in read]
         return CheckpointPage(tuple(records), token, tuple(unreadable))
 
+    async def chosen_checkpoint(self, job_id: str) -> CheckpointRecord | None:
+        """Return the job's best checkpoint, or its newest where none was judged; None without any.
+
+        Raises:
+            NotFoundError: There is no such job.
+        """
+        best = (await self.get(job_id, with_config=False)).best_checkpoint_id
+        key = self._keys.job(job_id, "checkpoints")
+        ids = [best.encode()] if best else await self._db.command("ZRANGE", key, -1, -1)
+        return next(iter(await self._checkpoints(job_id, ids)), None)
+
     async def get_checkpoint(self, checkpoint_id: str) -> CheckpointRecord:
         """Return one checkpoint.
 
@@ -273,6 +309,16 @@ class JobStore:
         """Drop the record of a retired checkpoint, whose files are gone."""
         check_id("checkpoint", checkpoint_id)
         await self._db.run("forget_checkpoint", check_id("job", job_id), checkpoint_id)
+
+    async def expect_files(self, job_id: str) -> None:
+        """Enter the job for a sweep, before files of it are written and its record is stored.
+
+        The sweep removes them if the record never comes.
+        """
+        seconds, microseconds = await self._db.command("TIME")
+        now_ms = int(seconds) * 1000 + int(microseconds) // 1000
+        sweeps = self._keys.index("sweep")
+        await self._db.command("ZADD", sweeps, "NX", now_ms, check_id("job", job_id))
 
     async def stays_deleted(self, job_id: str) -> bool:
         """Whether the job is gone, and no restart of the server could bring it back."""

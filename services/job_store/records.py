@@ -87,6 +87,13 @@ class PhaseProgress(NamedTuple):
 UNCOUNTED = PhaseProgress()
 
 
+class ForkOptimizer(StrEnum):
+    """What a fork has of its parent's optimizer."""
+
+    KEPT = "kept"
+    FRESH = "fresh"
+
+
 class OutcomeKind(StrEnum):
     """How an attempt ended, as its worker reports it."""
 
@@ -167,6 +174,12 @@ class NewJob:
     """Parameters, FLOPs and memory of the model, in words."""
     tags: tuple[str, ...] = ()
     user_notes: str = ""
+    parent_job_id: str = ""
+    """The job that it is forked from; empty where it is no fork."""
+    parent_checkpoint_id: str = ""
+    fork_step: int | None = None
+    """Step of the parent's checkpoint."""
+    fork_optimizer: ForkOptimizer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +248,11 @@ class JobRecord:
     """Words that its user finds it by, in the order in which they were added."""
     user_notes: str = ""
     """What its user wrote about it."""
+    parent_job_id: str = ""
+    parent_checkpoint_id: str = ""
+    fork_step: int | None = None
+    fork_optimizer: ForkOptimizer | None = None
+    """These four are as in `NewJob`."""
 
     @property
     def progress(self) -> float:
@@ -298,6 +316,7 @@ class CheckpointRecord:
     checkpoint_id: str
     job_id: str
     attempt: int
+    """The attempt that saved it; 0 for the one that a fork has of its parent."""
     step: int
     loss: float | None
     size_bytes: int

@@ -176,6 +176,43 @@ def test_stop_saves_a_checkpoint_and_resume_continues(
         assert steps == list(range(1, checkpoint.step + 21))
 
 
+def test_a_fork_that_keeps_the_optimizer_is_what_its_parent_would_have_been(
+    stack: RunningStack, text_file: Path, tiny_config: Config, tmp_path: Path
+) -> None:
+    tiny_config |= {"max_steps": 12, "save_steps": 4, "max_checkpoints_to_keep": 5}
+    other = text_file.with_name("other.txt")
+    other.write_text("to be or not to be, that is the question\n" * 200)
+    with TrainingEngine(stack.address) as engine:
+        parent = engine.jobs.start(config=tiny_config, dataset_path=str(text_file)).wait(60)
+        _, middle, last = parent.checkpoints()
+        same = engine.jobs.fork(checkpoint_id=middle.checkpoint_id).wait(60)
+        assert (same.status, same.current_step, same.fork_step) == ("succeeded", 12, 8)
+        assert same.exactness_notes == ()
+        assert [point.step for point in same.history()] == [9, 10, 11, 12]
+        expected = [point.loss for point in parent.history(after_step=8)]
+        assert [point.loss for point in same.history()] == expected
+        own = same.checkpoints()[-1]
+        assert sameness(engine, last.checkpoint_id, own.checkpoint_id, tmp_path)
+        changed = engine.jobs.fork(
+            checkpoint_id=own.checkpoint_id,
+            config={"max_steps": 16, "batch_size": 2, "sequence_length": 16},
+            dataset_path=str(other),
+        ).wait(60)
+        assert (changed.status, changed.current_step) == ("succeeded", 16)
+        fresh = engine.jobs.fork(job_id=changed.job_id, optimizer="fresh").wait(60)
+        assert fresh.status == "succeeded"
+        assert [point.step for point in fresh.history()] == list(range(1, 17))
+
+
+def sameness(engine: TrainingEngine, one: str, other: str, folder: Path) -> bool:
+    """Whether two checkpoints have the same weights, bit for bit."""
+    import torch
+
+    paths = [engine.checkpoints.download(each, folder / f"{each}.pt") for each in (one, other)]
+    first, second = (torch.load(path, weights_only=True)["model_state_dict"] for path in paths)
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
 def test_bad_input_gets_the_same_clear_answer_at_every_door(
     stack: RunningStack, api: httpx.Client, text_file: Path, tiny_config: Config
 ) -> None:

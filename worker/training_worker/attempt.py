@@ -198,7 +198,9 @@ class Attempt:
         train, validation = load_dataset(config.dataset_path, config)
         self._board.write(self._board.read().step, Phase.STARTING, 0)
         agree_on_files(ranks, config)
-        trainer = Trainer(config, train, validation, callbacks=[self])
+        trainer = Trainer(
+            config, train, validation, callbacks=[self], is_fork=self._resume.is_of_parent
+        )
         trainer.callbacks += [make(trainer) for make in own_callbacks(self._settings.callbacks)]
         # Not in the attempt's folder: the next attempt continues these files.
         trainer.track_as(record.job_id, self.folder.parents[1] / TRACKERS_FOLDER)

@@ -32,6 +32,11 @@ class ResumePoint:
     message: str = ""
     """What a person should know about the choice; empty where it is the newest checkpoint."""
 
+    @property
+    def is_of_parent(self) -> bool:
+        """Whether it is the checkpoint that a fork has of its parent."""
+        return self.record is not None and self.record.attempt == 0
+
 
 def choose_resume_point(
     store: AttemptStore, artifacts: ArtifactStore, claimed: Claimed

@@ -15,6 +15,7 @@ from training_engine.cli import (
     bulk_commands,
     comparison_commands,
     extensions,
+    fork_command,
     job_commands,
     resource_commands,
 )
@@ -109,7 +110,8 @@ def _add(name: str, command: Callable[..., None], panel: str, group: typer.Typer
     group.command(name, rich_help_panel=panel)(command)
 
 
-for _name, _command in (job_commands.COMMANDS | bulk_commands.COMMANDS).items():
+_JOB_COMMANDS = job_commands.COMMANDS | fork_command.COMMANDS | bulk_commands.COMMANDS
+for _name, _command in _JOB_COMMANDS.items():
     _add(_name, _command, "Jobs")
 for _name, _command in comparison_commands.COMMANDS.items():
     _add(_name, _command, "Several jobs")

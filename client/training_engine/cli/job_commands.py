@@ -216,6 +216,7 @@ def status(session: Session, job: JobArgument) -> None:
             ("model", record.model_summary),
             ("begins with", (record.config or {}).get("initial_weights")),
             ("its adapter", (record.config or {}).get("initial_adapter")),
+            ("forked from", _origin(record)),
             ("created", record.created_at),
             ("started", record.started_at),
             ("completed", record.completed_at),
@@ -226,6 +227,13 @@ def status(session: Session, job: JobArgument) -> None:
             *(("not bitwise", note) for note in record.exactness_notes),
         ]
     )
+
+
+def _origin(job: Job) -> str | None:
+    """Return where a fork comes from; None where it is no fork."""
+    if job.parent_job_id is None:
+        return None
+    return f"step {job.fork_step} of {job.parent_job_id}, optimizer {job.fork_optimizer}"
 
 
 def _latest(session: Session, job: Job) -> list[tuple[str, str]]:

@@ -85,6 +85,11 @@ def read_config(path: str, settings: list[str]) -> str | dict[str, Any]:
     return changed if changed != values else _as_text(source.document)
 
 
+def changes(settings: list[str]) -> dict[str, Any]:
+    """Return `key=value` settings as a configuration that has nothing else."""
+    return _with_absolute_paths(with_settings({}, settings))
+
+
 def with_settings(values: dict[str, Any], settings: list[str]) -> dict[str, Any]:
     """Return a configuration with `key=value` settings in it."""
     for setting in settings:

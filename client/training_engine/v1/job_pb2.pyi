@@ -42,6 +42,12 @@ class JobPriority(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     JOB_PRIORITY_HIGH: _ClassVar[JobPriority]
     JOB_PRIORITY_DEFAULT: _ClassVar[JobPriority]
     JOB_PRIORITY_LOW: _ClassVar[JobPriority]
+
+class ForkOptimizer(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    FORK_OPTIMIZER_UNSPECIFIED: _ClassVar[ForkOptimizer]
+    FORK_OPTIMIZER_KEPT: _ClassVar[ForkOptimizer]
+    FORK_OPTIMIZER_FRESH: _ClassVar[ForkOptimizer]
 JOB_STATUS_UNSPECIFIED: JobStatus
 JOB_STATUS_QUEUED: JobStatus
 JOB_STATUS_RUNNING: JobStatus
@@ -61,6 +67,9 @@ JOB_PRIORITY_UNSPECIFIED: JobPriority
 JOB_PRIORITY_HIGH: JobPriority
 JOB_PRIORITY_DEFAULT: JobPriority
 JOB_PRIORITY_LOW: JobPriority
+FORK_OPTIMIZER_UNSPECIFIED: ForkOptimizer
+FORK_OPTIMIZER_KEPT: ForkOptimizer
+FORK_OPTIMIZER_FRESH: ForkOptimizer
 
 class Execution(_message.Message):
     __slots__ = ("priority", "processes", "nodes", "device", "max_retries", "stop_timeout_seconds", "stall_timeout_seconds")
@@ -81,7 +90,7 @@ class Execution(_message.Message):
     def __init__(self, priority: _Optional[_Union[JobPriority, str]] = ..., processes: _Optional[int] = ..., nodes: _Optional[int] = ..., device: _Optional[str] = ..., max_retries: _Optional[int] = ..., stop_timeout_seconds: _Optional[float] = ..., stall_timeout_seconds: _Optional[float] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("job_id", "name", "status", "current_step", "max_steps", "progress", "attempt", "worker_id", "resumed_from_step", "created_at", "started_at", "completed_at", "updated_at", "error", "eta_seconds", "running_seconds", "config", "config_id", "dataset_path", "val_dataset_path", "execution", "warnings", "exactness_notes", "consecutive_failures", "error_reason", "log_tail", "message", "phase", "phase_done", "phase_total", "data_summary", "model_summary", "phase_per_second", "tags", "notes")
+    __slots__ = ("job_id", "name", "status", "current_step", "max_steps", "progress", "attempt", "worker_id", "resumed_from_step", "created_at", "started_at", "completed_at", "updated_at", "error", "eta_seconds", "running_seconds", "config", "config_id", "dataset_path", "val_dataset_path", "execution", "warnings", "exactness_notes", "consecutive_failures", "error_reason", "log_tail", "message", "phase", "phase_done", "phase_total", "data_summary", "model_summary", "phase_per_second", "tags", "notes", "parent_job_id", "parent_checkpoint_id", "fork_step", "fork_optimizer")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
@@ -117,6 +126,10 @@ class Job(_message.Message):
     PHASE_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
     TAGS_FIELD_NUMBER: _ClassVar[int]
     NOTES_FIELD_NUMBER: _ClassVar[int]
+    PARENT_JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    PARENT_CHECKPOINT_ID_FIELD_NUMBER: _ClassVar[int]
+    FORK_STEP_FIELD_NUMBER: _ClassVar[int]
+    FORK_OPTIMIZER_FIELD_NUMBER: _ClassVar[int]
     job_id: str
     name: str
     status: JobStatus
@@ -152,7 +165,11 @@ class Job(_message.Message):
     phase_per_second: float
     tags: _containers.RepeatedScalarFieldContainer[str]
     notes: str
-    def __init__(self, job_id: _Optional[str] = ..., name: _Optional[str] = ..., status: _Optional[_Union[JobStatus, str]] = ..., current_step: _Optional[int] = ..., max_steps: _Optional[int] = ..., progress: _Optional[float] = ..., attempt: _Optional[int] = ..., worker_id: _Optional[str] = ..., resumed_from_step: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., completed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., error: _Optional[str] = ..., eta_seconds: _Optional[float] = ..., running_seconds: _Optional[float] = ..., config: _Optional[_Union[_config_pb2.TrainingConfig, _Mapping]] = ..., config_id: _Optional[str] = ..., dataset_path: _Optional[str] = ..., val_dataset_path: _Optional[str] = ..., execution: _Optional[_Union[Execution, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[_config_pb2.FieldProblem, _Mapping]]] = ..., exactness_notes: _Optional[_Iterable[str]] = ..., consecutive_failures: _Optional[int] = ..., error_reason: _Optional[str] = ..., log_tail: _Optional[str] = ..., message: _Optional[str] = ..., phase: _Optional[_Union[JobPhase, str]] = ..., phase_done: _Optional[int] = ..., phase_total: _Optional[int] = ..., data_summary: _Optional[str] = ..., model_summary: _Optional[str] = ..., phase_per_second: _Optional[float] = ..., tags: _Optional[_Iterable[str]] = ..., notes: _Optional[str] = ...) -> None: ...
+    parent_job_id: str
+    parent_checkpoint_id: str
+    fork_step: int
+    fork_optimizer: ForkOptimizer
+    def __init__(self, job_id: _Optional[str] = ..., name: _Optional[str] = ..., status: _Optional[_Union[JobStatus, str]] = ..., current_step: _Optional[int] = ..., max_steps: _Optional[int] = ..., progress: _Optional[float] = ..., attempt: _Optional[int] = ..., worker_id: _Optional[str] = ..., resumed_from_step: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., completed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., error: _Optional[str] = ..., eta_seconds: _Optional[float] = ..., running_seconds: _Optional[float] = ..., config: _Optional[_Union[_config_pb2.TrainingConfig, _Mapping]] = ..., config_id: _Optional[str] = ..., dataset_path: _Optional[str] = ..., val_dataset_path: _Optional[str] = ..., execution: _Optional[_Union[Execution, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[_config_pb2.FieldProblem, _Mapping]]] = ..., exactness_notes: _Optional[_Iterable[str]] = ..., consecutive_failures: _Optional[int] = ..., error_reason: _Optional[str] = ..., log_tail: _Optional[str] = ..., message: _Optional[str] = ..., phase: _Optional[_Union[JobPhase, str]] = ..., phase_done: _Optional[int] = ..., phase_total: _Optional[int] = ..., data_summary: _Optional[str] = ..., model_summary: _Optional[str] = ..., phase_per_second: _Optional[float] = ..., tags: _Optional[_Iterable[str]] = ..., notes: _Optional[str] = ..., parent_job_id: _Optional[str] = ..., parent_checkpoint_id: _Optional[str] = ..., fork_step: _Optional[int] = ..., fork_optimizer: _Optional[_Union[ForkOptimizer, str]] = ...) -> None: ...
 
 class StartJobRequest(_message.Message):
     __slots__ = ("config", "config_document", "config_id", "dataset_path", "val_dataset_path", "name", "request_id", "execution", "tags", "notes")
@@ -179,6 +196,36 @@ class StartJobRequest(_message.Message):
     def __init__(self, config: _Optional[_Union[_config_pb2.TrainingConfig, _Mapping]] = ..., config_document: _Optional[str] = ..., config_id: _Optional[str] = ..., dataset_path: _Optional[str] = ..., val_dataset_path: _Optional[str] = ..., name: _Optional[str] = ..., request_id: _Optional[str] = ..., execution: _Optional[_Union[Execution, _Mapping]] = ..., tags: _Optional[_Iterable[str]] = ..., notes: _Optional[str] = ...) -> None: ...
 
 class StartJobResponse(_message.Message):
+    __slots__ = ("job",)
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    job: Job
+    def __init__(self, job: _Optional[_Union[Job, _Mapping]] = ...) -> None: ...
+
+class ForkJobRequest(_message.Message):
+    __slots__ = ("checkpoint_id", "job_id", "config", "config_document", "optimizer", "dataset_path", "val_dataset_path", "name", "execution", "request_id")
+    CHECKPOINT_ID_FIELD_NUMBER: _ClassVar[int]
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    CONFIG_FIELD_NUMBER: _ClassVar[int]
+    CONFIG_DOCUMENT_FIELD_NUMBER: _ClassVar[int]
+    OPTIMIZER_FIELD_NUMBER: _ClassVar[int]
+    DATASET_PATH_FIELD_NUMBER: _ClassVar[int]
+    VAL_DATASET_PATH_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    EXECUTION_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    checkpoint_id: str
+    job_id: str
+    config: _config_pb2.TrainingConfig
+    config_document: str
+    optimizer: ForkOptimizer
+    dataset_path: str
+    val_dataset_path: str
+    name: str
+    execution: Execution
+    request_id: str
+    def __init__(self, checkpoint_id: _Optional[str] = ..., job_id: _Optional[str] = ..., config: _Optional[_Union[_config_pb2.TrainingConfig, _Mapping]] = ..., config_document: _Optional[str] = ..., optimizer: _Optional[_Union[ForkOptimizer, str]] = ..., dataset_path: _Optional[str] = ..., val_dataset_path: _Optional[str] = ..., name: _Optional[str] = ..., execution: _Optional[_Union[Execution, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class ForkJobResponse(_message.Message):
     __slots__ = ("job",)
     JOB_FIELD_NUMBER: _ClassVar[int]
     job: Job

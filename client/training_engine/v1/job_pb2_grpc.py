@@ -55,6 +55,11 @@ class JobServiceStub:
                 request_serializer=training__engine_dot_v1_dot_job__pb2.UpdateJobRequest.SerializeToString,
                 response_deserializer=training__engine_dot_v1_dot_job__pb2.UpdateJobResponse.FromString,
                 _registered_method=True)
+        self.ForkJob = channel.unary_unary(
+                '/training_engine.v1.JobService/ForkJob',
+                request_serializer=training__engine_dot_v1_dot_job__pb2.ForkJobRequest.SerializeToString,
+                response_deserializer=training__engine_dot_v1_dot_job__pb2.ForkJobResponse.FromString,
+                _registered_method=True)
         self.StopJob = channel.unary_unary(
                 '/training_engine.v1.JobService/StopJob',
                 request_serializer=training__engine_dot_v1_dot_job__pb2.StopJobRequest.SerializeToString,
@@ -110,6 +115,14 @@ class JobServiceServicer:
     def UpdateJob(self, request, context):
         """Changes the tags and the notes of a job, in any state; what is absent stays as it is.
         JOB_NOT_FOUND where there is none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ForkJob(self, request, context):
+        """Starts a job from a checkpoint of another, with what changes in its configuration. Nothing
+        changes in the other job. CHECKPOINT_NOT_FOUND where the checkpoint was deleted.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -174,6 +187,11 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.UpdateJob,
                     request_deserializer=training__engine_dot_v1_dot_job__pb2.UpdateJobRequest.FromString,
                     response_serializer=training__engine_dot_v1_dot_job__pb2.UpdateJobResponse.SerializeToString,
+            ),
+            'ForkJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForkJob,
+                    request_deserializer=training__engine_dot_v1_dot_job__pb2.ForkJobRequest.FromString,
+                    response_serializer=training__engine_dot_v1_dot_job__pb2.ForkJobResponse.SerializeToString,
             ),
             'StopJob': grpc.unary_unary_rpc_method_handler(
                     servicer.StopJob,
@@ -310,6 +328,33 @@ class JobService:
             '/training_engine.v1.JobService/UpdateJob',
             training__engine_dot_v1_dot_job__pb2.UpdateJobRequest.SerializeToString,
             training__engine_dot_v1_dot_job__pb2.UpdateJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForkJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/training_engine.v1.JobService/ForkJob',
+            training__engine_dot_v1_dot_job__pb2.ForkJobRequest.SerializeToString,
+            training__engine_dot_v1_dot_job__pb2.ForkJobResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,10 @@ class JobServiceStub:
     """Changes the tags and the notes of a job, in any state; what is absent stays as it is.
     JOB_NOT_FOUND where there is none.
     """
+    ForkJob: _grpc.UnaryUnaryMultiCallable[_job_pb2.ForkJobRequest, _job_pb2.ForkJobResponse]
+    """Starts a job from a checkpoint of another, with what changes in its configuration. Nothing
+    changes in the other job. CHECKPOINT_NOT_FOUND where the checkpoint was deleted.
+    """
     StopJob: _grpc.UnaryUnaryMultiCallable[_job_pb2.StopJobRequest, _job_pb2.StopJobResponse]
     """Asks a job to save a checkpoint at the next step boundary and stop. A queued job stops at
     once. STATE_FORBIDS for a job that has ended.
@@ -72,6 +76,10 @@ class JobServiceAsyncStub(JobServiceStub):
     UpdateJob: _aio.UnaryUnaryMultiCallable[_job_pb2.UpdateJobRequest, _job_pb2.UpdateJobResponse]  # type: ignore[assignment]
     """Changes the tags and the notes of a job, in any state; what is absent stays as it is.
     JOB_NOT_FOUND where there is none.
+    """
+    ForkJob: _aio.UnaryUnaryMultiCallable[_job_pb2.ForkJobRequest, _job_pb2.ForkJobResponse]  # type: ignore[assignment]
+    """Starts a job from a checkpoint of another, with what changes in its configuration. Nothing
+    changes in the other job. CHECKPOINT_NOT_FOUND where the checkpoint was deleted.
     """
     StopJob: _aio.UnaryUnaryMultiCallable[_job_pb2.StopJobRequest, _job_pb2.StopJobResponse]  # type: ignore[assignment]
     """Asks a job to save a checkpoint at the next step boundary and stop. A queued job stops at
@@ -123,6 +131,16 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_job_pb2.UpdateJobResponse, _abc.Awaitable[_job_pb2.UpdateJobResponse]]:
         """Changes the tags and the notes of a job, in any state; what is absent stays as it is.
         JOB_NOT_FOUND where there is none.
+        """
+
+    @_abc_1.abstractmethod
+    def ForkJob(
+        self,
+        request: _job_pb2.ForkJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_pb2.ForkJobResponse, _abc.Awaitable[_job_pb2.ForkJobResponse]]:
+        """Starts a job from a checkpoint of another, with what changes in its configuration. Nothing
+        changes in the other job. CHECKPOINT_NOT_FOUND where the checkpoint was deleted.
         """
 
     @_abc_1.abstractmethod

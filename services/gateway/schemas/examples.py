@@ -224,6 +224,12 @@ _BODIES: Schemas = {
         "dataset_path": "/data/shakespeare.txt",
         "name": "first-run",
     },
+    "ForkJobBody": {
+        "checkpoint_id": CHECKPOINT_ID,
+        "config": {"learning_rate": 0.0003, "max_steps": 4000},
+        "optimizer": "kept",
+        "name": "lower-rate",
+    },
     "ResumeJobBody": {"max_steps": 4000},
     "GenerateBody": {"prompt": "ROMEO:", "max_tokens": 100, "temperature": 0.8, "seed": 1},
     "SessionBody": {"token": "a-token-of-this-gateway"},

@@ -1,10 +1,12 @@
 // Shows the page that the address names: #/ lists jobs, #/start starts one, #/jobs/ID is one,
 // #/compare draws several over each other.
+// #/fork/CHECKPOINT starts one from a checkpoint.
 
 import { session } from "./api.js";
 import { ComparePage } from "./compare_page.js";
 import { dismiss } from "./dialog.js";
 import { connection, el, fill, notice } from "./dom.js";
+import { ForkPage } from "./fork_page.js";
 import { JobList } from "./job_list.js";
 import { JobPage } from "./job_page.js";
 import { StartPage } from "./start_page.js";
@@ -36,6 +38,7 @@ function show() {
   const [path, query] = location.hash.replace(/^#\/?/, "").split("?");
   const [kind, id] = path.split("/");
   if (kind === "jobs" && id) open = new JobPage(page, decoded(id));
+  else if (kind === "fork" && id) open = new ForkPage(page, decoded(id));
   else if (kind === "start") open = new StartPage(page, new URLSearchParams(query).get("from"));
   else if (kind === "compare") open = new ComparePage(page, query);
   else open = new JobList(page);

@@ -1,4 +1,4 @@
-// A job's checkpoints, newest first: what to download, what to resume from.
+// A job's checkpoints, newest first: what to download, what to resume from or to fork.
 
 import { urlOf } from "./api.js";
 import { el, Kept } from "./dom.js";
@@ -79,6 +79,15 @@ export class CheckpointTable {
       },
       "Resume",
     );
+    const fork = el(
+      "a",
+      {
+        class: "button",
+        href: `#/fork/${encodeURIComponent(one.checkpoint_id)}`,
+        "aria-label": `Fork step ${one.step}`,
+      },
+      "Fork",
+    );
     const why = `the smallest ${inWords(this.bestMetric)}`;
     const best = one.is_best && el("span", { class: "best", title: why }, "best");
     return el(
@@ -89,7 +98,7 @@ export class CheckpointTable {
       el("td", { class: "number" }, number(one.val_loss)),
       el("td", { class: "number wide" }, bytes(one.size_bytes)),
       el("td", { class: "number wide" }, time(one.created_at)),
-      el("td", { class: "end" }, el("span", { class: "together" }, download, resume)),
+      el("td", { class: "end" }, el("span", { class: "together" }, download, fork, resume)),
     );
   }
 }

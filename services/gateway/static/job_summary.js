@@ -52,14 +52,21 @@ export class JobSummary {
       job.config?.initial_weights && ["soft", `Begins with: ${job.config.initial_weights}`],
       job.config?.initial_adapter && ["soft", `Its adapter: ${job.config.initial_adapter}`],
       job.data_summary && ["soft", `Data: ${job.data_summary}`],
+      job.parent_job_id && ["soft", lineage(job)],
       ...(job.exactness_notes ?? []).map((text) => ["soft", `No longer bitwise: ${text}`]),
       ...(job.warnings ?? []).map((warning) => ["soft", `Warning: ${warning.message}`]),
     ].filter(Boolean);
-    const shown = JSON.stringify(lines);
+    const shown = JSON.stringify(lines.map(([kind, text]) => [kind, text.outerHTML ?? text]));
     if (shown === this.shown) return;
     this.shown = shown;
     fill(this.trouble, lines.map(([kind, text]) => el("p", { class: kind || null }, text)));
   }
+}
+
+// Where a fork comes from. The parent may have been deleted since; its page says so then.
+function lineage(job) {
+  const parent = el("a", { href: `#/jobs/${encodeURIComponent(job.parent_job_id)}` }, job.parent_job_id);
+  return el("span", {}, `Forked from step ${count(job.fork_step)} of `, parent, `, optimizer ${job.fork_optimizer}`);
 }
 
 function where(job) {

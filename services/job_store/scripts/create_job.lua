@@ -1,4 +1,6 @@
--- create_job: prefix, job_id, request_key, body_hash, ttl_ms, config_document, field, value, ...
+-- create_job: prefix, job_id, request_key, body_hash, ttl_ms, config_document, of the checkpoint that
+--             a fork goes on from checkpoint_id ('' for none), step, record (JSON), then field, value,
+--             ...
 -- Names are unique: a name that another job has gets a number, and a warning says so.
 -- Returns the job.
 --- @include prelude
@@ -6,7 +8,8 @@
 --- @include transitions
 local id, config = ARGV[2], ARGV[6]
 local memo = {key = ARGV[3], hash = ARGV[4], ttl_ms = ARGV[5]}
-local job = map({unpack(ARGV, 7)})
+local base = {id = ARGV[7], step = tonumber(ARGV[8]), score = '', record = ARGV[9]}
+local job = map({unpack(ARGV, 10)})
 
 local function is_taken(name)
   return redis.call('EXISTS', name_key(name)) == 1
@@ -41,9 +44,14 @@ if job.name ~= '' and is_taken(job.name) then
 end
 -- [T01]
 job.v, job.job_id, job.status, job.created_at, job.updated_at = VERSION, id, 'queued', now, now
+if base.id ~= '' then
+  job.current_step, job.resumed_from_step = text(base.step), text(base.step)
+  job.resume_checkpoint_id = base.id
+end
 set_hash(job_key(id), job)
 redis.call('SET', job_key(id, 'config'), config)
 for _, index in ipairs({'all', 'queued', 'unsent'}) do redis.call('ZADD', index_key(index), 0, id) end
 if job.name ~= '' then redis.call('ZADD', name_key(job.name), 0, id) end
 emit_state(id, job, now)
+if base.id ~= '' then register(id, job, base, now) end
 return remember_of_job(id, 'start', memo, cjson.encode(job))

@@ -52,6 +52,16 @@ def test_documents_that_are_stored_together_are_deleted_by_the_beginning_of_thei
     assert store.names("journal/jobs") == []
 
 
+def test_a_copy_stays_when_its_original_goes(store: ArtifactStore) -> None:
+    store.put(KEY, [b"hello"])
+    for _ in range(2):  # again, after a crash
+        store.copy(KEY, "jobs/j1/fork/copy.txt")
+    assert store.delete(KEY)
+    assert b"".join(store.open_range("jobs/j1/fork/copy.txt")) == b"hello"
+    with pytest.raises(ArtifactNotFoundError):
+        store.copy(KEY, "jobs/j1/fork/other.txt")
+
+
 def test_an_upload_that_breaks_keeps_the_older_one(store: ArtifactStore) -> None:
     store.put(KEY, [b"old"])
 

@@ -22,7 +22,13 @@ from app.training.checkpoint_file import (
 )
 from app.training.config import TrainingConfig
 from app.training.errors import CheckpointError
-from app.training.initial_weights import folder_files, refused, require_base, weights_path
+from app.training.initial_weights import (
+    MODEL_FIELDS_FREE_TO_CHANGE,
+    folder_files,
+    refused,
+    require_base,
+    weights_path,
+)
 from app.training.reading import permitted
 from app.transformer import GPTModel
 from app.transformer.config import TransformerConfig
@@ -34,8 +40,6 @@ logger = logging.getLogger(__name__)
 
 _VOCABULARY = ("token_embedding.weight", "lm_head.weight")
 _MOST_NAMED = 10
-# Another value of these changes no tensor, and is a choice of the run.
-_FREE = {"dropout_rate", "initializer_range", "zero_init_output_projections", "vocab_size"}
 
 
 class GivenWeights(Protocol):
@@ -191,7 +195,7 @@ def _is_resized(
 
 def _other_fields(ours: TransformerConfig, theirs: TransformerConfig) -> list[str]:
     """Return what is computed otherwise from tensors of the same shapes."""
-    free = set(_FREE)
+    free = {*MODEL_FIELDS_FREE_TO_CHANGE, "vocab_size"}
     if ours.position_encoding_type != "learned":
         free.add("max_position_embeddings")
     one, other = (_spelled_out(config) for config in (ours, theirs))

@@ -22,6 +22,12 @@ from app.transformer.weight_files import weight_files
 
 logger = logging.getLogger(__name__)
 
+MODEL_FIELDS_FREE_TO_CHANGE = frozenset(
+    {"dropout_rate", "initializer_range", "zero_init_output_projections"}
+)
+"""Fields of `model_config` that a run may set to other values than those of its checkpoint;
+everything else there is the model itself."""
+
 _FIELD = "initial_weights"
 
 

@@ -15,13 +15,12 @@ from app.training.distributed import Ranks
 from app.training.errors import ResumeError
 from app.training.freezing import require_same_frozen
 from app.training.home import expanded
+from app.training.initial_weights import MODEL_FIELDS_FREE_TO_CHANGE
 from app.training.tokenizer import TokenizerError, require_same_tokenizer
 from app.transformer.config import TransformerConfig
 
 logger = logging.getLogger(__name__)
 
-# A run may go on with other values of these; everything else in model_config is the model itself.
-_MODEL_FIELDS_FREE_TO_CHANGE = {"dropout_rate", "initializer_range", "zero_init_output_projections"}
 # These never change what a resumed run computes.
 _FIELDS_WITHOUT_EFFECT = {
     "resume_from_checkpoint",
@@ -87,7 +86,7 @@ def _check_model(saved: Mapping[str, Any], config: TrainingConfig, path: str) ->
     differing = [
         f"{name} is {ours.get(name)!r} and was {theirs.get(name)!r}"
         for name in ours
-        if name not in _MODEL_FIELDS_FREE_TO_CHANGE and ours.get(name) != theirs.get(name)
+        if name not in MODEL_FIELDS_FREE_TO_CHANGE and ours.get(name) != theirs.get(name)
     ]
     if differing:
         raise ResumeError(

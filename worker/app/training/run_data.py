@@ -75,8 +75,10 @@ class RunData:
             "data_fingerprint": self._fingerprint,
         }
 
-    def restore(self, state: Mapping[str, Any], path: Path) -> list[str]:
+    def restore(self, state: Mapping[str, Any], path: Path, *, is_fork: bool = False) -> list[str]:
         """Continue where the checkpoint `path` was; return what is no longer bitwise about it.
+
+        A fork begins other data, or another order of them, at their start.
 
         Raises:
             ResumeError: The checkpoint's place is not one in these data.
@@ -84,8 +86,14 @@ class RunData:
         try:
             self._sampler.load_state_dict(state["sampler_state_dict"])
         except SamplerStateError as error:
+            if is_fork:
+                logger.info("the data begin at their start: %s", error)
+                return []
             raise ResumeError(f"cannot resume from {path}: {error}") from None
         if state["data_fingerprint"] == self._fingerprint:
+            return []
+        if is_fork:
+            self._sampler.begin()
             return []
         logger.warning("the run is no longer bitwise what it would have been: other data")
         return ["the data are not those it was begun with"]

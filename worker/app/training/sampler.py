@@ -188,6 +188,10 @@ class BatchSampler:
             # Saved by a job with fewer processes; too few samples are left to give each one.
             self._epoch, self._position = epoch + 1, 0
 
+    def begin(self) -> None:
+        """Go to the first batch of the first epoch."""
+        self._epoch, self._position = 0, 0
+
     def _batch_span(self, position: int) -> int:
         """Sample of all processes together in the batch that starts at `position`."""
         return min(self.global_batch_size, self.num_samples - position)

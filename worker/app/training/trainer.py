@@ -63,6 +63,9 @@ class Trainer:
         val_dataset: the same for validation, of which `eval_batches` are passed every `eval_steps`.
         callbacks: objects with any of the methods of `app.training.callbacks.Callback`.
         model: trained in place of a new one; `config.model_config` is its own, or left out.
+        is_fork: whether the checkpoint that it resumes from is of another run, of which this one is
+            a fork: best value and tracker's id are its own, other data begin at their start, and
+            early stopping with other settings counts afresh.
 
     Where several processes train together, each has a trainer of its own, made with the same
     arguments; the one of rank 0 writes, reports and calls its callbacks for all.
@@ -84,6 +87,8 @@ class Trainer:
         val_dataset: Any = None,
         callbacks: Iterable[Any] = (),
         model: GPTModel | None = None,
+        *,
+        is_fork: bool = False,
     ) -> None:
         config.validate()
         complete_from_weights(config)
@@ -106,6 +111,7 @@ class Trainer:
         """Whether `train` returned because of `request_stop`, with steps left to do."""
         self.exactness_notes: list[str] = []
         """Why a resumed run is no longer bitwise what it would have been; empty while it is."""
+        self._is_fork = is_fork
         self._stop_requested = False
         self._loss = torch.full((), float("nan"))
         self._best: tuple[str, float] | None = None
@@ -403,18 +409,24 @@ class Trainer:
         logger.info("resuming from %s at step %d", path, self.step)
 
     def _restore(self, state: Mapping[str, Any], path: Path) -> None:
-        notes = self._data.restore(state, path)
+        notes = self._data.restore(state, path, is_fork=self._is_fork)
         self._run_model.restore(state, path)
         self.step = self._saved_step = state["step"]
         self.tokens_seen = state["tokens_seen"]
         self._loss = torch.full((), state["loss"])
-        self._best = tuple(state["best"]) if state["best"] else None
-        if "early_stopping" in state:
+        if not self._is_fork:
+            self._best = tuple(state["best"]) if state["best"] else None
+            self._reporter.trackers.run_id = state["tracker_run_id"]
+        if "early_stopping" in state and not (self._is_fork and self._stops_otherwise(state)):
             self._early_stopping.load_state_dict(state["early_stopping"])
         self._rng_state = rng.of_rank(state, self._ranks.rank)
-        self._reporter.trackers.run_id = state["tracker_run_id"]
         self._reporter.unfinished_line = state["unfinished_line"]
         self.exactness_notes += restore_environment(
             state["environment"], self.device, self._ranks.description
         )
         self.exactness_notes += precision_notes(state["config"], self.config) + notes
+
+    def _stops_otherwise(self, state: Mapping[str, Any]) -> bool:
+        """Whether early stopping has other settings than the run of the checkpoint."""
+        ours = self.config.to_dict()["early_stopping"]
+        return bool(state["config"].get("early_stopping") != ours)
