@@ -135,7 +135,7 @@ def test_failovers_in_mid_job_lose_nothing(services: FailoverCluster, tmp_path: 
         caller.end()
         assert_same(result_of(engine, job, tmp_path), expected)
         assert engine.jobs.get(job.job_id).attempt == 1
-        assert len(caller.configs) > 10
+        assert len(caller.states) >= 3
         configs = {config.config_id for config in engine.configs.list()}
         assert set(caller.configs) <= configs
         assert {id: state_of(engine, id) for id in caller.states} == caller.states

@@ -39,6 +39,9 @@ from training_worker.system_sampler import SystemSampler
 logger = logging.getLogger(__name__)
 
 _TICK_MS = 100
+_PROMPT_SECONDS = 0.5
+"""Time in which an answer comes where the network is well."""
+
 _LONGEST_TICK_SECONDS = 1.0
 """A longer tick counts as this long: the machine or this process was paused, and the trainer may
 not have run meanwhile."""
@@ -183,6 +186,7 @@ class Supervisor:
 
     def _renew(self) -> bool:
         """Renew the lease and heed the answer; False where there is none."""
+        began = time.monotonic()
         try:
             signals = self._renewed_lease()
         except (FencedError, NotFoundError):
@@ -197,8 +201,9 @@ class Supervisor:
             if signals is not None:
                 self._forward_stop(signals)
                 self._note_failed_saves()
-                if self._sampler is not None:
-                    self._sampler.deliver(self._store, self._claimed.token)
+                # On a slow network the time belongs to the next renewal; samples can wait.
+                if self._sampler is not None and time.monotonic() - began < _PROMPT_SECONDS:
+                    self._sampler.deliver(self._store, self._claimed.token, _PROMPT_SECONDS)
         return True
 
     def _renewed_lease(self) -> Signals | None:

@@ -45,10 +45,11 @@ class SystemSampler(threading.Thread):
         self._ended.set()
         self.join(_END_SECONDS)
 
-    def deliver(self, store: AttemptStore, token: FencingToken) -> None:
-        """Append what was sampled; it waits where the store does not take it."""
+    def deliver(self, store: AttemptStore, token: FencingToken, seconds: float) -> None:
+        """Append what was sampled; what the store does not take within this time waits."""
+        until = time.monotonic() + seconds
         try:
-            while self._waiting:
+            while self._waiting and time.monotonic() < until:
                 store.append_system(token, *self._waiting[0])
                 self._waiting.popleft()
         except JobStoreError as error:
