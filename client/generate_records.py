@@ -55,6 +55,8 @@ NAMES = {
     "InspectDatasetResponse": "Inspection",
     "ListSystemMetricsResponse": "SystemMetrics",
 }
+#: Messages of streams that a method of the SDK returns.
+OF_STREAMS = ("Evaluation",)
 #: Classes of `_record_base` that records have methods from.
 METHODS = {"JobRecord": "JobMethods", "Dataset": "DatasetMethods"}
 OPTIONS = {"JobRecord": "frozen=True, kw_only=True"}
@@ -123,6 +125,7 @@ def methods() -> dict[str, Any]:
 def record_messages() -> list[Any]:
     """Return the messages that records are made from; one that is part of another comes first."""
     answers = [answer(method) for method in methods().values() if not method.server_streaming]
+    answers += [_message(name) for name in OF_STREAMS]
     events = [spec.message_type for spec in _message("WatchJobResponse").oneofs[0].fields]
     return list(dict.fromkeys(part for message in [*answers, *events] for part in _parts(message)))
 

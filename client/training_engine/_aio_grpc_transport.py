@@ -77,7 +77,7 @@ class AsyncGrpcTransport:
     def events(self, call: Call, cursor: str, after_step: int | None) -> AsyncIterator[Plain]:
         return self._stream(call, message_to_plain, **_grpc.start(cursor, after_step))
 
-    def tokens(self, call: Call) -> AsyncIterator[Plain]:
+    def answers(self, call: Call) -> AsyncIterator[Plain]:
         return self._stream(call, message_to_plain)
 
     def download(self, call: Call, offset: int) -> AsyncIterator[tuple[int, bytes]]:

@@ -45,8 +45,8 @@ class AsyncGuardedTransport:
     def events(self, call: Call, cursor: str, after_step: int | None) -> AsyncIterator[Plain]:
         return self._stream(lambda transport: transport.events(call, cursor, after_step))
 
-    def tokens(self, call: Call) -> AsyncIterator[Plain]:
-        return self._stream(lambda transport: transport.tokens(call))
+    def answers(self, call: Call) -> AsyncIterator[Plain]:
+        return self._stream(lambda transport: transport.answers(call))
 
     def download(self, call: Call, offset: int) -> AsyncIterator[tuple[int, bytes]]:
         return self._stream(lambda transport: transport.download(call, offset))

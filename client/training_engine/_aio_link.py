@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from training_engine import _calls
 from training_engine._aio_guard import closed_behind
 from training_engine._aio_transport import AsyncTransport
 from training_engine._call import Call, ListCall, RecordCall
-from training_engine._files import PartialFile
-from training_engine._following import Follower, check_finished
+from training_engine._files import PartialFile, Progress
+from training_engine._following import Follower, broken_off, check_finished
 from training_engine._options import Options
 from training_engine._retry import RetryDeadline
 from training_engine.errors import NotFoundError, TrainingEngineError
@@ -111,7 +111,7 @@ class AsyncLink:
         last: Plain | None = None
         while True:
             try:
-                tokens = self._transport.tokens(call)
+                tokens = self._transport.answers(call)
                 async with closed_behind(tokens):
                     async for plain in tokens:
                         last = plain
@@ -121,6 +121,23 @@ class AsyncLink:
             except TrainingEngineError as error:
                 if last is not None:
                     raise
+                await asyncio.sleep(retries.delay_after(error))
+
+    async def evaluation(self, call: Call, progress: Progress | None) -> Plain:
+        """Follow an evaluation to its result; one that broke off is begun again."""
+        retries = RetryDeadline(self._options.reconnect_for)
+        while True:
+            try:
+                answers = self._transport.answers(call)
+                async with closed_behind(answers):
+                    async for plain in answers:
+                        retries.progressed()
+                        if progress is not None:
+                            progress(plain["tokens_done"], plain["tokens_total"])
+                        if (result := plain.get("evaluation")) is not None:
+                            return cast("Plain", result)
+                raise broken_off("evaluation")
+            except TrainingEngineError as error:
                 await asyncio.sleep(retries.delay_after(error))
 
     async def download(self, call: Call, part: PartialFile) -> None:

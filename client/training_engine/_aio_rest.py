@@ -65,8 +65,8 @@ class AsyncRestTransport:
     def events(self, call: Call, cursor: str, after_step: int | None) -> AsyncIterator[Plain]:
         return self._sent(_http.stream_settings(call, cursor, after_step), _http.event)
 
-    def tokens(self, call: Call) -> AsyncIterator[Plain]:
-        return self._sent(_http.stream_settings(call), _http.token)
+    def answers(self, call: Call) -> AsyncIterator[Plain]:
+        return self._sent(_http.stream_settings(call), _http.answer_event)
 
     async def download(self, call: Call, offset: int) -> AsyncIterator[tuple[int, bytes]]:
         async with self._open(_http.download_settings(call, offset)) as response:

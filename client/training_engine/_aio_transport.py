@@ -19,8 +19,8 @@ class AsyncTransport(Protocol):
     def events(self, call: Call, cursor: str, after_step: int | None) -> AsyncIterator[Plain]:
         """Follow a job's stream behind a cursor, or a step where the transport can."""
 
-    def tokens(self, call: Call) -> AsyncIterator[Plain]:
-        """Follow a generation, one `{text, ...}` a token."""
+    def answers(self, call: Call) -> AsyncIterator[Plain]:
+        """Follow the answers of a call that works for a while: sampled tokens, say."""
 
     def download(self, call: Call, offset: int) -> AsyncIterator[tuple[int, bytes]]:
         """Fetch a file from `offset` on, as pieces with the offset of each."""

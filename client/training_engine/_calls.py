@@ -69,6 +69,33 @@ def download_checkpoint(
     )
 
 
+def evaluate_checkpoint(
+    checkpoint_id: str,
+    *,
+    dataset_path: str | None = None,
+    stride: int | None = None,
+    averaged: bool | None = None,
+) -> Call:
+    """Measures how well a checkpoint's model predicts data.
+
+    The last message has the result; those before say how far it is. A worker ends the work when
+    the caller leaves; where a worker dies, another one begins it again. INVALID_DATA where the
+    data cannot be read, or does not fit the model's tokenizer.
+    """
+    return Call(
+        "CheckpointService/EvaluateCheckpoint",
+        "POST",
+        "/api/training/checkpoints/{checkpoint_id}/evaluate",
+        {
+            "checkpoint_id": checkpoint_id,
+            "dataset_path": dataset_path,
+            "stride": stride,
+            "averaged": averaged,
+        },
+        has_body=True,
+    )
+
+
 def delete_checkpoint(checkpoint_id: str) -> Call:
     """Deletes a checkpoint.
 

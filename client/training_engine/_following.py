@@ -189,6 +189,10 @@ def check_finished(call: Call, last: dict[str, Any] | None) -> None:
     """Raise `UnavailableError` where a generation's last sample has no finish reason."""
     samples = call.fields["num_samples"] or 1
     if last is None or not last.get("finish_reason") or (last.get("sample") or 0) < samples - 1:
-        raise UnavailableError(
-            "the generation broke off before its end; ask again", code="shutting_down"
-        )
+        raise broken_off("generation")
+
+
+def broken_off(what: str) -> UnavailableError:
+    """Return the error for answers that ended too early; the call may be sent again."""
+    message = f"the {what} broke off before its end; ask again"
+    return UnavailableError(message, code="shutting_down")

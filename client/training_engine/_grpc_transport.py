@@ -73,7 +73,7 @@ class GrpcTransport:
     def events(self, call: Call, cursor: str, after_step: int | None) -> Iterator[Plain]:
         return self._stream(call, message_to_plain, **_grpc.start(cursor, after_step))
 
-    def tokens(self, call: Call) -> Iterator[Plain]:
+    def answers(self, call: Call) -> Iterator[Plain]:
         return self._stream(call, message_to_plain)
 
     def download(self, call: Call, offset: int) -> Iterator[tuple[int, bytes]]:

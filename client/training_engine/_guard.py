@@ -43,8 +43,8 @@ class GuardedTransport:
     def events(self, call: Call, cursor: str, after_step: int | None) -> Iterator[Plain]:
         return self._stream(lambda transport: transport.events(call, cursor, after_step))
 
-    def tokens(self, call: Call) -> Iterator[Plain]:
-        return self._stream(lambda transport: transport.tokens(call))
+    def answers(self, call: Call) -> Iterator[Plain]:
+        return self._stream(lambda transport: transport.answers(call))
 
     def download(self, call: Call, offset: int) -> Iterator[tuple[int, bytes]]:
         return self._stream(lambda transport: transport.download(call, offset))

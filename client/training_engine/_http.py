@@ -244,8 +244,8 @@ def event(sent: ServerSentEvent) -> Plain | None:
     return None if data is None else {"cursor": sent.id, sent.event: data}
 
 
-def token(sent: ServerSentEvent) -> Plain | None:
-    """Return a server-sent piece of generated text; None for an event without data."""
+def answer_event(sent: ServerSentEvent) -> Plain | None:
+    """Return one of the answers that a call sends as events; None for an event without data."""
     return _event_data(sent)
 
 

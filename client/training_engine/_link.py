@@ -6,12 +6,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from training_engine import _calls
 from training_engine._call import Call, ListCall, RecordCall
-from training_engine._files import PartialFile
-from training_engine._following import Follower, check_finished
+from training_engine._files import PartialFile, Progress
+from training_engine._following import Follower, broken_off, check_finished
 from training_engine._guard import closed_behind
 from training_engine._options import Options
 from training_engine._retry import RetryDeadline
@@ -110,7 +110,7 @@ class Link:
         last: Plain | None = None
         while True:
             try:
-                tokens = self._transport.tokens(call)
+                tokens = self._transport.answers(call)
                 with closed_behind(tokens):
                     for plain in tokens:
                         last = plain
@@ -120,6 +120,23 @@ class Link:
             except TrainingEngineError as error:
                 if last is not None:
                     raise
+                time.sleep(retries.delay_after(error))
+
+    def evaluation(self, call: Call, progress: Progress | None) -> Plain:
+        """Follow an evaluation to its result; one that broke off is begun again."""
+        retries = RetryDeadline(self._options.reconnect_for)
+        while True:
+            try:
+                answers = self._transport.answers(call)
+                with closed_behind(answers):
+                    for plain in answers:
+                        retries.progressed()
+                        if progress is not None:
+                            progress(plain["tokens_done"], plain["tokens_total"])
+                        if (result := plain.get("evaluation")) is not None:
+                            return cast("Plain", result)
+                raise broken_off("evaluation")
+            except TrainingEngineError as error:
                 time.sleep(retries.delay_after(error))
 
     def download(self, call: Call, part: PartialFile) -> None:

@@ -30,6 +30,7 @@ from training_engine.records import (
     Config,
     ConfigReport,
     Dataset,
+    Evaluation,
     Inspection,
     MetricPoint,
     read,
@@ -102,7 +103,7 @@ class Metrics(MetricsMethods):
 
 
 class Checkpoints(CheckpointMethods):
-    """Checkpoints, and text sampled from them."""
+    """Checkpoints, text sampled from them, and their loss on data."""
 
     def find(self, reference: str) -> Checkpoint:
         """Return the checkpoint that an id means; of a job, its best one.
@@ -224,6 +225,40 @@ class Checkpoints(CheckpointMethods):
             for token in tokens:
                 if (piece := pieces.take(token)) is not None:
                     yield piece
+
+    def evaluate(
+        self,
+        checkpoint_id: str,
+        dataset_path: str,
+        *,
+        stride: int | None = None,
+        averaged: bool | None = None,
+        progress: Progress | None = None,
+    ) -> Evaluation:
+        """Measure how well a checkpoint's model predicts data, on a worker.
+
+        Args:
+            checkpoint_id: Which one; its job may still train.
+            dataset_path: Text, records or ids, no conversations. A path under an allowed root or
+                dataset://ID.
+            stride: Tokens from the beginning of a window to that of the next; None for the model's
+                context, so that windows do not overlap.
+            averaged: Measure the average of the weights that `ema_decay` kept.
+            progress: Called with (tokens so far, tokens in all); in all there are 0 while a worker
+                is waited for, or reads the model or the data.
+
+        Raises:
+            InvalidArgumentError: The data cannot be read or do not fit the model's tokenizer, or
+                `stride` is out of range.
+            NotFoundError: There is no such checkpoint or dataset.
+        """
+        call = _calls.evaluate_checkpoint(
+            checkpoint_id,
+            dataset_path=data_path("dataset_path", dataset_path),
+            stride=stride,
+            averaged=averaged,
+        )
+        return read(Evaluation, self._link.evaluation(call, progress))
 
 
 class Datasets(DatasetMethods):

@@ -66,8 +66,8 @@ class RestTransport:
     def events(self, call: Call, cursor: str, after_step: int | None) -> Iterator[Plain]:
         return self._sent(_http.stream_settings(call, cursor, after_step), _http.event)
 
-    def tokens(self, call: Call) -> Iterator[Plain]:
-        return self._sent(_http.stream_settings(call), _http.token)
+    def answers(self, call: Call) -> Iterator[Plain]:
+        return self._sent(_http.stream_settings(call), _http.answer_event)
 
     def download(self, call: Call, offset: int) -> Iterator[tuple[int, bytes]]:
         with self._open(_http.download_settings(call, offset)) as response:

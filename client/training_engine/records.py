@@ -36,6 +36,7 @@ __all__ = [
     "Config",
     "ConfigReport",
     "Dataset",
+    "Evaluation",
     "EventData",
     "EventKind",
     "Execution",
@@ -665,6 +666,28 @@ class Worker:
     attempt: int | None = None
     last_heartbeat: datetime | None = None
     started_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """How well a model predicts data.
+
+    Attributes:
+        loss: Mean cross-entropy over the tokens, nats.
+        perplexity: exp(loss).
+        bits_per_byte: The loss in bits for each byte of text; None where the bytes of a token are
+            not known.
+        tokens: Tokens that were predicted.
+        context: Tokens that a window shows the model at most.
+        stride: Tokens from the beginning of a window to that of the next.
+    """
+
+    loss: float = 0.0
+    perplexity: float = 0.0
+    bits_per_byte: float | None = None
+    tokens: int = 0
+    context: int = 0
+    stride: int = 0
 
 
 @dataclass(frozen=True, slots=True)

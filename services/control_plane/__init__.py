@@ -21,8 +21,8 @@ nothing in memory that another control plane would miss. In order of reading:
 - `watching`, `metrics`: what a job does and measures, live and afterwards: `WatchJob`,
   MetricsService.
 - `series`: curves of many jobs, from copies of their histories by columns.
-- `checkpoints`, `downloads`, `datasets`, `config_service`, `generation`, `workers`: the other
-  services.
+- `checkpoints`, `downloads`, `evaluation`, `datasets`, `config_service`, `generation`,
+  `workers`: the other services.
 - `inspection`: reads the beginning of a dataset for a client, in a process of its own.
 - `errors`, `rpc_errors`, `interceptors`: turn errors of the stores and rules into the one error
   model of calls.

@@ -1,14 +1,16 @@
-"""CheckpointService: lists, downloads and deletes what jobs saved."""
+"""CheckpointService: lists, downloads, measures and deletes what jobs saved."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 
 from artifact_store import ArtifactStoreAwayError
 from control_plane.conversion import checkpoint_message
 from control_plane.downloads import VerifiedDownloads
 from control_plane.errors import in_use, invalid_argument, shutting_down
+from control_plane.evaluation import evaluate
 from control_plane.paging import page_size
 from control_plane.requests import idempotency
 from control_plane.state import Context, Servicer, ServiceState
@@ -67,6 +69,14 @@ class CheckpointServicer(Servicer, checkpoint_pb2_grpc.CheckpointServiceServicer
                 yield checkpoint_pb2.DownloadCheckpointResponse(offset=position, data=data)
             if self._state.shutting_down:
                 raise shutting_down()
+
+    async def EvaluateCheckpoint(
+        self, request: checkpoint_pb2.EvaluateCheckpointRequest, context: Context
+    ) -> AsyncIterator[checkpoint_pb2.EvaluateCheckpointResponse]:
+        responses = evaluate(request, self._state)
+        async with aclosing(responses):  # type: ignore[type-var]
+            async for response in responses:
+                yield response
 
     async def DeleteCheckpoint(
         self, request: checkpoint_pb2.DeleteCheckpointRequest, context: Context

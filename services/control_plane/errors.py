@@ -29,7 +29,7 @@ from job_store.errors import (
     NotFoundError,
     TransitionRefusedError,
 )
-from job_store.generation import GenerationFailedError
+from job_store.inference_requests import InferenceFailedError
 from service_runtime.logs import get_logger
 from training_engine.reasons import CALL_STATUSES
 
@@ -135,10 +135,18 @@ def _config_refused(error: ConfigError) -> RpcError:
 def _refused_by_store(error: JobStoreError | ArtifactError) -> RpcError:
     if isinstance(error, FeedsClosedError):
         return shutting_down()
-    if isinstance(error, GenerationFailedError) and error.code not in CALL_STATUSES:
-        return RpcError(grpc.StatusCode.INTERNAL, error.code, str(error))  # of a newer worker
+    if isinstance(error, InferenceFailedError):
+        return _failed_at_worker(error)
     metadata = {"state": error.state} if isinstance(error, TransitionRefusedError) else {}
     return call_error(_reason_of(error), str(error), metadata=metadata)
+
+
+def _failed_at_worker(error: InferenceFailedError) -> RpcError:
+    if error.code not in CALL_STATUSES:  # of a newer worker
+        return RpcError(grpc.StatusCode.INTERNAL, error.code, str(error))
+    if error.field:
+        return invalid_argument(error.field, str(error), error.code)
+    return call_error(error.code, str(error))
 
 
 def _reason_of(error: JobStoreError | ArtifactError) -> str:

@@ -120,7 +120,7 @@ async def review_start(
     problems = relation_problems(config, set())
     for name, text in _named_files(config).items():
         try:
-            await _checked(name, text, state)
+            await checked_path(name, text, state)
         except (RpcError, NotFoundError) as error:
             problems.append(FieldProblem(name, str(error)))
     if problems:
@@ -234,7 +234,7 @@ async def _data_paths(config: TrainingConfig, state: ServiceState) -> DataPaths:
 
 async def _checked_paths(config: TrainingConfig, state: ServiceState) -> DataPaths:
     named = _named_files(config)
-    paths = [await _checked(field, text, state) for field, text in named.items()]
+    paths = [await checked_path(field, text, state) for field, text in named.items()]
     train, validation, tokenizer, *sources = paths
     return DataPaths(train, validation, tokenizer, tuple(sources))
 
@@ -250,7 +250,7 @@ def _named_files(config: TrainingConfig) -> dict[str, str]:
     }
 
 
-async def _checked(field: str, text: str, state: ServiceState) -> str:
+async def checked_path(field: str, text: str, state: ServiceState) -> str:
     """Return the path as the worker will open it; "" stays.
 
     Raises:

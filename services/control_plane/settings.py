@@ -94,5 +94,11 @@ class ControlPlaneSettings(ListenSettings, RedisSettings, ServiceSettings):
         gt=0,
     )
     generate_timeout_seconds: float = setting(
-        30.0, "longest wait for a worker's first or next token", unit="seconds", gt=0
+        30.0,
+        "longest wait for a worker's first or next token, or its next sign of an evaluation",
+        unit="seconds",
+        gt=0,
+    )
+    evaluate_timeout_seconds: float = setting(
+        3600.0, "longest evaluation of a checkpoint on data", unit="seconds", gt=0
     )

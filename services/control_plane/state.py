@@ -29,6 +29,7 @@ from control_plane.settings import ControlPlaneSettings
 from job_store.catalog import ConfigStore, DatasetStore
 from job_store.connection import AsyncConnection
 from job_store.errors import StoreUnavailableError
+from job_store.evaluation import EvaluationClient
 from job_store.generation import GenerationClient
 from job_store.history import HistoryStore
 from job_store.identity import AsyncArtifactRecords
@@ -68,6 +69,7 @@ class ServiceState:
     feeds: JobFeeds = field(init=False)
     queue: AttemptQueue = field(init=False)
     generation: GenerationClient = field(init=False)
+    evaluation: EvaluationClient = field(init=False)
     tokens: TokenKey = field(init=False)
     preflights: PreflightCache = field(default_factory=PreflightCache)
     records_lost: str = ""
@@ -91,6 +93,7 @@ class ServiceState:
         self.feeds = JobFeeds(self.connection, archive)
         self.queue = AttemptQueue(self.connection)
         self.generation = GenerationClient(self.connection)
+        self.evaluation = EvaluationClient(self.connection)
         self.tokens = TokenKey(self.connection)
 
     @classmethod

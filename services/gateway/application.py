@@ -19,6 +19,7 @@ from gateway.openai import routes as openai
 from gateway.routes import (
     checkpoints,
     datasets,
+    evaluation,
     generation,
     jobs,
     operations,
@@ -31,7 +32,8 @@ from gateway.sessions import Sessions
 from gateway.settings import GatewaySettings
 from gateway.telemetry import OpenStreams, Telemetry, TelemetryMiddleware
 
-_BY_HAND = (jobs, stream, checkpoints, generation, datasets, session, operations, openai)
+_OF_CHECKPOINTS = (checkpoints, generation, evaluation)
+_BY_HAND = (jobs, stream, *_OF_CHECKPOINTS, datasets, session, operations, openai)
 """Routes of streams and files, and those without a call of the control plane."""
 
 _DESCRIPTION = (

@@ -14,7 +14,7 @@ from gateway.schemas.base import SHOWN_AS
 from gateway.schemas.problem import Problem
 from gateway.schemas.shapes import Shape, answer
 from gateway.sessions import COOKIE
-from training_engine.v1 import generation_pb2, job_pb2
+from training_engine.v1 import checkpoint_pb2, generation_pb2, job_pb2
 
 _SCHEMAS = "#/components/schemas/"
 
@@ -78,8 +78,13 @@ def build(app: FastAPI) -> dict[str, Any]:
 
 def _of_events() -> tuple[Shape, ...]:
     """Return the shapes that only events carry: no route answers with them alone."""
-    rewind, token = job_pb2.Rewind.DESCRIPTOR, generation_pb2.GenerateResponse.DESCRIPTOR
-    return Problem, answer(rewind), answer(token)
+    messages = (
+        job_pb2.Rewind,
+        generation_pb2.GenerateResponse,
+        checkpoint_pb2.Evaluation,
+        checkpoint_pb2.EvaluateCheckpointResponse,
+    )
+    return Problem, *(answer(message.DESCRIPTOR) for message in messages)
 
 
 def _operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -23,6 +23,7 @@ states. Knows no gRPC and no torch. In order of reading:
 - `events`, `streams`: the same history and a job's events, live, for any number of watchers.
 - `restoring`: what the recovery does: enters records that Redis has lost.
 - `paging`, `unreadable`: signed page tokens and cursors; records that a list leaves out.
-- `catalog`, `generation`, `identity`: configurations and datasets; requests for text; which
-  artifact store the records belong to.
+- `catalog`, `identity`: configurations and datasets; which artifact store the records belong to.
+- `inference_requests`, `generation`, `evaluation`: requests that a worker answers at once: for
+  text, and for the loss on data.
 """

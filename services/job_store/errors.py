@@ -10,6 +10,8 @@ JobStoreError
 ├── InvalidPageTokenError       a page token that this store did not issue for this list
 ├── RecordVersionError     a record written in a format this version does not read
 ├── SegmentUnreadableError      the file of old metrics is gone or is not what was written
+├── InferenceFailedError        a worker could not do what it was asked for (`inference_requests`)
+├── InferenceTimeoutError       no worker did it in time (`inference_requests`)
 ├── FeedsClosedError            this process stops watching; another one can continue the stream
 └── StoreUnavailableError       the Redis server is away, full, read-only or refuses the command
     ├── NotOnDiskError          a change is made, and the server has not said that it is on disk

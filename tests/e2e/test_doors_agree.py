@@ -16,7 +16,7 @@ import pytest
 from running_stack import RunningStack, wait_until
 from typer.testing import CliRunner
 
-from training_engine import TrainingEngine
+from training_engine import TrainingEngine, TrainingEngineError
 from training_engine.cli.app import app
 from training_engine.cli.exit_codes import INVALID_CONFIG, OK
 from training_engine.records import to_plain
@@ -354,6 +354,54 @@ def test_datasets(doors: Doors, text_file: Path) -> None:
     listed = doors.rest("/datasets")["datasets"]
     assert_all(listed, doors.sdk(lambda engine: list(engine.datasets.list())))
     assert_all({"datasets": listed}, doors.cli("datasets", "list"))
+
+
+def test_an_evaluation(doors: Doors, text_file: Path, tmp_path: Path) -> None:
+    newest = doors.rest(f"/jobs/{doors.job_id}/checkpoints")["checkpoints"][-1]["checkpoint_id"]
+    body = {"dataset_path": str(text_file), "stride": 16, "stream": False}
+    measured = doors.api.post(f"/checkpoints/{newest}/evaluate", json=body).json()
+    assert (measured.pop("checkpoint_id"), measured["stride"]) == (newest, 16)
+    uploaded = doors.engines["gRPC"].datasets.upload(text_file).dataset_id
+    command = ("evaluate", newest, "--stride", "16", "--data")
+    assert_all(
+        measured,
+        doors.sdk(lambda engine: engine.checkpoints.evaluate(newest, str(text_file), stride=16)),
+        doors.cli(*command, str(text_file)),
+        doors.cli(*command, uploaded),
+    )
+    here = doors._run([*doors.flags["gRPC"], *command, str(text_file), "--json", "--local"])
+    assert here == pytest.approx(measured, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["foreign", "empty", "stride", "checkpoint"])
+def test_an_evaluation_that_is_refused(doors: Doors, text_file: Path, name: str) -> None:
+    newest = doors.rest(f"/jobs/{doors.job_id}/checkpoints")["checkpoints"][-1]["checkpoint_id"]
+    content = {"foreign": '{"input_ids": [1, 300, 2]}\n', "empty": ""}.get(name)
+    data = text_file
+    if content is not None:
+        data = text_file.with_name("ids.jsonl" if content else "empty.txt")
+        data.write_text(content)
+    stride = 33 if name == "stride" else 8
+    checkpoint = "ckpt_" + "0" * 26 if name == "checkpoint" else newest
+    reason, text = {
+        "foreign": ("invalid_data", "holds the token 300"),
+        "empty": ("invalid_data", "empty"),
+        "stride": ("invalid_argument", "`stride` is 33; it must be at least 1 and at most 32"),
+        "checkpoint": ("checkpoint_not_found", "there is no checkpoint"),
+    }[name]
+    body = {"dataset_path": str(data), "stride": stride, "stream": False}
+    problem = doors.api.post(f"/checkpoints/{checkpoint}/evaluate", json=body).json()
+    assert problem["reason"] == reason
+    assert text in problem["detail"]
+    for engine in doors.engines.values():
+        with pytest.raises(TrainingEngineError) as refused:
+            engine.checkpoints.evaluate(checkpoint, str(data), stride=stride)
+        assert (refused.value.code, str(refused.value)) == (reason, problem["detail"])
+    asked = ["evaluate", checkpoint, "--data", str(data), "--stride", str(stride)]
+    for flags in doors.flags.values():
+        ran = CliRunner().invoke(app, [*flags, *asked])
+        assert ran.exit_code != OK
+        assert problem["detail"] in " ".join(ran.stderr.split())
 
 
 def test_workers(doors: Doors) -> None:

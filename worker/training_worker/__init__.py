@@ -30,5 +30,6 @@ trainer of a job in several processes launches these, its ranks. In order of rea
 - `failures`, `failed_saves`: what an exception means for the attempt; what a save without room
   means.
 - `ranks`, `follower`: an attempt in several processes.
-- `inference`, `models`: the process that samples text from checkpoints.
+- `inference`, `sampling`, `evaluations`, `models`, `inference_failures`: the process that samples
+  text from checkpoints and measures their loss on data.
 """

@@ -1,4 +1,4 @@
-"""The models that generated text last, each loaded and verified once."""
+"""The models that were used last, each loaded and verified once."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from artifact_store import ArtifactStore
+from job_store.evaluation import EvaluationRequest
 from job_store.generation import GenerationRequest
 from training_worker.copies import drop_copy
 
 if TYPE_CHECKING:
     from app.training.inference import LoadedModel
+
+ModelRequest = GenerationRequest | EvaluationRequest
 
 
 class ModelCache:
@@ -28,7 +31,7 @@ class ModelCache:
         self._loaded: OrderedDict[tuple[str, bool], LoadedModel] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, request: GenerationRequest) -> LoadedModel:
+    def get(self, request: ModelRequest) -> LoadedModel:
         """Return the model in evaluation mode, with what its checkpoint holds for its users.
 
         Requests for several models wait for each other: two loads at once would only need twice the
@@ -47,7 +50,7 @@ class ModelCache:
                 self._loaded.popitem(last=False)
             return self._loaded[key]
 
-    def _load(self, request: GenerationRequest) -> LoadedModel:
+    def _load(self, request: ModelRequest) -> LoadedModel:
         from app.training.inference import load_trained
 
         path = self._artifacts.bring(

@@ -78,7 +78,9 @@ class WorkerSettings(RedisSettings, ServiceSettings):
         "is killed; `up` does so",
     )
     burst: bool = setting(False, "exit once the queues are empty, instead of waiting")
-    generation: bool = setting(True, "answer requests for generated text, in a process beside")
+    generation: bool = setting(
+        True, "answer requests for text and evaluations, in a process beside"
+    )
 
     def resolved_worker_id(self) -> str:
         """Return `worker_id`, or one that no other process has."""

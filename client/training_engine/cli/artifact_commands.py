@@ -1,4 +1,4 @@
-"""Commands about checkpoints: checkpoints, download, export."""
+"""Commands about checkpoints: checkpoints, download, export, evaluate."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from training_engine._home import expanded
 from training_engine.cli import completion, extensions
 from training_engine.cli.generate_command import generate
 from training_engine.cli.job_commands import JobArgument
+from training_engine.cli.local_paths import absolute
 from training_engine.cli.session import Session, connected
+from training_engine.records import to_plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,18 +78,22 @@ def download(
 
 
 @contextmanager
-def _progress(session: Session) -> Iterator[Callable[[int, int], None] | None]:
+def _progress(
+    session: Session, work: str = "download"
+) -> Iterator[Callable[[int, int], None] | None]:
     """Show a bar on stderr where that is a terminal."""
     if not sys.stderr.isatty() or session.output.as_json:
         yield None
         return
+    from rich import progress
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
 
-    columns = (BarColumn(), DownloadColumn(binary_units=True), TransferSpeedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("download", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    of_bytes = (progress.DownloadColumn(binary_units=True), progress.TransferSpeedColumn())
+    of_tokens = (progress.MofNCompleteColumn(), progress.TimeRemainingColumn())
+    columns = (progress.BarColumn(), *(of_bytes if work == "download" else of_tokens))
+    with progress.Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(work, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total or None)
 
 
 class WeightType(StrEnum):
@@ -164,35 +170,62 @@ def export(
 def evaluate(
     session: Session,
     checkpoint: _FileOrCheckpoint,
-    data: Annotated[Path, typer.Option("--data", help="Text, records or ids on this machine.")],
+    data: Annotated[
+        str, typer.Option("--data", help="Text, records or ids: a path, or the id of a dataset.")
+    ],
     stride: Annotated[
         int | None, typer.Option(min=1, help="Ids between windows; default: they do not overlap.")
     ] = None,
+    averaged: Annotated[
+        bool, typer.Option("--averaged", help="Take the average of the weights (`ema_decay`).")
+    ] = False,
+    local: Annotated[
+        bool, typer.Option("--local", help="Measure on this machine what a service has.")
+    ] = False,
 ) -> None:
-    """Measure the loss of a checkpoint on data, on this machine: loss, perplexity, bits per byte.
+    """Measure the loss of a checkpoint on data: loss, perplexity, bits per byte.
 
-    A file needs no service; what a service has is downloaded.
+    A worker of the service measures, also while the job trains, and reads the data where it runs.
+    A file is measured on this machine, without a service.
     """
-    with _checkpoint_file(session, checkpoint) as (file, _):
-        found = extensions.call("evaluate", file, data, stride)
+    if local or _is_file(checkpoint):
+        with _checkpoint_file(session, checkpoint) as (file, _):
+            found = extensions.call("evaluate", file, expanded(data), stride, averaged)
+    else:
+        checkpoint_id = session.checkpoint_id(checkpoint)
+        with _progress(session, "evaluate") as report:
+            measured = session.engine.checkpoints.evaluate(
+                checkpoint_id, _named(data), stride=stride, averaged=averaged, progress=report
+            )
+        found = to_plain(measured)
     bits = "" if found["bits_per_byte"] is None else f"  bits per byte {found['bits_per_byte']:.6g}"
     text = f"loss {found['loss']:.6g}  perplexity {found['perplexity']:.6g}{bits}"
     session.output.answer(found, f"{text}  over {found['tokens']:,} tokens")
 
 
+def _named(data: str) -> str:
+    """Return data as the service takes it: an absolute path or dataset://ID."""
+    is_dataset_id = data.startswith("ds_") and not Path(data).exists()
+    return f"dataset://{data}" if is_dataset_id else absolute(data) or data
+
+
 @contextmanager
 def _checkpoint_file(session: Session, checkpoint: str) -> Iterator[tuple[Path, Any]]:
     """Yield a checkpoint's file on this machine, and of a downloaded one points of its history."""
-    file = expanded(checkpoint)
-    # What looks like a file is never asked for by name: the error then names the file.
-    if file.is_file() or checkpoint.endswith(".pt") or os.sep in checkpoint:
-        yield file, None
+    if _is_file(checkpoint):
+        yield expanded(checkpoint), None
         return
     with tempfile.TemporaryDirectory(prefix="training-engine-") as folder:
         checkpoint_id = session.checkpoint_id(checkpoint)
         with _progress(session) as bar:
             path = session.engine.checkpoints.download(checkpoint_id, folder, progress=bar)
         yield path, _history(session, checkpoint_id)
+
+
+def _is_file(checkpoint: str) -> bool:
+    """Whether it names a file: what looks like one is never asked for, so an error names it."""
+    looks_like_one = checkpoint.endswith(".pt") or os.sep in checkpoint
+    return looks_like_one or expanded(checkpoint).is_file()
 
 
 def _history(session: Session, checkpoint_id: str) -> list[dict[str, float | None]]:

@@ -96,3 +96,41 @@ class DeleteCheckpointRequest(_message.Message):
 class DeleteCheckpointResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class EvaluateCheckpointRequest(_message.Message):
+    __slots__ = ("checkpoint_id", "dataset_path", "stride", "averaged")
+    CHECKPOINT_ID_FIELD_NUMBER: _ClassVar[int]
+    DATASET_PATH_FIELD_NUMBER: _ClassVar[int]
+    STRIDE_FIELD_NUMBER: _ClassVar[int]
+    AVERAGED_FIELD_NUMBER: _ClassVar[int]
+    checkpoint_id: str
+    dataset_path: str
+    stride: int
+    averaged: bool
+    def __init__(self, checkpoint_id: _Optional[str] = ..., dataset_path: _Optional[str] = ..., stride: _Optional[int] = ..., averaged: _Optional[bool] = ...) -> None: ...
+
+class Evaluation(_message.Message):
+    __slots__ = ("loss", "perplexity", "bits_per_byte", "tokens", "context", "stride")
+    LOSS_FIELD_NUMBER: _ClassVar[int]
+    PERPLEXITY_FIELD_NUMBER: _ClassVar[int]
+    BITS_PER_BYTE_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    STRIDE_FIELD_NUMBER: _ClassVar[int]
+    loss: float
+    perplexity: float
+    bits_per_byte: float
+    tokens: int
+    context: int
+    stride: int
+    def __init__(self, loss: _Optional[float] = ..., perplexity: _Optional[float] = ..., bits_per_byte: _Optional[float] = ..., tokens: _Optional[int] = ..., context: _Optional[int] = ..., stride: _Optional[int] = ...) -> None: ...
+
+class EvaluateCheckpointResponse(_message.Message):
+    __slots__ = ("tokens_done", "tokens_total", "evaluation")
+    TOKENS_DONE_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    EVALUATION_FIELD_NUMBER: _ClassVar[int]
+    tokens_done: int
+    tokens_total: int
+    evaluation: Evaluation
+    def __init__(self, tokens_done: _Optional[int] = ..., tokens_total: _Optional[int] = ..., evaluation: _Optional[_Union[Evaluation, _Mapping]] = ...) -> None: ...

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class CheckpointServiceStub:
-    """Lists, downloads and deletes checkpoints.
+    """Lists, downloads, measures and deletes checkpoints.
     """
 
     def __init__(self, channel):
@@ -50,6 +50,11 @@ class CheckpointServiceStub:
                 request_serializer=training__engine_dot_v1_dot_checkpoint__pb2.DownloadCheckpointRequest.SerializeToString,
                 response_deserializer=training__engine_dot_v1_dot_checkpoint__pb2.DownloadCheckpointResponse.FromString,
                 _registered_method=True)
+        self.EvaluateCheckpoint = channel.unary_stream(
+                '/training_engine.v1.CheckpointService/EvaluateCheckpoint',
+                request_serializer=training__engine_dot_v1_dot_checkpoint__pb2.EvaluateCheckpointRequest.SerializeToString,
+                response_deserializer=training__engine_dot_v1_dot_checkpoint__pb2.EvaluateCheckpointResponse.FromString,
+                _registered_method=True)
         self.DeleteCheckpoint = channel.unary_unary(
                 '/training_engine.v1.CheckpointService/DeleteCheckpoint',
                 request_serializer=training__engine_dot_v1_dot_checkpoint__pb2.DeleteCheckpointRequest.SerializeToString,
@@ -58,7 +63,7 @@ class CheckpointServiceStub:
 
 
 class CheckpointServiceServicer:
-    """Lists, downloads and deletes checkpoints.
+    """Lists, downloads, measures and deletes checkpoints.
     """
 
     def ListCheckpoints(self, request, context):
@@ -78,6 +83,16 @@ class CheckpointServiceServicer:
     def DownloadCheckpoint(self, request, context):
         """Sends a checkpoint's file in chunks of at most 1 MiB, in order. A file whose bytes are not those
         that were registered ends with ARTIFACT_DAMAGED, before its last chunk at the latest.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EvaluateCheckpoint(self, request, context):
+        """Measures how well a checkpoint's model predicts data. The last message has the result; those
+        before say how far it is. A worker ends the work when the caller leaves; where a worker dies,
+        another one begins it again. INVALID_DATA where the data cannot be read, or does
+        not fit the model's tokenizer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -108,6 +123,11 @@ def add_CheckpointServiceServicer_to_server(servicer, server):
                     request_deserializer=training__engine_dot_v1_dot_checkpoint__pb2.DownloadCheckpointRequest.FromString,
                     response_serializer=training__engine_dot_v1_dot_checkpoint__pb2.DownloadCheckpointResponse.SerializeToString,
             ),
+            'EvaluateCheckpoint': grpc.unary_stream_rpc_method_handler(
+                    servicer.EvaluateCheckpoint,
+                    request_deserializer=training__engine_dot_v1_dot_checkpoint__pb2.EvaluateCheckpointRequest.FromString,
+                    response_serializer=training__engine_dot_v1_dot_checkpoint__pb2.EvaluateCheckpointResponse.SerializeToString,
+            ),
             'DeleteCheckpoint': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteCheckpoint,
                     request_deserializer=training__engine_dot_v1_dot_checkpoint__pb2.DeleteCheckpointRequest.FromString,
@@ -122,7 +142,7 @@ def add_CheckpointServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class CheckpointService:
-    """Lists, downloads and deletes checkpoints.
+    """Lists, downloads, measures and deletes checkpoints.
     """
 
     @staticmethod
@@ -196,6 +216,33 @@ class CheckpointService:
             '/training_engine.v1.CheckpointService/DownloadCheckpoint',
             training__engine_dot_v1_dot_checkpoint__pb2.DownloadCheckpointRequest.SerializeToString,
             training__engine_dot_v1_dot_checkpoint__pb2.DownloadCheckpointResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EvaluateCheckpoint(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/training_engine.v1.CheckpointService/EvaluateCheckpoint',
+            training__engine_dot_v1_dot_checkpoint__pb2.EvaluateCheckpointRequest.SerializeToString,
+            training__engine_dot_v1_dot_checkpoint__pb2.EvaluateCheckpointResponse.FromString,
             options,
             channel_credentials,
             insecure,

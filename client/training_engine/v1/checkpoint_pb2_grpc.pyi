@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class CheckpointServiceStub:
-    """Lists, downloads and deletes checkpoints."""
+    """Lists, downloads, measures and deletes checkpoints."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -41,12 +41,18 @@ class CheckpointServiceStub:
     """Sends a checkpoint's file in chunks of at most 1 MiB, in order. A file whose bytes are not those
     that were registered ends with ARTIFACT_DAMAGED, before its last chunk at the latest.
     """
+    EvaluateCheckpoint: _grpc.UnaryStreamMultiCallable[_checkpoint_pb2.EvaluateCheckpointRequest, _checkpoint_pb2.EvaluateCheckpointResponse]
+    """Measures how well a checkpoint's model predicts data. The last message has the result; those
+    before say how far it is. A worker ends the work when the caller leaves; where a worker dies,
+    another one begins it again. INVALID_DATA where the data cannot be read, or does
+    not fit the model's tokenizer.
+    """
     DeleteCheckpoint: _grpc.UnaryUnaryMultiCallable[_checkpoint_pb2.DeleteCheckpointRequest, _checkpoint_pb2.DeleteCheckpointResponse]
     """Deletes a checkpoint. IN_USE for the one that an active job would resume from."""
 
 @_typing.type_check_only
 class CheckpointServiceAsyncStub(CheckpointServiceStub):
-    """Lists, downloads and deletes checkpoints."""
+    """Lists, downloads, measures and deletes checkpoints."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListCheckpoints: _aio.UnaryUnaryMultiCallable[_checkpoint_pb2.ListCheckpointsRequest, _checkpoint_pb2.ListCheckpointsResponse]  # type: ignore[assignment]
@@ -57,11 +63,17 @@ class CheckpointServiceAsyncStub(CheckpointServiceStub):
     """Sends a checkpoint's file in chunks of at most 1 MiB, in order. A file whose bytes are not those
     that were registered ends with ARTIFACT_DAMAGED, before its last chunk at the latest.
     """
+    EvaluateCheckpoint: _aio.UnaryStreamMultiCallable[_checkpoint_pb2.EvaluateCheckpointRequest, _checkpoint_pb2.EvaluateCheckpointResponse]  # type: ignore[assignment]
+    """Measures how well a checkpoint's model predicts data. The last message has the result; those
+    before say how far it is. A worker ends the work when the caller leaves; where a worker dies,
+    another one begins it again. INVALID_DATA where the data cannot be read, or does
+    not fit the model's tokenizer.
+    """
     DeleteCheckpoint: _aio.UnaryUnaryMultiCallable[_checkpoint_pb2.DeleteCheckpointRequest, _checkpoint_pb2.DeleteCheckpointResponse]  # type: ignore[assignment]
     """Deletes a checkpoint. IN_USE for the one that an active job would resume from."""
 
 class CheckpointServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Lists, downloads and deletes checkpoints."""
+    """Lists, downloads, measures and deletes checkpoints."""
 
     @_abc_1.abstractmethod
     def ListCheckpoints(
@@ -87,6 +99,18 @@ class CheckpointServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_checkpoint_pb2.DownloadCheckpointResponse], _abc.AsyncIterator[_checkpoint_pb2.DownloadCheckpointResponse]]:
         """Sends a checkpoint's file in chunks of at most 1 MiB, in order. A file whose bytes are not those
         that were registered ends with ARTIFACT_DAMAGED, before its last chunk at the latest.
+        """
+
+    @_abc_1.abstractmethod
+    def EvaluateCheckpoint(
+        self,
+        request: _checkpoint_pb2.EvaluateCheckpointRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_checkpoint_pb2.EvaluateCheckpointResponse], _abc.AsyncIterator[_checkpoint_pb2.EvaluateCheckpointResponse]]:
+        """Measures how well a checkpoint's model predicts data. The last message has the result; those
+        before say how far it is. A worker ends the work when the caller leaves; where a worker dies,
+        another one begins it again. INVALID_DATA where the data cannot be read, or does
+        not fit the model's tokenizer.
         """
 
     @_abc_1.abstractmethod

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
 from typing import Any
 
-import grpc
 from fastapi import Request, Response
 
 from gateway.contract import route
-from gateway.problems import from_rpc_error
-from gateway.routes.declare import CallerOf, answer, event_stream, problems, router, rpc
+from gateway.routes.answering import answered
+from gateway.routes.declare import CallerOf, event_stream, problems, router, rpc
 from gateway.schemas.generation import GenerateBody, GeneratedText
-from gateway.streaming import (
-    CLIENT_CLOSED_REQUEST,
-    EVENT_STREAM_HEADERS,
-    ClientGoneError,
-    RelayResponse,
-    event,
-    kept_alive,
-    while_connected,
-)
 from training_engine._generation import TextPieces, whole_texts
 from training_engine.messages import message_to_plain
 from training_engine.v1 import generation_pb2
@@ -55,21 +44,8 @@ async def generate(
         ),
         metadata=caller.metadata,
     )
-    try:
-        if not body.stream:
-            return answer(await while_connected(request, _whole(checkpoint_id, body, call)))
-        first = await while_connected(request, call.read())
-    except ClientGoneError:
-        call.cancel()
-        return Response(status_code=CLIENT_CLOSED_REQUEST)  # the client has gone
-    except BaseException:
-        call.cancel()
-        raise
-    state = request.app.state
-    events = kept_alive(_events(call, first), state.closing, state.settings.ping_seconds)
-    return RelayResponse(
-        state.streams.counted(events), headers=EVENT_STREAM_HEADERS, media_type="text/event-stream"
-    )
+    whole = None if body.stream else _whole(checkpoint_id, body, call)
+    return await answered(request, call, "token", whole)
 
 
 async def _whole(checkpoint_id: str, body: GenerateBody, call: Any) -> dict[str, Any]:
@@ -80,15 +56,3 @@ async def _whole(checkpoint_id: str, body: GenerateBody, call: Any) -> dict[str,
         "checkpoint_id": checkpoint_id,
         **whole_texts(body.prompt, body.prompts or [], whole),
     }
-
-
-async def _events(call: Any, first: Any) -> AsyncGenerator[bytes]:
-    token = first
-    try:
-        while token is not grpc.aio.EOF:
-            yield event("token", message_to_plain(token))
-            token = await call.read()
-    except grpc.aio.AioRpcError as error:
-        yield event("error", from_rpc_error(error).body())
-    finally:
-        call.cancel()

@@ -2,6 +2,6 @@
 
 - `base`: what every shape shares; read it first.
 - `shapes`: the shapes of the contract's messages, made from the protos.
-- `problem`, `generation`, `session`: the shapes that no message has.
+- `problem`, `generation`, `evaluation`, `session`: the shapes that no message has.
 - `examples`: the run that all examples of the OpenAPI document show.
 """

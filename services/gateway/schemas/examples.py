@@ -156,6 +156,15 @@ GENERATED_SAMPLE: Example = {
     "logprobs": None,
 }
 
+EVALUATION: Example = {
+    "loss": 2.41,
+    "perplexity": 11.13,
+    "bits_per_byte": 1.17,
+    "tokens": 9000,
+    "context": 512,
+    "stride": 256,
+}
+
 _ANSWERS: Schemas = {
     "TrainingConfig": CONFIG,
     "Config": STORED_CONFIG,
@@ -188,6 +197,9 @@ _ANSWERS: Schemas = {
     "Throughput": {**METRIC_POINT, "job_id": JOB_ID},
     "Checkpoint": CHECKPOINT,
     "GeneratedToken": {"token_id": 84, "text": "T"},
+    "EvaluationProgress": {"tokens_done": 512, "tokens_total": 9000},
+    "Evaluation": EVALUATION,
+    "MeasuredCheckpoint": {"checkpoint_id": CHECKPOINT_ID, **EVALUATION},
     "GeneratedText": {
         "checkpoint_id": CHECKPOINT_ID,
         "prompt": "ROMEO:",
@@ -231,6 +243,7 @@ _BODIES: Schemas = {
         "name": "lower-rate",
     },
     "ResumeJobBody": {"max_steps": 4000},
+    "EvaluateBody": {"dataset_path": "/data/shakespeare.txt", "stride": 256},
     "GenerateBody": {"prompt": "ROMEO:", "max_tokens": 100, "temperature": 0.8, "seed": 1},
     "SessionBody": {"token": "a-token-of-this-gateway"},
 }

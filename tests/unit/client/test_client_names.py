@@ -14,11 +14,12 @@ import training_engine
 
 NAMES = """
 ArtifactDamagedError AsyncJob AsyncTrainingEngine BulkResult Checkpoint Comparison Config
-ConfigReport ConflictError Dataset DeadlineExceededError EventKind Execution FieldProblem
-InternalError InvalidArgumentError InvalidConfigError Job JobEvent JobRecord JobStatus LogLine
-MemoryEstimate MetricPoint NotFoundError Page PayloadTooLargeError PermissionDeniedError
-RateLimitedError Rewind Series SeriesSet StateForbidsError TextPiece Throughput TokenLogprob
-TrainingEngine TrainingEngineError UnauthenticatedError UnavailableError Worker __version__
+ConfigReport ConflictError Dataset DeadlineExceededError Evaluation EventKind Execution
+FieldProblem InternalError InvalidArgumentError InvalidConfigError Job JobEvent JobRecord
+JobStatus LogLine MemoryEstimate MetricPoint NotFoundError Page PayloadTooLargeError
+PermissionDeniedError RateLimitedError Rewind Series SeriesSet StateForbidsError TextPiece
+Throughput TokenLogprob TrainingEngine TrainingEngineError UnauthenticatedError UnavailableError
+Worker __version__
 """
 
 

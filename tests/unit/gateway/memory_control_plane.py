@@ -265,7 +265,21 @@ class Metrics(Service, metrics_pb2_grpc.MetricsServiceServicer):
         )
 
 
+EVALUATION = {"loss": 2.5, "perplexity": 12.18, "tokens": 9, "context": 8, "stride": 3}
+
+
 class Checkpoints(Service, checkpoint_pb2_grpc.CheckpointServiceServicer):
+    async def EvaluateCheckpoint(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        self.state.served(request)
+        self.state.checkpoint(request.checkpoint_id)
+        yield checkpoint_pb2.EvaluateCheckpointResponse(tokens_done=4, tokens_total=9)
+        await asyncio.sleep(self.state.token_delay)
+        yield checkpoint_pb2.EvaluateCheckpointResponse(
+            tokens_done=9,
+            tokens_total=9,
+            evaluation=checkpoint_pb2.Evaluation(**EVALUATION),
+        )
+
     async def ListCheckpoints(self, request: Any, context: Any) -> Any:
         self.state.served(request)
         self.state.job(request.job_id)

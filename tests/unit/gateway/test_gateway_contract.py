@@ -84,6 +84,7 @@ def test_the_promised_routes_are_there_with_their_codes(document: dict[str, Any]
         "GET /jobs/{job_id}/logs": 200,
         "DELETE /jobs/{job_id}": 204,
         "POST /checkpoints/{checkpoint_id}/generate": 200,
+        "POST /checkpoints/{checkpoint_id}/evaluate": 200,
         "POST /datasets": 201,
         "GET /datasets": 200,
         "GET /datasets/{dataset_id}": 200,
@@ -158,7 +159,7 @@ def test_every_field_of_a_message_is_in_its_shape_with_its_comment(
             shown = schemas[name]["properties"][field.name]
             assert description(field) in shown["description"], (name, field.name)
     by_hand = {"Problem", "GeneratedText", "GeneratedSample", "SampledToken", "SessionBody"}
-    by_hand |= {"SessionState", "Health", "PromptAnswer"}
+    by_hand |= {"SessionState", "Health", "PromptAnswer", "EvaluateBody", "MeasuredCheckpoint"}
     assert set(schemas) - set(of_messages) == {*by_hand, "ExecutionBody", "ChatMessageBody"}
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from memory_control_plane import EVALUATION
 from memory_state import BEGAN_TEXT, State
 from openapi_shapes import assert_shape
 
@@ -320,6 +321,26 @@ async def test_lists_of_a_body_are_passed_on(client: httpx.AsyncClient, state: S
     for body, field in (({"stop": "a"}, "stop"), ({"stop_token_ids": [2**63]}, "stop_token_ids.0")):
         refused = await client.post(f"{API}/checkpoints/ck_1/generate", json=body)
         assert (refused.status_code, refused.json()["errors"][0]["field"]) == (400, field)
+
+
+async def test_the_result_at_once(client: httpx.AsyncClient, state: State) -> None:
+    state.add_checkpoint("ck", "job", 1, b"w")
+    body = {"dataset_path": "/d/a.txt", "stride": 3, "stream": False}
+    response = await client.post(f"{API}/checkpoints/ck/evaluate", json=body)
+    assert shaped(response, 200, "MeasuredCheckpoint") == {
+        "checkpoint_id": "ck",
+        "bits_per_byte": None,
+        **EVALUATION,
+    }
+
+
+async def test_a_request_that_breaks_a_rule(client: httpx.AsyncClient, state: State) -> None:
+    for body, field in (({}, "dataset_path"), ({"dataset_path": "a", "stride": 0}, "stride")):
+        refused = await client.post(f"{API}/checkpoints/ck/evaluate", json=body)
+        assert (refused.status_code, refused.json()["errors"][0]["field"]) == (400, field)
+    body = {"dataset_path": "a"}
+    missing = await client.post(f"{API}/checkpoints/none/evaluate", json=body)
+    assert (missing.status_code, missing.json()["reason"]) == (404, "checkpoint_not_found")
 
 
 async def test_datasets_are_uploaded_as_they_arrive(

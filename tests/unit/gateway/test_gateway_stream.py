@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from memory_control_plane import serving
+from memory_control_plane import EVALUATION, serving
 from memory_state import BEGAN, State
 from openapi_shapes import assert_shape
 from running_gateway import client_for, eventually, gateway_for
@@ -225,6 +225,25 @@ async def test_tokens_arrive_one_by_one(client: httpx.AsyncClient, state: State)
     assert [block["event"] for block in seen] == ["token"] * 3
     assert [block["data"]["text"] for block in seen] == ["A", "B", "C"]
     assert [block["data"]["finish_reason"] for block in seen] == [None, None, "length"]
+
+
+async def test_progress_comes_as_events(client: httpx.AsyncClient, state: State) -> None:
+    state.add_checkpoint("ck", "job", 1, b"w")
+    body = {"dataset_path": "/d/a.txt", "stride": 3, "averaged": True}
+    async with client.stream("POST", f"{API}/checkpoints/ck/evaluate", json=body) as response:
+        seen = [block async for block in blocks(response)]
+    half = {"tokens_done": 4, "tokens_total": 9, "evaluation": None}
+    whole = {
+        "tokens_done": 9,
+        "tokens_total": 9,
+        "evaluation": {**EVALUATION, "bits_per_byte": None},
+    }
+    assert [(block["event"], block["data"]) for block in seen] == [
+        ("progress", half),
+        ("progress", whole),
+    ]
+    asked = state.requests[-1]
+    assert (asked.dataset_path, asked.stride, asked.averaged) == ("/d/a.txt", 3, True)
 
 
 @pytest.mark.parametrize("streamed", [True, False])

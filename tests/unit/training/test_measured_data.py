@@ -18,7 +18,7 @@ from app.training.checkpoint_file import write_checkpoint
 from app.training.config import TrainingConfig
 from app.training.export import export_checkpoint
 from app.training.inference import LoadedModel, load_trained
-from app.training.measured_data import measure_data, measure_ids, windows
+from app.training.measured_data import IdSequence, measure_data, measure_ids, windows
 from app.training.tokenizer import ByteTokenizer, PretrainedTokenizer, Tokenizer
 from app.training.tokenizer_training import train_bpe
 from app.transformer.config import TransformerConfig
@@ -76,7 +76,8 @@ def test_the_loss_is_that_of_hugging_faces_windows(tmp_path: Path, stride: int) 
     theirs = AutoModelForCausalLM.from_pretrained(out).eval()
     ids = ByteTokenizer().encode(TEXT[:130])
     total, count = hugging_face(theirs, torch.from_numpy(ids)[None], 32, stride)
-    found = measure_ids(loaded, ids, stride, context=31)  # their windows have 32 ids, targets too
+    # Their windows have 32 ids, targets included.
+    found = measure_ids(loaded, IdSequence(ids), stride, context=31)
     assert (found.tokens, count) == (129, 129)
     assert found.loss == pytest.approx(total / count, abs=1e-5)
     assert found.perplexity == pytest.approx(math.exp(total / count), rel=1e-5)

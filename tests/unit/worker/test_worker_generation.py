@@ -1,23 +1,23 @@
-"""Text from a checkpoint, by the process that a worker keeps beside its trainer."""
+"""Text and losses from a checkpoint, by the process that a worker keeps beside its trainer."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import signal
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 from training_site import Site, connected
 
-from job_store.generation import (
-    GeneratedPiece,
-    GenerationClient,
-    GenerationFailedError,
-    GenerationRequest,
-    GenerationTimeoutError,
-)
+from app.training.inference import load_trained
+from app.training.measured_data import measure_data
+from job_store.evaluation import EvaluationClient, EvaluationReply, EvaluationRequest
+from job_store.generation import GeneratedPiece, GenerationClient, GenerationRequest
+from job_store.inference_requests import InferenceFailedError, InferenceTimeoutError
 from job_store.records import CheckpointRecord, JobStatus
 
 
@@ -95,7 +95,7 @@ def test_prompts_in_one_request_get_what_they_get_alone(
 def test_the_average_of_the_weights_is_sampled_on_request(
     site: Site, checkpoint: CheckpointRecord
 ) -> None:
-    with pytest.raises(GenerationFailedError, match="has no average of the weights") as failure:
+    with pytest.raises(InferenceFailedError, match="has no average of the weights") as failure:
         generate(site, ask(checkpoint, averaged=True))
     assert failure.value.code == "INVALID_ARGUMENT"
     job_id = site.submit(max_steps=4, warmup_steps=0, learning_rate=0.5, ema_decay=0.9)
@@ -110,7 +110,7 @@ def test_a_conversation_needs_a_model_that_was_trained_on_such(
     site: Site, checkpoint: CheckpointRecord
 ) -> None:
     request = GenerationRequest.of(checkpoint, "", messages=[("user", "Is it far?")])
-    with pytest.raises(GenerationFailedError, match="the checkpoint has no chat template"):
+    with pytest.raises(InferenceFailedError, match="the checkpoint has no chat template"):
         generate(site, request)
 
 
@@ -124,9 +124,7 @@ def test_text_comes_while_a_job_trains(site: Site, checkpoint: CheckpointRecord)
 
 
 def test_what_cannot_be_sampled_says_why(site: Site, checkpoint: CheckpointRecord) -> None:
-    with pytest.raises(
-        GenerationFailedError, match=r"`temperature` is -1.0; it must be"
-    ) as failure:
+    with pytest.raises(InferenceFailedError, match=r"`temperature` is -1.0; it must be") as failure:
         generate(site, ask(checkpoint, temperature=-1.0))
     assert failure.value.code == "INVALID_ARGUMENT"
     job_id = site.submit(max_steps=2)
@@ -136,11 +134,11 @@ def test_what_cannot_be_sampled_says_why(site: Site, checkpoint: CheckpointRecor
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(GenerationFailedError, match="its file was damaged") as failure:
+    with pytest.raises(InferenceFailedError, match="its file was damaged") as failure:
         generate(site, ask(other))
     assert failure.value.code == "ARTIFACT_DAMAGED"
     path.unlink()
-    with pytest.raises(GenerationFailedError, match="was deleted; choose another one") as failure:
+    with pytest.raises(InferenceFailedError, match="was deleted; choose another one") as failure:
         generate(site, ask(other))
     assert failure.value.code == "CHECKPOINT_NOT_FOUND"
 
@@ -148,6 +146,59 @@ def test_what_cannot_be_sampled_says_why(site: Site, checkpoint: CheckpointRecor
 def test_a_reader_who_leaves_ends_the_sampling(site: Site, checkpoint: CheckpointRecord) -> None:
     generate(site, ask(checkpoint, max_tokens=100_000), leave_after=3)
     site.wait_for(lambda: "the reader of the text" in site.logs(), seconds=20)
+
+
+def evaluate(
+    site: Site, checkpoint: CheckpointRecord, data: Path, *, leave: bool = False, **options: Any
+) -> list[EvaluationReply]:
+    roots = (str(site.text.parent),)
+    request = EvaluationRequest.of(checkpoint, str(data), data_roots=roots, **options)
+
+    async def run() -> list[EvaluationReply]:
+        replies = []
+        async with connected(site.url) as db:
+            stream = EvaluationClient(db).evaluate(request, 20.0)
+            async for reply in stream:
+                replies.append(reply)
+                if leave:
+                    await stream.aclose()  # type: ignore[attr-defined]
+                    break
+        return replies
+
+    return asyncio.run(run())
+
+
+def test_the_loss_on_data_is_that_of_the_library(site: Site, checkpoint: CheckpointRecord) -> None:
+    loaded = load_trained(site.artifacts / checkpoint.artifact)
+    last = evaluate(site, checkpoint, site.text, stride=16)[-1]
+    expected = asdict(measure_data(loaded, site.text, stride=16))
+    assert last.result == pytest.approx(expected, rel=1e-5)
+    assert last.tokens_done == last.tokens_total == expected["tokens"]
+
+
+def test_what_cannot_be_measured_says_why(site: Site, checkpoint: CheckpointRecord) -> None:
+    def refusal(data: Path, **options: Any) -> tuple[str, str]:
+        with pytest.raises(InferenceFailedError) as failure:
+            evaluate(site, checkpoint, data, **options)
+        return failure.value.code, failure.value.field
+
+    foreign, empty = site.text.with_name("ids.jsonl"), site.text.with_name("empty.txt")
+    foreign.write_text('{"input_ids": [1, 300, 2]}\n')
+    empty.write_text("")
+    link = site.text.with_name("link.txt")
+    link.symlink_to("/etc/hostname")
+    assert refusal(foreign) == ("INVALID_DATA", "dataset_path")
+    assert refusal(empty) == ("INVALID_DATA", "dataset_path")
+    assert refusal(link) == ("PATH_NOT_ALLOWED", "dataset_path")
+    assert refusal(site.text, stride=33) == ("INVALID_ARGUMENT", "stride")
+    assert refusal(site.text, averaged=True) == ("INVALID_ARGUMENT", "averaged")
+
+
+def test_a_reader_who_leaves_ends_the_measuring(site: Site, checkpoint: CheckpointRecord) -> None:
+    long = site.text.with_name("long.txt")
+    long.write_text(site.text.read_text() * 20)
+    evaluate(site, checkpoint, long, stride=1, leave=True)
+    site.wait_for(lambda: "the reader of an evaluation is gone" in site.logs(), seconds=20)
 
 
 def test_a_killed_inference_process_is_replaced(site: Site, checkpoint: CheckpointRecord) -> None:
@@ -159,8 +210,9 @@ def test_a_killed_inference_process_is_replaced(site: Site, checkpoint: Checkpoi
     assert len(generate(site, ask(checkpoint))) == 20
     os.kill(process, signal.SIGKILL)
     assert len(generate(site, ask(checkpoint))) == 20  # even if the dead one had popped it
+    assert evaluate(site, checkpoint, site.text)[-1].result
     assert site.horse(worker) != process
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(timeout=10) == 0
-    with pytest.raises(GenerationTimeoutError, match=r"no worker sent a token within 0.6 s"):
+    with pytest.raises(InferenceTimeoutError, match=r"no worker sent a token within 0.6 s"):
         generate(site, ask(checkpoint), seconds=0.6)

@@ -69,7 +69,7 @@ def export(
         typer.echo("no tokenizer.json: the model was trained on ids of unknown origin")
 
 
-def evaluate(checkpoint: Path, data: Path, stride: int | None) -> dict[str, Any]:
+def evaluate(checkpoint: Path, data: Path, stride: int | None, averaged: bool) -> dict[str, Any]:
     """Return the loss of a checkpoint file's model on data of this machine.
 
     Ends the command with a message for a checkpoint or data that cannot be read.
@@ -83,7 +83,8 @@ def evaluate(checkpoint: Path, data: Path, stride: int | None) -> dict[str, Any]
 
     try:
         with _progress_shown():
-            return asdict(measure_data(load_trained(checkpoint), data, stride=stride))
+            loaded = load_trained(checkpoint, averaged=averaged)
+            return asdict(measure_data(loaded, data, stride=stride))
     except (CheckpointError, DataError, ValueError) as error:
         _fail(str(error))
 

@@ -8,7 +8,7 @@ Face's page on perplexity. Every id but the first is predicted exactly once.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
 from pathlib import Path
@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from app.training.config import DataConfig
-from app.training.data.conversation_loading import require_no_conversations
-from app.training.data.sources import corpus_at
+from app.training.data.errors import DataError
+from app.training.data.sources import Corpus, corpus_at
 from app.training.data.tokenizing import tokenize
 from app.training.home import expanded
 from app.training.inference import LoadedModel
@@ -30,7 +30,16 @@ from app.training.tokenizer_protocol import Ids
 from app.transformer.model import IGNORED_LABEL
 
 _ROWS = 8
-"""Windows that are passed together."""
+"""Windows that are passed together at most."""
+_LOGITS = 1 << 25
+"""Numbers that the model gives at once: a large vocabulary takes fewer windows."""
+
+Progress = Callable[[int, int], object]
+"""Called with the tokens that were predicted so far, and those of all the data."""
+
+
+def _unheard(done: int, total: int) -> None:
+    """Do nothing: progress is not asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +60,36 @@ class DataLoss:
     """Ids from the beginning of a window to that of the next."""
 
 
+class WindowError(ValueError):
+    """The windows cannot be as asked for.
+
+    Attributes:
+        field: `stride` or `context`.
+    """
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+@dataclass(frozen=True, slots=True)
+class IdSequence:
+    """Ids that may be larger than the memory, and an id before the first of them."""
+
+    ids: Ids
+    first: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids) + (self.first is not None)
+
+    def part(self, start: int, stop: int) -> Ids:
+        """Return ids from `start` to before `stop`, int64."""
+        if self.first is None:
+            return self.ids[start:stop].astype(np.int64)
+        rest = self.ids[max(start - 1, 0) : stop - 1].astype(np.int64)
+        return np.concatenate(([self.first], rest)) if start == 0 else rest
+
+
 class Window(NamedTuple):
     """A part of the ids, and where in it those begin that no window before has predicted."""
 
@@ -65,6 +104,7 @@ def measure_data(
     *,
     stride: int | None = None,
     context: int | None = None,
+    on_progress: Progress = _unheard,
 ) -> DataLoss:
     """Return the loss of a model on data, which is read as a run reads it for validation.
 
@@ -74,40 +114,59 @@ def measure_data(
         path: text, records or ids: what `dataset_path` takes, but no conversations.
         stride: in [1, `context`]; None is the whole context, so that windows do not overlap.
         context: in [1, the model's positions]; None is all of them.
+        on_progress: may raise to end the measuring.
 
     Raises:
         DataError, TokenizerError: The data cannot be read.
-        ValueError: `stride` or `context` is out of range.
+        WindowError: `stride` or `context` is out of range.
     """
+    stride, context = _checked(loaded, stride, context)
     config = replace(
         loaded.config, data=DataConfig(document_separator=loaded.config.data.document_separator)
     )
     corpus = corpus_at(Path(path), config, "train").corpus
-    require_no_conversations(corpus, config, expanded(path))
+    _require_measurable(corpus, loaded, path)
     data = tokenize(expanded(path), corpus, config, loaded.tokenizer)
-    ids = np.asarray(data.tokens.ids).astype(np.int64)
     end = None if data.tokenizer is None else data.tokenizer.end_of_text_id
-    if end is not None:
-        ids = np.concatenate(([end], ids))
-    return measure_ids(replace(loaded, tokenizer=data.tokenizer), ids, stride, context)
+    ids = IdSequence(data.tokens.ids, end)
+    if len(ids) < 2:
+        raise DataError(f"{str(path)!r} holds one token; there must be two or more; add text")
+    return measure_ids(replace(loaded, tokenizer=data.tokenizer), ids, stride, context, on_progress)
+
+
+def _require_measurable(corpus: Corpus, loaded: LoadedModel, path: str | Path) -> None:
+    if corpus.content == "conversation":
+        raise DataError(
+            f"{str(path)!r} holds conversations; a loss is measured on text or ids; name such data"
+        )
+    is_array = [file.form for file in corpus.files] == ["array"]
+    if loaded.tokenizer is None and corpus.content == "text" and not is_array:
+        raise DataError(
+            f"{str(path)!r} holds text, and the checkpoint has no tokenizer, since its model was "
+            "trained on ids of unknown origin; name data of ids"
+        )
 
 
 def measure_ids(
-    loaded: LoadedModel, ids: Ids, stride: int | None = None, context: int | None = None
+    loaded: LoadedModel,
+    ids: IdSequence,
+    stride: int | None = None,
+    context: int | None = None,
+    on_progress: Progress = _unheard,
 ) -> DataLoss:
-    """Return the loss of a model on ids; see `measure_data`."""
-    longest = loaded.model.config.max_position_embeddings
-    context = longest if context is None else context
-    stride = context if stride is None else stride
-    _require("context", context, longest)
-    _require("stride", stride, context)
-    if len(ids) < 2:
-        raise ValueError(f"the data has {len(ids)} ids; at least 2 are needed to predict one")
-    total = 0.0
-    for batch in _batches(windows(len(ids), context, stride)):
-        total += _summed_loss(loaded, ids, batch)
-    tokens = len(ids) - 1
-    size = 0 if loaded.tokenizer is None else int(bytes_of_ids(loaded.tokenizer)[ids[1:]].sum())
+    """Return the loss of a model on two ids or more; see `measure_data`."""
+    stride, context = _checked(loaded, stride, context)
+    sizes = None if loaded.tokenizer is None else bytes_of_ids(loaded.tokenizer)
+    tokens, total, size, done = len(ids) - 1, 0.0, 0, 0
+    on_progress(done, tokens)
+    rows = max(1, min(_ROWS, _LOGITS // (context * loaded.model.config.vocab_size)))
+    for batch in _batches(windows(len(ids), context, stride), rows):
+        inputs, labels = _inputs_and_labels(ids, batch)
+        total += _summed_loss(loaded, inputs, labels)
+        counted = labels[labels != IGNORED_LABEL]
+        size += 0 if sizes is None else int(sizes[counted].sum())
+        done += len(counted)
+        on_progress(done, tokens)
     loss = total / tokens
     bits = total / math.log(2) / size if size else None
     return DataLoss(loss, compute_perplexity(loss), bits, tokens, context, stride)
@@ -124,25 +183,40 @@ def windows(count: int, context: int, stride: int) -> Iterator[Window]:
             return
 
 
-def _batches(found: Iterator[Window]) -> Iterator[list[Window]]:
-    """Group windows of one length."""
+def _batches(found: Iterator[Window], most: int) -> Iterator[list[Window]]:
+    """Group at most so many windows of one length."""
     for _, group in groupby(found, lambda window: window.stop - window.start):
-        while rows := list(islice(group, _ROWS)):
+        while rows := list(islice(group, most)):
             yield rows
 
 
-@torch.no_grad()
-def _summed_loss(loaded: LoadedModel, ids: Ids, batch: list[Window]) -> float:
-    rows = torch.from_numpy(np.stack([ids[window.start : window.stop] for window in batch]))
-    labels = rows[:, 1:].clone()
+def _inputs_and_labels(ids: IdSequence, batch: list[Window]) -> tuple[Ids, Ids]:
+    rows = np.stack([ids.part(window.start, window.stop) for window in batch])
+    labels = rows[:, 1:].copy()
     for row, window in zip(labels, batch, strict=True):
         row[: window.first_target - 1] = IGNORED_LABEL
+    return rows[:, :-1], labels
+
+
+@torch.no_grad()
+def _summed_loss(loaded: LoadedModel, inputs: Ids, labels: Ids) -> float:
     device = next(loaded.model.parameters()).device
-    _, loss = loaded.model(rows[:, :-1].to(device), labels.to(device), reduction="sum")
+    moved = [torch.from_numpy(np.ascontiguousarray(part)).to(device) for part in (inputs, labels)]
+    _, loss = loaded.model(*moved, reduction="sum")
     assert isinstance(loss, Tensor)
     return float(loss)
 
 
+def _checked(loaded: LoadedModel, stride: int | None, context: int | None) -> tuple[int, int]:
+    """Return stride and context with their defaults; raise `WindowError` out of range."""
+    longest = loaded.model.config.max_position_embeddings
+    context = longest if context is None else context
+    stride = context if stride is None else stride
+    _require("context", context, longest)
+    _require("stride", stride, context)
+    return stride, context
+
+
 def _require(name: str, value: int, most: int) -> None:
     if not 1 <= value <= most:
-        raise ValueError(f"`{name}` is {value}; it must be at least 1 and at most {most}")
+        raise WindowError(name, f"`{name}` is {value}; it must be at least 1 and at most {most}")

@@ -1,0 +1,119 @@
+"""Measures the loss of checkpoints on data, one request at a time, beside the sampling of text."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from app.training import progress
+from app.training.data.errors import DataError
+from app.training.errors import NoAverageError
+from app.training.reading import PathNotAllowedError, restrict_to
+from app.training.tokenizer_files import TokenizerError
+from artifact_store import DATASETS_PREFIX, GuardedStore
+from job_store.errors import StoreUnavailableError
+from job_store.evaluation import EvaluationInbox, EvaluationReply, EvaluationRequest
+from job_store.workers import WorkerRegistry
+from training_worker.datasets import DatasetUnavailableError, dataset_file
+from training_worker.inference_failures import Failure, failure_of
+from training_worker.models import ModelCache
+
+_PULSE_SECONDS = 1.0
+"""Between two signs of life; the control plane gives the request to another worker after ten."""
+
+_OF_DATA: dict[type[Exception], str] = {
+    DataError: "INVALID_DATA",
+    TokenizerError: "INVALID_DATA",
+    PathNotAllowedError: "PATH_NOT_ALLOWED",
+    DatasetUnavailableError: "DATASET_NOT_FOUND",
+}
+
+
+class ReaderGoneError(Exception):
+    """Nobody waits for the result any more."""
+
+
+class Measurement:
+    """One evaluation, which a thread of its own reports on, however long a part of it takes."""
+
+    def __init__(self, inbox: EvaluationInbox, request: EvaluationRequest) -> None:
+        self._inbox, self._request = inbox, request
+        self._reply = EvaluationReply(0, 0)
+        self._gone, self._over = threading.Event(), threading.Event()
+
+    def run(self, measure: Callable[[Callable[[int, int], None]], Any]) -> None:
+        """Call `measure` with a function that takes how far it is, and deliver its result.
+
+        Raises:
+            ReaderGoneError: The client has left, so measuring was ended.
+        """
+        reporter = threading.Thread(target=self._report, name="evaluation", daemon=True)
+        reporter.start()
+        try:
+            with progress.reporting_to(lambda _: self._require_reader()):
+                result = asdict(measure(self._show))
+        finally:
+            self._over.set()
+            reporter.join()
+        tokens = result["tokens"]
+        self._inbox.send(self._request, EvaluationReply(tokens, tokens, result))
+
+    def _show(self, done: int, total: int) -> None:
+        self._reply = EvaluationReply(done, total)
+        self._require_reader()
+
+    def _require_reader(self) -> None:
+        if self._gone.is_set():
+            raise ReaderGoneError
+
+    def _report(self) -> None:
+        while True:
+            try:
+                if not self._inbox.send(self._request, self._reply):
+                    self._gone.set()
+            except StoreUnavailableError:
+                pass  # the next one may arrive
+            if self._over.wait(_PULSE_SECONDS):
+                return
+
+
+class Evaluator:
+    """Measures what requests ask for."""
+
+    def __init__(
+        self,
+        inbox: EvaluationInbox,
+        models: ModelCache,
+        artifacts: GuardedStore,
+        registry: WorkerRegistry,
+    ) -> None:
+        self._inbox, self._models = inbox, models
+        self._artifacts, self._registry = artifacts, registry
+
+    def answer(self, request: EvaluationRequest) -> None:
+        """Measure and deliver; raises what reading raises, `WindowError` and `ReaderGoneError`."""
+        from app.training.measured_data import measure_data
+
+        def measure(on_progress: Callable[[int, int], None]) -> Any:
+            # Of the process: only evaluations read data in it, one at a time.
+            restrict_to([*request.data_roots, self._artifacts.folder(DATASETS_PREFIX)])
+            path = dataset_file(request.dataset_path, self._registry, self._artifacts)
+            loaded = self._models.get(request)
+            return measure_data(loaded, path, stride=request.stride, on_progress=on_progress)
+
+        Measurement(self._inbox, request).run(measure)
+
+    def failure(self, error: Exception, request: EvaluationRequest) -> Failure:
+        """Return what the reader is told of an error."""
+        from app.training.measured_data import WindowError
+
+        if isinstance(error, WindowError):
+            return Failure("INVALID_ARGUMENT", str(error), error.field)
+        if isinstance(error, NoAverageError):
+            return Failure("INVALID_ARGUMENT", str(error), "averaged")
+        for kind, code in _OF_DATA.items():
+            if isinstance(error, kind):
+                return Failure(code, str(error), "dataset_path")
+        return failure_of(error, request.checkpoint_id)
