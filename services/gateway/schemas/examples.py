@@ -243,6 +243,7 @@ _BODIES: Schemas = {
         "name": "lower-rate",
     },
     "ResumeJobBody": {"max_steps": 4000},
+    "UpdateJobBody": {"add_tags": ["baseline"], "remove_tags": ["draft"], "notes": "As the paper."},
     "EvaluateBody": {"dataset_path": "/data/shakespeare.txt", "stride": 256},
     "GenerateBody": {"prompt": "ROMEO:", "max_tokens": 100, "temperature": 0.8, "seed": 1},
     "SessionBody": {"token": "a-token-of-this-gateway"},

@@ -258,6 +258,12 @@ class Metrics(Service, metrics_pb2_grpc.MetricsServiceServicer):
         drawn = metrics_pb2.Series(job_id="job_1", metric="loss", x=[1.0], y=[2.5], count=1)
         return metrics_pb2.GetSeriesResponse(series=[drawn], metric_names=["loss"], cursor="1.1")
 
+    async def ListSystemMetrics(self, request: Any, context: Any) -> Any:
+        self.state.served(request)
+        self.state.job(request.job_id)
+        sample = metrics_pb2.SystemSample(created_at=BEGAN, attempt=1, values={"system/x": 1.5})
+        return metrics_pb2.ListSystemMetricsResponse(samples=[sample])
+
     async def GetThroughput(self, request: Any, context: Any) -> Any:
         self.state.served(request)
         return metrics_pb2.GetThroughputResponse(

@@ -73,7 +73,7 @@ async def test_unknown_routes_and_methods_are_problems(client: httpx.AsyncClient
     for path, methods in (
         (f"{API}/jobs", "GET, HEAD"),
         (f"{API}/configs", "GET, HEAD, POST"),
-        (f"{API}/jobs/x", "DELETE, GET, HEAD"),
+        (f"{API}/jobs/x", "DELETE, GET, HEAD, PATCH"),
         (f"{API}/checkpoints/x/download", "GET, HEAD"),
         ("/healthz", "GET, HEAD"),
         ("/static/style.css", "GET, HEAD"),
