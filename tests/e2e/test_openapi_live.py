@@ -119,8 +119,8 @@ class Resources:
 Make = Callable[[Resources], Call]
 
 
-def of_job(status: int = 200) -> Make:
-    return lambda real: Call(status, {"job_id": real.job_id})
+def of_job(status: int = 200, **more: Any) -> Make:
+    return lambda real: Call(status, {"job_id": real.job_id}, **more)
 
 
 def of_checkpoint(status: int = 200, **more: Any) -> Make:
@@ -137,8 +137,12 @@ SUCCEEDING: dict[str, Make] = {
     f"GET {API}/configs/{{config_id}}": lambda real: Call(200, {"config_id": real.config_id}),
     f"DELETE {API}/configs/{{config_id}}": lambda real: Call(204, {"config_id": real.new_config()}),
     f"POST {API}/jobs/start": lambda real: Call(201, body=real.job(max_steps=20)),
+    f"POST {API}/jobs/fork": lambda real: Call(
+        201, body={"checkpoint_id": real.checkpoint_id, "config": {"max_steps": 44}}
+    ),
     f"GET {API}/jobs": lambda real: Call(200, query={"status": "succeeded"}),
     f"GET {API}/jobs/{{job_id}}": of_job(),
+    f"PATCH {API}/jobs/{{job_id}}": of_job(body={"add_tags": ["small"], "notes": "A note."}),
     f"DELETE {API}/jobs/{{job_id}}": lambda real: Call(204, {"job_id": real.job_to_delete}),
     f"GET {API}/jobs/{{job_id}}/status": of_job(),
     f"POST {API}/jobs/{{job_id}}/stop": lambda real: Call(202, {"job_id": real.endless_job()}),
@@ -149,7 +153,11 @@ SUCCEEDING: dict[str, Make] = {
     f"GET {API}/jobs/{{job_id}}/stream": of_job(),
     f"GET {API}/jobs/{{job_id}}/metrics": of_job(),
     f"GET {API}/jobs/{{job_id}}/metrics/history": of_job(),
+    f"GET {API}/jobs/{{job_id}}/metrics/system": of_job(),
     f"GET {API}/jobs/{{job_id}}/throughput": of_job(),
+    f"GET {API}/metrics/series": lambda real: Call(
+        200, query={"job_ids": [real.job_id], "metrics": ["loss"]}
+    ),
     f"GET {API}/jobs/{{job_id}}/checkpoints": of_job(),
     f"GET {API}/checkpoints/{{checkpoint_id}}": of_checkpoint(),
     f"DELETE {API}/checkpoints/{{checkpoint_id}}": lambda real: Call(
@@ -158,6 +166,11 @@ SUCCEEDING: dict[str, Make] = {
     f"GET {API}/checkpoints/{{checkpoint_id}}/download": of_checkpoint(),
     f"POST {API}/checkpoints/{{checkpoint_id}}/generate": of_checkpoint(
         body={"prompt": "9 ", "max_tokens": TOKENS, "stream": False}
+    ),
+    f"POST {API}/checkpoints/{{checkpoint_id}}/evaluate": lambda real: Call(
+        200,
+        {"checkpoint_id": real.checkpoint_id},
+        body={"dataset_path": real.job()["dataset_path"], "stream": False},
     ),
     f"POST {API}/datasets": lambda real: Call(
         201, query={"name": "x.txt"}, body=b"text " * 99, media_type="application/octet-stream"
@@ -185,8 +198,10 @@ SPENT = {
     f"POST {API}/jobs/{{job_id}}/resume",
     f"DELETE {API}/checkpoints/{{checkpoint_id}}",
     f"DELETE {API}/datasets/{{dataset_id}}",
+    f"POST {API}/jobs/fork",
+    f"GET {API}/metrics/series",
 }
-"""Succeed once on each resource."""
+"""Succeed once on each resource, or need an id outside of the path, which is never generated."""
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ from job_store.history_records import Bucket, Extent
 from job_store.records import (
     CheckpointRecord,
     Execution,
+    ForkOptimizer,
     JobError,
     JobRecord,
     JobStatus,
@@ -146,6 +147,8 @@ def record_of(**fields: Any) -> JobRecord:
         "phase_progress": PhaseProgress(12, 80, 2.5), "eta_seconds": 1.5,
         "best_checkpoint_id": "", "enqueued_at": 1, "stop_requested_at": None,
         "stop_deadline": None, "tags": ("a", "b"), "user_notes": "why",
+        "parent_job_id": "job_0", "parent_checkpoint_id": "ckpt_0", "fork_step": 4,
+        "fork_optimizer": ForkOptimizer.FRESH,
     }  # fmt: skip
     return JobRecord(**(values | fields))
 
@@ -163,6 +166,8 @@ def test_every_field_of_a_job_is_set() -> None:
     assert job.status == job_pb2.JOB_STATUS_FAILED
     assert job.progress == 0.25
     assert ([*job.tags], job.notes) == (["a", "b"], "why")
+    assert (job.parent_job_id, job.parent_checkpoint_id, job.fork_step) == ("job_0", "ckpt_0", 4)
+    assert job.fork_optimizer == job_pb2.FORK_OPTIMIZER_FRESH
     assert [*job.exactness_notes] == ["threads changed"]
     assert job.completed_at.ToMilliseconds() == 4_004
     assert (job.error, job.error_reason, job.log_tail) == ("no step", "STALLED", "last words")
