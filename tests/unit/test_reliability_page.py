@@ -25,7 +25,12 @@ def test_every_test_that_the_page_names_exists() -> None:
 
 
 def test_every_row_says_how_it_was_found_and_what_holds_it() -> None:
-    rows = [line for line in PAGE.splitlines() if line.startswith("| ") and "|---" not in line]
+    record_of_faults = PAGE[PAGE.index("## Track record") :]
+    rows = [
+        line
+        for line in record_of_faults.splitlines()
+        if line.startswith("| ") and "|---" not in line
+    ]
     record = [row for row in rows if row.count("|") == 4 and "held by" not in row]
     assert len(record) > 20
     for row in record:
