@@ -21,6 +21,7 @@ What the tests are made of:
 from __future__ import annotations
 
 import itertools
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +33,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 from redis_server import RedisServer
 
 _databases = itertools.count(1)
+
+# Thousands of processes are started: each would compile all our modules again, up to a second.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 
 @pytest.fixture(scope="session", autouse=True)
