@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import os
-import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
 from service_runtime.logs import get_logger
+from service_runtime.temporary_folder import TemporaryFolder
 
 _log = get_logger("series")
 
@@ -34,7 +34,7 @@ class ColumnFolder:
     def __init__(self, path: Path | None) -> None:
         self._wanted = path
         self._path: Path | None = None
-        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._temporary: TemporaryFolder | None = None
         self._lock: IO[str] | None = None
 
     def file_of(self, job_id: str) -> Path | None:
@@ -63,8 +63,8 @@ class ColumnFolder:
         return self._wanted
 
     def _made(self) -> Path:
-        self._temporary = tempfile.TemporaryDirectory(prefix="training-engine-columns-")
-        return Path(self._temporary.name)
+        self._temporary = TemporaryFolder("training-engine-columns-")
+        return self._temporary.path()
 
     def job_ids(self) -> list[str]:
         """Return the jobs that have a file."""
@@ -103,6 +103,6 @@ class ColumnFolder:
     def close(self) -> None:
         """Let go of the folder; a temporary one is deleted."""
         if self._temporary is not None:
-            self._temporary.cleanup()
+            self._temporary.close()
         if self._lock is not None:
             self._lock.close()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +202,24 @@ async def test_a_copy_in_a_file_is_the_history_whatever_becomes_of_both(
     file.write_bytes(content[:-9])
     assert await read() == whole
     await stubs.jobs.StopJob(job_pb2.StopJobRequest(job_id=job_id))
+
+
+def test_the_temporary_copies_of_a_killed_process_are_removed_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    if (pid := os.fork()) == 0:
+        ColumnFolder(None).file_of("job")
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(pid, 0)
+    abandoned = list(tmp_path.iterdir())
+    assert len(abandoned) == 1
+    folder = ColumnFolder(None)
+    file = folder.file_of("job")
+    assert file is not None
+    assert list(tmp_path.iterdir()) == [file.parent] != abandoned
+    folder.close()
+    assert list(tmp_path.iterdir()) == []
 
 
 def drawn(job: JobCurves) -> tuple[list[float], list[float]]:
