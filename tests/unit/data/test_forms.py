@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import csv
 import gzip
+import itertools
 import json
 import lzma
 import struct
@@ -274,6 +275,21 @@ def test_the_index_of_megatron_tells_the_type(tmp_path: Path, config: Any) -> No
 def test_other_formats_named_bin(tmp_path: Path, config: Any, start: bytes, said: str) -> None:
     (tmp_path / "a.bin").write_bytes(start + bytes(range(100)))
     assert f"{str(tmp_path / 'a.bin')!r} is {said}" in refused(tmp_path / "a.bin", config)
+
+
+def test_a_folder_of_litdata_is_refused_by_name(tmp_path: Path, make_config: Any) -> None:
+    items = [b"\x01\x00\x02\x00", b"\x03\x00"]  # as `litdata.optimize` writes a chunk
+    first = 4 * (len(items) + 2)
+    (tmp_path / "index.json").write_text('{"chunks": [{"filename": "chunk-0-0.bin"}]}')
+    with_items, with_rows = [first, first + 4, first + 6], [first] * 3
+    for ends, config in itertools.product(
+        (with_items, with_rows), (make_config(), make_config(token_dtype="uint16"))
+    ):
+        chunk = np.array([len(items), *ends], "<u4").tobytes() + b"".join(items)
+        (tmp_path / "chunk-0-0.bin").write_bytes(chunk)
+        message = refused(tmp_path, config)
+        assert "chunk-0-0.bin' is a chunk of LitData, with a table of its items" in message
+        assert "or text as JSON lines" in message
 
 
 def write_arrow(path: Path, table: Any, new: Callable[..., Any]) -> None:

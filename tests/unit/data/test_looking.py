@@ -106,6 +106,27 @@ def test_ids_and_arrays(tmp_path: Path, config: TrainingConfig) -> None:
     assert (found.tokens, found.windows) == (3, [])
 
 
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        ([1, 2**32 - 1, 3], "vocab_size is 256"),
+        ([1, 2**40, 3], "ids must be below 2^32"),
+        ([1, -100, 3], "ids must be >= 0"),
+    ],
+)
+def test_ids_that_no_vocabulary_has_are_a_problem_and_cost_no_memory(
+    tmp_path: Path, config: TrainingConfig, values: list[int], problem: str
+) -> None:
+    config.token_dtype = "int64"
+    np.array(values).tofile(tmp_path / "a.bin")
+    (tmp_path / "a.jsonl").write_text(json.dumps({"input_ids": values}) + "\n")
+    for name in ("a.bin", "a.jsonl"):
+        found = looked(tmp_path / name, config)
+        said = [each.message for each in found.problems if "holds the token" in each.message]
+        assert [f"holds the token {values[1]}" in message for message in said] == [True]
+        assert problem in said[0].replace("`", "")
+
+
 def test_unknown_text_is_counted(tmp_path: Path, config: TrainingConfig) -> None:
     words = tokenizers.models.WordLevel({"[UNK]": 0, "a": 1, "b": 2}, unk_token="[UNK]")
     made = tokenizers.Tokenizer(words)

@@ -33,6 +33,7 @@ _OTHER_FORMATS = {
     b"\x28\xb5\x2f\xfd": "compressed by zstd",
     b"GGUF": "a model in GGUF",
 }
+_LITDATA_HEADER = struct.Struct("<2I")  # number of items, place of the first
 _MEGATRON_MAGIC = b"MMIDIDX\x00\x00"
 _MEGATRON_HEADER = struct.Struct("<9sQB")
 _MEGATRON_TYPES = {1: "uint8", 4: "int32", 5: "int64", 8: "uint16"}
@@ -142,6 +143,8 @@ def _bin_layout(path: Path, size: int, options: ReadOptions) -> ArrayLayout:
         magic, version, count = _LLM_C_NUMBERS.unpack_from(start)
         if magic in _LLM_C_FORMATS:
             return _llm_c_layout(path, size, magic, version, count)
+    if _is_litdata(path, size, start):
+        raise _not_bare_ids(path, "a chunk of LitData, with a table of its items")
     if options.token_dtype is None:
         _require_bare_ids(path, start)
     usual = "uint16" if options.vocab_size <= 1 << 16 else "uint32"
@@ -162,10 +165,30 @@ def _bin_layout(path: Path, size: int, options: ReadOptions) -> ArrayLayout:
 def _require_bare_ids(path: Path, start: bytes) -> None:
     for beginning, what in _OTHER_FORMATS.items():
         if start.startswith(beginning):
-            raise DataError(
-                f"{str(path)!r} is {what}; a .bin file must hold bare token ids, or have a header "
-                "of llm.c; write the ids with `array.astype(np.uint16).tofile(path)`"
-            )
+            raise _not_bare_ids(path, what)
+
+
+def _not_bare_ids(path: Path, what: str) -> DataError:
+    return DataError(
+        f"{str(path)!r} is {what}; a .bin file must hold bare token ids, or have a header of "
+        "llm.c; write the ids with `array.astype(np.uint16).tofile(path)`, or text as JSON lines"
+    )
+
+
+def _is_litdata(path: Path, size: int, start: bytes) -> bool:
+    """Whether the file begins with LitData's table: a count, and where each item begins and ends.
+
+    The first item begins where the table ends, and the last ends with the file; or all are empty,
+    and the rows follow as an Arrow file.
+    """
+    if len(start) < _LITDATA_HEADER.size:
+        return False
+    items, first = _LITDATA_HEADER.unpack_from(start)
+    if not items or first != 4 * (items + 2) or first > size:
+        return False
+    with open_permitted(path) as file:
+        file.seek(first - 4)
+        return int.from_bytes(file.read(4), "little") in (size, first)
 
 
 def _megatron_type(path: Path) -> str | None:

@@ -36,7 +36,7 @@ from app.training.data.conversation_windows import (
 )
 from app.training.data.corpus_digests import corpus_digests
 from app.training.data.documents import shuffled_order
-from app.training.data.errors import DataError
+from app.training.data.errors import DataError, require_row
 from app.training.data.packing import Indices
 from app.training.data.parts import Place
 from app.training.data.sources import Corpus, CorpusWithValidation, corpus_at
@@ -166,8 +166,7 @@ def _tokenize(
     dtype = id_dtype(spec, tokenizer)
     with progress.working("tokenizing", corpus.size):
         entry = get_or_create(directory, key, dtype, write)
-    if entry.largest >= config.model_config.vocab_size:
-        raise _no_row(f"{str(path)!r}", entry.largest, config)
+    _require_row(repr(str(path)), entry.largest, config)
     used = tokenizer or tokenizer_from_dict(entry.extra["tokenizer"])
     return TokenizedConversations(_conversations(entry), used, template, key)
 
@@ -241,17 +240,14 @@ def _tokenized(
             tokens = progress.encode_at(place, encode)
         except TokenizerError as error:
             raise DataError(f"{place} cannot be encoded: {error}") from error
-        if tokens.ids.size and int(tokens.ids.max()) >= config.model_config.vocab_size:
-            raise _no_row(str(place), int(tokens.ids.max()), config)
+        if tokens.ids.size:
+            _require_row(place, int(tokens.ids.max()), config)
         yield _ended(tokens, end)
 
 
-def _no_row(where: str, largest: int, config: TrainingConfig) -> DataError:
-    return DataError(
-        f"{where} holds the token {largest}, but `model_config.vocab_size` is "
-        f"{config.model_config.vocab_size}; every token must be below it; set vocab_size to at "
-        f"least {largest + 1}, or choose another tokenizer than {config.tokenizer!r}"
-    )
+def _require_row(where: object, largest: int, config: TrainingConfig) -> None:
+    remedy = f"choose another tokenizer than {config.tokenizer!r}"
+    require_row(where, largest, config.model_config.vocab_size, remedy)
 
 
 def _end(tokenizer: Tokenizer, separator: str | None) -> Ids:

@@ -18,12 +18,12 @@ from app.training import progress
 from app.training.config import TrainingConfig
 from app.training.data.array_files import read_layout
 from app.training.data.documents import parts_and_breaks
-from app.training.data.errors import DataError
+from app.training.data.errors import DataError, require_id, require_row
 from app.training.data.folders import require_readable
 from app.training.data.formats import DataFile, ReadOptions
 from app.training.data.inspection import FileReport, Inspection
 from app.training.data.parquet_footer import read_footer
-from app.training.data.parts import DocumentEnd, Part, Piece
+from app.training.data.parts import DocumentEnd, Part, Piece, Place
 from app.training.data.pieces import cut_pieces
 from app.training.data.sample_text import first_conversations, pieces_of, tokenizer_of_sample
 from app.training.data.selection import Selection, select
@@ -46,6 +46,7 @@ __all__ = ["Bounds", "inspect_data"]
 
 _MOST_FILES_LISTED = 200
 _SMALLEST_PART = 1 << 16
+_VOCABULARY = "name the configuration that the ids were made for"
 
 
 def inspect_data(config: TrainingConfig, bounds: Bounds | None = None) -> Inspection:
@@ -115,6 +116,7 @@ def _read_beginning(
     try:
         with progress.reporting_to(reader.count_bytes):
             _count(reader, file, config, tally)
+        require_row(repr(report.path), reader.largest, tally.vocab_size, _VOCABULARY)
     except (DataError, PathNotAllowedError, TokenizerError) as error:
         report.reason = str(error)
         _add_problem(tally.inspection, name, report.reason)
@@ -133,10 +135,24 @@ class _Reader:
         self._limit, self._tally = limit, tally
         self.digests: list[bytes] = []
         """Of documents that the tokenizer has not come to."""
+        self.largest = -1
+        """Of the ids that the file itself holds."""
 
     def count_bytes(self, size: int) -> None:
         """Count bytes that were read."""
         self.bytes_read += size
+
+    def require_ids(self, ids: Ids, place: Place) -> Ids:
+        """Return the ids as they are.
+
+        Raises:
+            DataError: Some cannot be ids.
+        """
+        if ids.size:
+            for token in (int(ids.min()), int(ids.max())):
+                require_id(place, token)
+            self.largest = max(self.largest, int(ids.max()))
+        return ids
 
     def pieces(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
         """Yield the pieces until the limit is reached."""
@@ -175,7 +191,7 @@ def _count(reader: _Reader, file: DataFile, config: TrainingConfig, tally: Tally
     if tally.uncounted_size or tally.counts.any():  # an earlier file ends in a document
         tally.add_ids(separator, head_length)
     tokens = 0
-    for ids in _encoded(reader.pieces(pieces_of(file, config)), config, tally):
+    for ids in _encoded(reader, pieces_of(file, config), config, tally):
         if ids is not None:
             tokens += len(ids)
         else:
@@ -204,15 +220,18 @@ def _separator(file: DataFile, config: TrainingConfig, tokenizer: Tokenizer | No
     return tokenizer.encode("\n\n" if text is None else text)
 
 
-def _encoded(pieces: Iterable[Piece], config: TrainingConfig, tally: Tally) -> Iterator[Ids | None]:
-    for part in _cut_texts(parts_and_breaks(pieces), tally.tokenizer, config):
+def _encoded(
+    reader: _Reader, pieces: Iterable[Piece], config: TrainingConfig, tally: Tally
+) -> Iterator[Ids | None]:
+    parts = parts_and_breaks(reader.pieces(pieces))
+    for part in _cut_texts(parts, tally.tokenizer, config):
         if part is None:
             yield None
         elif isinstance(part.content, str):
             assert tally.tokenizer is not None
             yield tally.tokenizer.encode(part.content)
         else:
-            yield np.asarray(part.content)
+            yield reader.require_ids(np.asarray(part.content), part.place)
 
 
 def _cut_texts(

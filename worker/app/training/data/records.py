@@ -24,7 +24,7 @@ from app.training.data.column_files import (
     text_values,
 )
 from app.training.data.conversations import conversation_columns
-from app.training.data.errors import DataError
+from app.training.data.errors import IDS_END, DataError, require_id
 from app.training.data.formats import Content, DataFile
 from app.training.data.json_lines import (
     Record,
@@ -44,7 +44,6 @@ from app.training.reading import permitted
 
 _COLUMNAR = frozenset({"parquet", "arrow"})
 _TABLES = frozenset({"csv", "tsv"})
-_IDS_END = 1 << 32
 
 
 def record_columns(file: DataFile, text_column: str) -> list[str]:
@@ -168,20 +167,8 @@ def _ids(value: object, place: Place) -> npt.NDArray[np.int64]:
     if not isinstance(value, list) or not all(type(i) is int for i in value):
         raise _wrong_field(place, "input_ids", "a list of integers", value)
     for i in value and (min(value), max(value)):
-        _require_id(i, place)
+        require_id(place, i)
     return np.array(value, dtype=np.int64)
-
-
-def _require_id(value: int, place: Place) -> None:
-    if value < 0:
-        raise DataError(
-            f"{place} holds the token {value}; ids must be >= 0; remove padding and labels such as "
-            "-100 from the ids"
-        )
-    if value >= _IDS_END:
-        raise DataError(
-            f"{place} holds the token {value}; ids must be below 2^32; check the column"
-        )
 
 
 def _wrong_field(place: Place, name: str, rule: str, value: object) -> DataError:
@@ -334,7 +321,7 @@ def _lists_of_ids(column: Any, path: Path, first_row: int) -> Iterator[Piece]:
         if flat.null_count:
             raise pa.ArrowInvalid("a null among the ids")
         ids = flat.cast(pa.int64()).to_numpy(zero_copy_only=False)
-        if ids.size and not 0 <= int(ids.min()) <= int(ids.max()) < _IDS_END:
+        if ids.size and not 0 <= int(ids.min()) <= int(ids.max()) < IDS_END:
             raise pa.ArrowInvalid("an id out of range")
     except pa.ArrowInvalid:
         _blame_ids(column, path, first_row)
@@ -352,7 +339,7 @@ def _blame_ids(column: Any, path: Path, first_row: int) -> None:
             where = f"position {ids.index(None)} of `input_ids` in {place}"
             raise DataError(f"{where} is null; every id must be an integer; remove the null")
         for i in ids and (min(ids), max(ids)):
-            _require_id(i, place)
+            require_id(place, i)
 
 
 def _is_kind(kind: Any, content: Content) -> bool:

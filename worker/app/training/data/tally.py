@@ -48,6 +48,9 @@ class Tally:
     vocab_size: int
     inspection: Inspection = field(default_factory=Inspection)
     counts: Ids = field(init=False)
+    """Of each id of the vocabulary."""
+    beyond: Counter[int] = field(default_factory=Counter)
+    """Of ids that the vocabulary does not have, of which one may be in the billions."""
     head: list[Ids] = field(default_factory=list)
     """The first ids, for the windows."""
     head_size: int = 0
@@ -68,7 +71,7 @@ class Tally:
     @property
     def tokens(self) -> int:
         """Ids that were added so far."""
-        return int(self.counts.sum()) + self.uncounted_size
+        return int(self.counts.sum()) + self.beyond.total() + self.uncounted_size
 
     @property
     def is_out_of_time(self) -> bool:
@@ -87,9 +90,10 @@ class Tally:
     def count_ids(self) -> None:
         """Count what was added: many at once, since the counts are as many as the vocabulary."""
         ids = np.concatenate(self.uncounted) if self.uncounted else np.empty(0, dtype=np.int64)
-        if ids.size and int(ids.max()) >= len(self.counts):
-            self.counts = np.pad(self.counts, (0, int(ids.max()) + 1 - len(self.counts)))
-        self.counts += np.bincount(ids, minlength=len(self.counts))
+        is_known = ids < len(self.counts)
+        beyond, counts = np.unique(ids[~is_known], return_counts=True)
+        self.beyond.update(dict(zip(beyond.tolist(), counts.tolist(), strict=True)))
+        self.counts += np.bincount(ids[is_known], minlength=len(self.counts))
         self.uncounted, self.uncounted_size = [], 0
 
     def add_document(self, digest: bytes, tokens: int) -> None:
@@ -104,7 +108,8 @@ class Tally:
 def fill_in_counts(tally: Tally, config: TrainingConfig) -> None:
     """Write what was counted, and what follows from it, into the inspection of the tally."""
     tally.count_ids()
-    inspection, counts = tally.inspection, tally.counts
+    inspection = tally.inspection
+    counts = np.concatenate([tally.counts, [*tally.beyond.values()]]).astype(np.int64)
     inspection.documents = sum(file.documents for file in tally.reports)
     inspection.characters = sum(file.characters for file in tally.reports)
     inspection.tokens = int(counts.sum())

@@ -30,7 +30,7 @@ from app.training.data.continued import ContinuedData
 from app.training.data.corpus_digests import corpus_digests
 from app.training.data.documents import in_order, shuffled
 from app.training.data.encoding import UnequalIdsError, encode_parts
-from app.training.data.errors import DataError
+from app.training.data.errors import DataError, require_id, require_row
 from app.training.data.facts import content_digest, memoized
 from app.training.data.formats import ReadOptions
 from app.training.data.parts import Part
@@ -52,6 +52,7 @@ logger = logging.getLogger(__name__)
 
 Ids = npt.NDArray[Any]
 
+_TOKENIZER_OF_MODEL = "use the tokenizer that the model was made for"
 _NO_IDS: Ids = np.empty(0, dtype=np.int64)
 
 
@@ -87,12 +88,7 @@ def tokenize(
         data = _from_corpus(corpus, directory, config, tokenizer, continued)
     if data.tokens.count == 0:
         raise DataError(f"{str(path)!r} is empty; it must hold text or ids; check the path")
-    if data.largest >= vocab_size:
-        raise DataError(
-            f"{str(path)!r} holds the token {data.largest}, but `model_config.vocab_size` is "
-            f"{vocab_size}; every token must be below it; set vocab_size to at least "
-            f"{data.largest + 1}, or use the tokenizer that the model was made for"
-        )
+    require_row(repr(str(path)), data.largest, vocab_size, _TOKENIZER_OF_MODEL)
     return data
 
 
@@ -102,8 +98,7 @@ def _from_array(path: Path, directory: Path, options: ReadOptions, spec: str) ->
     with progress.working("reading", path.stat().st_size):
         fact = memoized(path, directory, name, lambda: "{} {}".format(*tokens.range()))
     smallest, largest = map(int, fact.split())
-    if smallest < 0:
-        raise _negative(path, smallest)
+    require_id(repr(str(path)), smallest)
     with progress.working("reading", path.stat().st_size):
         digest = cache_key(content_digest(path, directory), tokens.dtype)
     return TokenizedData(tokens, largest, _tokenizer_of_ids(spec, largest), digest)
@@ -254,10 +249,3 @@ def _separator(tokenizer: Tokenizer, text: str | None) -> Ids:
 def _ids_of(corpus: Corpus, data: DataConfig) -> Iterator[Ids | None]:
     for part in text_parts(corpus, data):
         yield None if part is None else np.asarray(part.content)
-
-
-def _negative(path: Path, smallest: int) -> DataError:
-    return DataError(
-        f"{str(path)!r} holds the token {smallest}; ids must be >= 0; remove padding and labels "
-        "such as -100 from the ids"
-    )
