@@ -55,11 +55,29 @@ def _guarded(run: Callable[[], int], console: Console) -> int:
         return INTERRUPTED
     except (ValueError, RuntimeError, OSError) as error:
         logger.debug("the run failed", exc_info=True)  # the traceback is for the file alone
-        if type(error).__name__ != "LostPeerError":  # the lost one tells why
+        if _is_own(error) or _speaks_for_node():
             who = f"rank {_rank()}: " if _rank() else ""
             text = f"{who}[red]error:[/red] {escape(_text_of(error))}"
             console.print(text, soft_wrap=True, highlight=False)
+        if _is_own(error) and _is_one_of_several_nodes():
+            from app.training.nodes import report_failure
+
+            report_failure(_text_of(error))
         return 1
+
+
+def _is_own(error: Exception) -> bool:
+    """Whether the error is this process's own; else another one of the run tells why."""
+    return type(error).__name__ != "LostPeerError"
+
+
+def _is_one_of_several_nodes() -> bool:
+    return int(os.environ.get("GROUP_WORLD_SIZE", "1")) > 1
+
+
+def _speaks_for_node() -> bool:
+    """Whether this process says that one is lost: that one may be on another node."""
+    return _is_one_of_several_nodes() and os.environ.get("LOCAL_RANK") == "0"
 
 
 def _run(options: argparse.Namespace, console: Console) -> int:
@@ -229,7 +247,7 @@ def _train(
     if stop_pipe is None:  # else the launcher has shared the cores out
         share_cores()
     ranks = join(config)
-    with ranks.main_first(), preparation_shown(console, shown=ranks.is_main):
+    with ranks.first_of_node_first(), preparation_shown(console, shown=ranks.is_main):
         train_dataset, val_dataset = load_dataset(config.dataset_path, config)
     with run_progress(console, shown=ranks.is_main) as progress:
         trainer = Trainer(config, train_dataset, val_dataset)

@@ -60,7 +60,7 @@ class DistributedConfig:
     processes: int | None = None
     """Number of processes, >= 1, each with `batch_size` sequences and, on GPUs, one of its own.
     None means one for each GPU of the machine, or one on CPU; under torchrun, as many as it
-    starts."""
+    starts on all nodes."""
 
 
 @dataclass

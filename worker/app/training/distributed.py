@@ -21,6 +21,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from app.training.config import TrainingConfig
+from app.training.nodes import meet, node_count, require_fixed_world
+from app.training.parent_signals import end_with_parent
 from app.training.precision import choose_device
 from app.transformer.errors import ConfigError, FieldProblem
 
@@ -55,6 +57,11 @@ class Ranks:
         return self.rank == 0
 
     @property
+    def is_first_of_node(self) -> bool:
+        """Whether this is the process of its machine that prepares what all of them read."""
+        return int(os.environ.get("LOCAL_RANK", self.rank)) == 0
+
+    @property
     def description(self) -> str:
         """Number of processes and strategy as text; a run's exact bits depend on them."""
         return "1" if self.world_size == 1 else f"{self.world_size} ({self.strategy})"
@@ -78,12 +85,15 @@ class Ranks:
         """Wait until every process has called this."""
 
     @contextmanager
-    def main_first(self) -> Iterator[None]:
-        """Run the body in rank 0 before the others, so that they find its results in a cache."""
-        if not self.is_main:
+    def first_of_node_first(self) -> Iterator[None]:
+        """Run the body in one process of each node before the others, which find its results.
+
+        Each node may have a cache of its own.
+        """
+        if not self.is_first_of_node:
             self.barrier()
         yield
-        if self.is_main:
+        if self.is_first_of_node:
             self.barrier()
 
     def gather(self, state: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -107,6 +117,8 @@ class ProcessGroup(Ranks):
         super().__init__(device)
         if not dist.is_initialized():
             _keep_to_loopback()
+            if node_count() > 1:
+                meet()
             backend = "nccl" if device.type == "cuda" else "gloo"
             dist.init_process_group(backend, timeout=_TIMEOUT if backend == "gloo" else None)
             atexit.register(leave)
@@ -158,9 +170,13 @@ def join(config: TrainingConfig) -> Ranks:
     """Return this process's place in the run that the configuration describes.
 
     Raises:
-        ConfigError: The run has another number of processes than the configuration asks for, or
-            the machine lacks their devices.
+        ConfigError: The run has another number of processes than the configuration asks for, the
+            machine lacks their devices, or torchrun was started for a range of nodes.
+        LostPeerError: A process of another node has failed, or does not come.
     """
+    if dist.is_torchelastic_launched():
+        require_fixed_world()
+        end_with_parent(os.getppid())  # the agent, whose end the other nodes are to notice
     actual, expected = _world_size(), expected_processes(config)
     if config.distributed is not None and config.distributed.processes is None and actual > 1:
         expected = actual
@@ -234,9 +250,11 @@ def _device_of_rank(name: str, processes: int) -> torch.device:
         raise ConfigError([FieldProblem("device", message)])
     index, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
     if index >= count:
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", processes))
+        share = "" if here == processes else f", {here} of them here,"
         message = (
-            f"`distributed.processes` is {processes} and this machine has {count} CUDA devices; "
-            "each process needs its own; ask for fewer processes, or for device cpu"
+            f"`distributed.processes` is {processes}{share} and this machine has {count} CUDA "
+            "devices; each process needs its own; ask for fewer processes, or for device cpu"
         )
         raise ConfigError([FieldProblem("distributed.processes", message)])
     device = torch.device("cuda", index)

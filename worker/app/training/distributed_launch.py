@@ -10,7 +10,6 @@ have used a GPU. None of them outlives it.
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 import logging
 import os
@@ -39,6 +38,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from app.training.cores import share_cores
 from app.training.distributed import leave
 from app.training.errors import LostPeerError, TrainingError
+from app.training.parent_signals import end_with_parent
 
 _BACKEND = "loopback"
 _LOOPBACK = "127.0.0.1"
@@ -47,7 +47,6 @@ _IMPORTED_LATE = ("torch._dynamo", "torch.distributed.fsdp", "torch.distributed.
 """Modules that optimizers and sharding import late: here once, not in each process."""
 _AGENT_NOTICES_SECONDS = 5.0
 """It looks many times a second, and ends all others when it finds one gone."""
-_PR_SET_PDEATHSIG = 1
 
 
 class ProcessFailedError(TrainingError):
@@ -110,7 +109,7 @@ def _launch_config(processes: int) -> LaunchConfig:
 
 def _run_rank(function: Callable[[], object], launcher: int) -> None:
     """Run a forked process; never raise into the code that it was forked from."""
-    _end_with(launcher)
+    end_with_parent(launcher)
     share_cores(int(os.environ["LOCAL_WORLD_SIZE"]))
     try:
         function()
@@ -130,14 +129,6 @@ def _exit(code: int) -> None:
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     os._exit(code)
-
-
-def _end_with(launcher: int) -> None:
-    """Die when the process that launched this one does (Linux; elsewhere its agent sees to it)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
-    if os.getppid() != launcher:
-        os._exit(1)
 
 
 class _SharedStreams(LogsSpecs):

@@ -78,8 +78,8 @@ class CustomMetricError(TrainingError):
 class LostPeerError(TrainingError):
     """A run of several processes has lost one; this one has nothing wrong with it."""
 
-    def __init__(self, rank: int, step: int) -> None:
+    def __init__(self, rank: int, step: int, why: str = "") -> None:
         super().__init__(
-            f"another process of the run is gone, rank {rank} cannot go on after step {step}; its "
-            "own error says why; resume from the last checkpoint"
+            f"another process of the run is gone, rank {rank} cannot go on after step {step}; "
+            f"{why or 'its own error says why'}; resume from the last checkpoint"
         )

@@ -1,4 +1,4 @@
-"""Signals of a process that works for its parent: SIGTERM counts only if the parent sends it.
+"""A process that works for its parent: it ends with it, and SIGTERM counts only from the parent.
 
 SIGTERM, SIGINT and SIGHUP often reach all processes of a run at once: Ctrl-C or a hang-up of the
 terminal, systemd's default, many batch systems. The parent then saves, and needs its other
@@ -7,6 +7,7 @@ processes until it has.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import sys
@@ -15,8 +16,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_PR_SET_PDEATHSIG = 1
 _SUPPORTED = sys.platform == "linux"
 """Other systems cannot say which process sent a signal; signals keep their usual effect there."""
+
+
+def end_with_parent(parent: int) -> None:
+    """Kill this process when `parent` ends; at once where another process is its parent already.
+
+    Linux only; the thread that started this process counts, so that is to be the main one.
+    """
+    if _SUPPORTED:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 @contextmanager

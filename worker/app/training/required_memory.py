@@ -44,4 +44,5 @@ def _room(config: TrainingConfig, ranks: Ranks) -> MemoryPool | None:
     if ranks.device.type != "cpu" or memory is None:
         return None
     here = int(os.environ.get("LOCAL_WORLD_SIZE", ranks.world_size))
-    return MemoryPool("this machine", memory, machine_swap(), 1 if sharded else here, here)
+    copies = here / ranks.world_size if sharded else here
+    return MemoryPool("this machine", memory, machine_swap(), copies, here)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -46,6 +47,11 @@ def checkpoint_to_resume(where: bool | str, manager: CheckpointManager, ranks: R
     latest, problems = manager.find_latest(folder) if ranks.is_main else (None, [])
     # Rank 0 looks for all ranks: a later look might find another checkpoint.
     path, trouble = ranks.broadcast(latest or ""), ranks.broadcast("; ".join(problems))
+    if path and not Path(path).exists():
+        raise ResumeError(
+            f"rank {ranks.rank} finds no checkpoint {path}, which rank 0 has found; all nodes need "
+            "a path of the same folder; put `checkpoint_dir` on a disk that they share"
+        )
     if path or (where is True and not trouble):
         return path
     trouble = trouble or f"{folder} is a folder without any file checkpoint_step_N.pt"

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from app.training import rng, run_folder
+from app.training.agreement import require_agreement
 from app.training.callbacks import CallbackList
 from app.training.checkpoint import CheckpointManager
 from app.training.config import TrainingConfig
@@ -27,6 +28,7 @@ from app.training.initial_weights import complete_from_weights
 from app.training.journal import MetricsJournal, NullJournal
 from app.training.metrics import MetricsTracker
 from app.training.model_summary import model_summary
+from app.training.nodes import find_failure
 from app.training.out_of_memory import is_out_of_memory, memory_error
 from app.training.precision import process_switches
 from app.training.reporting import Reporter
@@ -123,6 +125,7 @@ class Trainer:
         require_validation(config.early_stopping, has_validation=val_dataset is not None)
         require_memory(config, self._ranks)
         self._data = RunData(config, self._ranks, train_dataset, val_dataset)
+        require_agreement(config, train_dataset, self._ranks)
         checkpoint = self._checkpoint_to_resume()
         model = build_model(config, model, resumes=bool(checkpoint))
         self._run_model = RunModel(config, self._ranks, model)
@@ -177,7 +180,7 @@ class Trainer:
                 if is_out_of_memory(error):
                     raise memory_error(error, self.config, self.device) from error
                 if self._ranks.world_size > 1 and is_lost_peer(error):
-                    raise LostPeerError(self._ranks.rank, self.step) from error
+                    raise LostPeerError(self._ranks.rank, self.step, find_failure()) from error
                 raise
 
     def _loop(self) -> None:
