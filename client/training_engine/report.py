@@ -102,7 +102,8 @@ def _numbers(compared: Comparison) -> tuple[list[str], Iterator[list[str]]]:
         for job in compared.jobs:
             for metric in compared.metrics:
                 if found := compared.of(job.job_id, metric):
-                    best = f"{_number(found.best)} at step {found.best_step:,}"
+                    has_best = found.best is not None
+                    best = f"{_number(found.best)} at step {found.best_step:,}" * has_best
                     yield [_name(job), metric, best, _number(found.last), f"{found.count:,}"]
 
     return ["Run", "Metric", "Best", "Last", "Values"], rows()

@@ -15,6 +15,8 @@ from training_engine.comparison import Comparison, series_csv
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from training_engine.records import Series
+
 JobsArgument = Annotated[
     list[str],
     typer.Argument(
@@ -49,12 +51,19 @@ def _show(session: Session, found: Comparison) -> None:
     ]
     for metric in found.metrics:
         series = [found.of(job.job_id, metric) for job in found.jobs]
-        best = [f"{number(each.best)} @ {each.best_step:,}" if each else "" for each in series]
-        rows.append([f"{metric}, best", *best])
+        best = [_best_text(each) for each in series]
+        if any(best):
+            rows.append([f"{metric}, best", *best])
         rows.append([f"{metric}, last", *(number(each.last) if each else "" for each in series)])
     for name, values in found.differences.items():
         rows.append([name, *("" if value is None else str(value) for value in values)])
     session.output.table(heads, rows, "no jobs")
+
+
+def _best_text(series: Series | None) -> str:
+    if series is None or series.best is None:
+        return ""
+    return f"{number(series.best)} @ {series.best_step:,}"
 
 
 def curves(

@@ -28,6 +28,9 @@ _STANDARD = frozenset(
 )
 """Metrics that any job may log later, so that asking for them early is no mistake."""
 
+_WITHOUT_BEST = ("lr", "tokens_seen")
+"""Of these no value is better than another."""
+
 _GREATER_IS_BETTER = re.compile(r"_per_second$|^mfu$|accuracy|score|reward")
 
 
@@ -220,6 +223,8 @@ def _describe(series: metrics_pb2.Series, curve: Curve, job: JobCurves) -> None:
         steps = job.axis("step")
         series.min, series.min_step = curve.least.value, int(steps[curve.least.row])
         series.max, series.max_step = curve.greatest.value, int(steps[curve.greatest.row])
+        if series.metric in _WITHOUT_BEST:
+            return
         is_greatest = _GREATER_IS_BETTER.search(series.metric)
         series.best = series.max if is_greatest else series.min
         series.best_step = series.max_step if is_greatest else series.min_step

@@ -18,7 +18,7 @@ export class CompareTable {
 
   // runs: [{ id, job, color, summary: { METRIC: series } }], metrics: names.
   show(runs, metrics, { sort, down }) {
-    this.columns = [...columnsOf(metrics), ...differences(runs)];
+    this.columns = [...columnsOf(metrics, runs), ...differences(runs)];
     const by = this.columns.find((column) => column.name === sort);
     this.rows = by ? [...runs].sort(order(by, down)) : runs;
     const head = (column) => {
@@ -47,13 +47,13 @@ function column(name, value, shown = (run) => value(run) ?? "", kind = "") {
   return { name, value, cell: (run) => el("td", { class: kind }, shown(run)) };
 }
 
-function columnsOf(metrics) {
+function columnsOf(metrics, runs) {
   const link = (run) => el("a", { href: `#/jobs/${encodeURIComponent(run.id)}` }, run.job?.name || run.id);
   return [
     { name: "name", value: (run) => run.job?.name ?? run.id, cell: (run) => el("td", { class: "name" }, swatch(run.color), " ", link(run)) },
     column("status", (run) => run.job?.status, (run) => status(run.job?.status)),
     column("step", (run) => run.job?.current_step, undefined, "number"),
-    ...metrics.flatMap((metric) => ["best", "last"].map((which) => column(`${metric}, ${which}`, (run) => run.summary[metric]?.[which], (run) => number(run.summary[metric]?.[which]), "number"))),
+    ...metrics.flatMap((metric) => ["best", "last"].filter((which) => runs.some((run) => run.summary[metric]?.[which] != null)).map((which) => column(`${metric}, ${which}`, (run) => run.summary[metric]?.[which], (run) => number(run.summary[metric]?.[which]), "number"))),
   ];
 }
 

@@ -97,6 +97,9 @@ async def test_curves_of_two_jobs_over_each_axis(stubs: Any, attempts: AttemptSt
         10, 0.1, 0.1, 100,
     )  # fmt: skip
     assert (validation.max, validation.max_step, validation.from_start) == (1.0, 10, True)
+    assert (validation.best, validation.best_step) == (0.1, 100)
+    seen = (await ask(stubs, first, metrics=["tokens_seen"])).series[0]
+    assert (seen.HasField("best"), seen.last) == (False, 6400)  # no value is the better one
     by_tokens = await ask(stubs, first, metrics=["val_loss"], x_axis=metrics_pb2.SERIES_AXIS_TOKENS)
     assert list(by_tokens.series[0].x) == [640.0 * n for n in range(1, 11)]
     by_time = await ask(stubs, first, metrics=["mine/x"], x_axis=metrics_pb2.SERIES_AXIS_TIME)
