@@ -17,6 +17,7 @@ from training_engine.records import (
     LogLine,
     MetricPoint,
     Plain,
+    SampledStep,
     SeriesSet,
     SystemMetrics,
     Throughput,
@@ -625,6 +626,34 @@ def list_system_metrics(job_id: str) -> RecordCall[SystemMetrics]:
         "/api/training/jobs/{job_id}/metrics/system",
         {"job_id": job_id},
         record=SystemMetrics,
+    )
+
+
+def list_samples(
+    job_id: str,
+    *,
+    page_size: int | None = None,
+    page_token: str | None = None,
+    from_step: int | None = None,
+    to_step: int | None = None,
+) -> ListCall[SampledStep]:
+    """Lists what the model made of sample_prompts after each evaluation.
+
+    Steps ascend, each comes once. JOB_NOT_FOUND where there is none.
+    """
+    return ListCall(
+        "MetricsService/ListSamples",
+        "GET",
+        "/api/training/jobs/{job_id}/samples",
+        {
+            "job_id": job_id,
+            "page_size": page_size,
+            "page_token": page_token,
+            "from_step": from_step,
+            "to_step": to_step,
+        },
+        record=SampledStep,
+        rows="steps",
     )
 
 

@@ -13,6 +13,7 @@ from training_engine.records import (
     JobRecord,
     LogLine,
     MetricPoint,
+    SampledStep,
     Throughput,
 )
 
@@ -89,6 +90,12 @@ class Job(JobRecord):
         return self._engine.metrics.history(
             self.job_id, after_step=after_step, max_points=max_points
         )
+
+    def samples(
+        self, *, from_step: int | None = None, to_step: int | None = None
+    ) -> Iterator[SampledStep]:
+        """Iterate over what the model made of `sample_prompts` at each evaluation, ascending."""
+        return self._engine.metrics.samples(self.job_id, from_step=from_step, to_step=to_step)
 
     def throughput(self) -> Throughput:
         """Return how fast the job trains."""

@@ -186,7 +186,8 @@ class Jobs(JobMethods):
     def report(self, job_ids: Sequence[str], *, prompts: Sequence[str] = ()) -> str:
         """Return jobs as one HTML page that needs nothing else: no script, no network.
 
-        It has curves, final numbers, differences, configurations and the facts of each run.
+        It has curves, final numbers, differences, configurations, the facts of each run, and what
+        its model made of `sample_prompts` at its first evaluation, half way, and at its last.
 
         Args:
             job_ids: Ids or names of up to 50 jobs.
@@ -199,7 +200,12 @@ class Jobs(JobMethods):
         ids = [job.job_id for job in compared.jobs]
         curves = self._link.record(_calls.get_series(job_ids=ids))
         samples = {id: [self._sample(id, prompt) for prompt in prompts] for id in ids}
-        return report_html(compared, curves.series, samples)
+        recorded = {
+            job.job_id: list(self._engine.metrics.samples(job.job_id))
+            for job in compared.jobs
+            if (job.config or {}).get("sample_prompts")
+        }
+        return report_html(compared, curves.series, samples, recorded)
 
     def _sample(self, job_id: str, prompt: str) -> tuple[str, str]:
         """Return a prompt, and how a job's best checkpoint continues it."""

@@ -18,6 +18,7 @@ from training_engine.records import (
     MetricPoint,
     Page,
     Plain,
+    SampledStep,
     SeriesSet,
     SystemMetrics,
     Throughput,
@@ -362,6 +363,31 @@ class MetricsMethods(Resource):
             NotFoundError: There is none.
         """
         return self._link.record(_calls.list_system_metrics(job_id))
+
+    def samples(
+        self,
+        job_id: str,
+        *,
+        from_step: int | None = None,
+        to_step: int | None = None,
+        page_size: int | None = None,
+    ) -> Iterator[SampledStep]:
+        """Iterate over what the model made of sample_prompts after each evaluation.
+
+        Steps ascend, each comes once.
+
+        Args:
+            job_id: The job.
+            from_step: Only steps from this one on.
+            to_step: Only steps up to this one.
+            page_size: Steps on the page, 1 to 20; 0 for 20.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        return self._link.rows(
+            _calls.list_samples(job_id, from_step=from_step, to_step=to_step, page_size=page_size)
+        )
 
     def throughput(self, job_id: str) -> Throughput:
         """Return how fast the job trains, over its latest logging interval."""

@@ -54,6 +54,8 @@ __all__ = [
     "Page",
     "Plain",
     "Rewind",
+    "SampledStep",
+    "SampledText",
     "Series",
     "SeriesSet",
     "SystemMetrics",
@@ -623,6 +625,36 @@ class SystemMetrics:
     """
 
     samples: tuple[SystemSample, ...] = field(default=(), metadata={"read": read_all(SystemSample)})
+
+
+@dataclass(frozen=True, slots=True)
+class SampledText:
+    """What the model made of a prompt.
+
+    Attributes:
+        prompt: The prompt.
+        text: The continuation, without the prompt; at most 4,000 characters.
+    """
+
+    prompt: str = ""
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SampledStep:
+    """What the model made of each prompt at one step.
+
+    Attributes:
+        step: The optimizer step, from 1.
+        created_at: When, by the worker's clock.
+        attempt: The attempt that sampled.
+        samples: A text for each prompt, in the order of the configuration.
+    """
+
+    step: int = 0
+    created_at: datetime | None = None
+    attempt: int = 0
+    samples: tuple[SampledText, ...] = field(default=(), metadata={"read": read_all(SampledText)})
 
 
 @dataclass(frozen=True, slots=True)

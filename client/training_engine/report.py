@@ -14,7 +14,7 @@ from typing import Any
 
 from training_engine._version import __version__
 from training_engine.comparison import Comparison
-from training_engine.records import JobRecord, Series
+from training_engine.records import JobRecord, SampledStep, Series
 
 SAMPLE_TOKENS = 200
 """Length of a sample."""
@@ -38,13 +38,20 @@ Samples = Mapping[str, Sequence[tuple[str, str]]]
 """For a job's id, prompts and what its model made of them."""
 
 
-def report_html(compared: Comparison, curves: Sequence[Series], samples: Samples) -> str:
+Recorded = Mapping[str, Sequence[SampledStep]]
+"""For a job's id, what its model made of the configuration's prompts, ascending by step."""
+
+
+def report_html(
+    compared: Comparison, curves: Sequence[Series], samples: Samples, recorded: Recorded
+) -> str:
     """Return the page.
 
     Args:
         compared: The jobs, their final numbers and their differences.
         curves: What is drawn, over steps.
         samples: What is shown of their models.
+        recorded: What was sampled while they were trained.
     """
     names = ", ".join(_name(job) for job in compared.jobs)
     body = "\n".join(
@@ -55,6 +62,7 @@ def report_html(compared: Comparison, curves: Sequence[Series], samples: Samples
             *_section("Curves", *_figures(compared, curves)),
             *_section("Where the configurations differ", _differences(compared)),
             *_section("Samples", *_samples(compared.jobs, samples)),
+            *_section("Samples over time", *_recorded(compared.jobs, recorded)),
             *_section("Environment", *(_environment(job) for job in compared.jobs)),
             *_section("Configurations", *(_configuration(job) for job in compared.jobs)),
         ]
@@ -121,6 +129,19 @@ def _samples(jobs: Sequence[JobRecord], samples: Samples) -> Iterator[str]:
     for job in jobs:
         for prompt, text in samples.get(job.job_id, ()):
             yield f"<h3>{escape(_name(job))}: {escape(prompt)}</h3><pre>{escape(text)}</pre>"
+
+
+def _recorded(jobs: Sequence[JobRecord], recorded: Recorded) -> Iterator[str]:
+    """Yield a table for each job: its prompts, and the first step, the middle one and the last."""
+    for job in jobs:
+        if steps := recorded.get(job.job_id):
+            places = sorted({0, (len(steps) - 1) // 2, len(steps) - 1})
+            shown = [steps[place] for place in places]
+            prompts = [sample.prompt for sample in steps[0].samples]
+            texts = [[sample.text for sample in each.samples] for each in shown]
+            heads = ["Prompt", *(f"Step {each.step:,}" for each in shown)]
+            rows = zip(prompts, *texts, strict=False)
+            yield f"<h3>{escape(_name(job))}</h3>{_table(heads, rows)}"
 
 
 def _environment(job: JobRecord) -> str:

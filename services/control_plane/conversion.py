@@ -6,7 +6,7 @@ Fields of the same name are copied. Each function below says only what differs.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from functools import cache, partial
 from typing import Any, TypeVar
@@ -22,6 +22,7 @@ from job_store.history_records import (
     Bucket,
     HistoryPoint,
     LatestMetrics,
+    SampledStep,
     StoredLogLine,
     SystemSample,
 )
@@ -259,6 +260,13 @@ def latest_message(latest: LatestMetrics) -> metrics_pb2.MetricPoint:
 def sample_message(sample: SystemSample) -> metrics_pb2.SystemSample:
     """Return what the processes of a trainer used at one moment."""
     return _copy(metrics_pb2.SystemSample, sample)
+
+
+def sampled_step_message(step: SampledStep, prompts: Sequence[str]) -> metrics_pb2.SampledStep:
+    """Return what the model made of each prompt at a step."""
+    pairs = zip(prompts, step.texts, strict=False)
+    samples = [metrics_pb2.SampledText(prompt=prompt, text=text) for prompt, text in pairs]
+    return _copy(metrics_pb2.SampledStep, step, samples=samples)
 
 
 def bucket_messages(bucket: Bucket) -> list[metrics_pb2.MetricPoint]:

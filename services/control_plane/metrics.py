@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
@@ -11,12 +12,14 @@ from control_plane.conversion import (
     history_message,
     latest_message,
     sample_message,
+    sampled_step_message,
 )
 from control_plane.errors import call_error, invalid_argument
-from control_plane.paging import LARGEST_LONG_PAGE, long_page_size
+from control_plane.paging import LARGEST_LONG_PAGE, long_page_size, page_size
 from control_plane.series.answering import answer, read_question
 from control_plane.state import Context, Servicer
 from control_plane.watching import stream_metrics
+from job_store.history import MAX_SAMPLED_STEPS
 from job_store.history_records import LatestMetrics
 from training_engine.v1 import metrics_pb2, metrics_pb2_grpc
 
@@ -35,6 +38,23 @@ class MetricsServicer(Servicer, metrics_pb2_grpc.MetricsServiceServicer):
     ) -> metrics_pb2.ListSystemMetricsResponse:
         samples = await self._state.history.system(request.job_id)
         return metrics_pb2.ListSystemMetricsResponse(samples=map(sample_message, samples))
+
+    async def ListSamples(
+        self, request: metrics_pb2.ListSamplesRequest, context: Context
+    ) -> metrics_pb2.ListSamplesResponse:
+        page = await self._state.history.samples(
+            request.job_id,
+            from_step=_optional(request, "from_step"),
+            to_step=_optional(request, "to_step"),
+            page_size=page_size(request.page_size, MAX_SAMPLED_STEPS, MAX_SAMPLED_STEPS),
+            page_token=request.page_token,
+        )
+        job = await self._state.jobs.get(request.job_id) if page.steps else None
+        prompts = json.loads(job.config_document).get("sample_prompts", []) if job else []
+        return metrics_pb2.ListSamplesResponse(
+            steps=[sampled_step_message(step, prompts) for step in page.steps],
+            next_page_token=page.next_page_token,
+        )
 
     async def GetThroughput(
         self, request: metrics_pb2.GetThroughputRequest, context: Context
@@ -108,7 +128,7 @@ class MetricsServicer(Servicer, metrics_pb2_grpc.MetricsServiceServicer):
         return metrics_pb2.ListMetricsResponse(points=points)
 
 
-def _optional(request: metrics_pb2.ListMetricsRequest, field: Any) -> int | None:
+def _optional(request: Any, field: str) -> int | None:
     return getattr(request, field) if request.HasField(field) else None
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from job_store.archive import Segment, Surplus, encode_document
-from job_store.codec import encode_log_line, pack_point
+from job_store.codec import encode_log_line, encode_samples, pack_point
 from job_store.connection import Connection
 from job_store.errors import JobStoreError
 from job_store.history_records import MAX_LOG_LINE_BYTES, LogLine, MetricPoint
@@ -180,7 +180,8 @@ def _point_arguments(point: MetricPoint) -> list[Any]:
     for name in point.values:
         if not name or "," in name:  # which separates them in the record of a point's columns
             raise ValueError(f"a metric is called {name!r}; a name has no comma; rename it")
-    return [int(point.step), *pack_point(point.time_ms, point.values)]
+    samples = encode_samples(point.time_ms, point.samples)
+    return [int(point.step), *pack_point(point.time_ms, point.values), samples]
 
 
 def _tokens_seen(points: Sequence[MetricPoint]) -> str:

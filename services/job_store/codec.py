@@ -8,12 +8,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, TypeVar
 
 from job_store.errors import RecordVersionError
-from job_store.history_records import LogLine, StoredLogLine
+from job_store.history_records import LogLine, SampledStep, StoredLogLine
 from job_store.records import (
     RECORD_VERSION,
     CheckpointRecord,
@@ -313,6 +313,17 @@ def pack_point(time_ms: int, values: Mapping[str, float]) -> tuple[str, bytes]:
     """Return column names, and time and values as little-endian doubles, which keep every bit."""
     packed = struct.pack(f"<{len(values) + 1}d", time_ms, *values.values())
     return ",".join(values), packed
+
+
+def encode_samples(time_ms: int, texts: Sequence[str]) -> str:
+    """Return sampled texts with their time; empty where there are none."""
+    return f"{time_ms}\n{json.dumps(texts, ensure_ascii=False)}" if texts else ""
+
+
+def decode_samples(attempt: int, step: int, stored: bytes) -> SampledStep:
+    """Return sampled texts as read back."""
+    time_ms, _, texts = stored.decode().partition("\n")
+    return SampledStep(step, attempt, int(time_ms), tuple(json.loads(texts)))
 
 
 def encode_log_line(line: LogLine, max_bytes: int) -> bytes:

@@ -16,7 +16,7 @@ from job_store.charts import (
     reduce_to,
     unpack_buckets,
 )
-from job_store.codec import decode_log_line
+from job_store.codec import decode_log_line, decode_samples
 from job_store.connection import AsyncConnection
 from job_store.errors import InvalidPageTokenError, NotFoundError, SegmentUnreadableError
 from job_store.history_records import (
@@ -25,6 +25,7 @@ from job_store.history_records import (
     HistoryPoint,
     LatestMetrics,
     LogPage,
+    SamplePage,
     StoredLogLine,
     SystemSample,
 )
@@ -36,6 +37,10 @@ from job_store.segments import AttemptReads, attempt_records
 
 MAX_PAGE = 10_000
 """Points or log lines in a page at most."""
+
+MAX_SAMPLED_STEPS = 20
+"""Steps in a page of samples at most: 8 texts of 4,000 characters each are 2.5 MB in all where each
+character has four bytes, and an answer of gRPC has 4 MiB at most."""
 
 MAX_BUCKETS = 2_000
 """Buckets in a chart at most."""
@@ -217,6 +222,34 @@ class HistoryStore:
         last = lines[size - 1]
         token = (await self._tokens.codec()).encode("logs", job_id, last.attempt, last.seq)
         return LogPage(tuple(lines[:size]), token)
+
+    async def samples(
+        self,
+        job_id: str,
+        *,
+        from_step: int | None = None,
+        to_step: int | None = None,
+        page_size: int = MAX_SAMPLED_STEPS,
+        page_token: str = "",
+    ) -> SamplePage:
+        """Return what the model made of the prompts at each step, ascending, each step once.
+
+        Raises:
+            NotFoundError: There is no such record.
+            InvalidPageTokenError: The token is damaged or of another list.
+        """
+        check_id("job", job_id)
+        first, last = _bounds(None, from_step, to_step)
+        if page_token:
+            (reached,) = await self._position(page_token, "samples", job_id, 1)
+            first = max(first, reached + 1)
+        size = page_bounds(page_size, MAX_SAMPLED_STEPS)
+        found = await self._db.run("read_samples", job_id, first, last, size + 1) or []
+        steps = [decode_samples(attempt, int(step), text) for attempt, step, text in found]
+        token = ""
+        if len(steps) > size:
+            token = (await self._tokens.codec()).encode("samples", job_id, steps[size - 1].step)
+        return SamplePage(tuple(steps[:size]), token)
 
     async def system(self, job_id: str) -> Sequence[SystemSample]:
         """Return what the job's processes used, oldest first, all attempts together.

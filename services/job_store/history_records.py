@@ -22,6 +22,27 @@ class MetricPoint:
     values: Mapping[str, float]
     time_ms: int
     """Wall-clock of the worker."""
+    samples: tuple[str, ...] = ()
+    """What the model made of each of `sample_prompts` at this step; empty where none were due."""
+
+
+@dataclass(frozen=True, slots=True)
+class SampledStep:
+    """What the model made of the prompts at one step of the visible history."""
+
+    step: int
+    attempt: int
+    created_at: int
+    """Milliseconds since the epoch, by the worker's clock."""
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SamplePage:
+    """A page of steps with samples, ascending, each once."""
+
+    steps: tuple[SampledStep, ...]
+    next_page_token: str
 
 
 @dataclass(frozen=True, slots=True)

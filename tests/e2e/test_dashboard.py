@@ -21,7 +21,7 @@ from dashboard import (
     status_of,
     wait_until,
 )
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 from running_stack import RunningStack
 
 pytestmark = pytest.mark.usefixtures("nothing_trains_on")
@@ -187,18 +187,32 @@ def test_a_resume_from_an_earlier_checkpoint_cuts_the_chart_and_goes_on(
     stack: RunningStack, api: httpx.Client, text_file: Path, browser: Browser, short_config: Config
 ) -> None:
     config = short_config | {"max_steps": 12, "save_steps": 6, "eval_steps": 6}
+    config |= {"sample_prompts": ["10 <b>", "bottles"], "sample_tokens": 8}
     job_id = start(api, text_file, config, status="succeeded")
     with opened(browser, f"{stack.url}/#/jobs/{job_id}") as (page, seen):
         page.get_by_text("Values", exact=True).click()
         wait_until(lambda: shown_steps(page) == list(range(1, 13)), "the whole history")
+        samples = page.get_by_role("table", name="Samples, steps side by side")
+        expect(samples.get_by_role("row")).to_have_count(3)
+        expect(samples.get_by_role("rowheader", name="10 <b>", exact=True)).to_be_visible()
+        assert chosen_steps(samples) == ["6", "12"]
+        before = samples.locator("pre").all_inner_texts()
         button(page, "Resume from step 6").click()
         dialog = page.get_by_role("dialog", name="Resume from step 6")
         dialog.get_by_role("button", name="Resume from here").click()
         expect(page.get_by_text("2, restored from step 6")).to_be_visible()
         expect(state(page)).to_have_text("succeeded")
         wait_until(lambda: shown_steps(page) == list(range(1, 13)), "the whole history again")
+        wait_until(lambda: chosen_steps(samples) == ["6", "12"], "samples of the second attempt")
+        assert len(before) == 4
+        assert samples.locator("pre").all_inner_texts() == before
         assert_every_metric_is_shown(page)
         assert (seen.errors, seen.strangers) == ([], [])
+
+
+def chosen_steps(samples: Locator) -> list[str]:
+    """What the columns of the samples show."""
+    return [select.input_value() for select in samples.get_by_role("combobox").all()]
 
 
 def assert_every_metric_is_shown(page: Page) -> None:

@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,8 @@ def test_sdk_trains_watches_downloads_and_samples(
         TrainingEngine(stack.address) if door == "grpc" else TrainingEngine.over_rest(stack.url)
     )
     with engine:
-        job = engine.jobs.start(config=tiny_config, dataset_path=str(text_file), name="bottles")
+        config = tiny_config | {"sample_prompts": ["12 ", "b"], "sample_tokens": 9}
+        job = engine.jobs.start(config=config, dataset_path=str(text_file), name="bottles")
         points = list(job.stream_metrics())
         assert [point.step for point in points] == list(range(1, 61))
         assert points[-1].loss is not None
@@ -52,6 +54,14 @@ def test_sdk_trains_watches_downloads_and_samples(
         path = engine.checkpoints.download(last.checkpoint_id, tmp_path / "last.pt")
         assert hashlib.sha256(path.read_bytes()).hexdigest() == last.sha256
         assert load_step(path) == 60
+
+        sampled = list(done.samples())
+        assert [step.step for step in sampled] == [20, 40, 60]
+        assert [sample.prompt for sample in sampled[0].samples] == ["12 ", "b"]
+        drawn: dict[str, Any] = {"max_tokens": 9, "temperature": 0.8, "seed": 1337}
+        text = "".join(engine.checkpoints.generate(last.checkpoint_id, "12 ", **drawn))
+        assert sampled[2].samples[0].text == text
+        assert f"<td>{escape(text)}</td>" in engine.jobs.report([job.job_id])
 
         options: dict[str, Any] = {"max_tokens": 20, "temperature": 0.8, "top_k": 20, "seed": 3}
         texts = [

@@ -16,7 +16,15 @@ from functools import cache
 from model.state_table import STORE
 
 SCRIPTS = STORE / "scripts"
-READERS = {"read_job", "read_jobs", "read_points", "read_chart", "read_feed", "recall"}
+READERS = {
+    "read_job",
+    "read_jobs",
+    "read_points",
+    "read_samples",
+    "read_chart",
+    "read_feed",
+    "recall",
+}
 """Scripts that change nothing; what only they include is left out too."""
 CHARTS = {"visible", "summaries"}
 """What pages and charts show; `test_job_archive.py` and `test_job_history.py` are about them."""

@@ -25,7 +25,8 @@ NOT_OF_ONE_JOB = {
     *("holdings", "restore_item", "restore_job", "release_job"),  # of an empty server only
     *("explain_wait", "update_job"),  # change messages, tags and notes only
     "append_system",  # appends what no other script reads
-    *("known_checkpoints", "recall", "read_job", "read_jobs", "read_feed", "read_chart"),  # readers
+    *("known_checkpoints", "recall", "read_job", "read_jobs", "read_feed"),  # readers
+    *("read_chart", "read_samples"),
 }
 
 

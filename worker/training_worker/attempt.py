@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from app.training.checkpoint_file import CheckpointInfo
     from app.training.errors import CheckpointError
     from app.training.trainer import Trainer
+    from app.training.validation_samples import PromptSample
     from app.transformer.errors import FieldProblem
 
 logger = logging.getLogger(__name__)
@@ -107,6 +108,8 @@ class Attempt:
         self._resume = ResumePoint(None, 0, None)
         self._validated: dict[int, Mapping[str, float]] = {}
         """Validation metrics by step, for checkpoints that are still to be registered."""
+        self._samples: Sequence[PromptSample] = ()
+        """Of the step whose metrics come next."""
         self._warnings: dict[str, None] = {}
         """About the data, each once and in order."""
         self._end = End.FAILED_HERE
@@ -296,9 +299,14 @@ class Attempt:
     def _is_last(self, step: int) -> bool:
         return step >= self._config.max_steps or self._stop.outcome is not None
 
+    def on_samples(self, step: int, samples: Sequence[PromptSample]) -> None:
+        """Keep what was sampled for the point of the step, which comes next."""
+        self._samples = samples
+
     def on_metrics(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Write a point to the spool, then send it to the watchers."""
-        self._spool.append(step, _now_ms(), metrics)
+        """Write a point to the spool, with the step's samples, then send it to the watchers."""
+        self._spool.append(step, _now_ms(), metrics, [each.text for each in self._samples])
+        self._samples = ()
         self._publisher.wake()
 
     def on_evaluate_progress(self, step: int, done: int, total: int) -> None:

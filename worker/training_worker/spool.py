@@ -1,6 +1,7 @@
 """The spool: every logged point of an attempt, on disk before it is sent anywhere.
 
-One line for each point: step, time, values, in Python's JSON, which has NaN and Infinity. The
+One line for each point: step, time, values, and the texts that were sampled at the step, if any, in
+Python's JSON, which has NaN and Infinity. The
 trainer appends; the publisher reads from the file, so that an outage of any length costs no memory;
 the next attempt reads what its predecessor left.
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from job_store.history_records import MetricPoint
@@ -39,13 +40,16 @@ class SpoolWriter:
         self._file = (folder / FILE_NAME).open("ab", buffering=0)
         self.end = self._file.tell()
 
-    def append(self, step: int, time_ms: int, values: Mapping[str, float]) -> None:
-        """Add a point.
+    def append(
+        self, step: int, time_ms: int, values: Mapping[str, float], samples: Sequence[str] = ()
+    ) -> None:
+        """Add a point, with what was sampled at its step.
 
         Raises:
             OSError: The disk is full; no part of the point is in the file.
         """
-        line = _ENCODER.encode([step, time_ms, dict(values)]).encode() + b"\n"
+        parts = [step, time_ms, dict(values), *([samples] if samples else [])]
+        line = _ENCODER.encode(parts).encode() + b"\n"
         try:
             self._write(line)
         except OSError as error:
@@ -90,7 +94,11 @@ class SpoolReader:
         waiting = os.fstat(handle).st_size - self.offset
         if waiting <= 0:
             return [], self.offset
-        data = os.pread(handle, min(waiting, _BATCH_BYTES), self.offset)
+        size = _BATCH_BYTES
+        data = os.pread(handle, size, self.offset)
+        while b"\n" not in data and size < waiting:  # a line with samples is longer than a batch
+            size *= 2
+            data = os.pread(handle, size, self.offset)
         whole = data[: data.rfind(b"\n") + 1]
         points = [point for line in whole.splitlines() if (point := _parse(line))]
         return points, self.offset + len(whole)
@@ -127,7 +135,7 @@ class SpoolReader:
 def _parse(line: bytes) -> MetricPoint | None:
     """Return a point, or None for a line that a power cut left behind."""
     try:
-        step, time_ms, values = json.loads(line)
-        return MetricPoint(step=step, time_ms=time_ms, values=values)
+        step, time_ms, values, *samples = json.loads(line)
+        return MetricPoint(step, values, time_ms, tuple(*samples))
     except (ValueError, TypeError):
         return None

@@ -1,4 +1,4 @@
-"""Commands about one job, and their list: start, list, status, system, watch, logs."""
+"""Commands about one job, and their list, such as start, list, status, watch and logs."""
 
 from __future__ import annotations
 
@@ -283,6 +283,28 @@ def _sample_row(sample: SystemSample) -> tuple[object, ...]:
     return sample.created_at, number(values.get("cpu_percent")), *sizes, "  ".join(gpus)
 
 
+def samples(
+    session: Session,
+    job: JobArgument,
+    step: Annotated[int | None, typer.Option(min=1, help="Only those of this step.")] = None,
+    tail: Annotated[
+        int, typer.Option("--tail", "-n", min=1, help="Only the last so many steps.")
+    ] = 3,
+) -> None:
+    """Show what a job's model made of its sample_prompts, step below step."""
+    found = session.engine.metrics.samples(session.job_id(job), from_step=step, to_step=step)
+    steps = list(found)[-tail:]
+    if session.output.as_json:
+        session.output.json({"steps": steps})
+        return
+    if not steps:
+        session.output.note("no samples; they come with sample_prompts, after each evaluation")
+    for place, first in enumerate(steps[0].samples if steps else ()):
+        session.output.line(f"--- {first.prompt}")
+        for each in steps:
+            session.output.line(f"step {each.step}: {each.samples[place].text}")
+
+
 def watch(session: Session, job: JobArgument) -> None:
     """Follow a job live until it ends: bar, loss curve, speed; plain lines where piped."""
     _finish(watch_job(session, session.job_id(job)))
@@ -345,5 +367,6 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "status": connected(status),
     "watch": connected(watch),
     "system": connected(system),
+    "samples": connected(samples),
     "logs": connected(logs),
 }

@@ -197,6 +197,48 @@ class ListSystemMetricsResponse(_message.Message):
     samples: _containers.RepeatedCompositeFieldContainer[SystemSample]
     def __init__(self, samples: _Optional[_Iterable[_Union[SystemSample, _Mapping]]] = ...) -> None: ...
 
+class ListSamplesRequest(_message.Message):
+    __slots__ = ("job_id", "page_size", "page_token", "from_step", "to_step")
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    FROM_STEP_FIELD_NUMBER: _ClassVar[int]
+    TO_STEP_FIELD_NUMBER: _ClassVar[int]
+    job_id: str
+    page_size: int
+    page_token: str
+    from_step: int
+    to_step: int
+    def __init__(self, job_id: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., from_step: _Optional[int] = ..., to_step: _Optional[int] = ...) -> None: ...
+
+class SampledText(_message.Message):
+    __slots__ = ("prompt", "text")
+    PROMPT_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    prompt: str
+    text: str
+    def __init__(self, prompt: _Optional[str] = ..., text: _Optional[str] = ...) -> None: ...
+
+class SampledStep(_message.Message):
+    __slots__ = ("step", "created_at", "attempt", "samples")
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    CREATED_AT_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    step: int
+    created_at: _timestamp_pb2.Timestamp
+    attempt: int
+    samples: _containers.RepeatedCompositeFieldContainer[SampledText]
+    def __init__(self, step: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., attempt: _Optional[int] = ..., samples: _Optional[_Iterable[_Union[SampledText, _Mapping]]] = ...) -> None: ...
+
+class ListSamplesResponse(_message.Message):
+    __slots__ = ("steps", "next_page_token")
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    steps: _containers.RepeatedCompositeFieldContainer[SampledStep]
+    next_page_token: str
+    def __init__(self, steps: _Optional[_Iterable[_Union[SampledStep, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
 class GetThroughputRequest(_message.Message):
     __slots__ = ("job_id",)
     JOB_ID_FIELD_NUMBER: _ClassVar[int]

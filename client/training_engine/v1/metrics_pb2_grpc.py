@@ -55,6 +55,11 @@ class MetricsServiceStub:
                 request_serializer=training__engine_dot_v1_dot_metrics__pb2.ListSystemMetricsRequest.SerializeToString,
                 response_deserializer=training__engine_dot_v1_dot_metrics__pb2.ListSystemMetricsResponse.FromString,
                 _registered_method=True)
+        self.ListSamples = channel.unary_unary(
+                '/training_engine.v1.MetricsService/ListSamples',
+                request_serializer=training__engine_dot_v1_dot_metrics__pb2.ListSamplesRequest.SerializeToString,
+                response_deserializer=training__engine_dot_v1_dot_metrics__pb2.ListSamplesResponse.FromString,
+                _registered_method=True)
         self.GetThroughput = channel.unary_unary(
                 '/training_engine.v1.MetricsService/GetThroughput',
                 request_serializer=training__engine_dot_v1_dot_metrics__pb2.GetThroughputRequest.SerializeToString,
@@ -104,6 +109,14 @@ class MetricsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListSamples(self, request, context):
+        """Lists what the model made of sample_prompts after each evaluation. Steps ascend, each comes once.
+        JOB_NOT_FOUND where there is none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetThroughput(self, request, context):
         """Returns how fast the job trains, over its latest logging interval.
         """
@@ -140,6 +153,11 @@ def add_MetricsServiceServicer_to_server(servicer, server):
                     servicer.ListSystemMetrics,
                     request_deserializer=training__engine_dot_v1_dot_metrics__pb2.ListSystemMetricsRequest.FromString,
                     response_serializer=training__engine_dot_v1_dot_metrics__pb2.ListSystemMetricsResponse.SerializeToString,
+            ),
+            'ListSamples': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSamples,
+                    request_deserializer=training__engine_dot_v1_dot_metrics__pb2.ListSamplesRequest.FromString,
+                    response_serializer=training__engine_dot_v1_dot_metrics__pb2.ListSamplesResponse.SerializeToString,
             ),
             'GetThroughput': grpc.unary_unary_rpc_method_handler(
                     servicer.GetThroughput,
@@ -261,6 +279,33 @@ class MetricsService:
             '/training_engine.v1.MetricsService/ListSystemMetrics',
             training__engine_dot_v1_dot_metrics__pb2.ListSystemMetricsRequest.SerializeToString,
             training__engine_dot_v1_dot_metrics__pb2.ListSystemMetricsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSamples(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/training_engine.v1.MetricsService/ListSamples',
+            training__engine_dot_v1_dot_metrics__pb2.ListSamplesRequest.SerializeToString,
+            training__engine_dot_v1_dot_metrics__pb2.ListSamplesResponse.FromString,
             options,
             channel_credentials,
             insecure,

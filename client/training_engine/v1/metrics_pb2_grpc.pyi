@@ -49,6 +49,10 @@ class MetricsServiceStub:
     """Returns what the job's processes used, each 5 seconds: CPU, memory, disk, network, GPUs. Samples go
     by time and are no part of the history of steps. JOB_NOT_FOUND where there is none.
     """
+    ListSamples: _grpc.UnaryUnaryMultiCallable[_metrics_pb2.ListSamplesRequest, _metrics_pb2.ListSamplesResponse]
+    """Lists what the model made of sample_prompts after each evaluation. Steps ascend, each comes once.
+    JOB_NOT_FOUND where there is none.
+    """
     GetThroughput: _grpc.UnaryUnaryMultiCallable[_metrics_pb2.GetThroughputRequest, _metrics_pb2.GetThroughputResponse]
     """Returns how fast the job trains, over its latest logging interval."""
     StreamMetrics: _grpc.UnaryStreamMultiCallable[_metrics_pb2.StreamMetricsRequest, _metrics_pb2.StreamMetricsResponse]
@@ -74,6 +78,10 @@ class MetricsServiceAsyncStub(MetricsServiceStub):
     ListSystemMetrics: _aio.UnaryUnaryMultiCallable[_metrics_pb2.ListSystemMetricsRequest, _metrics_pb2.ListSystemMetricsResponse]  # type: ignore[assignment]
     """Returns what the job's processes used, each 5 seconds: CPU, memory, disk, network, GPUs. Samples go
     by time and are no part of the history of steps. JOB_NOT_FOUND where there is none.
+    """
+    ListSamples: _aio.UnaryUnaryMultiCallable[_metrics_pb2.ListSamplesRequest, _metrics_pb2.ListSamplesResponse]  # type: ignore[assignment]
+    """Lists what the model made of sample_prompts after each evaluation. Steps ascend, each comes once.
+    JOB_NOT_FOUND where there is none.
     """
     GetThroughput: _aio.UnaryUnaryMultiCallable[_metrics_pb2.GetThroughputRequest, _metrics_pb2.GetThroughputResponse]  # type: ignore[assignment]
     """Returns how fast the job trains, over its latest logging interval."""
@@ -121,6 +129,16 @@ class MetricsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_metrics_pb2.ListSystemMetricsResponse, _abc.Awaitable[_metrics_pb2.ListSystemMetricsResponse]]:
         """Returns what the job's processes used, each 5 seconds: CPU, memory, disk, network, GPUs. Samples go
         by time and are no part of the history of steps. JOB_NOT_FOUND where there is none.
+        """
+
+    @_abc_1.abstractmethod
+    def ListSamples(
+        self,
+        request: _metrics_pb2.ListSamplesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_metrics_pb2.ListSamplesResponse, _abc.Awaitable[_metrics_pb2.ListSamplesResponse]]:
+        """Lists what the model made of sample_prompts after each evaluation. Steps ascend, each comes once.
+        JOB_NOT_FOUND where there is none.
         """
 
     @_abc_1.abstractmethod

@@ -12,6 +12,7 @@ import { JobNotes } from "./job_notes.js";
 import { JobSummary } from "./job_summary.js";
 import { LogView } from "./log_view.js";
 import { MetricCharts } from "./metric_charts.js";
+import { SampleTable } from "./sample_table.js";
 import { Sampler } from "./sampling.js";
 import { SystemCharts } from "./system_charts.js";
 import { ValuesTable } from "./values_table.js";
@@ -30,6 +31,7 @@ export class JobPage {
     this.summary = new JobSummary();
     this.notes = new JobNotes(jobId, (job) => this.#showState(job));
     this.charts = new MetricCharts();
+    this.samples = new SampleTable(jobId, this.signal);
     this.system = new SystemCharts(jobId, this.signal);
     this.values = new ValuesTable(urlOf("jobs", jobId, "metrics", "history"));
     this.saved = null;
@@ -66,6 +68,7 @@ export class JobPage {
       this.summary.element,
       this.notes.element,
       this.charts.elements,
+      this.samples.element,
       this.system.element,
       el("div", { class: "grid two" }, this.checkpoints.element, this.sampler.element),
       this.log.element,
@@ -90,6 +93,7 @@ export class JobPage {
       // Shown at once: a table that charts push down later moves away under a pointer.
       const [checkpoints] = await Promise.all([this.#readCheckpoints(), this.history.load()]);
       this.#showCheckpoints(checkpoints);
+      this.samples.load();
       clearInterval(this.timer);
       this.timer = setInterval(() => this.#refreshState(), STATE_REFRESH);
       await this.#follow();
@@ -136,11 +140,12 @@ export class JobPage {
   #onEvent(name, data) {
     // Replayed states are old; the record itself is asked, soon and once.
     if (name === "state") this.#soon("state", 100, () => this.#refreshState(true));
-    else if (name === "metrics") this.history.add(data);
+    else if (name === "metrics") this.#addPoint(data);
     else if (name === "checkpoint") this.#loadCheckpointsSoon();
     else if (name === "log") this.log.add(data);
     else if (name === "rewound") {
       this.history.rewind(data.to_step);
+      this.samples.rewind(data.to_step);
       this.#loadCheckpointsSoon();
     }
   }
@@ -173,6 +178,11 @@ export class JobPage {
       this.waiting[name] = null;
       if (!this.signal.aborted) work();
     }, delay);
+  }
+
+  #addPoint(point) {
+    this.history.add(point);
+    if (this.job?.config?.sample_prompts?.length && point.val_loss !== undefined) this.#soon("samples", 300, () => this.samples.load());
   }
 
   #loadCheckpointsSoon() {

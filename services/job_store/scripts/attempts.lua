@@ -23,7 +23,7 @@ local function unlink_streams(id)
   for _, attempt in ipairs(attempts_between(id, 1, math.huge)) do
     local summary = job_key(id, 'summary', attempt)
     local keys = {job_key(id, 'metrics', attempt), job_key(id, 'archive', attempt),
-                  job_key(id, 'logs', attempt), summary}
+                  job_key(id, 'logs', attempt), job_key(id, 'samples', attempt), summary}
     for level = 3, 30 do append(keys, summary .. ':' .. level) end
     redis.call('UNLINK', unpack(keys))
   end

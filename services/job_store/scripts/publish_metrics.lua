@@ -1,6 +1,7 @@
 -- publish_metrics: prefix, job_id, attempt, claim_id, of_attempt, tokens_seen,
---                  then (step, columns, packed) for each point.
+--                  then (step, columns, packed, samples) for each point.
 -- packed is time and values as little-endian doubles; columns names the values.
+-- samples are the texts sampled at the step, as they are read back; '' where there are none.
 -- The entry of a step is `{step}-1`: a step is stored once, and 0-0 would not be an id.
 -- Returns signals.
 --- @include prelude
@@ -49,11 +50,14 @@ local function schema_of(columns)
   return schemas[columns]
 end
 
-for i = first_point, #ARGV, 3 do
-  local step, packed = tonumber(ARGV[i]), ARGV[i + 2]
+for i = first_point, #ARGV, 4 do
+  local step, packed, samples = tonumber(ARGV[i]), ARGV[i + 2], ARGV[i + 3]
   if step > last_step and step <= limit then
     local schema = schema_of(ARGV[i + 1])
     redis.call('XADD', stream, ARGV[i] .. '-1', schema.number, packed)
+    if samples ~= '' then
+      redis.call('XADD', job_key(id, 'samples', target), ARGV[i] .. '-1', 't', samples)
+    end
     local values = {struct.unpack(schema.format, packed)}
     for column, name in ipairs(schema.names) do latest[name] = {step, values[column + 1]} end
     fold(step, schema.names, values)

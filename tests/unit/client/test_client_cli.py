@@ -254,3 +254,29 @@ def test_numbers_for_people() -> None:
         "3.0 GiB",
         "5.0 TiB",
     ]
+
+
+def test_samples_are_shown_prompt_by_prompt(service: ScriptedService, cli: Cli) -> None:
+    texts = {10: ("a", "b"), 20: ("c", "d\n"), 30: ("e", "f")}
+    steps = [
+        metrics_pb2.SampledStep(
+            step=step,
+            samples=[
+                metrics_pb2.SampledText(prompt=prompt, text=text)
+                for prompt, text in zip(("Once", "[b]"), found, strict=True)
+            ],
+        )
+        for step, found in texts.items()
+    ]
+    service.on["ListSamples"] = lambda request, context: metrics_pb2.ListSamplesResponse(
+        steps=[step for step in steps if request.from_step in (0, step.step)]
+    )
+    said = cli("samples", "j1", "--tail", "2").stdout
+    assert said == "--- Once\nstep 20: c\nstep 30: e\n--- [b]\nstep 20: d\n\nstep 30: f\n"
+    assert (
+        cli("samples", "j1", "--step", "10").stdout == "--- Once\nstep 10: a\n--- [b]\nstep 10: b\n"
+    )
+    plain = json.loads(cli("samples", "j1", "--json").stdout)
+    assert plain["steps"][0]["samples"][1] == {"prompt": "[b]", "text": "b"}
+    steps.clear()
+    assert "no samples; they come with sample_prompts" in cli("samples", "j1").stderr

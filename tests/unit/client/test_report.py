@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
 
 from training_engine.comparison import Comparison, series_csv
-from training_engine.records import JobRecord, JobStatus, Series
+from training_engine.records import JobRecord, JobStatus, SampledStep, SampledText, Series
 from training_engine.report import report_html
 
 HOSTILE = '</title><script>alert(1)</script> & "=1+1'
@@ -71,11 +71,23 @@ def test_a_report_needs_nothing_else_and_escapes_everything() -> None:
         Series("job_1", "loss", x=(1.0, 10.0), y=(4.0, 2.0)),
         Series("job_2", "loss", x=(5.0,), y=(3.0,)),
     ]
-    page = report_html(compared(), curves, {"job_2": [(HOSTILE, HOSTILE)]})
+    steps = [
+        SampledStep(step, samples=(SampledText(HOSTILE, f"{HOSTILE}{step}"),))
+        for step in (5, 10, 15, 20)
+    ]
+    recorded = {"job_1": steps, "job_2": steps[:1], "job_3": []}
+    page = report_html(compared(), curves, {"job_2": [(HOSTILE, HOSTILE)]}, recorded)
     found = Tags(page)
     assert not {"script", "link", "img", "iframe"} & set(found.tags)
     assert found.tags.count("svg") == 1
     assert found.text.count(HOSTILE) >= 6  # name, field, value, legend, prompt, sample
+    assert [f"{HOSTILE}{step}" in found.text for step in (5, 10, 15, 20)] == [
+        True,
+        True,
+        False,
+        True,
+    ]
+    assert "Step 5Step 10Step 20" in found.text
     picture = page[page.index("<svg") : page.index("</svg>") + 6]
     lines = [each.get("d") for each in ElementTree.fromstring(picture).iter("path")]
     assert "M62.0 10.0L628.0 226.0" in lines

@@ -264,6 +264,13 @@ class Metrics(Service, metrics_pb2_grpc.MetricsServiceServicer):
         sample = metrics_pb2.SystemSample(created_at=BEGAN, attempt=1, values={"system/x": 1.5})
         return metrics_pb2.ListSystemMetricsResponse(samples=[sample])
 
+    async def ListSamples(self, request: Any, context: Any) -> Any:
+        self.state.served(request)
+        self.state.job(request.job_id)
+        text = metrics_pb2.SampledText(prompt="Once", text=" upon")
+        step = metrics_pb2.SampledStep(step=3, created_at=BEGAN, attempt=1, samples=[text])
+        return metrics_pb2.ListSamplesResponse(steps=[step])
+
     async def GetThroughput(self, request: Any, context: Any) -> Any:
         self.state.served(request)
         return metrics_pb2.GetThroughputResponse(

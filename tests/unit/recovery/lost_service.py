@@ -71,10 +71,13 @@ class LostService:
 
     def log(self, token: FencingToken, steps: Iterable[int]) -> None:
         """Log these steps, and publish them."""
-        points = [MetricPoint(step, {"loss": 1 / step, "lr": 0.1}, 1_000 + step) for step in steps]
+        points = [
+            MetricPoint(step, {"loss": 1 / step, "lr": 0.1}, 1_000 + step, (f"text {step}",))
+            for step in steps
+        ]
         with closing(SpoolWriter(self.path(token))) as spool:
             for point in points:
-                spool.append(point.step, point.time_ms, point.values)
+                spool.append(point.step, point.time_ms, point.values, point.samples)
         self.attempts.publish_metrics(token, points)
 
     def save(self, token: FencingToken, step: int) -> CheckpointRecord:

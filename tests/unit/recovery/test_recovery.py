@@ -52,6 +52,8 @@ async def test_jobs_at_rest_come_back_as_they_were(service: LostService) -> None
     before = [without_times(await service.job(id)) for id in ids]
     checkpoints = [(await service.jobs.list_checkpoints(id)).checkpoints for id in ids]
     histories = [await service.history.page(id) for id in ids]
+    samples = [(await service.history.samples(id)).steps for id in ids]
+    assert [len(each) for each in samples] == [4, 4, 4, 0, 0]
     service.lose_redis()
 
     report = service.recover()
@@ -67,6 +69,7 @@ async def test_jobs_at_rest_come_back_as_they_were(service: LostService) -> None
     assert [(await service.history.page(id)).points for id in ids] == [
         history.points for history in histories
     ]
+    assert [(await service.history.samples(id)).steps for id in ids] == samples
     assert [job.job_id for job in (await service.jobs.list()).jobs] == ids[::-1]
     assert [job.job_id for job in (await service.jobs.list(JobFilter(name="done"))).jobs] == ids[:1]
     for chosen in (JobFilter(tags=("kept",)), JobFilter(search="kept GRÖSSE")):

@@ -19,6 +19,7 @@ import torch
 
 from app.training import Trainer, TrainingConfig
 from app.training.batches import IGNORED, LabelledRows
+from app.training.character_tokenizers import CharTokenizer
 from app.training.distributed_launch import ProcessFailedError, launch
 from app.transformer import TransformerConfig
 
@@ -41,6 +42,9 @@ RUN: dict[str, Any] = {
     "learning_rate": 1e-2,
     "device": "cpu",
 }
+
+
+ALPHABET = CharTokenizer(map(chr, range(48, 98)))
 
 
 class Drawing:
@@ -123,6 +127,8 @@ def run(folder: Path, scenario: dict[str, Any]) -> None:
     result: dict[str, Any] = {}
     kind = Labelled if scenario.get("labelled") else Drawing
     data, validation = kind(scenario.get("samples", 37)), kind(11)
+    if scenario.get("samples_text"):
+        data.tokenizer = ALPHABET  # type: ignore[attr-defined]
     shape = {**MODEL, "dropout_rate": scenario.get("dropout", 0.1), **scenario.get("model", {})}
     model = TransformerConfig(**shape)
     where = str(folder / scenario.get("folder", scenario["name"]))

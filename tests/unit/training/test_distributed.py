@@ -15,10 +15,13 @@ import torch
 from app.training import CheckpointManager, TrainingConfig
 from app.training.config import ConfigError, DistributedConfig
 from app.training.distributed import Ranks, is_lost_peer, join
+from app.training.inference import load_for_generation
+from app.training.sampled_text import sample_pieces
 
 PROGRAM = Path(__file__).with_name("distributed_runs.py")
 MEASURED = ("loss", "lr", "grad_norm", "tokens_seen", "val_loss")
 SAMPLES = 37
+PROMPTS = ["A", "B2", "A", ""]
 
 
 def spread(strategy: str, **config: Any) -> dict[str, Any]:
@@ -50,11 +53,12 @@ def scenarios() -> list[dict[str, Any]]:
     config = spread("ddp", max_steps=5)
     # Wide enough that a gradient bucket is summed in pieces, each beginning with another process.
     three: dict[str, Any] = {"processes": 3, "model": {"hidden_size": 64}, "config": config}
-    parts = {**three, "folder": "three-parts"}
+    parts = {**three, "folder": "three-parts", "samples_text": True}
+    sampled = config | {"sample_prompts": PROMPTS, "sample_tokens": 5}
     found += [
         {"name": "three-straight", **three},
-        {"name": "three-1", **parts, "event": {"stop_in": 3}},
-        {"name": "three-2", **parts, "config": config | {"resume_from_checkpoint": True}},
+        {"name": "three-1", **parts, "config": sampled, "event": {"stop_in": 3}},
+        {"name": "three-2", **parts, "config": sampled | {"resume_from_checkpoint": True}},
     ]
     moved: dict[str, Any] = {"folder": "moved"}
     there = spread("fsdp", max_steps=2)
@@ -153,6 +157,18 @@ def test_adapters_of_a_killed_run_are_bitwise_those_of_one_that_was_not(runs: Pa
 def test_sums_over_three_processes_keep_their_order_through_a_resume(runs: Path) -> None:
     assert [result(runs, f"three-{part}")["step"] for part in (1, 2)] == [3, 5]
     assert_same_runs(runs / "three-straight", runs / "three-parts")
+
+
+def test_processes_share_the_prompts_and_no_weight_changes_by_them(runs: Path) -> None:
+    """The run in parts has prompts, the straight one has none: see the test before this one."""
+    lines = (runs / "three-parts" / "samples.jsonl").read_text().splitlines()
+    found = {line["step"]: line["samples"] for line in map(json.loads, lines)}
+    assert ([*found], len(lines)) == ([3, 5], 2)
+    model, tokenizer = load_for_generation(next((runs / "three-parts").glob("*_5.pt")))
+    options: dict[str, Any] = {"max_tokens": 5, "temperature": 0.8, "seed": 1337}
+    for sample, prompt in zip(found[5], PROMPTS, strict=True):
+        pieces = sample_pieces(model, tokenizer, prompt, **options)
+        assert sample == {"prompt": prompt, "text": "".join(piece.text for piece in pieces)}
 
 
 @pytest.mark.parametrize("kind", ["even", "frozen", "labelled", "lora", "muon"])

@@ -18,7 +18,7 @@ from app.training import Trainer, TrainingConfig
 from app.training.callbacks import CallbackList
 from app.training.checkpoint import CheckpointError, CheckpointInfo
 from app.training.errors import TrainingError
-from app.training.journal import MetricsJournal
+from app.training.journal import StepJournal
 from app.training.metric_names import METRIC_NAMES
 
 Make = Callable[..., Trainer]
@@ -267,7 +267,7 @@ def test_a_folder_that_cannot_be_written_is_named(make_trainer: Make, tmp_path: 
 def test_a_journal_line_that_was_cut_short_is_dropped(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "loss": 1.0}\n{"step": 2, "lo')
-    journal = MetricsJournal(path)
+    journal = StepJournal(path)
     journal.open(resume_step=2)
     journal.write(3, {"loss": 0.5, "perplexity": float("inf")})
     journal.close()

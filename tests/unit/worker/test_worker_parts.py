@@ -93,6 +93,24 @@ def test_the_spool_gives_back_exact_values_and_only_whole_lines(tmp_path: Path) 
     reader.close()
 
 
+def test_a_point_of_the_spool_may_be_longer_than_a_batch(tmp_path: Path) -> None:
+    writer, reader = SpoolWriter(tmp_path), SpoolReader(tmp_path)
+    long = "\x01" * 40_000  # of six bytes each in the spool
+    writer.append(1, 1000, {"loss": 1.0})
+    writer.append(2, 1001, {"loss": 2.0}, [long, "é", long])
+    writer.append(3, 1002, {"loss": 3.0})
+    found = []
+    while points := reader.peek()[0]:
+        found += points
+        reader.advance(reader.peek()[1])
+    assert [point.step for point in found] == [1, 2, 3]
+    assert [point.samples for point in found] == [(), (long, "é", long), ()]
+    reader.seek_behind(1)
+    assert reader.peek()[0][0].step == 2
+    writer.close()
+    reader.close()
+
+
 @pytest.mark.parametrize("held", [-1, 0, 1, 8, 50, 97, 99])
 def test_the_spool_is_found_again_behind_any_point(tmp_path: Path, held: int) -> None:
     writer, reader = SpoolWriter(tmp_path), SpoolReader(tmp_path)

@@ -27,26 +27,30 @@ from job_store.records import Execution, JobStatus
 
 END = (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.STOPPED)
 RUN: dict[str, Any] = {"max_steps": 240, "save_steps": 40, "eval_steps": 100}
+RUN |= {"sample_prompts": ["the quick", "line 7"], "sample_tokens": 12}
+Undisturbed = tuple[list[tuple[Any, ...]], dict[str, torch.Tensor], list[tuple[Any, ...]]]
 PACE_SECONDS = 0.015
 """A fast machine does not end a run at this pace before somebody gets in its way."""
 LONG: dict[str, Any] = {"max_steps": 100_000, "save_steps": 20, "eval_steps": 100_000}
 
 
 @pytest.fixture(scope="module")
-def undisturbed(site: Site) -> tuple[list[tuple[Any, ...]], dict[str, torch.Tensor]]:
-    """History and final weights of a run that nothing happened to; those that follow are slower."""
+def undisturbed(site: Site) -> Undisturbed:
+    """History, weights and samples of a run that nothing happened to; what follows is slower."""
     site.worker()
     site.pace.set(0)
     job_id = site.submit(**RUN)
     assert site.wait(job_id, *END).status is JobStatus.SUCCEEDED, site.logs()
     site.pace.set(PACE_SECONDS)
-    return comparable(site.history(job_id)), site.weights(job_id)
+    samples = site.samples(job_id)
+    assert [step for step, _ in samples] == [100, 200, 240]
+    assert all(len(texts) == 2 for _, texts in samples)
+    return comparable(site.history(job_id)), site.weights(job_id), samples
 
 
-def assert_equal_to(
-    site: Site, job_id: str, undisturbed: tuple[list[Any], dict[str, torch.Tensor]]
-) -> None:
-    history, weights = undisturbed
+def assert_equal_to(site: Site, job_id: str, undisturbed: Undisturbed) -> None:
+    history, weights, samples = undisturbed
+    assert site.samples(job_id) == samples
     assert comparable(site.history(job_id)) == history
     found = site.weights(job_id)
     assert found.keys() == weights.keys()

@@ -190,6 +190,16 @@ class Site:
 
         return asyncio.run(run())
 
+    def samples(self, job_id: str) -> list[tuple[int, tuple[str, ...]]]:
+        """Step and sampled texts of every step that readers see some of."""
+
+        async def run() -> list[tuple[int, tuple[str, ...]]]:
+            async with connected(self.url) as db:
+                page = await HistoryStore(db).samples(job_id)
+                return [(each.step, each.texts) for each in page.steps]
+
+        return asyncio.run(run())
+
     def weights(self, job_id: str) -> dict[str, torch.Tensor]:
         """The model of the newest registered checkpoint."""
         newest = self.store.checkpoints(job_id)[-1]

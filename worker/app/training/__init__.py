@@ -10,7 +10,7 @@ reading:
 - `stepping`, `muon`, `scheduler`, `precision`, `averaging`: one optimizer step, its learning rate,
   its number format, the average of the weights.
 - `metrics`, `metric_names`, `custom_metrics`, `reporting`, `evaluation`, `source_losses`,
-  `journal`, `trackers`: what is measured, and who hears of it.
+  `validation_samples`, `journal`, `trackers`: what is measured, and who hears of it.
 - `callbacks`: the hooks of a run; the service trains through them.
 - `checkpoint`, `checkpoint_file`, `async_save`, `saving`, `run_folder`: saving: files, rotation,
   the folder of a run.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from app.training.checkpoint_file import CheckpointInfo
 from app.training.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from app.training.validation_samples import PromptSample
 
 
 class Callback(Protocol):
@@ -46,6 +49,12 @@ class Callback(Protocol):
         """Run before the state of a step is saved.
 
         `on_step_end` follows once the state is copied, or, after the last step, once it is durable.
+        """
+
+    def on_samples(self, step: int, samples: Sequence[PromptSample]) -> None:
+        """Run when the prompts of `sample_prompts` are continued, before `on_metrics` of the step.
+
+        Called once for each step that has samples, also across resumes.
         """
 
     def on_metrics(self, step: int, metrics: Mapping[str, float]) -> None:

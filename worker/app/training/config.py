@@ -294,6 +294,19 @@ class TrainingConfig:
     full_final_eval: bool = True
     """Evaluate the last step on the whole validation set. False takes `eval_batches` there too."""
 
+    sample_prompts: list[str] = field(default_factory=list)
+    """Texts that the model continues after each evaluation, at most 8 of at most 2,000 characters;
+    one may be written without a list. The training goes on as without them."""
+
+    sample_tokens: int = 64
+    """Tokens that are sampled for each of `sample_prompts`, 1 to 512."""
+
+    sample_temperature: float = 0.8
+    """How freely they are drawn, >= 0; 0 takes the most likely token."""
+
+    sample_seed: int = 1337
+    """Seed of their draws, the same at each evaluation and for each prompt, in [0, 2**63)."""
+
     checkpoint_dir: str = "./checkpoints"
     """Folder of the run: config.yaml, checkpoints with their manifests, metrics.jsonl."""
 
@@ -387,6 +400,8 @@ class TrainingConfig:
             self.trackers = [cast("Any", self.trackers)]
         if isinstance(cast("Any", self.model_config), Mapping):
             self.model_config = self._read_part("model_config", TransformerConfig)
+        if isinstance(cast("Any", self.sample_prompts), str):
+            self.sample_prompts = [cast("Any", self.sample_prompts)]
         if isinstance(cast("Any", self.freeze), str):
             self.freeze = [cast("Any", self.freeze)]
         if isinstance(cast("Any", self.lora), Mapping):

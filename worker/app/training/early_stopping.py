@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from app.training.config import EarlyStoppingConfig
-from app.transformer.errors import ConfigError, FieldProblem
 
 
 class EarlyStopping:
@@ -53,20 +52,3 @@ class EarlyStopping:
         """Continue from a checkpoint's state."""
         self._best, self._best_step = state["best"], state["best_step"]
         self._without = state["without"]
-
-
-def never_measured(config: EarlyStoppingConfig | None) -> FieldProblem | None:
-    """Return the problem of a metric that is not measured without validation data."""
-    if config is None or "val_" not in config.metric:
-        return None
-    return FieldProblem(
-        "early_stopping.metric",
-        f"`early_stopping.metric` is {config.metric!r} and there is no validation data; name some "
-        "in val_dataset_path, raise val_fraction, or take the metric loss",
-    )
-
-
-def require_validation(config: EarlyStoppingConfig | None, *, has_validation: bool) -> None:
-    """Raise `ConfigError` where the metric is never measured."""
-    if not has_validation and (problem := never_measured(config)):
-        raise ConfigError([problem])

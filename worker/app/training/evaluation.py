@@ -28,6 +28,7 @@ from app.training.rng import isolated
 from app.training.source_losses import MOST_SOURCES, SourceLosses, loss_names
 from app.training.token_bytes import bytes_of_ids
 from app.training.tokenizer import Tokenizer
+from app.training.validation_samples import PromptSample
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,8 @@ class Evaluation:
     """Of everything that it passed."""
     compared: dict[str, float]
     """Of the batches that every evaluation of the run passes: what decides which is the best."""
+    samples: tuple[PromptSample, ...] = ()
+    """What the model made of `sample_prompts`."""
 
     def with_average(self, averaged: Evaluation) -> Evaluation:
         """Add the loss of the averaged weights, as `ema_val_loss`."""

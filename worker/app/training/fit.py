@@ -11,7 +11,7 @@ from pathlib import Path
 
 from app.training.config import TrainingConfig
 from app.training.memory import estimate_memory
-from app.transformer.errors import FieldProblem
+from app.transformer.errors import ConfigError, FieldProblem
 
 _VOCABULARY = "model_config.vocab_size"
 _ROWS_OF_PADDING = 128
@@ -162,3 +162,23 @@ def _size(number: float) -> str:
             break
         number /= 1024
     return f"{number:.4g} {unit}"
+
+
+def needs_of_validation(config: TrainingConfig) -> list[FieldProblem]:
+    """Return a problem for each field that means nothing without validation data."""
+    problems, stopping = [], config.early_stopping
+    if stopping is not None and "val_" in stopping.metric:
+        what = f"`early_stopping.metric` is {stopping.metric!r} and there is no validation data"
+        remedy = "name some in val_dataset_path, raise val_fraction, or take the metric loss"
+        problems.append(FieldProblem("early_stopping.metric", f"{what}; {remedy}"))
+    if count := len(config.sample_prompts):
+        what = f"`sample_prompts` has {count}, which are continued after each evaluation, and there"
+        remedy = "name some in val_dataset_path, raise val_fraction, or leave the prompts out"
+        problems.append(FieldProblem("sample_prompts", f"{what} is no validation data; {remedy}"))
+    return problems
+
+
+def require_validation(config: TrainingConfig, *, has_validation: bool) -> None:
+    """Raise `ConfigError` where there is no validation data, and the configuration needs some."""
+    if not has_validation and (problems := needs_of_validation(config)):
+        raise ConfigError(problems)

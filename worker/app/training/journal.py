@@ -1,4 +1,4 @@
-"""`metrics.jsonl`: one line of JSON for each logged or validated step, each step once.
+"""`metrics.jsonl` and `samples.jsonl`: one line of JSON for each step that has one, each step once.
 
 A run that resumes cuts the file back to the step it resumes from, so a reader sees one history
 whatever happened to the processes that wrote it.
@@ -12,13 +12,13 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from app.training.checkpoint_file import write_atomically
 from app.training.errors import TrainingError
 
 
-class MetricsJournal:
+class StepJournal:
     """Appends to one file; lines reach the system at once and the disk at `sync`."""
 
     def __init__(self, path: Path) -> None:
@@ -35,17 +35,17 @@ class MetricsJournal:
                 write_atomically(self.path, "".join(f"{line}\n" for line in kept))
         self._file = self.path.open("a", encoding="utf-8")
 
-    def write(self, step: int, metrics: Mapping[str, float]) -> None:
+    def write(self, step: int, values: Mapping[str, Any]) -> None:
         """Add one line. A value that is not finite becomes null, as JSON has no NaN or infinity."""
         assert self._file is not None, "open() comes first"
-        values = {name: v if math.isfinite(v) else None for name, v in metrics.items()}
+        written = {name: None if _is_not_finite(v) else v for name, v in values.items()}
         try:
-            self._file.write(json.dumps({"step": step, **values}) + "\n")
+            self._file.write(json.dumps({"step": step, **written}) + "\n")
             self._file.flush()
         except OSError as error:
             raise TrainingError(
-                f"{self.path} could not be written ({error.strerror}); metrics must not be lost "
-                "silently; free some space, and resume from the last checkpoint"
+                f"{self.path} could not be written ({error.strerror}); what is measured must not "
+                "be lost silently; free some space, and resume from the last checkpoint"
             ) from error
 
     def sync(self) -> None:
@@ -63,14 +63,18 @@ class MetricsJournal:
             self._file = None
 
 
-class NullJournal(MetricsJournal):
-    """The journal of ranks from 1 on, which write nothing."""
+class NullJournal(StepJournal):
+    """The journal of ranks from 1 on, and of samples where there are none: writes nothing."""
 
     def open(self, resume_step: int) -> None:
         pass
 
-    def write(self, step: int, metrics: Mapping[str, float]) -> None:
+    def write(self, step: int, values: Mapping[str, Any]) -> None:
         pass
+
+
+def _is_not_finite(value: Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 def _step_of(line: str, otherwise: int) -> int:

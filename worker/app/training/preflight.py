@@ -18,7 +18,6 @@ from app.training.data.errors import DataError
 from app.training.data.formats import ReadOptions
 from app.training.data.selection import Role
 from app.training.data.survey import SEPARATOR_BYTES, Survey, survey
-from app.training.early_stopping import never_measured
 from app.training.home import expanded
 from app.training.tokenizer_files import TokenizerError, gpt2_files, is_path, known_tokenizer
 from app.transformer.errors import FieldProblem
@@ -180,8 +179,7 @@ def _need_validation(config: TrainingConfig, train: Survey | None, findings: Fin
         return
     if train is None or train.content is None or train.has_validation:
         return
-    if problem := never_measured(config.early_stopping):
-        findings.problems.append(problem)
+    findings.problems.extend(fit.needs_of_validation(config))
 
 
 def _step_beyond(config: TrainingConfig, tokens: int) -> FieldProblem | None:

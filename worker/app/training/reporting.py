@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -12,7 +13,7 @@ from app.training.callbacks import CallbackList
 from app.training.config import TrainingConfig
 from app.training.custom_metrics import CustomMetrics
 from app.training.evaluation import Evaluation
-from app.training.journal import MetricsJournal
+from app.training.journal import NullJournal, StepJournal
 from app.training.metrics import (
     MetricsTracker,
     Stopwatch,
@@ -59,24 +60,29 @@ class Reporter:
         validates first and completes the line, so that the history is the same."""
         self._validated: tuple[int, dict[str, float]] = (-1, {})
         self._custom = CustomMetrics()
-        self._journal = MetricsJournal(Path())
+        self._journal: StepJournal = NullJournal(Path())
+        self._samples: StepJournal = NullJournal(Path())
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
         peak = peak_flops(name, config.mixed_precision)
         self._peak_flops = peak and peak * devices
         length = config.get_sequence_length()
         self._flops_per_token = flops_per_token(config.model_config, length, config.lora)
 
-    def open(self, journal: MetricsJournal, step: int, callbacks: CallbackList) -> None:
-        """Begin to report, after `step`."""
+    def open(
+        self, journal: StepJournal, samples: StepJournal, step: int, callbacks: CallbackList
+    ) -> None:
+        """Begin to report, after `step`: metrics to one journal, sampled texts to the other."""
         # A step whose validation was cut short gets its line now, perhaps for the second time.
         last = step if self.unfinished_line is None else step - 1
-        self._journal = journal
+        self._journal, self._samples = journal, samples
         journal.open(last)
+        samples.open(last)
         self.trackers.open(last)
         self._on_log = self._custom.ask(callbacks, "on_log")
         self._on_evaluate_start = callbacks.bind("on_evaluate_start")
         self._on_evaluate_progress = callbacks.bind("on_evaluate_progress")
         self._on_evaluate = self._custom.ask(callbacks, "on_evaluate")
+        self._on_samples = callbacks.bind("on_samples")
         self._on_metrics = callbacks.bind("on_metrics")
         self.watch.start()
 
@@ -84,11 +90,13 @@ class Reporter:
         """Make the journal durable and end the tracked run."""
         self.watch.pause()
         self._journal.close()
+        self._samples.close()
         self.trackers.close()
 
     def sync(self) -> None:
         """Make durable what was reported, as far as each tracker can."""
         self._journal.sync()
+        self._samples.sync()
         self.trackers.sync()
 
     def complete_unfinished_line(self, step: int) -> bool:
@@ -170,6 +178,9 @@ class Reporter:
         self._validated = (step, evaluation.compared)
         measured = {**evaluation.metrics, **self._on_evaluate(step, evaluation.metrics)}
         self.latest = {**self.latest, **measured}
+        if evaluation.samples:
+            self._samples.write(step, {"samples": [asdict(each) for each in evaluation.samples]})
+            self._on_samples(step, evaluation.samples)
         self._write(step, {**line, **measured})
 
     def _write(self, step: int, line: dict[str, float]) -> None:

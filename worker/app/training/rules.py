@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _LARGEST_BPE = 2**20
 _LONGEST_TEMPLATE = 2**16
 _TRACKERS = frozenset({"csv", "tensorboard", "mlflow"})
+_MOST_SAMPLED = 2_000_000
+"""Tokens of all samples of a run: some 8 MB of text, which the service keeps in memory."""
 _LARGEST_FLOAT = sys.float_info.max  # `math.isfinite` raises for a Python integer beyond it
 
 
@@ -68,6 +70,10 @@ def _is_within(pattern: str) -> bool:
     """Whether a pattern stays in the folder that it is relative to."""
     parts = pattern.split("/")
     return bool(pattern.strip()) and parts[0] != "" and ".." not in parts and "\0" not in pattern
+
+
+def _is_prompt(text: str) -> bool:
+    return len(text) <= 2000 and not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 _RULES = (
@@ -127,6 +133,15 @@ _RULES = (
         "leave it out for ChatML",
     ),
     _at_least(1, "data.max_documents", "try 1000, or leave it out for all"),
+    _Rule(
+        "sample_prompts",
+        lambda v: len(v) <= 8 and all(map(_is_prompt, v)),
+        "at most 8 texts of at most 2,000 characters of valid Unicode",
+        "leave some out, or shorten them",
+    ),
+    _Rule("sample_tokens", lambda v: 1 <= v <= 512, "between 1 and 512", "try 64"),
+    _not_negative("sample_temperature", "try 0.8, or 0 for the most likely token"),
+    _Rule("sample_seed", lambda v: 0 <= v < 2**63, "at least 0 and below 2**63", "try 1337"),
     _at_least(1, "sequence_length", "leave it out for the model's maximum"),
     _at_least(0, "num_workers", "try 0 to load in the training process"),
     _Rule("device", is_device, DEVICES, "try auto"),
@@ -224,6 +239,7 @@ def _tiny_shares(sources: Sequence[DataSource]) -> list[FieldProblem]:
 def relation_problems(config: TrainingConfig, bad: set[str]) -> list[FieldProblem]:
     """Fields that are fine alone and do not fit each other."""
     found = [_too_long_sequence(config, bad), _too_long_cooldown(config, bad)]
+    found += [_sampled_shards(config, bad), _too_many_samples(config, bad)]
     found += _unmeasured_averages(config, bad)
     if "data" not in bad and config.data.sources:
         found += [_two_datasets(config, bad), _alphabet_of_many(config, bad)]
@@ -275,6 +291,36 @@ def _too_long_cooldown(config: TrainingConfig, bad: set[str]) -> FieldProblem | 
         "cooldown_steps",
         f"`cooldown_steps` is {cooldown}; it must not exceed max_steps={config.max_steps}; "
         f"try {max(config.max_steps // 5, 1)}",
+    )
+
+
+def _sampled_shards(config: TrainingConfig, bad: set[str]) -> FieldProblem | None:
+    if _touches("distributed.strategy", bad) or "sample_prompts" in bad:
+        return None
+    if not config.sample_prompts or config.distributed is None:
+        return None
+    if config.distributed.strategy != "fsdp":
+        return None
+    return FieldProblem(
+        "sample_prompts",
+        f"`sample_prompts` has {len(config.sample_prompts)} and `distributed.strategy` is 'fsdp', "
+        "where no process has a whole model to sample from; leave the prompts out and sample from "
+        "checkpoints (`training-engine generate`), or take the strategy ddp",
+    )
+
+
+def _too_many_samples(config: TrainingConfig, bad: set[str]) -> FieldProblem | None:
+    if bad & {"sample_prompts", "sample_tokens", "max_steps", "eval_steps"}:
+        return None
+    evaluations = -(-config.max_steps // config.eval_steps)
+    tokens = evaluations * len(config.sample_prompts) * config.sample_tokens
+    if tokens <= _MOST_SAMPLED:
+        return None
+    return FieldProblem(
+        "sample_prompts",
+        f"`sample_prompts` has {len(config.sample_prompts)}, with `sample_tokens` "
+        f"{config.sample_tokens} in {evaluations:,} evaluations: {tokens:,} tokens; a run may "
+        f"sample at most {_MOST_SAMPLED:,}; ask for fewer of them, or raise eval_steps",
     )
 
 

@@ -18,6 +18,7 @@ from app.training.errors import TrainingError
 logger = logging.getLogger(__name__)
 
 METRICS_FILE = "metrics.jsonl"
+SAMPLES_FILE = "samples.jsonl"
 CONFIG_FILE = "config.yaml"
 TRACKERS_FOLDER = "trackers"
 """Files of trackers."""
@@ -87,7 +88,7 @@ def prepare(folder: Path, manager: CheckpointManager, config: TrainingConfig, st
         what = f"checkpoints beyond step {step}" if step else "the checkpoints of an earlier run"
         logger.warning("%s were moved to %s", what, aside)
         if not step:
-            for name in (METRICS_FILE, CONFIG_FILE, TRACKERS_FOLDER):
+            for name in (METRICS_FILE, SAMPLES_FILE, CONFIG_FILE, TRACKERS_FOLDER):
                 with contextlib.suppress(FileNotFoundError):
                     os.replace(folder / name, aside / name)
     write_atomically(folder / CONFIG_FILE, config.to_yaml())

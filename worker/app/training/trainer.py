@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,14 @@ from app.training.checkpoint import CheckpointManager
 from app.training.config import TrainingConfig
 from app.training.cores import ContentionWatch, usable_cores
 from app.training.distributed import is_lost_peer, join
-from app.training.early_stopping import EarlyStopping, require_validation
+from app.training.early_stopping import EarlyStopping
 from app.training.errors import NO_CHECKPOINT, LostPeerError, NonFiniteLossError
 from app.training.evaluation import Evaluation, Evaluator
+from app.training.fit import require_validation
 from app.training.forecast import Forecast
 from app.training.initial_model import build_model, take_given_model
 from app.training.initial_weights import complete_from_weights
-from app.training.journal import MetricsJournal, NullJournal
+from app.training.journal import NullJournal, StepJournal
 from app.training.metrics import MetricsTracker
 from app.training.model_summary import model_summary
 from app.training.nodes import find_failure
@@ -46,6 +48,7 @@ from app.training.run_model import RunModel
 from app.training.sampler import seed_for
 from app.training.saving import FollowerSaver, RunSaver
 from app.training.trackers.trackers import Trackers
+from app.training.validation_samples import PromptSampler
 from app.transformer import GPTModel
 
 __all__ = ["Trainer"]
@@ -122,7 +125,7 @@ class Trainer:
         """Step of the newest complete checkpoint when `train` begins or ends. NO_CHECKPOINT before
         the first; None in ranks from 1 on, which do not know whether a save succeeded."""
         self._rng_state: Mapping[str, Any] | None = None
-        require_validation(config.early_stopping, has_validation=val_dataset is not None)
+        require_validation(config, has_validation=val_dataset is not None)
         require_memory(config, self._ranks)
         self._data = RunData(config, self._ranks, train_dataset, val_dataset)
         require_agreement(config, train_dataset, self._ranks)
@@ -132,6 +135,7 @@ class Trainer:
         self.model, self.optimizer = self._run_model.model, self._run_model.optimizer
         self.scheduler = self._run_model.scheduler
         self._stepper, self._average = self._run_model.stepper, self._run_model.average
+        self._prompts = PromptSampler(self.model, self._data.tokenizer, config, self._ranks)
         self._evaluator = self._build_evaluator()
         self._reporter = Reporter(
             config,
@@ -284,19 +288,28 @@ class Trainer:
         """Return the number of batches of an evaluation, and of the run's last one."""
         if self._evaluator is None:
             return 0, 0
-        return self._evaluator.batch_count(last=False), self._evaluator.batch_count(last=True)
+        batches, prompts = self._evaluator.batch_count, self._prompts.rounds
+        return batches(last=False) + prompts, batches(last=True) + prompts
 
     def _evaluate(self, step: int, on_progress: Callable[[int, int], object]) -> Evaluation | None:
+        """Evaluate, then continue the prompts; their rounds count as batches of the evaluation."""
         assert self._evaluator is not None
+        last = step == self.config.max_steps
+        batches = self._evaluator.batch_count(last=last)
+        total = batches + self._prompts.rounds
 
-        def report(done: int, total: int) -> None:
+        def report(done: int, _: int = 0) -> None:
             if done:
                 self._forecast.batches_left(total - done)
             on_progress(done, total)
 
-        return self._evaluator.run(
-            last=step == self.config.max_steps, interrupted=self._is_stopping, on_progress=report
+        evaluation = self._evaluator.run(
+            last=last, interrupted=self._is_stopping, on_progress=report
         )
+        if evaluation is None or not self._prompts.rounds:
+            return evaluation
+        samples = self._prompts.run(self._is_stopping, lambda done: report(batches + done))
+        return None if samples is None else replace(evaluation, samples=samples)
 
     def _save_if_due(self) -> None:
         self._saver.poll()
@@ -323,11 +336,15 @@ class Trainer:
             stack.enter_context(run_folder.exclusive(folder))
             run_folder.prepare(folder, self.manager, self.config, self.step)
         stack.enter_context(process_switches(self.config, self.device))
-        name = folder / run_folder.METRICS_FILE
-        journal = MetricsJournal(name) if self.is_main else NullJournal(name)
+        metrics, samples = folder / run_folder.METRICS_FILE, folder / run_folder.SAMPLES_FILE
+        has_samples = bool(self.config.sample_prompts) or samples.exists()
+        journals = (
+            StepJournal(metrics) if self.is_main else NullJournal(metrics),
+            StepJournal(samples) if self.is_main and has_samples else NullJournal(samples),
+        )
         listeners = self.callbacks if self.is_main else CallbackList()
         stack.callback(self._reporter.close)
-        self._reporter.open(journal, self.step, listeners)
+        self._reporter.open(*journals, self.step, listeners)
         saver = RunSaver if self.is_main else FollowerSaver
         self._saver = saver(
             self.manager, self._reporter.sync, listeners, self._best, self._saved_step
