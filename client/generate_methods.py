@@ -44,6 +44,7 @@ BY_HAND = (
     "ListJobs",
     "ResumeJob",
     "StartJob",
+    "StartSweep",
     "ValidateConfig",
 )
 #: Methods with another name than follows from the call's.

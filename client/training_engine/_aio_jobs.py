@@ -275,7 +275,7 @@ class AsyncJobs(AsyncJobMethods):
 
     async def wait(self, job_id: str, timeout: float | None = None) -> AsyncJob:
         """Wait until a job ends and return it; see `AsyncJob.wait`."""
-        polling = Polling(job_id, timeout, self._options.reconnect_for)
+        polling = Polling(f"job {job_id}", timeout, self._options.reconnect_for)
         while True:
             try:
                 job = await self.get(job_id)

@@ -19,6 +19,7 @@ from training_engine.records import (
     Plain,
     SampledStep,
     SeriesSet,
+    Sweep,
     SystemMetrics,
     Throughput,
     Worker,
@@ -395,6 +396,59 @@ class AsyncMetricsMethods(AsyncResource):
     async def throughput(self, job_id: str) -> Throughput:
         """Return how fast the job trains, over its latest logging interval."""
         return await self._link.record(_calls.get_throughput(job_id))
+
+
+class AsyncSweepMethods(AsyncResource):
+    """The calls of `SweepService`."""
+
+    async def get(self, sweep_id: str) -> Sweep:
+        """Return one sweep with its children, their scores and ranks.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        return await self._link.record(_calls.get_sweep(sweep_id))
+
+    def list(self, *, page_size: int | None = None) -> AsyncIterator[Sweep]:
+        """Iterate over sweeps, newest first, without their children.
+
+        Args:
+            page_size: Rows on the page, 1 to 100; 0 for 50.
+        """
+        return self._link.rows(_calls.list_sweeps(page_size=page_size))
+
+    async def page(self, *, page_size: int | None = None, page_token: str = "") -> Page[Sweep]:
+        """Return one page of sweeps, newest first, without their children.
+
+        Args:
+            page_size: Rows on the page, 1 to 100; 0 for 50.
+            page_token: next_page_token of the page before; empty for the first.
+        """
+        return await self._link.page(_calls.list_sweeps(page_size=page_size, page_token=page_token))
+
+    async def stop(self, sweep_id: str) -> Sweep:
+        """Stop all children, each with a checkpoint; no other is started.
+
+        Raises:
+            StateForbidsError: For a sweep that does not run.
+        """
+        return await self._link.record(_calls.stop_sweep(sweep_id))
+
+    async def resume(self, sweep_id: str) -> Sweep:
+        """Continue a stopped sweep, its failed children included.
+
+        Raises:
+            StateForbidsError: For another one.
+        """
+        return await self._link.record(_calls.resume_sweep(sweep_id))
+
+    async def delete(self, sweep_id: str) -> None:
+        """Delete a sweep that does not run, with all its children.
+
+        Raises:
+            StateForbidsError: For one that does.
+        """
+        await self._link.unary(_calls.delete_sweep(sweep_id))
 
 
 class AsyncWorkerMethods(AsyncResource):

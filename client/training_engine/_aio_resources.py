@@ -14,6 +14,7 @@ from training_engine._aio_methods import (
     AsyncConfigMethods,
     AsyncDatasetMethods,
     AsyncMetricsMethods,
+    AsyncSweepMethods,
     AsyncWorkerMethods,
 )
 from training_engine._config_source import ConfigLike, config_source
@@ -21,10 +22,14 @@ from training_engine._files import PartialFile, Progress, destination, is_there,
 from training_engine._finding import (
     best_of,
     is_checkpoint_id,
+    is_sweep_id,
+    no_such_sweep,
 )
 from training_engine._following import MetricsFollower
 from training_engine._generation import TextPiece, TextPieces
 from training_engine._home import data_path, expanded
+from training_engine._polling import Polling
+from training_engine.errors import TrainingEngineError
 from training_engine.records import (
     Checkpoint,
     Config,
@@ -33,6 +38,7 @@ from training_engine.records import (
     Evaluation,
     Inspection,
     MetricPoint,
+    Sweep,
     read,
 )
 
@@ -296,3 +302,65 @@ class AsyncDatasets(AsyncDatasetMethods):
 
 class AsyncWorkers(AsyncWorkerMethods):
     """The processes that train."""
+
+
+class AsyncSweeps(AsyncSweepMethods):
+    """Searches over values of a configuration; their children are jobs."""
+
+    async def start(
+        self,
+        sweep: ConfigLike,
+        *,
+        dataset_path: str | None = None,
+        val_dataset_path: str | None = None,
+        name: str | None = None,
+    ) -> Sweep:
+        """Check a sweep and every child of it, store it and start the first children.
+
+        Args:
+            sweep: A dict, the path of a YAML file, or YAML text: config or config_id, parameters,
+                method, trials, seed, metric, goal, halving, max_parallel, execution.
+            dataset_path: Training data; wins over the document's.
+            val_dataset_path: Validation data, likewise.
+            name: A name to find it by; wins over the document's.
+
+        Raises:
+            InvalidConfigError: It has problems; every one is in `.problems`.
+        """
+        call = _calls.start_sweep(
+            document=config_source(sweep).document,
+            dataset_path=data_path("dataset_path", dataset_path),
+            val_dataset_path=data_path("val_dataset_path", val_dataset_path),
+            name=name,
+        )
+        return await self._link.record(call)
+
+    async def find(self, reference: str) -> Sweep:
+        """Return the sweep that an id or a name means; of several with a name, the newest.
+
+        Raises:
+            NotFoundError: Nothing has this id or this name.
+        """
+        if is_sweep_id(reference):
+            return await self.get(reference)
+        async for sweep in self.list():
+            if sweep.name == reference:
+                return await self.get(sweep.sweep_id)
+        raise no_such_sweep(reference)
+
+    async def wait(self, sweep_id: str, timeout: float | None = None) -> Sweep:
+        """Wait until a sweep does not run any more, and return it.
+
+        Raises:
+            DeadlineExceededError: (a TimeoutError) It still runs after `timeout` seconds.
+        """
+        polling = Polling(f"sweep {sweep_id}", timeout, self._options.reconnect_for)
+        while True:
+            try:
+                sweep = await self.get(sweep_id)
+            except TrainingEngineError as error:
+                await asyncio.sleep(polling.delay_after_failure(error))
+                continue
+            if sweep.status != "running":
+                return sweep
+            await asyncio.sleep(polling.delay_after_answer("running"))

@@ -19,6 +19,7 @@ from training_engine.records import (
     Plain,
     SampledStep,
     SeriesSet,
+    Sweep,
     SystemMetrics,
     Throughput,
     Worker,
@@ -675,6 +676,104 @@ def stream_metrics(job_id: str, *, after: str | None = None, after_step: int | N
         "GET",
         "/api/training/jobs/{job_id}/stream",
         {"job_id": job_id, "after": after, "after_step": after_step},
+    )
+
+
+def start_sweep(
+    *,
+    document: str | None = None,
+    dataset_path: str | None = None,
+    val_dataset_path: str | None = None,
+    name: str | None = None,
+) -> RecordCall[Sweep]:
+    """Checks the sweep and every child's configuration, stores it and starts the first children."""
+    return RecordCall(
+        "SweepService/StartSweep",
+        "POST",
+        "/api/training/sweeps",
+        {
+            "document": document,
+            "dataset_path": dataset_path,
+            "val_dataset_path": val_dataset_path,
+            "name": name,
+        },
+        has_body=True,
+        request_id=new_request_id(),
+        record=Sweep,
+        answer="sweep",
+    )
+
+
+def get_sweep(sweep_id: str) -> RecordCall[Sweep]:
+    """Returns one sweep with its children, their scores and ranks.
+
+    SWEEP_NOT_FOUND where there is none.
+    """
+    return RecordCall(
+        "SweepService/GetSweep",
+        "GET",
+        "/api/training/sweeps/{sweep_id}",
+        {"sweep_id": sweep_id},
+        record=Sweep,
+        answer="sweep",
+    )
+
+
+def list_sweeps(*, page_size: int | None = None, page_token: str | None = None) -> ListCall[Sweep]:
+    """Lists sweeps, newest first, without their children."""
+    return ListCall(
+        "SweepService/ListSweeps",
+        "GET",
+        "/api/training/sweeps",
+        {"page_size": page_size, "page_token": page_token},
+        record=Sweep,
+        rows="sweeps",
+    )
+
+
+def stop_sweep(sweep_id: str) -> RecordCall[Sweep]:
+    """Stops all children, each with a checkpoint; no other is started.
+
+    STATE_FORBIDS for a sweep that does not run.
+    """
+    return RecordCall(
+        "SweepService/StopSweep",
+        "POST",
+        "/api/training/sweeps/{sweep_id}/stop",
+        {"sweep_id": sweep_id},
+        request_id=new_request_id(),
+        record=Sweep,
+        answer="sweep",
+    )
+
+
+def resume_sweep(sweep_id: str) -> RecordCall[Sweep]:
+    """Continues a stopped sweep, its failed children included.
+
+    STATE_FORBIDS for another one.
+    """
+    return RecordCall(
+        "SweepService/ResumeSweep",
+        "POST",
+        "/api/training/sweeps/{sweep_id}/resume",
+        {"sweep_id": sweep_id},
+        request_id=new_request_id(),
+        record=Sweep,
+        answer="sweep",
+    )
+
+
+def delete_sweep(sweep_id: str) -> Call:
+    """Deletes a sweep that does not run, with all its children.
+
+    STATE_FORBIDS for one that does.
+    """
+    return Call(
+        "SweepService/DeleteSweep",
+        "DELETE",
+        "/api/training/sweeps/{sweep_id}",
+        {"sweep_id": sweep_id},
+        request_id=new_request_id(),
     )
 
 

@@ -77,6 +77,19 @@ def is_checkpoint_id(reference: str) -> bool:
     return reference.startswith("ckpt_")
 
 
+def is_sweep_id(reference: str) -> bool:
+    """Return True for the id of a sweep."""
+    return reference.startswith("swp_")
+
+
+def no_such_sweep(reference: str) -> NotFoundError:
+    """Return the error for a name that no sweep has."""
+    return NotFoundError(
+        f"there is no sweep with the id or the name {reference!r}; see: training-engine sweep list",
+        code="sweep_not_found",
+    )
+
+
 def best_of(reference: str, checkpoints: Sequence[Checkpoint]) -> Checkpoint:
     """Return a job's best checkpoint, or its newest where none was judged.
 

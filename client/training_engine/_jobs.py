@@ -276,7 +276,7 @@ class Jobs(JobMethods):
 
     def wait(self, job_id: str, timeout: float | None = None) -> Job:
         """Wait until a job ends and return it; see `Job.wait`."""
-        polling = Polling(job_id, timeout, self._options.reconnect_for)
+        polling = Polling(f"job {job_id}", timeout, self._options.reconnect_for)
         while True:
             try:
                 job = self.get(job_id)

@@ -20,6 +20,7 @@ from training_engine.records import (
     Plain,
     SampledStep,
     SeriesSet,
+    Sweep,
     SystemMetrics,
     Throughput,
     Worker,
@@ -392,6 +393,59 @@ class MetricsMethods(Resource):
     def throughput(self, job_id: str) -> Throughput:
         """Return how fast the job trains, over its latest logging interval."""
         return self._link.record(_calls.get_throughput(job_id))
+
+
+class SweepMethods(Resource):
+    """The calls of `SweepService`."""
+
+    def get(self, sweep_id: str) -> Sweep:
+        """Return one sweep with its children, their scores and ranks.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        return self._link.record(_calls.get_sweep(sweep_id))
+
+    def list(self, *, page_size: int | None = None) -> Iterator[Sweep]:
+        """Iterate over sweeps, newest first, without their children.
+
+        Args:
+            page_size: Rows on the page, 1 to 100; 0 for 50.
+        """
+        return self._link.rows(_calls.list_sweeps(page_size=page_size))
+
+    def page(self, *, page_size: int | None = None, page_token: str = "") -> Page[Sweep]:
+        """Return one page of sweeps, newest first, without their children.
+
+        Args:
+            page_size: Rows on the page, 1 to 100; 0 for 50.
+            page_token: next_page_token of the page before; empty for the first.
+        """
+        return self._link.page(_calls.list_sweeps(page_size=page_size, page_token=page_token))
+
+    def stop(self, sweep_id: str) -> Sweep:
+        """Stop all children, each with a checkpoint; no other is started.
+
+        Raises:
+            StateForbidsError: For a sweep that does not run.
+        """
+        return self._link.record(_calls.stop_sweep(sweep_id))
+
+    def resume(self, sweep_id: str) -> Sweep:
+        """Continue a stopped sweep, its failed children included.
+
+        Raises:
+            StateForbidsError: For another one.
+        """
+        return self._link.record(_calls.resume_sweep(sweep_id))
+
+    def delete(self, sweep_id: str) -> None:
+        """Delete a sweep that does not run, with all its children.
+
+        Raises:
+            StateForbidsError: For one that does.
+        """
+        self._link.unary(_calls.delete_sweep(sweep_id))
 
 
 class WorkerMethods(Resource):

@@ -14,8 +14,8 @@ LONGEST_POLL_SECONDS = 1.0
 class Polling:
     """Delays that grow from 0.05 s to 1 s, an optional deadline, and retries during an outage."""
 
-    def __init__(self, job_id: str, timeout: float | None, retry_seconds: float) -> None:
-        self._job_id = job_id
+    def __init__(self, waited_for: str, timeout: float | None, retry_seconds: float) -> None:
+        self._waited_for = waited_for
         self._timeout = timeout
         self._deadline = None if timeout is None else time.monotonic() + timeout
         self._delay = FIRST_POLL_SECONDS
@@ -26,7 +26,7 @@ class Polling:
         self._retries.progressed()
         delay = self._delay
         self._delay = min(LONGEST_POLL_SECONDS, delay * 1.5)
-        return self._within_deadline(delay, f"job {self._job_id} is still {status}")
+        return self._within_deadline(delay, f"{self._waited_for} is still {status}")
 
     def delay_after_failure(self, error: TrainingEngineError) -> float:
         """Return the seconds to wait after an outage; raise where it lasts too long."""

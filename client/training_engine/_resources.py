@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from training_engine._files import PartialFile, Progress, destination, is_there,
 from training_engine._finding import (
     best_of,
     is_checkpoint_id,
+    is_sweep_id,
+    no_such_sweep,
 )
 from training_engine._following import MetricsFollower
 from training_engine._generation import TextPiece, TextPieces
@@ -23,8 +26,11 @@ from training_engine._methods import (
     ConfigMethods,
     DatasetMethods,
     MetricsMethods,
+    SweepMethods,
     WorkerMethods,
 )
+from training_engine._polling import Polling
+from training_engine.errors import TrainingEngineError
 from training_engine.records import (
     Checkpoint,
     Config,
@@ -33,6 +39,7 @@ from training_engine.records import (
     Evaluation,
     Inspection,
     MetricPoint,
+    Sweep,
     read,
 )
 
@@ -296,3 +303,65 @@ class Datasets(DatasetMethods):
 
 class Workers(WorkerMethods):
     """The processes that train."""
+
+
+class Sweeps(SweepMethods):
+    """Searches over values of a configuration; their children are jobs."""
+
+    def start(
+        self,
+        sweep: ConfigLike,
+        *,
+        dataset_path: str | None = None,
+        val_dataset_path: str | None = None,
+        name: str | None = None,
+    ) -> Sweep:
+        """Check a sweep and every child of it, store it and start the first children.
+
+        Args:
+            sweep: A dict, the path of a YAML file, or YAML text: config or config_id, parameters,
+                method, trials, seed, metric, goal, halving, max_parallel, execution.
+            dataset_path: Training data; wins over the document's.
+            val_dataset_path: Validation data, likewise.
+            name: A name to find it by; wins over the document's.
+
+        Raises:
+            InvalidConfigError: It has problems; every one is in `.problems`.
+        """
+        call = _calls.start_sweep(
+            document=config_source(sweep).document,
+            dataset_path=data_path("dataset_path", dataset_path),
+            val_dataset_path=data_path("val_dataset_path", val_dataset_path),
+            name=name,
+        )
+        return self._link.record(call)
+
+    def find(self, reference: str) -> Sweep:
+        """Return the sweep that an id or a name means; of several with a name, the newest.
+
+        Raises:
+            NotFoundError: Nothing has this id or this name.
+        """
+        if is_sweep_id(reference):
+            return self.get(reference)
+        for sweep in self.list():
+            if sweep.name == reference:
+                return self.get(sweep.sweep_id)
+        raise no_such_sweep(reference)
+
+    def wait(self, sweep_id: str, timeout: float | None = None) -> Sweep:
+        """Wait until a sweep does not run any more, and return it.
+
+        Raises:
+            DeadlineExceededError: (a TimeoutError) It still runs after `timeout` seconds.
+        """
+        polling = Polling(f"sweep {sweep_id}", timeout, self._options.reconnect_for)
+        while True:
+            try:
+                sweep = self.get(sweep_id)
+            except TrainingEngineError as error:
+                time.sleep(polling.delay_after_failure(error))
+                continue
+            if sweep.status != "running":
+                return sweep
+            time.sleep(polling.delay_after_answer("running"))

@@ -14,6 +14,7 @@ from training_engine._aio_resources import (
     AsyncConfigs,
     AsyncDatasets,
     AsyncMetrics,
+    AsyncSweeps,
     AsyncWorkers,
 )
 from training_engine._aio_transport import AsyncTransport
@@ -47,6 +48,7 @@ class AsyncTrainingEngine:
         metrics: What jobs measure.
         checkpoints: Checkpoints, and text sampled from them.
         datasets: Uploaded datasets.
+        sweeps: Searches over values of a configuration.
         workers: The processes that train.
     """
 
@@ -111,6 +113,7 @@ class AsyncTrainingEngine:
         self.metrics = AsyncMetrics(link, options)
         self.checkpoints = AsyncCheckpoints(link, options)
         self.datasets = AsyncDatasets(link, options)
+        self.sweeps = AsyncSweeps(link, options)
         self.workers = AsyncWorkers(link, options)
 
     async def close(self) -> None:

@@ -23,6 +23,7 @@ from training_engine._resources import (
     Configs,
     Datasets,
     Metrics,
+    Sweeps,
     Workers,
 )
 from training_engine._transport import Transport
@@ -48,6 +49,7 @@ class TrainingEngine:
         metrics: What jobs measure.
         checkpoints: Checkpoints, and text sampled from them.
         datasets: Uploaded datasets.
+        sweeps: Searches over values of a configuration.
         workers: The processes that train.
     """
 
@@ -112,6 +114,7 @@ class TrainingEngine:
         self.metrics = Metrics(link, options)
         self.checkpoints = Checkpoints(link, options)
         self.datasets = Datasets(link, options)
+        self.sweeps = Sweeps(link, options)
         self.workers = Workers(link, options)
 
     def close(self) -> None:

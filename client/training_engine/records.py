@@ -58,6 +58,9 @@ __all__ = [
     "SampledText",
     "Series",
     "SeriesSet",
+    "Sweep",
+    "SweepChild",
+    "SweepImportance",
     "SystemMetrics",
     "SystemSample",
     "Throughput",
@@ -427,6 +430,10 @@ class JobRecord(JobMethods):
             the fork's own steps come after it; with a fresh one they begin at 1.
         fork_optimizer: What it has of its parent's optimizer; None where it is no fork. One of
             `kept`, `fresh`.
+        sweep_id: The sweep that it is a child of; None where it is none.
+        sweep_child: Its number in the sweep, from 1; None where it is in none.
+        stop_at_step: The step at which it stops by itself, before max_steps: at the end of a rung
+            of its sweep. None where it goes on to the end.
     """
 
     job_id: str
@@ -470,6 +477,9 @@ class JobRecord(JobMethods):
     parent_checkpoint_id: str | None = None
     fork_step: int | None = None
     fork_optimizer: str | None = None
+    sweep_id: str | None = None
+    sweep_child: int | None = None
+    stop_at_step: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -672,6 +682,97 @@ class Throughput:
     steps_per_second: float | None = None
     tokens_per_second: float | None = None
     tokens_seen: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SweepChild:
+    """One child of a sweep.
+
+    Attributes:
+        number: Counts from 1.
+        values: What it has in place of the sweep's configuration: dotted names, and values as JSON
+            text.
+        job_id: Its job; None until it was started.
+        status: The state of its job; None until it was started, or once it was deleted. One of
+            `queued`, `running`, `stopping`, `stopped`, `succeeded`, `failed`.
+        current_step: The last executed step of its job.
+        rung: The last rung that it took part in, from 1.
+        score: The metric where that rung ended; None until it was decided, or where there was none.
+        rank: Its place among all children, 1 for the best; None until its last rung was decided.
+    """
+
+    number: int = 0
+    values: Mapping[str, str | None] = field(default_factory=dict, hash=False)
+    job_id: str | None = None
+    status: str | None = None
+    current_step: int = 0
+    rung: int = 0
+    score: float | None = None
+    rank: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SweepImportance:
+    """How much a parameter says about the score.
+
+    Attributes:
+        parameter: Dotted name of the parameter.
+        value: Share of the variance of the children's ranks in the first rung that lies between
+            groups of this parameter's values, adjusted for their number, in [0, 1] (epsilon squared
+            on ranks). Numbers of more than five values are grouped into thirds. None where no group
+            has two children.
+    """
+
+    parameter: str = ""
+    value: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """A sweep.
+
+    Attributes:
+        sweep_id: Its id.
+        name: The name it was given; its id where none was.
+        status: Its state. One of `running`, `stopped`, `succeeded`, `deleting`.
+        message: Why it was stopped, where no person asked for it. None otherwise.
+        method: How its children were chosen: grid or random.
+        metric: The validation metric that decides.
+        goal: Whether small values of it are better, min, or large ones, max.
+        parameters: Dotted names of the parameters.
+        num_children: Number of children.
+        max_parallel: Children that are trained at the same time at most.
+        rung_steps: Steps at which rungs end before the last one, which ends with the run; empty
+            without halving.
+        rungs_decided: Rungs that are decided.
+        best_child: The best child so far: of the newest decided rung. None before the first.
+        best_job_id: The job of the best child.
+        created_at: When it was started.
+        children: All children, by number. Left out of lists.
+        importance: Of each parameter, once the first rung is decided. Left out of lists.
+        document: The sweep as it was started, as JSON text. Left out of lists.
+    """
+
+    sweep_id: str = ""
+    name: str = ""
+    status: str | None = None
+    message: str | None = None
+    method: str = ""
+    metric: str = ""
+    goal: str = ""
+    parameters: tuple[str, ...] = field(default=(), metadata={"read": tuple})
+    num_children: int = 0
+    max_parallel: int = 0
+    rung_steps: tuple[int, ...] = field(default=(), metadata={"read": tuple})
+    rungs_decided: int = 0
+    best_child: int | None = None
+    best_job_id: str | None = None
+    created_at: datetime | None = None
+    children: tuple[SweepChild, ...] = field(default=(), metadata={"read": read_all(SweepChild)})
+    importance: tuple[SweepImportance, ...] = field(
+        default=(), metadata={"read": read_all(SweepImportance)}
+    )
+    document: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,8 @@ nothing in memory that another control plane would miss. In order of reading:
   request brings, its stored form, its limits, its files, the weights it begins with.
 - `forks`, `overlay`: a job that begins with a checkpoint of another, and a configuration that is
   another one with changes.
+- `sweeps`: many values of a configuration, trained as jobs and compared.
+- `job_surroundings`: what belongs to a job's record elsewhere: its message, its files.
 - `requests`, `paging`, `annotations`: what calls share: request ids, names, page sizes, tags and
   notes.
 - `queue`: the message that brings an attempt to a worker.

@@ -50,14 +50,14 @@ async def read_document(text: str) -> tuple[TrainingConfig, list[FieldProblem]]:
     return _read(text)
 
 
-def require_short(text: str) -> None:
+def require_short(text: str, field: str = "config_document") -> None:
     """Refuse a document that would take long to read.
 
     Raises:
         RpcError: It is too large.
     """
     if len(text) > MAX_DOCUMENT_CHARACTERS:
-        raise _too_large("config_document", f"{len(text)} characters")
+        raise _too_large(field, f"{len(text)} characters")
 
 
 def _read(text: str) -> tuple[TrainingConfig, list[FieldProblem]]:

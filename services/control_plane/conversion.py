@@ -151,6 +151,7 @@ def job_message(record: JobRecord) -> job_pb2.Job:
         warnings=_warnings(record),
         exactness_notes=record.notes,
         notes=record.user_notes,
+        sweep_child=record.sweep_child or None,
         **_phase(record),
     )
     if record.config_document:

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
 
 from app.training.config import TrainingConfig
-from artifact_store import ArtifactStoreAwayError, job_prefix
 from control_plane.annotations import MOST_TAGS, changes_of, check_tags
 from control_plane.config_codec import to_document
 from control_plane.conversion import STATUS_FROM_MESSAGE, job_message, log_line_message
 from control_plane.errors import invalid_argument
 from control_plane.forks import start_fork
+from control_plane.job_surroundings import delete_job, enqueue
 from control_plane.paging import long_page_size, page_size
 from control_plane.planning import plan_job
 from control_plane.requests import MAX_NAME, check_name, idempotency
 from control_plane.state import Context, Servicer
 from control_plane.watching import watch_job
-from job_store.errors import StoreUnavailableError, TooManyTagsError
-from job_store.records import JobFilter, JobRecord, JobStatus, Request
-from service_runtime.logs import get_logger
+from job_store.errors import TooManyTagsError, TransitionRefusedError
+from job_store.records import JobFilter, JobRecord, JobStatus, Request, SweepStatus
 from training_engine.v1 import job_pb2, job_pb2_grpc
 
-_log = get_logger("control_plane")
 _NUMBER_SUFFIX = 20
 """Most characters of the number that the store adds to a name which another job has."""
 
@@ -42,7 +39,7 @@ class JobServicer(Servicer, job_pb2_grpc.JobServiceServicer):
             record = await self._state.jobs.create(
                 await plan_job(request, self._state), idempotency_key
             )
-        await self._enqueue(record)
+        await enqueue(record, self._state)
         return job_pb2.StartJobResponse(job=job_message(record))
 
     async def ForkJob(
@@ -53,7 +50,7 @@ class JobServicer(Servicer, job_pb2_grpc.JobServiceServicer):
         if record is None:
             await self._state.journal.require()
             record = await start_fork(request, self._state, idempotency_key)
-        await self._enqueue(record)
+        await enqueue(record, self._state)
         return job_pb2.ForkJobResponse(job=job_message(record))
 
     async def GetJob(
@@ -95,6 +92,7 @@ class JobServicer(Servicer, job_pb2_grpc.JobServiceServicer):
     async def StopJob(
         self, request: job_pb2.StopJobRequest, context: Context
     ) -> job_pb2.StopJobResponse:
+        await self._refuse_in_sweep(request.job_id, "stop", SweepStatus.RUNNING)
         record = await self._state.jobs.request_stop(
             request.job_id, idempotency(request, "StopJob")
         )
@@ -106,9 +104,10 @@ class JobServicer(Servicer, job_pb2_grpc.JobServiceServicer):
         idempotency_key = idempotency(request, "ResumeJob")
         record = await self._state.jobs.answered(idempotency_key)
         if record is None:
+            await self._refuse_in_sweep(request.job_id, "resume")
             await self._state.journal.require()
             record = await self._resume(request, idempotency_key)
-        await self._enqueue(record)
+        await enqueue(record, self._state)
         return job_pb2.ResumeJobResponse(job=job_message(record))
 
     async def _resume(
@@ -134,15 +133,8 @@ class JobServicer(Servicer, job_pb2_grpc.JobServiceServicer):
     async def DeleteJob(
         self, request: job_pb2.DeleteJobRequest, context: Context
     ) -> job_pb2.DeleteJobResponse:
-        await self._state.jobs.delete(request.job_id, idempotency(request, "DeleteJob"))
-        self._state.series.forget(request.job_id)
-        # The record goes first, so that every listed job has its files. If this process dies in
-        # between, or the artifact store is away, the sweeper deletes the files.
-        try:
-            artifacts = await self._state.open_artifacts()
-            await asyncio.to_thread(artifacts.delete_prefix, job_prefix(request.job_id))
-        except ArtifactStoreAwayError as error:
-            _log.warning("files are left to the sweeper", job_id=request.job_id, why=str(error))
+        await self._refuse_in_sweep(request.job_id, "delete")
+        await delete_job(request.job_id, self._state, idempotency(request, "DeleteJob"))
         return job_pb2.DeleteJobResponse()
 
     async def ListLogs(
@@ -166,17 +158,20 @@ class JobServicer(Servicer, job_pb2_grpc.JobServiceServicer):
         after_step = request.after_step if use_step else None
         return watch_job(self._state, request.job_id, request.after, after_step)
 
-    async def _enqueue(self, record: JobRecord) -> None:
-        """Hand the attempt to the queue. Where that fails the reconciler does it later."""
-        if record.status is not JobStatus.QUEUED or record.enqueued_at is not None:
-            return  # the request is a repeated one, and its message has been sent
-        try:
-            run = record.execution
-            await self._state.queue.send(record.job_id, record.attempt, run.priority, run.device)
-            await self._state.jobs.mark_enqueued(record.job_id, record.attempt)
-        except StoreUnavailableError as error:
-            _log.warning(
-                "a message is left to the reconciler", job_id=record.job_id, why=str(error)
+    async def _refuse_in_sweep(self, job_id: str, action: str, *during: SweepStatus) -> None:
+        """Refuse for a child what would disturb its sweep.
+
+        Raises:
+            TransitionRefusedError: Its sweep is in one of these states; by default, undecided.
+        """
+        sweep_id = await self._state.jobs.sweep_of(job_id)
+        status = await self._state.sweeps.status_of(sweep_id) if sweep_id else None
+        if status in (during or (SweepStatus.RUNNING, SweepStatus.STOPPED)):
+            raise TransitionRefusedError(
+                job_id,
+                f"a child of a {status} sweep",
+                action,
+                f"{action} the whole sweep, {sweep_id}",
             )
 
     async def _longer_config(self, job_id: str, max_steps: int) -> str:

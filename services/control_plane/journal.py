@@ -110,6 +110,7 @@ class JournalCompletion:
             await self._write_jobs()
             await self._state.configs.record_all_in_journal()
             await self._state.datasets.record_all_in_journal()
+            await self._state.sweeps.record_all_in_journal()
             await journal.set_complete()
         self._is_done = True
 

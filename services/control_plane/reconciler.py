@@ -15,6 +15,7 @@ from control_plane.leases import AttemptWatch, Claim, FirstSeen, claim_of
 from control_plane.queue import message_id
 from control_plane.state import ServiceState
 from control_plane.sweeping import Sweeper
+from control_plane.sweeps.driver import SweepDriver
 from control_plane.telemetry import LOST_ATTEMPTS, RESENT_MESSAGES
 from job_store.errors import JobStoreError, NotJournaledError, StoreUnavailableError
 from job_store.reconcile import RunningAttempt, stall_message
@@ -43,6 +44,7 @@ class Reconciler:
         self._pauses = FirstSeen[tuple[str, int]]()
         self._queues_looked_at = -float("inf")
         self._sweeper = Sweeper(state)
+        self._sweeps = SweepDriver(state)
         self._heeded = _ALL_NOTICES
         self._acting = asyncio.Lock()
 
@@ -84,6 +86,7 @@ class Reconciler:
             self._declare_lost_attempts,
             self._send_unsent_messages,
             self._resend_lost_messages,
+            self._sweeps.look,
         ):
             try:
                 await duty()

@@ -25,6 +25,7 @@ from control_plane.journal import JournalCompletion
 from control_plane.metrics import MetricsServicer
 from control_plane.reconciler import Reconciler
 from control_plane.state import ServiceState
+from control_plane.sweeps.service import SweepServicer
 from control_plane.telemetry import count_jobs
 from control_plane.workers import WorkerServicer
 from job_store.errors import StoreUnavailableError
@@ -45,6 +46,8 @@ from training_engine.v1 import (
     job_pb2_grpc,
     metrics_pb2,
     metrics_pb2_grpc,
+    sweep_pb2,
+    sweep_pb2_grpc,
     worker_pb2,
     worker_pb2_grpc,
 )
@@ -63,6 +66,7 @@ _SERVICE_NAMES = tuple(
         (checkpoint_pb2, "CheckpointService"),
         (dataset_pb2, "DatasetService"),
         (generation_pb2, "GenerationService"),
+        (sweep_pb2, "SweepService"),
         (worker_pb2, "WorkerService"),
     )
 )
@@ -118,6 +122,7 @@ class ControlPlane:
         generation_pb2_grpc.add_GenerationServiceServicer_to_server(
             GenerationServicer(state), server
         )
+        sweep_pb2_grpc.add_SweepServiceServicer_to_server(SweepServicer(state), server)
         worker_pb2_grpc.add_WorkerServiceServicer_to_server(WorkerServicer(state), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, server)
         names = (*_SERVICE_NAMES, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)

@@ -38,6 +38,7 @@ from job_store.packed_history import PackedHistory
 from job_store.paging import TokenKey
 from job_store.reconcile import ReconcileStore
 from job_store.streams import JobFeeds
+from job_store.sweeps import SweepStore
 from job_store.workers import WorkerDirectory
 from service_runtime.logs import get_logger
 from service_runtime.settings import SettingsError
@@ -62,6 +63,7 @@ class ServiceState:
     jobs: JobStore = field(init=False)
     configs: ConfigStore = field(init=False)
     datasets: DatasetStore = field(init=False)
+    sweeps: SweepStore = field(init=False)
     history: HistoryStore = field(init=False)
     series: SeriesStore = field(init=False)
     workers: WorkerDirectory = field(init=False)
@@ -84,6 +86,7 @@ class ServiceState:
         self.jobs = JobStore(self.connection, self.journal)
         self.configs = ConfigStore(self.connection, self.journal)
         self.datasets = DatasetStore(self.connection, self.journal)
+        self.sweeps = SweepStore(self.connection, self.journal)
         archive = ArtifactArchive(self.artifacts)
         self.history = HistoryStore(self.connection, archive)
         columns = ColumnFolder(self.settings.series_folder)

@@ -26,6 +26,7 @@ from training_engine.v1 import (
     job_pb2,
     metrics_pb2,
     options_pb2,
+    sweep_pb2,
     worker_pb2,
 )
 from training_engine.v1.options_pb2 import RestField, RestView
@@ -38,6 +39,8 @@ REQUEST_ID = "request_id"
 PAGE_TOKEN = "next_page_token"
 DOCUMENT = "_document"
 """Ending of a field that holds another field as YAML or JSON text; REST has one field for both."""
+WHOLE_DOCUMENT = "document"
+"""A field of a request that is YAML or JSON text over gRPC, and in REST an object too."""
 _FILES = (
     config_pb2,
     job_pb2,
@@ -45,6 +48,7 @@ _FILES = (
     checkpoint_pb2,
     generation_pb2,
     dataset_pb2,
+    sweep_pb2,
     worker_pb2,
 )
 _VERBS = ("get", "post", "patch", "delete")

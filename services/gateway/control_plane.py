@@ -18,6 +18,7 @@ from training_engine.v1 import (
     generation_pb2_grpc,
     job_pb2_grpc,
     metrics_pb2_grpc,
+    sweep_pb2_grpc,
     worker_pb2_grpc,
 )
 
@@ -53,6 +54,7 @@ class ControlPlane:
         self.checkpoints = checkpoint_pb2_grpc.CheckpointServiceStub(channel)
         self.datasets = dataset_pb2_grpc.DatasetServiceStub(channel)
         self.generation = generation_pb2_grpc.GenerationServiceStub(channel)
+        self.sweeps = sweep_pb2_grpc.SweepServiceStub(channel)
         self.workers = worker_pb2_grpc.WorkerServiceStub(channel)
         self._health = health_pb2_grpc.HealthStub(channel)
 

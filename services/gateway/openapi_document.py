@@ -24,6 +24,7 @@ _TAGS = {
     "metrics": "What a job measured, and how fast it trains.",
     "checkpoints": "List, look, download, delete; text sampled from one.",
     "datasets": "Uploaded files to train on.",
+    "sweeps": "The same configuration with many values: start, look, stop, resume, delete.",
     "workers": "The processes that train.",
     "session": "Signing a browser in, where the gateway has tokens.",
     "operations": "Alive, ready, how busy: for those who run the gateway.",

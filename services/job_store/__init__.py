@@ -23,6 +23,7 @@ states. Knows no gRPC and no torch. In order of reading:
 - `events`, `streams`: the same history and a job's events, live, for any number of watchers.
 - `restoring`: what the recovery does: enters records that Redis has lost.
 - `paging`, `unreadable`: signed page tokens and cursors; records that a list leaves out.
+- `sweeps`: searches over values: what is searched, what was decided, which jobs are the children.
 - `catalog`, `identity`: configurations and datasets; which artifact store the records belong to.
 - `inference_requests`, `generation`, `evaluation`: requests that a worker answers at once: for
   text, and for the loss on data.

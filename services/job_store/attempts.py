@@ -241,7 +241,7 @@ class AttemptStore(AttemptHistory):
             TransitionRefusedError: The job's state forbids it.
         """
         message = outcome.message or (outcome.error.message if outcome.error else "")
-        # [T06] [T07] [T08] [T09] [T10] [T11] [T12] [T13] [T17] [T24]
+        # [T06] [T07] [T08] [T09] [T10] [T11] [T12] [T13] [T17] [T25] [T24]
         reply = self._db.run(
             "finish",
             *token_arguments(token),

@@ -28,6 +28,8 @@ from job_store.records import (
     Phase,
     PhaseProgress,
     Priority,
+    SweepRecord,
+    SweepStatus,
     WorkerRecord,
     WorkerState,
 )
@@ -125,11 +127,14 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "JobStatus": JobStatus,
     "Phase": Phase,
     "Priority": Priority,
+    "SweepStatus": SweepStatus,
     "WorkerState": WorkerState,
 }
 """How a field is read, by the type that the class of its record gives; others are as stored."""
 
-_SHORT = frozenset({"attempt", "consecutive_failures", "max_retries", "nodes", "pid", "processes"})
+_SHORT = frozenset(
+    {"attempt", "consecutive_failures", "max_retries", "nodes", "pid", "processes", "sweep_child"}
+)
 """Numbers that messages have in 32 bits."""
 
 _ADDED_LATER = frozenset(
@@ -259,6 +264,11 @@ def decode_dataset(dataset_id: str, fields: Fields) -> DatasetRecord:
     return _strict(
         "dataset", dataset_id, fields, lambda f: _read(DatasetRecord, f, dataset_id=f["id"])
     )
+
+
+def decode_sweep(sweep_id: str, fields: Fields) -> SweepRecord:
+    """Return a sweep's hash as a record."""
+    return _strict("sweep", sweep_id, fields, lambda f: _read(SweepRecord, f, sweep_id=f["id"]))
 
 
 def encode_checkpoint(record: CheckpointRecord) -> str:

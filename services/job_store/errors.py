@@ -40,7 +40,7 @@ class NotFoundError(JobStoreError):
 
 
 class TransitionRefusedError(JobStoreError):
-    """The job's state does not allow the action (the state table of the service)."""
+    """The state of a job, or of a sweep, does not allow the action."""
 
     code = "TRANSITION_REFUSED"
 
@@ -50,7 +50,8 @@ class TransitionRefusedError(JobStoreError):
         self.action = action
         self.why = why
         reason = f": {why}" if why else ""
-        super().__init__(f"job {job_id} is {state}, which does not allow to {action} it{reason}")
+        what = "sweep" if job_id.startswith("swp_") else "job"
+        super().__init__(f"{what} {job_id} is {state}, which does not allow to {action} it{reason}")
 
 
 class TooManyTagsError(JobStoreError):

@@ -10,7 +10,7 @@ import time
 from job_store.errors import NotFoundError
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
-_KINDS = {"job": "job", "config": "cfg", "checkpoint": "ckpt", "dataset": "ds"}
+_KINDS = {"job": "job", "config": "cfg", "checkpoint": "ckpt", "dataset": "ds", "sweep": "swp"}
 _PATTERN = {
     kind: re.compile(rf"{prefix}_[0-9a-hjkmnp-tv-z]{{26}}", re.ASCII)
     for kind, prefix in _KINDS.items()
@@ -23,7 +23,7 @@ _newest = 0
 
 
 def new_id(kind: str) -> str:
-    """Return a fresh id of this kind (`job`, `config`, `checkpoint`, `dataset`).
+    """Return a fresh id of this kind (`job`, `config`, `checkpoint`, `dataset`, `sweep`).
 
     Within a process ids grow even in one millisecond, and when the clock is set back.
     """

@@ -182,12 +182,14 @@ class JobStore:
         max_steps: int | None = None,
         from_start: bool = False,
         config_document: str | None = None,
+        stop_at_step: int | None = None,
         request: Request | None = None,
     ) -> JobRecord:
         """Queue attempt + 1 from a checkpoint (default: the newest registered one) or from step 0.
 
         Cuts the history there and supersedes later checkpoints in the same transaction.
-        `config_document` replaces the stored one (it holds `max_steps` too).
+        `config_document` replaces the stored one (it holds `max_steps` too). `stop_at_step`: where
+        it stops by itself before that.
         TransitionRefusedError, NotFoundError (job, checkpoint), RequestIdReusedError.
         """
         if checkpoint_id:
@@ -202,6 +204,7 @@ class JobStore:
             larger,
             config_document or "",
             int(from_start),
+            "" if stop_at_step is None else stop_at_step,
         )
 
     async def delete(self, job_id: str, request: Request | None = None) -> None:
@@ -309,6 +312,11 @@ class JobStore:
         """Drop the record of a retired checkpoint, whose files are gone."""
         check_id("checkpoint", checkpoint_id)
         await self._db.run("forget_checkpoint", check_id("job", job_id), checkpoint_id)
+
+    async def sweep_of(self, job_id: str) -> str:
+        """Return the id of the sweep that a job is a child of; empty where it is none."""
+        stored = await self._db.command("HGET", self._keys.job(check_id("job", job_id)), "sweep_id")
+        return (stored or b"").decode()
 
     async def expect_files(self, job_id: str) -> None:
         """Enter the job for a sweep, before files of it are written and its record is stored.

@@ -26,7 +26,7 @@ class JournalEntry:
     """A record at one moment."""
 
     kind: str
-    """`job`, `config` or `dataset`."""
+    """`job`, `config`, `dataset` or `sweep`."""
     id: str
     revision: int
     """Grows with every entry of the record."""

@@ -26,6 +26,8 @@ class Keys:
     disk                          its writes are waited for, see `durability.py`
     artifact_store                id of the artifact store that the records belong to
     config:ID configs dataset:ID datasets worker:ID workers checkpoint:ID leader
+    sweep:ID sweeps               a search, and its list      sweep:ID:children  hash n → job
+    sweeps:open                   ids of those that the control planes drive
     """
 
     prefix: str

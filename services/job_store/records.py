@@ -94,6 +94,16 @@ class ForkOptimizer(StrEnum):
     FRESH = "fresh"
 
 
+class SweepStatus(StrEnum):
+    """States of a sweep."""
+
+    RUNNING = "running"
+    STOPPED = "stopped"
+    SUCCEEDED = "succeeded"
+    DELETING = "deleting"
+    """Its children are being deleted; its record goes last."""
+
+
 class OutcomeKind(StrEnum):
     """How an attempt ended, as its worker reports it."""
 
@@ -180,6 +190,14 @@ class NewJob:
     fork_step: int | None = None
     """Step of the parent's checkpoint."""
     fork_optimizer: ForkOptimizer | None = None
+    sweep_id: str = ""
+    """The sweep that it is a child of; empty where it is none."""
+    sweep_child: int = 0
+    """Its number in the sweep, from 1."""
+    sweep_values: str = ""
+    """What it has in place of the sweep's configuration, as JSON text: dotted names to values."""
+    stop_at_step: int | None = None
+    """The step at which it stops by itself, before `max_steps`; a resume sets another or none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +270,11 @@ class JobRecord:
     parent_checkpoint_id: str = ""
     fork_step: int | None = None
     fork_optimizer: ForkOptimizer | None = None
-    """These four are as in `NewJob`."""
+    sweep_id: str = ""
+    sweep_child: int = 0
+    sweep_values: str = ""
+    stop_at_step: int | None = None
+    """These are as in `NewJob`."""
 
     @property
     def progress(self) -> float:
@@ -306,6 +328,22 @@ class DatasetRecord:
     size_bytes: int
     sha256: str
     artifact: str
+    created_at: Milliseconds
+
+
+@dataclass(frozen=True, slots=True)
+class SweepRecord:
+    """A search over values of a configuration; its children are jobs."""
+
+    sweep_id: str
+    name: str
+    document: str
+    """The plan as JSON text: what is searched, how, and the values of each child."""
+    status: SweepStatus
+    message: str
+    """Why it was stopped, where no person asked for it."""
+    rungs: str
+    """What was decided about each rung so far, as a JSON array."""
     created_at: Milliseconds
 
 

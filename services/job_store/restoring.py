@@ -101,7 +101,7 @@ class RestoreStore:
         )
 
     def restore_item(self, kind: str, id: str, fields: Mapping[str, str]) -> bool:
-        """Enter a configuration or a dataset; False if it is there."""
+        """Enter a configuration, a dataset or a sweep; False if it is there."""
         words = [word for pair in fields.items() for word in pair]
         reply = self._db.run("restore_item", kind, check_id(kind, id), REQUEST_MEMORY_MS, *words)
         return bool(reply and reply[0])

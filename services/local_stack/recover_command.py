@@ -41,7 +41,7 @@ def recover(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Rebuild jobs, configurations and datasets of a stack whose Redis was lost.
+    """Rebuild jobs, sweeps, configurations and datasets of a stack whose Redis was lost.
 
     Needs an empty Redis and reads the artifact store in the data folder, while no stack runs on it.
     Jobs that ran continue from their newest checkpoint at the next `up`.

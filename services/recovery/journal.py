@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from artifact_store import ArtifactStore, JournalFiles
-from job_store.codec import decode_config, decode_dataset, decode_job
+from job_store.codec import decode_config, decode_dataset, decode_job, decode_sweep
 from job_store.errors import RecordVersionError
 from job_store.records import RECORD_VERSION
 
-KINDS = ("config", "dataset", "job")
+KINDS = ("config", "dataset", "job", "sweep")
+"""Sweeps come last: they are driven once they are there, and their children are known by then."""
+_DECODERS: dict[str, Callable[[str, Mapping[str, str]], object]] = {
+    "config": decode_config,
+    "dataset": decode_dataset,
+    "sweep": decode_sweep,
+    "job": decode_job,
+}
 _PARTS = ("attempts", "checkpoints", "checkpoint_scores", "checkpoint_data", "requests")
 
 
@@ -43,7 +50,7 @@ class StoredRecord:
 
 
 def read_journal(store: ArtifactStore, store_id: str) -> Iterator[StoredRecord]:
-    """Yield each record that the journal names: configurations, datasets, then jobs by age.
+    """Yield each record that the journal names: configurations, datasets, jobs by age, then sweeps.
 
     Raises:
         JournalVersionError: An entry has another version.
@@ -85,8 +92,7 @@ def _checked(kind: str, id: str, entry: Any) -> dict[str, Any]:
     if (entry.get("kind"), entry.get("id")) != (kind, id):
         raise ValueError(f"it is of {entry.get('kind')} {entry.get('id')}")
     try:
-        decode = {"job": decode_job, "config": decode_config, "dataset": decode_dataset}[kind]
-        decode(id, entry["fields"])  # type: ignore[operator]
+        _DECODERS[kind](id, entry["fields"])
         if kind == "job":
             # An empty list is an empty object in the JSON that Redis' scripts write.
             entry["retired_checkpoints"] = list(entry["retired_checkpoints"])

@@ -101,6 +101,24 @@ class Resources:
     def job(self, **changes: object) -> dict[str, Any]:
         return {"config": self._config | changes, "dataset_path": self._dataset_path}
 
+    def sweep(self) -> dict[str, Any]:
+        document = self.job(max_steps=500) | {"parameters": {"learning_rate": [0.001, 0.002]}}
+        return {"document": document}
+
+    def new_sweep(self) -> str:
+        return str(self._made("/sweeps", json=self.sweep())["sweep_id"])
+
+    def stopped_sweep(self) -> str:
+        sweep_id = self.new_sweep()
+        assert self._api.post(f"/sweeps/{sweep_id}/stop").status_code == 202
+        at_rest = (None, "stopped", "succeeded")
+
+        def children() -> list[dict[str, Any]]:
+            return list(self._api.get(f"/sweeps/{sweep_id}").json()["children"])
+
+        wait_until(lambda: all(c["status"] in at_rest for c in children()), sweep_id, 60)
+        return sweep_id
+
     def endless_job(self) -> str:
         return self._start(max_steps=10**6)
 
@@ -182,6 +200,14 @@ SUCCEEDING: dict[str, Make] = {
     f"DELETE {API}/datasets/{{dataset_id}}": lambda real: Call(
         204, {"dataset_id": real.new_dataset()}
     ),
+    f"POST {API}/sweeps": lambda real: Call(201, body=real.sweep()),
+    f"GET {API}/sweeps": lambda real: Call(200, query={"page_size": 1}),
+    f"GET {API}/sweeps/{{sweep_id}}": lambda real: Call(200, {"sweep_id": real.new_sweep()}),
+    f"POST {API}/sweeps/{{sweep_id}}/stop": lambda real: Call(202, {"sweep_id": real.new_sweep()}),
+    f"POST {API}/sweeps/{{sweep_id}}/resume": lambda real: Call(
+        202, {"sweep_id": real.stopped_sweep()}
+    ),
+    f"DELETE {API}/sweeps/{{sweep_id}}": lambda real: Call(204, {"sweep_id": real.stopped_sweep()}),
     f"GET {API}/workers": lambda real: Call(200),
     "POST /api/session": lambda real: Call(201, body={"token": "none is needed here"}),
     "GET /api/session": lambda real: Call(200),
@@ -201,6 +227,10 @@ SPENT = {
     f"DELETE {API}/datasets/{{dataset_id}}",
     f"POST {API}/jobs/fork",
     f"GET {API}/metrics/series",
+    f"POST {API}/sweeps",
+    f"POST {API}/sweeps/{{sweep_id}}/stop",
+    f"POST {API}/sweeps/{{sweep_id}}/resume",
+    f"DELETE {API}/sweeps/{{sweep_id}}",
 }
 """Succeed once on each resource, or need an id outside of the path, which is never generated."""
 

@@ -159,7 +159,9 @@ def _of_the_trainer(view: View, actors: Actors, bounds: Bounds) -> Iterator[Move
         back = calls.finish(token(n), OutcomeKind.HANDED_BACK)
         yield Move(f"handed back {n}", back, actors, "handed_back")
     for kind in (OutcomeKind.FAILED, OutcomeKind.STOPPED):
-        can_stop = kind is OutcomeKind.STOPPED and view.state == "stopping"
+        pauses = view.record["stop_at_step"]
+        is_there = bool(pauses) and view.newest_step >= int(pauses)
+        can_stop = kind is OutcomeKind.STOPPED and (view.state == "stopping" or is_there)
         end = calls.finish(token(n), kind)
         yield Move(f"{kind} {n}", end, actors, kind.value, is_usual=can_stop)
     for live in calls.signs_of_life(token(n)):

@@ -18,7 +18,10 @@ TESTS = (
     *("unit/job_store", "unit/recovery", "model/test_store_as_dict.py"),
     *(
         f"unit/control_plane/test_{what}.py"
-        for what in ("notices", "reconciler", "sweeping", "lost_records", "job_calls", "forks")
+        for what in (
+            *("notices", "reconciler", "sweeping", "lost_records", "job_calls", "forks"),
+            "sweep_calls",
+        )
     ),
 )
 

@@ -31,6 +31,8 @@ PREFIX = "te:"
 JOB = "job_" + "0" * 26
 MAX_RETRIES = 1
 FIRST_MAX_STEPS, LARGER_MAX_STEPS = 2, 3
+STOPS_AT = 1
+"""The step at which the job stops by itself, until it is resumed."""
 LOST = JobError("WORKER_LOST", "no lease was renewed")
 DISK_FULL = JobError("DISK_FULL", "the disk is full")
 
@@ -127,7 +129,7 @@ def _request(name: str) -> Request:
 def start(body: str = "body") -> Call:
     """StartJob, always with one request_id."""
     run = Execution(max_retries=MAX_RETRIES)
-    new = NewJob("{}", FIRST_MAX_STEPS, "/data", name="tiny", execution=run)
+    new = NewJob("{}", FIRST_MAX_STEPS, "/data", name="tiny", execution=run, stop_at_step=STOPS_AT)
     name, _, *rest = _recorded(lambda: _jobs.create(new, Request("start", body)))
     return (name, JOB, *rest)
 

@@ -19,7 +19,8 @@ PROFILES = {
 }
 
 NOT_OF_ONE_JOB = {
-    *("create_item", "delete_item"),  # configurations and datasets
+    *("create_item", "delete_item"),  # configurations, datasets and sweeps
+    *("change_sweep", "settle_sweep"),
     *("heartbeat", "forget_workers", "leader", "artifact_store"),
     *("journal_entry", "journal_mark", "was_deleted"),  # change no field that another script reads
     *("holdings", "restore_item", "restore_job", "release_job"),  # of an empty server only

@@ -106,6 +106,7 @@ class Attempt:
         self._spool = SpoolWriter(self.folder)
         self._points = SpoolReader(self.folder)
         self._resume = ResumePoint(None, 0, None)
+        self._pause_at = claimed.record.stop_at_step
         self._validated: dict[int, Mapping[str, float]] = {}
         """Validation metrics by step, for checkpoints that are still to be registered."""
         self._samples: Sequence[PromptSample] = ()
@@ -155,14 +156,20 @@ class Attempt:
             ):
                 trainer = self._build_trainer()
             if self._stop.outcome is None:
-                trainer.train()
+                trainer.train(self._pause_at)
                 self._end = End.TOGETHER
                 if not trainer.stopped:
                     return Outcome(OutcomeKind.SUCCEEDED, message=trainer.ended_early or "")
+                if trainer.is_paused:
+                    return Outcome(OutcomeKind.STOPPED, message=self._pause_message())
             return Outcome(self._stop.outcome or OutcomeKind.CRASHED)
         except Exception as error:
             print_failure(error)
             return self._failure(error)
+
+    def _pause_message(self) -> str:
+        record = self._claimed.record
+        return f"paused at step {self._pause_at} of {record.max_steps}, as its sweep wants it"
 
     def _failure(self, error: Exception) -> Outcome:
         """Return how the attempt ends; where another process was lost, with that one's error."""
@@ -297,7 +304,8 @@ class Attempt:
             self._board.write(step, Phase.SAVING, self._trainer.tokens_seen)
 
     def _is_last(self, step: int) -> bool:
-        return step >= self._config.max_steps or self._stop.outcome is not None
+        last = self._pause_at or self._config.max_steps
+        return step >= min(last, self._config.max_steps) or self._stop.outcome is not None
 
     def on_samples(self, step: int, samples: Sequence[PromptSample]) -> None:
         """Keep what was sampled for the point of the step, which comes next."""

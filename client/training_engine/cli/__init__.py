@@ -5,8 +5,8 @@ In order of reading:
 - `__main__`, `app`: the tree of commands.
 - `session`, `exit_codes`, `output`: what every command shares: its engine, its errors, how it
   prints.
-- `job_commands`, `fork_command`, `bulk_commands`, `comparison_commands`, `artifact_commands`,
-  `generate_command`, `resource_commands`: the commands.
+- `job_commands`, `fork_command`, `sweep_commands`, `bulk_commands`, `comparison_commands`,
+  `artifact_commands`, `generate_command`, `resource_commands`: the commands.
 - `inspection`: what a look into data found, as lines.
 - `watch`, `curve`: a job live, with the curve of its loss.
 - `local_paths`: paths and options that are sent to another process.

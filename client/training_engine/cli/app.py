@@ -18,6 +18,7 @@ from training_engine.cli import (
     fork_command,
     job_commands,
     resource_commands,
+    sweep_commands,
 )
 from training_engine.cli.exit_codes import TABLE
 from training_engine.cli.session import AddressOption, Target, UrlOption, expand_home
@@ -119,8 +120,12 @@ for _name, _command in artifact_commands.COMMANDS.items():
     _add(_name, _command, "Checkpoints")
 for _name, _command in resource_commands.COMMANDS.items():
     _add(_name, _command, "Configurations, data, workers")
-for _group_name, (_help, _members) in resource_commands.GROUPS.items():
-    _group = typer.Typer(help=_help, no_args_is_help=True)
-    for _name, _command in _members.items():
-        _group.command(_name)(_command)
-    app.add_typer(_group, name=_group_name, rich_help_panel="Configurations, data, workers")
+for _groups, _panel in (
+    (sweep_commands.GROUPS, "Jobs"),
+    (resource_commands.GROUPS, "Configurations, data, workers"),
+):
+    for _group_name, (_help, _members) in _groups.items():
+        _group = typer.Typer(help=_help, no_args_is_help=True)
+        for _name, _command in _members.items():
+            _group.command(_name)(_command)
+        app.add_typer(_group, name=_group_name, rich_help_panel=_panel)

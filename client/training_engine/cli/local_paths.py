@@ -85,6 +85,26 @@ def read_config(path: str, settings: list[str]) -> str | dict[str, Any]:
     return changed if changed != values else _as_text(source.document)
 
 
+def read_sweep(path: str, settings: list[str]) -> dict[str, Any]:
+    """Return a sweep's file as a mapping, with the configuration in place of its file's name.
+
+    The configuration's name means a file beside the sweep's; other paths mean the current folder.
+    `settings` are changes of the configuration, as in `read_config`.
+
+    Raises:
+        InvalidArgumentError: There is no such file.
+        InvalidConfigError: A file is not text, or holds no mapping.
+    """
+    sweep = _source(path).mapping
+    config = sweep.get("config")
+    if isinstance(config, str):
+        beside = Path() if path == STANDARD_INPUT else expanded(path).parent
+        config = _source(str(beside / expanded(config))).mapping
+    if isinstance(config, dict):
+        sweep = {**sweep, "config": with_settings(_with_absolute_paths(config), settings)}
+    return _with_absolute_paths(sweep)
+
+
 def changes(settings: list[str]) -> dict[str, Any]:
     """Return `key=value` settings as a configuration that has nothing else."""
     return _with_absolute_paths(with_settings({}, settings))

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 
-from gateway.contract import DOCUMENT, REQUEST_ID, Plain, Route
+from gateway.contract import DOCUMENT, REQUEST_ID, WHOLE_DOCUMENT, Plain, Route
 from gateway.contract import routes as all_routes
 from gateway.control_plane import Caller
 from gateway.routes.declare import (
@@ -104,6 +104,8 @@ def _values(parameters: Plain) -> Plain:
             values |= part.model_dump(exclude_none=True)
     if key is not None:
         values[REQUEST_ID] = request_id(key, values.get(REQUEST_ID, ""))
+    if WHOLE_DOCUMENT in values:
+        values[WHOLE_DOCUMENT] = _text(values[WHOLE_DOCUMENT])
     if "config" in values:
         values[f"config{DOCUMENT}"] = _text(values.pop("config"))
     return values

@@ -245,6 +245,17 @@ _BODIES: Schemas = {
         "optimizer": "kept",
         "name": "lower-rate",
     },
+    "StartSweepBody": {
+        "document": {
+            "config": CONFIG,
+            "parameters": {"learning_rate": {"log_uniform": [0.0001, 0.01]}, "batch_size": [8, 16]},
+            "trials": 16,
+            "seed": 1,
+            "halving": {"first_rung": 200, "factor": 3},
+        },
+        "dataset_path": "/data/shakespeare.txt",
+        "name": "rates",
+    },
     "ResumeJobBody": {"max_steps": 4000},
     "UpdateJobBody": {"add_tags": ["baseline"], "remove_tags": ["draft"], "notes": "As the paper."},
     "EvaluateBody": {"dataset_path": "/data/shakespeare.txt", "stride": 256},

@@ -150,6 +150,8 @@ def _taken_type(field: Any) -> Any:
 
 
 def _taken_one(field: Any) -> Any:
+    if field.name == contract.WHOLE_DOCUMENT:
+        return ObjectOrText
     if field.message_type is None:
         return _limited(field)
     if field.message_type is not TrainingConfig.DESCRIPTOR:

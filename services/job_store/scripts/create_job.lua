@@ -35,6 +35,21 @@ end
 
 local first_answer = recall(memo)
 if first_answer then return first_answer end
+-- A child of a sweep is made once, whoever drives the sweep, and only while it runs.
+local children = job.sweep_id ~= '' and item_key('sweep', job.sweep_id) .. ':children'
+if children then
+  local there = redis.call('HGET', children, job.sweep_child)
+  if there then
+    local child, err = load_job(there)
+    return err or remember(memo, cjson.encode(child))
+  end
+  local status = redis.call('HGET', item_key('sweep', job.sweep_id), 'status')
+  if not status then return not_found('sweep', job.sweep_id) end
+  if status ~= 'running' then
+    return refused(job.sweep_id, {status = status}, 'start a child of', '')
+  end
+  redis.call('HSET', children, job.sweep_child, id)
+end
 local now = now_ms()
 if job.name ~= '' and is_taken(job.name) then
   local name = free_name(job.name)

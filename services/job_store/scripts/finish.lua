@@ -21,11 +21,11 @@ if kind == 'crashed' then
   end_lost_attempt(id, job, kind, error_json, message, now)
   return snapshot(job)
 end
-if kind == 'stopped' and job.status ~= 'stopping' then  -- [T17]
+if kind == 'stopped' and job.status ~= 'stopping' and not is_where_it_stops(id, job) then  -- [T17]
   return refused(id, job, 'finish the stop of', 'no stop was requested')
 end
 end_attempt(id, attempt, kind, now)
-if TERMINAL[kind] then  -- [T06] [T07] [T12] [T13], and [T11] where it stopped as it was asked to
+if TERMINAL[kind] then  -- [T06] [T07] [T12] [T13] [T25], and [T11] where it stopped as it was asked to
   move(id, job, kind, now, {error = error_json, message = message})
 elseif job.status == 'stopping' then  -- [T11]
   move(id, job, 'stopped', now, {message = message})

@@ -1,5 +1,5 @@
--- journal_entry: prefix, kind, id. Copies what is stored of a job, a config or a dataset, for the
--- journal. Returns the number of the entry, the entry (JSON), and 1 for the record's first entry,
+-- journal_entry: prefix, kind, id. Copies what is stored of a job, a config, a dataset or a sweep,
+-- for the journal. Returns the number of the entry, the entry (JSON), and 1 for the record's first entry,
 -- else 0; 'none' where there is no record.
 -- Numbers of a record grow, also across a restart of the server that forgot the last of them: they
 -- are microseconds of the server's clock, or one more than the number before.

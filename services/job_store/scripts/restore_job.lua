@@ -32,6 +32,9 @@ for _, checkpoint_id in ipairs(stored.retired_checkpoints) do
 end
 for _, index in ipairs({'all', job.status}) do redis.call('ZADD', index_key(index), 0, id) end
 if job.name ~= '' then redis.call('ZADD', name_key(job.name), 0, id) end
+if (job.sweep_id or '') ~= '' then
+  redis.call('HSET', item_key('sweep', job.sweep_id) .. ':children', job.sweep_child, id)
+end
 -- Each event of a checkpoint comes behind the points before it.
 for _, checkpoint_id in ipairs(redis.call('ZRANGE', job_key(id, 'checkpoints'), 0, -1)) do
   local record = stored.checkpoint_data[checkpoint_id]

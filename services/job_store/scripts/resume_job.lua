@@ -1,10 +1,10 @@
 -- resume_job: prefix, job_id, request_key, body_hash, ttl_ms, checkpoint_id, max_steps, document,
---             from_start (1 or 0). Returns the job.
+--             from_start (1 or 0), stop_at_step ('' for none). Returns the job.
 --- @include prelude
 --- @include memo
 --- @include transitions
 local id, checkpoint_id, max_steps = ARGV[2], ARGV[6], tonumber(ARGV[7])
-local document, from_start = ARGV[8], ARGV[9] == '1'
+local document, from_start, stop_at_step = ARGV[8], ARGV[9] == '1', ARGV[10]
 local memo = {key = ARGV[3], hash = ARGV[4], ttl_ms = ARGV[5]}
 
 local first_answer = recall(memo)
@@ -43,7 +43,7 @@ local attempt = text(tonumber(job.attempt) + 1)
 write_attempt(id, attempt, {start_step = text(step)})
 requeue(id, job, now, {  -- [T14] [T15]
   max_steps = max_steps and text(max_steps) or job.max_steps, message = '',
-  consecutive_failures = '0', current_step = text(step),
+  consecutive_failures = '0', current_step = text(step), stop_at_step = stop_at_step,
   resumed_from_step = checkpoint_id ~= '' and text(step) or '',
   resume_checkpoint_id = checkpoint_id})
 cut_history(id, job, attempt, step, now)

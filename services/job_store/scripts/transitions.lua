@@ -63,6 +63,13 @@ local function newest_checkpoint(id)
   return newest[1] or '', tonumber(newest[2] or 0)
 end
 
+-- Whether the job has saved the step at which it was told to stop from the start.
+local function is_where_it_stops(id, job)
+  local stop_at_step = tonumber(job.stop_at_step)
+  local _, newest = newest_checkpoint(id)
+  return stop_at_step ~= nil and newest >= stop_at_step
+end
+
 local function update_best(id, job)
   local best = redis.call('ZRANGE', job_key(id, 'checkpoint_scores'), 0, 0)[1] or ''
   if best ~= job.best_checkpoint_id then set_fields(id, job, {best_checkpoint_id = best}) end

@@ -24,6 +24,7 @@ from training_engine.v1 import (
     generation_pb2_grpc,
     job_pb2_grpc,
     metrics_pb2_grpc,
+    sweep_pb2_grpc,
     worker_pb2_grpc,
 )
 
@@ -41,6 +42,7 @@ class Stubs:
         self.checkpoints = checkpoint_pb2_grpc.CheckpointServiceStub(self.channel)
         self.datasets = dataset_pb2_grpc.DatasetServiceStub(self.channel)
         self.generation = generation_pb2_grpc.GenerationServiceStub(self.channel)
+        self.sweeps = sweep_pb2_grpc.SweepServiceStub(self.channel)
         self.workers = worker_pb2_grpc.WorkerServiceStub(self.channel)
 
 

@@ -149,6 +149,7 @@ def record_of(**fields: Any) -> JobRecord:
         "stop_deadline": None, "tags": ("a", "b"), "user_notes": "why",
         "parent_job_id": "job_0", "parent_checkpoint_id": "ckpt_0", "fork_step": 4,
         "fork_optimizer": ForkOptimizer.FRESH,
+        "sweep_id": "swp_0", "sweep_child": 3, "stop_at_step": 9,
     }  # fmt: skip
     return JobRecord(**(values | fields))
 
@@ -168,6 +169,8 @@ def test_every_field_of_a_job_is_set() -> None:
     assert ([*job.tags], job.notes) == (["a", "b"], "why")
     assert (job.parent_job_id, job.parent_checkpoint_id, job.fork_step) == ("job_0", "ckpt_0", 4)
     assert job.fork_optimizer == job_pb2.FORK_OPTIMIZER_FRESH
+    assert (job.sweep_id, job.sweep_child, job.stop_at_step) == ("swp_0", 3, 9)
+    assert not conversion.job_message(record_of(sweep_id="", sweep_child=0)).HasField("sweep_child")
     assert [*job.exactness_notes] == ["threads changed"]
     assert job.completed_at.ToMilliseconds() == 4_004
     assert (job.error, job.error_reason, job.log_tail) == ("no step", "STALLED", "last words")

@@ -27,6 +27,8 @@ from training_engine.v1 import (
     job_pb2_grpc,
     metrics_pb2,
     metrics_pb2_grpc,
+    sweep_pb2,
+    sweep_pb2_grpc,
     worker_pb2,
     worker_pb2_grpc,
 )
@@ -414,6 +416,42 @@ class Generation(Service, generation_pb2_grpc.GenerationServiceServicer):
         return token
 
 
+class Sweeps(Service, sweep_pb2_grpc.SweepServiceServicer):
+    """One sweep, whatever is asked; a start keeps its document."""
+
+    document = "{}"
+
+    def _sweep(self, **changes: Any) -> sweep_pb2.Sweep:
+        return sweep_pb2.Sweep(sweep_id="swp_1", name="rates", created_at=BEGAN, **changes)
+
+    async def StartSweep(self, request: Any, context: Any) -> Any:
+        self.state.served(request)
+        self.document = request.document
+        return sweep_pb2.StartSweepResponse(sweep=self._sweep(document=self.document))
+
+    async def GetSweep(self, request: Any, context: Any) -> Any:
+        self.state.served(request)
+        child = sweep_pb2.SweepChild(number=1, values={"learning_rate": "0.1"}, score=2.5, rank=1)
+        sweep = self._sweep(document=self.document, children=[child])
+        return sweep_pb2.GetSweepResponse(sweep=sweep)
+
+    async def ListSweeps(self, request: Any, context: Any) -> Any:
+        self.state.served(request)
+        return sweep_pb2.ListSweepsResponse(sweeps=[self._sweep()])
+
+    async def StopSweep(self, request: Any, context: Any) -> Any:
+        self.state.served(request)
+        return sweep_pb2.StopSweepResponse(sweep=self._sweep())
+
+    async def ResumeSweep(self, request: Any, context: Any) -> Any:
+        self.state.served(request)
+        return sweep_pb2.ResumeSweepResponse(sweep=self._sweep())
+
+    async def DeleteSweep(self, request: Any, context: Any) -> Any:
+        self.state.served(request)
+        return sweep_pb2.DeleteSweepResponse()
+
+
 class Workers(Service, worker_pb2_grpc.WorkerServiceServicer):
     async def ListWorkers(self, request: Any, context: Any) -> Any:
         self.state.served(request)
@@ -453,6 +491,7 @@ async def serving(state: State, port: int = 0) -> AsyncIterator[int]:
     checkpoint_pb2_grpc.add_CheckpointServiceServicer_to_server(Checkpoints(state), server)
     dataset_pb2_grpc.add_DatasetServiceServicer_to_server(Datasets(state), server)
     generation_pb2_grpc.add_GenerationServiceServicer_to_server(Generation(state), server)
+    sweep_pb2_grpc.add_SweepServiceServicer_to_server(Sweeps(state), server)
     worker_pb2_grpc.add_WorkerServiceServicer_to_server(Workers(state), server)
     health_pb2_grpc.add_HealthServicer_to_server(Health(state), server)
     bound = server.add_insecure_port(f"127.0.0.1:{port}")

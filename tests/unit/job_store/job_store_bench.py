@@ -22,6 +22,7 @@ from job_store.records import (
     Outcome,
     OutcomeKind,
 )
+from job_store.sweeps import SweepStore
 
 LOST = JobError("WORKER_LOST", "the worker did not renew its lease")
 
@@ -70,6 +71,7 @@ class Bench:
         self.connection = connection
         self.jobs = JobStore(connection)
         self.reconciler = ReconcileStore(connection)
+        self.sweeps = SweepStore(connection)
         self.history = HistoryStore(connection)
         self.worker = worker
         self.attempts = AttemptStore(worker)

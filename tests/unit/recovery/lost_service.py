@@ -18,6 +18,7 @@ from job_store.history_records import MetricPoint
 from job_store.ids import new_id
 from job_store.jobs import JobStore
 from job_store.records import CheckpointRecord, FencingToken, JobRecord, NewJob
+from job_store.sweeps import SweepStore
 from recovery.recovery import recover
 from recovery.report import Finding, Report
 from training_worker.journal import JobJournal
@@ -40,6 +41,7 @@ class LostService:
         self.jobs = JobStore(self._plane, self.journal)
         self.configs = ConfigStore(self._plane, self.journal)
         self.datasets = DatasetStore(self._plane, self.journal)
+        self.sweeps = SweepStore(self._plane, self.journal)
         self.history = HistoryStore(self._plane)
         self.attempts = AttemptStore(self.worker)
 

@@ -38,6 +38,23 @@ def test_two_resumes_are_bitwise_one_run(make_trainer: Make, tmp_path: Path, var
     assert history(tmp_path / "straight") == history(tmp_path / "parts")
 
 
+def test_a_run_that_pauses_where_it_is_to_is_bitwise_one_run(
+    make_trainer: Make, tmp_path: Path
+) -> None:
+    straight = make_trainer(checkpoint_dir=str(tmp_path / "straight"))
+    straight.train()
+    parts = {"checkpoint_dir": str(tmp_path / "parts")}
+    paused = make_trainer(**parts)
+    for step in (3, 3, 5):  # twice the same: nothing is left to do
+        paused.train(until=step)
+        assert (paused.step, paused.stopped, paused.is_paused) == (step, True, True)
+        paused = make_trainer(**parts, resume_from_checkpoint=True)
+    paused.train()
+    assert (paused.step, paused.stopped, paused.is_paused) == (STEPS, False, False)
+    assert_same(straight, paused)
+    assert history(tmp_path / "straight") == history(tmp_path / "parts")
+
+
 @pytest.mark.parametrize("stop", range(1, STEPS))
 def test_a_resume_at_any_step_is_bitwise_one_run(
     make_trainer: Make, tmp_path: Path, stop: int

@@ -116,6 +116,12 @@ def _read_number(value: Any, hint: Any) -> Any:
     return value
 
 
+def read_exponent(value: Any) -> Any:
+    """Return the number where YAML left text with an exponent (`1e-4`); else `value`."""
+    is_short = isinstance(value, str) and len(value) <= _LONGEST_NUMBER and "e" in value.lower()
+    return float(value) if is_short and _NUMBER.fullmatch(value.strip()) else value
+
+
 def _form_problem(reason: str) -> FieldProblem:
     return FieldProblem("document", f"the document cannot be used: {reason}; {_REMEDY}")
 

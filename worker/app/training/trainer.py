@@ -118,6 +118,7 @@ class Trainer:
         """Why a resumed run is no longer bitwise what it would have been; empty while it is."""
         self._is_fork = is_fork
         self._stop_requested = False
+        self._pause_at: int | None = None
         self._loss = torch.full((), float("nan"))
         self._best: tuple[str, float] | None = None
         self._early_stopping = EarlyStopping(config.early_stopping)
@@ -154,10 +155,11 @@ class Trainer:
         """Whether this process writes and reports: True for rank 0."""
         return self._ranks.is_main
 
-    def train(self) -> None:
+    def train(self, until: int | None = None) -> None:
         """Train up to `max_steps`, or until `request_stop`; return when the last save is durable.
 
-        Early stopping ends the run before `max_steps`; `ended_early` says so then.
+        Early stopping ends the run before `max_steps`; `ended_early` says so then. With `until` it
+        pauses after that step, as `request_stop` would: nothing else about the run changes.
 
         Raises:
             NonFiniteLossError: A loss or gradient is NaN or infinite.
@@ -167,9 +169,13 @@ class Trainer:
             Exception: Any error of a callback or dataset, unchanged.
         """
         self.stopped = False
+        self._pause_at = until
         if self._is_done():
             end = self.ended_early or f"reached max_steps={self.step}"
             logger.warning("nothing to do: the run has %s", end)
+            return
+        if self._has_paused():
+            self.stopped = True
             return
         with ExitStack() as stack:
             self._open(stack)
@@ -189,7 +195,7 @@ class Trainer:
 
     def _loop(self) -> None:
         """Repeat until `max_steps` or a stop: fetch, backward, clip, step, report, save."""
-        while not self._has_ended() and not self._is_stopping():
+        while not (self._has_ended() or self._is_at_pause() or self._is_stopping()):
             batches, position = self._data.fetch()
             self._loss = self._stepper.backward(batches)
             grad_norm = self._stepper.clip()
@@ -210,6 +216,18 @@ class Trainer:
     def _has_ended(self) -> bool:
         """Whether no step is left to do."""
         return self.step >= self.config.max_steps or self.ended_early is not None
+
+    def _is_at_pause(self) -> bool:
+        """Whether the step is reached up to which `train` was called."""
+        return self._pause_at is not None and self.step >= self._pause_at
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether `train(until)` has returned where it should, that step's validation included."""
+        return self.stopped and self._has_paused()
+
+    def _has_paused(self) -> bool:
+        return self._is_at_pause() and self._reporter.unfinished_line is None
 
     @property
     def ended_early(self) -> str | None:

@@ -1,0 +1,138 @@
+"""The values that each child of a sweep gets: all combinations, or random draws.
+
+A draw is a pure function of the seed, the child's number and the parameter's name, so that another
+parameter or more trials change nothing about the draws that were there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from app.training.config import FieldProblem
+from app.training.document import read_exponent
+
+Values = dict[str, Any]
+"""By dotted name of the configuration's field."""
+
+RANGES = ("uniform", "log_uniform", "integers")
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """One of several values."""
+
+    values: tuple[Any, ...]
+
+    def draw(self, share: float) -> Any:
+        """Return the value at a share of the whole, in [0, 1)."""
+        return self.values[int(share * len(self.values))]
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A value between two bounds, both included."""
+
+    kind: str
+    """One of `RANGES`."""
+    low: float
+    high: float
+
+    def draw(self, share: float) -> Any:
+        """Return the value at a share of the whole, in [0, 1)."""
+        if self.kind == "integers":
+            return int(self.low) + int(share * (int(self.high) - int(self.low) + 1))
+        if self.kind == "uniform":
+            return self.low + share * (self.high - self.low)
+        return math.exp(math.log(self.low) + share * (math.log(self.high) - math.log(self.low)))
+
+
+Parameter = Choices | Range
+
+
+def read_parameter(name: str, spec: Any) -> Parameter | FieldProblem:
+    """Return what a parameter may be, or what is wrong with it."""
+    if isinstance(spec, Sequence) and not isinstance(spec, str):
+        spec = {"values": spec}
+    if (
+        not isinstance(spec, Mapping)
+        or len(spec) != 1
+        or next(iter(spec)) not in (*RANGES, "values")
+    ):
+        kinds = ", ".join(RANGES)
+        return _problem(name, spec, f"it must be a list of values, or one of {kinds}: [low, high]")
+    ((kind, given),) = spec.items()
+    if kind == "values":
+        if not isinstance(given, Sequence) or isinstance(given, str) or not given:
+            return _problem(name, given, "it must be a list of at least one value")
+        return Choices(tuple(map(read_exponent, given)))
+    return _range(name, kind, given)
+
+
+def _range(name: str, kind: str, given: Any) -> Range | FieldProblem:
+    if isinstance(given, Sequence):
+        given = [read_exponent(each) for each in given]
+    if not (isinstance(given, Sequence) and len(given) == 2 and all(map(_is_number, given))):
+        return _problem(name, given, f"`{kind}` takes two finite numbers, [low, high]")
+    low, high = given
+    if kind == "integers" and not all(float(each).is_integer() for each in given):
+        return _problem(name, given, "`integers` takes two whole numbers")
+    if low >= high or (kind == "log_uniform" and low <= 0):
+        above = "0 < low < high" if kind == "log_uniform" else "low < high"
+        return _problem(name, given, f"it must hold {above}")
+    return Range(kind, float(low), float(high))
+
+
+def _is_number(value: Any) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and math.isfinite(value)
+
+
+def _problem(name: str, given: Any, rule: str) -> FieldProblem:
+    shown = str(given)[:80]
+    text = (
+        f"`parameters.{name}` is {shown}; {rule}, e.g. learning_rate: {{log_uniform: [1e-4, 1e-2]}}"
+    )
+    return FieldProblem(f"parameters.{name}", text)
+
+
+def grid_size(parameters: Mapping[str, Parameter]) -> int:
+    """Return the number of combinations of the listed values."""
+    lists = [each.values for each in parameters.values() if isinstance(each, Choices)]
+    return math.prod(map(len, lists))
+
+
+def grid(parameters: Mapping[str, Parameter]) -> list[Values]:
+    """Return all combinations; the last parameter changes first."""
+    lists = [each.values for each in parameters.values() if isinstance(each, Choices)]
+    return [dict(zip(parameters, values, strict=True)) for values in itertools.product(*lists)]
+
+
+def draws(parameters: Mapping[str, Parameter], trials: int, seed: int) -> list[Values]:
+    """Return the values of each of `trials` children."""
+    return [
+        {name: each.draw(_share(seed, number, name)) for name, each in parameters.items()}
+        for number in range(1, trials + 1)
+    ]
+
+
+def _share(seed: int, number: int, name: str) -> float:
+    """Return a number in [0, 1) with 53 random bits."""
+    digest = hashlib.sha256(f"{seed}:{number}:{name}".encode()).digest()
+    return (int.from_bytes(digest[:8], "little") >> 11) / (1 << 53)
+
+
+def nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return dotted names as a nested mapping."""
+    changes: dict[str, Any] = {}
+    for name, value in values.items():
+        *parents, last = name.split(".")
+        place = changes
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = value
+    return changes

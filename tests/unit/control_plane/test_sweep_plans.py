@@ -1,0 +1,145 @@
+"""What a sweep's document becomes: children, rungs, decisions; and how it is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from started import TINY
+
+from app.training.config import ConfigError
+from control_plane.sweeps.document import SweepPlan, read_plan
+from control_plane.sweeps.importance import importance
+from control_plane.sweeps.rungs import Rung, decided, pause_steps, ranking
+from control_plane.sweeps.values import draws, grid, read_parameter
+
+CONFIG = TINY | {"max_steps": 90, "eval_steps": 10, "save_steps": 10}
+RATES = {"learning_rate": [1e-3, 1e-2], "model_config.num_layers": [1, 2, 3]}
+
+
+def plan_of(**asked: Any) -> SweepPlan:
+    return read_plan({"parameters": RATES} | asked, CONFIG)
+
+
+def problems_of(**asked: Any) -> dict[str, str]:
+    with pytest.raises(ConfigError) as refused:
+        plan_of(**asked)
+    return {problem.field: problem.message for problem in refused.value.problems}
+
+
+def test_a_grid_has_all_combinations_and_survives_its_storage() -> None:
+    plan = plan_of()
+    assert len(plan.children) == 6
+    assert plan.children[1] == {"learning_rate": 1e-3, "model_config.num_layers": 2}
+    assert plan.config_of(6)["model_config"] == CONFIG["model_config"] | {"num_layers": 3}
+    assert plan.config_of(6)["learning_rate"] == 1e-2
+    assert SweepPlan.of_document(plan.to_document()) == plan
+
+
+def test_draws_depend_on_seed_number_and_name_alone() -> None:
+    spec = {"a": {"log_uniform": [1e-4, 1e-2]}, "b": {"integers": [2, 4]}, "c": {"uniform": [0, 1]}}
+    read: dict[str, Any] = {name: read_parameter(name, each) for name, each in spec.items()}
+    drawn = draws(read | {"d": read_parameter("d", ["x", "y"])}, 200, 7)
+    assert [each["a"] for each in drawn] == [each["a"] for each in draws({"a": read["a"]}, 200, 7)]
+    assert all(1e-4 <= each["a"] <= 1e-2 for each in drawn)
+    assert 60 < sum(each["a"] < 1e-3 for each in drawn) < 140  # half of the logarithms
+    assert {each["b"] for each in drawn} == {2, 3, 4}
+    assert {each["d"] for each in drawn} == {"x", "y"}
+    as_yaml: dict[str, Any] = {"a": read_parameter("a", {"log_uniform": ["1e-4", "1E-2"]})}
+    assert [each["a"] for each in draws(as_yaml, 200, 7)] == [each["a"] for each in drawn]
+    assert grid({"a": read_parameter("a", ["1e-3", "gelu"])}) == [{"a": 1e-3}, {"a": "gelu"}]  # type: ignore[dict-item]
+    assert drawn != draws(read | {"d": read_parameter("d", ["x", "y"])}, 200, 8)
+    assert grid({"d": read_parameter("d", ["x", "y"])}) == [{"d": "x"}, {"d": "y"}]  # type: ignore[dict-item]
+
+
+def test_rungs_grow_by_the_factor_up_to_the_run() -> None:
+    plan = plan_of(halving={"first_rung": 10, "factor": 3})
+    assert (plan.pauses, plan.factor) == ((10, 30), 3)
+    assert [plan.pause_of(rung) for rung in range(3)] == [10, 30, None]
+    assert pause_steps(10, 2, 40) == (10, 20)
+
+
+def test_decisions_depend_on_scores_and_break_ties_by_number() -> None:
+    nan = float("nan")
+    scores = {3: 1.0, 1: 2.0, 2: 1.0, 4: None, 5: nan, 6: 9.0}
+    assert decided(scores, "min", 3, is_last=False).kept == (2, 3)
+    assert decided(scores, "max", 3, is_last=False).kept == (1, 6)
+    assert decided(scores, "min", 3, is_last=True).kept == (2,)
+    assert decided({1: None, 2: nan}, "min", 2, is_last=False) == Rung({1: None, 2: None}, ())
+    first = decided(scores, "min", 2, is_last=False)
+    assert first.kept == (1, 2, 3)
+    last = decided({1: 0.5, 2: 0.7, 3: None}, "min", 2, is_last=True)
+    assert ranking([first], "min", is_over=False) == {6: 4, 4: 5, 5: 6}
+    expected = {1: 1, 2: 2, 3: 3, 6: 4, 4: 5, 5: 6}
+    assert ranking([first, last], "min", is_over=True) == expected
+    assert Rung.of_plain({"scores": {"1": 0.5}, "kept": [1]}) == Rung({1: 0.5}, (1,))
+
+
+def test_importance_is_the_share_of_the_ranks_between_groups() -> None:
+    order = [1, 2, 3, 4, 5, 6, 7, 8]
+    decides = {number: "a" if number <= 4 else "b" for number in order}
+    assert importance(decides, order) == pytest.approx(0.72, abs=0.05)
+    assert importance({number: number % 2 for number in order}, order) == 0.0
+    valley = {n: abs(4.5 - n) + 0.01 * n for n in order}  # eight distinct numbers, grouped
+    assert importance({n: n * 0.1 for n in order}, order) > 0.7  # type: ignore[operator]
+    assert importance(valley, order) < 0.3  # type: ignore[operator]
+    assert importance(dict.fromkeys(order, 1), order) == 0.0
+    assert importance({n: str(n) for n in order}, order) is None
+
+
+def test_each_mistake_is_named_before_anything_starts() -> None:
+    assert "config, config_id" in problems_of(parameter={})["parameter"]
+    assert "`parameters` is missing" in problems_of(parameters=None)["parameters"]
+    million = {f"a{n}": list(range(10)) for n in range(6)}
+    message = problems_of(parameters=million)["parameters"]
+    assert "the grid has 1,000,000 children; a sweep has at most 1,000" in message
+    scale = {"learning_rate": {"log_uniform": [1e-4, 1e-2]}}
+    assert "set method: random" in problems_of(parameters=scale)["parameters.learning_rate"]
+    lacking = problems_of(parameters=scale, method="random")
+    assert set(lacking) == {"trials", "seed"}
+    assert "`seed` is missing" in lacking["seed"]
+    assert "must be grid or random" in problems_of(method="asha")["method"]
+    for spec in (
+        5,
+        {"log_uniform": [0, 1]},
+        {"uniform": [1, 0]},
+        {"integers": [1, 2.5]},
+        {"values": []},
+    ):
+        found = problems_of(parameters={"learning_rate": spec}, trials=2, seed=1)
+        assert "`parameters.learning_rate` is" in found["parameters.learning_rate"]
+    assert "one of val_loss, val_perplexity" in problems_of(metric="accuracy")["metric"]
+    assert "min or max" in problems_of(goal="down")["goal"]
+    assert "1 to 64" in problems_of(max_parallel=0)["max_parallel"]
+
+
+def test_values_that_make_an_invalid_configuration_name_child_and_field() -> None:
+    found = problems_of(parameters={"learning_rate": [1e-3, -1.0], "bach_size": [4]})
+    assert (
+        "child 2 (learning_rate=-1.0, bach_size=4): `learning_rate` is -1.0"
+        in (found["children[2].learning_rate"])
+    )
+    assert "did you mean `batch_size`" in found["children[1].bach_size"]
+    many = problems_of(parameters={"learning_rate": [-n for n in range(1, 31)]})
+    assert many["children"] == "and 10 more problems of children"
+
+
+@pytest.mark.parametrize(
+    ("halving", "field", "said"),
+    [
+        (5, "halving", "has `first_rung`"),
+        ({"factor": 3}, "halving.first_rung", "is missing"),
+        ({"first_rung": 15}, "halving.first_rung", "multiple of eval_steps=10, where"),
+        ({"first_rung": 90}, "halving.first_rung", "must be below max_steps=90"),
+        ({"first_rung": 10, "factor": 7}, "halving.factor", "the number of children, 6"),
+        ({"first_rung": 10, "factor": 1}, "halving.factor", "from 2"),
+    ],
+)
+def test_rungs_that_do_not_fit_are_refused(halving: Any, field: str, said: str) -> None:
+    assert said in problems_of(halving=halving)[field]
+
+
+def test_rungs_need_children_of_one_length() -> None:
+    parameters = {"max_steps": [60, 90, 120]}
+    found = problems_of(parameters=parameters, halving={"first_rung": 10, "factor": 2})
+    assert "one length for all children" in found["parameters.max_steps"]

@@ -1,0 +1,101 @@
+"""Records of sweeps: who changes them, and jobs that are their children."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from job_store_bench import Bench, new_job
+
+from job_store.errors import NotFoundError, RecordVersionError, TransitionRefusedError
+from job_store.ids import new_id
+from job_store.records import (
+    JobStatus,
+    NewJob,
+    Outcome,
+    OutcomeKind,
+    Request,
+    SweepStatus,
+)
+
+RUNG = {"scores": {"1": 0.5}, "kept": [1]}
+
+
+def child(sweep_id: str, number: int = 1) -> NewJob:
+    return replace(new_job(name="rates/1"), sweep_id=sweep_id, sweep_child=number)
+
+
+async def stopped(bench: Bench, sweep_id: str, request: Request | None = None) -> SweepStatus:
+    running = [SweepStatus.RUNNING]
+    moved = await bench.sweeps.move(sweep_id, "stop", SweepStatus.STOPPED, running, request=request)
+    return moved.status
+
+
+async def test_a_child_is_made_once_and_only_while_its_sweep_runs(bench: Bench) -> None:
+    sweep = await bench.sweeps.create("rates", "{}")
+    first = await bench.jobs.create(child(sweep.sweep_id))
+    again = await bench.jobs.create(child(sweep.sweep_id))
+    assert (again.job_id, again.name) == (first.job_id, "rates/1")
+    assert await bench.sweeps.children(sweep.sweep_id) == {1: first.job_id}
+    with pytest.raises(NotFoundError, match="sweep"):
+        await bench.jobs.create(child(new_id("sweep")))
+    await stopped(bench, sweep.sweep_id)
+    with pytest.raises(TransitionRefusedError, match="stopped, which does not allow to start a"):
+        await bench.jobs.create(child(sweep.sweep_id, 2))
+    assert await bench.jobs.count() == 1
+
+
+async def test_a_rung_is_decided_once(bench: Bench) -> None:
+    id = (await bench.sweeps.create("rates", "{}")).sweep_id
+    decided = await bench.sweeps.decide(id, [RUNG], is_last=False)
+    assert decided is not None
+    assert decided.rungs == '[{"scores": {"1": 0.5}, "kept": [1]}]'
+    assert await bench.sweeps.decide(id, [RUNG], is_last=False) is None
+    assert not [
+        name for name in bench.worker.command("HKEYS", f"te:sweep:{id}") if b"asked" in name
+    ]
+    last = await bench.sweeps.decide(id, [RUNG, RUNG], is_last=True)
+    assert last is not None
+    assert last.status is SweepStatus.SUCCEEDED
+    with pytest.raises(TransitionRefusedError):
+        await bench.sweeps.decide(id, [RUNG], is_last=False)
+
+
+async def test_a_repeated_change_gets_its_first_answer(bench: Bench) -> None:
+    id = (await bench.sweeps.create("rates", "{}")).sweep_id
+    request = Request("once", "body")
+    for _ in range(2):
+        assert await stopped(bench, id, request) is SweepStatus.STOPPED
+    with pytest.raises(TransitionRefusedError, match=r"sweep swp_\w+ is stopped"):
+        await stopped(bench, id)
+    with pytest.raises(NotFoundError):
+        await stopped(bench, new_id("sweep"))
+    bench.worker.command("HSET", f"te:sweep:{id}", "v", "99")
+    with pytest.raises(RecordVersionError):
+        await stopped(bench, id)
+
+
+async def test_a_deleted_sweep_leaves_nothing(bench: Bench) -> None:
+    sweep_id = (await bench.sweeps.create("rates", "{}")).sweep_id
+    await bench.jobs.create(child(sweep_id))
+    assert await bench.sweeps.open() == [sweep_id]
+    await bench.sweeps.settle(sweep_id, SweepStatus.STOPPED)  # it was resumed in between
+    assert await bench.sweeps.open() == [sweep_id]
+    await bench.sweeps.settle(sweep_id, SweepStatus.RUNNING)
+    assert await bench.sweeps.open() == []
+    await bench.sweeps.delete(sweep_id)
+    assert bench.worker.command("KEYS", "te:sweep*") == []
+    assert await bench.sweeps.status_of(sweep_id) is None
+
+
+async def test_a_child_stops_by_itself_where_it_is_to_and_not_before(bench: Bench) -> None:
+    job = await bench.jobs.create(replace(new_job(), stop_at_step=5))
+    token = bench.claim(job)
+    bench.checkpoint(token, 4)
+    with pytest.raises(TransitionRefusedError, match="no stop was requested"):
+        bench.attempts.finish(token, Outcome(OutcomeKind.STOPPED))
+    bench.checkpoint(token, 5)
+    paused = bench.attempts.finish(token, Outcome(OutcomeKind.STOPPED))
+    assert (paused.status, paused.stop_at_step) == (JobStatus.STOPPED, 5)
+    assert (await bench.jobs.resume(job.job_id, stop_at_step=9)).stop_at_step == 9
+    assert (await bench.jobs.request_stop(job.job_id)).stop_at_step is None
