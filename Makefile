@@ -16,7 +16,7 @@ FIRST ?= 1
 ROUNDS ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test chaos check-deaths check-model check-mutants lint format bench bench-gpu protos protos-check sync sync-check map-check tables golden-curves clean
+.PHONY: help install demo up test chaos check-deaths check-model check-mutants check-readers lint format bench bench-gpu protos protos-check sync sync-check map-check tables golden-curves clean
 
 help: ## List the chores
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -58,6 +58,9 @@ check-model: $(STAMP) ## Visit all states of a job, more of them than the tests 
 
 check-mutants: $(STAMP) ## Change each condition of the scripts; what notices it?
 	$(BIN)/python -P tests/model/check_mutants.py $(ARGS)
+
+check-readers: $(STAMP) ## Other projects' software reads what we export; installs it, pinned
+	$(BIN)/python -P tests/readers $(ARGS)
 
 lint: $(STAMP) protos-check sync-check map-check ## Ruff, mypy, import-linter, buf, generated files, the map
 	$(BIN)/ruff check .

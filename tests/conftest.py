@@ -14,6 +14,7 @@ What the tests are made of:
 - `bucket_server`: a real S3 service, behind a network that fails where a test asks for it.
 - `running_stack`, `free_ports`, `prefix_proxy`, `browser`, `small_disk`: a whole stack, its ports,
   a proxy, a browser, a full disk.
+- `readers`: other projects' software reads what we export; outside CI, `make check-readers`.
 - `paced`: steps that last, so that there is time to disturb a run.
 - `docs_blocks`: runs the examples of the documents.
 """
