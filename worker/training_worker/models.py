@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from artifact_store import ArtifactStore
@@ -51,12 +52,38 @@ class ModelCache:
             return self._loaded[key]
 
     def _load(self, request: ModelRequest) -> LoadedModel:
+        from app.training.errors import CheckpointError
         from app.training.inference import load_trained
 
-        path = self._artifacts.bring(
-            request.artifact, size_bytes=request.size_bytes, sha256=request.sha256
-        )
+        path = self._registered_file(request) or self._bring(request)
         try:
             return load_trained(path, self._device, averaged=request.averaged, mapped=False)
+        except CheckpointError:
+            self._bring(request)  # raises where the file is not the registered one any more
+            raise
         finally:
             drop_copy(self._artifacts, request.artifact)
+
+    def _registered_file(self, request: ModelRequest) -> Path | None:
+        """Return the store's own file whose manifest has the registered hash.
+
+        The loading verifies what it reads, a third of the file, so the hash of the whole file is
+        not taken.
+        """
+        from app.training.checkpoint_file import read_manifest
+        from app.training.errors import CheckpointError
+
+        path = self._artifacts.local_path(request.artifact)
+        if path is None:
+            return None
+        try:
+            info = read_manifest(path)
+        except CheckpointError:
+            return None
+        registered = (request.size_bytes, request.sha256)
+        return path if (info.size_bytes, info.sha256) == registered else None
+
+    def _bring(self, request: ModelRequest) -> Path:
+        return self._artifacts.bring(
+            request.artifact, size_bytes=request.size_bytes, sha256=request.sha256
+        )

@@ -135,6 +135,22 @@ def test_a_checkpoint_gives_its_weights_and_its_alphabet(
     assert second._data.tokenizer.to_dict() == first._data.tokenizer.to_dict()
     assert (second.step, second.tokens_seen, second.optimizer.state) == (0, 0, {})
 
+    path, saved = Path(checkpoint), torch.load(checkpoint, weights_only=True)
+    whole = path.read_bytes()
+    damaged(path, whole, saved["optimizer_state_dict"]["state"][0]["exp_avg"])
+    third = run(tmp_path / "third", other, initial_weights=checkpoint)  # that is not read
+    assert same(third.model, first.model)
+    damaged(path, whole, saved["model_state_dict"]["token_embedding.weight"])
+    with pytest.raises(ConfigError, match="does not match its checksum"):
+        run(tmp_path / "fourth", other, initial_weights=checkpoint)
+
+
+def damaged(path: Path, whole: bytes, tensor: torch.Tensor) -> None:
+    """Write a file with one bit of a tensor turned."""
+    content = bytearray(whole)
+    content[whole.index(tensor.numpy().tobytes()) + 5] ^= 1
+    path.write_bytes(content)
+
 
 def test_what_does_not_fit_is_listed_by_tensor(tmp_path: Path, theirs: Path, text: Path) -> None:
     def refusal(**model: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 from dataclasses import asdict
 from pathlib import Path
@@ -132,11 +133,17 @@ def test_what_cannot_be_sampled_says_why(site: Site, checkpoint: CheckpointRecor
     other = site.store.checkpoints(job_id)[-1]
     path = site.artifacts / other.artifact
     content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
+    weights = site.weights(job_id)["token_embedding.weight"]
+    content[content.index(weights.numpy().tobytes()) + 100] ^= 1
     path.write_bytes(content)
     with pytest.raises(InferenceFailedError, match="its file was damaged") as failure:
         generate(site, ask(other))
     assert failure.value.code == "ARTIFACT_DAMAGED"
+    another = site.artifacts / checkpoint.artifact  # whole, and not what was registered here
+    for ending in (".pt", ".json"):
+        shutil.copyfile(another.with_suffix(ending), path.with_suffix(ending))
+    with pytest.raises(InferenceFailedError, match="its file was damaged"):
+        generate(site, ask(other))
     path.unlink()
     with pytest.raises(InferenceFailedError, match="was deleted; choose another one") as failure:
         generate(site, ask(other))

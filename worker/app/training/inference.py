@@ -18,6 +18,7 @@ from app.training.mapped_weights import read_mapped, verify_weights
 from app.training.tokenizer import Tokenizer, tokenizer_from_dict
 from app.transformer.lora import merged_weights
 from app.transformer.model import GPTModel
+from app.transformer.page_faults import take_pages
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,8 @@ def load_trained(
     state, config, weights = _verified(path, averaged=averaged)
     model = GPTModel.unfilled(config.model_config)
     merged = merged_weights(weights, config.model_config, config.lora)
+    if not mapped:
+        take_pages(model.parameters())
     load_model(model, merged, path, mapped=mapped)
     model.to(device).eval()
     saved, template = state.get("tokenizer"), state.get("chat_template") or {}

@@ -13,13 +13,6 @@ from torch import Tensor
 
 from app.training import rng
 from app.training.adapters import begin_adapters
-from app.training.checkpoint_file import (
-    manifest_path,
-    read_manifest,
-    read_state,
-    verify,
-    verify_unlisted,
-)
 from app.training.config import TrainingConfig
 from app.training.errors import CheckpointError
 from app.training.initial_weights import (
@@ -29,12 +22,14 @@ from app.training.initial_weights import (
     require_base,
     weights_path,
 )
+from app.training.mapped_weights import read_mapped, verify_weights
 from app.training.reading import permitted
 from app.transformer import GPTModel
 from app.transformer.config import TransformerConfig
 from app.transformer.errors import ConfigError, FieldProblem, UnsupportedModelError
 from app.transformer.huggingface import open_pretrained
 from app.transformer.lora import merged_weights
+from app.transformer.page_faults import take_pages
 
 logger = logging.getLogger(__name__)
 
@@ -76,19 +71,20 @@ class SavedModel:
         target.copy_(self._weights[name])
 
 
-def open_checkpoint(path: Path) -> SavedModel:
-    """Return the weights of a checkpoint file, which is verified first.
+def open_checkpoint(path: Path, *, verified: bool = True) -> SavedModel:
+    """Return the weights of a checkpoint file; of the file, nothing but these is read.
+
+    Args:
+        verified: check them first. Without, what describes them is checked, and no weight is read.
 
     Raises:
         ConfigError: It is damaged, or no checkpoint of this library.
     """
     try:
         permitted(path)
-        if manifest_path(path).exists():
-            verify(read_manifest(path))
-        else:
-            verify_unlisted(path)
-        return SavedModel(read_state(path, mapped=True), path)
+        state = read_mapped(path)
+        verify_weights(path, state, state["model_state_dict"] if verified else {})
+        return SavedModel(state, path)
     except CheckpointError as error:
         raise refused(str(path), str(error)) from None
 
@@ -134,6 +130,7 @@ def _open(path: Path) -> GivenWeights:
 def _filled(config: TrainingConfig, weights: GivenWeights) -> GPTModel:
     model = GPTModel.unfilled(config.model_config)
     _require_fit(config, model, weights)
+    take_pages(model.parameters())
     shapes = weights.shapes()
     for name, parameter in model.named_parameters():
         if shapes[name] == tuple(parameter.shape):

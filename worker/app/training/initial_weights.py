@@ -159,7 +159,7 @@ def _origin_of_resumed_run(config: TrainingConfig) -> Origin | None:
 def _origin_of_checkpoint(path: Path) -> Origin:
     from app.training.initial_model import open_checkpoint
 
-    saved = open_checkpoint(path)
+    saved = open_checkpoint(path, verified=False)
     return Origin(saved.config, saved.tokenizer)
 
 

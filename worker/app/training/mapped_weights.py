@@ -35,6 +35,10 @@ def read_mapped(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"there is no checkpoint {path}; check the path")
     if manifest_path(path).exists():
         verify_size(read_manifest(path))
+    if not zipfile.is_zipfile(path):  # of which torch says less
+        raise CheckpointError(
+            f"{path} is not a complete checkpoint: it is cut short, or another file"
+        )
     return read_state(path, mapped=True)
 
 

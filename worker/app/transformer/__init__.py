@@ -6,6 +6,7 @@ reading:
 - `config`, `fields`, `errors`: the shape of a model: its fields, how they are read, what can be
   wrong.
 - `model`, `attention`, `layers`, `positions`, `ngrams`, `initialization`: the model.
+- `page_faults`: memory for weights that are read from a file.
 - `generation`, `sampling`, `decoding`, `row_decoding`: text from a model, one token after another:
   which token is drawn, and the step of one token.
 - `fused`, `cpu_kernels`: the same model with faster operations for a CPU, applied from outside.

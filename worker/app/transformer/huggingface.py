@@ -21,6 +21,7 @@ from app.transformer.families import describe, family_of
 from app.transformer.found_model import FoundModel, StoredTensors, TensorTable, find_model
 from app.transformer.lora import has_adapters
 from app.transformer.model import GPTModel
+from app.transformer.page_faults import take_pages
 from app.transformer.tensor_layout import layout
 from app.transformer.weight_files import StoredTensor, find_tensors, read_config, weight_files
 
@@ -87,6 +88,7 @@ def from_pretrained(
     """
     pretrained = open_pretrained(source, description)
     model = GPTModel.unfilled(pretrained.config)
+    take_pages(model.parameters())
     for name, parameter in model.named_parameters():
         pretrained.copy(name, parameter)
     return model
