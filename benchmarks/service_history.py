@@ -72,15 +72,15 @@ def _chart(stack: Services) -> Claim:
     return Claim(name, median, 50, False, "ms", detail)
 
 
-def publish(stack: Services, job_id: str, steps: int) -> None:
-    """Claim the job's attempt and publish points of a plausible run."""
+def publish(stack: Services, job_id: str, steps: int, shape: float = 1.0) -> None:
+    """Claim the job's attempt and publish points of a plausible run; `shape` tells runs apart."""
     connection = Connection.open(stack.redis_url)
     store = AttemptStore(connection)
     claimed = store.claim(job_id, 1, "benchmark")
     assert claimed is not None, f"attempt 1 of {job_id} was taken by another worker"
     store.confirm_start(claimed.token, 0)
     batch: list[MetricPoint] = []
-    for point in _points(steps):
+    for point in _points(steps, shape):
         batch.append(point)
         if len(batch) == 500 or point.step == steps:
             store.publish_metrics(claimed.token, batch)
@@ -89,9 +89,9 @@ def publish(stack: Services, job_id: str, steps: int) -> None:
     connection.close()
 
 
-def _points(steps: int) -> Iterator[MetricPoint]:
+def _points(steps: int, shape: float) -> Iterator[MetricPoint]:
     for step in range(1, steps + 1):
-        loss = 1.5 + 3 * math.exp(-step / 10_000) + 0.1 * math.sin(step * 12.9898)
+        loss = shape * (1.5 + 3 * math.exp(-step / 10_000)) + 0.1 * math.sin(step * 12.9898)
         values = {
             "loss": loss,
             "perplexity": math.exp(loss),

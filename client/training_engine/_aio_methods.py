@@ -10,6 +10,7 @@ from training_engine import _calls
 from training_engine._aio_resource import AsyncJobResource, AsyncResource
 from training_engine._config_source import ConfigLike, config_source
 from training_engine.records import (
+    BatchGetJobsResponse,
     Checkpoint,
     Config,
     Dataset,
@@ -151,6 +152,17 @@ class AsyncDatasetMethods(AsyncResource):
 
 class AsyncJobMethods(AsyncJobResource):
     """The calls of `JobService`."""
+
+    async def batch_get(self, *, job_ids: Sequence[str] | None = None) -> BatchGetJobsResponse:
+        """Return several jobs, their configurations included, in the order asked for.
+
+        Args:
+            job_ids: The jobs, 1 to 100.
+
+        Raises:
+            NotFoundError: One of them is not there.
+        """
+        return await self._link.record(_calls.batch_get_jobs(job_ids=job_ids))
 
     async def get(self, job_id: str) -> AsyncJob:
         """Return one job, its configuration included.

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from training_engine._call import Call, ListCall, RecordCall, new_request_id, texts
 from training_engine._config_source import ConfigSource
 from training_engine.records import (
+    BatchGetJobsResponse,
     Checkpoint,
     Config,
     ConfigReport,
@@ -340,6 +341,20 @@ def start_job(
         request_id=new_request_id(),
         record=JobRecord,
         answer="job",
+    )
+
+
+def batch_get_jobs(*, job_ids: Sequence[str] | None = None) -> RecordCall[BatchGetJobsResponse]:
+    """Returns several jobs, their configurations included, in the order asked for.
+
+    JOB_NOT_FOUND where one of them is not there.
+    """
+    return RecordCall(
+        "JobService/BatchGetJobs",
+        "GET",
+        "/api/training/jobs/batch",
+        {"job_ids": texts("job_ids", job_ids)},
+        record=BatchGetJobsResponse,
     )
 
 

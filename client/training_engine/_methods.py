@@ -11,6 +11,7 @@ from training_engine import _calls
 from training_engine._config_source import ConfigLike, config_source
 from training_engine._resource import JobResource, Resource
 from training_engine.records import (
+    BatchGetJobsResponse,
     Checkpoint,
     Config,
     Dataset,
@@ -148,6 +149,17 @@ class DatasetMethods(Resource):
 
 class JobMethods(JobResource):
     """The calls of `JobService`."""
+
+    def batch_get(self, *, job_ids: Sequence[str] | None = None) -> BatchGetJobsResponse:
+        """Return several jobs, their configurations included, in the order asked for.
+
+        Args:
+            job_ids: The jobs, 1 to 100.
+
+        Raises:
+            NotFoundError: One of them is not there.
+        """
+        return self._link.record(_calls.batch_get_jobs(job_ids=job_ids))
 
     def get(self, job_id: str) -> Job:
         """Return one job, its configuration included.

@@ -31,6 +31,7 @@ from training_engine.errors import FieldProblem
 
 __all__ = [
     "EVENT_RECORDS",
+    "BatchGetJobsResponse",
     "BulkResult",
     "Checkpoint",
     "Config",
@@ -480,6 +481,17 @@ class JobRecord(JobMethods):
     sweep_id: str | None = None
     sweep_child: int | None = None
     stop_at_step: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchGetJobsResponse:
+    """Several jobs.
+
+    Attributes:
+        jobs: In the order asked for; one that is named twice comes once.
+    """
+
+    jobs: tuple[JobRecord, ...] = field(default=(), metadata={"read": read_all(JobRecord)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
@@ -22,6 +23,7 @@ from job_store.errors import TooManyTagsError, TransitionRefusedError
 from job_store.records import JobFilter, JobRecord, JobStatus, Request, SweepStatus
 from training_engine.v1 import job_pb2, job_pb2_grpc
 
+_MOST_IN_BATCH = 100
 _NUMBER_SUFFIX = 20
 """Most characters of the number that the store adds to a name which another job has."""
 
@@ -52,6 +54,19 @@ class JobServicer(Servicer, job_pb2_grpc.JobServiceServicer):
             record = await start_fork(request, self._state, idempotency_key)
         await enqueue(record, self._state)
         return job_pb2.ForkJobResponse(job=job_message(record))
+
+    async def BatchGetJobs(
+        self, request: job_pb2.BatchGetJobsRequest, context: Context
+    ) -> job_pb2.BatchGetJobsResponse:
+        job_ids = dict.fromkeys(request.job_ids)
+        if not 1 <= len(job_ids) <= _MOST_IN_BATCH:
+            message = (
+                f"`job_ids` has {len(job_ids)} jobs; it must have 1 to {_MOST_IN_BATCH}; ask for "
+                "the others in another call"
+            )
+            raise invalid_argument("job_ids", message)
+        records = await asyncio.gather(*map(self._state.jobs.get, job_ids))
+        return job_pb2.BatchGetJobsResponse(jobs=map(job_message, records))
 
     async def GetJob(
         self, request: job_pb2.GetJobRequest, context: Context

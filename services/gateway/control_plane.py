@@ -35,6 +35,9 @@ _CHANNEL_OPTIONS = [
     ("grpc.max_reconnect_backoff_ms", 2_000),
 ]
 
+PROTOBUF = "application/protobuf"
+"""Media type of an answer that is the call's message in protobuf's binary form."""
+
 Metadata = tuple[tuple[str, str], ...]
 
 
@@ -93,6 +96,7 @@ class Caller:
 
     def __init__(self, request: Request) -> None:
         self.control_plane: ControlPlane = request.app.state.control_plane
+        self.takes_protobuf = PROTOBUF in request.headers.get("accept", "")
         authorization = request.headers.get("authorization", "")
         self.metadata: Metadata = (
             (("authorization", authorization),) if _fits_metadata(authorization) else ()

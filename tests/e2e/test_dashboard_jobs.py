@@ -93,6 +93,10 @@ def test_several_jobs_are_changed_after_one_question(
             re.compile(f"^bulk 0: there is no job '{waiting[0]}'")
         )
         expect(rows(page)).to_have_count(1)
+        page.get_by_label("Choose bulk 2").check()
+        button(page, "Compare").click()
+        expect(page.get_by_role("table", name="Runs")).to_contain_text("bulk 2")
+        assert page.url.endswith(f"#/compare?jobs={waiting[2]}")
         assert seen.strangers == []
 
 

@@ -159,6 +159,7 @@ SUCCEEDING: dict[str, Make] = {
         201, body={"checkpoint_id": real.checkpoint_id, "config": {"max_steps": 44}}
     ),
     f"GET {API}/jobs": lambda real: Call(200, query={"status": "succeeded"}),
+    f"GET {API}/jobs/batch": lambda real: Call(200, query={"job_ids": [real.job_id]}),
     f"GET {API}/jobs/{{job_id}}": of_job(),
     f"PATCH {API}/jobs/{{job_id}}": of_job(body={"add_tags": ["small"], "notes": "A note."}),
     f"DELETE {API}/jobs/{{job_id}}": lambda real: Call(204, {"job_id": real.job_to_delete}),
@@ -226,6 +227,7 @@ SPENT = {
     f"DELETE {API}/checkpoints/{{checkpoint_id}}",
     f"DELETE {API}/datasets/{{dataset_id}}",
     f"POST {API}/jobs/fork",
+    f"GET {API}/jobs/batch",
     f"GET {API}/metrics/series",
     f"POST {API}/sweeps",
     f"POST {API}/sweeps/{{sweep_id}}/stop",

@@ -40,6 +40,11 @@ class JobServiceStub:
                 request_serializer=training__engine_dot_v1_dot_job__pb2.StartJobRequest.SerializeToString,
                 response_deserializer=training__engine_dot_v1_dot_job__pb2.StartJobResponse.FromString,
                 _registered_method=True)
+        self.BatchGetJobs = channel.unary_unary(
+                '/training_engine.v1.JobService/BatchGetJobs',
+                request_serializer=training__engine_dot_v1_dot_job__pb2.BatchGetJobsRequest.SerializeToString,
+                response_deserializer=training__engine_dot_v1_dot_job__pb2.BatchGetJobsResponse.FromString,
+                _registered_method=True)
         self.GetJob = channel.unary_unary(
                 '/training_engine.v1.JobService/GetJob',
                 request_serializer=training__engine_dot_v1_dot_job__pb2.GetJobRequest.SerializeToString,
@@ -93,6 +98,14 @@ class JobServiceServicer:
 
     def StartJob(self, request, context):
         """Validates the whole configuration, stores the job and queues its first attempt.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchGetJobs(self, request, context):
+        """Returns several jobs, their configurations included, in the order asked for. JOB_NOT_FOUND where
+        one of them is not there.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -173,6 +186,11 @@ def add_JobServiceServicer_to_server(servicer, server):
                     request_deserializer=training__engine_dot_v1_dot_job__pb2.StartJobRequest.FromString,
                     response_serializer=training__engine_dot_v1_dot_job__pb2.StartJobResponse.SerializeToString,
             ),
+            'BatchGetJobs': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchGetJobs,
+                    request_deserializer=training__engine_dot_v1_dot_job__pb2.BatchGetJobsRequest.FromString,
+                    response_serializer=training__engine_dot_v1_dot_job__pb2.BatchGetJobsResponse.SerializeToString,
+            ),
             'GetJob': grpc.unary_unary_rpc_method_handler(
                     servicer.GetJob,
                     request_deserializer=training__engine_dot_v1_dot_job__pb2.GetJobRequest.FromString,
@@ -247,6 +265,33 @@ class JobService:
             '/training_engine.v1.JobService/StartJob',
             training__engine_dot_v1_dot_job__pb2.StartJobRequest.SerializeToString,
             training__engine_dot_v1_dot_job__pb2.StartJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchGetJobs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/training_engine.v1.JobService/BatchGetJobs',
+            training__engine_dot_v1_dot_job__pb2.BatchGetJobsRequest.SerializeToString,
+            training__engine_dot_v1_dot_job__pb2.BatchGetJobsResponse.FromString,
             options,
             channel_credentials,
             insecure,

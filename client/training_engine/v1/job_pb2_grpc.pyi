@@ -35,6 +35,10 @@ class JobServiceStub:
     def __new__(cls, channel: _aio.Channel) -> JobServiceAsyncStub: ...
     StartJob: _grpc.UnaryUnaryMultiCallable[_job_pb2.StartJobRequest, _job_pb2.StartJobResponse]
     """Validates the whole configuration, stores the job and queues its first attempt."""
+    BatchGetJobs: _grpc.UnaryUnaryMultiCallable[_job_pb2.BatchGetJobsRequest, _job_pb2.BatchGetJobsResponse]
+    """Returns several jobs, their configurations included, in the order asked for. JOB_NOT_FOUND where
+    one of them is not there.
+    """
     GetJob: _grpc.UnaryUnaryMultiCallable[_job_pb2.GetJobRequest, _job_pb2.GetJobResponse]
     """Returns one job, its configuration included. JOB_NOT_FOUND where there is none."""
     ListJobs: _grpc.UnaryUnaryMultiCallable[_job_pb2.ListJobsRequest, _job_pb2.ListJobsResponse]
@@ -69,6 +73,10 @@ class JobServiceAsyncStub(JobServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     StartJob: _aio.UnaryUnaryMultiCallable[_job_pb2.StartJobRequest, _job_pb2.StartJobResponse]  # type: ignore[assignment]
     """Validates the whole configuration, stores the job and queues its first attempt."""
+    BatchGetJobs: _aio.UnaryUnaryMultiCallable[_job_pb2.BatchGetJobsRequest, _job_pb2.BatchGetJobsResponse]  # type: ignore[assignment]
+    """Returns several jobs, their configurations included, in the order asked for. JOB_NOT_FOUND where
+    one of them is not there.
+    """
     GetJob: _aio.UnaryUnaryMultiCallable[_job_pb2.GetJobRequest, _job_pb2.GetJobResponse]  # type: ignore[assignment]
     """Returns one job, its configuration included. JOB_NOT_FOUND where there is none."""
     ListJobs: _aio.UnaryUnaryMultiCallable[_job_pb2.ListJobsRequest, _job_pb2.ListJobsResponse]  # type: ignore[assignment]
@@ -106,6 +114,16 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_job_pb2.StartJobResponse, _abc.Awaitable[_job_pb2.StartJobResponse]]:
         """Validates the whole configuration, stores the job and queues its first attempt."""
+
+    @_abc_1.abstractmethod
+    def BatchGetJobs(
+        self,
+        request: _job_pb2.BatchGetJobsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_pb2.BatchGetJobsResponse, _abc.Awaitable[_job_pb2.BatchGetJobsResponse]]:
+        """Returns several jobs, their configurations included, in the order asked for. JOB_NOT_FOUND where
+        one of them is not there.
+        """
 
     @_abc_1.abstractmethod
     def GetJob(

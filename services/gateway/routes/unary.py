@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Response
 
 from gateway.contract import DOCUMENT, REQUEST_ID, WHOLE_DOCUMENT, Plain, Route
 from gateway.contract import routes as all_routes
-from gateway.control_plane import Caller
+from gateway.control_plane import PROTOBUF, Caller
 from gateway.routes.declare import (
     NO_CONTENT,
     CallerOf,
@@ -64,6 +64,8 @@ def _endpoint(route: Route) -> Endpoint:
         response = await caller.call(call, route.request(_values(parameters)))
         if route.status == NO_CONTENT:
             return Response(status_code=NO_CONTENT)
+        if caller.takes_protobuf and route.verb == "get":
+            return Response(response.SerializeToString(), media_type=PROTOBUF)
         plain = route.answer(response, parameters)
         headers = {"Location": route.location(plain)} if route.status == 201 else {}
         return answer(plain, route.status, **headers)

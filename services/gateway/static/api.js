@@ -58,6 +58,12 @@ export async function get(path, options) {
   return (await send("GET", path, options)).json();
 }
 
+// The bytes of the answer's message, for what `protobuf.js` reads.
+export async function getBytes(path, { signal } = {}) {
+  const answer = await send("GET", path, { signal, headers: { Accept: "application/protobuf" } });
+  return new Uint8Array(await answer.arrayBuffer());
+}
+
 // The key makes a retried request change things once.
 export async function post(path, body, { signal } = {}) {
   return (await send("POST", path, { body, signal, headers: { "Idempotency-Key": key() } })).json();

@@ -1,6 +1,8 @@
-// Stops, resumes or deletes the chosen jobs, after one question that says what becomes of each.
+// Stops, resumes or deletes the chosen jobs, after one question that says what becomes of each; or
+// compares them.
 
 import { at, post, remove } from "./api.js";
+import { comparisonOf, MOST_RUNS } from "./compare_state.js";
 import { ask } from "./dialog.js";
 import { el, fill, setText } from "./dom.js";
 import { count, many } from "./format.js";
@@ -57,9 +59,10 @@ export class BulkActions {
     this.buttons = ACTIONS.map((action) =>
       el("button", { type: "button", class: action.danger && "danger", onclick: () => this.#act(action) }, action.name),
     );
+    this.compare = el("button", { type: "button", onclick: () => (location.hash = comparisonOf(this.#ids())) }, "Compare");
     this.none = el("button", { type: "button", class: "plain", onclick: () => this.clear() }, "Choose none");
     this.failures = el("ul", { class: "problems", role: "alert" });
-    this.bar = el("div", { class: "row" }, this.text, this.buttons, this.none);
+    this.bar = el("div", { class: "row" }, this.text, this.compare, this.buttons, this.none);
     this.element = el("section", { class: "card", "aria-label": "Chosen jobs", hidden: true }, this.bar, this.failures);
   }
 
@@ -91,7 +94,14 @@ export class BulkActions {
     this.element.hidden = !size && !this.said;
     setText(this.text, [size && `${many(size, "job")} chosen.`, this.said].filter(Boolean).join(" "));
     for (const button of [...this.buttons, this.none]) button.disabled = !size || Boolean(this.busy);
+    this.compare.disabled = !size || size > MOST_RUNS;
+    this.compare.title = size > MOST_RUNS ? `A comparison has at most ${MOST_RUNS} runs.` : "";
     this.onChange();
+  }
+
+  // In the order of the list, newest first.
+  #ids() {
+    return [...this.chosen.keys()].sort().reverse();
   }
 
   async #act(action) {
@@ -123,6 +133,7 @@ export class BulkActions {
           this.chosen.delete(job.job_id);
         } catch (error) {
           failed.push([job, error]);
+          if (error.status === 404) this.chosen.delete(job.job_id);
         }
       }
     };

@@ -1,11 +1,12 @@
 // Several runs over each other: any metric over steps, tokens or time, and where the runs differ.
 
-import { at, get } from "./api.js";
+import { get, getBytes } from "./api.js";
 import { addressOf, looks, readState } from "./compare_state.js";
 import { CompareTable, quoted } from "./compare_table.js";
 import { connection, el, fill, notice, setText } from "./dom.js";
 import { pictureText, savePng, saveText } from "./exports.js";
 import { OverlayChart } from "./overlay_chart.js";
+import { readSeries } from "./protobuf.js";
 import { RunPicker } from "./run_picker.js";
 
 const FOLLOW_MS = 5000;
@@ -100,6 +101,10 @@ export class ComparePage {
     return `/metrics/series?${query}`;
   }
 
+  async #series(more) {
+    return readSeries(await getBytes(this.#query(more), { signal: this.signal }));
+  }
+
   // Asks for all of it. An answer that a later question has overtaken is dropped.
   async #load() {
     const asked = (this.asked = Symbol("question"));
@@ -109,9 +114,10 @@ export class ComparePage {
       this.#showAll([]);
       return;
     }
-    this.#loadJobs();
+    const missing = this.state.jobs.filter((id) => !this.jobs.has(id));
     try {
-      const answer = await get(this.#query({}), { signal: this.signal });
+      // Without a job's record its curve is drawn too; what is wrong with its id, the curves' answer says.
+      const [answer] = await Promise.all([this.#series({}), this.#readJobs(missing).catch(() => {})]);
       if (asked !== this.asked) return;
       this.curves.clear();
       this.#take(answer);
@@ -121,12 +127,11 @@ export class ComparePage {
     }
   }
 
-  async #loadJobs() {
-    const missing = this.state.jobs.filter((id) => !this.jobs.has(id));
-    const load = async (id) => this.jobs.set(id, await get(at("jobs", id), { signal: this.signal }));
-    await Promise.all(missing.map((id) => load(id).catch(() => {})));
-    if (missing.length && !this.signal.aborted) this.#showTable();
-    if (missing.length && !this.signal.aborted) this.#draw();
+  async #readJobs(ids) {
+    if (!ids.length) return;
+    const query = new URLSearchParams(ids.map((id) => ["job_ids", id]));
+    const { jobs } = await get(`/jobs/batch?${query}`, { signal: this.signal });
+    for (const job of jobs) this.jobs.set(job.job_id, job);
   }
 
   #take(answer) {
@@ -135,7 +140,7 @@ export class ComparePage {
       const key = `${series.job_id} ${series.metric}`;
       const before = this.curves.get(key);
       if (series.from_start || !before) this.curves.set(key, series);
-      else this.curves.set(key, { ...series, x: before.x.concat(series.x), y: before.y.concat(series.y) });
+      else this.curves.set(key, { ...series, x: joined(before.x, series.x), y: joined(before.y, series.y) });
     }
   }
 
@@ -145,28 +150,22 @@ export class ComparePage {
     this.following = true;
     const asked = this.asked;
     try {
-      const answer = await get(this.#query({ after: this.cursor }), { signal: this.signal });
+      const answer = await this.#series({ after: this.cursor });
       if (asked !== this.asked) return;
       this.#take(answer);
       connection("live");
-      if (!answer.series.length) return this.#refreshOne(active);
+      const heard = new Set(answer.series.map((series) => series.job_id));
+      // A run of which nothing came may have ended.
+      await this.#readJobs(active.filter((id) => !heard.has(id)));
       const longest = Math.max(...[...this.curves.values()].map((curve) => curve.x.length));
       if (longest > MOST_POINTS) await this.#load();
-      else this.#draw();
+      else if (heard.size) this.#draw();
       this.#showTable();
     } catch (error) {
       if (!this.signal.aborted) connection(`reconnecting… ${error.message}`);
     } finally {
       this.following = false;
     }
-  }
-
-  // Where nothing came, a run may have ended: one is asked each time.
-  async #refreshOne(active) {
-    const id = active[(this.turn = ((this.turn ?? -1) + 1) % active.length)];
-    const state = await get(at("jobs", id, "status"), { signal: this.signal });
-    this.jobs.set(id, { ...this.jobs.get(id), ...state });
-    this.#showTable();
   }
 
   #showAll(names) {
@@ -227,4 +226,11 @@ export class ComparePage {
     }
     return lines.map((line) => line.map(quoted).join(",")).join("\n") + "\n";
   }
+}
+
+function joined(before, more) {
+  const whole = new Float64Array(before.length + more.length);
+  whole.set(before);
+  whole.set(more, before.length);
+  return whole;
 }

@@ -1,6 +1,7 @@
 // What the comparison shows, as the address keeps it: #/compare?jobs=…&metrics=…&x=tokens.
 
 const DEFAULTS = { jobs: [], metrics: ["val_loss", "loss"], x: "step", smoothing: 0, logx: false, logy: false, from: null, to: null, sort: "", down: false };
+export const MOST_RUNS = 50;
 const LISTS = ["jobs", "metrics"];
 const FLAGS = ["logx", "logy", "down"];
 const NUMBERS = ["smoothing", "from", "to"];
@@ -29,6 +30,9 @@ export function addressOf(state) {
   }
   return `#/compare${parts.length ? `?${parts.join("&")}` : ""}`;
 }
+
+// The address that compares these jobs.
+export const comparisonOf = (jobs) => addressOf({ ...DEFAULTS, jobs });
 
 // A color and a dash for the run at a place; neighbours are far apart in hue.
 export function looks(place, dark) {

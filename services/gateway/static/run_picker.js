@@ -1,12 +1,12 @@
 // Chooses the runs of a comparison: by a part of the name, a tag, or the state.
 
 import { get } from "./api.js";
+import { MOST_RUNS } from "./compare_state.js";
 import { el, fill, setText } from "./dom.js";
 import { many } from "./format.js";
 
 const NEWEST = 1000;
 const SHOWN = 200;
-export const MOST_RUNS = 50;
 
 export class RunPicker {
   // onChange is called with the ids that are chosen.
@@ -22,16 +22,17 @@ export class RunPicker {
     const none = el("button", { type: "button", onclick: () => this.#set([...this.chosen], false) }, "Choose none");
     this.element = el(
       "details",
-      { class: "card", open: chosen.length === 0 },
+      { class: "card", open: chosen.length === 0, ontoggle: () => this.#load() },
       el("summary", {}, "Runs"),
       el("div", { class: "row" }, el("label", {}, "Name, tag or state", this.filter), all, none),
       this.said,
       this.list,
     );
-    this.#load();
   }
 
+  // Once it is open: a comparison that is only looked at needs no list of all jobs.
   async #load() {
+    if (!this.element.open || this.jobs.length) return;
     try {
       this.jobs = (await get(`/jobs?page_size=${NEWEST}`, { signal: this.signal })).jobs;
       this.#show();

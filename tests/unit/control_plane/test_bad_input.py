@@ -78,6 +78,7 @@ async def test_odd_ids_are_unknown_everywhere(stubs: Any, odd: str) -> None:
     calls = {
         "JOB_NOT_FOUND": [
             stubs.jobs.GetJob(job_pb2.GetJobRequest(job_id=odd)),
+            stubs.jobs.BatchGetJobs(job_pb2.BatchGetJobsRequest(job_ids=[odd])),
             stubs.jobs.StopJob(job_pb2.StopJobRequest(job_id=odd)),
             stubs.jobs.ResumeJob(job_pb2.ResumeJobRequest(job_id=odd)),
             stubs.jobs.DeleteJob(job_pb2.DeleteJobRequest(job_id=odd)),

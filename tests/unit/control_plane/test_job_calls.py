@@ -259,6 +259,23 @@ async def test_odd_ids_are_not_found(stubs: Any, job_id: str) -> None:
     assert (failure.code, failure.reason) == (grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND")
 
 
+async def test_several_jobs_come_in_one_answer(stubs: Any) -> None:
+    first, second = await start(stubs), await start(stubs)
+
+    async def asked(*job_ids: str) -> Any:
+        return await stubs.jobs.BatchGetJobs(job_pb2.BatchGetJobsRequest(job_ids=job_ids))
+
+    jobs = (await asked(second, first, second)).jobs
+    assert [job.job_id for job in jobs] == [second, first]
+    assert all(job.config.max_steps for job in jobs)
+    missing = new_id("job")
+    failure = await failure_of(asked(first, missing))
+    assert (failure.reason, missing in failure.message) == ("JOB_NOT_FOUND", True)
+    for job_ids, count in (([], "0 jobs"), ([f"job_{n}" for n in range(101)], "101 jobs")):
+        failure = await failure_of(asked(*job_ids))
+        assert ([*failure.fields], count in failure.message) == (["job_ids"], True)
+
+
 async def test_lists_page_newest_first_and_filter(stubs: Any) -> None:
     ids = [(await stubs.jobs.StartJob(tiny_request())).job.job_id for _ in range(3)]
     await stubs.jobs.StopJob(job_pb2.StopJobRequest(job_id=ids[0]))

@@ -163,6 +163,10 @@ class Jobs(Service, job_pb2_grpc.JobServiceServicer):
         self.state.served(request)
         return job_pb2.GetJobResponse(job=self.state.job(request.job_id))
 
+    async def BatchGetJobs(self, request: Any, context: Any) -> Any:
+        self.state.served(request)
+        return job_pb2.BatchGetJobsResponse(jobs=map(self.state.job, request.job_ids))
+
     async def ListJobs(self, request: Any, context: Any) -> Any:
         self.state.served(request)
         rows = [

@@ -191,6 +191,23 @@ async def test_jobs_are_listed_by_state_without_configs(
     assert (state.requests[-1].name, state.requests[-1].job_id_prefix) == ("a name", "job_0")
 
 
+async def test_several_jobs_come_with_their_configs_and_as_protobuf(
+    client: httpx.AsyncClient,
+) -> None:
+    first, second = await start(client), await start(client)
+    asked = {"params": {"job_ids": [second, first]}}
+    jobs = shaped(await client.get(f"{API}/jobs/batch", **asked), 200, "JobSet")["jobs"]
+    assert [job["job_id"] for job in jobs] == [second, first]
+    assert jobs[0]["config"]["max_steps"] == 100
+    accept = {"Accept": "application/protobuf, */*"}
+    answer = await client.get(f"{API}/jobs/batch", headers=accept, **asked)
+    assert answer.headers["content-type"] == "application/protobuf"
+    found = job_pb2.BatchGetJobsResponse.FromString(answer.content).jobs
+    assert [job.job_id for job in found] == [second, first]
+    missing = await client.get(f"{API}/jobs/job_9", headers=accept)
+    assert missing.headers["content-type"] == "application/problem+json"
+
+
 async def test_stop_and_resume_answer_202(client: httpx.AsyncClient, state: State) -> None:
     job_id = await start(client)
     stopped = await client.post(f"{API}/jobs/{job_id}/stop", headers={"Idempotency-Key": "s"})

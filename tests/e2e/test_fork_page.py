@@ -1,0 +1,38 @@
+"""The page that forks a job from a checkpoint, in a real browser: refused, started, linked."""
+
+from __future__ import annotations
+
+import httpx
+from browser import opened
+from dashboard import button, expect, status_of, wait_until
+from playwright.sync_api import Browser
+from running_stack import RunningStack
+
+
+def test_a_fork_is_refused_started_and_linked_to_its_parent(
+    stack: RunningStack, api: httpx.Client, browser: Browser, finished: str
+) -> None:
+    with opened(browser, f"{stack.url}/#/jobs/{finished}") as (page, seen):
+        page.get_by_role("link", name="Fork").first.click()
+        expect(page.get_by_role("heading", name="Fork a job")).to_be_visible()
+        expect(page.get_by_text("From step ")).to_contain_text("of watched.")
+        page.get_by_label("Name").fill("a <b>fork</b>")
+        page.get_by_label("Optimizer").select_option("fresh")
+        changes = page.get_by_label("What changes")
+        changes.fill("learning_rate: -1\nbatch_size: 0")
+        button(page, "Fork").click()
+        expect(page.locator("#fork-problems li")).to_have_count(2)
+        expect(page.get_by_role("alert")).to_contain_text("2 problems")
+        changes.fill("learning_rate: 0.002\nmax_steps: 2")
+        button(page, "Fork").click()
+        expect(page.get_by_role("heading", name="a <b>fork</b>")).to_be_visible()
+        page.get_by_role("link", name=finished, exact=True).click()
+        expect(page.get_by_role("heading", name="watched", exact=True)).to_be_visible()
+        fork = api.get("/jobs", params={"name": "a <b>fork</b>"}).json()["jobs"][0]
+        assert (fork["parent_job_id"], fork["fork_optimizer"]) == (finished, "fresh")
+        config = api.get(f"/jobs/{fork['job_id']}").json()["config"]
+        assert (config["learning_rate"], config["max_steps"], config["batch_size"]) == (0.002, 2, 4)
+        ended = lambda: status_of(api, fork["job_id"])["status"] == "succeeded"  # noqa: E731
+        wait_until(ended, "the fork to end")
+        assert [error for error in seen.errors if "400" not in error] == []
+        assert (seen.strangers, seen.dialogs) == ([], [])
