@@ -132,9 +132,10 @@ class JobStore:
     ) -> JobPage:
         """Return a page, newest first, without config documents.
 
-        A state or a name costs O(page). Tags and a search look at up to 20,000 jobs for a page,
-        which then may hold fewer jobs than asked for, or none, and still have a next one. A record
-        that cannot be read (another version) is left out and logged; `get` names it.
+        A state, a name or a tag costs O(page). Several of them, and a search, look at up to 20,000
+        jobs for a page, which then may hold fewer jobs than asked for, or none, and still have a
+        next one. A record that cannot be read (another version) is left out and logged; `get` names
+        it.
 
         Raises:
             InvalidPageTokenError: The token is damaged or of another list.

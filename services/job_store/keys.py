@@ -18,6 +18,7 @@ class Keys:
     job:ID:summary:N[:LEVEL]      open buckets; full ones     job:ID:checkpoint* registry
     jobs:{all,unsent,STATUS}      ids in order of creation    request:DIGEST     memo, 24 h
     jobs:name:NAME                ids of the jobs of a name
+    jobs:tag:TAG                  ids of the jobs that have a tag
     jobs:delayed                  ids of jobs whose next attempt is not to begin at once
     jobs:{sweep,sweeping}         ids of jobs whose files are to be looked through
     datasets:expected             ids whose files may be without a record → time

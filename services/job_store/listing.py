@@ -1,4 +1,4 @@
-"""Pages of jobs: by state or name from an index, by tags and words through a bounded look."""
+"""Pages of jobs: by state, name or tag from an index, by words through a bounded look."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from job_store.unreadable import left_out
 
 MAX_PAGE = 1000
 """Jobs or checkpoints in a page at most; a larger `page_size` gets this many."""
-_LOOK, _LOOKS = 500, 40
-"""Jobs that one script looks at while other clients wait, and such scripts for a page."""
+_LOOK, _LOOKS = 200, 100
+"""Jobs that one script looks at or returns while other clients wait, some milliseconds; and such
+scripts for a page.
+"""
 
 
 async def page_of_jobs(
@@ -27,7 +29,7 @@ async def page_of_jobs(
     index, tests = _index_and_tests(chosen)
     is_scan = any(tests.values())
     subject = index
-    if is_scan or chosen.name:
+    if is_scan or chosen.name or chosen.tags:
         subject = f"{'name' if chosen.name else 'search'}:{_digest([index, tests])}"
     prefix = chosen.id_prefix
     above, below = (f"[{prefix}", f"({prefix}\x7f") if prefix else ("-", "+")
@@ -36,7 +38,7 @@ async def page_of_jobs(
     size = page_bounds(page_size, MAX_PAGE)
     rows, last = list[bytes](), b""
     for _ in range(_LOOKS):
-        count = size - len(rows) // 2
+        count = min(size - len(rows) // 2, _LOOK)
         look = _LOOK if is_scan else count
         reply = await db.run("read_jobs", index, below, above, count, look, json.dumps(tests))
         last, *more = reply or [b""]
@@ -50,13 +52,15 @@ async def page_of_jobs(
 
 def _index_and_tests(chosen: JobFilter) -> tuple[str, dict[str, Any]]:
     """Return the index to page through, and what its jobs have to pass, as `read_jobs` takes it."""
-    status = chosen.status.value if chosen.status else ""
-    tests = {
-        "status": status if chosen.name else "",
-        "tags": chosen.tags,
-        "words": chosen.search.casefold().split(),
-    }
-    return (f"name:{chosen.name}" if chosen.name else status or "all"), tests
+    status, tags = chosen.status.value if chosen.status else "", [*chosen.tags]
+    index = status or "all"
+    if chosen.name:
+        index = f"name:{chosen.name}"
+    elif tags:
+        index = f"tag:{tags.pop(0)}"
+    is_of_status = index in (status, "all")
+    words = chosen.search.casefold().split()
+    return index, {"status": "" if is_of_status else status, "tags": tags, "words": words}
 
 
 def _digest(value: Any) -> str:

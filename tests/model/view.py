@@ -10,6 +10,7 @@ from model.recorded_calls import JOB, PREFIX
 
 JOB_KEY = f"{PREFIX}job:{JOB}"
 INDEX = f"{PREFIX}jobs:"
+NAMED = (f"{INDEX}name:", f"{INDEX}tag:")
 HELD = ("running", "stopping")
 AT_REST = ("stopped", "failed", "succeeded")
 
@@ -58,7 +59,7 @@ class View:
         self.indexes = {
             key.removeprefix(INDEX)
             for key, members in self.keys.items()
-            if key.startswith(INDEX) and JOB in members and ":name:" not in key
+            if key.startswith(INDEX) and JOB in members and not key.startswith(NAMED)
         }
 
     def _of_attempts(self, part: str) -> dict[int, list[Any]]:

@@ -67,6 +67,7 @@ set_hash(job_key(id), job)
 redis.call('SET', job_key(id, 'config'), config)
 for _, index in ipairs({'all', 'queued', 'unsent'}) do redis.call('ZADD', index_key(index), 0, id) end
 if job.name ~= '' then redis.call('ZADD', name_key(job.name), 0, id) end
+for tag in each_tag(job.tags) do redis.call('ZADD', tag_key(tag), 0, id) end
 emit_state(id, job, now)
 if base.id ~= '' then register(id, job, base, now) end
 return remember_of_job(id, 'start', memo, cjson.encode(job))

@@ -28,6 +28,7 @@ for _, index in ipairs({'all', 'unsent', 'delayed', 'queued', 'stopped', 'succee
   redis.call('ZREM', index_key(index), id)
 end
 redis.call('ZREM', name_key(job.name or ''), id)
+for tag in each_tag(job.tags) do redis.call('ZREM', tag_key(tag), id) end
 -- Its files are removed by a sweep after its record. The sweep's delay begins now, even where an
 -- earlier sweep was due sooner: nothing would ask for another one.
 redis.call('ZREM', index_key('sweep'), id)

@@ -18,6 +18,16 @@ local function name_key(name)
   return index_key('name:' .. name)
 end
 
+-- The list of the jobs that have a tag.
+local function tag_key(tag)
+  return index_key('tag:' .. tag)
+end
+
+-- The tags in a record's JSON array: none of them needs escapes.
+local function each_tag(tags)
+  return string.gmatch(tags or '', '"([^"]+)"')
+end
+
 local function item_key(kind, id)
   return PREFIX .. kind .. ':' .. id
 end

@@ -35,6 +35,7 @@ if job.name ~= '' then redis.call('ZADD', name_key(job.name), 0, id) end
 if (job.sweep_id or '') ~= '' then
   redis.call('HSET', item_key('sweep', job.sweep_id) .. ':children', job.sweep_child, id)
 end
+for tag in each_tag(job.tags) do redis.call('ZADD', tag_key(tag), 0, id) end
 -- Each event of a checkpoint comes behind the points before it.
 for _, checkpoint_id in ipairs(redis.call('ZRANGE', job_key(id, 'checkpoints'), 0, -1)) do
   local record = stored.checkpoint_data[checkpoint_id]

@@ -27,5 +27,7 @@ local changes = {tags = #tags > 0 and cjson.encode(tags) or '[]', user_notes = n
                  folded_notes = folded}
 -- The time of a held job's last change is its worker's last report: how long it ran hangs on that.
 if not is_held(job.status) then changes.updated_at = now_ms() end
+for tag in each_tag(job.tags) do redis.call('ZREM', tag_key(tag), id) end
+for _, tag in ipairs(tags) do redis.call('ZADD', tag_key(tag), 0, id) end
 set_fields(id, job, changes)
 return remember_of_job(id, 'update', memo, cjson.encode(job))

@@ -100,20 +100,33 @@ async def test_pages_of_a_search_have_each_job_once(
     for number in range(12):
         await bench.jobs.create(tagged(str(number), *["even"] * (number % 2 == 0)))
     even = JobFilter(tags=("even",))
-    pages = []
+    search = JobFilter(search="even")
+    pages: list[list[str]] = []
     monkeypatch.setattr(listing, "_LOOK", 3)
-    for looks in (20, 1):  # a page that is filled by several looks, and pages of one look each
+    # A page that is filled by several looks, pages of one look each, and a list of its own.
+    for looks, chosen in ((20, search), (1, search), (20, even)):
         monkeypatch.setattr(listing, "_LOOKS", looks)
         names, token, count = list[str](), "", 0
         while token or not count:
-            page = await bench.jobs.list(even, page_size=2, page_token=token)
+            page = await bench.jobs.list(chosen, page_size=2, page_token=token)
             names += [job.name for job in page.jobs]
             token, count = page.next_page_token, count + 1
             if count == 1:
-                await bench.jobs.create(tagged(f"later {looks}", "even"))
+                await bench.jobs.create(tagged(f"later {len(pages)}", "even"))
         pages.append(names)
     assert pages[0] == ["10", "8", "6", "4", "2", "0"]
-    assert pages[1] == ["later 20", *pages[0]]
+    assert pages[1] == ["later 0", *pages[0]]
+    assert pages[2] == ["later 1", *pages[1]]
+    assert len((await bench.jobs.list(page_size=1000)).jobs) == 15, "a page of several looks"
     first = await bench.jobs.list(even, page_size=2)
     with pytest.raises(InvalidPageTokenError, match="it belongs to 'search:"):
         await bench.jobs.list(JobFilter(tags=("odd",)), page_token=first.next_page_token)
+
+
+async def test_deleted_jobs_leave_no_list_of_a_tag(bench: Bench) -> None:
+    job = await bench.jobs.create(tagged("a", "x", "y"))
+    await bench.jobs.update(job.job_id, add_tags=["z"], remove_tags=["y"], most_tags=3)
+    lists = await bench.connection.command("KEYS", "te:jobs:tag:*")
+    assert sorted(lists) == [b"te:jobs:tag:x", b"te:jobs:tag:z"]
+    await bench.jobs.delete(job.job_id)
+    assert await bench.connection.command("KEYS", "te:jobs:tag:*") == []
