@@ -16,7 +16,7 @@ FIRST ?= 1
 ROUNDS ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test chaos check-deaths check-model check-mutants check-readers lint format bench bench-gpu protos protos-check sync sync-check map-check tables golden-curves clean
+.PHONY: help install demo up test chaos check-deaths check-bucket check-model check-mutants check-readers lint format bench bench-gpu protos protos-check sync sync-check map-check tables golden-curves clean
 
 help: ## List the chores
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -52,6 +52,9 @@ DEATHS = tests/chaos/test_deaths.py tests/chaos/test_kills.py::test_redis_away
 
 check-deaths: $(STAMP) ## Freeze, cut off and slow down workers, for as long as in life
 	$(BIN)/python -P -m pytest -v --as-in-life $(DEATHS) $(ARGS)
+
+check-bucket: $(STAMP) ## All tests of chaos with the artifacts in a bucket behind a failing network
+	$(BIN)/python -P -m pytest -v --over-bucket tests/chaos $(ARGS)
 
 check-model: $(STAMP) ## Visit all states of a job, more of them than the tests do
 	$(BIN)/python -P tests/model/check_model.py

@@ -9,6 +9,7 @@ import dataclasses
 import json
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -17,9 +18,13 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from free_ports import free_port
+
+from artifact_store.object_store import S3Store
+from artifact_store.unfinished_uploads import uploads_below
 
 BUCKET = "models"
 _NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -38,8 +43,8 @@ class Faults:
     """Answered after two seconds."""
     cut_bodies: float = 0.0
     """Half of the answer's body is sent."""
-    ignores_conditions: bool = False
-    """`If-None-Match` means nothing, as to services older than it."""
+    held: str = ""
+    """A file. While it is there, parts of uploads wait whose address has its content in it."""
 
 
 class BucketServer:
@@ -85,7 +90,18 @@ class BucketServer:
         }
 
 
+def unfinished_uploads(store: S3Store) -> list[str]:
+    """The keys of multipart uploads that have not ended."""
+    return [upload.key for upload in uploads_below(store, "")]
+
+
 Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
+
+
+OLD_SERVICE = "ignores-conditions"
+"""As part of an address: `If-None-Match` means nothing there, as to services older than it."""
+_REFUSED = re.compile(r"/refuses-(\w+)/")
+"""As part of an address: every request there is refused with this code."""
 
 
 class Disturbed:
@@ -99,18 +115,20 @@ class Disturbed:
         self._random, self._lock = random.Random(faults.seed), threading.Lock()
 
     def __call__(self, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
-        if self._faults.ignores_conditions:
+        if OLD_SERVICE in environ["PATH_INFO"]:
             environ.pop("HTTP_IF_NONE_MATCH", None)
+        if refused := _REFUSED.search(environ["PATH_INFO"]):
+            return _refusal(environ, start, "403 Forbidden", refused[1])
         if environ["PATH_INFO"].strip("/") == BUCKET and environ["REQUEST_METHOD"] == "PUT":
             return self._application(environ, start)
         with self._lock:
             drawn = [self._random.random() for _ in range(4)]
         if drawn[0] < self._faults.refused:
-            _drop_body(environ)
-            start("503 Slow Down", [("Content-Type", "application/xml")])
-            return [b"<Error><Code>SlowDown</Code><Message>Reduce your rate</Message></Error>"]
+            return _refusal(environ, start, "503 Slow Down", "SlowDown")
         if drawn[1] < self._faults.stalled:
             time.sleep(2)
+        while "partNumber=" in environ["QUERY_STRING"] and self._is_held(environ["PATH_INFO"]):
+            time.sleep(0.05)
         answer = self._application(environ, start)
         if drawn[2] < self._faults.torn:
             for _ in answer:
@@ -120,9 +138,18 @@ class Disturbed:
             return _half(b"".join(answer), environ["werkzeug.socket"])
         return answer
 
+    def _is_held(self, address: str) -> bool:
+        try:
+            return bool(self._faults.held) and Path(self._faults.held).read_text() in address
+        except FileNotFoundError:
+            return False
 
-def _drop_body(environ: Mapping[str, Any]) -> None:
+
+def _refusal(environ: Mapping[str, Any], start: Any, status: str, code: str) -> Iterable[bytes]:
     environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+    start(status, [("Content-Type", "application/xml")])
+    said = f"<Error><Code>{code}</Code><Message>signed by hush</Message></Error>".encode()
+    return [] if environ["REQUEST_METHOD"] == "HEAD" else [said]
 
 
 def _half(body: bytes, connection: socket.socket) -> Iterable[bytes]:

@@ -6,6 +6,7 @@ In order of reading:
 - `keys`: the names of blobs: `jobs/{job_id}/attempts/{attempt}-{claim_id}/…`, `datasets/…`.
 - `folder`: files in a folder.
 - `object_store`, `object_writer`: objects in a bucket of S3, and an upload of one.
+- `unfinished_uploads`: those that will never end.
 - `bucket_errors`: what a bucket's refusals mean.
 - `opening`: which of the two a setting names.
 - `identity`: a store with an id, so that an empty mount point is not taken for it.
@@ -38,7 +39,7 @@ from artifact_store.keys import (
     journal_prefix,
     safe_segment,
 )
-from artifact_store.opening import ArtifactRoot, open_store
+from artifact_store.opening import ArtifactRoot, artifact_root, open_store
 from artifact_store.store import ArtifactInfo, ArtifactStat, ArtifactStore, ArtifactWriter
 
 __all__ = [
@@ -63,6 +64,7 @@ __all__ = [
     "JournalFiles",
     "OffsetOutOfRangeError",
     "RecordsLostError",
+    "artifact_root",
     "attempt_prefix",
     "check_key",
     "checkpoint_keys",

@@ -35,6 +35,9 @@ _REMEDIES = {
     "InvalidAccessKeyId": f"the access key is not known; {_KEYS}",
     "SignatureDoesNotMatch": f"the secret key does not fit the access key; {_KEYS}",
     "ExpiredToken": f"the credentials have expired; {_KEYS}",
+    "CredentialRetrievalError": f"no credentials come from where they are configured; {_KEYS}",
+    "InvalidRegionError": "AWS_REGION names no region; write one like eu-central-1",
+    "SSLError": "its certificate is not trusted; name its authority's file by AWS_CA_BUNDLE",
     "RequestTimeTooSkewed": "the clock of this machine is wrong; set it by NTP",
     "SlowDown": "it asks for fewer requests; it is tried again",
 }
@@ -44,6 +47,9 @@ _SAME = {
     "ExpiredTokenException": "ExpiredToken",
     "TokenRefreshRequired": "ExpiredToken",
     "InvalidToken": "ExpiredToken",
+    "SSOTokenLoadError": "ExpiredToken",
+    "UnauthorizedSSOTokenError": "ExpiredToken",
+    "TokenRetrievalError": "CredentialRetrievalError",
     "Throttling": "SlowDown",
     "503": "SlowDown",
 }

@@ -166,6 +166,10 @@ class GuardedStore:
     def open_range(self, key: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
         return self._read(lambda: self._store.open_range(key, offset, length))
 
+    def presigned_url(self, key: str, seconds: float) -> str:
+        self.require()
+        return self._store.presigned_url(key, seconds)
+
     def verify(
         self,
         key: str,

@@ -12,7 +12,6 @@ Credentials, region and endpoint are found as by any tool of AWS: `AWS_ACCESS_KE
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import math
 import os
@@ -21,7 +20,6 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +30,7 @@ from artifact_store.bucket_errors import code_of, store_error
 from artifact_store.errors import (
     ArtifactError,
     ArtifactNotFoundError,
+    ArtifactStoreAwayError,
     OffsetOutOfRangeError,
 )
 from artifact_store.keys import check_key
@@ -43,6 +42,7 @@ from artifact_store.store import (
     ArtifactWriter,
     check_content,
 )
+from artifact_store.unfinished_uploads import give_up, give_up_quiet
 
 _IDENTITY = ".store-id"
 _PROBE = ".conditional-write"
@@ -157,7 +157,12 @@ class S3Store(ArtifactStore):
         return self._stat(check_key(key))
 
     def _stat(self, key: str) -> ArtifactStat:
-        head = self.call("head_object", key)
+        try:
+            head = self.call("head_object", key)
+        except ArtifactStoreAwayError as error:
+            if code_of(error.__cause__) in ("400", "403"):
+                self.identity()  # a refusal of HEAD has no body; the one of GET names its reason
+            raise
         changed: datetime = head["LastModified"]
         return ArtifactStat(key, head["ContentLength"], changed.timestamp(), head["ETag"])
 
@@ -177,6 +182,23 @@ class S3Store(ArtifactStore):
             return iter(())
         return self._chunks(self._open(stat, offset, end), stat, offset, end)
 
+    def presigned_url(self, key: str, seconds: float) -> str:
+        """Sign an address, without asking the bucket; it ends earlier if the credentials do."""
+        name = check_key(key).rpartition("/")[2]
+        parameters = {
+            "Bucket": self.bucket,
+            "Key": self.full(key),
+            "ResponseContentDisposition": f'attachment; filename="{name}"',
+            "ResponseContentType": "application/octet-stream",
+        }
+        try:
+            url: str = self.client.generate_presigned_url(
+                "get_object", Params=parameters, ExpiresIn=math.ceil(seconds)
+            )
+        except BotoCoreError as error:
+            raise store_error(self.place, key, code_of(error)) from error
+        return url
+
     def delete(self, key: str) -> bool:
         """Remove an object; False if there was none."""
         try:
@@ -187,11 +209,15 @@ class S3Store(ArtifactStore):
         return True
 
     def delete_prefix(self, prefix: str) -> int:
-        """Remove everything under `prefix` + "/", and return the number of objects."""
+        """Remove everything under `prefix` + "/", and return the number of objects.
+
+        Unfinished uploads are given up first: one that ended later would leave an object.
+        """
+        self.discard_hidden(prefix)
         below = [self.full(key) for key in self._list(check_key(prefix))]
         for first in range(0, len(below), _LISTED_AT_ONCE):
             batch = [{"Key": key} for key in below[first : first + _LISTED_AT_ONCE]]
-            answer = self._ask("delete_objects", prefix, Delete={"Objects": batch, "Quiet": True})
+            answer = self.ask("delete_objects", prefix, Delete={"Objects": batch, "Quiet": True})
             for failed in answer.get("Errors", ()):
                 raise store_error(self.place, failed["Key"], failed.get("Code", ""))
         return len(below)
@@ -210,28 +236,12 @@ class S3Store(ArtifactStore):
         return sorted(name for name in names if name and not name.startswith("."))
 
     def discard_hidden(self, prefix: str) -> int:
-        """Return 0: a bucket holds whole objects and nothing else."""
-        return 0
+        """Give up the multipart uploads under `prefix` + "/", and return their number."""
+        return give_up(self, f"{check_key(prefix)}/")
 
     def discard_unfinished(self, older_than_seconds: float = 600.0) -> int:
         """Give up multipart uploads that took no part for so long, or an hour; return how many."""
-        bound = max(older_than_seconds, _SURELY_DEAD_SECONDS)
-        answer = self._ask("list_multipart_uploads", "", Prefix=self.full(""))  # "" or "prefix/"
-        now = _time_of(answer)
-        dead = [
-            upload
-            for upload in answer.get("Uploads", ())
-            if (now - upload["Initiated"]).total_seconds() > bound
-            and self._quiet_seconds(upload, now) > bound
-        ]
-        for upload in dead:
-            with contextlib.suppress(ArtifactNotFoundError):  # another process was faster
-                self.call(
-                    "abort_multipart_upload",
-                    self._short(upload["Key"]),
-                    UploadId=upload["UploadId"],
-                )
-        return len(dead)
+        return give_up_quiet(self, max(older_than_seconds, _SURELY_DEAD_SECONDS))
 
     def local_path(self, key: str) -> Path | None:
         """Return None, since a bucket has no files."""
@@ -289,27 +299,29 @@ class S3Store(ArtifactStore):
             ArtifactStoreAwayError: The bucket does not answer, or refuses.
             ArtifactStoreFullError: It has no room.
         """
-        return self._ask(name, key, Key=self.full(key), **parameters)
+        return self.ask(name, key, Key=self.full(key), **parameters)
 
-    def _ask(self, name: str, key: str, **parameters: Any) -> dict[str, Any]:
+    def ask(self, name: str, key: str, **parameters: Any) -> dict[str, Any]:
+        """Make a call of the client about the bucket; errors as of `call`, which name `key`."""
         try:
             answer: dict[str, Any] = getattr(self.client, name)(Bucket=self.bucket, **parameters)
         except (BotoCoreError, ClientError) as error:
             raise store_error(self.place, key, code_of(error)) from error
         return answer
 
-    def _short(self, full: str) -> str:
+    def short(self, full: str) -> str:
+        """Return the key of an object of the bucket."""
         return full.removeprefix(f"{self.prefix}/") if self.prefix else full
 
     def _list(self, prefix: str) -> Iterator[str]:
         """Yield the keys below `prefix` + "/"."""
         for page in self._pages(prefix, Prefix=f"{self.full(prefix)}/"):
-            yield from (self._short(each["Key"]) for each in page.get("Contents", ()))
+            yield from (self.short(each["Key"]) for each in page.get("Contents", ()))
 
     def _pages(self, prefix: str, **parameters: Any) -> Iterator[dict[str, Any]]:
         following: dict[str, str] = {}
         while True:
-            page = self._ask("list_objects_v2", prefix, **parameters, **following)
+            page = self.ask("list_objects_v2", prefix, **parameters, **following)
             yield page
             if not page.get("IsTruncated"):
                 return
@@ -364,15 +376,6 @@ class S3Store(ArtifactStore):
                     on_read(len(chunk))
         check_content(key, size, digest.hexdigest(), size_bytes, sha256)
 
-    def _quiet_seconds(self, upload: dict[str, Any], now: datetime) -> float:
-        """Return how long ago the upload took its last part; infinite if it is over already."""
-        with contextlib.suppress(ArtifactNotFoundError):
-            id, key = upload["UploadId"], self._short(upload["Key"])
-            parts = self.call("list_parts", key, UploadId=id).get("Parts", ())
-            newest = max((part["LastModified"] for part in parts), default=upload["Initiated"])
-            return float((now - newest).total_seconds())
-        return math.inf
-
 
 def _connect() -> Any:
     import boto3
@@ -380,14 +383,19 @@ def _connect() -> Any:
 
     session = boto3.session.Session()
     config = Config(
+        signature_version="s3v4",  # else addresses are signed in a way that newer regions refuse
         connect_timeout=_CONNECT_SECONDS,
         read_timeout=_READ_SECONDS,
         retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
         max_pool_connections=_DOCUMENTS_AT_ONCE,
     )
-    return session.client("s3", region_name=session.region_name or "us-east-1", config=config)
-
-
-def _time_of(answer: dict[str, Any]) -> datetime:
-    """Return the service's own time: this machine's clock may be wrong."""
-    return parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+    # boto3 itself reads AWS_DEFAULT_REGION alone; the other tools of AWS read this one first.
+    region = os.environ.get("AWS_REGION") or session.region_name or "us-east-1"
+    try:
+        return session.client("s3", region_name=region, config=config)
+    except BotoCoreError:
+        raise
+    except ValueError as error:
+        raise ArtifactStoreAwayError(
+            f"AWS_ENDPOINT_URL_S3 cannot be used: {error}; write it as https://HOST:PORT"
+        ) from None

@@ -7,7 +7,7 @@ import hashlib
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
-from artifact_store.errors import ArtifactError, ArtifactNotFoundError
+from artifact_store.errors import ArtifactError
 from artifact_store.store import ArtifactInfo, ArtifactStat, ArtifactWriter
 
 _PART_BYTES = 8 << 20
@@ -98,10 +98,14 @@ class S3Writer(ArtifactWriter):
                 UploadId=self._upload_id,
                 MultipartUpload={"Parts": parts},
             )
-        except ArtifactNotFoundError:
-            # A repeated request finds no upload where the first one's answer was lost.
-            if self._store.stat(self._key).version != tag_of_parts(tags):
+        except ArtifactError:  # perhaps only the answer was lost, and repeated requests are refused
+            if not self._is_there(tag_of_parts(tags)):
                 raise
+
+    def _is_there(self, version: str) -> bool:
+        with contextlib.suppress(ArtifactError):
+            return self._store.stat(self._key).version == version
+        return False
 
     def _close(self) -> None:
         self._is_over = True

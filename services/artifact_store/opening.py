@@ -17,8 +17,12 @@ _SCHEME = "s3://"
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", re.ASCII)
 
 
-def _checked_root(value: Any) -> Any:
-    """Return an address as text, and anything else as it is."""
+def artifact_root(value: Any) -> Path | str:
+    """Return what a setting names: an address as text, anything else as a path.
+
+    Raises:
+        ValueError: It is an address of another form.
+    """
     text = str(value)
     if text.startswith(("s3:/", "S3:/")) or "://" in text:
         bucket_and_prefix(text)
@@ -26,7 +30,7 @@ def _checked_root(value: Any) -> Any:
     return value if isinstance(value, Path) else Path(text)
 
 
-ArtifactRoot = Annotated[Path | str, BeforeValidator(_checked_root)]
+ArtifactRoot = Annotated[Path | str, BeforeValidator(artifact_root)]
 """A setting: the path of a folder, or an address of the form `s3://bucket/prefix`."""
 
 

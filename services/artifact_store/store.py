@@ -161,6 +161,13 @@ class ArtifactStore(Protocol):
         """
         ...
 
+    def presigned_url(self, key: str, seconds: float) -> str:
+        """Return an address at which anyone may fetch the artifact for so long.
+
+        Empty for a store that has none. It is as secret as the artifact.
+        """
+        return ""
+
     def verify(
         self,
         key: str,

@@ -174,10 +174,11 @@ class ServiceState:
         """Recognise the artifact store, or log why that has to wait; each use tries again."""
         try:
             await self.check_records()
-        except (StoreUnavailableError, ArtifactStoreAwayError) as error:
+            limitation = await asyncio.to_thread(self.artifacts.limitation)
+        except (StoreUnavailableError, ArtifactError) as error:
             _log.warning("the artifact store is not used yet", why=str(error))
             return
-        if limitation := await asyncio.to_thread(self.artifacts.limitation):
+        if limitation:
             _log.warning(limitation)
 
     async def close(self) -> None:

@@ -5,20 +5,24 @@ All intervals are shortened by settings. Nothing restarts by itself here: the te
 
 from __future__ import annotations
 
+import itertools
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
+from bucket_server import BUCKET, BucketServer, unfinished_uploads
 from free_ports import free_port
 from paced import Pace
 from redis_server import RedisServer
 from running_stack import clean_environment, wait_until
 
+from artifact_store import ArtifactStore, open_store
+from artifact_store.object_store import S3Store
 from training_engine import TrainingEngine
 
 STANDARD = ("redis", "control-plane", "gateway", "worker")
@@ -27,7 +31,13 @@ LEASE_SECONDS = 2.0
 
 
 class Cluster:
-    """A server, control planes, a gateway and workers; `folder` holds all that they write."""
+    """A server, control planes, a gateway and workers; `folder` holds all that they write.
+
+    Attributes:
+        bucket: Has the artifacts in place of a folder, if set; its address is in the environment.
+    """
+
+    bucket: BucketServer | None = None
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -35,6 +45,31 @@ class Cluster:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.pace = Pace(folder)
         self.ports: dict[str, int] = {}
+        self._machines = itertools.count(1)
+
+    @property
+    def artifact_root(self) -> Path | str:
+        """What `--artifact-root` names."""
+        return f"s3://{BUCKET}/{self.folder.name}" if self.bucket else self.folder / "artifacts"
+
+    @property
+    def scratch(self) -> Path:
+        """Where workers write before they send to a bucket."""
+        return self.folder / "scratch"
+
+    @property
+    def store(self) -> ArtifactStore:
+        """The artifact store, unguarded."""
+        return open_store(self.artifact_root)
+
+    def files(self, prefix: str) -> list[str]:
+        """All that is stored below a prefix: half-written files and unfinished uploads, too."""
+        store = self.store
+        if isinstance(store, S3Store):
+            uploads = [key for key in unfinished_uploads(store) if key.startswith(f"{prefix}/")]
+            return store.keys(prefix) + uploads
+        folder = self.folder / "artifacts" / prefix
+        return [str(path) for path in [folder, *folder.rglob("*")] if path.exists()]
 
     @property
     def url(self) -> str:
@@ -141,7 +176,9 @@ class Cluster:
         environment = clean_environment() | self.pace.environment()
         environment |= {
             "TRAINING_ENGINE_REDIS_URL": self.redis_url(name),
-            "TRAINING_ENGINE_ARTIFACT_ROOT": str(self.folder / "artifacts"),
+            "TRAINING_ENGINE_ARTIFACT_ROOT": str(self.artifact_root),
+            # Each worker begins on a machine of its own, as far as it can see.
+            "TRAINING_ENGINE_SCRATCH_DIR": str(self.scratch / f"{next(self._machines)}-{name}"),
             "TRAINING_ENGINE_CACHE": str(self.folder / "cache"),
         }
         with (self.folder / f"{name}.log").open("ab") as log:
@@ -175,12 +212,14 @@ WORKER_FLAGS = (
 
 
 @contextmanager
-def cluster(folder: Path, running: Cluster | None = None) -> Iterator[Cluster]:
-    """All of it, with one worker."""
+def cluster(
+    folder: Path, running: Cluster | None = None, names: Sequence[str] = STANDARD
+) -> Iterator[Cluster]:
+    """All of it, with one worker; or the processes that are named."""
     (folder / "artifacts").mkdir(parents=True, exist_ok=True)
     running = running or Cluster(folder)
     try:
-        for name in STANDARD:
+        for name in names:
             running.start(name)
         yield running
     finally:

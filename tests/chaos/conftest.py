@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from bucket_server import BucketServer, Faults
 from cluster import Cluster, cluster
 from undisturbed import CONFIG, PACE_SECONDS, Result, result_of, write_text
 
@@ -14,6 +16,34 @@ from undisturbed import CONFIG, PACE_SECONDS, Result, result_of, write_text
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Only where this folder is named on the command line, as `make check-deaths` does."""
     parser.addoption("--as-in-life", action="store_true", help="troubles that last for minutes")
+    parser.addoption("--over-bucket", action="store_true", help="artifacts in a bucket that fails")
+
+
+FAILING = Faults(seed=4, refused=0.05, torn=0.05, stalled=0.01, cut_bodies=0.05)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _bucket(request: pytest.FixtureRequest) -> Iterator[None]:
+    """With `--over-bucket`, the artifacts of all clusters are in a bucket."""
+    if not request.config.getoption("over_bucket", False):
+        yield
+        return
+    with failing_bucket(FAILING) as server, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Cluster, "bucket", server)
+        yield
+
+
+@contextmanager
+def failing_bucket(faults: Faults) -> Iterator[BucketServer]:
+    """A bucket behind a network that fails, with its address in the environment."""
+    server = BucketServer(faults).start()
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in server.environment.items():
+                patch.setenv(name, value)
+            yield server
+    finally:
+        server.stop()
 
 
 @pytest.fixture(scope="package")

@@ -44,8 +44,10 @@ class ProxiedCluster(Cluster):
     def __init__(self, folder: Path) -> None:
         self.missing: dict[str, str] = {}
         self.disks: dict[str, Path] = {}
-        self._mount(folder, "artifacts", ARTIFACT_BYTES)
-        self._mount(folder, "redis", REDIS_BYTES)
+        self._mount(
+            "artifacts", folder / ("scratch" if self.bucket else "artifacts"), ARTIFACT_BYTES
+        )
+        self._mount("redis", folder / "redis", REDIS_BYTES)
         super().__init__(folder)
         self.clock = self._fake_clock()
         self._thread = ProxyThread()
@@ -57,11 +59,11 @@ class ProxiedCluster(Cluster):
             port = self.ports[process] = free_port()
             self.links[door] = Proxy(self._thread, free_port(), lambda port=port: port)
 
-    def _mount(self, folder: Path, name: str, size_bytes: int) -> None:
-        if problem := mount(folder / name, size_bytes):
+    def _mount(self, name: str, folder: Path, size_bytes: int) -> None:
+        if problem := mount(folder, size_bytes):
             self.missing["full disk"] = problem
         else:
-            self.disks[name] = folder / name
+            self.disks[name] = folder
 
     def _fake_clock(self) -> Path | None:
         libraries = [*Path("/").glob(_FAKETIME.lstrip("/"))]

@@ -19,6 +19,7 @@ are kept, the command that repeats it is printed, and the next round begins on a
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import signal
 import sys
@@ -60,6 +61,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
 _LONGEST_ROUND = 300.0
 """Seconds; a busy machine takes minutes to start a worker."""
 _SWEPT_SECONDS = 30.0
+_STEP = re.compile(r"checkpoint_step_(\d+)\.")
 _SWEEPS = "te:jobs:sweep"
 
 
@@ -223,10 +225,7 @@ def _noting(clients: Clients, work: Any) -> Any:
 
 def _files(stack: Stack, ids: Sequence[str]) -> list[str]:
     """What is left of jobs in the artifact store."""
-    folders = [stack.folder / "artifacts" / "jobs" / id for id in ids]
-    return [
-        str(path) for folder in folders for path in [folder, *folder.rglob("*")] if path.exists()
-    ]
+    return [file for id in ids for file in stack.cluster.files(f"jobs/{id}")]
 
 
 def _keys(stack: Stack, ids: Sequence[str]) -> list[str]:
@@ -245,12 +244,8 @@ def _waiting_for_sweep(stack: Stack, ids: Sequence[str]) -> list[str]:
 
 def _unregistered(stack: Stack, id: str, registered: set[int]) -> list[str]:
     """Files of a job's checkpoints, half-written ones too, whose step is not a registered one."""
-    found = (stack.folder / "artifacts" / "jobs" / id).rglob("*checkpoint_step_*")
-    return [str(path) for path in found if _step(path) not in registered]
-
-
-def _step(path: Path) -> int:
-    return int(path.name.partition("step_")[2].partition(".")[0])
+    found = {file: _STEP.search(file) for file in stack.cluster.files(f"jobs/{id}")}
+    return [file for file, step in found.items() if step and int(step[1]) not in registered]
 
 
 class Rounds:
@@ -292,7 +287,8 @@ class Rounds:
         (folder / "problems.txt").write_text("\n".join(lines) + "\n")
         for log in [*self._stack.folder.glob("*.log"), *self._stack.folder.glob("redis/*.log")]:
             shutil.copy(log, folder)
-        shutil.copytree(self._stack.folder / "artifacts", folder / "artifacts")
+        if self._stack.cluster.bucket is None:
+            shutil.copytree(self._stack.folder / "artifacts", folder / "artifacts")
         self.close()
 
     def close(self) -> None:

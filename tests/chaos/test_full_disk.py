@@ -1,4 +1,4 @@
-"""The disk of the artifacts fills up while a job trains: nothing that was saved is lost."""
+"""The disk of the checkpoints fills up while a job trains: nothing that was saved is lost."""
 
 from __future__ import annotations
 
@@ -36,8 +36,9 @@ _LESS_THAN_A_CHECKPOINT = 512 << 10
 
 @pytest.fixture(scope="module")
 def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A file system of its own where the artifacts go."""
-    with mounted(tmp_path_factory.mktemp("small") / "artifacts", _DISK_BYTES) as folder:
+    """A file system of its own where the trainers write."""
+    name = "scratch" if Cluster.bucket else "artifacts"
+    with mounted(tmp_path_factory.mktemp("small") / name, _DISK_BYTES) as folder:
         yield folder
 
 

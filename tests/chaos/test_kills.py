@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from undisturbed import (
 from training_engine import Job, TrainingEngine
 
 pytestmark = pytest.mark.slow
+_MANIFEST = re.compile(r"checkpoint_step_(\d+)\.json$")
 
 
 def start(services: Cluster, engine: TrainingEngine, config: dict[str, Any] = CONFIG) -> Job:
@@ -79,14 +81,9 @@ def test_kill_between_a_save_and_its_registration(
 
 
 def saved_steps(services: Cluster, job: Job) -> set[int]:
-    """Steps of a job whose checkpoints are complete on disk."""
-    found = files_of(services, job).glob("**/checkpoint_step_*.json")
-    return {int(path.stem.rpartition("_")[2]) for path in found}
-
-
-def files_of(services: Cluster, job: Job) -> Path:
-    """The folder of what a job writes."""
-    return services.folder / "artifacts" / "jobs" / job.job_id
+    """Steps of a job whose checkpoints are complete in the store."""
+    found = (_MANIFEST.search(key) for key in services.store.keys(f"jobs/{job.job_id}"))
+    return {int(match[1]) for match in found if match}
 
 
 def alive(process: psutil.Process) -> bool:

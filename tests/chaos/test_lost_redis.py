@@ -42,7 +42,7 @@ def services(tmp_path: Path) -> Iterator[Cluster]:
 def recover(services: Cluster) -> subprocess.CompletedProcess[str]:
     own = {
         "TRAINING_ENGINE_REDIS_URL": services.redis.url(),
-        "TRAINING_ENGINE_ARTIFACT_ROOT": str(services.folder / "artifacts"),
+        "TRAINING_ENGINE_ARTIFACT_ROOT": str(services.artifact_root),
     }
     return subprocess.run(
         [sys.executable, "-P", "-m", "control_plane", "--recover", "--recovery-json"],

@@ -48,7 +48,7 @@ ELSEWHERE: dict[tuple[str, str], str] = {
         "the three like this"
     ),
     ("operations.md", "pip install 'training-engine[control-plane,worker,s3]'"): (
-        "needs a bucket; tests/unit/worker/test_worker_bucket.py starts workers like this"
+        "needs a bucket; tests/chaos/test_kills_over_bucket.py starts workers like this"
     ),
     ("operations.md", "training-engine recover --data-dir DATA-DIR"): (
         "needs a stack that lost its server; tests/unit/local_stack/test_recover_command.py"

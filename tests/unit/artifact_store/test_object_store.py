@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from bucket_server import BUCKET, BucketServer, Faults
+from bucket_server import BUCKET, OLD_SERVICE, BucketServer, Faults, unfinished_uploads
 
 from artifact_store import (
     ArtifactNotFoundError,
@@ -35,11 +38,6 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(object_writer, "_PART_BYTES", PART)
 
 
-def unfinished(store: S3Store) -> list[str]:
-    answer = store.client.list_multipart_uploads(Bucket=BUCKET, Prefix=f"{store.prefix}/")
-    return [upload["Key"] for upload in answer.get("Uploads", [])]
-
-
 @pytest.mark.usefixtures("small_parts")
 def test_a_large_upload_goes_in_parts_and_is_seen_when_it_is_whole(store: S3Store) -> None:
     blob = os.urandom(2 * PART + 3)
@@ -51,19 +49,19 @@ def test_a_large_upload_goes_in_parts_and_is_seen_when_it_is_whole(store: S3Stor
         info = upload.commit()
     store.verify(KEY, size_bytes=len(blob), sha256=info.sha256)
     assert store.stat(KEY).version.endswith('-3"')
-    assert unfinished(store) == []
+    assert unfinished_uploads(store) == []
 
 
 @pytest.mark.usefixtures("small_parts")
 def test_an_upload_that_breaks_leaves_no_parts(store: S3Store) -> None:
     def breaks() -> Iterator[bytes]:
         yield bytes(PART + 1)
-        assert unfinished(store) == [f"{store.prefix}/{KEY}"]
+        assert unfinished_uploads(store) == [KEY]
         raise OSError("disk")
 
     with pytest.raises(OSError, match="disk"):
         store.put(KEY, breaks())
-    assert (unfinished(store), store.keys("jobs")) == ([], [])
+    assert (unfinished_uploads(store), store.keys("jobs")) == ([], [])
 
 
 def test_the_parts_of_a_killed_process_are_discarded_once_they_are_old(
@@ -73,7 +71,19 @@ def test_the_parts_of_a_killed_process_are_discarded_once_they_are_old(
     store.call("upload_part", KEY, UploadId=upload, PartNumber=1, Body=b"x")
     assert store.discard_unfinished(older_than_seconds=-1) == 0
     monkeypatch.setattr(object_store, "_SURELY_DEAD_SECONDS", -1.0)
-    assert (store.discard_unfinished(older_than_seconds=-1), unfinished(store)) == (1, [])
+    assert (store.discard_unfinished(older_than_seconds=-1), unfinished_uploads(store)) == (1, [])
+
+
+def test_the_parts_of_an_attempt_that_is_over_are_discarded(store: S3Store) -> None:
+    first, second, other = "jobs/j1/attempts/1-c", "jobs/j1/attempts/2-c", "jobs/j10/attempts/1-c"
+    for prefix in (first, second, other):
+        store.call("create_multipart_upload", f"{prefix}/checkpoint_step_5.pt")
+    assert store.discard_hidden(first) == 1
+    assert unfinished_uploads(store) == [
+        f"{second}/checkpoint_step_5.pt", f"{other}/checkpoint_step_5.pt"
+    ]  # fmt: skip
+    store.delete_prefix("jobs/j1")
+    assert unfinished_uploads(store) == [f"{other}/checkpoint_step_5.pt"]
 
 
 def test_content_is_stored_once(store: S3Store) -> None:
@@ -84,20 +94,52 @@ def test_content_is_stored_once(store: S3Store) -> None:
     assert store.limitation() == ""
 
 
-def test_a_bucket_without_conditions_is_found_out(
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_bucket_without_conditions_is_found_out(bucket: BucketServer) -> None:
+    store = S3Store(BUCKET, OLD_SERVICE)
+    assert "knows no conditional writes: of two processes that write one key" in store.limitation()
+    assert store.make_identity("store_1") == "store_1"
+
+
+def test_a_refusal_without_a_body_is_explained_too(bucket: BucketServer) -> None:
+    store = S3Store(BUCKET, "refuses-ExpiredToken")
+    for call in (store.identity, lambda: store.stat(KEY), lambda: store.open_range(KEY)):
+        with pytest.raises(ArtifactStoreAwayError, match="the credentials have expired") as refusal:
+            call()
+        assert "hush" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("AWS_ENDPOINT_URL_S3", "minio:9000", "Invalid endpoint: minio:9000; write it as https://"),
+        ("AWS_REGION", "eu central", "AWS_REGION names no region; write one like eu-central-1"),
+        ("AWS_PROFILE", "nobody", "AWS_PROFILE names no profile"),
+    ],
+)
+def test_a_variable_that_cannot_be_used_is_named(
+    bucket: BucketServer, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, said: str
 ) -> None:
-    server = BucketServer(Faults(ignores_conditions=True)).start()
-    try:
-        for name, value in server.environment.items():
-            monkeypatch.setenv(name, value)
-        store = S3Store(BUCKET)
-        assert (
-            "knows no conditional writes: of two processes that write one key" in store.limitation()
-        )
-        assert store.make_identity("store_1") == "store_1"
-    finally:
-        server.stop()
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ArtifactStoreAwayError, match=re.escape(said)):
+        S3Store(BUCKET).identity()
+
+
+def test_the_region_is_that_of_the_environment(
+    store: S3Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    assert store.client.meta.region_name == "eu-central-1"
+    assert "eu-central-1%2Fs3%2Faws4_request" in store.presigned_url(KEY, 60)
+
+
+def test_a_presigned_address_needs_no_credentials_and_ends(store: S3Store) -> None:
+    store.put(KEY, [b"weights"])
+    url = store.presigned_url(KEY, 59.5)
+    assert "X-Amz-Expires=60&" in url
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url) as answer:
+        assert answer.read() == b"weights"
+        disposition = answer.headers["Content-Disposition"]
+    assert disposition == 'attachment; filename="checkpoint_step_5.pt"'
 
 
 @pytest.mark.slow
@@ -123,6 +165,24 @@ def test_a_network_that_fails_costs_time_and_nothing_else(
         assert store.identity() == "store_1"
     finally:
         server.stop()
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_an_upload_whose_end_is_done_and_not_answered_is_there(
+    store: S3Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(object_store, "_ATTEMPTS", 1)
+    with store.writer(KEY) as upload:
+        upload.write(bytes(PART + 1))
+        call = store.call
+
+        def repeated(name: str, key: str, **parameters: Any) -> dict[str, Any]:
+            answer = call(name, key, **parameters)
+            return call(name, key, **parameters) if name.startswith("complete") else answer
+
+        monkeypatch.setattr(store, "call", repeated)
+        assert upload.commit().size_bytes == PART + 1
+    assert unfinished_uploads(store) == []
 
 
 def test_the_tag_of_parts_is_that_of_the_service() -> None:

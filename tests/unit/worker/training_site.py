@@ -18,7 +18,7 @@ import pytest
 import torch
 from paced import Pace
 
-from artifact_store import ArtifactStore, GuardedStore, open_store
+from artifact_store import FolderStore, GuardedStore
 from control_plane.archive import ArtifactArchive
 from control_plane.queue import AttemptQueue
 from job_store.attempts import AttemptStore
@@ -51,10 +51,9 @@ TINY: dict[str, Any] = {
 class Site:
     """Starts workers and jobs, and looks at what became of them."""
 
-    def __init__(self, url: str, folder: Path, bucket: str = "") -> None:
+    def __init__(self, url: str, folder: Path) -> None:
         self.url = url
         self.artifacts = folder / "artifacts"
-        self._bucket, self._scratch = bucket, folder / "scratch"
         self.text = folder / "text.txt"
         self.text.write_text("".join(f"line {i}: the quick brown fox\n" for i in range(400)))
         self._connection = Connection.open(url)
@@ -88,9 +87,7 @@ class Site:
                 **os.environ,
                 **self.pace.environment(),
                 "TRAINING_ENGINE_REDIS_URL": self.url,
-                "TRAINING_ENGINE_ARTIFACT_ROOT": self._bucket or str(self.artifacts),
-                # Each worker is on a machine of its own, as far as it can see.
-                "TRAINING_ENGINE_SCRATCH_DIR": str(self._scratch / str(len(self._processes))),
+                "TRAINING_ENGINE_ARTIFACT_ROOT": str(self.artifacts),
             },
             stdout=log,
             stderr=log,
@@ -178,7 +175,7 @@ class Site:
 
         async def run() -> list[tuple[int, Mapping[str, float]]]:
             async with connected(self.url) as db:
-                store = HistoryStore(db, ArtifactArchive(self._store()))
+                store = HistoryStore(db, ArtifactArchive(FolderStore(self.artifacts)))
                 page = await store.page(job_id, page_size=page_size)
                 points = list(page.points)
                 while page.next_page_token:
@@ -203,18 +200,13 @@ class Site:
     def weights(self, job_id: str) -> dict[str, torch.Tensor]:
         """The model of the newest registered checkpoint."""
         newest = self.store.checkpoints(job_id)[-1]
-        sums = {"size_bytes": newest.size_bytes, "sha256": newest.sha256}
-        path = self._store().bring(newest.artifact, **sums)
-        state = torch.load(path, weights_only=True)
+        state = torch.load(self.artifacts / newest.artifact, weights_only=True)
         model: dict[str, torch.Tensor] = state["model_state_dict"]
         return model
 
-    def _store(self) -> ArtifactStore:
-        return open_store(self._bucket or self.artifacts, self._scratch / "looks")
-
     def store_of_artifacts(self) -> GuardedStore:
         """The artifact store, recognised."""
-        store = GuardedStore(self._store())
+        store = GuardedStore(FolderStore(self.artifacts))
         store.recognise(ArtifactRecords(self._connection))
         return store
 
@@ -227,7 +219,6 @@ class Site:
     def logs(self) -> str:
         """What the workers and trainers printed."""
         files = [*sorted(self._logs.glob("worker-*.log")), *self.artifacts.rglob("output.log")]
-        files += self._scratch.rglob("output.log")
         return "\n".join(f"== {path.name}\n{path.read_text(errors='replace')}" for path in files)
 
     def close(self) -> None:
