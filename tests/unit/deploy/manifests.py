@@ -17,8 +17,8 @@ ALL = sorted(
     str(path.parent.relative_to(KUBERNETES)) for path in KUBERNETES.rglob("kustomization.yaml")
 )
 """The base and every overlay."""
-FOLDERS = [folder for folder in ALL if folder != "overlays/ha"]
-"""Those with a Redis server of their own."""
+FOLDERS = [folder for folder in ALL if folder not in ("overlays/autoscale", "overlays/ha")]
+"""Those with a Redis server of their own, and nothing but objects of Kubernetes."""
 
 Manifest = dict[str, Any]
 

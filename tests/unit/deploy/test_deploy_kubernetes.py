@@ -59,7 +59,9 @@ def selects(selector: dict[str, str], pod_labels: dict[str, str]) -> bool:
 
 
 def test_there_is_a_base_and_its_overlays() -> None:
-    assert ALL == ["base", "overlays/dev", "overlays/gpu", "overlays/ha", "overlays/s3"]
+    assert ALL == [
+        "base", "overlays/autoscale", "overlays/dev", "overlays/gpu", "overlays/ha", "overlays/s3"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("version", VERSIONS)
