@@ -28,6 +28,7 @@ writes their blocking twins from them. In order of reading:
   over gRPC.
 - `_aio_rest`, `_rest`, `_aio_rest_upload`, `_rest_upload`, `_http`, `proxies`: the transport over
   REST.
+- `_aio_presigned`, `_presigned`: a file that the service has in a bucket, straight from there.
 - `_aio_lifetime`, `_lifetime`, `_aio_guard`, `_guard`: until when an engine may be used, and by
   whom.
 - `_config_source`, `_yaml`, `messages`: configurations and messages as plain values.

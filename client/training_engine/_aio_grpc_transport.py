@@ -13,6 +13,7 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from training_engine import _grpc
+from training_engine._aio_guard import closed_behind
 from training_engine._call import Call
 from training_engine._files import chunks_of
 from training_engine._options import Options, checked_address
@@ -80,8 +81,21 @@ class AsyncGrpcTransport:
     def answers(self, call: Call) -> AsyncIterator[Plain]:
         return self._stream(call, message_to_plain)
 
-    def download(self, call: Call, offset: int) -> AsyncIterator[tuple[int, bytes]]:
-        return self._stream(call, _grpc.piece, offset=offset)
+    async def download(
+        self, call: Call, offset: int, by_url: bool
+    ) -> AsyncIterator[tuple[int, bytes]]:
+        from training_engine._aio_presigned import fetch  # httpx takes a while to import
+
+        answers = self._stream(call, _grpc.piece_or_url, offset=offset, accepts_url=by_url)
+        async with closed_behind(answers):
+            async for position, data, url in answers:
+                if not url:
+                    yield position, data
+                    continue
+                pieces = fetch(url, offset)
+                async with closed_behind(pieces):
+                    async for piece in pieces:
+                        yield piece
 
     async def upload(self, call: Call, path: Path, size_bytes: int) -> Plain:
         name, serializers = _grpc.route(call)

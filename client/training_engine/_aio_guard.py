@@ -48,8 +48,8 @@ class AsyncGuardedTransport:
     def answers(self, call: Call) -> AsyncIterator[Plain]:
         return self._stream(lambda transport: transport.answers(call))
 
-    def download(self, call: Call, offset: int) -> AsyncIterator[tuple[int, bytes]]:
-        return self._stream(lambda transport: transport.download(call, offset))
+    def download(self, call: Call, offset: int, by_url: bool) -> AsyncIterator[tuple[int, bytes]]:
+        return self._stream(lambda transport: transport.download(call, offset, by_url))
 
     async def upload(self, call: Call, path: Path, size_bytes: int) -> Plain:
         with self._lifetime.transport() as transport:

@@ -9,7 +9,7 @@ from typing import TypeVar, cast
 
 from training_engine import _calls
 from training_engine._aio_guard import closed_behind
-from training_engine._aio_transport import AsyncTransport
+from training_engine._aio_transport import AsyncTransport, BucketAwayError
 from training_engine._call import Call, ListCall, RecordCall
 from training_engine._files import PartialFile, Progress
 from training_engine._following import Follower, broken_off, check_finished
@@ -143,12 +143,13 @@ class AsyncLink:
     async def download(self, call: Call, part: PartialFile) -> None:
         """Fetch what a partial file lacks, across broken connections."""
         retries = RetryDeadline(self._options.reconnect_for)
+        by_url = True
         await asyncio.to_thread(part.catch_up)
         if part.offset:
             part.report()
         while not part.complete:
             try:
-                pieces = self._transport.download(call, part.offset)
+                pieces = self._transport.download(call, part.offset, by_url)
                 async with closed_behind(pieces):
                     async for offset, data in pieces:
                         await asyncio.to_thread(part.write, offset, data)
@@ -157,4 +158,5 @@ class AsyncLink:
                 if not part.complete:
                     return  # ended in order but short: the checksum tells
             except TrainingEngineError as error:
+                by_url = by_url and not isinstance(error, BucketAwayError)
                 await asyncio.sleep(retries.delay_after(error))

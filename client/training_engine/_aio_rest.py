@@ -12,6 +12,8 @@ import httpx
 from httpx_sse import EventSource, ServerSentEvent
 
 from training_engine import _http
+from training_engine._aio_guard import closed_behind
+from training_engine._aio_presigned import fetch
 from training_engine._aio_rest_upload import upload
 from training_engine._call import Call
 from training_engine._options import Options
@@ -39,10 +41,12 @@ class AsyncRestTransport:
         return _http.answer(response)
 
     @asynccontextmanager
-    async def _open(self, settings: dict[str, Any]) -> AsyncIterator[httpx.Response]:
+    async def _open(
+        self, settings: dict[str, Any], *, redirects: bool = False
+    ) -> AsyncIterator[httpx.Response]:
         try:
             async with self._client.stream(**settings) as response:
-                if not response.is_success:
+                if not response.is_success and not (redirects and _http.other_address(response)):
                     await response.aread()
                     raise _http.problem(response)
                 connection = response.extensions["network_stream"].get_extra_info("socket")
@@ -68,12 +72,22 @@ class AsyncRestTransport:
     def answers(self, call: Call) -> AsyncIterator[Plain]:
         return self._sent(_http.stream_settings(call), _http.answer_event)
 
-    async def download(self, call: Call, offset: int) -> AsyncIterator[tuple[int, bytes]]:
-        async with self._open(_http.download_settings(call, offset)) as response:
-            position = _http.first_byte(response)
-            async for data in response.aiter_bytes():
-                yield position, data
-                position += len(data)
+    async def download(
+        self, call: Call, offset: int, by_url: bool
+    ) -> AsyncIterator[tuple[int, bytes]]:
+        settings = _http.download_settings(call, offset, by_url)
+        async with self._open(settings, redirects=by_url) as response:
+            url = _http.other_address(response)
+            if not url:
+                position = _http.first_byte(response)
+                async for data in response.aiter_bytes():
+                    yield position, data
+                    position += len(data)
+        if url:
+            pieces = fetch(url, offset)
+            async with closed_behind(pieces):
+                async for piece in pieces:
+                    yield piece
 
     async def upload(self, call: Call, path: Path, size_bytes: int) -> Plain:
         return await upload(self._client, self._url, call, path, size_bytes)

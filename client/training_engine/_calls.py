@@ -57,7 +57,11 @@ def get_checkpoint(checkpoint_id: str) -> RecordCall[Checkpoint]:
 
 
 def download_checkpoint(
-    checkpoint_id: str, *, offset: int | None = None, length: int | None = None
+    checkpoint_id: str,
+    *,
+    offset: int | None = None,
+    length: int | None = None,
+    accepts_url: bool | None = None,
 ) -> Call:
     """Sends a checkpoint's file in chunks of at most 1 MiB, in order.
 
@@ -68,7 +72,12 @@ def download_checkpoint(
         "CheckpointService/DownloadCheckpoint",
         "GET",
         "/api/training/checkpoints/{checkpoint_id}/download",
-        {"checkpoint_id": checkpoint_id, "offset": offset, "length": length},
+        {
+            "checkpoint_id": checkpoint_id,
+            "offset": offset,
+            "length": length,
+            "accepts_url": accepts_url,
+        },
     )
 
 

@@ -91,9 +91,9 @@ def answer(call: Call, message: Message) -> Plain:
     return {**plain, **inner} if inner is not None else plain
 
 
-def piece(message: Any) -> tuple[int, bytes]:
-    """Return a piece of a download and the offset at which it begins."""
-    return message.offset, message.data
+def piece_or_url(message: Any) -> tuple[int, bytes, str]:
+    """Return a piece of a download with the offset at which it begins, or where the file is."""
+    return message.offset, message.data, message.url
 
 
 def start(cursor: str, after_step: int | None) -> Plain:

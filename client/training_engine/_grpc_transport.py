@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 from training_engine import _grpc
 from training_engine._call import Call
 from training_engine._files import chunks_of
+from training_engine._guard import closed_behind
 from training_engine._options import Options, checked_address
 from training_engine.messages import message_to_plain
 from training_engine.records import Plain
@@ -76,8 +77,18 @@ class GrpcTransport:
     def answers(self, call: Call) -> Iterator[Plain]:
         return self._stream(call, message_to_plain)
 
-    def download(self, call: Call, offset: int) -> Iterator[tuple[int, bytes]]:
-        return self._stream(call, _grpc.piece, offset=offset)
+    def download(self, call: Call, offset: int, by_url: bool) -> Iterator[tuple[int, bytes]]:
+        from training_engine._presigned import fetch  # httpx takes a while to import
+
+        answers = self._stream(call, _grpc.piece_or_url, offset=offset, accepts_url=by_url)
+        with closed_behind(answers):
+            for position, data, url in answers:
+                if not url:
+                    yield position, data
+                    continue
+                pieces = fetch(url, offset)
+                with closed_behind(pieces):
+                    yield from pieces
 
     def upload(self, call: Call, path: Path, size_bytes: int) -> Plain:
         name, serializers = _grpc.route(call)

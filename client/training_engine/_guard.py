@@ -46,8 +46,8 @@ class GuardedTransport:
     def answers(self, call: Call) -> Iterator[Plain]:
         return self._stream(lambda transport: transport.answers(call))
 
-    def download(self, call: Call, offset: int) -> Iterator[tuple[int, bytes]]:
-        return self._stream(lambda transport: transport.download(call, offset))
+    def download(self, call: Call, offset: int, by_url: bool) -> Iterator[tuple[int, bytes]]:
+        return self._stream(lambda transport: transport.download(call, offset, by_url))
 
     def upload(self, call: Call, path: Path, size_bytes: int) -> Plain:
         with self._lifetime.transport() as transport:

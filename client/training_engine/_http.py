@@ -125,14 +125,33 @@ def stream_settings(call: Call, cursor: str = "", after_step: int | None = None)
     return settings
 
 
-def download_settings(call: Call, offset: int) -> dict[str, Any]:
-    """Return the arguments of a request for a file from `offset` on."""
+def download_settings(call: Call, offset: int, by_url: bool) -> dict[str, Any]:
+    """Return the arguments of a request for a file from `offset` on; see `AsyncTransport`."""
     settings = request_settings(call)
     settings["timeout"] = httpx.Timeout(STREAM_SILENCE_SECONDS, connect=CONNECT_SECONDS)
-    settings["headers"]["accept-encoding"] = "identity"  # offsets count the file's own bytes
-    if offset:
-        settings["headers"]["range"] = f"bytes={offset}-"
+    settings["headers"] |= _from_offset(offset)
+    if not by_url:
+        settings["params"] = {**call.query, "redirect": "false"}
     return settings
+
+
+def presigned_request(url: str, offset: int) -> httpx.Request:
+    """Return the request for a file from `offset` on, at an address in a bucket."""
+    timeout = httpx.Timeout(STREAM_SILENCE_SECONDS, connect=CONNECT_SECONDS)
+    return httpx.Request(
+        "GET", url, headers=_from_offset(offset), extensions={"timeout": timeout.as_dict()}
+    )
+
+
+def _from_offset(offset: int) -> dict[str, str]:
+    whole = {"accept-encoding": "identity"}  # offsets count the file's own bytes
+    return whole | {"range": f"bytes={offset}-"} if offset else whole
+
+
+def other_address(response: httpx.Response) -> str:
+    """Return where the file is instead; empty where the response has it."""
+    moved = response.status_code == httpx.codes.TEMPORARY_REDIRECT
+    return str(response.headers.get("location", "")) if moved else ""
 
 
 def upload_settings(call: Call, size_bytes: int) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from training_engine._following import Follower, broken_off, check_finished
 from training_engine._guard import closed_behind
 from training_engine._options import Options
 from training_engine._retry import RetryDeadline
-from training_engine._transport import Transport
+from training_engine._transport import BucketAwayError, Transport
 from training_engine.errors import NotFoundError, TrainingEngineError
 from training_engine.records import JobStatus, Page, Plain, read
 
@@ -142,12 +142,13 @@ class Link:
     def download(self, call: Call, part: PartialFile) -> None:
         """Fetch what a partial file lacks, across broken connections."""
         retries = RetryDeadline(self._options.reconnect_for)
+        by_url = True
         part.catch_up()
         if part.offset:
             part.report()
         while not part.complete:
             try:
-                pieces = self._transport.download(call, part.offset)
+                pieces = self._transport.download(call, part.offset, by_url)
                 with closed_behind(pieces):
                     for offset, data in pieces:
                         part.write(offset, data)
@@ -156,4 +157,5 @@ class Link:
                 if not part.complete:
                     return  # ended in order but short: the checksum tells
             except TrainingEngineError as error:
+                by_url = by_url and not isinstance(error, BucketAwayError)
                 time.sleep(retries.delay_after(error))

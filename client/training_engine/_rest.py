@@ -14,7 +14,9 @@ from httpx_sse import EventSource, ServerSentEvent
 
 from training_engine import _http
 from training_engine._call import Call
+from training_engine._guard import closed_behind
 from training_engine._options import Options
+from training_engine._presigned import fetch
 from training_engine._rest_upload import upload
 from training_engine.records import Plain
 
@@ -40,10 +42,12 @@ class RestTransport:
         return _http.answer(response)
 
     @contextmanager
-    def _open(self, settings: dict[str, Any]) -> Iterator[httpx.Response]:
+    def _open(
+        self, settings: dict[str, Any], *, redirects: bool = False
+    ) -> Iterator[httpx.Response]:
         try:
             with self._client.stream(**settings) as response:
-                if not response.is_success:
+                if not response.is_success and not (redirects and _http.other_address(response)):
                     response.read()
                     raise _http.problem(response)
                 connection = response.extensions["network_stream"].get_extra_info("socket")
@@ -69,12 +73,19 @@ class RestTransport:
     def answers(self, call: Call) -> Iterator[Plain]:
         return self._sent(_http.stream_settings(call), _http.answer_event)
 
-    def download(self, call: Call, offset: int) -> Iterator[tuple[int, bytes]]:
-        with self._open(_http.download_settings(call, offset)) as response:
-            position = _http.first_byte(response)
-            for data in response.iter_bytes():
-                yield position, data
-                position += len(data)
+    def download(self, call: Call, offset: int, by_url: bool) -> Iterator[tuple[int, bytes]]:
+        settings = _http.download_settings(call, offset, by_url)
+        with self._open(settings, redirects=by_url) as response:
+            url = _http.other_address(response)
+            if not url:
+                position = _http.first_byte(response)
+                for data in response.iter_bytes():
+                    yield position, data
+                    position += len(data)
+        if url:
+            pieces = fetch(url, offset)
+            with closed_behind(pieces):
+                yield from pieces
 
     def upload(self, call: Call, path: Path, size_bytes: int) -> Plain:
         return upload(self._client, self._url, call, path, size_bytes)

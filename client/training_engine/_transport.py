@@ -8,7 +8,12 @@ from pathlib import Path
 from typing import Protocol
 
 from training_engine._call import Call
+from training_engine.errors import UnavailableError
 from training_engine.records import Plain
+
+
+class BucketAwayError(UnavailableError):
+    """Nothing came from the address that the service named; the service can send the bytes."""
 
 
 class Transport(Protocol):
@@ -23,8 +28,11 @@ class Transport(Protocol):
     def answers(self, call: Call) -> Iterator[Plain]:
         """Follow the answers of a call that works for a while: sampled tokens, say."""
 
-    def download(self, call: Call, offset: int) -> Iterator[tuple[int, bytes]]:
-        """Fetch a file from `offset` on, as pieces with the offset of each."""
+    def download(self, call: Call, offset: int, by_url: bool) -> Iterator[tuple[int, bytes]]:
+        """Fetch a file from `offset` on, as pieces with the offset of each.
+
+        With `by_url` from another address where the service names one.
+        """
 
     def upload(self, call: Call, path: Path, size_bytes: int) -> Plain:
         """Send a file and return the answer."""

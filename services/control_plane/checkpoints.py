@@ -55,6 +55,14 @@ class CheckpointServicer(Servicer, checkpoint_pb2_grpc.CheckpointServiceServicer
                 raise invalid_argument(field, message)
         record = await self._state.jobs.get_checkpoint(request.checkpoint_id)
         artifacts = await self._state.open_artifacts()
+        seconds = self._state.settings.presigned_seconds if request.accepts_url else 0
+        if seconds and (
+            url := await self._downloads.presign(artifacts, record, request.offset, seconds)
+        ):
+            yield checkpoint_pb2.DownloadCheckpointResponse(
+                checkpoint=checkpoint_message(record), offset=request.offset, url=url
+            )
+            return
         chunks = await self._downloads.open(artifacts, record, request.offset, request.length)
         position = request.offset
         # The first message says what the file is, even where no byte of it was asked for.

@@ -46,11 +46,7 @@ class VerifiedDownloads:
             ArtifactStoreAwayError: The store is away, or another one.
         """
         size = record.size_bytes
-        stat = await asyncio.to_thread(artifacts.stat, record.artifact)
-        if stat.size_bytes != size:
-            raise ArtifactDamagedError(record.artifact, f"{stat.size_bytes} bytes", f"{size} bytes")
-        if offset > size:
-            raise OffsetOutOfRangeError(record.artifact, offset, size)
+        stat = await self._look(artifacts, record, offset)
         whole = offset == 0 and length in (0, size)
         if not whole and offset < size:
             await self._verify(artifacts, record, stat)
@@ -60,6 +56,29 @@ class VerifiedDownloads:
             artifacts.open_range, record.artifact, offset, length or None
         )
         return self._hashed(chunks, record, stat) if whole else chunks
+
+    async def presign(
+        self, artifacts: GuardedStore, record: CheckpointRecord, offset: int, seconds: float
+    ) -> str:
+        """Return an address of the whole file for so long; empty where the store has none.
+
+        Raises the errors of `open`, but nothing reads the file, so it may be damaged.
+        """
+        stat = await self._look(artifacts, record, offset)
+        if self._sound.get(_version(stat)) is False:
+            raise _damaged(record)
+        return await asyncio.to_thread(artifacts.presigned_url, record.artifact, seconds)
+
+    async def _look(
+        self, artifacts: GuardedStore, record: CheckpointRecord, offset: int
+    ) -> ArtifactStat:
+        stat = await asyncio.to_thread(artifacts.stat, record.artifact)
+        size = record.size_bytes
+        if stat.size_bytes != size:
+            raise ArtifactDamagedError(record.artifact, f"{stat.size_bytes} bytes", f"{size} bytes")
+        if offset > size:
+            raise OffsetOutOfRangeError(record.artifact, offset, size)
+        return stat
 
     async def _verify(
         self, artifacts: GuardedStore, record: CheckpointRecord, stat: ArtifactStat

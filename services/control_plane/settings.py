@@ -83,6 +83,14 @@ class ControlPlaneSettings(ListenSettings, RedisSettings, ServiceSettings):
         16 << 20, "largest message taken", unit="bytes", ge=2 << 20, le=1 << 30
     )
     max_dataset_bytes: int = setting(10 << 30, "largest dataset taken", unit="bytes", gt=0)
+    presigned_seconds: float = setting(
+        0.0,
+        "where --artifact-root is a bucket, callers that can are sent there for a checkpoint's "
+        "file, by an address that is valid for so long; 0: the service sends all bytes itself",
+        unit="seconds",
+        ge=0,
+        le=604_800,
+    )
     shutdown_grace_seconds: float = setting(
         5.0, "how long calls may go on after SIGTERM", unit="seconds", ge=0
     )

@@ -18,6 +18,7 @@ from pydantic import SecretStr
 from rich.console import Console
 from rich.markup import escape
 
+from artifact_store.opening import artifact_root
 from local_stack.data_folder import DataFolder, default_data_dir
 from local_stack.embedded_server import LEAST_MEMORY_MIB, default_memory_mib, is_server_url
 from local_stack.errors import StackError
@@ -41,6 +42,33 @@ def folder_named(text: str) -> Path:
         raise typer.BadParameter(
             f"{text} begins with ~, and this user has no home folder; write the path out"
         ) from None
+
+
+def root_named(text: str | None) -> Path | str | None:
+    """Return what `--artifact-root` names: a bucket's address, a folder, or nothing.
+
+    Raises:
+        typer.BadParameter: It is an address of another form, or an empty text.
+    """
+    if text is None:
+        return None
+    try:
+        root = artifact_root(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"--artifact-root is {text}; {error}") from None
+    return root if isinstance(root, str) else folder_named(text)
+
+
+ArtifactRootOption = Annotated[
+    str | None,
+    typer.Option(
+        "--artifact-root",
+        metavar="FOLDER|s3://BUCKET/PREFIX",
+        envvar="TRAINING_ENGINE_ARTIFACT_ROOT",
+        show_envvar=True,
+        help="Where checkpoints and datasets go. Default: a folder in the data folder.",
+    ),
+]
 
 
 def up(
@@ -89,6 +117,7 @@ def up(
             show_default=False,
         ),
     ] = None,
+    root: ArtifactRootOption = None,
     no_browser: Annotated[
         bool, typer.Option("--no-browser", help="Do not open the dashboard.")
     ] = False,
@@ -108,6 +137,7 @@ def up(
         redis_url=redis_url,
         redis_memory_mib=redis_memory or default_memory_mib(),
         data_roots=(Path.cwd().resolve(), *(data_root or [])),
+        artifact_root=root_named(root),
     )
     try:
         with DataFolder(data_dir or default_data_dir()) as folder:
@@ -210,12 +240,14 @@ def stop(stack: Stack, report: Callable[[str], None]) -> None:
 
 def print_addresses(stack: Stack) -> None:
     """Print that the stack is ready, and its addresses."""
+    root = stack.options.artifact_root
     print(
         "Training Engine is ready\n"
         f"  dashboard  {stack.url}/\n"
         f"  REST       {stack.url}/api/training   (reference: {stack.url}/docs)\n"
         f"  gRPC       {stack.address}\n"
         f"  data       {stack.folder.path}   (server: {describe_server(stack.options)})\n"
+        f"{f'  artifacts  {root}{chr(10)}' if root else ''}"
         "Ctrl-C stops it; running jobs save a checkpoint and continue at the next `up`.",
         flush=True,
     )

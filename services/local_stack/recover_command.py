@@ -10,7 +10,13 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from local_stack.command import chosen_server, folder_named, reporter
+from local_stack.command import (
+    ArtifactRootOption,
+    chosen_server,
+    folder_named,
+    reporter,
+    root_named,
+)
 from local_stack.data_folder import DataFolder, default_data_dir
 from local_stack.embedded_server import default_memory_mib
 from local_stack.errors import StackError
@@ -39,17 +45,19 @@ def recover(
             "server. Give a URL with a password through the environment.",
         ),
     ] = None,
+    root: ArtifactRootOption = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Rebuild jobs, sweeps, configurations and datasets of a stack whose Redis was lost.
 
-    Needs an empty Redis and reads the artifact store in the data folder, while no stack runs on it.
+    Needs an empty Redis and reads the stack's artifact store, while no stack runs on it.
     Jobs that ran continue from their newest checkpoint at the next `up`.
     """
     console = Console(stderr=True, highlight=False)
     try:
         with DataFolder(data_dir or default_data_dir()) as folder:
-            stack = Stack(_options(chosen_server(redis_url)), folder, reporter(console))
+            options = _options(chosen_server(redis_url), root_named(root))
+            stack = Stack(options, folder, reporter(console))
             code = _run(stack, json=json)
             if code == NOT_EMPTY and stack.options.redis_url is None:
                 console.print(_remedy(folder), markup=False, soft_wrap=True)
@@ -59,9 +67,9 @@ def recover(
     raise typer.Exit(code)
 
 
-def _options(redis_url: str | None) -> StackOptions:
+def _options(redis_url: str | None, artifact_root: Path | str | None) -> StackOptions:
     memory = default_memory_mib()
-    return StackOptions(0, 0, 0, redis_url, redis_memory_mib=memory, data_roots=())
+    return StackOptions(0, 0, 0, redis_url, memory, data_roots=(), artifact_root=artifact_root)
 
 
 def _run(stack: Stack, *, json: bool) -> int:

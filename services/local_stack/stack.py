@@ -14,6 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from artifact_store.errors import ArtifactError
+from artifact_store.opening import open_store
 from local_stack.data_folder import DataFolder
 from local_stack.embedded_server import (
     address_of,
@@ -49,6 +51,8 @@ class StackOptions:
     redis_memory_mib: int
     """Bound of the embedded server's data."""
     data_roots: tuple[Path, ...]
+    artifact_root: Path | str | None = None
+    """A bucket's address, or a folder; None for the one in the data folder."""
 
 
 class Stack:
@@ -74,6 +78,7 @@ class Stack:
         headers = authorization()
         require_free_port(self.options.grpc_port, "gRPC", "--grpc-port")
         require_free_port(self.options.http_port, "HTTP", "--http-port")
+        require_artifacts(self.options.artifact_root)
         self.folder.describe_holder(url=self.url, address=self.address)
         environment = self.environment(self.start_server())
         self.supervisor.start(self._control_plane(environment))
@@ -122,10 +127,13 @@ class Stack:
         # Where a variable names a file for the URL or its password, `redis_url` holds both.
         inherited = {k: v for k, v in os.environ.items() if k not in SERVER_FILE_VARIABLES}
         return {
+            "TRAINING_ENGINE_SCRATCH_DIR": str(self.folder.path / "scratch"),
             **inherited,
             "PYTHONUNBUFFERED": "1",
             "TRAINING_ENGINE_REDIS_URL": redis_url,
-            "TRAINING_ENGINE_ARTIFACT_ROOT": str(self.folder.artifacts),
+            "TRAINING_ENGINE_ARTIFACT_ROOT": str(
+                self.options.artifact_root or self.folder.artifacts
+            ),
         }
 
     def _control_plane(self, environment: dict[str, str]) -> Service:
@@ -244,6 +252,19 @@ def require_free_port(port: int, what: str, flag: str) -> None:
                 f"the {what} port {port} cannot be used: {error.strerror}; "
                 f"end the process that listens there, or choose another port with {flag}"
             ) from None
+
+
+def require_artifacts(root: Path | str | None) -> None:
+    """Check that a bucket can be read, so that its refusal is seen at once.
+
+    Raises:
+        SettingRefusedError: It does not answer, or refuses.
+    """
+    if isinstance(root, str):
+        try:
+            open_store(root).identity()
+        except ArtifactError as error:
+            raise SettingRefusedError(f"--artifact-root: {error}") from None
 
 
 def describe_server(options: StackOptions) -> str:

@@ -66,24 +66,28 @@ class GetCheckpointResponse(_message.Message):
     def __init__(self, checkpoint: _Optional[_Union[Checkpoint, _Mapping]] = ...) -> None: ...
 
 class DownloadCheckpointRequest(_message.Message):
-    __slots__ = ("checkpoint_id", "offset", "length")
+    __slots__ = ("checkpoint_id", "offset", "length", "accepts_url")
     CHECKPOINT_ID_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
     LENGTH_FIELD_NUMBER: _ClassVar[int]
+    ACCEPTS_URL_FIELD_NUMBER: _ClassVar[int]
     checkpoint_id: str
     offset: int
     length: int
-    def __init__(self, checkpoint_id: _Optional[str] = ..., offset: _Optional[int] = ..., length: _Optional[int] = ...) -> None: ...
+    accepts_url: bool
+    def __init__(self, checkpoint_id: _Optional[str] = ..., offset: _Optional[int] = ..., length: _Optional[int] = ..., accepts_url: _Optional[bool] = ...) -> None: ...
 
 class DownloadCheckpointResponse(_message.Message):
-    __slots__ = ("checkpoint", "offset", "data")
+    __slots__ = ("checkpoint", "offset", "data", "url")
     CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
+    URL_FIELD_NUMBER: _ClassVar[int]
     checkpoint: Checkpoint
     offset: int
     data: bytes
-    def __init__(self, checkpoint: _Optional[_Union[Checkpoint, _Mapping]] = ..., offset: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
+    url: str
+    def __init__(self, checkpoint: _Optional[_Union[Checkpoint, _Mapping]] = ..., offset: _Optional[int] = ..., data: _Optional[bytes] = ..., url: _Optional[str] = ...) -> None: ...
 
 class DeleteCheckpointRequest(_message.Message):
     __slots__ = ("checkpoint_id", "request_id")

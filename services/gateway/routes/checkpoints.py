@@ -31,12 +31,15 @@ _BINARY = {"content": {_FILE: {"schema": {"type": "string", "format": "binary"}}
         200: {"description": "The whole file.", **_BINARY},
         206: {"description": "The range that was asked for.", **_BINARY},
         304: {"description": "If-None-Match names the file as it is."},
+        307: {"description": "The file is at Location for a while, where the service is set to."},
         **problems(*_ROUTE.refusals, 416),
     },
     openapi_extra=rpc(_ROUTE.rpc),
 )
-async def download_checkpoint(checkpoint_id: str, request: Request, caller: CallerOf) -> Response:
-    """Return the file. Takes Range and If-Range, so that a broken download can be continued."""
+async def download_checkpoint(
+    checkpoint_id: str, request: Request, caller: CallerOf, redirect: bool = True
+) -> Response:
+    """Return the file, or a part of it (Range, If-Range); redirect=false: never a redirect."""
     checkpoint = await _find(checkpoint_id, caller)
     headers = _file_headers(checkpoint)
     if not_modified(request.headers, headers["ETag"]):
@@ -52,7 +55,12 @@ async def download_checkpoint(checkpoint_id: str, request: Request, caller: Call
     status = 206 if part is not None else 200
     if head or byte_range.length == 0:
         return Response(status_code=status, headers=headers, media_type=_FILE)
-    chunks = await _open(checkpoint_id, byte_range, caller)
+    call, first = await _open(checkpoint_id, byte_range, caller, accepts_url=redirect)
+    if first is not grpc.aio.EOF and first.url:
+        call.cancel()
+        secret = {"Location": first.url, "Cache-Control": "no-store"}
+        return Response(status_code=307, headers=secret)
+    chunks = _relay(call, first, byte_range.length)
     return RelayResponse(chunks, status, headers=headers, media_type=_FILE)
 
 
@@ -72,25 +80,27 @@ def _file_headers(checkpoint: checkpoint_pb2.Checkpoint) -> dict[str, str]:
 
 
 async def _open(
-    checkpoint_id: str, byte_range: ByteRange, caller: CallerOf
-) -> AsyncIterator[bytes]:
-    """Return the bytes, once the control plane has begun to send them.
+    checkpoint_id: str, byte_range: ByteRange, caller: CallerOf, *, accepts_url: bool
+) -> tuple[Any, Any]:
+    """Return the call that sends the bytes, and its first message.
 
     Raises:
         AioRpcError: The control plane refuses to send them.
     """
     call = caller.control_plane.checkpoints.DownloadCheckpoint(
         checkpoint_pb2.DownloadCheckpointRequest(
-            checkpoint_id=checkpoint_id, offset=byte_range.start, length=byte_range.length
+            checkpoint_id=checkpoint_id,
+            offset=byte_range.start,
+            length=byte_range.length,
+            accepts_url=accepts_url,
         ),
         metadata=caller.metadata,
     )
     try:
-        first = await call.read()
+        return call, await call.read()
     except BaseException:
         call.cancel()
         raise
-    return _relay(call, first, byte_range.length)
 
 
 async def _relay(call: Any, first: Any, length: int) -> AsyncIterator[bytes]:

@@ -159,6 +159,8 @@ class CheckpointFile:
         self.data = bytes(index % 251 for index in range(size))
         self.chunk = chunk
         self.break_after: list[int] = []
+        self.url = ""
+        """Named to callers that accept an address."""
 
     def record(self, **changes: Any) -> checkpoint_pb2.Checkpoint:
         fields = {
@@ -174,6 +176,9 @@ class CheckpointFile:
         return checkpoint_pb2.GetCheckpointResponse(checkpoint=self.record())
 
     def download(self, request: Any, context: Any) -> Iterator[Any]:
+        if self.url and request.accepts_url:
+            yield checkpoint_pb2.DownloadCheckpointResponse(offset=request.offset, url=self.url)
+            return
         chunks = self.break_after.pop(0) if self.break_after else None
         for count, offset in enumerate(range(request.offset, len(self.data), self.chunk)):
             if count == chunks:

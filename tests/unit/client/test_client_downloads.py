@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from pathlib import Path
 
@@ -52,6 +53,22 @@ async def test_asyncio_downloads_the_same(
     assert path == tmp_path / "checkpoint_step_7.pt"
     assert path.read_bytes() == file.data
     assert offsets(service) == [0, 300]
+
+
+def test_the_service_sends_what_cannot_be_fetched_from_the_bucket(
+    service: ScriptedService,
+    engine: TrainingEngine,
+    file: CheckpointFile,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    file.url = "http://127.0.0.1:9/model.pt?X-Amz-Signature=hush"
+    path = engine.checkpoints.download("ckpt_1", tmp_path / "model.pt")
+    assert path.read_bytes() == file.data
+    asked = service.asked("DownloadCheckpoint")
+    assert [request.accepts_url for request in asked] == [True, False]
+    assert "hush" not in caplog.text
 
 
 def test_a_later_call_takes_up_what_an_earlier_one_left(

@@ -28,6 +28,7 @@ from training_engine.cli.app import app
         (["--redis-memory=8"], "--redis-memory is 8; it must be at least 16 MiB; leave it out"),
         (["--data-root", "/no/such"], "--data-root /no/such is not a folder; make it, or name"),
         (["--data-root", ""], "Invalid value for '--data-root': it is empty"),
+        (["--artifact-root=s3://My_Models"], "an address has the form s3://bucket/prefix; the bu"),
         (["--data-dir", ""], "Invalid value for '--data-dir': it is empty"),
     ],
     ids=lambda part: " ".join(part) if isinstance(part, list) else "",
