@@ -38,8 +38,9 @@ class FieldProblem:
     message: str
 
     def __str__(self) -> str:
-        named = not self.field or self.message.startswith(f"`{self.field}`")
-        return self.message if named else f"{self.field}: {self.message}"
+        if not self.field or self.message.startswith(f"`{self.field}`"):
+            return self.message
+        return f"{self.field}: {self.message}"
 
 
 class TrainingEngineError(Exception):
@@ -54,7 +55,7 @@ class TrainingEngineError(Exception):
     """
 
     default_code = "internal"
-    #: True for failures that may pass by themselves, where errors.proto does not list the code.
+    #: `retryable` of a code that errors.proto does not list: may the failure pass by itself?
     may_pass = False
 
     def __init__(
@@ -78,7 +79,7 @@ class TrainingEngineError(Exception):
         return self.may_pass if status is None else status.retryable
 
     def __str__(self) -> str:
-        # The service's message may already spell out the problems.
+        # The service's message often contains the problems already.
         missing = [str(problem) for problem in self.errors if problem.message not in self.message]
         return "\n  ".join([self.message, *missing])
 
@@ -96,7 +97,7 @@ class InvalidConfigError(InvalidArgumentError):
 
     @property
     def problems(self) -> tuple[FieldProblem, ...]:
-        """The same as `errors`, under the name a configuration's reader expects."""
+        """The same as `errors`: a configuration is said to have problems."""
         return self.errors
 
 
@@ -107,7 +108,7 @@ class NotFoundError(TrainingEngineError):
 
 
 class ConflictError(TrainingEngineError):
-    """What the call asks for conflicts with how things stand."""
+    """The thing is in use, exists already, or is of a newer version."""
 
     default_code = "in_use"
 
@@ -168,6 +169,7 @@ class InternalError(TrainingEngineError):
     default_code = "internal"
 
 
+# RESOURCE_EXHAUSTED is missing: its reasons have different classes, so they are in `_BY_REASON`.
 _BY_CODE: dict[str, type[TrainingEngineError]] = {
     "INVALID_ARGUMENT": InvalidArgumentError,
     "OUT_OF_RANGE": InvalidArgumentError,
@@ -179,7 +181,8 @@ _BY_CODE: dict[str, type[TrainingEngineError]] = {
     "PERMISSION_DENIED": PermissionDeniedError,
     "DEADLINE_EXCEEDED": DeadlineExceededError,
     "UNAVAILABLE": UnavailableError,
-    # The server ended a stream of ours; ours alone are cancelled by closing the iterator.
+    # The server cancelled the call. A caller who closes a stream's iterator cancels it, too, but
+    # then no error is raised.
     "CANCELLED": UnavailableError,
     "DATA_LOSS": ArtifactDamagedError,
 }
@@ -189,11 +192,18 @@ _BY_REASON: dict[str, type[TrainingEngineError]] = {
     "state_forbids": StateForbidsError,
     "payload_too_large": PayloadTooLargeError,
     "rate_limited": RateLimitedError,
+    # Neither is the request too large, nor are there too many of them.
     "artifact_store_full": TrainingEngineError,
     # No resource is missing: the address is not a gateway's, or the gateway is of another release.
     "route_not_found": TrainingEngineError,
     "method_not_allowed": TrainingEngineError,
 }
+
+
+TOKEN_NEEDED = (
+    "the service asks for an access token, and got none that it knows; set TRAINING_ENGINE_TOKEN "
+    "to a token that the service was started with, or pass token=... in a program"
+)
 
 
 def class_for_code(code: str) -> type[TrainingEngineError]:
@@ -210,16 +220,10 @@ def class_for_reason(reason: str, fallback: type[TrainingEngineError]) -> type[T
 
 
 def _call_status(reason: str) -> CallStatus | None:
-    """Return what errors.proto says of a reason; None where no call of this version ends so."""
+    """Return what errors.proto says of a reason; None for a reason that it does not list."""
     from training_engine.reasons import CALL_STATUSES  # loads protobuf, so not before an error
 
     return CALL_STATUSES.get(reason.upper())
-
-
-TOKEN_NEEDED = (
-    "the service asks for an access token, and got none that it knows; set TRAINING_ENGINE_TOKEN "
-    "to a token that the service was started with, or pass token=... in a program"
-)
 
 
 def error_for(

@@ -26,8 +26,8 @@ _STYLES = {
 }
 
 
-_WIDE = 110
-"""Columns of a terminal that holds the widest table."""
+_WIDE_CHARACTERS = 110
+"""Width of a terminal in which the widest table fits: ten columns and an id."""
 
 
 @dataclass
@@ -38,11 +38,11 @@ class Output:
 
     @cached_property
     def console(self) -> Console:
-        """Standard output; as wide as needed where it is not a terminal, so that ids stay whole."""
+        """Standard output. Where it is not a terminal, lines are never folded: ids stay whole."""
         from rich.console import Console
 
         class PlainConsole(Console):
-            """Leaves a reader that has gone away, as in `| head`, to the command's own handler."""
+            """Raises where the reader has gone away, as in `| head`; rich would exit itself."""
 
             def on_broken_pipe(self) -> None:
                 raise BrokenPipeError
@@ -53,15 +53,15 @@ class Output:
 
     @property
     def is_narrow(self) -> bool:
-        """True on a terminal that is too narrow for ten columns and an id."""
-        return sys.stdout.isatty() and self.console.width < _WIDE
+        """True on a terminal that is too narrow for the widest table."""
+        return sys.stdout.isatty() and self.console.width < _WIDE_CHARACTERS
 
     def json(self, value: Any) -> None:
         """Print a record, or a dict of records, as JSON."""
         print(json.dumps(to_plain(value), indent=2, ensure_ascii=False), flush=True)
 
     def json_line(self, value: Any) -> None:
-        """Print a record as one line of JSON, whole or not at all."""
+        """Print a record as one line of JSON, line and line break in one write."""
         sys.stdout.write(json.dumps(to_plain(value), ensure_ascii=False) + "\n")
         sys.stdout.flush()
 
@@ -73,15 +73,18 @@ class Output:
         """Print a line beside the answer, on stderr."""
         print(text, file=sys.stderr, flush=True)
 
-    def answer(self, value: Any, said: str) -> None:
-        """Print a record as JSON, or what is said of it to people."""
+    def answer(self, value: Any, sentence: str) -> None:
+        """Print a record as JSON for programs, or a sentence about it for people."""
         if self.as_json:
             self.json(value)
         else:
-            self.line(said)
+            self.line(sentence)
 
     def records(self, name: str, records: Iterable[Any], fields: Sequence[str], empty: str) -> None:
-        """Print records as JSON under a name, or as a table of some of their fields."""
+        """Print records as JSON, `{name: [...]}`, or as a table of some of their fields.
+
+        Where a table would have no rows, `empty` is printed on stderr.
+        """
         if self.as_json:
             self.json({name: list(records)})
             return
@@ -89,7 +92,7 @@ class Output:
         self.table([_head(field) for field in fields], rows, empty)
 
     def table(self, heads: Sequence[str], rows: Iterable[Sequence[Any]], empty: str) -> None:
-        """Print rows under heads, or `empty` where there are none."""
+        """Print rows under heads; where there are none, print `empty` on stderr."""
         from rich.table import Column, Table
 
         # The first column names the row: on a narrow terminal it is folded, never cut.
@@ -114,10 +117,10 @@ class Output:
         cells = [(name, _cell(value)) for name, value in rows if value not in (None, "")]
         width = max((len(name) for name, _ in cells), default=0) + 2
         for name, value in cells:
-            first, *more = value.split() or [Text()]
+            first_line, *more_lines = value.split("\n") or [Text()]
             # The terminal wraps: a value that is copied from it has no line breaks of ours.
-            self.console.print(Text(name.ljust(width)) + first, soft_wrap=True)
-            for line in more:
+            self.console.print(Text(name.ljust(width)) + first_line, soft_wrap=True)
+            for line in more_lines:
                 self.console.print(Text(" " * width) + line, soft_wrap=True)
 
 
@@ -132,7 +135,7 @@ def _head(field: str) -> str:
 
 
 def _field(record: Any, field: str) -> Any:
-    """Return a field of a record as a table shows it."""
+    """Return a field of a record as tables show it: sizes with units, `*` for true."""
     value = getattr(record, field)
     if field.endswith("_bytes"):
         return size(value)
@@ -152,11 +155,11 @@ def _cell(value: Any) -> Text:
 
 
 def phase_text(job: JobRecord) -> str:
-    """Return what a job's trainer does besides steps, e.g. `validating 12/80`; else nothing."""
+    """Return what a job's trainer does now, e.g. `validating 12/80`; empty while it trains."""
     if job.phase in (None, "training"):
         return ""
     done, total = job.phase_done or 0, job.phase_total
-    if job.phase == "training_tokenizer":
+    if job.phase == "training_tokenizer":  # its progress is counted in seconds
         return f"training the tokenizer, {duration(done)}"
     if not total:
         return str(job.phase)
@@ -174,16 +177,16 @@ def is_preparing(job: JobRecord) -> bool:
 
 
 def ago(time: datetime, units: int = 2) -> str:
-    """Return how long ago a time was, in its largest units."""
+    """Return how long ago a time was, in its largest `units` units, e.g. `3 h 20 min ago`."""
     return f"{duration((datetime.now(UTC) - time).total_seconds(), units)} ago"
 
 
 def duration(seconds: float, units: int = 2) -> str:
-    """Return seconds in their largest units, two of them or fewer, e.g. `3 h 20 min`."""
+    """Return seconds in their largest `units` units or fewer, e.g. `3 h 20 min`."""
     left = max(0, round(seconds))
     parts: list[str] = []
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
-        count, left = divmod(left, size)
+    for unit, unit_seconds in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        count, left = divmod(left, unit_seconds)
         if count or parts:
             parts.append(f"{count} {unit}")
     return " ".join(part for part in parts[:units] if not part.startswith("0 ")) or "0 s"
@@ -199,5 +202,5 @@ def size(count: float) -> str:
 
 
 def number(value: float | None) -> str:
-    """Return a measured number in four digits; nothing for None."""
+    """Return a measured number in four digits; an empty text for None."""
     return "" if value is None else f"{value:.4g}"
