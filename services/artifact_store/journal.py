@@ -1,12 +1,14 @@
-"""The journal's files: what the service's records were after each change, for the loss of Redis.
+"""The journal's files: copies of the service's records, to rebuild them when Redis has lost them.
 
-Each entry is an artifact, `journal/{kind}s/{second}/{id}.{revision}-{checksum}.json`, and holds the
-whole record. Nothing is ever appended: on a file system that machines share, two writers that
-append to one file may overwrite each other's lines, and object stores know no append. Entries of
-several writers have different names, so none can damage another's; the largest number counts.
+Each change of a record writes an entry with the whole record. An entry is an artifact,
+`journal/{kind}s/{second}/{id}.{revision}-{checksum}.json`, where `second` is when the record was
+created, taken from its id. The entry with the largest revision is the newest. Nothing is ever
+appended: on a file system that machines share, two writers that append to one file may overwrite
+each other's lines, and object stores cannot append. Entries of several writers have different
+names, so no writer can damage the entry of another.
 
 Entries that are written at the same time may share a file, with one line each. The checksum in the
-name says which line is meant.
+name is the line's CRC-32, and says which line is meant.
 
 An entry makes those before it superfluous. One of them is kept, for the case that the newest is
 damaged later.
@@ -26,9 +28,13 @@ from artifact_store.store import ArtifactStore
 
 _NAME = re.compile(r"(\w+)\.(\d{16})-([0-9a-f]{8})\.json", re.ASCII)
 _KEPT = 2
+"""Entries of a record that stay: the newest and the one before it."""
 _COMPLETE = f"{JOURNAL_PREFIX}/complete-2.txt"
-"""Of this layout of entries: beside another one, all entries are written again."""
+"""Its name has the version of the layout above: a store that only has the file of an older layout
+counts as incomplete, so every record gets an entry in the new layout."""
 _MARK = f"{JOURNAL_PREFIX}/mark.txt"
+"""A number that Redis has as well, and raises first. Where Redis has the smaller one, it was
+replaced by an older state, such as a backup."""
 
 
 class Entry(Protocol):
@@ -77,10 +83,10 @@ class JournalFiles:
         self._store = store
 
     def write(self, *entries: Entry) -> None:
-        """Store entries, durably; then remove those before the newest two of each record."""
+        """Store entries, durably; then remove all but the newest two of each record."""
         self._store.put_together({_key(entry): entry.document for entry in entries})
         for kind, id in {(entry.kind, entry.id) for entry in entries if not entry.is_first}:
-            for name in self._names(kind, id)[:-_KEPT]:
+            for name in self._names(kind, id)[:-_KEPT]:  # sorted, so the newest come last
                 self._store.delete(f"{journal_prefix(kind, id)}/{name}")
 
     def remove(self, kind: str, id: str) -> None:
@@ -88,7 +94,7 @@ class JournalFiles:
         self._store.delete_names(journal_prefix(kind, id), f"{id}.")
 
     def set_complete(self) -> None:
-        """Record that each record has an entry, so that one without was deleted."""
+        """Note that each record has an entry. From now on, files without an entry are leftovers."""
         self._store.put(_COMPLETE, [b"each job, configuration and dataset has an entry\n"])
 
     def is_complete(self) -> bool:
@@ -107,7 +113,7 @@ class JournalFiles:
             return 0
 
     def set_mark(self, mark: int) -> None:
-        """Write a number that Redis has on its disk: one with a smaller number is an older one."""
+        """Write a number that Redis has on its disk already; see `_MARK`."""
         self._store.put(_MARK, [b"%d\n" % mark])
 
     def ids(self, kind: str) -> list[str]:
@@ -120,12 +126,13 @@ class JournalFiles:
         for name in reversed(self._names(kind, id)):
             if match := _NAME.fullmatch(name):
                 try:
-                    held = b"".join(self._store.open_range(f"{journal_prefix(kind, id)}/{name}"))
+                    content = b"".join(self._store.open_range(f"{journal_prefix(kind, id)}/{name}"))
                 except ArtifactNotFoundError:
-                    continue  # a newer one has been written meanwhile
-                yield _found(int(match[2]), int(match[3], 16), held)
+                    continue  # a newer entry was written meanwhile, and this one removed
+                yield _find_line(content, int(match[2]), int(match[3], 16))
 
     def _names(self, kind: str, id: str) -> list[str]:
+        """Return the names of a record's entries, the newest last."""
         return self._store.names(journal_prefix(kind, id), f"{id}.")
 
 
@@ -134,9 +141,9 @@ def _key(entry: Entry) -> str:
     return f"{journal_prefix(entry.kind, entry.id)}/{name}"
 
 
-def _found(revision: int, checksum: int, held: bytes) -> FoundEntry:
-    """Return the line of a file that has this checksum."""
-    for line in held.split(b"\n"):
+def _find_line(content: bytes, revision: int, checksum: int) -> FoundEntry:
+    """Return the line of a file that has this checksum; the whole file, damaged, without one."""
+    for line in content.split(b"\n"):
         if zlib.crc32(line) == checksum:
             return FoundEntry(revision, line, is_whole=True)
-    return FoundEntry(revision, held, is_whole=False)
+    return FoundEntry(revision, content, is_whole=False)
