@@ -1,8 +1,11 @@
 """Deletes files that no record refers to (left by a crash between record and files).
 
 A record is deleted before its files, so that every listed job has its files. A crash in between
-leaves files behind. In the same transactions the store lists the jobs and uploads concerned, so the
-sweeper reads those lists instead of searching folders. Only the leading reconciler sweeps.
+leaves files behind. The same transactions put the jobs and uploads concerned on lists in Redis, so
+the sweeper reads those lists instead of searching folders. Only the leading reconciler sweeps.
+
+Redis may die and forget its last answers. Files are therefore deleted only where it is sure to keep
+what makes them superfluous: that is what `stays_deleted`, `stays_retired` and `stays_as` ask.
 """
 
 from __future__ import annotations
@@ -39,14 +42,15 @@ _LOOK_SECONDS = 10.0
 _UPLOADS_SECONDS = 60.0
 """Seconds between two looks at uploads."""
 _QUIET_SECONDS = 600.0
-"""A dataset's file that is older and has no record will never have one: an upload writes its record
+"""A dataset's file of this age without a record will never have one: an upload writes its record
 moments after its file."""
 _ABANDONED_SECONDS = 86400.0
 """An upload of this age without a file will never be completed."""
 _WATCHED_SECONDS = 3000.0
 """An upload counts as abandoned only after this process has watched it for so long, because the
 server's clock, which gives its age, may have been set."""
-_CHECKPOINT = re.compile(r"jobs/[^/]+/attempts/(\d+)-[^/]+/checkpoint_step_\d+\.(?:pt|json)")
+_ATTEMPT = re.compile(r"jobs/[^/]+/attempts/(\d+)-[^/]+")
+_CHECKPOINT = re.compile(rf"{_ATTEMPT.pattern}/checkpoint_step_\d+\.(?:pt|json)")
 
 
 class Sweeper:
@@ -61,9 +65,9 @@ class Sweeper:
         self._age = state.settings.sweep_after_seconds
         self._looked_at = time.monotonic()
         self._uploads_looked_at = -float("inf")
-        self._unsettled = FirstSeen[str]()
+        self._unsettled = FirstSeen[str]()  # uploads of which the end is not recorded yet
         self._task: asyncio.Task[None] | None = None
-        self._waits = False
+        self._is_store_away = False
 
     def begin(self) -> None:
         """Start a sweep in the background, if it is due and none is under way.
@@ -88,14 +92,15 @@ class Sweeper:
         except StoreUnavailableError as error:
             _log.warning("the sweeper waits for Redis", why=str(error))
         except ArtifactStoreAwayError as error:
-            self._wait(error)
+            self._note_store_away(error)
         except Exception as error:
             _log.error("the sweeper met a defect", exc_info=error)
 
-    def _wait(self, error: ArtifactStoreAwayError) -> None:
-        if not self._waits:
+    def _note_store_away(self, error: ArtifactStoreAwayError) -> None:
+        """Log it once, not with every try until the store is back."""
+        if not self._is_store_away:
             _log.warning("the sweeper waits for the artifact store", why=str(error))
-        self._waits = True
+        self._is_store_away = True
 
     async def sweep(self) -> None:
         """Delete all files that are due.
@@ -106,7 +111,7 @@ class Sweeper:
         """
         artifacts = await self._state.open_artifacts()
         await asyncio.to_thread(artifacts.require)
-        self._waits = False
+        self._is_store_away = False
         for job_id in await self._state.reconcile.due_sweeps(self._age):
             try:
                 done = await self._sweep_job(job_id)
@@ -124,11 +129,7 @@ class Sweeper:
             await self._sweep_uploads()
 
     async def _sweep_job(self, job_id: str) -> bool:
-        """Delete a job's superfluous files; return whether nothing is left to do.
-
-        Files are deleted only where the store is sure to keep what makes them superfluous: a server
-        that dies may forget its last answers.
-        """
+        """Delete a job's superfluous files; return whether nothing is left to do."""
         state = self._state
         try:
             record = await state.jobs.get(job_id, with_config=False)
@@ -142,7 +143,7 @@ class Sweeper:
             return True  # the release that wrote the record sweeps for it
         registered = await self._registered(job_id)
         if not await asyncio.to_thread(_any_is_there, state.artifacts, registered):
-            # A retired or unregistered checkpoint may be the last sound one.
+            # Without one of these files, a retired or unregistered checkpoint may be all there is.
             await asyncio.to_thread(_remove_half_written, state.artifacts, record)
             return True
         await self._record_in_journal(job_id)
@@ -151,9 +152,10 @@ class Sweeper:
         return await self._sweep_attempts(record, registered)
 
     async def _record_in_journal(self, job_id: str) -> None:
-        """Write the job into the journal first, which is not to name a checkpoint without its file.
+        """Write the job into the journal before its files are deleted.
 
-        A full disk keeps no file from being deleted, since it needs the room.
+        Otherwise the journal would name checkpoints without files. Where the disk is too full for
+        the entry, files are deleted all the same, since that makes room.
 
         Raises:
             NotJournaledError: The entry could not be written, for another reason.
@@ -212,7 +214,7 @@ class Sweeper:
                 continue
             if not await state.datasets.stays_deleted(dataset_id):
                 continue
-            removed = await asyncio.to_thread(_remove_quiet, state.artifacts, dataset_id)
+            removed = await asyncio.to_thread(_remove_if_quiet, state.artifacts, dataset_id)
             if removed or (dataset_id in abandoned and watched >= _WATCHED_SECONDS):
                 await state.datasets.settle(dataset_id)
 
@@ -236,8 +238,8 @@ async def remove_checkpoint(state: ServiceState, retired: CheckpointRecord) -> N
     await state.jobs.forget_checkpoint(retired.job_id, retired.checkpoint_id)
 
 
-def _remove_quiet(artifacts: GuardedStore, dataset_id: str) -> bool:
-    """Delete a dataset's files unless they were written just now; return whether it did."""
+def _remove_if_quiet(artifacts: GuardedStore, dataset_id: str) -> bool:
+    """Delete a dataset's files unless one was written just now; return whether files went."""
     prefix = f"datasets/{dataset_id}"
     stats = [artifacts.stat(key) for key in artifacts.keys(prefix)]
     if not stats or time.time() - max(stat.modified_at for stat in stats) < _QUIET_SECONDS:
@@ -248,12 +250,14 @@ def _remove_quiet(artifacts: GuardedStore, dataset_id: str) -> bool:
 
 def _any_is_there(artifacts: GuardedStore, registered: Sequence[CheckpointRecord]) -> bool:
     """Whether the file of any registered checkpoint exists with its recorded size."""
-    return any(artifacts.holds(one.artifact, one.size_bytes) for one in reversed(registered))
+    newest_first = reversed(registered)  # the newest is most likely there
+    return any(artifacts.holds(one.artifact, one.size_bytes) for one in newest_first)
 
 
 def _remove_unregistered(
     artifacts: ArtifactStore, record: JobRecord, registered_keys: set[str]
 ) -> int:
+    """Delete what attempts that are over saved but did not register; return the files' number."""
     removed = 0
     for key in artifacts.keys(f"{job_prefix(record.job_id)}/attempts"):
         match = _CHECKPOINT.fullmatch(key)
@@ -268,14 +272,17 @@ def _remove_half_written(artifacts: ArtifactStore, record: JobRecord) -> int:
     over = [
         prefix
         for prefix in prefixes
-        if (number := re.fullmatch(r"jobs/[^/]+/attempts/(\d+)-[^/]+", prefix))
-        and _is_over(int(number[1]), record)
+        if (match := _ATTEMPT.fullmatch(prefix)) and _is_over(int(match[1]), record)
     ]
     return sum(artifacts.discard_hidden(prefix) for prefix in over)
 
 
 def _is_over(attempt: int, record: JobRecord) -> bool:
-    """Whether the attempt's files are no longer needed: its successor reads them when it begins."""
+    """Whether nothing reads the attempt's unregistered files any more.
+
+    The next attempt does when it begins, that is, when a worker claims it.
+    """
     if record.status.is_terminal:
         return attempt <= record.attempt
-    return attempt < (record.attempt if record.claim_id else record.attempt - 1)
+    last_begun = record.attempt if record.claim_id else record.attempt - 1
+    return attempt < last_begun

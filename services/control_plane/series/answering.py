@@ -18,18 +18,20 @@ from training_engine.v1 import metrics_pb2
 
 MOST_JOBS = 50
 MOST_POINTS = 10_000
+"""Of one curve, as DEFAULT_POINTS."""
 DEFAULT_POINTS = 1000
 MOST_IN_ALL = 400_000
+"""Points of all curves of an answer."""
 _AXES = enum_words(metrics_pb2.SeriesAxis.DESCRIPTOR)
 _STANDARD = frozenset(
     field.name
     for field in metrics_pb2.MetricPoint.DESCRIPTOR.fields
     if field.cpp_type in (field.CPPTYPE_DOUBLE, field.CPPTYPE_INT64) and field.name != "step"
 )
-"""Metrics that any job may log later, so that asking for them early is no mistake."""
+"""Metrics that every job can log. A request may name them before any job has logged them."""
 
 _WITHOUT_BEST = ("lr", "tokens_seen")
-"""Of these no value is better than another."""
+"""Metrics of which no value is better than another."""
 
 _GREATER_IS_BETTER = re.compile(r"_per_second$|^mfu$|accuracy|score|reward")
 
@@ -50,7 +52,7 @@ class SeriesQuestion:
     metrics: Sequence[str]
     axis: str
     max_points: int
-    """Of a curve; 0 for the usual number."""
+    """Of a curve; 0 for DEFAULT_POINTS."""
     smoothing: float
     from_x: float
     to_x: float
@@ -115,12 +117,15 @@ def _range(request: metrics_pb2.GetSeriesRequest) -> tuple[float, float]:
 
 
 def _read_cursor(after: str, jobs: int) -> list[Seen | None]:
-    """Return the places of a cursor. It is not signed: what it says is only compared."""
+    """Return what a cursor of `_write_cursor` says of each job.
+
+    It is not signed, because its numbers are only compared with those of the history.
+    """
     if not after:
         return [None] * jobs
     try:
-        places = [place.split(".") for place in after.split("~")]
-        seen: list[Seen | None] = [Seen(int(a, 36), int(s, 36)) for a, s in places]
+        pairs = [pair.split(".") for pair in after.split("~")]
+        seen: list[Seen | None] = [Seen(int(attempt, 36), int(step, 36)) for attempt, step in pairs]
     except ValueError:
         seen = []
     if len(seen) != jobs:
@@ -129,12 +134,16 @@ def _read_cursor(after: str, jobs: int) -> list[Seen | None]:
     return seen
 
 
-def write_cursor(jobs: Sequence[JobCurves]) -> str:
-    """Return a cursor behind the last rows of jobs, in their order."""
-    return "~".join(f"{np.base_repr(a, 36)}.{np.base_repr(s, 36)}" for a, s in map(_newest, jobs))
+def _write_cursor(jobs: Sequence[JobCurves]) -> str:
+    """Return `attempt.step` of each job's last row, in base 36, with `~` between jobs."""
+    pairs = [
+        (np.base_repr(attempt, 36), np.base_repr(step, 36)) for attempt, step in map(_last, jobs)
+    ]
+    return "~".join(f"{attempt}.{step}" for attempt, step in pairs)
 
 
-def _newest(job: JobCurves) -> tuple[int, int]:
+def _last(job: JobCurves) -> tuple[int, int]:
+    """Return attempt and step of a job's last row; zeros where it has logged nothing."""
     columns = job.columns
     if not columns.rows:
         return 0, 0
@@ -142,38 +151,43 @@ def _newest(job: JobCurves) -> tuple[int, int]:
 
 
 def answer(question: SeriesQuestion, jobs: Sequence[JobCurves]) -> metrics_pb2.GetSeriesResponse:
-    """Return the curves.
+    """Return the curves that `question` asks for, of `jobs` in the order of its `job_ids`.
 
     Raises:
         RpcError: No job has one of the metrics, or the answer would be too large.
     """
-    names = [*dict.fromkeys(name for job in jobs for name in job.columns.metrics)]
-    metrics = question.metrics or names
-    _check_metrics(metrics, names)
+    logged = [*dict.fromkeys(name for job in jobs for name in job.columns.metrics)]
+    metrics = question.metrics or logged
+    _check_metrics(metrics, logged)
     most = _most_points(question.max_points, len(jobs) * len(metrics))
-    response = metrics_pb2.GetSeriesResponse(metric_names=sorted(names))
+    response = metrics_pb2.GetSeriesResponse(metric_names=sorted(logged))
     for job_id, job, seen in zip(question.job_ids, jobs, question.seen, strict=True):
         with job.lock:
-            response.series.extend(_of_job(question, job_id, job, seen, metrics, most))
-    response.cursor = write_cursor(jobs)
+            response.series.extend(_series_of_job(question, job_id, job, seen, metrics, most))
+    response.cursor = _write_cursor(jobs)
     return response
 
 
-def _check_metrics(asked: Sequence[str], names: Sequence[str]) -> None:
-    unknown = [name for name in asked if name not in names and name not in _STANDARD]
+def _check_metrics(asked: Sequence[str], logged: Sequence[str]) -> None:
+    unknown = [name for name in asked if name not in logged and name not in _STANDARD]
     if unknown:
         message = (
             f"`metrics` names {', '.join(map(repr, unknown))}, which none of the jobs has logged; "
-            f"they have {', '.join(sorted(names)) or 'logged nothing yet'}"
+            f"they have {', '.join(sorted(logged)) or 'logged nothing yet'}"
         )
         raise invalid_argument("metrics", message)
 
 
 def _most_points(asked: int, curves: int) -> int:
-    """Return how many points a curve may have: the usual number, or less, where 0 was asked for."""
+    """Return how many points each of so many curves may have, where a request asks for `asked`.
+
+    For 0 these are DEFAULT_POINTS, or fewer where an answer has no room for them.
+    """
     room = max(2, MOST_IN_ALL // max(1, curves))
+    if asked == 0:
+        return min(DEFAULT_POINTS, room)
     if asked <= room:
-        return asked or min(DEFAULT_POINTS, room)
+        return asked
     message = (
         f"`max_points` is {asked} and there are {curves} curves, more than {MOST_IN_ALL} points "
         f"together; ask for at most {room}, or for fewer metrics"
@@ -181,7 +195,7 @@ def _most_points(asked: int, curves: int) -> int:
     raise invalid_argument("max_points", message)
 
 
-def _of_job(
+def _series_of_job(
     question: SeriesQuestion,
     job_id: str,
     job: JobCurves,
@@ -189,22 +203,23 @@ def _of_job(
     metrics: Sequence[str],
     most: int,
 ) -> Iterator[metrics_pb2.Series]:
-    if seen is not None and (seen.attempt, seen.step) == _newest(job):
+    """Yield a job's curves; after a cursor only those with new points, and only these points."""
+    if seen is not None and (seen.attempt, seen.step) == _last(job):
         return
-    start = _first_new_row(job, seen)
+    first_row = _first_new_row(job, seen)
     for metric in metrics:
         curve = job.curve(metric)
-        first = int(np.searchsorted(curve.rows.values, start))
-        if seen is not None and start and first == curve.rows.size:
+        first = int(np.searchsorted(curve.rows.values, first_row))
+        if first_row and first == curve.rows.size:
             continue
-        series = metrics_pb2.Series(job_id=job_id, metric=metric, from_start=start == 0)
+        series = metrics_pb2.Series(job_id=job_id, metric=metric, from_start=first_row == 0)
         _describe(series, curve, job)
         _draw(series, question, job, curve, first, most)
         yield series
 
 
 def _first_new_row(job: JobCurves, seen: Seen | None) -> int:
-    """Return the row behind what was seen; 0 where that is not part of the history any more."""
+    """Return the row after the seen one; 0 where nothing was seen, or the history was cut since."""
     if seen is None:
         return 0
     steps = job.axis("step")
@@ -216,6 +231,7 @@ def _first_new_row(job: JobCurves, seen: Seen | None) -> int:
 
 
 def _describe(series: metrics_pb2.Series, curve: Curve, job: JobCurves) -> None:
+    """Set count, last, least, greatest and best value, of the whole curve."""
     values = curve.values.values
     series.count = len(values)
     if len(values):
@@ -238,8 +254,10 @@ def _draw(
     first: int,
     most: int,
 ) -> None:
+    """Set the points to draw: the curve's values from place `first` on, at most `most` of them."""
     rows = curve.rows.values[first:].astype(np.intp)
     x, y = job.axis(question.axis)[rows], curve.shown(question.smoothing)[first:]
+    # One more point on each side of the range: the line is drawn to the edges.
     start = max(0, int(np.searchsorted(x, question.from_x, side="left")) - 1)
     end = int(np.searchsorted(x, question.to_x, side="right")) + 1
     x, y = x[start:end], y[start:end]
