@@ -1,4 +1,8 @@
-"""Counts requests and their times by route, for Prometheus."""
+"""Counts requests and measures their times by route, for Prometheus.
+
+Prometheus keeps a time series for each combination of labels, so every label has few values: a
+route's template instead of its path, `other` for an unknown method.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _METHODS = {"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"}
-_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 
 class Telemetry:
@@ -28,7 +32,7 @@ class Telemetry:
             "training_engine_gateway_first_byte_seconds",
             "Seconds from a request to the head of its answer",
             ["method", "route"],
-            buckets=_SECONDS,
+            buckets=_BUCKETS,
             registry=self.registry,
         )
         self.streams = Gauge(
@@ -39,7 +43,7 @@ class Telemetry:
 
 
 class OpenStreams:
-    """How many event streams are open."""
+    """How many event streams are open: `count` for the gateway's limit, a gauge for Prometheus."""
 
     def __init__(self, telemetry: Telemetry) -> None:
         self.count = 0
@@ -59,7 +63,10 @@ class OpenStreams:
 
 
 class TelemetryMiddleware:
-    """ASGI middleware around everything else."""
+    """Counts each HTTP response and measures the time until its head is sent.
+
+    It is the outermost ASGI middleware, so its times include what the others do.
+    """
 
     def __init__(self, app: ASGIApp, telemetry: Telemetry) -> None:
         self._app = app
@@ -83,12 +90,12 @@ class TelemetryMiddleware:
 
 
 def _method(scope: Scope) -> str:
-    """Return the request's method; any word is one in HTTP, and each would make a series."""
+    """Return the request's method; `other` for a word that a client made up."""
     method = str(scope["method"])
     return method if method in _METHODS else "other"
 
 
 def _template(scope: Scope) -> str:
-    """Return the route's path with its parameters' names: ids would make a series each."""
+    """Return the route's path with the names of its parameters, not with the ids of a request."""
     path = getattr(scope.get("route"), "path", None)
     return path if isinstance(path, str) and path else "other"

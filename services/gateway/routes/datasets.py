@@ -1,4 +1,4 @@
-"""Uploads of datasets."""
+"""POST /datasets: a file is streamed to the control plane while it arrives."""
 
 from __future__ import annotations
 
@@ -33,8 +33,10 @@ routes = router("datasets")
 _ROUTE = route("DatasetService.UploadDataset")
 
 _CHUNK_BYTES = 512 << 10
-_SPOIL_SECONDS = 2.0
+_REFUSAL_SECONDS = 2.0
+"""How long to wait until the control plane has refused an upload that broke off."""
 _CLIENT_CLOSED_REQUEST = 499
+"""The status that logs show for a client that left; nginx uses it, too."""
 
 
 class UploadQuery(query_of(dataset_pb2.DatasetHeader.DESCRIPTOR)):  # type: ignore[misc]
@@ -67,7 +69,7 @@ async def upload_dataset(
     try:
         stored = await _upload(caller, header, request)
     except ClientDisconnect:
-        return Response(status_code=_CLIENT_CLOSED_REQUEST)  # the client has gone
+        return Response(status_code=_CLIENT_CLOSED_REQUEST)
     plain = _ROUTE.answer(stored, {})
     return answer(plain, _ROUTE.status, Location=_ROUTE.location(plain))
 
@@ -81,7 +83,7 @@ def _refuse_forms(request: Request) -> None:
 async def _upload(
     caller: CallerOf, header: dataset_pb2.DatasetHeader, request: Request
 ) -> dataset_pb2.UploadDatasetResponse:
-    """Send the body as one client stream; if the client goes away, nothing is stored."""
+    """Send the body as one client stream, and return the answer; a body cut short is not stored."""
     call = caller.control_plane.datasets.UploadDataset(metadata=caller.metadata)
     ended = FirstStatus(call)
     first = dataset_pb2.UploadDatasetRequest(header=header)
@@ -90,36 +92,36 @@ async def _upload(
         with contextlib.suppress(grpc.aio.AioRpcError, grpc.aio.UsageError):
             await call.write(first)
             async for data in _chunks(request):
-                if call.done():
+                if call.done():  # for example because the file is too large
                     await drained(request.receive)
                     break
                 await call.write(dataset_pb2.UploadDatasetRequest(data=data))
             await call.done_writing()
     except Exception:
-        await _spoil(call, first)
+        await _make_refused(call, first)
         raise
-    except BaseException:
+    except BaseException:  # this task is cancelled, and must not wait
         call.cancel()
         raise
     upload: dataset_pb2.UploadDatasetResponse = await ended.answer()
     return upload
 
 
-async def _spoil(call: Any, header: dataset_pb2.UploadDatasetRequest) -> None:
+async def _make_refused(call: Any, header: dataset_pb2.UploadDatasetRequest) -> None:
     """Make the control plane refuse what it has received so far.
 
     A grpc.aio server reads the end of a cancelled stream like the end of a complete one, before it
     hears of the cancellation. A second header, which no upload may have, is refused for certain.
     """
     with contextlib.suppress(grpc.aio.AioRpcError, grpc.aio.UsageError, TimeoutError):
-        async with asyncio.timeout(_SPOIL_SECONDS):
+        async with asyncio.timeout(_REFUSAL_SECONDS):
             await call.write(header)
             await call
     call.cancel()
 
 
 async def _chunks(request: Request) -> AsyncIterator[bytes]:
-    """Yield the body in pieces below 1 MiB, all but the last of at least `_CHUNK_BYTES`."""
+    """Yield the body in pieces of `_CHUNK_BYTES`; the last one may be shorter."""
     gathered = bytearray()
     async for data in request.stream():
         for start in range(0, len(data), _CHUNK_BYTES):
