@@ -1,8 +1,11 @@
-"""Opaque tokens: page tokens and stream cursors, bound to what issued them and signed.
+"""Opaque tokens that say where the next page of a list, or the rest of a stream, begins.
 
-The key of the signatures is kept in Redis, so that every control plane takes the tokens of every
-other, also after a restart. No client can make one: the numbers in a token are ours, and scripts
-may rely on them.
+A token has a kind (what it continues, such as a list of jobs), a subject (which one, such as the id
+of a job) and positions in it. It is signed, and valid for its kind and subject only. No client can
+make one, so Lua scripts may use the positions unchecked.
+
+The key of the signatures is kept in Redis, so every control plane accepts the tokens of every
+other, also after a restart.
 """
 
 from __future__ import annotations
@@ -26,11 +29,11 @@ MAX_TOKEN_CHARS = 600
 _SIGNATURE_BYTES = 16
 _KEY_BYTES = 32
 _KEY_SECONDS = 60.0
-"""How long a key is used before Redis is asked again: it may have lost it meanwhile."""
+"""How long a key is used before Redis is asked again, which may have lost it meanwhile."""
 
 
 class UnknownSignatureError(ValueError):
-    """The text was not signed with this key."""
+    """The text was not signed with this key, but perhaps with a newer one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,7 @@ class TokenCodec:
     key: bytes
 
     def encode(self, kind: str, subject: str, *positions: str | int) -> str:
-        """Return URL-safe text with the positions; `kind` and `subject` must match at decoding."""
+        """Return URL-safe text; `decode` demands the same `kind` and `subject`."""
         body = "|".join([kind, subject, *map(str, positions)]).encode()
         return base64.urlsafe_b64encode(self._signature(body) + body).decode().rstrip("=")
 
@@ -68,12 +71,12 @@ class TokenCodec:
         return body.decode()
 
     def _signature(self, body: bytes) -> bytes:
-        # Keyed, so a MAC by itself; a stream signs each message, and HMAC takes four times as long.
+        # BLAKE2 with a key is a MAC. A stream signs each message, and HMAC takes 4 times as long.
         return hashlib.blake2b(body, digest_size=_SIGNATURE_BYTES, key=self.key).digest()
 
 
 class TokenKey:
-    """The key in Redis. The first process that needs it makes it."""
+    """The key in Redis, cached. The first process that needs it makes it."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._db = connection
@@ -83,7 +86,7 @@ class TokenKey:
         self._reading = asyncio.Lock()
 
     async def codec(self) -> TokenCodec:
-        """Return what makes tokens.
+        """Return a codec with the key, which is read from Redis if it is not cached.
 
         Raises:
             StoreUnavailableError: Redis does not answer, or refuses.
@@ -101,11 +104,11 @@ class TokenKey:
         """
         try:
             return (await self.codec()).decode(token, kind, subject)
-        except UnknownSignatureError:  # perhaps of a process that has seen a newer key
+        except UnknownSignatureError:  # another process may have signed it with a newer key
             return (await self._read()).decode(token, kind, subject)
 
     async def position(self, page_token: str, kind: str, subject: str) -> str:
-        """Return where the page of a token begins.
+        """Return where the page of a token with one position begins.
 
         Raises:
             InvalidPageTokenError: The token is damaged or of another list.
@@ -117,7 +120,7 @@ class TokenKey:
         return position
 
     async def _read(self) -> TokenCodec:
-        """Ask Redis; one that has lost the key gets back the one that is in use here."""
+        """Read the key. Where Redis has none, write the cached key, or a new one."""
         key = await self._db.command("GET", self._name)
         if key is None:
             ours = self._codec.key if self._codec else secrets.token_bytes(_KEY_BYTES)
@@ -129,5 +132,5 @@ class TokenKey:
 
 
 def page_bounds(page_size: int, largest: int) -> int:
-    """Return the page size to use: at least 1, at most `largest`, which 0 or less asks for."""
+    """Return the page size to use: `page_size` up to `largest`, and `largest` for 0 or less."""
     return min(page_size, largest) if page_size > 0 else largest

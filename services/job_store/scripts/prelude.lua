@@ -1,10 +1,16 @@
 -- Shared by every script: keys, time, hashes, lists, replies.
 -- ARGV[1] is the key prefix. Keys are built here, not declared: the store runs on one primary
--- (with replicas), never on Redis Cluster. A reply begins with 'ok' or the name of an error:
--- {'not_found', kind, id}, {'version', kind, id, version}, {'refused', id, status, action, why},
--- {'fenced', id, attempt, why}, {'reused'}, {'too_many_tags', id, tags, most}. 'none' is an answer: there is nothing to give.
+-- (with replicas), never on Redis Cluster. A reply begins with one of these words:
+--   {'ok', ...}                                what the script's header says it returns
+--   {'none'}                                   success, with nothing to return
+--   {'not_found', kind, id}                    no such record
+--   {'version', kind, id, version}             a record in the layout of another release
+--   {'refused', id, status, action, why}       the job's state forbids the action
+--   {'fenced', id, attempt, why}               the caller's claim of the job is not the current one
+--   {'reused'}                                 the request id was used for another request
+--   {'too_many_tags', id, tags, most}          numbers: the job's tags after the change, and the limit
 local PREFIX = ARGV[1]
-local VERSION = '1'
+local VERSION = '1'  -- of the layout of records, in their field `v`
 
 local function job_key(id, ...)
   return PREFIX .. 'job:' .. table.concat({id, ...}, ':')
@@ -50,7 +56,7 @@ end
 -- wait for a script. 0 where `argument` is not a number.
 local function bounded(argument, most)
   local number = tonumber(argument)
-  if not number or number ~= number then return 0 end
+  if not number or number ~= number then return 0 end  -- only NaN differs from itself
   return math.min(number, most)
 end
 
@@ -58,7 +64,7 @@ local function append(list, value)
   list[#list + 1] = value
 end
 
--- {field, value, field, value, ...} as a table of fields.
+-- A map of {field, value, field, value, ...}, which is how Redis replies with a hash.
 local function map(flat)
   local result = {}
   for i = 1, #flat, 2 do result[flat[i]] = flat[i + 1] end
