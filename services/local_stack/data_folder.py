@@ -1,8 +1,9 @@
 """The data folder of a stack, and the lock that keeps a second stack out of it.
 
 The lock is an flock on an open file that every child inherits. It is therefore held as long as
-any process of the stack lives: after a SIGKILL of `up` the next one waits until the last child
-is gone, so two servers never append to one log.
+any process of the stack lives: after a SIGKILL of `up` the next `up` waits until the last child
+has ended, so two Redis servers never write to one append-only file. The locked file has a note in
+JSON, with the process id of `up` and the address where it listens.
 """
 
 from __future__ import annotations
@@ -17,14 +18,15 @@ from typing import IO
 from local_stack.errors import DataFolderError
 
 LEFTOVER_PATIENCE_SECONDS = 10.0
-"""How long to wait for the children of a killed stack; the kernel kills them at once."""
+"""How long to wait for the children of a killed `up`. The kernel ends them with it, so a longer
+wait would not help."""
 
 
 def default_data_dir() -> Path:
-    """`$XDG_DATA_HOME/training-engine`, or `~/.local/share/training-engine`.
+    """Return `$XDG_DATA_HOME/training-engine`, or `~/.local/share/training-engine`.
 
     Raises:
-        DataFolderError: For a user without a home.
+        DataFolderError: The user has no home.
     """
     base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
     try:
@@ -48,22 +50,22 @@ class DataFolder:
 
     @property
     def logs(self) -> Path:
-        """One log file for each service."""
+        """The folder with one log file for each service."""
         return self.path / "logs"
 
     @property
     def artifacts(self) -> Path:
-        """Checkpoints and datasets."""
+        """The folder of checkpoints and uploaded datasets."""
         return self.path / "artifacts"
 
     @property
     def datasets(self) -> Path:
-        """A folder for the user's own texts; jobs may name files in it."""
+        """The folder for the user's own files, which jobs may name as datasets by their paths."""
         return self.path / "data"
 
     @property
     def server(self) -> Path:
-        """The embedded server's append-only file."""
+        """The folder of the embedded Redis server, with its append-only file."""
         return self.path / "redis"
 
     @property
@@ -78,7 +80,7 @@ class DataFolder:
                 folder.mkdir(parents=True, exist_ok=True)
             # Other users may read neither the checkpoints nor the server's password.
             self.path.chmod(0o700)
-            # O_APPEND: opening must not empty the holder's note.
+            # "a+", not "w+", because opening must not empty the holder's note.
             self._lock_file = (self.path / "lock").open("a+", encoding="utf-8")
         except OSError as error:
             raise DataFolderError(
@@ -97,7 +99,7 @@ class DataFolder:
         self._lock_file.close()
 
     def describe_holder(self, **facts: object) -> None:
-        """Write who holds the folder, and where it listens, for the next one who asks."""
+        """Write the note: this process holds the folder, and `facts`, such as the `url`."""
         assert self._lock_file is not None
         self._lock_file.seek(0)
         self._lock_file.truncate()
@@ -105,6 +107,7 @@ class DataFolder:
         self._lock_file.flush()
 
     def _lock(self) -> None:
+        """Take the lock; while the process of the note is alive, do not wait for it, but refuse."""
         deadline = time.monotonic() + LEFTOVER_PATIENCE_SECONDS
         while not self._try_lock():
             pid, where = self._holder()
@@ -129,6 +132,7 @@ class DataFolder:
         return True
 
     def _holder(self) -> tuple[int | None, str]:
+        """Return the process id of the note, if it has one, and ` (URL)` where it listens."""
         assert self._lock_file is not None
         self._lock_file.seek(0)
         try:
@@ -136,7 +140,7 @@ class DataFolder:
             url = note.get("url")
             return int(note["pid"]), f" ({url})" if url else ""
         except (ValueError, KeyError, TypeError, AttributeError):
-            return None, ""  # it has the lock, but has not written its note yet
+            return None, ""  # the holder has not written its note yet
 
 
 def _is_alive(pid: int) -> bool:
@@ -145,5 +149,5 @@ def _is_alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
+        pass  # alive, and of another user
     return True
