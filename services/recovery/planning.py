@@ -1,4 +1,10 @@
-"""The state in which a job comes back, and what its attempts' folders add to its record."""
+"""Plans how a job that Redis has lost is entered again: in which state, and with which attempts.
+
+A job is entered in two steps. First it is `running`, claimed by the recovery, which publishes the
+points and logs of its attempts like a worker. Then it is released: a job that ran or waited is
+queued, one that was stopping is stopped, any other has the state that it had. Its record comes from
+the journal, and attempts that the journal misses from the names of their folders.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +21,10 @@ from job_store.records import LAST_STEP, CheckpointRecord, FencingToken, JobStat
 
 _FOLDER = re.compile(r"(\d+)-(\w+)", re.ASCII)
 _TERMINAL = {status.value for status in JobStatus if status.is_terminal}
+_AT_REST = dict.fromkeys(
+    ("enqueued_at", "stop_requested_at", "stop_deadline", "running_since", "eta_ms"), ""
+)
+"""Fields that are empty in a job that no worker runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,23 +32,24 @@ class JobPlan:
     """How one job is entered."""
 
     job: Mapping[str, Any]
-    """What is entered first, held by the recovery; see `restore_job.lua`."""
+    """What is entered first, as the argument of `restore_job.lua`."""
     token: FencingToken
-    """The recovery's own, with which it publishes."""
+    """The claim by which the recovery holds the job while it publishes."""
     released: Mapping[str, str]
-    """The fields of the state in which it comes back."""
+    """The fields that are changed when the recovery releases the job, `status` among them."""
     resume_step: int
-    """Points up to here are published; the attempt that comes next gives the others."""
+    """Points up to here are published; the next attempt trains and publishes the later steps."""
     checkpoints: tuple[CheckpointRecord, ...]
     """The registered ones, ascending by step."""
     remarks: tuple[str, ...] = ()
+    """What the report says of the job besides, such as missing files."""
 
 
 def plan_job(store: ArtifactStore, entry: Mapping[str, Any]) -> JobPlan:
     """Return how the job of a journal's entry is entered.
 
-    A job that ran or waited goes on as a new attempt, with a larger number than all that ever
-    wrote: so a trainer that still lives, and whose claim Redis knew, may change nothing.
+    A job that ran or waited continues as a new attempt, whose number is larger than that of every
+    claim there ever was. So a trainer that is still alive has an old claim and can change nothing.
     """
     job_id, fields = str(entry["id"]), dict(entry["fields"])
     checkpoints = _registered(entry)
@@ -49,12 +60,23 @@ def plan_job(store: ArtifactStore, entry: Mapping[str, Any]) -> JobPlan:
     if fields["status"] not in _TERMINAL:
         for number in claimed:
             attempts[number].setdefault("outcome", "lost")
-    following = max([int(fields["attempt"]) - 1, *claimed]) + 1
+    current = int(fields["attempt"])
+    following = max([current, *(number + 1 for number in claimed)])
     released = _released(fields, following, newest, had_begun=bool(claimed))
     if released["status"] != "queued":
-        following = max(following, int(fields["attempt"]) + 1)
+        following = max(following, current + 1)  # the job keeps `current`
     token = FencingToken(job_id, following, new_claim_id())
-    held = fields | {
+    job = dict(entry) | {
+        "fields": fields | _held(token),
+        "attempts": {str(n): json.dumps(attempt) for n, attempt in attempts.items()},
+    }
+    resume_step = newest if released["status"] == "queued" else LAST_STEP
+    return JobPlan(job, token, released, resume_step, checkpoints, _missing(store, checkpoints))
+
+
+def _held(token: FencingToken) -> dict[str, str]:
+    """Return the fields of a job that the recovery holds, with nothing published yet."""
+    return {
         "status": "running",
         "attempt": str(token.attempt),
         "claim_id": token.claim_id,
@@ -62,15 +84,10 @@ def plan_job(store: ArtifactStore, entry: Mapping[str, Any]) -> JobPlan:
         **dict.fromkeys(("last_point", "last_log"), "0:0"),
         "visible_step": "0",
     }
-    job = dict(entry) | {
-        "fields": held,
-        "attempts": {str(n): json.dumps(attempt) for n, attempt in attempts.items()},
-    }
-    resume_step = newest if released["status"] == "queued" else LAST_STEP
-    return JobPlan(job, token, released, resume_step, checkpoints, _missing(store, checkpoints))
 
 
 def _registered(entry: Mapping[str, Any]) -> tuple[CheckpointRecord, ...]:
+    """Return an entry's registered checkpoints, ascending by step."""
     records = [
         decode_checkpoint(id, entry["checkpoint_data"][id].encode()) for id in entry["checkpoints"]
     ]
@@ -83,7 +100,7 @@ def _add_folders(
     job_id: str,
     checkpoints: tuple[CheckpointRecord, ...],
 ) -> None:
-    """Add the claims that were never in the journal: each made its folder before it began."""
+    """Add the claims that the journal misses. Each has a folder, made before its training began."""
     for name in store.names(f"{job_prefix(job_id)}/attempts"):
         if not (folder := _FOLDER.fullmatch(name)):
             continue
@@ -96,7 +113,14 @@ def _add_folders(
 def _released(
     fields: Mapping[str, str], following: int, newest: int, *, had_begun: bool
 ) -> dict[str, str]:
-    """Return the fields in which the job comes back."""
+    """Return the fields that are changed when the recovery releases the job.
+
+    Args:
+        fields: The job's fields in the journal.
+        following: Number of its next attempt, if it gets one.
+        newest: Step of its newest checkpoint; 0 without one.
+        had_begun: Whether any attempt was claimed.
+    """
     status = fields["status"]
     if status in _TERMINAL:
         names = ("status", "attempt", "claim_id", "completed_at", "message")
@@ -122,16 +146,12 @@ def _released(
     }
 
 
-_AT_REST = dict.fromkeys(
-    ("enqueued_at", "stop_requested_at", "stop_deadline", "running_since", "eta_ms"), ""
-)
-
-
 def _place(step: int) -> str:
     return f"its checkpoint of step {step}" if step else "step 0, for it has no checkpoint"
 
 
 def _missing(store: ArtifactStore, checkpoints: tuple[CheckpointRecord, ...]) -> tuple[str, ...]:
+    """Return a remark if files of registered checkpoints are missing."""
     gone = [one.step for one in checkpoints if not is_there(store, one.artifact, one.size_bytes)]
     if not gone:
         return ()
