@@ -4,8 +4,9 @@
     task = asyncio.create_task(duties.keep("reconciler", look, seconds=1.0, stopping=stopping))
     duties.problem  # "" while all is well, else why the process is not ready
 
-The pauses between the tries grow, and until the work succeeds the process is not ready. A loop in a
-thread does the same with `failed` and `done`.
+Until the work succeeds the process is not ready. After an expected error it is tried again within a
+second, after any other error the pauses grow. A loop in a thread does the same with `failed` and
+`done`.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from service_runtime.process import wait_for_event
 _log = get_logger("duties")
 _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 5.0
-_OUTAGE_PAUSE = 1.0  # an outage may end at any moment, and a try costs little
+_OUTAGE_PAUSE = 1.0  # seconds, as the two above; an outage may end soon, and a try costs little
 
 NOT_READY_METADATA = "training-engine-not-ready-bin"
-"""Key of the gRPC metadata that tells, as UTF-8, why a health check says NOT_SERVING."""
+"""Key of gRPC metadata: a health check that says NOT_SERVING has `problem` there, in UTF-8."""
 
 
 @dataclass(slots=True)
@@ -34,7 +35,7 @@ class _Failure:
 
 
 class Duties:
-    """The duties of one process, and which of them fail now. May be used from any thread.
+    """The repeated work of one process by name, and what fails now. May be used from any thread.
 
     Args:
         expected: errors of an outage outside this process. They are logged once, in one line;
@@ -48,7 +49,8 @@ class Duties:
     @property
     def problem(self) -> str:
         """Why the process is not ready; empty while every duty is done."""
-        reasons = [failure.why for failure in list(self._failures.values())]
+        failures = list(self._failures.values())  # a copy: other threads may add some
+        reasons = [failure.why for failure in failures]
         return "; ".join(dict.fromkeys(reasons))
 
     def done(self, name: str) -> None:
@@ -57,7 +59,7 @@ class Duties:
             _log.info("a background task works again", task=name)
 
     def failed(self, name: str, error: Exception) -> float:
-        """Record that the duty failed, and return the seconds to wait before the next try."""
+        """Record that the duty failed, and return the seconds to wait, more with each failure."""
         before = self._failures.get(name)
         count = 1 if before is None else before.count + 1
         if isinstance(error, self._expected):
@@ -78,7 +80,10 @@ class Duties:
         seconds: float,
         stopping: asyncio.Event,
     ) -> None:
-        """Call `work` every so many `seconds` until `stopping` is set, whatever it raises.
+        """Call `work`, and again `seconds` after each call, until `stopping` is set.
+
+        Its errors are recorded by `failed`, never raised. The pause after an expected error is at
+        most a second, after another one at least what `failed` returns.
 
         A call that has begun is finished, never cancelled.
         """
@@ -88,8 +93,8 @@ class Duties:
                 await work()
             except Exception as error:
                 pause = self.failed(name, error)
-                outage = isinstance(error, self._expected)
-                wait = min(seconds, _OUTAGE_PAUSE) if outage else max(seconds, pause)
+                is_outage = isinstance(error, self._expected)
+                wait = min(seconds, _OUTAGE_PAUSE) if is_outage else max(seconds, pause)
             else:
                 self.done(name)
             await wait_for_event(stopping, wait)
