@@ -1,4 +1,4 @@
-"""Measures the loss of checkpoints on data, one request at a time, beside the sampling of text."""
+"""Measures the loss of checkpoints on data, as clients ask for it, one request at a time."""
 
 from __future__ import annotations
 
@@ -21,22 +21,28 @@ from training_worker.inference_failures import Failure, failure_of
 from training_worker.models import ModelCache
 
 _PULSE_SECONDS = 1.0
-"""Between two signs of life; the control plane gives the request to another worker after ten."""
+"""Between two reports of progress. After ten seconds without one the control plane gives the
+request to another worker."""
 
-_OF_DATA: dict[type[Exception], str] = {
+_DATA_ERRORS: dict[type[Exception], str] = {
     DataError: "INVALID_DATA",
     TokenizerError: "INVALID_DATA",
     PathNotAllowedError: "PATH_NOT_ALLOWED",
     DatasetUnavailableError: "DATASET_NOT_FOUND",
 }
+"""The reason that a client gets for each error of its `dataset_path`."""
 
 
 class ReaderGoneError(Exception):
-    """Nobody waits for the result any more."""
+    """The client that asked for the result has left."""
 
 
 class Measurement:
-    """One evaluation, which a thread of its own reports on, however long a part of it takes."""
+    """One evaluation. A second thread reports its progress, however long a single step takes.
+
+    Sending a report also shows whether the client still waits. If not, the evaluation is ended at
+    its next step.
+    """
 
     def __init__(self, inbox: EvaluationInbox, request: EvaluationRequest) -> None:
         self._inbox, self._request = inbox, request
@@ -44,7 +50,7 @@ class Measurement:
         self._gone, self._over = threading.Event(), threading.Event()
 
     def run(self, measure: Callable[[Callable[[int, int], None]], Any]) -> None:
-        """Call `measure` with a function that takes how far it is, and deliver its result.
+        """Call `measure` with a function that takes tokens done and in all; deliver its result.
 
         Raises:
             ReaderGoneError: The client has left, so measuring was ended.
@@ -52,15 +58,16 @@ class Measurement:
         reporter = threading.Thread(target=self._report, name="evaluation", daemon=True)
         reporter.start()
         try:
+            # The listener of reading and tokenizing ignores their progress, but may end them.
             with progress.reporting_to(lambda _: self._require_reader()):
-                result = asdict(measure(self._show))
+                result = asdict(measure(self._set_progress))
         finally:
             self._over.set()
             reporter.join()
         tokens = result["tokens"]
         self._inbox.send(self._request, EvaluationReply(tokens, tokens, result))
 
-    def _show(self, done: int, total: int) -> None:
+    def _set_progress(self, done: int, total: int) -> None:
         self._reply = EvaluationReply(done, total)
         self._require_reader()
 
@@ -74,13 +81,13 @@ class Measurement:
                 if not self._inbox.send(self._request, self._reply):
                     self._gone.set()
             except StoreUnavailableError:
-                pass  # the next one may arrive
+                pass  # the next report may arrive
             if self._over.wait(_PULSE_SECONDS):
                 return
 
 
 class Evaluator:
-    """Measures what requests ask for."""
+    """Answers requests for evaluations."""
 
     def __init__(
         self,
@@ -93,11 +100,16 @@ class Evaluator:
         self._artifacts, self._registry = artifacts, registry
 
     def answer(self, request: EvaluationRequest) -> None:
-        """Measure and deliver; raises what reading raises, `WindowError` and `ReaderGoneError`."""
-        from app.training.measured_data import measure_data
+        """Measure and deliver the result.
+
+        Raises:
+            ReaderGoneError: The client has left.
+            Exception: The request cannot be answered; `failure` says what the client gets.
+        """
+        from app.training.measured_data import measure_data  # loads torch
 
         def measure(on_progress: Callable[[int, int], None]) -> Any:
-            # Of the process: only evaluations read data in it, one at a time.
+            # For the whole process, in which only evaluations read data, one at a time.
             restrict_to([*request.data_roots, self._artifacts.folder(DATASETS_PREFIX)])
             path = dataset_file(request.dataset_path, self._registry, self._artifacts)
             loaded = self._models.get(request)
@@ -106,14 +118,14 @@ class Evaluator:
         Measurement(self._inbox, request).run(measure)
 
     def failure(self, error: Exception, request: EvaluationRequest) -> Failure:
-        """Return what the reader is told of an error."""
+        """Return what the client gets for an error of `answer`."""
         from app.training.measured_data import WindowError
 
         if isinstance(error, WindowError):
             return Failure("INVALID_ARGUMENT", str(error), error.field)
         if isinstance(error, NoAverageError):
             return Failure("INVALID_ARGUMENT", str(error), "averaged")
-        for kind, code in _OF_DATA.items():
+        for kind, code in _DATA_ERRORS.items():
             if isinstance(error, kind):
                 return Failure(code, str(error), "dataset_path")
         return failure_of(error, request.checkpoint_id)

@@ -13,20 +13,29 @@ import yaml
 from app.training.config import TrainingConfig
 from app.transformer.export_folder import CARD_MARK
 
-_ROWS = 20
-"""Of the table of losses, for each of them."""
-_DRAWN = 60
-"""Points of the chart."""
 _LOSSES = ("loss", "val_loss")
+_MOST_ROWS = 20
+"""Steps in the table of losses, for each of the two."""
+_MOST_DRAWN = 60
+"""Points in the chart of the training loss."""
 _PATHS = ("path", "tokenizer", "weights", "adapter", "files")
 """Ends of the names of fields that hold paths."""
 _OF_MACHINE = ("checkpoint_dir", "device", "resume_from_checkpoint", "wandb_")
-_FRONT = """---
+"""Beginnings of the names of fields that only concern the machine of the run; they are left out."""
+_FRONT_MATTER = """---
 library_name: transformers
 pipeline_tag: text-generation
 tags: [training-engine, {family}]
 ---
 """
+_USE = """## Use
+
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+model = AutoModelForCausalLM.from_pretrained(".")
+tokenizer = AutoTokenizer.from_pretrained(".")
+```"""
 
 
 def read_journal(folder: Path, last_step: int) -> list[dict[str, float | None]]:
@@ -58,13 +67,13 @@ def model_card(
     Args:
         name: heading of the card.
         family: such as `gpt2`, see `model_type` of config.json.
-        measured: what is known of the checkpoint by name, such as `loss`.
+        measured: the checkpoint's metrics by name, such as `loss`.
         points: logged and validated steps, ascending.
     """
     parts = [
-        _FRONT.format(family=family) + CARD_MARK,
+        _FRONT_MATTER.format(family=family) + CARD_MARK,
         f"# {name}",
-        _shape(family, config),
+        _model(family, config),
         "## Data\n\n" + _data(config),
         "## Results\n\n" + _table(("measured", "value"), _rows_of(measured)),
         *_curves(points),
@@ -74,17 +83,7 @@ def model_card(
     return "\n\n".join(parts) + "\n"
 
 
-_USE = """## Use
-
-```python
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-model = AutoModelForCausalLM.from_pretrained(".")
-tokenizer = AutoTokenizer.from_pretrained(".")
-```"""
-
-
-def _shape(family: str, config: TrainingConfig) -> str:
+def _model(family: str, config: TrainingConfig) -> str:
     model = config.model_config
     return (
         f"A language model of {model.num_parameters():,} parameters in the form of {family}: "
@@ -119,10 +118,11 @@ def _curves(points: Sequence[Mapping[str, float | None]]) -> list[str]:
     names = [name for name in _LOSSES if any(name in point for point in points)]
     if not names:
         return []
-    shown = [_thinned([p for p in points if name in p], _ROWS) for name in names]
+    by_step = {int(point["step"] or 0): point for point in points}
+    # Each loss has steps of its own: validation is rare.
+    shown = [_thinned([p for p in points if name in p], _MOST_ROWS) for name in names]
     steps = sorted({int(point["step"] or 0) for each in shown for point in each})
-    values = {int(point["step"] or 0): point for point in points}
-    rows = [[f"{s:,}", *(_number(values[s].get(name)) for name in names)] for s in steps]
+    rows = [[f"{s:,}", *(_number(by_step[s].get(name)) for name in names)] for s in steps]
     return ["### Curves", *_drawing(points), _table(("step", *names), rows)]
 
 
@@ -131,7 +131,7 @@ def _drawing(points: Sequence[Mapping[str, float | None]]) -> list[str]:
     losses = [p for p in points if isinstance(p.get("loss"), float) and p.get("step")]
     if len(losses) < 2:
         return []
-    drawn = _thinned(losses, _DRAWN)
+    drawn = _thinned(losses, _MOST_DRAWN)
     first, last = int(drawn[0]["step"] or 0), int(drawn[-1]["step"] or 0)
     line = ", ".join(f"{point['loss']:.5g}" for point in drawn)
     axes = f'  x-axis "step" {first} --> {last}\n  y-axis "loss"\n'
@@ -141,18 +141,19 @@ def _drawing(points: Sequence[Mapping[str, float | None]]) -> list[str]:
 def _thinned(
     points: Sequence[Mapping[str, float | None]], most: int
 ) -> list[Mapping[str, float | None]]:
-    """Return at most so many points at even distances, the first and the last among them."""
+    """Return at most `most` points at even distances, the first and the last among them."""
     count = min(len(points), most)
     return [points[place * (len(points) - 1) // max(count - 1, 1)] for place in range(count)]
 
 
 def _yaml(config: TrainingConfig) -> str:
-    """Return the configuration without what concerns the machine that it ran on."""
+    """Return the configuration without what concerns the machine of the run, such as folders."""
     values = {name: v for name, v in config.to_dict().items() if not name.startswith(_OF_MACHINE)}
     return str(yaml.safe_dump(_without_folders(values), sort_keys=False, allow_unicode=True))
 
 
 def _without_folders(value: Any, name: str = "") -> Any:
+    """Return a value in which paths, as their fields' names tell, are cut to their last part."""
     if isinstance(value, Mapping):
         return {key: _without_folders(each, key) for key, each in value.items()}
     if isinstance(value, list):
@@ -161,5 +162,5 @@ def _without_folders(value: Any, name: str = "") -> Any:
 
 
 def _last_part(path: str) -> str:
-    """Return the name of a file or folder; folders above it tell of the machine."""
+    """Return the name of a file or folder without the folders above it; other text as it is."""
     return Path(path).name or path

@@ -20,9 +20,16 @@ from typing import Any
 from app.transformer.errors import FieldProblem
 
 _PYTHONS_NULL = "None"
+"""YAML reads this word as text, whatever its writer meant, so no field may have it as value."""
 _OCTAL = re.compile(r"[+-]?0[0-7]{1,20}")
 _BASE_60 = re.compile(r"[1-9]\d{0,9}(:[0-5]?\d){1,5}")
-_NAMES: dict[Any, str] = {
+"""Both match texts that YAML 1.1 would read as numbers, if they had no quotes."""
+_MAX_CHARACTERS = 200
+"""Of a value in a message."""
+_MAX_SUGGESTIONS = 20
+"""Unknown keys for which the nearest known key is searched."""
+_SCALARS = frozenset({int, float, str, bool, type(None)})
+_TYPE_NAMES: dict[Any, str] = {
     int: "an integer",
     float: "a number",
     bool: "true or false",
@@ -33,6 +40,7 @@ _NAMES: dict[Any, str] = {
 
 @cache
 def _field_types(owner: type) -> dict[str, Any]:
+    """Return the annotation of each field of a dataclass."""
     assert dataclasses.is_dataclass(owner)
     hints = typing.get_type_hints(owner)
     return {field.name: hints[field.name] for field in dataclasses.fields(owner)}
@@ -56,12 +64,13 @@ def _is_plain(annotation: Any) -> bool:
 
 @cache
 def _plain_fields(owner: type) -> dict[str, Any]:
+    """Return the annotation of each field of plain type."""
     return {name: kind for name, kind in _field_types(owner).items() if _is_plain(kind)}
 
 
 @cache
 def _usual_types(annotation: Any) -> frozenset[type]:
-    """Return the types whose every value is accepted: a look at them spares most of the work."""
+    """Return the types of which every value is accepted, for a quick test before `_matches`."""
     types = {part for part in _alternatives(annotation) if part in (int, float, bool, str)}
     if type(None) in _alternatives(annotation):
         types.add(type(None))
@@ -69,6 +78,7 @@ def _usual_types(annotation: Any) -> frozenset[type]:
 
 
 def _choices(annotation: Any) -> list[Any]:
+    """Return the values of all `Literal[...]` in an annotation."""
     return [
         choice
         for alternative in _alternatives(annotation)
@@ -93,16 +103,14 @@ def _matches(value: object, alternative: Any) -> bool:
 
 
 def _expected(annotation: Any) -> str:
+    """Return what a value may be, e.g. `an integer or null`."""
     choices = [repr(choice) for choice in _choices(annotation)]
-    names = [_NAMES[part] for part in _alternatives(annotation) if part in _NAMES]
+    names = [_TYPE_NAMES[part] for part in _alternatives(annotation) if part in _TYPE_NAMES]
     words = [f"one of {', '.join(choices)}"] if choices else []
     words += names
     if type(None) in _alternatives(annotation):
         words.append("null")
     return " or ".join(words)
-
-
-_MAX_CHARACTERS = 200
 
 
 def shown(value: object) -> str:
@@ -122,6 +130,7 @@ def shown(value: object) -> str:
 
 
 def _remedy(value: object, annotation: Any) -> str:
+    """Return how to write what was probably meant, after a semicolon; empty without a guess."""
     wants_text = str in _alternatives(annotation) or any(
         isinstance(choice, str) for choice in _choices(annotation)
     )
@@ -147,6 +156,7 @@ def _remedy(value: object, annotation: Any) -> str:
 
 
 def _number_spelling(text: str) -> str:
+    """Return what to write instead of a text where a number belongs."""
     if _OCTAL.fullmatch(text):
         decimal, octal = int(text), int(text, 8)
         return f"{decimal}, or {octal} if octal is meant, as YAML 1.1 reads it"
@@ -160,11 +170,8 @@ def _number_spelling(text: str) -> str:
         return "a number"
     if not math.isfinite(number) or abs(number) >= 2**63:
         return "a number of at most 18 digits" if len(text) > 18 else "a number without quotes"
-    # YAML 1.1 reads `6e-4` as text; only `6.0e-4` is a number to it.
+    # A whole number is shown without a point: perhaps the field takes integers only.
     return f"{number!r} without quotes" if number % 1 else f"{number:.0f} without quotes"
-
-
-_SCALARS = frozenset({int, float, str, bool, type(None)})
 
 
 def to_plain(value: Any) -> Any:
@@ -181,7 +188,11 @@ def to_plain(value: Any) -> Any:
 
 
 def type_problems(config: Any) -> list[FieldProblem]:
-    """Return a problem for each field of a dataclass instance with a value of another type."""
+    """Return a problem for each plain field whose value is not of the field's type.
+
+    Args:
+        config: an instance of a dataclass.
+    """
     owner: type = type(config)
     problems = []
     for name, annotation in _plain_fields(owner).items():
@@ -201,12 +212,10 @@ def _is_of_type(value: object, annotation: Any) -> bool:
 
 
 def _rule(value: object, annotation: Any) -> str:
+    """Return rule and remedy for a value of a wrong type."""
     if value == _PYTHONS_NULL:
         return "YAML takes that word as text; write null, or leave the key out"
     return f"it must be {_expected(annotation)}{_remedy(value, annotation)}"
-
-
-_MAX_SUGGESTIONS = 20
 
 
 def unknown_key_problems(keys: Iterable[object], known: Iterable[str]) -> list[FieldProblem]:
@@ -234,7 +243,7 @@ def _unknown_key(key: str, names: list[str]) -> FieldProblem:
 
 
 def read_known(owner: type, values: Mapping[str, Any]) -> tuple[dict[str, Any], list[FieldProblem]]:
-    """Split `values` into what the dataclass `owner` knows and problems for the rest."""
+    """Return the `values` that are fields of the dataclass `owner`, and problems for the others."""
     known = _field_types(owner)
     kept = {key: value for key, value in values.items() if key in known}
     return kept, unknown_key_problems(values, known)

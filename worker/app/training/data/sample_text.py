@@ -1,4 +1,8 @@
-"""The text that a look into data reads, and the tokenizer that it reads it with."""
+"""The beginning of a dataset as text, and a tokenizer for it, for a report before training.
+
+The report reads part of the data only. So a tokenizer that training learns from the data is learned
+from that part here.
+"""
 
 from __future__ import annotations
 
@@ -19,21 +23,22 @@ from app.training.tokenizer_files import is_path, trained_size
 from app.training.tokenizer_training import tokenizer_of_text
 
 _MOST_TRAINED_ON = 1 << 21
-"""Characters that a tokenizer is trained on for a look."""
+"""Characters that a tokenizer is trained on for the report."""
 
 
 def tokenizer_of_sample(
     files: Sequence[DataFile], config: TrainingConfig, characters: int
 ) -> Tokenizer | None:
-    """Return the tokenizer for so many characters of the files; None where ids need none.
+    """Return the configured tokenizer; None where it cannot be loaded and all files hold ids.
 
-    An alphabet or a vocabulary is learned from those characters.
+    An alphabet (`char`) or a trained vocabulary is learned from the first `characters` characters.
     """
     contents = {content_of_file(file, ReadOptions.of(config)) for file in files}
+    has_text = any(content != "input_ids" for content in contents)
     try:
-        if contents - {"input_ids"} and config.tokenizer == "char":
+        if has_text and config.tokenizer == "char":
             return CharTokenizer(_alphabet(files, config, characters))
-        if contents - {"input_ids"} and trained_size(config.tokenizer):
+        if has_text and trained_size(config.tokenizer):
             texts = _texts(files, config, min(characters, _MOST_TRAINED_ON))
             return tokenizer_of_text(config.tokenizer, texts)
         return load_tokenizer(config.tokenizer)
@@ -51,7 +56,7 @@ def _alphabet(files: Sequence[DataFile], config: TrainingConfig, characters: int
 
 
 def _texts(files: Sequence[DataFile], config: TrainingConfig, characters: int) -> Iterator[str]:
-    """Yield the beginning of the text, about so many characters."""
+    """Yield the texts of documents until they have `characters` characters or more."""
     for file in files:
         for piece in pieces_of(file, config):
             if isinstance(piece, Part) and isinstance(piece.content, str):
@@ -62,7 +67,7 @@ def _texts(files: Sequence[DataFile], config: TrainingConfig, characters: int) -
 
 
 def pieces_of(file: DataFile, config: TrainingConfig) -> Iterator[Piece]:
-    """Yield the documents of a file as training reads them; of conversations, their texts."""
+    """Yield the documents of a file as training reads them; conversations as rendered text."""
     options = ReadOptions.of(config)
     corpus = Corpus((file,), content_of_file(file, options), options)
     if corpus.content == "conversation":
@@ -78,33 +83,34 @@ def _conversations(corpus: Corpus, config: TrainingConfig) -> Iterator[Piece]:
 
 
 def _tokenizer_of_files(config: TrainingConfig) -> Tokenizer | None:
-    """Return the tokenizer where its files say how a conversation is written."""
+    """Return the configured tokenizer if it has files, whose chat template then counts."""
     return load_tokenizer(config.tokenizer) if is_path(config.tokenizer) else None
 
 
 def first_conversations(
     file: DataFile, config: TrainingConfig, tokenizer: Tokenizer
 ) -> list[WindowReport]:
-    """Return the first conversations with what is trained on; empty for data of another kind."""
+    """Return the first conversations in segments, trained on or not; empty for other data."""
     options = ReadOptions.of(config)
     corpus = Corpus((file,), content_of_file(file, options), options)
     if corpus.content != "conversation":
         return []
     conversations = rendered_conversations(corpus, template_of(config, tokenizer), config)
-    everything = config.data.loss_on == "all"
+    train_on_all = config.data.loss_on == "all"
     return [
-        WindowReport(len(tokenizer.encode(rendered.text)), list(_segments(rendered, everything)))
+        WindowReport(len(tokenizer.encode(rendered.text)), list(_segments(rendered, train_on_all)))
         for _, rendered in itertools.islice(conversations, WINDOWS)
     ]
 
 
-def _segments(rendered: RenderedConversation, everything: bool) -> Iterator[WindowSegment]:
-    start = 0
-    for first, last in rendered.spans:
-        if start < first:
-            yield WindowSegment(rendered.text[start:first], everything)
-        if first < last:
-            yield WindowSegment(rendered.text[first:last], True)
-        start = last
-    if start < len(rendered.text):
-        yield WindowSegment(rendered.text[start:], everything)
+def _segments(rendered: RenderedConversation, train_on_all: bool) -> Iterator[WindowSegment]:
+    """Yield the text in turn: what is between the assistant's spans, and the spans."""
+    text, end = rendered.text, 0
+    for span_start, span_end in rendered.spans:
+        if end < span_start:
+            yield WindowSegment(text[end:span_start], trained=train_on_all)
+        if span_start < span_end:
+            yield WindowSegment(text[span_start:span_end], trained=True)
+        end = span_end
+    if end < len(text):
+        yield WindowSegment(text[end:], trained=train_on_all)
