@@ -54,6 +54,7 @@ NAMES = {
     "ValidateConfigResponse": "ConfigReport",
     "InspectDatasetResponse": "Inspection",
     "ListSystemMetricsResponse": "SystemMetrics",
+    "ListAlertsResponse": "Alerts",
 }
 #: Messages of streams that a method of the SDK returns.
 OF_STREAMS = ("Evaluation",)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from app.training.config import (
+    AlertRule,
     DataConfig,
     DataSource,
     DistributedConfig,
@@ -48,6 +49,7 @@ SECTIONS: tuple[tuple[type, str, str], ...] = (
         "In the list `data.sources`; see [Mixtures](training.md#mixtures).",
     ),
     (LoraConfig, "Adapters", "Under `lora:`; see [Adapters](training.md#adapters-lora)."),
+    (AlertRule, "Alerts", "In the list `alerts`; see [Alerts](training.md#alerts)."),
     (
         DistributedConfig,
         "Several processes",

@@ -10,6 +10,7 @@ from training_engine import _calls
 from training_engine._aio_resource import AsyncJobResource, AsyncResource
 from training_engine._config_source import ConfigLike, config_source
 from training_engine.records import (
+    Alerts,
     BatchGetJobsResponse,
     Checkpoint,
     Config,
@@ -270,6 +271,14 @@ class AsyncJobMethods(AsyncJobResource):
             page_size: Lines on the page, 1 to 10000; 0 for 1000.
         """
         return self._link.rows(_calls.list_logs(job_id, page_size=page_size))
+
+    async def alerts(self, job_id: str) -> Alerts:
+        """Return which rules of a job's alerts have fired.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        return await self._link.record(_calls.list_alerts(job_id))
 
 
 class AsyncMetricsMethods(AsyncResource):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from training_engine._call import Call, ListCall, RecordCall, new_request_id, texts
 from training_engine._config_source import ConfigSource
 from training_engine.records import (
+    Alerts,
     BatchGetJobsResponse,
     Checkpoint,
     Config,
@@ -542,6 +543,20 @@ def list_logs(
         {"job_id": job_id, "page_size": page_size, "page_token": page_token},
         record=LogLine,
         rows="lines",
+    )
+
+
+def list_alerts(job_id: str) -> RecordCall[Alerts]:
+    """Returns which rules of a job's alerts have fired.
+
+    JOB_NOT_FOUND where there is none.
+    """
+    return RecordCall(
+        "JobService/ListAlerts",
+        "GET",
+        "/api/training/jobs/{job_id}/alerts",
+        {"job_id": job_id},
+        record=Alerts,
     )
 
 

@@ -31,6 +31,8 @@ from training_engine.errors import FieldProblem
 
 __all__ = [
     "EVENT_RECORDS",
+    "Alert",
+    "Alerts",
     "BatchGetJobsResponse",
     "BulkResult",
     "Checkpoint",
@@ -514,6 +516,38 @@ class LogLine:
 
 
 @dataclass(frozen=True, slots=True)
+class Alert:
+    """A rule of a job's alerts that fired.
+
+    Attributes:
+        rule: Number of the rule in the configuration, from 0.
+        text: What happened, in one sentence.
+        step: The job's step then.
+        value: The metric's value; None where it is not finite, and for rules about the run.
+        attempt: The attempt that it is about.
+        created_at: When it fired, by the service's clock.
+    """
+
+    rule: int = 0
+    text: str = ""
+    step: int = 0
+    value: float | None = None
+    attempt: int = 0
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Alerts:
+    """The alerts of a job that have fired.
+
+    Attributes:
+        alerts: Oldest first; the newest 100.
+    """
+
+    alerts: tuple[Alert, ...] = field(default=(), metadata={"read": read_all(Alert)})
+
+
+@dataclass(frozen=True, slots=True)
 class MetricPoint:
     """What was measured at one logged step. A metric is absent where it was not measured.
 
@@ -860,6 +894,7 @@ class EventKind(StrEnum):
         CHECKPOINT: A checkpoint was registered.
         LOG: The trainer printed a line.
         REWOUND: History was cut.
+        ALERT: A rule of its alerts fired.
     """
 
     STATE = "state"
@@ -867,9 +902,10 @@ class EventKind(StrEnum):
     CHECKPOINT = "checkpoint"
     LOG = "log"
     REWOUND = "rewound"
+    ALERT = "alert"
 
 
-EventData = JobRecord | MetricPoint | Checkpoint | LogLine | Rewind
+EventData = JobRecord | MetricPoint | Checkpoint | LogLine | Rewind | Alert
 
 EVENT_RECORDS: dict[str, type[Any]] = {
     EventKind.STATE: JobRecord,
@@ -877,6 +913,7 @@ EVENT_RECORDS: dict[str, type[Any]] = {
     EventKind.CHECKPOINT: Checkpoint,
     EventKind.LOG: LogLine,
     EventKind.REWOUND: Rewind,
+    EventKind.ALERT: Alert,
 }
 
 

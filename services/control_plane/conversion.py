@@ -5,6 +5,7 @@ Fields of the same name are copied. Each function below says only what differs.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
@@ -17,6 +18,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from app.training.config import FieldProblem
 from control_plane.config_codec import config_to_message
+from job_store.alerts import Alert, alert_text
 from job_store.errors import RecordVersionError
 from job_store.history_records import (
     Bucket,
@@ -268,6 +270,19 @@ def sampled_step_message(step: SampledStep, prompts: Sequence[str]) -> metrics_p
     pairs = zip(prompts, step.texts, strict=False)
     samples = [metrics_pb2.SampledText(prompt=prompt, text=text) for prompt, text in pairs]
     return _copy(metrics_pb2.SampledStep, step, samples=samples)
+
+
+def alert_rules(record: JobRecord) -> list[dict[str, Any]]:
+    """Return the rules of a job's alerts, as its configuration has them."""
+    rules: list[dict[str, Any]] = json.loads(record.config_document).get("alerts", [])
+    return rules
+
+
+def alert_message(alert: Alert, rules: Sequence[Mapping[str, Any]]) -> job_pb2.Alert:
+    """Return an alert that fired, in words."""
+    value = alert.value if alert.value is not None and math.isfinite(alert.value) else None
+    text = alert_text(alert, rules[alert.rule] if alert.rule < len(rules) else {})
+    return _copy(job_pb2.Alert, alert, text=text, value=value)
 
 
 def bucket_messages(bucket: Bucket) -> list[metrics_pb2.MetricPoint]:

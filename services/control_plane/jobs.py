@@ -10,7 +10,13 @@ from collections.abc import AsyncIterator
 from app.training.config import TrainingConfig
 from control_plane.annotations import MOST_TAGS, changes_of, check_tags
 from control_plane.config_codec import to_document
-from control_plane.conversion import STATUS_FROM_MESSAGE, job_message, log_line_message
+from control_plane.conversion import (
+    STATUS_FROM_MESSAGE,
+    alert_message,
+    alert_rules,
+    job_message,
+    log_line_message,
+)
 from control_plane.errors import invalid_argument
 from control_plane.forks import start_fork
 from control_plane.job_surroundings import delete_job, enqueue
@@ -164,6 +170,13 @@ class JobServicer(Servicer, job_pb2_grpc.JobServiceServicer):
             lines=[log_line_message(line) for line in page.lines],
             next_page_token=page.next_page_token,
         )
+
+    async def ListAlerts(
+        self, request: job_pb2.ListAlertsRequest, context: Context
+    ) -> job_pb2.ListAlertsResponse:
+        alerts = await self._state.history.alerts(request.job_id)
+        rules = alert_rules(await self._state.jobs.get(request.job_id)) if alerts else []
+        return job_pb2.ListAlertsResponse(alerts=[alert_message(one, rules) for one in alerts])
 
     def WatchJob(
         self, request: job_pb2.WatchJobRequest, context: Context

@@ -27,6 +27,7 @@ from control_plane.preflight_cache import key_of
 from control_plane.requests import check_name
 from control_plane.rpc_errors import RpcError
 from control_plane.state import ServiceState
+from job_store.alerts import encode_rules
 from job_store.errors import NotFoundError
 from job_store.queues import ResourceClass, resource_class
 from job_store.records import Execution, NewJob
@@ -98,6 +99,7 @@ async def plan_run(request: RunRequest, config: TrainingConfig, state: ServiceSt
         warnings=tuple(map(problem_text, warnings)),
         data_warnings=tuple(map(problem_text, findings.warnings)),
         data_roots=tuple(map(str, state.roots.roots)),
+        alert_rules=encode_rules(config.to_dict()["alerts"]),
         model_summary="" if config.has_open_model() else model_summary(config),
     )
 

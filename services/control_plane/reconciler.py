@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from contextlib import suppress
 
 from control_plane.leases import AttemptWatch, Claim, FirstSeen, claim_of
@@ -173,6 +173,7 @@ class Reconciler:
             seconds = self._state.settings.lease_seconds
             text = f"worker {attempt.worker_id} renewed no lease for {seconds:g} s"
             await self._declare_lost(attempt, JobError("WORKER_LOST", text))
+        await self._fire_alerts(attempts, now)
         grace = self._state.settings.stop_grace_seconds
         for attempt in attempts:
             # After an outage workers need a moment to report their progress.
@@ -180,6 +181,13 @@ class Reconciler:
                 error := overdue(attempt, self._leases, now, grace)
             ):
                 await self._declare_lost(attempt, error)
+
+    async def _fire_alerts(self, attempts: Sequence[RunningAttempt], now: float) -> None:
+        """Fire alerts about a stall; the store fires each once, whoever asks."""
+        for attempt in attempts:
+            silent = self._leases.silent_seconds(attempt, now)
+            if silent >= attempt.first_stall_alert:
+                await self._state.reconcile.fire_stalled(attempt, silent)
 
     async def _declare_lost(self, attempt: RunningAttempt, error: JobError) -> None:
         record = await self._state.reconcile.declare_lost(

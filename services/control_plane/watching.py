@@ -8,6 +8,8 @@ from contextlib import aclosing
 from typing import cast
 
 from control_plane.conversion import (
+    alert_message,
+    alert_rules,
     checkpoint_message,
     job_message,
     log_line_message,
@@ -16,6 +18,7 @@ from control_plane.conversion import (
 from control_plane.state import ServiceState
 from job_store.records import JobRecord
 from job_store.streams import (
+    AlertEvent,
     CheckpointEvent,
     FeedItem,
     LogEvent,
@@ -59,6 +62,9 @@ async def _watch_response(
         return job_pb2.WatchJobResponse(cursor=cursor, checkpoint=checkpoint)
     if isinstance(event, RewoundEvent):
         return job_pb2.WatchJobResponse(cursor=cursor, rewound=_rewind(event))
+    if isinstance(event, AlertEvent):
+        rules = alert_rules(await state.jobs.get(job_id))
+        return job_pb2.WatchJobResponse(cursor=cursor, alert=alert_message(event.alert, rules))
     record = await state.jobs.get(job_id, with_config=False)
     return job_pb2.WatchJobResponse(cursor=cursor, state=job_message(_as_of(record, event)))
 

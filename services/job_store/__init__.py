@@ -15,6 +15,7 @@ states. Knows no gRPC and no torch. In order of reading:
 - `jobs`, `listing`: what the control plane does with jobs: create, list, stop, resume, delete.
 - `attempts`, `attempt_history`: what a worker does with its attempt: claim, renew the lease,
   publish, register, finish.
+- `alerts`: rules that fire where points arrive and jobs end.
 - `reconcile`: what the reconciler does: see what runs and waits, declare an attempt lost, lead.
 - `queues`, `workers`: the queues that attempts wait in; the workers that report themselves.
 - `segments`: which attempt's points readers see, after resumes have cut the history.

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from job_store.alerts import Alert, decode_alert
 from job_store.codec import decode_checkpoint, decode_error, decode_log_line
 from job_store.history_records import HistoryPoint, StoredLogLine
 from job_store.paging import TokenCodec
@@ -62,7 +63,14 @@ class RewoundEvent:
     """How the attempt before ended: an OutcomeKind, `lost`, or empty where that is not known."""
 
 
-Event = StateEvent | MetricsEvent | CheckpointEvent | LogEvent | RewoundEvent
+@dataclass(frozen=True, slots=True)
+class AlertEvent:
+    """A rule of the job's alerts fired."""
+
+    alert: Alert
+
+
+Event = StateEvent | MetricsEvent | CheckpointEvent | LogEvent | RewoundEvent | AlertEvent
 
 CURSOR = "watch"
 """The kind of token that a cursor is."""
@@ -237,6 +245,8 @@ def _event(id: bytes, fields: Mapping[bytes, bytes]) -> Item:
         best = fields.get(b"b", b"").decode()  # events of earlier versions do not tell
         return Item(CheckpointEvent(decode_checkpoint("", data, best)), key)
     stored = json.loads(data)
+    if kind == b"alert":
+        return Item(AlertEvent(decode_alert(stored)), key)
     if kind == b"rewound":
         after = stored.get("after", "")  # events of earlier versions have none
         event = RewoundEvent(

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from job_store.alerts import Alert, decode_alerts
 from job_store.archive import NoArchive, SegmentReader, read_visible
 from job_store.charts import (
     bucket_of,
@@ -250,6 +251,18 @@ class HistoryStore:
         if len(steps) > size:
             token = (await self._tokens.codec()).encode("samples", job_id, steps[size - 1].step)
         return SamplePage(tuple(steps[:size]), token)
+
+    async def alerts(self, job_id: str) -> Sequence[Alert]:
+        """Return which rules of the job's alerts have fired, oldest first.
+
+        Raises:
+            NotFoundError: There is no such record.
+        """
+        key = self._keys.job(check_id("job", job_id))
+        there, stored = await self._db.command("HMGET", key, "v", "alerts")
+        if there is None:
+            raise NotFoundError("job", job_id)
+        return decode_alerts((stored or b"").decode())
 
     async def system(self, job_id: str) -> Sequence[SystemSample]:
         """Return what the job's processes used, oldest first, all attempts together.

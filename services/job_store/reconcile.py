@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from job_store.alerts import first_stall
 from job_store.codec import decode_job, encode_error
 from job_store.connection import AsyncConnection
 from job_store.errors import RecordVersionError
@@ -31,6 +33,7 @@ _WATCHED = (
     "lease_count",
     "stop_timeout_seconds",
     "stall_timeout_seconds",
+    "alert_rules",
     "v",
 )
 _LISTEN_MS = 2000
@@ -55,6 +58,8 @@ class RunningAttempt:
     long it stays the same."""
     stop_timeout_seconds: float
     stall_timeout_seconds: float
+    first_stall_alert: float = math.inf
+    """Seconds without a sign of life after which one of its alerts fires; infinity without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +89,14 @@ class ReconcileStore:
     def __init__(self, connection: AsyncConnection) -> None:
         self._db = connection
         self._keys = Keys(connection.prefix)
+
+    async def fire_stalled(self, attempt: RunningAttempt, seconds: float) -> bool:
+        """Fire the alerts for a stall of so many seconds; once for the same sign of life.
+
+        False where the attempt has ended meanwhile.
+        """
+        claim = (attempt.job_id, attempt.attempt, attempt.claim_id)
+        return await self._db.run("fire_stalled", *claim, attempt.sign_of_life, seconds) is not None
 
     async def running_attempts(self) -> Sequence[RunningAttempt]:
         """Return all claimed attempts (RUNNING and STOPPING), with their lease counters.
@@ -226,6 +239,7 @@ def _running(job_id: str, row: Sequence[bytes | None]) -> RunningAttempt | None:
             sign_of_life=" ".join(f[name] for name in _SIGNS),
             stop_timeout_seconds=float(f["stop_timeout_seconds"]),
             stall_timeout_seconds=float(f["stall_timeout_seconds"]),
+            first_stall_alert=first_stall(f["alert_rules"]),
         )
     except ValueError as error:
         raise RecordVersionError("job", job_id, f"version {f['v']}", "a readable one") from error

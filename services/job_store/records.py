@@ -184,6 +184,8 @@ class NewJob:
     """Parameters, FLOPs and memory of the model, in words."""
     tags: tuple[str, ...] = ()
     user_notes: str = ""
+    alert_rules: str = ""
+    """What is judged for alerts, see `alerts.encode_rules`; empty for nothing."""
     parent_job_id: str = ""
     """The job that it is forked from; empty where it is no fork."""
     parent_checkpoint_id: str = ""

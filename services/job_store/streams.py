@@ -29,6 +29,7 @@ from job_store.errors import (
 )
 from job_store.events import (
     CURSOR,
+    AlertEvent,
     CheckpointEvent,
     Event,
     FeedReply,
@@ -47,6 +48,7 @@ from job_store.paging import TokenKey
 from job_store.records import LAST_STEP
 
 __all__ = [
+    "AlertEvent",
     "CheckpointEvent",
     "Event",
     "FeedItem",

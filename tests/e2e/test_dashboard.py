@@ -188,6 +188,7 @@ def test_a_resume_from_an_earlier_checkpoint_cuts_the_chart_and_goes_on(
 ) -> None:
     config = short_config | {"max_steps": 12, "save_steps": 6, "eval_steps": 6}
     config |= {"sample_prompts": ["10 <b>", "bottles"], "sample_tokens": 8}
+    config |= {"alerts": ["finished", {"when": "above", "metric": "loss", "value": 0.5}]}
     job_id = start(api, text_file, config, status="succeeded")
     with opened(browser, f"{stack.url}/#/jobs/{job_id}") as (page, seen):
         page.get_by_text("Values", exact=True).click()
@@ -206,6 +207,9 @@ def test_a_resume_from_an_earlier_checkpoint_cuts_the_chart_and_goes_on(
         wait_until(lambda: chosen_steps(samples) == ["6", "12"], "samples of the second attempt")
         assert len(before) == 4
         assert samples.locator("pre").all_inner_texts() == before
+        alerts = page.get_by_role("list", name="Alerts, newest first").get_by_role("listitem")
+        expect(alerts).to_have_count(4)  # a resume arms the rules again
+        expect(alerts.first).to_contain_text("the job has finished at step 12")
         assert_every_metric_is_shown(page)
         assert (seen.errors, seen.strangers) == ([], [])
 

@@ -174,6 +174,7 @@ SUCCEEDING: dict[str, Make] = {
     f"GET {API}/jobs/{{job_id}}/metrics/history": of_job(),
     f"GET {API}/jobs/{{job_id}}/metrics/system": of_job(),
     f"GET {API}/jobs/{{job_id}}/samples": of_job(),
+    f"GET {API}/jobs/{{job_id}}/alerts": of_job(),
     f"GET {API}/jobs/{{job_id}}/throughput": of_job(),
     f"GET {API}/metrics/series": lambda real: Call(
         200, query={"job_ids": [real.job_id], "metrics": ["loss"]}

@@ -25,6 +25,7 @@ NOT_OF_ONE_JOB = {
     *("journal_entry", "journal_mark", "was_deleted"),  # change no field that another script reads
     *("holdings", "restore_item", "restore_job", "release_job"),  # of an empty server only
     *("explain_wait", "update_job"),  # change messages, tags and notes only
+    "fire_stalled",  # of jobs with alerts
     "append_system",  # appends what no other script reads
     *("known_checkpoints", "recall", "read_job", "read_jobs", "read_feed"),  # readers
     *("read_chart", "read_samples"),

@@ -305,6 +305,13 @@ def samples(
             session.output.line(f"step {each.step}: {each.samples[place].text}")
 
 
+def alerts(session: Session, job: JobArgument) -> None:
+    """Show which rules of a job's alerts have fired."""
+    fired = session.engine.jobs.alerts(session.job_id(job)).alerts
+    fields = ("created_at", "step", "attempt", "text")
+    session.output.records("alerts", fired, fields, "no alert has fired")
+
+
 def watch(session: Session, job: JobArgument) -> None:
     """Follow a job live until it ends: bar, loss curve, speed; plain lines where piped."""
     _finish(watch_job(session, session.job_id(job)))
@@ -368,5 +375,6 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "watch": connected(watch),
     "system": connected(system),
     "samples": connected(samples),
+    "alerts": connected(alerts),
     "logs": connected(logs),
 }

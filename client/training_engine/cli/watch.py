@@ -15,6 +15,7 @@ from training_engine.cli.output import duration, is_preparing, number, phase_tex
 from training_engine.cli.session import Session
 from training_engine.errors import TrainingEngineError
 from training_engine.records import (
+    Alert,
     Checkpoint,
     JobEvent,
     JobRecord,
@@ -80,6 +81,8 @@ class View:
                 if goes_on in reason:
                     return reason
                 return f"{goes_on}: {reason}" if reason else goes_on
+            case Alert(text=text):
+                return f"alert: {text}"
             case LogLine(text=text):
                 # What the worker itself reports of checkpoints and the like is shown as events.
                 return None if text.startswith("INFO training_worker.") else text

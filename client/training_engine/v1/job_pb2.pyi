@@ -405,18 +405,48 @@ class Rewind(_message.Message):
     reason: str
     def __init__(self, to_step: _Optional[int] = ..., attempt: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
 
+class Alert(_message.Message):
+    __slots__ = ("rule", "text", "step", "value", "attempt", "created_at")
+    RULE_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    CREATED_AT_FIELD_NUMBER: _ClassVar[int]
+    rule: int
+    text: str
+    step: int
+    value: float
+    attempt: int
+    created_at: _timestamp_pb2.Timestamp
+    def __init__(self, rule: _Optional[int] = ..., text: _Optional[str] = ..., step: _Optional[int] = ..., value: _Optional[float] = ..., attempt: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class ListAlertsRequest(_message.Message):
+    __slots__ = ("job_id",)
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    job_id: str
+    def __init__(self, job_id: _Optional[str] = ...) -> None: ...
+
+class ListAlertsResponse(_message.Message):
+    __slots__ = ("alerts",)
+    ALERTS_FIELD_NUMBER: _ClassVar[int]
+    alerts: _containers.RepeatedCompositeFieldContainer[Alert]
+    def __init__(self, alerts: _Optional[_Iterable[_Union[Alert, _Mapping]]] = ...) -> None: ...
+
 class WatchJobResponse(_message.Message):
-    __slots__ = ("cursor", "state", "metrics", "checkpoint", "log", "rewound")
+    __slots__ = ("cursor", "state", "metrics", "checkpoint", "log", "rewound", "alert")
     CURSOR_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     METRICS_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
     LOG_FIELD_NUMBER: _ClassVar[int]
     REWOUND_FIELD_NUMBER: _ClassVar[int]
+    ALERT_FIELD_NUMBER: _ClassVar[int]
     cursor: str
     state: Job
     metrics: _metrics_pb2.MetricPoint
     checkpoint: _checkpoint_pb2.Checkpoint
     log: LogLine
     rewound: Rewind
-    def __init__(self, cursor: _Optional[str] = ..., state: _Optional[_Union[Job, _Mapping]] = ..., metrics: _Optional[_Union[_metrics_pb2.MetricPoint, _Mapping]] = ..., checkpoint: _Optional[_Union[_checkpoint_pb2.Checkpoint, _Mapping]] = ..., log: _Optional[_Union[LogLine, _Mapping]] = ..., rewound: _Optional[_Union[Rewind, _Mapping]] = ...) -> None: ...
+    alert: Alert
+    def __init__(self, cursor: _Optional[str] = ..., state: _Optional[_Union[Job, _Mapping]] = ..., metrics: _Optional[_Union[_metrics_pb2.MetricPoint, _Mapping]] = ..., checkpoint: _Optional[_Union[_checkpoint_pb2.Checkpoint, _Mapping]] = ..., log: _Optional[_Union[LogLine, _Mapping]] = ..., rewound: _Optional[_Union[Rewind, _Mapping]] = ..., alert: _Optional[_Union[Alert, _Mapping]] = ...) -> None: ...

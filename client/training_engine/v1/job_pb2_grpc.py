@@ -85,6 +85,11 @@ class JobServiceStub:
                 request_serializer=training__engine_dot_v1_dot_job__pb2.ListLogsRequest.SerializeToString,
                 response_deserializer=training__engine_dot_v1_dot_job__pb2.ListLogsResponse.FromString,
                 _registered_method=True)
+        self.ListAlerts = channel.unary_unary(
+                '/training_engine.v1.JobService/ListAlerts',
+                request_serializer=training__engine_dot_v1_dot_job__pb2.ListAlertsRequest.SerializeToString,
+                response_deserializer=training__engine_dot_v1_dot_job__pb2.ListAlertsResponse.FromString,
+                _registered_method=True)
         self.WatchJob = channel.unary_stream(
                 '/training_engine.v1.JobService/WatchJob',
                 request_serializer=training__engine_dot_v1_dot_job__pb2.WatchJobRequest.SerializeToString,
@@ -171,6 +176,13 @@ class JobServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListAlerts(self, request, context):
+        """Returns which rules of a job's alerts have fired. JOB_NOT_FOUND where there is none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchJob(self, request, context):
         """Replays what happened to a job, then follows it live; ends after its terminal state.
         """
@@ -230,6 +242,11 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.ListLogs,
                     request_deserializer=training__engine_dot_v1_dot_job__pb2.ListLogsRequest.FromString,
                     response_serializer=training__engine_dot_v1_dot_job__pb2.ListLogsResponse.SerializeToString,
+            ),
+            'ListAlerts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAlerts,
+                    request_deserializer=training__engine_dot_v1_dot_job__pb2.ListAlertsRequest.FromString,
+                    response_serializer=training__engine_dot_v1_dot_job__pb2.ListAlertsResponse.SerializeToString,
             ),
             'WatchJob': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchJob,
@@ -508,6 +525,33 @@ class JobService:
             '/training_engine.v1.JobService/ListLogs',
             training__engine_dot_v1_dot_job__pb2.ListLogsRequest.SerializeToString,
             training__engine_dot_v1_dot_job__pb2.ListLogsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAlerts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/training_engine.v1.JobService/ListAlerts',
+            training__engine_dot_v1_dot_job__pb2.ListAlertsRequest.SerializeToString,
+            training__engine_dot_v1_dot_job__pb2.ListAlertsResponse.FromString,
             options,
             channel_credentials,
             insecure,

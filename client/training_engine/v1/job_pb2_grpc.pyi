@@ -63,6 +63,8 @@ class JobServiceStub:
     """Deletes a job that is not running: record, history, logs and checkpoints."""
     ListLogs: _grpc.UnaryUnaryMultiCallable[_job_pb2.ListLogsRequest, _job_pb2.ListLogsResponse]
     """Returns what the trainer printed, oldest first."""
+    ListAlerts: _grpc.UnaryUnaryMultiCallable[_job_pb2.ListAlertsRequest, _job_pb2.ListAlertsResponse]
+    """Returns which rules of a job's alerts have fired. JOB_NOT_FOUND where there is none."""
     WatchJob: _grpc.UnaryStreamMultiCallable[_job_pb2.WatchJobRequest, _job_pb2.WatchJobResponse]
     """Replays what happened to a job, then follows it live; ends after its terminal state."""
 
@@ -101,6 +103,8 @@ class JobServiceAsyncStub(JobServiceStub):
     """Deletes a job that is not running: record, history, logs and checkpoints."""
     ListLogs: _aio.UnaryUnaryMultiCallable[_job_pb2.ListLogsRequest, _job_pb2.ListLogsResponse]  # type: ignore[assignment]
     """Returns what the trainer printed, oldest first."""
+    ListAlerts: _aio.UnaryUnaryMultiCallable[_job_pb2.ListAlertsRequest, _job_pb2.ListAlertsResponse]  # type: ignore[assignment]
+    """Returns which rules of a job's alerts have fired. JOB_NOT_FOUND where there is none."""
     WatchJob: _aio.UnaryStreamMultiCallable[_job_pb2.WatchJobRequest, _job_pb2.WatchJobResponse]  # type: ignore[assignment]
     """Replays what happened to a job, then follows it live; ends after its terminal state."""
 
@@ -196,6 +200,14 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_job_pb2.ListLogsResponse, _abc.Awaitable[_job_pb2.ListLogsResponse]]:
         """Returns what the trainer printed, oldest first."""
+
+    @_abc_1.abstractmethod
+    def ListAlerts(
+        self,
+        request: _job_pb2.ListAlertsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_pb2.ListAlertsResponse, _abc.Awaitable[_job_pb2.ListAlertsResponse]]:
+        """Returns which rules of a job's alerts have fired. JOB_NOT_FOUND where there is none."""
 
     @_abc_1.abstractmethod
     def WatchJob(

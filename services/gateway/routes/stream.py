@@ -39,7 +39,7 @@ class StreamQuery(query_of(job_pb2.WatchJobRequest.DESCRIPTOR, ("job_id",))):  #
     responses={
         200: {
             "description": "Events `state` (a job without its config), `metrics` (a point), "
-            "`checkpoint`, `log` (a line) and `rewound` (forget what follows `to_step`). "
+            "`checkpoint`, `log` (a line), `alert` and `rewound` (forget what follows `to_step`). "
             "Closes after the job's last state.",
             "content": event_stream(
                 _EXAMPLE,
@@ -48,6 +48,7 @@ class StreamQuery(query_of(job_pb2.WatchJobRequest.DESCRIPTOR, ("job_id",))):  #
                 checkpoint="Checkpoint",
                 log="LogLine",
                 rewound="Rewind",
+                alert="Alert",
             ),
         },
         204: {"description": "The job has ended and Last-Event-ID was its last event."},

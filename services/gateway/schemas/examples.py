@@ -194,6 +194,8 @@ _ANSWERS: Schemas = {
         "created_at": None,
     },
     "History": {"job_id": JOB_ID},
+    "Alert": {"rule": 0, "text": "val_loss is 5.2 at step 400, above 5", "step": 400, "value": 5.2},
+    "Alerts": {"job_id": JOB_ID},
     "SampledText": {"prompt": "ROMEO:", "text": " What light"},
     "SampledStep": {"step": 400, "created_at": LOGGED_AT, "attempt": 1},
     "SamplePage": {"job_id": JOB_ID},

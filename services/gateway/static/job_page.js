@@ -1,5 +1,6 @@
 // One job, live: its state, its curves, its checkpoints, its log.
 
+import { AlertList } from "./alert_list.js";
 import { at, get, post, send, urlOf } from "./api.js";
 import { NOTHING } from "./chart.js";
 import { CheckpointTable } from "./checkpoint_table.js";
@@ -31,6 +32,7 @@ export class JobPage {
     this.summary = new JobSummary();
     this.notes = new JobNotes(jobId, (job) => this.#showState(job));
     this.charts = new MetricCharts();
+    this.alerts = new AlertList(jobId, this.signal);
     this.samples = new SampleTable(jobId, this.signal);
     this.system = new SystemCharts(jobId, this.signal);
     this.values = new ValuesTable(urlOf("jobs", jobId, "metrics", "history"));
@@ -66,6 +68,7 @@ export class JobPage {
         el("div", { class: "actions" }, this.stop, this.resume, this.remove),
       ),
       this.summary.element,
+      this.alerts.element,
       this.notes.element,
       this.charts.elements,
       this.samples.element,
@@ -94,6 +97,7 @@ export class JobPage {
       const [checkpoints] = await Promise.all([this.#readCheckpoints(), this.history.load()]);
       this.#showCheckpoints(checkpoints);
       this.samples.load();
+      this.alerts.load();
       clearInterval(this.timer);
       this.timer = setInterval(() => this.#refreshState(), STATE_REFRESH);
       await this.#follow();
@@ -142,6 +146,7 @@ export class JobPage {
     if (name === "state") this.#soon("state", 100, () => this.#refreshState(true));
     else if (name === "metrics") this.#addPoint(data);
     else if (name === "checkpoint") this.#loadCheckpointsSoon();
+    else if (name === "alert") this.#soon("alerts", 100, () => this.alerts.load());
     else if (name === "log") this.log.add(data);
     else if (name === "rewound") {
       this.history.rewind(data.to_step);

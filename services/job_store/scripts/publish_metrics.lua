@@ -8,6 +8,7 @@
 --- @include fence
 --- @include attempts
 --- @include summaries
+--- @include alerts
 local id, attempt, claim, target, tokens_seen = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local first_point = 7
 
@@ -34,6 +35,9 @@ end
 
 local schemas, latest, added, received = {}, {}, 0, 0
 local fold, save = summariser(summary, state[3])
+local known = redis.call('HMGET', job_key(id), 'alert_rules', 'alert_state', 'alerts')
+job.alert_rules, job.alert_state, job.alerts = known[1] or '', known[2] or '', known[3] or ''
+local alerts = open_alerts(job)
 
 local function schema_of(columns)
   if not schemas[columns] then
@@ -61,6 +65,7 @@ for i = first_point, #ARGV, 4 do
     local values = {struct.unpack(schema.format, packed)}
     for column, name in ipairs(schema.names) do latest[name] = {step, values[column + 1]} end
     fold(step, schema.names, values)
+    if alerts then judge(alerts, target, step, schema.names, values) end
     last_step, added = step, added + 1
   end
   received = received + 1
@@ -85,4 +90,8 @@ if target == attempt and last_step > tonumber(job.current_step) then
 end
 if tokens_seen ~= '' then changes.tokens_seen = tokens_seen end
 set_hash(job_key(id), changes)
+if alerts then
+  job.last_point = changes.last_point or job.last_point
+  save_alerts(id, job, alerts, now_ms())
+end
 return signals(job, received, received - added)

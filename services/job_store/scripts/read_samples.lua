@@ -1,5 +1,5 @@
--- read_samples: prefix, job_id, first_step, last_step, count. At most that many visible steps with
--- sampled texts, ascending: {attempt, step, `time\ntexts` (JSON)} of each.
+-- read_samples: prefix, job_id, first_step, last_step, count. Returns at most that many visible steps
+-- with sampled texts, ascending: {attempt, step, `time\ntexts` (JSON)} of each.
 --- @include prelude
 --- @include visible
 local id, lo, hi, count = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), bounded(ARGV[5], 101)

@@ -1,15 +1,7 @@
 -- The state machine's moves, shared by the scripts that change a job's state.
 --- @include record
 --- @include attempts
-
--- Appends an event of a job. Its fields: e, the kind (state, checkpoint, rewound); d, the data
--- (JSON; of a checkpoint `time\nJSON`); p and l, the last point ('attempt:step') and log line
--- ('attempt:seq') that were published before it, so that readers keep the order; b, the id of the
--- best checkpoint at that moment. Returns the event's id.
-local function emit(id, job, kind, data, best)
-  return redis.call('XADD', job_key(id, 'events'), 'MAXLEN', '~', 20000, '*', 'e', kind,
-                    'd', data, 'p', job.last_point, 'l', job.last_log, 'b', best or '')
-end
+--- @include alerts
 
 -- How long workers have held the job until `moment`, all attempts together.
 local function running_ms(job, moment)
@@ -55,6 +47,7 @@ local function move(id, job, status, now, changes)
     redis.call('ZREM', index_key('delayed'), id)
   end
   set_fields(id, job, changes)
+  judge_end(id, job, now)
   emit_state(id, job, now)
 end
 

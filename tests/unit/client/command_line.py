@@ -31,6 +31,7 @@ def a_watch(end: str) -> Any:
         yield answer(cursor="4", log={"text": "hello"})
         yield answer(cursor="4", log={"text": "INFO training_worker.publisher: checkpoint c"})
         yield answer(cursor="5", checkpoint={"checkpoint_id": "c", "step": 5, "loss": 2.5})
+        yield answer(cursor="5", alert={"rule": 0, "text": "loss is 2.5 at step 5, above 2"})
         yield answer(cursor="6", rewound={"to_step": 0, "reason": "worker lost"})
         why = "attempt 1 lost its worker; attempt 2 continues from step 0"
         yield answer(cursor="6", state=job(status="QUEUED", message="worker w is gone"))

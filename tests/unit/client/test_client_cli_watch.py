@@ -30,6 +30,7 @@ def test_watch_prints_lines_where_piped(service: ScriptedService, cli: Cli) -> N
         "step 5/10  loss 2.5  mine 0.25",
         "hello",
         "checkpoint at step 5, loss 2.5",
+        "alert: loss is 2.5 at step 5, above 2",
         "continues from step 0: worker lost",
         "queued, attempt 1: worker w is gone",
         "attempt 1 lost its worker; attempt 2 continues from step 0",

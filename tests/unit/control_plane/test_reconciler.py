@@ -178,6 +178,27 @@ async def test_a_renewed_lease_is_left_alone(stubs: Any, attempts: AttemptStore)
     assert (await job_of(stubs, job_id)).attempt == 1
 
 
+async def test_alerts_of_a_stall_and_an_end_are_listed_and_watched(
+    stubs: Any, attempts: AttemptStore
+) -> None:
+    rules = [{"when": "stalled", "seconds": 1}, "finished"]
+    job_id, token = await running_job(stubs, attempts, alerts=rules)
+
+    async def fired() -> bool:
+        attempts.renew_lease(token)
+        answer = await stubs.jobs.ListAlerts(job_pb2.ListAlertsRequest(job_id=job_id))
+        return [one.text for one in answer.alerts] == ["no sign of life for 1 s at step 0"]
+
+    await eventually(fired)
+    attempts.finish(token, Outcome(OutcomeKind.SUCCEEDED))
+    watched = stubs.jobs.WatchJob(job_pb2.WatchJobRequest(job_id=job_id))
+    seen = [event.alert async for event in watched if event.HasField("alert")]
+    assert [(one.rule, one.attempt) for one in seen] == [(0, 1), (1, 1)]
+    assert seen[1].text == "the job has finished at step 0"
+    answer = await stubs.jobs.ListAlerts(job_pb2.ListAlertsRequest(job_id=job_id))
+    assert [*answer.alerts] == seen
+
+
 async def test_a_stop_that_its_worker_ignores_is_carried_out(
     stubs: Any, attempts: AttemptStore
 ) -> None:

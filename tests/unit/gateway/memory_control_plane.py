@@ -207,6 +207,12 @@ class Jobs(Service, job_pb2_grpc.JobServiceServicer):
         line = job_pb2.LogLine(sequence=1, attempt=1, stream="stderr", text="é", created_at=BEGAN)
         return job_pb2.ListLogsResponse(lines=[line])
 
+    async def ListAlerts(self, request: Any, context: Any) -> Any:
+        self.state.served(request)
+        self.state.job(request.job_id)
+        alert = job_pb2.Alert(rule=0, text="the job has failed", step=3, created_at=BEGAN)
+        return job_pb2.ListAlertsResponse(alerts=[alert])
+
     async def WatchJob(self, request: Any, context: Any) -> AsyncIterator[Any]:
         self.state.served(request)
         self.state.job(request.job_id)

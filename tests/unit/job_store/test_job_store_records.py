@@ -362,6 +362,8 @@ def test_every_script_says_what_it_takes_and_returns_and_names_its_arguments_onc
         "transitions",
         "summaries",
         "visible",
+        "emit",
+        "alerts",
     }
     for path in folder.glob("*.lua"):
         if path.stem in shared:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from artifact_store import FolderStore, GuardedStore, attempt_prefix, journal_prefix
 from control_plane.journal import ArtifactJournal
+from job_store.alerts import encode_rules
 from job_store.attempts import AttemptStore
 from job_store.catalog import ConfigStore, DatasetStore
 from job_store.connection import AsyncConnection, Connection
@@ -24,6 +25,13 @@ from recovery.report import Finding, Report
 from training_worker.journal import JobJournal
 from training_worker.spool import SpoolWriter
 
+RULES = encode_rules(
+    [
+        {"when": "below", "metric": "loss", "value": 0.3, "points": 1},
+        {"when": "failed"},
+        {"when": "finished"},
+    ]
+)
 DOCUMENT = json.dumps({"model_config": {"vocab_size": 256}, "max_steps": 100})
 
 
@@ -56,7 +64,11 @@ class LostService:
 
     async def start(self, name: str = "job") -> str:
         """Start a job, and return its id."""
-        return (await self.jobs.create(NewJob(DOCUMENT, 100, "/data/text", name=name))).job_id
+        return (
+            await self.jobs.create(
+                NewJob(DOCUMENT, 100, "/data/text", name=name, alert_rules=RULES)
+            )
+        ).job_id
 
     def claim(self, job_id: str, attempt: int = 1) -> FencingToken:
         """Take an attempt as a worker does, with its folder."""

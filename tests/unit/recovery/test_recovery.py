@@ -52,6 +52,8 @@ async def test_jobs_at_rest_come_back_as_they_were(service: LostService) -> None
     before = [without_times(await service.job(id)) for id in ids]
     checkpoints = [(await service.jobs.list_checkpoints(id)).checkpoints for id in ids]
     histories = [await service.history.page(id) for id in ids]
+    alerts = [await service.history.alerts(id) for id in ids]
+    assert [len(each) for each in alerts] == [2, 2, 1, 0, 0]
     samples = [(await service.history.samples(id)).steps for id in ids]
     assert [len(each) for each in samples] == [4, 4, 4, 0, 0]
     service.lose_redis()
@@ -70,6 +72,7 @@ async def test_jobs_at_rest_come_back_as_they_were(service: LostService) -> None
         history.points for history in histories
     ]
     assert [(await service.history.samples(id)).steps for id in ids] == samples
+    assert [await service.history.alerts(id) for id in ids] == alerts
     assert [job.job_id for job in (await service.jobs.list()).jobs] == ids[::-1]
     assert [job.job_id for job in (await service.jobs.list(JobFilter(name="done"))).jobs] == ids[:1]
     for chosen in (JobFilter(tags=("kept",)), JobFilter(search="kept GRÖSSE")):

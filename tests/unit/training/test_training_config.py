@@ -37,6 +37,7 @@ CONTRACT = {
     "max_grad_norm": 1.0,
     "z_loss": 0.0,
     "ema_decay": None,
+    "alerts": [],
     "sample_prompts": [],
     "sample_tokens": 64,
     "sample_temperature": 0.8,

@@ -28,6 +28,9 @@ from job_store.records import Execution, JobStatus
 END = (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.STOPPED)
 RUN: dict[str, Any] = {"max_steps": 240, "save_steps": 40, "eval_steps": 100}
 RUN |= {"sample_prompts": ["the quick", "line 7"], "sample_tokens": 12}
+# From step 40 on, so that the row of 100 is cut by every kill.
+ROW = {"when": "above", "metric": "tokens_seen", "value": 5000.0, "points": 100}
+RUN |= {"alerts": [ROW, {"when": "finished"}]}
 Undisturbed = tuple[list[tuple[Any, ...]], dict[str, torch.Tensor], list[tuple[Any, ...]]]
 PACE_SECONDS = 0.015
 """A fast machine does not end a run at this pace before somebody gets in its way."""
@@ -51,6 +54,7 @@ def undisturbed(site: Site) -> Undisturbed:
 def assert_equal_to(site: Site, job_id: str, undisturbed: Undisturbed) -> None:
     history, weights, samples = undisturbed
     assert site.samples(job_id) == samples
+    assert site.alerts(job_id) == [(0, 139), (1, 240)]
     assert comparable(site.history(job_id)) == history
     found = site.weights(job_id)
     assert found.keys() == weights.keys()

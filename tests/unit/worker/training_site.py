@@ -21,6 +21,7 @@ from paced import Pace
 from artifact_store import FolderStore, GuardedStore
 from control_plane.archive import ArtifactArchive
 from control_plane.queue import AttemptQueue
+from job_store.alerts import encode_rules
 from job_store.attempts import AttemptStore
 from job_store.connection import AsyncConnection, Connection
 from job_store.history import HistoryStore
@@ -112,6 +113,7 @@ class Site:
             dataset_path="" if has_sources else str(merged.get("dataset_path", self.text)),
             execution=execution or Execution(),
             data_roots=data_roots,
+            alert_rules=encode_rules(merged.get("alerts", [])),
         )
 
         async def run() -> str:
@@ -194,6 +196,15 @@ class Site:
             async with connected(self.url) as db:
                 page = await HistoryStore(db).samples(job_id)
                 return [(each.step, each.texts) for each in page.steps]
+
+        return asyncio.run(run())
+
+    def alerts(self, job_id: str) -> list[tuple[int, int]]:
+        """Rule and step of every alert that has fired."""
+
+        async def run() -> list[tuple[int, int]]:
+            async with connected(self.url) as db:
+                return [(each.rule, each.step) for each in await HistoryStore(db).alerts(job_id)]
 
         return asyncio.run(run())
 

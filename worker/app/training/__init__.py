@@ -3,7 +3,8 @@
 Names are imported on first use, so that `app.training.config` never imports torch. In order of
 reading:
 
-- `config`, `rules`, `document`: the configuration: its fields, its rules, how YAML is read.
+- `config`, `rules`, `alert_rules`, `document`: the configuration: its fields, its rules, how YAML
+  is read.
 - `trainer`, `run_data`, `run_model`, `early_stopping`: the training loop; what it reads and what it
   trains, each with its part of a checkpoint.
 - `batches`, `sampler`: which samples a step trains on, as a function of seed and position.

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from app.training.alert_rules import alert_problems
 from app.training.document import parse_document, read_document_file, read_numbers
 from app.training.rules import (
     lora_problems,
@@ -27,6 +28,7 @@ from app.transformer.fields import read_known, shown, to_plain, type_problems
 from app.transformer.lora_layout import LoraConfig
 
 __all__ = [
+    "AlertRule",
     "ConfigError",
     "DataConfig",
     "DataSource",
@@ -43,6 +45,7 @@ WandbMode = Literal["online", "offline", "disabled"]
 BestMetric = Literal["val_loss", "val_perplexity", "ema_val_loss", "loss", "perplexity"]
 Strategy = Literal["ddp", "fsdp"]
 LossOn = Literal["completion", "all"]
+AlertCause = Literal["above", "below", "not_finite", "stalled", "failed", "finished"]
 TokenDtype = Literal["uint8", "uint16", "uint32", "int32", "int64"]
 
 _MODEL = "model_config."
@@ -76,6 +79,29 @@ class EarlyStoppingConfig:
 
     min_delta: float = 0.0
     """An improvement is a fall by more than this, >= 0."""
+
+
+@dataclass
+class AlertRule:
+    """When the service says something about a run; the library alone does not look at it."""
+
+    when: AlertCause = "failed"
+    """What happens: a metric is `above` or `below` a value, or `not_finite`; the run has `stalled`,
+    `failed` or `finished`."""
+
+    metric: str | None = None
+    """Of `above`, `below` and `not_finite`: a metric's name, yours included. None, which only
+    `not_finite` allows: the loss."""
+
+    value: float | None = None
+    """Of `above` and `below`: the metric is compared with it."""
+
+    points: int = 1
+    """Of a metric: logged points in a row for which it holds, 1 to 1000."""
+
+    seconds: float | None = None
+    """Of `stalled`: seconds without a step or another sign of life, >= 1. It says so; the run is
+    ended by the job's `stall_timeout_seconds`."""
 
 
 @dataclass
@@ -390,6 +416,10 @@ class TrainingConfig:
     early_stopping: EarlyStoppingConfig | None = None
     """End the run, as one that succeeded, once a metric no longer improves. None: never."""
 
+    alerts: list[AlertRule] = field(default_factory=list)
+    """When the service says something about the run, at most 20 rules. A rule without more than its
+    `when` may be written as one word."""
+
     distributed: DistributedConfig | None = None
     """Several processes for one run. None: one process."""
 
@@ -404,6 +434,8 @@ class TrainingConfig:
             self.sample_prompts = [cast("Any", self.sample_prompts)]
         if isinstance(cast("Any", self.freeze), str):
             self.freeze = [cast("Any", self.freeze)]
+        if isinstance(cast("Any", self.alerts), list):
+            self.alerts = [self._read_alert(*each) for each in enumerate(self.alerts)]
         if isinstance(cast("Any", self.lora), Mapping):
             self.lora = self._read_part("lora", LoraConfig)
         if isinstance(cast("Any", self.distributed), Mapping):
@@ -424,6 +456,22 @@ class TrainingConfig:
         self._unread += [problem.under(name) for problem in unknown]
         return owner(**known)
 
+    def _read_alert(self, number: int, rule: Any) -> Any:
+        if isinstance(rule, str):
+            return AlertRule(cast("Any", rule))
+        if not isinstance(rule, Mapping):
+            return rule
+        known, unknown = read_known(AlertRule, read_numbers(AlertRule, rule))
+        self._unread += [problem.under(f"alerts[{number}]") for problem in unknown]
+        return AlertRule(**known)
+
+    def _alert_problems(self) -> list[FieldProblem]:
+        if not isinstance(cast("Any", self.alerts), list):
+            message = f"`alerts` is {shown(self.alerts)}; it must be a list of rules with `when`"
+            return [FieldProblem("alerts", message)]
+        parts = enumerate(self.alerts)
+        return [p for n, rule in parts for p in _part_problems(f"alerts[{n}]", rule, AlertRule)]
+
     def _read_trained_tokenizer(self) -> str:
         part = self._read_part("tokenizer", TrainedTokenizer)
         problems = [problem.under("tokenizer") for problem in type_problems(part)]
@@ -433,7 +481,7 @@ class TrainingConfig:
     def problems(self) -> list[FieldProblem]:
         """Return everything that keeps this run from starting; empty for a valid configuration."""
         problems = self._unread + type_problems(self)
-        problems += self._model_problems()
+        problems += self._model_problems() + self._alert_problems()
         problems += _part_problems("data", self.data, DataConfig)
         if self.lora is not None:
             problems += _part_problems("lora", self.lora, LoraConfig)
@@ -443,7 +491,8 @@ class TrainingConfig:
             problems += _part_problems("early_stopping", self.early_stopping, EarlyStoppingConfig)
         bad = {problem.field for problem in problems}
         rules = (
-            range_problems, size_problems, source_problems, relation_problems, lora_problems
+            range_problems, size_problems, source_problems, relation_problems, lora_problems,
+            alert_problems,
         )  # fmt: skip
         for of_values in rules:
             more = of_values(self, bad)
