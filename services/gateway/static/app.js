@@ -1,6 +1,6 @@
 // Shows the page that the address names: #/ lists jobs, #/start starts one, #/jobs/ID is one,
 // #/compare draws several over each other.
-// #/fork/CHECKPOINT starts one from a checkpoint.
+// #/fork/CHECKPOINT starts one from a checkpoint. #/sweeps lists sweeps, #/sweeps/ID is one.
 
 import { session } from "./api.js";
 import { ComparePage } from "./compare_page.js";
@@ -10,6 +10,8 @@ import { ForkPage } from "./fork_page.js";
 import { JobList } from "./job_list.js";
 import { JobPage } from "./job_page.js";
 import { StartPage } from "./start_page.js";
+import { SweepList } from "./sweep_list.js";
+import { SweepPage } from "./sweep_page.js";
 
 const page = document.getElementById("page");
 const signOut = document.getElementById("sign-out");
@@ -39,6 +41,7 @@ function show() {
   const [kind, id] = path.split("/");
   if (kind === "jobs" && id) open = new JobPage(page, decoded(id));
   else if (kind === "fork" && id) open = new ForkPage(page, decoded(id));
+  else if (kind === "sweeps") open = id ? new SweepPage(page, decoded(id)) : new SweepList(page);
   else if (kind === "start") open = new StartPage(page, new URLSearchParams(query).get("from"));
   else if (kind === "compare") open = new ComparePage(page, query);
   else open = new JobList(page);

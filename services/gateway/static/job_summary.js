@@ -53,6 +53,7 @@ export class JobSummary {
       job.config?.initial_adapter && ["soft", `Its adapter: ${job.config.initial_adapter}`],
       job.data_summary && ["soft", `Data: ${job.data_summary}`],
       job.parent_job_id && ["soft", lineage(job)],
+      job.sweep_id && ["soft", placeInSweep(job)],
       ...(job.exactness_notes ?? []).map((text) => ["soft", `No longer bitwise: ${text}`]),
       ...(job.warnings ?? []).map((warning) => ["soft", `Warning: ${warning.message}`]),
     ].filter(Boolean);
@@ -61,6 +62,11 @@ export class JobSummary {
     this.shown = shown;
     fill(this.trouble, lines.map(([kind, text]) => el("p", { class: kind || null }, text)));
   }
+}
+
+function placeInSweep(job) {
+  const sweep = el("a", { href: `#/sweeps/${encodeURIComponent(job.sweep_id)}` }, job.sweep_id);
+  return el("span", {}, `Child ${job.sweep_child} of sweep `, sweep);
 }
 
 // Where a fork comes from. The parent may have been deleted since; its page says so then.
