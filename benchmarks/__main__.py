@@ -18,6 +18,7 @@ BENCHMARKS = (
     "generation",
     "tokenizing",
     "async_save",
+    "upload",
     "import_weights",
     "modern_recipe",
     "own_tokenizer",

@@ -13,7 +13,7 @@ from artifact_store.store import ArtifactInfo, ArtifactStat, ArtifactWriter
 _PART_BYTES = 8 << 20
 _SMALL_PARTS = 1000
 """Parts of `_PART_BYTES`; those after them are eight times as large, for S3 takes 10,000 a file."""
-UPLOADS_AT_ONCE = 4
+UPLOADS_AT_ONCE = 8
 """Parts of one upload that are under way at a time."""
 
 
@@ -48,9 +48,9 @@ class S3Writer(ArtifactWriter):
     def _append(self, chunk: bytes) -> None:
         self._part += chunk
         while len(self._part) > (size := self._part_bytes()):
-            rest = self._part[size:]
-            self._send(bytes(self._part[:size]))
-            self._part = rest
+            with memoryview(self._part) as part:  # each byte is copied once
+                self._send(bytes(part[:size]))
+            del self._part[:size]
 
     def commit(self) -> ArtifactInfo:
         """Make the object visible, replacing an older one of the same key."""
