@@ -352,7 +352,8 @@ class Execution:
     Attributes:
         priority: The queue it waits in. Default: default. One of `high`, `default`, `low`.
         processes: Trainer processes on each node, >= 1. Default 1.
-        nodes: Nodes, >= 1. Default 1.
+        nodes: Workers that train it together, each with so many processes, 1 to 64. The job begins
+            once so many have nothing else to do. Default 1.
         device: Where it trains, named as in a configuration. Default: the configuration's.
         max_retries: Consecutive attempts without a new checkpoint before the job fails, >= 0.
             Default 3.

@@ -12,7 +12,7 @@ from job_store.records import Execution, Priority
 from training_engine.v1 import job_pb2
 
 MAX_PROCESSES = 64
-MAX_NODES = 1
+MAX_NODES = 64
 _MAX_SECONDS = 30 * 86_400.0
 _DEFAULT = Execution()
 
@@ -59,9 +59,10 @@ def _count_problems(name: str, value: int, most: int) -> list[FieldProblem]:
 
 
 def _too_many(field: str, value: int, most: int) -> FieldProblem:
-    rule = f"a job runs in at most {most} processes; ask for fewer"
-    if field.endswith("nodes"):
-        rule = f"this service runs a job on {most} node; leave it out"
+    where = (
+        f"on at most {most} nodes" if field.endswith("nodes") else f"in at most {most} processes"
+    )
+    rule = f"a job runs {where}; ask for fewer"
     return FieldProblem(field, f"`{field}` is {value}; {rule}")
 
 

@@ -17,6 +17,8 @@ async def enqueue(record: JobRecord, state: ServiceState) -> None:
     """Hand the attempt to the queue. Where that fails the reconciler does it later."""
     if record.status is not JobStatus.QUEUED or record.enqueued_at is not None:
         return  # the request is a repeated one, and its message has been sent
+    if record.execution.nodes > 1:
+        return  # the reconciler sends it once so many workers are there
     try:
         run = record.execution
         await state.queue.send(record.job_id, record.attempt, run.priority, run.device)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence, Set
 from contextlib import suppress
 
+from control_plane.gangs import GangGate
 from control_plane.leases import AttemptWatch, Claim, FirstSeen, claim_of
 from control_plane.queue import message_id
 from control_plane.state import ServiceState
@@ -28,6 +29,8 @@ _log = get_logger("reconciler")
 _ALL_NOTICES = "0"
 _HEED_SECONDS = 0.02  # between two readings: many notices come at once
 _FOLLOWER_SECONDS = 0.2
+_MOST_UNSENT = 1000
+"""Missing messages that a round looks at; jobs that wait for several workers lack theirs."""
 
 
 class Reconciler:
@@ -47,6 +50,7 @@ class Reconciler:
         self._sweeps = SweepDriver(state)
         self._heeded = _ALL_NOTICES
         self._acting = asyncio.Lock()
+        self._gangs = GangGate()
 
     async def run(self, duties: Duties, stopping: asyncio.Event) -> None:
         """Run rounds until `stopping` is set; `duties` goes on after a round that failed."""
@@ -162,7 +166,10 @@ class Reconciler:
         """Declare attempts lost whose workers' processes have ended."""
         for attempt in await self._state.reconcile.running_attempts():
             if claim_of(attempt) in claims:
-                text = f"the process of worker {attempt.worker_id} was killed or crashed"
+                whose = f"worker {attempt.worker_id}"
+                if attempt.nodes > 1:
+                    whose = f"one of its {attempt.nodes} workers"
+                text = f"the process of {whose} was killed or crashed"
                 await self._declare_lost(attempt, JobError("WORKER_LOST", text))
 
     async def _declare_lost_attempts(self) -> None:
@@ -204,8 +211,8 @@ class Reconciler:
             status=record.status.value,
         )
         await self._record_in_journal(record.job_id)
-        if record.status is JobStatus.QUEUED:
-            run = record.execution
+        run = record.execution
+        if record.status is JobStatus.QUEUED and run.nodes == 1:
             await self._send(record.job_id, record.attempt, run.priority, run.device)
 
     async def _record_in_journal(self, job_id: str) -> None:
@@ -225,11 +232,20 @@ class Reconciler:
 
     async def _send_unsent(self, among: Set[tuple[str, int]]) -> set[tuple[str, int]]:
         """Send those of the missing messages; return all that were missing."""
-        waiting = await self._state.jobs.jobs_lacking_message()
+        waiting = await self._state.jobs.jobs_lacking_message(_MOST_UNSENT)
         for queued in waiting:
-            if (queued.job_id, queued.attempt) in among:
+            if (queued.job_id, queued.attempt) in among and await self._has_workers(queued):
                 await self._send(queued.job_id, queued.attempt, queued.priority, queued.device)
         return {(queued.job_id, queued.attempt) for queued in waiting}
+
+    async def _has_workers(self, queued: QueuedAttempt) -> bool:
+        """Whether a job over several workers can begin now; else its status says why not."""
+        if queued.nodes == 1:
+            return True
+        why = self._gangs.why_not(queued, await self._state.workers.list())
+        if why is not None:
+            await self._state.reconcile.say_waiting(queued.job_id, queued.attempt, why)
+        return why is None
 
     async def _end_pauses(self) -> None:
         """Release retries that this process has seen wait for their whole pause."""
@@ -263,7 +279,8 @@ class Reconciler:
         if await self._state.jobs.request_message(queued.job_id, queued.attempt):
             _log.warning("a message was lost and is sent again", job_id=queued.job_id)
             RESENT_MESSAGES.inc()
-            await self._send(queued.job_id, queued.attempt, queued.priority, queued.device)
+            if await self._has_workers(queued):
+                await self._send(queued.job_id, queued.attempt, queued.priority, queued.device)
 
     async def _send(self, job_id: str, attempt: int, priority: str, device: str) -> None:
         await self._state.queue.send(job_id, attempt, priority, device)

@@ -136,6 +136,30 @@ class AttemptStore(AttemptHistory):
         """
         return signals_of(self._db.run("lease", *token_arguments(token)))
 
+    def take_place(self, token: FencingToken, place: int, taker: str) -> Claimed | None:
+        """Take a place beside the worker with this token; None where it is taken, or the token old.
+
+        `taker` is a random id, which makes a repeat harmless.
+        """
+        reply = self._db.run("take_place", *token_arguments(token), place, taker)
+        return None if reply is None else Claimed(self._with_config(reply), token, None)
+
+    def renew_place(self, token: FencingToken, place: int) -> Signals:
+        """Count a place's lease up, as `renew_lease` does that of the attempt.
+
+        Raises:
+            FencedError: The attempt is over.
+        """
+        return signals_of(self._db.run("renew_place", *token_arguments(token), place))
+
+    def places(self, job_id: str) -> dict[int, int]:
+        """Return the places of the current attempt that are taken: how often each was renewed."""
+        stored = text_fields(
+            self._db.command("HGETALL", self._keys.job(check_id("job", job_id), "places"))
+        )
+        taken = [int(name) for name in stored if name.isdigit()]
+        return {place: int(stored.get(f"count:{place}", 0)) for place in taken}
+
     def report_progress(
         self,
         token: FencingToken,

@@ -413,11 +413,11 @@ async def queued_attempts(
     if not ids:
         return []
     names = [id.decode() for id in ids]
-    fields = ("status", "v", "attempt", "priority", "device", "enqueued_at")
+    fields = ("status", "v", "attempt", "priority", "device", "enqueued_at", "nodes")
     rows = await connection.pipeline(*[("HMGET", keys.job(name), *fields) for name in names])
     attempts = []
     for name, row in zip(names, rows, strict=True):
-        status, version, attempt, priority, device, sent = row
+        status, version, attempt, priority, device, sent, nodes = row
         if status != b"queued" or version != b"%d" % RECORD_VERSION:
             continue
         try:
@@ -428,6 +428,7 @@ async def queued_attempts(
                     priority=Priority(priority.decode()),
                     device=device.decode(),
                     is_sent=bool(sent),
+                    nodes=int(nodes or 1),
                 )
             )
         except (ValueError, TypeError, AttributeError):

@@ -14,6 +14,7 @@ class Keys:
     job:ID:latest                 hash metric → step, value   job:ID:schemas     hash columns → n
     job:ID:metrics:N              stream of attempt N         job:ID:logs:N      stream
     job:ID:archive:N              zset segment → last step    job:ID:samples:N   stream
+    job:ID:places                 hash place → taker, count:place → times renewed
     job:ID:system                 list, samples of the trainer's processes
     job:ID:summary:N[:LEVEL]      open buckets; full ones     job:ID:checkpoint* registry
     jobs:{all,unsent,STATUS}      ids in order of creation    request:DIGEST     memo, 24 h

@@ -17,6 +17,11 @@ RUN_ATTEMPT = "training_worker.attempt.run_attempt"
 calls a function by a message's name, and none has this one."""
 
 
+RUN_PLACE = "training_worker.place.run_place"
+"""The same for a place in an attempt over several workers; its arguments are (job_id, attempt,
+claim_id, place, host, port, device)."""
+
+
 class ResourceClass(StrEnum):
     """What a job needs of its worker."""
 

@@ -34,6 +34,7 @@ _WATCHED = (
     "stop_timeout_seconds",
     "stall_timeout_seconds",
     "alert_rules",
+    "nodes",
     "v",
 )
 _LISTEN_MS = 2000
@@ -60,6 +61,8 @@ class RunningAttempt:
     stall_timeout_seconds: float
     first_stall_alert: float = math.inf
     """Seconds without a sign of life after which one of its alerts fires; infinity without one."""
+    nodes: int = 1
+    """Workers that train it together; each of them holds the claim."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +178,10 @@ class ReconcileStore:
         reply = await self._db.run("release_delayed", check_id("job", job_id), attempt)
         return bool(reply and reply[0])
 
+    async def say_waiting(self, job_id: str, attempt: int, message: str) -> None:
+        """Put into a queued job's status why it waits; a stale attempt changes nothing."""
+        await self._db.run("say_waiting", check_id("job", job_id), attempt, message)
+
     async def due_sweeps(self, age_seconds: float, limit: int = 100) -> Sequence[str]:
         """Return jobs, deleted ones too, that were entered for a sweep `age_seconds` ago.
 
@@ -240,6 +247,7 @@ def _running(job_id: str, row: Sequence[bytes | None]) -> RunningAttempt | None:
             stop_timeout_seconds=float(f["stop_timeout_seconds"]),
             stall_timeout_seconds=float(f["stall_timeout_seconds"]),
             first_stall_alert=first_stall(f["alert_rules"]),
+            nodes=int(f["nodes"] or 1),
         )
     except ValueError as error:
         raise RecordVersionError("job", job_id, f"version {f['v']}", "a readable one") from error

@@ -472,3 +472,5 @@ class QueuedAttempt:
     device: str
     is_sent: bool
     """Whether its message was handed to the queue."""
+    nodes: int = 1
+    """Workers that train it together."""

@@ -179,7 +179,7 @@ class Cluster:
             "TRAINING_ENGINE_ARTIFACT_ROOT": str(self.artifact_root),
             # Each worker begins on a machine of its own, as far as it can see.
             "TRAINING_ENGINE_SCRATCH_DIR": str(self.scratch / f"{next(self._machines)}-{name}"),
-            "TRAINING_ENGINE_CACHE": str(self.folder / "cache"),
+            "TRAINING_ENGINE_CACHE": str(self.folder / "caches" / name),
         }
         with (self.folder / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
@@ -207,6 +207,7 @@ WORKER_FLAGS = (
     "--lease-renewal-seconds=0.3",
     "--heartbeat-seconds=0.5",
     "--grace-seconds=10",
+    "--place-lease-seconds=5",
     "--no-generation",
 )
 

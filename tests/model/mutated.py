@@ -21,6 +21,7 @@ TESTS = (
         for what in (
             *("notices", "reconciler", "sweeping", "lost_records", "job_calls", "forks"),
             "sweep_calls",
+            "gangs",
         )
     ),
 )

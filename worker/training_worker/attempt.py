@@ -147,7 +147,7 @@ class Attempt:
     def _train_to_outcome(self) -> Outcome:
         try:
             self._config.validate()
-            refuse_several_nodes(self._claimed)
+            refuse_several_nodes(self._claimed, self._stores.artifacts)
             show_text = self._board.show_encoding
             with (
                 progress.reporting_to(self._advance),
@@ -162,7 +162,7 @@ class Attempt:
                     return Outcome(OutcomeKind.SUCCEEDED, message=trainer.ended_early or "")
                 if trainer.is_paused:
                     return Outcome(OutcomeKind.STOPPED, message=self._pause_message())
-            return Outcome(self._stop.outcome or OutcomeKind.CRASHED)
+            return Outcome(self._stop.outcome or self._stopped_elsewhere())
         except Exception as error:
             print_failure(error)
             return self._failure(error)
@@ -170,6 +170,11 @@ class Attempt:
     def _pause_message(self) -> str:
         record = self._claimed.record
         return f"paused at step {self._pause_at} of {record.max_steps}, as its sweep wants it"
+
+    def _stopped_elsewhere(self) -> OutcomeKind:
+        """Return what a stop means that was asked of another process: its worker leaves."""
+        several = self._claimed.record.execution.nodes > 1
+        return OutcomeKind.HANDED_BACK if several else OutcomeKind.CRASHED
 
     def _failure(self, error: Exception) -> Outcome:
         """Return how the attempt ends; where another process was lost, with that one's error."""
@@ -193,7 +198,7 @@ class Attempt:
         from app.training.trainer import Trainer
 
         ranks = join(self._config)
-        torch.set_num_threads(self._settings.threads_of_rank(ranks.world_size))
+        torch.set_num_threads(self._settings.threads_of_rank(ranks.local_size))
         config, record = self._config, self._claimed.record
         workers, artifacts = self._stores.workers, self._stores.artifacts
         restrict_reading(record, artifacts)

@@ -15,7 +15,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from artifact_store import GuardedStore
 from job_store.attempts import AttemptStore
@@ -30,10 +30,13 @@ from training_worker.exits import EXIT_FAILED, EXIT_FENCED, EXIT_OK, End
 from training_worker.follower import follow
 from training_worker.output import redirect_output
 from training_worker.ranks import StopPipe, launch_ranks
-from training_worker.set_up import attempt_folder, resolve_configuration
+from training_worker.set_up import attempt_folder, processes_of_node, resolve_configuration
 from training_worker.settings import WorkerSettings
 from training_worker.stop_request import StopRequest
 from training_worker.temporary_files import use_folder
+
+if TYPE_CHECKING:
+    from app.training.node import Node
 
 SIGNALS = {signal.SIGTERM: OutcomeKind.HANDED_BACK, signal.SIGUSR1: OutcomeKind.STOPPED}
 
@@ -45,25 +48,35 @@ def run_horse(
     artifacts: GuardedStore,
     worker: int,
     temporary: Path | None,
+    node: Node | None = None,
 ) -> NoReturn:
     """Train the attempt and leave; never returns into the code of the parent, process `worker`.
 
-    `temporary`: the folder for temporary files, which the parent removes afterwards.
+    Args:
+        temporary: the folder for temporary files, which the parent removes afterwards.
+        node: this machine's part, where several train the attempt together.
     """
     code = EXIT_FAILED
     try:
         stop = _become_horse(worker)
         use_folder(temporary)
         folder = attempt_folder(artifacts, claimed)
-        redirect_output(folder)
+        # The attempt's output is what the first node prints.
+        redirect_output(temporary or folder if node and node.place else folder)
         _log_to_output()
         config = resolve_configuration(claimed, folder, settings)
 
         def lead() -> End:
             return _attempt(claimed, settings, board, stop, artifacts).run()
 
-        if (processes := _processes(config)) > 1:
-            code = _launch(processes, lead, lambda: follow(config, settings, folder), stop)
+        processes = processes_of_node(config, node.count if node else 1)
+        if node is not None or processes > 1:
+            requests = StopPipe()
+
+            def follow_rank() -> None:
+                follow(config, settings, folder, requests, claimed.record.stop_at_step)
+
+            code = _launch(processes, lead, follow_rank, stop, requests, node)
         else:
             lead()
             code = EXIT_OK
@@ -97,20 +110,15 @@ def _attempt(
     return Attempt(claimed, stores, settings, board, stop, _leave_fenced)
 
 
-def _processes(config: Any) -> int:
-    """Return how many processes the job asks for; 1 for a bad configuration, which one reports."""
-    if config.problems():
-        return 1
-    from app.training.distributed import expected_processes
-
-    return expected_processes(config)
-
-
 def _launch(
-    processes: int, lead: Callable[[], End], follow: Callable[[], None], stop: StopRequest
+    processes: int,
+    lead: Callable[[], End],
+    follow: Callable[[], None],
+    stop: StopRequest,
+    stop_requests: StopPipe,
+    node: Node | None,
 ) -> int:
     """Become the launcher of several processes, and pass the signals on."""
-    stop_requests = StopPipe()
     for number, outcome in SIGNALS.items():
         signal.signal(number, lambda *_, outcome=outcome: stop_requests.send(outcome))
 
@@ -118,7 +126,7 @@ def _launch(
         stop_requests.forward_to(stop.request)
         return lead()
 
-    return launch_ranks(processes, lead_with_requests, follow)
+    return launch_ranks(processes, lead_with_requests, follow, node)
 
 
 def _become_horse(worker: int) -> StopRequest:

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from rq import Queue
 from rq.job import Job
 
-from job_store.queues import RUN_ATTEMPT
+from job_store.queues import RUN_ATTEMPT, RUN_PLACE
 
 
 class MessageRefusedError(ValueError):
@@ -28,10 +28,26 @@ class AttemptOrder:
     attempt: int
 
 
-class AttemptJob(Job):
-    """RQ's record of a message; instead of calling a function by name it allows one name only."""
+@dataclass(frozen=True, slots=True)
+class PlaceOrder:
+    """What a valid message about a place in an attempt asks for."""
 
-    def order(self) -> AttemptOrder:
+    job_id: str
+    attempt: int
+    claim_id: str
+    place: int
+    """From 1; 0 is the worker that has claimed the attempt."""
+    host: str
+    port: int
+    """Where that worker waits for the others."""
+    device: str
+    """Kind of device of all workers of the attempt: cpu or cuda."""
+
+
+class AttemptJob(Job):
+    """RQ's record of a message; instead of calling a function by name it allows two names only."""
+
+    def order(self) -> AttemptOrder | PlaceOrder:
         """Return what the message asks for.
 
         Raises:
@@ -41,6 +57,8 @@ class AttemptJob(Job):
             name, args, kwargs = self.func_name, self.args, self.kwargs
         except Exception as error:  # no entry of the queue may end the worker
             raise MessageRefusedError(f"it cannot be read: {error}") from None
+        if name == RUN_PLACE:
+            return _read_place(args, kwargs)
         if name != RUN_ATTEMPT:
             raise MessageRefusedError(
                 f"it names {str(name)[:100]!r}, and only {RUN_ATTEMPT!r} is allowed"
@@ -63,3 +81,13 @@ def _read_order(args: Any, kwargs: Any) -> AttemptOrder:
     if not well_formed or not isinstance(args[0], str) or type(args[1]) is not int:
         raise MessageRefusedError("its arguments must be a job id (text) and an attempt (integer)")
     return AttemptOrder(args[0], args[1])
+
+
+def _read_place(args: Any, kwargs: Any) -> PlaceOrder:
+    kinds = [str, int, str, int, str, int, str]
+    if not isinstance(args, list | tuple) or kwargs or [type(each) for each in args] != kinds:
+        raise MessageRefusedError(
+            "its arguments must be those of a place: job id, attempt, claim id, place, host, port, "
+            "device"
+        )
+    return PlaceOrder(*args)

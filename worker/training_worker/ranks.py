@@ -22,6 +22,7 @@ from training_worker.exits import EXIT_FAILED, EXIT_FENCED, EXIT_OK, EXIT_REPORT
 
 if TYPE_CHECKING:
     from app.training.distributed import Ranks
+    from app.training.node import Node
 
 logger = logging.getLogger(__name__)
 
@@ -62,8 +63,12 @@ class StopPipe:
         threading.Thread(target=read, name="stop requests", daemon=True).start()
 
 
-def launch_ranks(processes: int, lead: Callable[[], End], follow: Callable[[], None]) -> int:
+def launch_ranks(
+    processes: int, lead: Callable[[], End], follow: Callable[[], None], node: Node | None
+) -> int:
     """Run `lead` in rank 0 and `follow` in the others; return the launcher's exit code.
+
+    `node`: where other machines take part; rank 0 is in the first one.
 
     `lead` reports the attempt's end itself and returns what it means for the others. Where one of
     the processes died of a signal, the launcher ends itself by the same one: its parent reports it.
@@ -79,7 +84,7 @@ def launch_ranks(processes: int, lead: Callable[[], End], follow: Callable[[], N
             follow()
 
     try:
-        launch(run, processes)
+        launch(run, processes, node)
     except ProcessFailedError as error:
         print(error, flush=True)
         if error.exit_code < 0:
@@ -106,8 +111,10 @@ def _lead(lead: Callable[[], End]) -> None:
     if end is End.TOGETHER:
         return
     if end is End.PEER_FAILED:
-        # Else the agent might take this process for the one that failed first.
-        end_requested.wait(_AGENT_NOTICES_SECONDS)
+        # Else the agent might take this process for the one that failed first. One on another node
+        # it does not see.
+        alone = int(os.environ["LOCAL_WORLD_SIZE"]) == 1
+        end_requested.wait(0 if alone else _AGENT_NOTICES_SECONDS)
     raise SystemExit(EXIT_REPORTED)
 
 

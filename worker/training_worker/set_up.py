@@ -41,21 +41,41 @@ def resolve_configuration(
         config.device = device
     elif config.device == "auto":
         config.device = settings.device
-    if (processes := claimed.record.execution.processes) > 1:
+    execution = claimed.record.execution
+    if execution.processes > 1 or execution.nodes > 1:
         distributed = config.distributed
         # Checked, since the configuration is not validated yet.
         if not isinstance(distributed, DistributedConfig):
             distributed = DistributedConfig()
-        config.distributed = DistributedConfig(distributed.strategy, processes)
+        of_node = distributed.processes if execution.processes == 1 else execution.processes
+        total = of_node and of_node * execution.nodes
+        config.distributed = DistributedConfig(distributed.strategy, total)
     return config
 
 
-def refuse_several_nodes(claimed: Claimed) -> None:
-    """Raise `UnsupportedExecutionError` for a job that is to run on several machines."""
-    if (nodes := claimed.record.execution.nodes) > 1:
+def processes_of_node(config: TrainingConfig, nodes: int) -> int:
+    """Return how many processes each node has; 1 for a bad configuration, which one reports."""
+    if config.problems():
+        return 1
+    from app.training.distributed import expected_processes
+
+    asked_for = config.distributed is not None and config.distributed.processes is not None
+    return expected_processes(config) // (nodes if asked_for else 1)
+
+
+def refuse_several_nodes(claimed: Claimed, artifacts: GuardedStore) -> None:
+    """Refuse a job over several nodes whose files they do not share.
+
+    Raises:
+        UnsupportedExecutionError: The artifact store has no folder that all workers see.
+    """
+    nodes, token = claimed.record.execution.nodes, claimed.token
+    prefix = attempt_prefix(token.job_id, token.attempt, token.claim_id)
+    if nodes > 1 and artifacts.local_path(prefix) is None:
         raise UnsupportedExecutionError(
-            f"`execution.nodes` is {nodes}; this worker trains on its own machine alone; leave it "
-            "out"
+            f"`execution.nodes` is {nodes}, and the artifact store is a bucket; nodes read their "
+            "checkpoint from a folder that they share; give the service such a folder, or leave "
+            "`execution.nodes` out"
         )
 
 

@@ -41,6 +41,24 @@ class WorkerSettings(RedisSettings, ServiceSettings):
         "MODULE:NAME of a class or function that takes a trainer and returns a callback of your "
         "own; several are separated by commas",
     )
+    node_address: str = setting(
+        "",
+        "address at which workers on other machines reach this one, for jobs over several nodes; "
+        "empty takes the one from which this machine reaches Redis",
+    )
+    gathering_seconds: float = setting(
+        10.0,
+        "how long the workers of a job over several nodes wait for each other; then all are free "
+        "again, and the job waits for a pause",
+        unit="seconds",
+        gt=0,
+    )
+    place_lease_seconds: float = setting(
+        15.0,
+        "in a job over several nodes, one whose worker renews nothing for so long is lost",
+        unit="seconds",
+        gt=0,
+    )
     lease_renewal_seconds: float = setting(
         3.0, "time between two lease renewals; keep it a fifth of the lease", unit="seconds", gt=0
     )

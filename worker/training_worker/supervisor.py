@@ -33,6 +33,7 @@ from training_worker.board import Board, TrainerStatus
 from training_worker.exits import EXIT_FAILED, EXIT_FENCED, EXIT_OK
 from training_worker.journal import JobJournal
 from training_worker.output import OutputReader, output_tail
+from training_worker.places import PlaceCounts
 from training_worker.ranks import read_failure
 from training_worker.system_sampler import SystemSampler
 
@@ -47,7 +48,7 @@ _LONGEST_TICK_SECONDS = 1.0
 not have run meanwhile."""
 _CLOSING_SECONDS = 60.0
 """How long a trainer may take to end once it has reported the attempt's end."""
-_LEAVE_MARGIN_SECONDS = 2.0
+LEAVE_MARGIN_SECONDS = 2.0
 """Part of the grace that is kept for the report and the worker's own end."""
 _FULL_DISK = (
     "the disk of the checkpoints is full: nothing could be saved since step {step}; training goes "
@@ -73,6 +74,7 @@ class Kill(Enum):
     GRACE = "the worker's grace ran out"
     FORCED = "a second signal"
     LINGERED = "it did not end after its report"
+    NODE_LOST = "a worker of another node shows no sign of life"
 
 
 @dataclass
@@ -107,6 +109,7 @@ class Supervisor:
         artifacts: GuardedStore,
         *,
         renewal_seconds: float,
+        place_lease_seconds: float = 15.0,
         heartbeat: Callable[[], None],
     ) -> None:
         self._claimed, self._store, self._board, self._folder = claimed, store, board, folder
@@ -122,12 +125,13 @@ class Supervisor:
         self._stop_forwarded = False
         self._noted_failed_save: int | None = None
         self._sampler: SystemSampler | None = None
+        self._places = PlaceCounts(claimed.record.execution.nodes, place_lease_seconds)
 
     # -- called from signal handlers ---------------------------------------------------------
 
     def hand_back(self, grace_seconds: float) -> None:
         """Let the horse save and hand its job back, since the worker leaves."""
-        margin = min(_LEAVE_MARGIN_SECONDS, grace_seconds / 4)
+        margin = min(LEAVE_MARGIN_SECONDS, grace_seconds / 4)
         self._deadlines.leave_monotonic = time.monotonic() + grace_seconds - margin
         self._signal(signal.SIGTERM)
 
@@ -135,7 +139,7 @@ class Supervisor:
         """End the horse and its children now."""
         self._killed = self._killed or why
         logger.warning("killing the trainer of job %s: %s", self._job_id, why.value)
-        _kill_group(self._pid)
+        kill_group(self._pid)
 
     @property
     def _job_id(self) -> str:
@@ -161,7 +165,7 @@ class Supervisor:
         finally:
             os.close(handle)
             sampler.end()
-            _kill_group(pid)  # data loaders that outlived it, or the horse if watching failed
+            kill_group(pid)  # data loaders that outlived it, or the horse if watching failed
             _, status = os.waitpid(pid, 0)
             self._pid = 0
         self._report(os.waitstatus_to_exitcode(status))
@@ -200,11 +204,19 @@ class Supervisor:
         else:
             if signals is not None:
                 self._forward_stop(signals)
+                self._watch_places()
                 self._note_failed_saves()
                 # On a slow network the time belongs to the next renewal; samples can wait.
                 if self._sampler is not None and time.monotonic() - began < _PROMPT_SECONDS:
                     self._sampler.deliver(self._store, self._claimed.token, _PROMPT_SECONDS)
         return True
+
+    def _watch_places(self) -> None:
+        """End the run where another node is gone, though no connection to it has broken."""
+        if self._places.expected:
+            self._places.observe(self._store.places(self._job_id), self._watched)
+            if self._places.lost is not None:
+                self.kill(Kill.NODE_LOST)
 
     def _renewed_lease(self) -> Signals | None:
         """Renew the lease; None where the trainer has reported its end, and only closes files."""
@@ -338,6 +350,9 @@ class Supervisor:
             status = self._last_signs.status
             message = stall_message(seconds, status.step, status.phase)
             return JobError("STALLED", message, tail)
+        if self._killed is Kill.NODE_LOST:
+            message = f"the worker with place {self._places.lost} showed no sign of life"
+            return JobError("WORKER_LOST", message, tail)
         if code < 0:
             name = signal.Signals(-code).name
             hint = "; the machine may be out of memory" if -code == signal.SIGKILL else ""
@@ -349,7 +364,8 @@ def _passed(deadline: float | None, now: float) -> bool:
     return deadline is not None and now >= deadline
 
 
-def _kill_group(pid: int) -> None:
+def kill_group(pid: int) -> None:
+    """Kill all processes of a group, if there is one."""
     if pid:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(pid, signal.SIGKILL)

@@ -13,6 +13,7 @@ import secrets
 import signal
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,12 +24,13 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.worker.base import WorkerStatus
 
+from app.training.node import Node
 from job_store.attempts import AttemptStore
 from job_store.connection import Connection
 from job_store.errors import JobStoreError, StoreUnavailableError
 from job_store.outages import changes_role, unavailable
 from job_store.queues import worker_queues
-from job_store.records import Claimed, WorkerRecord, WorkerState
+from job_store.records import Claimed, FencingToken, Outcome, WorkerRecord, WorkerState
 from job_store.workers import WorkerRegistry
 from service_runtime.duties import Duties
 from training_worker.artifacts import ArtifactGate, open_artifacts
@@ -36,6 +38,7 @@ from training_worker.board import Board
 from training_worker.claiming import Claims
 from training_worker.copies import remove_copies
 from training_worker.failures import describe_failure
+from training_worker.gathering import Gathering, node_of, own_address
 from training_worker.horse import run_horse
 from training_worker.inference import inference_process
 from training_worker.journal import JobJournal
@@ -44,7 +47,9 @@ from training_worker.messages import (
     AttemptOrder,
     AttemptQueue,
     MessageRefusedError,
+    PlaceOrder,
 )
+from training_worker.place_watch import PlaceWatch
 from training_worker.set_up import attempt_folder
 from training_worker.settings import WorkerSettings
 from training_worker.supervisor import Kill, Supervisor
@@ -94,7 +99,7 @@ class TrainingWorker(Worker):
         self._worker_id = settings.resolved_worker_id()
         self._gate = ArtifactGate(self._artifacts, prompt, device, self._worker_id)
         self._current: AttemptOrder | None = None
-        self._supervisor: Supervisor | None = None
+        self._supervisor: Supervisor | PlaceWatch | None = None
         self._leaving_since = 0.0
         self._queues_are_empty = False
         self._duties = Duties(expected=(StoreUnavailableError,))
@@ -188,12 +193,16 @@ class TrainingWorker(Worker):
         order = _order(job)
         claimed = None
         try:
+            if isinstance(order, PlaceOrder):
+                self._forget(job.id)
+                self._take_place(order)
+                return
             claimed = self._claims.take(order)
             self._forget(job.id)
             if claimed is None:
                 logger.info("attempt %d of job %s needs no worker", order.attempt, order.job_id)
                 return
-            self._train(claimed)
+            self._begin(claimed)
         except Exception as error:  # RQ's loop would end at it, in silence
             logger.exception("attempt %d of job %s: %s", order.attempt, order.job_id, error)
             if claimed is not None:
@@ -203,24 +212,76 @@ class TrainingWorker(Worker):
             self._current = None
             self._supervisor = None
 
-    def _train(self, claimed: Claimed) -> None:
+    def _begin(self, claimed: Claimed) -> None:
+        """Train a claimed attempt; one over several nodes once all its workers are there."""
         token = claimed.token
         self._current = AttemptOrder(token.job_id, token.attempt)
+        node = None
+        if claimed.record.execution.nodes > 1:
+            self._report_alive()
+            found = Gathering(
+                claimed,
+                self._attempts,
+                self._prompt.client,
+                own_address(self._settings.node_address, self._prompt.client),
+                device="cuda" if self._device.startswith("cuda") else "cpu",
+                patience_seconds=self._settings.gathering_seconds,
+                renewal_seconds=self._settings.lease_renewal_seconds,
+                heartbeat=self._report_alive,
+                is_leaving=lambda: self._stop_requested,
+            ).run()
+            if isinstance(found, Outcome):
+                self._attempts.finish(token, found)
+                return
+            node = found
+        self._train(claimed, node)
+
+    def _take_place(self, order: PlaceOrder) -> None:
+        """Train a part of an attempt that another worker has claimed."""
+        token = FencingToken(order.job_id, order.attempt, order.claim_id)
+        claimed = self._attempts.take_place(token, order.place, secrets.token_hex(8))
+        if claimed is None:
+            logger.info("place %d in job %s needs no worker", order.place, order.job_id)
+            return
+        execution = replace(claimed.record.execution, device=order.device)
+        claimed = replace(claimed, record=replace(claimed.record, execution=execution))
+        self._witness.page.hold(token)
+        self._current = AttemptOrder(order.job_id, order.attempt)
+        own = own_address(self._settings.node_address, self._prompt.client)
+        node = node_of(order, claimed.record.execution.nodes, own)
+        watch = self._supervisor = PlaceWatch(
+            token,
+            order.place,
+            self._attempts,
+            renewal_seconds=self._settings.lease_renewal_seconds,
+            heartbeat=self._report_alive,
+        )
+        logger.info("training place %d of job %s", order.place, order.job_id)
         board = Board()
-        self._supervisor = Supervisor(
+        with self._temporary_files.for_trainer() as temporary:
+            pid = self._fork(claimed, board, temporary, node)
+            watch.watch(pid)
+        self._horse_pid = 0
+        board.close()
+
+    def _train(self, claimed: Claimed, node: Node | None) -> None:
+        token = claimed.token
+        board = Board()
+        watch = self._supervisor = Supervisor(
             claimed,
             self._attempts,
             board,
             attempt_folder(self._artifacts, claimed),
             self._artifacts,
+            place_lease_seconds=self._settings.place_lease_seconds,
             renewal_seconds=self._settings.lease_renewal_seconds,
             heartbeat=self._report_alive,
         )
         logger.info("training attempt %d of job %s", token.attempt, token.job_id)
         with self._temporary_files.for_trainer() as temporary:
-            pid = self._fork(claimed, board, temporary)
+            pid = self._fork(claimed, board, temporary, node)
             self._report_alive()
-            self._supervisor.watch(pid)
+            watch.watch(pid)
         self._horse_pid = 0
         board.close()
         remove_copies(self._artifacts, token.job_id)
@@ -233,7 +294,9 @@ class TrainingWorker(Worker):
         except Exception as refusal:
             logger.warning("the failure of job %s waits: %s", claimed.token.job_id, refusal)
 
-    def _fork(self, claimed: Claimed, board: Board, temporary: Path | None) -> int:
+    def _fork(
+        self, claimed: Claimed, board: Board, temporary: Path | None, node: Node | None
+    ) -> int:
         """Fork the trainer; block signals until both processes can handle them."""
         assert self._supervisor is not None
         signal.pthread_sigmask(signal.SIG_BLOCK, _FORK_SIGNALS)
@@ -241,7 +304,9 @@ class TrainingWorker(Worker):
         if pid == 0:
             os.setpgrp()  # Ctrl-C in a terminal reaches the parent alone, which sends SIGTERM
             self._witness.page.name_trainer()
-            run_horse(claimed, self._settings, board, self._artifacts, parent, temporary)
+            run_horse(claimed, self._settings, board, self._artifacts, parent, temporary, node)
+        if node is not None and node.listener is not None:
+            node.listener.close()  # the trainer has it
         self._horse_pid = pid
         self._supervisor.attach(pid)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORK_SIGNALS)
@@ -378,7 +443,7 @@ class TrainingWorker(Worker):
         raise MessageRefusedError("this worker runs attempts, not functions")
 
 
-def _order(job: Job) -> AttemptOrder:
+def _order(job: Job) -> AttemptOrder | PlaceOrder:
     """Return what a message asks for.
 
     Raises:

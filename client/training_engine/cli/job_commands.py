@@ -76,10 +76,18 @@ def start(
             autocompletion=completion.priorities,
         ),
     ] = None,
+    processes: Annotated[
+        int | None, typer.Option(metavar="N", help="Trainer processes on each node.")
+    ] = None,
+    nodes: Annotated[
+        int | None, typer.Option(metavar="N", help="Workers that train it together.")
+    ] = None,
     settings: SettingsOption = None,
     watch: WatchOption = False,
 ) -> None:
     """Start a training job."""
+    asked_for = {"priority": priority, "processes": processes, "nodes": nodes}
+    execution = {key: value for key, value in asked_for.items() if value is not None}
     stored = is_config_id(config)
     if stored and settings:
         raise typer.BadParameter("--set needs a file; a stored configuration stays as it is")
@@ -94,7 +102,7 @@ def start(
             name=name,
             tags=tags,
             notes=notes,
-            execution={"priority": priority} if priority else None,
+            execution=execution or None,
         )
     except InvalidConfigError as error:
         if train is None and any(problem.field == "dataset_path" for problem in error.problems):

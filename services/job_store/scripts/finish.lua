@@ -32,6 +32,6 @@ elseif job.status == 'stopping' then  -- [T11]
 else  -- [T08]
   requeue(id, job, now, {
     message = message, consecutive_failures = job.fresh_checkpoint == '1' and '0'
-      or job.consecutive_failures})
+      or job.consecutive_failures}, error_json ~= '')  -- one that needs time waits for the pause
 end
 return snapshot(job)

@@ -174,6 +174,7 @@ local function cut_history(id, job, attempt, step, now)
 end
 
 local function end_attempt(id, attempt, outcome, now)
+  redis.call('UNLINK', job_key(id, 'places'))
   local entry = read_attempt(id, attempt)
   if entry then
     entry.outcome = outcome

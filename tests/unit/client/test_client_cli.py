@@ -31,6 +31,7 @@ def test_start_sends_absolute_paths_and_settings(
     result = cli(
         "start", "config.yaml", "--dataset", "data/a.txt", "--priority", "high", "--name", "mine",
         "--set", "model_config.num_layers=2", "--set", "learning_rate=1e-3",
+        "--nodes", "2", "--processes", "4",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert result.stdout == "started job j1\n"
@@ -39,6 +40,7 @@ def test_start_sends_absolute_paths_and_settings(
     )
     (request,) = service.asked("StartJob")
     assert request.dataset_path == f"{tmp_path}/data/a.txt"
+    assert (request.execution.nodes, request.execution.processes) == (2, 4)
     assert json.loads(request.config_document) == {
         "max_steps": 5,
         "val_dataset_path": f"{tmp_path}/val.txt",

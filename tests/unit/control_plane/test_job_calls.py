@@ -169,10 +169,10 @@ async def test_unknown_fields_of_newer_protos_are_problems(stubs: Any) -> None:
             "is 2; `distributed.processes` is 4, and both mean the same; give one of them",
         ),
         (
-            {"execution": job_pb2.Execution(nodes=2)},
+            {"execution": job_pb2.Execution(nodes=65)},
             "INVALID_CONFIG",
             "execution.nodes",
-            "`execution.nodes` is 2; this service runs a job on 1 node; leave it out",
+            "`execution.nodes` is 65; a job runs on at most 64 nodes; ask for fewer",
         ),
         (
             {"execution": job_pb2.Execution(nodes=0)},

@@ -121,7 +121,8 @@ async def test_a_running_job_that_loses_its_worker_is_queued_again(bench: Bench,
     if how == "lost":
         await bench.reconciler.declare_lost(job.job_id, 1, token.claim_id, LOST)
     else:
-        bench.attempts.finish(token, Outcome(OutcomeKind(how), LOST))
+        error = LOST if how == "crashed" else None  # a hand-back with one waits for a pause
+        bench.attempts.finish(token, Outcome(OutcomeKind(how), error))
     again = await bench.jobs.get(job.job_id)
     assert (again.status, again.attempt, again.claim_id) == (S.QUEUED, 2, "")
     assert again.consecutive_failures == (0 if how == "handed_back" else 1)
@@ -138,7 +139,8 @@ async def test_a_stopping_job_that_loses_its_worker_is_stopped(bench: Bench, how
     if how == "lost":
         await bench.reconciler.declare_lost(job.job_id, 1, token.claim_id, LOST)
     else:
-        bench.attempts.finish(token, Outcome(OutcomeKind(how), LOST))
+        error = LOST if how == "crashed" else None  # a hand-back with one waits for a pause
+        bench.attempts.finish(token, Outcome(OutcomeKind(how), error))
     stopped = await bench.jobs.get(job.job_id)
     assert (stopped.status, stopped.attempt) == (S.STOPPED, 1)
     if how != "handed_back":

@@ -19,13 +19,15 @@ from app.training.data import DataError
 from app.training.errors import CheckpointError, NonFiniteLossError
 from app.transformer.errors import ConfigError, FieldProblem
 from artifact_store import ArtifactStoreAwayError
-from job_store.queues import RUN_ATTEMPT
+from job_store.queues import RUN_ATTEMPT, RUN_PLACE
 from job_store.records import CheckpointRecord, OutcomeKind, Phase, PhaseProgress
 from training_worker.board import Board
 from training_worker.failed_saves import FailedSaves
 from training_worker.failures import describe_failure, is_full_disk, print_failure
-from training_worker.messages import AttemptJob, AttemptOrder, MessageRefusedError
+from training_worker.gathering import interface_of
+from training_worker.messages import AttemptJob, AttemptOrder, MessageRefusedError, PlaceOrder
 from training_worker.output import FILE_NAME, OutputReader, output_tail, redirect_output
+from training_worker.places import PlaceCounts
 from training_worker.retention import surplus
 from training_worker.settings import WorkerSettings
 from training_worker.spool import FILE_NAME as SPOOL
@@ -40,6 +42,8 @@ def message(name: str, *args: Any, **kwargs: Any) -> AttemptJob:
 
 def test_a_good_message_is_read() -> None:
     assert message(RUN_ATTEMPT, "job_1", 2).order() == AttemptOrder("job_1", 2)
+    place = ("job_1", 2, "claim", 1, "10.0.0.1", 4000, "cpu")
+    assert message(RUN_PLACE, *place).order() == PlaceOrder(*place)
 
 
 @pytest.mark.parametrize(
@@ -50,6 +54,7 @@ def test_a_good_message_is_read() -> None:
         (message(RUN_ATTEMPT, "job_1", True), "its arguments must be a job id"),
         (message(RUN_ATTEMPT, "job_1", "1"), "its arguments must be a job id"),
         (message(RUN_ATTEMPT, "job_1", 1, more=1), "its arguments must be a job id"),
+        (message(RUN_PLACE, "job_1", 1, "claim", 1, "host", "4000", "cpu"), "those of a place"),
     ],
 )
 def test_any_other_message_is_refused(bad: AttemptJob, reason: str) -> None:
@@ -336,3 +341,19 @@ def test_the_last_save_waits_with_growing_pauses_and_an_end(
     assert disk.tolerates(400, no_room(), last=True)
     assert pauses[-1] == 0.5
     board.close()
+
+
+def test_a_place_whose_count_stays_the_same_is_lost() -> None:
+    places = PlaceCounts(nodes=3, patience_seconds=5.0)
+    places.observe({1: 1, 2: 1}, 0.0)
+    places.observe({1: 2, 2: 1}, 4.0)
+    assert places.lost is None
+    places.observe({1: 2, 2: 1}, 5.0)
+    assert places.lost == 2
+    assert not PlaceCounts(nodes=1, patience_seconds=5.0).expected
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of interfaces")
+def test_an_address_leads_to_its_interface() -> None:
+    assert interface_of("127.0.0.1") == "lo"
+    assert interface_of("203.0.113.1") == ""  # of documentation, so of no machine

@@ -83,7 +83,8 @@ class Site:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "training_worker", "--threads=1",
              "--generation" if generation else "--no-generation",
-             "--heartbeat-seconds=1", "--lease-renewal-seconds=0.2", *flags],
+             "--heartbeat-seconds=1", "--lease-renewal-seconds=0.2", "--gathering-seconds=0.5",
+             *flags],
             env={
                 **os.environ,
                 **self.pace.environment(),

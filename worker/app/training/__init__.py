@@ -28,8 +28,8 @@ reading:
 - `allocator`, `cores`, `devices`, `compiling`: the machine; where torch.compile keeps its work.
 - `progress`, `preparation`, `forecast`, `terminal`: signs of life, how far the data is read and
   tokenized, when a run will end, and what `train.py` shows of it.
-- `distributed`, `distributed_launch`, `distributed_model`, `sharding`, `nodes`, `agreement`,
-  `parent_signals`: several processes, on one machine or more.
+- `distributed`, `distributed_launch`, `distributed_model`, `sharding`, `node`, `nodes`,
+  `agreement`, `parent_signals`: several processes, on one machine or more.
 - `inspect_command`: a look into data, in a process of its own.
 - `export`, `tokenizer_export`, `model_card`, `gguf_export`: a checkpoint as files that others load.
 - `mapped_weights`: the weights of a checkpoint without the rest of its file.

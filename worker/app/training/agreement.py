@@ -14,6 +14,7 @@ _OF_THE_NODE = frozenset(
     {
         "checkpoint_dir",
         "dataset_path",
+        "device",
         "initial_adapter",
         "initial_weights",
         "num_workers",
@@ -22,8 +23,9 @@ _OF_THE_NODE = frozenset(
         "val_dataset_path",
     }
 )
-"""Fields that may differ: paths, whose contents are compared where that matters."""
+"""Fields that may differ: paths, and a device by name; what they lead to is compared."""
 _SAMPLES, _CONTENT = "the number of samples", "the content of the data"
+_DEVICE = "the kind of device"
 
 
 def require_agreement(config: TrainingConfig, dataset: Any, ranks: Ranks) -> None:
@@ -32,7 +34,7 @@ def require_agreement(config: TrainingConfig, dataset: Any, ranks: Ranks) -> Non
     Raises:
         TrainingError: Something that the run depends on differs. It lists everything.
     """
-    ours = _facts(config, dataset)
+    ours = _facts(config, dataset) | {_DEVICE: ranks.device.type}
     theirs = json.loads(ranks.broadcast(json.dumps(ours)))
     differing = [
         f"{name} is {ours.get(name)} and there {theirs.get(name)}"

@@ -57,6 +57,11 @@ class Ranks:
         return self.rank == 0
 
     @property
+    def local_size(self) -> int:
+        """Processes of the run on this machine."""
+        return int(os.environ.get("LOCAL_WORLD_SIZE", self.world_size))
+
+    @property
     def is_first_of_node(self) -> bool:
         """Whether this is the process of its machine that prepares what all of them read."""
         return int(os.environ.get("LOCAL_RANK", self.rank)) == 0

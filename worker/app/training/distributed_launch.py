@@ -1,4 +1,4 @@
-"""Starts the processes of one run on this machine, under torchrun's own elastic agent.
+"""Starts the processes of a run that this machine has, under torchrun's own elastic agent.
 
     from app.training.distributed_launch import launch
 
@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
-from torch.distributed import TCPStore  # type: ignore[attr-defined]
+from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 from torch.distributed.elastic.multiprocessing import LogsDest, LogsSpecs
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.elastic.rendezvous import (
@@ -38,9 +38,10 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from app.training.cores import share_cores
 from app.training.distributed import leave
 from app.training.errors import LostPeerError, TrainingError
+from app.training.node import Node
 from app.training.parent_signals import end_with_parent
 
-_BACKEND = "loopback"
+_BACKEND = "fixed"
 _LOOPBACK = "127.0.0.1"
 _TALKATIVE = ("torch.distributed.elastic", "torch.distributed.launcher", "torch.multiprocessing")
 _IMPORTED_LATE = ("torch._dynamo", "torch.distributed.fsdp", "torch.distributed.tensor")
@@ -65,8 +66,11 @@ class ProcessFailedError(TrainingError):
         )
 
 
-def launch(function: Callable[[], object], processes: int) -> None:
+def launch(function: Callable[[], object], processes: int, node: Node | None = None) -> None:
     """Call `function` in each of `processes` new processes; return when all have returned.
+
+    `node`: where other machines take part, each with as many processes. The number of nodes is
+    fixed; when one is lost, the processes of the others end by an error.
 
     Each has RANK, WORLD_SIZE and the like in its environment, where a `Trainer` looks for them.
     An exception ends its process with a traceback and code 1; `SystemExit` with its own code.
@@ -78,8 +82,16 @@ def launch(function: Callable[[], object], processes: int) -> None:
     """
     for name in _IMPORTED_LATE:
         importlib.import_module(name)
-    entrypoint = elastic_launch(_launch_config(processes), _run_rank)
-    with _quiet_agent(), _environment(TORCHELASTIC_SIGNALS_TO_HANDLE=None):
+    entrypoint = elastic_launch(_launch_config(processes, node), _run_rank)
+    interface = node.interface or None if node else None
+    with (
+        _quiet_agent(),
+        _environment(
+            TORCHELASTIC_SIGNALS_TO_HANDLE=None,
+            GLOO_SOCKET_IFNAME=os.environ.get("GLOO_SOCKET_IFNAME", interface),
+            NCCL_SOCKET_IFNAME=os.environ.get("NCCL_SOCKET_IFNAME", interface),
+        ),
+    ):
         try:
             entrypoint(function, os.getpid())
         except ChildFailedError as error:
@@ -87,17 +99,19 @@ def launch(function: Callable[[], object], processes: int) -> None:
             raise ProcessFailedError(rank, processes, failure.exitcode) from None
 
 
-def _launch_config(processes: int) -> LaunchConfig:
+def _launch_config(processes: int, node: Node | None) -> LaunchConfig:
+    nodes = node.count if node else 1
     # It looks for GPUs, by a way that would make them unusable in forked processes.
     with _environment(PYTORCH_NVML_BASED_CUDA_CHECK="1"):
         return LaunchConfig(
-            min_nodes=1,
-            max_nodes=1,
+            min_nodes=nodes,
+            max_nodes=nodes,
             nproc_per_node=processes,
-            run_id=uuid.uuid4().hex,
+            run_id=node.run_id if node else uuid.uuid4().hex,
             role="trainer",
             rdzv_backend=_BACKEND,
             rdzv_endpoint=_LOOPBACK,
+            rdzv_configs={"node": node},
             max_restarts=0,
             monitor_interval=0.05,
             start_method="fork",
@@ -143,26 +157,28 @@ class _SharedStreams(LogsSpecs):
         return ""
 
 
-class _LoopbackRendezvous(RendezvousHandler):
-    """A rendezvous of one agent with itself: a store for its processes, on loopback only.
+class _FixedRendezvous(RendezvousHandler):
+    """A rendezvous of agents that know their places: a store for them and their processes.
 
-    torchrun's own would listen on all interfaces.
+    One agent alone meets itself, on loopback only; torchrun's own would listen on all interfaces.
     """
 
     def __init__(self, parameters: RendezvousParameters) -> None:
-        self._run_id = parameters.run_id
-        self._socket = socket.create_server((_LOOPBACK, 0))
-        port: int = self._socket.getsockname()[1]
-        self._place = RendezvousStoreInfo(_LOOPBACK, port)
-        self._store = TCPStore(
-            _LOOPBACK,
-            port,
-            is_master=True,
+        self._node: Node = parameters.config["node"] or _alone(parameters.run_id)
+        self._address = RendezvousStoreInfo(self._node.host, self._node.port)
+        listener = self._node.listener
+        store = TCPStore(
+            self._node.host,
+            self._node.port,
+            is_master=listener is not None,
             wait_for_workers=False,
             timeout=timedelta(minutes=5),
-            master_listen_fd=self._socket.fileno(),
+            master_listen_fd=listener.fileno() if listener else None,
         )
-        self._socket.detach()  # the store closes it
+        if listener is not None:
+            listener.detach()  # the store closes it
+        # What a worker of another run says, should it come here, means nothing.
+        self._store = PrefixStore(self._node.run_id, store)
 
     @property
     def use_agent_store(self) -> bool:
@@ -172,7 +188,7 @@ class _LoopbackRendezvous(RendezvousHandler):
         return _BACKEND
 
     def next_rendezvous(self) -> RendezvousInfo:
-        return RendezvousInfo(self._store, 0, 1, self._place)
+        return RendezvousInfo(self._store, self._node.place, self._node.count, self._address)
 
     def is_closed(self) -> bool:
         return False
@@ -184,10 +200,15 @@ class _LoopbackRendezvous(RendezvousHandler):
         return 0
 
     def get_run_id(self) -> str:
-        return self._run_id
+        return self._node.run_id
 
     def shutdown(self) -> bool:
         return True
+
+
+def _alone(run_id: str) -> Node:
+    listener = socket.create_server((_LOOPBACK, 0))
+    return Node(0, 1, run_id, _LOOPBACK, listener.getsockname()[1], "", listener)
 
 
 @contextmanager
@@ -219,4 +240,4 @@ def _environment(**values: str | None) -> Iterator[None]:
                 os.environ[name] = value
 
 
-rendezvous_handler_registry.register(_BACKEND, _LoopbackRendezvous)
+rendezvous_handler_registry.register(_BACKEND, _FixedRendezvous)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 
 import torch
 
@@ -43,6 +42,6 @@ def _room(config: TrainingConfig, ranks: Ranks) -> MemoryPool | None:
     memory = machine_memory()
     if ranks.device.type != "cpu" or memory is None:
         return None
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", ranks.world_size))
+    here = ranks.local_size
     copies = here / ranks.world_size if sharded else here
     return MemoryPool("this machine", memory, machine_swap(), copies, here)

@@ -1,0 +1,91 @@
+"""The parent's side of a place in an attempt over several nodes, as `Supervisor` is of an attempt.
+
+It renews the place's lease, and ends its processes once the attempt is over. What they do is
+reported by the worker that has claimed the attempt.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from job_store.attempts import AttemptStore
+from job_store.errors import FencedError, NotFoundError, StoreUnavailableError
+from job_store.records import FencingToken
+from training_worker.supervisor import LEAVE_MARGIN_SECONDS, Kill, kill_group
+
+logger = logging.getLogger(__name__)
+
+_TICK_MS = 100
+
+
+class PlaceWatch:
+    """Watches the processes of one place until they are gone."""
+
+    def __init__(
+        self,
+        token: FencingToken,
+        place: int,
+        store: AttemptStore,
+        *,
+        renewal_seconds: float,
+        heartbeat: Callable[[], None],
+    ) -> None:
+        self._token, self._place, self._store = token, place, store
+        self._renewal_seconds, self._heartbeat = renewal_seconds, heartbeat
+        self._pid = 0
+        self._leave_by: float | None = None
+
+    def hand_back(self, grace_seconds: float) -> None:
+        """Ask all processes of the run to save and end, since this worker leaves."""
+        margin = min(LEAVE_MARGIN_SECONDS, grace_seconds / 4)
+        self._leave_by = time.monotonic() + grace_seconds - margin
+        if self._pid:
+            with suppress(ProcessLookupError):
+                os.kill(self._pid, signal.SIGTERM)
+
+    def kill(self, why: Kill) -> None:
+        """End the processes of this place now; the run then ends on all nodes."""
+        logger.warning("ending place %d of job %s: %s", self._place, self._token.job_id, why.value)
+        kill_group(self._pid)
+
+    def attach(self, pid: int) -> None:
+        """Send signals to this process from now on."""
+        self._pid = pid
+
+    def watch(self, pid: int) -> None:
+        """Return when the processes are gone."""
+        handle = os.pidfd_open(pid)
+        renew_at = time.monotonic()
+        try:
+            poller = select.poll()
+            poller.register(handle, select.POLLIN)
+            while not poller.poll(_TICK_MS):
+                now = time.monotonic()
+                if now >= renew_at:
+                    renew_at = now + self._renewal_seconds
+                    self._renew()
+                if self._leave_by is not None and now >= self._leave_by:
+                    self.kill(Kill.GRACE)
+        finally:
+            os.close(handle)
+            kill_group(pid)
+            os.waitpid(pid, 0)
+            self._pid = 0
+
+    def _renew(self) -> None:
+        try:
+            self._store.renew_place(self._token, self._place)
+        except (FencedError, NotFoundError):
+            self.kill(Kill.FENCED)
+        except StoreUnavailableError as error:
+            logger.warning("the place in job %s waits: %s", self._token.job_id, error)
+        except Exception:  # the processes go on, so watching them does too
+            logger.exception("the place in job %s could not be renewed", self._token.job_id)
+        else:
+            self._heartbeat()
