@@ -293,6 +293,9 @@ def generate(
     logprobs: int | None = None,
     averaged: bool | None = None,
     prompts: Sequence[str] | None = None,
+    frequency_penalty: float | None = None,
+    presence_penalty: float | None = None,
+    prompt_ids: Sequence[int] | None = None,
 ) -> Call:
     """Streams tokens as they are sampled, also while the job still trains."""
     return Call(
@@ -316,6 +319,9 @@ def generate(
             "logprobs": logprobs,
             "averaged": averaged,
             "prompts": texts("prompts", prompts),
+            "frequency_penalty": frequency_penalty,
+            "presence_penalty": presence_penalty,
+            "prompt_ids": prompt_ids,
         },
         has_body=True,
     )

@@ -179,6 +179,9 @@ class Checkpoints(CheckpointMethods):
         logprobs: int | None = None,
         prompts: Sequence[str] = (),
         averaged: bool | None = None,
+        frequency_penalty: float | None = None,
+        presence_penalty: float | None = None,
+        prompt_ids: Sequence[int] = (),
     ) -> Iterator[TextPiece]:
         """Sample text from a checkpoint and yield its pieces as they come.
 
@@ -207,6 +210,10 @@ class Checkpoints(CheckpointMethods):
             prompts: Several texts to continue, in place of `prompt`; their pieces come in turns,
                 and each says its `prompt_index`.
             averaged: Sample from the average of the weights that `ema_decay` kept.
+            frequency_penalty: Logits of a token fall by it for each time that it was sampled
+                before, -2 to 2; OpenAI's definition.
+            presence_penalty: Logits of a token fall by it where it was sampled before, -2 to 2.
+            prompt_ids: Tokens to continue, in place of `prompt`.
         """
         call = _calls.generate(
             checkpoint_id,
@@ -225,6 +232,9 @@ class Checkpoints(CheckpointMethods):
             logprobs=logprobs,
             prompts=[*prompts] or None,
             averaged=averaged,
+            frequency_penalty=frequency_penalty,
+            presence_penalty=presence_penalty,
+            prompt_ids=[*prompt_ids] or None,
         )
         pieces = TextPieces()
         tokens = self._link.tokens(call)

@@ -25,11 +25,14 @@ _OPTIONS = (
     "top_p",
     "min_p",
     "repetition_penalty",
+    "frequency_penalty",
+    "presence_penalty",
     "seed",
     "num_samples",
     "logprobs",
     "averaged",
 )
+_PENALTIES = "-2 to 2; try 0.5, or leave it out"
 _FINISH_REASONS: dict[str, Any] = {
     "length": generation_pb2.FINISH_REASON_LENGTH,
     "stop": generation_pb2.FINISH_REASON_STOP,
@@ -76,6 +79,8 @@ def _check(request: generation_pb2.GenerateRequest) -> None:
             0 < request.repetition_penalty < math.inf,
             "above 0 and finite; try 1.1, or leave it out",
         ),
+        ("frequency_penalty", -2 <= request.frequency_penalty <= 2, _PENALTIES),
+        ("presence_penalty", -2 <= request.presence_penalty <= 2, _PENALTIES),
         ("num_samples", 1 <= request.num_samples <= _MAX_SAMPLES, f"1 to {_MAX_SAMPLES}"),
         (
             "logprobs",
@@ -90,10 +95,14 @@ def _check(request: generation_pb2.GenerateRequest) -> None:
 
 
 def _check_texts(request: generation_pb2.GenerateRequest) -> None:
-    given = [name for name in ("prompt", "prompts", "messages") if getattr(request, name)]
+    names = ("prompt", "prompts", "messages", "prompt_ids")
+    given = [name for name in names if getattr(request, name)]
     if len(given) > 1:
         rule = "there must be one of the two; leave one out"
         raise invalid_argument(given[1], f"`{given[1]}` and `{given[0]}` are both given; {rule}")
+    if len(request.prompt_ids) > _MAX_PROMPT:
+        message = f"`prompt_ids` has {len(request.prompt_ids)} entries; it must have at most"
+        raise invalid_argument("prompt_ids", f"{message} {_MAX_PROMPT}; shorten it")
     if len(request.prompts) > _MAX_PROMPTS:
         rule = f"there must be at most {_MAX_PROMPTS}; send the others in another call"
         raise invalid_argument("prompts", f"`prompts` has {len(request.prompts)} entries; {rule}")
@@ -124,6 +133,7 @@ def _request_of(
         stop=[*request.stop],
         prompts=[*request.prompts],
         stop_token_ids=[*request.stop_token_ids],
+        prompt_ids=[*request.prompt_ids],
         **options,
     )
 

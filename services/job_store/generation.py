@@ -43,6 +43,10 @@ class GenerationRequest:
     averaged: bool = False
     prompts: Sequence[str] = ()
     """Texts to continue, in place of one prompt."""
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    prompt_ids: Sequence[int] = ()
+    """Tokens to continue, in place of a prompt."""
 
     @property
     def texts(self) -> int:

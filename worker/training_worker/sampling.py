@@ -23,6 +23,8 @@ _OPTIONS = (
     "top_p",
     "min_p",
     "repetition_penalty",
+    "frequency_penalty",
+    "presence_penalty",
     "seed",
     "stop",
     "stop_token_ids",
@@ -58,7 +60,8 @@ class Sampler:
         elif request.messages:
             pieces = answer_pieces(loaded, request.messages, **options)
         else:
-            pieces = sample_pieces(loaded.model, loaded.tokenizer, request.prompt, **options)
+            prompt = request.prompt_ids or request.prompt
+            pieces = sample_pieces(loaded.model, loaded.tokenizer, prompt, **options)
         return (GeneratedPiece(*astuple(piece)) for piece in pieces)
 
     def _deliver(self, request: GenerationRequest, pieces: Iterator[GeneratedPiece]) -> None:

@@ -26,7 +26,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from training_engine.v1 import options_pb2 as training__engine_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#training_engine/v1/generation.proto\x12\x12training_engine.v1\x1a\x1cgoogle/api/annotations.proto\x1a training_engine/v1/options.proto\"\xe8\x04\n\x0fGenerateRequest\x12\x15\n\rcheckpoint_id\x18\x01 \x01(\t\x12\x0e\n\x06prompt\x18\x02 \x01(\t\x12#\n\nmax_tokens\x18\x03 \x01(\x05\x42\n\xf2\xeb\"\x06\x10\x01 \xa0\x8d\x06H\x00\x88\x01\x01\x12 \n\x0btemperature\x18\x04 \x01(\x01\x42\x06\xf2\xeb\"\x02\x10\x00H\x01\x88\x01\x01\x12\x1a\n\x05top_k\x18\x05 \x01(\x05\x42\x06\xf2\xeb\"\x02\x10\x01H\x02\x88\x01\x01\x12\x1c\n\x05top_p\x18\x06 \x01(\x01\x42\x08\xf2\xeb\"\x04\x18\x00 \x01H\x03\x88\x01\x01\x12\x19\n\x04seed\x18\x07 \x01(\x03\x42\x06\xf2\xeb\"\x02\x10\x00H\x04\x88\x01\x01\x12\x31\n\x08messages\x18\x08 \x03(\x0b\x32\x1f.training_engine.v1.ChatMessage\x12\x0c\n\x04stop\x18\t \x03(\t\x12\x16\n\x0estop_token_ids\x18\n \x03(\x03\x12\x1c\n\x05min_p\x18\x0b \x01(\x01\x42\x08\xf2\xeb\"\x04\x10\x00 \x01H\x05\x88\x01\x01\x12\'\n\x12repetition_penalty\x18\x0c \x01(\x01\x42\x06\xf2\xeb\"\x02\x18\x00H\x06\x88\x01\x01\x12\"\n\x0bnum_samples\x18\r \x01(\x05\x42\x08\xf2\xeb\"\x04\x10\x01 @H\x07\x88\x01\x01\x12\x1f\n\x08logprobs\x18\x0e \x01(\x05\x42\x08\xf2\xeb\"\x04\x10\x00 \x14H\x08\x88\x01\x01\x12\x15\n\x08\x61veraged\x18\x0f \x01(\x08H\t\x88\x01\x01\x12\x0f\n\x07prompts\x18\x10 \x03(\tB\r\n\x0b_max_tokensB\x0e\n\x0c_temperatureB\x08\n\x06_top_kB\x08\n\x06_top_pB\x07\n\x05_seedB\x08\n\x06_min_pB\x15\n\x13_repetition_penaltyB\x0e\n\x0c_num_samplesB\x0b\n\t_logprobsB\x0b\n\t_averaged\",\n\x0b\x43hatMessage\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\"\x8e\x03\n\x10GenerateResponse\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x10\n\x08token_id\x18\x02 \x01(\x03\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x37\n\rfinish_reason\x18\x04 \x01(\x0e\x32 .training_engine.v1.FinishReason\x12\x0e\n\x06sample\x18\x05 \x01(\x05\x12\x1a\n\rprompt_tokens\x18\x06 \x01(\x05H\x00\x88\x01\x01\x12\"\n\x15\x64ropped_prompt_tokens\x18\x07 \x01(\x05H\x01\x88\x01\x01\x12\x14\n\x07logprob\x18\x08 \x01(\x01H\x02\x88\x01\x01\x12\x12\n\ntoken_text\x18\t \x01(\t\x12\x36\n\x0ctop_logprobs\x18\n \x03(\x0b\x32 .training_engine.v1.TokenLogprob\x12\x14\n\x0cprompt_index\x18\x0b \x01(\x05:\x12\xf2\xeb\"\x0eGeneratedTokenB\x10\n\x0e_prompt_tokensB\x18\n\x16_dropped_prompt_tokensB\n\n\x08_logprob\"?\n\x0cTokenLogprob\x12\x10\n\x08token_id\x18\x01 \x01(\x03\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0f\n\x07logprob\x18\x03 \x01(\x01*_\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x01\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x02\x32\xac\x01\n\x11GenerationService\x12\x96\x01\n\x08Generate\x12#.training_engine.v1.GenerateRequest\x1a$.training_engine.v1.GenerateResponse\"=\x82\xd3\xe4\x93\x02\x37\"2/api/training/checkpoints/{checkpoint_id}/generate:\x01*0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#training_engine/v1/generation.proto\x12\x12training_engine.v1\x1a\x1cgoogle/api/annotations.proto\x1a training_engine/v1/options.proto\"\x8c\x06\n\x0fGenerateRequest\x12\x15\n\rcheckpoint_id\x18\x01 \x01(\t\x12\x0e\n\x06prompt\x18\x02 \x01(\t\x12#\n\nmax_tokens\x18\x03 \x01(\x05\x42\n\xf2\xeb\"\x06\x10\x01 \xa0\x8d\x06H\x00\x88\x01\x01\x12 \n\x0btemperature\x18\x04 \x01(\x01\x42\x06\xf2\xeb\"\x02\x10\x00H\x01\x88\x01\x01\x12\x1a\n\x05top_k\x18\x05 \x01(\x05\x42\x06\xf2\xeb\"\x02\x10\x01H\x02\x88\x01\x01\x12\x1c\n\x05top_p\x18\x06 \x01(\x01\x42\x08\xf2\xeb\"\x04\x18\x00 \x01H\x03\x88\x01\x01\x12\x19\n\x04seed\x18\x07 \x01(\x03\x42\x06\xf2\xeb\"\x02\x10\x00H\x04\x88\x01\x01\x12\x31\n\x08messages\x18\x08 \x03(\x0b\x32\x1f.training_engine.v1.ChatMessage\x12\x0c\n\x04stop\x18\t \x03(\t\x12\x16\n\x0estop_token_ids\x18\n \x03(\x03\x12\x1c\n\x05min_p\x18\x0b \x01(\x01\x42\x08\xf2\xeb\"\x04\x10\x00 \x01H\x05\x88\x01\x01\x12\'\n\x12repetition_penalty\x18\x0c \x01(\x01\x42\x06\xf2\xeb\"\x02\x18\x00H\x06\x88\x01\x01\x12\"\n\x0bnum_samples\x18\r \x01(\x05\x42\x08\xf2\xeb\"\x04\x10\x01 @H\x07\x88\x01\x01\x12\x1f\n\x08logprobs\x18\x0e \x01(\x05\x42\x08\xf2\xeb\"\x04\x10\x00 \x14H\x08\x88\x01\x01\x12\x15\n\x08\x61veraged\x18\x0f \x01(\x08H\t\x88\x01\x01\x12\x0f\n\x07prompts\x18\x10 \x03(\t\x12\x31\n\x11\x66requency_penalty\x18\x11 \x01(\x01\x42\x11\xf2\xeb\"\r\x10\xfe\xff\xff\xff\xff\xff\xff\xff\xff\x01 \x02H\n\x88\x01\x01\x12\x30\n\x10presence_penalty\x18\x12 \x01(\x01\x42\x11\xf2\xeb\"\r\x10\xfe\xff\xff\xff\xff\xff\xff\xff\xff\x01 \x02H\x0b\x88\x01\x01\x12\x12\n\nprompt_ids\x18\x13 \x03(\x03\x42\r\n\x0b_max_tokensB\x0e\n\x0c_temperatureB\x08\n\x06_top_kB\x08\n\x06_top_pB\x07\n\x05_seedB\x08\n\x06_min_pB\x15\n\x13_repetition_penaltyB\x0e\n\x0c_num_samplesB\x0b\n\t_logprobsB\x0b\n\t_averagedB\x14\n\x12_frequency_penaltyB\x13\n\x11_presence_penalty\",\n\x0b\x43hatMessage\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\"\x8e\x03\n\x10GenerateResponse\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x10\n\x08token_id\x18\x02 \x01(\x03\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x37\n\rfinish_reason\x18\x04 \x01(\x0e\x32 .training_engine.v1.FinishReason\x12\x0e\n\x06sample\x18\x05 \x01(\x05\x12\x1a\n\rprompt_tokens\x18\x06 \x01(\x05H\x00\x88\x01\x01\x12\"\n\x15\x64ropped_prompt_tokens\x18\x07 \x01(\x05H\x01\x88\x01\x01\x12\x14\n\x07logprob\x18\x08 \x01(\x01H\x02\x88\x01\x01\x12\x12\n\ntoken_text\x18\t \x01(\t\x12\x36\n\x0ctop_logprobs\x18\n \x03(\x0b\x32 .training_engine.v1.TokenLogprob\x12\x14\n\x0cprompt_index\x18\x0b \x01(\x05:\x12\xf2\xeb\"\x0eGeneratedTokenB\x10\n\x0e_prompt_tokensB\x18\n\x16_dropped_prompt_tokensB\n\n\x08_logprob\"?\n\x0cTokenLogprob\x12\x10\n\x08token_id\x18\x01 \x01(\x03\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0f\n\x07logprob\x18\x03 \x01(\x01*_\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x01\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x02\x32\xac\x01\n\x11GenerationService\x12\x96\x01\n\x08Generate\x12#.training_engine.v1.GenerateRequest\x1a$.training_engine.v1.GenerateResponse\"=\x82\xd3\xe4\x93\x02\x37\"2/api/training/checkpoints/{checkpoint_id}/generate:\x01*0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -51,20 +51,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GENERATEREQUEST'].fields_by_name['num_samples']._serialized_options = b'\362\353\"\004\020\001 @'
   _globals['_GENERATEREQUEST'].fields_by_name['logprobs']._loaded_options = None
   _globals['_GENERATEREQUEST'].fields_by_name['logprobs']._serialized_options = b'\362\353\"\004\020\000 \024'
+  _globals['_GENERATEREQUEST'].fields_by_name['frequency_penalty']._loaded_options = None
+  _globals['_GENERATEREQUEST'].fields_by_name['frequency_penalty']._serialized_options = b'\362\353\"\r\020\376\377\377\377\377\377\377\377\377\001 \002'
+  _globals['_GENERATEREQUEST'].fields_by_name['presence_penalty']._loaded_options = None
+  _globals['_GENERATEREQUEST'].fields_by_name['presence_penalty']._serialized_options = b'\362\353\"\r\020\376\377\377\377\377\377\377\377\377\001 \002'
   _globals['_GENERATERESPONSE']._loaded_options = None
   _globals['_GENERATERESPONSE']._serialized_options = b'\362\353\"\016GeneratedToken'
   _globals['_GENERATIONSERVICE'].methods_by_name['Generate']._loaded_options = None
   _globals['_GENERATIONSERVICE'].methods_by_name['Generate']._serialized_options = b'\202\323\344\223\0027\"2/api/training/checkpoints/{checkpoint_id}/generate:\001*'
-  _globals['_FINISHREASON']._serialized_start=1254
-  _globals['_FINISHREASON']._serialized_end=1349
+  _globals['_FINISHREASON']._serialized_start=1418
+  _globals['_FINISHREASON']._serialized_end=1513
   _globals['_GENERATEREQUEST']._serialized_start=124
-  _globals['_GENERATEREQUEST']._serialized_end=740
-  _globals['_CHATMESSAGE']._serialized_start=742
-  _globals['_CHATMESSAGE']._serialized_end=786
-  _globals['_GENERATERESPONSE']._serialized_start=789
-  _globals['_GENERATERESPONSE']._serialized_end=1187
-  _globals['_TOKENLOGPROB']._serialized_start=1189
-  _globals['_TOKENLOGPROB']._serialized_end=1252
-  _globals['_GENERATIONSERVICE']._serialized_start=1352
-  _globals['_GENERATIONSERVICE']._serialized_end=1524
+  _globals['_GENERATEREQUEST']._serialized_end=904
+  _globals['_CHATMESSAGE']._serialized_start=906
+  _globals['_CHATMESSAGE']._serialized_end=950
+  _globals['_GENERATERESPONSE']._serialized_start=953
+  _globals['_GENERATERESPONSE']._serialized_end=1351
+  _globals['_TOKENLOGPROB']._serialized_start=1353
+  _globals['_TOKENLOGPROB']._serialized_end=1416
+  _globals['_GENERATIONSERVICE']._serialized_start=1516
+  _globals['_GENERATIONSERVICE']._serialized_end=1688
 # @@protoc_insertion_point(module_scope)

@@ -19,7 +19,7 @@ FINISH_REASON_LENGTH: FinishReason
 FINISH_REASON_STOP: FinishReason
 
 class GenerateRequest(_message.Message):
-    __slots__ = ("checkpoint_id", "prompt", "max_tokens", "temperature", "top_k", "top_p", "seed", "messages", "stop", "stop_token_ids", "min_p", "repetition_penalty", "num_samples", "logprobs", "averaged", "prompts")
+    __slots__ = ("checkpoint_id", "prompt", "max_tokens", "temperature", "top_k", "top_p", "seed", "messages", "stop", "stop_token_ids", "min_p", "repetition_penalty", "num_samples", "logprobs", "averaged", "prompts", "frequency_penalty", "presence_penalty", "prompt_ids")
     CHECKPOINT_ID_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
     MAX_TOKENS_FIELD_NUMBER: _ClassVar[int]
@@ -36,6 +36,9 @@ class GenerateRequest(_message.Message):
     LOGPROBS_FIELD_NUMBER: _ClassVar[int]
     AVERAGED_FIELD_NUMBER: _ClassVar[int]
     PROMPTS_FIELD_NUMBER: _ClassVar[int]
+    FREQUENCY_PENALTY_FIELD_NUMBER: _ClassVar[int]
+    PRESENCE_PENALTY_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_IDS_FIELD_NUMBER: _ClassVar[int]
     checkpoint_id: str
     prompt: str
     max_tokens: int
@@ -52,7 +55,10 @@ class GenerateRequest(_message.Message):
     logprobs: int
     averaged: bool
     prompts: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, checkpoint_id: _Optional[str] = ..., prompt: _Optional[str] = ..., max_tokens: _Optional[int] = ..., temperature: _Optional[float] = ..., top_k: _Optional[int] = ..., top_p: _Optional[float] = ..., seed: _Optional[int] = ..., messages: _Optional[_Iterable[_Union[ChatMessage, _Mapping]]] = ..., stop: _Optional[_Iterable[str]] = ..., stop_token_ids: _Optional[_Iterable[int]] = ..., min_p: _Optional[float] = ..., repetition_penalty: _Optional[float] = ..., num_samples: _Optional[int] = ..., logprobs: _Optional[int] = ..., averaged: _Optional[bool] = ..., prompts: _Optional[_Iterable[str]] = ...) -> None: ...
+    frequency_penalty: float
+    presence_penalty: float
+    prompt_ids: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, checkpoint_id: _Optional[str] = ..., prompt: _Optional[str] = ..., max_tokens: _Optional[int] = ..., temperature: _Optional[float] = ..., top_k: _Optional[int] = ..., top_p: _Optional[float] = ..., seed: _Optional[int] = ..., messages: _Optional[_Iterable[_Union[ChatMessage, _Mapping]]] = ..., stop: _Optional[_Iterable[str]] = ..., stop_token_ids: _Optional[_Iterable[int]] = ..., min_p: _Optional[float] = ..., repetition_penalty: _Optional[float] = ..., num_samples: _Optional[int] = ..., logprobs: _Optional[int] = ..., averaged: _Optional[bool] = ..., prompts: _Optional[_Iterable[str]] = ..., frequency_penalty: _Optional[float] = ..., presence_penalty: _Optional[float] = ..., prompt_ids: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class ChatMessage(_message.Message):
     __slots__ = ("role", "content")

@@ -48,6 +48,7 @@ class Answer(ABC):
         self._has_logprobs = body.most_likely is not None
         self._has_usage = body.has_usage
         self._of_each = body.choices_of_each
+        self._echoed = body.echoed if isinstance(body, CompletionBody) else []
         self._choices: dict[int, Choice] = {}
         self._prompt_tokens = self._completion_tokens = 0
         self._warnings: list[str] = []
@@ -63,6 +64,8 @@ class Answer(ABC):
         choice = self._choices.setdefault(index, Choice(index))
         if token.HasField("prompt_tokens") and not token.sample:
             self._count_prompt(token)
+        if self._echoed and not choice.tokens:
+            token.text = self._echoed[prompt] + token.text
         choice.add(token)
         self._completion_tokens += 1
         is_first = len(choice.tokens) == 1

@@ -29,14 +29,11 @@ _Id = Annotated[int, Field(ge=0, le=2**63 - 1)]
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "audio": (),
     "best_of": (1,),
-    "echo": (False,),
-    "frequency_penalty": (0,),
     "function_call": ("none", "auto"),
     "functions": ([],),
     "logit_bias": ({},),
     "modalities": (["text"],),
     "prediction": (),
-    "presence_penalty": (0,),
     "reasoning_effort": ("none",),
     "refusal": (),
     "response_format": ({"type": "text"},),
@@ -64,7 +61,25 @@ def _texts(value: Any) -> Any:
         return [value]
     if isinstance(value, list) and value and all(isinstance(each, str) for each in value):
         return value
-    raise ValueError("should be a text or a list of texts; token ids are not taken here")
+    raise ValueError("should be a text or a list of texts")
+
+
+def _prompts(value: Any) -> Any:
+    """Return a list of texts, or of lists of token ids."""
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, list) and value:
+        if all(isinstance(each, str) for each in value) or all(map(_are_ids, value)):
+            return value
+        if _are_ids(value):
+            return [value]
+    raise ValueError("should be a text, a list of token ids, or a list of either")
+
+
+def _are_ids(value: Any) -> bool:
+    if not isinstance(value, list) or not value:
+        return False
+    return all(type(each) is int and 0 <= each < _SEEDS for each in value)
 
 
 def _stops(value: Any) -> Any:
@@ -100,6 +115,8 @@ class _Parameters(_Strict):
     max_tokens: _Count | None = None
     stop: Annotated[list[str], BeforeValidator(_stops)] = Field([])
     seed: int | None = None
+    frequency_penalty: float | None = Field(None, ge=-2, le=2)
+    presence_penalty: float | None = Field(None, ge=-2, le=2)
     stream: bool | None = None
     stream_options: StreamOptions | None = None
 
@@ -109,8 +126,6 @@ class _Parameters(_Strict):
     repetition_penalty: float | None = Field(None, gt=0)
     stop_token_ids: list[_Id] = Field([])
 
-    frequency_penalty: Any = None
-    presence_penalty: Any = None
     logit_bias: Any = None
 
     # They change no text.
@@ -140,6 +155,8 @@ class _Parameters(_Strict):
             "top_k": self.top_k,
             "min_p": self.min_p,
             "repetition_penalty": self.repetition_penalty,
+            "frequency_penalty": self.frequency_penalty,
+            "presence_penalty": self.presence_penalty,
             "num_samples": self.n,
             "max_tokens": self.max_tokens,
             "stop": self.stop,
@@ -157,19 +174,25 @@ class _Parameters(_Strict):
 class CompletionBody(_Parameters):
     """Of `POST /v1/completions`."""
 
-    prompt: Annotated[list[str], BeforeValidator(_texts)] = Field([""])
+    prompt: Annotated[list[str] | list[list[int]], BeforeValidator(_prompts)] = Field([""])
     max_tokens: _Count | None = _DEFAULT_TOKENS
     logprobs: int | None = Field(None, ge=0, le=20)
+    echo: bool | None = None
 
     best_of: Any = None
-    echo: Any = None
     suffix: Any = None
 
     @property
     def most_likely(self) -> int | None:
         return self.logprobs
 
+    @property
+    def echoed(self) -> list[str]:
+        """The text that each choice begins with, by prompt; none where that is not asked for."""
+        return [text for text in self.prompt if isinstance(text, str)] if self.echo else []
+
     def requests(self, checkpoint_id: str) -> list[GenerateRequest]:
+        self._check_echo()
         if len(self.prompt) * self.choices_of_each > MAX_CHOICES:
             raise _invalid(
                 "prompt",
@@ -178,9 +201,18 @@ class CompletionBody(_Parameters):
             )
         options = self.options()
         return [
-            GenerateRequest(checkpoint_id=checkpoint_id, prompt=text, **options)
-            for text in self.prompt
+            GenerateRequest(checkpoint_id=checkpoint_id, prompt=each, **options)
+            if isinstance(each, str)
+            else GenerateRequest(checkpoint_id=checkpoint_id, prompt_ids=each, **options)
+            for each in self.prompt
         ]
+
+    def _check_echo(self) -> None:
+        if self.echo and not isinstance(self.prompt[0], str):
+            raise _invalid("echo", "echo is true and prompt has token ids; give texts, or no echo")
+        if self.echo and self.logprobs is not None:
+            rule = "the prompt's log-probabilities are not given; leave one of the two out"
+            raise _invalid("echo", f"echo is true and logprobs is {self.logprobs}; {rule}")
 
 
 class Message(_Strict):

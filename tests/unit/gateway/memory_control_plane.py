@@ -417,8 +417,8 @@ class Generation(Service, generation_pb2_grpc.GenerationServiceServicer):
         if index == request.max_tokens - 1:
             token.finish_reason = generation_pb2.FINISH_REASON_LENGTH
         if index == 0:
-            token.prompt_tokens = len(request.prompt)
-            token.dropped_prompt_tokens = max(0, len(request.prompt) - self.state.context)
+            token.prompt_tokens = len(request.prompt or request.prompt_ids)
+            token.dropped_prompt_tokens = max(0, token.prompt_tokens - self.state.context)
         if request.HasField("logprobs"):
             token.logprob, token.token_text = -0.5, letter
             if request.logprobs:

@@ -47,7 +47,7 @@ async def test_options_are_passed_on(asking: openai.AsyncOpenAI, state: State) -
     own = {"top_k": 5, "min_p": 0.1, "repetition_penalty": 1.2, "stop_token_ids": [3]}
     await asking.completions.create(
         model="first", prompt="x", max_tokens=2, temperature=0, top_p=0.5, seed=-1, stop="End",
-        presence_penalty=0, logit_bias={}, user="me", n=2, extra_body=own,
+        presence_penalty=0.5, frequency_penalty=-1, logit_bias={}, user="me", n=2, extra_body=own,
     )  # fmt: skip
     asked = state.requests[-1]
     assert {name: getattr(asked, name) for name in own if name != "stop_token_ids"} == {
@@ -56,6 +56,7 @@ async def test_options_are_passed_on(asking: openai.AsyncOpenAI, state: State) -
     assert ([*asked.stop_token_ids], [*asked.stop]) == ([3], ["End"])
     assert (asked.temperature, asked.top_p, asked.num_samples) == (0.0, 0.5, 2)
     assert asked.seed == 2**63 - 1
+    assert (asked.presence_penalty, asked.frequency_penalty) == (0.5, -1.0)
     assert not asked.HasField("logprobs")
     parts: Any = [{"type": "text", "text": text} for text in ("Is ", "it?")]
     await asking.chat.completions.create(
@@ -82,6 +83,25 @@ async def test_several_prompts_have_several_choices_each(asking: openai.AsyncOpe
     assert scores is not None
     assert (scores.tokens, scores.token_logprobs) == (["A", "B"], [-0.5, -0.5])
     assert (scores.text_offset, scores.top_logprobs) == ([0, 1], [{"A": -0.5}, {"B": -0.5}])
+
+
+async def test_prompts_may_be_token_ids(asking: openai.AsyncOpenAI, state: State) -> None:
+    one = await asking.completions.create(model="first", prompt=[7, 8, 9], max_tokens=1)
+    assert one.usage is not None
+    assert one.usage.prompt_tokens == 3
+    assert ([*state.requests[-1].prompt_ids], state.requests[-1].prompt) == ([7, 8, 9], "")
+    several = await asking.completions.create(model="first", prompt=[[1], [2, 3]], max_tokens=1)
+    assert len(several.choices) == 2
+    assert [*state.requests[-1].prompt_ids] == [2, 3]
+
+
+async def test_echo_begins_each_choice_with_its_prompt(asking: openai.AsyncOpenAI) -> None:
+    options: Any = {"model": "first", "prompt": ["to", "be"], "n": 2, "max_tokens": 2, "echo": True}
+    text = await asking.completions.create(**options)
+    assert [choice.text for choice in text.choices] == ["toAB", "toAB", "beAB", "beAB"]
+    stream = await asking.completions.create(**options, stream=True)
+    said = [choice async for chunk in stream for choice in chunk.choices]
+    assert "".join(each.text for each in said if each.index == 3) == "beAB"
 
 
 @pytest.mark.parametrize("usage", [True, False])
@@ -152,14 +172,23 @@ async def test_models_are_the_jobs_with_checkpoints(asking: openai.AsyncOpenAI) 
 @pytest.mark.parametrize(
     ("given", "param", "text"),
     [
-        ({"frequency_penalty": 0.5}, "frequency_penalty", "it should be left out, since it is not"),
+        ({"frequency_penalty": 2.5}, "frequency_penalty", "frequency_penalty is 2.5"),
+        ({"presence_penalty": -3}, "presence_penalty", "presence_penalty is -3"),
         ({"logit_bias": {"5": 1}}, "logit_bias", "it is not supported here"),
-        ({"extra_body": {"echo": True}}, "echo", "it is not supported here"),
+        ({"echo": True, "logprobs": 0}, "echo", "the prompt's log-probabilities are not given"),
+        ({"echo": True, "prompt": [1]}, "echo", "echo is true and prompt has token ids"),
+        ({"suffix": "x"}, "suffix", "it should be left out, since it is not supported here"),
         ({"extra_body": {"nonsense": 1}}, "nonsense", "nonsense is not known here"),
         ({"n": 65}, "n", "n is 65"),
         ({"n": 33, "prompt": ["a", "b"]}, "prompt", "there may be 64 choices in all"),
         ({"temperature": -1}, "temperature", "temperature is -1"),
-        ({"prompt": [1, 2]}, "prompt", "token ids are not taken here"),
+        (
+            {"prompt": [1, "a"]},
+            "prompt",
+            "should be a text, a list of token ids, or a list of either",
+        ),
+        ({"prompt": [-1]}, "prompt", "should be a text, a list of token ids"),
+        ({"prompt": []}, "prompt", "should be a text, a list of token ids"),
         ({"stop": [5]}, "stop", "should be a text or a list of texts"),
         ({"max_tokens": 0}, "max_tokens", "max_tokens is 0"),
         ({"max_tokens": 2**31}, "max_tokens", "max_tokens is 2147483648"),

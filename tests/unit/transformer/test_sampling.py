@@ -106,6 +106,24 @@ def test_each_cut_keeps_the_probabilities_that_their_processors_keep(
     torch.testing.assert_close(sampling.filtered(penalized).softmax(-1), expected.softmax(-1))
 
 
+def test_frequency_and_presence_lower_what_was_drawn() -> None:
+    rows, drawn = torch.zeros(1, 4), torch.tensor([[0.0, 1.0, 3.0, 0.0]])
+    sampling = Sampling(frequency_penalty=0.5, presence_penalty=0.25)
+    assert sampling._lowered(rows, drawn).tolist() == [[0.0, -0.75, -1.75, 0.0]]
+    assert not Sampling(frequency_penalty=0, presence_penalty=0.0).counts
+    model = build().eval()
+    prompt = tokens(1, time=12)
+    for name in ("frequency_penalty", "presence_penalty"):
+        options: dict[str, Any] = {name: 2.0}
+        steps = list(sample(model, prompt, NEW, Sampling(temperature=0, **options)))
+        counts = torch.zeros(1, model.config.vocab_size)  # the prompt does not count
+        for step in steps:
+            lowered = step.logits - 2 * (counts if name[0] == "f" else counts.clamp(max=1))
+            assert torch.equal(step.tokens, lowered.argmax(-1))
+            counts[0, step.tokens] += 1
+        assert counts.max() < NEW
+
+
 def test_ids_beyond_the_vocabulary_in_use_are_never_drawn() -> None:
     rows = torch.zeros(4000, 61)
     rows[:, 40:] = 9.0  # the likeliest by far
@@ -121,6 +139,8 @@ def test_ids_beyond_the_vocabulary_in_use_are_never_drawn() -> None:
         ({"min_p": float("nan")}, "`min_p` is nan"),
         ({"repetition_penalty": 0.0}, "`repetition_penalty` is 0.0; it must be above 0 and finite"),
         ({"repetition_penalty": float("inf")}, "`repetition_penalty` is inf"),
+        ({"frequency_penalty": 2.5}, "`frequency_penalty` is 2.5; it must be -2 to 2; try 0.5"),
+        ({"presence_penalty": -3.0}, "`presence_penalty` is -3.0; it must be -2 to 2"),
         ({"top_k": 0}, "`top_k` is 0; it must be at least 1"),
         ({"vocab_size": 0}, "`vocab_size` is 0; it must be at least 1"),
     ],

@@ -91,6 +91,9 @@ def test_prompts_in_one_request_get_what_they_get_alone(
         request = GenerationRequest.of(checkpoint, prompt, max_tokens=20, seed=7, num_samples=2)
         alone = [(piece.sample, piece.token_id) for piece in generate(site, request)]
         assert alone == [(p.sample, p.token_id) for p in pieces if p.prompt_index == number]
+    ids = {"prompt_ids": [*b"line 1"], "presence_penalty": 0.5}
+    request = GenerationRequest.of(checkpoint, "", max_tokens=20, seed=7, **ids)
+    assert generate(site, request) == generate(site, ask(checkpoint, presence_penalty=0.5))
 
 
 def test_the_average_of_the_weights_is_sampled_on_request(
@@ -128,6 +131,8 @@ def test_what_cannot_be_sampled_says_why(site: Site, checkpoint: CheckpointRecor
     with pytest.raises(InferenceFailedError, match=r"`temperature` is -1.0; it must be") as failure:
         generate(site, ask(checkpoint, temperature=-1.0))
     assert failure.value.code == "INVALID_ARGUMENT"
+    with pytest.raises(InferenceFailedError, match="`prompt_ids` holds 99999; ids must be those"):
+        generate(site, GenerationRequest.of(checkpoint, "", prompt_ids=[99999]))
     job_id = site.submit(max_steps=2)
     site.wait(job_id, JobStatus.SUCCEEDED)
     other = site.store.checkpoints(job_id)[-1]

@@ -72,7 +72,7 @@ class SampledPiece:
 def sample_pieces(
     model: GPTModel,
     tokenizer: Tokenizer | None,
-    prompt: str,
+    prompt: str | Sequence[int],
     *,
     max_tokens: int = 256,
     stop: Sequence[str] = (),
@@ -87,6 +87,7 @@ def sample_pieces(
     prompt that is longer than the model's context, the model sees the end.
 
     Args:
+        prompt: a text, or its ids; empty for a text from its beginning.
         stop: texts that end a sample, also where several tokens make them; never part of its text.
         stop_token_ids: ids that end a sample, besides the tokenizer's end of text.
         num_samples: continuations of the same prompt, one after the other. Sample i has the seed
@@ -105,11 +106,12 @@ def sample_pieces(
             "train on text, or name the tokenizer in the configuration"
         )
     _check(model, max_tokens, stop, stop_token_ids, num_samples, logprobs)
+    ids = tokenizer.encode(prompt) if isinstance(prompt, str) else _known(prompt, tokenizer)
     sampling = replace(Sampling(**options), vocab_size=tokenizer.vocab_size)
     continuation = _Continuation(
         model,
         tokenizer,
-        [int(token) for token in tokenizer.encode(prompt)] or [_first_token(tokenizer)],
+        [int(token) for token in ids] or [_first_token(tokenizer)],
         max_tokens,
         (*_end_ids(tokenizer, stop), *stop_token_ids),
         logprobs,
@@ -204,6 +206,14 @@ def _check(
     ):
         if not holds:
             raise ValueError(f"`{name}` is {value}; it must be {rule}")
+
+
+def _known(ids: Sequence[int], tokenizer: Tokenizer) -> Sequence[int]:
+    foreign = [token for token in ids if not 0 <= token < tokenizer.vocab_size]
+    if foreign:
+        rule = f"ids must be those of the tokenizer, 0 to {tokenizer.vocab_size - 1}"
+        raise ValueError(f"`prompt_ids` holds {foreign[0]}; {rule}; encode the text with it")
+    return ids
 
 
 def _of_sample(sampling: Sampling, number: int) -> Sampling:

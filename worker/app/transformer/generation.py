@@ -42,15 +42,14 @@ def sample(
     stops = torch.tensor(sorted(stop_tokens), dtype=torch.long, device=input_ids.device)
     finished = torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
     window = _Window(model, input_ids)
-    seen = _marks(model, input_ids) if sampling.penalizes else None
+    earlier = _Earlier(model, input_ids, sampling)
     token = input_ids[:, -1]
     for _ in range(max_new_tokens):
         logits = window.next_logits()
-        drawn = sampling.draw(logits, generator, seen)
+        drawn = sampling.draw(logits, generator, earlier.seen, earlier.drawn)
         token = torch.where(finished, token, drawn) if stop_tokens else drawn
         yield Step(token, logits)
-        if seen is not None:
-            seen.scatter_(1, token[:, None], value=True)
+        earlier.take(token[:, None])
         if stop_tokens:
             finished |= torch.isin(token, stops)
             if bool(finished.all()):
@@ -58,10 +57,24 @@ def sample(
         window.append(token)
 
 
-def _marks(model: GPTModel, tokens: Tensor) -> Tensor:
-    """Return which ids each row holds, bool [batch, vocab]."""
-    marks = torch.zeros(len(tokens), model.config.vocab_size, dtype=torch.bool)
-    return marks.to(tokens.device).scatter_(1, tokens, value=True)
+class _Earlier:
+    """The tokens so far, as the sampling needs them."""
+
+    def __init__(self, model: GPTModel, prompt: Tensor, sampling: Sampling) -> None:
+        shape, where = (len(prompt), model.config.vocab_size), prompt.device
+        self.seen = self.drawn = None
+        if sampling.penalizes:
+            self.seen = torch.zeros(shape, dtype=torch.bool, device=where)
+            self.seen.scatter_(1, prompt, value=True)
+        if sampling.counts:
+            self.drawn = torch.zeros(shape, device=where)
+
+    def take(self, tokens: Tensor) -> None:
+        """Add the token that was drawn for each row, int64 [batch, 1]."""
+        if self.seen is not None:
+            self.seen.scatter_(1, tokens, value=True)
+        if self.drawn is not None:
+            self.drawn.scatter_add_(1, tokens, torch.ones_like(tokens, dtype=torch.float32))
 
 
 class _Window:

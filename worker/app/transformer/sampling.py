@@ -24,6 +24,8 @@ _RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
         lambda value: 0 < value < math.inf,
         "above 0 and finite; try 1.1, or leave it out",
     ),
+    ("frequency_penalty", lambda value: -2 <= value <= 2, "-2 to 2; try 0.5, or leave it out"),
+    ("presence_penalty", lambda value: -2 <= value <= 2, "-2 to 2; try 0.5, or leave it out"),
     ("seed", lambda value: 0 <= value < 2**63, "at least 0 and below 2^63; try 1337"),
     ("vocab_size", lambda value: value >= 1, "at least 1; leave it out for all ids"),
 )
@@ -37,6 +39,8 @@ class SamplingOptions(TypedDict, total=False):
     top_p: float | None
     min_p: float | None
     repetition_penalty: float | None
+    frequency_penalty: float | None
+    presence_penalty: float | None
     seed: int | None
     vocab_size: int | None
 
@@ -46,7 +50,8 @@ class Sampling:
     """How the next token is drawn from logits. Raises `ValueError` for values out of range.
 
     The order is that of Hugging Face's `generate`: `repetition_penalty`, then `temperature`,
-    `top_k`, `top_p`, `min_p`. At temperature 0 only the first of them counts.
+    `top_k`, `top_p`, `min_p`; `frequency_penalty` and `presence_penalty` come behind the first. At
+    temperature 0 only the penalties count.
     """
 
     temperature: float = 1.0
@@ -69,6 +74,15 @@ class Sampling:
     positive and multiplied by it where they are negative, > 0 (Keskar et al. 2019,
     arXiv:1909.05858). Above 1 there are fewer repetitions; None and 1 change nothing."""
 
+    frequency_penalty: float | None = None
+    """Logits fall by it for each time that their token was drawn before, -2 to 2. With
+    `presence_penalty`, a logit of a token that was drawn c times is `logit - c * frequency_penalty
+    - (1 if c else 0) * presence_penalty`, as in OpenAI's API ("Frequency and presence penalties" of
+    its reference). The prompt does not count. None and 0 change nothing."""
+
+    presence_penalty: float | None = None
+    """Logits fall by it where their token was drawn before, -2 to 2; see `frequency_penalty`."""
+
     seed: int | None = None
     """Seed of the draws, in [0, 2^63). None takes a fresh one from the operating system."""
 
@@ -87,6 +101,11 @@ class Sampling:
         """Whether earlier tokens count."""
         return self.repetition_penalty not in (None, 1)
 
+    @property
+    def counts(self) -> bool:
+        """Whether it counts how often each token was drawn."""
+        return bool(self.frequency_penalty or self.presence_penalty)
+
     def generator(self, device: torch.device) -> torch.Generator:
         """Return a generator of its own: sampling never disturbs the global random state."""
         generator = torch.Generator(device=device)
@@ -97,15 +116,22 @@ class Sampling:
         return generator
 
     def draw(
-        self, logits: Tensor, generator: torch.Generator, seen: Tensor | None = None
+        self,
+        logits: Tensor,
+        generator: torch.Generator,
+        seen: Tensor | None = None,
+        drawn: Tensor | None = None,
     ) -> Tensor:
         """One token id for each row: [batch, vocab] -> [batch].
 
         `seen` marks the tokens of each row so far, bool [batch, vocab]; needed where the sampling
-        penalizes.
+        penalizes. `drawn` is how often each token was drawn, float32 [batch, vocab]; needed where
+        the sampling counts.
         """
         if seen is not None:
             logits = self._penalized(logits, seen)
+        if drawn is not None:
+            logits = self._lowered(logits, drawn)
         logits = logits[:, : self.vocab_size]
         if self.temperature < torch.finfo(torch.float32).tiny:  # 0 to the division of `filtered`
             return logits.argmax(-1)
@@ -131,6 +157,10 @@ class Sampling:
         penalty = self.repetition_penalty or 1.0
         penalized = torch.where(logits < 0, logits * penalty, logits / penalty)
         return torch.where(seen, penalized, logits)
+
+    def _lowered(self, logits: Tensor, drawn: Tensor) -> Tensor:
+        frequency, presence = self.frequency_penalty or 0.0, self.presence_penalty or 0.0
+        return logits.float() - frequency * drawn - presence * (drawn > 0)
 
 
 def _nucleus(logits: Tensor, top_p: float) -> Tensor:
