@@ -45,6 +45,8 @@ CALLS, ROUNDS, CONCURRENCY = 2_000, 7, 32
 STARTS = 500
 STEADY_RATE, STEADY_SECONDS = 100, 10
 SEARCHED, PAGES = 10_000, 20
+NO_BASE = ("", "", "")
+"""Of a job that goes on from no checkpoint, in the arguments of `create_job`."""
 JOBS, PAGE = int(os.environ.get("BENCHMARK_JOBS", "100000")), 50
 ECHO = "/benchmark.Echo/Echo"
 
@@ -182,7 +184,7 @@ def store_jobs(stack: Services, example: str, count: int, tag_each: int = 0) -> 
             for number in range(done, min(done + 500, count)):
                 fields = new_job_fields(rare if tag_each and number % tag_each == 0 else plain)
                 job_id = new_id("job")
-                for sha, extra in ((create.sha, [document, *fields]), (stop.sha, [])):
+                for sha, extra in ((create.sha, [document, *NO_BASE, *fields]), (stop.sha, [])):
                     memo = (f"{DEFAULT_PREFIX}request:{secrets.token_hex(12)}", "-", 1)
                     pipeline.execute_command(
                         "EVALSHA", sha, 0, DEFAULT_PREFIX, job_id, *memo, *extra

@@ -17,9 +17,9 @@ from job_store.unreadable import left_out
 MAX_PAGE = 1000
 """Jobs or checkpoints in a page at most; a larger `page_size` gets this many."""
 _LOOK, _LOOKS = 200, 100
-"""Jobs that one script looks at or returns while other clients wait, some milliseconds; and such
-scripts for a page.
-"""
+"""Jobs that one script looks at while other clients wait, and such scripts for a page."""
+_ROWS = 100
+"""Jobs that one script returns: a whole record costs as much as several looks."""
 
 
 async def page_of_jobs(
@@ -38,7 +38,7 @@ async def page_of_jobs(
     size = page_bounds(page_size, MAX_PAGE)
     rows, last = list[bytes](), b""
     for _ in range(_LOOKS):
-        count = min(size - len(rows) // 2, _LOOK)
+        count = min(size - len(rows) // 2, _ROWS)
         look = _LOOK if is_scan else count
         reply = await db.run("read_jobs", index, below, above, count, look, json.dumps(tests))
         last, *more = reply or [b""]

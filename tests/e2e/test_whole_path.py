@@ -71,6 +71,32 @@ def test_sdk_trains_watches_downloads_and_samples(
         assert texts[0] == texts[1] != ""
 
 
+def test_a_report_continues_prompts_with_each_jobs_best_checkpoint(
+    stack: RunningStack, text_file: Path, short_config: Config, finished: str, tmp_path: Path
+) -> None:
+    output = tmp_path / "report.html"
+    with TrainingEngine(stack.address) as engine:
+        waits = engine.jobs.start(
+            short_config, dataset_path=str(text_file), name="waits", execution={"device": "cuda"}
+        )
+        command = [sys.executable, "-P", "-m", "training_engine", "report", finished, waits.job_id]
+        prompts = ["take <one>", "9 "]
+        asked = [part for prompt in prompts for part in ("--prompt", prompt)]
+        where = ["--output", str(output), "--address", stack.address]
+        subprocess.run([*command, *asked, *where], check=True, timeout=120)
+        page = output.read_text()
+        best = engine.checkpoints.find(finished)
+        for prompt in prompts:
+            drawn = engine.checkpoints.generate(best.checkpoint_id, prompt, max_tokens=200, seed=1)
+            sample = f"watched: {escape(prompt)}</h3><pre>{escape(''.join(drawn))}</pre>"
+            assert sample in page
+            assert f"waits: {escape(prompt)}</h3><pre>" in page
+        with pytest.raises(NotFoundError) as none:
+            engine.checkpoints.find(waits.job_id)
+        assert page.count(f"<pre>{escape(str(none.value))}</pre>") == len(prompts)
+        waits.delete()
+
+
 def load_step(path: Path) -> int:
     """The checkpoint's step, read by the library in this process."""
     import torch

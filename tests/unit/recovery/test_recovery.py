@@ -7,11 +7,21 @@ from contextlib import closing
 from dataclasses import replace
 
 import pytest
-from lost_service import LostService
+from lost_service import DOCUMENT, LostService
 
 from artifact_store import job_prefix
 from job_store.errors import FencedError, NotFoundError
-from job_store.records import JobError, JobFilter, JobRecord, JobStatus, Outcome, OutcomeKind
+from job_store.ids import new_id
+from job_store.records import (
+    ForkOptimizer,
+    JobError,
+    JobFilter,
+    JobRecord,
+    JobStatus,
+    NewJob,
+    Outcome,
+    OutcomeKind,
+)
 from job_store.restoring import RestoreStore
 from recovery.recovery import NotEmptyError, recover
 from training_worker.republish import republish_missing
@@ -79,6 +89,34 @@ async def test_jobs_at_rest_come_back_as_they_were(service: LostService) -> None
         assert [job.job_id for job in (await service.jobs.list(chosen)).jobs] == ids[:1]
     assert (await service.jobs.count(JobStatus.STOPPED), await service.jobs.count()) == (2, 5)
     assert [one.job_id for one in await service.jobs.jobs_lacking_message()] == [ids[3]]
+
+
+async def test_a_fork_keeps_its_lineage_and_begins_at_its_parents_step(
+    service: LostService,
+) -> None:
+    parent = await ended(service, "parent", Outcome(OutcomeKind.SUCCEEDED))
+    (saved,) = (await service.jobs.list_checkpoints(parent)).checkpoints
+    fork_id = new_id("job")
+    copy = f"{job_prefix(fork_id)}/fork/checkpoint_step_{saved.step}.pt"
+    service.artifacts.put(copy, [b"weights %d" % saved.step])
+    begins_with = replace(
+        saved, checkpoint_id=new_id("checkpoint"), job_id=fork_id, attempt=0, artifact=copy
+    )
+    lineage = {
+        "parent_job_id": parent, "parent_checkpoint_id": saved.checkpoint_id,
+        "fork_step": saved.step, "fork_optimizer": ForkOptimizer.KEPT,
+    }  # fmt: skip
+    new = NewJob(DOCUMENT, 100, "/data/text", name="fork", **lineage)  # type: ignore[arg-type]
+    before = await service.jobs.create(new, begins_with=begins_with)
+    service.lose_redis()
+    assert service.finding(fork_id).state == "queued"
+    after = await service.job(fork_id)
+    assert {field: getattr(after, field) for field in lineage} == lineage
+    assert without_times(after) == without_times(before)
+    claimed = service.attempts.claim(fork_id, 1, "worker")
+    assert claimed is not None
+    assert claimed.resume_from is not None
+    assert (claimed.resume_from.step, claimed.resume_from.artifact) == (saved.step, copy)
 
 
 async def test_a_running_job_goes_on_and_its_old_trainer_changes_nothing(
