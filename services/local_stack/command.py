@@ -247,8 +247,8 @@ def print_addresses(stack: Stack) -> None:
         f"  REST       {stack.url}/api/training   (reference: {stack.url}/docs)\n"
         f"  gRPC       {stack.address}\n"
         f"  data       {stack.folder.path}   (server: {describe_server(stack.options)})\n"
-        f"{f'  artifacts  {root}{chr(10)}' if root else ''}"
-        "Ctrl-C stops it; running jobs save a checkpoint and continue at the next `up`.",
+        + (f"  artifacts  {root}\n" if root else "")
+        + "Ctrl-C stops it; running jobs save a checkpoint and continue at the next `up`.",
         flush=True,
     )
 

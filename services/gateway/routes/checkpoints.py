@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Annotated, Any
 
 import grpc
-from fastapi import Request, Response
+from fastapi import Query, Request, Response
 
 from gateway.contract import route
 from gateway.heads import head_only
@@ -37,9 +37,12 @@ _BINARY = {"content": {_FILE: {"schema": {"type": "string", "format": "binary"}}
     openapi_extra=rpc(_ROUTE.rpc),
 )
 async def download_checkpoint(
-    checkpoint_id: str, request: Request, caller: CallerOf, redirect: bool = True
+    checkpoint_id: str,
+    request: Request,
+    caller: CallerOf,
+    redirect: Annotated[bool, Query(description="False: never answer with a redirect.")] = True,
 ) -> Response:
-    """Return the file, or a part of it (Range, If-Range); redirect=false: never a redirect."""
+    """Return the file, or a part of it (Range, If-Range), so that a download can be continued."""
     checkpoint = await _find(checkpoint_id, caller)
     headers = _file_headers(checkpoint)
     if not_modified(request.headers, headers["ETag"]):
