@@ -62,10 +62,13 @@ def test_the_order_of_calls_that_overlap_is_searched() -> None:
 
 def test_the_model_is_the_table_of_states_in_the_docs() -> None:
     page = (Path(__file__).parents[2] / "docs" / "design.md").read_text(encoding="utf-8")
-    table = re.findall(r"^\| \[T\d+\] \| ([^|]+) \| ([^|]+) \| ([^|]+) \|", page, re.MULTILINE)
+    row = r"^\| \[T\d+\] \| ([^|]+) \| ([^|]+) \| ([^|]+) \| ([^|]*)\|"
+    table = re.findall(row, page, re.MULTILINE)
     assert len(table) > 20
     moves_by_itself, calls = set(), set()
-    for states, causes, after in table:
+    for states, causes, after, why in table:
+        if "stop_at_step" in why:
+            continue  # no job of the histories has one
         for state, cause in itertools.product(_words(states), _words(causes)):
             if cause in ("start", "stop", "resume", "delete"):
                 calls.add((state, cause, after.strip()))
