@@ -43,6 +43,9 @@ ELSEWHERE: dict[tuple[str, str], str] = {
     ("README.md", "$ source .venv/bin/activate"): "`up`: the stack that all pages talk to is one",
     ("quickstart.md", "make install"): "makes an environment; this test runs in what it makes",
     ("quickstart.md", "training-engine up"): "the stack that all pages talk to is one",
+    ("export.md", "task: local_documents"): (
+        "a task of lm_eval, not a configuration; tests/readers/with_lm_eval.py runs such a one"
+    ),
     ("operations.md", "export TRAINING_ENGINE_REDIS_URL=redis://127.0.0.1:6379/0"): (
         "needs the customary ports; the tests of control plane, gateway and worker start each of "
         "the three like this"
