@@ -55,10 +55,10 @@ def test_one_kill(services: Cluster, expected: Result, tmp_path: Path, victim: s
         assert attempts == (2 if victim in ("worker", "trainer") else 1)
 
 
-@pytest.mark.parametrize("victim", ["worker", "trainer"])
-def test_kill_between_a_save_and_its_registration(
-    services: Cluster, expected: Result, tmp_path: Path, victim: str
+def test_trainer_killed_between_a_save_and_its_registration(
+    services: Cluster, expected: Result, tmp_path: Path
 ) -> None:
+    """The same of a worker is in `test_worker_unregistered.py`."""
     with services.engine() as engine:
         job = start(services, engine)
         wait_for_step(job, 50)
@@ -68,12 +68,9 @@ def test_kill_between_a_save_and_its_registration(
         # and the points before it stand in the spool alone.
         before = saved_steps(services, job)
         newer = wait_until(lambda: saved_steps(services, job) - before, "a save in the silence")
-        (trainer if victim == "trainer" else services.processes["worker"]).kill()
+        trainer.kill()
         wait_until(lambda: not alive(trainer), "the trainer's end")
         services.redis.resume()
-        if victim == "worker":
-            services.kill("worker")
-            services.start("worker")
         assert_same(result_of(engine, job, tmp_path), expected)
         done = engine.jobs.get(job.job_id)
         assert done.attempt == 2
@@ -92,20 +89,6 @@ def alive(process: psutil.Process) -> bool:
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
-
-
-def test_watchers_see_each_step_once_through_kills(
-    services: Cluster, expected: Result, tmp_path: Path
-) -> None:
-    with services.engine() as engine:
-        job = start(services, engine)
-        seen = []
-        for point in job.stream_metrics():
-            seen.append((point.step, point.loss, point.lr, point.grad_norm, point.val_loss))
-            if point.step in (60, 130):
-                kill(services, "control-plane" if point.step == 60 else "worker")
-        assert seen == expected.history
-        assert_same(result_of(engine, job, tmp_path), expected)
 
 
 def test_frozen_worker_changes_nothing_when_it_wakes(

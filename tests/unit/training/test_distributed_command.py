@@ -97,17 +97,6 @@ def test_sigterm_to_all_stops_them_saved_and_a_killed_launcher_leaves_none(folde
     assert [rank for rank in ranks if rank.is_running()] == []
 
 
-def test_torchrun_starts_them_as_well(folder: Path) -> None:
-    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-    done = start(folder, "--set", "distributed.strategy=fsdp", launcher=launcher)
-    _, told = done.communicate(timeout=120)
-    assert done.returncode == 0, told
-    assert told.count("done: 6 steps, checkpoints in ./run") == 1
-    kept = CheckpointManager(folder / "run").list_checkpoints()
-    assert [entry["step"] for entry in kept] == [4, 6]
-    assert (folder / "training.log").read_text().count("INFO step 2: loss=") == 1
-
-
 def test_a_mistake_that_only_the_run_can_find_is_told(folder: Path) -> None:
     process = start(folder, "--resume", "nowhere.pt")
     _, told = process.communicate(timeout=60)

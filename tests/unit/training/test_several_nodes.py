@@ -59,14 +59,16 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def start(folder: Path) -> Iterator[Start]:
-    """Starts `train.py` in a folder of its own: alone, or under an agent of a run of two nodes."""
+    """Starts `train.py` in a folder of its own: two processes of one node, or an agent of two."""
     started = []
 
     def start(name: str, *arguments: str, port: int | None = None) -> subprocess.Popen[str]:
         (folder / name).mkdir(exist_ok=True)
-        command = [sys.executable, "-P"]
-        if port is not None:
-            command += f"-m torch.distributed.run --nnodes 2 --local-addr 127.0.0.1 --rdzv-id run \
+        command = [sys.executable, "-P", "-m", "torch.distributed.run"]
+        if port is None:
+            command += ["--standalone", "--nproc-per-node", "2"]
+        else:
+            command += f"--nnodes 2 --local-addr 127.0.0.1 --rdzv-id run \
                 --rdzv-backend c10d --rdzv-endpoint 127.0.0.1:{port}".split()
         process = subprocess.Popen(
             [*command, str(SCRIPT), "--config", "../config.yaml", *arguments],
@@ -102,8 +104,10 @@ def state_of(path: Path) -> dict[str, Any]:
 def test_two_nodes_go_on_as_one_would_and_end_when_an_agent_is_killed(
     folder: Path, start: Start
 ) -> None:
-    one = start("one", "--set", "distributed.processes=2", "--set", "checkpoint_dir=../one")
-    assert ended(one)[0] == 0
+    status, told = ended(start("one", "--set", "checkpoint_dir=../one"))
+    assert status == 0, told
+    assert told.count("done: 8 steps, checkpoints in ../one") == 1
+    assert (folder / "one" / "training.log").read_text().count("INFO step 2: loss=") == 1
     middle = folder / "one" / "checkpoint_step_4.pt"
     port, more = free_port(), ("--set", "max_steps=1000000", "--resume", str(middle))
     first, second = (start(name, *more, port=port) for name in ("a", "b"))
