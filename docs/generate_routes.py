@@ -24,6 +24,7 @@ from training_engine.v1 import (
     generation_pb2,
     job_pb2,
     metrics_pb2,
+    sweep_pb2,
     worker_pb2,
 )
 
@@ -33,6 +34,7 @@ MOST_FIELDS = 6
 SERVICES = (
     config_pb2,
     job_pb2,
+    sweep_pb2,
     metrics_pb2,
     checkpoint_pb2,
     dataset_pb2,
