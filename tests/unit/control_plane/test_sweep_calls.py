@@ -167,9 +167,12 @@ async def test_stop_resume_and_delete_act_on_all_children(
     sweep_id = (await stubs.sweeps.StartSweep(request)).sweep.sweep_id
     assert (await stubs.sweeps.StartSweep(request)).sweep.sweep_id == sweep_id
     workers = Workers(plane, attempts)
-    sweep = await until(
-        stubs, sweep_id, workers, lambda s: sum(c.HasField("job_id") for c in s.children) >= 3
-    )
+
+    def third_waits(sweep: sweep_pb2.Sweep) -> bool:
+        started = [c.status for c in sweep.children if c.HasField("job_id")]
+        return len(started) >= 3 and job_pb2.JOB_STATUS_QUEUED in started
+
+    sweep = await until(stubs, sweep_id, workers, third_waits)
     child = next(c for c in sweep.children if c.status == job_pb2.JOB_STATUS_QUEUED)
     refused = await failure_of(stubs.jobs.StopJob(job_pb2.StopJobRequest(job_id=child.job_id)))
     assert refused.reason == "STATE_FORBIDS"
