@@ -12,7 +12,10 @@ from gateway.application import create_app
 from gateway.settings import GatewaySettings
 
 JOBS = "/api/training/jobs"
-IDS = {"job_id": "job_1", "checkpoint_id": "ck", "config_id": "cfg_1", "dataset_id": "ds_1"}
+IDS = {
+    "job_id": "job_1", "checkpoint_id": "ck", "config_id": "cfg_1", "dataset_id": "ds_1",
+    "sweep_id": "swp_1",
+}  # fmt: skip
 PAGES = ["/", "/docs", "/openapi.json", "/static/style.css", "/swagger/swagger-ui.css"]
 STREAM = f"{JOBS}/job_1/stream"
 # They differ from one answer to the next, or are the body's.
