@@ -6,8 +6,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # Extra arguments for pytest, e.g. make test ARGS="-k resume -x".
 ARGS ?=
-# Test files that run at the same time. With more of them than cores, tests miss their deadlines.
-JOBS ?= 2
+# Test files that run at the same time. Two leave a part of two cores unused, since tests wait.
+JOBS ?= 3
 # Device for `make bench`: cpu or cuda.
 DEVICE ?= auto
 # Rounds of `make chaos`: what draws them, the number of the first, and how many.
@@ -16,7 +16,7 @@ FIRST ?= 1
 ROUNDS ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test chaos check-deaths check-bucket check-model check-mutants check-readers lint format bench bench-gpu protos protos-check sync sync-check map-check tables golden-curves clean
+.PHONY: help install demo up test test-long chaos check-deaths check-bucket check-model check-mutants check-readers lint format bench bench-gpu protos protos-check sync sync-check map-check tables golden-curves clean
 
 help: ## List the chores
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -43,7 +43,10 @@ up: $(STAMP) ## Start the whole stack on this machine
 # Files in the order of their folders: chaos and e2e, the longest, come first, so that what is left at
 # the end are many short ones, and no process works alone.
 test: lint ## Checks and tests
-	$(BIN)/python -P -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -P -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not long" $(ARGS)
+
+test-long: $(STAMP) ## The tests that `make test` leaves out for their length
+	$(BIN)/python -P -m pytest -v -m long $(ARGS)
 
 chaos: $(STAMP) ## Break a real stack in ROUNDS ways that SEED draws; ends with what was broken
 	$(BIN)/python tests/chaos --seed $(SEED) --first $(FIRST) --rounds $(ROUNDS) $(ARGS)

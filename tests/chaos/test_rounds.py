@@ -27,6 +27,7 @@ def test_every_fault_and_every_life_is_drawn() -> None:
     assert {job.life for plan in plans for job in plan.jobs} == {*LIVES}
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_rounds_end_as_if_nothing_had_happened(tmp_path: Path) -> None:
     rounds = Rounds(1, tmp_path)

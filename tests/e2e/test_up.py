@@ -115,7 +115,9 @@ def test_neither_an_app_py_here_nor_an_odd_data_folder_does_harm(tmp_path: Path)
     assert [child for child in children if child.is_running()] == []
 
 
-@pytest.mark.parametrize("end", ["interrupt", "terminate_all", "kill"])
+@pytest.mark.parametrize(
+    "end", ["interrupt", "kill", pytest.param("terminate_all", marks=pytest.mark.long)]
+)
 def test_running_job_continues_at_the_next_up(
     tmp_path: Path, tiny_config: dict[str, Any], end: str
 ) -> None:

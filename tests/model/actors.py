@@ -35,6 +35,8 @@ class Bounds:
     """Control planes look for files that no record refers to, and people delete checkpoints."""
     has_archive: bool = False
     """Old points move to files, hidden ones are dropped, and trainers retire checkpoints."""
+    has_pauses: bool = False
+    """The job is a child of a sweep, which stops at a step."""
 
 
 class Actors(NamedTuple):
@@ -96,7 +98,7 @@ def moves(view: View, actors: Actors, bounds: Bounds) -> Iterator[Move]:
 
 def _of_people(view: View, actors: Actors, bounds: Bounds) -> Iterator[Move]:
     if view.state == "–":
-        yield Move("start", calls.start(), actors, "start")
+        yield Move("start", calls.start(pauses=bounds.has_pauses), actors, "start")
         return
     if view.state == "gone":
         return

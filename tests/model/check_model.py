@@ -22,8 +22,10 @@ PROFILES = {
     "attempts": Bounds(attempts=3, steps=1),
     "moves": Bounds(attempts=3, steps=2),
     "files": Bounds(attempts=2, steps=2, has_zombies=True, has_sweeps=True),
-    "points": Bounds(attempts=2, steps=2, has_archive=True),
-    "all": Bounds(attempts=2, steps=1, has_zombies=True, has_sweeps=True, has_archive=True),
+    "points": Bounds(attempts=2, steps=2, has_archive=True, has_pauses=True),
+    "all": Bounds(
+        attempts=2, steps=1, has_zombies=True, has_sweeps=True, has_archive=True, has_pauses=True
+    ),
 }
 USUAL = ("attempts", "all")
 

@@ -27,11 +27,13 @@ from model.mutated import first_failure
 from model.server import ModelServer
 
 SEARCHES = {
-    "small": Bounds(attempts=1, steps=1, has_zombies=True, has_sweeps=True, has_archive=True),
-    "medium": Bounds(attempts=2, steps=1),
+    "small": Bounds(
+        attempts=1, steps=1, has_zombies=True, has_sweeps=True, has_archive=True, has_pauses=True
+    ),
+    "medium": Bounds(attempts=2, steps=1, has_pauses=True),
     "moves": Bounds(attempts=2, steps=2),
     "files": Bounds(attempts=2, steps=1, has_zombies=True, has_sweeps=True),
-    "points": Bounds(attempts=2, steps=1, has_archive=True),
+    "points": Bounds(attempts=2, steps=1, has_archive=True, has_pauses=True),
 }
 PAGE = Path(__file__).parent / "verdicts.md"
 NOTHING = "nothing"

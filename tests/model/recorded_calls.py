@@ -126,10 +126,11 @@ def _request(name: str) -> Request:
 
 
 @cache
-def start(body: str = "body") -> Call:
+def start(body: str = "body", *, pauses: bool = False) -> Call:
     """StartJob, always with one request_id."""
     run = Execution(max_retries=MAX_RETRIES)
-    new = NewJob("{}", FIRST_MAX_STEPS, "/data", name="tiny", execution=run, stop_at_step=STOPS_AT)
+    pause = STOPS_AT if pauses else None
+    new = NewJob("{}", FIRST_MAX_STEPS, "/data", name="tiny", execution=run, stop_at_step=pause)
     name, _, *rest = _recorded(lambda: _jobs.create(new, Request("start", body)))
     return (name, JOB, *rest)
 

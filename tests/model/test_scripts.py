@@ -15,7 +15,7 @@ from model.state_table import STORE
 PROFILES = {
     "moves": Bounds(attempts=2, steps=2),
     "files": Bounds(attempts=2, steps=1, has_zombies=True, has_sweeps=True),
-    "points": Bounds(attempts=2, steps=1, has_archive=True),
+    "points": Bounds(attempts=2, steps=1, has_archive=True, has_pauses=True),
 }
 
 NOT_OF_ONE_JOB = {

@@ -226,7 +226,7 @@ def needs_of(name: str, found: set[str] | None = None) -> set[str]:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_worker_installs_beside_a_torch_of_its_own_layer(
     wheels: Path, tmp_path: Path, torch_alone: Path, redis_url: str
 ) -> None:
