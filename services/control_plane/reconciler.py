@@ -190,7 +190,7 @@ class Reconciler:
                 await self._declare_lost(attempt, error)
 
     async def _fire_alerts(self, attempts: Sequence[RunningAttempt], now: float) -> None:
-        """Fire alerts about a stall; the store fires each once, whoever asks."""
+        """Fire alerts about a stall; the store fires each once."""
         for attempt in attempts:
             silent = self._leases.silent_seconds(attempt, now)
             if silent >= attempt.first_stall_alert:

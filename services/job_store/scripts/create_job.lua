@@ -35,7 +35,7 @@ end
 
 local first_answer = recall(memo)
 if first_answer then return first_answer end
--- A child of a sweep is made once, whoever drives the sweep, and only while it runs.
+-- A child of a sweep is made once, by any control plane, and only while it runs.
 local children = job.sweep_id ~= '' and item_key('sweep', job.sweep_id) .. ':children'
 if children then
   local there = redis.call('HGET', children, job.sweep_child)
