@@ -1,8 +1,8 @@
 """Imports everything that a worker and its trainers need into the process that forks them.
 
-Importing torch costs about 2 s and the first AdamW, which brings in `torch._dynamo`, about as
-much again; a forked trainer has both at once. Nothing here may start a thread pool or a CUDA
-context: neither survives a fork.
+Importing torch takes seconds, and what several processes need besides takes as long again; a
+forked trainer has both at once. Nothing here may start a thread pool or a CUDA context: neither
+survives a fork.
 """
 
 from __future__ import annotations
@@ -27,17 +27,20 @@ _MODULES = (
 
 
 def preload() -> None:
-    """Import the worker and the library, with all that they import late.
-
-    The garbage collector is left a clean heap, so that the pages stay shared between this process
-    and its trainers.
-    """
-    import torch
-
+    """Import the worker and the library, with what a trainer imports late."""
     for name in _MODULES:
         importlib.import_module(name)
-    parameter = torch.nn.Parameter(torch.zeros(1))
-    torch.optim.AdamW([parameter])
+    _share_heap()
+
+
+def preload_for_ranks() -> None:
+    """Import what only jobs of several processes need. Seconds for the first call."""
+    importlib.import_module("app.training.distributed_launch").import_for_ranks()
+    _share_heap()
+
+
+def _share_heap() -> None:
+    """Keep the garbage collector from writing to pages that this process and its forks share."""
     gc.collect()
     gc.freeze()
 

@@ -50,6 +50,7 @@ from training_worker.messages import (
     PlaceOrder,
 )
 from training_worker.place_watch import PlaceWatch
+from training_worker.preload import preload_for_ranks
 from training_worker.set_up import attempt_folder
 from training_worker.settings import WorkerSettings
 from training_worker.supervisor import Kill, Supervisor
@@ -63,6 +64,8 @@ _SLOWEST_HEARTBEAT = 10.0
 _SAME_REQUEST_SECONDS = 2.0
 _PAUSE_AFTER_NONSENSE = 0.02
 _QUEUE = "queue"
+_IDLE_SECONDS = 10
+"""After so long without a message a worker imports what only jobs of several processes need."""
 
 
 class TrainingWorker(Worker):
@@ -102,6 +105,7 @@ class TrainingWorker(Worker):
         self._supervisor: Supervisor | PlaceWatch | None = None
         self._leaving_since = 0.0
         self._queues_are_empty = False
+        self._is_ready_for_ranks = False
         self._duties = Duties(expected=(StoreUnavailableError,))
         self._witness = witness
         self._temporary_files = TemporaryFiles()
@@ -140,7 +144,7 @@ class TrainingWorker(Worker):
         while True:
             try:
                 self._gate.pass_through(self.heartbeat)
-                result = super().dequeue_job_and_maintain_ttl(timeout, max_idle_time)
+                result = self._dequeue(timeout, max_idle_time)
             except StopRequested:
                 raise
             except Exception as error:  # RQ's loop would end at it, in silence
@@ -159,6 +163,17 @@ class TrainingWorker(Worker):
             # Popping may have taken hours. A message held here for long is sent again meanwhile.
             self._gate.pass_through(self.heartbeat)
             return job, queue
+
+    def _dequeue(self, timeout: int | None, max_idle_time: int | None) -> tuple[Job, Queue] | None:
+        """Return the next message, and use the first idle seconds to import the rest."""
+        if timeout is None or self._is_ready_for_ranks:
+            return super().dequeue_job_and_maintain_ttl(timeout, max_idle_time)
+        result = super().dequeue_job_and_maintain_ttl(_IDLE_SECONDS, _IDLE_SECONDS)
+        if result is None:
+            preload_for_ranks()
+            self._is_ready_for_ranks = True
+            return self._dequeue(timeout, max_idle_time)
+        return result
 
     def _handle_queue_error(self, error: Exception) -> None:
         """Refuse the message that `error` is about, or wait before the queue is read again."""

@@ -8,8 +8,8 @@ reading:
 - `trainer`, `run_data`, `run_model`, `early_stopping`: the training loop; what it reads and what it
   trains, each with its part of a checkpoint.
 - `batches`, `sampler`: which samples a step trains on, as a function of seed and position.
-- `stepping`, `muon`, `scheduler`, `precision`, `averaging`: one optimizer step, its learning rate,
-  its number format, the average of the weights.
+- `stepping`, `adamw`, `muon`, `scheduler`, `precision`, `averaging`: one optimizer step, its
+  learning rate, its number format, the average of the weights.
 - `metrics`, `metric_names`, `custom_metrics`, `reporting`, `evaluation`, `source_losses`,
   `validation_samples`, `journal`, `trackers`: what is measured, and who hears of it.
 - `callbacks`: the hooks of a run; the service trains through them.

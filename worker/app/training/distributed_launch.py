@@ -44,8 +44,7 @@ from app.training.parent_signals import end_with_parent
 _BACKEND = "fixed"
 _LOOPBACK = "127.0.0.1"
 _TALKATIVE = ("torch.distributed.elastic", "torch.distributed.launcher", "torch.multiprocessing")
-_IMPORTED_LATE = ("torch._dynamo", "torch.distributed.fsdp", "torch.distributed.tensor")
-"""Modules that optimizers and sharding import late: here once, not in each process."""
+_IMPORTED_BY_RANKS = ("torch._dynamo", "torch.distributed.fsdp", "torch.distributed.tensor")
 _AGENT_NOTICES_SECONDS = 5.0
 """It looks many times a second, and ends all others when it finds one gone."""
 
@@ -66,6 +65,15 @@ class ProcessFailedError(TrainingError):
         )
 
 
+def import_for_ranks() -> None:
+    """Import what only several processes need; a process forked from this one has it at once.
+
+    The first call takes seconds, as long as the import of torch.
+    """
+    for name in _IMPORTED_BY_RANKS:
+        importlib.import_module(name)
+
+
 def launch(function: Callable[[], object], processes: int, node: Node | None = None) -> None:
     """Call `function` in each of `processes` new processes; return when all have returned.
 
@@ -80,8 +88,7 @@ def launch(function: Callable[[], object], processes: int, node: Node | None = N
     Raises:
         ProcessFailedError: One of the processes ended before its time; the others were ended then.
     """
-    for name in _IMPORTED_LATE:
-        importlib.import_module(name)
+    import_for_ranks()
     entrypoint = elastic_launch(_launch_config(processes, node), _run_rank)
     interface = node.interface or None if node else None
     with (

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from app.training.adamw import AdamW
 from app.training.sharding import gather, local, shard
 
 # a, b and c of X <- a X + b (X X') X + c (X X')² X: each polynomial is the best one for what the
@@ -71,7 +72,7 @@ class Matrix:
     """Rows of each of the matrices that it holds one below the other: three for a fused qkv."""
 
 
-class Muon(torch.optim.AdamW):
+class Muon(AdamW):
     """Muon for hidden matrices, and AdamW for everything else, as one optimizer.
 
     The update of a matrix is orthogonal, times sqrt(rows / columns) where that is more than 1, so
@@ -86,7 +87,7 @@ class Muon(torch.optim.AdamW):
         momentum: decay of the mean of gradients, in [0, 1); the update looks ahead (Nesterov).
         muon_weight_decay: of the matrices, decoupled, >= 0.
         iterations: of the polynomial that makes an update orthogonal, 1 to 5.
-        adamw: options of AdamW, as `torch.optim.AdamW` takes them.
+        adamw: options of AdamW, as `AdamW` takes them.
 
     Raises:
         ValueError: There is no matrix.

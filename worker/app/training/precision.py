@@ -14,6 +14,8 @@ from app.training.config import TrainingConfig
 from app.transformer.errors import ConfigError, FieldProblem
 
 _DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
+_ERROR = 2
+"""The mode of torch in which an operation that is not deterministic raises."""
 
 
 def choose_device(name: str) -> torch.device:
@@ -53,7 +55,7 @@ def process_switches(config: TrainingConfig, device: torch.device) -> Iterator[N
     training does not notice.
     """
     precision = torch.get_float32_matmul_precision()
-    deterministic = torch.are_deterministic_algorithms_enabled()
+    deterministic = torch.get_deterministic_debug_mode()
     benchmark = torch.backends.cudnn.benchmark
     try:
         if device.type == "cuda":
@@ -64,10 +66,18 @@ def process_switches(config: TrainingConfig, device: torch.device) -> Iterator[N
         if config.deterministic:
             # cuBLAS reads it at its first call; without it deterministic matmuls are refused.
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-            torch.use_deterministic_algorithms(True)
+            _set_deterministic(_ERROR, config)
             torch.backends.cudnn.benchmark = False
         yield
     finally:
         torch.set_float32_matmul_precision(precision)
-        torch.use_deterministic_algorithms(deterministic)
+        _set_deterministic(deterministic, config)
         torch.backends.cudnn.benchmark = benchmark
+
+
+def _set_deterministic(mode: int, config: TrainingConfig) -> None:
+    """Set torch's mode for operations that are not deterministic: 0 default, 1 warn, 2 error."""
+    if config.compile:
+        torch.use_deterministic_algorithms(mode > 0, warn_only=mode == 1)
+    else:  # without the import of the compiler, seconds long, that the other one makes
+        torch.set_deterministic_debug_mode(mode)

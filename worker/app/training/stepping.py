@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from app.training.adamw import AdamW
 from app.training.batches import IGNORED, Batch
 from app.training.config import TrainingConfig
 from app.training.errors import NonFiniteLossError
@@ -51,7 +52,7 @@ def build_optimizer(
     }
     groups = [group for group in groups if group["params"]]
     if not hidden:
-        return torch.optim.AdamW(groups, **options)
+        return AdamW(groups, **options)
     return Muon(
         hidden,
         groups,
