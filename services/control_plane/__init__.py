@@ -19,7 +19,7 @@ nothing in memory that another control plane would miss. In order of reading:
 - `reconciler`, `leases`: finds attempts that lost their worker or their message, and queues them
   again.
 - `gangs`: when a job over several workers may begin.
-- `sweeping`: deletes files that no record refers to.
+- `leftovers`: deletes files that no record refers to.
 - `conversion`: stored records as messages.
 - `watching`, `metrics`: what a job does and measures, live and afterwards: `WatchJob`,
   MetricsService.

@@ -11,10 +11,10 @@ from control_plane.conversion import checkpoint_message
 from control_plane.downloads import VerifiedDownloads
 from control_plane.errors import in_use, invalid_argument, shutting_down
 from control_plane.evaluation import evaluate
+from control_plane.leftovers import remove_checkpoint
 from control_plane.paging import page_size
 from control_plane.requests import idempotency
 from control_plane.state import Context, Servicer, ServiceState
-from control_plane.sweeping import remove_checkpoint
 from job_store.errors import TransitionRefusedError
 from service_runtime.logs import get_logger
 from training_engine.v1 import checkpoint_pb2, checkpoint_pb2_grpc

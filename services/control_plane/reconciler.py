@@ -13,9 +13,9 @@ from contextlib import suppress
 
 from control_plane.gangs import GangGate
 from control_plane.leases import AttemptWatch, Claim, FirstSeen, claim_of
+from control_plane.leftovers import Sweeper
 from control_plane.queue import message_id
 from control_plane.state import ServiceState
-from control_plane.sweeping import Sweeper
 from control_plane.sweeps.driver import SweepDriver
 from control_plane.telemetry import LOST_ATTEMPTS, RESENT_MESSAGES
 from job_store.errors import JobStoreError, NotJournaledError, StoreUnavailableError

@@ -265,7 +265,7 @@ def _of_the_sweeper(view: View, actors: Actors) -> Iterator[Move]:
 
 
 def _superfluous(view: View, actors: Actors) -> frozenset[File]:
-    """As `control_plane.sweeping` has it: files of attempts that are over, without a record."""
+    """As `control_plane.leftovers` has it: files of attempts that are over, without a record."""
     if view.state == "gone":
         return actors.files
     if view.state in AT_REST:

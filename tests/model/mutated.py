@@ -19,7 +19,7 @@ TESTS = (
     *(
         f"unit/control_plane/test_{what}.py"
         for what in (
-            *("notices", "reconciler", "sweeping", "lost_records", "job_calls", "forks"),
+            *("notices", "reconciler", "leftovers", "lost_records", "job_calls", "forks"),
             "sweep_calls",
             "gangs",
         )

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from failure import failure_of
 from started import TINY, running_job, start
-from test_sweeping import files, nothing_to_sweep, save, until
+from test_leftovers import files, nothing_to_sweep, save, until
 
 from control_plane.server import ControlPlane
 from control_plane.settings import ControlPlaneSettings

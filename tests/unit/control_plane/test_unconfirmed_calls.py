@@ -13,8 +13,8 @@ from failure import failure_of
 from redis_server import RedisServer
 
 from artifact_store import job_prefix
+from control_plane.leftovers import Sweeper
 from control_plane.server import ControlPlane
-from control_plane.sweeping import Sweeper
 from job_store.errors import NotOnDiskError
 from training_engine.v1 import job_pb2
 

@@ -14,10 +14,10 @@ from failure import failure_of
 from started import running_job
 
 from artifact_store import ArtifactStoreAwayError, attempt_prefix
-from control_plane import sweeping
+from control_plane import leftovers
+from control_plane.leftovers import Sweeper
 from control_plane.server import ControlPlane
 from control_plane.settings import ControlPlaneSettings
-from control_plane.sweeping import Sweeper
 from job_store.attempts import AttemptStore, Unregistered
 from job_store.errors import NotJournaledError
 from job_store.ids import new_id
@@ -286,7 +286,7 @@ async def test_uploads_and_deletions_that_were_not_completed_go_when_they_are_ol
     sweeper = Sweeper(state)
     await sweeper.sweep()
     assert len(state.artifacts.keys("datasets")) == 3  # all may be under way
-    monkeypatch.setattr(sweeping, "_QUIET_SECONDS", 0.0)
+    monkeypatch.setattr(leftovers, "_QUIET_SECONDS", 0.0)
     await Sweeper(state).sweep()
     left = [f"datasets/{id}/a.txt" for id in (kept.dataset_id, unknown)]
     assert state.artifacts.keys("datasets") == sorted(left)
