@@ -45,7 +45,7 @@ def stepped(optimizer_class: type[torch.optim.AdamW]) -> tuple[list[torch.Tensor
     optimizer.register_step_post_hook(lambda *_: calls.append(1))
     weights = []
     for _ in range(3):
-        (weight**2).sum().backward()
+        torch.autograd.backward((weight**2).sum())
         optimizer.step()
         optimizer.zero_grad()
         assert weight.grad is None
