@@ -31,11 +31,11 @@ def plane_settings(plane_settings: ControlPlaneSettings) -> ControlPlaneSettings
     return plane_settings
 
 
-def save(plane: ControlPlane, token: FencingToken, step: int) -> CheckpointRecord:
-    """What a trainer writes for a checkpoint; not registered yet."""
+def save(plane: ControlPlane, token: FencingToken, step: int, folder: str = "") -> CheckpointRecord:
+    """What a trainer writes for a checkpoint, in the store or a folder of it; not registered."""
     key = f"{attempt_prefix(token.job_id, token.attempt, token.claim_id)}/checkpoint_step_{step}.pt"
     for name in (key, key.removesuffix(".pt") + ".json", f"{Path(key).parent}/output.log"):
-        path = Path(plane.state.settings.artifact_root) / name
+        path = Path(plane.state.settings.artifact_root) / folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"weights")
     return CheckpointRecord(
@@ -85,8 +85,12 @@ async def test_what_a_zombie_writes_for_a_deleted_job_goes_too(
     job_id, token = await running_job(stubs, attempts)
     attempts.finish(token, Outcome(OutcomeKind.SUCCEEDED))
     await stubs.jobs.DeleteJob(job_pb2.DeleteJobRequest(job_id=job_id))
-    save(plane, token, 5)
-    assert len(files(plane)) == 3
+    save(plane, token, 5, "staged")
+    assert len(files(plane, "staged")) == 3
+    root = Path(plane.state.settings.artifact_root)
+    (root / "jobs/kept").mkdir(parents=True)  # the folder of all jobs stays
+    # At once: the sweeper, in threads, would remove folders from under the writer.
+    (root / "staged/jobs" / job_id).rename(root / "jobs" / job_id)
     await until(lambda: files(plane) == [])
 
 
