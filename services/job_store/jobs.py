@@ -408,29 +408,30 @@ async def queued_attempts(
     A record that cannot be read is left out: one of another version has its own program to look
     after it.
     """
-    keys = Keys(connection.prefix)
-    ids = await connection.command("ZRANGE", keys.index(index), 0, limit - 1)
-    if not ids:
-        return []
-    names = [id.decode() for id in ids]
-    fields = ("status", "v", "attempt", "priority", "device", "enqueued_at", "nodes")
-    rows = await connection.pipeline(*[("HMGET", keys.job(name), *fields) for name in names])
+    reply = await connection.run("read_queued", index, limit)
+    assert reply is not None
     attempts = []
-    for name, row in zip(names, rows, strict=True):
-        status, version, attempt, priority, device, sent, nodes = row
-        if status != b"queued" or version != b"%d" % RECORD_VERSION:
+    for status, version, *fields, name in json.loads(reply[0].decode("utf-8", "replace")):
+        if status != "queued" or version != str(RECORD_VERSION):
             continue
         try:
-            attempts.append(
-                QueuedAttempt(
-                    job_id=name,
-                    attempt=int(attempt),
-                    priority=Priority(priority.decode()),
-                    device=device.decode(),
-                    is_sent=bool(sent),
-                    nodes=int(nodes or 1),
-                )
-            )
-        except (ValueError, TypeError, AttributeError):
+            attempts.append(_queued(name, *fields))
+        except (ValueError, TypeError):
             left_out(RecordVersionError("job", name, "a damaged record", "a readable one"))
     return attempts
+
+
+def _queued(
+    name: str, attempt: str, priority: str, device: str, sent: str, nodes: str
+) -> QueuedAttempt:
+    """Return an attempt of the fields as they are stored; False for one that is missing."""
+    if not (attempt and device):
+        raise ValueError("a field is missing")
+    return QueuedAttempt(
+        job_id=name,
+        attempt=int(attempt),
+        priority=Priority(priority),
+        device=device,
+        is_sent=bool(sent),
+        nodes=int(nodes or 1),
+    )

@@ -19,6 +19,7 @@ SCRIPTS = STORE / "scripts"
 READERS = {
     "read_job",
     "read_jobs",
+    "read_queued",
     "read_points",
     "read_samples",
     "read_chart",

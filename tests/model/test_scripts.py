@@ -28,7 +28,8 @@ NOT_OF_ONE_JOB = {
     *("take_place", "renew_place"),  # change places only, which no other script reads
     "fire_stalled",  # of jobs with alerts
     "append_system",  # appends what no other script reads
-    *("known_checkpoints", "recall", "read_job", "read_jobs", "read_feed"),  # readers
+    # Readers:
+    *("known_checkpoints", "recall", "read_job", "read_jobs", "read_queued", "read_feed"),
     *("read_chart", "read_samples"),
 }
 
