@@ -262,5 +262,5 @@ def _draw(
     end = int(np.searchsorted(x, question.to_x, side="right")) + 1
     x, y = x[start:end], y[start:end]
     kept = kept_places(x, y, most, log_x=question.log_x)
-    series.x.extend(x[kept])
-    series.y.extend(y[kept])
+    series.x.extend(x[kept].tolist())
+    series.y.extend(y[kept].tolist())

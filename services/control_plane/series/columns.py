@@ -18,7 +18,10 @@ STEP, TIME, ATTEMPT = "@step", "@time", "@attempt"
 """Columns besides the metrics, whose names have no such sign."""
 
 CHUNK_ROWS = 8192
-"""Rows that are kept in memory before they go to the file."""
+"""Rows of a chunk that is left as it is. Smaller ones are joined later."""
+
+_MOST_SMALL = 16
+"""Small chunks at the end of the file before they become one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,12 @@ class Columns:
     @property
     def rows(self) -> int:
         """How many there are."""
-        return self._file_rows + self._newest[STEP].size
+        return self._file_rows + self.held_rows
+
+    @property
+    def held_rows(self) -> int:
+        """How many of them are in memory alone."""
+        return self._newest[STEP].size
 
     @property
     def last_step(self) -> int:
@@ -134,39 +142,53 @@ class Columns:
         return False
 
     def _cut(self, rows: int) -> None:
-        if self._file is not None and rows < self._file_rows:
-            self._take_back(self._file, rows)
-        for column in self._newest.values():
-            column.cut(rows - self._file_rows)
+        while self._file is not None and rows < self._file_rows:
+            self._hold_last_chunk(self._file)
+            self._cut_newest(max(0, rows - self._file_rows))
+        self._cut_newest(rows - self._file_rows)
         spans = [span for span in self._spans if span.start < rows]
         if spans and spans[-1].end > rows:
             last_step = float(self.column(STEP, rows - 1)[0])
             spans[-1] = replace(spans[-1], end=rows, last_step=last_step)
         self._spans = spans
 
-    def _take_back(self, file: ColumnFile, rows: int) -> None:
-        """Hold in memory the chunk that loses some rows; forget those that lose all."""
-        self._newest = _no_columns()
-        while file.chunks and self._file_rows > rows:
-            chunk = file.chunks[-1]
-            self._file_rows -= chunk.rows
-            if self._file_rows < rows:
-                for name in chunk.names:
-                    self._newest.setdefault(name, Growing()).extend(file.column(chunk, name))
-            file.drop_last()
+    def _cut_newest(self, rows: int) -> None:
+        for column in self._newest.values():
+            column.cut(rows)
+
+    def _hold_last_chunk(self, file: ColumnFile) -> None:
+        """Hold the last chunk of the file in memory, before the rows that are there already."""
+        chunk, later = file.chunks[-1], self._newest
+        lacking = np.full(later[STEP].size, np.nan)
+        held: dict[str, Growing] = {}
+        for name in (*chunk.names, *(later.keys() - set(chunk.names))):
+            held[name] = Growing()
+            held[name].extend(file.column(chunk, name))
+            held[name].extend(later[name].values if name in later else lacking)
+        self._newest = held
+        self._file_rows -= chunk.rows
+        file.drop_last()
 
     def save(self, *, least: int = CHUNK_ROWS) -> None:
         """Move the rows in memory to the file, where they are `least` or more.
 
         Raises:
             OSError: The file cannot be written.
+            DamagedColumnsError: The file is damaged, in what is joined with these rows.
         """
-        if self._file is None or self._newest[STEP].size < least:
+        if self._file is None or self.held_rows < least:
             return
+        if self._ends_in_small_chunks(self._file):
+            for _ in range(_MOST_SMALL):
+                self._hold_last_chunk(self._file)
         columns = {name: column.values for name, column in self._newest.items()}
         self._file.append(columns, self._spans_from(self._file_rows))
         self._file_rows = self.rows
         self._newest = _no_columns()
+
+    def _ends_in_small_chunks(self, file: ColumnFile) -> bool:
+        last = file.chunks[-_MOST_SMALL:]
+        return len(last) == _MOST_SMALL and all(chunk.rows < CHUNK_ROWS for chunk in last)
 
     def _spans_from(self, row: int) -> list[tuple[int, str, int]]:
         spans = [span for span in self._spans if span.end > row]

@@ -50,7 +50,7 @@ class Curve:
         """Take what a column has behind what was read."""
         places = np.flatnonzero(np.isfinite(column))
         self.rows.extend(self.read + places.astype(float))
-        values = column[places]
+        values = column if len(places) == len(column) else column[places]
         self.values.extend(values)
         if len(values):
             low, high = int(values.argmin()), int(values.argmax())

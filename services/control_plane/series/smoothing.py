@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from itertools import accumulate, pairwise
 
 import numpy as np
 
 from control_plane.series.growing import Floats, Growing
+
+_HALF_AN_ULP_BITS = 54
+"""Binary places after which a number taken from 1 leaves 1."""
 
 
 class Smoothed:
@@ -24,24 +28,34 @@ class Smoothed:
             return
         average = _averages(values, self.weight, self._last)
         self._last = float(average[-1])
-        counts = self.shown.size + np.arange(1.0, len(values) + 1)
-        self.shown.extend(average / (1 - self.weight**counts))
+        biased = average[: max(0, _biased(self.weight) - self.shown.size)]
+        counts = self.shown.size + np.arange(1.0, len(biased) + 1)
+        biased /= 1 - self.weight**counts
+        self.shown.extend(average)
+
+
+def _biased(weight: float) -> int:
+    """Return how many values have a bias: `1 - weight**n` is 1 in floating point for later ones."""
+    return 0 if weight == 0 else math.ceil(-_HALF_AN_ULP_BITS / math.log2(weight))
 
 
 def _averages(values: Floats, weight: float, before: float) -> Floats:
     """Return the undivided average after each value; `before` is that of the values before them.
 
     The values are laid out in a square. Its columns follow from each other, all rows at once; then
-    each row goes on from the end of the one above.
+    each row goes on from the end of the one above. Columns are next to each other in memory.
     """
     width = math.isqrt(len(values) - 1) + 1
     rows = -(-len(values) // width)
     table = np.zeros((rows, width))
-    table.flat[: len(values)] = (1 - weight) * values
-    for column in range(1, width):
-        table[:, column] += weight * table[:, column - 1]
+    np.multiply(values, 1 - weight, out=table.reshape(-1)[: len(values)])
+    columns = table.T.copy()
+    for left, column in pairwise(columns):
+        column += weight * left
     decay = weight ** np.arange(1.0, width + 1)
-    for row in table:
-        row += decay * before
-        before = row[-1]
-    return table.ravel()[: len(values)]
+    whole = float(decay[-1])
+    ends = accumulate(columns[-1].tolist(), lambda above, end: end + whole * above, initial=before)
+    # The table's memory is used again: to get more from the system takes as long as the sums.
+    columns += np.multiply.outer(decay, [*ends][:-1], out=table.reshape(width, rows))
+    table[:] = columns.T
+    return table.reshape(-1)[: len(values)]

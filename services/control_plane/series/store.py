@@ -39,7 +39,7 @@ _NEWEST_JOBS = 200
 """Jobs whose copies are brought up to date at the start."""
 
 _LEAST_SAVED = 512
-"""Rows that are worth a chunk of their own when a job leaves the memory."""
+"""Rows that are worth a chunk of their own: some 3 ms of Redis to read them again."""
 
 _ROUNDS_BETWEEN_CLEANINGS = 60
 
@@ -64,8 +64,8 @@ class SeriesStore:
             SegmentUnreadableError: A file of old points cannot be read.
         """
         for last_try in (False, True):
-            jobs = [*await asyncio.gather(*map(self._fresh, job_ids))]
             try:
+                jobs = [*await asyncio.gather(*map(self._fresh, job_ids))]
                 return await asyncio.to_thread(work, jobs)
             except DamagedColumnsError as error:
                 _log.warning("a copy of a history is made again", why=str(error))
@@ -110,7 +110,9 @@ class SeriesStore:
                 found, was_cut = self._take(job, page)
             is_behind = found >= _PAGE and job.columns.rows > before
             if not (is_behind or was_cut):
-                return
+                break
+        if job.columns.held_rows >= _LEAST_SAVED:  # a process that is killed has them in its file
+            await asyncio.to_thread(self._save, job, least=_LEAST_SAVED)
 
     def _take(self, job: JobCurves, page: PackedPage) -> tuple[int, bool]:
         taken = job.take(page)
@@ -121,7 +123,7 @@ class SeriesStore:
         try:
             with job.lock:
                 job.columns.save(**least)
-        except OSError as error:
+        except (OSError, DamagedColumnsError) as error:
             _log.warning("a copy of a history stays in memory", why=str(error))
 
     def _let_go(self) -> None:

@@ -8,6 +8,8 @@ it cannot be computed for all parts at once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,15 +26,26 @@ def kept_places(x: Floats, y: Floats, most: int, *, log_x: bool = False) -> NDAr
     if most <= _ENDS:
         return np.array([0, len(x) - 1])[:most]
     starts = _part_starts(x, (most - _ENDS) // 2, log_x)
-    ends = [*starts[1:], len(x)]
-    kept = [0, len(x) - 1]
-    for start, end in zip(starts, ends, strict=True):
-        part = y[start:end]
-        kept += (start + int(part.argmin()), start + int(part.argmax()))
-    return np.unique(kept)
+    extremes = [_first_places(y, starts, of_parts) for of_parts in (np.minimum, np.maximum)]
+    return _ascending([0, len(x) - 1], *extremes, size=len(x))
 
 
-def _part_starts(x: Floats, parts: int, log_x: bool) -> list[int]:
+def _ascending(*places: Sequence[int] | NDArray[np.intp], size: int) -> NDArray[np.intp]:
+    """Return the places below `size`, each once; faster than a sort."""
+    is_named = np.zeros(size + 1, bool)
+    for each in places:
+        is_named[each] = True
+    return np.flatnonzero(is_named[:size])
+
+
+def _first_places(y: Floats, starts: NDArray[np.intp], extreme: np.ufunc) -> NDArray[np.intp]:
+    """Return where each part has its extreme value first."""
+    lengths = np.diff(starts, append=len(y))
+    places = np.flatnonzero(y == np.repeat(extreme.reduceat(y, starts), lengths))
+    return places[np.searchsorted(places, starts)]
+
+
+def _part_starts(x: Floats, parts: int, log_x: bool) -> NDArray[np.intp]:
     """Return where the parts begin that have points."""
     first, last = float(x[0]), float(x[-1])
     if log_x:
@@ -41,5 +54,4 @@ def _part_starts(x: Floats, parts: int, log_x: bool) -> list[int]:
         edges = np.geomspace(first, last, parts + 1) if 0 < first < last else np.empty(0)
     else:
         edges = np.linspace(first, last, parts + 1)
-    starts = np.searchsorted(x, edges[:-1])
-    return [int(start) for start in np.unique([0, *starts]) if start < len(x)]
+    return _ascending([0], np.searchsorted(x, edges[:-1]), size=len(x))

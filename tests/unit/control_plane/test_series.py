@@ -15,6 +15,7 @@ from failure import failure_of
 from started import running_job
 
 from control_plane.archive import ArtifactArchive
+from control_plane.series.columns import Columns
 from control_plane.series.curves import JobCurves
 from control_plane.series.folder import ColumnFolder
 from control_plane.series.smoothing import Smoothed
@@ -204,6 +205,11 @@ async def test_a_copy_in_a_file_is_the_history_whatever_becomes_of_both(
         assert await read() == whole
     file.write_bytes(content[:-9])
     assert await read() == whole
+    attempts.publish_metrics(again, points(range(51, 651), slope=2.0))
+    living = SeriesStore(history, ColumnFolder(tmp_path))
+    await living.compute([job_id], lambda jobs: drawn(jobs[0]))
+    assert Columns(file).rows == 650  # so that it is there when this process is killed
+    living.close()
     await stubs.jobs.StopJob(job_pb2.StopJobRequest(job_id=job_id))
 
 
