@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import re
 from pathlib import Path
 from urllib.parse import parse_qs
@@ -98,6 +99,47 @@ def test_two_runs_are_drawn_read_zoomed_sorted_and_saved(
         assert b"&lt;img" in picture
         assert saved(page, "Charts as PNG", tmp_path).startswith(b"\x89PNG")
         assert (seen.errors, seen.strangers, seen.dialogs) == ([], [], [])
+
+
+GROWING = """async () => {
+  const { OverlayChart } = await import("/static/overlay_chart.js");
+  const view = { logx: false, logy: false, from: null, to: null, xLabel: "step" };
+  const begun = {};
+  const upTo = (count) => {
+    const x = Float64Array.from({ length: count }, (_, place) => place);
+    return [{ label: "a", color: "red", dash: "", x, y: x.map((at) => Math.sin(at)), begun }];
+  };
+  const nodesOf = (chart) => [...chart.svg.querySelectorAll("path")];
+  const pathsOf = (chart) => nodesOf(chart).map((path) => path.getAttribute("d"));
+  const [chart, fresh] = [0, 1].map(() => {
+    const made = new OverlayChart("loss", { onPoint() {}, onZoom() {}, onReset() {} });
+    document.body.append(made.element);
+    return made;
+  });
+  chart.show(upTo(10000), view);
+  const [first] = nodesOf(chart);
+  chart.show(upTo(10003), view);
+  const isKept = nodesOf(chart)[0] === first;
+  const [, tail] = pathsOf(chart);
+  const reading = chart.reading.textContent;
+  chart.show(upTo(20000), view);
+  fresh.show(upTo(20000), view);
+  const [paths, others] = [chart, fresh].map(pathsOf);
+  return { isKept, tail, reading, same: paths.join() === others.join(), paths: paths.length };
+}"""
+"""A curve that grows by points within a pixel, and then by many."""
+
+
+def test_new_points_are_added_to_a_drawing_until_its_axes_move(
+    stack: RunningStack, browser: Browser
+) -> None:
+    with opened(browser, f"{stack.url}/#/compare") as (page, seen):
+        found = page.evaluate(GROWING)
+        assert found["isKept"]
+        assert found["tail"].count("L") == 3  # from the last point that was drawn
+        assert found["reading"] == f"latest · a {math.sin(10002):.5g}"
+        assert (found["same"], found["paths"]) == (True, 1)
+        assert seen.errors == []
 
 
 def test_runs_are_chosen_by_name_and_a_wrong_address_says_what_is_wrong(

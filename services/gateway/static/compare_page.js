@@ -139,8 +139,8 @@ export class ComparePage {
     for (const series of answer.series) {
       const key = `${series.job_id} ${series.metric}`;
       const before = this.curves.get(key);
-      if (series.from_start || !before) this.curves.set(key, series);
-      else this.curves.set(key, { ...series, x: joined(before.x, series.x), y: joined(before.y, series.y) });
+      if (series.from_start || !before) this.curves.set(key, { ...series, begun: series });
+      else this.curves.set(key, { ...series, begun: before.begun, x: joined(before.x, series.x), y: joined(before.y, series.y) });
     }
   }
 

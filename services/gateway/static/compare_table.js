@@ -1,6 +1,6 @@
 // The runs of a comparison as a table: best and last of each metric, and the fields that differ.
 
-import { el, fill, status } from "./dom.js";
+import { el, Kept, status } from "./dom.js";
 import { number } from "./format.js";
 import { saveText } from "./exports.js";
 
@@ -11,7 +11,10 @@ export class CompareTable {
   // onSort is called with the column to sort by, and whether its greatest value comes first.
   constructor(onSort) {
     this.onSort = onSort;
-    this.table = el("table", { "aria-label": "Runs" });
+    this.head = el("tr");
+    this.body = el("tbody");
+    this.kept = new Kept(this.body, { keyOf: (run) => run.id, make: (run) => el("tr", {}, this.columns.map((column) => column.cell(run))) });
+    this.table = el("table", { "aria-label": "Runs" }, el("thead", {}, this.head), this.body);
     this.csv = el("button", { type: "button", onclick: () => saveText("comparison.csv", "text/csv", this.#csv()) }, "CSV");
     this.element = el("section", { class: "card" }, el("div", { class: "head" }, el("h2", {}, "Runs and where they differ"), el("div", { class: "actions" }, this.csv)), el("div", { class: "scroll" }, this.table));
   }
@@ -26,7 +29,12 @@ export class CompareTable {
       const button = el("button", { type: "button", class: "plain", onclick: () => this.onSort(column.name, sorted && !down) }, column.name);
       return el("th", { scope: "col", "aria-sort": sorted ? (down ? "descending" : "ascending") : null }, button);
     };
-    fill(this.table, el("thead", {}, el("tr", {}, this.columns.map(head))), el("tbody", {}, this.rows.map((run) => el("tr", {}, this.columns.map((column) => column.cell(run))))));
+    const heads = el("tr", {}, this.columns.map(head));
+    if (!heads.isEqualNode(this.head)) {
+      this.head.replaceWith(heads);
+      this.head = heads;
+    }
+    this.kept.show(this.rows);
   }
 
   #csv() {

@@ -12,6 +12,8 @@ const MOST_READ = 8;
 // More curves than these are drawn a pixel wide: browsers draw such lines ten times as fast as wider
 // ones.
 const FEW = 8;
+const VIEW = ["logx", "logy", "from", "to", "xLabel"];
+const LOOK = ["label", "color", "dash", "begun"];
 
 export class OverlayChart {
   // actions: onPoint(x or null), onZoom(from, to), onReset().
@@ -36,16 +38,42 @@ export class OverlayChart {
     this.element.remove();
   }
 
-  // curves: [{ label, color, dash, x, y }]; view: { logx, logy, from, to, xLabel }.
+  // curves: [{ label, color, dash, x, y, begun }], of which `begun` stays the same while points are
+  // only added; view: { logx, logy, from, to, xLabel }. New points are added to the drawing, which is
+  // made again once they move it by a pixel: that takes many times as long.
   show(curves, view) {
+    const added = this.#continues(curves, view);
     this.curves = curves;
     this.view = view;
-    this.draw();
+    if (added) this.#add();
+    else this.draw();
+  }
+
+  #size() {
+    return [this.svg.clientWidth || 600, this.svg.clientHeight || 280];
+  }
+
+  #continues(curves, view) {
+    if (!this.plot || curves.length !== this.curves.length) return false;
+    if (VIEW.some((name) => view[name] !== this.view[name])) return false;
+    const same = (curve, before) => LOOK.every((name) => curve[name] === before[name]) && !curve.x.length === !before.x.length;
+    if (!curves.every((curve, place) => same(curve, this.curves[place]))) return false;
+    const plot = plotOf(curves, view, ...this.#size());
+    return plot !== null && ["x", "y"].every((name) => covers(this.plot[name], plot[name]));
+  }
+
+  #add() {
+    this.curves.forEach((curve, place) => {
+      const tail = this.tails[place];
+      if (curve.x.length <= tail.start + 1) return;
+      tail.line ??= this.lines.appendChild(this.#line(curve));
+      tail.line.setAttribute("d", pathOf({ x: curve.x.subarray(tail.start), y: curve.y.subarray(tail.start) }, this.plot));
+    });
+    this.point(this.at ?? null);
   }
 
   draw() {
-    const width = this.svg.clientWidth || 600;
-    const height = this.svg.clientHeight || 280;
+    const [width, height] = this.#size();
     const style = getComputedStyle(document.documentElement);
     const color = (name) => style.getPropertyValue(name).trim();
     this.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
@@ -62,11 +90,13 @@ export class OverlayChart {
     this.mark = svg("line", { stroke: color("--soft"), y1: TOP, y2: height - BOTTOM, visibility: "hidden" });
     this.band = svg("rect", { y: TOP, height: height - TOP - BOTTOM, fill: color("--accent"), "fill-opacity": 0.15, visibility: "hidden" });
     const area = svg("rect", { x: LEFT, y: TOP, width: width - LEFT - RIGHT, height: height - TOP - BOTTOM });
-    const lines = svg("g", { fill: "none", "stroke-width": this.curves.length > FEW ? 1 : 1.4, "stroke-linejoin": "round", "clip-path": `url(#${clip})` });
-    for (const curve of this.curves) lines.append(this.#line(curve));
+    this.lines = svg("g", { fill: "none", "stroke-width": this.curves.length > FEW ? 1 : 1.4, "stroke-linejoin": "round", "clip-path": `url(#${clip})` });
+    for (const curve of this.curves) this.lines.append(this.#line(curve));
+    // Where what is added to a curve begins: at its last point that is drawn.
+    this.tails = this.curves.map((curve) => ({ start: Math.max(0, curve.x.length - 1) }));
     const clipPath = svg("clipPath", { id: clip });
     clipPath.append(area);
-    this.svg.replaceChildren(back, clipPath, ...axes(this.plot, this.view.xLabel, color), lines, this.band, this.mark);
+    this.svg.replaceChildren(back, clipPath, ...axes(this.plot, this.view.xLabel, color), this.lines, this.band, this.mark);
     this.point(this.at ?? null);
   }
 
@@ -135,6 +165,12 @@ export class OverlayChart {
     this.reading.setAttribute("aria-live", "polite");
     this.actions.onPoint(this.plot.x.value(Math.min(last, Math.max(first, here + (move * (last - first)) / 50))));
   }
+}
+
+// Whether an axis shows what another one does, to the pixel.
+function covers(axis, other) {
+  const apart = [axis.pixel(other.low) - other.first, axis.pixel(other.high) - other.last];
+  return axis.first === other.first && axis.last === other.last && apart.every((pixels) => Math.abs(pixels) < 1);
 }
 
 function svg(tag, attributes) {
