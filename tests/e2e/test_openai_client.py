@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -94,6 +95,44 @@ def test_several_choices_are_those_of_their_seeds(asking: openai.OpenAI, finishe
     assert several.choices[1].text == alone.choices[0].text
     assert several.choices[0].text != several.choices[1].text
     assert several.model.startswith("ckpt_")
+
+
+def test_a_prompt_may_be_token_ids_or_be_echoed(asking: openai.OpenAI, finished: str) -> None:
+    options: Any = {"model": finished, "max_tokens": 8, "temperature": 0}
+    prompt = "12 bott"
+    expected = asking.completions.create(**options, prompt=prompt)
+    by_ids = asking.completions.create(**options, prompt=[*prompt.encode()])
+    assert (by_ids.choices[0].text, by_ids.usage) == (expected.choices[0].text, expected.usage)
+    several = asking.completions.create(**options, prompt=[[*b"12"], [*prompt.encode()]])
+    assert several.choices[1].text == expected.choices[0].text
+    echoed = asking.completions.create(**options, prompt=prompt, echo=True)
+    assert echoed.choices[0].text == prompt + expected.choices[0].text
+    chunks = asking.completions.create(**options, prompt=prompt, echo=True, stream=True)
+    assert "".join(chunk.choices[0].text for chunk in chunks) == echoed.choices[0].text
+    with pytest.raises(openai.BadRequestError, match="echo is true and prompt has token ids"):
+        asking.completions.create(**options, prompt=[1, 2], echo=True)
+    with pytest.raises(openai.BadRequestError, match="holds 99999; ids must be those"):
+        asking.completions.create(**options, prompt=[99999])
+
+
+def test_penalties_lower_what_was_said_before(asking: openai.OpenAI, finished: str) -> None:
+    options: Any = {"model": finished, "prompt": "12 bott", "max_tokens": 12, "temperature": 0}
+    frequency, presence = 1.5, 0.5
+    answer = asking.completions.create(
+        **options, logprobs=20, frequency_penalty=frequency, presence_penalty=presence
+    )
+    scores = answer.choices[0].logprobs
+    assert scores is not None
+    said: Counter[str] = Counter()
+    for token, likely in zip(scores.tokens or [], scores.top_logprobs or [], strict=True):
+        lowered = {
+            each: score - frequency * said[each] - presence * (said[each] > 0)
+            for each, score in likely.items()
+        }
+        assert lowered[token] == max(lowered.values())
+        said[token] += 1
+    assert said.total() == options["max_tokens"]
+    assert answer.choices[0].text != asking.completions.create(**options).choices[0].text
 
 
 def test_models_and_refusals(asking: openai.OpenAI, url: str, chats: str, finished: str) -> None:
