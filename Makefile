@@ -16,7 +16,7 @@ FIRST ?= 1
 ROUNDS ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test test-long chaos check-deaths check-bucket check-model check-mutants check-readers lint format bench bench-gpu protos protos-check sync sync-check map-check tables golden-curves clean
+.PHONY: help install demo up test test-long chaos check-deaths check-bucket check-nodes check-model check-mutants check-readers lint format bench bench-gpu protos protos-check sync sync-check map-check tables golden-curves clean
 
 help: ## List the chores
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -58,6 +58,9 @@ check-deaths: $(STAMP) ## Freeze, cut off and slow down workers, for as long as 
 
 check-bucket: $(STAMP) ## All tests of chaos with the artifacts in a bucket behind a failing network
 	$(BIN)/python -P -m pytest -v --over-bucket tests/chaos $(ARGS)
+
+check-nodes: $(STAMP) ## Twenty kills of jobs over several nodes, without a folder in common
+	$(BIN)/python -P -m pytest -v -s tests/chaos/test_gang_kills.py $(ARGS)
 
 check-model: $(STAMP) ## Visit all states of a job, more of them than the tests do
 	$(BIN)/python -P tests/model/check_model.py

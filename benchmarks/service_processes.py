@@ -60,12 +60,12 @@ class Services:
         self._start(name, "training_worker", f"--worker-id={name}", *flags)
         self._wait(lambda: name in self._idle_workers(), f"worker {name} to be idle")
 
-    def start_job(self, config: Mapping[str, Any], processes: int = 1) -> str:
-        """Start a job on the text, in so many processes; return its id."""
+    def start_job(self, config: Mapping[str, Any], processes: int = 1, nodes: int = 1) -> str:
+        """Start a job on the text, in so many processes on each node; return its id."""
         request = job_pb2.StartJobRequest(
             config_document=json.dumps(config),
             dataset_path=str(self.text),
-            execution=job_pb2.Execution(processes=processes) if processes > 1 else None,
+            execution=job_pb2.Execution(processes=processes, nodes=nodes),
         )
         return str(self._jobs.StartJob(request, **self._bearer).job.job_id)
 
@@ -154,10 +154,16 @@ class Services:
                 stderr=subprocess.STDOUT,
             )
 
+    def busy_workers(self) -> set[str]:
+        """Return the workers that train."""
+        return self._workers_in(worker_pb2.WORKER_STATE_BUSY)
+
     def _idle_workers(self) -> set[str]:
+        return self._workers_in(worker_pb2.WORKER_STATE_IDLE)
+
+    def _workers_in(self, state: int) -> set[str]:
         answer = self._workers.ListWorkers(worker_pb2.ListWorkersRequest(), **self._bearer)
-        idle = worker_pb2.WORKER_STATE_IDLE
-        return {worker.worker_id for worker in answer.workers if worker.state == idle}
+        return {worker.worker_id for worker in answer.workers if worker.state == state}
 
     def _wait(self, condition: Callable[[], bool], what: str) -> None:
         def met() -> bool:

@@ -41,6 +41,9 @@ def run(device: str) -> list[Claim]:
         ranks = [recovery(stack, kill_rank, processes=2) for _ in range(RANKS)]
         workers = [replaced(stack, kill_worker, number) for number in range(KILLS)]
         machines = [vanished(stack, KILLS + number) for number in range(MACHINES)]
+        stack.start_worker("third", "--workers-on-host=2")
+        first = KILLS + MACHINES
+        places = [replaced(stack, kill_place, first + number, nodes=2) for number in range(RANKS)]
     with services(Up) as up:
         recovery(up, kill_trainer)  # the first fork of all warms up caches of the file system
         restarts = [recovery(up, kill_worker) for _ in range(RESTARTS)]
@@ -51,6 +54,7 @@ def run(device: str) -> list[Claim]:
         claim("SIGKILL of one of two ranks to the next step, the most", max(ranks), 2, ranks),
         claim("SIGKILL of a worker to the next step, p95", percentile(workers, 95), 2, workers),
         claim("a machine that vanishes, the most", max(machines), LEASE_SECONDS + 2, machines),
+        claim("SIGKILL of a place of two nodes to the next step, the most", max(places), 5, places),
         claim(
             "SIGKILL of the one worker of `up`, the most",
             max(restarts),
@@ -92,9 +96,11 @@ class Up(Services):
         return int(worker_id.split("-")[-2])
 
 
-def recovery(stack: Services, end: Callable[[Services, str], None], processes: int = 1) -> float:
+def recovery(
+    stack: Services, end: Callable[[Services, str], None], processes: int = 1, nodes: int = 1
+) -> float:
     """Return the seconds until the job of a worker trains on; stop the job afterwards."""
-    job_id = stack.start_job(CONFIG, processes)
+    job_id = stack.start_job(CONFIG, processes, nodes)
     points = stack.metrics("StreamMetrics", metrics_pb2.StreamMetricsRequest(job_id=job_id))
     next(answer for answer in points if answer.point.step >= 500)  # past a checkpoint
     victim = stack.job(job_id).worker_id
@@ -108,9 +114,11 @@ def recovery(stack: Services, end: Callable[[Services, str], None], processes: i
     return seconds
 
 
-def replaced(stack: Services, end: Callable[[Services, str], None], number: int) -> float:
-    """Return `recovery`; afterwards two workers are idle again."""
-    seconds = recovery(stack, end)
+def replaced(
+    stack: Services, end: Callable[[Services, str], None], number: int, nodes: int = 1
+) -> float:
+    """Return `recovery`; afterwards another worker is idle in place of the one that ended."""
+    seconds = recovery(stack, end, nodes=nodes)
     stack.start_worker(f"worker-{number + 2}", "--workers-on-host=2")
     return seconds
 
@@ -138,6 +146,12 @@ def vanished(stack: Services, number: int) -> float:
 def kill_worker(stack: Services, victim: str) -> None:
     """End the process that supervises the trainer."""
     os.kill(stack.pid_of_worker(victim), signal.SIGKILL)
+
+
+def kill_place(stack: Services, claimer: str) -> None:
+    """End the process of a worker that trains beside the one with the claim."""
+    (other,) = stack.busy_workers() - {claimer}
+    kill_worker(stack, other)
 
 
 def kill_trainer(stack: Services, victim: str) -> None:

@@ -43,6 +43,8 @@ from job_store.records import (
 )
 from job_store.segments import AttemptReads, attempt_records
 
+PLACE_DONE, PLACE_LOST = -1, -2
+"""In place of how often a place was renewed: its processes have trained to the end, or have not."""
 _MAX_NOTICES = 1000
 MOST_SAMPLES = 720
 """Samples of a job's processes that are kept: an hour of one each 5 seconds, then sparser ones."""
@@ -102,14 +104,7 @@ class AttemptStore(AttemptHistory):
         reply = self._db.run(
             "claim", job_id, int(attempt), worker_id, claim_id, LOGGED_ATTEMPTS, *arguments
         )
-        if reply is None:
-            return None
-        record = self._with_config(reply)
-        resume_from = None
-        if record.resume_checkpoint_id:
-            checkpoints = self._checkpoints(job_id, [record.resume_checkpoint_id.encode()])
-            resume_from = checkpoints[0] if checkpoints else None
-        return Claimed(record, FencingToken(job_id, record.attempt, claim_id), resume_from)
+        return self._claimed(reply, claim_id)
 
     def confirm_start(
         self,
@@ -142,7 +137,7 @@ class AttemptStore(AttemptHistory):
         `taker` is a random id, which makes a repeat harmless.
         """
         reply = self._db.run("take_place", *token_arguments(token), place, taker)
-        return None if reply is None else Claimed(self._with_config(reply), token, None)
+        return self._claimed(reply, token.claim_id)
 
     def renew_place(self, token: FencingToken, place: int) -> Signals:
         """Count a place's lease up, as `renew_lease` does that of the attempt.
@@ -152,8 +147,16 @@ class AttemptStore(AttemptHistory):
         """
         return signals_of(self._db.run("renew_place", *token_arguments(token), place))
 
+    def leave_place(self, token: FencingToken, place: int, count: int) -> None:
+        """Say that a place's processes have ended: PLACE_DONE or PLACE_LOST.
+
+        Raises:
+            FencedError: The attempt is over.
+        """
+        self._db.run("leave_place", *token_arguments(token), place, count)
+
     def places(self, job_id: str) -> dict[int, int]:
-        """Return the places of the current attempt that are taken: how often each was renewed."""
+        """Return the taken places: how often each was renewed, or how it ended."""
         stored = text_fields(
             self._db.command("HGETALL", self._keys.job(check_id("job", job_id), "places"))
         )
@@ -300,6 +303,16 @@ class AttemptStore(AttemptHistory):
         watch = DiskWatch(self._db)
         watch.begin()
         return watch.is_written(seconds)
+
+    def _claimed(self, reply: list[Any] | None, claim_id: str) -> Claimed | None:
+        if reply is None:
+            return None
+        record = self._with_config(reply)
+        resume_from = None
+        if record.resume_checkpoint_id:
+            named = [record.resume_checkpoint_id.encode()]
+            resume_from = next(iter(self._checkpoints(record.job_id, named)), None)
+        return Claimed(record, FencingToken(record.job_id, record.attempt, claim_id), resume_from)
 
     def _with_config(self, reply: list[Any] | None) -> JobRecord:
         if reply is None:

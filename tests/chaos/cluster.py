@@ -6,6 +6,7 @@ All intervals are shortened by settings. Nothing restarts by itself here: the te
 from __future__ import annotations
 
 import itertools
+import re
 import signal
 import socket
 import subprocess
@@ -88,10 +89,10 @@ class Cluster:
     def start(self, name: str, *flags: str) -> None:
         """Starts a process, or starts it again; a control plane keeps its port.
 
-        `name` is a kind of process (`redis`, `control-plane`, `gateway`, `worker`); the second of a
-        kind has a number behind it, as in `worker-2`.
+        `name` is a kind of process (`redis`, `control-plane`, `gateway`, `worker`); others of a
+        kind have a number behind it, as in `worker-2`.
         """
-        match name.removesuffix("-2"):
+        match re.sub(r"-\d+$", "", name):
             case "redis":
                 self.redis.start()
             case "worker":

@@ -25,7 +25,11 @@ NOT_OF_ONE_JOB = {
     *("journal_entry", "journal_mark", "was_deleted"),  # change no field that another script reads
     *("holdings", "restore_item", "restore_job", "release_job"),  # of an empty server only
     *("explain_wait", "say_waiting", "update_job"),  # change messages, tags and notes only
-    *("take_place", "renew_place"),  # change places only, which no other script reads
+    *(
+        "take_place",
+        "renew_place",
+        "leave_place",
+    ),  # places, which no other script reads
     "fire_stalled",  # of jobs with alerts
     "append_system",  # appends what no other script reads
     # Readers:

@@ -19,8 +19,8 @@ trainer of a job in several processes launches these, its ranks. In order of rea
 - `attempt`, `set_up`, `stop_request`, `checkpoint_metrics`: builds the trainer, trains, reports the
   attempt's end; its folder and configuration, a request to stop, the metrics of a checkpoint.
 - `own_callbacks`: the callbacks that the worker's operator adds to each trainer.
-- `datasets`, `resume`, `copies`: which files the attempt reads and which checkpoint it continues;
-  copies of both where the store has no files on this machine.
+- `datasets`, `resume`, `stored_files`, `copies`: which files the attempt reads and which checkpoint
+  it continues; copies of both where the store has no files on this machine.
 - `spool`, `output`: logged metrics and printed lines, on disk before they are published.
 - `publisher`, `sending`: the thread that publishes both and registers checkpoints, in that order;
   the one that sends checkpoints to a bucket before.

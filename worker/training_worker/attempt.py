@@ -43,12 +43,13 @@ from training_worker.journal import JobJournal
 from training_worker.output import OutputReader, output_tail
 from training_worker.own_callbacks import own_callbacks
 from training_worker.publisher import Publisher, StartReport
-from training_worker.ranks import agree_on_files, read_failure
+from training_worker.ranks import FailureNotes, agree_on_files
 from training_worker.resume import ResumePoint, choose_resume_point
-from training_worker.set_up import attempt_folder, refuse_several_nodes, resolve_configuration
+from training_worker.set_up import attempt_folder, resolve_configuration
 from training_worker.settings import WorkerSettings
 from training_worker.spool import SpoolReader, SpoolWriter
 from training_worker.stop_request import StopRequest
+from training_worker.stored_files import StoredFiles
 
 if TYPE_CHECKING:
     from app.training.checkpoint_file import CheckpointInfo
@@ -147,7 +148,6 @@ class Attempt:
     def _train_to_outcome(self) -> Outcome:
         try:
             self._config.validate()
-            refuse_several_nodes(self._claimed, self._stores.artifacts)
             show_text = self._board.show_encoding
             with (
                 progress.reporting_to(self._advance),
@@ -187,7 +187,9 @@ class Attempt:
         if not isinstance(error, LostPeerError):
             return describe_failure(error, tail)
         self._end = End.PEER_FAILED
-        return read_failure(self.folder, tail) or describe_failure(error, tail)
+        token, nodes = self._claimed.token, self._claimed.record.execution.nodes
+        notes = FailureNotes(self._stores.artifacts, token, nodes)
+        return notes.read(tail) or describe_failure(error, tail)
 
     def _build_trainer(self) -> Trainer:
         import torch
@@ -200,19 +202,19 @@ class Attempt:
         ranks = join(self._config)
         torch.set_num_threads(self._settings.threads_of_rank(ranks.local_size))
         config, record = self._config, self._claimed.record
-        workers, artifacts = self._stores.workers, self._stores.artifacts
-        restrict_reading(record, artifacts)
-        find_data(record, config, workers, artifacts)
-        self._resume = choose_resume_point(self._stores.attempts, artifacts, self._claimed)
+        workers, files = self._stores.workers, StoredFiles(self._stores.artifacts)
+        restrict_reading(record, files.artifacts)
+        find_data(record, config, workers, files)
+        self._resume = choose_resume_point(self._stores.attempts, files, self._claimed)
         if self._resume.record is not None:  # its step may be saved again, and validated once
             self._validated = {self._resume.step: self._resume.record.metrics}
         if self._resume.path is not None:
             config.resume_from_checkpoint = str(self._resume.path)
         else:
-            find_weights(config, workers, artifacts)
+            find_weights(config, workers, files)
         train, validation = load_dataset(config.dataset_path, config)
         self._board.write(self._board.read().step, Phase.STARTING, 0)
-        agree_on_files(ranks, config)
+        agree_on_files(ranks, config, files)
         trainer = Trainer(
             config, train, validation, callbacks=[self], is_fork=self._resume.is_of_parent
         )
@@ -300,7 +302,7 @@ class Attempt:
         self._board.write(step, phase, self._trainer.tokens_seen)
         if step == self._resume.step + 1:
             self._publisher.wake()
-            if self._resume.record is not None:  # all processes of the run have read it
+            if self._resume.record is not None:  # all processes of this machine have read it
                 drop_copy(self._stores.artifacts, self._resume.record.artifact)
 
     def on_save_start(self, step: int) -> None:

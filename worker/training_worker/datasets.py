@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from app.training import progress
-from app.training.reading import permit, restrict_to
+from app.training.reading import restrict_to
 from artifact_store import (
     DATASETS_PREFIX,
     ArtifactError,
@@ -14,8 +12,9 @@ from artifact_store import (
     ArtifactStoreAwayError,
 )
 from job_store.errors import NotFoundError
-from job_store.records import CheckpointRecord, DatasetRecord, JobRecord
+from job_store.records import JobRecord
 from job_store.workers import WorkerRegistry
+from training_worker.stored_files import StoredFiles
 
 SCHEME = "dataset://"
 CHECKPOINT_SCHEME = "checkpoint://"
@@ -25,7 +24,7 @@ class DatasetUnavailableError(ValueError):
     """A dataset or checkpoint that a job names is gone; another try does not help."""
 
 
-def dataset_file(named: str, registry: WorkerRegistry, artifacts: ArtifactStore) -> str:
+def dataset_file(named: str, registry: WorkerRegistry, files: StoredFiles) -> str:
     """Return the path behind `named`: itself, or the file of an uploaded `dataset://ID`.
 
     Raises:
@@ -36,7 +35,7 @@ def dataset_file(named: str, registry: WorkerRegistry, artifacts: ArtifactStore)
         return named
     try:
         record = registry.get_dataset(named.removeprefix(SCHEME))
-        return str(_file_of(record, artifacts))
+        return str(files.find(record))
     except ArtifactStoreAwayError:
         raise  # the dataset is where it was
     except (NotFoundError, ArtifactError) as error:
@@ -44,22 +43,7 @@ def dataset_file(named: str, registry: WorkerRegistry, artifacts: ArtifactStore)
         raise DatasetUnavailableError(f"{reason}; upload it again and start a new job") from None
 
 
-def _file_of(record: DatasetRecord | CheckpointRecord, artifacts: ArtifactStore) -> Path:
-    """Return the store's own file, or a copy of it."""
-    if (path := artifacts.local_path(record.artifact)) is not None:
-        artifacts.stat(record.artifact)
-        return path
-    return artifacts.bring(
-        record.artifact,
-        size_bytes=record.size_bytes,
-        sha256=record.sha256,
-        on_read=progress.advanced,
-    )
-
-
-def find_data(
-    record: JobRecord, config: Any, registry: WorkerRegistry, artifacts: ArtifactStore
-) -> None:
+def find_data(record: JobRecord, config: Any, registry: WorkerRegistry, files: StoredFiles) -> None:
     """Write the paths of the job's data into its configuration.
 
     Raises:
@@ -67,14 +51,14 @@ def find_data(
         ArtifactStoreAwayError: The store cannot be reached, or another one is in its place.
     """
     if record.dataset_path:
-        config.dataset_path = dataset_file(record.dataset_path, registry, artifacts)
+        config.dataset_path = dataset_file(record.dataset_path, registry, files)
     if record.val_dataset_path:
-        config.val_dataset_path = dataset_file(record.val_dataset_path, registry, artifacts)
+        config.val_dataset_path = dataset_file(record.val_dataset_path, registry, files)
     for source in config.data.sources:
-        source.path = dataset_file(source.path, registry, artifacts)
+        source.path = dataset_file(source.path, registry, files)
 
 
-def find_weights(config: Any, registry: WorkerRegistry, artifacts: ArtifactStore) -> None:
+def find_weights(config: Any, registry: WorkerRegistry, files: StoredFiles) -> None:
     """Write the path of `checkpoint://ID` in the job's initial weights into its configuration.
 
     Raises:
@@ -86,13 +70,12 @@ def find_weights(config: Any, registry: WorkerRegistry, artifacts: ArtifactStore
         return
     try:
         record = registry.get_checkpoint(named.removeprefix(CHECKPOINT_SCHEME))
-        config.initial_weights = str(_file_of(record, artifacts))
+        config.initial_weights = str(files.find(record))
     except ArtifactStoreAwayError:
         raise  # the checkpoint is where it was
     except (NotFoundError, ArtifactError) as error:
         reason = f"`initial_weights` is {named!r}, which is gone: {error}"
         raise DatasetUnavailableError(f"{reason}; start a new job from another") from None
-    permit(config.initial_weights)
 
 
 def restrict_reading(record: JobRecord, artifacts: ArtifactStore) -> None:

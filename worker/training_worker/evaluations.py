@@ -19,6 +19,7 @@ from job_store.workers import WorkerRegistry
 from training_worker.datasets import DatasetUnavailableError, dataset_file
 from training_worker.inference_failures import Failure, failure_of
 from training_worker.models import ModelCache
+from training_worker.stored_files import StoredFiles
 
 _PULSE_SECONDS = 1.0
 """Between two reports of progress. After ten seconds without one the control plane gives the
@@ -111,7 +112,8 @@ class Evaluator:
         def measure(on_progress: Callable[[int, int], None]) -> Any:
             # For the whole process, in which only evaluations read data, one at a time.
             restrict_to([*request.data_roots, self._artifacts.folder(DATASETS_PREFIX)])
-            path = dataset_file(request.dataset_path, self._registry, self._artifacts)
+            files = StoredFiles(self._artifacts)
+            path = dataset_file(request.dataset_path, self._registry, files)
             loaded = self._models.get(request)
             return measure_data(loaded, path, stride=request.stride, on_progress=on_progress)
 

@@ -21,7 +21,6 @@ _DEFINITE = {
     "OutOfMemoryError": "OUT_OF_MEMORY",
     "CustomMetricError": "TRAINER_ERROR",
     "ConfigError": "INVALID_CONFIG",
-    "UnsupportedExecutionError": "INVALID_CONFIG",
     "DataError": "INVALID_DATA",
     "PathNotAllowedError": "PATH_NOT_ALLOWED",
     "TokenizerError": "INVALID_DATA",
@@ -32,12 +31,14 @@ _PASSING = {
     "CheckpointError": "CHECKPOINT_FAILED",
     "CheckpointMissingError": "RESUME_IMPOSSIBLE",
     "LostPeerError": "TRAINER_DIED",
+    "UnreachableNodeError": "WORKER_LOST",
     "OSError": "INPUT_OUTPUT",
 }
 _WITHOUT_TRACEBACK = _DEFINITE.keys() - {"OutOfMemoryError"} | {
     "CheckpointError",
     "CheckpointMissingError",
     "LostPeerError",
+    "UnreachableNodeError",
     "ArtifactStoreAwayError",
 }
 """Errors whose message says all; a traceback would not help the reader."""

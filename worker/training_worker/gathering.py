@@ -14,7 +14,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from redis import Redis
@@ -33,6 +33,8 @@ from training_worker.messages import PlaceOrder
 logger = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.1
+_ASK_AGAIN_PARTS = 4
+"""Of the patience: a worker may have died between reading a message and taking its place."""
 _GET_INTERFACE_ADDRESS = 0x8915  # SIOCGIFADDR
 
 
@@ -78,9 +80,7 @@ class Gathering:
         listener = socket.create_server((self._address, 0))
         port: int = listener.getsockname()[1]
         try:
-            for place in range(1, nodes):
-                self._ask_for(place, port)
-            taken = self._wait_for(nodes - 1)
+            taken = self._wait_for(range(1, nodes), port)
         except RedisError as error:
             logger.warning("the places of job %s wait: %s", self._claimed.token.job_id, error)
             taken = 0
@@ -94,8 +94,8 @@ class Gathering:
         listener.close()
         return self._given_back(1 + taken, nodes)
 
-    def _ask_for(self, place: int, port: int) -> None:
-        """Write the message of a place, in front of all that waits."""
+    def _ask_for(self, place: int, port: int, number: int) -> None:
+        """Write a message of a place, in front of all that waits; each has another `number`."""
         token, priority = self._claimed.token, self._claimed.record.execution.priority
         name, client = queue_name(priority, self._device), self._client
         queue: Any = Queue(name, connection=client, serializer=JSONSerializer)
@@ -103,7 +103,7 @@ class Gathering:
         message = Job.create(
             RUN_PLACE,
             args=(token.job_id, token.attempt, token.claim_id, place, *where),
-            id=f"{token.job_id}-{token.attempt}-{place}-{token.claim_id}",
+            id=f"{token.job_id}-{token.attempt}-{place}-{token.claim_id}-{number}",
             connection=client,
             serializer=JSONSerializer,
             timeout=-1,
@@ -111,24 +111,31 @@ class Gathering:
         )
         queue.enqueue_job(message, at_front=True)
 
-    def _wait_for(self, others: int) -> int:
-        """Return how many of the other places are taken, once all are or time is up."""
+    def _wait_for(self, places: Collection[int], port: int) -> int:
+        """Return how many of these places are taken, once all are or time is up."""
         began = renewed_at = time.monotonic()
+        asked = 0
         while True:
-            taken, now = self._taken(), time.monotonic()
+            now = time.monotonic()
+            taken = self._taken()
+            missing = [place for place in places if place not in taken]
             if now - renewed_at >= self._renewal_seconds:
                 renewed_at = now
                 self._renew()
             is_over = self._stop_requested or self._is_leaving()
-            if taken == others or is_over or now - began >= self._patience_seconds:
-                return taken
+            if not missing or is_over or now - began >= self._patience_seconds:
+                return len(places) - len(missing)
+            if now - began >= asked * self._patience_seconds / _ASK_AGAIN_PARTS:
+                asked += 1
+                for place in missing:
+                    self._ask_for(place, port, asked)
             time.sleep(_POLL_SECONDS)
 
-    def _taken(self) -> int:
+    def _taken(self) -> Collection[int]:
         try:
-            return len(self._store.places(self._claimed.token.job_id))
+            return self._store.places(self._claimed.token.job_id)
         except StoreUnavailableError:
-            return 0
+            return ()
 
     def _renew(self) -> None:
         try:

@@ -27,9 +27,10 @@ from service_runtime.process import tie_to_parent
 from training_worker.attempt import Attempt, Stores
 from training_worker.board import Board
 from training_worker.exits import EXIT_FAILED, EXIT_FENCED, EXIT_OK, End
+from training_worker.failures import describe_failure
 from training_worker.follower import follow
 from training_worker.output import redirect_output
-from training_worker.ranks import StopPipe, launch_ranks
+from training_worker.ranks import FailureNotes, StopPipe, launch_ranks
 from training_worker.set_up import attempt_folder, processes_of_node, resolve_configuration
 from training_worker.settings import WorkerSettings
 from training_worker.stop_request import StopRequest
@@ -74,14 +75,17 @@ def run_horse(
             requests = StopPipe()
 
             def follow_rank() -> None:
-                follow(config, settings, folder, requests, claimed.record.stop_at_step)
+                follow(claimed, config, settings, artifacts, requests)
 
             code = _launch(processes, lead, follow_rank, stop, requests, node)
         else:
             lead()
             code = EXIT_OK
-    except BaseException:
+    except BaseException as error:
         traceback.print_exc()
+        if node is not None and node.place:  # the file with the traceback is a temporary one
+            notes = FailureNotes(artifacts, claimed.token, node.count)
+            notes.write(f"place-{node.place}", describe_failure(error, ""))
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

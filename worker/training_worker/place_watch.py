@@ -1,7 +1,7 @@
 """The parent's side of a place in an attempt over several nodes, as `Supervisor` is of an attempt.
 
-It renews the place's lease, and ends its processes once the attempt is over. What they do is
-reported by the worker that has claimed the attempt.
+It renews the place's lease, ends its processes once the attempt is over, and says when they have
+ended before. What they do is reported by the worker that has claimed the attempt.
 """
 
 from __future__ import annotations
@@ -14,14 +14,20 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from job_store.attempts import AttemptStore
-from job_store.errors import FencedError, NotFoundError, StoreUnavailableError
+from job_store.attempts import PLACE_DONE, PLACE_LOST, AttemptStore
+from job_store.errors import (
+    FencedError,
+    JobStoreError,
+    NotFoundError,
+    StoreUnavailableError,
+)
 from job_store.records import FencingToken
 from training_worker.supervisor import LEAVE_MARGIN_SECONDS, Kill, kill_group
 
 logger = logging.getLogger(__name__)
 
 _TICK_MS = 100
+_SAY_AGAIN_SECONDS = 0.3
 
 
 class PlaceWatch:
@@ -59,7 +65,7 @@ class PlaceWatch:
         self._pid = pid
 
     def watch(self, pid: int) -> None:
-        """Return when the processes are gone."""
+        """Return when the processes are gone, and that is said."""
         handle = os.pidfd_open(pid)
         renew_at = time.monotonic()
         try:
@@ -70,13 +76,29 @@ class PlaceWatch:
                 if now >= renew_at:
                     renew_at = now + self._renewal_seconds
                     self._renew()
-                if self._leave_by is not None and now >= self._leave_by:
+                if self._is_late():
                     self.kill(Kill.GRACE)
         finally:
             os.close(handle)
             kill_group(pid)
-            os.waitpid(pid, 0)
+            _, status = os.waitpid(pid, 0)
             self._pid = 0
+        count = PLACE_LOST if os.waitstatus_to_exitcode(status) else PLACE_DONE
+        while not self._try_leave(count) and not self._is_late():
+            time.sleep(_SAY_AGAIN_SECONDS)
+
+    def _is_late(self) -> bool:
+        return self._leave_by is not None and time.monotonic() >= self._leave_by
+
+    def _try_leave(self, count: int) -> bool:
+        """Say how the processes ended; False if the store is away."""
+        try:
+            self._store.leave_place(self._token, self._place, count)
+        except StoreUnavailableError:
+            return False
+        except JobStoreError as error:
+            logger.info("place %d of job %s: %s", self._place, self._token.job_id, error)
+        return True
 
     def _renew(self) -> None:
         try:

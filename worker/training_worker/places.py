@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from job_store.attempts import PLACE_DONE, PLACE_LOST
+
+_REPORT_SECONDS = 2.0
+"""In which rank 0, which a lost place disconnects too, may report the attempt's end by itself."""
+
 
 class PlaceCounts:
-    """Finds the place whose count has not changed for too long.
+    """Finds the place whose count has not changed for too long, or whose processes were lost.
 
     Args:
         nodes: of the job; with one there is no other place.
@@ -24,8 +29,11 @@ class PlaceCounts:
     def observe(self, counts: Mapping[int, int], now: float) -> None:
         """Note the counts at `now`, in seconds of any clock."""
         for place in self.expected:
-            count = counts.get(place, -1)
+            count = counts.get(place, 0)
             seen, since = self._seen.get(place, (count, now))
             self._seen[place] = (count, since if seen == count else now)
-            if now - self._seen[place][1] >= self._patience and self.lost is None:
+            has_ended = count == PLACE_LOST
+            patience = min(self._patience, _REPORT_SECONDS) if has_ended else self._patience
+            is_late = now - self._seen[place][1] >= patience
+            if is_late and count != PLACE_DONE and self.lost is None:
                 self.lost = place

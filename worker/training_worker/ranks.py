@@ -1,8 +1,8 @@
 """An attempt in several processes: rank 0 runs it like a single process, the others only train.
 
 The forked horse becomes the launcher and keeps what its parent relies on: its process id, its
-signals, its exit code. Rank 0 alone talks to the store; it sends the others, over the run's own
-process group, the names of the files to use.
+signals, its exit code. Rank 0 alone talks to Redis and saves; it sends the others, over the run's
+own process group, the names of the files to use.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ import os
 import signal
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.training.parent_signals import ignore_signals_except_from_parent
-from job_store.records import JobError, Outcome, OutcomeKind
+from artifact_store import ArtifactError, GuardedStore, attempt_prefix
+from job_store.records import FencingToken, JobError, Outcome, OutcomeKind
 from training_worker.exits import EXIT_FAILED, EXIT_FENCED, EXIT_OK, EXIT_REPORTED, End
+from training_worker.stored_files import StoredFiles
 
 if TYPE_CHECKING:
     from app.training.distributed import Ranks
@@ -34,7 +35,7 @@ _DECIDED_BY_RANK_0 = (
 )
 _OUTCOMES = (OutcomeKind.HANDED_BACK, OutcomeKind.STOPPED)
 _AGENT_NOTICES_SECONDS = 10.0
-_FAILURE_FILE = "failure.{rank}.json"
+_FAILURE_FILE = "failure.{who}.json"
 
 
 class StopPipe:
@@ -118,31 +119,65 @@ def _lead(lead: Callable[[], End]) -> None:
     raise SystemExit(EXIT_REPORTED)
 
 
-def agree_on_files(ranks: Ranks, config: Any) -> None:
-    """Write rank 0's choice of data files and checkpoint into every process's configuration."""
-    own_paths = [getattr(config, name) for name in _DECIDED_BY_RANK_0]
-    sources = [source.path for source in config.data.sources]
-    decided, paths = json.loads(ranks.broadcast(json.dumps([own_paths, sources])))
-    for name, value in zip(_DECIDED_BY_RANK_0, decided, strict=True):
+def agree_on_files(ranks: Ranks, config: Any, files: StoredFiles) -> None:
+    """Write rank 0's choice of data files and checkpoint into every process's configuration.
+
+    What comes from the artifact store is brought to each machine that does not see it.
+
+    Raises:
+        ArtifactError: The store does not give one of them.
+    """
+    sources = config.data.sources
+    chosen = [getattr(config, name) for name in _DECIDED_BY_RANK_0] + [s.path for s in sources]
+    decided = json.loads(ranks.broadcast(json.dumps([files.describe(each) for each in chosen])))
+    with ranks.first_of_node_first():
+        paths = [files.resolve(each) for each in decided]
+    first_source = len(_DECIDED_BY_RANK_0)
+    for name, value in zip(_DECIDED_BY_RANK_0, paths[:first_source], strict=True):
         setattr(config, name, value)
-    for source, path in zip(config.data.sources, paths, strict=True):
+    for source, path in zip(sources, paths[first_source:], strict=True):
         source.path = path
 
 
-def write_failure(folder: Path, rank: int, outcome: Outcome) -> None:
-    """Write a failure to a file for rank 0, which will only see a broken connection."""
-    error = outcome.error or JobError("TRAINER_ERROR", outcome.message)
-    note = {"kind": outcome.kind, "reason": error.reason, "message": error.message}
-    path = folder / _FAILURE_FILE.format(rank=rank)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(note))
-    temporary.replace(path)
+class FailureNotes:
+    """What processes of an attempt died of, in files for rank 0, which sees only a lost connection.
 
+    Where the attempt is over several `nodes` without a folder in common, the store carries them.
+    """
 
-def read_failure(folder: Path, log_tail: str) -> Outcome | None:
-    """Return what another process failed with, if it has written that to its file."""
-    for path in sorted(folder.glob(_FAILURE_FILE.format(rank="*"))):
-        note = json.loads(path.read_text())
-        error = JobError(note["reason"], note["message"], log_tail)
-        return Outcome(OutcomeKind(note["kind"]), error)
-    return None
+    def __init__(self, artifacts: GuardedStore, token: FencingToken, nodes: int) -> None:
+        self._prefix = attempt_prefix(token.job_id, token.attempt, token.claim_id)
+        self._artifacts, self._folder = artifacts, artifacts.folder(self._prefix)
+        self._are_sent = nodes > 1 and artifacts.local_path(self._prefix) is None
+
+    def write(self, who: int | str, outcome: Outcome) -> None:
+        """Write what a process dies of: the one with this rank, or another with this name."""
+        error = outcome.error or JobError("TRAINER_ERROR", outcome.message)
+        note = {"kind": outcome.kind, "reason": error.reason, "message": error.message}
+        path = self._folder / _FAILURE_FILE.format(who=who)
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(note))
+        temporary.replace(path)
+        if self._are_sent:
+            try:
+                self._artifacts.send(f"{self._prefix}/{path.name}")
+            except ArtifactError as failure:
+                logger.warning("rank 0 will not hear of it: %s", failure)
+
+    def read(self, log_tail: str) -> Outcome | None:
+        """Return what another process failed with, if it has written that."""
+        if self._are_sent:
+            self._bring()
+        for path in sorted(self._folder.glob(_FAILURE_FILE.format(who="*"))):
+            note = json.loads(path.read_text())
+            error = JobError(note["reason"], note["message"], log_tail)
+            return Outcome(OutcomeKind(note["kind"]), error)
+        return None
+
+    def _bring(self) -> None:
+        try:
+            for name in self._artifacts.names(self._prefix, _FAILURE_FILE.partition("{")[0]):
+                content = b"".join(self._artifacts.open_range(f"{self._prefix}/{name}"))
+                (self._folder / name).write_bytes(content)
+        except ArtifactError as error:
+            logger.warning("what another process died of cannot be read: %s", error)

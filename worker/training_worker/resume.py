@@ -6,10 +6,10 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.training import progress
-from artifact_store import ArtifactDamagedError, ArtifactNotFoundError, ArtifactStore
+from artifact_store import ArtifactDamagedError, ArtifactNotFoundError
 from job_store.attempts import AttemptStore
 from job_store.records import CheckpointRecord, Claimed
+from training_worker.stored_files import StoredFiles
 
 logger = logging.getLogger(__name__)
 
@@ -38,9 +38,7 @@ class ResumePoint:
         return self.record is not None and self.record.attempt == 0
 
 
-def choose_resume_point(
-    store: AttemptStore, artifacts: ArtifactStore, claimed: Claimed
-) -> ResumePoint:
+def choose_resume_point(store: AttemptStore, files: StoredFiles, claimed: Claimed) -> ResumePoint:
     """Return the newest registered checkpoint that is whole; the registry decides, never a folder.
 
     A damaged file is skipped with a line in the job's log, and where all are damaged the run begins
@@ -54,12 +52,12 @@ def choose_resume_point(
     newest = claimed.resume_from
     if newest is None:
         return ResumePoint(None, 0, None)
-    if (path := _sound_file(artifacts, newest)) is not None:
+    if (path := _sound_file(files, newest)) is not None:
         return ResumePoint(path, newest.step, newest)
     registered = store.checkpoints(claimed.record.job_id)
     older = [record for record in registered if record.step < newest.step]
     for record in reversed(older):
-        if (path := _sound_file(artifacts, record)) is not None:
+        if (path := _sound_file(files, record)) is not None:
             message = f"the checkpoint of step {newest.step} is damaged: it continues from step "
             return ResumePoint(path, record.step, record, f"{message}{record.step}")
     message = (
@@ -70,14 +68,9 @@ def choose_resume_point(
     return ResumePoint(None, 0, None, message)
 
 
-def _sound_file(artifacts: ArtifactStore, record: CheckpointRecord) -> Path | None:
+def _sound_file(files: StoredFiles, record: CheckpointRecord) -> Path | None:
     try:
-        return artifacts.bring(
-            record.artifact,
-            size_bytes=record.size_bytes,
-            sha256=record.sha256,
-            on_read=progress.advanced,
-        )
+        return files.take(record)
     except ArtifactDamagedError as error:
         logger.warning("cannot resume from step %d: %s", record.step, error)
         return None

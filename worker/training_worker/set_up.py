@@ -61,23 +61,3 @@ def processes_of_node(config: TrainingConfig, nodes: int) -> int:
 
     asked_for = config.distributed is not None and config.distributed.processes is not None
     return expected_processes(config) // (nodes if asked_for else 1)
-
-
-def refuse_several_nodes(claimed: Claimed, artifacts: GuardedStore) -> None:
-    """Refuse a job over several nodes whose files they do not share.
-
-    Raises:
-        UnsupportedExecutionError: The artifact store has no folder that all workers see.
-    """
-    nodes, token = claimed.record.execution.nodes, claimed.token
-    prefix = attempt_prefix(token.job_id, token.attempt, token.claim_id)
-    if nodes > 1 and artifacts.local_path(prefix) is None:
-        raise UnsupportedExecutionError(
-            f"`execution.nodes` is {nodes}, and the artifact store is a bucket; nodes read their "
-            "checkpoint from a folder that they share; give the service such a folder, or leave "
-            "`execution.nodes` out"
-        )
-
-
-class UnsupportedExecutionError(ValueError):
-    """The job asks for something that this worker cannot do."""

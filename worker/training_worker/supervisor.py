@@ -34,7 +34,7 @@ from training_worker.exits import EXIT_FAILED, EXIT_FENCED, EXIT_OK
 from training_worker.journal import JobJournal
 from training_worker.output import OutputReader, output_tail
 from training_worker.places import PlaceCounts
-from training_worker.ranks import read_failure
+from training_worker.ranks import FailureNotes
 from training_worker.system_sampler import SystemSampler
 
 logger = logging.getLogger(__name__)
@@ -337,9 +337,10 @@ class Supervisor:
             # Another attempt would meet the same text with the same tokenizer.
             reason = _ENDLESS_ENCODING.format(seconds=execution.stall_timeout_seconds, place=place)
             return Outcome(OutcomeKind.FAILED, JobError("INVALID_DATA", reason, tail))
-        if self._killed is None and code == EXIT_FAILED:
+        if self._killed is Kill.NODE_LOST or (self._killed is None and code == EXIT_FAILED):
             # Rank 0 may have been ended before it could report what another process died of.
-            failure = read_failure(self._folder, tail)
+            token = self._claimed.token
+            failure = FailureNotes(self._artifacts, token, execution.nodes).read(tail)
             if failure is not None:
                 return failure
         return Outcome(OutcomeKind.CRASHED, self._error(code, tail))
@@ -351,7 +352,11 @@ class Supervisor:
             message = stall_message(seconds, status.step, status.phase)
             return JobError("STALLED", message, tail)
         if self._killed is Kill.NODE_LOST:
-            message = f"the worker with place {self._places.lost} showed no sign of life"
+            place, nodes = self._places.lost, self._claimed.record.execution.nodes
+            message = (
+                f"the worker with place {place} of the job's {nodes} (counted from 0) has lost its "
+                "processes, or shows no sign of life"
+            )
             return JobError("WORKER_LOST", message, tail)
         if code < 0:
             name = signal.Signals(-code).name

@@ -1,5 +1,7 @@
 """Sees a worker's death at once, and reports it from a small process beside the worker.
 
+It takes the worker out of the list of workers, so that no job over several of them waits for it.
+
 No silence is taken for a death: a worker that is frozen, or cut off from Redis, lives. The witness
 waits for the kernel to say that the worker's process has ended. Then it ends what is left of the
 trainer, and tells the reconciler which claim has lost its worker. Where the witness dies as well,
@@ -25,6 +27,7 @@ from redis.exceptions import RedisError
 from job_store.attempts import AttemptStore
 from job_store.errors import StoreUnavailableError
 from job_store.records import FencingToken
+from job_store.workers import WorkerRegistry
 from service_runtime.process import dies_with_parent
 from training_worker.connections import prompt_connection
 from training_worker.side_process import SideProcess
@@ -32,6 +35,7 @@ from training_worker.side_process import SideProcess
 logger = logging.getLogger(__name__)
 
 _HEAD = struct.Struct("=qq")  # the trainer's process id, the length of the claim
+_NAME_AT = mmap.PAGESIZE // 2
 _LEFT_TO_THE_WORKER = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _KILL_AGAIN_SECONDS = 0.01
 _REPORT_AGAIN_SECONDS = 0.2
@@ -40,10 +44,22 @@ _PATIENCE_SECONDS = 120.0
 
 
 class ClaimPage:
-    """What the worker holds, in a page of memory shared with its trainer and its witness."""
+    """What the worker holds, in a page of memory shared with its trainer and its witness.
+
+    Behind it is the worker's id, in the second half of the page.
+    """
 
     def __init__(self) -> None:
         self._page = mmap.mmap(-1, mmap.PAGESIZE)
+
+    @property
+    def worker_id(self) -> str:
+        """Of the worker; empty until `name_worker`."""
+        return self._page[_NAME_AT:].rstrip(b"\0").decode()
+
+    def name_worker(self, worker_id: str) -> None:
+        """Note the worker's id, once."""
+        self._page[_NAME_AT : _NAME_AT + len(worker_id)] = worker_id.encode()
 
     def hold(self, token: FencingToken) -> None:
         """Note a claim, before it is made: the worker may die while it is."""
@@ -102,6 +118,12 @@ class Witness(SideProcess):
         if token is not None:
             _end_group(trainer, session)
             self._report(token)
+        if self.page.worker_id:
+            with (
+                suppress(StoreUnavailableError, RedisError),
+                closing(prompt_connection(self._redis_url)) as connection,
+            ):
+                WorkerRegistry(connection).leave(self.page.worker_id)
 
     def _report(self, token: FencingToken) -> None:
         deadline = time.monotonic() + _PATIENCE_SECONDS

@@ -108,6 +108,7 @@ class TrainingWorker(Worker):
         self._is_ready_for_ranks = False
         self._duties = Duties(expected=(StoreUnavailableError,))
         self._witness = witness
+        witness.page.name_worker(self._worker_id)
         self._temporary_files = TemporaryFiles()
         self._claims = Claims(
             self._attempts,
@@ -278,6 +279,7 @@ class TrainingWorker(Worker):
             watch.watch(pid)
         self._horse_pid = 0
         board.close()
+        remove_copies(self._artifacts, order.job_id)
 
     def _train(self, claimed: Claimed, node: Node | None) -> None:
         token = claimed.token

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from job_store_bench import LOST, Bench, new_job
 
+from job_store.attempts import PLACE_DONE, PLACE_LOST
 from job_store.errors import FencedError, RecordVersionError
 from job_store.records import FencingToken, JobError, Outcome, OutcomeKind
 
@@ -38,6 +39,18 @@ async def test_a_place_is_renewed_until_the_attempt_is_over(bench: Bench) -> Non
     with pytest.raises(FencedError):
         bench.attempts.renew_place(token, 1)
     assert bench.attempts.places(job.job_id) == {}
+
+
+async def test_a_place_whose_processes_end_first_says_how(bench: Bench) -> None:
+    job, token = await bench.running()
+    for place, end in ((1, PLACE_DONE), (2, PLACE_LOST)):
+        bench.attempts.take_place(token, place, "a")
+        bench.attempts.renew_place(token, place)
+        bench.attempts.leave_place(token, place, end)
+    assert bench.attempts.places(job.job_id) == {1: PLACE_DONE, 2: PLACE_LOST}
+    bench.attempts.finish(token, Outcome(OutcomeKind.HANDED_BACK))
+    with pytest.raises(FencedError):
+        bench.attempts.leave_place(token, 1, PLACE_LOST)
 
 
 async def test_a_record_of_another_version_is_left_alone(bench: Bench) -> None:

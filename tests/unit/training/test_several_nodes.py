@@ -20,11 +20,12 @@ import torch
 from free_ports import free_port
 from torch.distributed import HashStore  # type: ignore[attr-defined]
 
-from app.training import CheckpointManager, TrainingConfig
+from app.training import CheckpointManager, TrainingConfig, distributed_launch
 from app.training.agreement import require_agreement
 from app.training.config import flatten
 from app.training.distributed import Ranks
-from app.training.errors import LostPeerError, TrainingError
+from app.training.errors import LostPeerError, TrainingError, UnreachableNodeError
+from app.training.node import Node
 from app.training.nodes import require_fixed_world, wait_for_all, write_failure
 from app.transformer.errors import ConfigError
 
@@ -223,3 +224,12 @@ def test_nodes_with_other_settings_or_other_data_are_refused(
         "rank 1 would not train what rank 0 does: learning_rate is 0.002 and there 0.001; the "
         "number of samples is 2 and there 3; all processes need the same configuration"
     )
+
+
+def test_a_first_machine_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed_launch, "_CONNECT_SECONDS", 0.2)
+    port = free_port()
+    node = Node(1, 2, "run", "127.0.0.1", port, "lo")
+    where = f"place 1 did not reach the one with place 0 at 127.0.0.1:{port} within 0.2 s"
+    with pytest.raises(UnreachableNodeError, match=where):
+        distributed_launch.launch(lambda: None, 1, node)

@@ -19,6 +19,7 @@ from app.training.data import DataError
 from app.training.errors import CheckpointError, NonFiniteLossError
 from app.transformer.errors import ConfigError, FieldProblem
 from artifact_store import ArtifactStoreAwayError
+from job_store.attempts import PLACE_DONE, PLACE_LOST
 from job_store.queues import RUN_ATTEMPT, RUN_PLACE
 from job_store.records import CheckpointRecord, OutcomeKind, Phase, PhaseProgress
 from training_worker.board import Board
@@ -351,6 +352,17 @@ def test_a_place_whose_count_stays_the_same_is_lost() -> None:
     places.observe({1: 2, 2: 1}, 5.0)
     assert places.lost == 2
     assert not PlaceCounts(nodes=1, patience_seconds=5.0).expected
+
+
+def test_a_place_that_has_ended_is_lost_soon_unless_it_was_done() -> None:
+    places = PlaceCounts(nodes=3, patience_seconds=15.0)
+    for now in (0.0, 100.0):
+        places.observe({1: PLACE_DONE, 2: int(now)}, now)
+    assert places.lost is None
+    places.observe({1: PLACE_DONE, 2: PLACE_LOST}, 103.0)
+    assert places.lost is None  # rank 0 may be about to report why
+    places.observe({1: PLACE_DONE, 2: PLACE_LOST}, 106.0)
+    assert places.lost == 2
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names of interfaces")

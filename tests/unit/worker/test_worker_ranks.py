@@ -20,7 +20,7 @@ from job_store.records import Execution, JobError, JobStatus, Outcome, OutcomeKi
 from training_worker.board import Board
 from training_worker.exits import EXIT_FAILED
 from training_worker.failures import describe_failure
-from training_worker.ranks import read_failure, write_failure
+from training_worker.ranks import FailureNotes
 from training_worker.set_up import attempt_folder
 from training_worker.supervisor import Supervisor
 
@@ -164,15 +164,6 @@ def test_a_killed_worker_takes_all_processes_with_it(site: Site) -> None:
     assert [process for process in both if process.is_running()] == []
 
 
-def test_a_failure_of_another_process_is_reported_in_its_own_words(tmp_path: Path) -> None:
-    assert read_failure(tmp_path, "tail") is None
-    failed = Outcome(OutcomeKind.FAILED, JobError("OUT_OF_MEMORY", "out of memory on cuda:1"))
-    write_failure(tmp_path, 1, failed)
-    told = read_failure(tmp_path, "tail")
-    error = JobError("OUT_OF_MEMORY", "out of memory on cuda:1", "tail")
-    assert told == Outcome(OutcomeKind.FAILED, error)
-
-
 def test_a_lost_process_without_a_word_is_worth_another_attempt() -> None:
     outcome = describe_failure(LostPeerError(0, 7), "")
     assert outcome.kind is OutcomeKind.CRASHED
@@ -194,7 +185,7 @@ def test_a_failure_that_rank_0_was_too_late_to_report_is_told_all_the_same(
     message = "ConfigError: `distributed.processes` is 2 and this machine has 1 CUDA devices"
     if (pid := os.fork()) == 0:
         error = JobError("INVALID_CONFIG", message)
-        write_failure(folder, 1, Outcome(OutcomeKind.FAILED, error))
+        FailureNotes(artifacts, claimed.token, 1).write(1, Outcome(OutcomeKind.FAILED, error))
         os._exit(EXIT_FAILED)
     board = Board()
     supervisor = Supervisor(

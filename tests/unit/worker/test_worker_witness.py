@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,10 @@ import pytest
 import redis
 from redis_server import RedisServer
 
+from job_store.connection import Connection
 from job_store.ids import new_id
-from job_store.records import FencingToken
+from job_store.records import FencingToken, WorkerRecord, WorkerState
+from job_store.workers import WorkerRegistry
 from training_worker.witness import ClaimPage
 
 WORKER = """
@@ -28,6 +30,7 @@ from training_worker.witness import Witness, process_of_stack
 
 witness = Witness(os.environ["REDIS"], process_of_stack())
 witness.ensure()
+witness.page.name_worker(f"worker-{os.getpid()}")
 if sys.argv[1:]:
     witness.page.hold(FencingToken(sys.argv[1], 3, "claim"))
     if os.fork() == 0:
@@ -148,11 +151,18 @@ def test_a_frozen_worker_is_not_reported_and_signals_are_left_to_it(
     assert not notices(url, worker)
 
 
-def test_a_worker_that_ends_without_a_claim_is_not_reported(
+def test_a_worker_that_ends_without_a_claim_leaves_the_list_and_is_not_reported(
     url: str, start: Callable[..., Worker]
 ) -> None:
     idle, done = start(url), start(url, new_id("job"))
-    idle.kill()
+    name = f"worker-{idle.process.pid}"
+    with closing(Connection.open(url)) as connection:
+        record = WorkerRecord(name, WorkerState.IDLE, "cpu", "host", 1, 0, 0, "", 0)
+        WorkerRegistry(connection).heartbeat(record)
+    with redis.Redis.from_url(url) as client:
+        assert client.zscore("te:workers", name)
+        idle.kill()
+        wait_for(lambda: client.zscore("te:workers", name) is None)
     assert done.process.stdin is not None
     done.process.stdin.close()  # which ends it
     done.process.wait(timeout=20)

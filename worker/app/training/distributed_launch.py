@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
-from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
+from torch.distributed import DistError, PrefixStore, TCPStore  # type: ignore[attr-defined]
 from torch.distributed.elastic.multiprocessing import LogsDest, LogsSpecs
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.elastic.rendezvous import (
@@ -37,7 +37,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from app.training.cores import share_cores
 from app.training.distributed import leave
-from app.training.errors import LostPeerError, TrainingError
+from app.training.errors import LostPeerError, TrainingError, UnreachableNodeError
 from app.training.node import Node
 from app.training.parent_signals import end_with_parent
 
@@ -47,6 +47,9 @@ _TALKATIVE = ("torch.distributed.elastic", "torch.distributed.launcher", "torch.
 _IMPORTED_BY_RANKS = ("torch._dynamo", "torch.distributed.fsdp", "torch.distributed.tensor")
 _AGENT_NOTICES_SECONDS = 5.0
 """It looks many times a second, and ends all others when it finds one gone."""
+_CONNECT_SECONDS = 30.0
+"""The first machine listens before the others hear of it."""
+_STORE_TIMEOUT = timedelta(minutes=5)
 
 
 class ProcessFailedError(TrainingError):
@@ -87,6 +90,7 @@ def launch(function: Callable[[], object], processes: int, node: Node | None = N
 
     Raises:
         ProcessFailedError: One of the processes ended before its time; the others were ended then.
+        UnreachableNodeError: The machine with place 0 does not answer.
     """
     import_for_ranks()
     entrypoint = elastic_launch(_launch_config(processes, node), _run_rank)
@@ -173,19 +177,8 @@ class _FixedRendezvous(RendezvousHandler):
     def __init__(self, parameters: RendezvousParameters) -> None:
         self._node: Node = parameters.config["node"] or _alone(parameters.run_id)
         self._address = RendezvousStoreInfo(self._node.host, self._node.port)
-        listener = self._node.listener
-        store = TCPStore(
-            self._node.host,
-            self._node.port,
-            is_master=listener is not None,
-            wait_for_workers=False,
-            timeout=timedelta(minutes=5),
-            master_listen_fd=listener.fileno() if listener else None,
-        )
-        if listener is not None:
-            listener.detach()  # the store closes it
         # What a worker of another run says, should it come here, means nothing.
-        self._store = PrefixStore(self._node.run_id, store)
+        self._store = PrefixStore(self._node.run_id, _open_store(self._node))
 
     @property
     def use_agent_store(self) -> bool:
@@ -211,6 +204,25 @@ class _FixedRendezvous(RendezvousHandler):
 
     def shutdown(self) -> bool:
         return True
+
+
+def _open_store(node: Node) -> TCPStore:
+    listener = node.listener
+    try:
+        store = TCPStore(
+            node.host,
+            node.port,
+            is_master=listener is not None,
+            wait_for_workers=False,
+            timeout=timedelta(seconds=_CONNECT_SECONDS),
+            master_listen_fd=listener.fileno() if listener else None,
+        )
+    except DistError as error:
+        raise UnreachableNodeError(node.place, node.host, node.port, _CONNECT_SECONDS) from error
+    if listener is not None:
+        listener.detach()  # the store closes it
+    store.set_timeout(_STORE_TIMEOUT)
+    return store
 
 
 def _alone(run_id: str) -> Node:

@@ -8,7 +8,8 @@
         │   └── NoAverageError     it has no average of the weights
         ├── ResumeError            a sound checkpoint that does not fit this run
         ├── CustomMetricError      a metric of the user's own whose name or value breaks the rule
-        └── LostPeerError          another process of the run is gone; its own error says why
+        ├── LostPeerError          another process of the run is gone; its own error says why
+        └── UnreachableNodeError   the machine where the processes of a run meet does not answer
 
 `ConfigError` (a `ValueError`) lives in `app.transformer.errors`, free of torch like this file.
 """
@@ -82,4 +83,15 @@ class LostPeerError(TrainingError):
         super().__init__(
             f"another process of the run is gone, rank {rank} cannot go on after step {step}; "
             f"{why or 'its own error says why'}; resume from the last checkpoint"
+        )
+
+
+class UnreachableNodeError(TrainingError):
+    """The first machine of a run over several does not answer this one."""
+
+    def __init__(self, place: int, host: str, port: int, seconds: float) -> None:
+        super().__init__(
+            f"the machine with place {place} did not reach the one with place 0 at {host}:{port} "
+            f"within {seconds:g} s; all must reach each other on any port; open the network "
+            "between them, or name the right address (a worker's --node-address)"
         )
