@@ -45,7 +45,7 @@ from training_worker.own_callbacks import own_callbacks
 from training_worker.publisher import Publisher, StartReport
 from training_worker.ranks import FailureNotes, agree_on_files
 from training_worker.resume import ResumePoint, choose_resume_point
-from training_worker.set_up import attempt_folder, resolve_configuration
+from training_worker.set_up import resolve_configuration
 from training_worker.settings import WorkerSettings
 from training_worker.spool import SpoolReader, SpoolWriter
 from training_worker.stop_request import StopRequest
@@ -81,7 +81,7 @@ class Attempt:
     """Trains one claimed attempt to its end and reports it.
 
     Args:
-        claimed: the job, the fencing token and the checkpoint to continue.
+        claimed: the job, the fencing token and the checkpoint to continue; its folder is there.
         stores: connections of this process.
         board: shown to the parent process.
         stop: asked from outside.
@@ -102,7 +102,7 @@ class Attempt:
         self.prefix = attempt_prefix(
             claimed.token.job_id, claimed.token.attempt, claimed.token.claim_id
         )
-        self.folder = attempt_folder(stores.artifacts, claimed)
+        self.folder = stores.artifacts.folder(self.prefix)
         self._config = resolve_configuration(claimed, self.folder, settings)
         self._spool = SpoolWriter(self.folder)
         self._points = SpoolReader(self.folder)

@@ -15,8 +15,8 @@ from job_store.records import UNCOUNTED, Phase, PhaseProgress
 _LAYOUT = struct.Struct("=qqqqqd")
 _COUNTER = struct.Struct("=q")
 _PHASES = tuple(Phase)
-_ENCODING_AT = 72
-_ENCODING_BYTES = 1024
+_ENCODING_AT, _UNSAVED_AT = 64, 1152
+_TEXT_BYTES = 1024
 
 
 class TrainerStatus(NamedTuple):
@@ -55,14 +55,18 @@ class Board:
         self._pulses += 1
         _COUNTER.pack_into(self._page, _LAYOUT.size, self._pulses)
 
-    def show_failed_save(self, step: int | None) -> None:
-        """Show that the save of this step found no room; None once a save has succeeded."""
+    def show_failed_save(self, step: int | None, why: str = "") -> None:
+        """Show that the save of this step failed; None once a save has succeeded.
+
+        Empty `why` means that it found no room.
+        """
+        self._write_text(_UNSAVED_AT, why)
         value = -1 if step is None else step
         _COUNTER.pack_into(self._page, _LAYOUT.size + _COUNTER.size, value)
 
     @property
     def failed_save(self) -> int | None:
-        """Step of the first save since the last good one that found no room."""
+        """Step of the first save since the last good one that failed."""
         (step,) = _COUNTER.unpack_from(self._page, _LAYOUT.size + _COUNTER.size)
         return None if step < 0 else int(step)
 
@@ -71,18 +75,18 @@ class Board:
 
         Each text has the whole stall timeout for itself, so a change is a sign of life.
         """
-        text = place.encode("utf-8", "backslashreplace")[:_ENCODING_BYTES]
-        # The length is written last: the text is read only of a stuck trainer, so it is whole.
-        self._page[_ENCODING_AT : _ENCODING_AT + len(text)] = text
-        _COUNTER.pack_into(self._page, _ENCODING_AT - _COUNTER.size, len(text))
+        self._write_text(_ENCODING_AT, place)
         self.pulse()
 
     @property
     def encoding(self) -> str:
         """The place of the text that the tokenizer works on; "" while it works on none."""
-        (length,) = _COUNTER.unpack_from(self._page, _ENCODING_AT - _COUNTER.size)
-        text = self._page[_ENCODING_AT : _ENCODING_AT + int(length)]
-        return text.decode("utf-8", errors="replace")
+        return self._read_text(_ENCODING_AT)
+
+    @property
+    def why_unsaved(self) -> str:
+        """Why the save of `failed_save` failed; "" where it found no room."""
+        return self._read_text(_UNSAVED_AT)
 
     @property
     def pulses(self) -> int:
@@ -93,3 +97,15 @@ class Board:
     def close(self) -> None:
         """Free the page."""
         self._page.close()
+
+    def _write_text(self, at: int, text: str) -> None:
+        data = text.encode("utf-8", "backslashreplace")[:_TEXT_BYTES]
+        first = at + _COUNTER.size
+        # The length is written last, and what announces the text after it, so that it is whole.
+        self._page[first : first + len(data)] = data
+        _COUNTER.pack_into(self._page, at, len(data))
+
+    def _read_text(self, at: int) -> str:
+        (length,) = _COUNTER.unpack_from(self._page, at)
+        first = at + _COUNTER.size
+        return self._page[first : first + int(length)].decode("utf-8", errors="replace")

@@ -10,6 +10,9 @@ EXIT_FENCED = 3
 EXIT_REPORTED = 4
 """Of rank 0: the attempt's end is reported, and the other processes are to be ended."""
 
+EXIT_AWAY = 5
+"""The artifact store was away, and nothing was begun; the board says why."""
+
 
 class End(Enum):
     """What an attempt that is reported means for the other processes of its run."""

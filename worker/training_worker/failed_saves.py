@@ -14,7 +14,7 @@ import time
 from job_store.records import Phase
 from service_runtime.backoff import pause_seconds
 from training_worker.board import Board
-from training_worker.failures import is_full_disk, is_store_away
+from training_worker.failures import absence_behind, is_full_disk
 
 logger = logging.getLogger(__name__)
 
@@ -33,10 +33,11 @@ class FailedSaves:
 
     def tolerates(self, step: int, error: Exception, *, last: bool) -> bool:
         """Whether the run goes on despite a failed save; pauses before the last one's next try."""
-        if not (is_full_disk(error) or is_store_away(error)):
+        absence = absence_behind(error)
+        if absence is None and not is_full_disk(error):
             return False
         if self._board.failed_save is None:
-            self._board.show_failed_save(step)
+            self._board.show_failed_save(step, str(absence or ""))
         if not last:
             logger.warning("%s; training goes on, and the next save is the next try", error)
             return True

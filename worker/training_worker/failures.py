@@ -54,14 +54,12 @@ def is_full_disk(error: BaseException) -> bool:
     return False
 
 
-def is_store_away(error: BaseException) -> bool:
-    """Whether the artifact store was away, whatever the library made of that."""
+def absence_behind(error: BaseException) -> ArtifactStoreAwayError | None:
+    """Return the absence of the artifact store behind it, whatever the library made of that."""
     cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ArtifactStoreAwayError):
-            return True
+    while cause is not None and not isinstance(cause, ArtifactStoreAwayError):
         cause = cause.__cause__
-    return False
+    return cause
 
 
 def describe_failure(error: BaseException, log_tail: str) -> Outcome:
@@ -69,7 +67,7 @@ def describe_failure(error: BaseException, log_tail: str) -> Outcome:
 
     An attempt whose artifact store is away hands its job back: that does not count as a failure.
     """
-    if is_store_away(error):
+    if absence_behind(error):
         return Outcome(OutcomeKind.HANDED_BACK, message=str(error)[:_MESSAGE_LENGTH])
     names = [kind.__name__ for kind in type(error).__mro__]
     message = f"{type(error).__name__}: {error}"[:_MESSAGE_LENGTH]

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from artifact_store import GuardedStore
+from artifact_store import ArtifactStoreAwayError, GuardedStore
 from job_store.attempts import AttemptStore
 from job_store.connection import Connection
 from job_store.durability import DiskWatch
@@ -26,7 +26,7 @@ from job_store.workers import WorkerRegistry
 from service_runtime.process import tie_to_parent
 from training_worker.attempt import Attempt, Stores
 from training_worker.board import Board
-from training_worker.exits import EXIT_FAILED, EXIT_FENCED, EXIT_OK, End
+from training_worker.exits import EXIT_AWAY, EXIT_FAILED, EXIT_FENCED, EXIT_OK, End
 from training_worker.failures import describe_failure
 from training_worker.follower import follow
 from training_worker.output import redirect_output
@@ -81,6 +81,9 @@ def run_horse(
         else:
             lead()
             code = EXIT_OK
+    except ArtifactStoreAwayError as error:
+        board.show_failed_save(0, str(error))
+        code = EXIT_AWAY
     except BaseException as error:
         traceback.print_exc()
         if node is not None and node.place:  # the file with the traceback is a temporary one

@@ -18,7 +18,7 @@ from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
-from artifact_store import ArtifactStoreAwayError, GuardedStore
+from artifact_store import GuardedStore
 from job_store.attempts import AttemptStore
 from job_store.errors import (
     FencedError,
@@ -30,7 +30,7 @@ from job_store.errors import (
 from job_store.reconcile import stall_message
 from job_store.records import Claimed, JobError, Outcome, OutcomeKind, Phase, Signals
 from training_worker.board import Board, TrainerStatus
-from training_worker.exits import EXIT_FAILED, EXIT_FENCED, EXIT_OK
+from training_worker.exits import EXIT_AWAY, EXIT_FAILED, EXIT_FENCED, EXIT_OK
 from training_worker.journal import JobJournal
 from training_worker.output import OutputReader, output_tail
 from training_worker.places import PlaceCounts
@@ -250,11 +250,9 @@ class Supervisor:
             self._noted_failed_save = failed
 
     def _why_unsaved(self, step: int) -> str:
-        try:
-            self._artifacts.require()
-        except ArtifactStoreAwayError as error:
-            return _STORE_AWAY.format(step=step, why=error)
-        return _FULL_DISK.format(step=step)
+        # Not asked of the store here: a bucket that hangs would cost the lease.
+        why = self._board.why_unsaved
+        return _STORE_AWAY.format(step=step, why=why) if why else _FULL_DISK.format(step=step)
 
     def _forward_stop(self, signals: Signals) -> None:
         """Pass a stop request on to the horse, once, and start its time limit."""
@@ -332,6 +330,8 @@ class Supervisor:
                 "registered checkpoint"
             )
             return Outcome(OutcomeKind.HANDED_BACK, message=message)
+        if code == EXIT_AWAY:
+            return Outcome(OutcomeKind.HANDED_BACK, message=self._board.why_unsaved)
         tail = output_tail(self._folder)
         if self._killed is Kill.STALLED and (place := self._board.encoding):
             # Another attempt would meet the same text with the same tokenizer.

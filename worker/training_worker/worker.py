@@ -25,6 +25,7 @@ from rq.serializers import JSONSerializer
 from rq.worker.base import WorkerStatus
 
 from app.training.node import Node
+from artifact_store import attempt_prefix
 from job_store.attempts import AttemptStore
 from job_store.connection import Connection
 from job_store.errors import JobStoreError, StoreUnavailableError
@@ -51,7 +52,6 @@ from training_worker.messages import (
 )
 from training_worker.place_watch import PlaceWatch
 from training_worker.preload import preload_for_ranks
-from training_worker.set_up import attempt_folder
 from training_worker.settings import WorkerSettings
 from training_worker.supervisor import Kill, Supervisor
 from training_worker.temporary_files import TemporaryFiles
@@ -284,11 +284,12 @@ class TrainingWorker(Worker):
     def _train(self, claimed: Claimed, node: Node | None) -> None:
         token = claimed.token
         board = Board()
+        prefix = attempt_prefix(token.job_id, token.attempt, token.claim_id)
         watch = self._supervisor = Supervisor(
             claimed,
             self._attempts,
             board,
-            attempt_folder(self._artifacts, claimed),
+            self._artifacts.folder(prefix),  # the trainer makes it: a store may take long
             self._artifacts,
             place_lease_seconds=self._settings.place_lease_seconds,
             renewal_seconds=self._settings.lease_renewal_seconds,

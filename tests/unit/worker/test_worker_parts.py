@@ -316,8 +316,13 @@ def test_a_save_without_room_is_left_out_and_shown(caplog: pytest.LogCaptureFixt
     assert board.failed_save == 20
     told = "could not be written; training goes on, and the next save is the next try"
     assert caplog.messages == [f"the checkpoint x {told}"] * 2
+    assert board.why_unsaved == ""
     disk.saved()
     assert board.failed_save is None
+    away = CheckpointError("a checkpoint was not saved")
+    away.__cause__ = ArtifactStoreAwayError("s3://models does not answer")
+    assert disk.tolerates(40, away, last=False)
+    assert (board.failed_save, board.why_unsaved) == (40, str(away.__cause__))
     board.close()
 
 

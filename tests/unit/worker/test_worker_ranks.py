@@ -16,9 +16,9 @@ from redis_server import RedisServer
 from training_site import Site, comparable
 
 from app.training.errors import LostPeerError
-from job_store.records import Execution, JobError, JobStatus, Outcome, OutcomeKind
+from job_store.records import Claimed, Execution, JobError, JobStatus, Outcome, OutcomeKind
 from training_worker.board import Board
-from training_worker.exits import EXIT_FAILED
+from training_worker.exits import EXIT_AWAY, EXIT_FAILED
 from training_worker.failures import describe_failure
 from training_worker.ranks import FailureNotes
 from training_worker.set_up import attempt_folder
@@ -172,22 +172,10 @@ def test_a_lost_process_without_a_word_is_worth_another_attempt() -> None:
     assert "rank 0 cannot go on after step 7; its own error says why" in outcome.error.message
 
 
-def test_a_failure_that_rank_0_was_too_late_to_report_is_told_all_the_same(
-    own_server: RedisServer, tmp_path: Path
-) -> None:
-    """Rank 0 still waited for the others, or for the store, when its time to report was over."""
-    site = Site(own_server.url(), tmp_path)
-    job_id = site.submit(TWO, **RUN)
-    claimed = site.store.claim(job_id, 1, "worker-1")
-    assert claimed is not None
+def supervise(site: Site, claimed: Claimed, board: Board, trainer: int) -> None:
+    """Watch a process as its worker does, up to the report of its end."""
     artifacts = site.store_of_artifacts()
     folder = attempt_folder(artifacts, claimed)
-    message = "ConfigError: `distributed.processes` is 2 and this machine has 1 CUDA devices"
-    if (pid := os.fork()) == 0:
-        error = JobError("INVALID_CONFIG", message)
-        FailureNotes(artifacts, claimed.token, 1).write(1, Outcome(OutcomeKind.FAILED, error))
-        os._exit(EXIT_FAILED)
-    board = Board()
     supervisor = Supervisor(
         claimed,
         site.store,
@@ -197,11 +185,41 @@ def test_a_failure_that_rank_0_was_too_late_to_report_is_told_all_the_same(
         renewal_seconds=3.0,
         heartbeat=lambda: None,
     )
-    supervisor.attach(pid)
-    supervisor.watch(pid)
+    supervisor.attach(trainer)
+    supervisor.watch(trainer)
     board.close()
+
+
+def test_a_failure_that_rank_0_was_too_late_to_report_is_told_all_the_same(
+    own_server: RedisServer, tmp_path: Path
+) -> None:
+    """Rank 0 still waited for the others, or for the store, when its time to report was over."""
+    site = Site(own_server.url(), tmp_path)
+    job_id = site.submit(TWO, **RUN)
+    claimed = site.store.claim(job_id, 1, "worker-1")
+    assert claimed is not None
+    artifacts = site.store_of_artifacts()
+    attempt_folder(artifacts, claimed)
+    message = "ConfigError: `distributed.processes` is 2 and this machine has 1 CUDA devices"
+    if (pid := os.fork()) == 0:
+        error = JobError("INVALID_CONFIG", message)
+        FailureNotes(artifacts, claimed.token, 1).write(1, Outcome(OutcomeKind.FAILED, error))
+        os._exit(EXIT_FAILED)
+    supervise(site, claimed, Board(), pid)
     record = site.job(job_id)
     assert record.status is JobStatus.FAILED
     assert record.error is not None
     assert (record.error.reason, record.error.message) == ("INVALID_CONFIG", message)
+
+    other_id = site.submit(TWO, **RUN)
+    claimed = site.store.claim(other_id, 1, "worker-1")
+    assert claimed is not None
+    board = Board()
+    if (pid := os.fork()) == 0:  # its store was away before it could begin
+        board.show_failed_save(0, "s3://models does not answer")
+        os._exit(EXIT_AWAY)
+    supervise(site, claimed, board, pid)
+    record = site.job(other_id)
+    assert (record.status, record.attempt) == (JobStatus.QUEUED, 2)
+    assert (record.consecutive_failures, record.message) == (0, "s3://models does not answer")
     site.close()
