@@ -139,13 +139,16 @@ class AttemptStore(AttemptHistory):
         reply = self._db.run("take_place", *token_arguments(token), place, taker)
         return self._claimed(reply, token.claim_id)
 
-    def renew_place(self, token: FencingToken, place: int) -> Signals:
+    def renew_place(self, token: FencingToken, place: int, has_worked: bool) -> Signals:
         """Count a place's lease up, as `renew_lease` does that of the attempt.
+
+        `has_worked`: whether its trainer has shown a sign of life since the last renewal.
 
         Raises:
             FencedError: The attempt is over.
         """
-        return signals_of(self._db.run("renew_place", *token_arguments(token), place))
+        arguments = (*token_arguments(token), place, int(has_worked))
+        return signals_of(self._db.run("renew_place", *arguments))
 
     def leave_place(self, token: FencingToken, place: int, count: int) -> None:
         """Say that a place's processes have ended: PLACE_DONE or PLACE_LOST.
@@ -162,6 +165,11 @@ class AttemptStore(AttemptHistory):
         )
         taken = [int(name) for name in stored if name.isdigit()]
         return {place: int(stored.get(f"count:{place}", 0)) for place in taken}
+
+    def work_of_places(self, job_id: str) -> int:
+        """Return how often the places of the current attempt were renewed after some work."""
+        key = self._keys.job(check_id("job", job_id), "places")
+        return int(self._db.command("HGET", key, "work") or 0)
 
     def report_progress(
         self,

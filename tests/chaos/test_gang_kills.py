@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 KILLS = 10
 WORKERS = ("worker", "worker-2", "worker-3", "worker-4")
-SPREAD: dict[str, Any] = CONFIG | {"max_steps": 300, "distributed": {"strategy": "ddp"}}
+SPREAD: dict[str, Any] = CONFIG | {"max_steps": 600, "distributed": {"strategy": "ddp"}}
 PACE_SECONDS = 0.05
 
 

@@ -15,7 +15,7 @@ from job_store.records import UNCOUNTED, Phase, PhaseProgress
 _LAYOUT = struct.Struct("=qqqqqd")
 _COUNTER = struct.Struct("=q")
 _PHASES = tuple(Phase)
-_ENCODING_AT, _UNSAVED_AT = 64, 1152
+_ENCODING_AT, _UNSAVED_AT, _ELSEWHERE_AT = 64, 1152, 2240
 _TEXT_BYTES = 1024
 
 
@@ -55,6 +55,13 @@ class Board:
         self._pulses += 1
         _COUNTER.pack_into(self._page, _LAYOUT.size, self._pulses)
 
+    def show_work_elsewhere(self, count: int) -> None:
+        """Show how often the trainer's processes on other machines gave a sign of life.
+
+        Written by the parent: the trainer itself waits for them meanwhile.
+        """
+        _COUNTER.pack_into(self._page, _ELSEWHERE_AT, count)
+
     def show_failed_save(self, step: int | None, why: str = "") -> None:
         """Show that the save of this step failed; None once a save has succeeded.
 
@@ -91,8 +98,9 @@ class Board:
     @property
     def pulses(self) -> int:
         """How many signs of life there were."""
-        (count,) = _COUNTER.unpack_from(self._page, _LAYOUT.size)
-        return int(count)
+        (here,) = _COUNTER.unpack_from(self._page, _LAYOUT.size)
+        (elsewhere,) = _COUNTER.unpack_from(self._page, _ELSEWHERE_AT)
+        return int(here + elsewhere)
 
     def close(self) -> None:
         """Free the page."""

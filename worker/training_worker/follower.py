@@ -10,8 +10,10 @@ import time
 from contextlib import suppress
 from typing import Any
 
+from app.training import progress
 from artifact_store import ArtifactError, GuardedStore
 from job_store.records import Claimed
+from training_worker.board import Board
 from training_worker.datasets import restrict_reading
 from training_worker.failures import describe_failure, print_failure
 from training_worker.ranks import FailureNotes, StopPipe, agree_on_files
@@ -23,12 +25,18 @@ _LOST_PEER_SECONDS = 2.0
 
 
 def follow(
-    claimed: Claimed, config: Any, settings: WorkerSettings, artifacts: GuardedStore, stop: StopPipe
+    claimed: Claimed,
+    config: Any,
+    settings: WorkerSettings,
+    artifacts: GuardedStore,
+    stop: StopPipe,
+    board: Board,
 ) -> None:
     """Train until all processes end together; write a failure to a file for rank 0.
 
     Args:
         stop: on a node without rank 0 its first process heeds the requests to stop.
+        board: shows the parent that data is read; rank 0 waits for that, and is not stuck.
     """
     logging.getLogger().setLevel(logging.ERROR)  # rank 0 logs warnings for all
     from app.training.distributed import is_lost_peer
@@ -36,7 +44,11 @@ def follow(
     from app.training.nodes import node_count, report_failure
 
     try:
-        _train(claimed, config, settings, StoredFiles(artifacts), stop)
+        with (
+            progress.reporting_to(lambda size: board.pulse()),
+            progress.encoding_shown_to(board.show_encoding),
+        ):
+            _train(claimed, config, settings, StoredFiles(artifacts), stop)
     except Exception as error:
         if isinstance(error, LostPeerError) or is_lost_peer(error):
             if node_count() > 1:  # the one that is gone may be on another machine

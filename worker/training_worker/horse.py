@@ -75,7 +75,7 @@ def run_horse(
             requests = StopPipe()
 
             def follow_rank() -> None:
-                follow(claimed, config, settings, artifacts, requests)
+                follow(claimed, config, settings, artifacts, requests, board)
 
             code = _launch(processes, lead, follow_rank, stop, requests, node)
         else:

@@ -22,6 +22,7 @@ from job_store.errors import (
     StoreUnavailableError,
 )
 from job_store.records import FencingToken
+from training_worker.board import Board
 from training_worker.supervisor import LEAVE_MARGIN_SECONDS, Kill, kill_group
 
 logger = logging.getLogger(__name__)
@@ -38,11 +39,13 @@ class PlaceWatch:
         token: FencingToken,
         place: int,
         store: AttemptStore,
+        board: Board,
         *,
         renewal_seconds: float,
         heartbeat: Callable[[], None],
     ) -> None:
         self._token, self._place, self._store = token, place, store
+        self._board, self._pulses = board, 0
         self._renewal_seconds, self._heartbeat = renewal_seconds, heartbeat
         self._pid = 0
         self._leave_by: float | None = None
@@ -101,8 +104,9 @@ class PlaceWatch:
         return True
 
     def _renew(self) -> None:
+        pulses = self._board.pulses
         try:
-            self._store.renew_place(self._token, self._place)
+            self._store.renew_place(self._token, self._place, pulses != self._pulses)
         except (FencedError, NotFoundError):
             self.kill(Kill.FENCED)
         except StoreUnavailableError as error:
@@ -110,4 +114,5 @@ class PlaceWatch:
         except Exception:  # the processes go on, so watching them does too
             logger.exception("the place in job %s could not be renewed", self._token.job_id)
         else:
+            self._pulses = pulses
             self._heartbeat()

@@ -215,6 +215,7 @@ class Supervisor:
         """End the run where another node is gone, though no connection to it has broken."""
         if self._places.expected:
             self._places.observe(self._store.places(self._job_id), self._watched)
+            self._board.show_work_elsewhere(self._store.work_of_places(self._job_id))
             if self._places.lost is not None:
                 self.kill(Kill.NODE_LOST)
 

@@ -265,15 +265,16 @@ class TrainingWorker(Worker):
         self._current = AttemptOrder(order.job_id, order.attempt)
         own = own_address(self._settings.node_address, self._prompt.client)
         node = node_of(order, claimed.record.execution.nodes, own)
+        board = Board()
         watch = self._supervisor = PlaceWatch(
             token,
             order.place,
             self._attempts,
+            board,
             renewal_seconds=self._settings.lease_renewal_seconds,
             heartbeat=self._report_alive,
         )
         logger.info("training place %d of job %s", order.place, order.job_id)
-        board = Board()
         with self._temporary_files.for_trainer() as temporary:
             pid = self._fork(claimed, board, temporary, node)
             watch.watch(pid)

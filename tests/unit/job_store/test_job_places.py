@@ -30,14 +30,16 @@ async def test_a_place_is_taken_once_and_only_while_the_attempt_is_held(bench: B
 async def test_a_place_is_renewed_until_the_attempt_is_over(bench: Bench) -> None:
     job, token = await bench.running()
     bench.attempts.take_place(token, 1, "a")
-    bench.attempts.renew_place(token, 1)
-    assert not bench.attempts.renew_place(token, 1).stop_requested
+    assert bench.attempts.work_of_places(job.job_id) == 0
+    bench.attempts.renew_place(token, 1, has_worked=False)
+    assert not bench.attempts.renew_place(token, 1, has_worked=True).stop_requested
+    assert bench.attempts.work_of_places(job.job_id) == 1
     assert bench.attempts.places(job.job_id) == {1: 2}
     await bench.jobs.request_stop(job.job_id)
-    assert bench.attempts.renew_place(token, 1).stop_requested
+    assert bench.attempts.renew_place(token, 1, has_worked=False).stop_requested
     await bench.reconciler.declare_lost(job.job_id, 1, token.claim_id, LOST)
     with pytest.raises(FencedError):
-        bench.attempts.renew_place(token, 1)
+        bench.attempts.renew_place(token, 1, has_worked=False)
     assert bench.attempts.places(job.job_id) == {}
 
 
@@ -45,7 +47,7 @@ async def test_a_place_whose_processes_end_first_says_how(bench: Bench) -> None:
     job, token = await bench.running()
     for place, end in ((1, PLACE_DONE), (2, PLACE_LOST)):
         bench.attempts.take_place(token, place, "a")
-        bench.attempts.renew_place(token, place)
+        bench.attempts.renew_place(token, place, has_worked=True)
         bench.attempts.leave_place(token, place, end)
     assert bench.attempts.places(job.job_id) == {1: PLACE_DONE, 2: PLACE_LOST}
     bench.attempts.finish(token, Outcome(OutcomeKind.HANDED_BACK))

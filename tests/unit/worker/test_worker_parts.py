@@ -359,6 +359,16 @@ def test_a_place_whose_count_stays_the_same_is_lost() -> None:
     assert not PlaceCounts(nodes=1, patience_seconds=5.0).expected
 
 
+def test_work_on_other_machines_is_a_sign_of_life() -> None:
+    board = Board()
+    board.pulse()
+    board.show_work_elsewhere(3)
+    before = board.pulses
+    board.show_work_elsewhere(4)
+    assert board.pulses == before + 1
+    board.close()
+
+
 def test_a_place_that_has_ended_is_lost_soon_unless_it_was_done() -> None:
     places = PlaceCounts(nodes=3, patience_seconds=15.0)
     for now in (0.0, 100.0):
