@@ -3,8 +3,8 @@
 - `__main__`, `harness`, `significance`: which benchmarks there are, how all of them measure, and
   whether two means differ.
 - `on_gpu`: tests and benchmarks for a machine with a GPU, within eight minutes.
-- `trainer_throughput`, `trainer_memory`, `generation`, `async_save`, `import_weights`,
-  `modern_recipe`, `own_tokenizer`, `tokenizing`: the library.
+- `trainer_throughput`, `trainer_memory`, `checkpoint_loading`, `export_memory`, `generation`,
+  `async_save`, `import_weights`, `modern_recipe`, `own_tokenizer`, `tokenizing`: the library.
 - `upload`: checkpoints that go to a bucket.
 - `service_processes`: the real processes of those that follow.
 - `service_start`, `service_throughput`, `service_recovery`: a job: its start, its speed, a lost

@@ -15,6 +15,8 @@ import time
 BENCHMARKS = (
     "trainer_throughput",
     "trainer_memory",
+    "checkpoint_loading",
+    "export_memory",
     "generation",
     "tokenizing",
     "async_save",

@@ -32,6 +32,6 @@ trainer of a job in several processes launches these, its ranks. In order of rea
 - `ranks`, `follower`: an attempt in several processes.
 - `gathering`, `place_watch`, `places`: an attempt over several workers: how they come together, the
   side of those that have not claimed it, and whether they all live.
-- `inference`, `sampling`, `evaluations`, `models`, `inference_failures`: the process that samples
-  text from checkpoints and measures their loss on data.
+- `inference`, `sampling`, `evaluations`, `models`, `local_disk`, `inference_failures`: the process
+  that samples text from checkpoints and measures their loss on data.
 """

@@ -67,6 +67,7 @@ def _run_inference(settings: WorkerSettings, worker: int) -> NoReturn:
     artifacts = open_artifacts(settings)
     look = partial(recognise_artifacts, artifacts, ArtifactRecords(db))
     models = ModelCache(artifacts, device)
+    threading.Thread(target=models.watch_files, name="models", daemon=True).start()
     evaluations = EvaluationInbox(db)
     evaluator = Evaluator(evaluations, models, artifacts, WorkerRegistry(db))
     measuring = InferenceServer(evaluations, evaluator, look, _EVALUATIONS_AT_ONCE)

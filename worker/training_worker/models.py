@@ -1,21 +1,30 @@
-"""The models that were used last, each loaded and verified once."""
+"""The models that were used last, each loaded and verified once.
+
+Their weights stay in the store's file where that is on a disk of this machine. The store's files
+are never changed, only deleted; the room of a deleted one is free once its model is dropped.
+"""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from artifact_store import ArtifactStore
 from job_store.evaluation import EvaluationRequest
 from job_store.generation import GenerationRequest
 from training_worker.copies import drop_copy
+from training_worker.local_disk import is_on_local_disk
 
 if TYPE_CHECKING:
     from app.training.inference import LoadedModel
 
 ModelRequest = GenerationRequest | EvaluationRequest
+
+_LOOK_SECONDS = 5.0
+"""Between two looks for deleted files."""
 
 
 class ModelCache:
@@ -30,6 +39,8 @@ class ModelCache:
     def __init__(self, artifacts: ArtifactStore, device: str = "cpu", capacity: int = 2) -> None:
         self._artifacts, self._device, self._capacity = artifacts, device, capacity
         self._loaded: OrderedDict[tuple[str, bool], LoadedModel] = OrderedDict()
+        self._files: dict[tuple[str, bool], Path] = {}
+        """Of the models whose weights are in a file."""
         self._lock = threading.Lock()
 
     def get(self, request: ModelRequest) -> LoadedModel:
@@ -45,19 +56,40 @@ class ModelCache:
         key = (request.checkpoint_id, request.averaged)
         with self._lock:
             if key not in self._loaded:
-                self._loaded[key] = self._load(request)
+                self._loaded[key] = self._load(key, request)
             self._loaded.move_to_end(key)
             while len(self._loaded) > self._capacity:
-                self._loaded.popitem(last=False)
+                self._drop(next(iter(self._loaded)))
             return self._loaded[key]
 
-    def _load(self, request: ModelRequest) -> LoadedModel:
+    def watch_files(self) -> NoReturn:
+        """Drop, from now on, the models whose files are deleted."""
+        while True:
+            time.sleep(_LOOK_SECONDS)
+            self.drop_deleted()
+
+    def drop_deleted(self) -> None:
+        """Drop the models whose files are deleted; text that is under way ends first."""
+        with self._lock:
+            for key in [key for key, path in self._files.items() if not path.exists()]:
+                self._drop(key)
+
+    def _drop(self, key: tuple[str, bool]) -> None:
+        del self._loaded[key]
+        self._files.pop(key, None)
+
+    def _load(self, key: tuple[str, bool], request: ModelRequest) -> LoadedModel:
         from app.training.errors import CheckpointError
         from app.training.inference import load_trained
 
         path = self._registered_file(request) or self._bring(request)
+        is_stores_own = self._artifacts.local_path(request.artifact) is not None
+        mapped = is_stores_own and is_on_local_disk(path)
         try:
-            return load_trained(path, self._device, averaged=request.averaged, mapped=False)
+            loaded = load_trained(path, self._device, averaged=request.averaged, mapped=mapped)
+            if mapped:
+                self._files[key] = path
+            return loaded
         except CheckpointError:
             self._bring(request)  # raises where the file is not the registered one any more
             raise
