@@ -255,8 +255,9 @@ def _draw(
     most: int,
 ) -> None:
     """Set the points to draw: the curve's values from place `first` on, at most `most` of them."""
-    rows = curve.rows.values[first:].astype(np.intp)
-    x, y = job.axis(question.axis)[rows], curve.shown(question.smoothing)[first:]
+    x, y = job.axis(question.axis), curve.shown(question.smoothing)[first:]
+    is_in_each_row = len(x) == curve.rows.size
+    x = x[first:] if is_in_each_row else x[curve.rows.values[first:].astype(np.intp)]
     # One more point on each side of the range: the line is drawn to the edges.
     start = max(0, int(np.searchsorted(x, question.from_x, side="left")) - 1)
     end = int(np.searchsorted(x, question.to_x, side="right")) + 1
