@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings
 
 from control_plane.settings import ControlPlaneSettings
 from gateway.settings import GatewaySettings
+from launcher.settings import LauncherSettings
 from service_runtime.settings import (
     AuthenticationSettings,
     RedisSettings,
@@ -32,6 +33,7 @@ PROCESSES: tuple[tuple[type[BaseSettings], str], ...] = (
     (ControlPlaneSettings, "control_plane"),
     (GatewaySettings, "gateway"),
     (WorkerSettings, "training_worker"),
+    (LauncherSettings, "launcher"),
 )
 
 
@@ -73,7 +75,7 @@ def tables() -> str:
     }
     parts = []
     for title, modules in (
-        ("Every process", ["control_plane", "gateway", "training_worker"]),
+        ("Every process", [module for _, module in PROCESSES]),
         ("Control plane and worker", ["control_plane", "training_worker"]),
         ("Control plane and gateway", ["control_plane", "gateway"]),
     ):

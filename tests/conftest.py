@@ -12,6 +12,7 @@ What the tests are made of:
 - `redis_server`, `sentinels`, `redis_trouble`: a real server, several behind sentinels, and the
   states in which one refuses.
 - `bucket_server`: a real S3 service, behind a network that fails where a test asks for it.
+- `kubernetes_api`: an API server for JobSets, and processes for their pods.
 - `running_stack`, `free_ports`, `prefix_proxy`, `browser`, `small_disk`: a whole stack, its ports,
   a proxy, a browser, a full disk.
 - `readers`: other projects' software reads what we export; outside CI, `make check-readers`.

@@ -19,7 +19,7 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 
 from job_store.connection import AsyncConnection
-from job_store.queues import QUEUE_NAMES, RUN_ATTEMPT, queue_name
+from job_store.queues import QUEUE_NAMES, RUN_ATTEMPT, own_queue, queue_name
 
 _KEEP_WAITING_SECONDS = 7 * 86_400
 """RQ's record of a message expires then. Nothing else deletes it where its worker was killed behind
@@ -54,6 +54,17 @@ class AttemptQueue:
             StoreUnavailableError: Redis does not answer, or refuses.
         """
         queue = self._queues[queue_name(priority, device)]
+        await self._messages.add(self._commands(job_id, attempt, queue))
+
+    async def send_to_own(self, job_id: str, attempt: int) -> None:
+        """Put the attempt's message into the queue of the workers that are there for this job.
+
+        `waiting` does not list it: where they have left meanwhile, it is sent again.
+
+        Raises:
+            StoreUnavailableError: Redis does not answer, or refuses.
+        """
+        queue = _queue(own_queue(job_id), self._collector)
         await self._messages.add(self._commands(job_id, attempt, queue))
 
     async def _transact(self, messages: Sequence[list[tuple[Any, ...]]]) -> Sequence[None]:

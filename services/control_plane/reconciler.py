@@ -50,7 +50,8 @@ class Reconciler:
         self._sweeps = SweepDriver(state)
         self._heeded = _ALL_NOTICES
         self._acting = asyncio.Lock()
-        self._gangs = GangGate()
+        self._launched = state.settings.launched_nodes
+        self._gangs = GangGate(self._launched)
 
     async def run(self, duties: Duties, stopping: asyncio.Event) -> None:
         """Run rounds until `stopping` is set; `duties` goes on after a round that failed."""
@@ -235,7 +236,7 @@ class Reconciler:
         waiting = await self._state.jobs.jobs_lacking_message(_MOST_UNSENT)
         for queued in waiting:
             if (queued.job_id, queued.attempt) in among and await self._has_workers(queued):
-                await self._send(queued.job_id, queued.attempt, queued.priority, queued.device)
+                await self._send_queued(queued)
         return {(queued.job_id, queued.attempt) for queued in waiting}
 
     async def _has_workers(self, queued: QueuedAttempt) -> bool:
@@ -280,7 +281,14 @@ class Reconciler:
             _log.warning("a message was lost and is sent again", job_id=queued.job_id)
             RESENT_MESSAGES.inc()
             if await self._has_workers(queued):
-                await self._send(queued.job_id, queued.attempt, queued.priority, queued.device)
+                await self._send_queued(queued)
+
+    async def _send_queued(self, queued: QueuedAttempt) -> None:
+        if queued.nodes > 1 and self._launched:
+            await self._state.queue.send_to_own(queued.job_id, queued.attempt)
+            await self._state.jobs.mark_enqueued(queued.job_id, queued.attempt)
+            return
+        await self._send(queued.job_id, queued.attempt, queued.priority, queued.device)
 
     async def _send(self, job_id: str, attempt: int, priority: str, device: str) -> None:
         await self._state.queue.send(job_id, attempt, priority, device)

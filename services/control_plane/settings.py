@@ -51,6 +51,11 @@ class ControlPlaneSettings(ListenSettings, RedisSettings, ServiceSettings):
         10.0, "a waiting job whose message is seen in no queue for so long is queued again",
         unit="seconds", gt=0,
     )  # fmt: skip
+    launched_nodes: bool = setting(
+        False,
+        "a job over several nodes waits for workers of its own, which a launcher starts for it "
+        "(`python -P -m launcher`); off: any workers without a job train it",
+    )
     stop_grace_seconds: float = setting(
         10.0,
         "past its stop or stall deadline a job is left to its worker for so long, then declared "

@@ -141,8 +141,8 @@ _ADDED_LATER = frozenset(
     field.name
     for field in dataclasses.fields(JobRecord)
     if field.default is not dataclasses.MISSING
-)
-"""Fields of a job that have a default: records of earlier releases lack them."""
+) | {"only_job"}
+"""Fields of a job with a default, and one of a worker: records of earlier releases lack them."""
 
 
 def _read(kind: type[T], stored: Mapping[str, Any], **computed: Any) -> T:

@@ -53,6 +53,11 @@ def queue_name(priority: str, device: str) -> str:
     return _name(priority, resource_class(device))
 
 
+def own_queue(job_id: str) -> str:
+    """Return the queue of a job over several workers that are there for it alone."""
+    return f"{_PREFIX}{job_id}"
+
+
 def worker_queues(device: str) -> tuple[str, ...]:
     """Return a worker's queues in order: a lower priority waits until the upper is empty."""
     return tuple(_name(priority, kind) for priority in Priority for kind in worker_classes(device))

@@ -460,6 +460,8 @@ class WorkerRecord:
     """Server time; set by the store."""
     job_id: str = ""
     attempt: int = 0
+    only_job: str = ""
+    """Id of the only job that it takes; empty where it takes any."""
 
 
 @dataclass(frozen=True, slots=True)

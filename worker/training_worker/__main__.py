@@ -69,7 +69,8 @@ def _work(settings: WorkerSettings, url: str, witness: Witness) -> int:
     logging.getLogger("rq.worker").setLevel(logging.WARNING)
     worker.work(burst=settings.burst, logging_level=None)
     if worker.ended_in_order:
-        return 0
+        # With 0, Kubernetes would take the work of a drained pod as done, and start no other one.
+        return 128 + signal.SIGTERM if settings.only_job else 0
     # RQ's loop catches every error, logs it, and returns as if all were well.
     return fail("training_worker", "the loop that takes jobs ended by an error; see the log above")
 

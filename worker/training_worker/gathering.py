@@ -26,7 +26,7 @@ from rq.serializers import JSONSerializer
 from app.training.node import Node
 from job_store.attempts import AttemptStore
 from job_store.errors import StoreUnavailableError
-from job_store.queues import RUN_PLACE, queue_name
+from job_store.queues import RUN_PLACE
 from job_store.records import Claimed, JobError, Outcome, OutcomeKind
 from training_worker.messages import PlaceOrder
 
@@ -45,6 +45,7 @@ class Gathering:
         client: where messages are written.
         address: of this machine, for the others.
         device: kind of this worker's, cpu or cuda; the others are to train on the same.
+        queue: where the other workers look.
         patience_seconds: in which all places are to be taken.
         renewal_seconds: between two renewals of the lease meanwhile.
         is_leaving: whether this worker has been asked to leave.
@@ -58,13 +59,14 @@ class Gathering:
         address: str,
         *,
         device: str,
+        queue: str,
         patience_seconds: float,
         renewal_seconds: float,
         heartbeat: Callable[[], None],
         is_leaving: Callable[[], bool],
     ) -> None:
         self._claimed, self._store, self._client = claimed, store, client
-        self._address, self._device = address, device
+        self._address, self._device, self._queue = address, device, queue
         self._patience_seconds = patience_seconds
         self._renewal_seconds, self._heartbeat = renewal_seconds, heartbeat
         self._is_leaving = is_leaving
@@ -96,9 +98,8 @@ class Gathering:
 
     def _ask_for(self, place: int, port: int, number: int) -> None:
         """Write a message of a place, in front of all that waits; each has another `number`."""
-        token, priority = self._claimed.token, self._claimed.record.execution.priority
-        name, client = queue_name(priority, self._device), self._client
-        queue: Any = Queue(name, connection=client, serializer=JSONSerializer)
+        token, client = self._claimed.token, self._client
+        queue: Any = Queue(self._queue, connection=client, serializer=JSONSerializer)
         where = (self._address, port, self._device)
         message = Job.create(
             RUN_PLACE,

@@ -41,6 +41,13 @@ class WorkerSettings(RedisSettings, ServiceSettings):
         "MODULE:NAME of a class or function that takes a trainer and returns a callback of your "
         "own; several are separated by commas",
     )
+    only_job: str = setting(
+        "",
+        "id of the one job over several nodes that this worker trains; a launcher starts such "
+        "workers, and ends them. They end with exit code 143, so that Kubernetes starts another "
+        "one where a node is drained",
+        pattern="^(job_[0-9a-z]{26})?$",
+    )
     node_address: str = setting(
         "",
         "address at which workers on other machines reach this one, for jobs over several nodes; "

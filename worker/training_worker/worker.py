@@ -30,7 +30,7 @@ from job_store.attempts import AttemptStore
 from job_store.connection import Connection
 from job_store.errors import JobStoreError, StoreUnavailableError
 from job_store.outages import changes_role, unavailable
-from job_store.queues import worker_queues
+from job_store.queues import own_queue, queue_name, worker_queues
 from job_store.records import Claimed, FencingToken, Outcome, WorkerRecord, WorkerState
 from job_store.workers import WorkerRegistry
 from service_runtime.duties import Duties
@@ -119,9 +119,11 @@ class TrainingWorker(Worker):
             heartbeat_seconds=settings.heartbeat_seconds,
             is_leaving=lambda: self._stop_requested,
         )
-        self._inference = inference_process(settings) if settings.generation else None
+        only_job = settings.only_job
+        answers = settings.generation and not only_job
+        self._inference = inference_process(settings) if answers else None
         super().__init__(
-            list(worker_queues(device)),
+            [own_queue(only_job)] if only_job else list(worker_queues(device)),
             name=self._new_name(),
             connection=client,
             serializer=JSONSerializer,
@@ -235,12 +237,15 @@ class TrainingWorker(Worker):
         node = None
         if claimed.record.execution.nodes > 1:
             self._report_alive()
+            device = "cuda" if self._device.startswith("cuda") else "cpu"
+            only_job, priority = self._settings.only_job, claimed.record.execution.priority
             found = Gathering(
                 claimed,
                 self._attempts,
                 self._prompt.client,
                 own_address(self._settings.node_address, self._prompt.client),
-                device="cuda" if self._device.startswith("cuda") else "cpu",
+                device=device,
+                queue=own_queue(only_job) if only_job else queue_name(priority, device),
                 patience_seconds=self._settings.gathering_seconds,
                 renewal_seconds=self._settings.lease_renewal_seconds,
                 heartbeat=self._report_alive,
@@ -371,6 +376,8 @@ class TrainingWorker(Worker):
         with suppress(RedisError), self._prompt.client.pipeline() as pipeline:
             worker_registration.unregister(self, pipeline)
             pipeline.delete(self.key)
+            if self._settings.only_job:  # RQ's list of queues would keep it for ever
+                pipeline.srem(Queue.redis_queues_keys, self.queues[0].key)
             pipeline.execute()
 
     # -- staying in the lists of workers ---------------------------------------------------
@@ -439,6 +446,7 @@ class TrainingWorker(Worker):
             last_heartbeat=0,
             job_id=current.job_id if current else "",
             attempt=current.attempt if current else 0,
+            only_job=self._settings.only_job,
         )
 
     # -- what RQ does and this worker does not ---------------------------------------------

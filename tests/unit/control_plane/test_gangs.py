@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import Any
 
 from started import start
@@ -29,17 +30,37 @@ def test_only_workers_that_fit_and_have_no_job_count() -> None:
     gate = GangGate()
     busy = worker("c", state=WorkerState.BUSY)
     assert gate.why_not(job("a"), [worker("a"), worker("b")]) is None
-    told = "waits for 2 workers without a job at the same time; 2 that fit it are live, and 1 of"
+    told = "waits for 2 workers at the same time; 2 that fit it are live, and 1 of them have no job"
     assert str(gate.why_not(job("a"), [worker("a"), busy])).startswith(told)
-    told = "waits for 2 workers without a job at the same time; 1 that fit it are live, and 1 of"
+    told = "waits for 2 workers at the same time; 1 that fit it are live, and 1 of"
     assert str(gate.why_not(job("a", 2, "cuda"), [worker("a"), worker("b", "cuda:0")])).startswith(
         told
     )
 
 
+def test_a_job_with_launched_workers_waits_for_its_own() -> None:
+    gate = GangGate(launched=True)
+    own = [replace(worker(name), only_job="a") for name in "ab"]
+    others = [worker("c"), replace(worker("d"), only_job="b")]
+    told = (
+        "waits for 2 workers that a launcher starts for it; 1 that fit it are live, and 1 of them "
+        "have no job"
+    )
+    assert gate.why_not(job("a"), [own[0], *others]) == told
+    assert gate.why_not(job("a"), [*own, *others]) is None
+    more = replace(worker("e"), only_job="b")
+    assert gate.why_not(job("b"), [*own, *others, more]) is None  # none has to wait for the others
+    common = GangGate()
+    assert common.why_not(job("a"), [*own, *others]) == (
+        "waits for 2 workers at the same time; 1 that fit it are live, and 1 of them have no job; "
+        "2 that a launcher started for it are not used, since the control plane runs without "
+        "--launched-nodes"
+    )
+
+
 def test_one_job_after_the_other_gathers_its_workers() -> None:
     now = [0.0]
-    gate = GangGate(lambda: now[0])
+    gate = GangGate(clock=lambda: now[0])
     four = [worker(name) for name in "abcd"]
     assert gate.why_not(job("a"), four) is None
     assert gate.why_not(job("b"), four) == (
@@ -62,9 +83,9 @@ async def test_its_status_says_what_it_waits_for(stubs: Any, worker_connection: 
             assert time.monotonic() < deadline
             await asyncio.sleep(0.02)
 
-    await waits_for("waits for 2 workers without a job at the same time; 0 that fit it are live")
+    await waits_for("waits for 2 workers at the same time; 0 that fit it are live")
     registry.heartbeat(worker("worker-a"))
-    await waits_for("1 that fit it are live, and 1 of them have none")
+    await waits_for("1 that fit it are live, and 1 of them have no job")
     other = f"{await start(stubs)}-1".encode()
     assert worker_connection.client.lrange(QUEUE, 0, -1) == [other]  # it trains meanwhile
     registry.heartbeat(worker("worker-b"))
