@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import shutil
 import subprocess
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,13 @@ from dockerfile import ROOT
 
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 ALL = sorted(
-    str(path.parent.relative_to(KUBERNETES)) for path in KUBERNETES.rglob("kustomization.yaml")
+    str(path.parent.relative_to(KUBERNETES))
+    for path in KUBERNETES.rglob("kustomization.yaml")
+    if path.parent.parent.name != "components"
 )
 """The base and every overlay."""
-FOLDERS = [folder for folder in ALL if folder not in ("overlays/autoscale", "overlays/ha")]
+_APART = ("overlays/autoscale", "overlays/ha", "overlays/multi-node")
+FOLDERS = [folder for folder in ALL if folder not in _APART]
 """Those with a Redis server of their own, and nothing but objects of Kubernetes."""
 
 Manifest = dict[str, Any]
@@ -25,6 +30,11 @@ Manifest = dict[str, Any]
 
 def render(folder: str | Path) -> list[Manifest]:
     """The objects that `kubectl apply -k` would send; `folder` is relative to deploy/kubernetes."""
+    return copy.deepcopy(_rendered(folder))
+
+
+@cache
+def _rendered(folder: str | Path) -> list[Manifest]:
     kubectl = shutil.which("kubectl")
     if kubectl is None:
         pytest.skip("kubectl is not on PATH, and only it renders kustomizations; install it")

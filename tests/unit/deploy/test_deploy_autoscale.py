@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any
 
 import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
+from kubernetes_api import strict
 from manifests import KUBERNETES, Manifest, of_kind, render
 from prometheus_client import REGISTRY
 from test_deploy_kubernetes import VERSIONS
@@ -31,15 +31,6 @@ def manifests() -> list[Manifest]:
 def scaled(manifests: list[Manifest]) -> Manifest:
     (only,) = of_kind(manifests, "ScaledObject").values()
     return only
-
-
-def strict(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema, under which a field that it does not name is an error."""
-    copy = {name: strict(value) if isinstance(value, dict) else value
-            for name, value in schema.items()}  # fmt: skip
-    if isinstance(copy.get("properties"), dict) and "type" in copy:
-        copy.setdefault("additionalProperties", False)
-    return copy
 
 
 def without_metadata(manifest: Manifest) -> Manifest:

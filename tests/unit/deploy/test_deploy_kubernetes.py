@@ -60,7 +60,8 @@ def selects(selector: dict[str, str], pod_labels: dict[str, str]) -> bool:
 
 def test_there_is_a_base_and_its_overlays() -> None:
     assert ALL == [
-        "base", "overlays/autoscale", "overlays/dev", "overlays/gpu", "overlays/ha", "overlays/s3"
+        "base", "overlays/autoscale", "overlays/dev", "overlays/gpu", "overlays/ha",
+        "overlays/multi-node", "overlays/s3",
     ]  # fmt: skip
 
 
