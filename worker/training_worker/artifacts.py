@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
+from rq.exceptions import StopRequested
+
 from artifact_store import ArtifactStoreAwayError, GuardedStore, open_store
 from job_store.connection import Connection
 from job_store.errors import JobStoreError
@@ -104,6 +106,8 @@ class ArtifactGate:
             recognise_artifacts(self._store, self._records)
         except ArtifactStoreAwayError as error:
             return error.why
+        except StopRequested:  # a signal
+            raise
         except Exception as error:  # it would end the caller's loop
             return str(error) or type(error).__name__
         return ""

@@ -144,6 +144,7 @@ class TrainingWorker(Worker):
         self, timeout: int | None, max_idle_time: int | None = None
     ) -> tuple[Job, Queue] | None:
         """Return the next message that names an attempt; refuse and delete all others."""
+        self.set_state(WorkerStatus.IDLE)  # a signal ends the wait for the store, too
         while True:
             try:
                 self._gate.pass_through(self.heartbeat)
@@ -405,8 +406,15 @@ class TrainingWorker(Worker):
                 return
 
     def set_state(self, state: str, pipeline: Any = None) -> None:
-        """Write RQ's record of what this worker does; a failure does no harm."""
+        """Write RQ's record of what this worker does; a failure does no harm.
+
+        Raises:
+            StopRequested: A signal came behind a job, once RQ's loop had asked for signals: while
+                the state is busy it is only noted, and the wait for the next message never asks.
+        """
         self._state = state
+        if state == WorkerStatus.IDLE and self._leaving_since:
+            raise StopRequested()
         with suppress(RedisError):
             (pipeline or self._prompt.client).hset(self.key, "state", state)
 
