@@ -527,6 +527,11 @@ class Alert:
         value: The metric's value; None where it is not finite, and for rules about the run.
         attempt: The attempt that it is about.
         created_at: When it fired, by the service's clock.
+        alert_id: Its id, which its receiver gets as webhook-id.
+        delivery: What came of sending it; None where it is not sent. One of `pending`, `delivered`,
+            `failed`.
+        delivery_tries: How often it was sent.
+        delivery_problem: Why the last request failed; None where it did not.
     """
 
     rule: int = 0
@@ -535,6 +540,10 @@ class Alert:
     value: float | None = None
     attempt: int = 0
     created_at: datetime | None = None
+    alert_id: str = ""
+    delivery: str | None = None
+    delivery_tries: int = 0
+    delivery_problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ nothing in memory that another control plane would miss. In order of reading:
 - `queue`: the message that brings an attempt to a worker.
 - `reconciler`, `leases`: finds attempts that lost their worker or their message, and queues them
   again.
+- `alert_sending`, `webhooks`: sends alerts to their receivers, and signs what it sends.
 - `gangs`: when a job over several workers may begin.
 - `leftovers`: deletes files that no record refers to.
 - `conversion`: stored records as messages.

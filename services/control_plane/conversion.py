@@ -5,7 +5,6 @@ Fields of the same name are copied. Each function below says only what differs.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
@@ -272,17 +271,19 @@ def sampled_step_message(step: SampledStep, prompts: Sequence[str]) -> metrics_p
     return _copy(metrics_pb2.SampledStep, step, samples=samples)
 
 
-def alert_rules(record: JobRecord) -> list[dict[str, Any]]:
-    """Return the rules of a job's alerts, as its configuration has them."""
-    rules: list[dict[str, Any]] = json.loads(record.config_document).get("alerts", [])
-    return rules
+def alert_rule(alert: Alert, config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the rule of a job's configuration that fired; nothing where it is not there."""
+    rules = config.get("alerts", [])
+    rule: Mapping[str, Any] = rules[alert.rule] if alert.rule < len(rules) else {}
+    return rule
 
 
-def alert_message(alert: Alert, rules: Sequence[Mapping[str, Any]]) -> job_pb2.Alert:
-    """Return an alert that fired, in words."""
+def alert_message(alert: Alert, config: Mapping[str, Any], *, is_sent: bool) -> job_pb2.Alert:
+    """Return an alert that fired, in words; `is_sent`: the job's alerts have a receiver."""
     value = alert.value if alert.value is not None and math.isfinite(alert.value) else None
-    text = alert_text(alert, rules[alert.rule] if alert.rule < len(rules) else {})
-    return _copy(job_pb2.Alert, alert, text=text, value=value)
+    delivery = alert.delivery if is_sent else None
+    text = alert_text(alert, alert_rule(alert, config))
+    return _copy(job_pb2.Alert, alert, text=text, value=value, delivery=delivery)
 
 
 def bucket_messages(bucket: Bucket) -> list[metrics_pb2.MetricPoint]:

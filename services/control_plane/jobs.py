@@ -12,8 +12,6 @@ from control_plane.annotations import MOST_TAGS, changes_of, check_tags
 from control_plane.config_codec import to_document
 from control_plane.conversion import (
     STATUS_FROM_MESSAGE,
-    alert_message,
-    alert_rules,
     job_message,
     log_line_message,
 )
@@ -175,8 +173,8 @@ class JobServicer(Servicer, job_pb2_grpc.JobServiceServicer):
         self, request: job_pb2.ListAlertsRequest, context: Context
     ) -> job_pb2.ListAlertsResponse:
         alerts = await self._state.history.alerts(request.job_id)
-        rules = alert_rules(await self._state.jobs.get(request.job_id)) if alerts else []
-        return job_pb2.ListAlertsResponse(alerts=[alert_message(one, rules) for one in alerts])
+        messages = await self._state.alert_messages(request.job_id, alerts)
+        return job_pb2.ListAlertsResponse(alerts=messages)
 
     def WatchJob(
         self, request: job_pb2.WatchJobRequest, context: Context

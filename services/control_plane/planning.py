@@ -77,7 +77,7 @@ async def plan_job(request: job_pb2.StartJobRequest, state: ServiceState) -> New
 async def plan_run(request: RunRequest, config: TrainingConfig, state: ServiceState) -> NewJob:
     """Return the job to store for a valid configuration; raise as `plan_job`."""
     name = check_name(request.name)
-    if problems := execution_problems(request.execution, config):
+    if problems := execution_problems(request.execution, config) + webhook_problems(config, state):
         raise ConfigError(problems)
     _take_data(config, request.dataset_path, request.val_dataset_path)
     await take_initial_weights(config, state)
@@ -119,7 +119,7 @@ async def review_start(
         return Findings(list(named), _warnings(config))
     except ConfigError as error:
         return Findings(list(error.problems), _warnings(config))
-    problems = relation_problems(config, set())
+    problems = relation_problems(config, set()) + webhook_problems(config, state)
     for name, text in _named_files(config).items():
         try:
             await checked_path(name, text, state)
@@ -265,6 +265,12 @@ async def checked_path(field: str, text: str, state: ServiceState) -> str:
         return state.roots.check(field, text)
     await state.datasets.get(text.removeprefix(DATASET_SCHEME))
     return text
+
+
+def webhook_problems(config: TrainingConfig, state: ServiceState) -> list[FieldProblem]:
+    """Return why the configuration's alerts may not be sent where it wants them."""
+    refusal = state.webhooks.refusal({"alert_webhook": config.alert_webhook})
+    return [FieldProblem("alert_webhook", refusal)] if refusal else []
 
 
 def _ignored_fields(config: TrainingConfig) -> list[FieldProblem]:

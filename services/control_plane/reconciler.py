@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence, Set
 from contextlib import suppress
 
+from control_plane.alert_sending import AlertSender
 from control_plane.gangs import GangGate
 from control_plane.leases import AttemptWatch, Claim, FirstSeen, claim_of
 from control_plane.leftovers import Sweeper
@@ -47,6 +48,7 @@ class Reconciler:
         self._pauses = FirstSeen[tuple[str, int]]()
         self._queues_looked_at = -float("inf")
         self._sweeper = Sweeper(state)
+        self._alerts = AlertSender(state, lambda: self._leading)
         self._sweeps = SweepDriver(state)
         self._heeded = _ALL_NOTICES
         self._acting = asyncio.Lock()
@@ -64,6 +66,7 @@ class Reconciler:
         with suppress(asyncio.CancelledError):
             await heeding
         await self._sweeper.end()
+        await self._alerts.end()
         await self._resign()
 
     async def look(self) -> None:
@@ -102,6 +105,7 @@ class Reconciler:
             except Exception as error:
                 defects.append(error)
         self._sweeper.begin()
+        self._alerts.begin()
         if defects:
             raise defects[0]
 
@@ -110,6 +114,7 @@ class Reconciler:
         if leads and not self._leading:
             _log.info("this process leads the reconciliation")
             self._leases.forget()
+            self._alerts.forget()
             self._heeded = _ALL_NOTICES
         self._leading = leads
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from artifact_store import ArtifactRoot
 from service_runtime.settings import (
     ListenSettings,
+    NameList,
     PathList,
     RedisSettings,
     ServiceSettings,
@@ -114,4 +117,21 @@ class ControlPlaneSettings(ListenSettings, RedisSettings, ServiceSettings):
     )
     evaluate_timeout_seconds: float = setting(
         3600.0, "longest evaluation of a checkpoint on data", unit="seconds", gt=0
+    )
+    webhook_url: SecretStr | None = setting(
+        None,
+        "http or https address that alerts are sent to, of all jobs that name none themselves",
+    )
+    webhook_host: NameList = setting(
+        [],
+        "HOST or HOST:PORT that a configuration's alert_webhook may name; the port is 443 where "
+        "none is given; with none, no configuration may name any",
+    )
+    webhook_secrets: SecretStr | None = setting(
+        None,
+        "secrets that webhooks are signed with, separated by commas: whsec_ and 24 to 64 bytes in "
+        "base64; several while receivers change from one to the next",
+    )
+    webhook_secrets_file: Path | None = setting(
+        None, "file of such secrets, one on a line; added to --webhook-secrets"
     )

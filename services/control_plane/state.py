@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +20,7 @@ from artifact_store import (
 )
 from control_plane.archive import ArtifactArchive
 from control_plane.artifacts import mark_journal, recognise_artifacts
+from control_plane.conversion import alert_message
 from control_plane.errors import call_error
 from control_plane.journal import ArtifactJournal
 from control_plane.paths import AllowedRoots
@@ -26,6 +29,8 @@ from control_plane.queue import AttemptQueue
 from control_plane.series.folder import ColumnFolder
 from control_plane.series.store import SeriesStore
 from control_plane.settings import ControlPlaneSettings
+from control_plane.webhooks import Webhooks
+from job_store.alerts import Alert
 from job_store.catalog import ConfigStore, DatasetStore
 from job_store.connection import AsyncConnection
 from job_store.errors import StoreUnavailableError
@@ -42,6 +47,7 @@ from job_store.sweeps import SweepStore
 from job_store.workers import WorkerDirectory
 from service_runtime.logs import get_logger
 from service_runtime.settings import SettingsError
+from training_engine.v1 import job_pb2
 
 _log = get_logger("control_plane")
 
@@ -59,6 +65,7 @@ class ServiceState:
     connection: AsyncConnection
     artifacts: GuardedStore
     roots: AllowedRoots
+    webhooks: Webhooks = field(default_factory=Webhooks)
     journal: ArtifactJournal = field(init=False)
     jobs: JobStore = field(init=False)
     configs: ConfigStore = field(init=False)
@@ -118,6 +125,7 @@ class ServiceState:
                 without_recovery=settings.start_without_recovery,
             ),
             roots=AllowedRoots.of(settings.data_root, settings.roots_visible),
+            webhooks=Webhooks.of(settings),
         )
 
     async def check_records(self) -> None:
@@ -169,6 +177,18 @@ class ServiceState:
         """
         await recognise_artifacts(self.artifacts, AsyncArtifactRecords(self.connection))
         return self.artifacts
+
+    async def alert_messages(self, job_id: str, alerts: Sequence[Alert]) -> list[job_pb2.Alert]:
+        """Return alerts of a job in words, and whether they were delivered where they are sent.
+
+        Raises:
+            NotFoundError: There is no such job.
+        """
+        if not alerts:
+            return []
+        config = json.loads((await self.jobs.get(job_id)).config_document)
+        is_sent = bool(self.webhooks.address_of(config))
+        return [alert_message(alert, config, is_sent=is_sent) for alert in alerts]
 
     async def look_for_artifacts(self) -> None:
         """Recognise the artifact store, or log why that has to wait; each use tries again."""

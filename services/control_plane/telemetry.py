@@ -16,6 +16,9 @@ LOST_ATTEMPTS = Counter(
 RESENT_MESSAGES = Counter(
     "training_engine_resent_messages", "Messages that were lost in the queue and sent again."
 )
+ALERT_DELIVERIES = Counter(
+    "training_engine_alert_deliveries", "Requests to webhooks, by outcome.", ["outcome"]
+)
 # Autoscalers sum queued and running: scaling on the queue alone takes busy workers away.
 _JOBS = Gauge("training_engine_jobs", "Jobs in each state.", ["status"])
 

@@ -8,8 +8,6 @@ from contextlib import aclosing
 from typing import cast
 
 from control_plane.conversion import (
-    alert_message,
-    alert_rules,
     checkpoint_message,
     job_message,
     log_line_message,
@@ -63,8 +61,8 @@ async def _watch_response(
     if isinstance(event, RewoundEvent):
         return job_pb2.WatchJobResponse(cursor=cursor, rewound=_rewind(event))
     if isinstance(event, AlertEvent):
-        rules = alert_rules(await state.jobs.get(job_id))
-        return job_pb2.WatchJobResponse(cursor=cursor, alert=alert_message(event.alert, rules))
+        (alert,) = await state.alert_messages(job_id, [event.alert])
+        return job_pb2.WatchJobResponse(cursor=cursor, alert=alert)
     record = await state.jobs.get(job_id, with_config=False)
     return job_pb2.WatchJobResponse(cursor=cursor, state=job_message(_as_of(record, event)))
 

@@ -2,25 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
-
-from pydantic import BeforeValidator
-from pydantic_settings import NoDecode
-
-from service_runtime.settings import ListenSettings, ServiceSettings, setting
+from service_runtime.settings import ListenSettings, NameList, ServiceSettings, setting
 
 MEBIBYTE = 1 << 20
-
-
-def _split_names(value: Any) -> Any:
-    """Return a list from a variable: names are separated by commas."""
-    if isinstance(value, str):
-        return [part.strip() for part in value.split(",") if part.strip()]
-    return value
-
-
-NameList = Annotated[list[str], NoDecode, BeforeValidator(_split_names)]
-"""A repeatable flag; in the environment, names are separated by commas."""
 
 
 class GatewaySettings(ListenSettings, ServiceSettings):

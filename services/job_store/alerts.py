@@ -6,7 +6,17 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
+
+
+class AlertDelivery(StrEnum):
+    """What came of sending an alert to its receiver."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    """It was given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +31,13 @@ class Alert:
     """Milliseconds since the epoch, by the server's clock."""
     value: float | None = None
     """Of the metric; None for rules about the run."""
+    alert_id: str = ""
+    """The same where the same step or end fires it again because Redis was lost."""
+    delivery: AlertDelivery | None = None
+    """None where it had no receiver."""
+    delivery_tries: int = 0
+    delivery_problem: str = ""
+    """Why the last request failed."""
 
 
 def encode_rules(rules: Sequence[Mapping[str, Any]]) -> str:
@@ -48,6 +65,10 @@ def decode_alert(stored: Mapping[str, Any]) -> Alert:
         int(stored["attempt"]),
         int(stored["at"]),
         None if value is None else float(value),
+        stored.get("id", ""),  # an earlier version stored no more than this
+        AlertDelivery(delivery) if (delivery := stored.get("delivery")) else None,
+        int(stored.get("tries", 0)),
+        stored.get("problem", ""),
     )
 
 

@@ -21,6 +21,7 @@ class Keys:
     jobs:name:NAME                ids of the jobs of a name
     jobs:tag:TAG                  ids of the jobs that have a tag
     jobs:delayed                  ids of jobs whose next attempt is not to begin at once
+    jobs:alerting                 ids of jobs with alerts that may have to be sent
     jobs:{sweep,sweeping}         ids of jobs whose files are to be looked through
     datasets:expected             ids whose files may be without a record → time
     notices                       stream, what the reconciler is to look at now

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from job_store.alerts import first_stall
+from job_store.alerts import AlertDelivery, first_stall
 from job_store.codec import decode_job, encode_error
 from job_store.connection import AsyncConnection
 from job_store.errors import RecordVersionError
@@ -100,6 +100,26 @@ class ReconcileStore:
         """
         claim = (attempt.job_id, attempt.attempt, attempt.claim_id)
         return await self._db.run("fire_stalled", *claim, attempt.sign_of_life, seconds) is not None
+
+    async def alerting_jobs(self, limit: int = 100_000) -> Sequence[str]:
+        """Return jobs with alerts that may have to be sent, oldest first."""
+        key = self._keys.index("alerting")
+        return [id.decode() for id in await self._db.command("ZRANGE", key, 0, limit - 1)]
+
+    async def note_delivery(
+        self,
+        job_id: str,
+        alert_id: str,
+        delivery: AlertDelivery | None,
+        tries: int = 0,
+        problem: str = "",
+    ) -> None:
+        """Record what came of sending a pending alert; None: it has no receiver.
+
+        A job without a pending alert leaves `alerting_jobs`. An alert that was delivered or given
+        up meanwhile stays as it is.
+        """
+        await self._db.run("note_delivery", job_id, alert_id, delivery or "", tries, problem)
 
     async def running_attempts(self) -> Sequence[RunningAttempt]:
         """Return all claimed attempts (RUNNING and STOPPING), with their lease counters.

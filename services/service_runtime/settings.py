@@ -51,6 +51,17 @@ PathList = Annotated[list[Path], NoDecode, BeforeValidator(_split_paths)]
 """A repeatable flag; in the environment, entries are separated as in PATH."""
 
 
+def _split_names(value: Any) -> Any:
+    """Return a list from a variable: names are separated by commas."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+NameList = Annotated[list[str], NoDecode, BeforeValidator(_split_names)]
+"""A repeatable flag; in the environment, names are separated by commas."""
+
+
 class EngineSettings(BaseSettings):
     """Reads every field from a variable with our prefix.
 

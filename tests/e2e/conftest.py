@@ -9,6 +9,7 @@ import httpx
 import pytest
 from browser import chromium
 from dashboard import start
+from free_ports import free_port
 from playwright.sync_api import Browser
 from running_stack import RunningStack, running_stack
 
@@ -51,10 +52,12 @@ class Own:
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     """A running stack; its working folder is an allowed root. Its worker adds metrics of its own:
-    `weights/norm`, and `wild`, which is not a number."""
+    `weights/norm`, and `wild`, which is not a number. Its webhooks find nobody."""
     folder = tmp_path_factory.mktemp("stack")
     (folder / "own_metrics.py").write_text(OWN_METRICS)
     environment = {"PYTHONPATH": str(folder), "TRAINING_ENGINE_CALLBACKS": "own_metrics:Own"}
+    environment["TRAINING_ENGINE_WEBHOOK_URL"] = f"http://127.0.0.1:{free_port()}/"
+    environment["TRAINING_ENGINE_WEBHOOK_SECRETS"] = f"whsec_{'A' * 43}="
     with running_stack(folder / "data", environment=environment) as running:
         yield running
 

@@ -210,6 +210,7 @@ def test_a_resume_from_an_earlier_checkpoint_cuts_the_chart_and_goes_on(
         alerts = page.get_by_role("list", name="Alerts, newest first").get_by_role("listitem")
         expect(alerts).to_have_count(4)  # a resume arms the rules again
         expect(alerts.first).to_contain_text("the job has finished at step 12")
+        expect(alerts.last).to_contain_text("pending, tried")
         assert_every_metric_is_shown(page)
         assert (seen.errors, seen.strangers) == ([], [])
 

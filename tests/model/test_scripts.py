@@ -30,7 +30,7 @@ NOT_OF_ONE_JOB = {
         "renew_place",
         "leave_place",
     ),  # places, which no other script reads
-    "fire_stalled",  # of jobs with alerts
+    *("fire_stalled", "note_delivery"),  # of jobs with alerts
     "append_system",  # appends what no other script reads
     # Readers:
     *("known_checkpoints", "recall", "read_job", "read_jobs", "read_queued", "read_feed"),

@@ -316,7 +316,7 @@ def samples(
 def alerts(session: Session, job: JobArgument) -> None:
     """Show which rules of a job's alerts have fired."""
     fired = session.engine.jobs.alerts(session.job_id(job)).alerts
-    fields = ("created_at", "step", "attempt", "text")
+    fields = ("created_at", "step", "attempt", "text", "delivery", "delivery_problem")
     session.output.records("alerts", fired, fields, "no alert has fired")
 
 

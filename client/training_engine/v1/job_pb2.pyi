@@ -48,6 +48,13 @@ class ForkOptimizer(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     FORK_OPTIMIZER_UNSPECIFIED: _ClassVar[ForkOptimizer]
     FORK_OPTIMIZER_KEPT: _ClassVar[ForkOptimizer]
     FORK_OPTIMIZER_FRESH: _ClassVar[ForkOptimizer]
+
+class AlertDelivery(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ALERT_DELIVERY_UNSPECIFIED: _ClassVar[AlertDelivery]
+    ALERT_DELIVERY_PENDING: _ClassVar[AlertDelivery]
+    ALERT_DELIVERY_DELIVERED: _ClassVar[AlertDelivery]
+    ALERT_DELIVERY_FAILED: _ClassVar[AlertDelivery]
 JOB_STATUS_UNSPECIFIED: JobStatus
 JOB_STATUS_QUEUED: JobStatus
 JOB_STATUS_RUNNING: JobStatus
@@ -70,6 +77,10 @@ JOB_PRIORITY_LOW: JobPriority
 FORK_OPTIMIZER_UNSPECIFIED: ForkOptimizer
 FORK_OPTIMIZER_KEPT: ForkOptimizer
 FORK_OPTIMIZER_FRESH: ForkOptimizer
+ALERT_DELIVERY_UNSPECIFIED: AlertDelivery
+ALERT_DELIVERY_PENDING: AlertDelivery
+ALERT_DELIVERY_DELIVERED: AlertDelivery
+ALERT_DELIVERY_FAILED: AlertDelivery
 
 class Execution(_message.Message):
     __slots__ = ("priority", "processes", "nodes", "device", "max_retries", "stop_timeout_seconds", "stall_timeout_seconds")
@@ -406,20 +417,28 @@ class Rewind(_message.Message):
     def __init__(self, to_step: _Optional[int] = ..., attempt: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class Alert(_message.Message):
-    __slots__ = ("rule", "text", "step", "value", "attempt", "created_at")
+    __slots__ = ("rule", "text", "step", "value", "attempt", "created_at", "alert_id", "delivery", "delivery_tries", "delivery_problem")
     RULE_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     VALUE_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     CREATED_AT_FIELD_NUMBER: _ClassVar[int]
+    ALERT_ID_FIELD_NUMBER: _ClassVar[int]
+    DELIVERY_FIELD_NUMBER: _ClassVar[int]
+    DELIVERY_TRIES_FIELD_NUMBER: _ClassVar[int]
+    DELIVERY_PROBLEM_FIELD_NUMBER: _ClassVar[int]
     rule: int
     text: str
     step: int
     value: float
     attempt: int
     created_at: _timestamp_pb2.Timestamp
-    def __init__(self, rule: _Optional[int] = ..., text: _Optional[str] = ..., step: _Optional[int] = ..., value: _Optional[float] = ..., attempt: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    alert_id: str
+    delivery: AlertDelivery
+    delivery_tries: int
+    delivery_problem: str
+    def __init__(self, rule: _Optional[int] = ..., text: _Optional[str] = ..., step: _Optional[int] = ..., value: _Optional[float] = ..., attempt: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., alert_id: _Optional[str] = ..., delivery: _Optional[_Union[AlertDelivery, str]] = ..., delivery_tries: _Optional[int] = ..., delivery_problem: _Optional[str] = ...) -> None: ...
 
 class ListAlertsRequest(_message.Message):
     __slots__ = ("job_id",)

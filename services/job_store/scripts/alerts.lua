@@ -1,13 +1,19 @@
 -- The alerts of a job. Its fields: alert_rules (JSON list, as the configuration has them); alert_state
 -- (JSON: `judged`, the last step that was looked at; `rows`, by rule, how many points in a row it held
--- for; `fired`, by rule, what for); alerts (JSON list of what fired, the newest 100).
+-- for; `fired`, by rule, what for; `armed`, the attempt since which that counts); alerts (JSON list of what fired, the newest 100). An alert's
+-- `delivery` is 'pending' from its first moment on, in the same write, and its job is in the list
+-- 'alerting' until the control plane has noted what came of all of them (note_delivery).
 --- @include emit
 local MOST_ALERTS = 100
+
+local function nothing_judged(armed)
+  return {judged = '-1', rows = {}, fired = {}, armed = armed}
+end
 
 -- The rules and what is known of them; nil for a job without rules. `job` has those fields.
 local function open_alerts(job)
   if (job.alert_rules or '') == '' then return nil end
-  local state = {judged = '-1', rows = {}, fired = {}}
+  local state = nothing_judged('1')
   if (job.alert_state or '') ~= '' then state = cjson.decode(job.alert_state) end
   return {rules = cjson.decode(job.alert_rules), state = state, news = {}}
 end
@@ -17,7 +23,7 @@ local function fire(alerts, number, cause, found)
   local rule = tostring(number)
   if alerts.state.fired[rule] == cause then return end
   alerts.state.fired[rule] = cause
-  found.rule = number - 1
+  found.rule, found.about = number - 1, found.about or cause
   append(alerts.news, found)
 end
 
@@ -47,12 +53,21 @@ local function judge(alerts, attempt, step, names, values)
   end
 end
 
+-- The same for the same step or end since the rules were armed: a step that is trained again because Redis
+-- was lost fires what it fired before.
+local function alert_id(job_id, alerts, found)
+  local what = {job_id, alerts.state.armed or '1', found.rule, found.step, found.about}
+  return 'alert_' .. redis.sha1hex(table.concat(what, ' '))
+end
+
 -- Stores what was judged, and sends what fired to the watchers.
 local function save_alerts(id, job, alerts, now)
   local changes = {alert_state = cjson.encode(alerts.state)}
   local all = (job.alerts or '') ~= '' and cjson.decode(job.alerts) or {}
   for _, found in ipairs(alerts.news) do
-    found.at = now
+    found.at, found.id, found.about = now, alert_id(id, alerts, found), nil
+    found.delivery, found.tries = 'pending', 0
+    redis.call('ZADD', index_key('alerting'), 0, id)
     append(all, found)
     if #all > MOST_ALERTS then table.remove(all, 1) end
     changes.alerts = cjson.encode(all)
@@ -72,7 +87,8 @@ local function judge_end(id, job, now)
   for number, rule in ipairs(alerts.rules) do
     local fits = rule.when == ENDS[job.status]
     if rule.when == 'not_finite' and reason == 'NON_FINITE_LOSS' then fits = true end
-    if fits then fire(alerts, number, job.attempt, {step = job.current_step, attempt = job.attempt}) end
+    local found = {step = job.current_step, attempt = job.attempt, about = 'end'}
+    if fits then fire(alerts, number, job.attempt, found) end
   end
   save_alerts(id, job, alerts, now)
 end

@@ -24,7 +24,8 @@ for _, part in ipairs({'config', 'attempts', 'latest', 'events', 'schemas', 'che
   redis.call('UNLINK', job_key(id, part))
 end
 redis.call('UNLINK', job_key(id))  -- [T04] [T16]
-for _, index in ipairs({'all', 'unsent', 'delayed', 'queued', 'stopped', 'succeeded', 'failed'}) do
+for _, index in ipairs({'all', 'unsent', 'delayed', 'alerting', 'queued', 'stopped', 'succeeded',
+                        'failed'}) do
   redis.call('ZREM', index_key(index), id)
 end
 redis.call('ZREM', name_key(job.name or ''), id)

@@ -31,6 +31,9 @@ for _, checkpoint_id in ipairs(stored.retired_checkpoints) do
   redis.call('SADD', job_key(id, 'retired_checkpoints'), checkpoint_id)
 end
 for _, index in ipairs({'all', job.status}) do redis.call('ZADD', index_key(index), 0, id) end
+if string.find(job.alerts or '', '"pending"', 1, true) then
+  redis.call('ZADD', index_key('alerting'), 0, id)
+end
 if job.name ~= '' then redis.call('ZADD', name_key(job.name), 0, id) end
 if (job.sweep_id or '') ~= '' then
   redis.call('HSET', item_key('sweep', job.sweep_id) .. ':children', job.sweep_child, id)

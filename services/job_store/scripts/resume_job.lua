@@ -42,7 +42,7 @@ if document ~= '' then redis.call('SET', job_key(id, 'config'), document) end
 local attempt = text(tonumber(job.attempt) + 1)
 write_attempt(id, attempt, {start_step = text(step)})
 requeue(id, job, now, {  -- [T14] [T15]
-  alert_state = '',
+  alert_state = cjson.encode(nothing_judged(attempt)),
   max_steps = max_steps and text(max_steps) or job.max_steps, message = '',
   consecutive_failures = '0', current_step = text(step), stop_at_step = stop_at_step,
   resumed_from_step = checkpoint_id ~= '' and text(step) or '',

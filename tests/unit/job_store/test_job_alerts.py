@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from job_store_bench import LOST, Bench, new_job, points
 
-from job_store.alerts import Alert, alert_text, encode_rules, first_stall
+from job_store.alerts import Alert, AlertDelivery, alert_text, encode_rules, first_stall
 from job_store.errors import NotFoundError
 from job_store.history_records import MetricPoint
 from job_store.records import FencingToken, JobError, Outcome, OutcomeKind
@@ -76,6 +76,8 @@ async def test_each_end_fires_once_and_a_resume_arms_the_rules_again(bench: Benc
     bench.attempts.publish_metrics(second, points(1, 6))
     bench.attempts.finish(second, Outcome(OutcomeKind.SUCCEEDED))
     assert (await fired(bench, job_id))[3:] == [(1, 5, 2), (3, 6, 2)]
+    ids = {one.alert_id for one in await bench.history.alerts(job_id)}
+    assert len(ids) == 5, "rule 1 at step 5, since it was armed again, is another alert"
 
 
 async def test_a_job_that_is_stopped_or_fails_otherwise_fires_what_fits(bench: Bench) -> None:
@@ -139,6 +141,37 @@ async def test_only_the_newest_are_kept(bench: Bench) -> None:
     assert len(await fired(bench, job_id)) == 100
     with pytest.raises(NotFoundError):
         await bench.history.alerts("job_00000000000000000000000000")
+
+
+async def test_a_delivery_is_noted_until_none_is_pending(bench: Bench) -> None:
+    job_id, token = await started(bench, ABOVE, {"when": "finished"})
+    note = bench.reconciler.note_delivery
+    bench.attempts.publish_metrics(token, points(1, 5))
+    bench.attempts.finish(token, Outcome(OutcomeKind.SUCCEEDED))
+    first, second = (one.alert_id for one in await bench.history.alerts(job_id))
+    for noted, delivery, tries, problem in (
+        (first, AlertDelivery.PENDING, 1, "it answered 500"),
+        (first, AlertDelivery.DELIVERED, 2, ""),
+        (first, AlertDelivery.FAILED, 3, "of a sender that was late"),
+        ("alert_of_another", AlertDelivery.FAILED, 1, "it does not exist"),
+    ):
+        await note(job_id, noted, delivery, tries, problem)
+        assert await bench.reconciler.alerting_jobs() == [job_id]
+    assert await delivered(bench, job_id) == [("delivered", 2, ""), ("pending", 0, "")]
+    await note(job_id, second, AlertDelivery.FAILED, 3, "it answered 410")
+    assert await bench.reconciler.alerting_jobs() == []
+    assert (await delivered(bench, job_id))[1] == ("failed", 3, "it answered 410")
+    await note(job_id, "", None)
+    assert len(await fired(bench, job_id)) == 2
+    await bench.jobs.delete(job_id)
+    await note(job_id, first, AlertDelivery.DELIVERED)
+    with pytest.raises(NotFoundError):
+        await bench.history.alerts(job_id)
+
+
+async def delivered(bench: Bench, job_id: str) -> list[tuple[str | None, int, str]]:
+    alerts = await bench.history.alerts(job_id)
+    return [(one.delivery, one.delivery_tries, one.delivery_problem) for one in alerts]
 
 
 @pytest.mark.parametrize(

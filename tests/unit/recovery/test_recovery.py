@@ -91,6 +91,36 @@ async def test_jobs_at_rest_come_back_as_they_were(service: LostService) -> None
     assert [one.job_id for one in await service.jobs.jobs_lacking_message()] == [ids[3]]
 
 
+async def test_alerts_that_the_journal_missed_fire_again_with_their_ids(
+    service: LostService,
+) -> None:
+    job_id = await service.start("runs")
+    token = service.claim(job_id)
+    service.log(token, [1, 2])
+    service.save(token, 2)
+    service.log(token, [3, 4])  # the loss is below 0.3 at step 4
+    service.attempts.finish(token, Outcome(OutcomeKind.SUCCEEDED))
+    lost = await service.history.alerts(job_id)
+    assert [(one.rule, one.step, one.attempt) for one in lost] == [(0, 4, 1), (2, 4, 1)]
+    quiet = await service.start("quiet")
+    service.lose_redis()
+
+    service.recover()
+
+    assert await service.history.alerts(job_id) == ()
+    again = service.claim(job_id, 2)
+    service.log(again, [3, 4])
+    service.attempts.finish(again, Outcome(OutcomeKind.SUCCEEDED))
+    fired = await service.history.alerts(job_id)
+    assert [one.alert_id for one in fired] == [one.alert_id for one in lost]
+    service.write_journal(job_id)
+    service.lose_redis()
+    service.recover()
+    assert await service.history.alerts(job_id) == fired
+    listed = service.worker.command("ZRANGE", "te:jobs:alerting", 0, -1)
+    assert (listed, await service.history.alerts(quiet)) == ([job_id.encode()], ())
+
+
 async def test_a_fork_keeps_its_lineage_and_begins_at_its_parents_step(
     service: LostService,
 ) -> None:

@@ -45,3 +45,34 @@ def test_there_are_at_most_twenty() -> None:
     (message,) = problems(*["failed"] * 21)
     assert message == "`alerts` has 21 rules; it must have at most 20; leave some out"
     assert problems(*["failed"] * 20) == []
+
+
+def test_what_may_never_fire_is_a_warning() -> None:
+    rules = [
+        {"when": "above", "metric": "val_los", "value": 1},
+        {"when": "not_finite", "metric": "entropy"},
+        {"when": "below", "metric": "val_bits_per_byte", "value": 1},
+        "not_finite",
+    ]
+    near, far = TrainingConfig.from_dict({"alerts": rules}).warnings()
+    assert (near.field, near.message) == (
+        "alerts[0].metric",
+        "`alerts[0].metric` is 'val_los', which only a callback of yours can report; without one "
+        "the rule never fires; did you mean 'val_loss'?",
+    )
+    assert far.message.startswith("`alerts[1].metric` is 'entropy', which only a callback of yours")
+    assert far.message.endswith(", val_bits_per_byte, val_loss, val_perplexity")
+    averaged = {"when": "above", "metric": "ema_val_loss", "value": 1}
+    of_source = {"when": "above", "metric": "val_loss/a.txt", "value": 1}
+    data = {"sources": ["a.txt", "b.txt"]}
+    assert TrainingConfig.from_dict({"alerts": [of_source], "data": data}).warnings() == []
+    assert TrainingConfig.from_dict({"alerts": [averaged], "ema_decay": 0.9}).warnings() == []
+    for values, said in (
+        ({"alerts": [averaged]}, "'ema_val_loss', which a run without `ema_decay` never has; set"),
+        ({"alerts": rules[2:], "val_fraction": 0.0, "best_metric": "loss"}, "without validation"),
+        ({"alerts": [of_source]}, "'val_loss/a.txt', which only a callback of yours can report"),
+    ):
+        (warning,) = TrainingConfig.from_dict(values).warnings()
+        assert said in warning.message
+    (alone,) = TrainingConfig.from_dict({"alert_webhook": "https://a.example"}).warnings()
+    assert alone.field == "alert_webhook"

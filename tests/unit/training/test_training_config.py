@@ -38,6 +38,7 @@ CONTRACT = {
     "z_loss": 0.0,
     "ema_decay": None,
     "alerts": [],
+    "alert_webhook": None,
     "sample_prompts": [],
     "sample_tokens": 64,
     "sample_temperature": 0.8,

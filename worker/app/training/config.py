@@ -420,6 +420,10 @@ class TrainingConfig:
     """When the service says something about the run, at most 20 rules. A rule without more than its
     `when` may be written as one word."""
 
+    alert_webhook: str | None = None
+    """The http or https address that the service sends the run's alerts to, at a host of the
+    service's allow-list. None: the one that the service has for all runs, if any."""
+
     distributed: DistributedConfig | None = None
     """Several processes for one run. None: one process."""
 

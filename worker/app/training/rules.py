@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from app.training.alert_rules import alert_warnings
 from app.training.devices import DEVICES, is_device
 from app.training.tokenizer_files import SMALLEST_BPE, is_made_of_text, trained_size
 from app.transformer.errors import FieldProblem
@@ -380,7 +381,7 @@ def run_warnings(config: TrainingConfig) -> list[FieldProblem]:
     if config.learning_rate > 0.1:
         message = f"`learning_rate` is {config.learning_rate}; training may diverge; try 6e-4"
         found.append(FieldProblem("learning_rate", message))
-    return found
+    return found + alert_warnings(config)
 
 
 def _long_warmup(config: TrainingConfig) -> FieldProblem:
