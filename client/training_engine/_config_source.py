@@ -76,13 +76,48 @@ def config_source(config: ConfigLike) -> ConfigSource:
         return ConfigSource(values=config.to_dict())
     if isinstance(config, str) and not config.strip():
         raise _unusable(f"it is empty; {_REMEDY}")
-    if isinstance(config, str) and ("\n" in config or ": " in config or config[:1] == "{"):
+    if isinstance(config, str) and _is_text(config):
         return ConfigSource(text=config)
     if isinstance(config, str | os.PathLike):
         return ConfigSource(text=_read(expanded(config)))
     raise _unusable(
         f"it is a {type(config).__name__}; give a dict, a TrainingConfig, a path or YAML text"
     )
+
+
+def sweep_source(sweep: ConfigLike) -> ConfigSource:
+    """Return the source of a sweep, with its configuration in place of the name of a file.
+
+    The name means a file beside the sweep's; in the current folder where the sweep is no file.
+
+    Raises:
+        InvalidConfigError: A file cannot be read, or holds no mapping.
+    """
+    source, folder = config_source(sweep), Path()
+    if isinstance(sweep, os.PathLike) or (isinstance(sweep, str) and not _is_text(sweep)):
+        folder = expanded(sweep).parent
+    return with_named_config(source, folder)
+
+
+def with_named_config(source: ConfigSource, folder: Path) -> ConfigSource:
+    """Return a sweep with the file in `folder` that its `config` names in place of the name.
+
+    Raises:
+        InvalidConfigError: The file cannot be read, or holds no mapping.
+    """
+    try:
+        values = source.mapping
+    except InvalidConfigError:
+        return source  # the service says what is wrong, with line and column
+    config = values.get("config")
+    if not isinstance(config, str):
+        return source
+    named = config if _is_text(config) else folder / expanded(config)
+    return ConfigSource(values={**values, "config": config_source(named).mapping})
+
+
+def _is_text(config: str) -> bool:
+    return "\n" in config or ": " in config or config[:1] == "{"
 
 
 def _read(path: Path) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from training_engine import _calls
-from training_engine._config_source import ConfigLike, config_source
+from training_engine._config_source import ConfigLike, config_source, sweep_source
 from training_engine._files import PartialFile, Progress, destination, is_there, measure
 from training_engine._finding import (
     best_of,
@@ -330,7 +330,8 @@ class Sweeps(SweepMethods):
 
         Args:
             sweep: A dict, the path of a YAML file, or YAML text: config or config_id, parameters,
-                method, trials, seed, metric, goal, halving, max_parallel, execution.
+                method, trials, seed, metric, goal, halving, max_parallel, execution. A config
+                that is a path means a file beside the sweep's, or in the current folder.
             dataset_path: Training data; wins over the document's.
             val_dataset_path: Validation data, likewise.
             name: A name to find it by; wins over the document's.
@@ -339,7 +340,7 @@ class Sweeps(SweepMethods):
             InvalidConfigError: It has problems; every one is in `.problems`.
         """
         call = _calls.start_sweep(
-            document=config_source(sweep).document,
+            document=sweep_source(sweep).document,
             dataset_path=data_path("dataset_path", dataset_path),
             val_dataset_path=data_path("val_dataset_path", val_dataset_path),
             name=name,

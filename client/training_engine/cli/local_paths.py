@@ -13,7 +13,12 @@ from typing import Annotated, Any
 import typer
 
 from training_engine import _yaml
-from training_engine._config_source import ConfigSource, config_source, encoding_of
+from training_engine._config_source import (
+    ConfigSource,
+    config_source,
+    encoding_of,
+    with_named_config,
+)
 from training_engine._home import expanded
 from training_engine.errors import InvalidArgumentError, InvalidConfigError
 
@@ -95,11 +100,9 @@ def read_sweep(path: str, settings: list[str]) -> dict[str, Any]:
         InvalidArgumentError: There is no such file.
         InvalidConfigError: A file is not text, or holds no mapping.
     """
-    sweep = _source(path).mapping
+    beside = Path() if path == STANDARD_INPUT else expanded(path).parent
+    sweep = with_named_config(_source(path), beside).mapping
     config = sweep.get("config")
-    if isinstance(config, str):
-        beside = Path() if path == STANDARD_INPUT else expanded(path).parent
-        config = _source(str(beside / expanded(config))).mapping
     if isinstance(config, dict):
         sweep = {**sweep, "config": with_settings(_with_absolute_paths(config), settings)}
     return _with_absolute_paths(sweep)

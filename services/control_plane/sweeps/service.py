@@ -69,7 +69,7 @@ class SweepServicer(Servicer, sweep_pb2_grpc.SweepServiceServicer):
         if config_id is not None:
             return dict(json.loads((await self._state.configs.get(str(config_id))).document))
         if not isinstance(given, Mapping):
-            text = "`config` must be a mapping of keys to values (the command line reads a file)"
+            text = "`config` must be a mapping of keys to values (SDK and command line read a file)"
             raise ConfigError([FieldProblem("config", text)])
         return dict(given)
 
