@@ -23,6 +23,7 @@ from training_engine.records import (
     LogLine,
     MetricPoint,
     Rewind,
+    SampledStep,
 )
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ _CURVE_HEIGHT = 8
 _RECENT = 4
 _LOOK_SECONDS = 1.0
 _PHASE_LINE_SECONDS = 10.0
+_SAMPLE_CHARACTERS = 60
 
 
 @dataclass
@@ -57,8 +59,12 @@ class View:
         said = self._take(event)
         said = said if self.is_said(event) else None
         if said is not None and not isinstance(event.data, MetricPoint):
-            self.recent = [*self.recent, said][-_RECENT:]
+            self.note(said)
         return said
+
+    def note(self, said: str) -> None:
+        """Show a line among the newest."""
+        self.recent = [*self.recent, said][-_RECENT:]
 
     def _take(self, event: JobEvent) -> str | None:
         match event.data:
@@ -144,6 +150,19 @@ def point_line(point: MetricPoint, max_steps: int) -> str:
     return "  ".join([*parts, *custom_texts(point.custom)])
 
 
+def sample_line(sampled: SampledStep) -> str:
+    """Return what the model made of the first prompt in one line."""
+    first, *others = sampled.samples
+    prompt, text = (_shortened(part) for part in (first.prompt, first.text))
+    more = f", and {len(others)} more" if others else ""
+    return f"sample at step {sampled.step}: {prompt} → {text}{more}"
+
+
+def _shortened(text: str) -> str:
+    """Return a text in quotation marks, its line breaks and control characters escaped."""
+    return repr(text[:_SAMPLE_CHARACTERS] + "…" * (len(text) > _SAMPLE_CHARACTERS))
+
+
 def custom_texts(custom: Mapping[str, float | None]) -> list[str]:
     """Return the user's own metrics, each as name and value."""
     return [f"{name} {number(value) or 'not finite'}" for name, value in custom.items()]
@@ -163,6 +182,27 @@ def watch_job(session: Session, job_id: str, first_attempt: int = 0) -> JobStatu
             session.output.note(f"the job goes on; {again}; stop it: training-engine stop {job_id}")
         raise
     return session.engine.jobs.get(job_id).status
+
+
+class _Samples:
+    """Asks for the samples of each step that is validated while the job is watched."""
+
+    def __init__(self, session: Session, job: JobRecord) -> None:
+        self._session, self._job = session, job
+        self._are_made = bool((job.config or {}).get("sample_prompts"))
+
+    def of(self, event: JobEvent) -> str | None:
+        """Return what to say of them, behind the event."""
+        point = event.data
+        if not self._are_made or not isinstance(point, MetricPoint) or point.val_loss is None:
+            return None
+        if point.step <= self._job.current_step:  # `samples` shows what was before
+            return None
+        step = {"from_step": point.step, "to_step": point.step}
+        with suppress(TrainingEngineError, OSError):  # the stream meets the same, and reports it
+            for sampled in self._session.engine.metrics.samples(self._job.job_id, **step):
+                return sample_line(sampled)
+        return None
 
 
 class _StatusPoller(threading.Thread):
@@ -223,9 +263,10 @@ def _print_lines(session: Session, view: View, events: Iterator[JobEvent]) -> No
             printed = view.phase
             session.output.line(printed)
 
+    samples = _Samples(session, view.job)
     with _StatusPoller(session, view, _PHASE_LINE_SECONDS, print_phase):
         for event in events:
-            if said := view.take(event):
+            for said in filter(None, (view.take(event), samples.of(event))):
                 session.output.line(said)
 
 
@@ -236,9 +277,12 @@ def _live(session: Session, view: View, events: Iterator[JobEvent]) -> None:
     live = Live(
         get_renderable=lambda: _render(view, console.width), console=console, refresh_per_second=4
     )
+    samples = _Samples(session, view.job)
     with live, _StatusPoller(session, view, _LOOK_SECONDS):
         for event in events:
             view.take(event)
+            if sampled := samples.of(event):
+                view.note(sampled)
 
 
 def _render(view: View, width: int) -> RenderableType:

@@ -15,6 +15,7 @@ from scripted_service import (
     ScriptedService,
     job,
     job_pb2,
+    metrics_pb2,
 )
 
 from training_engine.cli.curve import draw
@@ -40,6 +41,39 @@ def test_watch_prints_lines_where_piped(service: ScriptedService, cli: Cli) -> N
     events = [json.loads(line) for line in cli("watch", "j1", "--json").stdout.splitlines()]
     assert [event["event"] for event in events][:3] == ["state", "state", "metrics"]
     assert (events[2]["data"]["loss"], events[2]["data"]["custom"]) == (2.5, {"mine": 0.25})
+
+
+def test_watch_says_what_the_model_makes_of_its_first_prompt(
+    service: ScriptedService, cli: Cli
+) -> None:
+    asked = []
+
+    def watch(request: Any, context: Any) -> Any:
+        answer = job_pb2.WatchJobResponse
+        for step in (2, 4, 5):  # the job had done two when it was first looked at
+            values = {"loss": 1.0} if step == 5 else {"loss": 1.0, "val_loss": 2.0}
+            point = metrics_pb2.MetricPoint(step=step, attempt=1, **values)
+            yield answer(cursor=str(step), metrics=point)
+        yield answer(cursor="6", state=job(status="SUCCEEDED", current_step=5))
+
+    def samples(request: Any, context: Any) -> Any:
+        asked.append((request.from_step, request.to_step))
+        texts = [{"prompt": "To be", "text": " or\n" + "not " * 20}, {"prompt": "b", "text": "c"}]
+        step = metrics_pb2.SampledStep(step=request.from_step, samples=texts)
+        return metrics_pb2.ListSamplesResponse(steps=[step])
+
+    one = job(status="SUCCEEDED", current_step=2, config={"sample_prompts": ["To be", "b"]})
+    service.on["GetJob"] = lambda request, context: job_pb2.GetJobResponse(job=one)
+    service.on["WatchJob"], service.on["ListSamples"] = watch, samples
+    text = " or\\n" + "not " * 14 + "…"
+    assert cli("watch", "j1").stdout.splitlines() == [
+        "step 2/10  loss 1  val_loss 2",
+        "step 4/10  loss 1  val_loss 2",
+        f"sample at step 4: 'To be' → '{text}', and 1 more",
+        "step 5/10  loss 1",
+        "succeeded at step 5, attempt 1",
+    ]
+    assert asked == [(4, 4)]
 
 
 def test_a_piped_watch_says_what_goes_on_without_events(
