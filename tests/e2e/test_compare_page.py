@@ -118,6 +118,7 @@ GROWING = """async () => {
   });
   chart.show(upTo(10000), view);
   const [first] = nodesOf(chart);
+  await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
   chart.show(upTo(10003), view);
   const isKept = nodesOf(chart)[0] === first;
   const [, tail] = pathsOf(chart);

@@ -29,7 +29,8 @@ export class OverlayChart {
     this.svg.addEventListener("keydown", (event) => this.#key(event));
     this.reading = el("p", { class: "reading" });
     this.element = el("section", { class: "card chart" }, el("h2", {}, metric), this.svg, this.reading);
-    this.observer = new ResizeObserver(() => this.curves && this.draw());
+    // It is called at the beginning too, when what is shown has its size already.
+    this.observer = new ResizeObserver(() => this.curves && String(this.#size()) !== this.drawnSize && this.draw());
     this.observer.observe(this.svg);
   }
 
@@ -74,6 +75,7 @@ export class OverlayChart {
 
   draw() {
     const [width, height] = this.#size();
+    this.drawnSize = String([width, height]);
     const style = getComputedStyle(document.documentElement);
     const color = (name) => style.getPropertyValue(name).trim();
     this.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
