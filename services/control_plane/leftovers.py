@@ -33,7 +33,7 @@ from job_store.errors import (
     RecordVersionError,
     StoreUnavailableError,
 )
-from job_store.records import CheckpointRecord, JobRecord
+from job_store.records import CheckpointRecord, JobRecord, JobStatus
 from service_runtime.logs import get_logger
 
 _log = get_logger("reconciler")
@@ -142,14 +142,15 @@ class Sweeper:
         except RecordVersionError:
             return True  # the release that wrote the record sweeps for it
         registered = await self._registered(job_id)
+        last_claimed = await state.jobs.last_claimed(job_id)
         if not await asyncio.to_thread(_any_is_there, state.artifacts, registered):
             # Without one of these files, a retired or unregistered checkpoint may be all there is.
-            await asyncio.to_thread(_remove_half_written, state.artifacts, record)
+            await asyncio.to_thread(_remove_half_written, state.artifacts, record, last_claimed)
             return True
         await self._record_in_journal(job_id)
         for retired in await state.jobs.retired_checkpoints(job_id):
             await remove_checkpoint(state, retired)
-        return await self._sweep_attempts(record, registered)
+        return await self._sweep_attempts(record, registered, last_claimed)
 
     async def _record_in_journal(self, job_id: str) -> None:
         """Write the job into the journal before its files are deleted.
@@ -167,17 +168,20 @@ class Sweeper:
                 raise
 
     async def _sweep_attempts(
-        self, record: JobRecord, registered: Sequence[CheckpointRecord]
+        self, record: JobRecord, registered: Sequence[CheckpointRecord], last_claimed: int
     ) -> bool:
         """Delete checkpoints that ended attempts saved but could not register.
 
-        The job was read first, and a fenced attempt registers nothing. So a file that is not
-        registered now never will be. Return False where the job has changed meanwhile.
+        The job was read first, and a fenced attempt registers nothing. So only the claim of the
+        next attempt can still register a file, one of the attempt claimed last. Return False where
+        the job has changed meanwhile.
         """
         if not await self._state.jobs.stays_as(record, {one.checkpoint_id for one in registered}):
             return False
         keys = {key for checkpoint in registered for key in checkpoint_keys(checkpoint.artifact)}
-        removed = await asyncio.to_thread(_remove_unregistered, self._state.artifacts, record, keys)
+        removed = await asyncio.to_thread(
+            _remove_unregistered, self._state.artifacts, record, last_claimed, keys
+        )
         if removed:
             _log.info("removed unregistered checkpoints", job_id=record.job_id, files=removed)
         return True
@@ -255,34 +259,30 @@ def _any_is_there(artifacts: GuardedStore, registered: Sequence[CheckpointRecord
 
 
 def _remove_unregistered(
-    artifacts: ArtifactStore, record: JobRecord, registered_keys: set[str]
+    artifacts: ArtifactStore, record: JobRecord, last_claimed: int, registered_keys: set[str]
 ) -> int:
-    """Delete what attempts that are over saved but did not register; return the files' number."""
+    """Delete what attempts that are over saved but did not register; return the files' number.
+
+    What the attempt claimed last saved stays until a worker claims the next one, which may begin
+    with it. After success nothing is left to continue.
+    """
+    has_succeeded = record.status is JobStatus.SUCCEEDED
+    last_over = record.attempt if has_succeeded else last_claimed - 1
     removed = 0
     for key in artifacts.keys(f"{job_prefix(record.job_id)}/attempts"):
         match = _CHECKPOINT.fullmatch(key)
-        if match and key not in registered_keys and _is_over(int(match[1]), record):
+        if match and key not in registered_keys and int(match[1]) <= last_over:
             removed += artifacts.delete(key)
-    return removed + _remove_half_written(artifacts, record)
+    return removed + _remove_half_written(artifacts, record, last_claimed)
 
 
-def _remove_half_written(artifacts: ArtifactStore, record: JobRecord) -> int:
+def _remove_half_written(artifacts: ArtifactStore, record: JobRecord, last_claimed: int) -> int:
     """Delete unfinished files in the folders of attempts that are over; return their number."""
+    last_over = record.attempt if record.status.is_terminal else last_claimed - 1
     prefixes = {key.rpartition("/")[0] for key in artifacts.keys(job_prefix(record.job_id))}
     over = [
         prefix
         for prefix in prefixes
-        if (match := _ATTEMPT.fullmatch(prefix)) and _is_over(int(match[1]), record)
+        if (match := _ATTEMPT.fullmatch(prefix)) and int(match[1]) <= last_over
     ]
     return sum(artifacts.discard_hidden(prefix) for prefix in over)
-
-
-def _is_over(attempt: int, record: JobRecord) -> bool:
-    """Whether nothing reads the attempt's unregistered files any more.
-
-    The next attempt does when it begins, that is, when a worker claims it.
-    """
-    if record.status.is_terminal:
-        return attempt <= record.attempt
-    last_begun = record.attempt if record.claim_id else record.attempt - 1
-    return attempt < last_begun

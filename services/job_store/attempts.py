@@ -52,7 +52,7 @@ MOST_SAMPLES = 720
 
 @dataclass(frozen=True, slots=True)
 class Unregistered:
-    """A sound checkpoint that the attempt before saved and did not register."""
+    """A sound checkpoint that the last claimed attempt saved and did not register."""
 
     record: CheckpointRecord
     claim_id: str
@@ -87,8 +87,9 @@ class AttemptStore(AttemptHistory):
     ) -> Claimed | None:
         """Take a queued attempt; None for any duplicate, stale, stopped or deleted one.
 
-        First registers `unregistered` if it is newer than all registered checkpoints, unless
-        ResumeJob chose a checkpoint. Then cuts the history at the newest registered checkpoint.
+        First registers `unregistered` if it is newer than all registered checkpoints and not
+        beyond `max_steps`, unless a person chose where to begin. Then cuts the history at the
+        newest registered checkpoint.
 
         Raises:
             RecordVersionError: The record cannot be read.

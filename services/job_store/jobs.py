@@ -36,6 +36,7 @@ from job_store.records import (
     QueuedAttempt,
     Request,
 )
+from job_store.segments import claimed_ranges
 from job_store.unreadable import left_out
 
 
@@ -186,9 +187,11 @@ class JobStore:
         stop_at_step: int | None = None,
         request: Request | None = None,
     ) -> JobRecord:
-        """Queue attempt + 1 from a checkpoint (default: the newest registered one) or from step 0.
+        """Queue attempt + 1 from a checkpoint or from step 0.
 
-        Cuts the history there and supersedes later checkpoints in the same transaction.
+        Either choice cuts the history there and supersedes later checkpoints in the same
+        transaction. Without one, the claim does that: at the newest registered checkpoint, or at a
+        later one up to `max_steps` that the last claimed attempt saved and did not register.
         `config_document` replaces the stored one (it holds `max_steps` too). `stop_at_step`: where
         it stops by itself before that.
         TransitionRefusedError, NotFoundError (job, checkpoint), RequestIdReusedError.
@@ -340,17 +343,27 @@ class JobStore:
         (held,) = await self._db.facts(("EXISTS", key))
         return not held
 
+    async def last_claimed(self, job_id: str) -> int:
+        """Return the newest attempt that a worker has claimed; 0 where none was."""
+        index = await self._db.command(
+            "HGETALL", self._keys.job(check_id("job", job_id), "attempts")
+        )
+        return max((n for n, one in claimed_ranges(index).items() if one.claim_id), default=0)
+
     async def stays_as(self, record: JobRecord, checkpoint_ids: Set[str]) -> bool:
-        """Return whether the job has this state, this attempt and only these checkpoints.
+        """Return whether the job has this state, attempt and claim, and only these checkpoints.
 
         True only where a death of the server could not change that.
         """
         fields, registered = await self._db.facts(
-            ("HMGET", self._keys.job(record.job_id), "status", "attempt"),
+            ("HMGET", self._keys.job(record.job_id), "status", "attempt", "claim_id"),
             ("ZRANGE", self._keys.job(record.job_id, "checkpoints"), 0, -1),
         )
-        same = fields == [record.status.value.encode(), b"%d" % record.attempt]
-        return same and {id.decode() for id in registered} == checkpoint_ids
+        held = (record.status.value, str(record.attempt), record.claim_id)
+        return (
+            fields == [value.encode() for value in held]
+            and {id.decode() for id in registered} == checkpoint_ids
+        )
 
     async def _mutate(
         self, script: str, job_id: str, request: Request | None, *arguments: Any

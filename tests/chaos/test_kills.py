@@ -9,6 +9,7 @@ from typing import Any
 
 import psutil
 import pytest
+import redis
 from cluster import LEASE_SECONDS, Cluster
 from running_stack import wait_until
 from undisturbed import (
@@ -55,10 +56,10 @@ def test_one_kill(services: Cluster, expected: Result, tmp_path: Path, victim: s
         assert attempts == (2 if victim in ("worker", "trainer") else 1)
 
 
-def test_trainer_killed_between_a_save_and_its_registration(
+def test_a_worker_killed_between_a_save_and_its_registration_and_a_person_resumes(
     services: Cluster, expected: Result, tmp_path: Path
 ) -> None:
-    """The same of a worker is in `test_worker_unregistered.py`."""
+    """The service's own next attempt is in `test_worker_unregistered.py`."""
     with services.engine() as engine:
         job = start(services, engine)
         wait_for_step(job, 50)
@@ -68,13 +69,29 @@ def test_trainer_killed_between_a_save_and_its_registration(
         # and the points before it stand in the spool alone.
         before = saved_steps(services, job)
         newer = wait_until(lambda: saved_steps(services, job) - before, "a save in the silence")
-        trainer.kill()
+        trainer.suspend()
+        saved = max(saved_steps(services, job))
+        services.kill("worker")
         wait_until(lambda: not alive(trainer), "the trainer's end")
         services.redis.resume()
-        assert_same(result_of(engine, job, tmp_path), expected)
+        wait_until(lambda: job.refresh().attempt == 2, "the loss of the worker")
+        stopped = job.stop()  # no worker has claimed the second attempt
+        assert stopped.status == "stopped"
+        services.start("worker")
+        assert saved >= max(newer) > max(one.step for one in stopped.checkpoints())
+        wait_until(lambda: is_swept(services, job), "the sweep of its files")
+        assert saved in saved_steps(services, job)
+        assert_same(result_of(engine, stopped.resume(), tmp_path), expected)
         done = engine.jobs.get(job.job_id)
-        assert done.attempt == 2
-        assert (done.resumed_from_step or 0) >= max(newer)  # what was saved was not lost
+        assert (done.attempt, done.resumed_from_step) == (3, saved)  # what was saved was not lost
+        assert any(line.text.endswith(f"at step {saved}") for line in done.logs())
+
+
+def is_swept(services: Cluster, job: Job) -> bool:
+    """Whether the sweep after the job's end is over."""
+    with redis.Redis.from_url(services.redis.url()) as client:
+        waits = client.zscore("te:jobs:sweep", job.job_id)
+        return waits is None and not client.sismember("te:jobs:sweeping", job.job_id)
 
 
 def saved_steps(services: Cluster, job: Job) -> set[int]:

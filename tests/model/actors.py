@@ -13,12 +13,9 @@ from typing import NamedTuple
 
 from model import recorded_calls as calls
 from model.recorded_calls import FIRST_MAX_STEPS, LARGER_MAX_STEPS, MAX_RETRIES, Call, token
-from model.view import AT_REST, View
+from model.view import AT_REST, File, View
 
 from job_store.records import OutcomeKind
-
-File = tuple[int, int]
-"""A complete checkpoint on disk: the attempt that saved it, and its step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +121,8 @@ def _of_workers_that_wait(view: View, actors: Actors, bounds: Bounds) -> Iterato
         return
     n = view.attempt
     is_sent = not view.indexes & {"unsent", "delayed"}
-    found = [file for file in sorted(actors.files) if file[0] == n - 1]
+    deleted = {calls.attempt_and_step(id) for id in view.retired}
+    found = [one for one in sorted(actors.files - deleted) if one[0] == view.last_claimed]
     for file in (None, *found):
         # A worker sees the newest file that it can read, or none; so each is possible.
         name = f"claim {n}" + (f", having found what {file[0]} saved at {file[1]}" if file else "")
@@ -268,10 +266,7 @@ def _superfluous(view: View, actors: Actors) -> frozenset[File]:
     """As `control_plane.leftovers` has it: files of attempts that are over, without a record."""
     if view.state == "gone":
         return actors.files
-    if view.state in AT_REST:
-        over = view.attempt
-    else:
-        over = view.attempt - (1 if view.record["claim_id"] else 2)
+    over = view.attempt if view.state == "succeeded" else view.last_claimed - 1
     kept = {calls.attempt_and_step(id) for id in (*view.registered, *view.retired)}
     return frozenset(file for file in actors.files if file[0] <= over and file not in kept)
 

@@ -131,9 +131,15 @@ def of_files(view: View, actors: Actors, bounds: Bounds) -> Wrong:
     registered = {attempt_and_step(id) for id in view.registered}
     if not registered <= actors.files:
         yield f"registered checkpoints without files: {sorted(registered - actors.files)}"
-    if not bounds.has_sweeps or view.is_held or view.state == "queued":
+    if view.is_held:
         return
-    garbage = actors.files - registered
+    needed = {file for file in actors.files if view.may_begin_with(file)}
+    if needed & (actors.sweep or set()):
+        yield f"the next attempt may begin with {sorted(needed)}, and a sweep deletes that"
+    if not bounds.has_sweeps or view.state == "queued":
+        return
+    kept = {file for file in actors.files if file[0] == view.last_claimed}
+    garbage = actors.files - registered - (set() if view.state == "succeeded" else kept)
     if garbage and not view.indexes & {"sweep", "sweeping"}:
         yield f"nothing will ever delete the files {sorted(garbage)}"
 
@@ -242,16 +248,17 @@ def _of_counts(before: View, move: Move, after: View) -> Wrong:
     ):
         yield "a retry after a full disk does not wait"
     if move.line == "claim" and after.is_held:
-        yield from _of_a_claim(before, after)
+        yield from _of_a_claim(before, move, after)
 
 
-def _of_a_claim(before: View, after: View) -> Wrong:
+def _of_a_claim(before: View, move: Move, after: View) -> Wrong:
     start, newest = after.start, after.newest_step
     record = after.record
     if start != newest or record["current_step"] != str(start):
         yield f"the attempt begins after {start}, its newest checkpoint is at {newest}"
     if record["resumed_from_step"] != (str(start) if start else ""):
         yield f"resumed_from_step is {record['resumed_from_step']!r}, the start {start}"
-    planned = before.attempts.get(before.attempt)
-    if planned and planned.start != start:
-        yield f"ResumeJob said {planned.start}, the attempt begins after {start}"
+    found = attempt_and_step(move.call[7]) if move.call and move.call[7:] else (0, 0)
+    expected = found[1] if before.may_begin_with(found) else before.newest_step
+    if start != expected:
+        yield f"the attempt begins after {start} and not after {expected}; found was {found}"

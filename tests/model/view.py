@@ -14,6 +14,9 @@ NAMED = (f"{INDEX}name:", f"{INDEX}tag:")
 HELD = ("running", "stopping")
 AT_REST = ("stopped", "failed", "succeeded")
 
+File = tuple[int, int]
+"""A complete checkpoint on disk: the attempt that saved it, and its step."""
+
 
 class Attempt(NamedTuple):
     """An entry of the job's attempts."""
@@ -93,9 +96,25 @@ class View:
         return self.attempts[self.attempt].start
 
     @property
+    def last_claimed(self) -> int:
+        """The newest attempt that a worker has claimed; 0 where none was."""
+        return max((n for n, entry in self.attempts.items() if entry.claim), default=0)
+
+    @property
     def newest_step(self) -> int:
         """Of the newest registered checkpoint; 0 without one."""
         return max(self.registered.values(), default=0)
+
+    def may_begin_with(self, found: File) -> bool:
+        """Whether the next attempt begins with this file, if its worker finds it."""
+        author, step = found
+        last = max(self.attempts, default=0)
+        if (
+            not author or author != last or author != self.last_claimed
+        ):  # or a person has chosen since
+            return False
+        is_newer = step > max(self.newest_step, self.attempts[last].start)
+        return is_newer and step <= int(self.record["max_steps"])
 
     def published_of(self, attempt: int) -> int:
         """The last step that the attempt has published; its start without any."""

@@ -69,7 +69,7 @@ class Claims:
         return None
 
     def _unregistered(self, order: AttemptOrder) -> Unregistered | None:
-        """Return what the attempt before saved and did not register; this may take minutes."""
+        """Return what the last attempt saved and did not register; this may take minutes."""
         if order.attempt == 1:
             return None
         beaten_at = time.monotonic()
@@ -90,5 +90,5 @@ class Claims:
             logger.exception("looking for an unregistered checkpoint of job %s", order.job_id)
             return None
         if saved is not None:
-            logger.info("attempt %d had saved step %d", order.attempt - 1, saved.record.step)
+            logger.info("attempt %d had saved step %d", saved.record.attempt, saved.record.step)
         return saved

@@ -1,4 +1,4 @@
-"""Finds a complete checkpoint that the attempt before saved and could not register.
+"""Finds a complete checkpoint that the last claimed attempt saved and could not register.
 
 Its worker was killed, or Redis was away, between the save and the registration. The spool was
 synced before the checkpoint became complete, so its metrics are there too: nothing of that work
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -35,38 +35,50 @@ def find_unregistered(
     attempt: int,
     on_read: Callable[[int], object],
 ) -> Unregistered | None:
-    """Return the newest sound checkpoint of the attempt before `attempt` that is not registered.
+    """Return the newest sound checkpoint of the attempt claimed last that is not registered.
 
-    None where there is none beyond the registered ones, or where a call of ResumeJob has decided
-    where to begin. Reads all of the checkpoint's file; `on_read` gets the bytes of each chunk.
+    None where there is none beyond the registered ones and up to `max_steps`, or where a person has
+    chosen where to begin. Reads all of the checkpoint's file; `on_read` gets the bytes of each
+    chunk.
 
     Raises:
         ArtifactStoreAwayError: The store is away. Errors of the job store pass through.
     """
     job = store.get(job_id)
-    attempts = {each.attempt: each for each in store.attempts(job_id)}
-    author = attempts.get(attempt - 1)
     waits = job.status is JobStatus.QUEUED and job.attempt == attempt
-    if not waits or attempt in attempts or author is None or not author.claim_id:
+    author = _author(store.attempts(job_id)) if waits else None
+    if author is None:
         return None
     registered = store.checkpoints(job_id)
     newest = max([author.start_step, *(one.step for one in registered)])
-    for key in _candidates(artifacts, job_id, author, newest):
+    deleted = {one.artifact for one in store.retired_checkpoints(job_id)}
+    for key in _candidates(artifacts, job, author, newest):
+        if key in deleted:  # its file is on its way out
+            continue
         checkpoint = _sound(artifacts, job, author, key, newest, on_read)
         if checkpoint is not None:
             return Unregistered(checkpoint, author.claim_id)
     return None
 
 
+def _author(attempts: Sequence[AttemptRecord]) -> AttemptRecord | None:
+    """Return the attempt claimed last; None where a person has chosen since where to begin.
+
+    Such a choice makes an entry without a claim. Other attempts have none before they are claimed.
+    """
+    newest = attempts[-1] if attempts else None
+    return newest if newest and newest.claim_id else None
+
+
 def _candidates(
-    artifacts: GuardedStore, job_id: str, author: AttemptRecord, newest: int
+    artifacts: GuardedStore, job: JobRecord, author: AttemptRecord, newest: int
 ) -> Iterator[str]:
     """Yield the keys of the attempt's checkpoints beyond step `newest`, the last one first."""
-    prefix = attempt_prefix(job_id, author.attempt, author.claim_id)
+    prefix = attempt_prefix(job.job_id, author.attempt, author.claim_id)
     names = (_NAME.fullmatch(key) for key in artifacts.keys(prefix))
     steps = {int(name[1]): name[0] for name in names if name}
     for step in sorted(steps, reverse=True):
-        if step > newest:
+        if newest < step <= job.max_steps:
             yield steps[step]
 
 

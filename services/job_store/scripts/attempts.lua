@@ -7,7 +7,8 @@ local function read_attempts(id)
   return entries
 end
 
--- The numbers of the attempts that were ever claimed, ascending, within the bounds.
+-- The numbers of the attempts that have an entry, ascending, within the bounds: they were claimed, or
+-- ResumeJob was told where they begin.
 local function attempts_between(id, first, last)
   local numbers = {}
   for _, number in ipairs(redis.call('HKEYS', job_key(id, 'attempts'))) do

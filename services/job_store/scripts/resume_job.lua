@@ -16,7 +16,7 @@ if not TERMINAL[job.status] then  -- [T19]
 end
 
 local newest, step = newest_checkpoint(id)
-local newest_step = step
+local newest_step, is_chosen = step, from_start or checkpoint_id ~= ''
 if from_start then
   step = 0
 elseif checkpoint_id ~= '' then
@@ -40,12 +40,16 @@ local now = now_ms()
 supersede_checkpoints(id, job, step)
 if document ~= '' then redis.call('SET', job_key(id, 'config'), document) end
 local attempt = text(tonumber(job.attempt) + 1)
-write_attempt(id, attempt, {start_step = text(step)})
 requeue(id, job, now, {  -- [T14] [T15]
   alert_state = cjson.encode(nothing_judged(attempt)),
   max_steps = max_steps and text(max_steps) or job.max_steps, message = '',
   consecutive_failures = '0', current_step = text(step), stop_at_step = stop_at_step,
   resumed_from_step = checkpoint_id ~= '' and text(step) or '',
   resume_checkpoint_id = checkpoint_id})
-cut_history(id, job, attempt, step, now)
+-- Without a choice the claim says where the attempt begins, and cuts the history: the attempt before
+-- may have saved a later checkpoint that it did not register.
+if is_chosen then
+  write_attempt(id, attempt, {start_step = text(step)})
+  cut_history(id, job, attempt, step, now)
+end
 return remember_of_job(id, 'resume', memo, cjson.encode(job))

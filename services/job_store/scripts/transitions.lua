@@ -216,10 +216,11 @@ local function end_lost_attempt(id, job, outcome, error_json, message, now)
   local _, step = newest_checkpoint(id)
   if job.status == 'stopping' then  -- [T11]
     local left = step > 0 and 'its last registered checkpoint, step ' .. text(step)
-      or 'step 0: it has no checkpoint'
+      or 'step 0, for no checkpoint is registered'
     move(id, job, 'stopped', now, {
       message = 'the attempt ended before it could stop by itself (' .. message ..
-        '); the job can be resumed from ' .. left})
+        '); the job can be resumed from ' .. left ..
+        ', or from a later one that the attempt saved'})
     return
   end
   local failures = tonumber(job.consecutive_failures)

@@ -177,6 +177,29 @@ async def test_what_was_not_registered_stays_until_the_next_attempt_could_look(
     assert [one.step for one in attempts.checkpoints(job_id)] == [5, 10]
 
 
+async def test_what_a_job_saved_last_before_it_stopped_stays_until_it_is_claimed_again(
+    stubs: Any, plane: ControlPlane, attempts: AttemptStore
+) -> None:
+    job_id, token = await running_job(stubs, attempts)
+    attempts.register_checkpoint(token, save(plane, token, 5))
+    found = save(plane, token, 10)
+    half = Path(plane.state.settings.artifact_root) / Path(found.artifact).with_name(".x.tmp")
+    half.write_bytes(b"half")
+    attempts.finish(token, Outcome(OutcomeKind.CRASHED, JobError("TRAINER_DIED", "killed")))
+    for _ in range(2):  # in the end it is stopped while it waits, as an attempt without a claim
+        await plane.state.jobs.request_stop(job_id)
+        await until(lambda: nothing_to_sweep(plane))
+        assert "checkpoint_step_10.pt" in files(plane)
+        assert not half.exists()
+        await plane.state.reconcile.swept(job_id)
+        await plane.state.jobs.expect_files(job_id)  # another sweep
+        resumed = await plane.state.jobs.resume(job_id)
+    claimed = attempts.claim(job_id, resumed.attempt, "worker-2")
+    assert claimed is not None
+    kept = ["checkpoint_step_5.json", "checkpoint_step_5.pt", "output.log"]
+    await until(lambda: files(plane) == kept)
+
+
 async def test_nothing_is_swept_while_another_store_is_in_the_place_of_the_right_one(
     stubs: Any, plane: ControlPlane, attempts: AttemptStore
 ) -> None:

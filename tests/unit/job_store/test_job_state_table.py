@@ -144,7 +144,7 @@ async def test_a_stopping_job_that_loses_its_worker_is_stopped(bench: Bench, how
     stopped = await bench.jobs.get(job.job_id)
     assert (stopped.status, stopped.attempt) == (S.STOPPED, 1)
     if how != "handed_back":
-        assert stopped.message.endswith("resumed from its last registered checkpoint, step 7")
+        assert "resumed from its last registered checkpoint, step 7, or" in stopped.message
 
 
 @pytest.mark.parametrize("status", [S.QUEUED, *AT_REST])

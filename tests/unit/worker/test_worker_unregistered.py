@@ -8,6 +8,7 @@ import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis_server import RedisServer
@@ -110,10 +111,21 @@ def test_what_is_not_sound_or_not_wanted_is_not_registered(
         shutil.copytree(kept, newest.parent, dirs_exist_ok=True)
     assert find(place, job.job_id, 3) is None  # attempt 2 was not claimed yet
 
-    async def stop_and_resume() -> None:
-        async with connected(place.url) as db:
-            await JobStore(db).request_stop(job.job_id)
-            await JobStore(db).resume(job.job_id, checkpoint_id=registered[0].checkpoint_id)
+    def stop_and_resume(**choice: Any) -> None:
+        async def run() -> None:
+            async with connected(place.url) as db:
+                await JobStore(db).request_stop(job.job_id)
+                await JobStore(db).resume(job.job_id, **choice)
 
-    asyncio.run(stop_and_resume())
-    assert find(place, job.job_id, 3) is None  # a person has said where to begin
+        asyncio.run(run())
+
+    stop_and_resume()
+    assert find(place, job.job_id, 3) == step_of(newest)
+    stop_and_resume(max_steps=step_of(newest) - 1)
+    assert find(place, job.job_id, 4) is None
+    stop_and_resume(max_steps=step_of(newest))
+    assert find(place, job.job_id, 5) == step_of(newest)
+    stop_and_resume(checkpoint_id=registered[0].checkpoint_id)
+    assert find(place, job.job_id, 6) is None  # a person has said where to begin
+    stop_and_resume()
+    assert find(place, job.job_id, 7) is None  # and so it stays until a worker has claimed it
