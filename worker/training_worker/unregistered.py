@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -130,15 +131,23 @@ def _validated_at(folder: Path, step: int) -> dict[str, float]:
 
 
 def _is_spooled(folder: Path, step: int, after: int, logging_steps: int) -> bool:
-    """Whether the spool has the last point logged before `step`, and so all before: it is in order.
+    """Whether the spool has all points logged between `after` and `step`.
 
-    The point of `step` itself may be missing where its validation was cut short; the checkpoint
-    holds it then, and the next attempt completes it.
+    It is in order, so the first and the last of them are looked for. The first is missing where a
+    recovery has found an older record than the attempt began with. The point of `step` itself may
+    be missing where its validation was cut short; the checkpoint holds it then, and the next
+    attempt completes it.
     """
+    first = after // logging_steps * logging_steps + logging_steps
     last = (step - 1) // logging_steps * logging_steps
-    if last <= after:
+    if last < first:
         return True
     with closing(SpoolReader(folder)) as reader:
-        reader.seek_behind(last - 1)
-        points, _ = reader.peek()
-    return bool(points) and points[0].step == last
+        return _next_step(reader, after) <= first and _next_step(reader, last - 1) == last
+
+
+def _next_step(reader: SpoolReader, step: int) -> float:
+    """Return the step of the first point behind `step`; infinity without one."""
+    reader.seek_behind(step)
+    points, _ = reader.peek()
+    return points[0].step if points else math.inf
