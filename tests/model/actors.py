@@ -108,9 +108,13 @@ def _of_people(view: View, actors: Actors, bounds: Bounds) -> Iterator[Move]:
                 yield Move(f"delete checkpoint {id[-5:]}", calls.delete_checkpoint(id), actors)
     if view.state in AT_REST and view.attempt < bounds.attempts:
         yield Move("resume", calls.resume(), actors, "resume")
-        yield Move("resume from the start", calls.resume(from_start=True), actors, "resume")
-        for id in view.registered:
-            yield Move(f"resume from {id[-5:]}", calls.resume(id), actors, "resume")
+        # A choice of what the job would begin with anyway is left out.
+        later = any(view.may_begin_with(file) for file in actors.files)
+        if view.registered or later:
+            yield Move("resume from the start", calls.resume(from_start=True), actors, "resume")
+        for id, step in view.registered.items():
+            if step < view.newest_step or later:
+                yield Move(f"resume from {id[-5:]}", calls.resume(id), actors, "resume")
         if view.record["max_steps"] == str(FIRST_MAX_STEPS):
             name = f"resume for {LARGER_MAX_STEPS} steps"
             yield Move(name, calls.resume(max_steps=LARGER_MAX_STEPS), actors, "resume")
