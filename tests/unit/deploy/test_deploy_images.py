@@ -179,6 +179,7 @@ def test_control_plane_and_gateway_serve_without_torch(
     assert output(control_plane, "-P", "-c", IMPORT_ALL, "control_plane") == "None\n"
     assert output(gateway, "-P", "-c", IMPORT_ALL, "gateway") == "None\n"
     assert "--redis-url-file" in output(control_plane, "-P", "-m", "control_plane", "--help")
+    assert "--kueue-queue" in output(control_plane, "-P", "-m", "launcher", "--help")
     assert "--auth-tokens-file" in output(gateway, "-P", "-m", "gateway", "--help")
 
     tokens, url = tmp_path / "auth_tokens", tmp_path / "redis_url"
