@@ -54,7 +54,9 @@ def run(device: str) -> list[Claim]:
         claim("SIGKILL of one of two ranks to the next step, the most", max(ranks), 2, ranks),
         claim("SIGKILL of a worker to the next step, p95", percentile(workers, 95), 2, workers),
         claim("a machine that vanishes, the most", max(machines), LEASE_SECONDS + 2, machines),
-        claim("SIGKILL of a place of two nodes to the next step, the most", max(places), 5, places),
+        claim(
+            "SIGKILL of a place of two nodes to the next step, the most", max(places), 30, places
+        ),
         claim(
             "SIGKILL of the one worker of `up`, the most",
             max(restarts),

@@ -16,6 +16,7 @@ from training_engine import Job
 _LONGEST_PAUSE = 4.0
 """Seconds from one kill to the next: some hit workers that come together, some a run."""
 _MOST_STEPS = 25
+_KINDS = ("worker", "machine", "agent", "first rank", "rank", "any")
 
 
 class GangKills:
@@ -34,12 +35,14 @@ class GangKills:
     def kill(self, job: Job) -> None:
         """Kill one after a drawn number of steps or seconds, unless the job has ended."""
         self._wait(job)
-        if job.refresh().status in ENDED:
+        now = job.refresh()
+        if now.status in ENDED:
             return
-        kind = self._choose.choice(("worker", "machine", "agent", "first rank", "rank", "any"))
-        worker = self._choose.choice(self._candidates(kind))
-        at = f"{time.monotonic() - self._began:.1f} s, attempt {job.attempt}, {job.current_step}"
-        self.told.append(f"{at}: {kind} of {worker}")
+        there = {kind: self._with(kind) for kind in _KINDS}
+        kind = self._choose.choice([kind for kind in _KINDS if there[kind]])
+        worker = self._choose.choice(there[kind])
+        at = f"{time.monotonic() - self._began:.0f} s, attempt {now.attempt} {now.status}"
+        self.told.append(f"{at}, step {now.current_step}: {kind} of {worker}")
         victims = self._victims(kind, worker)
         for victim in victims:
             with suppress(psutil.NoSuchProcess):
@@ -53,18 +56,18 @@ class GangKills:
         if self._choose.random() < 0.5:
             time.sleep(self._choose.uniform(0, _LONGEST_PAUSE))
             return
-        attempt, step = job.refresh().attempt, self._choose.randrange(_MOST_STEPS)
+        steps = self._choose.randint(1, _MOST_STEPS)
 
         def is_reached() -> bool:
             now = job.refresh()
             done = now.current_step - (now.resumed_from_step or 0)
-            return now.status in ENDED or now.attempt > attempt or done >= max(1, step)
+            return now.status in ENDED or (now.status == "running" and done >= steps)
 
-        wait_until(is_reached, f"step {step} of attempt {attempt}", 120)
+        wait_until(is_reached, f"{steps} steps of an attempt", 240)
 
-    def _candidates(self, kind: str) -> list[str]:
-        """The workers that have such a process now; all where none has."""
-        return [name for name in self._workers if self._victims(kind, name)] or [*self._workers]
+    def _with(self, kind: str) -> list[str]:
+        """The workers that have such a process now."""
+        return [name for name in self._workers if self._victims(kind, name)]
 
     def _victims(self, kind: str, worker: str) -> list[psutil.Process]:
         with suppress(psutil.NoSuchProcess):

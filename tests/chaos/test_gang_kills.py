@@ -16,11 +16,11 @@ from conftest import FAILING, failing_bucket
 from gang_kills import GangKills
 from undisturbed import CONFIG, NEVER_GIVE_UP, assert_same, result_of, write_text
 
-pytestmark = [pytest.mark.slow, pytest.mark.long]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900)]
 
 KILLS = 10
 WORKERS = ("worker", "worker-2", "worker-3", "worker-4")
-SPREAD: dict[str, Any] = CONFIG | {"max_steps": 600, "distributed": {"strategy": "ddp"}}
+SPREAD: dict[str, Any] = CONFIG | {"max_steps": 400, "distributed": {"strategy": "ddp"}}
 PACE_SECONDS = 0.05
 
 
