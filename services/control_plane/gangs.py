@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from job_store.queues import resource_class, worker_classes
+from job_store.queues import ResourceClass, resource_class, worker_classes
 from job_store.records import QueuedAttempt, WorkerRecord, WorkerState
 
 GATHERING_SECONDS = 15.0
@@ -36,10 +36,12 @@ class GangGate:
         free = sum(one.state is WorkerState.IDLE for one in fitting)
         if free < queued.nodes:
             unused = 0 if self._launched else len(own)
-            return self._missing(queued.nodes, len(fitting), free, unused)
+            return self._missing(queued.nodes, kind, len(fitting), free, unused)
         return None if self._launched else self._not_its_turn(queued.job_id)
 
-    def _missing(self, nodes: int, fitting: int, free: int, unused: int) -> str:
+    def _missing(
+        self, nodes: int, kind: ResourceClass, fitting: int, free: int, unused: int
+    ) -> str:
         which = "that a launcher starts for it" if self._launched else "at the same time"
         why = (
             f"waits for {nodes} workers {which}; {fitting} that fit it are live, and {free} of "
@@ -50,6 +52,9 @@ class GangGate:
                 f"; {unused} that a launcher started for it are not used, since the control plane "
                 "runs without --launched-nodes"
             )
+        elif fitting < nodes and not self._launched:
+            on = "" if kind is ResourceClass.ANY else f" that train on {kind}"
+            why += f"; start {nodes - fitting} more{on}, or stop it and start one with fewer nodes"
         return why
 
     def _not_its_turn(self, job_id: str) -> str | None:
