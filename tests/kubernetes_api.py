@@ -30,6 +30,7 @@ import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from redis_server import DIE_WITH_PARENT
 
 Manifest = dict[str, Any]
 NAMESPACE = "ml"
@@ -219,7 +220,7 @@ class Pods:
         given = {one["name"]: one["value"] for one in container["env"]}
         with (self._folder / f"{name}.log").open("ab") as log:
             return subprocess.Popen(
-                [*container["command"], *container["args"]],
+                [*DIE_WITH_PARENT, *container["command"], *container["args"]],
                 env=self._environment | given,
                 cwd=self._folder,
                 stdout=log,
