@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from app.training.config import ConfigError, FieldProblem, TrainingConfig
+from app.training.source_names import loss_names
 from control_plane.overlay import overlaid
 from control_plane.sweeps.rungs import pause_steps
 from control_plane.sweeps.values import (
@@ -175,7 +176,7 @@ def _whole(asked: Mapping[str, Any], name: str, low: int, high: int) -> list[Fie
 def _choice_problems(asked: Mapping[str, Any], config: Mapping[str, Any]) -> list[FieldProblem]:
     problems = []
     metric, goal = asked.get("metric", "val_loss"), asked.get("goal", "min")
-    known = [*_METRICS, *(f"val_loss/{name}" for name in _source_names(config))]
+    known = [*_METRICS, *loss_names(_source_paths(config))]
     known += ["ema_val_loss"] if config.get("ema_decay") is not None else []
     if metric not in known:
         allowed = ", ".join(known)
@@ -200,11 +201,11 @@ def _choice_problems(asked: Mapping[str, Any], config: Mapping[str, Any]) -> lis
     return problems
 
 
-def _source_names(config: Mapping[str, Any]) -> list[str]:
+def _source_paths(config: Mapping[str, Any]) -> list[str]:
     data = config.get("data")
     sources = data.get("sources") if isinstance(data, Mapping) else None
     named = sources if isinstance(sources, list) else []
-    return [str(each["name"]) for each in named if isinstance(each, Mapping) and each.get("name")]
+    return [str(each["path"]) for each in named if isinstance(each, Mapping) and each.get("path")]
 
 
 def _children(

@@ -113,6 +113,13 @@ def test_each_mistake_is_named_before_anything_starts() -> None:
     assert "1 to 64" in problems_of(max_parallel=0)["max_parallel"]
 
 
+def test_a_sweep_may_compare_by_the_loss_of_one_source() -> None:
+    mixed = CONFIG | {"data": {"sources": [{"path": "a/wiki.txt"}, {"path": "a/code"}]}}
+    asked = {"parameters": RATES, "metric": "val_loss/wiki.txt"}
+    assert read_plan(asked, mixed).metric == "val_loss/wiki.txt"
+    assert "one of val_loss, val_perplexity" in problems_of(metric="val_loss/wiki.txt")["metric"]
+
+
 def test_values_that_make_an_invalid_configuration_name_child_and_field() -> None:
     found = problems_of(parameters={"learning_rate": [1e-3, -1.0], "bach_size": [4]})
     assert (

@@ -22,7 +22,7 @@ from app.training.data.schedule import LONGEST_PERIOD, order_of_sources, whole_s
 from app.training.preflight import VisibleData, inspect_run
 from app.training.preparation import Preparation, WorkDone
 from app.training.sampler import BatchSampler
-from app.training.source_losses import loss_names
+from app.training.source_names import loss_names
 
 SIZES = (5, 40, 11)
 WEIGHTS = (0.5, 0.3, 0.2)
@@ -249,6 +249,7 @@ def test_a_source_has_the_end_of_its_path_as_name() -> None:
     assert loss_names(["a/x.txt", "b/x.txt"]) == ["val_loss/a/x.txt", "val_loss/b/x.txt"]
     assert loss_names(["a,b é.txt"]) == ["val_loss/a-b--.txt"]
     assert loss_names(["x", "x"]) == ["val_loss/1-x", "val_loss/2-x"]
+    assert loss_names(list(map(str, range(31)))) == []
     assert [len(name) for name in loss_names(["y" * 100])] == [64]
 
 

@@ -11,7 +11,8 @@ reading:
 - `stepping`, `adamw`, `muon`, `scheduler`, `precision`, `averaging`: one optimizer step, its
   learning rate, its number format, the average of the weights.
 - `metrics`, `metric_names`, `custom_metrics`, `reporting`, `evaluation`, `source_losses`,
-  `validation_samples`, `journal`, `trackers`: what is measured, and who hears of it.
+  `source_names`, `validation_samples`, `journal`, `trackers`: what is measured, and who hears of
+  it.
 - `callbacks`: the hooks of a run; the service trains through them.
 - `checkpoint`, `checkpoint_file`, `async_save`, `saving`, `run_folder`: saving: files, rotation,
   the folder of a run.

@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from app.training.metric_names import METRIC_NAMES
+from app.training.source_names import loss_names
 from app.transformer.errors import FieldProblem
 from app.transformer.fields import shown
 
@@ -77,9 +78,8 @@ def alert_warnings(config: TrainingConfig) -> list[FieldProblem]:
 
 def _why_never(metric: str, config: TrainingConfig) -> str:
     """Return why a rule about this metric never fires; empty where it may."""
-    is_of_source = metric.startswith("val_loss/") and bool(config.data.sources)
-    if metric not in METRIC_NAMES and not is_of_source:
-        known = sorted(METRIC_NAMES)
+    known = sorted({*METRIC_NAMES, *loss_names([source.path for source in config.data.sources])})
+    if metric not in known:
         near = difflib.get_close_matches(metric, known, 1, cutoff=0.5)
         remedy = f"did you mean {near[0]!r}?" if near else f"the run has {', '.join(known)}"
         what = "which only a callback of yours can report; without one the rule never fires"

@@ -25,7 +25,8 @@ from app.training.distributed import Ranks
 from app.training.metrics import compute_perplexity
 from app.training.precision import autocast
 from app.training.rng import isolated
-from app.training.source_losses import MOST_SOURCES, SourceLosses, loss_names
+from app.training.source_losses import SourceLosses
+from app.training.source_names import loss_names
 from app.training.token_bytes import bytes_of_ids
 from app.training.tokenizer import Tokenizer
 from app.training.validation_samples import PromptSample
@@ -83,8 +84,7 @@ class Evaluator:
         self._config, self._ranks = config, ranks
         self._tokenizer = tokenizer
         self._average = average
-        names = loss_names(reader.source_paths)
-        self._loss_names = names if len(names) <= MOST_SOURCES else []
+        self._loss_names = loss_names(reader.source_paths)
         self._batches_of_set = -(-len(reader) // config.batch_size)
 
     def batch_count(self, *, last: bool) -> int:

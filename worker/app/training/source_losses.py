@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from pathlib import PurePath
 
 import torch
 import torch.nn.functional as F
@@ -13,34 +11,12 @@ from torch import Tensor
 from app.training.batches import IGNORED, Batch
 from app.training.distributed import Ranks
 
-MOST_SOURCES = 30
-"""A mixture of more sources has no loss of each: a point of the history has at most 100 values."""
-PREFIX = "val_loss/"
-_LONGEST_NAME = 64 - len(PREFIX)
-
-
-def loss_names(paths: Sequence[str]) -> list[str]:
-    """Return a metric's name for each source: of its path as many last parts as tell them apart.
-
-    `data/wiki.txt` is `val_loss/wiki.txt`. What a metric's name cannot have becomes `-`.
-    """
-    parts = [PurePath(path).parts for path in paths]
-    for count in range(1, max(map(len, parts), default=0) + 1):
-        names = [_named("/".join(part[-count:])) for part in parts]
-        if len(set(names)) == len(names):
-            return names
-    return [_named(f"{number}-{part[-1]}") for number, part in enumerate(parts, 1)]
-
-
-def _named(text: str) -> str:
-    return PREFIX + re.sub(r"[^A-Za-z0-9_./-]", "-", text)[-_LONGEST_NAME:]
-
 
 class SourceLosses:
     """Sums the losses of each source over the batches of an evaluation.
 
     Args:
-        names: of the sources, see `loss_names`; an empty list for data of one source.
+        names: of the sources, see `source_names`; an empty list for data of one source.
         dtype: of the sums.
     """
 
