@@ -284,8 +284,9 @@ class S3Store(ArtifactStore):
         if once:
             self.put_once(key, path.read_bytes())
             return
-        with path.open("rb") as file:
-            self.put(key, iter(lambda: file.read(CHUNK), b""))
+        with path.open("rb") as file, S3Writer(self, check_key(key), None) as upload:
+            upload.read_from(file)
+            upload.finish()
 
     def full(self, key: str) -> str:
         """Return the object's key in the bucket."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from artifact_store.errors import ArtifactError
 from artifact_store.store import ArtifactInfo, ArtifactStat, ArtifactWriter
@@ -52,15 +52,27 @@ class S3Writer(ArtifactWriter):
                 self._send(bytes(part[:size]))
             del self._part[:size]
 
+    def read_from(self, file: BinaryIO) -> None:
+        """Append the rest of a file, without the digest that `commit` returns: see `finish`."""
+        part = file.read(self._part_bytes())
+        while following := file.read(self._part_bytes()):
+            self._send(part)
+            part = following
+        self._part += part
+
     def commit(self) -> ArtifactInfo:
         """Make the object visible, replacing an older one of the same key."""
+        self.finish()
+        return self._info()
+
+    def finish(self) -> None:
+        """Do what `commit` does, and return nothing."""
         if self._upload_id:
             self._send(bytes(self._part))
             self._complete([part.result() for part in self._parts])
         else:
             self._store.call("put_object", self._key, Body=bytes(self._part))
         self._close()
-        return self._info()
 
     def abort(self) -> None:
         if self._is_over:
