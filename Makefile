@@ -16,7 +16,7 @@ FIRST ?= 1
 ROUNDS ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test test-long chaos check-deaths check-bucket check-nodes check-model check-mutants check-readers lint format bench bench-gpu protos protos-check sync sync-check map-check tables golden-curves clean
+.PHONY: help install demo up test tests test-long chaos check-deaths check-bucket check-nodes check-model check-mutants check-readers lint format bench bench-gpu protos protos-check sync sync-check map-check tables golden-curves clean
 
 help: ## List the chores
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -40,9 +40,13 @@ demo: $(STAMP) ## Train a small GPT on real text through the whole stack
 up: $(STAMP) ## Start the whole stack on this machine
 	$(BIN)/training-engine up
 
+# Both at once: mypy needs one core for a minute or more.
+test: $(STAMP) ## Checks and tests
+	$(MAKE) --no-print-directory -j 2 lint tests
+
 # Files in the order of their folders: chaos and e2e, the longest, come first, so that what is left at
 # the end are many short ones, and no process works alone.
-test: lint ## Checks and tests
+tests: $(STAMP) ## The tests alone
 	$(BIN)/python -P -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not long" $(ARGS)
 
 test-long: $(STAMP) ## The tests that `make test` leaves out for their length

@@ -89,6 +89,7 @@ def test_a_full_disk_leaves_saves_out_and_training_goes_on(
         assert any("training goes on, and the next save is the next try" in line for line in lines)
 
 
+@pytest.mark.long
 def test_the_last_save_waits_until_there_is_room(
     services_on_small_disk: Cluster, small_disk: Path, expected: Result, tmp_path: Path
 ) -> None:

@@ -190,6 +190,7 @@ def test_sigterm_hands_the_job_back(services: Cluster, expected: Result, tmp_pat
         assert resumed == handed_back.current_step
 
 
+@pytest.mark.long
 def test_resume_from_earlier_checkpoint_killed_before_its_first_save(
     services: Cluster, expected: Result, tmp_path: Path
 ) -> None:

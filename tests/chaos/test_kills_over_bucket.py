@@ -67,6 +67,7 @@ def agent_of(services: Cluster, worker: str) -> psutil.Process:
     return agent
 
 
+@pytest.mark.long
 def test_a_killed_agent_of_two_nodes_changes_nothing(services: Cluster, tmp_path: Path) -> None:
     with services.engine() as engine:
         data = engine.datasets.upload(services.folder / "text.txt")

@@ -116,7 +116,11 @@ def test_neither_an_app_py_here_nor_an_odd_data_folder_does_harm(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    "end", ["interrupt", "kill", pytest.param("terminate_all", marks=pytest.mark.long)]
+    "end",
+    [
+        "kill",
+        *(pytest.param(each, marks=pytest.mark.long) for each in ("interrupt", "terminate_all")),
+    ],
 )
 def test_running_job_continues_at_the_next_up(
     tmp_path: Path, tiny_config: dict[str, Any], end: str

@@ -133,7 +133,10 @@ def of_files(view: View, actors: Actors, bounds: Bounds) -> Wrong:
         yield f"registered checkpoints without files: {sorted(registered - actors.files)}"
     if view.is_held:
         return
+    # Files of a job that has succeeded may go: it is only extended by a person, who has deleted its
+    # last checkpoint before.
     needed = {file for file in actors.files if view.may_begin_with(file)}
+    needed = set() if view.state == "succeeded" else needed
     if needed & (actors.sweep or set()):
         yield f"the next attempt may begin with {sorted(needed)}, and a sweep deletes that"
     if not bounds.has_sweeps or view.state == "queued":

@@ -13,9 +13,13 @@ from model.server import ModelServer, packaged
 from model.state_table import STORE
 
 PROFILES = {
-    "moves": Bounds(attempts=2, steps=2),
-    "files": Bounds(attempts=2, steps=1, has_zombies=True, has_sweeps=True),
+    "moves": Bounds(attempts=2, steps=1, has_zombies=True),
+    "files": Bounds(attempts=1, steps=2, has_zombies=True, has_sweeps=True, has_archive=True),
     "points": Bounds(attempts=2, steps=1, has_archive=True, has_pauses=True),
+}
+LARGER = {
+    "steps": Bounds(attempts=2, steps=2),
+    "sweeps": Bounds(attempts=2, steps=1, has_zombies=True, has_sweeps=True),
 }
 
 NOT_OF_ONE_JOB = {
@@ -52,7 +56,7 @@ def visit(server: ModelServer) -> Callable[[str], Report]:
     @cache
     def visited(profile: str) -> Report:
         server.use(packaged)
-        report = Checker(server, PROFILES[profile]).run()
+        report = Checker(server, (PROFILES | LARGER)[profile]).run()
         print(f"\n{profile}: {report}")  # pytest -s shows it
         return report
 
@@ -60,7 +64,16 @@ def visit(server: ModelServer) -> Callable[[str], Report]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize(
+    "profile",
+    [
+        *PROFILES,
+        *(
+            pytest.param(each, marks=[pytest.mark.long, pytest.mark.timeout(1200)])
+            for each in LARGER
+        ),
+    ],
+)
 def test_nothing_goes_wrong_in_any_state(visit: Callable[[str], Report], profile: str) -> None:
     assert visit(profile).states > 1000
 

@@ -27,6 +27,7 @@ print([name for name in ("torch", "redis", "fastapi", "app") if importlib.util.f
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_slim_wheel_works_in_an_environment_of_its_own(tmp_path: Path) -> None:
     source = shutil.copytree(
         CLIENT, tmp_path / "client", ignore=shutil.ignore_patterns("__pycache__")

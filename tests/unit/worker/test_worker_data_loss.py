@@ -32,6 +32,7 @@ from job_store.workers import WorkerRegistry
 from training_worker.attempt import Attempt, Stores
 from training_worker.board import Board
 from training_worker.publisher import StartReport
+from training_worker.set_up import attempt_folder
 from training_worker.settings import WorkerSettings
 from training_worker.stop_request import StopRequest
 
@@ -154,6 +155,7 @@ class Writer(Attempt):
             site.store_of_artifacts(),
         )
         board = Board()
+        attempt_folder(stores.artifacts, claimed)
         super().__init__(claimed, stores, WorkerSettings(), board, StopRequest(), fail)
         self._to_close = (self._spool, self._points, board, steady, publishing, watched)
         self.site, self.claimed = site, claimed
