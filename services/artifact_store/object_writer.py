@@ -13,7 +13,7 @@ from artifact_store.store import ArtifactInfo, ArtifactStat, ArtifactWriter
 _PART_BYTES = 8 << 20
 _SMALL_PARTS = 1000
 """Parts of `_PART_BYTES`; those after them are eight times as large, for S3 takes 10,000 a file."""
-UPLOADS_AT_ONCE = 8
+UPLOADS_AT_ONCE = 10
 """Parts of one upload that are under way at a time."""
 
 
