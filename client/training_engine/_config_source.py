@@ -88,7 +88,7 @@ def config_source(config: ConfigLike) -> ConfigSource:
 def sweep_source(sweep: ConfigLike) -> ConfigSource:
     """Return the source of a sweep, with its configuration in place of the name of a file.
 
-    The name means a file beside the sweep's; in the current folder where the sweep is no file.
+    The name means a file beside the sweep's; in the current folder where the sweep is not a file.
 
     Raises:
         InvalidConfigError: A file cannot be read, or holds no mapping.

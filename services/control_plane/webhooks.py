@@ -50,7 +50,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Webhooks:
-    """What whoever runs the service allows."""
+    """What the settings of the service allow."""
 
     address: str = ""
     """The receiver of jobs that name none; empty for none."""
@@ -68,7 +68,7 @@ class Webhooks:
         address = settings.webhook_url.get_secret_value() if settings.webhook_url else ""
         if address and not webhook_place(address):
             raise SettingsError(
-                "--webhook-url: the value is no address that can be used; write http:// or "
+                "--webhook-url: the value is not an address that can be used; write http:// or "
                 "https://, a host, and a path, without a user, e.g. https://hooks.example.org/x"
             )
         webhooks = Webhooks(address, _places(settings.webhook_host), _secrets(settings))
@@ -185,7 +185,7 @@ def _places(hosts: Sequence[str]) -> frozenset[str]:
         if place is None or "/" in host or "?" in host:
             shown = "a value with a user" if "@" in host else repr(host)
             raise SettingsError(
-                f"--webhook-host: {shown} is no host; write HOST or HOST:PORT, without a scheme "
+                f"--webhook-host: {shown} is not a host; write HOST or HOST:PORT, without a scheme "
                 "and a path, e.g. hooks.example.org"
             )
     return frozenset(place for place in places.values() if place)

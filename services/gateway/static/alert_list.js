@@ -4,7 +4,7 @@ import { at, get } from "./api.js";
 import { el, fill } from "./dom.js";
 import { time } from "./format.js";
 
-// Between two looks at what came of sending an alert, which is no event of the job.
+// Between two looks at what came of sending an alert, which is not an event of the job.
 const PENDING_MS = 3000;
 
 // When an alert fired, and what came of sending it.

@@ -272,9 +272,15 @@ async def test_a_host_that_is_not_allowed_is_one_clear_error(
     [
         ({"webhook_url": "https://h.example/x"}, "there is no secret to sign with; write one into"),
         ({"webhook_host": "h.example"}, "there is no secret to sign with; write one into"),
-        ({"webhook_url": "https://me:hush@h.example/x"}, "--webhook-url: the value is no address"),
-        ({"webhook_host": "me:hush@h.example"}, "--webhook-host: a value with a user is no host"),
-        ({"webhook_host": "https://h.example"}, "'https://h.example' is no host; write HOST or"),
+        (
+            {"webhook_url": "https://me:hush@h.example/x"},
+            "--webhook-url: the value is not an address",
+        ),
+        (
+            {"webhook_host": "me:hush@h.example"},
+            "--webhook-host: a value with a user is not a host",
+        ),
+        ({"webhook_host": "https://h.example"}, "'https://h.example' is not a host; write HOST or"),
         ({"webhook_secrets": f"{SECRETS[0]},hush"}, "secret 2 is not whsec_ and the base64 of 24"),
         ({"webhook_secrets": "whsec_aHVzaA=="}, "secret 1 is not whsec_ and the base64 of 24 to"),
         ({"webhook_secrets_file": "/none"}, "--webhook-secrets-file: cannot read /none"),
