@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from app.training.config import ConfigError, TrainingConfig
@@ -180,7 +181,8 @@ class SweepDriver:
         children = await children_of(record.sweep_id, plan.numbers, self._state)
         for child in children.values():
             if child.job is not None:
-                await delete_job(child.job_id, self._state)
+                with suppress(NotFoundError):  # another process deletes this sweep as well
+                    await delete_job(child.job_id, self._state)
         await self._state.sweeps.delete(record.sweep_id)
 
 

@@ -210,6 +210,20 @@ async def test_stop_resume_and_delete_act_on_all_children(
     assert gone.reason == "SWEEP_NOT_FOUND"
 
 
+async def test_a_deletion_that_two_processes_carry_out_leaves_nothing(
+    plane: ControlPlane, stubs: Any, attempts: AttemptStore
+) -> None:
+    sweep_id = (await stubs.sweeps.StartSweep(sweep_of())).sweep.sweep_id
+    await until(stubs, sweep_id, Workers(plane, attempts), is_over)
+    rivals = [asyncio.create_task(drive_too(plane)) for _ in range(3)]
+    await stubs.sweeps.DeleteSweep(sweep_pb2.DeleteSweepRequest(sweep_id=sweep_id))
+    left = (await stubs.jobs.ListJobs(job_pb2.ListJobsRequest())).jobs
+    assert not any(rival.done() for rival in rivals)
+    for rival in rivals:
+        rival.cancel()
+    assert not left
+
+
 async def test_a_failure_of_the_values_ranks_last_and_another_one_stops_the_sweep(
     plane: ControlPlane, stubs: Any, attempts: AttemptStore
 ) -> None:
