@@ -24,7 +24,7 @@ from running_stack import clean_environment, wait_until
 
 from artifact_store import ArtifactStore, open_store
 from artifact_store.object_store import S3Store
-from training_engine import TrainingEngine
+from training_engine import Job, TrainingEngine
 
 STANDARD = ("redis", "control-plane", "gateway", "worker")
 ENDED = ("succeeded", "failed", "stopped")
@@ -156,6 +156,13 @@ class Cluster:
         except psutil.NoSuchProcess:
             pass
         return None
+
+    def worker_of(self, job: Job) -> str:
+        """The process that has a running job: it may train, or send what it has trained."""
+        wait_until(lambda: job.refresh().status == "running", "the job to run", 300)
+        pid = int((job.refresh().worker_id or "").split("-")[-2])
+        (name,) = [name for name, process in self.processes.items() if process.pid == pid]
+        return name
 
     def log(self, name: str) -> str:
         """What a process printed so far."""

@@ -82,16 +82,6 @@ def job(services: ProxiedCluster, engine: TrainingEngine) -> Job:
     return engine.jobs.start(config=CONFIG, dataset_path=str(services.folder / "text.txt"))
 
 
-def worker_of(services: ProxiedCluster, job: Job) -> str:
-    """The name of the process that has the job."""
-    wait_until(lambda: job.refresh().status == "running", "the job to run", 300)
-    worker_id = job.refresh().worker_id
-    assert worker_id is not None
-    pid = int(worker_id.split("-")[-2])
-    (name,) = [name for name in WORKERS if services.processes[name].pid == pid]
-    return name
-
-
 def frozen(services: ProxiedCluster, worker: str, lengths: Lengths) -> None:
     services.signal(worker, signal.SIGSTOP)
     time.sleep(lengths.frozen)
@@ -133,7 +123,7 @@ def test_what_looks_like_a_death_ends_no_attempt(
     lengths: Lengths,
     trouble: Callable[[ProxiedCluster, str, Lengths], None],
 ) -> None:
-    worker = worker_of(services, job)
+    worker = services.worker_of(job)
     trouble(services, worker, lengths)
     step = job.refresh().current_step
     wait_until(lambda: job.refresh().current_step > step + 20, "training to go on", 60)
@@ -143,7 +133,7 @@ def test_what_looks_like_a_death_ends_no_attempt(
 def test_a_death_does_not_wait_for_the_lease(
     services: ProxiedCluster, engine: TrainingEngine, job: Job
 ) -> None:
-    services.kill(worker_of(services, job))
+    services.kill(services.worker_of(job))
     wait_until(lambda: job.refresh().attempt == 2 and services.trainers(), "a successor", 60)
     said = services.log("control-plane")
     assert "was killed or crashed" in said

@@ -107,7 +107,7 @@ def test_a_kill_during_an_upload_leaves_no_parts_and_changes_nothing(
             execution=NEVER_GIVE_UP,
         )
         torn = wait_until(lambda: second_upload(store), "an upload")
-        (busy,) = [name for name in WORKERS if services.trainer(name)]
+        busy = services.worker_of(job)
         services.kill(busy)
         held.unlink()
         assert_same(result_of(engine, job, tmp_path), expected)

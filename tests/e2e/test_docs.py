@@ -25,6 +25,7 @@ from docs_blocks import (
     first_missing,
     inside,
 )
+from paced import Pace
 from running_stack import RunningStack, clean_environment, running_stack
 
 ROOT = Path(__file__).parents[2]
@@ -68,8 +69,8 @@ SMALLER = [
     (r"(\"?num_layers\"?[:=] ?)4\b", r"\g<1>1"),
     (r"(\"?num_heads\"?[:=] ?)4\b", r"\g<1>2"),
     (r"(\"?max_position_embeddings\"?[:=] ?)64\b", r"\g<1>16"),
-    # Cheap steps, and enough of them for a job to be stopped on its way; the command line, which
-    # takes half a second to start, gets more (see `folder`).
+    # Cheap steps, and enough of them, each with a pause (see `stack`), for a job to be stopped on
+    # its way; the command line, which takes half a second to start, gets more (see `folder`).
     (r"(\"?max_steps\"?[:=] ?)300\b", r"\g<1>500"),
     (r"(\"?(?:eval|save)_steps\"?[:=] ?)100\b", r"\g<1>250"),
     (r"(\"?logging_steps\"?[:=] ?)10\b", r"\g<1>50"),
@@ -83,7 +84,11 @@ SAMPLED = (r"^training-engine generate",)
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     """A stack of its own: two workers on a machine give each trainer half of its cores, and tiny
     models train fastest on one."""
-    with running_stack(tmp_path_factory.mktemp("docs") / "data", "--workers=2") as running:
+    folder = tmp_path_factory.mktemp("docs")
+    pace = Pace(folder)
+    pace.set(0.003)
+    paced = pace.environment()
+    with running_stack(folder / "data", "--workers=2", environment=paced) as running:
         yield running
 
 

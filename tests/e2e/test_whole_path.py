@@ -84,7 +84,7 @@ def test_a_report_continues_prompts_with_each_jobs_best_checkpoint(
         asked = [part for prompt in prompts for part in ("--prompt", prompt)]
         where = ["--output", str(output), "--address", stack.address]
         subprocess.run([*command, *asked, *where], check=True, timeout=120)
-        page = output.read_text()
+        page = output.read_bytes().decode()  # samples may have line ends of any kind
         best = engine.checkpoints.find(finished)
         for prompt in prompts:
             drawn = engine.checkpoints.generate(best.checkpoint_id, prompt, max_tokens=200, seed=1)
