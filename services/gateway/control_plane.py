@@ -76,8 +76,8 @@ class ControlPlane:
             answer = await call
         except grpc.aio.AioRpcError:
             return (
-                f"no control plane serves at {self.address}; "
-                "start one, or point --control-plane-address at it"
+                f"no control plane answers at {self.address}; "
+                "wait where one is starting; else start one, or point --control-plane-address at it"
             )
         if answer.status == health_pb2.HealthCheckResponse.SERVING:
             return ""

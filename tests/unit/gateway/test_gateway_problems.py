@@ -248,5 +248,5 @@ async def test_a_control_plane_that_is_away_is_503_with_retry_after(
         problem(upload, 503, "control_plane_unavailable")
         unready = await client.get("/readyz")
         detail = problem(unready, 503, "control_plane_unavailable")["detail"]
-        assert detail.startswith(f"no control plane serves at 127.0.0.1:{unused_port}")
+        assert detail.startswith(f"no control plane answers at 127.0.0.1:{unused_port}")
         assert (await client.get("/healthz")).status_code == 200
