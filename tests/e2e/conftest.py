@@ -108,7 +108,7 @@ def nothing_trains_on(api: httpx.Client) -> Iterator[None]:
 def finished(stack: RunningStack, text_file: Path) -> str:
     """The id of a job that has ended and is only looked at."""
     with client_of(stack) as client:
-        return start(client, text_file, TINY_CONFIG | SHORT_RUN, status="succeeded")
+        return start(client, text_file, TINY_CONFIG | SHORT_RUN, status="succeeded", name="studied")
 
 
 def client_of(stack: RunningStack) -> httpx.Client:

@@ -147,8 +147,8 @@ def test_runs_are_chosen_by_name_and_a_wrong_address_says_what_is_wrong(
     stack: RunningStack, browser: Browser, finished: str
 ) -> None:
     with opened(browser, f"{stack.url}/#/compare") as (page, seen):
-        page.get_by_label("Name, tag or state").fill("watched")
-        page.get_by_label(re.compile(r"^watched \(succeeded\)")).check()
+        page.get_by_label("Name, tag or state").fill("studied")
+        page.get_by_label(re.compile(r"^studied \(succeeded\)")).check()
         expect(
             page.get_by_role("img", name="loss over step: 1 of 1 runs", exact=True)
         ).to_be_visible()

@@ -166,7 +166,7 @@ def test_a_question_leaves_with_its_page(
     stack: RunningStack, api: httpx.Client, browser: Browser, finished: str
 ) -> None:
     with opened(browser, f"{stack.url}/#/jobs/{finished}") as (page, seen):
-        dialog = page.get_by_role("dialog", name="Delete watched")
+        dialog = page.get_by_role("dialog", name="Delete studied")
         for leave in ("location.hash = '#/'", "window.dispatchEvent(new Event('signed-out'))"):
             page.goto(f"{stack.url}/#/jobs/{finished}")
             button(page, "Delete").click()

@@ -187,7 +187,7 @@ def test_the_page_works_by_keyboard_and_names_everything(
     stack: RunningStack, browser: Browser, finished: str
 ) -> None:
     with opened(browser, f"{stack.url}/") as (page, seen):
-        expect(page.get_by_role("link", name="watched").first).to_be_visible()
+        expect(page.get_by_role("link", name="studied").first).to_be_visible()
         tab_to(page, "Start a job")
         page.keyboard.press("Enter")
         expect(page.get_by_role("heading", level=1)).to_have_text("Start a job")
@@ -205,7 +205,7 @@ def test_the_page_works_by_keyboard_and_names_everything(
 
         button(page, "Delete").focus()
         page.keyboard.press("Enter")
-        dialog = page.get_by_role("dialog", name="Delete watched")
+        dialog = page.get_by_role("dialog", name="Delete studied")
         expect(dialog.get_by_role("button", name="Cancel")).to_be_focused()
         page.keyboard.press("Escape")
         expect(dialog).to_have_count(0)

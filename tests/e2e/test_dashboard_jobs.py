@@ -46,7 +46,7 @@ def test_filters_are_in_the_address(
     stack: RunningStack, browser: Browser, finished: str, waiting: list[str]
 ) -> None:
     with opened(browser, f"{stack.url}/") as (page, seen):
-        expect(page.get_by_role("link", name="watched").first).to_be_visible()
+        expect(page.get_by_role("link", name="studied").first).to_be_visible()
         page.get_by_label("Search in names, tags and notes").fill("BULK")
         expect(rows(page)).to_have_count(3)
         page.get_by_role("row", name="bulk 1").get_by_role("button", name="Only tag n1").click()
@@ -62,7 +62,7 @@ def test_filters_are_in_the_address(
         page.goto(f"{stack.url}/#/?tag=n2&page=unknown")
         expect(rows(page)).to_have_count(1)  # a page that the service does not know is the first
         button(page, "No longer only tag n2").click()
-        expect(page.get_by_role("link", name="watched").first).to_be_visible()
+        expect(page.get_by_role("link", name="studied").first).to_be_visible()
         assert [error for error in seen.errors if "400" not in error] == []
         assert seen.strangers == []
 

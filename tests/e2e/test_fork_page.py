@@ -15,7 +15,7 @@ def test_a_fork_is_refused_started_and_linked_to_its_parent(
     with opened(browser, f"{stack.url}/#/jobs/{finished}") as (page, seen):
         page.get_by_role("link", name="Fork").first.click()
         expect(page.get_by_role("heading", name="Fork a job")).to_be_visible()
-        expect(page.get_by_text("From step ")).to_contain_text("of watched.")
+        expect(page.get_by_text("From step ")).to_contain_text("of studied.")
         page.get_by_label("Name").fill("a <b>fork</b>")
         page.get_by_label("Optimizer").select_option("fresh")
         changes = page.get_by_label("What changes")
@@ -27,7 +27,7 @@ def test_a_fork_is_refused_started_and_linked_to_its_parent(
         button(page, "Fork").click()
         expect(page.get_by_role("heading", name="a <b>fork</b>")).to_be_visible()
         page.get_by_role("link", name=finished, exact=True).click()
-        expect(page.get_by_role("heading", name="watched", exact=True)).to_be_visible()
+        expect(page.get_by_role("heading", name="studied", exact=True)).to_be_visible()
         fork = api.get("/jobs", params={"name": "a <b>fork</b>"}).json()["jobs"][0]
         assert (fork["parent_job_id"], fork["fork_optimizer"]) == (finished, "fresh")
         config = api.get(f"/jobs/{fork['job_id']}").json()["config"]

@@ -88,7 +88,7 @@ def test_a_report_continues_prompts_with_each_jobs_best_checkpoint(
         best = engine.checkpoints.find(finished)
         for prompt in prompts:
             drawn = engine.checkpoints.generate(best.checkpoint_id, prompt, max_tokens=200, seed=1)
-            sample = f"watched: {escape(prompt)}</h3><pre>{escape(''.join(drawn))}</pre>"
+            sample = f"studied: {escape(prompt)}</h3><pre>{escape(''.join(drawn))}</pre>"
             assert sample in page
             assert f"waits: {escape(prompt)}</h3><pre>" in page
         with pytest.raises(NotFoundError) as none:
