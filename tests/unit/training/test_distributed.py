@@ -150,7 +150,8 @@ def test_two_resumes_are_bitwise_one_run(runs: Path, strategy: str) -> None:
 
 def test_adapters_of_a_killed_run_are_bitwise_those_of_one_that_was_not(runs: Path) -> None:
     assert failure(runs, "lora-killed")
-    assert result(runs, "lora-resumed")["resumed_at"] == 4
+    # The save of step 4 may have been under way still.
+    assert result(runs, "lora-resumed")["resumed_at"] in (2, 4)
     assert_same_runs(runs / "lora-straight", runs / "lora-parts")
 
 
