@@ -2,36 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
 
-from job_store.connection import AsyncConnection, Connection
-from job_store.inference_requests import RequestClient, RequestInbox, RequestKind
-from job_store.records import CheckpointRecord
+from job_store.inference_requests import InferenceRequest, RequestClient, RequestInbox, RequestKind
 
 _KIND = RequestKind("generation", wanted="text", reply="a token", taken_ms=120_000)
 
 
 @dataclass(frozen=True, slots=True)
-class GenerationRequest:
+class GenerationRequest(InferenceRequest):
     """What to sample, and from which file."""
 
-    artifact: str
-    """Name of the checkpoint in the artifact store."""
-    size_bytes: int
-    sha256: str
-    checkpoint_id: str
     prompt: str
     max_tokens: int = 256
     temperature: float = 1.0
     top_k: int | None = None
     top_p: float | None = None
     seed: int | None = None
-    request_id: str = ""
-    """Made by the client."""
     messages: Sequence[tuple[str, str]] = ()
     """Role and content of the turns of a conversation to answer, in place of a prompt."""
     stop: Sequence[str] = ()
@@ -40,7 +29,6 @@ class GenerationRequest:
     repetition_penalty: float | None = None
     num_samples: int = 1
     logprobs: int | None = None
-    averaged: bool = False
     prompts: Sequence[str] = ()
     """Texts to continue, in place of one prompt."""
     frequency_penalty: float | None = None
@@ -52,16 +40,6 @@ class GenerationRequest:
     def texts(self) -> int:
         """How many texts are sampled."""
         return max(len(self.prompts), 1) * self.num_samples
-
-    @staticmethod
-    def of(checkpoint: CheckpointRecord, prompt: str, **options: Any) -> GenerationRequest:
-        """Return a request for text from a registered checkpoint.
-
-        `options` are the fields that have a default, such as `max_tokens` and `messages`.
-        """
-        names = ("artifact", "size_bytes", "sha256", "checkpoint_id")
-        of_checkpoint = {name: getattr(checkpoint, name) for name in names}
-        return GenerationRequest(**of_checkpoint, prompt=prompt, **options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,21 +63,20 @@ class GeneratedPiece:
     prompt_index: int = 0
 
 
-class GenerationClient:
+class GenerationClient(RequestClient):
     """The control plane's side."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
-        self._requests = RequestClient(connection, _KIND)
+    kind = _KIND
 
     async def generate(
         self, request: GenerationRequest, timeout_seconds: float = 30.0
     ) -> AsyncIterator[GeneratedPiece]:
         """Yield pieces as they are sampled; leaving the iterator stops the sampling within seconds.
 
-        Raises what `RequestClient.ask` raises.
+        Raises what `ask` raises.
         """
         ended = 0
-        replies = self._requests.ask(dataclasses.asdict(request), timeout_seconds)
+        replies = self.ask(request, timeout_seconds)
         async with aclosing(replies):  # type: ignore[type-var]
             async for reply in replies:
                 piece = GeneratedPiece(*reply)
@@ -109,24 +86,7 @@ class GenerationClient:
                     return
 
 
-class GenerationInbox:
-    """A worker's side (synchronous)."""
+class GenerationInbox(RequestInbox[GenerationRequest]):
+    """A worker's side (synchronous); its replies are `GeneratedPiece`s."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._inbox = RequestInbox(connection, _KIND)
-
-    def take(self, seconds: int = 1) -> GenerationRequest | None:
-        """Return the oldest waiting request, see `RequestInbox.take`."""
-        try:
-            fields = self._inbox.take(seconds)
-            return None if fields is None else GenerationRequest(**fields)
-        except TypeError:  # of another release
-            return None
-
-    def send(self, request: GenerationRequest, pieces: Sequence[GeneratedPiece]) -> bool:
-        """Deliver pieces, in order; return False where the reader is gone: stop sampling then."""
-        return self._inbox.send(request.request_id, [dataclasses.astuple(p) for p in pieces])
-
-    def fail(self, request: GenerationRequest, code: str, message: str, field: str = "") -> None:
-        """End the answer with an error about a field of the request, or about none."""
-        self._inbox.fail(request.request_id, code, message, field)
+    kind, request = _KIND, GenerationRequest

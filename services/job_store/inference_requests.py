@@ -15,11 +15,12 @@ import json
 import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, astuple, dataclass, field
+from typing import Any, Generic, Self, TypeVar
 
 from job_store.connection import AsyncConnection, Connection
 from job_store.errors import JobStoreError
+from job_store.records import CheckpointRecord
 
 _BLOCK_MS = 500
 _READER_MS = 10_000
@@ -72,13 +73,43 @@ class RequestKind:
     """Whether a request waits for as long as workers are busy with others."""
 
 
+@dataclass(frozen=True, slots=True)
+class InferenceRequest:
+    """What each request names: a checkpoint and its file."""
+
+    artifact: str
+    """Name of the checkpoint in the artifact store."""
+    size_bytes: int
+    sha256: str
+    checkpoint_id: str
+    averaged: bool = field(default=False, kw_only=True)
+    """Whether the average of the checkpoint's weights is meant."""
+    request_id: str = field(default="", kw_only=True)
+    """Made by the client."""
+
+    @classmethod
+    def of(cls, checkpoint: CheckpointRecord, subject: str, **options: Any) -> Self:
+        """Return a request about a registered checkpoint.
+
+        `subject` is the next field (a prompt, or the path of data), `options` are the others.
+        """
+        names = ("artifact", "size_bytes", "sha256", "checkpoint_id")
+        values = [*(getattr(checkpoint, name) for name in names), subject]
+        return cls(*values, **options)
+
+
+Q = TypeVar("Q", bound=InferenceRequest)
+
+
 class RequestClient:
-    """The control plane's side."""
+    """The control plane's side; a subclass is for one kind of requests."""
 
-    def __init__(self, connection: AsyncConnection, kind: RequestKind) -> None:
-        self._db, self._kind = connection, kind
+    kind: RequestKind
 
-    async def ask(self, fields: dict[str, Any], timeout_seconds: float) -> AsyncIterator[Any]:
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._db = connection
+
+    async def ask(self, request: InferenceRequest, timeout_seconds: float) -> AsyncIterator[Any]:
         """Yield replies as they come; leaving the iterator ends the work within seconds.
 
         Raises:
@@ -86,8 +117,8 @@ class RequestClient:
                 `StoreUnavailableError`.
         """
         request_id = secrets.token_hex(16)
-        body = json.dumps({**fields, "request_id": request_id})
-        keys = _Keys(self._db.prefix, self._kind, request_id)
+        body = json.dumps({**asdict(request), "request_id": request_id})
+        keys = _Keys(self._db.prefix, self.kind, request_id)
         await self._db.transaction(
             ("SET", keys.reader, "1", "PX", _READER_MS),
             ("LPUSH", keys.queue, body),
@@ -113,7 +144,7 @@ class RequestClient:
             if not replies and await self._waits(keys, body):
                 heard_at = time.monotonic()
             if time.monotonic() - heard_at > timeout_seconds:
-                raise InferenceTimeoutError(self._kind, timeout_seconds)
+                raise InferenceTimeoutError(self.kind, timeout_seconds)
 
     async def _waits(self, keys: _Keys, body: str) -> bool:
         """Return whether the request waits for a worker that is busy with another one.
@@ -130,19 +161,23 @@ class RequestClient:
             await self._db.transaction(
                 ("LPUSH", keys.queue, body), ("PEXPIRE", keys.queue, _LONGEST_WAIT_MS)
             )
-        return bool(self._kind.waits and served and not taken)
+        return bool(self.kind.waits and served and not taken)
 
 
-class RequestInbox:
-    """A worker's side (synchronous)."""
+class RequestInbox(Generic[Q]):
+    """A worker's side (synchronous); a subclass is for one kind of requests."""
 
-    def __init__(self, connection: Connection, kind: RequestKind) -> None:
-        self._db, self._kind = connection, kind
+    kind: RequestKind
+    request: type[Q]
 
-    def take(self, seconds: int = 1) -> dict[str, Any] | None:
+    def __init__(self, connection: Connection) -> None:
+        self._db = connection
+
+    def take(self, seconds: int = 1) -> Q | None:
         """Return the oldest waiting request whose reader still listens; None after `seconds`.
 
-        Entries that cannot be read are dropped, since they cannot be answered.
+        Entries that cannot be read, such as those of another release, are dropped: they cannot be
+        answered.
         """
         keys = self._keys("")
         self._db.command("SET", keys.served, "1", "PX", _SERVED_MS)
@@ -151,28 +186,30 @@ class RequestInbox:
             return None
         try:
             fields = json.loads(reply[1])
-            request_id = str(fields["request_id"])
+            return self.request(**fields) if self._is_ours(str(fields["request_id"])) else None
         except (ValueError, TypeError, KeyError):
             return None
-        return fields if self._is_ours(request_id) else None
 
-    def send(self, request_id: str, replies: Sequence[Any]) -> bool:
-        """Deliver replies, in order; return False where the reader is gone: stop working then."""
-        keys = self._keys(request_id)
-        added = [("XADD", keys.answer, "*", "p", json.dumps(reply)) for reply in replies]
+    def send(self, request: Q, replies: Sequence[Any]) -> bool:
+        """Deliver dataclasses, in order; return False where the reader is gone: stop working then.
+
+        The reader gets the fields of each as a list.
+        """
+        keys = self._keys(request.request_id)
+        added = [("XADD", keys.answer, "*", "p", json.dumps(astuple(reply))) for reply in replies]
         *_, listening = self._db.transaction(
             *added,
             ("PEXPIRE", keys.answer, _ANSWER_MS),
             # Long work may take longer than the key lives: it would be asked for again.
-            ("SET", keys.taken, "1", "PX", self._kind.taken_ms),
+            ("SET", keys.taken, "1", "PX", self.kind.taken_ms),
             ("SET", keys.served, "1", "PX", _SERVED_MS),
             ("EXISTS", keys.reader),
         )
         return bool(listening)
 
-    def fail(self, request_id: str, code: str, message: str, field: str = "") -> None:
-        """End the answer with an error."""
-        keys = self._keys(request_id)
+    def fail(self, request: Q, code: str, message: str, field: str = "") -> None:
+        """End the answer with an error about a field of the request, or about none."""
+        keys = self._keys(request.request_id)
         self._db.transaction(
             ("XADD", keys.answer, "*", "e", json.dumps([code, message, field])),
             ("PEXPIRE", keys.answer, _ANSWER_MS),
@@ -182,12 +219,12 @@ class RequestInbox:
         """Whether the reader still listens, and no other copy of the request was taken."""
         keys = self._keys(request_id)
         listening, first = self._db.transaction(
-            ("EXISTS", keys.reader), ("SET", keys.taken, "1", "NX", "PX", self._kind.taken_ms)
+            ("EXISTS", keys.reader), ("SET", keys.taken, "1", "NX", "PX", self.kind.taken_ms)
         )
         return bool(listening and first)
 
     def _keys(self, request_id: str) -> _Keys:
-        return _Keys(self._db.prefix, self._kind, request_id)
+        return _Keys(self._db.prefix, self.kind, request_id)
 
 
 class _Keys:

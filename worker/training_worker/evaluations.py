@@ -66,7 +66,7 @@ class Measurement:
             self._over.set()
             reporter.join()
         tokens = result["tokens"]
-        self._inbox.send(self._request, EvaluationReply(tokens, tokens, result))
+        self._inbox.send(self._request, [EvaluationReply(tokens, tokens, result)])
 
     def _set_progress(self, done: int, total: int) -> None:
         self._reply = EvaluationReply(done, total)
@@ -79,7 +79,7 @@ class Measurement:
     def _report(self) -> None:
         while True:
             try:
-                if not self._inbox.send(self._request, self._reply):
+                if not self._inbox.send(self._request, [self._reply]):
                     self._gone.set()
             except StoreUnavailableError:
                 pass  # the next report may arrive

@@ -22,6 +22,7 @@ from job_store.errors import StoreUnavailableError
 from job_store.evaluation import EvaluationInbox
 from job_store.generation import GenerationInbox
 from job_store.identity import ArtifactRecords
+from job_store.inference_requests import InferenceRequest, RequestInbox
 from job_store.workers import WorkerRegistry
 from service_runtime.duties import Duties
 from service_runtime.process import tie_to_parent
@@ -36,7 +37,7 @@ from training_worker.side_process import SideProcess
 
 logger = logging.getLogger(__name__)
 
-R = TypeVar("R")
+R = TypeVar("R", bound=InferenceRequest)
 R_contra = TypeVar("R_contra", contravariant=True)
 
 _TEXTS_AT_ONCE = 4
@@ -76,16 +77,6 @@ def _run_inference(settings: WorkerSettings, worker: int) -> NoReturn:
     InferenceServer(texts, Sampler(texts, models), look, _TEXTS_AT_ONCE).serve()
 
 
-class Inbox(Protocol[R]):
-    """Where requests come from."""
-
-    def take(self, seconds: int = 1) -> R | None:
-        """Return the oldest waiting request; None after `seconds`."""
-
-    def fail(self, request: R, code: str, message: str, field: str = "") -> None:
-        """End the answer to a request with an error."""
-
-
 class Answering(Protocol[R_contra]):
     """Does the work."""
 
@@ -105,7 +96,11 @@ class InferenceServer(Generic[R]):
     """
 
     def __init__(
-        self, inbox: Inbox[R], answering: Answering[R], look: Callable[[], object], at_once: int
+        self,
+        inbox: RequestInbox[R],
+        answering: Answering[R],
+        look: Callable[[], object],
+        at_once: int,
     ) -> None:
         self._inbox, self._answering, self._look = inbox, answering, look
         self._duties = Duties(expected=(StoreUnavailableError,))

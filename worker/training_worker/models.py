@@ -13,15 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from artifact_store import ArtifactStore
-from job_store.evaluation import EvaluationRequest
-from job_store.generation import GenerationRequest
+from job_store.inference_requests import InferenceRequest
 from training_worker.copies import drop_copy
 from training_worker.local_disk import is_on_local_disk
 
 if TYPE_CHECKING:
     from app.training.inference import LoadedModel
-
-ModelRequest = GenerationRequest | EvaluationRequest
 
 _LOOK_SECONDS = 5.0
 """Between two looks for deleted files."""
@@ -43,7 +40,7 @@ class ModelCache:
         """Of the models whose weights are in a file."""
         self._lock = threading.Lock()
 
-    def get(self, request: ModelRequest) -> LoadedModel:
+    def get(self, request: InferenceRequest) -> LoadedModel:
         """Return the model in evaluation mode, with what its checkpoint holds for its users.
 
         Requests for several models wait for each other: two loads at once would only need twice the
@@ -78,7 +75,7 @@ class ModelCache:
         del self._loaded[key]
         self._files.pop(key, None)
 
-    def _load(self, key: tuple[str, bool], request: ModelRequest) -> LoadedModel:
+    def _load(self, key: tuple[str, bool], request: InferenceRequest) -> LoadedModel:
         from app.training.errors import CheckpointError
         from app.training.inference import load_trained
 
@@ -96,7 +93,7 @@ class ModelCache:
         finally:
             drop_copy(self._artifacts, request.artifact)
 
-    def _registered_file(self, request: ModelRequest) -> Path | None:
+    def _registered_file(self, request: InferenceRequest) -> Path | None:
         """Return the store's own file whose manifest has the registered hash.
 
         The loading verifies what it reads, a third of the file, so the hash of the whole file is
@@ -115,7 +112,7 @@ class ModelCache:
         registered = (request.size_bytes, request.sha256)
         return path if (info.size_bytes, info.sha256) == registered else None
 
-    def _bring(self, request: ModelRequest) -> Path:
+    def _bring(self, request: InferenceRequest) -> Path:
         return self._artifacts.bring(
             request.artifact, size_bytes=request.size_bytes, sha256=request.sha256
         )

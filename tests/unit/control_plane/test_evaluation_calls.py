@@ -65,12 +65,12 @@ async def test_progress_and_the_result_pass_through(
     taken = await taken_by(inbox)
     assert (taken.dataset_path, taken.stride, taken.averaged) == (request.dataset_path, 4, True)
     assert taken.data_roots == [str(data_root)]
-    assert inbox.send(taken, EvaluationReply(4, 9))
-    inbox.send(taken, EvaluationReply(9, 9, RESULT))
+    assert inbox.send(taken, [EvaluationReply(4, 9)])
+    inbox.send(taken, [EvaluationReply(9, 9, RESULT)])
     first, last = [response async for response in call]
     assert (first.tokens_done, first.tokens_total, first.HasField("evaluation")) == (4, 9, False)
     assert (last.evaluation.loss, last.evaluation.HasField("bits_per_byte")) == (2.0, False)
-    assert not inbox.send(taken, EvaluationReply(9, 9)), "the reader has gone"
+    assert not inbox.send(taken, [EvaluationReply(9, 9)]), "the reader has gone"
 
 
 async def test_a_worker_that_dies_is_replaced_by_another(
@@ -79,13 +79,13 @@ async def test_a_worker_that_dies_is_replaced_by_another(
     call = stubs.checkpoints.EvaluateCheckpoint(await request_of(stubs, attempts, data_root))
     inbox = EvaluationInbox(worker_connection)
     dead = await taken_by(inbox)
-    inbox.send(dead, EvaluationReply(0, 0))
+    inbox.send(dead, [EvaluationReply(0, 0)])
     key = f"{worker_connection.prefix}evaluation:{dead.request_id}:taken"
     assert 0 < worker_connection.transaction(("PTTL", key))[0] <= 10_000
     worker_connection.transaction(("DEL", key))  # as after ten seconds of silence
     other = await taken_by(inbox)
     assert other == dead
-    inbox.send(other, EvaluationReply(9, 9, RESULT))
+    inbox.send(other, [EvaluationReply(9, 9, RESULT)])
     assert [response async for response in call][-1].evaluation.tokens == 9
 
 
