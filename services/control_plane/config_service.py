@@ -15,8 +15,7 @@ from control_plane.paging import page_size
 from control_plane.planning import review_start
 from control_plane.requests import check_name, idempotency
 from control_plane.state import Context, Servicer
-from job_store.errors import RecordVersionError
-from job_store.unreadable import left_out
+from job_store.unreadable import readable
 from training_engine.v1 import config_pb2, config_pb2_grpc
 
 _MOST_BYTES = 1 << 53
@@ -52,12 +51,7 @@ class ConfigServicer(Servicer, config_pb2_grpc.ConfigServiceServicer):
         self, request: config_pb2.ListConfigsRequest, context: Context
     ) -> config_pb2.ListConfigsResponse:
         page = await self._state.configs.list(page_size(request.page_size), request.page_token)
-        configs = []
-        for record in page.records:
-            try:
-                configs.append(config_message(record))
-            except RecordVersionError as error:
-                left_out(error)
+        configs = readable(config_message, [(record,) for record in page.records])
         return config_pb2.ListConfigsResponse(configs=configs, next_page_token=page.next_page_token)
 
     async def DeleteConfig(

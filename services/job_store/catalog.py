@@ -9,13 +9,13 @@ from typing import ClassVar, Generic, TypeVar
 
 from job_store.codec import decode_config, decode_dataset, text_fields
 from job_store.connection import AsyncConnection, memo_arguments, recall
-from job_store.errors import JobStoreError, NotFoundError
+from job_store.errors import NotFoundError
 from job_store.ids import check_id, new_id
 from job_store.journal import Journal, JournalWriter
 from job_store.keys import Keys
 from job_store.paging import TokenKey, page_bounds
 from job_store.records import ConfigRecord, DatasetRecord, Request
-from job_store.unreadable import left_out
+from job_store.unreadable import readable
 
 MAX_PAGE = 1000
 """Items in a page at most."""
@@ -36,14 +36,9 @@ class CatalogStore(Generic[R]):
 
     kind: ClassVar[str]
     most_on_page: ClassVar[int]
+    _decode: Callable[[str, Mapping[str, str]], R]
 
-    def __init__(
-        self,
-        connection: AsyncConnection,
-        decode: Callable[[str, Mapping[str, str]], R],
-        journal: JournalWriter | None,
-    ) -> None:
-        self._decode = decode
+    def __init__(self, connection: AsyncConnection, journal: JournalWriter | None = None) -> None:
         self._db = connection
         self._journal = Journal(connection, journal)
         self._keys = Keys(connection.prefix)
@@ -96,23 +91,23 @@ class CatalogStore(Generic[R]):
         stored = await self._db.pipeline(
             *[("HGETALL", self._keys.item(self.kind, id)) for id in ids[:size]]
         )
-        records = []
-        for id, fields in zip(ids, stored, strict=False):
-            try:
-                if fields:  # else deleted since
-                    records.append(self._decode(id, text_fields(fields)))
-            except JobStoreError as error:
-                left_out(error)
-        return CatalogPage(tuple(records), token)
+        # A record without fields was deleted since.
+        rows = [(id, text_fields(hash)) for id, hash in zip(ids, stored, strict=False) if hash]
+        return CatalogPage(tuple(readable(self._decode, rows)), token)
 
-    async def _answered_id(self, request: Request | None) -> str | None:
-        """Return the id of the record that this request made; None for a new request."""
+    async def answered(self, request: Request | None) -> R | None:
+        """Return the record that a repeated call is about; None for a new call.
+
+        Raises:
+            RequestIdReusedError: The request id was used for another call.
+            NotFoundError: The record was deleted since.
+        """
         answer = await recall(self._db, request)
         if answer is None:
             return None
-        id: str = json.loads(answer)["id"]
+        id = json.loads(answer)["id"]
         await self._journal.record(self.kind, id)
-        return id
+        return await self.get(id)
 
     async def record_all_in_journal(self) -> None:
         """Write each record as it is now into the journal.
@@ -140,9 +135,7 @@ class ConfigStore(CatalogStore[ConfigRecord]):
 
     kind = "config"
     most_on_page = 100  # a configuration may have megabytes
-
-    def __init__(self, connection: AsyncConnection, journal: JournalWriter | None = None) -> None:
-        super().__init__(connection, decode_config, journal)
+    _decode = staticmethod(decode_config)
 
     async def create(
         self, name: str, document: str, request: Request | None = None
@@ -162,9 +155,8 @@ class ConfigStore(CatalogStore[ConfigRecord]):
         Raises:
             RequestIdReusedError: The request id was used for another call.
         """
-        id = await self._answered_id(request)
         try:
-            return None if id is None else await self.get(id)
+            return await super().answered(request)
         except NotFoundError:
             return None
 
@@ -174,9 +166,10 @@ class DatasetStore(CatalogStore[DatasetRecord]):
 
     kind = "dataset"
     most_on_page = MAX_PAGE
+    _decode = staticmethod(decode_dataset)
 
     def __init__(self, connection: AsyncConnection, journal: JournalWriter | None = None) -> None:
-        super().__init__(connection, decode_dataset, journal)
+        super().__init__(connection, journal)
         self._expected = f"{self._keys.items('dataset')}:expected"
 
     async def create(
@@ -235,20 +228,9 @@ class DatasetStore(CatalogStore[DatasetRecord]):
         key, _, _ = memo_arguments(self._db.prefix, Request(request_id, ""))
         return bool(await self._db.command("EXISTS", key))
 
-    async def answered(self, request: Request | None) -> DatasetRecord | None:
-        """Return what a repeated `create` made; None for a new one.
-
-        Raises:
-            RequestIdReusedError: The request id was used for another call.
-            NotFoundError: There is no such record.
-        """
-        id = await self._answered_id(request)
-        return None if id is None else await self.get(id)
-
     async def stays_deleted(self, dataset_id: str) -> bool:
         """Whether the record is gone, and no restart of the server could bring it back."""
-        (held,) = await self._db.facts(("EXISTS", self._keys.item("dataset", dataset_id)))
-        return not held
+        return await self._db.stays_gone(self._keys.item("dataset", dataset_id))
 
     async def was_deleted(self, dataset_id: str, request: Request | None) -> bool:
         """Whether this deletion is a repetition of one that was carried out.

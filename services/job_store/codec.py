@@ -254,21 +254,18 @@ def _running_ms(f: Fields) -> int:
     return ran + max(0, read_at - _time(since)) if since else ran
 
 
-def decode_config(config_id: str, fields: Fields) -> ConfigRecord:
-    """Return a config's hash as a record."""
-    return _strict("config", config_id, fields, lambda f: _read(ConfigRecord, f, config_id=f["id"]))
+def _decoder(kind: str, record: type[T]) -> Callable[[str, Fields], T]:
+    """Return a function of an id and a hash that returns the hash as a record."""
+
+    def decode(id: str, fields: Fields) -> T:
+        return _strict(kind, id, fields, lambda f: _read(record, f, **{f"{kind}_id": f["id"]}))
+
+    return decode
 
 
-def decode_dataset(dataset_id: str, fields: Fields) -> DatasetRecord:
-    """Return a dataset's hash as a record."""
-    return _strict(
-        "dataset", dataset_id, fields, lambda f: _read(DatasetRecord, f, dataset_id=f["id"])
-    )
-
-
-def decode_sweep(sweep_id: str, fields: Fields) -> SweepRecord:
-    """Return a sweep's hash as a record."""
-    return _strict("sweep", sweep_id, fields, lambda f: _read(SweepRecord, f, sweep_id=f["id"]))
+decode_config = _decoder("config", ConfigRecord)
+decode_dataset = _decoder("dataset", DatasetRecord)
+decode_sweep = _decoder("sweep", SweepRecord)
 
 
 def encode_checkpoint(record: CheckpointRecord) -> str:

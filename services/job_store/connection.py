@@ -368,6 +368,14 @@ class AsyncConnection:
         with _translated():
             return await self.disk.facts(*reads)
 
+    async def stays_gone(self, key: str) -> bool:
+        """Whether there is no such key, and no restart of the server could bring it back.
+
+        Raises what `facts` raises.
+        """
+        (held,) = await self.facts(("EXISTS", key))
+        return not held
+
     async def acknowledge(self, memo_key: str) -> None:
         """Return once the server's disk has the mutation of this memo, so that it may be answered.
 
@@ -375,8 +383,7 @@ class AsyncConnection:
             NotOnDiskError: The server has not confirmed the write in time.
             StoreUnavailableError: Redis does not answer, or refuses.
         """
-        (held,) = await self.facts(("EXISTS", memo_key))
-        if not held:
+        if await self.stays_gone(memo_key):
             raise StoreUnavailableError(
                 "it was started again, or replaced, and has forgotten the change that it had "
                 "just made"

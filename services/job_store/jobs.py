@@ -37,7 +37,7 @@ from job_store.records import (
     Request,
 )
 from job_store.segments import claimed_ranges
-from job_store.unreadable import left_out
+from job_store.unreadable import left_out, readable
 
 
 class JobStore:
@@ -334,14 +334,12 @@ class JobStore:
 
     async def stays_deleted(self, job_id: str) -> bool:
         """Whether the job is gone, and no restart of the server could bring it back."""
-        (held,) = await self._db.facts(("EXISTS", self._keys.job(check_id("job", job_id))))
-        return not held
+        return await self._db.stays_gone(self._keys.job(check_id("job", job_id)))
 
     async def stays_retired(self, checkpoint_id: str) -> bool:
         """Whether the checkpoint is gone, and no restart of the server could bring it back."""
         key = self._keys.item("checkpoint", check_id("checkpoint", checkpoint_id))
-        (held,) = await self._db.facts(("EXISTS", key))
-        return not held
+        return await self._db.stays_gone(key)
 
     async def last_claimed(self, job_id: str) -> int:
         """Return the newest attempt that a worker has claimed; 0 where none was."""
@@ -403,14 +401,9 @@ class JobStore:
             ("HMGET", self._keys.job(job_id, "checkpoint_data"), *ids),
             ("HGET", self._keys.job(job_id), "best_checkpoint_id"),
         )
-        best_id, records = (best or b"").decode(), []
-        for id, data in zip(ids, stored, strict=True):
-            try:
-                if data is not None:
-                    records.append(decode_checkpoint(id.decode(), data, best_id))
-            except JobStoreError as error:
-                left_out(error)
-        return records
+        best_id = (best or b"").decode()
+        found = [(id, data) for id, data in zip(ids, stored, strict=True) if data is not None]
+        return [*readable(decode_checkpoint, [(id.decode(), data, best_id) for id, data in found])]
 
 
 async def queued_attempts(

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 from job_store.codec import decode_job, json_fields
 from job_store.connection import AsyncConnection
-from job_store.errors import JobStoreError
 from job_store.paging import TokenKey, page_bounds
-from job_store.records import JobFilter, JobPage, JobRecord
-from job_store.unreadable import left_out
+from job_store.records import JobFilter, JobPage
+from job_store.unreadable import readable
 
 MAX_PAGE = 1000
 """Jobs or checkpoints in a page at most; a larger `page_size` gets this many."""
@@ -47,7 +45,8 @@ async def page_of_jobs(
             break
         below = "(" + last.decode()
     token = (await tokens.codec()).encode("jobs", subject, last.decode()) if last else ""
-    return JobPage(tuple(_readable(rows)), token)
+    jobs = [(id.decode(), json_fields(job)) for id, job in zip(rows[::2], rows[1::2], strict=True)]
+    return JobPage(tuple(readable(decode_job, jobs)), token)
 
 
 def _index_and_tests(chosen: JobFilter) -> tuple[str, dict[str, Any]]:
@@ -66,12 +65,3 @@ def _index_and_tests(chosen: JobFilter) -> tuple[str, dict[str, Any]]:
 def _digest(value: Any) -> str:
     """Return what binds a page token to a list; short, for a name may be long."""
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
-
-
-def _readable(rows: Sequence[bytes]) -> Iterator[JobRecord]:
-    """Yield the jobs of a script's reply: id, record, id, record, ..."""
-    for id, stored in zip(rows[::2], rows[1::2], strict=True):
-        try:
-            yield decode_job(id.decode(), json_fields(stored))
-        except JobStoreError as error:
-            left_out(error)

@@ -21,7 +21,7 @@ from job_store.records import (
     Phase,
     QueuedAttempt,
 )
-from job_store.unreadable import left_out
+from job_store.unreadable import readable
 
 _SIGNS = ("phase", "current_step", "pulses", "phase_progress", "progress_at")
 _WATCHED = (
@@ -136,16 +136,8 @@ class ReconcileStore:
         rows = await self._db.pipeline(
             *[("HMGET", self._keys.job(name), *_WATCHED) for name in names]
         )
-        attempts = []
-        for name, row in zip(names, rows, strict=True):
-            try:
-                attempt = _running(name, row)
-            except RecordVersionError as error:
-                left_out(error)
-                continue
-            if attempt is not None:
-                attempts.append(attempt)
-        return attempts
+        attempts = readable(_running, zip(names, rows, strict=True))
+        return [attempt for attempt in attempts if attempt is not None]
 
     async def queued_attempts(self, limit: int = 1000) -> Sequence[QueuedAttempt]:
         """Return attempts that wait, oldest first, to compare with what the queue holds."""

@@ -19,9 +19,10 @@ class SweepStore(CatalogStore[SweepRecord]):
 
     kind = "sweep"
     most_on_page = 100  # a sweep may have a thousand children
+    _decode = staticmethod(decode_sweep)
 
     def __init__(self, connection: AsyncConnection, journal: JournalWriter | None = None) -> None:
-        super().__init__(connection, decode_sweep, journal)
+        super().__init__(connection, journal)
         self._open = f"{self._keys.items('sweep')}:open"
 
     async def create(self, name: str, document: str, request: Request | None = None) -> SweepRecord:
@@ -40,16 +41,6 @@ class SweepStore(CatalogStore[SweepRecord]):
         }
         id, _ = await self._create(new_id("sweep"), fields, request)
         return await self.get(id)
-
-    async def answered(self, request: Request | None) -> SweepRecord | None:
-        """Return the sweep that a repeated call is about; None for a new call.
-
-        Raises:
-            RequestIdReusedError: The request id was used for another call.
-            NotFoundError: It was deleted since.
-        """
-        id = await self._answered_id(request)
-        return None if id is None else await self.get(id)
 
     async def move(
         self,
@@ -107,8 +98,7 @@ class SweepStore(CatalogStore[SweepRecord]):
         if reply is None:
             return None
         await self._journal.acknowledge(memo[0], "sweep", sweep_id)
-        fields = json_fields(reply[0])
-        return self._decode(sweep_id, fields)
+        return self._decode(sweep_id, json_fields(reply[0]))
 
     async def children(self, sweep_id: str) -> dict[int, str]:
         """Return the ids of the jobs that were started, by their number."""

@@ -12,11 +12,11 @@ from job_store.codec import (
     text_fields,
 )
 from job_store.connection import AsyncConnection, Connection
-from job_store.errors import JobStoreError, NotFoundError
+from job_store.errors import NotFoundError
 from job_store.ids import check_id, check_worker_id
 from job_store.keys import Keys
 from job_store.records import CheckpointRecord, DatasetRecord, WorkerRecord
-from job_store.unreadable import left_out
+from job_store.unreadable import readable
 
 
 class WorkerRegistry:
@@ -83,14 +83,8 @@ class WorkerDirectory:
         stored = await self._db.command(
             "MGET", *[self._keys.item("worker", name) for name in names]
         )
-        gone = [name for name, record in zip(names, stored, strict=True) if record is None]
-        workers = []
-        for name, record in zip(names, stored, strict=True):
-            try:
-                if record is not None:
-                    workers.append(decode_worker(name, record))
-            except JobStoreError as error:
-                left_out(error)
-        if gone:
+        rows = [*zip(names, stored, strict=True)]
+        if gone := [name for name, record in rows if record is None]:
             await self._db.run("forget_workers", *gone)
+        workers = readable(decode_worker, [row for row in rows if row[1] is not None])
         return sorted(workers, key=lambda worker: worker.worker_id)
