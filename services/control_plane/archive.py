@@ -8,7 +8,6 @@ from collections import OrderedDict
 
 from artifact_store import ArtifactError, ArtifactStore
 from job_store.archive import Segment
-from job_store.errors import SegmentUnreadableError
 
 _KEPT = 16
 """Segments in memory, about 400 KB each: a stream reads one in several goes."""
@@ -41,11 +40,7 @@ class ArtifactArchive:
             chunks = self._artifacts.open_range(segment.artifact, 0, segment.size_bytes + 1)
             document = b"".join(chunks)
         except (ArtifactError, OSError) as error:
-            raise _unreadable(segment, str(error)) from error
+            raise segment.unreadable(str(error)) from error
         if hashlib.sha256(document).hexdigest() != segment.sha256:
-            raise _unreadable(segment, "its bytes are not those that were written")
+            raise segment.unreadable("its bytes are not those that were written")
         return document
-
-
-def _unreadable(segment: Segment, why: str) -> SegmentUnreadableError:
-    return SegmentUnreadableError(segment.artifact, segment.first_step, segment.last_step, why)

@@ -14,16 +14,16 @@ from control_plane.conversion import (
     point_message,
 )
 from control_plane.state import ServiceState
-from job_store.records import JobRecord
-from job_store.streams import (
+from job_store.events import (
     AlertEvent,
     CheckpointEvent,
-    FeedItem,
     LogEvent,
     MetricsEvent,
     RewoundEvent,
     StateEvent,
 )
+from job_store.records import JobRecord
+from job_store.streams import FeedItem
 from training_engine.v1 import job_pb2, metrics_pb2
 
 _ENDS = {

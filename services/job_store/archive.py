@@ -48,6 +48,10 @@ class Segment:
         """Return the segment of an index entry."""
         return Segment(**json.loads(stored))
 
+    def unreadable(self, why: str) -> SegmentUnreadableError:
+        """Return the error that its file cannot be read."""
+        return SegmentUnreadableError(self.artifact, self.first_step, self.last_step, why)
+
 
 @dataclass(frozen=True, slots=True)
 class Surplus:
@@ -83,12 +87,7 @@ class NoArchive:
         Raises:
             SegmentUnreadableError: Always: the process has no artifact store.
         """
-        raise SegmentUnreadableError(
-            segment.artifact,
-            segment.first_step,
-            segment.last_step,
-            "this process was given no artifact store",
-        )
+        raise segment.unreadable("this process was given no artifact store")
 
 
 def encode_document(schemas: Mapping[bytes, bytes], packed: bytes) -> bytes:
@@ -117,15 +116,6 @@ def open_document(document: bytes) -> tuple[dict[bytes, bytes], memoryview]:
     return schemas, memoryview(document)[start + length :]
 
 
-def decode_document(document: bytes, first: int, last: int, limit: int) -> list[HistoryPoint]:
-    """Return at most `limit` points of the steps `first` to `last`.
-
-    Raises:
-        ValueError: The file has another format.
-    """
-    return list(islice(unpack_points(*open_document(document), first, last), limit))
-
-
 async def read_visible(
     reader: SegmentReader,
     schemas: Mapping[bytes, bytes],
@@ -149,11 +139,10 @@ async def read_visible(
         segment = Segment.decode(stored)
         document = await reader.read(segment)
         try:
-            archived += decode_document(document, int(first), int(last), missing)
+            points = unpack_points(*open_document(document), int(first), int(last))
+            archived += islice(points, missing)
         except (ValueError, KeyError, struct.error) as error:
-            raise SegmentUnreadableError(
-                segment.artifact, segment.first_step, segment.last_step, str(error)
-            ) from error
+            raise segment.unreadable(str(error)) from error
     if not archived:
         return raw
     # The raw points of one attempt may come between the archived points of two others.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from job_store.archive import Segment, Surplus, encode_document
 from job_store.codec import encode_log_line, encode_samples, pack_point
@@ -14,6 +14,8 @@ from job_store.history_records import MAX_LOG_LINE_BYTES, LogLine, MetricPoint
 from job_store.ids import check_id
 from job_store.keys import Keys
 from job_store.records import FencingToken, Signals
+
+T = TypeVar("T")
 
 MAX_RAW_POINTS = 200_000
 """Raw points kept in Redis for each job; older ones go to the archive. Summaries stay."""
@@ -68,24 +70,12 @@ class AttemptHistory:
         Raises:
             FencedError: Another attempt has taken over.
         """
-        target = _target(token, of_attempt)
+        target = (*token_arguments(token), _target(token, of_attempt))
         replies = []
-        for start in range(0, max(1, len(points)), _BATCH):
-            batch = points[start : start + _BATCH]
-            arguments: list[Any] = []
-            for point in batch:
-                arguments += _point_arguments(point)
-            replies.append(
-                signals_of(
-                    self._db.run(
-                        "publish_metrics",
-                        *token_arguments(token),
-                        target,
-                        _tokens_seen(batch),
-                        *arguments,
-                    )
-                )
-            )
+        for batch in _batches(points):
+            arguments = [argument for point in batch for argument in _point_arguments(point)]
+            seen = _tokens_seen(batch)
+            replies.append(self._db.run("publish_metrics", *target, seen, *arguments))
         return _sum(replies)
 
     @property
@@ -134,24 +124,12 @@ class AttemptHistory:
         Raises:
             FencedError: Another attempt has taken over.
         """
-        target = _target(token, of_attempt)
+        target = (*token_arguments(token), _target(token, of_attempt))
+        kept = (self._max_log_lines, LOGGED_ATTEMPTS)
         replies = []
-        for start in range(0, max(1, len(lines)), _BATCH):
-            arguments: list[Any] = []
-            for line in lines[start : start + _BATCH]:
-                arguments += [int(line.seq), encode_log_line(line, MAX_LOG_LINE_BYTES)]
-            replies.append(
-                signals_of(
-                    self._db.run(
-                        "append_logs",
-                        *token_arguments(token),
-                        target,
-                        self._max_log_lines,
-                        LOGGED_ATTEMPTS,
-                        *arguments,
-                    )
-                )
-            )
+        for batch in _batches(lines):
+            arguments = [argument for line in batch for argument in _line_arguments(line)]
+            replies.append(self._db.run("append_logs", *target, *kept, *arguments))
         return _sum(replies)
 
 
@@ -167,6 +145,15 @@ def _target(token: FencingToken, of_attempt: int | None) -> int:
             f"of_attempt is {target}; it must be an attempt from 1 to {token.attempt}, the own one"
         )
     return target
+
+
+def _batches(entries: Sequence[T]) -> list[Sequence[T]]:
+    """Return the entries in parts for one script call each; one empty part where there are none."""
+    return [entries[i : i + _BATCH] for i in range(0, max(1, len(entries)), _BATCH)]
+
+
+def _line_arguments(line: LogLine) -> list[Any]:
+    return [int(line.seq), encode_log_line(line, MAX_LOG_LINE_BYTES)]
 
 
 def _point_arguments(point: MetricPoint) -> list[Any]:
@@ -200,10 +187,10 @@ def signals_of(reply: list[Any] | None) -> Signals:
     return Signals(bool(stop), delivered, duplicates)
 
 
-def _sum(replies: Sequence[Signals]) -> Signals:
-    last = replies[-1]
+def _sum(replies: Sequence[list[Any] | None]) -> Signals:
+    signals = [signals_of(reply) for reply in replies]
     return Signals(
-        last.stop_requested,
-        sum(reply.delivered for reply in replies),
-        sum(reply.duplicates for reply in replies),
+        signals[-1].stop_requested,
+        sum(each.delivered for each in signals),
+        sum(each.duplicates for each in signals),
     )

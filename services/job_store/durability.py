@@ -82,8 +82,7 @@ class _Verdicts:
         if (why := _why_unable(reply)) is not None:
             self.say(why)
             return True
-        if isinstance(reply, Exception):
-            raise reply
+        _raise_first([reply])
         return int(reply[0]) >= 1
 
     def say(self, why: str) -> None:
@@ -105,20 +104,14 @@ class _Question:
     answer: asyncio.Future[list[Any]]
 
 
-class _Mark:
-    """The small write whose place in the file is waited for. A full server takes it, too."""
+def _mark(prefix: str) -> tuple[tuple[Any, ...], ...]:
+    """Return the small write whose place in the file is waited for, as two commands.
 
-    def __init__(self, prefix: str) -> None:
-        key = f"{prefix}disk"
-        self.commands = (("SET", key, "1", "NX"), ("PEXPIRE", key, _MARK_MS))
-
-    @staticmethod
-    def check(made: Any, moved: Any) -> None:
-        """Raise the error that kept the write from being made, if there is one."""
-        if isinstance(moved, Exception):
-            raise moved
-        if isinstance(made, Exception) and not moved:
-            raise made
+    A full server refuses SET, but PEXPIRE is a write as well where it finds the key. So of their
+    replies `moved or made` is an error where nothing was written.
+    """
+    key = f"{prefix}disk"
+    return ("SET", key, "1", "NX"), ("PEXPIRE", key, _MARK_MS)
 
 
 class DiskBarrier:
@@ -133,7 +126,7 @@ class DiskBarrier:
     def __init__(self, pipeline: _Pipeline, prefix: str, replicas: int = 0) -> None:
         self._pipeline = pipeline
         self._replicas = replicas
-        self._mark = _Mark(prefix)
+        self._mark = _mark(prefix)
         self._verdicts = _Verdicts()
         self._waiting: list[_Question] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -209,9 +202,7 @@ class DiskBarrier:
         if self._replicas:
             seconds = min(seconds, _REPLICA_SECONDS)
         wait = _questions(self._replicas, math.ceil(seconds * 1000), not self._never)
-        asked = asyncio.create_task(
-            self._pipeline(*reads, *self._mark.commands, *wait, seconds=seconds + 1)
-        )
+        asked = asyncio.create_task(self._pipeline(*reads, *self._mark, *wait, seconds=seconds + 1))
         # Where several ask, others will soon: their commands wake the server too.
         pause = _FIRST_NUDGE_SECONDS if len(reads) == 1 else _BUSY_NUDGE_SECONDS
         waking = asyncio.create_task(self._wake_server(asked, pause))
@@ -219,8 +210,7 @@ class DiskBarrier:
         waking.add_done_callback(self._tasks.discard)
         replies = await asked
         answers, (made, moved, *waited) = replies[: len(reads)], replies[len(reads) :]
-        _raise_first(answers)
-        self._mark.check(made, moved)
+        _raise_first([*answers, moved or made])
         if self._replicas and not _has_replicas(waited.pop(), self._replicas):
             return None
         if waited and not self._verdicts.is_on_disk(waited[0]) and await self._syncs():
@@ -274,7 +264,7 @@ class DiskWatch:
 
     def __init__(self, link: _Link) -> None:
         self._link = link
-        self._mark = _Mark(link.prefix)
+        self._mark = _mark(link.prefix)
         self._verdicts = _Verdicts()
         self._written_at: float | None = None
         self._synced = False
@@ -326,10 +316,8 @@ class DiskWatch:
         return self.is_written()
 
     def _write_mark(self) -> None:
-        made, moved = self._link.replies(*self._mark.commands)
-        if isinstance(made, Exception) and not moved:
-            self._link.check(made)
-        self._link.check(moved)
+        made, moved = self._link.replies(*self._mark)
+        self._link.check(moved or made)
 
 
 def _questions(replicas: int, milliseconds: int, asks_file: bool) -> list[tuple[Any, ...]]:
@@ -344,8 +332,7 @@ def _has_replicas(reply: Any, replicas: int) -> bool:
     Raises:
         redis.RedisError: The server does not answer the question.
     """
-    if isinstance(reply, Exception):
-        raise reply
+    _raise_first([reply])
     return int(reply) >= replicas
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -75,10 +74,8 @@ class PackedHistory:
             raise
         try:
             schemas, packed = open_document(document)
-        except (ValueError, KeyError, struct.error, json.JSONDecodeError) as error:
-            raise SegmentUnreadableError(
-                segment.artifact, segment.first_step, segment.last_step, str(error)
-            ) from error
+        except (ValueError, KeyError, struct.error) as error:  # of the file, or of its JSON
+            raise segment.unreadable(str(error)) from error
         return PackedPart(schemas, packed, int(first), int(last))
 
     async def active(self) -> list[str]:

@@ -29,35 +29,18 @@ from job_store.errors import (
 )
 from job_store.events import (
     CURSOR,
-    AlertEvent,
-    CheckpointEvent,
     Event,
     FeedReply,
     Item,
     LogEvent,
-    MetricsEvent,
     Position,
-    RewoundEvent,
     Snapshot,
-    StateEvent,
     read_snapshot,
 )
 from job_store.ids import check_id
 from job_store.keys import Keys
 from job_store.paging import TokenKey
 from job_store.records import LAST_STEP
-
-__all__ = [
-    "AlertEvent",
-    "CheckpointEvent",
-    "Event",
-    "FeedItem",
-    "JobFeeds",
-    "LogEvent",
-    "MetricsEvent",
-    "RewoundEvent",
-    "StateEvent",
-]
 
 RING_ITEMS = 4096
 """Items a watcher may fall behind before it replays from Redis."""

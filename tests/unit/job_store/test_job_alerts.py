@@ -13,9 +13,10 @@ from job_store_bench import LOST, Bench, new_job, points
 
 from job_store.alerts import Alert, AlertDelivery, alert_text, encode_rules, first_stall
 from job_store.errors import NotFoundError
+from job_store.events import AlertEvent, MetricsEvent, StateEvent
 from job_store.history_records import MetricPoint
 from job_store.records import FencingToken, JobError, Outcome, OutcomeKind
-from job_store.streams import AlertEvent, JobFeeds, MetricsEvent, StateEvent
+from job_store.streams import JobFeeds
 
 BELOW = {"when": "below", "metric": "loss", "value": 0.2, "points": 3}
 ABOVE = {"when": "above", "metric": "lr", "value": 4.5e-4}

@@ -16,11 +16,12 @@ from control_plane.archive import ArtifactArchive
 from job_store.archive import Segment
 from job_store.attempts import AttemptStore
 from job_store.errors import FencedError, NotFoundError, SegmentUnreadableError
+from job_store.events import MetricsEvent, RewoundEvent
 from job_store.history import HistoryStore
 from job_store.history_records import Bucket, HistoryPoint, MetricPoint
 from job_store.ids import new_claim_id
 from job_store.records import Claimed, JobRecord, Outcome, OutcomeKind
-from job_store.streams import JobFeeds, MetricsEvent, RewoundEvent
+from job_store.streams import JobFeeds
 from training_worker.archive import PointArchive
 
 BOUND = 500

@@ -14,19 +14,18 @@ from redis_server import RedisServer
 from job_store import streams
 from job_store.connection import AsyncConnection, Connection
 from job_store.errors import FeedsClosedError, InvalidCursorError, NotFoundError
-from job_store.history_records import LogLine
-from job_store.ids import new_id
-from job_store.records import JobStatus, Outcome, OutcomeKind
-from job_store.streams import (
+from job_store.events import (
     CheckpointEvent,
     Event,
-    FeedItem,
-    JobFeeds,
     LogEvent,
     MetricsEvent,
     RewoundEvent,
     StateEvent,
 )
+from job_store.history_records import LogLine
+from job_store.ids import new_id
+from job_store.records import JobStatus, Outcome, OutcomeKind
+from job_store.streams import FeedItem, JobFeeds
 
 DEADLINE = 20.0
 SUCCEEDED = Outcome(OutcomeKind.SUCCEEDED)

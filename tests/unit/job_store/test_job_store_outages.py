@@ -28,9 +28,10 @@ from redis_trouble import (
 
 from job_store.connection import AsyncConnection, Connection
 from job_store.errors import NotFoundError, StoreUnavailableError
+from job_store.events import MetricsEvent
 from job_store.generation import GenerationInbox
 from job_store.records import JobStatus, WorkerRecord, WorkerState
-from job_store.streams import JobFeeds, MetricsEvent
+from job_store.streams import JobFeeds
 from job_store.workers import WorkerDirectory, WorkerRegistry
 
 SECRET = "word-of-a-command"

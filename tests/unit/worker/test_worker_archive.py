@@ -13,8 +13,9 @@ from training_site import Site, comparable, connected
 
 from artifact_store import FolderStore
 from control_plane.archive import ArtifactArchive
+from job_store.events import MetricsEvent
 from job_store.records import JobStatus
-from job_store.streams import JobFeeds, MetricsEvent
+from job_store.streams import JobFeeds
 
 BOUND = 200
 LONG = {"max_steps": 900, "save_steps": 60, "eval_steps": 900, "logging_steps": 1}

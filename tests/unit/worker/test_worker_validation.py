@@ -11,9 +11,10 @@ import pytest
 import torch
 from training_site import Site, comparable, connected
 
+from job_store.events import MetricsEvent
 from job_store.jobs import JobStore
 from job_store.records import Execution, JobStatus, Phase
-from job_store.streams import JobFeeds, MetricsEvent
+from job_store.streams import JobFeeds
 
 END = (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.STOPPED)
 MIDDLE, LAST = 6, 12
