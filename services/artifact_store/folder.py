@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,7 +20,14 @@ from artifact_store.errors import (
     OffsetOutOfRangeError,
 )
 from artifact_store.keys import check_key
-from artifact_store.store import CHUNK, ArtifactInfo, ArtifactStat, ArtifactStore, ArtifactWriter
+from artifact_store.store import (
+    CHUNK,
+    ArtifactInfo,
+    ArtifactStat,
+    ArtifactStore,
+    ArtifactWriter,
+    OnRead,
+)
 
 _INCOMING = ".incoming"
 _IDENTITY = ".store-id"
@@ -85,17 +92,10 @@ class FolderStore(ArtifactStore):
         """Return the folder of the keys below `prefix`."""
         return self.local_path(prefix)
 
-    def bring(
-        self,
-        key: str,
-        *,
-        size_bytes: int,
-        sha256: str,
-        on_read: Callable[[int], object] | None = None,
-    ) -> Path:
+    def bring(self, stored: ArtifactInfo, on_read: OnRead | None = None) -> Path:
         """Verify the artifact, and return its file."""
-        self.verify(key, size_bytes=size_bytes, sha256=sha256, on_read=on_read)
-        return self.local_path(key)
+        self.verify(stored, on_read)
+        return self.local_path(stored.key)
 
     def send(self, key: str, *, once: bool = False) -> None:
         """Do nothing, since the file is in the store already."""

@@ -8,7 +8,7 @@ id in the records before an artifact counts as missing, and before anything is w
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -19,7 +19,13 @@ from artifact_store.errors import (
 )
 from artifact_store.journal import JournalFiles
 from artifact_store.keys import DATASETS_PREFIX
-from artifact_store.store import ArtifactInfo, ArtifactStat, ArtifactStore, ArtifactWriter
+from artifact_store.store import (
+    ArtifactInfo,
+    ArtifactStat,
+    ArtifactStore,
+    ArtifactWriter,
+    OnRead,
+)
 
 T = TypeVar("T")
 
@@ -31,26 +37,21 @@ class IdentityRecords(Protocol):
 
     def expected(self) -> str:
         """Return the id of the store; empty before the first was recorded."""
-        ...
 
     def record(self, identity: str) -> str:
         """Record this id unless there is one, and return the one that is recorded."""
-        ...
 
     def known_artifacts(self) -> Sequence[str]:
         """Return the keys of some artifacts that the records name; empty where they name none."""
-        ...
 
     def lack(self, jobs: int) -> bool:
         """Whether they name fewer jobs than so many, or none at all, or are still recovered."""
-        ...
 
     def journal_mark(self) -> int:
         """Return how far they had come when that was last noted in the store; 0 for never."""
-        ...
 
 
-class GuardedStore:
+class GuardedStore(ArtifactStore):
     """An `ArtifactStore` that checks the store's id before it trusts or changes anything.
 
     Before an artifact counts as missing, and before a write or a deletion, the store must carry the
@@ -122,16 +123,6 @@ class GuardedStore:
         if carried != self.expected:
             raise ArtifactStoreAwayError(_other_store(self._store, carried, self.expected))
 
-    def holds(self, key: str, size_bytes: int) -> bool:
-        """Whether the artifact is there with this size.
-
-        False is certain: the right store was asked.
-        """
-        try:
-            return self.stat(key).size_bytes == size_bytes
-        except ArtifactNotFoundError:
-            return False
-
     def identity(self) -> str | None:
         """Return the id that the store carries now."""
         return self._store.identity()
@@ -145,10 +136,6 @@ class GuardedStore:
     def writer(self, key: str, *, limit: int | None = None) -> ArtifactWriter:
         self.require()
         return self._store.writer(key, limit=limit)
-
-    def put(self, key: str, chunks: Iterable[bytes], *, limit: int | None = None) -> ArtifactInfo:
-        self.require()
-        return self._store.put(key, chunks, limit=limit)
 
     def put_together(self, documents: Mapping[str, bytes]) -> None:
         self.require()
@@ -170,17 +157,8 @@ class GuardedStore:
         self.require()
         return self._store.presigned_url(key, seconds)
 
-    def verify(
-        self,
-        key: str,
-        *,
-        size_bytes: int,
-        sha256: str,
-        on_read: Callable[[int], object] | None = None,
-    ) -> None:
-        self._read(
-            lambda: self._store.verify(key, size_bytes=size_bytes, sha256=sha256, on_read=on_read)
-        )
+    def verify(self, stored: ArtifactInfo, on_read: OnRead | None = None) -> None:
+        self._read(lambda: self._store.verify(stored, on_read))
 
     def delete(self, key: str) -> bool:
         self.require()
@@ -216,17 +194,8 @@ class GuardedStore:
     def folder(self, prefix: str) -> Path:
         return self._store.folder(prefix)
 
-    def bring(
-        self,
-        key: str,
-        *,
-        size_bytes: int,
-        sha256: str,
-        on_read: Callable[[int], object] | None = None,
-    ) -> Path:
-        return self._read(
-            lambda: self._store.bring(key, size_bytes=size_bytes, sha256=sha256, on_read=on_read)
-        )
+    def bring(self, stored: ArtifactInfo, on_read: OnRead | None = None) -> Path:
+        return self._read(lambda: self._store.bring(stored, on_read))
 
     def send(self, key: str, *, once: bool = False) -> None:
         self.require()
@@ -315,7 +284,7 @@ def _recognise(store: ArtifactStore, records: IdentityRecords) -> str:
     if carried and expected:
         raise ArtifactStoreAwayError(_other_store(store, carried, expected))
     recorded_keys = records.known_artifacts()
-    is_ours = any(_holds(store, key) for key in recorded_keys)
+    is_ours = any(store.holds(key) for key in recorded_keys)
     if expected and not is_ours:
         raise ArtifactStoreAwayError(_no_identity(store, expected))
     if recorded_keys and not is_ours:
@@ -346,14 +315,6 @@ def _make_identity(store: ArtifactStore, identity: str) -> str:
             f"{store.place} cannot be written ({error.strerror or error}); make it writable for "
             "the user of this process"
         ) from error
-
-
-def _holds(store: ArtifactStore, key: str) -> bool:
-    try:
-        store.stat(key)
-    except ArtifactNotFoundError:
-        return False
-    return True
 
 
 def _no_identity(store: ArtifactStore, expected: str) -> str:

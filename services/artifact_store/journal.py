@@ -43,27 +43,22 @@ class Entry(Protocol):
     @property
     def kind(self) -> str:
         """`job`, `config` or `dataset`."""
-        ...
 
     @property
     def id(self) -> str:
         """The record's id."""
-        ...
 
     @property
     def revision(self) -> int:
         """Grows with every entry of the record."""
-        ...
 
     @property
     def document(self) -> bytes:
         """The record, as one line."""
-        ...
 
     @property
     def is_first(self) -> bool:
         """Whether the record has no other entry yet."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +94,7 @@ class JournalFiles:
 
     def is_complete(self) -> bool:
         """Whether each record has an entry; False in the store of a release without a journal."""
-        try:
-            self._store.stat(_COMPLETE)
-        except ArtifactNotFoundError:
-            return False
-        return True
+        return self._store.holds(_COMPLETE)
 
     def mark(self) -> int:
         """Return the number that `set_mark` wrote last; 0 for none."""

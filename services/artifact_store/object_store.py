@@ -17,7 +17,7 @@ import math
 import os
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
@@ -37,9 +37,11 @@ from artifact_store.keys import check_key
 from artifact_store.object_writer import S3Writer
 from artifact_store.store import (
     CHUNK,
+    ArtifactInfo,
     ArtifactStat,
     ArtifactStore,
     ArtifactWriter,
+    OnRead,
     check_content,
 )
 from artifact_store.unfinished_uploads import give_up, give_up_quiet
@@ -258,21 +260,14 @@ class S3Store(ArtifactStore):
             raise RuntimeError(f"{self.place} was opened without a scratch folder")
         return self._scratch / check_key(prefix)
 
-    def bring(
-        self,
-        key: str,
-        *,
-        size_bytes: int,
-        sha256: str,
-        on_read: Callable[[int], object] | None = None,
-    ) -> Path:
+    def bring(self, stored: ArtifactInfo, on_read: OnRead | None = None) -> Path:
         """Download the object unless its verified file is there, and return that."""
-        path = self.folder(key)
-        if not path.is_file() or path.stat().st_size != size_bytes:
+        path = self.folder(stored.key)
+        if not path.is_file() or path.stat().st_size != stored.size_bytes:
             path.parent.mkdir(parents=True, exist_ok=True)
             unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
             try:
-                self._download(key, unfinished, size_bytes, sha256, on_read)
+                self._download(stored, unfinished, on_read)
                 unfinished.replace(path)
             finally:
                 unfinished.unlink(missing_ok=True)
@@ -359,23 +354,16 @@ class S3Store(ArtifactStore):
             offset += len(chunk)
             yield chunk
 
-    def _download(
-        self,
-        key: str,
-        path: Path,
-        size_bytes: int,
-        sha256: str,
-        on_read: Callable[[int], object] | None,
-    ) -> None:
+    def _download(self, stored: ArtifactInfo, path: Path, on_read: OnRead | None) -> None:
         digest, size = hashlib.sha256(), 0
         with path.open("xb") as file:
-            for chunk in self.open_range(key):
+            for chunk in self.open_range(stored.key):
                 file.write(chunk)
                 digest.update(chunk)
                 size += len(chunk)
                 if on_read:
                     on_read(len(chunk))
-        check_content(key, size, digest.hexdigest(), size_bytes, sha256)
+        check_content(stored, size, digest.hexdigest())
 
 
 def _connect() -> Any:

@@ -22,11 +22,9 @@ class Bucket(Protocol):
 
     def call(self, name: str, key: str, **parameters: Any) -> dict[str, Any]:
         """Make a call of the client about one object."""
-        ...
 
     def stat(self, key: str) -> ArtifactStat:
         """Return what the bucket knows of an object."""
-        ...
 
 
 class S3Writer(ArtifactWriter):

@@ -13,7 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
 
-from artifact_store.errors import ArtifactDamagedError, ArtifactTooLargeError
+from artifact_store.errors import (
+    ArtifactDamagedError,
+    ArtifactNotFoundError,
+    ArtifactTooLargeError,
+)
+
+OnRead = Callable[[int], object]
+"""Gets the number of bytes of each chunk that was read."""
 
 CHUNK = 1 << 20
 """Bytes handed over at a time: memory stays constant whatever the size of the artifact."""
@@ -21,7 +28,7 @@ CHUNK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class ArtifactInfo:
-    """What was stored."""
+    """What was stored under a key, whether or not it is still there."""
 
     key: str
     size_bytes: int
@@ -92,7 +99,6 @@ class ArtifactStore(Protocol):
     @property
     def place(self) -> str:
         """Where the store is, for messages: a folder or an address."""
-        ...
 
     def identity(self) -> str | None:
         """Return the id that the store carries; None where it has none.
@@ -100,14 +106,12 @@ class ArtifactStore(Protocol):
         Raises:
             OSError: The id cannot be read.
         """
-        ...
 
     def make_identity(self, identity: str) -> str:
         """Give the store this id unless it has one, and return the id that it carries then.
 
         Of several callers at once one wins, and all get its id.
         """
-        ...
 
     def limitation(self) -> str:
         """Return what a person should know of the store at start; empty where it lacks nothing.
@@ -119,7 +123,6 @@ class ArtifactStore(Protocol):
 
     def writer(self, key: str, *, limit: int | None = None) -> ArtifactWriter:
         """Begin an upload of at most `limit` bytes."""
-        ...
 
     def put(self, key: str, chunks: Iterable[bytes], *, limit: int | None = None) -> ArtifactInfo:
         """Store all of `chunks` or nothing, in constant memory."""
@@ -151,7 +154,6 @@ class ArtifactStore(Protocol):
         Raises:
             ArtifactNotFoundError: No artifact has the key.
         """
-        ...
 
     def open_range(self, key: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
         """Yield the bytes from `offset` on, at most `length` of them, in chunks.
@@ -159,7 +161,6 @@ class ArtifactStore(Protocol):
         The artifact is opened before this returns, so that errors come at once and a deletion
         meanwhile does not disturb the reader.
         """
-        ...
 
     def presigned_url(self, key: str, seconds: float) -> str:
         """Return an address at which anyone may fetch the artifact for so long.
@@ -168,34 +169,32 @@ class ArtifactStore(Protocol):
         """
         return ""
 
-    def verify(
-        self,
-        key: str,
-        *,
-        size_bytes: int,
-        sha256: str,
-        on_read: Callable[[int], object] | None = None,
-    ) -> None:
+    def holds(self, key: str, size_bytes: int | None = None) -> bool:
+        """Whether the artifact is there, with this size where one is given."""
+        try:
+            found = self.stat(key).size_bytes
+        except ArtifactNotFoundError:
+            return False
+        return size_bytes is None or found == size_bytes
+
+    def verify(self, stored: ArtifactInfo, on_read: OnRead | None = None) -> None:
         """Read it all; raise `ArtifactDamagedError` if size or checksum differ.
 
         `on_read` gets the number of bytes of each chunk, since a large artifact takes minutes.
         """
-        size, digest = self.stat(key).size_bytes, hashlib.sha256()
-        if size != size_bytes:
-            raise ArtifactDamagedError(key, f"{size} bytes", f"{size_bytes} bytes")
-        for chunk in self.open_range(key):
+        size, digest = self.stat(stored.key).size_bytes, hashlib.sha256()
+        check_size(stored, size)
+        for chunk in self.open_range(stored.key):
             digest.update(chunk)
             if on_read:
                 on_read(len(chunk))
-        check_content(key, size, digest.hexdigest(), size_bytes, sha256)
+        check_content(stored, size, digest.hexdigest())
 
     def delete(self, key: str) -> bool:
         """Remove an artifact; False if there was none."""
-        ...
 
     def delete_prefix(self, prefix: str) -> int:
         """Remove everything under `prefix` + "/", durably, and return the number of artifacts."""
-        ...
 
     def delete_names(self, prefix: str, start: str) -> None:
         """Remove the artifacts that `names(prefix, start)` names, durably."""
@@ -204,50 +203,36 @@ class ArtifactStore(Protocol):
 
     def keys(self, prefix: str) -> list[str]:
         """Return the keys of all artifacts under `prefix` + "/", sorted."""
-        ...
 
     def names(self, prefix: str, start: str = "") -> list[str]:
         """Return what comes behind `prefix` + "/" in all keys, up to the next slash, sorted.
 
         Only names that begin with `start`.
         """
-        ...
 
     def discard_hidden(self, prefix: str) -> int:
         """Remove files under `prefix` + "/" that are not artifacts, and return their number.
 
         Killed writers leave such files behind. Call it only where no process writes any more.
         """
-        ...
 
     def discard_unfinished(self, older_than_seconds: float = 600.0) -> int:
         """Remove uploads whose process died and that took no bytes for so long; return how many."""
-        ...
 
     def local_path(self, key: str) -> Path | None:
         """Return the path of the artifact's file on this machine, which need not exist yet.
 
         None for a store without files.
         """
-        ...
 
     def folder(self, prefix: str) -> Path:
         """Return the folder of this machine for the files of `prefix`; it need not exist yet.
 
         It is the store's own, or one in the scratch folder whose files go to the store by `send`.
         """
-        ...
 
-    def bring(
-        self,
-        key: str,
-        *,
-        size_bytes: int,
-        sha256: str,
-        on_read: Callable[[int], object] | None = None,
-    ) -> Path:
+    def bring(self, stored: ArtifactInfo, on_read: OnRead | None = None) -> Path:
         """Return a file of this machine that holds the artifact, verified as by `verify`."""
-        ...
 
     def send(self, key: str, *, once: bool = False) -> None:
         """Store the file that has this key below `folder`, unless it is the store's own.
@@ -255,12 +240,16 @@ class ArtifactStore(Protocol):
         Args:
             once: keep what the key holds already; for small files.
         """
-        ...
 
 
-def check_content(key: str, size: int, sha256: str, expected_size: int, expected: str) -> None:
+def check_size(stored: ArtifactInfo, size: int) -> None:
+    """Raise `ArtifactDamagedError` where there are more or fewer bytes than were stored."""
+    if size != stored.size_bytes:
+        raise ArtifactDamagedError(stored.key, f"{size} bytes", f"{stored.size_bytes} bytes")
+
+
+def check_content(stored: ArtifactInfo, size: int, sha256: str) -> None:
     """Raise `ArtifactDamagedError` where the bytes are not those that were stored."""
-    if size != expected_size:
-        raise ArtifactDamagedError(key, f"{size} bytes", f"{expected_size} bytes")
-    if sha256 != expected:
-        raise ArtifactDamagedError(key, f"sha256 {sha256}", f"sha256 {expected}")
+    check_size(stored, size)
+    if sha256 != stored.sha256:
+        raise ArtifactDamagedError(stored.key, f"sha256 {sha256}", f"sha256 {stored.sha256}")

@@ -19,19 +19,15 @@ class Bucket(Protocol):
 
     def full(self, key: str) -> str:
         """Return the object's key in the bucket."""
-        ...
 
     def short(self, full: str) -> str:
         """Return the key of an object of the bucket."""
-        ...
 
     def ask(self, name: str, key: str, **parameters: Any) -> dict[str, Any]:
         """Make a call of the client about the bucket."""
-        ...
 
     def call(self, name: str, key: str, **parameters: Any) -> dict[str, Any]:
         """Make a call of the client about one object."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -210,7 +210,6 @@ class _Sink(Protocol):
 
     def write(self, chunk: bytes) -> None:
         """Take the next piece."""
-        ...
 
 
 class _Digest:

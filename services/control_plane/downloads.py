@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 
 from artifact_store import (
     ArtifactDamagedError,
+    ArtifactInfo,
     ArtifactStat,
     GuardedStore,
     OffsetOutOfRangeError,
@@ -115,7 +116,7 @@ def _version(stat: ArtifactStat) -> _Version:
 
 def _is_sound(artifacts: GuardedStore, record: CheckpointRecord) -> bool:
     try:
-        artifacts.verify(record.artifact, size_bytes=record.size_bytes, sha256=record.sha256)
+        artifacts.verify(ArtifactInfo(record.artifact, record.size_bytes, record.sha256))
     except ArtifactDamagedError:
         return False
     return True

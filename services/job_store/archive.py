@@ -75,7 +75,6 @@ class SegmentReader(Protocol):
         Raises:
             SegmentUnreadableError: The file is missing or damaged.
         """
-        ...
 
 
 class NoArchive:

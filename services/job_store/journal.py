@@ -45,7 +45,6 @@ class JournalWriter(Protocol):
         Raises:
             NotJournaledError: They could not be written.
         """
-        ...
 
     async def remove(self, kind: str, id: str) -> None:
         """Remove all entries of a deleted record, durably.
@@ -53,7 +52,6 @@ class JournalWriter(Protocol):
         Raises:
             NotJournaledError: They could not be removed.
         """
-        ...
 
 
 class Journal:

@@ -18,7 +18,6 @@ from artifact_store import ArtifactNotFoundError, ArtifactStore, job_prefix
 from job_store.codec import encode_checkpoint, new_job_fields
 from job_store.ids import new_id, time_of_id
 from job_store.records import RECORD_VERSION, CheckpointRecord, NewJob
-from recovery.planning import is_there
 
 REMARK = "it has no journal: name, execution and requests are not known any more"
 _MANIFEST = re.compile(r"(.*/attempts/(\d+)-(\w+))/checkpoint_step_\d+\.json", re.ASCII)
@@ -109,7 +108,7 @@ def _checkpoints(
             )
         except (ValueError, KeyError, TypeError, ArtifactNotFoundError):
             continue  # not a manifest of a checkpoint
-        if is_there(store, artifact, record.size_bytes):
+        if store.holds(artifact, record.size_bytes):
             yield record
 
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from artifact_store import ArtifactNotFoundError, ArtifactStore, job_prefix
+from artifact_store import ArtifactStore, job_prefix
 from job_store.codec import decode_checkpoint
 from job_store.ids import new_claim_id
 from job_store.records import LAST_STEP, CheckpointRecord, FencingToken, JobStatus
@@ -152,15 +152,7 @@ def _place(step: int) -> str:
 
 def _missing(store: ArtifactStore, checkpoints: tuple[CheckpointRecord, ...]) -> tuple[str, ...]:
     """Return a remark if files of registered checkpoints are missing."""
-    gone = [one.step for one in checkpoints if not is_there(store, one.artifact, one.size_bytes)]
+    gone = [one.step for one in checkpoints if not store.holds(one.artifact, one.size_bytes)]
     if not gone:
         return ()
     return (f"the files of its checkpoints of steps {', '.join(map(str, gone))} are missing",)
-
-
-def is_there(store: ArtifactStore, key: str, size_bytes: int) -> bool:
-    """Whether the store has the artifact with this size."""
-    try:
-        return store.stat(key).size_bytes == size_bytes
-    except ArtifactNotFoundError:
-        return False

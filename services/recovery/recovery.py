@@ -11,7 +11,6 @@ from job_store.connection import Connection
 from job_store.restoring import DONE, UNDER_WAY, Holdings, RestoreStore
 from recovery import manifests
 from recovery.journal import StoredRecord, read_journal
-from recovery.planning import is_there
 from recovery.report import Finding, Report
 from recovery.restoration import JobRestorer
 
@@ -86,8 +85,8 @@ def _restore(
     if record.kind == "job":
         return restorer.restore(record.entry, record.remarks)
     fields, remarks = record.fields, record.remarks
-    if record.kind == "dataset" and not is_there(
-        artifacts, fields["artifact"], int(fields["size_bytes"])
+    if record.kind == "dataset" and not artifacts.holds(
+        fields["artifact"], int(fields["size_bytes"])
     ):
         remarks = (*remarks, "its file is missing")
     records.restore_item(record.kind, record.id, fields)

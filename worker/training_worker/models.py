@@ -12,7 +12,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from artifact_store import ArtifactStore
+from artifact_store import ArtifactInfo, ArtifactStore
 from job_store.inference_requests import InferenceRequest
 from training_worker.copies import drop_copy
 from training_worker.local_disk import is_on_local_disk
@@ -113,6 +113,5 @@ class ModelCache:
         return path if (info.size_bytes, info.sha256) == registered else None
 
     def _bring(self, request: InferenceRequest) -> Path:
-        return self._artifacts.bring(
-            request.artifact, size_bytes=request.size_bytes, sha256=request.sha256
-        )
+        stored = ArtifactInfo(request.artifact, request.size_bytes, request.sha256)
+        return self._artifacts.bring(stored)

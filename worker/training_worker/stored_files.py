@@ -6,7 +6,7 @@ from pathlib import Path
 
 from app.training import progress
 from app.training.reading import permit
-from artifact_store import ArtifactStore
+from artifact_store import ArtifactInfo, ArtifactStore
 from job_store.records import CheckpointRecord, DatasetRecord
 
 Described = str | bool | None | tuple[str, int, str]
@@ -57,9 +57,7 @@ class StoredFiles:
         return str(self._note(self.artifacts.local_path(what[0]) or self._bring(*what), what))
 
     def _bring(self, key: str, size_bytes: int, sha256: str) -> Path:
-        return self.artifacts.bring(
-            key, size_bytes=size_bytes, sha256=sha256, on_read=progress.advanced
-        )
+        return self.artifacts.bring(ArtifactInfo(key, size_bytes, sha256), progress.advanced)
 
     def _note(self, path: Path, what: tuple[str, int, str]) -> Path:
         self._taken[str(path)] = what

@@ -16,7 +16,7 @@ from contextlib import closing
 from pathlib import Path
 
 from app.training.config import TrainingConfig
-from artifact_store import ArtifactError, GuardedStore, attempt_prefix
+from artifact_store import ArtifactError, ArtifactInfo, GuardedStore, attempt_prefix
 from job_store.attempts import AttemptStore, Unregistered
 from job_store.ids import new_id
 from job_store.records import AttemptRecord, CheckpointRecord, JobRecord, JobStatus
@@ -97,7 +97,7 @@ def _sound(
     config, _ = TrainingConfig.read(json.loads(job.config_document))
     try:
         info = read_manifest(bring_manifest(artifacts, key))
-        path = artifacts.bring(key, size_bytes=info.size_bytes, sha256=info.sha256, on_read=on_read)
+        path = artifacts.bring(ArtifactInfo(key, info.size_bytes, info.sha256), on_read)
         bring_spool(artifacts, key.rpartition("/")[0])
     except (CheckpointError, ArtifactError) as error:
         artifacts.require()

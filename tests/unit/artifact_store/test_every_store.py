@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -107,13 +108,13 @@ def test_an_offset_outside_is_refused_at_once(store: ArtifactStore, offset: int)
 def test_other_bytes_have_another_version_and_are_damage(store: ArtifactStore) -> None:
     info = store.put(KEY, [b"abc"])
     version = store.stat(KEY).version
-    store.verify(KEY, size_bytes=3, sha256=info.sha256)
+    store.verify(info)
     store.put(KEY, [b"abd"])
     assert store.stat(KEY).version != version
     with pytest.raises(ArtifactDamagedError, match=r"sha256 .* was recorded; its file was damaged"):
-        store.verify(KEY, size_bytes=3, sha256=info.sha256)
+        store.verify(info)
     with pytest.raises(ArtifactDamagedError, match="has 3 bytes where 4 bytes was recorded"):
-        store.verify(KEY, size_bytes=4, sha256=info.sha256)
+        store.verify(replace(info, size_bytes=4))
 
 
 def test_a_deleted_artifact_is_gone(store: ArtifactStore) -> None:

@@ -85,13 +85,13 @@ def test_a_reader_survives_the_deletion(store: FolderStore) -> None:
 
 def test_verify_tells_damage(store: FolderStore) -> None:
     info = store.put(KEY, [b"abc"])
-    store.verify(KEY, size_bytes=3, sha256=info.sha256)
+    store.verify(info)
     store.local_path(KEY).write_bytes(b"abd")
     with pytest.raises(ArtifactDamagedError, match=r"sha256 .* was recorded; its file was damaged"):
-        store.verify(KEY, size_bytes=3, sha256=info.sha256)
+        store.verify(info)
     store.local_path(KEY).write_bytes(b"ab")
     with pytest.raises(ArtifactDamagedError, match="has 2 bytes where 3 bytes was recorded"):
-        store.verify(KEY, size_bytes=3, sha256=info.sha256)
+        store.verify(info)
 
 
 def test_a_folder_that_another_process_removes_meanwhile_is_removed(

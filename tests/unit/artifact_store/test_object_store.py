@@ -47,7 +47,7 @@ def test_a_large_upload_goes_in_parts_and_is_seen_when_it_is_whole(store: S3Stor
         with pytest.raises(ArtifactNotFoundError):
             store.stat(KEY)
         info = upload.commit()
-    store.verify(KEY, size_bytes=len(blob), sha256=info.sha256)
+    store.verify(info)
     assert store.stat(KEY).version.endswith('-3"')
     assert unfinished_uploads(store) == []
 
@@ -158,7 +158,7 @@ def test_a_network_that_fails_costs_time_and_nothing_else(
         for number in range(2):
             key = f"jobs/j{number}/file.pt"
             info = store.put(key, [blob[: PART + 1], blob[PART + 1 :]])
-            store.verify(key, size_bytes=len(blob), sha256=info.sha256)
+            store.verify(info)
             assert b"".join(store.open_range(key, PART - 1, 100)) == blob[PART - 1 : PART + 99]
         assert store.names("jobs") == ["j0", "j1"]
         assert [store.delete_prefix(f"jobs/j{number}") for number in range(2)] == [1, 1]
