@@ -5,8 +5,9 @@ trainer of a job in several processes launches these, its ranks. In order of rea
 
 - `__main__`, `settings`, `connections`, `preload`, `respawn`: the process, what it imports before
   it forks, and the process that forks it under `up`.
-- `worker`, `messages`, `claiming`: takes a message from the queue, claims its attempt, forks the
-  trainer.
+- `worker`, `messages`: takes a message from the queue, and obeys signals.
+- `attempt_runner`, `claiming`: claims the attempt of a message, forks the trainer, waits for its
+  end.
 - `witness`, `side_process`: the process beside the worker that reports its death, and how a worker
   keeps such a process.
 - `artifacts`, `unregistered`: what comes before a claim: is the artifact store there, and has the

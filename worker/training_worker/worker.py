@@ -1,8 +1,8 @@
 """The worker: RQ's worker class, whose messages name attempts of jobs instead of functions.
 
 RQ provides the queues, the blocking pop and the warm shutdown. The rest of it is not used: its
-registries, results, retries, sweeps and job timeouts would contradict the job record. A message is
-taken, its attempt is claimed, and the message is deleted.
+registries, results, retries, sweeps and job timeouts would contradict the job record. This module
+takes messages and obeys signals; `attempt_runner` does what a message asks for.
 """
 
 from __future__ import annotations
@@ -10,11 +10,8 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-import signal
 import time
 from contextlib import suppress
-from dataclasses import replace
-from pathlib import Path
 from typing import Any, NoReturn
 
 from redis.exceptions import RedisError
@@ -24,25 +21,18 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.worker.base import WorkerStatus
 
-from app.training.node import Node
-from artifact_store import attempt_prefix
 from job_store.attempts import AttemptStore
 from job_store.connection import Connection
 from job_store.errors import JobStoreError, StoreUnavailableError
 from job_store.outages import changes_role, unavailable
-from job_store.queues import own_queue, queue_name, worker_queues
-from job_store.records import Claimed, FencingToken, Outcome, WorkerRecord, WorkerState
+from job_store.queues import own_queue, worker_queues
+from job_store.records import WorkerRecord, WorkerState
 from job_store.workers import WorkerRegistry
 from service_runtime.duties import Duties
 from training_worker.artifacts import ArtifactGate, open_artifacts
-from training_worker.board import Board
+from training_worker.attempt_runner import AttemptRunner
 from training_worker.claiming import Claims
-from training_worker.copies import remove_copies
-from training_worker.failures import describe_failure
-from training_worker.gathering import Gathering, node_of, own_address
-from training_worker.horse import run_horse
 from training_worker.inference import inference_process
-from training_worker.journal import JobJournal
 from training_worker.messages import (
     AttemptJob,
     AttemptOrder,
@@ -50,16 +40,12 @@ from training_worker.messages import (
     MessageRefusedError,
     PlaceOrder,
 )
-from training_worker.place_watch import PlaceWatch
 from training_worker.preload import preload_for_ranks
 from training_worker.settings import WorkerSettings
-from training_worker.supervisor import Kill, Supervisor
-from training_worker.temporary_files import TemporaryFiles
 from training_worker.witness import Witness
 
 logger = logging.getLogger(__name__)
 
-_FORK_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 _SLOWEST_HEARTBEAT = 10.0
 _SAME_REQUEST_SECONDS = 2.0
 _PAUSE_AFTER_NONSENSE = 0.02
@@ -94,30 +80,37 @@ class TrainingWorker(Worker):
     ) -> None:
         self._settings = settings
         self._prompt = prompt
-        self._attempts = AttemptStore(prompt)
         self._workers = WorkerRegistry(prompt)
-        self._artifacts = open_artifacts(settings)
         self._device = device
         self._started_at = int(time.time() * 1000)
         self._worker_id = settings.resolved_worker_id()
-        self._gate = ArtifactGate(self._artifacts, prompt, device, self._worker_id)
-        self._current: AttemptOrder | None = None
-        self._supervisor: Supervisor | PlaceWatch | None = None
+        artifacts = open_artifacts(settings)
+        self._gate = ArtifactGate(artifacts, prompt, device, self._worker_id)
         self._leaving_since = 0.0
         self._queues_are_empty = False
         self._is_ready_for_ranks = False
         self._duties = Duties(expected=(StoreUnavailableError,))
         self._witness = witness
         witness.page.name_worker(self._worker_id)
-        self._temporary_files = TemporaryFiles()
-        self._claims = Claims(
-            self._attempts,
-            self._artifacts,
+        claims = Claims(
+            AttemptStore(prompt),
+            artifacts,
             self._worker_id,
             witness,
             heartbeat=self.heartbeat,
             heartbeat_seconds=settings.heartbeat_seconds,
             is_leaving=lambda: self._stop_requested,
+        )
+        self._runner = AttemptRunner(
+            settings,
+            prompt,
+            artifacts,
+            device,
+            claims,
+            witness,
+            report_alive=self._report_alive,
+            is_leaving=lambda: self._stop_requested,
+            leave=self.handle_warm_shutdown_request,
         )
         only_job = settings.only_job
         answers = settings.generation and not only_job
@@ -203,141 +196,11 @@ class TrainingWorker(Worker):
         with suppress(RedisError):
             self._prompt.client.delete(Job.key_for(message_id))
 
-    # -- attempts --------------------------------------------------------------------------
-
     def execute_job(self, job: Job, queue: Queue) -> None:
-        """Claim the attempt that a message asks for, and have it trained. Never raises."""
+        """Have the attempt trained that a message asks for. Never raises."""
         # Kept local: a shutdown from here on waits for the attempt, whether Redis knows or not.
         self._state = WorkerStatus.BUSY
-        order = _order(job)
-        claimed = None
-        try:
-            if isinstance(order, PlaceOrder):
-                self._forget(job.id)
-                self._take_place(order)
-                return
-            claimed = self._claims.take(order)
-            self._forget(job.id)
-            if claimed is None:
-                logger.info("attempt %d of job %s needs no worker", order.attempt, order.job_id)
-                return
-            self._begin(claimed)
-        except Exception as error:  # RQ's loop would end at it, in silence
-            logger.exception("attempt %d of job %s: %s", order.attempt, order.job_id, error)
-            if claimed is not None:
-                self._give_up(claimed, error)
-        finally:
-            self._witness.page.release()
-            self._current = None
-            self._supervisor = None
-
-    def _begin(self, claimed: Claimed) -> None:
-        """Train a claimed attempt; one over several nodes once all its workers are there."""
-        token = claimed.token
-        self._current = AttemptOrder(token.job_id, token.attempt)
-        node = None
-        if claimed.record.execution.nodes > 1:
-            self._report_alive()
-            device = "cuda" if self._device.startswith("cuda") else "cpu"
-            only_job, priority = self._settings.only_job, claimed.record.execution.priority
-            found = Gathering(
-                claimed,
-                self._attempts,
-                self._prompt.client,
-                own_address(self._settings.node_address, self._prompt.client),
-                device=device,
-                queue=own_queue(only_job) if only_job else queue_name(priority, device),
-                patience_seconds=self._settings.gathering_seconds,
-                renewal_seconds=self._settings.lease_renewal_seconds,
-                heartbeat=self._report_alive,
-                is_leaving=lambda: self._stop_requested,
-            ).run()
-            if isinstance(found, Outcome):
-                self._attempts.finish(token, found)
-                return
-            node = found
-        self._train(claimed, node)
-
-    def _take_place(self, order: PlaceOrder) -> None:
-        """Train a part of an attempt that another worker has claimed."""
-        token = FencingToken(order.job_id, order.attempt, order.claim_id)
-        claimed = self._attempts.take_place(token, order.place, secrets.token_hex(8))
-        if claimed is None:
-            logger.info("place %d in job %s needs no worker", order.place, order.job_id)
-            return
-        execution = replace(claimed.record.execution, device=order.device)
-        claimed = replace(claimed, record=replace(claimed.record, execution=execution))
-        self._witness.page.hold(token)
-        self._current = AttemptOrder(order.job_id, order.attempt)
-        own = own_address(self._settings.node_address, self._prompt.client)
-        node = node_of(order, claimed.record.execution.nodes, own)
-        board = Board()
-        watch = self._supervisor = PlaceWatch(
-            token,
-            order.place,
-            self._attempts,
-            board,
-            renewal_seconds=self._settings.lease_renewal_seconds,
-            heartbeat=self._report_alive,
-        )
-        logger.info("training place %d of job %s", order.place, order.job_id)
-        with self._temporary_files.for_trainer() as temporary:
-            pid = self._fork(claimed, board, temporary, node)
-            watch.watch(pid)
-        self._horse_pid = 0
-        board.close()
-        remove_copies(self._artifacts, order.job_id)
-
-    def _train(self, claimed: Claimed, node: Node | None) -> None:
-        token = claimed.token
-        board = Board()
-        prefix = attempt_prefix(token.job_id, token.attempt, token.claim_id)
-        watch = self._supervisor = Supervisor(
-            claimed,
-            self._attempts,
-            board,
-            self._artifacts.folder(prefix),  # the trainer makes it: a store may take long
-            self._artifacts,
-            place_lease_seconds=self._settings.place_lease_seconds,
-            renewal_seconds=self._settings.lease_renewal_seconds,
-            heartbeat=self._report_alive,
-        )
-        logger.info("training attempt %d of job %s", token.attempt, token.job_id)
-        with self._temporary_files.for_trainer() as temporary:
-            pid = self._fork(claimed, board, temporary, node)
-            self._report_alive()
-            watch.watch(pid)
-        self._horse_pid = 0
-        board.close()
-        remove_copies(self._artifacts, token.job_id)
-
-    def _give_up(self, claimed: Claimed, error: Exception) -> None:
-        """Report that the trainer could not be started; where Redis is away, the lease runs out."""
-        try:
-            self._attempts.finish(claimed.token, describe_failure(error, ""))
-            JobJournal(self._attempts, self._artifacts, claimed.token.job_id).record_end()
-        except Exception as refusal:
-            logger.warning("the failure of job %s waits: %s", claimed.token.job_id, refusal)
-
-    def _fork(
-        self, claimed: Claimed, board: Board, temporary: Path | None, node: Node | None
-    ) -> int:
-        """Fork the trainer; block signals until both processes can handle them."""
-        assert self._supervisor is not None
-        signal.pthread_sigmask(signal.SIG_BLOCK, _FORK_SIGNALS)
-        parent, pid = os.getpid(), os.fork()
-        if pid == 0:
-            os.setpgrp()  # Ctrl-C in a terminal reaches the parent alone, which sends SIGTERM
-            self._witness.page.name_trainer()
-            run_horse(claimed, self._settings, board, self._artifacts, parent, temporary, node)
-        if node is not None and node.listener is not None:
-            node.listener.close()  # the trainer has it
-        self._horse_pid = pid
-        self._supervisor.attach(pid)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORK_SIGNALS)
-        if self._stop_requested:  # the signal came between the pop and the fork
-            self.handle_warm_shutdown_request()
-        return pid
+        self._runner.run(_order(job), lambda: self._forget(job.id))
 
     # -- leaving ---------------------------------------------------------------------------
 
@@ -349,8 +212,7 @@ class TrainingWorker(Worker):
     def handle_warm_shutdown_request(self) -> None:
         """First SIGTERM or SIGINT: the job is saved and handed back, then the worker leaves."""
         self._leaving_since = time.monotonic()
-        if self._supervisor is not None:
-            self._supervisor.hand_back(self._settings.grace_seconds)
+        self._runner.hand_back()
 
     def set_shutdown_requested_date(self) -> None:
         """Do nothing: RQ calls this in a signal handler, which must not wait for Redis."""
@@ -361,15 +223,13 @@ class TrainingWorker(Worker):
         One that follows at once is the same request by two ways: Ctrl-C reaches a whole terminal,
         and a supervisor in it passes the signal on.
         """
-        if self._supervisor is None:
-            return
         if time.monotonic() - self._leaving_since >= _SAME_REQUEST_SECONDS:
-            self._supervisor.kill(Kill.FORCED)
+            self._runner.kill()
 
     def register_death(self) -> None:
         """Remove this worker from the lists of workers, if Redis answers."""
         self._witness.end()  # no claim is held any more
-        self._temporary_files.close()
+        self._runner.close()
         if self._inference is not None:
             self._inference.end()
         with suppress(RedisError, JobStoreError):
@@ -442,7 +302,7 @@ class TrainingWorker(Worker):
             self._duties.done("heartbeat")
 
     def _record(self) -> WorkerRecord:
-        current = self._current
+        current = self._runner.current
         busy = WorkerState.DRAINING if self._stop_requested else WorkerState.BUSY
         return WorkerRecord(
             worker_id=self._worker_id,

@@ -15,6 +15,7 @@ from rq.worker.base import WorkerStatus
 import training_worker.artifacts
 from job_store.connection import Connection
 from training_worker.artifacts import ArtifactGate
+from training_worker.attempt_runner import AttemptRunner
 from training_worker.worker import TrainingWorker
 
 
@@ -25,7 +26,8 @@ def worker(redis_url: str) -> Iterator[TrainingWorker]:
     made._prompt = Connection.open(redis_url)
     made.name, made.log = "worker", logging.getLogger("worker")
     made._state, made._stop_requested = WorkerStatus.BUSY, False
-    made._supervisor, made.scheduler, made._leaving_since = None, None, 0.0
+    made._runner = AttemptRunner.__new__(AttemptRunner)
+    made._runner._watch, made.scheduler, made._leaving_since = None, None, 0.0
     before = [(number, signal.getsignal(number)) for number in (signal.SIGTERM, signal.SIGINT)]
     made._install_signal_handlers()
     yield made
