@@ -1,7 +1,7 @@
 """How a stream is followed across broken connections, without any I/O of its own.
 
-The blocking and the asyncio reader feed what arrives to a follower and ask it where to continue;
-so neither loses nor repeats a step, over gRPC or REST.
+The blocking and the asyncio reader give each message to a follower, and ask it where to continue
+after a break. So both yield each step once, over gRPC and over REST.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from training_engine.records import (
 )
 
 T = TypeVar("T")
-#: A connection that lasted so long was a good one, even if nothing happened in the job.
+#: After a connection that lasted so long, the time for retries begins anew, even without a message.
 GOOD_CONNECTION_SECONDS = 10.0
 
 
@@ -37,7 +37,7 @@ class Follower(ABC, Generic[T]):
 
     Attributes:
         cursor: Opaque place after the last message received; empty at the start.
-        after_step: For streams of metrics: the last step that need not come again.
+        after_step: For streams of metrics: only points after this step are still wanted.
         attempt: The job's attempt before the first connection; the end of an
             earlier one does not end the stream, since the job was resumed.
         at_end: True where the last state received was one that ends the stream.
@@ -73,8 +73,8 @@ class Follower(ABC, Generic[T]):
 
         `error` is None for a stream that ended in order although its job has not. A service may
         refuse a cursor that it gave out, since it was upgraded or its Redis emptied: then the
-        stream is read from the start again. It is not where the caller's own cursor said where to
-        begin, since only the caller knows what came before.
+        stream is read from the start again. Where the caller passed the first cursor, the error is
+        raised instead, since only the caller knows what came before.
         """
         if error is not None and error.code == "invalid_cursor" and self._can_start_over():
             self._start_over()

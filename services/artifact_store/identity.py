@@ -45,10 +45,10 @@ class IdentityRecords(Protocol):
         """Return the keys of some artifacts that the records name; empty where they name none."""
 
     def lack(self, jobs: int) -> bool:
-        """Whether they name fewer jobs than so many, or none at all, or are still recovered."""
+        """Whether there are fewer jobs than this, or no records, or a recovery is under way."""
 
     def journal_mark(self) -> int:
-        """Return how far they had come when that was last noted in the store; 0 for never."""
+        """Return the number that `JournalFiles.mark` is compared with; 0 where there is none."""
 
 
 class GuardedStore(ArtifactStore):
@@ -60,7 +60,7 @@ class GuardedStore(ArtifactStore):
     Args:
         store: the store behind it.
         expected: its id; empty until `recognise` has set it.
-        without_recovery: a person has said that the records need not know what the store holds.
+        without_recovery: accept records that do not know what the store holds, as a person asked.
     """
 
     def __init__(
@@ -223,9 +223,9 @@ def _require_records(store: ArtifactStore, records: IdentityRecords) -> None:
     if records.expected():
         return
     try:
-        held = _held(store)
+        held = _count_records(store)
     except OSError:
-        return  # which `_recognise` says
+        return  # `_recognise` raises for a store that cannot be read
     if any(held.values()) and records.lack(held["job"]):
         found = ", ".join(f"{count} {kind}s" for kind, count in held.items() if count)
         raise RecordsLostError(
@@ -240,7 +240,7 @@ def _require_newest(store: ArtifactStore, records: IdentityRecords) -> None:
     try:
         marked = JournalFiles(store).mark()
     except OSError:
-        return  # which `_recognise` says
+        return  # `_recognise` raises for a store that cannot be read
     # In this order: Redis' number grows first.
     if records.journal_mark() < marked:
         raise RecordsLostError(
@@ -253,7 +253,7 @@ def _require_newest(store: ArtifactStore, records: IdentityRecords) -> None:
         )
 
 
-def _held(store: ArtifactStore) -> dict[str, int]:
+def _count_records(store: ArtifactStore) -> dict[str, int]:
     """Return how many jobs, configurations and datasets have records or files in the store."""
     files = JournalFiles(store)
     counts = {kind: len(files.ids(kind)) for kind in ("job", "config", "dataset")}

@@ -1,4 +1,4 @@
-"""Responses that last: when their client leaves they end, and leave nothing running.
+"""Responses that are sent in parts. They end when their client leaves, and leave no task behind.
 
 `fastapi.sse` is not used (0.165): an event costs it four times as much, its pings come every 15 s
 and cannot be set, an error drops the event before it, and its headers are sent before the first

@@ -354,7 +354,7 @@ class AsyncConnection:
         return [read_reply(reply) for reply in replies]
 
     async def _replies(self, *commands: tuple[Any, ...], seconds: float) -> list[Any]:
-        """Independent commands on one connection that may wait; an error is among the replies."""
+        """Run independent commands that may wait, on one connection; replies include errors."""
         asked = self._pipelined(self._blocking, commands, raise_on_error=False)
         return await self._serve(asked, seconds)
 

@@ -36,16 +36,16 @@ DISK_SECONDS = 5.0
 SETTLED_SECONDS = 3.0
 """Within this time a server with `appendfsync everysec` has begun to sync a write."""
 
-_FLIGHTS = 8
-# Questions under way at once. One is enough while the server answers promptly, with the reads of
-# all who came meanwhile in the next; while it waits for its disk, who comes later asks beside it.
+_MOST_ROUNDS = 8
+# Questions to the server at the same time. One is enough while it answers promptly: calls that come
+# meanwhile share the next question. While it waits for its disk, later calls ask at once.
 
 _GATHER_SECONDS = 0.003
-# Between two questions of a busy process. Each costs as much as a call's own work, whether it is
-# for one call or for twenty.
+# Pause between two questions of a busy process. A question costs as much as a call's own work,
+# whether one call or twenty share it.
 
 _REPLICA_SECONDS = 1.0
-# Behind Sentinel it is asked so often: it may be frozen, and another one the primary by now.
+# How often a server behind Sentinel is asked: it may be frozen, and another one the primary by now.
 
 _PROMPT_SECONDS = 0.02
 _FIRST_NUDGE_SECONDS, _BUSY_NUDGE_SECONDS, _LONGEST_NUDGE_SECONDS = 0.0005, 0.005, 0.1
@@ -115,7 +115,9 @@ def _mark(prefix: str) -> tuple[tuple[Any, ...], ...]:
 
 
 class DiskBarrier:
-    """For the control plane: calls that wait at the same time share a few questions to the server.
+    """Lets the control plane's calls wait until their writes are on disk.
+
+    Calls that wait at the same time share a few questions to the server.
 
     Args:
         pipeline: sends commands on one connection; an error is among the replies.
@@ -130,8 +132,9 @@ class DiskBarrier:
         self._verdicts = _Verdicts()
         self._waiting: list[_Question] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self._flying = 0
-        self._never = False
+        self._rounds = 0
+        """How many loops ask the server now."""
+        self._never_syncs = False
         self.seconds = DISK_SECONDS
 
     async def facts(self, *reads: tuple[Any, ...]) -> list[Any]:
@@ -144,18 +147,18 @@ class DiskBarrier:
         """
         answer: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Question(reads, answer))
-        if self._flying == 0:
-            self._launch()
+        if self._rounds == 0:
+            self._begin_rounds()
         return await answer
 
-    def _launch(self) -> None:
-        self._flying += 1
-        flight = asyncio.create_task(self._fly(), name="disk barrier")
-        self._tasks.add(flight)
-        flight.add_done_callback(self._tasks.discard)
+    def _begin_rounds(self) -> None:
+        self._rounds += 1
+        rounds = asyncio.create_task(self._ask_for_all(), name="disk barrier")
+        self._tasks.add(rounds)
+        rounds.add_done_callback(self._tasks.discard)
 
     async def look(self) -> None:
-        """Say in the log what this server does not promise.
+        """Log it where this server cannot confirm its writes.
 
         Raises:
             StoreUnavailableError: Redis does not answer.
@@ -165,7 +168,8 @@ class DiskBarrier:
             *_, reply = await self._pipeline(("WAITAOF", 1, 0, 1), seconds=1.0)
             self._verdicts.is_on_disk(reply)
 
-    async def _fly(self) -> None:
+    async def _ask_for_all(self) -> None:
+        """Ask for those that wait, until none is left."""
         busy = False
         while self._waiting:
             if busy:
@@ -178,7 +182,7 @@ class DiskBarrier:
                 for question in questions:
                     if not question.answer.done():
                         question.answer.set_exception(error)
-        self._flying -= 1  # here, not when the task is done: who comes in between would wait on
+        self._rounds -= 1  # here, not when the task is done: a call in between would wait for ever
 
     async def _ask(self, questions: Sequence[_Question]) -> None:
         reads = [words for question in questions for words in question.reads]
@@ -201,7 +205,7 @@ class DiskBarrier:
         seconds = max(0.001, deadline - time.monotonic())
         if self._replicas:
             seconds = min(seconds, _REPLICA_SECONDS)
-        wait = _questions(self._replicas, math.ceil(seconds * 1000), not self._never)
+        wait = _questions(self._replicas, math.ceil(seconds * 1000), not self._never_syncs)
         asked = asyncio.create_task(self._pipeline(*reads, *self._mark, *wait, seconds=seconds + 1))
         # Where several ask, others will soon: their commands wake the server too.
         pause = _FIRST_NUDGE_SECONDS if len(reads) == 1 else _BUSY_NUDGE_SECONDS
@@ -218,7 +222,7 @@ class DiskBarrier:
         return answers
 
     async def _wake_server(self, asked: asyncio.Task[list[Any]], pause: float) -> None:
-        """Send small commands until the question is answered; see to those who wait behind it.
+        """Send small commands until the question is answered; begin other rounds if that is slow.
 
         Valkey sees that its file has what a waiting connection wrote when it next wakes up: a tenth
         of a second later where no other request arrives.
@@ -230,18 +234,18 @@ class DiskBarrier:
             with contextlib.suppress(JobStoreError, RedisError, OSError):
                 await self._pipeline(("PING",), seconds=1.0)
             pause = min(2 * pause, _LONGEST_NUDGE_SECONDS)
-            if pause > _PROMPT_SECONDS and self._waiting and self._flying < _FLIGHTS:
-                self._launch()
+            if pause > _PROMPT_SECONDS and self._waiting and self._rounds < _MOST_ROUNDS:
+                self._begin_rounds()
 
     async def _syncs(self) -> bool:
-        """Whether the server syncs its file at all; one that does not would never answer."""
+        """Whether the server syncs its file at all; a server that does not would never confirm."""
         (found,) = await self._pipeline(("CONFIG", "GET", "appendfsync"), seconds=1.0)
         if isinstance(found, Exception):
             return True  # it does not say
-        self._never = _pairs(found).get("appendfsync") == "no"
-        if self._never:
+        self._never_syncs = _pairs(found).get("appendfsync") == "no"
+        if self._never_syncs:
             self._verdicts.say("it has `appendfsync no`; set everysec or always")
-        return not self._never
+        return not self._never_syncs
 
 
 class _Link(Protocol):
@@ -256,10 +260,10 @@ class _Link(Protocol):
 
 
 class DiskWatch:
-    """For a worker: remember a moment, ask later whether all that was answered before it stays.
+    """Checks for a worker that what was written before a moment survives the server's death.
 
-    One for a thread. StoreUnavailableError, raised by each method, says that the connection is
-    another one by now: begin again, and look what the server still knows.
+    Each thread needs one of its own. Where a method raises StoreUnavailableError, the connection
+    may have been renewed: call `begin` again, and check what the server still knows.
     """
 
     def __init__(self, link: _Link) -> None:

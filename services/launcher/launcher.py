@@ -1,11 +1,11 @@
 """Makes a JobSet for each job over several nodes that waits, and deletes it once the job is over.
 
-Nothing is remembered between two rounds: what there is, is asked of the control plane and of the
-API server each time. So a launcher may die between any two calls, and two of them do no harm: a
-JobSet's name follows from its job, and one is deleted by its uid.
+Nothing is remembered between two rounds: each round asks the control plane for jobs and the API
+server for JobSets. So a launcher may die between any two calls, and two launchers do no harm: a
+JobSet's name is made of its job's id, and it is deleted by its uid.
 
-Whether a job goes on is decided by the control plane alone. While it does not answer, nothing is
-made and nothing deleted.
+Only the control plane decides whether a job goes on. While it does not answer, the launcher makes
+and deletes nothing.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class Launcher:
         """Run one round.
 
         Raises:
-            KubernetesError: The API server does not answer, or refused a call. All other JobSets
-                have been looked after where it refused one of them.
+            KubernetesError: The API server does not answer, or refused a call about a JobSet; the
+                round has made and deleted the others.
             TrainingEngineError: The control plane does not answer, or refuses.
             TemplateError: There is no template, or no copy can be made of it.
             SettingsError: The file of the token cannot be read.
@@ -57,9 +57,9 @@ class Launcher:
             present = [one for one in map(launched, found) if one.job_id]
             waiting = {job.job_id: job for job in await _waiting(engine)}
             refusals = await _delete_superfluous(present, waiting, jobsets, engine)
-            having = {one.job_id for one in present}
-            lacking = [job for job_id, job in waiting.items() if job_id not in having]
-            if given.kueue_queue or not having & waiting.keys():
+            served = {one.job_id for one in present}
+            lacking = [job for job_id, job in waiting.items() if job_id not in served]
+            if given.kueue_queue or not served & waiting.keys():
                 refusals += await self._make_for(lacking, jobsets)
         if refusals:
             raise refusals[0]

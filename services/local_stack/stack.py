@@ -30,7 +30,7 @@ from local_stack.supervisor import Service, Supervisor
 from service_runtime.settings import AuthenticationSettings, SettingsError
 
 QUIET_SECONDS = 5.0
-"""How long services may say that they are not ready before the person hears of it."""
+"""How long services may be unready before `up` prints why."""
 READY_WITHIN_SECONDS = 60.0
 """The slowest part is a worker's import of torch, a few seconds on a laptop."""
 SERVER_FILE_VARIABLES = ("TRAINING_ENGINE_REDIS_URL_FILE", "TRAINING_ENGINE_REDIS_PASSWORD_FILE")
@@ -42,7 +42,7 @@ WORKER_GRACE_SECONDS = 35.0
 
 @dataclass(frozen=True)
 class StackOptions:
-    """What `training-engine up` was asked for."""
+    """The options of `training-engine up`."""
 
     grpc_port: int
     http_port: int
@@ -183,13 +183,13 @@ class Stack:
         names = ["control-plane", "gateway"]
         names += [f"worker-{number}" for number in range(1, self.options.workers + 1)]
         patient_until = time.monotonic() + QUIET_SECONDS
-        said = ""
+        reported = ""
         while not self._is_ready(headers):
             for name in names:
                 self.supervisor.check_alive(name)
-            if self._why_unready != said and time.monotonic() > patient_until:
-                said = self._why_unready
-                self._report(f"not ready yet: {said}")
+            if self._why_unready != reported and time.monotonic() > patient_until:
+                reported = self._why_unready
+                self._report(f"not ready yet: {reported}")
             if time.monotonic() > deadline:
                 raise ChildFailedError(
                     f"the stack was not ready within {READY_WITHIN_SECONDS:g} s; "
@@ -213,7 +213,7 @@ class Stack:
 
 
 def authorization() -> dict[str, str]:
-    """Return the header with which the stack's own probe asks, where the settings name tokens.
+    """Return the headers of the stack's requests to itself: a token where the settings name some.
 
     Raises:
         SettingRefusedError: A setting that the services share cannot be used.

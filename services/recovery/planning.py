@@ -42,7 +42,7 @@ class JobPlan:
     checkpoints: tuple[CheckpointRecord, ...]
     """The registered ones, ascending by step."""
     remarks: tuple[str, ...] = ()
-    """What the report says of the job besides, such as missing files."""
+    """What else the report says of the job, such as missing files."""
 
 
 def plan_job(store: ArtifactStore, entry: Mapping[str, Any]) -> JobPlan:
@@ -64,7 +64,7 @@ def plan_job(store: ArtifactStore, entry: Mapping[str, Any]) -> JobPlan:
     following = max([current, *(number + 1 for number in claimed)])
     released = _released(fields, following, newest, had_begun=bool(claimed))
     if released["status"] != "queued":
-        following = max(following, current + 1)  # the job keeps `current`
+        following = max(following, current + 1)  # for the recovery's claim; the job keeps `current`
     token = FencingToken(job_id, following, new_claim_id())
     job = dict(entry) | {
         "fields": fields | _held(token),
@@ -117,7 +117,7 @@ def _released(
 
     Args:
         fields: The job's fields in the journal.
-        following: Number of its next attempt, if it gets one.
+        following: Number of its next attempt, if there is one.
         newest: Step of its newest checkpoint; 0 without one.
         had_begun: Whether any attempt was claimed.
     """

@@ -35,7 +35,9 @@ class _Failure:
 
 
 class Duties:
-    """The repeated work of one process by name, and what fails now. May be used from any thread.
+    """Runs a process's duties, each under a name, and knows which of them fail now.
+
+    May be used from any thread.
 
     Args:
         expected: errors of an outage outside this process. They are logged once, in one line;

@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 _TICK_MS = 100
 _PROMPT_SECONDS = 0.5
-"""Time in which an answer comes where the network is well."""
+"""On a healthy network each answer takes less than this."""
 
 _LONGEST_TICK_SECONDS = 1.0
 """A longer tick counts as this long: the machine or this process was paused, and the trainer may
@@ -189,7 +189,7 @@ class Supervisor:
             self.kill(Kill.STALLED)
 
     def _renew(self) -> bool:
-        """Renew the lease and heed the answer; False where there is none."""
+        """Renew the lease and act on the answer; return False where the store gave none."""
         began = time.monotonic()
         try:
             signals = self._renewed_lease()

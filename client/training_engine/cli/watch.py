@@ -45,26 +45,26 @@ class View:
     points: list[MetricPoint] = field(default_factory=list)
     recent: list[str] = field(default_factory=list)
     now: JobRecord | None = None
-    """As it was a second ago: events tell neither of its phase nor of its ETA."""
+    """The job as it was a second ago, for its phase and ETA: no event has these."""
     first_attempt: int = 0
-    """What earlier attempts did is taken in and not said."""
+    """Events of earlier attempts change the view, and are not printed."""
 
-    def is_said(self, event: JobEvent) -> bool:
-        """Whether the event is of an attempt that is watched."""
+    def is_shown(self, event: JobEvent) -> bool:
+        """Whether the event is of an attempt whose events are printed."""
         attempt = getattr(event.data, "attempt", None)
         return attempt is None or attempt >= self.first_attempt
 
     def take(self, event: JobEvent) -> str | None:
-        """Take an event in; return what to say about it."""
-        said = self._take(event)
-        said = said if self.is_said(event) else None
-        if said is not None and not isinstance(event.data, MetricPoint):
-            self.note(said)
-        return said
+        """Change the view by an event; return the line to print about it, if there is one."""
+        line = self._take(event)
+        line = line if self.is_shown(event) else None
+        if line is not None and not isinstance(event.data, MetricPoint):
+            self.note(line)
+        return line
 
-    def note(self, said: str) -> None:
+    def note(self, line: str) -> None:
         """Show a line among the newest."""
-        self.recent = [*self.recent, said][-_RECENT:]
+        self.recent = [*self.recent, line][-_RECENT:]
 
     def _take(self, event: JobEvent) -> str | None:
         match event.data:
@@ -104,7 +104,7 @@ class View:
         return None if self.now is None or self.job.is_terminal else self.now.eta_seconds
 
     def newest(self, metric: str) -> float | None:
-        """Return the newest value of a metric that not each point has."""
+        """Return the newest value of a metric that only some points have."""
         values = (getattr(point, metric) for point in reversed(self.points))
         return next((value for value in values if value is not None), None)
 
@@ -171,7 +171,7 @@ def custom_texts(custom: Mapping[str, float | None]) -> list[str]:
 def watch_job(session: Session, job_id: str, first_attempt: int = 0) -> JobStatus:
     """Follow a job to its end in the way that suits where it is printed; return how it ended.
 
-    Of what attempts before `first_attempt` did, only the curve shows something.
+    Attempts before `first_attempt` are shown in the curve only.
     """
     view = View(session.engine.jobs.get(job_id), first_attempt=first_attempt)
     try:
@@ -192,7 +192,7 @@ class _Samples:
         self._are_made = bool((job.config or {}).get("sample_prompts"))
 
     def of(self, event: JobEvent) -> str | None:
-        """Return what to say of them, behind the event."""
+        """Return the line to print after the event, if its step has samples."""
         point = event.data
         if not self._are_made or not isinstance(point, MetricPoint) or point.val_loss is None:
             return None
@@ -209,8 +209,8 @@ class _StatusPoller(threading.Thread):
     """Asks now and then for the job's state, beside the stream of its events.
 
     Args:
-        seconds: between two looks.
-        show: called after each look.
+        seconds: between two requests.
+        show: called after each of them.
     """
 
     def __init__(
@@ -245,7 +245,7 @@ def _follow(session: Session, view: View, events: Iterator[JobEvent]) -> None:
         for event in events:
             view.take(event)
             shown = {"event": event.kind, "cursor": event.cursor, "data": event.data}
-            if view.is_said(event):
+            if view.is_shown(event):
                 session.output.json_line(shown)
     elif sys.stdout.isatty() and not session.output.console.is_dumb_terminal:
         _live(session, view, events)
@@ -266,8 +266,8 @@ def _print_lines(session: Session, view: View, events: Iterator[JobEvent]) -> No
     samples = _Samples(session, view.job)
     with _StatusPoller(session, view, _PHASE_LINE_SECONDS, print_phase):
         for event in events:
-            for said in filter(None, (view.take(event), samples.of(event))):
-                session.output.line(said)
+            for line in filter(None, (view.take(event), samples.of(event))):
+                session.output.line(line)
 
 
 def _live(session: Session, view: View, events: Iterator[JobEvent]) -> None:
@@ -316,7 +316,7 @@ def _render(view: View, width: int) -> RenderableType:
 
 
 def _others(view: View) -> list[str]:
-    """Return the metrics that few look for, and the user's own."""
+    """Return bits per byte, where they are measured, and the user's own metrics."""
     bits = view.newest("val_bits_per_byte")
     own = custom_texts(view.custom)
     return own if bits is None else [f"bits per byte {number(bits)}", *own]

@@ -36,7 +36,7 @@ _log = get_logger("sweeps")
 
 @dataclass(slots=True)
 class ChildRequest:
-    """What `plan_run` wants to know of a child."""
+    """The request that `plan_run` gets for a child, as a client would have sent it."""
 
     dataset_path: str
     val_dataset_path: str
@@ -50,7 +50,7 @@ def rungs_of(record: SweepRecord) -> list[Rung]:
 
 
 class SweepDriver:
-    """Looks after the open sweeps."""
+    """Does what the open sweeps need next, again in each round."""
 
     def __init__(self, state: ServiceState) -> None:
         self._state = state
@@ -116,7 +116,10 @@ class SweepDriver:
     async def _train(
         self, record: SweepRecord, plan: SweepPlan, children: Iterable[Child], pause: int | None
     ) -> None:
-        """Start or continue the next children, as many as may train at the same time."""
+        """Start or continue the next children, as many as may train at the same time.
+
+        `pause` is the step at which they wait for the decision; None where they train to the end.
+        """
         waiting = [child for child in children if not child.has_ended(pause)]
         failed = next((child for child in waiting if child.has_failed), None)
         if failed is not None:
@@ -157,7 +160,7 @@ class SweepDriver:
         await enqueue(await self._state.jobs.create(new), self._state)
 
     async def _give_up(self, record: SweepRecord, why: str) -> None:
-        """Stop the sweep: what cannot be told from the values is not to decide the ranking."""
+        """Stop the sweep: a child must lose by its values, not by a failure of another cause."""
         message = f"{why}; cure the cause and resume the sweep"
         _log.warning("a sweep is stopped", sweep_id=record.sweep_id, why=message)
         await self._state.sweeps.move(
@@ -187,7 +190,7 @@ class SweepDriver:
 
 
 def child_request(plan: SweepPlan, name: str) -> ChildRequest:
-    """Return what all children of a plan ask for beside their configurations."""
+    """Return the request for a child; all but the name is the same for all of a plan."""
     execution = job_pb2.Execution()
     for field, value in plan.execution.items():
         if field == "priority":

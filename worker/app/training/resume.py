@@ -1,4 +1,4 @@
-"""Whether a checkpoint fits a run, and what can no longer be bitwise about continuing it."""
+"""Checks that a run can continue from a checkpoint, and says what will not be bitwise the same."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ _FIELDS_WITHOUT_EFFECT = {
 
 
 def checkpoint_to_resume(where: bool | str, manager: CheckpointManager, ranks: Ranks) -> str:
-    """Return the file that `resume_from_checkpoint` means.
+    """Return the checkpoint file that `resume_from_checkpoint` means.
 
-    It is empty where none is there and none was named.
+    Empty where it is True and `checkpoint_dir` has no checkpoint: the run begins at step 0.
 
     Raises:
-        ResumeError: Checkpoints are there and none is sound: another run would begin, and move them
-            out of its way.
+        ResumeError: The named folder has no checkpoint, or no checkpoint is sound. To begin at
+            step 0 would move damaged checkpoints out of the way, so a person has to decide.
     """
     folder = manager.checkpoint_dir if where is True else expanded(str(where))
     if where is not True and not folder.is_dir():
@@ -119,7 +119,7 @@ def report_changes(saved: Mapping[str, Any], config: TrainingConfig) -> None:
 
 
 def precision_notes(saved: Mapping[str, Any], config: TrainingConfig) -> list[str]:
-    """Return what another `mixed_precision` than the checkpoint's does to the bits, and log it."""
+    """Return a note where `mixed_precision` differs from the checkpoint's, and log it."""
     before, now = saved.get("mixed_precision"), config.mixed_precision
     if before == now:
         return []

@@ -1,7 +1,8 @@
 """The families of models that others write and load: their `config.json`, ours, and back.
 
-`describe` gives the contents of config.json for a model of ours, `read_description` the other way.
-Both refuse what would compute something else, and name the field. Never imports torch.
+`describe` returns the contents of config.json for a model of ours; `read_description` does the
+reverse. Both refuse a model that would compute something else there, and name the field. Never
+imports torch.
 """
 
 from __future__ import annotations
@@ -196,7 +197,7 @@ def _from_gpt2(description: Mapping[str, Any]) -> dict[str, Any]:
         choices = ", ".join(sorted(activations))
         raise _refused(description, "activation_function", f"one of {choices} can be imported")
     for name, needed in _GPT2_NEEDED.items():
-        _need(description, name, needed)
+        _require_value(description, name, needed)
     return {
         "hidden_size": _integer(description, "n_embd", 768),
         "num_layers": _integer(description, "n_layer", 12),
@@ -250,7 +251,7 @@ def _biases(description: Mapping[str, Any], family: str) -> dict[str, Any]:
 
 
 def _check_windows(description: Mapping[str, Any], family: str, context: int) -> None:
-    """Refuse attention to a part of the context."""
+    """Refuse sliding windows: attention that sees only a part of the context."""
     kinds = description.get("layer_types") or []
     slides = family == "mistral" or description.get("use_sliding_window") is True
     if family == "llama" or not slides or all(kind == "full_attention" for kind in kinds or ["?"]):
@@ -270,7 +271,7 @@ def _rotations(description: Mapping[str, Any]) -> dict[str, Any]:
         raise _refused(description, "rope_scaling", "it must be a mapping")
     theta = block if "rope_theta" in block else description
     for place in (scaling, description):
-        _need(place, "partial_rotary_factor", 1.0)
+        _require_value(place, "partial_rotary_factor", 1.0)
     kind = scaling.get("rope_type", scaling.get("type", "default"))
     values: dict[str, Any] = {"rope_theta": _number(theta, "rope_theta", 10000.0)}
     if kind == "default":
@@ -285,7 +286,7 @@ def _rotations(description: Mapping[str, Any]) -> dict[str, Any]:
     return values | {"rope_scaling": numbers | {"original_max_position_embeddings": original}}
 
 
-def _need(description: Mapping[str, Any], name: str, needed: object) -> None:
+def _require_value(description: Mapping[str, Any], name: str, needed: object) -> None:
     if description.get(name, needed) != needed:
         raise _refused(description, name, f"only {needed!r} can be imported")
 

@@ -1,4 +1,4 @@
-"""What can be known of data at once, from names, sizes and first bytes.
+"""Finds out what names, sizes and first bytes tell about data, without reading all of it.
 
 Standard library only and quick, whatever the size of the data, so that a control plane can refuse
 at the start what a worker would refuse later. It is never stricter than `load_dataset`: what it
@@ -46,14 +46,14 @@ SEPARATOR_BYTES = 2
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What is known of a dataset; None for what is not."""
+    """What is known of a dataset; a field is None where that is unknown."""
 
     content: Content | None = None
     """What its documents are made of."""
     most: int | None = None
-    """Ids, or bytes of text with the separators between documents; no more than that."""
+    """Largest size that it can have: in ids, or in bytes of text with separators of documents."""
     exact: bool = False
-    """Whether there are exactly so many."""
+    """Whether `most` is its exact size."""
     warnings: tuple[str, ...] = ()
     """What is skipped, and why."""
     has_validation: bool = False
@@ -69,23 +69,24 @@ def survey(path: Path, options: ReadOptions, role: Role = "train") -> Survey:
     path = expanded(path)
     require_readable(path)
     try:
-        return _folder(path, options, role) if path.is_dir() else _file_at(path, options, role)
+        look = _survey_folder if path.is_dir() else _survey_one_file
+        return look(path, options, role)
     except OSError:
         return Survey()  # gone, or out of reach, since a moment ago
 
 
-def _file_at(path: Path, options: ReadOptions, role: Role) -> Survey:
+def _survey_one_file(path: Path, options: ReadOptions, role: Role) -> Survey:
     if is_compressed(path) or _is_long_json(path):
         return Survey()
     (file,) = select(path, role, options).files
     if file.form == "text" and (problem := _head_problem(path)):
         raise DataError(problem)
-    return _file(file, options)
+    return _survey_file(file, options)
 
 
-def _folder(folder: Path, options: ReadOptions, role: Role) -> Survey:
+def _survey_folder(folder: Path, options: ReadOptions, role: Role) -> Survey:
     files = list(islice(files_of(folder), _MOST_FILES + 1))
-    if len(files) > _MOST_FILES or any(_is_beyond(file, folder) for file in files):
+    if len(files) > _MOST_FILES or any(_is_left_to_worker(file, folder) for file in files):
         return Survey()
     selection = select(folder, role, options)
     problems = {file: _problem(file) for file in (*selection.files, *selection.validation)}
@@ -97,7 +98,7 @@ def _folder(folder: Path, options: ReadOptions, role: Role) -> Survey:
         require_mostly_read(
             folder, [file.path for file in (*usable, *selection.validation)], skipped
         )
-    found = [_file(file, options) for file in usable]
+    found = [_survey_file(file, options) for file in usable]
     contents = {
         file.path: each.content
         for file, each in zip(usable, found, strict=True)
@@ -116,11 +117,11 @@ def _folder(folder: Path, options: ReadOptions, role: Role) -> Survey:
     )
 
 
-def _is_beyond(file: Path, folder: Path) -> bool:
-    """Whether a look at this file is left to who reads the data.
+def _is_left_to_worker(file: Path, folder: Path) -> bool:
+    """Whether only the worker, which reads the data, can look at this file.
 
-    That is so for a link to a cache's blob, which may be under no data root, and for JSON whose
-    first record may be very long.
+    That is so for a link to a cache's blob, which may be outside of all data roots, and for JSON
+    whose first record may be very long.
     """
     return (is_blob(file, folder) and not is_inside(file, folder)) or _is_long_json(file)
 
@@ -135,7 +136,7 @@ def _problem(file: DataFile) -> str | None:
     return _head_problem(file.path) if file.form == "text" else None
 
 
-def _file(file: DataFile, options: ReadOptions) -> Survey:
+def _survey_file(file: DataFile, options: ReadOptions) -> Survey:
     path = file.path
     if is_compressed(path):
         return Survey()
