@@ -51,7 +51,7 @@ class ConfigServicer(Servicer, config_pb2_grpc.ConfigServiceServicer):
         self, request: config_pb2.ListConfigsRequest, context: Context
     ) -> config_pb2.ListConfigsResponse:
         page = await self._state.configs.list(page_size(request.page_size), request.page_token)
-        configs = readable(config_message, [(record,) for record in page.records])
+        configs = readable(config_message, [(record,) for record in page.items])
         return config_pb2.ListConfigsResponse(configs=configs, next_page_token=page.next_page_token)
 
     async def DeleteConfig(

@@ -161,7 +161,7 @@ class DatasetServicer(Servicer, dataset_pb2_grpc.DatasetServiceServicer):
     ) -> dataset_pb2.ListDatasetsResponse:
         page = await self._state.datasets.list(page_size(request.page_size), request.page_token)
         return dataset_pb2.ListDatasetsResponse(
-            datasets=[dataset_message(record) for record in page.records],
+            datasets=[dataset_message(record) for record in page.items],
             next_page_token=page.next_page_token,
         )
 
@@ -195,7 +195,7 @@ class DatasetServicer(Servicer, dataset_pb2_grpc.DatasetServiceServicer):
             token = ""
             while True:
                 page = await self._state.jobs.list(JobFilter(status), LARGEST_PAGE, token)
-                for job in page.jobs:
+                for job in page.items:
                     named = (job.dataset_path, job.val_dataset_path)
                     if name in named or f'"{name}"' in job.config_document:
                         return job.job_id

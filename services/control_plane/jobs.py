@@ -90,7 +90,7 @@ class JobServicer(Servicer, job_pb2_grpc.JobServiceServicer):
         )
         page = await self._state.jobs.list(chosen, page_size(request.page_size), request.page_token)
         return job_pb2.ListJobsResponse(
-            jobs=[job_message(record) for record in page.jobs],
+            jobs=[job_message(record) for record in page.items],
             next_page_token=page.next_page_token,
         )
 
@@ -165,7 +165,7 @@ class JobServicer(Servicer, job_pb2_grpc.JobServiceServicer):
             page_token=request.page_token,
         )
         return job_pb2.ListLogsResponse(
-            lines=[log_line_message(line) for line in page.lines],
+            lines=[log_line_message(line) for line in page.items],
             next_page_token=page.next_page_token,
         )
 

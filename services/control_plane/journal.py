@@ -118,7 +118,7 @@ class JournalCompletion:
         token = ""
         while True:
             page = await self._state.jobs.list(page_size=_PAGE, page_token=token)
-            for job in page.jobs:
+            for job in page.items:
                 await self._state.jobs.record_in_journal(job.job_id)
             token = page.next_page_token
             if not token:

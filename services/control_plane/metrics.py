@@ -49,10 +49,10 @@ class MetricsServicer(Servicer, metrics_pb2_grpc.MetricsServiceServicer):
             page_size=page_size(request.page_size, MAX_SAMPLED_STEPS, MAX_SAMPLED_STEPS),
             page_token=request.page_token,
         )
-        job = await self._state.jobs.get(request.job_id) if page.steps else None
+        job = await self._state.jobs.get(request.job_id) if page.items else None
         prompts = json.loads(job.config_document).get("sample_prompts", []) if job else []
         return metrics_pb2.ListSamplesResponse(
-            steps=[sampled_step_message(step, prompts) for step in page.steps],
+            steps=[sampled_step_message(step, prompts) for step in page.items],
             next_page_token=page.next_page_token,
         )
 

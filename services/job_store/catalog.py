@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar
 
 from job_store.codec import decode_config, decode_dataset, text_fields
@@ -14,21 +13,13 @@ from job_store.ids import check_id, new_id
 from job_store.journal import Journal, JournalWriter
 from job_store.keys import Keys
 from job_store.paging import TokenKey, page_bounds
-from job_store.records import ConfigRecord, DatasetRecord, Request
+from job_store.records import ConfigRecord, DatasetRecord, Page, Request
 from job_store.unreadable import readable
 
 MAX_PAGE = 1000
 """Items in a page at most."""
 
 R = TypeVar("R")
-
-
-@dataclass(frozen=True, slots=True)
-class CatalogPage(Generic[R]):
-    """A page of configurations or datasets; an empty token says that it is the last."""
-
-    records: tuple[R, ...]
-    next_page_token: str
 
 
 class CatalogStore(Generic[R]):
@@ -68,7 +59,7 @@ class CatalogStore(Generic[R]):
             raise NotFoundError(self.kind, id)
         return self._decode(id, text_fields(stored))
 
-    async def list(self, page_size: int = 50, page_token: str = "") -> CatalogPage[R]:
+    async def list(self, page_size: int = 50, page_token: str = "") -> Page[R]:
         """Return a page, newest first.
 
         Raises:
@@ -84,7 +75,7 @@ class CatalogStore(Generic[R]):
         )
         ids = [id.decode() for id in stored_ids]
         if not ids:
-            return CatalogPage((), "")
+            return Page((), "")
         token = ""
         if len(ids) > size:
             token = (await self._tokens.codec()).encode(self.kind, "all", ids[size - 1])
@@ -93,7 +84,7 @@ class CatalogStore(Generic[R]):
         )
         # A record without fields was deleted since.
         rows = [(id, text_fields(hash)) for id, hash in zip(ids, stored, strict=False) if hash]
-        return CatalogPage(tuple(readable(self._decode, rows)), token)
+        return Page(tuple(readable(self._decode, rows)), token)
 
     async def answered(self, request: Request | None) -> R | None:
         """Return the record that a repeated call is about; None for a new call.

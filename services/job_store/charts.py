@@ -74,14 +74,15 @@ def bucket_of(points: Sequence[HistoryPoint]) -> Bucket:
         for name, value in point.values.items():
             if not math.isfinite(value):
                 continue
-            before = metrics.get(name)
-            metrics[name] = (
-                Extent(value, value, value)
-                if before is None
-                else Extent(min(before[0], value), max(before[1], value), value)
-            )
+            metrics[name] = _joined(metrics.get(name), Extent(value, value, value))
     last = points[-1]
     return Bucket(points[0].step, last.step, len(points), last.time_ms, metrics)
+
+
+def _joined(before: Extent | None, after: Extent) -> Extent:
+    if before is None:
+        return after
+    return Extent(min(before.min, after.min), max(before.max, after.max), after.last)
 
 
 def buckets_of(points: Sequence[HistoryPoint], max_points: int) -> list[Bucket]:
@@ -94,12 +95,7 @@ def merge(first: Bucket, second: Bucket) -> Bucket:
     """Return two neighbours as one bucket."""
     metrics = dict(first.metrics)
     for name, extent in second.metrics.items():
-        before = metrics.get(name)
-        metrics[name] = (
-            extent
-            if before is None
-            else Extent(min(before.min, extent.min), max(before.max, extent.max), extent.last)
-        )
+        metrics[name] = _joined(metrics.get(name), extent)
     return Bucket(
         first.first_step,
         second.last_step,

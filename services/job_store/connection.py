@@ -57,8 +57,7 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except RedisError as error:
-        away = unavailable(error)
-        if away is None:
+        if (away := unavailable(error)) is None:
             raise
         raise away from error
 
@@ -165,13 +164,13 @@ class Connection:
 
     @contextmanager
     def _served(self) -> Iterator[None]:
-        try:
-            with _translated():
+        with _translated():
+            try:
                 yield
-        except StoreUnavailableError as error:
-            if isinstance(error.__cause__, RedisError) and changes_role(error.__cause__):
-                self._reconnect()
-            raise
+            except RedisError as error:
+                if changes_role(error):
+                    self._reconnect()
+                raise
 
     def _reconnect(self) -> None:
         """Disconnect, so that the address is looked up again: the primary may have changed."""
@@ -179,11 +178,7 @@ class Connection:
 
     def transaction(self, *commands: tuple[Any, ...]) -> list[Any]:
         """Run several commands as one atomic MULTI/EXEC, in one round trip."""
-        with self._served():
-            pipeline = self.client.pipeline(transaction=True)
-            for words in commands:
-                pipeline.execute_command(*words)  # type: ignore[no-untyped-call]
-            return list(pipeline.execute())
+        return self._pipelined(commands, atomic=True)
 
     def run(self, name: str, *arguments: Any, request: Request | None = None) -> list[Any] | None:
         """Run a script (see `scripts.read_reply`)."""
@@ -197,11 +192,14 @@ class Connection:
 
     def replies(self, *commands: tuple[Any, ...]) -> list[Any]:
         """Run independent commands on one connection; the replies include the server's errors."""
+        return self._pipelined(commands, atomic=False)
+
+    def _pipelined(self, commands: Sequence[tuple[Any, ...]], *, atomic: bool) -> list[Any]:
         with self._served():
-            pipeline = self.client.pipeline(transaction=False)
+            pipeline = self.client.pipeline(transaction=atomic)
             for words in commands:
                 pipeline.execute_command(*words)  # type: ignore[no-untyped-call]
-            return list(pipeline.execute(raise_on_error=False))
+            return list(pipeline.execute(raise_on_error=atomic))
 
     def check(self, reply: Any) -> Any:
         """Return one of `replies`.
@@ -414,20 +412,18 @@ class AsyncConnection:
         Raises:
             StoreUnavailableError: Redis does not answer within these seconds, or refuses.
         """
-        try:
-            async with asyncio.timeout(seconds):
-                return await action
-        except TimeoutError:
-            if self._failover_url:  # it may be frozen, and another one the primary by now
-                await self._reconnect()
-            raise StoreUnavailableError(f"it did not answer within {seconds:g} s") from None
-        except RedisError as error:
-            away = unavailable(error)
-            if away is None:
+        with _translated():
+            try:
+                async with asyncio.timeout(seconds):
+                    return await action
+            except TimeoutError:
+                if self._failover_url:  # it may be frozen, and another one the primary by now
+                    await self._reconnect()
+                raise StoreUnavailableError(f"it did not answer within {seconds:g} s") from None
+            except RedisError as error:
+                if changes_role(error):
+                    await self._reconnect()
                 raise
-            if changes_role(error):
-                await self._reconnect()
-            raise away from error
 
     async def _reconnect(self) -> None:
         """Disconnect, so that the address is looked up again: the primary may have changed."""

@@ -25,15 +25,14 @@ from job_store.history_records import (
     HistoryPage,
     HistoryPoint,
     LatestMetrics,
-    LogPage,
-    SamplePage,
+    SampledStep,
     StoredLogLine,
     SystemSample,
 )
 from job_store.ids import check_id
 from job_store.keys import Keys
 from job_store.paging import TokenKey, page_bounds
-from job_store.records import LAST_STEP, AttemptRecord
+from job_store.records import LAST_STEP, AttemptRecord, Page
 from job_store.segments import AttemptReads, attempt_records
 
 MAX_PAGE = 10_000
@@ -125,9 +124,7 @@ class HistoryStore:
         """
         check_id("job", job_id)
         first, last = _bounds(after_step, from_step, to_step)
-        if page_token:
-            (reached,) = await self._position(page_token, "points", job_id, 1)
-            first = max(first, reached + 1)
+        first = max(first, await self._first_of_page(page_token, "points", job_id))
         size = page_bounds(page_size, MAX_PAGE)
         reply = await self._db.run("read_points", job_id, first, last, size + 1)
         schemas, packed, files, first_raw = reply or ([], b"", [], b"")
@@ -193,7 +190,7 @@ class HistoryStore:
         attempt: int | None = None,
         page_size: int = 1000,
         page_token: str = "",
-    ) -> LogPage:
+    ) -> Page[StoredLogLine]:
         """Return log lines of all attempts (or one), oldest first.
 
         Raises:
@@ -219,10 +216,10 @@ class HistoryStore:
             if len(lines) > size:
                 break
         if len(lines) <= size:
-            return LogPage(tuple(lines), "")
+            return Page(tuple(lines), "")
         last = lines[size - 1]
         token = (await self._tokens.codec()).encode("logs", job_id, last.attempt, last.seq)
-        return LogPage(tuple(lines[:size]), token)
+        return Page(tuple(lines[:size]), token)
 
     async def samples(
         self,
@@ -232,7 +229,7 @@ class HistoryStore:
         to_step: int | None = None,
         page_size: int = MAX_SAMPLED_STEPS,
         page_token: str = "",
-    ) -> SamplePage:
+    ) -> Page[SampledStep]:
         """Return what the model made of the prompts at each step, ascending, each step once.
 
         Raises:
@@ -241,16 +238,14 @@ class HistoryStore:
         """
         check_id("job", job_id)
         first, last = _bounds(None, from_step, to_step)
-        if page_token:
-            (reached,) = await self._position(page_token, "samples", job_id, 1)
-            first = max(first, reached + 1)
+        first = max(first, await self._first_of_page(page_token, "samples", job_id))
         size = page_bounds(page_size, MAX_SAMPLED_STEPS)
         found = await self._db.run("read_samples", job_id, first, last, size + 1) or []
         steps = [decode_samples(attempt, int(step), text) for attempt, step, text in found]
         token = ""
         if len(steps) > size:
             token = (await self._tokens.codec()).encode("samples", job_id, steps[size - 1].step)
-        return SamplePage(tuple(steps[:size]), token)
+        return Page(tuple(steps[:size]), token)
 
     async def alerts(self, job_id: str) -> Sequence[Alert]:
         """Return which rules of the job's alerts have fired, oldest first.
@@ -281,6 +276,10 @@ class HistoryStore:
             SystemSample(int(attempt), int(time_ms), json.loads(values))
             for attempt, time_ms, values in parts
         ]
+
+    async def _first_of_page(self, token: str, kind: str, job_id: str) -> int:
+        """Return the step with which the page of a token begins; 0 without one."""
+        return (await self._position(token, kind, job_id, 1))[0] + 1 if token else 0
 
     async def _position(self, token: str, kind: str, job_id: str, parts: int) -> list[int]:
         try:

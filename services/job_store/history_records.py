@@ -38,14 +38,6 @@ class SampledStep:
 
 
 @dataclass(frozen=True, slots=True)
-class SamplePage:
-    """A page of steps with samples, ascending, each once."""
-
-    steps: tuple[SampledStep, ...]
-    next_page_token: str
-
-
-@dataclass(frozen=True, slots=True)
 class LogLine:
     """One line of a trainer's output; `seq` counts the lines of the attempt from 0."""
 
@@ -74,14 +66,6 @@ class StoredLogLine:
     text: str
     time_ms: int
     source: str
-
-
-@dataclass(frozen=True, slots=True)
-class LogPage:
-    """A page of log lines, oldest first."""
-
-    lines: tuple[StoredLogLine, ...]
-    next_page_token: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,10 +28,10 @@ from job_store.records import (
     CheckpointPage,
     CheckpointRecord,
     JobFilter,
-    JobPage,
     JobRecord,
     JobStatus,
     NewJob,
+    Page,
     Priority,
     QueuedAttempt,
     Request,
@@ -130,7 +130,7 @@ class JobStore:
 
     async def list(
         self, chosen: JobFilter = EVERY_JOB, page_size: int = 50, page_token: str = ""
-    ) -> JobPage:
+    ) -> Page[JobRecord]:
         """Return a page, newest first, without config documents.
 
         A state, a name or a tag costs O(page). Several of them, and a search, look at up to 20,000

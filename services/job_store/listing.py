@@ -9,7 +9,7 @@ from typing import Any
 from job_store.codec import decode_job, json_fields
 from job_store.connection import AsyncConnection
 from job_store.paging import TokenKey, page_bounds
-from job_store.records import JobFilter, JobPage
+from job_store.records import JobFilter, JobRecord, Page
 from job_store.unreadable import readable
 
 MAX_PAGE = 1000
@@ -22,7 +22,7 @@ _ROWS = 100
 
 async def page_of_jobs(
     db: AsyncConnection, tokens: TokenKey, chosen: JobFilter, page_size: int, page_token: str
-) -> JobPage:
+) -> Page[JobRecord]:
     """Return a page; see `JobStore.list`."""
     index, tests = _index_and_tests(chosen)
     is_scan = any(tests.values())
@@ -46,7 +46,7 @@ async def page_of_jobs(
         below = "(" + last.decode()
     token = (await tokens.codec()).encode("jobs", subject, last.decode()) if last else ""
     jobs = [(id.decode(), json_fields(job)) for id, job in zip(rows[::2], rows[1::2], strict=True)]
-    return JobPage(tuple(readable(decode_job, jobs)), token)
+    return Page(tuple(readable(decode_job, jobs)), token)
 
 
 def _index_and_tests(chosen: JobFilter) -> tuple[str, dict[str, Any]]:

@@ -9,7 +9,9 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
+
+T = TypeVar("T")
 
 Milliseconds = int
 """A time, since the epoch."""
@@ -303,10 +305,10 @@ EVERY_JOB = JobFilter()
 
 
 @dataclass(frozen=True, slots=True)
-class JobPage:
-    """A page of jobs, newest first; an empty token says that it is the last."""
+class Page(Generic[T]):
+    """A page of a list; an empty token says that it is the last."""
 
-    jobs: tuple[JobRecord, ...]
+    items: tuple[T, ...]
     next_page_token: str
 
 

@@ -107,7 +107,7 @@ class StoreAsDict(JobRules):
             left: list[Any] = [step for step in steps if not at or step > at.after]
         else:
             page = self.run(self.catalog(kind).list(size, token))
-            read = [getattr(one, f"{kind}_id") for one in page.records]
+            read = [getattr(one, f"{kind}_id") for one in page.items]
             ids = sorted(self.items[kind], reverse=True)
             left = [id for id in ids if not at or id < at.after]
         assert read == left[:size]
@@ -129,7 +129,7 @@ class StoreAsDict(JobRules):
             assert self.run(self.store.count(status)) == len(chosen)
         for kind in self.items:
             page = self.run(self.catalog(kind).list())
-            ids = [getattr(one, f"{kind}_id") for one in page.records]
+            ids = [getattr(one, f"{kind}_id") for one in page.items]
             assert ids == sorted(self.items[kind], reverse=True)
 
     def listed(self, status: JobStatus | None = None, **options: Any) -> list[str]:
@@ -137,7 +137,7 @@ class StoreAsDict(JobRules):
         ids, token = list[str](), ""
         while True:
             page = self.run(self.store.list(JobFilter(status, **options), 2, token))
-            ids += [job.job_id for job in page.jobs]
+            ids += [job.job_id for job in page.items]
             token = page.next_page_token
             if not token:
                 return ids

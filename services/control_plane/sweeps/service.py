@@ -83,7 +83,7 @@ class SweepServicer(Servicer, sweep_pb2_grpc.SweepServiceServicer):
         self, request: sweep_pb2.ListSweepsRequest, context: Context
     ) -> sweep_pb2.ListSweepsResponse:
         page = await self._state.sweeps.list(page_size(request.page_size), request.page_token)
-        sweeps = [await self._summary(record) for record in page.records]
+        sweeps = [await self._summary(record) for record in page.items]
         return sweep_pb2.ListSweepsResponse(sweeps=sweeps, next_page_token=page.next_page_token)
 
     async def StopSweep(

@@ -64,11 +64,11 @@ class Workers:
     async def work(self) -> None:
         """Do something with one queued job, if there is any."""
         page = await self.state.jobs.list(JobFilter(status=JobStatus.QUEUED))
-        self.most_at_once = max(self.most_at_once, len(page.jobs))
-        if not page.jobs:
+        self.most_at_once = max(self.most_at_once, len(page.items))
+        if not page.items:
             await asyncio.sleep(0.01)
             return
-        job = self.chance.choice(page.jobs)
+        job = self.chance.choice(page.items)
         claimed = self.attempts.claim(job.job_id, job.attempt, "worker-1")
         if claimed is not None:
             start = claimed.resume_from.step if claimed.resume_from else 0

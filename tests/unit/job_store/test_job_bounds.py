@@ -40,7 +40,7 @@ async def test_logs_of_the_last_attempts_are_kept_whoever_brings_old_ones(bench:
         for key in bench.worker.client.scan_iter(f"te:job:{job.job_id}:logs:*")
     ]
     assert min(streams) > newest - LOGGED_ATTEMPTS
-    lines = (await bench.history.logs(job.job_id)).lines
+    lines = (await bench.history.logs(job.job_id)).items
     assert [line.text for line in lines] == [f"attempt {n}" for n in range(13, 21)]
 
 

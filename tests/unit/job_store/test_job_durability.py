@@ -69,7 +69,7 @@ async def test_an_unconfirmed_start_is_not_acknowledged_and_its_repetition_is(
     admin.config_set("appendfsync", "always")
     first = await jobs.create(new_job(), REQUEST)
     assert await jobs.answered(REQUEST) == first
-    assert [job.job_id for job in (await jobs.list()).jobs] == [first.job_id]
+    assert [job.job_id for job in (await jobs.list()).items] == [first.job_id]
 
 
 async def test_a_server_whose_clock_is_set_forward_is_asked_again(

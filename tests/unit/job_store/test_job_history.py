@@ -66,7 +66,7 @@ async def test_the_next_attempt_publishes_what_the_spool_held(bench: Bench) -> N
     bench.attempts.append_logs(token, [LogLine(1, "one", 1)], of_attempt=1)
     bench.attempts.publish_metrics(token, points(11, 12))
     assert await steps(bench, job.job_id) == list(range(1, 13))
-    assert [line.text for line in (await bench.history.logs(job.job_id)).lines] == ["zero", "one"]
+    assert [line.text for line in (await bench.history.logs(job.job_id)).items] == ["zero", "one"]
     with pytest.raises(TransitionRefusedError, match="already published points"):
         bench.attempts.publish_metrics(token, points(8, 9), of_attempt=1)
     with pytest.raises(ValueError, match="of_attempt is 3; it must be an attempt from 1 to 2"):
@@ -285,7 +285,7 @@ async def test_logs_are_bounded_paged_and_cut(bench: Bench) -> None:
     lines, page_token = [], ""
     while True:
         page = await bench.history.logs(job.job_id, page_size=90, page_token=page_token)
-        lines += page.lines
+        lines += page.items
         page_token = page.next_page_token
         if not page_token:
             break
@@ -296,4 +296,4 @@ async def test_logs_are_bounded_paged_and_cut(bench: Bench) -> None:
     assert lines[-2].text == "x" * 8192 + " […]"
     assert (lines[-1].attempt, lines[-1].text) == (2, "é\t\n")
     only = await bench.history.logs(job.job_id, attempt=2)
-    assert [line.seq for line in only.lines] == [0, 1]
+    assert [line.seq for line in only.items] == [0, 1]

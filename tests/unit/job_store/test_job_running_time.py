@@ -36,7 +36,7 @@ async def test_only_the_time_of_attempts_counts(bench: Bench) -> None:
 
     token = bench.claim(job)
     await later(bench)
-    (listed,) = (await bench.jobs.list()).jobs
+    (listed,) = (await bench.jobs.list()).items
     assert listed.running_ms > 5  # it runs: the time goes on with every look
     await bench.jobs.request_stop(job.job_id)
     await later(bench)

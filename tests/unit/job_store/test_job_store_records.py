@@ -60,7 +60,7 @@ async def test_a_job_comes_back_as_it_was_given(bench: Bench) -> None:
     for field in ("config_document", "max_steps", "dataset_path", "name", "execution", "warnings"):
         assert getattr(read, field) == getattr(new, field)
     assert abs(read.created_at - time.time() * 1000) < 60_000
-    (listed,) = (await bench.jobs.list()).jobs
+    (listed,) = (await bench.jobs.list()).items
     assert (listed.name, listed.config_document) == (new.name, "")
     assert (await bench.jobs.get(job.job_id, with_config=False)) == listed
 
@@ -70,14 +70,14 @@ async def test_jobs_are_listed_newest_first_and_pages_survive_inserts(bench: Ben
     names, token = [], ""
     while True:
         page = await bench.jobs.list(JobFilter(JobStatus.QUEUED), page_size=10, page_token=token)
-        names += [job.name for job in page.jobs]
+        names += [job.name for job in page.items]
         token = page.next_page_token
         if not token:
             break
         await bench.jobs.create(new_job(name="later"))
     assert sorted(names, key=int) == sorted(created, key=int)
-    assert (await bench.jobs.list(JobFilter(JobStatus.RUNNING))).jobs == ()
-    times = [job.created_at for job in (await bench.jobs.list()).jobs]
+    assert (await bench.jobs.list(JobFilter(JobStatus.RUNNING))).items == ()
+    times = [job.created_at for job in (await bench.jobs.list()).items]
     assert times == sorted(times, reverse=True)
     token = (await bench.jobs.list(page_size=1)).next_page_token
     with pytest.raises(InvalidPageTokenError, match="it belongs to 'all', not to 'failed'"):
@@ -96,22 +96,22 @@ async def test_jobs_are_found_by_name_and_by_the_beginning_of_an_id(bench: Bench
     unnamed = await bench.jobs.create(new_job(name=""))
 
     async def ids_of(**wanted: str) -> list[str]:
-        return [job.job_id for job in (await bench.jobs.list(JobFilter(**wanted))).jobs]  # type: ignore[arg-type]
+        return [job.job_id for job in (await bench.jobs.list(JobFilter(**wanted))).items]  # type: ignore[arg-type]
 
     newest_first = [job.job_id for job in reversed(twins)]
     assert await ids_of(name=odd) == newest_first
     assert await ids_of(name=odd + "y") == [other.job_id]
     assert await ids_of(name="all") == []
     page = await bench.jobs.list(JobFilter(name=odd), page_size=2)
-    assert [job.job_id for job in page.jobs] == newest_first[:2]
+    assert [job.job_id for job in page.items] == newest_first[:2]
     rest = await bench.jobs.list(JobFilter(name=odd), page_size=2, page_token=page.next_page_token)
-    assert ([job.job_id for job in rest.jobs], rest.next_page_token) == (newest_first[2:], "")
+    assert ([job.job_id for job in rest.items], rest.next_page_token) == (newest_first[2:], "")
     with pytest.raises(InvalidPageTokenError, match="it belongs to 'name:"):
         await bench.jobs.list(JobFilter(name=odd + "y"), page_token=page.next_page_token)
 
     await bench.jobs.request_stop(twins[1].job_id)
     stopped = await bench.jobs.list(JobFilter(JobStatus.STOPPED, odd))
-    assert [job.job_id for job in stopped.jobs] == [twins[1].job_id]
+    assert [job.job_id for job in stopped.items] == [twins[1].job_id]
 
     assert await ids_of(id_prefix=unnamed.job_id[:-1]) == [unnamed.job_id]
     assert len(await ids_of(id_prefix="job_0")) == 5
@@ -121,7 +121,7 @@ async def test_jobs_are_found_by_name_and_by_the_beginning_of_an_id(bench: Bench
     rest = await bench.jobs.list(
         JobFilter(id_prefix="job_0"), page_size=3, page_token=page.next_page_token
     )
-    assert len({job.job_id for job in (*page.jobs, *rest.jobs)}) == 5
+    assert len({job.job_id for job in (*page.items, *rest.items)}) == 5
 
     await bench.jobs.delete(twins[1].job_id)
     assert await ids_of(name=odd) == [newest_first[0], newest_first[2]]
@@ -143,7 +143,7 @@ async def test_a_name_that_another_job_has_gets_a_number_and_a_warning(bench: Be
     )
     assert (await bench.jobs.get(again.job_id)).warnings == again.warnings
     for name in (odd, f"{odd}-5"):
-        (job,) = (await bench.jobs.list(JobFilter(name=name))).jobs
+        (job,) = (await bench.jobs.list(JobFilter(name=name))).items
         await bench.jobs.delete(job.job_id)
         assert (await started(name)).name == name  # free again
     unnamed = [await started("") for _ in range(2)]
@@ -181,7 +181,7 @@ async def test_configs_are_created_once_listed_and_deleted(bench: Bench) -> None
     others = [await store.create(str(i), "{}") for i in range(4)]
     page = await store.list(page_size=3)
     rest = await store.list(page_size=3, page_token=page.next_page_token)
-    assert {c.config_id for c in (*page.records, *rest.records)} == {
+    assert {c.config_id for c in (*page.items, *rest.items)} == {
         c.config_id for c in (first, *others)
     }
     assert rest.next_page_token == ""
@@ -203,7 +203,7 @@ async def test_datasets_are_kept_for_workers_too(bench: Bench) -> None:
     again = await store.create("d", 3, "aa", "datasets/other", request=request)
     assert again == made == await store.get(id)
     assert WorkerRegistry(bench.worker).get_dataset(id) == made
-    assert (await store.list()).records == (made,)
+    assert (await store.list()).items == (made,)
     await store.delete(id)
     with pytest.raises(NotFoundError, match="there is no dataset"):
         WorkerRegistry(bench.worker).get_dataset(id)
@@ -244,7 +244,7 @@ async def test_a_record_of_another_version_is_named_and_hides_no_other(bench: Be
         bench.attempts.publish_metrics(token, points(1, 1))
     with pytest.raises(RecordVersionError, match=expected):
         bench.attempts.claim(old.job_id, 1, "worker-1")
-    assert [job.job_id for job in (await bench.jobs.list()).jobs] == [fine.job_id]
+    assert [job.job_id for job in (await bench.jobs.list()).items] == [fine.job_id]
     assert await bench.jobs.get(fine.job_id) == fine
 
 
@@ -268,7 +268,7 @@ async def test_a_damaged_record_is_named(
         bench.worker.command("HSET", key, field, value)
     with pytest.raises(RecordVersionError, match=why):
         await bench.jobs.get(job.job_id)
-    assert (await bench.jobs.list()).jobs == ()
+    assert (await bench.jobs.list()).items == ()
 
 
 async def test_an_old_record_can_still_be_deleted(bench: Bench) -> None:

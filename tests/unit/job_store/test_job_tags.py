@@ -68,7 +68,7 @@ async def test_a_list_has_the_jobs_that_pass_every_filter(bench: Bench) -> None:
     async def names(**wanted: object) -> list[str]:
         page = await bench.jobs.list(JobFilter(**wanted))  # type: ignore[arg-type]
         assert page.next_page_token == ""
-        return [job.name for job in page.jobs]
+        return [job.name for job in page.items]
 
     tiny = await bench.jobs.create(tagged("tiny-GPT", "lr:3e-4", "base", notes="two\nlines"))
     await bench.jobs.create(tagged("Größe", "lr:3e-4", notes="Ångström"))
@@ -109,7 +109,7 @@ async def test_pages_of_a_search_have_each_job_once(
         names, token, count = list[str](), "", 0
         while token or not count:
             page = await bench.jobs.list(chosen, page_size=2, page_token=token)
-            names += [job.name for job in page.jobs]
+            names += [job.name for job in page.items]
             token, count = page.next_page_token, count + 1
             if count == 1:
                 await bench.jobs.create(tagged(f"later {len(pages)}", "even"))
@@ -117,7 +117,7 @@ async def test_pages_of_a_search_have_each_job_once(
     assert pages[0] == ["10", "8", "6", "4", "2", "0"]
     assert pages[1] == ["later 0", *pages[0]]
     assert pages[2] == ["later 1", *pages[1]]
-    assert len((await bench.jobs.list(page_size=1000)).jobs) == 15, "a page of several looks"
+    assert len((await bench.jobs.list(page_size=1000)).items) == 15, "a page of several looks"
     first = await bench.jobs.list(even, page_size=2)
     with pytest.raises(InvalidPageTokenError, match="it belongs to 'search:"):
         await bench.jobs.list(JobFilter(tags=("odd",)), page_token=first.next_page_token)

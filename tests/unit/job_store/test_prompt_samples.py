@@ -29,7 +29,7 @@ def sampled(first: int, last: int, mark: str = "a") -> list[MetricPoint]:
 
 
 async def texts(store: HistoryStore, job_id: str, **bounds: int) -> list[tuple[int, int, str]]:
-    found = (await store.samples(job_id, **bounds)).steps
+    found = (await store.samples(job_id, **bounds)).items
     assert all(each.texts[1] == "é\ufffd" for each in found)
     assert [each.created_at - 1_700_000_000_000 for each in found] == [each.step for each in found]
     return [(each.step, each.attempt, each.texts[0].rstrip()) for each in found]
@@ -70,9 +70,9 @@ async def test_they_are_read_by_pages_and_go_with_the_job(
     job, token = await bench.running()
     bench.attempts.publish_metrics(token, sampled(1, 20))
     first = await bench.history.samples(job.job_id, page_size=3)
-    assert [each.step for each in first.steps] == [5, 10, 15]
+    assert [each.step for each in first.items] == [5, 10, 15]
     rest = await bench.history.samples(job.job_id, page_token=first.next_page_token)
-    assert ([each.step for each in rest.steps], rest.next_page_token) == ([20], "")
+    assert ([each.step for each in rest.items], rest.next_page_token) == ([20], "")
     with pytest.raises(InvalidPageTokenError):
         await bench.history.samples(job.job_id, page_token="nothing")
     bench.attempts.finish(token, Outcome(OutcomeKind.FAILED))

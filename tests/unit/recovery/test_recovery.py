@@ -64,7 +64,7 @@ async def test_jobs_at_rest_come_back_as_they_were(service: LostService) -> None
     histories = [await service.history.page(id) for id in ids]
     alerts = [await service.history.alerts(id) for id in ids]
     assert [len(each) for each in alerts] == [2, 2, 1, 0, 0]
-    samples = [(await service.history.samples(id)).steps for id in ids]
+    samples = [(await service.history.samples(id)).items for id in ids]
     assert [len(each) for each in samples] == [4, 4, 4, 0, 0]
     service.lose_redis()
 
@@ -81,12 +81,15 @@ async def test_jobs_at_rest_come_back_as_they_were(service: LostService) -> None
     assert [(await service.history.page(id)).points for id in ids] == [
         history.points for history in histories
     ]
-    assert [(await service.history.samples(id)).steps for id in ids] == samples
+    assert [(await service.history.samples(id)).items for id in ids] == samples
     assert [await service.history.alerts(id) for id in ids] == alerts
-    assert [job.job_id for job in (await service.jobs.list()).jobs] == ids[::-1]
-    assert [job.job_id for job in (await service.jobs.list(JobFilter(name="done"))).jobs] == ids[:1]
-    for chosen in (JobFilter(tags=("kept",)), JobFilter(search="kept GRÖSSE")):
-        assert [job.job_id for job in (await service.jobs.list(chosen)).jobs] == ids[:1]
+    assert [job.job_id for job in (await service.jobs.list()).items] == ids[::-1]
+    for chosen in (
+        JobFilter(name="done"),
+        JobFilter(tags=("kept",)),
+        JobFilter(search="kept GRÖSSE"),
+    ):
+        assert [job.job_id for job in (await service.jobs.list(chosen)).items] == ids[:1]
     assert (await service.jobs.count(JobStatus.STOPPED), await service.jobs.count()) == (2, 5)
     assert [one.job_id for one in await service.jobs.jobs_lacking_message()] == [ids[3]]
 
@@ -224,8 +227,8 @@ async def test_configurations_and_datasets_come_back(service: LostService) -> No
     dataset = await service.datasets.create("text.txt", info.size_bytes, info.sha256, info.key)
     service.lose_redis()
     service.recover()
-    assert (await service.configs.list()).records == (config,)
-    assert (await service.datasets.list()).records == (dataset,)
+    assert (await service.configs.list()).items == (config,)
+    assert (await service.datasets.list()).items == (dataset,)
     with pytest.raises(NotFoundError):
         await service.configs.get(gone.config_id)
 

@@ -196,7 +196,7 @@ class Site:
         async def run() -> list[tuple[int, tuple[str, ...]]]:
             async with connected(self.url) as db:
                 page = await HistoryStore(db).samples(job_id)
-                return [(each.step, each.texts) for each in page.steps]
+                return [(each.step, each.texts) for each in page.items]
 
         return asyncio.run(run())
 
