@@ -51,10 +51,15 @@ def fill(disk: Path, leave: int, room_meanwhile: int = 0) -> Path:
     with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
         first = max(free_bytes(disk) - leave - room_meanwhile, PAGE_BYTES)
         os.posix_fallocate(file.fileno(), 0, first)
-        file.seek(0, os.SEEK_END)
-        while free_bytes(disk) > leave:
-            file.write(bytes(PAGE_BYTES))  # by pages: others take some of the space meanwhile
+    fill_up(ballast, leave)
     return ballast
+
+
+def fill_up(ballast: Path, leave: int = 0) -> None:
+    """Take what has become free since."""
+    with ballast.open("ab", buffering=0) as file, contextlib.suppress(OSError):
+        while free_bytes(ballast.parent) > leave:
+            file.write(bytes(PAGE_BYTES))  # by pages: others take some of the space meanwhile
 
 
 def free_bytes(disk: Path) -> int:

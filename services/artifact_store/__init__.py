@@ -24,6 +24,7 @@ from artifact_store.errors import (
     InvalidKeyError,
     OffsetOutOfRangeError,
     RecordsLostError,
+    naming,
 )
 from artifact_store.folder import FolderStore, make_folder
 from artifact_store.identity import GuardedStore, IdentityRecords
@@ -72,6 +73,7 @@ __all__ = [
     "job_prefix",
     "journal_prefix",
     "make_folder",
+    "naming",
     "open_store",
     "safe_segment",
 ]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 # ArtifactError
 # ├── InvalidKeyError          the key is not one that any store accepts
 # ├── ArtifactNotFoundError    no artifact has the key
@@ -79,3 +83,13 @@ class OffsetOutOfRangeError(ArtifactError):
     def __init__(self, key: str, offset: int, size: int) -> None:
         message = f"offset {offset} is outside artifact {key!r} of {size} bytes"
         super().__init__(key, f"{message}; ask for an offset from 0 to {size}")
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let an error of the system name this file: a write knows a descriptor, and no name."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise

@@ -32,6 +32,7 @@ from artifact_store.errors import (
     ArtifactNotFoundError,
     ArtifactStoreAwayError,
     OffsetOutOfRangeError,
+    naming,
 )
 from artifact_store.keys import check_key
 from artifact_store.object_writer import S3Writer
@@ -356,7 +357,7 @@ class S3Store(ArtifactStore):
 
     def _download(self, stored: ArtifactInfo, path: Path, on_read: OnRead | None) -> None:
         digest, size = hashlib.sha256(), 0
-        with path.open("xb") as file:
+        with naming(path), path.open("xb") as file:
             for chunk in self.open_range(stored.key):
                 file.write(chunk)
                 digest.update(chunk)

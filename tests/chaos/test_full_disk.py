@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from cluster import Cluster, cluster
 from running_stack import wait_until
-from small_disk import fill, mounted
+from small_disk import fill, fill_up, mounted
 from undisturbed import (
     CONFIG,
     PACE_SECONDS,
@@ -121,7 +121,12 @@ def test_retries_on_a_disk_without_any_room_pause_and_end_the_job(
         job = engine.jobs.start(config=_KEEPS_ALL, dataset_path=text, execution={"max_retries": 2})
         wait_for_a_save(job)
         ballast = fill(small_disk, 0, _FOR_THE_JOB)
-        pausing = wait_until(lambda: _message(job.refresh(), "after a pause"), "a pause")
+
+        def pause() -> str:
+            fill_up(ballast)  # where checkpoints are sent to a bucket, their copies make room
+            return _message(job.refresh(), "after a pause")
+
+        pausing = wait_until(pause, "a pause")
         assert "No space left on device" in pausing
         failed = job.wait(timeout=90)
         assert failed.status == "failed"

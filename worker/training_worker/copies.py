@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from artifact_store import ArtifactStore, checkpoint_keys, job_prefix
+from artifact_store import ArtifactStore, checkpoint_keys, job_prefix, naming
 from training_worker import spool
 
 
@@ -22,7 +22,8 @@ def bring_spool(artifacts: ArtifactStore, prefix: str) -> Path | None:
         parts = [name for name in artifacts.names(prefix) if spool.is_part(name)]
         if parts:
             folder.mkdir(parents=True, exist_ok=True)
-            with (folder / spool.FILE_NAME).open("wb") as file:
+            path = folder / spool.FILE_NAME
+            with naming(path), path.open("wb") as file:
                 for part in parts:
                     file.writelines(artifacts.open_range(f"{prefix}/{part}"))
     return folder if folder.is_dir() else None
@@ -38,7 +39,8 @@ def bring_manifest(artifacts: ArtifactStore, key: str) -> Path:
     if artifacts.local_path(key) is None:
         content = b"".join(artifacts.open_range(checkpoint_keys(key)[0]))
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.with_suffix(".json").write_bytes(content)
+        with naming(path.with_suffix(".json")):
+            path.with_suffix(".json").write_bytes(content)
     return path
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from bucket_server import BUCKET, OLD_SERVICE, BucketServer, Faults, unfinished_uploads
+from small_disk import mounted
 
 from artifact_store import (
     ArtifactNotFoundError,
@@ -62,6 +63,17 @@ def test_an_upload_that_breaks_leaves_no_parts(store: S3Store) -> None:
     with pytest.raises(OSError, match="disk"):
         store.put(KEY, breaks())
     assert (unfinished_uploads(store), store.keys("jobs")) == ([], [])
+
+
+def test_a_full_disk_is_named_when_an_object_is_brought(
+    bucket: BucketServer, tmp_path: Path
+) -> None:
+    with mounted(tmp_path / "scratch", 1 << 20) as scratch:
+        store = S3Store(BUCKET, f"teams/{tmp_path.name}", scratch)
+        info = store.put(KEY, [bytes(2 << 20)])
+        with pytest.raises(OSError, match=rf"No space left on device: '{re.escape(str(scratch))}/"):
+            store.bring(info)
+        assert not [path for path in scratch.rglob("*") if path.is_file()]
 
 
 def test_the_parts_of_a_killed_process_are_discarded_once_they_are_old(
