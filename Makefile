@@ -6,8 +6,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # Extra arguments for pytest, e.g. make test ARGS="-k resume -x".
 ARGS ?=
-# Test files that run at the same time. Two leave a part of two cores unused, since tests wait.
-JOBS ?= 3
+# Test files that run at the same time. Fewer leave a part of two cores unused, since tests wait.
+JOBS ?= 4
 # Device for `make bench`: cpu or cuda.
 DEVICE ?= auto
 # Rounds of `make chaos`: what draws them, the number of the first, and how many.
