@@ -61,10 +61,7 @@ READERS = {
             "huggingface-hub==0.36.2",
         ],
         1e-3,
-        {
-            "gpt2": "its converter fills up the vocabulary of a Llama, not of a GPT-2",
-            "llama3": "its runtime rotates as if there were no scaling",
-        },
+        {"llama3": "its runtime rotates as if there were no scaling"},
     ),
     "mlx_lm": Reader(
         "with_mlx.py",

@@ -18,6 +18,7 @@ from app.training.config import TrainingConfig
 from app.training.data.chat_template import CHATML, ChatTemplate
 from app.training.gguf_export import _without_marks
 from app.training.tokenizer import ByteTokenizer, CharTokenizer, PretrainedTokenizer, Tokenizer
+from app.training.tokenizer_export import exported
 from app.training.tokenizer_training import train_bpe
 from app.transformer.config import TransformerConfig
 from app.transformer.huggingface import their_tensors
@@ -112,8 +113,9 @@ def test_transformers_computes_the_same_from_it(tmp_path: Path, fields: dict[str
     torch.testing.assert_close(theirs(ids).logits, expected, rtol=0, atol=1e-2)
 
 
-def test_tokenizer_and_modelfile(tmp_path: Path) -> None:
-    tokenizer = bpe()
+@pytest.mark.parametrize("padded", [0, 340], ids=["whole", "padded"])
+def test_tokenizer_and_modelfile(tmp_path: Path, padded: int) -> None:
+    tokenizer = PretrainedTokenizer(exported(bpe(), padded).definition)
     save(tmp_path / "c.pt", tokenizer, template=CHATML)
     assert run(tmp_path / "c.pt", tmp_path / "model.gguf").exit_code == 0
     fields = fields_of(tmp_path / "model.gguf")

@@ -21,6 +21,7 @@ from app.training.data.chat_template import CHATML, ChatTemplate
 from app.training.data.conversations import turns_of
 from app.training.data.parts import Place
 from app.training.export import export_checkpoint
+from app.training.fast_encoding import fast_encoder
 from app.training.tokenizer import (
     ByteTokenizer,
     CharTokenizer,
@@ -37,11 +38,15 @@ SCALARS = [chr(c) for c in range(0x110000) if not 0xD800 <= c < 0xE000]
 EVERYWHERE = "".join(SCALARS[::61] + SCALARS[:0x3000])
 """Characters of every block of Unicode, and all of the first ones."""
 WORDS = ["The", " quick", "\tbrown\r\n", "  fox", "́", "🙂", "<|endoftext|>", "\x00", "é", "ﬁ"]
+WORDS += ["[unused 300]", "[unused 300", "unused"]
+
+PADDING = 30
+"""Rows of an embedding without an id of the tokenizer."""
 
 
 def save(path: Path, tokenizer: Tokenizer | None, **extra: Any) -> None:
     """Write a checkpoint of a random model with more ids than the tokenizer."""
-    size = tokenizer.vocab_size + 30 if tokenizer else 40
+    size = tokenizer.vocab_size + PADDING if tokenizer else 40
     shape = {"vocab_size": size, "hidden_size": 16, "num_layers": 1, "num_heads": 2}
     config = TransformerConfig(**shape, max_position_embeddings=64, initializer_range=0.5)  # type: ignore[arg-type]
     torch.manual_seed(3)
@@ -83,7 +88,7 @@ def test_auto_tokenizer_gives_the_same_ids_and_text(tmp_path: Path, kind: str) -
         ids = ours.encode(text).tolist()
         assert {**theirs(text)} == {"input_ids": ids, "attention_mask": [1] * len(ids)}
         assert theirs.decode(ids, skip_special_tokens=True) == ours.decode(ids)
-    assert len(theirs) == ours.vocab_size
+    assert len(theirs) == ours.vocab_size + PADDING, "each row of the embedding has a token"
     draws = random.Random(7)
     ids = [draws.randrange(min(ours.vocab_size, 256)) for _ in range(500)]
     assert theirs.decode(ids, skip_special_tokens=True) == ours.decode(ids)
@@ -126,6 +131,45 @@ def test_nothing_is_added_that_training_did_not_see(tmp_path: Path) -> None:
     written = json.loads((tmp_path / "out" / "generation_config.json").read_text())
     assert (written["bos_token_id"], written["eos_token_id"]) == (begin, 0)
     assert written["pad_token_id"] == begin + 1
+
+
+def byte_level(*added: str, ignore_merges: bool = False) -> dict[str, Any]:
+    """A tokenizer.json with tokens that were added behind its vocabulary."""
+    made = tokenizers.Tokenizer.from_str(bpe().definition)
+    made.add_special_tokens(list(added))
+    content: dict[str, Any] = json.loads(made.to_str())
+    content["model"]["ignore_merges"] = ignore_merges
+    return content
+
+
+@pytest.mark.parametrize("ignores", [False, True])
+def test_names_of_unused_ids_are_in_no_text(ignores: bool) -> None:
+    content = byte_level("<|im_start|>", "<|im_end|>", ignore_merges=ignores)
+    ours = PretrainedTokenizer(json.dumps(content))
+    padded = ours.vocab_size + PADDING
+    theirs = PretrainedTokenizer(exported(ours, padded).definition)
+    assert theirs.vocab_size == ours.vocab_size, "a padded vocabulary is read as what it was"
+    named = tokenizers.Tokenizer.from_str(theirs.definition)
+    assert sorted(named.get_vocab().values()) == list(range(padded))
+    fast = fast_encoder(theirs.definition).encode
+    assert fast is not None
+    for text in [*texts(EVERYWHERE), "<|im_start|>user\n[unused 302]<|im_end|>", "[unused 302]"]:
+        ids = ours.encode(text).tolist()
+        assert theirs.encode(text).tolist() == fast(text).tolist() == ids
+        assert theirs.decode(ids) == ours.decode(ids)
+    assert exported(theirs, padded).definition == theirs.definition
+    assert exported(ours, ours.vocab_size).definition == ours.definition
+
+
+def test_ids_stay_without_names_where_a_text_could_have_them() -> None:
+    single = byte_level("tail")
+    single["added_tokens"][-1]["single_word"] = True
+    without_words = byte_level(ignore_merges=True) | {"pre_tokenizer": None}
+    pieces = tokenizers.models.WordPiece({"a": 0, "[UNK]": 1}, unk_token="[UNK]")
+    others = [single, without_words, json.loads(tokenizers.Tokenizer(pieces).to_str())]
+    for content in others:
+        ours = PretrainedTokenizer(json.dumps(content))
+        assert exported(ours, 400).definition == ours.definition
 
 
 def test_tokens_of_the_vocabulary_are_named_by_purpose() -> None:

@@ -55,7 +55,9 @@ def export_checkpoint(
     """
     loaded = load_trained(checkpoint, averaged=averaged)
     family = family_of(loaded.model.config)
-    tokenizer = exported(loaded.tokenizer) if loaded.tokenizer is not None else None
+    # Readers of a GPT-2 want a token for each row; those of the others fill them up themselves.
+    named = loaded.model.config.vocab_size if family == "gpt2" else 0
+    tokenizer = exported(loaded.tokenizer, named) if loaded.tokenizer is not None else None
     ids = _ids(tokenizer)
     texts = {"generation_config.json": _generation_config(loaded, ids)}
     if tokenizer is not None:

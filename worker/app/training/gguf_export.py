@@ -211,7 +211,8 @@ def _tokens(content: Mapping[str, Any], size: int) -> tuple[list[str], list[int]
     tokens = [f"[unused{place}]" for place in range(size)]
     kinds = [int(TokenType.UNUSED)] * size
     for token, place in content["model"]["vocab"].items():
-        tokens[place], kinds[place] = token, int(TokenType.NORMAL)
+        if place < size:  # what pads an embedding is cut
+            tokens[place], kinds[place] = token, int(TokenType.NORMAL)
     for added in content.get("added_tokens") or []:
         kind = TokenType.CONTROL if added.get("special") else TokenType.USER_DEFINED
         tokens[added["id"]], kinds[added["id"]] = added["content"], int(kind)

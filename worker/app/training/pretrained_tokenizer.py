@@ -18,6 +18,7 @@ from app.training.tokenizer_protocol import (
     TextStream,
     fingerprint_of,
 )
+from app.training.unused_tokens import unused_token
 
 
 class PretrainedTokenizer:
@@ -49,7 +50,7 @@ class PretrainedTokenizer:
         self.name = name
         self.definition = definition
         vocabulary: dict[str, int] = self._tokenizer.get_vocab(with_added_tokens=True)
-        self._vocab_size = max(vocabulary.values(), default=-1) + 1
+        self._vocab_size = self._size(vocabulary)
         known = special_tokens or {}
         self.special_tokens = {use: token for use, token in known.items() if token in vocabulary}
         """Tokens of the vocabulary by purpose, such as `eos_token`."""
@@ -62,6 +63,13 @@ class PretrainedTokenizer:
         """The id's text, such as `<|endoftext|>`."""
         self._end_of_text_id = vocabulary[self.end_of_text] if self.end_of_text else None
         self._usual_end = usual_end(vocabulary)
+
+    def _size(self, vocabulary: Mapping[str, int]) -> int:
+        """Return the number of ids, without those at the end that only pad an embedding."""
+        size = max(vocabulary.values(), default=-1) + 1
+        while size and self._tokenizer.id_to_token(size - 1) == unused_token(size - 1):
+            size -= 1
+        return size
 
     @property
     def vocab_size(self) -> int:

@@ -16,6 +16,7 @@ from app.training.character_tokenizers import ByteTokenizer, CharTokenizer
 from app.training.data.chat_template import ChatTemplate
 from app.training.pretrained_tokenizer import PretrainedTokenizer
 from app.training.tokenizer_protocol import Tokenizer
+from app.training.unused_tokens import all_named, with_all_named
 
 _ANY_CHARACTER = r"[\s\S]"
 
@@ -47,18 +48,22 @@ class ExportedTokenizer:
         return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
-def exported(tokenizer: Tokenizer) -> ExportedTokenizer:
-    """Return a tokenizer as others read it."""
+def exported(tokenizer: Tokenizer, named: int = 0) -> ExportedTokenizer:
+    """Return a tokenizer as others read it.
+
+    Args:
+        named: each id below it gets a token, where that leaves the ids of every text as they are.
+    """
     if isinstance(tokenizer, PretrainedTokenizer):
-        return _pretrained(tokenizer)
+        return _pretrained(tokenizer, named)
     if isinstance(tokenizer, CharTokenizer):
-        return ExportedTokenizer(_characters(tokenizer.characters), {}, {})
+        return ExportedTokenizer(_characters(tokenizer.characters, named), {}, {})
     if isinstance(tokenizer, ByteTokenizer):
-        return ExportedTokenizer(_bytes(), {}, {})
+        return ExportedTokenizer(_bytes(named), {}, {})
     raise TypeError(f"{type(tokenizer).__name__} has no form that others read")
 
 
-def _pretrained(tokenizer: PretrainedTokenizer) -> ExportedTokenizer:
+def _pretrained(tokenizer: PretrainedTokenizer, named_ids: int) -> ExportedTokenizer:
     content, end = json.loads(tokenizer.definition), tokenizer.end_of_text
     # A text begins behind the end of another; where nothing is unknown, that token is never used.
     usual = {"bos_token": end, "eos_token": end, "unk_token": _unknown(content["model"]) or end}
@@ -66,20 +71,21 @@ def _pretrained(tokenizer: PretrainedTokenizer) -> ExportedTokenizer:
     tokens = {use: token for use, token in named.items() if token is not None}
     ids = {use: tokenizer.id_of(token) for use, token in tokens.items()}
     return ExportedTokenizer(
-        _as_in_training(tokenizer.definition, content),
+        _as_in_training(tokenizer.definition, content, named_ids),
         tokens,
         {use: place for use, place in ids.items() if place is not None},
     )
 
 
-def _as_in_training(definition: str, content: Mapping[str, Any]) -> str:
+def _as_in_training(definition: str, content: Mapping[str, Any], named_ids: int) -> str:
     """Return a tokenizer.json without what a run never uses: ids around a text, cuts, padding."""
     unused = {"truncation": None, "padding": None}
     if (content.get("post_processor") or {}).get("type") != "ByteLevel":  # that one adds no ids
         unused["post_processor"] = None
-    if all(content.get(key) is None for key in unused):
+    named = with_all_named(content, named_ids)
+    if named is content and all(content.get(key) is None for key in unused):
         return definition
-    return json.dumps({**content, **unused}, ensure_ascii=False)
+    return json.dumps({**named, **unused}, ensure_ascii=False)
 
 
 def _unknown(model: Mapping[str, Any]) -> str | None:
@@ -90,11 +96,11 @@ def _unknown(model: Mapping[str, Any]) -> str | None:
     return token if token in model.get("vocab", {}) else None
 
 
-def _bytes() -> str:
+def _bytes(named: int) -> str:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
     vocabulary = {character: byte for byte, character in enumerate(byte_characters())}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer = Tokenizer(models.BPE(vocab=all_named(vocabulary, named), merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     return str(tokenizer.to_str())
@@ -110,11 +116,11 @@ def byte_characters() -> list[str]:
     return [chr(byte) if byte in printable else chr(next(others)) for byte in range(256)]
 
 
-def _characters(alphabet: str) -> str:
+def _characters(alphabet: str, named: int) -> str:
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
     vocabulary = {character: place for place, character in enumerate(alphabet)}
-    tokenizer = Tokenizer(models.WordLevel(vocab=vocabulary))
+    tokenizer = Tokenizer(models.WordLevel(vocab=all_named(vocabulary, named)))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_ANY_CHARACTER), "isolated")
     tokenizer.decoder = decoders.Fuse()
     return str(tokenizer.to_str())
