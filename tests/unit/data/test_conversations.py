@@ -34,8 +34,15 @@ FORGETFUL = (
 )
 
 
-def message(role: str, content: str) -> dict[str, str]:
+def message(role: str, content: Any) -> dict[str, Any]:
     return {"role": role, "content": content}
+
+
+def part(text: str, kind: str = "text") -> dict[str, Any]:
+    return {"type": kind, "text": text}
+
+
+IMAGE = {"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}
 
 
 def turns_of(record: Mapping[str, Any]) -> list[Message]:
@@ -57,6 +64,14 @@ def turns_of(record: Mapping[str, Any]) -> list[Message]:
         {"messages": [message("user", "Hi"), message("assistant", "Hello")]},
         {"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]},
         {"id": 1, "conversations": [message("user", "Hi"), message("model", "Hello")]},
+        {"messages": [message("user", [part("Hi")]), message("assistant", [part("Hello")])]},
+        {
+            "messages": [
+                message("user", [part("H", "input_text"), part("i") | {"image_url": None}]),
+                message("assistant", [part("Hel", "output_text"), part("lo")]),
+            ]
+        },
+        {"prompt": [message("user", [part("Hi")])], "completion": "Hello"},
     ],
 )
 def test_every_form_is_the_same_conversation(record: dict[str, Any]) -> None:
@@ -94,7 +109,19 @@ def test_other_columns_are_no_conversations(columns: list[str]) -> None:
         ),
         (
             {"messages": [{"role": "user", "content": ["a"]}]},
-            "`messages[0].content` in line 3 of 'chats.jsonl' is ['a']; it must be a string",
+            "`messages[0].content[0]` in line 3 of 'chats.jsonl' is 'a'; it must be an object of",
+        ),
+        (
+            {"messages": [message("user", [part("a"), IMAGE])]},
+            "`messages[0].content[1]` in line 3 of 'chats.jsonl' is {'type': 'image_url'",
+        ),
+        (
+            {"messages": [message("user", [part("a") | {"text": None}])]},
+            "`messages[0].content[0].text` in line 3 of 'chats.jsonl' is missing; it must be a",
+        ),
+        (
+            {"messages": [message("user", [])]},
+            "`messages[0].content` in line 3 of 'chats.jsonl' is []; it must be a string",
         ),
         (
             {"messages": [{"role": "user", "content": "x"}]},

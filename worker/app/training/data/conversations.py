@@ -1,7 +1,8 @@
 """Records of instruction data as conversations. Standard library only, see `survey`.
 
     {messages: [{role, content}, …]}         or `conversations`, with `from` and `value`; and
-                                             `weight`, 0 or 1, whether an answer is trained on
+                                             `weight`, 0 or 1, whether an answer is trained on;
+                                             content is a text, or a list of parts of type text
     {prompt, completion}                     or `response`; both texts, or both lists of messages
     {instruction, input, output}             or `context` and `response`; what is added may be empty
 
@@ -28,6 +29,8 @@ _ROLES: Final[dict[str, Role]] = {
 }
 _ROLE_NAMES: Final = ("role", "from")
 _CONTENT_NAMES: Final = ("content", "value")
+_TEXT_PARTS: Final = ("text", "input_text", "output_text")
+"""Types of parts in OpenAI's form, for chats and for responses."""
 
 
 class Message(NamedTuple):
@@ -120,8 +123,22 @@ def _message(value: object, name: str, place: Place) -> Message:
     role = value.get(role_name)
     if not isinstance(role, str) or role not in _ROLES:
         raise _wrong(place, f"{name}.{role_name}", f"one of {', '.join(_ROLES)}", role)
-    content = _text(value.get(content_name), f"{name}.{content_name}", place)
+    content = _content(value.get(content_name), f"{name}.{content_name}", place)
     return Message(_ROLES[role], content, _is_trained(value.get("weight"), name, place))
+
+
+def _content(value: object, name: str, place: Place) -> str:
+    """Return the text of a message, of which OpenAI's form allows parts; nothing is put between."""
+    if not isinstance(value, list) or not value:
+        return _text(value, name, place)
+    return "".join(_part(each, f"{name}[{i}]", place) for i, each in enumerate(value))
+
+
+def _part(value: object, name: str, place: Place) -> str:
+    if not isinstance(value, Mapping) or value.get("type") not in _TEXT_PARTS:
+        rule = "an object of type `text` with its `text`; images, sound and calls are not read"
+        raise _wrong(place, name, rule, value)
+    return _text(value.get("text"), f"{name}.text", place)
 
 
 def turns_of(messages: Sequence[tuple[str, str]]) -> list[Message]:
