@@ -73,6 +73,7 @@ def write(folder: Path, files: dict[str, str]) -> None:
         ("train/0.parquet", "dev/0.parquet", "test/0.parquet"),
         ("train/data-0-of-1.arrow", "val/data-0-of-1.arrow", "test/data-0-of-1.arrow"),
         ("ptb.train.txt", "ptb.valid.txt", "ptb.test.txt"),
+        ("split=train/0.parquet", "split=validation/0.parquet", "split=test/0.parquet"),
     ],
 )
 def test_the_layout_of_the_hub(tmp_path: Path, config: Any, names: tuple[str, str, str]) -> None:
@@ -255,6 +256,47 @@ def test_folders_of_spark_and_databricks(tmp_path: Path, config: Any) -> None:
     assert learned(tmp_path, config) == (TRAIN, None)
     (tmp_path / "_delta_log").mkdir()
     assert "is a table of Delta Lake" in refused(tmp_path, config)
+
+
+@pytest.mark.parametrize("names", [("AA/wiki_00", "AB/wiki_00"), ("part-00000", "part-00001")])
+def test_records_in_files_without_an_ending(
+    tmp_path: Path, config: Any, names: tuple[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """wikiextractor and Spark's writer of text leave the ending out."""
+    for name, text in zip(names, (TRAIN, VALID), strict=True):
+        write(tmp_path, {name: json.dumps({"id": "1", "text": text}) + "\n"})
+    write(tmp_path, {"_SUCCESS": ""})
+    assert learned(tmp_path, config) == (f"{TRAIN}\n\n{VALID}", None)
+    note = f"{str(tmp_path / names[0])!r} is named as text and holds records"
+    assert caplog.text.count(note) == 1
+    assert "name it `.log` (and 1 files more)" in caplog.text
+    found = inspect_run(config, VisibleData(tmp_path, tokenizer=True)).warnings
+    assert sum(note in each.message for each in found) == 1
+
+
+def test_lines_that_only_look_like_records_are_text(tmp_path: Path, make_config: Any) -> None:
+    config = make_config(val_fraction=0, sequence_length=1)
+    record = json.dumps({"text": TRAIN})
+    for text in (f"{record}\nand prose", '{"level": 1}\n{"level": 2}', "{{", "{}\n{}", "{'a': 1}"):
+        write(tmp_path, {"a.txt": text})
+        assert learned(tmp_path / "a.txt", config) == (text, None)
+    write(tmp_path, {"a.log": f"{record}\n{record}\n"})
+    assert learned(tmp_path / "a.log", config) == (f"{record}\n{record}\n", None)
+
+
+def test_records_named_as_text_have_a_cache_of_their_own(tmp_path: Path, config: Any) -> None:
+    """The same bytes under another column are text, and were cached as such."""
+    write(tmp_path, {"a.txt": json.dumps({"body": TRAIN}) + "\n"})
+    assert learned(tmp_path / "a.txt", config)[0] == json.dumps({"body": TRAIN}) + "\n"
+    config.text_column = "body"
+    assert learned(tmp_path / "a.txt", config) == (TRAIN, None)
+
+
+def test_a_repository_in_the_cache_of_the_hub(tmp_path: Path, config: Any) -> None:
+    write(tmp_path, {"refs/main": "abc", "blobs/a1": TRAIN, "snapshots/abc/b.txt": TRAIN})
+    message = refused(tmp_path, config)
+    assert f"set `dataset_path` to {str(tmp_path / 'snapshots/abc')!r}" in message
+    assert learned(tmp_path / "snapshots/abc", config) == (TRAIN, None)
 
 
 def test_a_folder_of_nanogpt(tmp_path: Path, config: Any) -> None:

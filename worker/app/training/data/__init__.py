@@ -8,15 +8,15 @@ reading:
 
 - `loading`, `continued`: from a path in the configuration to a training and a validation dataset;
   what a resumed run keeps of its checkpoint for that.
-- `selection`, `choice`, `folders`, `formats`, `splits`, `saved_datasets`: which files of a path
-  are data, and of which part.
+- `selection`, `choice`, `folders`, `formats`, `splits`, `saved_datasets`, `bystanders`: which files
+  of a path are data, and of which part.
 - `sources`, `documents`, `training_text`, `parts`, `pieces`: documents on their way to the
   tokenizer, in bounded memory: how many, in which order, in which pieces.
 - `text_files`, `records`, `json_lines`, `json_text`, `long_records`, `long_rows`, `tables`,
   `tar_files`, `column_files`, `compression`: one format each.
 - `tokenizing`, `encoding`: from a corpus to its ids in the cache, on all cores.
-- `cache`, `facts`, `corpus_digests`, `arrays`, `array_files`: ids on disk, and what is known of the
-  files that they are of.
+- `cache`, `facts`, `corpus_digests`, `arrays`, `array_files`, `array_indexes`: ids on disk, and
+  what is known of the files that they are of.
 - `windows`: ids as samples.
 - `mixing`, `mixture`, `schedule`: several datasets as one, by weights.
 - `summary`: what a run trains on, in a sentence.

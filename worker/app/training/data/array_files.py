@@ -1,22 +1,25 @@
-"""What a `.bin` or `.npy` file says of itself: where its ids begin, their type and their number.
+"""What a file of ids says of itself: where its ids begin, their type and their number.
 
-Reads a few bytes and maps nothing. Standard library only: a control plane asks it too. Formats of
-`.bin`, all little-endian:
-- nanoGPT: no header, uint16. Where `vocab_size` is above 65,536 a file without a header is read
-  as uint32, since uint16 could not hold its ids. `token_dtype` names another type; else it is
-  read from the `.idx` file of Megatron beside, or seen by zeros in the high bytes of wider ids.
-- llm.c: 256 int32 of header (magic, version, count, zeros), then uint16 (magic 20240520,
+Reads a few bytes and maps nothing. Standard library only: a control plane asks it too. Formats,
+all little-endian but for `.npy` with NumPy's header:
+- `.bin` of nanoGPT, `.ds` of datatrove, `.npy` of dolma and OLMo: no header, uint16. Where
+  `vocab_size` is above 65,536 a file without a header is read as uint32, since uint16 could not
+  hold its ids. `token_dtype` names another type; else an index beside tells it, see
+  `array_indexes`, or zeros in the high bytes of wider ids show it.
+- `.bin` of llm.c: 256 int32 of header (magic, version, count, zeros), then uint16 (magic 20240520,
   version 1) or uint32 (magic 20240801, version 7).
 """
 
 from __future__ import annotations
 
+import codecs
 import math
 import re
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from app.training.data.array_indexes import indexed_type, require_no_mask
 from app.training.data.errors import DataError
 from app.training.data.formats import ReadOptions
 from app.training.reading import open_permitted
@@ -33,15 +36,15 @@ _OTHER_FORMATS = {
     b"\x28\xb5\x2f\xfd": "compressed by zstd",
     b"GGUF": "a model in GGUF",
 }
+_LONGEST_MAGIC = 16
+_PICKLES = (b"\2", b"\3", b"\4", b"\5")
+"""Second byte of a pickle: its protocol."""
 _LITDATA_HEADER = struct.Struct("<2I")  # number of items, place of the first
-_MEGATRON_MAGIC = b"MMIDIDX\x00\x00"
-_MEGATRON_HEADER = struct.Struct("<9sQB")
-_MEGATRON_TYPES = {1: "uint8", 4: "int32", 5: "int64", 8: "uint16"}
 _SAMPLE_BYTES = 1 << 16
 _FEWEST_IDS = 16
 """Ids from which on zeros in all high bytes are not a matter of chance."""
 _SHORTEST_TEXT = 64
-_PRINTABLE = bytes([9, 10, 13, *range(32, 127)])
+_CONTROLS = bytes([*range(9), 11, 12, *range(14, 32), 127])
 _MOST_WIDE_IDS = 0.1
 """Share of ids that may need their high bytes: labels of -100, and ids that are out of range."""
 _NPY_MAGIC = b"\x93NUMPY"
@@ -70,7 +73,7 @@ class ArrayLayout:
 
 
 def read_layout(path: Path, options: ReadOptions) -> ArrayLayout:
-    """Return the layout of a `.bin` or `.npy` file.
+    """Return the layout of a `.bin`, `.ds` or `.npy` file.
 
     Raises:
         DataError: For a file that is not what its name says, and `OSError`.
@@ -78,9 +81,14 @@ def read_layout(path: Path, options: ReadOptions) -> ArrayLayout:
     size = path.stat().st_size
     if size == 0:
         raise DataError(f"{str(path)!r} is empty; it must hold token ids; write it again")
-    if path.suffix.lower() == ".npy":
+    require_no_mask(path)
+    if path.suffix.lower() != ".npy":
+        return _bin_layout(path, size, options)
+    with open_permitted(path) as file:
+        start = file.read(_LONGEST_MAGIC)
+    if start.startswith(_NPY_MAGIC):
         return _npy_layout(path, size)
-    return _bin_layout(path, size, options)
+    return _bare_npy_layout(path, size, options, start)
 
 
 def _npy_layout(path: Path, size: int) -> ArrayLayout:
@@ -119,14 +127,50 @@ def _npy_header(path: Path) -> tuple[str, int]:
     with open_permitted(path) as file:
         start = file.read(8)
         form = _NPY_LENGTHS.get(start[6]) if len(start) == 8 else None
-        if not start.startswith(_NPY_MAGIC) or form is None:
-            raise _not_npy(path, f"it begins with {start!r}, not with {_NPY_MAGIC!r}")
+        if form is None:
+            raise _not_npy(path, f"it begins with {start!r}, which is no version that is known")
         raw = file.read(struct.calcsize(form))
         length = struct.unpack(form, raw)[0] if len(raw) == struct.calcsize(form) else 0
         header = file.read(min(length, _LONGEST_NPY_HEADER))
         if not header or len(header) < length:
             raise _not_npy(path, "its header is cut off, or longer than those that numpy writes")
         return header.decode("latin-1"), file.tell()
+
+
+def _bare_npy_layout(path: Path, size: int, options: ReadOptions, start: bytes) -> ArrayLayout:
+    """Return the layout of ids that were mapped and not saved: dolma and OLMo name them so too."""
+    begins = f"it begins with {start[:8]!r}, not with {_NPY_MAGIC!r}"
+    if _other_format(start) or _is_pickle(path, size, start):
+        raise _not_npy(path, begins)
+    if options.token_dtype is None and _is_mask(path, size):
+        raise _not_npy(path, f"{begins}, and holds nothing but 0 and 1, as a mask of labels does")
+    try:
+        layout = _bare_layout(path, size, options)
+    except DataError as error:
+        raise DataError(
+            f"{str(path)!r} cannot be read as .npy: {begins}; nor as bare ids, which dolma and "
+            f"OLMo write under that name: {error}"
+        ) from error
+    return layout if options.token_dtype else replace(layout, note=_bare_npy_note(path, layout))
+
+
+def _is_pickle(path: Path, size: int, start: bytes) -> bool:
+    with open_permitted(path) as file:
+        file.seek(size - 1)
+        return start[:1] == b"\x80" and start[1:2] in _PICKLES and file.read() == b"."
+
+
+def _is_mask(path: Path, size: int) -> bool:
+    sample = _sample(path, size)
+    return bool(sample) and not sample.translate(None, b"\0\1")
+
+
+def _bare_npy_note(path: Path, layout: ArrayLayout) -> str:
+    name = next(name for name, dtype in _DTYPES.items() if dtype == layout.dtype)
+    return (
+        f"{str(path)!r} has no header of NumPy and is read as bare {name} ids, which dolma and "
+        "OLMo write under that name; set `token_dtype` to decide"
+    )
 
 
 def _not_npy(path: Path, why: str) -> DataError:
@@ -145,10 +189,14 @@ def _bin_layout(path: Path, size: int, options: ReadOptions) -> ArrayLayout:
             return _llm_c_layout(path, size, magic, version, count)
     if _is_litdata(path, size, start):
         raise _not_bare_ids(path, "a chunk of LitData, with a table of its items")
-    if options.token_dtype is None:
-        _require_bare_ids(path, start)
+    if options.token_dtype is None and (what := _other_format(start)):
+        raise _not_bare_ids(path, what)
+    return _bare_layout(path, size, options)
+
+
+def _bare_layout(path: Path, size: int, options: ReadOptions) -> ArrayLayout:
     usual = "uint16" if options.vocab_size <= 1 << 16 else "uint32"
-    declared = options.token_dtype or _megatron_type(path)
+    declared = options.token_dtype or indexed_type(path, size)
     guessed = None if declared else _guessed_type(path, size, usual)
     name = declared or guessed or usual
     dtype = _DTYPES[name]
@@ -162,10 +210,9 @@ def _bin_layout(path: Path, size: int, options: ReadOptions) -> ArrayLayout:
     return ArrayLayout(dtype, 0, size // width, _note_of(path, guessed, usual) if guessed else "")
 
 
-def _require_bare_ids(path: Path, start: bytes) -> None:
-    for beginning, what in _OTHER_FORMATS.items():
-        if start.startswith(beginning):
-            raise _not_bare_ids(path, what)
+def _other_format(start: bytes) -> str | None:
+    """Return what a file with such a beginning is, if it is known to be something else than ids."""
+    return next((what for mark, what in _OTHER_FORMATS.items() if start.startswith(mark)), None)
 
 
 def _not_bare_ids(path: Path, what: str) -> DataError:
@@ -191,32 +238,6 @@ def _is_litdata(path: Path, size: int, start: bytes) -> bool:
         return int.from_bytes(file.read(4), "little") in (size, first)
 
 
-def _megatron_type(path: Path) -> str | None:
-    """Return the type that Megatron's index beside the file names."""
-    index = path.with_suffix(".idx")
-    if not index.is_file():  # opening a pipe might wait for ever
-        return None
-    try:
-        with open_permitted(index) as file:
-            header = file.read(_MEGATRON_HEADER.size)
-    except (OSError, ValueError):
-        return None
-    if len(header) < _MEGATRON_HEADER.size and _MEGATRON_MAGIC.startswith(header[:9]):
-        raise DataError(
-            f"{str(index)!r} has {len(header)} bytes; it must have the header of Megatron's index, "
-            f"{_MEGATRON_HEADER.size} bytes; the file is cut off, copy it again"
-        )
-    if not header.startswith(_MEGATRON_MAGIC):
-        return None
-    _, version, code = _MEGATRON_HEADER.unpack(header)
-    if version != 1 or code not in _MEGATRON_TYPES:
-        raise DataError(
-            f"{str(index)!r} names version {version} and type {code}; it must "
-            f"name version 1 and a type among {sorted(_MEGATRON_TYPES)}; write integers again"
-        )
-    return _MEGATRON_TYPES[code]
-
-
 def _guessed_type(path: Path, size: int, usual: str) -> str | None:
     """Return a type wider than `usual` if nearly all high bytes of a sample are zero.
 
@@ -224,7 +245,8 @@ def _guessed_type(path: Path, size: int, usual: str) -> str | None:
         DataError: For a file that may be text.
     """
     sample, narrow = _sample(path, size), int(_DTYPES[usual][-1])
-    if len(sample) >= _SHORTEST_TEXT and not sample.translate(None, _PRINTABLE):
+    beginning = sample[: min(size, _SAMPLE_BYTES) // 8 * 8]
+    if len(beginning) >= _SHORTEST_TEXT and _is_text(beginning):
         raise DataError(
             f"{str(path)!r} holds printable characters alone, as text does, or ids of one byte; as "
             f"{usual} its ids would mean nothing; set `token_dtype` to uint8, or to {usual} if it "
@@ -235,6 +257,15 @@ def _guessed_type(path: Path, size: int, usual: str) -> str | None:
         if width > narrow and size % width == 0 and _has_zeros_above(sample, narrow, width):
             return name
     return None
+
+
+def _is_text(beginning: bytes) -> bool:
+    """Whether bytes are characters in UTF-8 without controls, as hardly any ids are."""
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(beginning)  # the last one may be cut
+    except UnicodeDecodeError:
+        return False
+    return beginning.translate(None, _CONTROLS) == beginning
 
 
 def _has_zeros_above(sample: bytes, narrow: int, width: int) -> bool:

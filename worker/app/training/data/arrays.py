@@ -1,4 +1,4 @@
-"""Arrays of token ids on disk: memory-mapped `.bin` and `.npy` files and cache entries."""
+"""Arrays of token ids on disk: memory-mapped files of the data, and cache entries."""
 
 from __future__ import annotations
 
@@ -70,6 +70,6 @@ def id_dtype(spec: str, tokenizer: Tokenizer | None) -> str:
 
 
 def open_token_file(path: Path, options: ReadOptions) -> TokenArray:
-    """Map a `.bin` or `.npy` file; raises DataError for one that is not what it seems."""
+    """Map a `.bin`, `.ds` or `.npy` file; raises DataError for one that is not what it seems."""
     layout = read_layout(path, options)
     return TokenArray(path, layout.dtype, layout.offset, layout.count, is_data=True)

@@ -45,7 +45,7 @@ class Choice(NamedTuple):
         split = (self.split or "train").lower()
         if split_of(relative) == split:
             return True
-        word = re.compile(rf"(?:^|[-_. ]){re.escape(split)}(?=[-_. ]|$)")
+        word = re.compile(rf"(?:^|[-_.= ]){re.escape(split)}(?=[-_. ]|$)")
         return any(word.search(part.lower()) for part in relative.parts)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from app.training import progress
 from app.training.data.array_files import read_layout
 from app.training.data.facts import content_digest
-from app.training.data.formats import COMPRESSED, RECORD_FORMS, DataFile
+from app.training.data.formats import COMPRESSED, RECORD_FORMS, DataFile, form_of_name
 from app.training.data.sources import Corpus
 from app.training.data.text_files import has_other_encoding
 
@@ -39,4 +39,4 @@ def _is_read_as_ever(file: DataFile) -> bool:
         return False
     if file.form == "text":
         return not has_other_encoding(file.path)
-    return file.form in ("json lines", "parquet")
+    return file.form == form_of_name(file.path) and file.form in ("json lines", "parquet")

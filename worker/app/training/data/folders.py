@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -18,6 +18,13 @@ _NAMES_IN_A_MESSAGE = 10
 NOT_TEXT: Final = "not text in UTF-8 or UTF-16"
 _LOGS: Final = {"_delta_log": "Delta Lake", ".hoodie": "Apache Hudi"}
 """Folders that say which files beside them are valid."""
+
+
+_ARCHIVES: Final = frozenset(
+    [".zip", ".7z", ".rar", ".lz4", ".lzma", ".lzo", ".br", ".sz", ".snappy", ".z", ".tbz", ".txz"]
+)
+_CACHE: Final = frozenset({"blobs", "snapshots"})
+"""Folders of a repository in the cache of the Hugging Face hub."""
 
 
 class Skipped(NamedTuple):
@@ -52,6 +59,11 @@ def require_readable(path: Path) -> None:
 
 
 def _unknown_name(path: Path) -> DataError:
+    if path.suffix.lower() in _ARCHIVES:
+        return DataError(
+            f"{str(path)!r} is an archive, or compressed in a way that is not read; it must be "
+            ".gz, .zst, .xz or .bz2 around text or records, or .tar; unpack it"
+        )
     if path.suffix.lower() in COMPRESSED:
         return DataError(
             f"{str(path)!r} is compressed, and only text, JSON, CSV and TSV are read so, named for "
@@ -59,7 +71,8 @@ def _unknown_name(path: Path) -> DataError:
         )
     return DataError(
         f"{str(path)!r} has the extension {path.suffix!r}; it must be text (.txt, .md, source "
-        "code), .json, .jsonl, .csv, .tsv, .parquet, .arrow, .bin or .npy; convert or rename it"
+        "code), .json, .jsonl, .csv, .tsv, .parquet, .arrow, .bin, .ds or .npy; convert or rename "
+        "it"
     )
 
 
@@ -67,7 +80,8 @@ def files_of(folder: Path) -> Iterator[Path]:
     """Yield the files of a folder and its folders in sorted order, hidden ones left out.
 
     Raises:
-        DataError: For a table whose log decides which of its files are valid.
+        DataError: For a table whose log decides which of its files are valid, and a repository in
+            the cache of the hub.
     """
     for root, folders, names in os.walk(folder):
         for name in _LOGS.keys() & set(folders):
@@ -76,8 +90,19 @@ def files_of(folder: Path) -> Iterator[Path]:
                 "rows that were not removed, and it is not read; write the table out as plain "
                 f"Parquet, with {_LOGS[name]}'s own reader, and train on that"
             )
+        if folders and set(folders) >= _CACHE:
+            raise _is_cached_repository(Path(root))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(root, name) for name in sorted(names) if not name.startswith("."))
+
+
+def _is_cached_repository(root: Path) -> DataError:
+    snapshots = sorted(path for path in (root / "snapshots").iterdir() if path.is_dir())
+    return DataError(
+        f"{str(root)!r} is a repository in the cache of the Hugging Face hub, with every revision "
+        "that was downloaded; one of them must be named; set `dataset_path` to "
+        + (" or ".join(repr(str(path)) for path in snapshots) or "a folder in its `snapshots`")
+    )
 
 
 def is_inside(file: Path, folder: Path) -> bool:
@@ -110,6 +135,12 @@ def named(files: Collection[Path]) -> str:
 def skipping(folder: Path, skipped: Collection[Skipped]) -> str:
     """Return the warning of files that are not read."""
     return f"{len(skipped)} files in {str(folder)!r} are skipped: {_explained(skipped)}"
+
+
+def as_one(notes: Sequence[str]) -> list[str]:
+    """Return the first of the notes on a dataset's files, and of how many files more it is true."""
+    more = len(notes) - 1
+    return [notes[0] + f" (and {more} files more)" * (more > 0)] if notes else []
 
 
 def _explained(skipped: Collection[Skipped]) -> str:

@@ -27,7 +27,7 @@ RECORD_FORMS: Final = frozenset({"json", "json lines", "csv", "tsv", "parquet", 
 
 PLAIN_TEXT: Final = frozenset({".txt", ".text", ".tokens", ".raw"})
 
-COMPRESSED: Final = frozenset({".gz", ".zst", ".xz", ".bz2"})
+COMPRESSED: Final = frozenset({".gz", ".zst", ".zstd", ".xz", ".bz2"})
 """Endings behind another one: `part.jsonl.gz`."""
 
 _FORMS: Final[dict[str, Form]] = {
@@ -39,7 +39,7 @@ _FORMS: Final[dict[str, Form]] = {
     ".tsv": "tsv",
     ".parquet": "parquet",
     **dict.fromkeys((".arrow", ".feather"), "arrow"),
-    **dict.fromkeys((".bin", ".npy"), "array"),
+    **dict.fromkeys((".bin", ".npy", ".ds"), "array"),
     **dict.fromkeys((".tar", ".tgz"), "tar"),
 }
 
@@ -65,7 +65,7 @@ class ReadOptions(NamedTuple):
     text_column: str = "text"
     """The field that holds the text; `a.b` is `b` within `a`."""
     token_dtype: str | None = None
-    """The type of ids in `.bin` files without a header; None for what they show."""
+    """The type of ids in files without a header; None for what they show."""
     choice: Choice = Choice()
     """The files of a folder that are meant."""
     wants_conversations: bool = False

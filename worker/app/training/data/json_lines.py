@@ -9,6 +9,7 @@ import codecs
 import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -117,6 +118,25 @@ def _no_object(place: Place, why: str) -> DataError:
         f"{place} {why}; a .json file must hold objects such as {EXAMPLE}, in an array or one "
         "after the other; repair it"
     )
+
+
+def fields_of_lines(path: Path) -> frozenset[str]:
+    """Return the fields of the first record; none where the first two lines are no records."""
+    with contextlib.closing(decoded_blocks(path)) as blocks:
+        if not _begins_as_object(blocks):
+            return frozenset()
+    try:
+        fields = [frozenset(record_names(each)) for _, each in islice(json_records(path), 2)]
+    except DataError:
+        return frozenset()
+    return fields[0] if fields else frozenset()
+
+
+def _begins_as_object(blocks: Iterator[str]) -> bool:
+    try:
+        return next(blocks, "").lstrip().startswith("{")
+    except DataError:  # no text at all
+        return False
 
 
 JsonKind = Literal["records", "object", "other"]

@@ -50,7 +50,7 @@ def load_dataset(
 
     Args:
         path: text or source code, records with `text`, a conversation or `input_ids` (JSON, JSON
-            Lines, CSV, TSV, Parquet, Arrow), ids in `.bin` or `.npy`, or a folder of one of these,
+            Lines, CSV, TSV, Parquet, Arrow), ids in `.bin`, `.ds` or `.npy`, or a folder of these,
             see `select`.
         config: read for `tokenizer`, `text_column`, `token_dtype`, `data`, `sequence_length`,
             `seed`, `val_fraction`, `val_dataset_path` and the model's `vocab_size`; what its

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
+from app.training.data.bystanders import is_about_data, reason_to_leave, require_no_pointer
 from app.training.data.choice import Choice, line_for, require_no_choice
 from app.training.data.conversations import conversation_columns
 from app.training.data.errors import DataError
@@ -31,40 +32,16 @@ from app.training.data.formats import (
     PLAIN_TEXT,
     RECORD_FORMS,
     DataFile,
+    Form,
     ReadOptions,
     form_of_name,
     inner_name,
 )
-from app.training.data.json_lines import kind_of_json
-from app.training.data.saved_datasets import foreign_arrow_file
+from app.training.data.json_lines import fields_of_lines, kind_of_json
 from app.training.data.splits import Split, split_of
 from app.training.data.tar_files import has_samples
 from app.training.reading import PathNotAllowedError, permitted
 
-_ABOUT_DATA: Final = frozenset(
-    [
-        "readme",
-        "license",
-        "licence",
-        "copying",
-        "notice",
-        "citation",
-        "authors",
-        "changelog",
-        "contributing",
-        "requirements",
-        "dataset_card",
-        "merges",
-        "vocab",
-        "checksum",
-        "checksums",
-        "dataset_info",
-        "dataset_infos",
-        "state",
-        "manifest",
-    ]
-)
-"""Names, without ending, of files beside data that are not data."""
 _TEXT_NOTES: Final = frozenset({"_temporary"})
 
 Role = Literal["train", "validation"]
@@ -94,7 +71,7 @@ def select(path: Path, role: Role, options: ReadOptions) -> Selection:
     choice = options.choice if role == "train" else Choice()
     if not path.is_dir():
         require_no_choice(choice, path)
-        return Selection((_only_file(path),))
+        return Selection((_only_file(path, options.text_column),))
     listing = _list_folder(path, options.text_column, choice)
     if choice.files:
         files = _chosen(listing)
@@ -115,12 +92,17 @@ def select(path: Path, role: Role, options: ReadOptions) -> Selection:
     return _divided(listing, files, role, choice)
 
 
-def _only_file(path: Path) -> DataFile:
+def _only_file(path: Path, text_column: str) -> DataFile:
     form = form_of_name(path)
     if form is None:
         raise DataError(f"{str(path)!r} is not named as data; rename it")
+    require_no_pointer(path)
     if form == "json" and kind_of_json(path)[0] == "other":
         form = "text"
+    elif form == "text" and _holds_json_lines(path, text_column):
+        form = "json lines"
+    elif reason := _without_samples(path, form):
+        raise DataError(f"{str(path)!r} is {reason}")
     return DataFile(path, form)
 
 
@@ -138,7 +120,7 @@ class _Listing:
 
     def skip(self, files: Sequence[DataFile], reason: str, *, is_data: bool = True) -> None:
         self.skipped += [
-            Skipped(file.path, reason, is_data and not _is_about_data(file.path)) for file in files
+            Skipped(file.path, reason, is_data and not is_about_data(file.path)) for file in files
         ]
 
     def split(self, file: DataFile) -> Split | None:
@@ -151,16 +133,48 @@ def _list_folder(folder: Path, text_column: str, choice: Choice) -> _Listing:
         form = form_of_name(path)
         if form in RECORD_FORMS and not choice.files and _is_note(path, folder):
             listing.skipped.append(Skipped(path, "its name begins with _", is_data=False))
-        elif reason := foreign_arrow_file(path):
+        elif not choice.files and (reason := reason_to_leave(path)):
             listing.skipped.append(Skipped(path, reason, is_data=False))
         elif form is None or (reason := _unusable(path, folder) or _without_samples(path, form)):
             reason = reason or _unusable(path, folder) or _unknown(path)
-            listing.skipped.append(Skipped(path, reason, is_data=not _is_about_data(path)))
-        elif form == "json":
-            _add_json(listing, path, text_column)
+            listing.skipped.append(Skipped(path, reason, is_data=not is_about_data(path)))
         else:
-            _list_of(listing, form).append(DataFile(path, form))
+            require_no_pointer(path)
+            _add(listing, path, form, text_column)
     return listing
+
+
+def _add(listing: _Listing, path: Path, form: Form, text_column: str) -> None:
+    if form == "json":
+        _add_json(listing, path, text_column)
+        return
+    if form == "text" and _holds_json_lines(path, text_column):
+        form = "json lines"
+    _list_of(listing, form).append(DataFile(path, form))
+
+
+def _holds_json_lines(path: Path, text_column: str) -> bool:
+    """Whether a file without an ending, or with one of plain text, has records in its lines.
+
+    wikiextractor and Spark's writer of text leave out the ending.
+    """
+    if inner_name(path).suffix.lower() not in ("", *PLAIN_TEXT) or is_about_data(path):
+        return False
+    return _is_record(fields_of_lines(path), text_column)
+
+
+def text_note(file: DataFile) -> str | None:
+    """Return what to say of a file that is named as text and read as records."""
+    if file.form != "json lines" or form_of_name(file.path) != "text":
+        return None
+    return (
+        f"{str(file.path)!r} is named as text and holds records, which are read as from a `.jsonl` "
+        "file; to train on its lines as they are, name it `.log`"
+    )
+
+
+def _is_record(fields: frozenset[str], text_column: str) -> bool:
+    return bool(fields & {text_column, "input_ids"}) or conversation_columns(fields) is not None
 
 
 def _unknown(path: Path) -> str:
@@ -211,8 +225,7 @@ def _add_json(listing: _Listing, path: Path, text_column: str) -> None:
         kind, fields = kind_of_json(path)
     except DataError:  # JSON with comments, or no JSON
         kind, fields = "object", frozenset()
-    is_record = fields & {text_column, "input_ids"} or conversation_columns(fields) is not None
-    if kind == "records" or is_record:
+    if kind == "records" or _is_record(fields, text_column):
         listing.records.append(DataFile(path, "json"))
     elif kind == "object":
         listing.objects.append(DataFile(path, "json"))
@@ -220,19 +233,15 @@ def _add_json(listing: _Listing, path: Path, text_column: str) -> None:
         listing.texts.append(DataFile(path, "text"))
 
 
-def _is_about_data(path: Path) -> bool:
-    return inner_name(path).stem.lower().split(".")[0] in _ABOUT_DATA
-
-
 def _is_plain(file: DataFile) -> bool:
     named_so = inner_name(file.path).suffix.lower() in PLAIN_TEXT
-    return named_so and not _is_about_data(file.path)
+    return named_so and not is_about_data(file.path)
 
 
 def _only_records(listing: _Listing) -> list[DataFile]:
     trained = [file for file in listing.arrays if listing.split(file) == "train"]
     others = trained + [file for file in listing.texts if _is_plain(file)]
-    code = [file for file in listing.texts if not _is_about_data(file.path)]
+    code = [file for file in listing.texts if not is_about_data(file.path)]
     if others or _bytes_of(code) > _bytes_of(listing.records):  # fixtures within source code, say
         others = others or code
         raise _unclear(
@@ -250,7 +259,7 @@ def _chosen(listing: _Listing) -> list[DataFile]:
     """All that patterns chose, but for what is about the data rather than the data."""
     data = [*listing.records, *listing.arrays]
     texts = listing.texts + [DataFile(file.path, "text") for file in listing.objects]
-    about = [file for file in texts if data and _is_about_data(file.path)]
+    about = [file for file in texts if data and is_about_data(file.path)]
     listing.skip(about, "about the data beside it")
     return sorted([*data, *(set(texts) - set(about))])
 
@@ -262,12 +271,12 @@ def _bytes_of(files: Sequence[DataFile]) -> int:
 def _are_arrays_data(listing: _Listing) -> bool:
     if any(listing.split(file) == "train" for file in listing.arrays):
         return True
-    return bool(listing.arrays) and all(_is_about_data(file.path) for file in listing.texts)
+    return bool(listing.arrays) and all(is_about_data(file.path) for file in listing.texts)
 
 
 def _only_texts(listing: _Listing) -> list[DataFile]:
     """Text, with the JSON objects among it; objects alone are records of unknown fields."""
-    if all(_is_about_data(file.path) for file in listing.texts) and listing.objects:
+    if all(is_about_data(file.path) for file in listing.texts) and listing.objects:
         listing.skip(listing.texts, "not records, as the data beside it")
         return listing.objects
     texts = listing.texts + [DataFile(file.path, "text") for file in listing.objects]
@@ -288,7 +297,7 @@ def _is_divided(listing: _Listing, files: Sequence[DataFile]) -> bool:
         return True
     plain = [file for file in files if _is_plain(file)]
     splits = {listing.split(file) for file in plain}
-    others = [file for file in files if not (_is_plain(file) or _is_about_data(file.path))]
+    others = [file for file in files if not (_is_plain(file) or is_about_data(file.path))]
     return "train" in splits and len(splits - {None}) > 1 and len(others) <= len(plain)
 
 

@@ -25,6 +25,7 @@ from app.training.data.facts import memoized
 from app.training.data.folders import (
     NOT_TEXT,
     Skipped,
+    as_one,
     content_of_columns,
     require_files,
     require_mostly_read,
@@ -35,7 +36,7 @@ from app.training.data.folders import (
 from app.training.data.formats import RECORD_FORMS, Content, DataFile, ReadOptions
 from app.training.data.parts import DOCUMENT_END, Part, Piece, Place
 from app.training.data.records import conversation_records, record_columns, record_pieces
-from app.training.data.selection import Role, select
+from app.training.data.selection import Role, select, text_note
 from app.training.data.text_files import decoded_blocks
 from app.training.data_warnings import warn, warnings_of
 from app.training.home import expanded
@@ -124,6 +125,8 @@ def find_corpus(path: Path, options: ReadOptions, role: Role) -> CorpusWithValid
 
 def _corpus(path: Path, files: Sequence[DataFile], options: ReadOptions) -> Corpus:
     contents = {file.path: content_of_file(file, options) for file in files}
+    for note in as_one([note for file in files if (note := _note(file, options))]):
+        warn("dataset_path", note)
     return Corpus(tuple(files), require_one_content(path, contents), options)
 
 
@@ -154,14 +157,19 @@ def _decodes(path: Path) -> str:
     return _YES
 
 
+def _note(file: DataFile, options: ReadOptions) -> str | None:
+    """Return what is to be said of how a file is read, where its name or content says it not."""
+    if file.form == "array":
+        return read_layout(file.path, options).note or None
+    return text_note(file)
+
+
 def content_of_file(file: DataFile, options: ReadOptions) -> Content:
     """Return whether a file holds text, conversations or ids, by its first record.
 
     Where a record has both text and ids, the text is taken: the configured `tokenizer` encodes it.
     """
     if file.form == "array":
-        if note := read_layout(file.path, options).note:
-            warn("dataset_path", note)
         return "input_ids"
     if file.form not in RECORD_FORMS:
         return "text"

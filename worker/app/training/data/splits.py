@@ -17,7 +17,7 @@ _WORDS: Final[dict[str, Split]] = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 _WORD: Final = re.compile(
-    rf"(?:^|[-_. 0-9])({'|'.join(sorted(_WORDS, key=len, reverse=True))})(?=[-_. 0-9]|$)"
+    rf"(?:^|[-_.= 0-9])({'|'.join(sorted(_WORDS, key=len, reverse=True))})(?=[-_.= 0-9]|$)"
 )
 
 
@@ -25,8 +25,8 @@ def split_of(relative: PurePath) -> Split | None:
     """Return the part that a path inside a folder names.
 
     Outer folders go before inner ones and the file. A name counts where it is a word of its own:
-    `train-00000-of-00002.parquet`, `ptb.valid.txt`, `fineweb_val_000000.bin`, `test/0.jsonl`;
-    `contest.txt` names none.
+    `train-00000-of-00002.parquet`, `ptb.valid.txt`, `fineweb_val_000000.bin`, `test/0.jsonl`, and
+    `split=test/0.parquet`, as writers of partitions have it; `contest.txt` names none.
     """
     for part in relative.parts:
         if found := _WORD.search(part.lower()):

@@ -7,7 +7,7 @@ refuses is certain, and what it cannot decide it leaves to the worker.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from app.training.data.errors import DataError
 from app.training.data.folders import (
     NOT_TEXT,
     Skipped,
+    as_one,
     content_of_columns,
     files_of,
     is_blob,
@@ -31,7 +32,7 @@ from app.training.data.formats import Content, DataFile, ReadOptions, form_of_na
 from app.training.data.json_lines import field_names, json_record, kind_of_json
 from app.training.data.parquet_footer import read_footer
 from app.training.data.parts import Place
-from app.training.data.selection import Role, select
+from app.training.data.selection import Role, select, text_note
 from app.training.data.tables import table_columns
 from app.training.data.text_files import decoded_blocks, has_other_encoding
 from app.training.home import expanded
@@ -111,7 +112,7 @@ def _survey_folder(folder: Path, options: ReadOptions, role: Role) -> Survey:
         sum(sizes) + SEPARATOR_BYTES * (len(found) - 1) if is_known else None,
         warnings=(
             *([skipping(folder, skipped)] if skipped else []),
-            *(warning for each in found for warning in each.warnings),
+            *as_one([warning for each in found for warning in each.warnings]),
         ),
         has_validation=any(not problems[file] for file in selection.validation),
     )
@@ -146,7 +147,8 @@ def _survey_file(file: DataFile, options: ReadOptions) -> Survey:
             warnings = (layout.note,) if layout.note else ()
             return Survey("input_ids", layout.count, exact=True, warnings=warnings)
         case "json lines":
-            return _json_lines(path, options)
+            note = text_note(file)
+            return replace(_json_lines(path, options), warnings=(note,) if note else ())
         case "json":
             return Survey(content_of_columns(path, kind_of_json(path)[1], options))
         case "csv" | "tsv":
