@@ -284,6 +284,33 @@ def test_lines_that_only_look_like_records_are_text(tmp_path: Path, make_config:
     assert learned(tmp_path / "a.log", config) == (f"{record}\n{record}\n", None)
 
 
+def test_lines_of_objects_without_the_text_column_are_warned_of(
+    tmp_path: Path, config: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Such as the comments of Reddit, whose files have no ending but that of zstd."""
+    text = json.dumps({"author": "a", "body": TRAIN}) + "\n"
+    write(tmp_path, {"RC_2015-01": text})
+    assert learned(tmp_path, config) == (text, None)
+    assert "JSON objects with the fields ['author', 'body']: their braces are" in caplog.text
+    (warning,) = inspect_run(config, VisibleData(tmp_path, tokenizer=True)).warnings
+    assert "set `text_column` to the field that holds the text" in warning.message
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.parquet"])
+def test_labels_beside_ids_are_warned_of(
+    tmp_path: Path, config: Any, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [{"input_ids": list(TRAIN.encode()), "labels": [-100] * len(TRAIN)}]
+    if name == "a.parquet":
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / name)
+    else:
+        (tmp_path / name).write_text(json.dumps(rows[0]))
+    assert learned(tmp_path, config) == (TRAIN, None)
+    assert "has `labels` beside `input_ids`; it is not read, and every id is" in caplog.text
+    (warning,) = inspect_run(config, VisibleData(tmp_path, tokenizer=True)).warnings
+    assert "`labels` beside `input_ids`" in warning.message
+
+
 def test_records_named_as_text_have_a_cache_of_their_own(tmp_path: Path, config: Any) -> None:
     """The same bytes under another column are text, and were cached as such."""
     write(tmp_path, {"a.txt": json.dumps({"body": TRAIN}) + "\n"})

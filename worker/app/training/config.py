@@ -386,8 +386,8 @@ class TrainingConfig:
     """Field or column of records that holds the text; `a.b` is `b` within the struct `a`."""
 
     token_dtype: TokenDtype | None = None
-    """Type of the ids in `.bin` files without a header. None: what the file shows, else uint16, or
-    uint32 where `vocab_size` is above 65,536."""
+    """Type of the ids in files without a header (`.bin`, `.ds`, `.npy`). None: what an index beside
+    or the file shows, else uint16, or uint32 where `vocab_size` is above 65,536."""
 
     data: DataConfig = field(default_factory=DataConfig)
     """Which files and documents of `dataset_path` are trained on."""

@@ -8,8 +8,8 @@ reading:
 
 - `loading`, `continued`: from a path in the configuration to a training and a validation dataset;
   what a resumed run keeps of its checkpoint for that.
-- `selection`, `choice`, `folders`, `formats`, `splits`, `saved_datasets`, `bystanders`: which files
-  of a path are data, and of which part.
+- `selection`, `choice`, `folders`, `formats`, `splits`, `saved_datasets`, `bystanders`,
+  `text_records`: which files of a path are data, and of which part.
 - `sources`, `documents`, `training_text`, `parts`, `pieces`: documents on their way to the
   tokenizer, in bounded memory: how many, in which order, in which pieces.
 - `text_files`, `records`, `json_lines`, `json_text`, `long_records`, `long_rows`, `tables`,

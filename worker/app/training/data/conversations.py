@@ -24,7 +24,7 @@ _ROLES: Final[dict[str, Role]] = {
     "system": "system",
     "developer": "system",
     **dict.fromkeys(("user", "human"), "user"),
-    **dict.fromkeys(("assistant", "gpt", "model"), "assistant"),
+    **dict.fromkeys(("assistant", "gpt", "model", "chatgpt", "bing", "bard"), "assistant"),
     **dict.fromkeys(("tool", "function", "observation"), "tool"),
 }
 _ROLE_NAMES: Final = ("role", "from")

@@ -27,6 +27,10 @@ _CACHE: Final = frozenset({"blobs", "snapshots"})
 """Folders of a repository in the cache of the Hugging Face hub."""
 
 
+_MASKS: Final = ("labels", "loss_mask", "completion_mask", "assistant_masks")
+"""Columns that say which ids of a record are trained on."""
+
+
 class Skipped(NamedTuple):
     """A file of a folder that is not read."""
 
@@ -202,6 +206,17 @@ def require_one_content(path: Path, contents: Mapping[Path, Content]) -> Content
             + " or ".join(line_for(path, of[kind]) for kind in mixed)
         )
     return kinds.pop()
+
+
+def mask_note(path: Path, columns: Collection[str], content: Content) -> str | None:
+    """Return what to say of ids that have a mask beside them."""
+    masks = [name for name in _MASKS if name in columns]
+    if content != "input_ids" or not masks:
+        return None
+    return (
+        f"{str(path)!r} has `{masks[0]}` beside `input_ids`; it is not read, and every id is "
+        "trained on; to train on answers alone, give the conversations as `messages`"
+    )
 
 
 def content_of_columns(path: Path, columns: Collection[str], options: ReadOptions) -> Content:

@@ -19,6 +19,8 @@ from app.training.data.long_records import DEEPEST_NAME, LongRecord
 from app.training.data.parts import Place
 from app.training.data.text_files import BLOCK_BYTES, CONVERT, decoded_blocks, line_reader
 
+_HEAD_BYTES = 64
+
 Record = dict[str, Any] | LongRecord
 """A long one has to be read to its end before the next is asked for."""
 
@@ -122,21 +124,14 @@ def _no_object(place: Place, why: str) -> DataError:
 
 def fields_of_lines(path: Path) -> frozenset[str]:
     """Return the fields of the first record; none where the first two lines are no records."""
-    with contextlib.closing(decoded_blocks(path)) as blocks:
-        if not _begins_as_object(blocks):
-            return frozenset()
     try:
+        with line_reader(path) as read_line:
+            if not read_line(_HEAD_BYTES).lstrip().startswith(b"{"):
+                return frozenset()
         fields = [frozenset(record_names(each)) for _, each in islice(json_records(path), 2)]
-    except DataError:
+    except DataError:  # no records, or no text at all
         return frozenset()
     return fields[0] if fields else frozenset()
-
-
-def _begins_as_object(blocks: Iterator[str]) -> bool:
-    try:
-        return next(blocks, "").lstrip().startswith("{")
-    except DataError:  # no text at all
-        return False
 
 
 JsonKind = Literal["records", "object", "other"]

@@ -17,7 +17,6 @@ from typing import Final, Literal
 
 from app.training.data.bystanders import is_about_data, reason_to_leave, require_no_pointer
 from app.training.data.choice import Choice, line_for, require_no_choice
-from app.training.data.conversations import conversation_columns
 from app.training.data.errors import DataError
 from app.training.data.folders import (
     Skipped,
@@ -37,9 +36,10 @@ from app.training.data.formats import (
     form_of_name,
     inner_name,
 )
-from app.training.data.json_lines import fields_of_lines, kind_of_json
+from app.training.data.json_lines import kind_of_json
 from app.training.data.splits import Split, split_of
 from app.training.data.tar_files import has_samples
+from app.training.data.text_records import holds_json_lines, is_record
 from app.training.reading import PathNotAllowedError, permitted
 
 _TEXT_NOTES: Final = frozenset({"_temporary"})
@@ -99,7 +99,7 @@ def _only_file(path: Path, text_column: str) -> DataFile:
     require_no_pointer(path)
     if form == "json" and kind_of_json(path)[0] == "other":
         form = "text"
-    elif form == "text" and _holds_json_lines(path, text_column):
+    elif form == "text" and holds_json_lines(path, text_column):
         form = "json lines"
     elif reason := _without_samples(path, form):
         raise DataError(f"{str(path)!r} is {reason}")
@@ -148,33 +148,9 @@ def _add(listing: _Listing, path: Path, form: Form, text_column: str) -> None:
     if form == "json":
         _add_json(listing, path, text_column)
         return
-    if form == "text" and _holds_json_lines(path, text_column):
+    if form == "text" and holds_json_lines(path, text_column):
         form = "json lines"
     _list_of(listing, form).append(DataFile(path, form))
-
-
-def _holds_json_lines(path: Path, text_column: str) -> bool:
-    """Whether a file without an ending, or with one of plain text, has records in its lines.
-
-    wikiextractor and Spark's writer of text leave out the ending.
-    """
-    if inner_name(path).suffix.lower() not in ("", *PLAIN_TEXT) or is_about_data(path):
-        return False
-    return _is_record(fields_of_lines(path), text_column)
-
-
-def text_note(file: DataFile) -> str | None:
-    """Return what to say of a file that is named as text and read as records."""
-    if file.form != "json lines" or form_of_name(file.path) != "text":
-        return None
-    return (
-        f"{str(file.path)!r} is named as text and holds records, which are read as from a `.jsonl` "
-        "file; to train on its lines as they are, name it `.log`"
-    )
-
-
-def _is_record(fields: frozenset[str], text_column: str) -> bool:
-    return bool(fields & {text_column, "input_ids"}) or conversation_columns(fields) is not None
 
 
 def _unknown(path: Path) -> str:
@@ -225,7 +201,7 @@ def _add_json(listing: _Listing, path: Path, text_column: str) -> None:
         kind, fields = kind_of_json(path)
     except DataError:  # JSON with comments, or no JSON
         kind, fields = "object", frozenset()
-    if kind == "records" or _is_record(fields, text_column):
+    if kind == "records" or is_record(fields, text_column):
         listing.records.append(DataFile(path, "json"))
     elif kind == "object":
         listing.objects.append(DataFile(path, "json"))

@@ -27,6 +27,7 @@ from app.training.data.folders import (
     Skipped,
     as_one,
     content_of_columns,
+    mask_note,
     require_files,
     require_mostly_read,
     require_one_content,
@@ -36,8 +37,9 @@ from app.training.data.folders import (
 from app.training.data.formats import RECORD_FORMS, Content, DataFile, ReadOptions
 from app.training.data.parts import DOCUMENT_END, Part, Piece, Place
 from app.training.data.records import conversation_records, record_columns, record_pieces
-from app.training.data.selection import Role, select, text_note
+from app.training.data.selection import Role, select
 from app.training.data.text_files import decoded_blocks
+from app.training.data.text_records import text_note
 from app.training.data_warnings import warn, warnings_of
 from app.training.home import expanded
 from app.training.reading import permitted
@@ -124,9 +126,10 @@ def find_corpus(path: Path, options: ReadOptions, role: Role) -> CorpusWithValid
 
 
 def _corpus(path: Path, files: Sequence[DataFile], options: ReadOptions) -> Corpus:
-    contents = {file.path: content_of_file(file, options) for file in files}
-    for note in as_one([note for file in files if (note := _note(file, options))]):
+    looks = {file.path: _look(file, options) for file in files}
+    for note in as_one([note for _, note in looks.values() if note]):
         warn("dataset_path", note)
+    contents = {path: content for path, (content, _) in looks.items()}
     return Corpus(tuple(files), require_one_content(path, contents), options)
 
 
@@ -157,22 +160,20 @@ def _decodes(path: Path) -> str:
     return _YES
 
 
-def _note(file: DataFile, options: ReadOptions) -> str | None:
-    """Return what is to be said of how a file is read, where its name or content says it not."""
-    if file.form == "array":
-        return read_layout(file.path, options).note or None
-    return text_note(file)
-
-
 def content_of_file(file: DataFile, options: ReadOptions) -> Content:
     """Return whether a file holds text, conversations or ids, by its first record.
 
     Where a record has both text and ids, the text is taken: the configured `tokenizer` encodes it.
     """
+    return _look(file, options)[0]
+
+
+def _look(file: DataFile, options: ReadOptions) -> tuple[Content, str | None]:
+    """Return what a file holds, and what is to be said of how it is read."""
     if file.form == "array":
-        return "input_ids"
+        return "input_ids", read_layout(file.path, options).note or None
     if file.form not in RECORD_FORMS:
-        return "text"
+        return "text", text_note(file)
     columns = record_columns(file, options.text_column)
     content = content_of_columns(file.path, columns, options)
     if content == "text" and conversation_columns(columns) is not None:
@@ -182,7 +183,7 @@ def content_of_file(file: DataFile, options: ReadOptions) -> Content:
             "trained on, every token of it; set `data: {loss_on: completion}` to train on what the "
             "assistant wrote",
         )
-    return content
+    return content, text_note(file) or mask_note(file.path, columns, content)
 
 
 def _array_pieces(path: Path, options: ReadOptions) -> Iterator[Piece]:

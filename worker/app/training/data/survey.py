@@ -22,6 +22,7 @@ from app.training.data.folders import (
     files_of,
     is_blob,
     is_inside,
+    mask_note,
     require_files,
     require_mostly_read,
     require_one_content,
@@ -32,9 +33,10 @@ from app.training.data.formats import Content, DataFile, ReadOptions, form_of_na
 from app.training.data.json_lines import field_names, json_record, kind_of_json
 from app.training.data.parquet_footer import read_footer
 from app.training.data.parts import Place
-from app.training.data.selection import Role, select, text_note
+from app.training.data.selection import Role, select
 from app.training.data.tables import table_columns
 from app.training.data.text_files import decoded_blocks, has_other_encoding
+from app.training.data.text_records import text_note
 from app.training.home import expanded
 
 _LONGEST_FIRST_LINE = 1 << 20
@@ -144,11 +146,10 @@ def _survey_file(file: DataFile, options: ReadOptions) -> Survey:
     match file.form:
         case "array":
             layout = read_layout(path, options)
-            warnings = (layout.note,) if layout.note else ()
-            return Survey("input_ids", layout.count, exact=True, warnings=warnings)
+            return Survey("input_ids", layout.count, exact=True, warnings=_noted(layout.note))
         case "json lines":
-            note = text_note(file)
-            return replace(_json_lines(path, options), warnings=(note,) if note else ())
+            found, note = _json_lines(path, options), text_note(file)
+            return replace(found, warnings=_noted(note) or found.warnings)
         case "json":
             return Survey(content_of_columns(path, kind_of_json(path)[1], options))
         case "csv" | "tsv":
@@ -159,9 +160,10 @@ def _survey_file(file: DataFile, options: ReadOptions) -> Survey:
             return _parquet(path, options)
         case "arrow" | "tar":
             return Survey()
+    warnings = _noted(text_note(file))
     if has_other_encoding(path):
-        return Survey("text")
-    return Survey("text", path.stat().st_size, exact=True)
+        return Survey("text", warnings=warnings)
+    return Survey("text", path.stat().st_size, exact=True, warnings=warnings)
 
 
 def _head_problem(path: Path) -> str | None:
@@ -191,14 +193,18 @@ def _json_lines(path: Path, options: ReadOptions) -> Survey:
         raise DataError(f"{str(path)!r} is empty; it must hold records; check the path")
     if len(line) == _LONGEST_FIRST_LINE:
         return Survey()
-    content = content_of_columns(
-        path, frozenset(field_names(json_record(line, Place(path, "line", number)))), options
-    )
+    fields = frozenset(field_names(json_record(line, Place(path, "line", number))))
+    content = content_of_columns(path, fields, options)
     if content == "conversation":
         return Survey(content)
     size = path.stat().st_size
     # An id takes two bytes at least, with its comma; text loses its quotes and more.
-    return Survey(content, size if content == "text" else size // 2)
+    most = size if content == "text" else size // 2
+    return Survey(content, most, warnings=_noted(mask_note(path, fields, content)))
+
+
+def _noted(note: str | None) -> tuple[str, ...]:
+    return (note,) if note else ()
 
 
 def _parquet(path: Path, options: ReadOptions) -> Survey:
@@ -208,4 +214,5 @@ def _parquet(path: Path, options: ReadOptions) -> Survey:
     column = options.text_column
     if column.split(".")[0] in footer.columns and column not in footer.columns:
         return Survey()  # a field of a struct, of which the footer's reader knows nothing
-    return Survey(content_of_columns(path, footer.columns, options))
+    content = content_of_columns(path, footer.columns, options)
+    return Survey(content, warnings=_noted(mask_note(path, footer.columns, content)))
