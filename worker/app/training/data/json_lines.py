@@ -17,9 +17,13 @@ from app.training.data.errors import DataError
 from app.training.data.json_text import EXAMPLE, LONG_CHARACTERS, JsonText
 from app.training.data.long_records import DEEPEST_NAME, LongRecord
 from app.training.data.parts import Place
-from app.training.data.text_files import BLOCK_BYTES, CONVERT, decoded_blocks, line_reader
-
-_HEAD_BYTES = 64
+from app.training.data.text_files import (
+    BLOCK_BYTES,
+    CONVERT,
+    beginning,
+    decoded_blocks,
+    line_reader,
+)
 
 Record = dict[str, Any] | LongRecord
 """A long one has to be read to its end before the next is asked for."""
@@ -125,9 +129,8 @@ def _no_object(place: Place, why: str) -> DataError:
 def fields_of_lines(path: Path) -> frozenset[str]:
     """Return the fields of the first record; none where the first two lines are no records."""
     try:
-        with line_reader(path) as read_line:
-            if not read_line(_HEAD_BYTES).lstrip().startswith(b"{"):
-                return frozenset()
+        if not beginning(path).startswith("{"):
+            return frozenset()
         fields = [frozenset(record_names(each)) for _, each in islice(json_records(path), 2)]
     except DataError:  # no records, or no text at all
         return frozenset()

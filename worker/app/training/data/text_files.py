@@ -104,6 +104,14 @@ def line_reader(path: Path) -> Iterator[Callable[[int], bytes]]:
             raise not_text(path, error) from error
 
 
+def beginning(path: Path) -> str:
+    """Return the first characters of a file that are no white space; a few bytes are looked at."""
+    with open_plain(path) as file:
+        head = file.peek(_HEAD_BYTES)[:_HEAD_BYTES]
+    encoding, mark = encoding_of(head)
+    return head[mark:].decode(encoding, "ignore").lstrip()
+
+
 def _counted(line: bytes) -> bytes:
     progress.advanced(len(line))
     return line
