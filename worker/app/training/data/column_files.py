@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 _ROWS_PER_BATCH = 1024
+_BUFFER_BYTES = 1 << 20
 _ARROW_FILE = b"ARROW1"
 
 
@@ -46,7 +47,10 @@ def open_parquet(path: Path) -> ColumnFile:
     """
     import pyarrow.parquet as pq
 
-    file = pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
+    # A stream, since a mapped file is in memory as a whole column of a row group, read or not yet.
+    file = pq.ParquetFile(
+        path, buffer_size=_BUFFER_BYTES, pre_buffer=False, page_checksum_verification=True
+    )
     read = _Share(path.stat().st_size, file.metadata.num_rows)
 
     def rows(names: list[str]) -> Iterator[Any]:
