@@ -144,16 +144,19 @@ def test_processes_that_tokenize_at_once_agree(tmp_path: Path, cache: Path):
 
 
 METER = """
-import resource, sys, torch
+import re, sys, torch
+from pathlib import Path
 from app.training.config import TrainingConfig
 from app.training.data import load_dataset
 from app.transformer.config import TransformerConfig
 model = TransformerConfig(vocab_size=256, hidden_size=8, num_layers=1, num_heads=1)
 config = TrainingConfig(model_config=model, sequence_length=64, tokenizer=sys.argv[2])
 load_dataset(sys.argv[3], config)  # a small file first: imports and buffers are not counted
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def peak():  # of this program: `ru_maxrss` begins at that of the process which started it
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+before = peak()
 train, _ = load_dataset(sys.argv[1], config)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, train.tokens.count)
+print(peak() - before, train.tokens.count)
 """
 
 
