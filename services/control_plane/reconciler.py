@@ -20,7 +20,7 @@ from control_plane.state import ServiceState
 from control_plane.sweeps.driver import SweepDriver
 from control_plane.telemetry import LOST_ATTEMPTS, RESENT_MESSAGES
 from job_store.errors import JobStoreError, NotJournaledError, StoreUnavailableError
-from job_store.reconcile import RunningAttempt, stall_message
+from job_store.reconcile import NOTHING_SEEN, RunningAttempt, Seen, stall_message
 from job_store.records import JobError, JobStatus, Phase, QueuedAttempt
 from service_runtime.backoff import pause_seconds
 from service_runtime.duties import Duties
@@ -185,7 +185,7 @@ class Reconciler:
         for attempt in self._leases.observe(attempts, now):
             seconds = self._state.settings.lease_seconds
             text = f"worker {attempt.worker_id} renewed no lease for {seconds:g} s"
-            await self._declare_lost(attempt, JobError("WORKER_LOST", text))
+            await self._declare_lost(attempt, JobError("WORKER_LOST", text), attempt.lease)
         await self._fire_alerts(attempts, now)
         grace = self._state.settings.stop_grace_seconds
         for attempt in attempts:
@@ -193,7 +193,8 @@ class Reconciler:
             if self._leases.watched_seconds(attempt, now) >= grace and (
                 error := overdue(attempt, self._leases, now, grace)
             ):
-                await self._declare_lost(attempt, error)
+                seen = attempt.sign if error.reason == "STALLED" else NOTHING_SEEN
+                await self._declare_lost(attempt, error, seen)
 
     async def _fire_alerts(self, attempts: Sequence[RunningAttempt], now: float) -> None:
         """Fire alerts about a stall; the store fires each once."""
@@ -202,9 +203,11 @@ class Reconciler:
             if silent >= attempt.first_stall_alert:
                 await self._state.reconcile.fire_stalled(attempt, silent)
 
-    async def _declare_lost(self, attempt: RunningAttempt, error: JobError) -> None:
+    async def _declare_lost(
+        self, attempt: RunningAttempt, error: JobError, seen: Seen = NOTHING_SEEN
+    ) -> None:
         record = await self._state.reconcile.declare_lost(
-            attempt.job_id, attempt.attempt, attempt.claim_id, error
+            attempt.job_id, attempt.attempt, attempt.claim_id, error, seen
         )
         if record is None:
             return

@@ -185,6 +185,7 @@ class JobStore:
         from_start: bool = False,
         config_document: str | None = None,
         stop_at_step: int | None = None,
+        sweep_id: str = "",
         request: Request | None = None,
     ) -> JobRecord:
         """Queue attempt + 1 from a checkpoint or from step 0.
@@ -193,7 +194,7 @@ class JobStore:
         transaction. Without one, the claim does that: at the newest registered checkpoint, or at a
         later one up to `max_steps` that the last claimed attempt saved and did not register.
         `config_document` replaces the stored one (it holds `max_steps` too). `stop_at_step`: where
-        it stops by itself before that.
+        it stops by itself before that. `sweep_id`: of a sweep; refuse where that does not run.
         TransitionRefusedError, NotFoundError (job, checkpoint), RequestIdReusedError.
         """
         if checkpoint_id:
@@ -209,6 +210,7 @@ class JobStore:
             config_document or "",
             int(from_start),
             "" if stop_at_step is None else stop_at_step,
+            sweep_id,
         )
 
     async def delete(self, job_id: str, request: Request | None = None) -> None:

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from job_store.alerts import AlertDelivery, first_stall
 from job_store.codec import decode_job, encode_error
@@ -40,6 +41,19 @@ _WATCHED = (
 _LISTEN_MS = 2000
 
 
+class Seen(NamedTuple):
+    """Fields of a record, as they were when a verdict was reached."""
+
+    fields: str
+    """Names with commas between them; empty for none."""
+    values: str
+    """With spaces between them."""
+
+
+NOTHING_SEEN = Seen("", "")
+"""For a verdict that holds whatever the worker has reported since."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunningAttempt:
     """What the reconciler watches of a claimed attempt."""
@@ -63,6 +77,16 @@ class RunningAttempt:
     """Seconds without a sign of life after which one of its alerts fires; infinity without one."""
     nodes: int = 1
     """Workers that train it together; each of them holds the claim."""
+
+    @property
+    def lease(self) -> Seen:
+        """What is to be the same still where its lease is said to have run out."""
+        return Seen("lease_count", str(self.lease_count))
+
+    @property
+    def sign(self) -> Seen:
+        """What is to be the same still where it is said to have stalled."""
+        return Seen(",".join(_SIGNS), self.sign_of_life)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,17 +168,18 @@ class ReconcileStore:
         return await queued_attempts(self._db, "queued", limit)
 
     async def declare_lost(
-        self, job_id: str, attempt: int, claim_id: str, error: JobError
+        self, job_id: str, attempt: int, claim_id: str, error: JobError, seen: Seen = NOTHING_SEEN
     ) -> JobRecord | None:
         """End an attempt whose worker is gone; None if another claim is the current one.
 
         RUNNING becomes QUEUED with attempt + 1, or FAILED once the retries are spent; STOPPING
-        becomes STOPPED at its last registered checkpoint.
+        becomes STOPPED at its last registered checkpoint. `seen`: what has not changed for too
+        long; where it has changed by now, nothing is done and None returned.
         """
         check_id("job", job_id)
         # [T09] [T10] [T11] [T24]
         reply = await self._db.run(
-            "declare_lost", job_id, attempt, claim_id, encode_error(error), error.message
+            "declare_lost", job_id, attempt, claim_id, encode_error(error), error.message, *seen
         )
         return decode_job(job_id, json.loads(reply[0])) if reply else None
 

@@ -15,6 +15,7 @@ from model import recorded_calls as calls
 from model.recorded_calls import FIRST_MAX_STEPS, LARGER_MAX_STEPS, MAX_RETRIES, Call, token
 from model.view import AT_REST, File, View
 
+from job_store.reconcile import Seen
 from job_store.records import OutcomeKind
 
 
@@ -222,11 +223,10 @@ def _publishing(view: View, actors: Actors) -> Iterator[Move]:
 
 def _registering(view: View, actors: Actors, bounds: Bounds) -> Iterator[Move]:
     n = view.attempt
-    for m, step in sorted(actors.files):
-        id = calls.checkpoint_id(m, step)
-        is_known = id in view.registered or id in view.retired
-        is_published = step <= view.published_of(n)
-        if m == n and is_published and not is_known:
+    known = {*view.registered, *view.retired}
+    mine = [step for m, step in sorted(actors.files) if m == n]
+    for step in [step for step in mine if calls.checkpoint_id(n, step) not in known][:1]:
+        if step <= view.published_of(n):  # in the order of steps, as a trainer saves them
             register = calls.register(token(n), n, step)
             yield Move(f"register {n} at {step}", register, actors, is_usual=True)
     if view.newest_step == actors.measured[n - 1] == bounds.steps:
@@ -300,6 +300,11 @@ def late_calls(view: View) -> list[Late]:
     if view.is_held:
         late.append(Late(calls.publish(token(n), 1, 0), expected="ok"))
         late.append(Late(calls.drop_hidden_points(token(n), kept=99), expected="none"))
+        renewed = calls.declare_lost(n, view.record["claim_id"], Seen("lease_count", "no more"))
+        late.append(Late(renewed, expected="none"))
+        # Registered before, and their files may be gone: the call was repeated, and comes late.
+        earlier = [calls.register(token(n), n, step) for step in range(1, view.newest_step)]
+        late += [Late(call, expected="ok") for call in earlier]
         beyond = calls.confirm_start(token(n), view.newest_step + 5)
         late.append(Late(beyond, expected="refused"))
         if view.published_of(n) > view.start > 0:

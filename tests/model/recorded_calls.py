@@ -14,7 +14,7 @@ from job_store.attempts import AttemptStore, Unregistered
 from job_store.history import HistoryStore
 from job_store.history_records import MetricPoint
 from job_store.jobs import JobStore
-from job_store.reconcile import ReconcileStore
+from job_store.reconcile import NOTHING_SEEN, ReconcileStore, Seen
 from job_store.records import (
     CheckpointRecord,
     Execution,
@@ -267,9 +267,9 @@ def release_retry(attempt: int) -> Call:
 
 
 @cache
-def declare_lost(attempt: int, claim: str) -> Call:
+def declare_lost(attempt: int, claim: str, seen: Seen = NOTHING_SEEN) -> Call:
     """The worker renews no lease, makes no progress, or does not stop."""
-    return _recorded(lambda: _reconcile.declare_lost(JOB, attempt, claim, LOST))
+    return _recorded(lambda: _reconcile.declare_lost(JOB, attempt, claim, LOST, seen))
 
 
 @cache

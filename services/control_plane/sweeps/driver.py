@@ -137,7 +137,7 @@ class SweepDriver:
         await self._state.journal.require()
         try:
             if child.is_started:
-                await resume_child(record.sweep_id, child, pause, self._state)
+                await resume_child(record, child, pause, self._state)
             else:
                 await self._start(record, plan, child.number, pause)
         except TransitionRefusedError:
@@ -199,15 +199,23 @@ def child_request(plan: SweepPlan, name: str) -> ChildRequest:
     return ChildRequest(plan.dataset_path, plan.val_dataset_path, name, execution)
 
 
-async def resume_child(sweep_id: str, child: Child, pause: int | None, state: ServiceState) -> None:
+async def resume_child(
+    sweep: SweepRecord, child: Child, pause: int | None, state: ServiceState
+) -> None:
     """Queue the next attempt of a child that has stopped or failed; once for each of its attempts.
 
+    `sweep`: as it was read. If it ran then, it has to run still: this process may have been frozen
+    since. If it was stopped, a person resumes it, its failed children first.
+
     Raises:
-        TransitionRefusedError: It runs already.
+        TransitionRefusedError: The child runs already, or the sweep does not run any more.
     """
     assert child.job is not None
-    request = Request(f"{sweep_id}/{child.number}/{child.job.attempt}", f"{pause}")
-    record = await state.jobs.resume(child.job_id, stop_at_step=pause, request=request)
+    request = Request(f"{sweep.sweep_id}/{child.number}/{child.job.attempt}", f"{pause}")
+    running = sweep.sweep_id if sweep.status is SweepStatus.RUNNING else ""
+    record = await state.jobs.resume(
+        child.job_id, stop_at_step=pause, sweep_id=running, request=request
+    )
     await enqueue(record, state)
 
 

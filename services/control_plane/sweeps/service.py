@@ -125,7 +125,7 @@ class SweepServicer(Servicer, sweep_pb2_grpc.SweepServiceServicer):
         for child in children.values():
             if child.has_failed and not child.failed_by_values:
                 pause = plan.pause_of(len(rungs))
-                await resume_child(record.sweep_id, child, pause, self._state)
+                await resume_child(record, child, pause, self._state)
 
     async def DeleteSweep(
         self, request: sweep_pb2.DeleteSweepRequest, context: Context

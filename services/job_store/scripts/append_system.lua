@@ -8,7 +8,8 @@ local time_ms, values = ARGV[6], ARGV[7]
 
 local stale, job = fence(id, attempt, claim)
 if stale then return stale end
-local samples = job_key(id, 'system')
+local samples, new = job_key(id, 'system'), attempt .. '\n' .. time_ms .. '\n' .. values
+if redis.call('LINDEX', samples, -1) == new then return signals(job) end  -- its answer was lost
 if redis.call('LLEN', samples) >= most then
   local kept = {}
   for place, sample in ipairs(redis.call('LRANGE', samples, 0, -1)) do
@@ -17,5 +18,5 @@ if redis.call('LLEN', samples) >= most then
   redis.call('DEL', samples)
   redis.call('RPUSH', samples, unpack(kept))
 end
-redis.call('RPUSH', samples, attempt .. '\n' .. time_ms .. '\n' .. values)
+redis.call('RPUSH', samples, new)
 return signals(job)

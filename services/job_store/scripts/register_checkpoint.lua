@@ -8,7 +8,11 @@ local saved = {id = ARGV[5], step = ARGV[6], score = ARGV[7], record = ARGV[8]}
 
 local stale = fence(id, attempt, claim)
 if stale then return stale end
-if redis.call('HEXISTS', job_key(id, 'checkpoint_data'), saved.id) == 0 then
+local _, newest = newest_checkpoint(id)
+-- An attempt registers its checkpoints in the order of their steps. So one of an earlier step is there
+-- or, where the call was long on its way, may have lost its files since.
+local is_late = tonumber(saved.step) < newest
+if not is_late and redis.call('HEXISTS', job_key(id, 'checkpoint_data'), saved.id) == 0 then
   register(id, load_job(id), saved, now_ms())
 end
 return {'ok'}

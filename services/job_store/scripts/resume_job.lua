@@ -1,14 +1,21 @@
 -- resume_job: prefix, job_id, request_key, body_hash, ttl_ms, checkpoint_id, max_steps, document,
---             from_start (1 or 0), stop_at_step ('' for none). Returns the job.
+--             from_start (1 or 0), stop_at_step ('' for none), sweep_id ('' for none): of a sweep that has
+--             to be running. Returns the job.
 --- @include prelude
 --- @include memo
 --- @include transitions
 local id, checkpoint_id, max_steps = ARGV[2], ARGV[6], tonumber(ARGV[7])
 local document, from_start, stop_at_step = ARGV[8], ARGV[9] == '1', ARGV[10]
+local sweep_id = ARGV[11]
 local memo = {key = ARGV[3], hash = ARGV[4], ttl_ms = ARGV[5]}
 
 local first_answer = recall(memo)
 if first_answer then return first_answer end
+-- Who drives a sweep may have been frozen since it ran.
+local sweep = sweep_id ~= '' and redis.call('HGET', item_key('sweep', sweep_id), 'status') or 'deleted'
+if sweep_id ~= '' and sweep ~= 'running' then
+  return refused(sweep_id, {status = sweep}, 'resume a child of', '')
+end
 local job, err = load_job(id)
 if err then return err end
 if not TERMINAL[job.status] then  -- [T19]

@@ -41,7 +41,7 @@ end
 -- certain: the points of a file that the segment's edge cuts through are not counted.
 local function archived_files(id, segment, count, files)
   local archive, sure, offset = job_key(id, 'archive', segment.attempt), 0, 0
-  while true do
+  repeat
     local page = redis.call('ZRANGE', archive, text(segment.first), '+inf', 'BYSCORE',
                             'LIMIT', offset, 16)
     for _, stored in ipairs(page) do
@@ -52,9 +52,9 @@ local function archived_files(id, segment, count, files)
         sure = sure + file.points
       end
     end
-    if #page < 16 or sure >= count then return sure end
     offset = offset + 16
-  end
+  until #page < 16 or sure >= count
+  return sure
 end
 
 -- At least the first `count` visible points of the segments, or all: raw ones packed into the

@@ -55,6 +55,19 @@ async def test_a_place_whose_processes_end_first_says_how(bench: Bench) -> None:
         bench.attempts.leave_place(token, 1, PLACE_LOST)
 
 
+async def test_a_renewal_that_comes_behind_the_end_of_its_place_changes_nothing(
+    bench: Bench,
+) -> None:
+    job, token = await bench.running()
+    for place, end in ((1, PLACE_DONE), (2, PLACE_LOST)):
+        bench.attempts.take_place(token, place, "a")
+        bench.attempts.leave_place(token, place, end)
+        late = bench.attempts.renew_place(token, place, has_worked=True)
+        assert not late.stop_requested
+    assert bench.attempts.places(job.job_id) == {1: PLACE_DONE, 2: PLACE_LOST}
+    assert bench.attempts.work_of_places(job.job_id) == 0
+
+
 async def test_a_record_of_another_version_is_left_alone(bench: Bench) -> None:
     job, token = await bench.running()
     bench.worker.command("HSET", f"te:job:{job.job_id}", "v", "2")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from job_store_bench import Bench, new_job
+from job_store_bench import LOST, Bench, new_job
 
 from job_store.errors import NotFoundError, RecordVersionError, TransitionRefusedError
 from job_store.ids import new_id
@@ -43,6 +43,23 @@ async def test_a_child_is_made_once_and_only_while_its_sweep_runs(bench: Bench) 
     with pytest.raises(TransitionRefusedError, match="stopped, which does not allow to start a"):
         await bench.jobs.create(child(sweep.sweep_id, 2))
     assert await bench.jobs.count() == 1
+
+
+async def test_a_child_is_resumed_by_who_drives_its_sweep_only_while_that_runs(
+    bench: Bench,
+) -> None:
+    sweep_id = (await bench.sweeps.create("rates", "{}")).sweep_id
+    job = await bench.jobs.create(child(sweep_id))
+    bench.attempts.finish(bench.claim(job), Outcome(OutcomeKind.FAILED, LOST))
+    await stopped(bench, sweep_id)
+    with pytest.raises(TransitionRefusedError, match="stopped, which does not allow to resume a "):
+        await bench.jobs.resume(job.job_id, sweep_id=sweep_id)
+    with pytest.raises(TransitionRefusedError, match=r"sweep swp_\w+ is deleted"):
+        await bench.jobs.resume(job.job_id, sweep_id=new_id("sweep"))
+    again = [SweepStatus.STOPPED]
+    await bench.sweeps.move(sweep_id, "resume", SweepStatus.RUNNING, again)
+    resumed = await bench.jobs.resume(job.job_id, sweep_id=sweep_id)
+    assert (resumed.status, resumed.attempt) == (JobStatus.QUEUED, 2)
 
 
 async def test_a_rung_is_decided_once(bench: Bench) -> None:

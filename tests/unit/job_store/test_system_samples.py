@@ -44,6 +44,7 @@ async def test_a_long_run_keeps_samples_of_all_of_it(
     monkeypatch.setattr(attempts, "MOST_SAMPLES", 8)
     job, token = await bench.running()
     for number in range(1, 26):
-        bench.attempts.append_system(token, number, {})
+        for _ in range(2):  # the answer to the first was lost
+            bench.attempts.append_system(token, number, {})
     kept = [time for _, time in await times(bench, job.job_id)]
     assert kept == [1, 17, 21, 23, 25]
