@@ -24,7 +24,7 @@ class RopeScaling(_message.Message):
     def __init__(self, factor: _Optional[float] = ..., low_freq_factor: _Optional[float] = ..., high_freq_factor: _Optional[float] = ..., original_max_position_embeddings: _Optional[int] = ...) -> None: ...
 
 class TransformerConfig(_message.Message):
-    __slots__ = ("vocab_size", "hidden_size", "num_layers", "num_heads", "num_kv_heads", "intermediate_size", "max_position_embeddings", "activation", "dropout_rate", "position_encoding_type", "layer_norm_type", "qk_norm", "bias", "tie_word_embeddings", "initializer_range", "zero_init_output_projections", "head_dim", "rope_theta", "rope_scaling", "norm_epsilon", "qk_norm_weights", "qkv_bias", "ngram_size", "ngram_rows")
+    __slots__ = ("vocab_size", "hidden_size", "num_layers", "num_heads", "num_kv_heads", "intermediate_size", "max_position_embeddings", "activation", "dropout_rate", "position_encoding_type", "layer_norm_type", "qk_norm", "bias", "tie_word_embeddings", "initializer_range", "zero_init_output_projections", "head_dim", "rope_theta", "rope_scaling", "norm_epsilon", "qk_norm_weights", "qkv_bias", "ngram_size", "ngram_rows", "mix_in_embedding")
     VOCAB_SIZE_FIELD_NUMBER: _ClassVar[int]
     HIDDEN_SIZE_FIELD_NUMBER: _ClassVar[int]
     NUM_LAYERS_FIELD_NUMBER: _ClassVar[int]
@@ -49,6 +49,7 @@ class TransformerConfig(_message.Message):
     QKV_BIAS_FIELD_NUMBER: _ClassVar[int]
     NGRAM_SIZE_FIELD_NUMBER: _ClassVar[int]
     NGRAM_ROWS_FIELD_NUMBER: _ClassVar[int]
+    MIX_IN_EMBEDDING_FIELD_NUMBER: _ClassVar[int]
     vocab_size: int
     hidden_size: int
     num_layers: int
@@ -73,7 +74,8 @@ class TransformerConfig(_message.Message):
     qkv_bias: bool
     ngram_size: int
     ngram_rows: int
-    def __init__(self, vocab_size: _Optional[int] = ..., hidden_size: _Optional[int] = ..., num_layers: _Optional[int] = ..., num_heads: _Optional[int] = ..., num_kv_heads: _Optional[int] = ..., intermediate_size: _Optional[int] = ..., max_position_embeddings: _Optional[int] = ..., activation: _Optional[str] = ..., dropout_rate: _Optional[float] = ..., position_encoding_type: _Optional[str] = ..., layer_norm_type: _Optional[str] = ..., qk_norm: _Optional[bool] = ..., bias: _Optional[bool] = ..., tie_word_embeddings: _Optional[bool] = ..., initializer_range: _Optional[float] = ..., zero_init_output_projections: _Optional[bool] = ..., head_dim: _Optional[int] = ..., rope_theta: _Optional[float] = ..., rope_scaling: _Optional[_Union[RopeScaling, _Mapping]] = ..., norm_epsilon: _Optional[float] = ..., qk_norm_weights: _Optional[bool] = ..., qkv_bias: _Optional[bool] = ..., ngram_size: _Optional[int] = ..., ngram_rows: _Optional[int] = ...) -> None: ...
+    mix_in_embedding: bool
+    def __init__(self, vocab_size: _Optional[int] = ..., hidden_size: _Optional[int] = ..., num_layers: _Optional[int] = ..., num_heads: _Optional[int] = ..., num_kv_heads: _Optional[int] = ..., intermediate_size: _Optional[int] = ..., max_position_embeddings: _Optional[int] = ..., activation: _Optional[str] = ..., dropout_rate: _Optional[float] = ..., position_encoding_type: _Optional[str] = ..., layer_norm_type: _Optional[str] = ..., qk_norm: _Optional[bool] = ..., bias: _Optional[bool] = ..., tie_word_embeddings: _Optional[bool] = ..., initializer_range: _Optional[float] = ..., zero_init_output_projections: _Optional[bool] = ..., head_dim: _Optional[int] = ..., rope_theta: _Optional[float] = ..., rope_scaling: _Optional[_Union[RopeScaling, _Mapping]] = ..., norm_epsilon: _Optional[float] = ..., qk_norm_weights: _Optional[bool] = ..., qkv_bias: _Optional[bool] = ..., ngram_size: _Optional[int] = ..., ngram_rows: _Optional[int] = ..., mix_in_embedding: _Optional[bool] = ...) -> None: ...
 
 class DataSource(_message.Message):
     __slots__ = ("path", "weight")

@@ -34,7 +34,7 @@ def scenarios() -> list[dict[str, Any]]:
     # The gradient of a key's bias is 0 but for rounding, which Adam would make as large as any.
     labelled = {"labelled": True, "samples": 48, "model": {"bias": False}}
     muon = {"optimizer_type": "muon", "muon_iterations": 3, "ema_decay": 0.9}
-    pairs: dict[str, Any] = {"model": {"ngram_size": 3, "ngram_rows": 40}}
+    pairs: dict[str, Any] = {"model": {"ngram_size": 3, "ngram_rows": 40, "mix_in_embedding": True}}
     frozen = {"freeze": ["token_embedding.*", "blocks.0.*"]}
     for strategy in ("ddp", "fsdp"):
         config = spread(strategy)

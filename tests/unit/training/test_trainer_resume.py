@@ -21,7 +21,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "bf16": {"mixed_precision": "bf16"},
     "fp16": {"mixed_precision": "fp16"},
     "validation every step": {"eval_steps": 1},
-    "muon and n-grams": {"optimizer_type": "muon", "model": {"ngram_size": 3}},
+    "muon and n-grams": {
+        "optimizer_type": "muon",
+        "model": {"ngram_size": 3, "mix_in_embedding": True},
+    },
     "average": {"ema_decay": 0.5},
     "muon in fp16": {"optimizer_type": "muon", "mixed_precision": "fp16"},
     "wsd and z-loss": {"scheduler_type": "wsd", "cooldown_steps": 4, "z_loss": 1e-2},

@@ -21,6 +21,7 @@ VARIANTS: list[dict[str, Any]] = [
     {"num_kv_heads": 1, "layer_norm_type": "rms_norm"},
     {"bias": False, "tie_word_embeddings": False, "activation": "relu_squared"},
     {"ngram_size": 3, "ngram_rows": 50},
+    {"mix_in_embedding": True},
 ]
 
 
@@ -37,6 +38,10 @@ def build(**fields: Any) -> GPTModel:
     model = GPTModel(TransformerConfig(**{**config, **fields}))
     if model.ngram_embedding is not None:  # which begins at zero
         torch.nn.init.normal_(model.ngram_embedding.weight)
+    if model.config.mix_in_embedding:  # which begins as if it were not there
+        for name, parameter in model.named_parameters():
+            if name.endswith(".mix"):
+                torch.nn.init.normal_(parameter)
     return model
 
 

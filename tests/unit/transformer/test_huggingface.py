@@ -172,6 +172,9 @@ def test_a_weight_beyond_the_type_is_refused(tmp_path: Path) -> None:
     assert list((tmp_path / "out").iterdir()) == []
 
 
+MIXED = {"mix_in_embedding": True}
+
+
 def test_other_forms_are_refused_by_field(tmp_path: Path) -> None:
     model = build(**LLAMA | {"activation": "relu_squared", "qk_norm": True})
     with pytest.raises(UnsupportedModelError) as caught:
@@ -182,6 +185,7 @@ def test_other_forms_are_refused_by_field(tmp_path: Path) -> None:
         "GPT-2's form, and activation='relu_squared' is not Llama's, Qwen2's or Qwen3's; train one "
         "of these forms to export it"
     )
-    with pytest.raises(UnsupportedModelError, match="and ngram_size=2 is not Llama's"):
-        export_model(build(**LLAMA | {"ngram_size": 2}), tmp_path / "out")
+    for ours, name in (({"ngram_size": 2}, "ngram_size=2"), (MIXED, "mix_in_embedding=True")):
+        with pytest.raises(UnsupportedModelError, match=f"and {name} is not Llama's"):
+            export_model(build(**LLAMA | ours), tmp_path / "out")
     assert not (tmp_path / "out").exists()

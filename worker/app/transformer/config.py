@@ -162,6 +162,10 @@ class TransformerConfig:
     """Rows of the table of each length of n-gram, > 0. Where there are more n-grams, several share
     a row. Without effect where `ngram_size` is 1."""
 
+    mix_in_embedding: bool = False
+    """Begin each block with a sum of its input and the embedding, by two learned weights of its
+    own, at first 1 and 0 (modded-nanogpt's lambdas)."""
+
     initializer_range: float = 0.02
     """Standard deviation of initial weights, > 0. Projections back into the residual stream get
     it divided by sqrt(2 × `num_layers`), as in GPT-2."""
@@ -256,8 +260,8 @@ class TransformerConfig:
     def parameters_by_part(self) -> dict[str, int]:
         """Trainable parameters of each kind of layer, those of all blocks together.
 
-        `ngrams` is of their tables, `positions` of learned ones, `head` of an untied output
-        projection.
+        `ngrams` is of their tables, `positions` of learned ones, `mix` of `mix_in_embedding`,
+        `head` of an untied output projection.
         """
         hidden, bias = self.hidden_size, int(self.bias)
         has_positions = self.position_encoding_type == "learned"
@@ -270,6 +274,7 @@ class TransformerConfig:
             "embedding": self.vocab_size * hidden,
             "ngrams": self.ngram_table_rows * hidden,
             "positions": self.max_position_embeddings * hidden if has_positions else 0,
+            "mix": 2 * self.num_layers if self.mix_in_embedding else 0,
             "attention": self.num_layers * attention,
             "mlp": self.num_layers * mlp,
             "norms": norm * (2 * self.num_layers + 1) + self.num_layers * head_norms,

@@ -76,8 +76,10 @@ class Decoder:
         rotary = None
         if model.config.position_encoding_type == "rotary":
             rotary = model.get_buffer("rotary")[:, place, None]
-        for block, cache in zip(model.blocks, self._caches, strict=True):
-            x = _through_block(cast("Block", block), x, rotary, cache)
+        embedding = x
+        for each, cache in zip(model.blocks, self._caches, strict=True):
+            block = cast("Block", each)
+            x = _through_block(block, block.mixed(x, embedding), rotary, cache)
         head = model.token_embedding if model.lm_head is None else model.lm_head
         self.logits = _product(_normed(model.final_norm, x), head.weight)
 

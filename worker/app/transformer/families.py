@@ -71,6 +71,7 @@ def _gpt2_obstacles(config: TransformerConfig) -> list[str]:
             "head_dim": config.attention_size == config.hidden_size,
             "qk_norm": not config.qk_norm,
             "ngram_size": config.ngram_size == 1,
+            "mix_in_embedding": not config.mix_in_embedding,
             "bias": config.bias,
             "qkv_bias": config.has_qkv_bias == config.bias,
         },
@@ -86,6 +87,7 @@ def _llama_obstacles(config: TransformerConfig) -> list[str]:
             "layer_norm_type": config.layer_norm_type == "rms_norm",
             "activation": config.activation == "swiglu",
             "ngram_size": config.ngram_size == 1,
+            "mix_in_embedding": not config.mix_in_embedding,
             "bias": not (config.bias and config.qk_norm),
             # Qwen2 has these biases alone; no family has all others.
             "qkv_bias": config.has_qkv_bias == config.bias

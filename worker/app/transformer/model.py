@@ -28,6 +28,8 @@ class Block(nn.Module):
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
+        mixes = config.mix_in_embedding
+        self.mix = nn.Parameter(torch.tensor([1.0, 0.0])) if mixes else None
         self.attention_norm = build_norm(config)
         self.attention = CausalSelfAttention(config)
         self.mlp_norm = build_norm(config)
@@ -39,11 +41,18 @@ class Block(nn.Module):
         rotary: Tensor | None = None,
         cache: LayerCache | None = None,
         mask: Tensor | None = None,
+        embedding: Tensor | None = None,
     ) -> Tensor:
+        if embedding is not None:
+            x = self.mixed(x, embedding)
         attended: Tensor = self.attention(self.attention_norm(x), rotary, cache, mask)
         x = x + attended
         widened: Tensor = self.mlp(self.mlp_norm(x))
         return x + widened
+
+    def mixed(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """Return the block's input, of the stream and of what the first block got."""
+        return x if self.mix is None else self.mix[0] * x + self.mix[1] * embedding
 
 
 class GPTModel(nn.Module):
@@ -153,14 +162,14 @@ class GPTModel(nn.Module):
         start = caches[0].length if caches else 0
         self._require_context(start + input_ids.shape[1])
         places = slice(start, start + input_ids.shape[1]) if positions is None else positions
-        x = self._embed(input_ids, places, before)
+        x = embedding = self._embed(input_ids, places, before)
         rotary = self._rotary_at(places)
         mask = None if positions is None else document_mask(positions)
         for index, block in enumerate(self.blocks):
             if self.gradient_checkpointing and self.training:
-                x = checkpoint(block, x, rotary, None, mask, use_reentrant=False)
+                x = checkpoint(block, x, rotary, None, mask, embedding, use_reentrant=False)
             else:
-                x = block(x, rotary, caches[index] if caches else None, mask)
+                x = block(x, rotary, caches[index] if caches else None, mask, embedding)
         normed: Tensor = self.final_norm(x)
         return normed
 

@@ -67,8 +67,9 @@ class RowDecoder(Decoder):
         if self._places is not None:
             x = x + self._places[place]
         rotary = None if self._rotary is None else self._rotary[:, place]
+        embedding = x
         for layer in self._layers:
-            x = layer.attend(x, place, rotary)
+            x = layer.attend(layer.mixed(x, embedding), place, rotary)
             x = layer.widen(x)
         for cache in self._caches:
             cache.length = place + 1
@@ -95,6 +96,7 @@ class _Layer:
 
     def __init__(self, block: Block, cache: LayerCache) -> None:
         attention, mlp = block.attention, block.mlp
+        self._mix = None if block.mix is None else _array(block.mix)
         self._attention_norm, self._mlp_norm = _Norm(block.attention_norm), _Norm(block.mlp_norm)
         self._qkv, self._output = _Linear(attention.qkv), _Linear(attention.output)
         self._up, self._down = _Linear(mlp.up), _Linear(mlp.output)
@@ -104,6 +106,13 @@ class _Layer:
         self._counts = (attention.num_heads, attention.num_kv_heads, attention.head_dim)
         entries = cache.entries.numpy()
         self._keys, self._values = entries[0, 0], entries[1, 0]
+
+    def mixed(self, x: Array, embedding: Array) -> Array:
+        """Return the block's input, of the stream and of what the first block got."""
+        if self._mix is None:
+            return x
+        mixed: Array = self._mix[0] * x + self._mix[1] * embedding
+        return mixed
 
     def attend(self, x: Array, place: int, rotary: Array | None) -> Array:
         """Add what the attention makes of a position, whose keys and values it keeps."""
