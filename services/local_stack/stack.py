@@ -104,7 +104,8 @@ class Stack:
             Service(
                 name="redis",
                 command=[str(binary), as_argument(configuration)],
-                environment=os.environ,
+                # A locale that this machine does not have would keep the server from starting.
+                environment={**os.environ, "LC_ALL": "C"},
                 stop_order=2,
                 grace_seconds=20.0,
                 # It answers until the workers have registered their last checkpoints.

@@ -16,7 +16,8 @@ from job_store.journal import JournalEntry
 def recover(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-P", "-m", "training_engine", "recover", f"--data-dir={folder}", *flags],
-        env=clean_environment(),
+        # The embedded server must start also where the locale is one that the machine lacks.
+        env=clean_environment() | {"LC_ALL": "xx_XX.UTF-8"},
         capture_output=True,
         text=True,
         timeout=120,
