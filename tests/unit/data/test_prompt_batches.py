@@ -98,5 +98,5 @@ def test_a_checkpoint_without_an_average_says_so(checkpoints: dict[bool, Path]) 
     with pytest.raises(NoAverageError, match="has no average of the weights; train with `ema_deca"):
         load_trained(checkpoints[False], averaged=True)
     answer = generate(checkpoints[False], "-p", "a", "--averaged")
-    assert answer.exit_code == 1
+    assert answer.exit_code == 2
     assert "has no average of the weights" in answer.stderr

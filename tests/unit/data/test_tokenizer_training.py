@@ -186,3 +186,22 @@ def test_the_command_writes_what_a_run_would_use(tmp_path: Path) -> None:
     assert output.read_text() == train_bpe([TEXT], 400).definition
     again = CliRunner().invoke(app, command)
     assert (again.exit_code, "is there already" in again.stderr) == (4, True)
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "said"),
+    [
+        (["--vocab-size", "-5"], 6, "`tokenizer` is 'bpe:-5'; it must be of at least 257"),
+        (["--vocab-size", "9" * 20], 6, f"`tokenizer` is 'bpe:{'9' * 20}'; it must be of at "),
+        (["--output", "none/t.json"], 2, "none is not a folder; make it, or choose another"),
+    ],
+)
+def test_what_is_refused_before_the_text_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: list[str], code: int, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    app = typer.Typer()
+    app.command()(commands.tokenizer)
+    refused = CliRunner().invoke(app, ["train", "missing.txt", *flags])
+    assert (refused.exit_code, said in refused.stderr) == (code, True)
+    assert not list(tmp_path.iterdir())

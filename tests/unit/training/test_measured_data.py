@@ -125,7 +125,7 @@ def test_the_command(tmp_path: Path) -> None:
     assert line.startswith("loss ")
     assert line.endswith(f"  over {len(TEXT) - 1} tokens\n")
     refused = CliRunner().invoke(app, [*asked, "--stride", "33"])
-    assert refused.exit_code == 1
+    assert refused.exit_code == 2
     assert refused.stderr == "error: `stride` is 33; it must be at least 1 and at most 32\n"
     asked[-1] = str(tmp_path / "none.txt")
     assert "none.txt" in CliRunner().invoke(app, asked).stderr

@@ -20,8 +20,12 @@ from app.transformer.errors import ConfigError, FieldProblem
 if TYPE_CHECKING:
     from app.training.sampled_text import SampledPiece
 
+_USAGE = 2
+"""The command line's exit code where a file cannot be read or an argument is refused."""
 _REFUSED = 4
 """The command line's exit code where an existing file forbids what was asked."""
+_INVALID_CONFIG = 6
+"""The command line's exit code where a configuration is invalid."""
 
 
 def export(
@@ -54,7 +58,9 @@ def export(
         if error.name != "gguf":
             raise
         _fail("GGUF is written by a package; install it: pip install 'training-engine[gguf]'")
-    except (CheckpointError, TokenizerError, UnsupportedModelError, NotRepresentableError) as error:
+    except CheckpointError as error:
+        _fail(str(error), _USAGE)
+    except (TokenizerError, UnsupportedModelError, NotRepresentableError) as error:
         _fail(str(error))
     except OSError as error:
         kind = "file" if form == "gguf" else "folder"
@@ -86,7 +92,7 @@ def evaluate(checkpoint: Path, data: Path, stride: int | None, averaged: bool) -
             loaded = load_trained(checkpoint, averaged=averaged)
             return asdict(measure_data(loaded, data, stride=stride))
     except (CheckpointError, DataError, ValueError) as error:
-        _fail(str(error))
+        _fail(str(error), _USAGE)
 
 
 def tokenizer(
@@ -108,12 +114,15 @@ def tokenizer(
     from app.training.tokenizer_files import TokenizerError
 
     try:
+        _require_place(output)
         with _progress_shown():
             trained = train_tokenizer(path, vocab_size, text_column)
         with output.open("x", encoding="utf-8") as file:
             file.write(trained.definition)
-    except (DataError, TokenizerError, ConfigError) as error:
-        _fail(str(error))
+    except (DataError, TokenizerError) as error:
+        _fail(str(error), _USAGE)
+    except ConfigError as error:
+        _fail(str(error), _INVALID_CONFIG)
     except FileExistsError:
         _fail(f"{output} is there already; choose another --output, or remove it", _REFUSED)
     except OSError as error:
@@ -156,7 +165,7 @@ def generate(
             return answer_pieces(loaded, turns, **options)
         return sample_pieces(loaded.model, loaded.tokenizer, prompt, **options)
     except (CheckpointError, ValueError) as error:
-        _fail(str(error))
+        _fail(str(error), _USAGE)
 
 
 def inspect(dataset_path: str | None, document: str | dict[str, Any]) -> dict[str, Any]:
@@ -204,6 +213,14 @@ def _progress_shown() -> Iterator[None]:
             yield
     finally:
         log.removeHandler(lines)
+
+
+def _require_place(output: Path) -> None:
+    """Refuse, before the work that may take minutes, a file that could not be written after it."""
+    if output.exists():
+        raise FileExistsError
+    if not output.parent.is_dir():
+        _fail(f"{output.parent} is not a folder; make it, or choose another --output", _USAGE)
 
 
 def _fail(message: str, code: int = 1) -> NoReturn:

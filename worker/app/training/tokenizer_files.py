@@ -48,7 +48,7 @@ def trained_name(vocab_size: int) -> str:
 
 def trained_size(spec: str) -> int | None:
     """How many ids a tokenizer has at most that is trained on the data; None for any other."""
-    found = re.fullmatch(rf"{_TRAINED}(\d{{1,12}})", spec, re.ASCII)
+    found = re.fullmatch(rf"{_TRAINED}(-?\d{{1,4000}})", spec, re.ASCII)
     return int(found[1]) if found else None
 
 
