@@ -33,7 +33,8 @@ writes their blocking twins from them. In order of reading:
   whom.
 - `_config_source`, `_yaml`, `messages`: configurations and messages as plain values.
 - `comparison`, `report`: several jobs side by side; jobs as one HTML page.
-- `_files`, `_finding`, `_generation`, `_home`: downloads, jobs by name, sampled text, `~`.
+- `_files`, `_finding`, `_generation`, `_home`, `_texts`: downloads, jobs by name, sampled text,
+  `~`, text that can be sent.
 - `cli`: the command line.
 - `v1`: the generated stubs.
 - `__main__`, `_version`: `python -m training_engine`; the version.

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
 from training_engine._config_source import ConfigSource
+from training_engine._texts import check_text
 from training_engine.errors import InvalidArgumentError
 from training_engine.records import Plain
 
@@ -52,7 +53,8 @@ class Call:
         answer: Field of the gRPC response that REST answers with directly.
 
     Raises:
-        InvalidArgumentError: A field of the path is empty, which would address another thing.
+        InvalidArgumentError: A field of the path is empty, which would address another thing, or a
+            field holds what is not text.
     """
 
     rpc: str
@@ -64,6 +66,8 @@ class Call:
     answer: str = ""
 
     def __post_init__(self) -> None:
+        for name, value in self.fields.items():
+            check_text(name, value)
         for name in _FIELD_OF_PATH.findall(self.route):
             value = self.fields[name]
             if not isinstance(value, str) or not value:

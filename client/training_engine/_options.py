@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from training_engine._texts import check_text
 from training_engine.errors import InvalidArgumentError
 
 ADDRESS_VARIABLE = "TRAINING_ENGINE_ADDRESS"
@@ -38,16 +39,29 @@ class Options:
 
 
 def chosen_token(token: str | None) -> str | None:
-    """Return the token given, else the environment's, else None."""
-    return token or os.environ.get(TOKEN_VARIABLE) or None
+    """Return the token given, else the environment's, else None.
+
+    Raises:
+        InvalidArgumentError: No header can carry it, for example as it ends in a line break. The
+            text does not have the token.
+    """
+    chosen = token or os.environ.get(TOKEN_VARIABLE) or None
+    if chosen and not (chosen.isascii() and chosen.isprintable()):
+        raise InvalidArgumentError(
+            f"the access token{'' if token else f' in {TOKEN_VARIABLE}'} holds a character that no "
+            "request can carry; it must be printable ASCII without line breaks; give it again"
+        )
+    return chosen
 
 
 def checked_address(address: str) -> str:
     """Return a gRPC address.
 
     Raises:
-        InvalidArgumentError: For a URL, which gRPC would look up as a name.
+        InvalidArgumentError: For a URL, which gRPC would look up as a name, and for what is not
+            text.
     """
+    check_text("the address", address)
     if address.lower().startswith(("http://", "https://")):
         raise InvalidArgumentError(
             f"the address is {address!r}, and must be HOST:PORT: drop {address.split('//')[0]}//; "

@@ -13,7 +13,9 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, TypeVar
 
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 
 from training_engine.v1 import options_pb2
 
@@ -23,6 +25,18 @@ M = TypeVar("M", bound=Message)
 _Convert = Callable[[Any], Any]
 
 _TIMESTAMP = "google.protobuf.Timestamp"
+_RULES = {
+    FieldDescriptor.CPPTYPE_INT32: "a whole number from -2147483648 to 2147483647",
+    FieldDescriptor.CPPTYPE_INT64: "a whole number from -2**63 to 2**63 - 1",
+    FieldDescriptor.CPPTYPE_UINT32: "a whole number from 0 to 4294967295",
+    FieldDescriptor.CPPTYPE_UINT64: "a whole number from 0 to 2**64 - 1",
+    FieldDescriptor.CPPTYPE_DOUBLE: "a number",
+    FieldDescriptor.CPPTYPE_FLOAT: "a number",
+    FieldDescriptor.CPPTYPE_BOOL: "true or false",
+    FieldDescriptor.CPPTYPE_ENUM: "one of its words",
+    FieldDescriptor.CPPTYPE_STRING: "text in UTF-8",
+    FieldDescriptor.CPPTYPE_MESSAGE: "a mapping of names to values",
+}
 
 
 def message_to_plain(message: Message) -> Plain:
@@ -130,10 +144,30 @@ def plain_to_message(kind: type[M], plain: Mapping[str, Any]) -> M:
     Raises:
         ValueError: A key or a value does not fit the message.
     """
+    values = _write(kind.DESCRIPTOR, plain)
     try:
-        return kind(**_write(kind.DESCRIPTOR, plain))
-    except TypeError as error:
-        raise ValueError(str(error)) from error
+        return kind(**values)
+    except (TypeError, ValueError) as error:
+        raise ValueError(_misfit(kind, values, "") or str(error)) from error
+
+
+def _misfit(kind: type[Message], values: Mapping[str, Any], path: str) -> str | None:
+    """Say which value does not fit its field, for protobuf does not name it."""
+    for name, value in values.items():
+        field = kind.DESCRIPTOR.fields_by_name.get(name)
+        try:
+            kind(**{name: value})
+        except (TypeError, ValueError):
+            if _is_nested(field) and isinstance(value, Mapping):
+                return _misfit(GetMessageClass(field.message_type), value, f"{path}{name}.")
+            return field and f"{path}{name} is {value!r}; it must be {_rule(field)}"
+    return None
+
+
+def _rule(field: Any) -> str:
+    if is_map(field):
+        return "a mapping"
+    return f"a list, each {_RULES[field.cpp_type]}" if field.is_repeated else _RULES[field.cpp_type]
 
 
 def _write(descriptor: Any, plain: Mapping[str, Any]) -> Plain:

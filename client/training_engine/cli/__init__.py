@@ -9,6 +9,7 @@ In order of reading:
   `artifact_commands`, `generate_command`, `resource_commands`: the commands.
 - `inspection`: what a look into data found, as lines.
 - `watch`, `curve`: a job live, with the curve of its loss.
+- `encoding`: characters that the output cannot show.
 - `local_paths`: paths and options that are sent to another process.
 - `extensions`: commands of other packages: `up`, `export`.
 - `completion`: what Tab offers.
@@ -16,11 +17,14 @@ In order of reading:
 
 from __future__ import annotations
 
+from training_engine.cli.encoding import tolerate_encoding
+
 __all__ = ["main"]
 
 
 def main() -> None:
     """Run the command line; the entry point of the console script."""
+    tolerate_encoding()
     try:
         from training_engine.cli.app import app
 

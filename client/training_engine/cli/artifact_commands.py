@@ -133,7 +133,7 @@ def export(
     ] = None,
     max_shard_gb: Annotated[
         float | None,
-        typer.Option(min=1e-6, help="Larger weights are divided into files; default 5."),
+        typer.Option(min=1e-6, max=1e9, help="Larger weights are divided into files; default 5."),
     ] = None,
     form: Annotated[
         ExportFormat,

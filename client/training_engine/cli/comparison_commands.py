@@ -11,6 +11,7 @@ from training_engine.cli import completion
 from training_engine.cli.output import number
 from training_engine.cli.session import Session, connected
 from training_engine.comparison import Comparison, series_csv
+from training_engine.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,7 +120,12 @@ def report(
     if str(output) == "-":
         session.output.line(text)
         return
-    output.write_text(text, encoding="utf-8")
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InvalidArgumentError(
+            f"{output} cannot be written: {error.strerror}; choose another --output"
+        ) from error
     session.output.answer({"output": str(output)}, f"wrote {output}")
 
 

@@ -20,7 +20,7 @@ from training_engine.cli.local_paths import (
     read_config,
 )
 from training_engine.cli.output import ago, duration, number, phase_text, size
-from training_engine.cli.session import Session, connected
+from training_engine.cli.session import MOST, Session, connected
 from training_engine.cli.watch import watch_job
 from training_engine.errors import InvalidConfigError, NotFoundError
 from training_engine.records import EventKind, JobStatus, LogLine, SystemSample
@@ -146,7 +146,7 @@ def list_jobs(
             metavar="TEXT", help="Only jobs that have these words in name, id, tags or notes."
         ),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Jobs to show, newest first.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=MOST, help="Jobs to show, newest first.")] = 50,
 ) -> None:
     """List jobs, newest first."""
     if name is not None and not name.strip():
@@ -268,7 +268,7 @@ def system(
     session: Session,
     job: JobArgument,
     tail: Annotated[
-        int, typer.Option("--tail", "-n", min=1, help="Only so many of the last samples.")
+        int, typer.Option("--tail", "-n", min=1, max=MOST, help="Only so many of the last samples.")
     ] = 20,
 ) -> None:
     """Show what a job's processes used: CPU, memory, disk, network, GPUs."""
@@ -294,9 +294,11 @@ def _sample_row(sample: SystemSample) -> tuple[object, ...]:
 def samples(
     session: Session,
     job: JobArgument,
-    step: Annotated[int | None, typer.Option(min=1, help="Only those of this step.")] = None,
+    step: Annotated[
+        int | None, typer.Option(min=1, max=MOST, help="Only those of this step.")
+    ] = None,
     tail: Annotated[
-        int, typer.Option("--tail", "-n", min=1, help="Only the last so many steps.")
+        int, typer.Option("--tail", "-n", min=1, max=MOST, help="Only the last so many steps.")
     ] = 3,
 ) -> None:
     """Show what a job's model made of its sample_prompts, step below step."""
@@ -332,7 +334,8 @@ def logs(
         bool, typer.Option("--follow", "-f", help="Go on until the job ends.")
     ] = False,
     tail: Annotated[
-        int | None, typer.Option("--tail", "-n", min=0, help="Only so many of the last lines.")
+        int | None,
+        typer.Option("--tail", "-n", min=0, max=MOST, help="Only so many of the last lines."),
     ] = None,
 ) -> None:
     """Print what a job's trainer printed."""

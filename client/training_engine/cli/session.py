@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 #: A person waits less long than a program for a service that is not there.
 RETRY_SECONDS = 2.0
+#: The largest count that an option takes; more would not fit what counts here and in requests.
+MOST = 2**31 - 1
 
 AddressOption = Annotated[
     str | None,

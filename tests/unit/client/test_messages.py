@@ -86,9 +86,15 @@ def test_plain_values_become_a_message() -> None:
     ("plain", "text"),
     [
         ({"nam": "x"}, "nam"),
-        ({"name": 3}, "expected str|bad argument"),
+        ({"name": 3}, "^name is 3; it must be text in UTF-8$"),
+        ({"name": "\udce9"}, "^name is '.udce9'; it must be text in UTF-8$"),
+        ({"tags": [1]}, "^tags is .1.; it must be a list, each text in UTF-8$"),
+        ({"execution": 5}, "^execution is 5; it must be a mapping of names to values$"),
         ({"execution": {"priority": "urgent"}}, "'urgent'; it must be one of high, default, low"),
-        ({"execution": {"nodes": 1 << 40}}, "out of range"),
+        (
+            {"execution": {"nodes": 1 << 40}},
+            "^execution.nodes is 1099511627776; it must be a whole number from -2147483648 to 21",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(plain: dict[str, Any], text: str) -> None:

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from app.training.checkpoint_file import write_checkpoint
 from app.training.config import TrainingConfig
+from app.training.export import export_checkpoint
 from app.training.tokenizer import PretrainedTokenizer, Tokenizer
 from app.transformer.config import TransformerConfig
 from app.transformer.model import GPTModel
@@ -104,7 +105,7 @@ def test_what_cannot_be_exported_is_said_and_nothing_is_written(tmp_path: Path):
     )
     assert not out.exists()
     result = CliRunner().invoke(app, ["export", str(tmp_path / "none.pt"), "--output", str(out)])
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "error: there is no checkpoint" in result.stderr
     (tmp_path / "file").touch()
     save(tmp_path / "c.pt", small(), None)
@@ -191,3 +192,10 @@ def test_finding_the_command_does_not_import_torch():
     command = [sys.executable, "-P", "-c", code]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     assert result.stdout == "False\n"
+
+
+def test_a_folder_whose_name_is_no_text(tmp_path: Path):
+    save(tmp_path / "c.pt", small(), None)
+    out = tmp_path / os.fsdecode(b"m\xe9")
+    export_checkpoint(tmp_path / "c.pt", out)
+    assert "\n# m?\n" in (out / "README.md").read_text()

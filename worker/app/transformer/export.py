@@ -97,7 +97,8 @@ def _as_json(content: Mapping[str, Any]) -> str:
 
 
 def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", newline="")
+    # A card may name a file, whose name need not be text.
+    path.write_text(text, encoding="utf-8", errors="replace", newline="")
 
 
 def _write_weights(
