@@ -154,13 +154,13 @@ def plain_to_message(kind: type[M], plain: Mapping[str, Any]) -> M:
 def _misfit(kind: type[Message], values: Mapping[str, Any], path: str) -> str | None:
     """Say which value does not fit its field, for protobuf does not name it."""
     for name, value in values.items():
-        field = kind.DESCRIPTOR.fields_by_name.get(name)
+        field: Any = kind.DESCRIPTOR.fields_by_name.get(name)
         try:
             kind(**{name: value})
         except (TypeError, ValueError):
             if _is_nested(field) and isinstance(value, Mapping):
                 return _misfit(GetMessageClass(field.message_type), value, f"{path}{name}.")
-            return field and f"{path}{name} is {value!r}; it must be {_rule(field)}"
+            return f"{path}{name} is {value!r}; it must be {_rule(field)}" if field else None
     return None
 
 
