@@ -34,7 +34,7 @@ async def serve(settings: ControlPlaneSettings) -> None:
         await asyncio.to_thread(require_safe_failover, settings.resolved_redis_url())
     stopping = stop_event()
     start_metrics_server(settings)
-    state = ServiceState.open(settings)
+    state = ServiceState(settings)
     plane = ControlPlane(state, settings.accepted_tokens())
     try:
         await plane.start()

@@ -6,7 +6,6 @@ import asyncio
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
@@ -57,38 +56,26 @@ _MARK_SECONDS = 5.0
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
-@dataclass
 class ServiceState:
-    """One object for each process; servicers hold nothing that another process would need."""
+    """One object for each process; servicers hold nothing that another process would need.
 
-    settings: ControlPlaneSettings
-    connection: AsyncConnection
-    artifacts: GuardedStore
-    roots: AllowedRoots
-    webhooks: Webhooks = field(default_factory=Webhooks)
-    journal: ArtifactJournal = field(init=False)
-    jobs: JobStore = field(init=False)
-    configs: ConfigStore = field(init=False)
-    datasets: DatasetStore = field(init=False)
-    sweeps: SweepStore = field(init=False)
-    history: HistoryStore = field(init=False)
-    series: SeriesStore = field(init=False)
-    workers: WorkerDirectory = field(init=False)
-    reconcile: ReconcileStore = field(init=False)
-    feeds: JobFeeds = field(init=False)
-    queue: AttemptQueue = field(init=False)
-    generation: GenerationClient = field(init=False)
-    evaluation: EvaluationClient = field(init=False)
-    tokens: TokenKey = field(init=False)
-    preflights: PreflightCache = field(default_factory=PreflightCache)
-    records_lost: str = ""
-    """Why no call is served: Redis has no records, and the artifact store does."""
-    next_mark_at: float = 0.0
-    """When the journal is compared with Redis again, by `time.monotonic()`."""
-    shutting_down: bool = False
-    """Set before streams are ended, so that each says why."""
+    Nothing connects yet, so Redis may come up later.
 
-    def __post_init__(self) -> None:
+    Raises:
+        SettingsError: A setting cannot be used.
+    """
+
+    def __init__(self, settings: ControlPlaneSettings) -> None:
+        try:
+            self.connection = AsyncConnection.open(settings.resolved_redis_url())
+        except ValueError as error:
+            raise SettingsError(f"--redis-url: {error}") from None
+        self.settings = settings
+        self.artifacts = GuardedStore(
+            open_store(settings.artifact_root), without_recovery=settings.start_without_recovery
+        )
+        self.roots = AllowedRoots.of(settings.data_root, settings.roots_visible)
+        self.webhooks = Webhooks.of(settings)
         self.journal = ArtifactJournal(self.open_artifacts)
         self.jobs = JobStore(self.connection, self.journal)
         self.configs = ConfigStore(self.connection, self.journal)
@@ -96,7 +83,7 @@ class ServiceState:
         self.sweeps = SweepStore(self.connection, self.journal)
         archive = ArtifactArchive(self.artifacts)
         self.history = HistoryStore(self.connection, archive)
-        columns = ColumnFolder(self.settings.series_folder)
+        columns = ColumnFolder(settings.series_folder)
         self.series = SeriesStore(PackedHistory(self.connection, archive), columns)
         self.workers = WorkerDirectory(self.connection)
         self.reconcile = ReconcileStore(self.connection)
@@ -105,28 +92,13 @@ class ServiceState:
         self.generation = GenerationClient(self.connection)
         self.evaluation = EvaluationClient(self.connection)
         self.tokens = TokenKey(self.connection)
-
-    @classmethod
-    def open(cls, settings: ControlPlaneSettings) -> ServiceState:
-        """Return the state. Nothing connects yet, so Redis may come up later.
-
-        Raises:
-            SettingsError: A setting cannot be used.
-        """
-        try:
-            connection = AsyncConnection.open(settings.resolved_redis_url())
-        except ValueError as error:
-            raise SettingsError(f"--redis-url: {error}") from None
-        return cls(
-            settings=settings,
-            connection=connection,
-            artifacts=GuardedStore(
-                open_store(settings.artifact_root),
-                without_recovery=settings.start_without_recovery,
-            ),
-            roots=AllowedRoots.of(settings.data_root, settings.roots_visible),
-            webhooks=Webhooks.of(settings),
-        )
+        self.preflights = PreflightCache()
+        self.records_lost = ""
+        """Why no call is served: Redis has no records, and the artifact store does."""
+        self.next_mark_at = 0.0
+        """When the journal is compared with Redis again, by `time.monotonic()`."""
+        self.shutting_down = False
+        """Set before streams are ended, so that each says why."""
 
     async def check_records(self) -> None:
         """Check that Redis still has its records, and remember in `records_lost` where not.

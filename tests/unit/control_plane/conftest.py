@@ -76,7 +76,7 @@ def plane_settings(redis_url: str, tmp_path: Path, data_root: Path) -> ControlPl
 @pytest.fixture
 async def plane(plane_settings: ControlPlaneSettings) -> AsyncIterator[ControlPlane]:
     """A control plane that serves."""
-    plane = ControlPlane(ServiceState.open(plane_settings), plane_settings.accepted_tokens())
+    plane = ControlPlane(ServiceState(plane_settings), plane_settings.accepted_tokens())
     await plane.start()
     yield plane
     await plane.stop(0.5)

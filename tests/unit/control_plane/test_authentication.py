@@ -23,7 +23,7 @@ SHORT, LONG = "short", "long-" + 8 * "5f0c"
 @pytest.fixture
 async def channel(plane_settings: ControlPlaneSettings) -> AsyncIterator[grpc.aio.Channel]:
     plane_settings.auth_tokens = SecretStr(f"{SHORT},{LONG}")
-    plane = ControlPlane(ServiceState.open(plane_settings), plane_settings.accepted_tokens())
+    plane = ControlPlane(ServiceState(plane_settings), plane_settings.accepted_tokens())
     await plane.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{plane.port}") as channel:
         yield channel

@@ -38,7 +38,7 @@ async def test_the_log_names_the_fault_and_the_remedy(
 ) -> None:
     for name, value in bucket.environment.items():
         monkeypatch.setenv(name, value)
-    state = ServiceState.open(ControlPlaneSettings(redis_url=redis_url, artifact_root=root))
+    state = ServiceState(ControlPlaneSettings(redis_url=redis_url, artifact_root=root))
     with capture_logs() as logged:
         await state.look_for_artifacts()
     usable = bool(state.artifacts.expected)

@@ -131,7 +131,7 @@ def test_wrong_settings_are_one_line(
 
 async def test_tokens_let_in_and_health_needs_none(plane_settings: ControlPlaneSettings) -> None:
     plane_settings.auth_tokens = SecretStr("first, second")
-    plane = ControlPlane(ServiceState.open(plane_settings), plane_settings.accepted_tokens())
+    plane = ControlPlane(ServiceState(plane_settings), plane_settings.accepted_tokens())
     await plane.start()
     try:
         assert await health_of(plane.port) == SERVING

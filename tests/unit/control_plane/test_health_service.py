@@ -25,7 +25,7 @@ JOBS = "training_engine.v1.JobService"
 @pytest.fixture
 async def guarded_plane(plane_settings: ControlPlaneSettings) -> AsyncIterator[ControlPlane]:
     plane_settings.auth_tokens = SecretStr("secret")
-    plane = ControlPlane(ServiceState.open(plane_settings), plane_settings.accepted_tokens())
+    plane = ControlPlane(ServiceState(plane_settings), plane_settings.accepted_tokens())
     await plane.start()
     yield plane
     await plane.stop(0.5)
@@ -90,7 +90,7 @@ async def test_the_number_of_open_watches_is_bounded(
 async def test_watches_end_with_the_server_and_hold_it_up_for_nothing(
     plane_settings: ControlPlaneSettings,
 ) -> None:
-    plane = ControlPlane(ServiceState.open(plane_settings), [])
+    plane = ControlPlane(ServiceState(plane_settings), [])
     await plane.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{plane.port}") as channel:
         watch = health_pb2_grpc.HealthStub(channel).Watch(asked())

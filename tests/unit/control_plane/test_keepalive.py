@@ -55,7 +55,7 @@ async def test_a_client_may_ping_as_often_as_is_allowed_and_no_oftener(
     options = dict(server.OPTIONS)
     options[SHORTEST] //= 20
     monkeypatch.setattr(server, "OPTIONS", list(options.items()))
-    plane = ControlPlane(ServiceState.open(plane_settings), [])
+    plane = ControlPlane(ServiceState(plane_settings), [])
     await plane.start()
     try:
         allowed = 1.3 * options[SHORTEST] / 1000

@@ -121,12 +121,12 @@ async def test_a_store_is_used_with_a_new_redis_where_a_person_says_so(
     worker_connection.command("FLUSHDB")
     for said in (False, True):
         settings = plane_settings.model_copy(update={"start_without_recovery": said})
-        state = ServiceState.open(settings)
+        state = ServiceState(settings)
         await state.look_for_artifacts()
         assert (state.records_lost == "") is said
         assert bool(state.artifacts.expected) is said
         await state.close()
-    state = ServiceState.open(plane_settings)  # once is enough
+    state = ServiceState(plane_settings)  # once is enough
     await state.check_records()
     await state.close()
 
@@ -138,7 +138,7 @@ async def test_records_of_a_release_without_a_journal_get_entries(
     await plane.stop(0)
     root = Path(plane_settings.artifact_root)
     FolderStore(root).delete_prefix("journal")
-    again = ControlPlane(ServiceState.open(plane_settings), [])
+    again = ControlPlane(ServiceState(plane_settings), [])
     await again.start()
     files = JournalFiles(FolderStore(root))
     deadline = time.monotonic() + 30

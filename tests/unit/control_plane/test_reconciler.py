@@ -262,7 +262,7 @@ async def test_a_lock_that_outlives_its_owner_is_taken_over(
     """As one does whose clock was set back: the server lets it run out hours later."""
     plane_settings.leader_ttl_seconds = 0.3
     worker_connection.command("SET", "te:leader", "dead:7")
-    state = ServiceState.open(plane_settings)
+    state = ServiceState(plane_settings)
     reconciler = Reconciler(state, "a")
     began = time.monotonic()
 
@@ -310,7 +310,7 @@ async def test_a_message_that_nobody_sent_is_sent(
 
 
 async def test_one_of_two_leads_and_the_other_follows(plane_settings: ControlPlaneSettings) -> None:
-    states = [ServiceState.open(plane_settings) for _ in range(2)]
+    states = [ServiceState(plane_settings) for _ in range(2)]
     first, second = (Reconciler(state, name) for state, name in zip(states, "ab", strict=True))
     await first.look()
     await second.look()
@@ -329,7 +329,7 @@ async def test_an_outage_of_redis_declares_nobody_dead(
 ) -> None:
     server = RedisServer(tmp_path / "redis", quiet_port).start()
     plane_settings.redis_url = SecretStr(server.url())
-    state = ServiceState.open(plane_settings)
+    state = ServiceState(plane_settings)
     reconciler = Reconciler(state, "a")
     await reconciler.look()
     assert reconciler._leading

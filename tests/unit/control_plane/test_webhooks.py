@@ -45,7 +45,7 @@ RULES = [
 @pytest.fixture
 async def state(redis_url: str, tmp_path: Path) -> AsyncIterator[ServiceState]:
     """A service without its reconciler."""
-    state = ServiceState.open(
+    state = ServiceState(
         ControlPlaneSettings(redis_url=SecretStr(redis_url), artifact_root=tmp_path / "art")
     )
     yield state
