@@ -256,16 +256,27 @@ def require_free_port(port: int, what: str, flag: str) -> None:
 
 
 def require_artifacts(root: Path | str | None) -> None:
-    """Check that a bucket can be read, so that its refusal is seen at once.
+    """Check that a bucket can be read, or a folder written, so that a refusal is seen at once.
 
     Raises:
         SettingRefusedError: It does not answer, or refuses.
     """
-    if isinstance(root, str):
-        try:
-            open_store(root).identity()
-        except ArtifactError as error:
-            raise SettingRefusedError(f"--artifact-root: {error}") from None
+    if root is None:
+        return
+    try:
+        open_store(root).identity()
+    except ArtifactError as error:
+        raise SettingRefusedError(f"--artifact-root: {error}") from None
+    except OSError as error:
+        raise _unusable_root(root, error.strerror or str(error)) from None
+    if isinstance(root, Path) and not os.access(root, os.W_OK | os.X_OK):
+        raise _unusable_root(root, "it may not be written")
+
+
+def _unusable_root(root: Path | str, why: str) -> SettingRefusedError:
+    return SettingRefusedError(
+        f"--artifact-root {root} cannot be used: {why}; give a folder that you may write"
+    )
 
 
 def describe_server(options: StackOptions) -> str:

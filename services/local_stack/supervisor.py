@@ -76,6 +76,7 @@ class Supervisor:
         self._inherited_fd = inherited_fd
         self._report = report
         self._children: dict[str, Child] = {}
+        self._log_starts: dict[str, int] = {}
 
     def start(self, service: Service) -> None:
         """Start a service."""
@@ -96,7 +97,9 @@ class Supervisor:
         if process.poll() is None:
             return
         path = self.log_path(name)
-        lines = path.read_text(errors="replace").strip().splitlines()
+        with path.open("rb") as log:
+            log.seek(self._log_starts[name])  # earlier lines are of other processes
+            lines = log.read().decode(errors="replace").strip().splitlines()
         raise ChildFailedError(
             f"{name} {_describe_end(process.returncode)} before it was ready; "
             f"its last lines of output, from {path}:\n"
@@ -188,6 +191,7 @@ class Supervisor:
         # A file, not a pipe: a service that prints never has to wait for a reader. A session of
         # its own: Ctrl-C reaches only the supervisor, which then stops the others in order.
         with path.open("ab") as log:
+            self._log_starts[service.name] = log.tell()
             return subprocess.Popen(
                 service.command,
                 env=dict(service.environment),

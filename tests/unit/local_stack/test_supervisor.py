@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from running_stack import wait_until
 
+from local_stack.errors import ChildFailedError
 from local_stack.supervisor import FIRST_DELAY_SECONDS, Service, Supervisor
 
 
@@ -92,3 +93,22 @@ def test_the_first_death_costs_no_pause_and_a_quick_second_one_does(
         return supervisor._children["worker"].process.pid != second
 
     wait_until(revived, "a start again")
+
+
+def test_a_child_that_ends_is_told_of_by_what_it_printed_itself(supervisor: Supervisor) -> None:
+    log = supervisor.log_path("worker")
+    log.write_text("what another process printed\n")
+    supervisor.start(Service("worker", ["sh", "-c", "echo why; exit 3"], os.environ, 0, 1))
+
+    def told() -> str:
+        try:
+            supervisor.check_alive("worker")
+        except ChildFailedError as error:
+            return str(error)
+        return ""
+
+    wait_until(told, "its end")
+    assert told() == (
+        "worker ended with code 3 before it was ready; its last lines of output, from "
+        f"{log}:\n  why"
+    )

@@ -9,6 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from local_stack.embedded_server import as_argument, quoted
+from local_stack.errors import SettingRefusedError
+from local_stack.stack import require_artifacts
 from training_engine.cli.app import app
 
 
@@ -70,3 +72,15 @@ def test_any_folder_can_be_said_in_the_servers_configuration() -> None:
     assert quoted(Path('/a "b" \\ ü\n')) == r'"/a \x22b\x22 \x5c \xc3\xbc\x0a"'
     assert as_argument(Path("/a b\\c")) == "/a b\\c"
     assert as_argument(Path("/a [b]*\\c")) == r"/a \[b\]\*\\c"
+
+
+def test_an_artifact_root_that_is_a_file_is_refused_at_once(tmp_path: Path) -> None:
+    root = tmp_path / "text.txt"
+    root.touch()
+    with pytest.raises(SettingRefusedError) as refused:
+        require_artifacts(root)
+    assert str(refused.value) == (
+        f"--artifact-root {root} cannot be used: File exists; give a folder that you may write"
+    )
+    require_artifacts(tmp_path / "new")
+    require_artifacts(None)
