@@ -124,5 +124,11 @@ class RedisServer:
         if self.process is not None:
             self.process.send_signal(signal.SIGCONT)
             self.process.terminate()
-            self.process.wait(timeout=20)
-            self.process = None
+            try:
+                self.process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()  # a script that never ends holds it up
+                self.process.wait()
+                raise
+            finally:
+                self.process = None

@@ -8,9 +8,9 @@ from functools import cache
 import pytest
 from model.actors import Bounds
 from model.checker import Checker, Report, ViolationError, uncovered
+from model.mutants import NOT_OF_ONE_JOB, whole_scripts
 from model.recorded_calls import FIRST_MAX_STEPS
 from model.server import ModelServer, packaged
-from model.state_table import STORE
 
 PROFILES = {
     "moves": Bounds(attempts=2, steps=1, has_zombies=True),
@@ -20,25 +20,6 @@ PROFILES = {
 LARGER = {
     "steps": Bounds(attempts=2, steps=2),
     "sweeps": Bounds(attempts=2, steps=1, has_zombies=True, has_sweeps=True),
-}
-
-NOT_OF_ONE_JOB = {
-    *("create_item", "delete_item"),  # configurations, datasets and sweeps
-    *("change_sweep", "settle_sweep"),
-    *("heartbeat", "forget_workers", "leader", "artifact_store"),
-    *("journal_entry", "journal_mark", "was_deleted"),  # change no field that another script reads
-    *("holdings", "restore_item", "restore_job", "release_job"),  # of an empty server only
-    *("explain_wait", "say_waiting", "update_job"),  # change messages, tags and notes only
-    *(
-        "take_place",
-        "renew_place",
-        "leave_place",
-    ),  # places, which no other script reads
-    *("fire_stalled", "note_delivery"),  # of jobs with alerts
-    "append_system",  # appends what no other script reads
-    # Readers:
-    *("known_checkpoints", "recall", "read_job", "read_jobs", "read_queued", "read_feed"),
-    *("read_chart", "read_samples"),
 }
 
 
@@ -86,9 +67,7 @@ def test_each_line_of_the_state_table_can_be_reached(visit: Callable[[str], Repo
 def test_each_script_that_changes_a_job_is_visited(server: ModelServer) -> None:
     server.use(packaged)
     Checker(server, Bounds(1, 1, has_zombies=True, has_sweeps=True, has_archive=True)).run()
-    scripts = (STORE / "scripts").glob("*.lua")
-    whole = {path.stem for path in scripts if "@include prelude" in path.read_text("utf-8")}
-    assert whole - server.scripts_run == NOT_OF_ONE_JOB
+    assert set(whole_scripts()) - server.scripts_run == NOT_OF_ONE_JOB
 
 
 def test_a_violation_names_the_shortest_way_to_it(server: ModelServer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -25,6 +26,7 @@ from job_store.streams import JobFeeds
 from training_worker.archive import PointArchive
 
 BOUND = 500
+DEADLINE = 20.0
 SEGMENT = 125
 Row = tuple[int, int, float]
 
@@ -110,11 +112,16 @@ async def test_pages_are_whole_whatever_is_archived_and_cut(place: Place) -> Non
     job_id = claimed.token.job_id
     assert place.raw(job_id) <= BOUND + SEGMENT
     assert len(place.files()) > 20
-    for page_size in (1000, 10_000, 77):
+    for page_size in (1000, 1240, 10_000, 77):  # 1240 ends in a file that is cut
         assert await place.rows(job_id, page_size) == rows
     first_raw = (await place.history.page(job_id, page_size=1)).first_raw_step
     assert first_raw is not None
     assert 4210 - BOUND - SEGMENT < first_raw <= 4210
+    for last, wanted in ((4210, 1), (100, 1000)):  # one file has all of it
+        reply = place.bench.worker.run("read_points", job_id, 1, last, wanted)
+        assert reply is not None
+        _, packed, files, _ = reply
+        assert (packed, len(files)) == (b"", 1)
     around = [1, 2, SEGMENT, SEGMENT + 1, 1233, 1234, 1235, 3210, 3211, first_raw, first_raw - 1]
     for step in around:
         assert await place.rows(job_id, 3, from_step=step, to_step=step + 7) == [
@@ -155,7 +162,10 @@ async def watched(
 ) -> AsyncIterator[tuple[Row | str, str]]:
     feeds = JobFeeds(place.bench.connection, place.archive)
     try:
-        async with aclosing(feeds.watch(job_id, logs=False, **start)) as items:  # type: ignore
+        async with (
+            asyncio.timeout(DEADLINE),
+            aclosing(feeds.watch(job_id, logs=False, **start)) as items,  # type: ignore[arg-type,type-var]
+        ):
             async for item in items:
                 event = item.event
                 if isinstance(event, MetricsEvent):

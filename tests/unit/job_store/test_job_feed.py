@@ -264,6 +264,36 @@ async def test_more_than_one_batch_keeps_the_order(bench: Bench, feeds: JobFeeds
         assert shown.index(f"log {last}") < place
 
 
+async def test_more_lines_than_a_batch_are_shown_where_nothing_is_measured(
+    bench: Bench, feeds: JobFeeds
+) -> None:
+    job, token = await bench.running()
+    lines = [LogLine(number, f"line {number}", 1) for number in range(1200)]
+    bench.attempts.append_logs(token, lines)
+    token = bench.claim(bench.attempts.finish(token, Outcome(OutcomeKind.HANDED_BACK)))
+    bench.attempts.append_logs(token, [LogLine(0, "again", 1)])
+    bench.attempts.finish(token, SUCCEEDED)
+    shown = await Watcher(feeds.watch(job.job_id)).end()
+    assert shown[:2] == ["queued/1", "running/1"]
+    assert shown[2:1202] == [line.text for line in lines]
+    assert shown[1202:] == ["queued/2", "running/2", "again", "succeeded/2"]
+
+
+async def test_a_rewind_behind_a_batch_of_events_brings_again_what_was_passed_over(
+    bench: Bench, feeds: JobFeeds
+) -> None:
+    job, token = await bench.running()
+    bench.attempts.publish_metrics(token, points(1, 600))
+    for step in range(1, 497):  # the next attempt's start is event 500, and its rewind the next
+        bench.checkpoint(token, step)
+    token = bench.claim(bench.attempts.finish(token, Outcome(OutcomeKind.CRASHED, LOST)))
+    bench.attempts.publish_metrics(token, points(497, 620))
+    bench.attempts.finish(token, SUCCEEDED)
+    shown = await Watcher(feeds.watch(job.job_id, after_step=600)).end()
+    assert shown[499:501] == ["running/2", "rewound 496"]
+    assert shown[501:] == [*(f"2:{step}" for step in range(497, 621)), "succeeded/2"]
+
+
 async def test_damaged_and_foreign_cursors_are_refused(bench: Bench, feeds: JobFeeds) -> None:
     job_id = await train_through_a_crash(bench)
     other, _ = await bench.running()

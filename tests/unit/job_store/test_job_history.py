@@ -8,6 +8,7 @@ import pytest
 from job_store_bench import LOST, Bench, points
 
 from job_store.attempts import AttemptStore
+from job_store.charts import unpack_buckets
 from job_store.errors import InvalidPageTokenError, NotFoundError, TransitionRefusedError
 from job_store.history_records import Bucket, LogLine, MetricPoint
 from job_store.ids import new_id
@@ -226,6 +227,21 @@ async def test_charts_keep_extremes_over_cuts_and_ranges(bench: Bench) -> None:
     chart = list(await bench.history.chart(job.job_id, 50, from_step=1001, to_step=3000))
     assert len(chart) <= 50
     check_chart(chart, losses, 1001, 3000)
+
+
+async def test_a_chart_of_a_long_run_reads_few_buckets_and_no_point(bench: Bench) -> None:
+    job, token = await bench.running()
+    for first in range(1, 4097, 512):
+        bench.attempts.publish_metrics(token, points(first, first + 511))
+    finest = f"te:job:{job.job_id}:summary:1:3"
+    bench.worker.command("XTRIM", finest, "MAXLEN", 4)  # as it is where there were more
+    reply = bench.worker.run("read_chart", job.job_id, 1, 4096, 100)
+    assert reply is not None
+    level, _, packed, files, _, buckets = reply
+    assert (level, packed, files) == (6, b"", [])
+    assert [
+        (each.first_step, each.last_step) for each in unpack_buckets(["loss", "lr"], buckets)
+    ] == [(first, first + 63) for first in range(1, 4097, 64)]
 
 
 async def test_a_metric_that_appears_late_is_in_the_chart(bench: Bench) -> None:

@@ -110,6 +110,7 @@ async def test_pages_of_a_search_have_each_job_once(
         while token or not count:
             page = await bench.jobs.list(chosen, page_size=2, page_token=token)
             names += [job.name for job in page.items]
+            assert len(page.items) <= 2
             token, count = page.next_page_token, count + 1
             if count == 1:
                 await bench.jobs.create(tagged(f"later {len(pages)}", "even"))

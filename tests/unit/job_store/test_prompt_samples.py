@@ -69,10 +69,13 @@ async def test_they_are_read_by_pages_and_go_with_the_job(
     monkeypatch.setattr(history, "MAX_SAMPLED_STEPS", 3)
     job, token = await bench.running()
     bench.attempts.publish_metrics(token, sampled(1, 20))
+    bench.checkpoint(token, 20)
+    token = bench.claim(bench.attempts.finish(token, Outcome(OutcomeKind.HANDED_BACK)))
+    bench.attempts.publish_metrics(token, sampled(21, 25))
     first = await bench.history.samples(job.job_id, page_size=3)
     assert [each.step for each in first.items] == [5, 10, 15]
     rest = await bench.history.samples(job.job_id, page_token=first.next_page_token)
-    assert ([each.step for each in rest.items], rest.next_page_token) == ([20], "")
+    assert ([each.step for each in rest.items], rest.next_page_token) == ([20, 25], "")
     with pytest.raises(InvalidPageTokenError):
         await bench.history.samples(job.job_id, page_token="nothing")
     bench.attempts.finish(token, Outcome(OutcomeKind.FAILED))
