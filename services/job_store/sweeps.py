@@ -59,9 +59,24 @@ class SweepStore(CatalogStore[SweepRecord]):
             TransitionRefusedError: It is in another state.
         """
         changes = {"status": to.value, "message": message}
-        changed = await self._change(sweep_id, action, expected, "", changes, request)
+        changed = await self._change(sweep_id, action, expected, changes, request=request)
         assert changed is not None
         return changed
+
+    async def give_up(
+        self, sweep_id: str, message: str, job_id: str = "", attempt: int = 0
+    ) -> SweepRecord | None:
+        """Stop a running sweep, where this attempt of a child has failed and none has followed it.
+
+        None where one has: a person has cured the cause and resumed the sweep. Without a child the
+        sweep is stopped in any case.
+
+        Raises:
+            TransitionRefusedError: The sweep does not run any more.
+        """
+        changes = {"status": SweepStatus.STOPPED.value, "message": message}
+        failed = (job_id, attempt)
+        return await self._change(sweep_id, "stop", (SweepStatus.RUNNING,), changes, failed=failed)
 
     async def decide(
         self, sweep_id: str, rungs: Sequence[Mapping[str, Any]], *, is_last: bool
@@ -76,24 +91,25 @@ class SweepStore(CatalogStore[SweepRecord]):
             changes["status"] = SweepStatus.SUCCEEDED.value
         expected = (SweepStatus.RUNNING,)
         before = str(len(rungs) - 1)
-        return await self._change(sweep_id, "decide a rung of", expected, before, changes, None)
+        return await self._change(sweep_id, "decide a rung of", expected, changes, before)
 
     async def _change(
         self,
         sweep_id: str,
         action: str,
         expected: Sequence[SweepStatus],
-        rungs: str,
         changes: Mapping[str, str],
-        request: Request | None,
+        rungs: str = "",
+        failed: tuple[str, int] = ("", 0),
+        request: Request | None = None,
     ) -> SweepRecord | None:
         check_id("sweep", sweep_id)
         memo = memo_arguments(self._db.prefix, request)
         words = [word for pair in changes.items() for word in pair]
         # Whatever is left to do (children to stop, say) is done by the one that drives it.
         reply = await self._db.run(
-            "change_sweep", sweep_id, *memo, ",".join(expected), rungs, action, 1, *words,
-            request=request,
+            "change_sweep", sweep_id, *memo, ",".join(expected), rungs, action, 1, *failed,
+            *words, request=request,
         )  # fmt: skip
         if reply is None:
             return None

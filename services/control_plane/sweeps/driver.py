@@ -27,7 +27,7 @@ from job_store.errors import (
     StoreUnavailableError,
     TransitionRefusedError,
 )
-from job_store.records import Request, SweepRecord, SweepStatus
+from job_store.records import JobRecord, Request, SweepRecord, SweepStatus
 from service_runtime.logs import get_logger
 from training_engine.v1 import job_pb2
 
@@ -123,7 +123,7 @@ class SweepDriver:
         waiting = [child for child in children if not child.has_ended(pause)]
         failed = next((child for child in waiting if child.has_failed), None)
         if failed is not None:
-            await self._give_up(record, f"child {failed.number} failed: {_why(failed)}")
+            await self._give_up(record, f"child {failed.number} failed: {_why(failed)}", failed.job)
             return
         places = plan.max_parallel - sum(child.is_active for child in waiting)
         for child in waiting:
@@ -159,13 +159,14 @@ class SweepDriver:
         )
         await enqueue(await self._state.jobs.create(new), self._state)
 
-    async def _give_up(self, record: SweepRecord, why: str) -> None:
+    async def _give_up(
+        self, record: SweepRecord, why: str, failed: JobRecord | None = None
+    ) -> None:
         """Stop the sweep: a child must lose by its values, not by a failure of another cause."""
         message = f"{why}; cure the cause and resume the sweep"
-        _log.warning("a sweep is stopped", sweep_id=record.sweep_id, why=message)
-        await self._state.sweeps.move(
-            record.sweep_id, "stop", SweepStatus.STOPPED, [SweepStatus.RUNNING], message=message
-        )
+        attempt = (failed.job_id, failed.attempt) if failed else ()
+        if await self._state.sweeps.give_up(record.sweep_id, message, *attempt):
+            _log.warning("a sweep is stopped", sweep_id=record.sweep_id, why=message)
 
     # -- stopping and deleting ---------------------------------------------------------------
 

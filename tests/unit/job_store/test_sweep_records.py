@@ -62,6 +62,25 @@ async def test_a_child_is_resumed_by_who_drives_its_sweep_only_while_that_runs(
     assert (resumed.status, resumed.attempt) == (JobStatus.QUEUED, 2)
 
 
+async def test_a_sweep_is_given_up_only_while_its_child_has_failed(bench: Bench) -> None:
+    sweep_id = (await bench.sweeps.create("rates", "{}")).sweep_id
+    job = await bench.jobs.create(child(sweep_id))
+    failed = bench.attempts.finish(bench.claim(job), Outcome(OutcomeKind.FAILED, LOST))
+    give_up, why = bench.sweeps.give_up, "child 1 failed"
+    await bench.jobs.resume(job.job_id)  # by a person who has cured the cause
+    assert await give_up(sweep_id, why, job.job_id, failed.attempt) is None
+    assert await give_up(sweep_id, why, job.job_id, 2) is None, "it waits"
+    again = bench.claim(await bench.jobs.get(job.job_id))
+    bench.attempts.finish(again, Outcome(OutcomeKind.FAILED, LOST))
+    assert await give_up(sweep_id, why, job.job_id, failed.attempt) is None
+    assert await bench.sweeps.status_of(sweep_id) is SweepStatus.RUNNING
+    stopped_by_it = await give_up(sweep_id, why, job.job_id, 2)
+    assert stopped_by_it is not None
+    assert (stopped_by_it.status, stopped_by_it.message) == (SweepStatus.STOPPED, why)
+    with pytest.raises(TransitionRefusedError):
+        await give_up(sweep_id, why)
+
+
 async def test_a_rung_is_decided_once(bench: Bench) -> None:
     id = (await bench.sweeps.create("rates", "{}")).sweep_id
     decided = await bench.sweeps.decide(id, [RUNG], is_last=False)
