@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import subprocess
 import sys
@@ -34,6 +35,19 @@ def looked(path: Path, config: TrainingConfig, bounds: Bounds | None = None) -> 
 @pytest.fixture
 def config(make_config: Any) -> TrainingConfig:
     return make_config(sequence_length=8, max_steps=30, batch_size=2, val_fraction=0.0)
+
+
+@pytest.mark.parametrize("is_compressed", [False, True])
+def test_lines_of_json_in_a_text_file_are_warned_of(
+    tmp_path: Path, config: TrainingConfig, is_compressed: bool
+) -> None:
+    """Once, also where the check of a start leaves a compressed file to the worker."""
+    content = b'{"author": "a", "body": "hello there"}\n' * 3
+    path = tmp_path / ("RC_2015-01.gz" if is_compressed else "a.txt")
+    path.write_bytes(gzip.compress(content) if is_compressed else content)
+    (warning,) = looked(path, config).warnings
+    assert warning.field == "dataset_path"
+    assert "JSON objects with the fields ['author', 'body']" in warning.message
 
 
 def test_a_folder_is_looked_into(tmp_path: Path, config: TrainingConfig) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,7 @@ from app.training.data.parts import DocumentEnd, Part, Piece, Place
 from app.training.data.pieces import cut_pieces
 from app.training.data.sample_text import first_conversations, pieces_of, tokenizer_of_sample
 from app.training.data.selection import Selection, select
-from app.training.data.sources import content_of_file
+from app.training.data.sources import content_of_file, notes_of
 from app.training.data.tally import (
     WINDOWS,
     Bounds,
@@ -64,6 +64,8 @@ def inspect_data(config: TrainingConfig, bounds: Bounds | None = None) -> Inspec
     try:
         selections = {name: _selected(path, config) for name, path in _paths(config).items()}
         files = [file for selection in selections.values() for file in selection.files]
+        for name, selection in selections.items():
+            _add_warnings(inspection, name, notes_of(selection.files, ReadOptions.of(config)))
         tokenizer = tokenizer_of_sample(files, config, bounds.characters)
     except (DataError, PathNotAllowedError, TokenizerError) as error:
         _add_problem(inspection, "dataset_path", str(error))
@@ -280,6 +282,12 @@ def _list(file: FileReport, inspection: Inspection) -> None:
         inspection.files.append(file)
     else:
         inspection.more_files += 1
+
+
+def _add_warnings(inspection: Inspection, name: str, notes: Sequence[str]) -> None:
+    """Add what the preflight has not said: it does not look into compressed files."""
+    said = {warning.message for warning in inspection.warnings}
+    inspection.warnings += [FieldProblem(name, note) for note in notes if note not in said]
 
 
 def _add_problem(inspection: Inspection, name: str, message: str) -> None:

@@ -7,7 +7,7 @@ documents without knowing where they came from.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -127,7 +127,7 @@ def find_corpus(path: Path, options: ReadOptions, role: Role) -> CorpusWithValid
 
 def _corpus(path: Path, files: Sequence[DataFile], options: ReadOptions) -> Corpus:
     looks = {file.path: _look(file, options) for file in files}
-    for note in as_one([note for _, note in looks.values() if note]):
+    for note in _notes(looks.values()):
         warn("dataset_path", note)
     contents = {path: content for path, (content, _) in looks.items()}
     return Corpus(tuple(files), require_one_content(path, contents), options)
@@ -158,6 +158,19 @@ def _decodes(path: Path) -> str:
     except DataError:
         return "no"
     return _YES
+
+
+def notes_of(files: Sequence[DataFile], options: ReadOptions) -> list[str]:
+    """Return what is to be said of how the files of a dataset are read.
+
+    Raises:
+        DataError: One of them cannot be read.
+    """
+    return _notes(_look(file, options) for file in files)
+
+
+def _notes(looks: Iterable[tuple[Content, str | None]]) -> list[str]:
+    return as_one([note for _, note in looks if note])
 
 
 def content_of_file(file: DataFile, options: ReadOptions) -> Content:
