@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
@@ -27,15 +27,21 @@ def texts(name: str, given: Sequence[str] | None) -> list[str] | None:
     """Return a list of texts as it is sent; None for none.
 
     Raises:
-        InvalidArgumentError: It is one text, which would be sent letter by letter.
+        InvalidArgumentError: It is one text, which would be sent letter by letter, or no list.
     """
-    if isinstance(given, str):
+    if isinstance(given, str) or not (given is None or isinstance(given, Iterable)):
         raise InvalidArgumentError(f"{name} is {given!r}; it must be a list of texts: [{given!r}]")
     return [*given] if given else None
 
 
 def present(plain: Mapping[str, Any]) -> Plain:
-    """Return the entries that are not None."""
+    """Return the entries that are not None.
+
+    Raises:
+        InvalidArgumentError: It is no mapping.
+    """
+    if not isinstance(plain, Mapping):
+        raise InvalidArgumentError(f"{plain!r} is given where a mapping of names to values must be")
     return {key: value for key, value in plain.items() if value is not None}
 
 

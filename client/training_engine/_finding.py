@@ -18,7 +18,7 @@ _PART_OF_ID = re.compile(r"(job_)?[0-9a-z]{1,26}", re.ASCII)
 
 def is_job_id(reference: str) -> bool:
     """Return True for what needs no looking up."""
-    return _WHOLE_ID.fullmatch(reference) is not None
+    return isinstance(reference, str) and _WHOLE_ID.fullmatch(reference) is not None
 
 
 def lookups(reference: str) -> list[ListCall[JobRecord]]:
@@ -67,19 +67,19 @@ def known_status(status: JobStatus | str | None) -> str | None:
         return None
     try:
         return JobStatus(status.lower()).value
-    except ValueError:
+    except (AttributeError, ValueError):  # no text, or another word
         statuses = ", ".join(JobStatus)
         raise InvalidArgumentError(f"status is {status!r}; it must be one of {statuses}") from None
 
 
 def is_checkpoint_id(reference: str) -> bool:
     """Return True for what names a checkpoint itself and not a job."""
-    return reference.startswith("ckpt_")
+    return isinstance(reference, str) and reference.startswith("ckpt_")
 
 
 def is_sweep_id(reference: str) -> bool:
     """Return True for the id of a sweep."""
-    return reference.startswith("swp_")
+    return isinstance(reference, str) and reference.startswith("swp_")
 
 
 def no_such_sweep(reference: str) -> NotFoundError:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command_line import Cli
@@ -117,3 +119,44 @@ def test_an_output_in_ascii_has_escapes(monkeypatch: pytest.MonkeyPatch) -> None
     sys.stdout.flush()
     assert written.getvalue() == rb'"\u00e9\u20ac\ud83d\ude00"'
     assert json.loads(written.getvalue()) == "é€😀"
+
+
+@pytest.mark.parametrize("make", [TrainingEngine, TrainingEngine.over_rest])
+@pytest.mark.parametrize(
+    ("name", "value", "rule"),
+    [
+        ("timeout", -1, "from 0.001 to 1e+06"),
+        ("timeout", "x", "from 0.001 to 1e+06"),
+        ("timeout", math.nan, "from 0.001 to 1e+06"),
+        ("timeout", math.inf, "from 0.001 to 1e+06"),
+        ("retry_for", -1, "from 0 to inf"),
+        ("reconnect_for", None, "from 0 to inf"),
+    ],
+)
+def test_times_that_cannot_be_waited_for(make: Any, name: str, value: Any, rule: str) -> None:
+    with pytest.raises(InvalidArgumentError) as refused:
+        make(**{name: value})
+    assert str(refused.value) == (
+        f"{name} is {value!r}; it must be a number of seconds {rule}; try 30"
+    )
+    make(timeout=None, retry_for=math.inf).close()
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda engine: engine.jobs.find(5), "the job is 5; give its id or its name"),
+        (lambda engine: list(engine.jobs.list(status=5)), "status is 5; it must be one of queued"),
+        (lambda engine: list(engine.jobs.list(tags=5)), "tags is 5; it must be a list of texts"),
+        (
+            lambda engine: engine.jobs.start(config={}, execution=5),
+            "5 is given where a mapping of names to values must be",
+        ),
+        (lambda engine: type(engine)(5), "the address is 5, and must be HOST:PORT"),
+        (lambda engine: type(engine)(token=5), "the access token holds a character that no"),
+    ],
+)
+def test_values_of_another_type(engine: TrainingEngine, call: Any, said: str) -> None:
+    with pytest.raises(InvalidArgumentError) as refused:
+        call(engine)
+    assert str(refused.value).startswith(said)
