@@ -15,6 +15,7 @@ from running_stack import wait_until
 from undisturbed import (
     CONFIG,
     NEVER_GIVE_UP,
+    PACE_SECONDS,
     Result,
     assert_same,
     history_of,
@@ -197,8 +198,10 @@ def test_resume_from_earlier_checkpoint_killed_before_its_first_save(
     with services.engine() as engine:
         job = start(services, engine)
         wait_for_step(job, 130)
+        services.pace.set(0.5)  # else a slow machine hears of the stop after the last step
         job.stop()
         stopped = job.wait(timeout=60)
+        services.pace.set(PACE_SECONDS)
         assert stopped.status == "stopped"
         earliest = min(stopped.checkpoints(), key=lambda checkpoint: checkpoint.step)
         resumed = stopped.resume(earliest.checkpoint_id)
