@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from redis_server import RedisServer
 from test_worker_outage import END
 from training_site import Site, comparable
@@ -46,6 +47,9 @@ class Memory:
         self._server = server
         self._files = server.folder / "appendonlydir"
         self._copy = server.folder / "copy"
+        with redis.Redis.from_url(server.url()) as client:
+            client.set("before the copy", 1)
+            client.execute_command("WAITAOF", 1, 0, 10_000)  # answers may be ahead of the file
         server.pause()
         shutil.copytree(self._files, self._copy)
         server.resume()
