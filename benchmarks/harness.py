@@ -7,6 +7,7 @@ else the machine does evenly over all of them.
 from __future__ import annotations
 
 import platform
+import resource
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -75,3 +76,11 @@ def machine(device: str) -> str:
     if device.startswith("cuda"):
         where = f"{torch.cuda.get_device_name()}, {where}"
     return f"{where}, torch {torch.__version__}, Python {platform.python_version()}"
+
+
+def own_peak() -> int:
+    """Return this process's peak in KiB; that of `getrusage` begins with the parent's size."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

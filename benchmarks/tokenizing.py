@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from benchmarks.harness import Claim, describe, interleave, medians
+from benchmarks.harness import Claim, describe, interleave, medians, own_peak
 
 MEGABYTES = 16
 """Size of the file that both read."""
@@ -244,14 +244,6 @@ def main(kind: str, folder: str, name: str, cache: str) -> None:
         seconds = tokenize_with_ours(records.with_suffix(".txt"), kind)
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     print(seconds, max(own_peak(), children) / 1024)
-
-
-def own_peak() -> int:
-    """Return the peak in KiB; that of `getrusage` begins with the size of the parent process."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1])
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ imports take before training starts is measured too, and subtracted from all.
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 import tempfile
@@ -15,7 +14,7 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from benchmarks.harness import Claim, describe, interleave, medians
+from benchmarks.harness import Claim, describe, interleave, medians, own_peak
 
 STEPS = 6
 
@@ -132,7 +131,7 @@ def peak_mb(device: str) -> float:
         import torch
 
         return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return own_peak() / 1024
 
 
 if __name__ == "__main__":
