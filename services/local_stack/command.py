@@ -37,11 +37,27 @@ def folder_named(text: str) -> Path:
     if not text.strip():
         raise typer.BadParameter("it is empty; name a folder, . for the current one")
     try:
-        return Path(text).expanduser().resolve()
+        return named_in_text(Path(text).expanduser().resolve())
     except RuntimeError:
         raise typer.BadParameter(
             f"{text} begins with ~, and this user has no home folder; write the path out"
         ) from None
+
+
+def named_in_text(folder: Path) -> Path:
+    """Return a folder, unless its name is not text: the records of jobs could not hold it.
+
+    Raises:
+        typer.BadParameter: It is not.
+    """
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        raise typer.BadParameter(
+            f"the folder {str(folder)!a} has a name that is not text in UTF-8; rename it, or "
+            "use another"
+        ) from None
+    return folder
 
 
 def root_named(text: str | None) -> Path | str | None:
@@ -136,11 +152,11 @@ def up(
         workers=workers,
         redis_url=redis_url,
         redis_memory_mib=redis_memory or default_memory_mib(),
-        data_roots=(Path.cwd().resolve(), *(data_root or [])),
+        data_roots=(named_in_text(Path.cwd().resolve()), *(data_root or [])),
         artifact_root=root_named(root),
     )
     try:
-        with DataFolder(data_dir or default_data_dir()) as folder:
+        with DataFolder(data_dir or named_in_text(default_data_dir())) as folder:
             run(Stack(options, folder, report), report, open_browser=not no_browser)
     except StackError as error:
         console.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)

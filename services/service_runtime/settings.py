@@ -19,7 +19,14 @@ from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
 from urllib.parse import quote, urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -47,7 +54,20 @@ def _split_paths(value: Any) -> Any:
     return value
 
 
-PathList = Annotated[list[Path], NoDecode, BeforeValidator(_split_paths)]
+def _named_in_text(paths: list[Path]) -> list[Path]:
+    for path in paths:
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:  # no record of a job could hold it
+            raise ValueError(
+                f"{str(path)!a} is not text in UTF-8; rename the folder, or name another"
+            ) from None
+    return paths
+
+
+PathList = Annotated[
+    list[Path], NoDecode, BeforeValidator(_split_paths), AfterValidator(_named_in_text)
+]
 """A repeatable flag; in the environment, entries are separated as in PATH."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pwd
 from pathlib import Path
 
@@ -84,3 +85,21 @@ def test_an_artifact_root_that_is_a_file_is_refused_at_once(tmp_path: Path) -> N
     )
     require_artifacts(tmp_path / "new")
     require_artifacts(None)
+
+
+@pytest.mark.parametrize("flag", ["--data-dir", "--data-root", "--artifact-root", ""])
+def test_a_folder_whose_name_is_not_text_is_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flag: str
+) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    monkeypatch.chdir(tmp_path if flag else folder)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
+    monkeypatch.setenv("COLUMNS", "400")
+    result = CliRunner().invoke(app, ["up", *([flag, str(folder)] if flag else [])])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert (
+        f"the folder {str(folder)!a} has a name that is not text in UTF-8; rename it, or use "
+        "another"
+    ) in " ".join(result.stderr.split())
+    assert list(tmp_path.iterdir()) == [folder]

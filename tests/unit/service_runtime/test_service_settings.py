@@ -70,6 +70,7 @@ def test_help_tells_unit_default_and_meaning_of_every_flag() -> None:
         (["--pace-seconds=0"], "--pace-seconds: '0' is not usable: Input should be greater than 0"),
         (["--metrics-port=70000"], "--metrics-port: '70000' is not usable"),
         (["--log-level=loud"], "invalid choice: 'loud'"),
+        (["--data-root=/a\udce9"], "is not text in UTF-8; rename the folder, or name another"),
     ],
 )
 def test_a_wrong_value_is_one_line_and_code_2(

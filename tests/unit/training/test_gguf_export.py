@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typer.testing import CliRunner
 from app.training.checkpoint_file import write_checkpoint
 from app.training.config import TrainingConfig
 from app.training.data.chat_template import CHATML, ChatTemplate
-from app.training.gguf_export import _without_marks
+from app.training.gguf_export import _without_marks, export_gguf
 from app.training.tokenizer import ByteTokenizer, CharTokenizer, PretrainedTokenizer, Tokenizer
 from app.training.tokenizer_export import exported
 from app.training.tokenizer_training import train_bpe
@@ -137,6 +138,10 @@ def test_tokenizer_and_modelfile(tmp_path: Path, padded: int) -> None:
     assert run(tmp_path / "c.pt", tmp_path / "model.gguf").exit_code == 0, "ours is replaced"
     assert len(fields_of(tmp_path / "model.gguf")["tokenizer.ggml.tokens"]) == 256
     assert 'TEMPLATE """{{ .Prompt }}"""' in (tmp_path / "Modelfile").read_text()
+    latin = os.fsdecode(b"m\xe9.gguf")
+    export_gguf(tmp_path / "c.pt", tmp_path / latin)
+    assert fields_of(tmp_path / latin)["general.name"] == "m?"
+    assert b"FROM ./m\xe9.gguf\n" in (tmp_path / "Modelfile").read_bytes()
 
 
 def test_a_template_without_marks_writes_the_same() -> None:

@@ -64,11 +64,13 @@ def export_gguf(
     loaded = load_trained(checkpoint, averaged=averaged)
     architecture(loaded.model.config)
     with _replaced(output) as temporary:
-        _write(temporary, output.stem, loaded, quantization)
+        name = output.stem.encode(errors="replace").decode()  # a file's name need not be text
+        _write(temporary, name, loaded, quantization)
     modelfile = output.with_name("Modelfile")
     if modelfile.exists() and _MODELFILE_MARK not in modelfile.read_text(errors="replace"):
         return [output]
-    modelfile.write_text(_modelfile(output.name, loaded), encoding="utf-8")
+    text = _modelfile(output.name, loaded)
+    modelfile.write_text(text, encoding="utf-8", errors="surrogateescape")
     return [output, modelfile]
 
 
