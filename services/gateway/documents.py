@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
@@ -20,6 +21,14 @@ def _malformed(message: str) -> ProblemError:
 def _unknown_query(names: list[str]) -> ProblemError:
     errors = [
         FieldProblem(name, f"{name} is not known here; remove it or correct its spelling")
+        for name in names
+    ]
+    return ProblemError("; ".join(error.message for error in errors), errors=errors)
+
+
+def _repeated_query(names: list[str]) -> ProblemError:
+    errors = [
+        FieldProblem(name, f"{name} is given twice in the query; keep one of the two")
         for name in names
     ]
     return ProblemError("; ".join(error.message for error in errors), errors=errors)
@@ -76,11 +85,25 @@ class StrictRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
         # A route with a query checks its names itself: its shape forbids others.
-        takes_query = bool(self.dependant.query_params)
+        shapes = [param.field_info.annotation for param in self.dependant.query_params]
+        lists = {name for shape in shapes for name in _list_fields(shape)}
 
         async def strict(request: Request) -> Response:
-            if not takes_query and request.query_params:
-                raise _unknown_query(sorted(set(request.query_params)))
+            given = Counter(name for name, _ in request.query_params.multi_items())
+            if not shapes and given:
+                raise _unknown_query(sorted(given))
+            # Of several values only the last would be read, without a word.
+            if twice := [name for name, times in given.items() if times > 1 and name not in lists]:
+                raise _repeated_query(sorted(twice))
             return await handle(StrictRequest(request.scope, request.receive))
 
         return strict
+
+
+def _list_fields(shape: Any) -> list[str]:
+    """Return the names of a query's fields that take several values."""
+    return [
+        name
+        for name, field in getattr(shape, "model_fields", {}).items()
+        if list in (get_origin(part) for part in (field.annotation, *get_args(field.annotation)))
+    ]

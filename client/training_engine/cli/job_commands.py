@@ -308,7 +308,10 @@ def samples(
         session.output.json({"steps": steps})
         return
     if not steps:
-        session.output.note("no samples; they come with sample_prompts, after each evaluation")
+        of_step = f" of step {step}" if step else ""
+        session.output.note(
+            f"no samples{of_step}; they come with sample_prompts, after each evaluation"
+        )
     for place, first in enumerate(steps[0].samples if steps else ()):
         session.output.line(f"--- {first.prompt}")
         for each in steps:

@@ -25,6 +25,7 @@ from control_plane.sweeps.values import (
 MAX_CHILDREN = 1000
 MAX_PARALLEL = 64
 _DEFAULT_PARALLEL = 4
+_LAST_SEED = 2**63 - 1
 _KEYS = (
     "name", "config", "config_id", "dataset_path", "val_dataset_path", "execution", "parameters",
     "method", "trials", "seed", "metric", "goal", "halving", "max_parallel",
@@ -146,7 +147,10 @@ def _method(
         rule = "it must be grid or random (and `halving` beside it prunes)"
         return "", [FieldProblem("method", f"`method` is {str(method)[:80]!r}; {rule}")]
     if method == "random":
-        return method, [*_whole(asked, "trials", 1, MAX_CHILDREN), *_whole(asked, "seed", 0, 2**63)]
+        return method, [
+            *_whole(asked, "trials", 1, MAX_CHILDREN),
+            *_whole(asked, "seed", 0, _LAST_SEED),
+        ]
     problems = [
         FieldProblem(
             f"parameters.{name}",

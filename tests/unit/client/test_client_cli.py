@@ -282,3 +282,5 @@ def test_samples_are_shown_prompt_by_prompt(service: ScriptedService, cli: Cli) 
     assert plain["steps"][0]["samples"][1] == {"prompt": "[b]", "text": "b"}
     steps.clear()
     assert "no samples; they come with sample_prompts" in cli("samples", "j1").stderr
+    of_step = cli("samples", "j1", "--step", "15")
+    assert "no samples of step 15; they come with sample_prompts" in of_step.stderr

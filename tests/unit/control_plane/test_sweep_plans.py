@@ -98,6 +98,8 @@ def test_each_mistake_is_named_before_anything_starts() -> None:
     lacking = problems_of(parameters=scale, method="random")
     assert set(lacking) == {"trials", "seed"}
     assert "`seed` is missing" in lacking["seed"]
+    large = problems_of(parameters={"learning_rate": [1e-3]}, trials=1, seed=2**63)
+    assert "from 0 to 9,223,372,036,854,775,807" in large["seed"]
     assert "must be grid or random" in problems_of(method="asha")["method"]
     for spec in (
         5,

@@ -166,6 +166,14 @@ async def test_a_query_that_no_route_takes_is_refused_by_name(
     assert body["errors"] == [{"field": "page_sise", "message": message}]
 
 
+async def test_a_query_field_is_given_once_unless_it_is_a_list(client: httpx.AsyncClient) -> None:
+    refused = await client.get(f"{API}/jobs?page_size=1&page_size=2&tags=a&tags=b")
+    message = "page_size is given twice in the query; keep one of the two"
+    body = problem(refused, 400, "invalid_argument")
+    assert body["errors"] == [{"field": "page_size", "message": message}]
+    assert (await client.get(f"{API}/jobs?page_size=1&tags=a&tags=b")).status_code == 200
+
+
 async def test_large_bodies_are_413_announced_or_not(client: httpx.AsyncClient) -> None:
     announced = await client.post(f"{API}/configs", content=bytes(100_000), headers=JSON)
     problem(announced, 413, "payload_too_large")
