@@ -255,18 +255,24 @@ def stop(stack: Stack, report: Callable[[str], None]) -> None:
 
 
 def print_addresses(stack: Stack) -> None:
-    """Print that the stack is ready, and its addresses."""
+    """Print that the stack is ready, and its addresses.
+
+    The stack runs on where nobody reads it, or the disk of a file that takes it is full.
+    """
     root = stack.options.artifact_root
-    print(
+    text = (
         "Training Engine is ready\n"
         f"  dashboard  {stack.url}/\n"
         f"  REST       {stack.url}/api/training   (reference: {stack.url}/docs)\n"
         f"  gRPC       {stack.address}\n"
         f"  data       {stack.folder.path}   (server: {describe_server(stack.options)})\n"
         + (f"  artifacts  {root}\n" if root else "")
-        + "Ctrl-C stops it; running jobs save a checkpoint and continue at the next `up`.",
-        flush=True,
+        + "Ctrl-C stops it; running jobs save a checkpoint and continue at the next `up`."
     )
+    try:
+        print(text, flush=True)
+    except OSError:  # what is left in the buffer must not fail again at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def has_display() -> bool:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import pwd
+import sys
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from local_stack.command import print_addresses
+from local_stack.data_folder import DataFolder
 from local_stack.embedded_server import as_argument, quoted
 from local_stack.errors import SettingRefusedError
-from local_stack.stack import require_artifacts
+from local_stack.stack import Stack, StackOptions, require_artifacts
 from training_engine.cli.app import app
 
 
@@ -103,3 +106,13 @@ def test_a_folder_whose_name_is_not_text_is_refused_at_once(
         "another"
     ) in " ".join(result.stderr.split())
     assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_stack_stays_up_where_its_output_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = StackOptions(50051, 8000, 1, None, 64, data_roots=(), artifact_root=None)
+    with DataFolder(tmp_path / "data") as folder, Path("/dev/full").open("w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        print_addresses(Stack(options, folder, lambda line: None))
+        full.flush()  # what an end of the process does
