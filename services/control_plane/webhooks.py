@@ -92,7 +92,8 @@ class Webhooks:
         allowed = f"one of {', '.join(sorted(self.places))}" if self.places else "none is allowed"
         return (
             f"`alert_webhook` names {place}; it must be a host that the service allows, and "
-            f"{allowed}; leave it out, or have the service started with --webhook-host {place}"
+            f"{allowed}; leave it out, or have the service started with --webhook-host {place} "
+            f"(`up`: TRAINING_ENGINE_WEBHOOK_HOST={place})"
         )
 
     def signature(self, webhook_id: str, timestamp: int, body: bytes) -> str:

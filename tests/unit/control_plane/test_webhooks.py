@@ -251,7 +251,8 @@ async def test_a_host_that_is_not_allowed_is_one_clear_error(
     assert failure.fields == {
         "alert_webhook": "`alert_webhook` names hooks.example.org:443; it must be a host that the "
         "service allows, and none is allowed; leave it out, or have the service started with "
-        "--webhook-host hooks.example.org:443"
+        "--webhook-host hooks.example.org:443 "
+        "(`up`: TRAINING_ENGINE_WEBHOOK_HOST=hooks.example.org:443)"
     }
     plane.state.webhooks = Webhooks("", frozenset(["hooks.example.org:8443"]), (KEYS[0],))
     check = config_pb2.ValidateConfigRequest(
