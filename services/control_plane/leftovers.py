@@ -183,7 +183,7 @@ class Sweeper:
             _remove_unregistered, self._state.artifacts, record, last_claimed, keys
         )
         if removed:
-            _log.info("removed unregistered checkpoints", job_id=record.job_id, files=removed)
+            _log.info("removed leftover files of attempts", job_id=record.job_id, files=removed)
         return True
 
     async def _registered(self, job_id: str) -> list[CheckpointRecord]:
