@@ -2,9 +2,9 @@
 # moto 5.2.5: put_object and delete_object obey IfMatch; multipart uploads, copies and delete_objects do not.
 #
 # S3 has conditions for all of these calls ("Conditional requests" in its user guide) and refuses one that
-# does not hold. moto asks some of them: with a wrong ETag, complete_multipart_upload replaces the object, copy_object copies
-# (CopySourceIfMatch, IfMatch and IfNoneMatch alike), delete_objects deletes. So a test of a
-# compare-and-swap passes in which both writers win, for files above the multipart threshold at least.
+# does not hold. moto asks some of them. With a wrong ETag complete_multipart_upload replaces the object,
+# copy_object copies (CopySourceIfMatch, IfMatch and IfNoneMatch alike) and delete_objects deletes. So a test
+# of a compare-and-swap passes in which both writers win, as soon as the file is large enough for parts.
 # Here: the artifact store's conditions are in put_object and get_object, where moto obeys them.
 #
 # Output seen (Linux, Python 3.11): the lines of `expected` below.
