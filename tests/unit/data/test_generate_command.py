@@ -101,7 +101,7 @@ def test_what_cannot_be_sampled_says_why_and_prints_no_text(
     checkpoint: Path, name: str, flag: str, message: str
 ) -> None:
     said = command(str(checkpoint.with_name(name)), "--prompt", "To be", flag)
-    assert (said.returncode, said.stdout) == (1, "")
+    assert (said.returncode, said.stdout) == (2, "")
     assert message in said.stderr
     assert "Traceback" not in said.stderr
 

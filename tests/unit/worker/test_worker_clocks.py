@@ -73,7 +73,7 @@ def test_a_trainer_that_has_reported_its_end_may_close_what_it_has_open(
 def test_a_trainer_whose_attempt_was_declared_lost_is_ended(supervisor: Supervisor) -> None:
     store, token = supervisor._store, supervisor._claimed.token
     gone = encode_error(JobError("WORKER_LOST", "gone"))
-    store._db.run("declare_lost", token.job_id, token.attempt, token.claim_id, gone, "gone")
+    store._db.run("declare_lost", token.job_id, token.attempt, token.claim_id, gone, "gone", "", "")
     assert supervisor._renew()
     assert supervisor._killed is Kill.FENCED
 
