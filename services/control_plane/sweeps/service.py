@@ -122,10 +122,15 @@ class SweepServicer(Servicer, sweep_pb2_grpc.SweepServiceServicer):
         plan, rungs = SweepPlan.of_document(record.document), rungs_of(record)
         members = rungs[-1].kept if rungs else plan.numbers
         children = await children_of(record.sweep_id, members, self._state)
-        for child in children.values():
-            if child.has_failed and not child.failed_by_values:
-                pause = plan.pause_of(len(rungs))
-                await resume_child(record, child, pause, self._state)
+        failed = [c for c in children.values() if c.has_failed and not c.failed_by_values]
+        if failed:
+            # Stopped as before, but driven: if this process dies now, a round stops the children.
+            stopped = SweepStatus.STOPPED
+            await self._state.sweeps.move(
+                record.sweep_id, "resume", stopped, [stopped], message=record.message
+            )
+        for child in failed:
+            await resume_child(record, child, plan.pause_of(len(rungs)), self._state)
 
     async def DeleteSweep(
         self, request: sweep_pb2.DeleteSweepRequest, context: Context

@@ -20,6 +20,7 @@ from test_job_calls import checkpoint_of
 
 from control_plane.server import ControlPlane
 from control_plane.sweeps.driver import SweepDriver
+from control_plane.sweeps.service import SweepServicer
 from job_store.attempts import AttemptStore
 from job_store.history_records import MetricPoint
 from job_store.records import (
@@ -240,6 +241,13 @@ async def test_a_failure_of_the_values_ranks_last_and_another_one_stops_the_swee
     assert sweep.status == sweep_pb2.SWEEP_STATUS_STOPPED
     assert sweep.message == "child 5 failed: so it is; cure the cause and resume the sweep"
     del reasons[5]
+    while started.sweep_id in await plane.state.sweeps.open():
+        await SweepDriver(plane.state).look()  # until nothing is left to stop
+    record = await plane.state.sweeps.get(started.sweep_id)
+    await SweepServicer(plane.state)._resume_failed(record)  # and then its process dies
+    await SweepDriver(plane.state).look()
+    left = (await get(stubs, started.sweep_id)).children[4]
+    assert left.status == job_pb2.JOB_STATUS_STOPPED
     await stubs.sweeps.ResumeSweep(sweep_pb2.ResumeSweepRequest(sweep_id=started.sweep_id))
     sweep = await until(stubs, started.sweep_id, workers, is_over)
     assert by_rank(sweep) == [5, 3, 6, 2, 1, 4]
