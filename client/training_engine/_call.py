@@ -38,7 +38,7 @@ def present(plain: Mapping[str, Any]) -> Plain:
     """Return the entries that are not None.
 
     Raises:
-        InvalidArgumentError: It is no mapping.
+        InvalidArgumentError: It is not a mapping.
     """
     if not isinstance(plain, Mapping):
         raise InvalidArgumentError(f"{plain!r} is given where a mapping of names to values must be")

@@ -28,7 +28,7 @@ from training_engine.records import (
 )
 
 T = TypeVar("T")
-#: After a connection that lasted so long, the time for retries begins anew, even without a message.
+#: After a connection of this length the time for retries begins again, even without a message.
 GOOD_CONNECTION_SECONDS = 10.0
 
 

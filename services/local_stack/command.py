@@ -257,7 +257,7 @@ def stop(stack: Stack, report: Callable[[str], None]) -> None:
 def print_addresses(stack: Stack) -> None:
     """Print that the stack is ready, and its addresses.
 
-    The stack runs on where nobody reads it, or the disk of a file that takes it is full.
+    The stack runs on where its output has no reader, or goes to a file on a full disk.
     """
     root = stack.options.artifact_root
     text = (

@@ -1,4 +1,4 @@
-"""Input that no request can carry, counts beyond any list, outputs in ASCII: told, not thrown."""
+"""Input that no request can carry, counts beyond any list, and outputs in ASCII: clear errors."""
 
 from __future__ import annotations
 
