@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -144,6 +145,9 @@ def read_config(
         problems += _apply_change(values, change)
     if dataset is not None:
         values["dataset_path"] = dataset
+        if any(change.partition("=")[0] == "dataset_path" for change in changes):
+            message = "--dataset and --set dataset_path both name the data; leave one of them out"
+            problems.append(FieldProblem("dataset_path", message))
     if resume is not None:
         values["resume_from_checkpoint"] = resume
     config, of_values = TrainingConfig.read(values)
@@ -159,10 +163,15 @@ def read_config(
 
 
 def _inspect(config: TrainingConfig) -> list[FieldProblem]:
-    """Return the problems of the data's files; the warnings come when the data are loaded."""
+    """Return the problems of files and folders; the warnings come when the data are loaded."""
+    from app.training.home import expanded
     from app.training.preflight import VisibleData, inspect_run
+    from app.training.run_folder import unwritable
 
-    return inspect_run(config, VisibleData.here(config)).problems
+    problems = inspect_run(config, VisibleData.here(config)).problems
+    if message := unwritable(expanded(config.checkpoint_dir)):
+        problems.append(FieldProblem("checkpoint_dir", message))
+    return problems
 
 
 def _apply_change(values: dict[str, Any], change: str) -> list[FieldProblem]:
@@ -258,12 +267,12 @@ def _train(
             trainer.train()
     if not ranks.is_main:
         return INTERRUPTED if trainer.stopped else 0
-    resume = f"python train.py --config {options.config}"
-    resume += f" --dataset {options.dataset}" if options.dataset else ""
-    resume += "".join(f" --set {change}" for change in options.set)
+    resume = ["python", "train.py", "--config", options.config]
+    resume += ["--dataset", options.dataset] if options.dataset else []
+    resume += [part for change in options.set for part in ("--set", change)]
     if trainer.stopped:
         console.print(f"stopped at step {trainer.step}, saved in {config.checkpoint_dir}")
-        console.print(f"go on with: {resume} --resume", soft_wrap=True, highlight=False)
+        console.print(f"go on with: {shlex.join(resume)} --resume", soft_wrap=True, highlight=False)
         return INTERRUPTED
     if trainer.ended_early:
         console.print(trainer.ended_early)

@@ -42,10 +42,11 @@ class MetricsServicer(Servicer, metrics_pb2_grpc.MetricsServiceServicer):
     async def ListSamples(
         self, request: metrics_pb2.ListSamplesRequest, context: Context
     ) -> metrics_pb2.ListSamplesResponse:
+        first, last = _steps(request)
         page = await self._state.history.samples(
             request.job_id,
-            from_step=_optional(request, "from_step"),
-            to_step=_optional(request, "to_step"),
+            from_step=first,
+            to_step=last,
             page_size=page_size(request.page_size, MAX_SAMPLED_STEPS, MAX_SAMPLED_STEPS),
             page_token=request.page_token,
         )
@@ -71,13 +72,14 @@ class MetricsServicer(Servicer, metrics_pb2_grpc.MetricsServiceServicer):
     async def ListMetrics(
         self, request: metrics_pb2.ListMetricsRequest, context: Context
     ) -> metrics_pb2.ListMetricsResponse:
+        first, last = _steps(request)
         if request.HasField("max_points"):
             return await self._chart(request)
         page = await self._state.history.page(
             request.job_id,
             after_step=_optional(request, "after_step"),
-            from_step=_optional(request, "from_step"),
-            to_step=_optional(request, "to_step"),
+            from_step=first,
+            to_step=last,
             page_size=long_page_size(request.page_size),
             page_token=request.page_token,
         )
@@ -126,6 +128,22 @@ class MetricsServicer(Servicer, metrics_pb2_grpc.MetricsServiceServicer):
         )
         points = [point for bucket in buckets for point in bucket_messages(bucket)]
         return metrics_pb2.ListMetricsResponse(points=points)
+
+
+def _steps(request: Any) -> tuple[int | None, int | None]:
+    """Return `from_step` and `to_step`, None where one is not given.
+
+    Raises:
+        RpcError: No step is in that range.
+    """
+    first, last = _optional(request, "from_step"), _optional(request, "to_step")
+    if first is not None and last is not None and first > last:
+        message = (
+            f"the range from `from_step` {first} to `to_step` {last} is empty; `from_step` must "
+            "not be greater than `to_step`"
+        )
+        raise invalid_argument("from_step", message)
+    return first, last
 
 
 def _optional(request: Any, field: str) -> int | None:

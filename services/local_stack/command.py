@@ -20,7 +20,12 @@ from rich.markup import escape
 
 from artifact_store.opening import artifact_root
 from local_stack.data_folder import DataFolder, default_data_dir
-from local_stack.embedded_server import LEAST_MEMORY_MIB, default_memory_mib, is_server_url
+from local_stack.embedded_server import (
+    LEAST_MEMORY_MIB,
+    default_memory_mib,
+    is_server_url,
+    usable_memory_mib,
+)
 from local_stack.errors import StackError
 from local_stack.stack import Stack, StackOptions, describe_server, free_port
 from local_stack.supervisor import ENDING_SIGNALS
@@ -210,10 +215,11 @@ def refuse_impossible_options(
             f"--grpc-port and --http-port are both {grpc_port}; give each its own, or 0 for a free "
             "one"
         )
-    if redis_memory is not None and redis_memory < LEAST_MEMORY_MIB:
+    usable = usable_memory_mib()
+    if redis_memory is not None and not LEAST_MEMORY_MIB <= redis_memory <= usable:
         raise typer.BadParameter(
-            f"--redis-memory is {redis_memory}; it must be at least {LEAST_MEMORY_MIB} MiB; leave "
-            "it out for a quarter of this machine's memory"
+            f"--redis-memory is {redis_memory}; it must be {LEAST_MEMORY_MIB} to {usable} MiB, the "
+            "memory of this machine; leave it out for a quarter of that"
         )
     for root in data_roots:
         if not root.is_dir():

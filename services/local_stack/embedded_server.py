@@ -51,10 +51,15 @@ def find_server_binary() -> Path:
 
 def default_memory_mib() -> int:
     """Return a quarter of the memory that this process may use: training needs the rest."""
+    return max(LEAST_MEMORY_MIB, usable_memory_mib() // 4)
+
+
+def usable_memory_mib() -> int:
+    """Return the memory that this process may use: the machine's, or its control group's."""
     usable = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     with suppress(OSError, ValueError):  # no control group, or "max"
         usable = min(usable, int(_GROUP_LIMIT.read_text()))
-    return max(LEAST_MEMORY_MIB, usable // 4 >> 20)
+    return usable >> 20
 
 
 def write_configuration(folder: Path, port: int, memory_mib: int) -> tuple[Path, str]:

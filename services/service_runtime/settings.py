@@ -13,7 +13,7 @@ import ipaddress
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
@@ -302,7 +302,9 @@ def parse_settings(
     try:
         return settings_class(**flags)
     except ValidationError as error:
-        parser.exit(2, "".join(f"{program}: error: {line}\n" for line in _problem_lines(error)))
+        parser.exit(
+            2, "".join(f"{program}: error: {line}\n" for line in _problem_lines(error, flags))
+        )
     raise AssertionError("unreachable: exit() above does not return")
 
 
@@ -373,12 +375,16 @@ def _shown_default(field: FieldInfo) -> str:
     return str(default)
 
 
-def _problem_lines(error: ValidationError) -> list[str]:
-    """Return one line for each wrong value, without the values of secrets."""
+def _problem_lines(error: ValidationError, flags: Collection[str]) -> list[str]:
+    """Return one line for each wrong value, without the values of secrets.
+
+    What no flag gave is named by its variable.
+    """
     lines = []
     for problem in error.errors(include_url=False, include_context=False):
         field = str(problem["loc"][0]) if problem["loc"] else "settings"
         value = problem.get("input")
         shown = "the value" if "url" in field or "token" in field else repr(value)
-        lines.append(f"{flag_name(field)}: {shown} is not usable: {problem['msg']}")
+        source = flag_name(field) if field in flags else ENV_PREFIX + field.upper()
+        lines.append(f"{source}: {shown} is not usable: {problem['msg']}")
     return lines

@@ -61,8 +61,8 @@ def fork(
         job_id=None if is_checkpoint else session.job_id(origin),
         config=changes(settings or []),
         optimizer=optimizer,
-        dataset_path=chosen_data("--dataset", dataset),
-        val_dataset_path=chosen_data("--val-dataset", val_dataset),
+        dataset_path=chosen_data("--dataset", dataset, settings),
+        val_dataset_path=chosen_data("--val-dataset", val_dataset, settings),
         name=name,
     )
     for warning in job.warnings:

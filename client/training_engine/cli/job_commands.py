@@ -91,8 +91,8 @@ def start(
     stored = is_config_id(config)
     if stored and settings:
         raise typer.BadParameter("--set needs a file; a stored configuration stays as it is")
-    train = chosen_data("--dataset", dataset)
-    validation = chosen_data("--val-dataset", val_dataset)
+    train = chosen_data("--dataset", dataset, settings)
+    validation = chosen_data("--val-dataset", val_dataset, settings)
     try:
         job = session.engine.jobs.start(
             config=None if stored else read_config(config, settings or []),

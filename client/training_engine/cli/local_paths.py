@@ -41,6 +41,11 @@ SettingsOption = Annotated[
     ),
 ]
 
+_FIELD_OF_FLAG = {
+    "--dataset": "dataset_path",
+    "PATH": "dataset_path",
+    "--val-dataset": "val_dataset_path",
+}
 _PATH_KEYS = ("dataset_path", "val_dataset_path", "initial_weights", "initial_adapter")
 
 
@@ -53,13 +58,21 @@ def absolute(path: str | None) -> str | None:
     return path if not path or "://" in path else os.path.abspath(expanded(path))
 
 
-def chosen_data(flag: str, path: str | None) -> str | None:
-    """Return the data path that a flag names, made absolute."""
-    if path is not None and not path.strip():
+def chosen_data(flag: str, path: str | None, settings: list[str] | None) -> str | None:
+    """Return the data path that a flag names, made absolute; `settings` must name none as well."""
+    if path is None:
+        return None
+    if not path.strip():
         raise typer.BadParameter(
             f"{flag} is empty; name a file, a folder or dataset://ID, or leave it out for what the "
             "configuration names"
         )
+    field = _FIELD_OF_FLAG[flag]
+    for setting in settings or []:
+        if setting.partition("=")[0] == field:
+            raise typer.BadParameter(
+                f"{flag} {path} and --set {setting} both name the data; leave one of them out"
+            )
     return absolute(path)
 
 

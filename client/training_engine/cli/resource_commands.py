@@ -41,8 +41,8 @@ def validate(
     settings: SettingsOption = None,
 ) -> None:
     """Check what `start` with the same arguments would refuse or warn of; model size and memory."""
-    train = chosen_data("--dataset", dataset)
-    validation = chosen_data("--val-dataset", val_dataset)
+    train = chosen_data("--dataset", dataset, settings)
+    validation = chosen_data("--val-dataset", val_dataset, settings)
     report = session.engine.configs.validate(
         read_config(config, settings or []), dataset_path=train, val_dataset_path=validation
     )
@@ -86,7 +86,7 @@ def inspect(
 ) -> None:
     """Look into data before a job: files, documents, tokens, copies, lengths, first windows."""
     document = read_config(config, settings or []) if config else with_settings({}, settings or [])
-    data = chosen_data("PATH", path)
+    data = chosen_data("PATH", path, settings)
     inspection = look_here(data, document) if local else _look_from_service(session, data, document)
     if session.output.as_json:
         session.output.json(inspection)

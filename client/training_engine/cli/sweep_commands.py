@@ -40,8 +40,8 @@ def start(
     """Start a sweep: one configuration with many values."""
     sweep = session.engine.sweeps.start(
         read_sweep(file, settings or []),
-        dataset_path=chosen_data("--dataset", dataset),
-        val_dataset_path=chosen_data("--val-dataset", val_dataset),
+        dataset_path=chosen_data("--dataset", dataset, settings),
+        val_dataset_path=chosen_data("--val-dataset", val_dataset, settings),
         name=name,
     )
     _tell(session, sweep, f"started sweep {sweep.sweep_id} of {sweep.num_children} jobs", watch)

@@ -42,6 +42,16 @@ def test_an_empty_data_path_is_not_the_current_folder(
     assert request.config_document == 'dataset_path: ""\nmax_steps: 5\n'
 
 
+@pytest.mark.parametrize("command", ["start", "validate"])
+def test_data_that_are_named_twice_are_refused(cli: Cli, tmp_path: Path, command: str) -> None:
+    (tmp_path / "c.yaml").write_text("max_steps: 5\n")
+    for flag, field in (("--dataset", "dataset_path"), ("--val-dataset", "val_dataset_path")):
+        refused = cli(command, "c.yaml", flag, "a.txt", "--set", f"{field}=b.txt")
+        assert refused.exit_code == 2
+        said = " ".join(refused.stderr.replace("│", " ").split())
+        assert f"{flag} a.txt and --set {field}=b.txt both name the data; leave one of" in said
+
+
 def test_a_start_without_data_names_the_flag(
     service: ScriptedService, cli: Cli, tmp_path: Path
 ) -> None:

@@ -343,6 +343,15 @@ async def test_metrics_latest_history_chart_and_throughput(
     assert failure.fields["max_points"] == (
         "`max_points` is 1; it must be at least 2; try 1000, or leave it out for every point"
     )
+    range_of_steps = {"job_id": job_id, "from_step": 10, "to_step": 5}
+    for call in (
+        stubs.metrics.ListMetrics(metrics_pb2.ListMetricsRequest(**range_of_steps)),
+        stubs.metrics.ListSamples(metrics_pb2.ListSamplesRequest(**range_of_steps)),
+    ):
+        assert (await failure_of(call)).fields["from_step"] == (
+            "the range from `from_step` 10 to `to_step` 5 is empty; `from_step` must not be "
+            "greater than `to_step`"
+        )
 
 
 async def test_workers_are_listed_page_by_page(stubs: Any, registry: WorkerRegistry) -> None:

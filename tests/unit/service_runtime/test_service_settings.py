@@ -82,6 +82,16 @@ def test_a_wrong_value_is_one_line_and_code_2(
     assert text in capsys.readouterr().err
 
 
+def test_a_wrong_variable_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TRAINING_ENGINE_PACE_SECONDS", "abc")
+    with pytest.raises(SystemExit):
+        parse()
+    said = capsys.readouterr().err
+    assert said.startswith("example: error: TRAINING_ENGINE_PACE_SECONDS: 'abc' is not usable")
+
+
 def test_secrets_come_from_files_and_are_not_shown(tmp_path: Path) -> None:
     (tmp_path / "url").write_text("\nredis://:pw@host:1/0\n")
     (tmp_path / "tokens").write_text("one\n\n two \n")

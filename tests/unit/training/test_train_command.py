@@ -98,7 +98,13 @@ def test_mistakes_are_told_without_a_traceback(folder: Path) -> None:
     assert "`num_heads` is 3; it must divide hidden_size=16" in done.stderr
     assert "give --dataset PATH, or set it in the file" in done.stderr
     assert "Traceback" not in done.stderr
-    missing = train(folder, "--dataset", "nowhere.txt")
+    twice = train(
+        folder, "--dataset", "text.txt", "--set", "dataset_path=text.txt",
+        "--set", "checkpoint_dir=text.txt/run",
+    )  # fmt: skip
+    assert "--dataset and --set dataset_path both name the data; leave one" in twice.stderr
+    missing = train(folder, "--dataset", "nowhere.txt", "--set", "checkpoint_dir=text.txt/run")
+    assert "'text.txt/run', which cannot be written (Not a directory); choose" in missing.stderr
     assert missing.returncode == 1
     assert "'nowhere.txt'" in missing.stderr
     assert "cannot be opened (No such file or directory)" in missing.stderr
