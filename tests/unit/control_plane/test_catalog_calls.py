@@ -343,7 +343,7 @@ async def test_metrics_latest_history_chart_and_throughput(
     assert failure.fields["max_points"] == (
         "`max_points` is 1; it must be at least 2; try 1000, or leave it out for every point"
     )
-    range_of_steps = {"job_id": job_id, "from_step": 10, "to_step": 5}
+    range_of_steps: dict[str, Any] = {"job_id": job_id, "from_step": 10, "to_step": 5}
     for call in (
         stubs.metrics.ListMetrics(metrics_pb2.ListMetricsRequest(**range_of_steps)),
         stubs.metrics.ListSamples(metrics_pb2.ListSamplesRequest(**range_of_steps)),
