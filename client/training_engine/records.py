@@ -791,7 +791,8 @@ class Sweep:
         sweep_id: Its id.
         name: The name it was given; its id where none was.
         status: Its state. One of `running`, `stopped`, `succeeded`, `deleting`.
-        message: Why it was stopped, where no person asked for it. None otherwise.
+        message: Why it was stopped, where no person asked for it, or why no child is the best. None
+            otherwise.
         method: How its children were chosen: grid or random.
         metric: The validation metric that decides.
         goal: Whether small values of it are better, min, or large ones, max.

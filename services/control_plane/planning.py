@@ -74,8 +74,13 @@ async def plan_job(request: job_pb2.StartJobRequest, state: ServiceState) -> New
     return replace(new, config_id=config_id, tags=tags, user_notes=notes)
 
 
-async def plan_run(request: RunRequest, config: TrainingConfig, state: ServiceState) -> NewJob:
-    """Return the job to store for a valid configuration; raise as `plan_job`."""
+async def plan_run(
+    request: RunRequest, config: TrainingConfig, state: ServiceState, *, compared_by: str = ""
+) -> NewJob:
+    """Return the job to store for a valid configuration; raise as `plan_job`.
+
+    `compared_by`: a metric of validation data that the run has to have; empty for none.
+    """
     name = check_name(request.name)
     if problems := execution_problems(request.execution, config) + webhook_problems(config, state):
         raise ConfigError(problems)
@@ -86,6 +91,8 @@ async def plan_run(request: RunRequest, config: TrainingConfig, state: ServiceSt
     findings = await _inspect(config, paths, state)
     if findings.problems:
         raise invalid_data(findings.problems)
+    if compared_by and findings.lacks_validation:
+        raise ConfigError([_never_measured(compared_by)])
     warnings = _warnings(config) + await _worker_warnings(config, execution, state)
     _write_decisions(config, paths, execution.device)
     return NewJob(
@@ -102,6 +109,12 @@ async def plan_run(request: RunRequest, config: TrainingConfig, state: ServiceSt
         alert_rules=encode_rules(config.to_dict()["alerts"]),
         model_summary="" if config.has_open_model() else model_summary(config),
     )
+
+
+def _never_measured(metric: str) -> FieldProblem:
+    text = f"`metric` is {metric!r}, and there is no validation data to measure it on"
+    remedy = "name some in val_dataset_path, or raise val_fraction"
+    return FieldProblem("metric", f"{text}; {remedy}")
 
 
 async def review_start(

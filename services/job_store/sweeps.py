@@ -79,14 +79,25 @@ class SweepStore(CatalogStore[SweepRecord]):
         return await self._change(sweep_id, "stop", (SweepStatus.RUNNING,), changes, failed=failed)
 
     async def decide(
-        self, sweep_id: str, rungs: Sequence[Mapping[str, Any]], *, is_last: bool
+        self,
+        sweep_id: str,
+        rungs: Sequence[Mapping[str, Any]],
+        *,
+        is_last: bool,
+        message: str = "",
     ) -> SweepRecord | None:
         """Add the decision about a rung, the last of `rungs`; None where it was decided before.
+
+        `message`: what a person should know of it.
 
         Raises:
             TransitionRefusedError: The sweep does not run any more.
         """
-        changes = {"rungs": json.dumps(list(rungs)), "rungs_decided": str(len(rungs))}
+        changes = {
+            "rungs": json.dumps(list(rungs)),
+            "rungs_decided": str(len(rungs)),
+            "message": message,
+        }
         if is_last:
             changes["status"] = SweepStatus.SUCCEEDED.value
         expected = (SweepStatus.RUNNING,)

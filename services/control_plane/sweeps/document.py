@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from app.training.config import ConfigError, FieldProblem, TrainingConfig
+from app.training.document import read_exponent
 from app.training.source_names import loss_names
+from app.transformer.fields import shown
 from control_plane.overlay import overlaid
+from control_plane.sweeps.execution import read_asked_execution
 from control_plane.sweeps.rungs import pause_steps
 from control_plane.sweeps.values import (
     Choices,
     Parameter,
+    Range,
     Values,
     draws,
     grid,
     grid_size,
     nested,
+    nested_names,
     read_parameter,
 )
 
@@ -30,6 +36,7 @@ _KEYS = (
     "name", "config", "config_id", "dataset_path", "val_dataset_path", "execution", "parameters",
     "method", "trials", "seed", "metric", "goal", "halving", "max_parallel",
 )  # fmt: skip
+_WHOLE = ("trials", "seed", "max_parallel")
 _METRICS = ("val_loss", "val_perplexity", "val_bits_per_byte")
 _MOST_LISTED = 20
 """Problems of children that are listed."""
@@ -91,8 +98,10 @@ def read_plan(asked: Mapping[str, Any], config: Mapping[str, Any]) -> SweepPlan:
     """
     problems = _unknown_keys(asked)
     parameters, wrong = _parameters(asked.get("parameters"))
+    asked = {**asked, **{key: _whole_number(asked[key]) for key in _WHOLE if key in asked}}
     method, of_method = _method(asked, parameters)
-    problems += wrong + of_method + _choice_problems(asked, config)
+    execution, of_execution = read_asked_execution(asked.get("execution"))
+    problems += wrong + of_method + _choice_problems(asked) + of_execution
     if problems:
         raise ConfigError(problems)
     children = _children(asked, method, parameters)
@@ -109,10 +118,11 @@ def read_plan(asked: Mapping[str, Any], config: Mapping[str, Any]) -> SweepPlan:
         max_parallel=asked.get("max_parallel", _DEFAULT_PARALLEL),
         dataset_path=str(asked.get("dataset_path") or ""),
         val_dataset_path=str(asked.get("val_dataset_path") or ""),
-        execution=dict(asked.get("execution") or {}),
+        execution=execution,
         asked=dict(asked),
     )
-    configs, wrong = _configs(plan)
+    configs, wrong = _configs(plan, parameters)
+    wrong = wrong or _metric_problems(plan, configs)
     if of_halving + wrong:
         raise ConfigError(of_halving + wrong)
     return _with_rungs(plan, halving, configs) if halving else plan
@@ -135,6 +145,7 @@ def _parameters(asked: Any) -> tuple[dict[str, Parameter], list[FieldProblem]]:
         ]
     read = {str(name): read_parameter(str(name), spec) for name, spec in asked.items()}
     problems = [each for each in read.values() if isinstance(each, FieldProblem)]
+    problems += nested_names(read)
     return {n: each for n, each in read.items() if not isinstance(each, FieldProblem)}, problems
 
 
@@ -145,7 +156,7 @@ def _method(
     method = asked.get("method", "random" if "trials" in asked else "grid")
     if method not in ("grid", "random"):
         rule = "it must be grid or random (and `halving` beside it prunes)"
-        return "", [FieldProblem("method", f"`method` is {str(method)[:80]!r}; {rule}")]
+        return "", [FieldProblem("method", f"`method` is {shown(method)}; {rule}")]
     if method == "random":
         return method, [
             *_whole(asked, "trials", 1, MAX_CHILDREN),
@@ -160,6 +171,15 @@ def _method(
         for name, each in parameters.items()
         if not isinstance(each, Choices)
     ]
+    problems += [
+        FieldProblem(
+            name,
+            f"`{name}` is {shown(asked[name])}, and a grid, which trains all combinations, has no "
+            "use for it; leave it out, or set method: random",
+        )
+        for name in ("trials", "seed")
+        if name in asked
+    ]
     if not problems and (size := grid_size(parameters)) > MAX_CHILDREN:
         text = f"the grid has {size:,} children; a sweep has at most {MAX_CHILDREN:,}; "
         problems.append(
@@ -170,46 +190,55 @@ def _method(
 
 def _whole(asked: Mapping[str, Any], name: str, low: int, high: int) -> list[FieldProblem]:
     value = asked.get(name)
-    if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
+    if _is_whole(value, low, high):
         return []
-    shown = "missing" if value is None else f"{str(value)[:40]}"
+    said = "missing" if value is None else shown(value)
     rule = f"random needs a whole number from {low} to {high:,}"
-    return [FieldProblem(name, f"`{name}` is {shown}; {rule}; try {max(low, 16)}")]
+    return [FieldProblem(name, f"`{name}` is {said}; {rule}; try {max(low, 16)}")]
 
 
-def _choice_problems(asked: Mapping[str, Any], config: Mapping[str, Any]) -> list[FieldProblem]:
+def _is_whole(value: Any, low: int, high: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def _whole_number(value: Any) -> Any:
+    """Return the number that YAML left as text or made a fraction (`1e2`); else `value`."""
+    number = read_exponent(value)
+    return int(number) if isinstance(number, float) and number.is_integer() else value
+
+
+def _choice_problems(asked: Mapping[str, Any]) -> list[FieldProblem]:
     problems = []
-    metric, goal = asked.get("metric", "val_loss"), asked.get("goal", "min")
-    known = [*_METRICS, *loss_names(_source_paths(config))]
-    known += ["ema_val_loss"] if config.get("ema_decay") is not None else []
-    if metric not in known:
-        allowed = ", ".join(known)
-        text = (
-            f"`metric` is {str(metric)[:80]!r}; a sweep compares by one of {allowed}; try val_loss"
-        )
-        problems.append(FieldProblem("metric", text))
-    if goal not in ("min", "max"):
-        problems.append(
-            FieldProblem("goal", f"`goal` is {str(goal)[:80]!r}; it must be min or max")
-        )
+    if (goal := asked.get("goal", "min")) not in ("min", "max"):
+        problems.append(FieldProblem("goal", f"`goal` is {shown(goal)}; it must be min or max"))
     parallel = asked.get("max_parallel", _DEFAULT_PARALLEL)
-    if (
-        isinstance(parallel, bool)
-        or not isinstance(parallel, int)
-        or not 1 <= parallel <= MAX_PARALLEL
-    ):
-        text = f"`max_parallel` is {str(parallel)[:40]}; it must be 1 to {MAX_PARALLEL}; try 4"
+    if not _is_whole(parallel, 1, MAX_PARALLEL):
+        text = f"`max_parallel` is {shown(parallel)}; it must be 1 to {MAX_PARALLEL}; try 4"
         problems.append(FieldProblem("max_parallel", text))
-    if not isinstance(asked.get("execution") or {}, Mapping):
-        problems.append(FieldProblem("execution", "`execution` must be a mapping; leave it out"))
+    for key in ("name", "dataset_path", "val_dataset_path"):
+        if isinstance(value := asked.get(key), list | Mapping):
+            text = f"`{key}` is {shown(value)}; it must be text; write one, or leave it out"
+            problems.append(FieldProblem(key, text))
     return problems
 
 
-def _source_paths(config: Mapping[str, Any]) -> list[str]:
-    data = config.get("data")
-    sources = data.get("sources") if isinstance(data, Mapping) else None
-    named = sources if isinstance(sources, list) else []
-    return [str(each["path"]) for each in named if isinstance(each, Mapping) and each.get("path")]
+def _metric_problems(plan: SweepPlan, configs: Sequence[TrainingConfig]) -> list[FieldProblem]:
+    """Return why the children cannot be compared by the metric: one of them never has it."""
+    of_children = [_metrics_of(config) for config in configs]
+    known = [each for each in of_children[0] if all(each in those for those in of_children)]
+    if plan.metric in known:
+        return []
+    lacking = next(n for n, those in enumerate(of_children, 1) if plan.metric not in those)
+    some = any(plan.metric in those for those in of_children)
+    who = f", which child {lacking} ({_values_of(plan, lacking)}) never has" if some else ""
+    rule = f"a sweep compares by one of {', '.join(known)}"
+    text = f"`metric` is {shown(plan.metric)}{who}; {rule}; try val_loss"
+    return [FieldProblem("metric", text)]
+
+
+def _metrics_of(config: TrainingConfig) -> list[str]:
+    names = [*_METRICS, *loss_names([source.path for source in config.data.sources])]
+    return names + (["ema_val_loss"] if config.ema_decay is not None else [])
 
 
 def _children(
@@ -225,34 +254,47 @@ def _halving(asked: Any, children: int) -> tuple[dict[str, int] | None, list[Fie
     if asked is None:
         return None, []
     if not isinstance(asked, Mapping) or set(asked) - {"first_rung", "factor"}:
-        text = "`halving` has `first_rung`, the step at which the first rung ends, and `factor`"
-        return None, [
-            FieldProblem("halving", f"{text}; e.g. halving: {{first_rung: 100, factor: 3}}")
-        ]
-    factor: Any = asked.get("factor", 3)
-    first: Any = asked.get("first_rung")
+        text = "it has `first_rung`, the step at which the first rung ends, and `factor`"
+        example = "e.g. halving: {first_rung: 100, factor: 3}"
+        return None, [FieldProblem("halving", f"`halving` is {shown(asked)}; {text}; {example}")]
+    factor: Any = _whole_number(asked.get("factor", 3))
+    first: Any = _whole_number(asked.get("first_rung"))
     problems = []
-    if isinstance(factor, bool) or not isinstance(factor, int) or not 2 <= factor <= children:
-        text = (
-            f"`halving.factor` is {str(factor)[:40]}; it must be from 2 to the number of children, "
-        )
+    if not _is_whole(factor, 2, children):
+        text = f"`halving.factor` is {shown(factor)}; it must be from 2 to the number of children, "
         problems.append(FieldProblem("halving.factor", f"{text}{children}, or no child is pruned"))
-    if isinstance(first, bool) or not isinstance(first, int) or first < 1:
-        shown = "missing" if first is None else str(first)[:40]
-        text = f"`halving.first_rung` is {shown}; it must be "
+    if not _is_whole(first, 1, _LAST_SEED):
+        said = "missing" if first is None else shown(first)
+        text = f"`halving.first_rung` is {said}; it must be "
         problems.append(
             FieldProblem("halving.first_rung", f"{text}a step, a multiple of eval_steps")
         )
     return (None, problems) if problems else ({"first_rung": first, "factor": factor}, [])
 
 
-def _configs(plan: SweepPlan) -> tuple[list[TrainingConfig], list[FieldProblem]]:
-    """Return the configuration of each child, and what is wrong with them."""
-    configs, problems = [], []
+def _configs(
+    plan: SweepPlan, parameters: Mapping[str, Parameter]
+) -> tuple[list[TrainingConfig], list[FieldProblem]]:
+    """Return the configuration of each child, and what is wrong with them.
+
+    What is wrong in the same way with several children is said once, of the first of them.
+    """
+    configs: list[TrainingConfig] = []
+    first: dict[tuple[str, str], tuple[int, FieldProblem]] = {}
+    others: dict[tuple[str, str], int] = {}
     for number in plan.numbers:
         config, wrong = TrainingConfig.read(plan.config_of(number))
         configs.append(config)
-        problems += [of_child(plan, number, problem) for problem in wrong]
+        for problem in wrong:
+            kind = problem.field, problem.message.partition("; ")[2]  # the rule, not the value
+            if kind in first:
+                others[kind] = others.get(kind, 0) + 1
+            else:
+                first[kind] = number, _with_integers(problem, parameters)
+    problems = [
+        of_child(plan, number, problem, others.get(kind, 0))
+        for kind, (number, problem) in first.items()
+    ]
     more = len(problems) - _MOST_LISTED
     if more > 0:
         listed = problems[:_MOST_LISTED]
@@ -260,11 +302,26 @@ def _configs(plan: SweepPlan) -> tuple[list[TrainingConfig], list[FieldProblem]]
     return configs, problems
 
 
-def of_child(plan: SweepPlan, number: int, problem: FieldProblem) -> FieldProblem:
-    """Return a problem with the child that has it."""
-    values = ", ".join(f"{name}={value}" for name, value in plan.children[number - 1].items())
-    field = f"children[{number}].{problem.field}"
-    return FieldProblem(field, f"child {number} ({values[:200]}): {problem.message}")
+def _with_integers(problem: FieldProblem, parameters: Mapping[str, Parameter]) -> FieldProblem:
+    """Return the problem with its remedy, where a range draws fractions for a whole number."""
+    drawn = parameters.get(problem.field)
+    if not isinstance(drawn, Range) or "must be an integer" not in problem.message:
+        return problem
+    bounds = f"[{math.ceil(drawn.low)}, {math.floor(drawn.high)}]"
+    remedy = f"write {problem.field}: {{integers: {bounds}}}, or list values"
+    return FieldProblem(problem.field, f"{problem.message}; {remedy}")
+
+
+def of_child(plan: SweepPlan, number: int, problem: FieldProblem, others: int = 0) -> FieldProblem:
+    """Return a problem with the child that has it; `others`: how many more have it."""
+    also = f"; so have {others} more" if others else ""
+    text = f"child {number} ({_values_of(plan, number)}): {problem.message}{also}"
+    return FieldProblem(f"children[{number}].{problem.field}", text)
+
+
+def _values_of(plan: SweepPlan, number: int) -> str:
+    values = plan.children[number - 1].items()
+    return ", ".join(f"{name}={value}" for name, value in values)[:200]
 
 
 def _with_rungs(

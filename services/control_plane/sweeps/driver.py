@@ -20,6 +20,7 @@ from control_plane.rpc_errors import RpcError
 from control_plane.state import ServiceState
 from control_plane.sweeps.children import Child, children_of, scores
 from control_plane.sweeps.document import SweepPlan
+from control_plane.sweeps.execution import execution_message
 from control_plane.sweeps.rungs import Rung, decided
 from job_store.errors import (
     JobStoreError,
@@ -107,7 +108,9 @@ class SweepDriver:
             rungs.append(rung)
             is_over = is_last or not rung.kept
             stored = [each.to_plain() for each in rungs]
-            if not await self._state.sweeps.decide(record.sweep_id, stored, is_last=is_over):
+            why = "" if rung.kept else _no_best(plan, len(rungs))
+            decide = self._state.sweeps.decide
+            if not await decide(record.sweep_id, stored, is_last=is_over, message=why):
                 return  # another control plane was faster, and found the same
             _log.info("a rung is decided", sweep_id=record.sweep_id, kept=rung.kept)
             if is_over:
@@ -192,11 +195,7 @@ class SweepDriver:
 
 def child_request(plan: SweepPlan, name: str) -> ChildRequest:
     """Return the request for a child; all but the name is the same for all of a plan."""
-    execution = job_pb2.Execution()
-    for field, value in plan.execution.items():
-        if field == "priority":
-            value = job_pb2.JobPriority.Value(f"JOB_PRIORITY_{value.upper()}")
-        setattr(execution, field, value)
+    execution = execution_message(plan.execution)
     return ChildRequest(plan.dataset_path, plan.val_dataset_path, name, execution)
 
 
@@ -218,6 +217,12 @@ async def resume_child(
         child.job_id, stop_at_step=pause, sweep_id=running, request=request
     )
     await enqueue(record, state)
+
+
+def _no_best(plan: SweepPlan, rung: int) -> str:
+    where = f"rung {rung}" if plan.pauses else "the run"
+    remedy = "look at the children's errors and validation data"
+    return f"no child has a finite {plan.metric} at the end of {where}, so none is best; {remedy}"
 
 
 def _why(child: Child) -> str:

@@ -21,7 +21,7 @@ from control_plane.sweeps.driver import SweepDriver, child_request, resume_child
 from control_plane.sweeps.messages import summary_message, sweep_message
 from job_store.errors import NotFoundError, TransitionRefusedError
 from job_store.records import SweepRecord, SweepStatus
-from training_engine.v1 import job_pb2, sweep_pb2, sweep_pb2_grpc
+from training_engine.v1 import sweep_pb2, sweep_pb2_grpc
 
 _LONGEST_NAME = 150
 
@@ -46,11 +46,13 @@ class SweepServicer(Servicer, sweep_pb2_grpc.SweepServiceServicer):
     async def _plan(self, asked: dict[str, Any]) -> SweepPlan:
         """Return the plan of a sweep each of whose children could be started now."""
         plan = read_plan(asked, await self._config(asked))
-        request = _checked_request(plan)
+        request = child_request(plan, "")
+        if problems := execution_problems(request.execution, TrainingConfig()):
+            raise ConfigError(problems)
         for number in plan.numbers:
             config = TrainingConfig.from_dict(plan.config_of(number))
             try:
-                await plan_run(request, config, self._state)
+                await plan_run(request, config, self._state, compared_by=plan.metric)
             except ConfigError as error:
                 raise ConfigError(
                     [of_child(plan, number, each) for each in error.problems]
@@ -177,23 +179,6 @@ def _asked(request: sweep_pb2.StartSweepRequest) -> dict[str, Any]:
         if value := getattr(request, field):
             asked[field] = value
     return asked
-
-
-def _checked_request(plan: SweepPlan) -> Any:
-    """Return what children ask for beside their configurations.
-
-    Raises:
-        ConfigError: The execution cannot be used.
-    """
-    try:
-        request = child_request(plan, "")
-    except (AttributeError, TypeError, ValueError) as error:
-        known = ", ".join(job_pb2.Execution.DESCRIPTOR.fields_by_name)
-        text = f"`execution` cannot be used: {error}; it has {known}"
-        raise ConfigError([FieldProblem("execution", text)]) from None
-    if problems := execution_problems(request.execution, TrainingConfig()):
-        raise ConfigError(problems)
-    return request
 
 
 def _refuse_active(record: SweepRecord, children: Mapping[int, Child]) -> None:

@@ -8,17 +8,26 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from app.training.config import FieldProblem
 from app.training.document import read_exponent
+from app.transformer.fields import shown
 
 Values = dict[str, Any]
 """By dotted name of the configuration's field."""
 
+_EXAMPLES = {
+    "uniform": "weight_decay: {uniform: [0, 0.1]}",
+    "log_uniform": "learning_rate: {log_uniform: [1e-4, 1e-2]}",
+    "integers": "model_config.num_layers: {integers: [2, 6]}",
+    "values": "learning_rate: [1e-3, 3e-3]",
+}
+"""Of each way to say what a parameter may be."""
 RANGES = ("uniform", "log_uniform", "integers")
 
 
@@ -67,23 +76,41 @@ def read_parameter(name: str, spec: Any) -> Parameter | FieldProblem:
         return _problem(name, spec, f"it must be a list of values, or one of {kinds}: [low, high]")
     ((kind, given),) = spec.items()
     if kind == "values":
-        if not isinstance(given, Sequence) or isinstance(given, str) or not given:
-            return _problem(name, given, "it must be a list of at least one value")
-        return Choices(tuple(map(read_exponent, given)))
+        return _choices(name, given)
     return _range(name, kind, given)
+
+
+def _choices(name: str, given: Any) -> Choices | FieldProblem:
+    if not isinstance(given, Sequence) or isinstance(given, str) or not given:
+        return _problem(name, given, "it must be a list of at least one value", "values")
+    values = tuple(map(read_exponent, given))
+    known: set[Any] = set()
+    for value in values:
+        if (same := _identity(value)) in known:
+            rule = f"it must have each value once, and has {shown(value)} twice; leave one out"
+            return _problem(name, given, rule, "values")
+        known.add(same)
+    return Choices(values)
+
+
+def _identity(value: Any) -> Any:
+    """Return what equal values share: 1 and 1.0 are equal, 1 and true are not."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return value
+    return json.dumps(value, sort_keys=True, default=str)
 
 
 def _range(name: str, kind: str, given: Any) -> Range | FieldProblem:
     if isinstance(given, Sequence):
         given = [read_exponent(each) for each in given]
     if not (isinstance(given, Sequence) and len(given) == 2 and all(map(_is_number, given))):
-        return _problem(name, given, f"`{kind}` takes two finite numbers, [low, high]")
+        return _problem(name, given, f"`{kind}` takes two finite numbers, [low, high]", kind)
     low, high = given
     if kind == "integers" and not all(float(each).is_integer() for each in given):
-        return _problem(name, given, "`integers` takes two whole numbers")
+        return _problem(name, given, "`integers` takes two whole numbers", kind)
     if low >= high or (kind == "log_uniform" and low <= 0):
         above = "0 < low < high" if kind == "log_uniform" else "low < high"
-        return _problem(name, given, f"it must hold {above}")
+        return _problem(name, given, f"it must hold {above}", kind)
     return Range(kind, float(low), float(high))
 
 
@@ -92,12 +119,24 @@ def _is_number(value: Any) -> bool:
     return is_number and math.isfinite(value)
 
 
-def _problem(name: str, given: Any, rule: str) -> FieldProblem:
-    shown = str(given)[:80]
-    text = (
-        f"`parameters.{name}` is {shown}; {rule}, e.g. learning_rate: {{log_uniform: [1e-4, 1e-2]}}"
-    )
+def _problem(name: str, given: Any, rule: str, kind: str = "log_uniform") -> FieldProblem:
+    text = f"`parameters.{name}` is {shown(given)}; {rule}, e.g. {_EXAMPLES[kind]}"
     return FieldProblem(f"parameters.{name}", text)
+
+
+def nested_names(names: Iterable[str]) -> list[FieldProblem]:
+    """Return a problem for each parameter that is a part of another one: both would set it."""
+    known = set(names)
+    return [
+        FieldProblem(
+            f"parameters.{name}",
+            f"`parameters.{name}` is a part of `parameters.{whole}`, and one of them would undo "
+            f"the other; leave one out, or write what it sets into the values of `{whole}`",
+        )
+        for name in sorted(known)
+        for whole in sorted(known)
+        if name.startswith(f"{whole}.")
+    ]
 
 
 def grid_size(parameters: Mapping[str, Parameter]) -> int:

@@ -253,13 +253,27 @@ async def test_a_failure_of_the_values_ranks_last_and_another_one_stops_the_swee
     assert by_rank(sweep) == [5, 3, 6, 2, 1, 4]
 
 
+async def test_a_sweep_without_any_score_says_so(
+    plane: ControlPlane, stubs: Any, attempts: AttemptStore
+) -> None:
+    started = (await stubs.sweeps.StartSweep(sweep_of(halving=HALVING))).sweep
+    workers = Workers(plane, attempts)
+    workers.fails = lambda record: JobError("NON_FINITE_LOSS", "so it is")
+    sweep = await until(stubs, started.sweep_id, workers, is_over)
+    assert sweep.status == sweep_pb2.SWEEP_STATUS_SUCCEEDED
+    assert not sweep.HasField("best_child")
+    assert "no child has a finite val_loss at the end of rung 1" in sweep.message
+
+
 async def test_a_sweep_that_cannot_be_is_refused_by_field(stubs: Any) -> None:
     async def refused(request: sweep_pb2.StartSweepRequest) -> dict[str, str]:
         return dict((await failure_of(stubs.sweeps.StartSweep(request))).fields)
 
     assert set(await refused(sweep_of(config=None))) == {"config"}
     assert set(await refused(sweep_of(config="base.yaml"))) == {"config"}
-    assert set(await refused(sweep_of(execution={"prio": 1}))) == {"execution"}
+    assert set(await refused(sweep_of(execution={"prio": 1}))) == {"execution.prio"}
+    blind = await refused(sweep_of(config=CONFIG | {"val_fraction": 0.0}))
+    assert "no validation data to measure it on" in blind["children[1].metric"]
     assert set(await refused(sweep_of(execution={"max_retries": -1}))) == {"execution.max_retries"}
     missing = sweep_of(parameters={"dataset_path": ["corpus.txt", "nowhere.txt"]})
     missing.dataset_path = ""

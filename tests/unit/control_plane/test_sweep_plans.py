@@ -101,18 +101,67 @@ def test_each_mistake_is_named_before_anything_starts() -> None:
     large = problems_of(parameters={"learning_rate": [1e-3]}, trials=1, seed=2**63)
     assert "from 0 to 9,223,372,036,854,775,807" in large["seed"]
     assert "must be grid or random" in problems_of(method="asha")["method"]
-    for spec in (
-        5,
-        {"log_uniform": [0, 1]},
-        {"uniform": [1, 0]},
-        {"integers": [1, 2.5]},
-        {"values": []},
-    ):
+    ranges: list[Any] = [{"log_uniform": [0, 1]}, {"uniform": [1, 0]}, {"integers": [1, 2.5]}]
+    for spec in (5, *ranges, {"values": []}):
         found = problems_of(parameters={"learning_rate": spec}, trials=2, seed=1)
         assert "`parameters.learning_rate` is" in found["parameters.learning_rate"]
     assert "one of val_loss, val_perplexity" in problems_of(metric="accuracy")["metric"]
+    assert "`metric` is ['val_loss']; " in problems_of(metric=["val_loss"])["metric"]
     assert "min or max" in problems_of(goal="down")["goal"]
     assert "1 to 64" in problems_of(max_parallel=0)["max_parallel"]
+
+
+def test_what_would_be_passed_over_is_refused() -> None:
+    grid_with = problems_of(method="grid", trials=4, seed=1)
+    assert "a grid, which trains all combinations, has no use for it" in grid_with["trials"]
+    assert "set method: random" in grid_with["seed"]
+    for values in ([1e-3, "1e-3"], [1, 1.0], [{"a": 1}, {"a": 1}]):
+        twice = problems_of(parameters={"learning_rate": values})["parameters.learning_rate"]
+        assert "it must have each value once" in twice
+    assert plan_of(parameters={"compile": [True, False], "seed": [1, 0]}).numbers == (1, 2, 3, 4)
+    parts = {"model_config": [CONFIG["model_config"]], "model_config.num_layers": [1, 2]}
+    found = problems_of(parameters=parts)["parameters.model_config.num_layers"]
+    assert "is a part of `parameters.model_config`" in found
+    for name in ("name", "dataset_path"):
+        assert f"`{name}` is [1]; it must be text" in problems_of(**{name: [1]})[name]
+
+
+def test_numbers_are_read_as_in_a_configuration_and_shown_as_they_are() -> None:
+    plan = plan_of(parameters={"seed": [1, 2, 3]}, halving={"first_rung": "1e1", "factor": 2.0})
+    assert (plan.pauses, plan.factor) == ((10, 20, 40, 80), 2)
+    drawn = plan_of(parameters={"seed": {"integers": [0, 9]}}, trials="1e1", seed=1)
+    assert len(drawn.children) == 10
+    text = problems_of(parameters=RATES, trials="4", seed="x", max_parallel="4")
+    assert "`trials` is '4'; random needs a whole number" in text["trials"]
+    assert "`seed` is 'x'" in text["seed"]
+    assert "`max_parallel` is '4'; it must be 1 to 64" in text["max_parallel"]
+
+
+def test_execution_is_read_strictly() -> None:
+    assert plan_of(execution={"priority": "low", "max_retries": 2}).execution == {
+        "priority": "low",
+        "max_retries": 2,
+    }
+    found = problems_of(execution={"priority": "urgent", "nods": 2, "max_retries": "x"})
+    assert (
+        "`execution.priority` is 'urgent'; it must be one of high, default, low"
+        in (found["execution.priority"])
+    )
+    assert (
+        "a sweep does not know it; `execution` has priority, processes" in (found["execution.nods"])
+    )
+    assert (
+        "`execution.max_retries` is 'x'; it must be a whole number"
+        in (found["execution.max_retries"])
+    )
+    assert "must be a mapping" in problems_of(execution=[1])["execution"]
+
+
+def test_a_metric_has_to_be_one_of_every_child() -> None:
+    averaged = plan_of(parameters={"ema_decay": [0.8, 0.9]}, metric="ema_val_loss")
+    assert averaged.metric == "ema_val_loss"
+    some = problems_of(parameters={"ema_decay": [0.8, None]}, metric="ema_val_loss")["metric"]
+    assert "which child 2 (ema_decay=None) never has" in some
 
 
 def test_a_sweep_may_compare_by_the_loss_of_one_source() -> None:
@@ -130,13 +179,20 @@ def test_values_that_make_an_invalid_configuration_name_child_and_field() -> Non
     )
     assert "did you mean `batch_size`" in found["children[1].bach_size"]
     many = problems_of(parameters={"learning_rate": [-n for n in range(1, 31)]})
-    assert many["children"] == "and 10 more problems of children"
+    assert list(many) == ["children[1].learning_rate"]
+    assert many["children[1].learning_rate"].endswith("; so have 29 more")
+    unknown = problems_of(parameters={f"x{n}": [1] for n in range(30)})
+    assert unknown["children"] == "and 10 more problems of children"
+    drawn = {"batch_size": {"uniform": [1.5, 8]}}
+    fractions = problems_of(parameters=drawn, trials=9, seed=1)["children[1].batch_size"]
+    assert "write batch_size: {integers: [2, 8]}, or list values; so have 8 more" in fractions
 
 
 @pytest.mark.parametrize(
     ("halving", "field", "said"),
     [
-        (5, "halving", "has `first_rung`"),
+        (5, "halving", "`halving` is 5; it has `first_rung`"),
+        ({"first_rung": 10, "eta": 3}, "halving", "'eta': 3}; it has `first_rung`"),
         ({"factor": 3}, "halving.first_rung", "is missing"),
         ({"first_rung": 15}, "halving.first_rung", "multiple of eval_steps=10, where"),
         ({"first_rung": 90}, "halving.first_rung", "must be below max_steps=90"),

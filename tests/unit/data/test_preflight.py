@@ -152,6 +152,20 @@ def test_early_stopping_by_a_validation_that_there_is_not(tmp_path: Path, make_c
     assert look(by_loss, folder / "train.txt").problems == []
 
 
+def test_sources_none_of_which_has_anything_to_validate_on(
+    tmp_path: Path, make_config: Any
+) -> None:
+    train, other = tmp_path / "train.txt", tmp_path / "other.txt"
+    for path in (train, other):
+        path.write_text(TEXT)
+    sources = [{"path": str(path)} for path in (train, other)]
+    config = make_config(val_fraction=0.0, data={"sources": sources})
+    assert inspect_run(config, VisibleData(sources=(train, other))).lacks_validation
+    assert not inspect_run(config, VisibleData(sources=(train, None))).lacks_validation
+    held_back = make_config(data={"sources": sources})
+    assert not inspect_run(held_back, VisibleData(sources=(train, other))).lacks_validation
+
+
 def test_every_problem_at_once(tmp_path: Path, make_config: Any) -> None:
     (tmp_path / "v.txt").touch()
     config = make_config(tokenizer=str(tmp_path / "gone.json"), val_dataset_path="v.txt")

@@ -33,6 +33,8 @@ class Findings:
     """Faults that are certain to keep the run from its first step."""
     warnings: list[FieldProblem] = field(default_factory=list)
     """Settings that are allowed and probably a mistake."""
+    lacks_validation: bool = False
+    """Whether nothing is held back or named to validate on, as far as can be seen."""
 
     def add_warning(self, warning: FieldProblem | None) -> None:
         """Add a warning where there is one."""
@@ -67,12 +69,16 @@ def inspect_run(config: TrainingConfig, visible: VisibleData) -> Findings:
     findings = Findings()
     size = _tokenizer_size(config, visible, findings)
     names = [f"data.sources[{number}].path" for number in range(len(visible.sources))]
+    found = []
     for name, path in zip(["dataset_path", *names], [visible.train, *visible.sources], strict=True):
         if path is not None:
             train = _survey(name, path, config, findings)
             _fit_vocabulary(config, size, train, findings)
             _fit_data(config, _NamedPath(name, path), train, findings)
-            _need_validation(config, train, findings)
+            found.append(train)
+    if _lacks_validation(config, found):
+        findings.problems.extend(fit.needs_of_validation(config))
+        findings = dataclasses.replace(findings, lacks_validation=True)
     if visible.train is None and not any(visible.sources):
         _fit_vocabulary(config, size, None, findings)
     if visible.validation is not None:
@@ -174,12 +180,13 @@ def _fit_data(
         findings.add_warning(_step_beyond(config, split))
 
 
-def _need_validation(config: TrainingConfig, train: Survey | None, findings: Findings) -> None:
-    if config.val_fraction or config.val_dataset_path is not None or config.data.sources:
-        return
-    if train is None or train.content is None or train.has_validation:
-        return
-    findings.problems.extend(fit.needs_of_validation(config))
+def _lacks_validation(config: TrainingConfig, found: list[Survey | None]) -> bool:
+    """Whether none of the training data, all of which were seen, gives something to validate on."""
+    if config.val_fraction or config.val_dataset_path is not None:
+        return False
+    if not found or len(found) < len(config.data.sources):
+        return False
+    return all(each and each.content is not None and not each.has_validation for each in found)
 
 
 def _step_beyond(config: TrainingConfig, tokens: int) -> FieldProblem | None:
