@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,6 +19,7 @@ from training_engine.cli.local_paths import (
 )
 from training_engine.cli.output import number
 from training_engine.cli.session import Session, connected
+from training_engine.errors import InvalidArgumentError
 from training_engine.records import Sweep, SweepChild
 
 if TYPE_CHECKING:
@@ -134,11 +136,33 @@ def resume(session: Session, sweep: SweepArgument, watch: WatchOption = False) -
     _tell(session, resumed, f"sweep {resumed.sweep_id} goes on", watch)
 
 
-def delete(session: Session, sweep: SweepArgument) -> None:
-    """Delete a sweep that does not run, with all its children."""
-    sweep_id = session.engine.sweeps.find(sweep).sweep_id
-    session.engine.sweeps.delete(sweep_id)
-    session.output.answer({"sweep_id": sweep_id, "deleted": True}, f"deleted {sweep_id}")
+def delete(
+    session: Session,
+    sweep: SweepArgument,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without a question.")] = False,
+) -> None:
+    """Delete a sweep that does not run, with all its children.
+
+    Asks first on a terminal. A name that several sweeps have is refused.
+    """
+    found = session.engine.sweeps.find(sweep)
+    _refuse_twins(session, sweep)
+    if not yes and sys.stdin.isatty():
+        jobs = f"its {found.num_children} jobs, their history, logs and checkpoints"
+        text = f"  {found.name}  {found.sweep_id}, {found.status}\nDelete this sweep with {jobs}?"
+        typer.confirm(text, abort=True)
+    session.engine.sweeps.delete(found.sweep_id)
+    answer = {"sweep_id": found.sweep_id, "deleted": True}
+    session.output.answer(answer, f"deleted {found.sweep_id}")
+
+
+def _refuse_twins(session: Session, reference: str) -> None:
+    twins = [each.sweep_id for each in session.engine.sweeps.list() if each.name == reference]
+    if len(twins) > 1:
+        raise InvalidArgumentError(
+            f"{reference!r} is the name of more than one sweep; give the id of one: "
+            f"{', '.join(twins[:5])}"
+        )
 
 
 GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {

@@ -25,6 +25,8 @@ from training_engine.v1 import (
     job_pb2_grpc,
     metrics_pb2,
     metrics_pb2_grpc,
+    sweep_pb2,
+    sweep_pb2_grpc,
     worker_pb2,
     worker_pb2_grpc,
 )
@@ -127,6 +129,7 @@ _SERVICES: list[tuple[Any, list[str]]] = [
     (config_pb2_grpc, ["ConfigService"]),
     (dataset_pb2_grpc, ["DatasetService"]),
     (generation_pb2_grpc, ["GenerationService"]),
+    (sweep_pb2_grpc, ["SweepService"]),
     (worker_pb2_grpc, ["WorkerService"]),
 ]
 _STREAMS = ("WatchJob", "StreamMetrics", "DownloadCheckpoint", "Generate")
@@ -200,5 +203,6 @@ __all__ = [
     "metrics_pb2",
     "point",
     "refuse",
+    "sweep_pb2",
     "worker_pb2",
 ]

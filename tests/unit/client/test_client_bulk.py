@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from command_line import Cli
-from scripted_service import ScriptedService, code_pb2, job, job_pb2, refuse
+from scripted_service import ScriptedService, code_pb2, job, job_pb2, refuse, sweep_pb2
 from terminal import Terminal
 
 IDS = [f"job_{number:026d}" for number in (40, 30, 20, 10)]
@@ -127,6 +127,39 @@ def test_delete_asks_on_a_terminal(service: ScriptedService, answer: str, gone: 
     terminal.type(f"{answer}\n")
     assert terminal.finish() == (0 if gone else 1)
     assert deleted(service) == [IDS[1]] * gone
+
+
+@pytest.mark.parametrize(("answer", "gone"), [("n", False), ("y", True)])
+def test_a_sweep_is_deleted_after_a_question_on_a_terminal(
+    service: ScriptedService, answer: str, gone: bool
+) -> None:
+    found = sweep_pb2.Sweep(sweep_id=f"swp_{4:026d}", name="rates", num_children=6)
+    service.on["ListSweeps"] = lambda request, context: sweep_pb2.ListSweepsResponse(sweeps=[found])
+    service.on["GetSweep"] = lambda request, context: sweep_pb2.GetSweepResponse(sweep=found)
+    service.on["DeleteSweep"] = lambda request, context: sweep_pb2.DeleteSweepResponse()
+    terminal = Terminal("--address", service.address, "sweep", "delete", "rates", columns=120)
+    terminal.read_until("[y/N]")
+    assert "Delete this sweep with its 6 jobs, their history, logs" in terminal.text
+    terminal.type(f"{answer}\n")
+    assert terminal.finish() == (0 if gone else 1)
+    assert len(service.asked("DeleteSweep")) == gone
+
+
+def test_a_name_of_several_sweeps_is_not_deleted(cli: Cli, service: ScriptedService) -> None:
+    twins = [sweep_pb2.Sweep(sweep_id=f"swp_{n:026d}", name="twin") for n in (7, 5)]
+    service.on["ListSweeps"] = lambda request, context: sweep_pb2.ListSweepsResponse(sweeps=twins)
+    service.on["GetSweep"] = lambda request, context: sweep_pb2.GetSweepResponse(
+        sweep=next(each for each in twins if each.sweep_id == request.sweep_id)
+    )
+    refused = cli("sweep", "delete", "twin", "--yes")
+    ids = ", ".join(each.sweep_id for each in twins)
+    assert refused.exit_code == 2
+    assert refused.stderr == (
+        f"error: 'twin' is the name of more than one sweep; give the id of one: {ids}\n"
+    )
+    service.on["DeleteSweep"] = lambda request, context: sweep_pb2.DeleteSweepResponse()
+    assert cli("sweep", "delete", twins[1].sweep_id).exit_code == 0
+    assert [each.sweep_id for each in service.asked("DeleteSweep")] == [twins[1].sweep_id]
 
 
 def test_delete_does_not_ask_with_yes(service: ScriptedService) -> None:
