@@ -50,7 +50,7 @@ def test_two_runs_are_drawn_read_zoomed_sorted_and_saved(
         chart = page.get_by_role("img", name="loss over tokens: 2 of 2 runs")
         expect(chart).to_be_visible()
         reading = page.locator(".chart .reading")
-        expect(reading).to_contain_text("latest · ")
+        expect(reading).to_contain_text("latest")
         expect(reading).to_contain_text('<img src="x"> & =co')
         box = chart.bounding_box()
         assert box
@@ -96,6 +96,8 @@ def test_two_runs_are_drawn_read_zoomed_sorted_and_saved(
         picture = saved(page, "Charts as SVG", tmp_path)
         assert picture.startswith(b"<svg")
         assert picture.count(b"<path") == 2
+        assert b">loss over tokens</text>" in picture
+        assert picture.count(b"plain</text>") == 1  # which line is which
         assert b"&lt;img" in picture
         assert saved(page, "Charts as PNG", tmp_path).startswith(b"\x89PNG")
         assert (seen.errors, seen.strangers, seen.dialogs) == ([], [], [])
@@ -122,7 +124,7 @@ GROWING = """async () => {
   chart.show(upTo(10003), view);
   const isKept = nodesOf(chart)[0] === first;
   const [, tail] = pathsOf(chart);
-  const reading = chart.reading.textContent;
+  const reading = chart.legend.element.innerText.trim();
   chart.show(upTo(20000), view);
   fresh.show(upTo(20000), view);
   const [paths, others] = [chart, fresh].map(pathsOf);
@@ -138,16 +140,85 @@ def test_new_points_are_added_to_a_drawing_until_its_axes_move(
         found = page.evaluate(GROWING)
         assert found["isKept"]
         assert found["tail"].count("L") == 3  # from the last point that was drawn
-        assert found["reading"] == f"latest · a {math.sin(10002):.5g}"
+        assert found["reading"].split() == ["latest", "a", f"{math.sin(10002):.5g}"]
         assert (found["same"], found["paths"]) == (True, 1)
         assert seen.errors == []
+
+
+ODD = """async () => {
+  const { OverlayChart } = await import("/static/overlay_chart.js");
+  const view = { logx: false, logy: true, from: null, to: null, xLabel: "step" };
+  const chart = new OverlayChart("m", { onPoint() {}, onZoom() {}, onReset() {} });
+  document.body.append(chart.element);
+  const curve = (id, x, y, begun = {}) => ({
+    id, label: id, color: "red", dash: "", begun,
+    x: Float64Array.from(x), y: Float64Array.from(y),
+  });
+  const words = () => chart.legend.element.innerText.split(/\\s+/).filter(Boolean);
+  const read = (at, meant = null) => (chart.point(at, meant), words());
+  const paths = () => [...chart.svg.querySelectorAll("path")].map((path) => path.getAttribute("d"));
+  const gap = curve("gap", [0, 1, 2, 3, 4], [1, 2, 0, 3, 4]);
+  chart.show([gap, curve("short", [0, 1], [5, 6]), curve("one", [2], [7])], view);
+  const found = { paths: paths(), ended: read(4, "gap") };
+  found.meant = chart.svg.querySelectorAll("[stroke-width='2.8']").length;
+  chart.show([curve("none", [1, 2], [-1, 0])], view);
+  found.none = read(null).join(" ");
+  const best = { best: 9, max: 9, min: 1 };
+  chart.show([curve("low", [1, 2], [1, 1], best), curve("high", [1, 2], [9, 9], best)], view);
+  found.greatest = read(null);
+  return found;
+}"""
+"""Curves that end early, are a point, or have values that a logarithm lacks."""
+
+
+def test_odd_curves_are_drawn_and_read_as_they_are(stack: RunningStack, browser: Browser) -> None:
+    with opened(browser, f"{stack.url}/#/compare") as (page, seen):
+        found = page.evaluate(ODD)
+        gap, short, one = found["paths"]
+        assert (gap.count("M"), gap.count("L")) == (2, 2)  # no line across the zero
+        assert (short.count("L"), one[-2:]) == (1, "h0")  # a dot
+        assert found["ended"] == ["step", "4", "gap", "4", "short", "–", "one", "–"]
+        assert found["meant"] == 1
+        assert found["none"].startswith("Nothing here is above zero")
+        assert found["greatest"] == ["latest", "high", "9", "low", "1"]
+        assert seen.errors == []
+
+
+def test_a_deleted_run_is_left_out_and_the_others_keep_their_looks(
+    stack: RunningStack, browser: Browser, runs: list[str]
+) -> None:
+    gone = "job_00000000000000000000000000"
+    colors = "() => [...document.querySelectorAll('tbody .swatch line')].map(l => l.outerHTML)"
+    with opened(browser, f"{stack.url}/#/compare?jobs={runs[0]},{gone},{runs[1]}") as (page, _):
+        expect(page.get_by_role("alert")).to_contain_text(
+            f"Left out, for there is no such job: {gone}"
+        )
+        expect(page.get_by_role("table", name="Runs").locator("tbody tr")).to_have_count(2)
+        assert choices(page)["jobs"] == [f"{runs[0]},,{runs[1]}"]
+        looks = page.evaluate(colors)
+        assert len(set(looks)) == 2
+        page.locator("summary", has_text="Runs").click()
+        box = page.locator(f".picker input[value={runs[0]}]")
+        box.focus()
+        box.press("Space")
+        expect(page.get_by_role("table", name="Runs").locator("tbody tr")).to_have_count(1)
+        expect(box).to_be_focused()
+        assert page.evaluate(colors) == looks[1:]
+        box.press("Space")
+        expect(page.get_by_role("table", name="Runs").locator("tbody tr")).to_have_count(2)
+        assert page.evaluate(colors) == looks
+        metric = page.get_by_label("lr", exact=True)
+        metric.focus()
+        metric.press("Space")
+        expect(page.get_by_role("img", name="lr over step: 2 of 2 runs")).to_be_visible()
+        expect(metric).to_be_focused()
 
 
 def test_runs_are_chosen_by_name_and_a_wrong_address_says_what_is_wrong(
     stack: RunningStack, browser: Browser, finished: str
 ) -> None:
     with opened(browser, f"{stack.url}/#/compare") as (page, seen):
-        page.get_by_label("Name, tag or state").fill("studied")
+        page.get_by_label("Words in name, tags or notes").fill("studied")
         page.get_by_label(re.compile(r"^studied \(succeeded\)")).check()
         expect(
             page.get_by_role("img", name="loss over step: 1 of 1 runs", exact=True)

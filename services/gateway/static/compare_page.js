@@ -1,9 +1,10 @@
 // Several runs over each other: any metric over steps, tokens or time, and where the runs differ.
 
-import { get, getBytes } from "./api.js";
-import { addressOf, looks, readState } from "./compare_state.js";
-import { CompareTable, quoted } from "./compare_table.js";
-import { connection, el, fill, notice, setText } from "./dom.js";
+import { at, get, getBytes } from "./api.js";
+import { addressOf, looks, placed, readState } from "./compare_state.js";
+import { CompareTable, csvOf } from "./compare_table.js";
+import { connection, el, fill, Kept, notice, setText } from "./dom.js";
+import { count, many } from "./format.js";
 import { pictureText, savePng, saveText } from "./exports.js";
 import { OverlayChart } from "./overlay_chart.js";
 import { readSeries } from "./protobuf.js";
@@ -14,6 +15,8 @@ const ACTIVE = ["queued", "running", "stopping"];
 const POINTS = 1000;
 // A curve that has grown beyond this is asked for again, thinned.
 const MOST_POINTS = 3000;
+// The service's bounds: points of a curve, and of all curves of an answer.
+const [MOST_SAVED, MOST_IN_ALL] = [10_000, 400_000];
 const AXES = { step: "step", tokens: "tokens", time: "seconds of training" };
 const SLIDER_MS = 150;
 
@@ -26,7 +29,7 @@ export class ComparePage {
     this.curves = new Map();
     this.charts = new Map();
     this.cursor = "";
-    this.table = new CompareTable((sort, down) => this.#change({ sort, down }, () => this.#showTable()));
+    this.table = new CompareTable((sort, down) => this.#change({ sort, down }, () => this.#showTable()), (id) => this.#point(null, id));
     this.#build(page);
     this.timer = setInterval(() => this.#follow(), FOLLOW_MS);
     this.scheme = matchMedia("(prefers-color-scheme: dark)");
@@ -43,9 +46,14 @@ export class ComparePage {
     for (const chart of this.charts.values()) chart.close();
   }
 
+  get #runs() {
+    return this.state.jobs.filter(Boolean);
+  }
+
   #build(page) {
-    this.picker = new RunPicker(this.state.jobs, this.signal, (jobs) => this.#change({ jobs }));
+    this.picker = new RunPicker(this.#runs, this.signal, (jobs) => this.#change({ jobs: placed(this.state.jobs, jobs) }));
     this.metrics = el("div", { class: "row", role: "group", "aria-label": "Metrics" });
+    this.boxes = new Kept(this.metrics, { keyOf: (name) => name, make: (name) => this.#box(name) });
     this.place = el("div", { class: "grid two" });
     this.hint = el("p", { class: "hint", role: "status" });
     fill(page, el("div", { class: "head" }, el("h1", {}, "Compare"), el("div", { class: "actions" }, this.#buttons())), this.picker.element, el("section", { class: "card" }, this.#controls(), this.metrics, this.hint), this.place, this.table.element);
@@ -55,9 +63,9 @@ export class ComparePage {
     const each = (work) => () => [...this.charts.values()].forEach(work);
     const file = (chart, kind) => `${chart.metric.replaceAll("/", "-")}.${kind}`;
     return [
-      el("button", { type: "button", onclick: each((chart) => saveText(file(chart, "svg"), "image/svg+xml", pictureText(chart.svg))) }, "Charts as SVG"),
-      el("button", { type: "button", onclick: each((chart) => savePng(file(chart, "png"), chart.svg)) }, "Charts as PNG"),
-      el("button", { type: "button", onclick: () => saveText("curves.csv", "text/csv", this.#csv()) }, "Curves as CSV"),
+      el("button", { type: "button", onclick: each((chart) => saveText(file(chart, "svg"), "image/svg+xml", pictureText(chart.picture()))) }, "Charts as SVG"),
+      el("button", { type: "button", onclick: each((chart) => savePng(file(chart, "png"), chart.picture())) }, "Charts as PNG"),
+      el("button", { type: "button", onclick: () => this.#saveCurves() }, "Curves as CSV"),
     ];
   }
 
@@ -73,7 +81,7 @@ export class ComparePage {
     const end = (name) => el("input", { type: "number", step: "any", value: state[name], onchange: (event) => this.#change({ [name]: event.target.value === "" ? null : Number(event.target.value) }) });
     [this.from, this.to] = [end("from"), end("to")];
     const reset = el("button", { type: "button", onclick: () => this.#change({ from: null, to: null }) }, "Whole axis");
-    return el("div", { class: "row" }, el("label", {}, "Over", axis), box("logx", "log x"), box("logy", "log y"), el("label", {}, el("span", {}, "Smoothing ", this.weight), slider), el("label", {}, "From", this.from), el("label", {}, "To", this.to), reset);
+    return el("div", { class: "row fields" }, el("label", {}, "Over", axis), box("logx", "log x"), box("logy", "log y"), el("label", {}, el("span", {}, "Smoothing ", this.weight), slider), el("label", {}, "From", this.from), el("label", {}, "To", this.to), reset);
   }
 
   #smooth(smoothing) {
@@ -92,9 +100,9 @@ export class ComparePage {
   }
 
   #query(more) {
-    const { jobs, metrics, x, smoothing, logx, from, to } = this.state;
+    const { metrics, x, smoothing, logx, from, to } = this.state;
     const query = new URLSearchParams({ x_axis: x, smoothing, log_x: logx, max_points: POINTS, ...more });
-    for (const id of jobs) query.append("job_ids", id);
+    for (const id of this.#runs) query.append("job_ids", id);
     for (const name of metrics) query.append("metrics", name);
     if (from !== null) query.set("from_x", from);
     if (to !== null) query.set("to_x", to);
@@ -106,15 +114,15 @@ export class ComparePage {
   }
 
   // Asks for all of it. An answer that a later question has overtaken is dropped.
-  async #load() {
+  async #load(said = "") {
     const asked = (this.asked = Symbol("question"));
-    notice("");
+    notice(said);
     if (!this.state.jobs.length || !this.state.metrics.length) {
       this.curves.clear();
       this.#showAll([]);
       return;
     }
-    const missing = this.state.jobs.filter((id) => !this.jobs.has(id));
+    const missing = this.#runs.filter((id) => !this.jobs.has(id));
     try {
       // Without a job's record its curve is drawn too; what is wrong with its id, the curves' answer says.
       const [answer] = await Promise.all([this.#series({}), this.#readJobs(missing).catch(() => {})]);
@@ -123,8 +131,21 @@ export class ComparePage {
       this.#take(answer);
       this.#showAll(answer.metric_names);
     } catch (error) {
-      if (!this.signal.aborted && asked === this.asked) notice(error.message);
+      if (!this.signal.aborted && asked === this.asked) await this.#refused(error);
     }
+  }
+
+  // Runs that were deleted are left out, and the others are shown.
+  async #refused(error) {
+    const runs = this.#runs;
+    const isGone = (id) => get(at("jobs", id, "status"), { signal: this.signal }).then(() => false, (found) => found.reason === error.reason);
+    const gone = error.reason === "job_not_found" ? await Promise.all(runs.map(isGone)) : [];
+    const left = runs.filter((_, place) => !gone[place]);
+    if (this.signal.aborted) return;
+    if (!gone.includes(true) || !left.length) return notice(error.message);
+    this.picker.keep(left);
+    const said = `Left out, for there is no such job: ${runs.filter((id) => !left.includes(id)).join(", ")}`;
+    this.#change({ jobs: placed(this.state.jobs, left) }, () => this.#load(said));
   }
 
   async #readJobs(ids) {
@@ -145,7 +166,7 @@ export class ComparePage {
   }
 
   async #follow() {
-    const active = this.state.jobs.filter((id) => ACTIVE.includes(this.jobs.get(id)?.status));
+    const active = this.#runs.filter((id) => ACTIVE.includes(this.jobs.get(id)?.status));
     if (this.following || !active.length || !this.cursor || document.visibilityState !== "visible") return;
     this.following = true;
     const asked = this.asked;
@@ -162,23 +183,26 @@ export class ComparePage {
       else if (heard.size) this.#draw();
       this.#showTable();
     } catch (error) {
-      if (!this.signal.aborted) connection(`reconnecting… ${error.message}`);
+      if (error.reason === "job_not_found") await this.#refused(error);
+      else if (!this.signal.aborted) connection(`reconnecting… ${error.message}`);
     } finally {
       this.following = false;
     }
   }
 
   #showAll(names) {
-    const offered = [...new Set([...this.state.metrics, ...names])].sort();
-    const box = (name) => {
-      const input = el("input", { type: "checkbox", onchange: () => this.#change({ metrics: offered.filter((one) => (one === name ? input.checked : this.state.metrics.includes(one))) }) });
-      input.checked = this.state.metrics.includes(name);
-      return el("label", { class: "check" }, input, name);
-    };
-    if (names.length) fill(this.metrics, offered.map(box));
+    this.offered = [...new Set([...this.state.metrics, ...names])].sort();
+    if (names.length) this.boxes.show(this.offered);
+    for (const input of this.metrics.querySelectorAll("input")) input.checked = this.state.metrics.includes(input.value);
     setText(this.hint, this.state.jobs.length ? "Drag over a chart to zoom; a double click or Escape shows the whole axis again." : "Choose runs above.");
     this.#draw();
     this.#showTable();
+  }
+
+  #box(name) {
+    const chosen = (one) => (one === name ? input.checked : this.state.metrics.includes(one));
+    const input = el("input", { type: "checkbox", value: name, onchange: () => this.#change({ metrics: this.offered.filter(chosen) }) });
+    return el("label", { class: "check" }, input, name);
   }
 
   #draw() {
@@ -191,7 +215,7 @@ export class ComparePage {
     const dark = this.scheme.matches;
     for (const name of wanted) {
       if (!this.charts.has(name)) this.#add(name);
-      const curves = this.state.jobs.map((id, place) => ({ label: this.jobs.get(id)?.name || id, ...looks(place, dark), x: [], y: [], ...this.curves.get(`${id} ${name}`) }));
+      const curves = this.#placedRuns().map(([id, place]) => ({ id, label: this.jobs.get(id)?.name || id, ...looks(place, dark), x: [], y: [], ...this.curves.get(`${id} ${name}`) }));
       this.charts.get(name).show(curves, { ...this.state, xLabel: AXES[this.state.x] ?? this.state.x });
     }
     performance.mark("compared");
@@ -199,7 +223,7 @@ export class ComparePage {
 
   #add(name) {
     const chart = new OverlayChart(name, {
-      onPoint: (x) => [...this.charts.values()].forEach((each) => each.point(x)),
+      onPoint: (x, id) => this.#point(x, id),
       onZoom: (from, to) => this.#change({ from, to }),
       onReset: () => this.#change({ from: null, to: null }),
     });
@@ -207,24 +231,41 @@ export class ComparePage {
     this.place.append(chart.element);
   }
 
+  // One pointer, and one run that is meant, for all charts.
+  #point(x, id) {
+    for (const chart of this.charts.values()) chart.point(x, id);
+  }
+
+  #placedRuns() {
+    return [...this.state.jobs.entries()].flatMap(([place, id]) => (id ? [[id, place]] : []));
+  }
+
   #showTable() {
     const dark = this.scheme.matches;
-    const runs = this.state.jobs.map((id, place) => ({
+    const runs = this.#placedRuns().map(([id, place]) => ({
       id,
       job: this.jobs.get(id),
-      color: looks(place, dark).color,
+      ...looks(place, dark),
       summary: Object.fromEntries(this.state.metrics.map((name) => [name, this.curves.get(`${id} ${name}`)])),
     }));
     this.table.element.hidden = !runs.length;
     this.table.show(runs, this.state.metrics, this.state);
   }
 
-  #csv() {
-    const lines = [["job_id", "name", "metric", this.state.x, "value"]];
-    for (const { job_id: id, metric, x, y } of this.curves.values()) {
-      x.forEach((place, index) => lines.push([id, this.jobs.get(id)?.name ?? "", metric, place, y[index]]));
+  // What the charts show, with as many points as the service gives at once.
+  async #saveCurves() {
+    const curves = this.#runs.length * this.state.metrics.length;
+    if (!curves) return;
+    const most = Math.min(MOST_SAVED, Math.floor(MOST_IN_ALL / curves));
+    try {
+      const { series } = await this.#series({ max_points: most });
+      const lines = series.flatMap(({ job_id: id, metric, x, y }) => Array.from(x, (at, place) => [id, this.jobs.get(id)?.name ?? "", metric, at, y[place]]));
+      saveText("curves.csv", "text/csv", csvOf([["job_id", "name", "metric", this.state.x, "value"], ...lines]));
+      const thinned = series.filter((each) => each.count > most).length;
+      if (thinned) setText(this.hint, `${many(thinned, "curve")} in curves.csv may be thinned: each has at most ${count(most)} points, its least and greatest values among them. Narrow From and To for every point of a part.`);
+    } catch (error) {
+      if (!this.signal.aborted) notice(error.message);
     }
-    return lines.map((line) => line.map(quoted).join(",")).join("\n") + "\n";
   }
 }
 

@@ -12,13 +12,8 @@ function save(name, address) {
   setTimeout(() => URL.revokeObjectURL(address), 60_000);
 }
 
-// The picture as a file of its own: its colors are in it already.
-export function pictureText(svg) {
-  const copy = svg.cloneNode(true);
-  const [, , width, height] = svg.getAttribute("viewBox").split(" ");
-  for (const [name, value] of Object.entries({ xmlns: "http://www.w3.org/2000/svg", width, height })) copy.setAttribute(name, value);
-  return new XMLSerializer().serializeToString(copy);
-}
+// The serializer writes the namespace that a file of its own needs.
+export const pictureText = (svg) => new XMLSerializer().serializeToString(svg);
 
 export async function savePng(name, svg) {
   const image = new Image();

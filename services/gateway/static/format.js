@@ -16,6 +16,11 @@ export function count(value) {
   return absent(value) ? NONE : value.toLocaleString("en");
 }
 
+// A place on an axis: 2.5M from a million on.
+export function place(value) {
+  return Math.abs(value) < 1e6 ? count(value) : value.toLocaleString("en", { notation: "compact", maximumSignificantDigits: 6 });
+}
+
 export function rounded(value) {
   return absent(value) ? NONE : count(Math.round(value));
 }

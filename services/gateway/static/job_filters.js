@@ -3,7 +3,7 @@
 
 import { el, fill } from "./dom.js";
 
-const STATES = ["queued", "running", "stopping", "stopped", "succeeded", "failed"];
+export const STATES = ["queued", "running", "stopping", "stopped", "succeeded", "failed"];
 // After the last letter of a search.
 const PAUSE = 300;
 

@@ -1,8 +1,9 @@
 // One metric of several runs over each other, as SVG: what is shown is what is exported.
 // Dragging zooms, a double click resets, the pointer or the arrow keys read values.
 
-import { el, setText } from "./dom.js";
-import { count, number } from "./format.js";
+import { el } from "./dom.js";
+import { number, place as placeText } from "./format.js";
+import { Legend, pictureOf } from "./legend.js";
 import { ticks } from "./scale.js";
 
 const SPACE = "http://www.w3.org/2000/svg";
@@ -12,11 +13,14 @@ const MOST_READ = 8;
 // More curves than these are drawn a pixel wide: browsers draw such lines ten times as fast as wider
 // ones.
 const FEW = 8;
+// In pixels: so far behind a curve's end it is still read; so near to a curve the pointer means it.
+const [BEYOND, NEAR] = [8, 24];
+const [THICK, DOT] = [2.8, 5];
 const VIEW = ["logx", "logy", "from", "to", "xLabel"];
-const LOOK = ["label", "color", "dash", "begun"];
+const LOOK = ["id", "label", "color", "dash", "begun"];
 
 export class OverlayChart {
-  // actions: onPoint(x or null), onZoom(from, to), onReset().
+  // actions: onPoint(x or null, id of the run that is meant or null), onZoom(from, to), onReset().
   constructor(metric, actions) {
     this.metric = metric;
     this.actions = actions;
@@ -24,11 +28,11 @@ export class OverlayChart {
     this.svg.addEventListener("pointerdown", (event) => this.#press(event));
     this.svg.addEventListener("pointermove", (event) => this.#move(event));
     this.svg.addEventListener("pointerup", (event) => this.#release(event));
-    this.svg.addEventListener("pointerleave", () => this.pressed === undefined && actions.onPoint(null));
+    this.svg.addEventListener("pointerleave", () => this.pressed === undefined && actions.onPoint(null, null));
     this.svg.addEventListener("dblclick", () => actions.onReset());
     this.svg.addEventListener("keydown", (event) => this.#key(event));
-    this.reading = el("p", { class: "reading" });
-    this.element = el("section", { class: "card chart" }, el("h2", {}, metric), this.svg, this.reading);
+    this.legend = new Legend();
+    this.element = el("section", { class: "card chart" }, el("h2", {}, metric), this.svg, this.legend.element);
     // It is called at the beginning too, when what is shown has its size already.
     this.observer = new ResizeObserver(() => this.curves && String(this.#size()) !== this.drawnSize && this.draw());
     this.observer.observe(this.svg);
@@ -39,7 +43,7 @@ export class OverlayChart {
     this.element.remove();
   }
 
-  // curves: [{ label, color, dash, x, y, begun }], of which `begun` stays the same while points are
+  // curves: [{ id, label, color, dash, x, y, begun }], of which `begun` stays the same while points are
   // only added; view: { logx, logy, from, to, xLabel }. New points are added to the drawing, which is
   // made again once they move it by a pixel: that takes many times as long.
   show(curves, view) {
@@ -70,7 +74,7 @@ export class OverlayChart {
       tail.line ??= this.lines.appendChild(this.#line(curve));
       tail.line.setAttribute("d", pathOf({ x: curve.x.subarray(tail.start), y: curve.y.subarray(tail.start) }, this.plot));
     });
-    this.point(this.at ?? null);
+    this.point(this.at ?? null, this.meant);
   }
 
   draw() {
@@ -85,7 +89,7 @@ export class OverlayChart {
     const back = svg("rect", { width, height, fill: color("--card") });
     if (!this.plot) {
       this.svg.replaceChildren(back, words("no data", width / 2, height / 2, color("--soft"), "middle"));
-      setText(this.reading, "None of the runs has logged it here.");
+      this.legend.show(measured ? "Nothing here is above zero, and a logarithmic axis shows nothing else." : "None of the runs has logged it here.", []);
       return;
     }
     const clip = `clip-${this.metric.replaceAll(/[^A-Za-z0-9_-]/g, "-")}`;
@@ -99,19 +103,25 @@ export class OverlayChart {
     const clipPath = svg("clipPath", { id: clip });
     clipPath.append(area);
     this.svg.replaceChildren(back, clipPath, ...axes(this.plot, this.view.xLabel, color), this.lines, this.band, this.mark);
-    this.point(this.at ?? null);
+    const meant = this.meant ?? null;
+    this.meant = null;
+    this.point(this.at ?? null, meant);
   }
 
   #line(curve) {
-    const line = svg("path", { d: pathOf(curve, this.plot), stroke: curve.color, "stroke-dasharray": curve.dash });
+    const line = svg("path", { d: pathOf(curve, this.plot), stroke: curve.color, "stroke-dasharray": curve.dash, "data-run": curve.id });
+    // A point alone is a dot.
+    if (curve.x.length === 1) for (const [name, value] of [["stroke-width", DOT], ["stroke-linecap", "round"]]) line.setAttribute(name, value);
     line.append(svg("title", {}));
     line.firstChild.textContent = curve.label;
     return line;
   }
 
-  // Shows the values at a place of the axis; at the end where it is null.
-  point(x) {
+  // Shows the values at a place of the axis, or at the end where it is null; the run that is meant is
+  // drawn thicker.
+  point(x, meant = null) {
     this.at = x;
+    this.#mean(meant);
     if (!this.plot) return;
     this.mark.setAttribute("visibility", x === null ? "hidden" : "visible");
     if (x !== null) {
@@ -119,11 +129,56 @@ export class OverlayChart {
       this.mark.setAttribute("x1", place);
       this.mark.setAttribute("x2", place);
     }
-    const read = this.curves.filter((curve) => curve.x.length).map((curve) => [curve.label, curve.y[x === null ? curve.y.length - 1 : nearest(curve.x, x)]]);
-    read.sort((one, other) => one[1] - other[1]);
-    const shown = read.slice(0, MOST_READ).map(([label, value]) => `${label} ${number(value, 5)}`);
-    if (read.length > MOST_READ) shown.push(`and ${read.length - MOST_READ} greater`);
-    setText(this.reading, [x === null ? "latest" : `${this.view.xLabel} ${count(Number(x.toPrecision(6)))}`, ...shown].join(" · "));
+    const read = this.curves.filter((curve) => curve.x.length).map((curve) => ({ ...curve, value: this.#valueAt(curve, x) }));
+    read.sort(this.#order());
+    const shown = read.slice(0, MOST_READ);
+    const other = read.find((curve) => curve.id === meant);
+    if (other && !shown.includes(other)) shown[MOST_READ - 1] = other;
+    const entries = shown.map((curve) => ({ ...curve, text: number(curve.value, 5), meant: curve.id === meant }));
+    const rest = read.length > MOST_READ ? `and ${read.length - MOST_READ} more, in the table below` : "";
+    this.legend.show(x === null ? "latest" : `${this.view.xLabel} ${placeText(Number(x.toPrecision(6)))}`, entries, rest);
+  }
+
+  #mean(id) {
+    if (id === this.meant) return;
+    this.meant = id;
+    for (const line of this.lines?.children ?? []) {
+      if (line.hasAttribute("stroke-linecap")) continue;
+      if (line.dataset.run === id) line.setAttribute("stroke-width", THICK);
+      else line.removeAttribute("stroke-width");
+    }
+  }
+
+  // The best first; what has no value here comes last.
+  #order() {
+    const sign = this.curves.some(({ begun }) => begun?.best !== undefined && begun.best === begun.max && begun.best !== begun.min) ? -1 : 1;
+    return (one, other) => (one.value === undefined) - (other.value === undefined) || sign * (one.value - other.value) || 0;
+  }
+
+  // Undefined where the curve does not reach.
+  #valueAt({ x, y }, at) {
+    if (at === null) return y.at(-1);
+    const [place, first, last] = [at, x[0], x.at(-1)].map((value) => this.plot.x.pixel(value));
+    return place < first - BEYOND || place > last + BEYOND ? undefined : y[nearest(x, at)];
+  }
+
+  // The id of the run whose curve is nearest to a place of the picture.
+  #meantAt(event) {
+    const { left, top } = this.svg.getBoundingClientRect();
+    const at = this.plot.x.value(event.clientX - left);
+    let found = { id: null, apart: NEAR };
+    for (const curve of this.curves) {
+      const value = curve.x.length ? this.#valueAt(curve, at) : undefined;
+      const apart = value === undefined ? NaN : Math.abs(this.plot.y.pixel(value) - (event.clientY - top));
+      if (apart < found.apart) found = { id: curve.id, apart };
+    }
+    return found.id;
+  }
+
+  // The chart as a file of its own shows it: with its name, and with those of the runs.
+  picture() {
+    this.actions.onPoint(null, null);
+    return pictureOf(this.svg, `${this.metric} over ${this.view.xLabel}`, this.curves.filter((curve) => curve.x.length));
   }
 
   #place(event) {
@@ -140,7 +195,7 @@ export class OverlayChart {
     if (!this.plot) return;
     const place = this.#place(event);
     if (this.pressed === undefined) {
-      this.actions.onPoint(this.plot.x.value(place));
+      this.actions.onPoint(this.plot.x.value(place), this.#meantAt(event));
       return;
     }
     this.band.setAttribute("visibility", "visible");
@@ -164,8 +219,8 @@ export class OverlayChart {
     event.preventDefault();
     const { first, last } = this.plot.x;
     const here = this.plot.x.pixel(this.at ?? this.plot.x.high);
-    this.reading.setAttribute("aria-live", "polite");
-    this.actions.onPoint(this.plot.x.value(Math.min(last, Math.max(first, here + (move * (last - first)) / 50))));
+    this.legend.element.setAttribute("aria-live", "polite");
+    this.actions.onPoint(this.plot.x.value(Math.min(last, Math.max(first, here + (move * (last - first)) / 50))), null);
   }
 }
 
@@ -225,15 +280,20 @@ function aired(low, high, log) {
   return [low - margin, high + margin];
 }
 
+// A logarithm has no place for what is not positive: the line has a gap there.
 function pathOf({ x, y }, plot) {
   let path = "";
+  let to = "M";
   for (let place = 0; place < x.length; place += 1) {
     const across = Math.round(10 * plot.x.pixel(x[place])) / 10;
     const down = Math.round(10 * plot.y.pixel(y[place])) / 10;
-    // A logarithm has no place for what is not positive.
-    if (Number.isFinite(across) && Number.isFinite(down)) path += `${path && "L"}${across} ${down}`;
+    if (Number.isFinite(across) && Number.isFinite(down)) {
+      path += `${to}${across} ${down}`;
+      to = "L";
+    } else to = "M";
   }
-  return path ? `M${path}` : "M0 0";
+  if (!path) return "M0 0";
+  return x.length === 1 ? `${path}h0` : path;
 }
 
 function* axes(plot, xLabel, color) {
@@ -243,16 +303,38 @@ function* axes(plot, xLabel, color) {
     yield words(number(value, 6), LEFT - 8, y + 4, color("--soft"), "end");
   }
   for (const value of marks(plot.x, 90)) {
-    yield words(value >= 1e6 ? number(value, 3) : count(value), plot.x.pixel(value), plot.y.first + 15, color("--soft"), "middle");
+    const [text, place] = [placeText(value), plot.x.pixel(value)];
+    const isWide = place + 3.3 * text.length > plot.x.last + RIGHT;
+    yield words(text, isWide ? plot.x.last + RIGHT - 1 : place, plot.y.first + 15, color("--soft"), isWide ? "end" : "middle");
   }
   yield words(xLabel, (LEFT + plot.x.last) / 2, plot.y.first + 29, color("--soft"), "middle");
 }
 
 function marks(axis, gap) {
   const most = Math.max(2, Math.abs(axis.last - axis.first) / gap);
-  if (!axis.log || axis.high / axis.low < 10) return ticks(axis.low, axis.high, most);
-  const [low, high] = [Math.log10(axis.low), Math.log10(axis.high)];
-  return ticks(low, high, Math.min(most, high - low), true).map((power) => 10 ** power);
+  if (!axis.log) return ticks(axis.low, axis.high, most);
+  return clear(axis, logTicks(axis.low, axis.high, most), 0.6 * gap);
+}
+
+// The most important first.
+function logTicks(low, high, most) {
+  const [first, last] = [Math.log10(low), Math.log10(high)];
+  if (last - first < 0.5) return ticks(low, high, most);
+  const powers = ticks(first, last, Math.min(most, Math.max(1, last - first)), true).map((power) => 10 ** power);
+  if (last - first > 3) return powers;
+  const all = Array.from({ length: Math.ceil(last) - Math.floor(first) + 1 }, (_, place) => Math.floor(first) + place);
+  const times = (factor) => all.map((power) => Number(`${factor}e${power}`));
+  return [...powers, ...[5, 2, 3, 4, 7].flatMap(times)].filter((value) => value >= low && value <= high);
+}
+
+// Those that have room beside the ones before them.
+function clear(axis, values, room) {
+  const kept = [];
+  for (const value of values) {
+    const place = axis.pixel(value);
+    if (kept.every((one) => Math.abs(axis.pixel(one) - place) >= room)) kept.push(value);
+  }
+  return kept;
 }
 
 // The place of the number that is nearest; numbers ascend.
