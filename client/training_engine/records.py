@@ -775,8 +775,9 @@ class SweepImportance:
         parameter: Dotted name of the parameter.
         value: Share of the variance of the children's ranks in the first rung that lies between
             groups of this parameter's values, adjusted for their number, in [0, 1] (epsilon squared
-            on ranks). Numbers of more than five values are grouped into thirds. None where no group
-            has two children.
+            on ranks). Numbers of more than five values are grouped with their neighbours, into
+            thirds, and beyond 15 children into about as many groups as there are children in each.
+            None where no group has two children.
     """
 
     parameter: str = ""

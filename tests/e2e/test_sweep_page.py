@@ -52,6 +52,14 @@ def test_a_sweep_is_followed_sorted_drawn_and_deleted(
         expect(page.get_by_role("table", name="Importance").locator("th")).to_have_text(
             ["learning_rate", "optimizer_type"]
         )
+        page.get_by_role("button", name="Compare").click()
+        wait_until(
+            lambda: (
+                ",".join(child["job_id"] for child in ranked) in str(page.evaluate("location.hash"))
+            ),
+            "the comparison of its children, the best first",
+        )
+        page.go_back()
         links.first.get_by_role("link").click()
         page.get_by_role("link", name=sweep_id).click()
         page.get_by_role("button", name="Delete").click()

@@ -8,11 +8,14 @@ parameters.
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 _MOST_GROUPS = 5
-"""Distinct numbers beyond which they are grouped into thirds."""
+"""Distinct numbers beyond which neighbours are grouped: into thirds, and of more than 15 children
+into as many groups as there are children in each. Thirds alone would hide a narrow best range."""
 
 
 def importance(values: Mapping[int, Any], order: Sequence[int]) -> float | None:
@@ -23,8 +26,8 @@ def importance(values: Mapping[int, Any], order: Sequence[int]) -> float | None:
         order: The children that have a score, the best first.
     """
     groups: dict[Any, list[int]] = {}
-    for rank, number in enumerate(order):
-        groups.setdefault(_group(values, order, number), []).append(rank)
+    for rank, group in enumerate(_groups([values[number] for number in order])):
+        groups.setdefault(group, []).append(rank)
     n, k = len(order), len(groups)
     if k >= n or n < 3:
         return None
@@ -35,11 +38,11 @@ def importance(values: Mapping[int, Any], order: Sequence[int]) -> float | None:
     return max(0.0, min(1.0, (between - (k - 1) * within) / total))
 
 
-def _group(values: Mapping[int, Any], order: Sequence[int], number: int) -> Any:
-    value = values[number]
-    among = [values[each] for each in order]
-    is_numeric = all(isinstance(each, int | float) and not isinstance(each, bool) for each in among)
-    if not is_numeric or len(set(among)) <= _MOST_GROUPS:
-        return str(value)
-    smaller = sum(each < value for each in among)
-    return 3 * smaller // len(among)
+def _groups(values: Sequence[Any]) -> list[Any]:
+    """Return the group of each value."""
+    are_numbers = all(isinstance(each, int | float) for each in values)
+    if not are_numbers or len(set(values)) <= _MOST_GROUPS:
+        return [str(each) for each in values]
+    count, ascending = len(values), sorted(values)
+    wanted = max(3, math.isqrt(count))
+    return [wanted * bisect_left(ascending, each) // count for each in values]

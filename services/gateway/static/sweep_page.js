@@ -1,6 +1,7 @@
 // One sweep: its children as a table and as parallel coordinates, and which parameter mattered.
 
 import { at, get, post, remove } from "./api.js";
+import { MOST_RUNS, comparisonOf } from "./compare_state.js";
 import { ask } from "./dialog.js";
 import { connection, el, fill, Kept, notice, setText, status } from "./dom.js";
 import { NONE, count, number } from "./format.js";
@@ -61,7 +62,7 @@ export class SweepPage {
     document.title = `${sweep.name} – Training Engine`;
     setText(this.title, sweep.name);
     fill(this.state, status(sweep.status));
-    fill(this.actions, this.#buttons());
+    this.#showButtons();
     setText(this.facts, factsOf(sweep));
     this.#showTable();
     const scored = sweep.children.filter((child) => child.score !== null);
@@ -99,11 +100,25 @@ export class SweepPage {
     return el("tr", { class: isBest ? "best" : null }, el("td", {}, child.rank ?? NONE), el("td", {}, name, isBest ? " ★ best" : ""), el("td", {}, child.status ? status(child.status) : "waits"), texts.map((each) => el("td", { class: "number" }, each)));
   }
 
+  // Left in place while they stay the same, so that no click or focus is lost.
+  #showButtons() {
+    const which = `${this.sweep.status} ${this.#started().length > 0}`;
+    if (which !== this.buttons) fill(this.actions, this.#buttons());
+    this.buttons = which;
+  }
+
   #buttons() {
     const button = (name, work) => el("button", { type: "button", onclick: () => this.#try(work) }, name);
+    const compare = this.#started().length > 0 && el("button", { type: "button", onclick: () => (location.hash = comparisonOf(this.#started())) }, "Compare");
     const change = (verb) => () => post(at("sweeps", this.id, verb), {});
-    if (this.sweep.status === "running") return [button("Stop", change("stop"))];
-    return [this.sweep.status === "stopped" && button("Resume", change("resume")), button("Delete", () => this.#delete())];
+    if (this.sweep.status === "running") return [compare, button("Stop", change("stop"))];
+    return [compare, this.sweep.status === "stopped" && button("Resume", change("resume")), button("Delete", () => this.#delete())];
+  }
+
+  // The jobs of its children, the best first, as many as a comparison draws.
+  #started() {
+    const ranked = [...this.sweep.children].sort(order({ value: (child) => child.rank }, false));
+    return ranked.filter((child) => child.job_id).slice(0, MOST_RUNS).map((child) => child.job_id);
   }
 
   async #try(work) {

@@ -87,6 +87,23 @@ def test_importance_is_the_share_of_the_ranks_between_groups() -> None:
     assert importance({n: str(n) for n in order}, order) is None
 
 
+def test_importance_of_many_children_is_the_share_of_each_parameter() -> None:
+    """The score is linear: of its variance a has 0.8 and b has 0.2."""
+    spec = {"a": {"uniform": [0, 4]}, "b": {"uniform": [0, 2]}, "c": {"integers": [1, 8]}}
+    drawn = draws({name: read_parameter(name, s) for name, s in spec.items()}, 1000, 1)  # type: ignore[misc]
+    order = sorted(range(1000), key=lambda number: drawn[number]["a"] + drawn[number]["b"])
+    found = {
+        name: importance({number: drawn[number][name] for number in order}, order) for name in spec
+    }
+    assert found == {"a": approx(0.8), "b": approx(0.2), "c": approx(0.0)}
+    narrow = sorted(order, key=lambda number: abs(drawn[number]["a"] - 1.5))
+    assert importance({number: drawn[number]["a"] for number in narrow}, narrow) == approx(1.0)
+
+
+def approx(share: float) -> Any:
+    return pytest.approx(share, abs=0.04)
+
+
 def test_each_mistake_is_named_before_anything_starts() -> None:
     assert "config, config_id" in problems_of(parameter={})["parameter"]
     assert "`parameters` is missing" in problems_of(parameters=None)["parameters"]
