@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
 from html import escape
 from typing import Any
@@ -21,6 +22,7 @@ SAMPLE_TOKENS = 200
 
 _WIDTH, _HEIGHT = 640, 260
 _LEFT, _TOP, _RIGHT, _BOTTOM = 62, 10, 12, 34
+_MOST, _NOISE = 8e307, 1e-12
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2rem auto;padding:0 1rem;
 color:#1b2230}
@@ -33,7 +35,14 @@ _ENVIRONMENT = (
     "job_id", "status", "error", "message", "created_at", "started_at", "completed_at",
     "running_seconds", "current_step", "max_steps", "attempt", "worker_id", "dataset_path",
     "val_dataset_path", "data_summary", "model_summary", "warnings", "exactness_notes", "execution",
+    "tags", "notes", "parent_job_id", "parent_checkpoint_id", "fork_step", "fork_optimizer",
+    "sweep_id",
 )  # fmt: skip
+_COLORS = (
+    "#244f8f", "#c28b0a", "#0d96f2", "#8f2439", "#870bda", "#478578", "#c2410a", "#f53dbe",
+)  # fmt: skip
+_DASHES = ("", "7 3", "2 2", "9 2 2 2", "14 4", "4 2 1 2", "1 4")
+"""As on the page *Compare*: told apart with every kind of color vision."""
 Samples = Mapping[str, Sequence[tuple[str, str]]]
 """For a job's id, prompts and what its model made of them."""
 
@@ -106,15 +115,20 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _numbers(compared: Comparison) -> tuple[list[str], Iterator[list[str]]]:
+    """Return heads and rows: the runs of each metric below each other, then those without any."""
+
     def rows() -> Iterator[list[str]]:
-        for job in compared.jobs:
-            for metric in compared.metrics:
+        for metric in compared.metrics:
+            for job in compared.jobs:
                 if found := compared.of(job.job_id, metric):
                     has_best = found.best is not None
                     best = f"{_number(found.best)} at step {found.best_step:,}" * has_best
-                    yield [_name(job), metric, best, _number(found.last), f"{found.count:,}"]
+                    yield [metric, _name(job), best, _number(found.last), f"{found.count:,}"]
+        for job in compared.jobs:
+            if not any(compared.of(job.job_id, metric) for metric in compared.metrics):
+                yield ["nothing logged yet", _name(job), "", "", "0"]
 
-    return ["Run", "Metric", "Best", "Last", "Values"], rows()
+    return ["Metric", "Run", "Best", "Last", "Values"], rows()
 
 
 def _differences(compared: Comparison) -> str:
@@ -161,6 +175,8 @@ def _configuration(job: JobRecord) -> str:
 def _text(value: Any) -> str:
     if isinstance(value, datetime):
         return _time(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return ", ".join(f"{name} {each}" for name, each in asdict(value).items() if each)
     return "; ".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
 
 
@@ -174,9 +190,7 @@ def _figures(compared: Comparison, curves: Sequence[Series]) -> Iterator[str]:
         drawn = [each for each in curves if each.metric == metric and each.x]
         if drawn:
             legend = " ".join(
-                f'<span style="color:{_color(places[each.job_id])}">■</span> '
-                f"{escape(names[each.job_id])}"
-                for each in drawn
+                f"{_swatch(places[each.job_id])} {escape(names[each.job_id])}" for each in drawn
             )
             yield (
                 f"<figure><figcaption>{escape(metric)}</figcaption>"
@@ -184,8 +198,15 @@ def _figures(compared: Comparison, curves: Sequence[Series]) -> Iterator[str]:
             )
 
 
-def _color(place: int) -> str:
-    return f"hsl({(place * 137.508 + 215) % 360:.0f} 65% 42%)"
+def _look(place: int) -> str:
+    """Return the attributes of the line of the run at a place."""
+    dash = _DASHES[place // len(_COLORS) % len(_DASHES)]
+    return f'stroke="{_COLORS[place % len(_COLORS)]}"' + f' stroke-dasharray="{dash}"' * bool(dash)
+
+
+def _swatch(place: int) -> str:
+    line = f'<path d="M0 5H22" stroke-width="2.5" {_look(place)}/>'
+    return f'<svg width="22" height="10" aria-hidden="true">{line}</svg>'
 
 
 def _picture(metric: str, drawn: Sequence[Series], places: dict[str, int]) -> str:
@@ -194,8 +215,7 @@ def _picture(metric: str, drawn: Sequence[Series], places: dict[str, int]) -> st
     across = _Axis(min(xs), max(xs), _LEFT, _WIDTH - _RIGHT)
     down = _Axis(min(ys), max(ys), _HEIGHT - _BOTTOM, _TOP)
     lines = [
-        f'<path fill="none" stroke-width="1.4" stroke="{_color(places[each.job_id])}" '
-        f'd="{_path(each, across, down)}"/>'
+        f'<path fill="none" {_look(places[each.job_id])} {_path(each, across, down)}/>'
         for each in drawn
     ]
     return (
@@ -210,7 +230,11 @@ class _Axis:
     """Values from `low` to `high` on pixels from `first` to `last`."""
 
     def __init__(self, low: float, high: float, first: float, last: float) -> None:
-        self.low, self.high = low, high if high > low else low + (abs(low) or 1)
+        # The distance of the ends is a number too, and more than noise of rounding.
+        self.low, self.high = max(low, -_MOST), min(high, _MOST)
+        size = max(abs(self.low), abs(self.high))
+        if self.high - self.low <= _NOISE * size:
+            self.high = self.low + (size or 1)
         self.first, self.last = first, last
 
     def pixel(self, value: float) -> float:
@@ -226,8 +250,12 @@ class _Axis:
 
 
 def _path(series: Series, across: _Axis, down: _Axis) -> str:
+    """Return width and path of a curve; a point alone is a dot."""
     points = zip(series.x, series.y, strict=True)
-    return "M" + "L".join(f"{across.pixel(x):.1f} {down.pixel(y):.1f}" for x, y in points)
+    path = "M" + "L".join(f"{across.pixel(x):.1f} {down.pixel(y):.1f}" for x, y in points)
+    if len(series.x) == 1:
+        return f'stroke-width="5" stroke-linecap="round" d="{path}h0"'
+    return f'stroke-width="1.4" d="{path}"'
 
 
 def _grid(across: _Axis, down: _Axis) -> Iterator[str]:

@@ -166,6 +166,15 @@ ODD = """async () => {
   const best = { best: 9, max: 9, min: 1 };
   chart.show([curve("low", [1, 2], [1, 1], best), curve("high", [1, 2], [9, 9], best)], view);
   found.greatest = read(null);
+  const linear = { ...view, logy: false };
+  const texts = () => [...chart.svg.querySelectorAll("text")].map((text) => text.textContent);
+  chart.show([curve("noise", [1, 2, 3], [0.3, 0.30000000000000004, 0.3])], linear);
+  found.noise = [paths()[0], texts()];
+  chart.show([curve("huge", [1, 2], [-1.7e308, 1.7e308])], linear);
+  found.huge = paths()[0];
+  const { extent, ticks } = await import("/static/scale.js");
+  const range = extent([{ step: 1, loss: 1e16 }, { step: 2, loss: 1e16 + 2 }], ["loss"]);
+  found.ticks = [ticks(range.low, range.high, 5).length, ticks(0.3, 0.30000000000000004, 5).length];
   return found;
 }"""
 """Curves that end early, are a point, or have values that a logarithm lacks."""
@@ -181,6 +190,11 @@ def test_odd_curves_are_drawn_and_read_as_they_are(stack: RunningStack, browser:
         assert found["meant"] == 1
         assert found["none"].startswith("Nothing here is above zero")
         assert found["greatest"] == ["latest", "high", "9", "low", "1"]
+        line, marks = found["noise"]
+        assert len({point.split()[1] for point in line[1:].split("L")}) == 1  # drawn as a constant
+        assert "0.3" in marks
+        assert (found["huge"].count("L"), "NaN" in found["huge"]) == (1, False)
+        assert all(1 <= count <= 7 for count in found["ticks"])
         assert seen.errors == []
 
 

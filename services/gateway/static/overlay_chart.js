@@ -4,7 +4,7 @@
 import { el } from "./dom.js";
 import { number, place as placeText } from "./format.js";
 import { Legend, pictureOf } from "./legend.js";
-import { ticks } from "./scale.js";
+import { aired, bounded, ticks } from "./scale.js";
 
 const SPACE = "http://www.w3.org/2000/svg";
 const [LEFT, TOP, RIGHT, BOTTOM] = [58, 10, 12, 34];
@@ -245,7 +245,7 @@ function words(text, x, y, color, anchor) {
 // An axis of values from low to high on the pixels from first to last.
 function axis(low, high, first, last, log) {
   const [from, to] = log ? [Math.log10(low), Math.log10(high)] : [low, high];
-  const of = log ? Math.log10 : (value) => value;
+  const of = log ? Math.log10 : bounded;
   const share = (last - first) / (to - from);
   return {
     low, high, first, last, log,
@@ -270,14 +270,8 @@ function plotOf(curves, view, width, height) {
   if (view.from !== null && (!view.logx || view.from > 0)) x0 = view.from;
   if (view.to !== null) x1 = view.to;
   if (x0 >= x1) x1 = x0 + (Math.abs(x0) || 1);
-  [y0, y1] = aired(y0, y1, view.logy);
+  [y0, y1] = view.logy ? [y0 / 1.1, Math.min(y1, Number.MAX_VALUE / 2) * 1.1] : aired(y0, y1, 0.05);
   return { x: axis(x0, x1, LEFT, width - RIGHT, view.logx), y: axis(y0, y1, height - BOTTOM, TOP, view.logy) };
-}
-
-function aired(low, high, log) {
-  if (log) return [low / 1.1, high * 1.1];
-  const margin = (high - low || Math.abs(high) || 1) * 0.05;
-  return [low - margin, high + margin];
 }
 
 // A logarithm has no place for what is not positive: the line has a gap there.

@@ -6,12 +6,29 @@ export function ticks(low, high, most, whole = false) {
   const power = 10 ** Math.floor(Math.log10(rough));
   const gap = [1, 2, 2.5, 5, 10].map((factor) => factor * power).find((size) => size >= rough * 0.999);
   const step = whole ? Math.max(1, Math.round(gap)) : gap;
-  const found = [];
-  for (let place = Math.ceil(low / step - 1e-9); place * step <= high + step * 1e-9; place += 1) {
+  const found = new Set();
+  const first = Math.ceil(low / step - 1e-9);
+  // A bounded number of them: beyond 2^53 a multiple and the next one are the same number.
+  for (let more = 0; more <= most + 1 && (first + more) * step <= high + step * 1e-9; more += 1) {
     // Multiples, not sums: 0.1 + 0.2 would show.
-    found.push(Number((place * step).toPrecision(12)));
+    found.add(Number(((first + more) * step).toPrecision(12)));
   }
-  return found;
+  return [...found];
+}
+
+// Half of the greatest number: the width of an axis is a number too.
+const MOST = 8e307;
+// Values whose difference is a smaller part of them are one value: it is noise of rounding.
+const NOISE = 1e-12;
+
+export const bounded = (value) => Math.max(-MOST, Math.min(MOST, value));
+
+// The ends of an axis for values from low to high, with a little air: a share of their distance.
+export function aired(low, high, share) {
+  const [least, greatest] = [bounded(low), bounded(high)];
+  const size = Math.max(Math.abs(least), Math.abs(greatest));
+  const margin = (greatest - least > NOISE * size ? greatest - least : size || 1) * share;
+  return [least - margin, greatest + margin];
 }
 
 // The values that `names` take in `points`, with a little air: { low, high, first, last } or null.
@@ -26,10 +43,10 @@ export function extent(points, names) {
     }
   }
   if (low > high) return null;
-  const margin = (high - low || Math.abs(high) || 1) * 0.06;
-  const floor = low >= 0 ? Math.max(0, low - margin) : low - margin;
+  const [bottom, top] = aired(low, high, 0.06);
+  const floor = low >= 0 ? Math.max(0, bottom) : bottom;
   const first = points[0].step;
-  return { low: floor, high: high + margin, first, last: Math.max(points.at(-1).step, first + 1) };
+  return { low: floor, high: top, first, last: Math.max(points.at(-1).step, first + 1) };
 }
 
 export class Scale {
@@ -42,7 +59,7 @@ export class Scale {
   }
 
   y(value) {
-    return this.top + (1 - (value - this.low) / (this.high - this.low)) * this.height;
+    return this.top + (1 - (bounded(value) - this.low) / (this.high - this.low)) * this.height;
   }
 
   step(x) {

@@ -6,8 +6,17 @@ import csv
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
 
+import pytest
+
 from training_engine.comparison import Comparison, series_csv
-from training_engine.records import JobRecord, JobStatus, SampledStep, SampledText, Series
+from training_engine.records import (
+    Execution,
+    JobRecord,
+    JobStatus,
+    SampledStep,
+    SampledText,
+    Series,
+)
 from training_engine.report import report_html
 
 HOSTILE = '</title><script>alert(1)</script> & "=1+1'
@@ -23,7 +32,17 @@ def compared() -> Comparison:
     }
     jobs = (
         JobRecord(job_id="job_1", name="plain", config=config, current_step=20),
-        JobRecord(job_id="job_2", name=HOSTILE, config=other, status=JobStatus.FAILED),
+        JobRecord(
+            job_id="job_2",
+            name=HOSTILE,
+            config=other,
+            status=JobStatus.FAILED,
+            tags=("kept",),
+            notes="try again",
+            parent_job_id="job_1",
+            fork_step=20,
+            execution=Execution(nodes=2),
+        ),
     )
     return Comparison(
         jobs,
@@ -79,7 +98,7 @@ def test_a_report_needs_nothing_else_and_escapes_everything() -> None:
     page = report_html(compared(), curves, {"job_2": [(HOSTILE, HOSTILE)]}, recorded)
     found = Tags(page)
     assert not {"script", "link", "img", "iframe"} & set(found.tags)
-    assert found.tags.count("svg") == 1
+    assert found.tags.count("svg") == 3  # one picture, and a piece of each of its lines
     assert found.text.count(HOSTILE) >= 6  # name, field, value, legend, prompt, sample
     assert [f"{HOSTILE}{step}" in found.text for step in (5, 10, 15, 20)] == [
         True,
@@ -88,8 +107,21 @@ def test_a_report_needs_nothing_else_and_escapes_everything() -> None:
         True,
     ]
     assert "Step 5Step 10Step 20" in found.text
-    picture = page[page.index("<svg") : page.index("</svg>") + 6]
+    picture = page[page.index("<svg viewBox") : page.index("</svg>") + 6]
     lines = [each.get("d") for each in ElementTree.fromstring(picture).iter("path")]
     assert "M62.0 10.0L628.0 226.0" in lines
-    for said in ("val_loss", "3 at step 20", "learning_rate", "num_layers", "failed"):
+    assert "M313.6 118.0h0" in lines  # a point alone is a dot
+    for said in ("val_loss", "3 at step 20", "learning_rate", "num_layers", "failed", "kept",
+                 "try again", "parent job idjob_1", "nothing logged yet", "nodes 2"):  # fmt: skip
         assert said in found.text
+    assert "Execution(" not in found.text
+
+
+@pytest.mark.parametrize("values", [(-1.7e308, 1.7e308), (0.3, 0.1 + 0.2), (1e16, 1e16 + 2)])
+def test_a_report_draws_values_whose_distance_is_no_number_or_noise(
+    values: tuple[float, float],
+) -> None:
+    curves = [Series("job_1", "loss", x=(1.0, 2.0), y=values)]
+    page = report_html(compared(), curves, {}, {})
+    assert page.count("<path") > 2
+    assert "nan" not in page[page.index("<svg") : page.index("</svg>")]
