@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -201,7 +200,7 @@ def test_weights_that_cannot_be_read_are_one_problem(
     (bare / "model-00001-of-00002.safetensors").unlink(missing_ok=True)
     shard = sorted(bare.glob("*.safetensors"))[0]
     shard.unlink()
-    assert re.search(r"names \d+ files that are not there", refusal(bare))
+    assert "names files that are not there: " in refusal(bare)
 
 
 def test_a_callers_model_is_trained_in_place(tmp_path: Path, text: Path) -> None:

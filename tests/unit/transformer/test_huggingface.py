@@ -61,6 +61,7 @@ def tokens() -> torch.Tensor:
         LLAMA | {"bias": True, "head_dim": 6, "norm_epsilon": 1e-3, "rope_theta": 100.0},
         LLAMA | {"rope_scaling": SCALING, "num_kv_heads": 1},
         LLAMA | {"qkv_bias": True, "num_kv_heads": 2},
+        LLAMA | {"head_dim": 10, "num_heads": 3, "num_kv_heads": 1},
         LLAMA | {"qk_norm": True},
         LLAMA | {"qk_norm": True, "qk_norm_weights": True, "head_dim": 12, "num_kv_heads": 2},
     ],
@@ -185,6 +186,9 @@ def test_other_forms_are_refused_by_field(tmp_path: Path) -> None:
         "GPT-2's form, and activation='relu_squared' is not Llama's, Qwen2's or Qwen3's; train one "
         "of these forms to export it"
     )
+    odd = {"bias": True, "head_dim": 10, "num_heads": 3}
+    with pytest.raises(UnsupportedModelError, match="`head_dim` is 10 and `bias` is true; a Llama"):
+        export_model(build(**LLAMA | odd), tmp_path / "out")
     for ours, name in (({"ngram_size": 2}, "ngram_size=2"), (MIXED, "mix_in_embedding=True")):
         with pytest.raises(UnsupportedModelError, match=f"and {name} is not Llama's"):
             export_model(build(**LLAMA | ours), tmp_path / "out")

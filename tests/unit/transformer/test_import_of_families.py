@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,9 @@ GPT2 = GPT2Config(
     vocab_size=61, n_positions=24, n_embd=32, n_layer=2, n_head=4, initializer_range=0.2,
     bos_token_id=None, eos_token_id=None,
 )  # fmt: skip
+WINDOWS = {
+    "use_sliding_window": True, "sliding_window": 8, "layer_types": None, "max_window_layers": 1,
+}  # fmt: skip
 LLAMA3 = {
     "rope_type": "llama3",
     "rope_theta": 500.0,
@@ -59,7 +63,13 @@ FAMILIES = {
     ),
     "mistral": MistralConfig(**SIZES, sliding_window=None, head_dim=16),
     "mistral with a window of the context": MistralConfig(**SIZES, sliding_window=24),
+    "mistral whose width is no multiple of its heads": MistralConfig(
+        **SIZES | {"hidden_size": 34}, sliding_window=None, head_dim=12
+    ),
     "qwen2": Qwen2Config(**SIZES, rms_norm_eps=1e-6, tie_word_embeddings=True),
+    "qwen2 with a window for later layers": Qwen2Config(
+        **SIZES, use_sliding_window=True, sliding_window=8, max_window_layers=2
+    ),
     "qwen3": Qwen3Config(**SIZES, rms_norm_eps=1e-6, head_dim=16),
 }
 
@@ -135,6 +145,44 @@ def test_the_file_decides_about_tying(tmp_path: Path, kept: str, tied: bool) -> 
     torch.testing.assert_close(ours(tokens())[0], theirs(tokens()).logits, rtol=0, atol=1e-4)
 
 
+ROTATIONS = {"rope_parameters": None, "rope_scaling": None, "rope_theta": None}
+
+
+@pytest.mark.parametrize(
+    ("family", "change"),
+    [
+        ("gpt2", {"n_head": None, "num_attention_heads": 8}),
+        ("llama", ROTATIONS | {"rope_scaling": LLAMA3, "rope_theta": 77.0}),
+        ("llama", {"rope_scaling": LLAMA3 | {"rope_theta": 9.0}, "rope_theta": 77.0}),
+        ("llama", {"rope_parameters": LLAMA3 | {"original_max_position_embeddings": None}}),
+        ("llama", {"rope_parameters": LLAMA3, "original_max_position_embeddings": 16}),
+        ("mistral", {"sliding_window": 24, "head_dim": None, "rms_norm_eps": None}),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+@torch.no_grad()
+def test_fields_mean_what_they_mean_to_transformers(
+    tmp_path: Path, family: str, change: dict[str, Any]
+) -> None:
+    if "head_dim" in change:
+        random_model(MistralConfig(**SIZES)).save_pretrained(tmp_path / "model")
+    folder = folder_with(tmp_path / "model", without_nulls(change), family)
+    description = json.loads((folder / "config.json").read_text())
+    kept = {n: v for n, v in description.items() if n not in change or change[n] is not None}
+    (folder / "config.json").write_text(json.dumps(kept))
+    theirs: Any = AutoModelForCausalLM.from_pretrained(folder).eval()
+    ours = from_pretrained(folder).eval()
+    torch.testing.assert_close(ours(tokens())[0], theirs(tokens()).logits, rtol=0, atol=1e-4)
+
+
+def without_nulls(change: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: without_nulls(value) if isinstance(value, dict) else value
+        for name, value in change.items()
+        if value is not None
+    }
+
+
 def test_epsilons_are_compared_in_float32(tmp_path: Path) -> None:
     folder = folder_with(tmp_path / "model", {"rms_norm_eps": 9.999999747378752e-06})
     assert from_pretrained(folder).config.norm_epsilon == 1e-5
@@ -152,9 +200,20 @@ def test_epsilons_are_compared_in_float32(tmp_path: Path) -> None:
         ("llama", {"hidden_size": "32"}, "`hidden_size` is '32'; it must be a whole number"),
         ("llama", {"hidden_size": None}, "its config.json has no `hidden_size`"),
         ("llama", {"num_hidden_layers": 1}, "q_proj.weight [32, 32] is not described by config"),
-        ("llama", {"mlp_bias": True}, "`mlp_bias` is True; only attention_bias=False as well"),
+        ("llama", {"mlp_bias": True}, "`mlp_bias` is True; `attention_bias` is False, and only"),
         ("llama", {"rms_norm_eps": "tiny"}, "`rms_norm_eps` is 'tiny'; it must be a number"),
-        ("llama", {"rms_norm_eps": 0}, "`norm_epsilon` is 0.0; it must be at least"),
+        ("llama", {"rms_norm_eps": 0}, "imported: `rms_norm_eps` is 0.0; it must be at least"),
+        ("llama", {"num_key_value_heads": 3}, "`num_key_value_heads` is 3; it must divide num_att"),
+        ("llama", {"rope_theta": 10**400, "rope_parameters": None}, "it must be a number below"),
+        ("llama", {"rope_parameters": 5}, "`rope_parameters` is 5; it must be a mapping; correct"),
+        (
+            "qwen3",
+            {"rope_parameters": {"full_attention": {"rope_theta": 5.0}}},
+            "it has rotations of their own for full_attention",
+        ),
+        ("llama", {"is_causal": False}, "`is_causal` is False; only True can be imported; take an"),
+        ("gpt2", {"activation_function": []}, "`activation_function` is []; one of gelu"),
+        ("gpt2", {"num_attention_heads": 8}, "`num_attention_heads` is 8; it is another name of"),
         (
             "llama",
             {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0}},
@@ -165,10 +224,13 @@ def test_epsilons_are_compared_in_float32(tmp_path: Path) -> None:
         ("llama", {"quantization_config": {"quant_method": "awq"}}, "`quantization_config` is set"),
         ("mistral", {"sliding_window": 8}, "`sliding_window` is 8; only null, or at least"),
         (
-            "qwen2",
-            {"use_sliding_window": True, "sliding_window": 8, "layer_types": None},
-            "`sliding_window` is 8; only null",
+            "mistral",
+            {"sliding_window": 8, "layer_types": ["full_attention"] * 2},
+            "is 8; only null",
         ),
+        ("qwen2", WINDOWS, "`sliding_window` is 8; only null"),
+        ("qwen2", WINDOWS | {"layer_types": 5}, "`layer_types` is 5; it must be a list; correct"),
+        ("qwen2", WINDOWS | {"max_window_layers": []}, "`max_window_layers` is []; it must be a"),
         ("qwen3", {"attention_bias": True}, "`attention_bias` is True; only false"),
     ],
 )
@@ -196,9 +258,14 @@ def test_shards_and_index_must_fit(tmp_path: Path) -> None:
     path, places = folder / "model.safetensors.index.json", index["weight_map"]
     first, last = sorted(set(places.values()))[0], sorted(set(places.values()))[-1]
     path.write_text(json.dumps({"weight_map": places | {"transformer.wte.weight": "gone"}}))
-    assert "names 1 files that are not there, 'gone' first" in refusal(folder)
-    path.write_text(json.dumps({"weight_map": places | {"transformer.wte.weight": "../a"}}))
-    assert "'../a' for tensor 'transformer.wte.weight'; it must be a file beside" in refusal(folder)
+    assert "names 'gone' for tensor 'transformer.wte.weight'; it must be a file" in refusal(folder)
+    for gone in ("gone.safetensors", "a" * 300 + ".safetensors"):
+        path.write_text(json.dumps({"weight_map": places | {"transformer.wte.weight": gone}}))
+        assert f"names files that are not there: '{gone[:9]}" in refusal(folder)
+    for name in ("../a.safetensors", "..", "", "config.json", 5):
+        path.write_text(json.dumps({"weight_map": places | {"transformer.wte.weight": name}}))
+        rule = f"{name!r} for tensor 'transformer.wte.weight'; it must be a file beside it whose"
+        assert rule in refusal(folder)
     lacking = next(name for name, file in places.items() if file != last)
     path.write_text(json.dumps({"weight_map": places | {lacking: last}}))
     assert f"{last} lacks tensor {lacking!r}" in refusal(folder)
@@ -206,11 +273,14 @@ def test_shards_and_index_must_fit(tmp_path: Path) -> None:
     assert "holds no JSON object" in refusal(folder)
     path.write_text(json.dumps({"weight_map": places}))
     whole = (folder / first).read_bytes()
-    for damaged in (whole[:-8], whole[:4], b"\xff" * 64, b"\x02" + bytes(7) + b"[]"):
+    damages = [whole[:-8], whole[:4], b"\xff" * 64, b"\x02" + bytes(7) + b"[]", whole + b"more"]
+    for damaged in damages:
         (folder / first).write_bytes(damaged)
         assert f"{first} is not a whole safetensors file" in refusal(folder)
     (folder / first).unlink()
-    assert f"{first!r} first" in refusal(folder)
+    assert f"names files that are not there: {first!r}; copy" in refusal(folder)
+    os.mkfifo(folder / first)
+    assert f"{first} is not a whole safetensors file: it is not a regular file" in refusal(folder)
 
 
 def test_a_folder_must_hold_a_model(tmp_path: Path) -> None:
@@ -229,12 +299,34 @@ def test_quantized_tensors_are_named(tmp_path: Path) -> None:
     name = "model.layers.0.mlp.up_proj.weight"
     weights[name] = weights[name].to(torch.int8)
     save_file(weights, folder / "model.safetensors")
-    assert f"{name} is of type I8: it is quantized" in refusal(folder)
+    assert f"{name} is of type I8; no weights have the type I8: where the model is" in refusal(
+        folder
+    )
+    weights |= {"score.weight": torch.ones(3), "embed_tokens.weight": torch.ones(2)}
+    save_file(weights, folder / "model.safetensors")
+    twice = "hold embed_tokens.weight and model.embed_tokens.weight, which are two names of one"
+    assert twice in refusal(folder)
+    del weights["embed_tokens.weight"], weights[name]
+    save_file(weights, folder / "model.safetensors")
+    assert refusal(folder) == (
+        "the weights are not those of the model that config.json describes: "
+        f"{name} is missing; score.weight [3] is not described by config.json; copy the model "
+        "again, all of its files together"
+    )
 
 
 def test_a_pickled_file_may_hold_only_tensors(tmp_path: Path) -> None:
     AutoConfig.for_model("gpt2").save_pretrained(tmp_path)
     torch.save({"transformer.wte.weight": Path("code")}, tmp_path / "pytorch_model.bin")
-    assert "holds more than tensors" in refusal(tmp_path)
-    torch.save([torch.ones(2)], tmp_path / "pytorch_model.bin")
-    assert "is not a mapping of names to tensors" in refusal(tmp_path)
+    assert "holds more than tensors: pathlib.PosixPath, which is not executed; " in refusal(
+        tmp_path
+    )
+    others: list[Any] = [[torch.ones(2)], {0: torch.ones(2)}, {"state_dict": {}}]
+    for wrong in others:
+        torch.save(wrong, tmp_path / "pytorch_model.bin")
+        assert "is not a mapping of names to tensors; save the" in refusal(tmp_path)
+    without_data = torch.empty(50257, 768, device="meta")
+    torch.save({"wte.weight": without_data}, tmp_path / "pytorch_model.bin")
+    assert "no weights have the type meta: where" in refusal(tmp_path)
+    (tmp_path / "pytorch_model.bin").write_bytes(b"")
+    assert "is damaged, or no file of torch (EOFError); save the model" in refusal(tmp_path)

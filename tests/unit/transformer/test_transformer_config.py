@@ -179,8 +179,9 @@ def test_scaled_rotations_are_read_and_checked() -> None:
         TransformerConfig.from_dict({"rope_scaling": wrong, "qk_norm_weights": True})
     assert [str(problem) for problem in caught.value.problems] == [
         "rope_scaling.low_freq: `low_freq` is not a known key; did you mean `low_freq_factor`?",
-        "rope_scaling.factor: `factor` is 0.5; it must be at least 1; Llama 3.1 has 8.0",
+        "rope_scaling.factor: `factor` is 0.5; it must be at least 1 and at most "
+        "1000000000000.0; Llama 3.1 has 8.0",
         "rope_scaling.high_freq_factor: `high_freq_factor` is 1.0; it must be above "
-        "low_freq_factor=1.0; Llama 3.1 has 4.0",
+        "low_freq_factor=1.0 and at most 1000000000000.0; Llama 3.1 has 4.0",
         "`qk_norm_weights` is true and `qk_norm` is not; set qk_norm as well",
     ]

@@ -109,7 +109,7 @@ def origin_of(path: Path, require: Callable[[Path], object] = permitted) -> Orig
         for file in folder_files(path):
             require(file)
         model = config_of_folder(path)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise refused(str(path), str(error)) from None
     return Origin(model, str(path) if (path / "tokenizer.json").is_file() else None)
 
@@ -130,7 +130,7 @@ def adapter_file(config: TrainingConfig, require: Callable[[Path], object] = per
             if file.exists():
                 require(file)
         return find_adapter(folder, config.model_config, lora)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         message = f"`initial_adapter` is {named!r}; {error}"
         raise ConfigError([FieldProblem("initial_adapter", message)]) from None
 

@@ -11,7 +11,8 @@ reading:
   which token is drawn, and the step of one token.
 - `fused`, `cpu_kernels`: the same model with faster operations for a CPU, applied from outside.
 - `lora`, `lora_layout`: low-rank adapters, applied from outside too.
-- `families`, `tensor_layout`: the configurations and tensors of models that others write and load.
+- `families`, `described_model`, `tensor_layout`: the configurations and tensors of models that
+  others write and load.
 - `weight_files`, `found_model`, `huggingface`, `export`, `export_folder`: from and to Hugging
   Face's format.
 - `peft_files`: adapters in the format of `peft`.

@@ -60,12 +60,12 @@ class RopeScaling:
         if problems:
             return problems
         rules = (
-            ("factor", self.factor >= 1, "at least 1"),
+            ("factor", 1 <= self.factor <= 1e12, f"at least 1 and at most {1e12}"),
             ("low_freq_factor", self.low_freq_factor > 0, "above 0"),
             (
                 "high_freq_factor",
-                self.high_freq_factor > self.low_freq_factor,
-                f"above low_freq_factor={self.low_freq_factor}",
+                self.low_freq_factor < self.high_freq_factor <= 1e12,
+                f"above low_freq_factor={self.low_freq_factor} and at most {1e12}",
             ),
             (
                 "original_max_position_embeddings",

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from app.transformer.config import TransformerConfig
+from app.transformer.described_model import read_description
 from app.transformer.errors import UnsupportedModelError
-from app.transformer.families import Family, read_description
+from app.transformer.families import Family
 from app.transformer.tensor_layout import BASE_PREFIXES, COMPUTED, EMBEDDINGS, HEAD, Layout, layout
 from app.transformer.weight_files import (
     DTYPES,
@@ -99,11 +100,17 @@ def config_of_folder(folder: Path) -> TransformerConfig:
 def _names(weights: TensorTable, family: Family) -> dict[str, str]:
     """Map each tensor's full name to its name in the file, which may lack the family's prefix."""
     prefix = BASE_PREFIXES[family]
-    return {
-        name if name.startswith(prefix) or name == HEAD else prefix + name: name
-        for name in weights.shapes()
-        if not name.endswith(COMPUTED)
-    }
+    names: dict[str, str] = {}
+    for name in weights.shapes():
+        if name.endswith(COMPUTED):
+            continue
+        full = name if name.startswith(prefix) or name == HEAD else prefix + name
+        if names.setdefault(full, name) != name:
+            raise UnsupportedModelError(
+                f"the weights hold {names[full]} and {name}, which are two names of one tensor; "
+                "save the model again with one of them"
+            )
+    return names
 
 
 def _tied_by_file(
@@ -131,15 +138,20 @@ def _check_tensors(weights: TensorTable, names: Mapping[str, str], expected: Lay
     problems = [f"{name} is missing" for name in wanted if name not in names]
     for name, stored in names.items():
         if name not in wanted:
-            problems.append(f"{name} {list(shapes[stored])} is not described by config.json")
+            problems.append(f"{stored} {list(shapes[stored])} is not described by config.json")
         elif shapes[stored] != wanted[name]:
             there, rule = list(shapes[stored]), list(wanted[name])
-            problems.append(f"{name} is {there} and must be {rule} by config.json")
+            problems.append(f"{stored} is {there} and must be {rule} by config.json")
         elif (kind := weights.kind(stored)) is not None:
-            problems.append(f"{name} is of type {kind}: it is quantized, or no weight")
+            problems.append(f"{stored} is of type {kind}")
     if problems:
+        kinds = sorted({kind for each in names.values() if (kind := weights.kind(each))})
+        remedy = "copy the model again, all of its files together"
+        if kinds:
+            remedy = f"no weights have the type {', '.join(kinds)}: where the model is quantized, "
+            remedy += "take the one from which it was made"
         more = len(problems) - _MOST_NAMED
         listed = "; ".join(problems[:_MOST_NAMED]) + (f"; and {more} more" if more > 0 else "")
         raise UnsupportedModelError(
-            f"the weights are not those of the model that config.json describes: {listed}"
+            f"the weights are not those of the model that config.json describes: {listed}; {remedy}"
         )

@@ -7,6 +7,7 @@ fields of both sides, `tensor_layout` the tensors.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -157,14 +158,23 @@ def _unpickled(file: Path) -> dict[str, Tensor]:
     try:
         tensors = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a file that is none of its own
-        first_line = str(error).split("\n", 1)[0]
         raise UnsupportedModelError(
-            f"{file} holds more than tensors, or is damaged: {first_line}; save the model as "
-            "safetensors"
+            f"{file} {_why_unread(error)}; save the model as safetensors"
         ) from None
-    if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
-        raise UnsupportedModelError(f"{file} is not a mapping of names to tensors")
+    if not isinstance(tensors, dict) or not all(
+        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in tensors.items()
+    ):
+        raise UnsupportedModelError(
+            f"{file} is not a mapping of names to tensors; save the model as safetensors"
+        )
     return tensors
+
+
+def _why_unread(error: Exception) -> str:
+    """Return what torch says of a pickled file, without its advice to execute it."""
+    if found := re.search(r"GLOBAL (\S+)", str(error)):
+        return f"holds more than tensors: {found[1]}, which is not executed"
+    return f"is damaged, or no file of torch ({type(error).__name__})"
 
 
 class _LoadedWeights:
@@ -175,8 +185,10 @@ class _LoadedWeights:
         return {name: tuple(tensor.shape) for name, tensor in self._tensors.items()}
 
     def kind(self, name: str) -> str | None:
-        dtype = self._tensors[name].dtype
-        return None if dtype in _FLOATS else str(dtype)
+        tensor = self._tensors[name]
+        if tensor.is_meta or tensor.layout != torch.strided:
+            return "meta" if tensor.is_meta else str(tensor.layout)
+        return None if tensor.dtype in _FLOATS else str(tensor.dtype)
 
     def read(self, name: str) -> Tensor:
         return self._tensors[name]

@@ -7,6 +7,7 @@ files, before a tensor is read. Each error is an `UnsupportedModelError` that na
 from __future__ import annotations
 
 import json
+import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -46,6 +47,7 @@ def read_json(path: Path) -> dict[str, Any]:
         UnsupportedModelError: The file is missing, too large, or something else.
     """
     try:
+        _require_file(path)
         if path.stat().st_size > _MOST_JSON_BYTES:
             raise ValueError(f"it has more than {_MOST_JSON_BYTES} bytes")
         return _object(path.read_bytes())
@@ -55,6 +57,12 @@ def read_json(path: Path) -> dict[str, Any]:
         ) from None
     except (OSError, ValueError, RecursionError) as error:
         raise UnsupportedModelError(f"{path} cannot be read: {error}; {_REMEDY}") from None
+
+
+def _require_file(path: Path) -> None:
+    """Raise `ValueError` for a folder, and for a pipe, whose reader would wait for a writer."""
+    if path.exists() and not path.is_file():
+        raise ValueError("it is not a regular file")
 
 
 def _object(text: bytes) -> dict[str, Any]:
@@ -86,7 +94,7 @@ def weight_files(folder: Path) -> tuple[list[Path], dict[str, Path] | None]:
         if (folder / name).exists():
             return [folder / name], None
         if (folder / f"{name}.index.json").exists():
-            places = _read_index(folder / f"{name}.index.json")
+            places = _read_index(folder / f"{name}.index.json", Path(name).suffix)
             return sorted(set(places.values())), places
     raise UnsupportedModelError(
         f"{folder} has neither {_SAFETENSORS} nor {_PICKLED}, nor an index of shards; name the "
@@ -94,20 +102,22 @@ def weight_files(folder: Path) -> tuple[list[Path], dict[str, Path] | None]:
     )
 
 
-def _read_index(index: Path) -> dict[str, Path]:
+def _read_index(index: Path, suffix: str) -> dict[str, Path]:
     files = read_json(index).get("weight_map")
     if not isinstance(files, dict) or not files:
         raise UnsupportedModelError(f"{index} has no `weight_map`; {_REMEDY}")
     for name, file in files.items():
-        if not isinstance(file, str) or Path(file).name != file:
+        if not isinstance(file, str) or Path(file).name != file or not file.endswith(suffix):
             raise UnsupportedModelError(
-                f"{index} names {shown(file)} for tensor {name!r}; it must be a file beside it"
+                f"{index} names {shown(file)} for tensor {shown(name)}; it must be a file beside "
+                f"it whose name ends in {suffix}; {_REMEDY}"
             )
-    missing = sorted(file for file in set(files.values()) if not (index.parent / file).exists())
-    if missing:
+    # `os.path.exists` is false for a name that no file can have.
+    named = sorted(set(files.values()))
+    if missing := [file for file in named if not os.path.exists(index.parent / file)]:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise UnsupportedModelError(
-            f"{index} names {len(missing)} files that are not there, {missing[0]!r} first; "
-            f"{_REMEDY}"
+            f"{index} names files that are not there: {shown(missing[0])}{more}; {_REMEDY}"
         )
     return {name: index.parent / file for name, file in files.items()}
 
@@ -136,14 +146,18 @@ def read_header(file: Path) -> dict[str, StoredTensor]:
         UnsupportedModelError: The file is damaged or cut off.
     """
     try:
+        _require_file(file)
         with file.open("rb") as stream:
             (length,) = struct.unpack("<Q", stream.read(8))
             if length > _MOST_JSON_BYTES:
                 raise ValueError("it does not begin with the length of a header")
             header = _object(stream.read(length))
-        header.pop("__metadata__", None)
-        end = file.stat().st_size
-        return {name: _stored(file, name, value, 8 + length, end) for name, value in header.items()}
+        if not isinstance(header.pop("__metadata__", {}), dict):
+            raise ValueError("its metadata is not a mapping")
+        data, end = 8 + length, file.stat().st_size
+        tensors = {n: _stored(file, n, value, data, end) for n, value in header.items()}
+        _require_covered(list(tensors.values()), data, end)
+        return tensors
     except (OSError, ValueError, struct.error, KeyError, TypeError, RecursionError) as error:
         why = f"{type(error).__name__} {error}" if isinstance(error, KeyError) else str(error)
         raise UnsupportedModelError(
@@ -153,12 +167,24 @@ def read_header(file: Path) -> dict[str, StoredTensor]:
 
 def _stored(file: Path, name: str, value: Any, data: int, end: int) -> StoredTensor:
     start, stop = value["data_offsets"]
+    if any(type(number) is not int for number in (start, stop, *value["shape"])):
+        raise ValueError(f"tensor {name!r} has a shape or place that is not of whole numbers")
     tensor = StoredTensor(file, value["dtype"], tuple(value["shape"]), data + start, stop - start)
     if not 0 <= start <= stop or tensor.start + tensor.size > end:
         raise ValueError(f"tensor {name!r} ends behind the end of the file")
     if tensor.dtype in DTYPES and tensor.size != prod(tensor.shape) * DTYPES[tensor.dtype]:
         raise ValueError(f"tensor {name!r} has {tensor.size} bytes, not those of its shape")
     return tensor
+
+
+def _require_covered(tensors: list[StoredTensor], start: int, end: int) -> None:
+    """Raise `ValueError` unless the tensors follow each other without a gap, to the file's end."""
+    for tensor in sorted(tensors, key=lambda tensor: (tensor.start, tensor.size)):
+        if tensor.start != start:
+            raise ValueError("its tensors overlap, or leave a gap")
+        start += tensor.size
+    if start != end:
+        raise ValueError(f"it has {end - start} bytes behind its last tensor")
 
 
 def same_bytes(one: StoredTensor, other: StoredTensor) -> bool:
