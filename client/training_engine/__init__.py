@@ -49,7 +49,7 @@ from training_engine._version import __version__
 
 if TYPE_CHECKING:
     from training_engine._aio_job import AsyncJob
-    from training_engine._generation import TextPiece, TokenLogprob
+    from training_engine._generation import PromptToken, TextPiece, TokenLogprob
     from training_engine._job import Job
     from training_engine.aio import AsyncTrainingEngine
     from training_engine.comparison import Comparison
@@ -124,6 +124,7 @@ __all__ = [
     "Page",
     "PayloadTooLargeError",
     "PermissionDeniedError",
+    "PromptToken",
     "RateLimitedError",
     "Rewind",
     "Series",
@@ -145,6 +146,7 @@ _HOMES = {
     "AsyncTrainingEngine": "aio",
     "Comparison": "comparison",
     "Job": "_job",
+    "PromptToken": "_generation",
     "TrainingEngine": "engine",
     "TextPiece": "_generation",
     "TokenLogprob": "_generation",

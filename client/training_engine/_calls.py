@@ -296,6 +296,7 @@ def generate(
     frequency_penalty: float | None = None,
     presence_penalty: float | None = None,
     prompt_ids: Sequence[int] | None = None,
+    prompt_logprobs: int | None = None,
 ) -> Call:
     """Streams tokens as they are sampled, also while the job still trains."""
     return Call(
@@ -322,6 +323,7 @@ def generate(
             "frequency_penalty": frequency_penalty,
             "presence_penalty": presence_penalty,
             "prompt_ids": prompt_ids,
+            "prompt_logprobs": prompt_logprobs,
         },
         has_body=True,
     )

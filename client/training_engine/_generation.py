@@ -21,6 +21,20 @@ class TokenLogprob:
     """The likeliest tokens at its place, the likeliest first."""
 
 
+@dataclass(frozen=True, slots=True)
+class PromptToken:
+    """A token of a prompt and the tokens that were likeliest at its place."""
+
+    token_id: int
+    text: str
+    """Of the token alone; U+FFFD for a part of a character."""
+    logprob: float | None
+    """Natural logarithm of its probability behind the tokens before it; None of the first that the
+    model sees, and of those that it does not see."""
+    top_logprobs: tuple[TokenLogprob, ...] = ()
+    """The likeliest tokens at its place, the likeliest first."""
+
+
 class TextPiece(str):
     """A piece of sampled text: a str that also says which tokens it was made from.
 
@@ -35,6 +49,9 @@ class TextPiece(str):
         dropped_prompt_tokens: On the first piece of a sample: tokens at the beginning of the prompt
             that the model did not see, since its context is shorter. None on all others.
         logprobs: Of its tokens, where asked for.
+        prompt_logprobs: On the first piece of a sample, where asked for: all tokens of the prompt.
+        prompt_text: Then also: the prompt's text, as its tokens give it; of `messages`, as the chat
+            template wrote them.
     """
 
     __slots__ = (
@@ -42,6 +59,8 @@ class TextPiece(str):
         "finish_reason",
         "logprobs",
         "prompt_index",
+        "prompt_logprobs",
+        "prompt_text",
         "prompt_tokens",
         "sample",
         "token_ids",
@@ -53,6 +72,8 @@ class TextPiece(str):
     prompt_tokens: int | None
     dropped_prompt_tokens: int | None
     logprobs: tuple[TokenLogprob, ...]
+    prompt_logprobs: tuple[PromptToken, ...]
+    prompt_text: str | None
 
     def __new__(
         cls,
@@ -65,11 +86,14 @@ class TextPiece(str):
         prompt_tokens: int | None = None,
         dropped_prompt_tokens: int | None = None,
         logprobs: tuple[TokenLogprob, ...] = (),
+        prompt_logprobs: tuple[PromptToken, ...] = (),
+        prompt_text: str | None = None,
     ) -> TextPiece:
         piece = super().__new__(cls, text)
         piece.token_ids, piece.finish_reason, piece.sample = token_ids, finish_reason, sample
         piece.prompt_tokens, piece.dropped_prompt_tokens = prompt_tokens, dropped_prompt_tokens
         piece.logprobs, piece.prompt_index = logprobs, prompt_index
+        piece.prompt_logprobs, piece.prompt_text = prompt_logprobs, prompt_text
         return piece
 
 
@@ -97,6 +121,8 @@ class TextPieces:
             prompt_tokens=tokens[0].get("prompt_tokens"),
             dropped_prompt_tokens=tokens[0].get("dropped_prompt_tokens"),
             logprobs=tuple(_logprob(each) for each in tokens if each.get("logprob") is not None),
+            prompt_logprobs=tuple(map(_of_prompt, tokens[0].get("prompt_logprobs") or ())),
+            prompt_text=tokens[0].get("prompt_text"),
         )
 
 
@@ -122,6 +148,8 @@ def whole_text(pieces: Sequence[TextPiece]) -> Plain:
         **{name: rows[0][name] for name in ("text", "token_ids", "finish_reason")},
         "prompt_tokens": first.prompt_tokens,
         "dropped_prompt_tokens": first.dropped_prompt_tokens,
+        "prompt_logprobs": [_plain(each) for each in first.prompt_logprobs] or None,
+        "prompt_text": first.prompt_text,
         "samples": rows,
     }
 
@@ -135,7 +163,7 @@ def _sample(pieces: Sequence[TextPiece]) -> Plain:
     }
 
 
-def _plain(token: TokenLogprob) -> Plain:
+def _plain(token: TokenLogprob | PromptToken) -> Plain:
     return {
         "token_id": token.token_id,
         "text": token.text,
@@ -148,5 +176,12 @@ def _plain(token: TokenLogprob) -> Plain:
 
 
 def _logprob(token: Plain) -> TokenLogprob:
-    top = tuple(TokenLogprob(**each) for each in token["top_logprobs"])
-    return TokenLogprob(token["token_id"], token["token_text"], token["logprob"], top)
+    return TokenLogprob(token["token_id"], token["token_text"], token["logprob"], _top(token))
+
+
+def _of_prompt(token: Plain) -> PromptToken:
+    return PromptToken(token["token_id"], token["text"], token["logprob"], _top(token))
+
+
+def _top(token: Plain) -> tuple[TokenLogprob, ...]:
+    return tuple(TokenLogprob(**each) for each in token["top_logprobs"])

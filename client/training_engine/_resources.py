@@ -182,6 +182,7 @@ class Checkpoints(CheckpointMethods):
         frequency_penalty: float | None = None,
         presence_penalty: float | None = None,
         prompt_ids: Sequence[int] = (),
+        prompt_logprobs: int | None = None,
     ) -> Iterator[TextPiece]:
         """Sample text from a checkpoint and yield its pieces as they come.
 
@@ -214,6 +215,8 @@ class Checkpoints(CheckpointMethods):
                 before, -2 to 2; OpenAI's definition.
             presence_penalty: Logits of a token fall by it where it was sampled before, -2 to 2.
             prompt_ids: Tokens to continue, in place of `prompt`.
+            prompt_logprobs: Have the first piece of a sample say the log-probabilities of the
+                prompt's own tokens, and those of so many of the likeliest tokens, 0 to 20.
         """
         call = _calls.generate(
             checkpoint_id,
@@ -235,6 +238,7 @@ class Checkpoints(CheckpointMethods):
             frequency_penalty=frequency_penalty,
             presence_penalty=presence_penalty,
             prompt_ids=[*prompt_ids] or None,
+            prompt_logprobs=prompt_logprobs,
         )
         pieces = TextPieces()
         tokens = self._link.tokens(call)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import aclosing
 from typing import Any
 
@@ -30,8 +30,10 @@ _OPTIONS = (
     "seed",
     "num_samples",
     "logprobs",
+    "prompt_logprobs",
     "averaged",
 )
+_LOGPROBS = f"0 to {_MAX_LOGPROBS}; leave it out for none"
 _PENALTIES = "-2 to 2; try 0.5, or leave it out"
 _FINISH_REASONS: dict[str, Any] = {
     "length": generation_pb2.FINISH_REASON_LENGTH,
@@ -82,11 +84,8 @@ def _check(request: generation_pb2.GenerateRequest) -> None:
         ("frequency_penalty", -2 <= request.frequency_penalty <= 2, _PENALTIES),
         ("presence_penalty", -2 <= request.presence_penalty <= 2, _PENALTIES),
         ("num_samples", 1 <= request.num_samples <= _MAX_SAMPLES, f"1 to {_MAX_SAMPLES}"),
-        (
-            "logprobs",
-            0 <= request.logprobs <= _MAX_LOGPROBS,
-            f"0 to {_MAX_LOGPROBS}; leave it out for none",
-        ),
+        ("logprobs", 0 <= request.logprobs <= _MAX_LOGPROBS, _LOGPROBS),
+        ("prompt_logprobs", 0 <= request.prompt_logprobs <= _MAX_LOGPROBS, _LOGPROBS),
     ):
         if request.HasField(field) and not holds:
             value = getattr(request, field)
@@ -149,9 +148,20 @@ def _response_of(piece: GeneratedPiece) -> generation_pb2.GenerateResponse:
         dropped_prompt_tokens=piece.dropped_prompt_tokens,
         logprob=piece.logprob,
         token_text=piece.token_text,
-        top_logprobs=[
-            generation_pb2.TokenLogprob(token_id=token_id, text=text, logprob=logprob)
-            for token_id, text, logprob in piece.top_logprobs
-        ],
+        top_logprobs=_likeliest(piece.top_logprobs),
         prompt_index=piece.prompt_index,
+        prompt_logprobs=[
+            generation_pb2.PromptToken(
+                token_id=token_id, text=text, logprob=logprob, top_logprobs=_likeliest(likeliest)
+            )
+            for token_id, text, logprob, likeliest in piece.prompt_logprobs
+        ],
+        prompt_text=piece.prompt_text,
     )
+
+
+def _likeliest(tokens: Iterable[tuple[int, str, float]]) -> list[generation_pb2.TokenLogprob]:
+    return [
+        generation_pb2.TokenLogprob(token_id=token_id, text=text, logprob=logprob)
+        for token_id, text, logprob in tokens
+    ]

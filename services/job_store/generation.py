@@ -35,6 +35,7 @@ class GenerationRequest(InferenceRequest):
     presence_penalty: float | None = None
     prompt_ids: Sequence[int] = ()
     """Tokens to continue, in place of a prompt."""
+    prompt_logprobs: int | None = None
 
     @property
     def texts(self) -> int:
@@ -61,6 +62,9 @@ class GeneratedPiece:
     top_logprobs: Sequence[tuple[int, str, float]] = ()
     """Id, text and log-probability of the likeliest tokens."""
     prompt_index: int = 0
+    prompt_logprobs: Sequence[tuple[int, str, float | None, Sequence[tuple[int, str, float]]]] = ()
+    """Id, text, log-probability and likeliest tokens of each token of the prompt."""
+    prompt_text: str | None = None
 
 
 class GenerationClient(RequestClient):

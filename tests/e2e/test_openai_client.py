@@ -109,8 +109,15 @@ def test_a_prompt_may_be_token_ids_or_be_echoed(asking: openai.OpenAI, finished:
     assert echoed.choices[0].text == prompt + expected.choices[0].text
     chunks = asking.completions.create(**options, prompt=prompt, echo=True, stream=True)
     assert "".join(chunk.choices[0].text for chunk in chunks) == echoed.choices[0].text
-    with pytest.raises(openai.BadRequestError, match="echo is true and prompt has token ids"):
-        asking.completions.create(**options, prompt=[1, 2], echo=True)
+    scored = asking.completions.create(**options, prompt=[*prompt.encode()], echo=True, logprobs=2)
+    scores = scored.choices[0].logprobs
+    assert (scored.choices[0].text, scored.usage) == (echoed.choices[0].text, expected.usage)
+    assert scores is not None
+    assert scores.tokens is not None
+    assert scores.token_logprobs is not None
+    assert "".join(scores.tokens) == echoed.choices[0].text
+    assert scores.token_logprobs[0] is None
+    assert all(score is not None and score < 0 for score in scores.token_logprobs[1:])
     with pytest.raises(openai.BadRequestError, match="holds 99999; ids must be those"):
         asking.completions.create(**options, prompt=[99999])
 

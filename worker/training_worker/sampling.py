@@ -30,6 +30,7 @@ _OPTIONS = (
     "stop_token_ids",
     "num_samples",
     "logprobs",
+    "prompt_logprobs",
 )
 """Fields of a request that the library takes by the same names."""
 

@@ -60,6 +60,10 @@ def generate(
         int | None,
         typer.Option(help="With --json: log-probabilities, and those of so many likeliest tokens."),
     ] = None,
+    prompt_logprobs: Annotated[
+        int | None,
+        typer.Option(help="With --json: the same of the prompt's own tokens."),
+    ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Equal seeds give equal text; sample i has SEED + i.")
     ] = None,
@@ -79,8 +83,9 @@ def generate(
     ] = False,
 ) -> None:
     """Continue a prompt with text sampled from a checkpoint, also while its job trains."""
-    if logprobs is not None and not session.output.as_json:
-        raise typer.BadParameter("--logprobs is shown with --json alone; add --json")
+    for flag, count in (("--logprobs", logprobs), ("--prompt-logprobs", prompt_logprobs)):
+        if count is not None and not session.output.as_json:
+            raise typer.BadParameter(f"{flag} is shown with --json alone; add --json")
     several = prompts if prompts and len(prompts) > 1 else None
     if several and chat:
         raise typer.BadParameter("--chat answers one --prompt; leave the others out")
@@ -96,6 +101,7 @@ def generate(
         "stop_token_ids": stop_token_ids or None,
         "num_samples": num_samples,
         "logprobs": logprobs,
+        "prompt_logprobs": prompt_logprobs,
         "seed": seed,
         "messages": [{"role": "user", "content": prompt}] if chat else None,
         "prompts": several,

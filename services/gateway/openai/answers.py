@@ -5,8 +5,9 @@ from __future__ import annotations
 import secrets
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from gateway.openai.bodies import ChatBody, CompletionBody
 from training_engine.messages import enum_words
@@ -17,6 +18,19 @@ _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _REASONS = enum_words(generation_pb2.FinishReason.DESCRIPTOR)
 
 
+class Score(NamedTuple):
+    """A token's text alone, its log-probability, and the likeliest tokens at its place."""
+
+    text: str
+    logprob: float | None
+    """None of a prompt's first token."""
+    top: Sequence[Any]
+
+
+def _score(text: str, token: Any) -> Score:
+    return Score(text, token.logprob if token.HasField("logprob") else None, token.top_logprobs)
+
+
 @dataclass
 class Choice:
     """One text, as far as it has come."""
@@ -24,16 +38,22 @@ class Choice:
     index: int
     text: str = ""
     finish_reason: str | None = None
-    tokens: list[Any] = field(default_factory=list)
-    """The sampled tokens, as the control plane sent them."""
+    new_text: str = ""
+    """What the last token added."""
+    scores: list[Score] = field(default_factory=list)
+    """Of its tokens; of those of the prompt before them, where that is echoed."""
     offsets: list[int] = field(default_factory=lambda: [0])
-    """Characters of all token texts before each token, and of all."""
+    """Characters of all token texts before each of `scores`, and of all."""
 
-    def add(self, token: Any) -> None:
-        """Take the next token."""
-        self.tokens.append(token)
-        self.offsets.append(self.offsets[-1] + len(token.token_text))
-        self.text += token.text
+    def add(self, token: Any, echoed: str) -> None:
+        """Take the next token; `echoed` is the prompt's text where that begins the choice."""
+        is_first = not self.scores
+        prompt = [_score(each.text, each) for each in token.prompt_logprobs] if is_first else []
+        for score in (*prompt, _score(token.token_text, token)):
+            self.scores.append(score)
+            self.offsets.append(self.offsets[-1] + len(score.text))
+        self.new_text = echoed + token.text if is_first else token.text
+        self.text += self.new_text
         self.finish_reason = _REASONS.get(token.finish_reason)
 
 
@@ -48,7 +68,7 @@ class Answer(ABC):
         self._has_logprobs = body.most_likely is not None
         self._has_usage = body.has_usage
         self._of_each = body.choices_of_each
-        self._echoed = body.echoed if isinstance(body, CompletionBody) else []
+        self._echoed = body.prompt if isinstance(body, CompletionBody) and body.echo else []
         self._choices: dict[int, Choice] = {}
         self._prompt_tokens = self._completion_tokens = 0
         self._warnings: list[str] = []
@@ -64,14 +84,17 @@ class Answer(ABC):
         choice = self._choices.setdefault(index, Choice(index))
         if token.HasField("prompt_tokens") and not token.sample:
             self._count_prompt(token)
-        if self._echoed and not choice.tokens:
-            token.text = self._echoed[prompt] + token.text
-        choice.add(token)
+        begin = len(choice.scores)
+        choice.add(token, self._echo(prompt, token))
         self._completion_tokens += 1
-        is_first = len(choice.tokens) == 1
-        if not (is_first or token.text or choice.finish_reason or self._has_logprobs):
+        if begin and not (token.text or choice.finish_reason or self._has_logprobs):
             return []
-        return [self._chunk(each) for each in self.pieces(choice)]
+        return [self._chunk(each) for each in self.pieces(choice, begin)]
+
+    def _echo(self, prompt: int, token: Any) -> str:
+        """Return the prompt's text where it is echoed; of ids, that of its tokens."""
+        given = self._echoed[prompt] if self._echoed else ""
+        return given if isinstance(given, str) else str(token.prompt_text)
 
     def whole(self) -> Plain:
         """Return the answer once all tokens were taken."""
@@ -95,12 +118,12 @@ class Answer(ABC):
         """Return a text as the whole answer has it."""
 
     @abstractmethod
-    def pieces(self, choice: Choice) -> list[Plain]:
-        """Return what a stream says of the last token of a choice."""
+    def pieces(self, choice: Choice, begin: int) -> list[Plain]:
+        """Return what a stream says of the last token of a choice, with scores from a place on."""
 
     @abstractmethod
     def logprobs(self, choice: Choice, begin: int) -> Plain:
-        """Return the log-probabilities of a choice's tokens from a place on."""
+        """Return a choice's scores from a place on."""
 
     def scores(self, choice: Choice, begin: int = 0) -> Plain | None:
         """Return `logprobs` where they were asked for."""
@@ -138,17 +161,17 @@ class Completion(Answer):
             "finish_reason": choice.finish_reason,
         }
 
-    def pieces(self, choice: Choice) -> list[Plain]:
-        scores, reason = self.scores(choice, len(choice.tokens) - 1), choice.finish_reason
-        said = {"text": choice.tokens[-1].text, "logprobs": scores, "finish_reason": reason}
+    def pieces(self, choice: Choice, begin: int) -> list[Plain]:
+        scores, reason = self.scores(choice, begin), choice.finish_reason
+        said = {"text": choice.new_text, "logprobs": scores, "finish_reason": reason}
         return [{"index": choice.index, **said}]
 
     def logprobs(self, choice: Choice, begin: int) -> Plain:
-        tokens = choice.tokens[begin:]
+        scores = choice.scores[begin:]
         return {
-            "tokens": [token.token_text for token in tokens],
-            "token_logprobs": [token.logprob for token in tokens],
-            "top_logprobs": [_by_text(token) for token in tokens],
+            "tokens": [score.text for score in scores],
+            "token_logprobs": [score.logprob for score in scores],
+            "top_logprobs": [_by_text(score) for score in scores],
             "text_offset": choice.offsets[begin:-1],
         }
 
@@ -167,38 +190,39 @@ class ChatCompletion(Answer):
             "finish_reason": choice.finish_reason,
         }
 
-    def pieces(self, choice: Choice) -> list[Plain]:
-        begin = {"role": "assistant", "content": "", "refusal": None}
-        last = len(choice.tokens) - 1
-        said = [] if last else [self._piece(choice, begin)]
-        if (text := choice.tokens[last].text) or self._has_logprobs:
-            said.append(self._piece(choice, {"content": text}, self.scores(choice, last)))
+    def pieces(self, choice: Choice, begin: int) -> list[Plain]:
+        role = {"role": "assistant", "content": "", "refusal": None}
+        said = [] if begin else [self._piece(choice, role)]
+        if (text := choice.new_text) or self._has_logprobs:
+            said.append(self._piece(choice, {"content": text}, self.scores(choice, begin)))
         if choice.finish_reason:
             said.append({**self._piece(choice, {}), "finish_reason": choice.finish_reason})
         return said
 
     def logprobs(self, choice: Choice, begin: int) -> Plain:
-        return {"content": [_scored(token) for token in choice.tokens[begin:]], "refusal": None}
+        return {"content": [_scored(score) for score in choice.scores[begin:]], "refusal": None}
 
     def _piece(self, choice: Choice, delta: Plain, scores: Plain | None = None) -> Plain:
         said = {"delta": delta, "logprobs": scores, "finish_reason": None}
         return {"index": choice.index, **said}
 
 
-def _by_text(token: Any) -> Plain:
-    """Return log-probabilities by text, the sampled token's too; of equal texts the likeliest."""
+def _by_text(score: Score) -> Plain | None:
+    """Return log-probabilities by text, the token's own too; of equal texts the likeliest."""
+    if score.logprob is None:
+        return None
     found: Plain = {}
-    for top in token.top_logprobs:
+    for top in score.top:
         found.setdefault(top.text, top.logprob)
-    found.setdefault(token.token_text, token.logprob)
+    found.setdefault(score.text, score.logprob)
     return found
 
 
-def _scored(token: Any) -> Plain:
-    tops = [_text_and_score(top.text, top.logprob) for top in token.top_logprobs]
-    return {**_text_and_score(token.token_text, token.logprob), "top_logprobs": tops}
+def _scored(score: Score) -> Plain:
+    tops = [_text_and_score(top.text, top.logprob) for top in score.top]
+    return {**_text_and_score(score.text, score.logprob), "top_logprobs": tops}
 
 
-def _text_and_score(text: str, logprob: float) -> Plain:
+def _text_and_score(text: str, logprob: float | None) -> Plain:
     known = _REPLACEMENT not in text  # the text of a part of a character does not tell its bytes
     return {"token": text, "logprob": logprob, "bytes": list(text.encode()) if known else None}

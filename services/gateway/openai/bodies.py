@@ -186,13 +186,13 @@ class CompletionBody(_Parameters):
     def most_likely(self) -> int | None:
         return self.logprobs
 
-    @property
-    def echoed(self) -> list[str]:
-        """The text that each choice begins with, by prompt; none where that is not asked for."""
-        return [text for text in self.prompt if isinstance(text, str)] if self.echo else []
+    def options(self) -> dict[str, Any]:
+        options = super().options()
+        if self.echo and (self.logprobs is not None or not isinstance(self.prompt[0], str)):
+            options["prompt_logprobs"] = self.logprobs or 0
+        return options
 
     def requests(self, checkpoint_id: str) -> list[GenerateRequest]:
-        self._check_echo()
         if len(self.prompt) * self.choices_of_each > MAX_CHOICES:
             raise _invalid(
                 "prompt",
@@ -206,13 +206,6 @@ class CompletionBody(_Parameters):
             else GenerateRequest(checkpoint_id=checkpoint_id, prompt_ids=each, **options)
             for each in self.prompt
         ]
-
-    def _check_echo(self) -> None:
-        if self.echo and not isinstance(self.prompt[0], str):
-            raise _invalid("echo", "echo is true and prompt has token ids; give texts, or no echo")
-        if self.echo and self.logprobs is not None:
-            rule = "the prompt's log-probabilities are not given; leave one of the two out"
-            raise _invalid("echo", f"echo is true and logprobs is {self.logprobs}; {rule}")
 
 
 class Message(_Strict):

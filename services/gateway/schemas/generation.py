@@ -9,7 +9,7 @@ from pydantic import Field
 from gateway.schemas.base import Answer
 from gateway.schemas.shapes import answer, body
 from training_engine.descriptions import description
-from training_engine.v1.generation_pb2 import GenerateRequest, TokenLogprob
+from training_engine.v1.generation_pb2 import GenerateRequest, PromptToken, TokenLogprob
 
 _PROMPT = description(GenerateRequest.DESCRIPTOR.fields_by_name["prompt"])
 
@@ -59,6 +59,13 @@ class PromptAnswer(Answer):
     dropped_prompt_tokens: int | None = Field(
         description="Tokens at the beginning of the prompt that the model did not see, since its "
         "context is shorter."
+    )
+    prompt_logprobs: list[answer(PromptToken.DESCRIPTOR)] | None = Field(  # type: ignore[valid-type]
+        description="All tokens of the prompt; absent where they were not asked for."
+    )
+    prompt_text: str | None = Field(
+        description="Then also: the prompt's text, as its tokens give it; of `messages`, as the "
+        "chat template wrote them.",
     )
     samples: list[GeneratedSample] = Field(description="All samples, the first one included.")
 

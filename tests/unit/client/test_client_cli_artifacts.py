@@ -53,6 +53,8 @@ def test_generate(service: ScriptedService, cli: Cli) -> None:
         "finish_reason": "stop",
         "prompt_tokens": None,
         "dropped_prompt_tokens": None,
+        "prompt_logprobs": None,
+        "prompt_text": None,
         "samples": [
             {
                 "text": " or not",
@@ -92,5 +94,6 @@ def test_generate_shows_every_sample_and_says_what_the_model_did_not_see(
     assert [each["text"] for each in whole["samples"]] == [" or", " not"]
     assert whole["samples"][1]["logprobs"] == [{**top, "top_logprobs": [top]}]
     assert (whole["text"], whole["dropped_prompt_tokens"]) == (" or", 4)
-    refused = cli("generate", "ckpt_1", "--logprobs", "1")
-    assert "--logprobs is shown with --json alone" in refused.stderr
+    for flag in ("--logprobs", "--prompt-logprobs"):
+        refused = cli("generate", "ckpt_1", flag, "1")
+        assert f"{flag} is shown with --json alone" in refused.stderr

@@ -75,6 +75,7 @@ async def test_options_and_what_they_bring_pass_through(
         "presence_penalty": -0.5,
         "num_samples": 2,
         "logprobs": 0,
+        "prompt_logprobs": 2,
         "averaged": True,
         "prompts": ["To", "By"],
     }
@@ -90,7 +91,21 @@ async def test_options_and_what_they_bring_pass_through(
     inbox.send(
         taken,
         [
-            GeneratedPiece(0, 98, "b", "stop", 0, 9, 3, -0.5, "b", likely),
+            GeneratedPiece(
+                0,
+                98,
+                "b",
+                "stop",
+                0,
+                9,
+                3,
+                -0.5,
+                "b",
+                likely,
+                0,
+                [(84, "T", None, []), (111, "o", -2.5, likely)],
+                "To",
+            ),
             GeneratedPiece(0, 98, "b", "stop", prompt_index=1),
             GeneratedPiece(0, 32, " ", "length", 1, prompt_index=1),
             GeneratedPiece(0, 32, " ", "length", 1, 9, 3, -1.5, " "),
@@ -102,6 +117,10 @@ async def test_options_and_what_they_bring_pass_through(
     assert (first.token_text, second.token_text) == ("b", " ")
     top = [(each.token_id, each.text, each.logprob) for each in first.top_logprobs]
     assert top == likely
+    begin, behind = first.prompt_logprobs
+    assert (begin.text, begin.HasField("logprob"), behind.logprob) == ("T", False, -2.5)
+    assert ([each.text for each in behind.top_logprobs], first.prompt_text) == (["b", " "], "To")
+    assert (second.HasField("prompt_text"), len(second.prompt_logprobs)) == (False, 0)
     assert (first.sample, second.sample, len(second.top_logprobs)) == (0, 1, 0)
 
 
@@ -154,6 +173,7 @@ async def test_a_workers_refusal_and_its_absence(
         ({"prompt_ids": [1], "prompt": "b"}, "`prompt_ids` and `prompt` are both given"),
         ({"num_samples": 65}, "`num_samples` is 65; it must be 1 to 64"),
         ({"logprobs": 21}, "`logprobs` is 21; it must be 0 to 20; leave it out for none"),
+        ({"prompt_logprobs": -1}, "`prompt_logprobs` is -1; it must be 0 to 20; leave it out"),
         ({"stop": ["a"] * 17}, "`stop` has 17 entries; there must be at most 16"),
         ({"stop": ["a", ""]}, "`stop` has a text of 0 characters; each must have 1 to 200"),
         ({"prompts": ["a"] * 65}, "`prompts` has 65 entries; there must be at most 64"),

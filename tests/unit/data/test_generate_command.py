@@ -75,6 +75,8 @@ def test_a_seed_gives_the_text_that_the_library_gives(checkpoint: Path) -> None:
         **sample,
         "prompt_tokens": 5,
         "dropped_prompt_tokens": 0,
+        "prompt_logprobs": None,
+        "prompt_text": None,
         "samples": [{**sample, "logprobs": None}],
     }
 

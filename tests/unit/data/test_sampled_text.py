@@ -13,6 +13,7 @@ from app.training.stop_texts import before_stop
 from app.training.tokenizer import ByteTokenizer, CharTokenizer, PretrainedTokenizer, Tokenizer
 from app.training.tokenizer_training import train_bpe
 from app.transformer import GPTModel, TransformerConfig
+from app.transformer.scoring import score_tokens
 
 PROMPT = "To be, or not to be"
 
@@ -133,6 +134,40 @@ def test_log_probabilities_are_those_of_the_model(options: dict[str, Any]) -> No
     assert sum(math.exp(top.logprob) for top in every) == pytest.approx(1)
 
 
+@pytest.mark.parametrize("dropped", [0, 11])
+def test_a_prompt_has_the_log_probabilities_that_the_model_gives(dropped: int) -> None:
+    context = len(PROMPT) - dropped
+    model, tokenizer = build(context=context), CharTokenizer(" ,Tabcdefnort")
+    pieces = list(
+        sample_pieces(model, tokenizer, PROMPT, max_tokens=2, num_samples=2, prompt_logprobs=3)
+    )
+    scored = pieces[0].prompt_logprobs
+    assert [piece.prompt_logprobs for piece in pieces] == [scored, (), scored, ()]
+    assert [piece.prompt_text for piece in pieces] == [PROMPT, None, PROMPT, None]
+    assert "".join(token.text for token in scored) == PROMPT
+    seen = torch.tensor([[token.token_id for token in scored[dropped:]]])
+    with torch.no_grad():
+        expected = model.eval()(seen)[0][0, :, :13].log_softmax(-1)
+    assert [token.logprob for token in scored[: dropped + 1]] == [None] * (dropped + 1)
+    for place, token in enumerate(scored[dropped + 1 :]):
+        assert token.logprob == pytest.approx(float(expected[place, token.token_id]), abs=1e-5)
+        best = expected[place].topk(3)
+        assert [each.token_id for each in token.top_logprobs] == best.indices.tolist()
+        assert [each.logprob for each in token.top_logprobs] == pytest.approx(best.values.tolist())
+
+
+def test_a_long_prompt_is_scored_in_pieces() -> None:
+    model = build(context=300)
+    tokens = torch.randint(13, (300,), generator=torch.Generator().manual_seed(1))
+    scores = score_tokens(model, tokens, 13, 1)
+    with torch.no_grad():
+        expected = model.eval()(tokens[None])[0][0, :-1, :13].log_softmax(-1)
+    torch.testing.assert_close(scores.logprobs, expected.gather(1, tokens[1:, None])[:, 0])
+    assert scores.likeliest[:, 0].equal(expected.argmax(-1))
+    with pytest.raises(ValueError, match=r"`prompt_logprobs` is 20 for a prompt of 3000 tokens"):
+        sample_pieces(model, ByteTokenizer(), "a" * 3000, prompt_logprobs=20)
+
+
 def test_the_end_of_a_prompt_that_is_longer_than_the_context_is_seen_and_that_is_said() -> None:
     pieces = letters(context=8, temperature=0)
     said = [(piece.prompt_tokens, piece.dropped_prompt_tokens) for piece in pieces]
@@ -160,6 +195,7 @@ def test_held_back_text_comes_at_the_end(tokenizer: Tokenizer) -> None:
         ({"num_samples": 0}, "`num_samples` is 0; it must be at least 1"),
         ({"logprobs": 21}, "`logprobs` is 21; it must be 0 to 20; leave it out for none"),
         ({"logprobs": -1}, "`logprobs` is -1; it must be 0 to 20"),
+        ({"prompt_logprobs": 21}, "`prompt_logprobs` is 21; it must be 0 to 20; leave it out for"),
         ({"stop": ["a", ""]}, "it must be texts of at least one character"),
         ({"stop_token_ids": [1, 300]}, r"`stop_token_ids` is \[300\]; it must be ids of the model"),
         ({"min_p": 2.0}, "`min_p` is 2.0; it must be at least 0 and at most 1"),

@@ -419,6 +419,14 @@ class Generation(Service, generation_pb2_grpc.GenerationServiceServicer):
         if index == 0:
             token.prompt_tokens = len(request.prompt or request.prompt_ids)
             token.dropped_prompt_tokens = max(0, token.prompt_tokens - self.state.context)
+        if index == 0 and request.HasField("prompt_logprobs"):
+            token.prompt_text = request.prompt or "".join(map(chr, request.prompt_ids))
+            for place, each in enumerate(token.prompt_text):
+                scored = token.prompt_logprobs.add(token_id=ord(each), text=each)
+                if place:
+                    scored.logprob = -0.25 * place
+                if place and request.prompt_logprobs:
+                    scored.top_logprobs.add(token_id=64, text="@", logprob=-0.125)
         if request.HasField("logprobs"):
             token.logprob, token.token_text = -0.5, letter
             if request.logprobs:

@@ -307,6 +307,8 @@ async def test_generated_text_at_once(client: httpx.AsyncClient, state: State) -
         "finish_reason": "length",
         "prompt_tokens": 1,
         "dropped_prompt_tokens": 0,
+        "prompt_logprobs": None,
+        "prompt_text": None,
         "samples": [
             {
                 "text": "ABC",
@@ -320,6 +322,18 @@ async def test_generated_text_at_once(client: httpx.AsyncClient, state: State) -
     assert asked.HasField("temperature")
     assert not asked.HasField("top_k")
     assert asked.seed == 0
+
+
+async def test_a_prompt_and_its_scores(client: httpx.AsyncClient, state: State) -> None:
+    state.add_checkpoint("ck_1", "job_1", 20, b"weights")
+    body = {"prompt": "to", "max_tokens": 1, "stream": False, "prompt_logprobs": 1}
+    response = await client.post(f"{API}/checkpoints/ck_1/generate", json=body)
+    answer = shaped(response, 200, "GeneratedText")
+    first, second = answer["prompt_logprobs"]
+    assert (first["text"], first["logprob"], first["top_logprobs"]) == ("t", None, [])
+    top = {"token_id": 64, "text": "@", "logprob": -0.125}
+    assert second == {"token_id": 111, "text": "o", "logprob": -0.25, "top_logprobs": [top]}
+    assert answer["prompt_text"] == "to"
 
 
 async def test_lists_of_a_body_are_passed_on(client: httpx.AsyncClient, state: State) -> None:

@@ -104,6 +104,35 @@ async def test_echo_begins_each_choice_with_its_prompt(asking: openai.AsyncOpenA
     assert "".join(each.text for each in said if each.index == 3) == "beAB"
 
 
+async def test_an_echoed_prompt_has_log_probabilities(asking: openai.AsyncOpenAI) -> None:
+    options: Any = {"model": "first", "max_tokens": 2, "echo": True, "logprobs": 1}
+    text = await asking.completions.create(prompt=["to", "b"], **options)
+    scores = text.choices[0].logprobs
+    assert scores is not None
+    assert scores.tokens == ["t", "o", "A", "B"]
+    assert scores.token_logprobs == [None, -0.25, -0.5, -0.5]
+    assert scores.top_logprobs == [None, {"@": -0.125, "o": -0.25}, {"A": -0.5}, {"B": -0.5}]
+    assert scores.text_offset == [0, 1, 2, 3]
+    assert text.choices[1].text == "bAB"
+    ids = await asking.completions.create(prompt=[116, 111], **options)
+    assert (ids.choices[0].text, ids.choices[0].logprobs) == ("toAB", scores)
+    stream = await asking.completions.create(prompt=[116, 111], **options, stream=True)
+    first, second = [chunk.choices[0] async for chunk in stream]
+    assert (first.text, second.text) == ("toA", "B")
+    assert first.logprobs is not None
+    assert second.logprobs is not None
+    assert first.logprobs.tokens == scores.tokens[:3]
+    assert (second.logprobs.tokens, second.logprobs.text_offset) == (["B"], [3])
+
+
+async def test_echoed_ids_need_no_log_probabilities(
+    asking: openai.AsyncOpenAI, state: State
+) -> None:
+    text = await asking.completions.create(model="first", prompt=[116], max_tokens=1, echo=True)
+    assert (text.choices[0].text, text.choices[0].logprobs) == ("tA", None)
+    assert state.requests[-1].prompt_logprobs == 0
+
+
 @pytest.mark.parametrize("usage", [True, False])
 async def test_a_streamed_text_is_the_whole_one(asking: openai.AsyncOpenAI, usage: bool) -> None:
     stream = await asking.completions.create(
@@ -175,8 +204,6 @@ async def test_models_are_the_jobs_with_checkpoints(asking: openai.AsyncOpenAI) 
         ({"frequency_penalty": 2.5}, "frequency_penalty", "frequency_penalty is 2.5"),
         ({"presence_penalty": -3}, "presence_penalty", "presence_penalty is -3"),
         ({"logit_bias": {"5": 1}}, "logit_bias", "it is not supported here"),
-        ({"echo": True, "logprobs": 0}, "echo", "the prompt's log-probabilities are not given"),
-        ({"echo": True, "prompt": [1]}, "echo", "echo is true and prompt has token ids"),
         ({"suffix": "x"}, "suffix", "it should be left out, since it is not supported here"),
         ({"extra_body": {"nonsense": 1}}, "nonsense", "nonsense is not known here"),
         ({"n": 65}, "n", "n is 65"),

@@ -20,10 +20,13 @@ from app.training.tokenizer import PretrainedTokenizer, Tokenizer
 from app.transformer.generation import Step, sample
 from app.transformer.model import GPTModel
 from app.transformer.sampling import Sampling, SamplingOptions
+from app.transformer.scoring import score_tokens
 
 _PROMPTS_AT_ONCE = 8
 MOST_LOGPROBS = 20
 """Most of the likeliest tokens that are reported for each sampled one."""
+_MOST_PROMPT_SCORES = 50_000
+"""They travel in one message."""
 
 
 class NotSampledError(ValueError):
@@ -39,6 +42,20 @@ class TokenLogprob:
     """Of the token alone; U+FFFD for a part of a character, empty for a special token."""
     logprob: float
     """Natural logarithm of its probability."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptToken:
+    """A token of the prompt."""
+
+    token_id: int
+    text: str
+    """Of the token alone, as in `TokenLogprob`."""
+    logprob: float | None
+    """Natural logarithm of its probability behind the tokens before it; None of the first that the
+    model sees, and of those that it does not see."""
+    top_logprobs: tuple[TokenLogprob, ...] = ()
+    """The likeliest tokens at its place, the likeliest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +84,10 @@ class SampledPiece:
     """Where asked for: the likeliest tokens, the likeliest first."""
     prompt_index: int = 0
     """Which of several prompts it belongs to, counts from 0."""
+    prompt_logprobs: tuple[PromptToken, ...] = ()
+    """Where asked for, on the first piece of a sample: all tokens of the prompt."""
+    prompt_text: str | None = None
+    """Then also: the prompt's text, as its tokens give it."""
 
 
 def sample_pieces(
@@ -79,6 +100,7 @@ def sample_pieces(
     stop_token_ids: Sequence[int] = (),
     num_samples: int = 1,
     logprobs: int | None = None,
+    prompt_logprobs: int | None = None,
     **options: Unpack[SamplingOptions],
 ) -> Iterator[SampledPiece]:
     """Continue `prompt` token by token, up to `max_tokens` or the tokenizer's end of text.
@@ -94,6 +116,7 @@ def sample_pieces(
             `seed + i`, so it is what that seed gives alone.
         logprobs: report each token's log-probability, and so many of the likeliest ones with
             theirs, 0 to 20. They are those of the model: before temperature, penalty and cuts.
+        prompt_logprobs: report the same of the prompt's tokens, 0 to 20.
         options: of `app.transformer.sampling.Sampling`, such as `temperature`.
 
     Raises:
@@ -105,7 +128,7 @@ def sample_pieces(
             "the checkpoint has no tokenizer: it was trained on token ids of unknown origin; "
             "train on text, or name the tokenizer in the configuration"
         )
-    _check(model, max_tokens, stop, stop_token_ids, num_samples, logprobs)
+    _check(model, max_tokens, stop, stop_token_ids, num_samples, logprobs, prompt_logprobs)
     ids = tokenizer.encode(prompt) if isinstance(prompt, str) else _known(prompt, tokenizer)
     sampling = replace(Sampling(**options), vocab_size=tokenizer.vocab_size)
     continuation = _Continuation(
@@ -115,7 +138,9 @@ def sample_pieces(
         max_tokens,
         (*_end_ids(tokenizer, stop), *stop_token_ids),
         logprobs,
+        prompt_logprobs,
     )
+    _check_scores(len(continuation.prompt), prompt_logprobs)
     return (
         replace(piece, sample=number)
         for number in range(num_samples)
@@ -194,6 +219,7 @@ def _check(
     stop_token_ids: Sequence[int],
     num_samples: int,
     logprobs: int | None,
+    prompt_logprobs: int | None,
 ) -> None:
     ids, most = model.config.vocab_size, MOST_LOGPROBS
     foreign = [token for token in stop_token_ids if not 0 <= token < ids]
@@ -201,11 +227,26 @@ def _check(
         ("max_tokens", max_tokens, max_tokens >= 1, "at least 1; try 256"),
         ("num_samples", num_samples, num_samples >= 1, "at least 1"),
         ("logprobs", logprobs, 0 <= (logprobs or 0) <= most, f"0 to {most}; leave it out for none"),
+        (
+            "prompt_logprobs",
+            prompt_logprobs,
+            0 <= (prompt_logprobs or 0) <= most,
+            f"0 to {most}; leave it out for none",
+        ),
         ("stop", [*stop], all(stop), "texts of at least one character; leave it out for none"),
         ("stop_token_ids", foreign, not foreign, f"ids of the model, 0 to {ids - 1}"),
     ):
         if not holds:
             raise ValueError(f"`{name}` is {value}; it must be {rule}")
+
+
+def _check_scores(tokens: int, likeliest: int | None) -> None:
+    if likeliest is not None and tokens * (likeliest + 1) > _MOST_PROMPT_SCORES:
+        raise ValueError(
+            f"`prompt_logprobs` is {likeliest} for a prompt of {tokens} tokens; its tokens times "
+            f"one more than that must be at most {_MOST_PROMPT_SCORES}; ask for fewer, or shorten "
+            "the prompt"
+        )
 
 
 def _known(ids: Sequence[int], tokenizer: Tokenizer) -> Sequence[int]:
@@ -254,6 +295,7 @@ class _Continuation:
     max_tokens: int
     ends: tuple[int, ...]
     logprobs: int | None
+    prompt_logprobs: int | None
 
     def pieces(self, sampling: Sampling) -> Iterator[SampledPiece]:
         """Yield the pieces of one sample."""
@@ -274,7 +316,29 @@ class _Continuation:
     def _of_prompt(self) -> dict[str, Any]:
         size = len(self.prompt)
         dropped = max(0, size - self.model.config.max_position_embeddings)
-        return {"prompt_tokens": size, "dropped_prompt_tokens": dropped}
+        counts = {"prompt_tokens": size, "dropped_prompt_tokens": dropped}
+        if self.prompt_logprobs is None:
+            return counts
+        text = self.tokenizer.decode(self.prompt)
+        scores = tuple(self._prompt_scores(dropped, self.prompt_logprobs))
+        return {**counts, "prompt_logprobs": scores, "prompt_text": text}
+
+    def _prompt_scores(self, dropped: int, count: int) -> Iterator[PromptToken]:
+        known = min(self.tokenizer.vocab_size, self.model.config.vocab_size)
+        seen = torch.tensor(self.prompt[dropped:], device=next(self.model.parameters()).device)
+        scores = score_tokens(self.model, seen, known, min(count, known))
+        rows = zip(*(part.tolist() for part in scores), strict=True)
+        for place, token in enumerate(self.prompt):
+            if not place:
+                yield PromptToken(token, self.tokenizer.decode([token]), None)
+                continue
+            before = self.prompt[place - 1]
+            text = _text_behind(self.tokenizer, before, token)
+            if place <= dropped:
+                yield PromptToken(token, text, None)
+                continue
+            logprob, ids, values = next(rows)
+            yield PromptToken(token, text, logprob, self._likeliest(before, ids, values))
 
     def _scores(self, step: Step, before: int, token: int) -> dict[str, Any]:
         if self.logprobs is None:
@@ -282,15 +346,19 @@ class _Continuation:
         known = min(self.tokenizer.vocab_size, step.logits.shape[-1])
         scores: Tensor = step.logits[0, :known].float().log_softmax(-1)
         best = scores.topk(min(self.logprobs, known))
-        likeliest = zip(best.indices.tolist(), best.values.tolist(), strict=True)
         return {
             "logprob": float(scores[token]),
             "token_text": _text_behind(self.tokenizer, before, token),
-            "top_logprobs": tuple(
-                TokenLogprob(each, _text_behind(self.tokenizer, before, each), score)
-                for each, score in likeliest
-            ),
+            "top_logprobs": self._likeliest(before, best.indices.tolist(), best.values.tolist()),
         }
+
+    def _likeliest(
+        self, before: int, ids: Sequence[int], logprobs: Sequence[float]
+    ) -> tuple[TokenLogprob, ...]:
+        return tuple(
+            TokenLogprob(each, _text_behind(self.tokenizer, before, each), logprob)
+            for each, logprob in zip(ids, logprobs, strict=True)
+        )
 
 
 def _text_behind(tokenizer: Tokenizer, before: int, token: int) -> str:

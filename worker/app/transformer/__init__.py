@@ -9,6 +9,7 @@ reading:
 - `page_faults`: memory for weights that are read from a file.
 - `generation`, `sampling`, `decoding`, `row_decoding`: text from a model, one token after another:
   which token is drawn, and the step of one token.
+- `scoring`: how likely given tokens are.
 - `fused`, `cpu_kernels`: the same model with faster operations for a CPU, applied from outside.
 - `lora`, `lora_layout`: low-rank adapters, applied from outside too.
 - `families`, `described_model`, `tensor_layout`: the configurations and tensors of models that
