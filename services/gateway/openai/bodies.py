@@ -28,7 +28,6 @@ _Id = Annotated[int, Field(ge=0, le=2**63 - 1)]
 
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "audio": (),
-    "best_of": (1,),
     "function_call": ("none", "auto"),
     "functions": ([],),
     "logit_bias": ({},),
@@ -66,8 +65,8 @@ def _texts(value: Any) -> Any:
 
 def _prompts(value: Any) -> Any:
     """Return a list of texts, or of lists of token ids."""
-    if isinstance(value, str):
-        return [value]
+    if value is None or isinstance(value, str):
+        return [value or ""]
     if isinstance(value, list) and value:
         if all(isinstance(each, str) for each in value) or all(map(_are_ids, value)):
             return value
@@ -83,7 +82,12 @@ def _are_ids(value: Any) -> bool:
 
 
 def _stops(value: Any) -> Any:
-    return [] if value is None else _texts(value)
+    return [] if value in (None, []) else _texts(value)
+
+
+def _list(value: Any) -> Any:
+    """Return a list that may be null."""
+    return [] if value is None else value
 
 
 def _content(value: Any) -> Any:
@@ -124,7 +128,7 @@ class _Parameters(_Strict):
     top_k: _Count | None = None
     min_p: float | None = Field(None, ge=0, le=1)
     repetition_penalty: float | None = Field(None, gt=0)
-    stop_token_ids: list[_Id] = Field([])
+    stop_token_ids: Annotated[list[_Id], BeforeValidator(_list)] = Field([])
 
     logit_bias: Any = None
 
@@ -149,7 +153,7 @@ class _Parameters(_Strict):
 
     def options(self) -> dict[str, Any]:
         """Return the fields of `GenerateRequest` that are the same for both calls."""
-        values = {
+        values: dict[str, Any] = {
             "temperature": self.temperature,
             "top_p": self.top_p,
             "top_k": self.top_k,
@@ -175,11 +179,10 @@ class CompletionBody(_Parameters):
     """Of `POST /v1/completions`."""
 
     prompt: Annotated[list[str] | list[list[int]], BeforeValidator(_prompts)] = Field([""])
-    max_tokens: _Count | None = _DEFAULT_TOKENS
     logprobs: int | None = Field(None, ge=0, le=20)
     echo: bool | None = None
 
-    best_of: Any = None
+    best_of: int | None = None
     suffix: Any = None
 
     @property
@@ -193,19 +196,27 @@ class CompletionBody(_Parameters):
         return options
 
     def requests(self, checkpoint_id: str) -> list[GenerateRequest]:
+        self._check_best_of()
         if len(self.prompt) * self.choices_of_each > MAX_CHOICES:
             raise _invalid(
                 "prompt",
                 f"prompt has {len(self.prompt)} texts with {self.choices_of_each} choices each; "
                 f"there may be {MAX_CHOICES} choices in all; send several requests",
             )
-        options = self.options()
+        options = {"max_tokens": _DEFAULT_TOKENS, **self.options()}
         return [
             GenerateRequest(checkpoint_id=checkpoint_id, prompt=each, **options)
             if isinstance(each, str)
             else GenerateRequest(checkpoint_id=checkpoint_id, prompt_ids=each, **options)
             for each in self.prompt
         ]
+
+    def _check_best_of(self) -> None:
+        if self.best_of not in (None, self.choices_of_each):
+            rule = "the best of more texts are not chosen here; leave it out"
+            raise _invalid(
+                "best_of", f"best_of is {self.best_of} and n is {self.choices_of_each}; {rule}"
+            )
 
 
 class Message(_Strict):

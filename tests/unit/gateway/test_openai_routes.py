@@ -72,6 +72,19 @@ async def test_options_are_passed_on(asking: openai.AsyncOpenAI, state: State) -
     assert (asked.max_tokens, [*asked.stop]) == (2, ["a", "b"])
 
 
+async def test_null_and_empty_values_change_nothing(
+    asking: openai.AsyncOpenAI, state: State
+) -> None:
+    await asking.completions.create(model="first", prompt="")
+    plain = state.requests[-1]
+    empty: Any = {"prompt": None, "max_tokens": None, "stop": [], "best_of": None, "n": None}
+    own = {"stop_token_ids": None, "top_k": None, "min_p": None, "repetition_penalty": None}
+    await asking.completions.create(model="first", **empty, extra_body=own)
+    assert state.requests[-1] == plain
+    await asking.completions.create(model="first", prompt="", n=2, best_of=2)
+    assert state.requests[-1].num_samples == 2
+
+
 async def test_several_prompts_have_several_choices_each(asking: openai.AsyncOpenAI) -> None:
     text = await asking.completions.create(
         model="first", prompt=["a", "bcd"], n=2, max_tokens=2, logprobs=1
@@ -204,6 +217,8 @@ async def test_models_are_the_jobs_with_checkpoints(asking: openai.AsyncOpenAI) 
         ({"frequency_penalty": 2.5}, "frequency_penalty", "frequency_penalty is 2.5"),
         ({"presence_penalty": -3}, "presence_penalty", "presence_penalty is -3"),
         ({"logit_bias": {"5": 1}}, "logit_bias", "it is not supported here"),
+        ({"best_of": 3, "n": 2}, "best_of", "best_of is 3 and n is 2; the best of more texts"),
+        ({"stop": 0}, "stop", "should be a text or a list of texts"),
         ({"suffix": "x"}, "suffix", "it should be left out, since it is not supported here"),
         ({"extra_body": {"nonsense": 1}}, "nonsense", "nonsense is not known here"),
         ({"n": 65}, "n", "n is 65"),
