@@ -211,6 +211,8 @@ class AsyncJobMethods(AsyncJobResource):
         val_dataset_path: str | None = None,
         name: str | None = None,
         execution: Plain | None = None,
+        tags: Sequence[str] | None = None,
+        notes: str | None = None,
     ) -> AsyncJob:
         """Start a job from a checkpoint of another, with what changes in its configuration.
 
@@ -230,6 +232,8 @@ class AsyncJobMethods(AsyncJobResource):
             name: A name to find it by, up to 200 characters. Where another job has it, a number is
                 added.
             execution: How to run it. None fields are those of the checkpoint's job.
+            tags: Words to find it by, as in a start; those of its parent are not taken over.
+            notes: What to remember about it, as in a start.
 
         Raises:
             NotFoundError: The checkpoint was deleted.
@@ -245,6 +249,8 @@ class AsyncJobMethods(AsyncJobResource):
                     val_dataset_path=val_dataset_path,
                     name=name,
                     execution=execution,
+                    tags=tags,
+                    notes=notes,
                 )
             )
         )

@@ -458,6 +458,8 @@ def fork_job(
     val_dataset_path: str | None = None,
     name: str | None = None,
     execution: Plain | None = None,
+    tags: Sequence[str] | None = None,
+    notes: str | None = None,
 ) -> RecordCall[JobRecord]:
     """Starts a job from a checkpoint of another, with what changes in its configuration.
 
@@ -476,6 +478,8 @@ def fork_job(
             "val_dataset_path": val_dataset_path,
             "name": name,
             "execution": execution,
+            "tags": texts("tags", tags),
+            "notes": notes,
         },
         has_body=True,
         request_id=new_request_id(),

@@ -208,6 +208,8 @@ class JobMethods(JobResource):
         val_dataset_path: str | None = None,
         name: str | None = None,
         execution: Plain | None = None,
+        tags: Sequence[str] | None = None,
+        notes: str | None = None,
     ) -> Job:
         """Start a job from a checkpoint of another, with what changes in its configuration.
 
@@ -227,6 +229,8 @@ class JobMethods(JobResource):
             name: A name to find it by, up to 200 characters. Where another job has it, a number is
                 added.
             execution: How to run it. None fields are those of the checkpoint's job.
+            tags: Words to find it by, as in a start; those of its parent are not taken over.
+            notes: What to remember about it, as in a start.
 
         Raises:
             NotFoundError: The checkpoint was deleted.
@@ -242,6 +246,8 @@ class JobMethods(JobResource):
                     val_dataset_path=val_dataset_path,
                     name=name,
                     execution=execution,
+                    tags=tags,
+                    notes=notes,
                 )
             )
         )

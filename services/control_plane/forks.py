@@ -15,6 +15,7 @@ from typing import Any
 from app.training.config import ConfigError, FieldProblem, TrainingConfig
 from app.training.initial_weights import MODEL_FIELDS_FREE_TO_CHANGE
 from artifact_store import ArtifactNotFoundError, checkpoint_keys, job_prefix
+from control_plane.annotations import check_notes, check_tags
 from control_plane.config_codec import unknown_field_problems
 from control_plane.conversion import FORK_OPTIMIZER_FROM_MESSAGE, job_message
 from control_plane.errors import call_error, invalid_argument
@@ -43,6 +44,7 @@ async def start_fork(
         ArtifactError: The checkpoint's file cannot be copied.
     """
     optimizer = _optimizer(request.optimizer)
+    tags, notes = check_tags("tags", request.tags), check_notes(request.notes)
     checkpoint = await _checkpoint(request, state)
     parent = await state.jobs.get(checkpoint.job_id)
     changes = _changes(request)
@@ -57,6 +59,8 @@ async def start_fork(
         parent_checkpoint_id=checkpoint.checkpoint_id,
         fork_step=checkpoint.step,
         fork_optimizer=optimizer,
+        tags=tags,
+        user_notes=notes,
     )
     is_kept = optimizer is ForkOptimizer.KEPT
     base = await _copied(checkpoint, new_id("job"), state) if is_kept else None

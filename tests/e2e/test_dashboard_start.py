@@ -54,6 +54,8 @@ def test_an_uploaded_file_is_trained_on(
         source = page.get_by_role("combobox", name="Data")
         expect(source).to_have_value(re.compile("^dataset://"))
         dataset = source.input_value()
+        page.get_by_label("Tags").fill("first, try ")
+        page.get_by_label("Notes").fill("<b>own</b> words")
         page.get_by_role("textbox", name="Configuration (YAML or JSON)").fill(
             json.dumps(short_config)
         )
@@ -63,6 +65,7 @@ def test_an_uploaded_file_is_trained_on(
         assert (seen.errors, seen.strangers) == ([], [])
         job = api.get(f"/jobs/{page.url.rpartition('/')[2]}").json()
     assert job["dataset_path"] == dataset
+    assert (job["tags"], job["notes"]) == (["first", "try"], "<b>own</b> words")
 
 
 def test_data_that_is_chosen_is_checked_while_it_is_chosen(

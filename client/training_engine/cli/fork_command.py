@@ -8,7 +8,7 @@ import typer
 
 from training_engine._finding import is_checkpoint_id
 from training_engine.cli import completion
-from training_engine.cli.job_commands import WatchOption, tell
+from training_engine.cli.job_commands import NewTagsOption, NotesOption, WatchOption, tell
 from training_engine.cli.local_paths import (
     DatasetOption,
     ValDatasetOption,
@@ -52,6 +52,8 @@ def fork(
     dataset: DatasetOption = None,
     val_dataset: ValDatasetOption = None,
     name: Annotated[str | None, typer.Option(help="A name to find it by.")] = None,
+    tags: NewTagsOption = None,
+    notes: NotesOption = None,
     watch: WatchOption = False,
 ) -> None:
     """Start a job from a checkpoint of another, with changed settings."""
@@ -64,6 +66,8 @@ def fork(
         dataset_path=chosen_data("--dataset", dataset, settings),
         val_dataset_path=chosen_data("--val-dataset", val_dataset, settings),
         name=name,
+        tags=tags,
+        notes=notes,
     )
     for warning in job.warnings:
         session.output.note(f"warning: {warning}")

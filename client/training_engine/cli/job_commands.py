@@ -51,6 +51,13 @@ TagsOption = Annotated[
 ]
 
 
+NewTagsOption = Annotated[
+    list[str] | None,
+    typer.Option("--tag", metavar="TAG", help="A tag to find it by; may come several times."),
+]
+NotesOption = Annotated[str | None, typer.Option(help="What to remember about it.")]
+
+
 def start(
     session: Session,
     config: Annotated[
@@ -63,11 +70,8 @@ def start(
     dataset: DatasetOption = None,
     val_dataset: ValDatasetOption = None,
     name: Annotated[str | None, typer.Option(help="A name to find it by.")] = None,
-    tags: Annotated[
-        list[str] | None,
-        typer.Option("--tag", metavar="TAG", help="A tag to find it by; may come several times."),
-    ] = None,
-    notes: Annotated[str | None, typer.Option(help="What to remember about it.")] = None,
+    tags: NewTagsOption = None,
+    notes: NotesOption = None,
     priority: Annotated[
         str | None,
         typer.Option(

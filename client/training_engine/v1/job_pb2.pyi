@@ -219,7 +219,7 @@ class StartJobResponse(_message.Message):
     def __init__(self, job: _Optional[_Union[Job, _Mapping]] = ...) -> None: ...
 
 class ForkJobRequest(_message.Message):
-    __slots__ = ("checkpoint_id", "job_id", "config", "config_document", "optimizer", "dataset_path", "val_dataset_path", "name", "execution", "request_id")
+    __slots__ = ("checkpoint_id", "job_id", "config", "config_document", "optimizer", "dataset_path", "val_dataset_path", "name", "execution", "request_id", "tags", "notes")
     CHECKPOINT_ID_FIELD_NUMBER: _ClassVar[int]
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     CONFIG_FIELD_NUMBER: _ClassVar[int]
@@ -230,6 +230,8 @@ class ForkJobRequest(_message.Message):
     NAME_FIELD_NUMBER: _ClassVar[int]
     EXECUTION_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    TAGS_FIELD_NUMBER: _ClassVar[int]
+    NOTES_FIELD_NUMBER: _ClassVar[int]
     checkpoint_id: str
     job_id: str
     config: _config_pb2.TrainingConfig
@@ -240,7 +242,9 @@ class ForkJobRequest(_message.Message):
     name: str
     execution: Execution
     request_id: str
-    def __init__(self, checkpoint_id: _Optional[str] = ..., job_id: _Optional[str] = ..., config: _Optional[_Union[_config_pb2.TrainingConfig, _Mapping]] = ..., config_document: _Optional[str] = ..., optimizer: _Optional[_Union[ForkOptimizer, str]] = ..., dataset_path: _Optional[str] = ..., val_dataset_path: _Optional[str] = ..., name: _Optional[str] = ..., execution: _Optional[_Union[Execution, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...
+    tags: _containers.RepeatedScalarFieldContainer[str]
+    notes: str
+    def __init__(self, checkpoint_id: _Optional[str] = ..., job_id: _Optional[str] = ..., config: _Optional[_Union[_config_pb2.TrainingConfig, _Mapping]] = ..., config_document: _Optional[str] = ..., optimizer: _Optional[_Union[ForkOptimizer, str]] = ..., dataset_path: _Optional[str] = ..., val_dataset_path: _Optional[str] = ..., name: _Optional[str] = ..., execution: _Optional[_Union[Execution, _Mapping]] = ..., request_id: _Optional[str] = ..., tags: _Optional[_Iterable[str]] = ..., notes: _Optional[str] = ...) -> None: ...
 
 class ForkJobResponse(_message.Message):
     __slots__ = ("job",)

@@ -8,9 +8,10 @@ const PATH = "";
 const SCHEME = "dataset://";
 
 export class DatasetPicker {
-  // onChange is called when other data may have been chosen.
-  constructor(signal, onChange) {
+  // onChange is called when other data may have been chosen; `empty` says what no path means.
+  constructor(signal, onChange, empty = "Empty: the configuration’s own dataset_path.") {
     this.signal = signal;
+    this.nothing = empty;
     this.onChange = onChange;
     this.datasets = [];
     this.source = el("select", { id: "source", onchange: () => this.#show() });
@@ -89,7 +90,7 @@ export class DatasetPicker {
     setText(
       this.said,
       byPath
-        ? "Text, .jsonl, .parquet, .bin or .npy under a folder that the server may read (--data-root). Empty: the configuration’s own dataset_path."
+        ? `Text, .jsonl, .parquet, .bin or .npy under a folder that the server may read (--data-root). ${this.nothing}`
         : `The configuration’s dataset_path would be ${this.source.value}.`,
     );
     this.onChange();

@@ -1,6 +1,8 @@
 // Starts a job from a checkpoint of another: what changes in its configuration, and what it keeps.
 
+import { AnnotationFields } from "./annotation_fields.js";
 import { at, get, post } from "./api.js";
+import { DatasetPicker } from "./dataset_picker.js";
 import { el, fill, notice } from "./dom.js";
 import { count, many } from "./format.js";
 
@@ -11,6 +13,8 @@ export class ForkPage {
     this.signal = this.controller.signal;
     this.origin = el("p", { class: "soft" }, "\u00a0");
     this.name = el("input", { type: "text", maxlength: "200" });
+    this.annotations = new AnnotationFields();
+    this.data = new DatasetPicker(this.signal, () => {}, "Empty: the data of its parent.");
     this.optimizer = el(
       "select",
       {},
@@ -45,9 +49,11 @@ export class ForkPage {
         { class: "card" },
         this.origin,
         el("label", {}, el("span", {}, "Name ", el("small", {}, "(may be empty)")), this.name),
+        this.annotations.elements,
         el("label", {}, "Optimizer", this.optimizer),
         el("label", {}, el("span", {}, "What changes ", el("small", {}, "(YAML or JSON; the rest is its parent’s)")), this.changes),
         this.problems,
+        this.data.element,
       ),
       el("div", { class: "row end" }, el("button", { type: "button", onclick: () => history.back() }, "Cancel"), this.go),
     );
@@ -73,7 +79,9 @@ export class ForkPage {
         checkpoint_id: this.checkpointId,
         optimizer: this.optimizer.value,
         config: this.changes.value.trim() || null,
+        dataset_path: this.data.value,
         name: this.name.value.trim() || null,
+        ...this.annotations.value,
       });
       location.hash = `#/jobs/${encodeURIComponent(job.job_id)}`;
     } catch (error) {
@@ -85,9 +93,10 @@ export class ForkPage {
 
   #refuse(error) {
     const found = error.fields;
-    this.changes.setAttribute("aria-invalid", String(found.length > 0));
-    fill(this.problems, found.map(({ message }) => el("li", {}, message)));
+    const others = this.annotations.take(found);
+    this.changes.setAttribute("aria-invalid", String(others.length > 0));
+    fill(this.problems, others.map(({ message }) => el("li", {}, message)));
     notice(found.length ? `The job was not started: ${many(found.length, "problem")}, listed below.` : error.message);
-    this.changes.focus();
+    if (others.length === found.length) this.changes.focus();
   }
 }

@@ -1,5 +1,6 @@
 // Starts a job: its configuration as text, its data, its name. The server alone says what is wrong.
 
+import { AnnotationFields } from "./annotation_fields.js";
 import { at, get, post } from "./api.js";
 import { DataLook } from "./data_look.js";
 import { DatasetPicker } from "./dataset_picker.js";
@@ -22,6 +23,7 @@ export class StartPage {
       placeholder: "my first run",
       "aria-describedby": "name-problems",
     });
+    this.annotations = new AnnotationFields();
     this.config = el("textarea", {
       id: "config",
       class: "code",
@@ -60,6 +62,7 @@ export class StartPage {
         { class: "card" },
         el("label", {}, el("span", {}, "Name ", el("small", {}, "(may be empty)")), this.name),
         this.problems.name,
+        this.annotations.elements,
         this.data.element,
         this.problems.data,
         this.look.element,
@@ -125,6 +128,7 @@ export class StartPage {
       const job = await post("/jobs/start", {
         ...this.#requestBody(),
         name: this.name.value.trim() || null,
+        ...this.annotations.value,
       });
       location.hash = `#/jobs/${encodeURIComponent(job.job_id)}`;
     } catch (error) {
@@ -136,8 +140,9 @@ export class StartPage {
   }
 
   #refuse(error) {
-    const name = error.fields.filter(({ field }) => field === "name");
-    const { data, config } = placed(error.fields.filter((problem) => !name.includes(problem)));
+    const others = this.annotations.take(error.fields);
+    const name = others.filter(({ field }) => field === "name");
+    const { data, config } = placed(others.filter((problem) => !name.includes(problem)));
     this.#showProblems({ name, data, config });
     const found = error.fields.length;
     notice(found ? `The job was not started: ${many(found, "problem")}, marked below.` : error.message);

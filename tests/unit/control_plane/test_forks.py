@@ -51,11 +51,13 @@ async def test_a_fork_has_its_parents_configuration_state_and_lineage(
 ) -> None:
     token, record = await saved(plane, stubs, attempts)
     changes = json.dumps({"learning_rate": 1e-4, "max_steps": 40, "early_stopping": None})
-    request = fork_of(record, config_document=changes, name="longer", request_id="once")
+    words: dict[str, Any] = {"name": "longer", "tags": ["long", "long"], "notes": "on\n"}
+    request = fork_of(record, config_document=changes, request_id="once", **words)
     job = (await stubs.jobs.ForkJob(request)).job
     assert (await stubs.jobs.ForkJob(request)).job.job_id == job.job_id
     assert (job.parent_job_id, job.parent_checkpoint_id) == (token.job_id, record.checkpoint_id)
     assert (job.fork_step, job.current_step, job.max_steps) == (10, 10, 40)
+    assert (list(job.tags), job.notes) == (["long"], "on")
     assert job.fork_optimizer == job_pb2.FORK_OPTIMIZER_KEPT
     assert (job.config.learning_rate, job.config.warmup_steps) == (1e-4, TINY["warmup_steps"])
     assert job.execution.max_retries == 7
