@@ -26,7 +26,7 @@ _FLAGS = (
 def build_llama(python: Path, requirement: str, folder: Path) -> None:
     """Compile `libllama` into the folder `build/bin` of `folder`, with low priority."""
     source = folder / "source"
-    download = ["download", "--quiet", "--no-deps", "--no-binary", ":all:", "--no-build-isolation"]
+    download = ["download", "--quiet", "--no-deps", "--no-binary", "llama-cpp-python"]
     subprocess.run([python, "-m", "pip", *download, "--dest", source, requirement], check=True)
     (package,) = source.glob("*.tar.gz")
     with tarfile.open(package) as archive:
