@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from app.training.config import TrainingConfig
 from app.training.export import export_checkpoint
 from app.training.tokenizer import PretrainedTokenizer, Tokenizer
 from app.transformer.config import TransformerConfig
+from app.transformer.export_folder import replaced_export
 from app.transformer.model import GPTModel
 from training_engine.cli.app import app
 
@@ -199,3 +201,52 @@ def test_a_folder_whose_name_is_no_text(tmp_path: Path):
     out = tmp_path / os.fsdecode(b"m\xe9")
     export_checkpoint(tmp_path / "c.pt", out)
     assert "\n# m?\n" in (out / "README.md").read_text()
+
+
+def replace_until(folder: Path, source: Path, operations: int) -> bool:
+    """Write the files of `source` as an export to `folder`, in a process that ends itself.
+
+    It ends before a file is renamed or removed for the n-th time. Return whether it came to that.
+    """
+    if (child := os.fork()) == 0:
+        left = iter(range(operations))
+
+        def end_at_last(event: str, _: object) -> None:
+            if event in ("os.remove", "os.rename") and next(left, None) is None:
+                os._exit(9)
+
+        with replaced_export(folder) as staging:
+            for file in source.iterdir():
+                shutil.copy(file, staging)
+            sys.addaudithook(end_at_last)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+
+
+def test_an_export_that_is_killed_leaves_a_folder_for_the_next_one(
+    tmp_path: Path, word_tokenizer: PretrainedTokenizer
+):
+    save(tmp_path / "c.pt", small(), word_tokenizer)
+    source, out = tmp_path / "source", tmp_path / "out"
+    run_export(tmp_path / "c.pt", source)
+    expected = {path.name: path.read_bytes() for path in source.iterdir()}
+    killed_at = 0
+    while replace_until(out, source, killed_at):
+        with replaced_export(out) as staging:
+            assert [path.name for path in out.glob(".*")] == [staging.name]
+            for file in source.iterdir():
+                shutil.copy(file, staging)
+        assert {path.name: path.read_bytes() for path in out.iterdir()} == expected
+        killed_at += 1
+    assert killed_at == len(expected) + len([*FILES, *TOKENIZER])
+
+
+def test_two_exports_do_not_write_to_one_folder(tmp_path: Path):
+    save(tmp_path / "c.pt", small(), None)
+    with replaced_export(tmp_path / "out"):
+        refused = run_export(tmp_path / "c.pt", tmp_path / "out")
+    assert refused.exit_code == 4
+    assert refused.stderr == (
+        f"error: {tmp_path / 'out'} cannot be written: another export writes to it; "
+        "choose another folder\n"
+    )

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import fnmatch
 import json
+import os
+import shutil
 import struct
 import tempfile
 from collections.abc import Iterator
@@ -24,6 +27,8 @@ CARD_MARK = "<!-- Written by `training-engine export`, and replaced by the next 
 """In a model card of ours. One without it is the user's own, and stays."""
 
 _DESCRIPTION = "config.json"
+_STAGING = ".export-"
+"""Begins the name of the folder in which an export is written, inside the one that it is for."""
 _READ_BY_LOADERS = (
     _DESCRIPTION, "generation_config.json", "*.safetensors", "*.safetensors.index.json",
     "pytorch_model*.bin", "pytorch_model.bin.index.json",
@@ -38,20 +43,43 @@ _READ_BY_LOADERS = (
 def replaced_export(folder: Path) -> Iterator[Path]:
     """Yield an empty folder to write an export to; its files then replace those in `folder`.
 
-    Nothing changes in `folder` if the body raises. Files that no loader reads stay.
+    Nothing changes in `folder` if the body raises. Files that no loader reads stay. What an export
+    that was killed has left there is removed.
 
     Raises:
-        OSError: the folder cannot be written, or it holds a model that no export wrote.
+        OSError: the folder cannot be written, another export writes to it, or it holds a model
+            that no export wrote.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    earlier = _model_files(folder)
-    if earlier and not _is_export(folder):
-        why = f"it holds {earlier[0].name}, which no export of this engine wrote"
-        raise FileExistsError(errno.EEXIST, why, str(folder))
-    with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as name:
-        staging = Path(name)
-        yield staging
-        _replace(folder, staging)
+    with _alone_in(folder):
+        earlier = _model_files(folder)
+        if earlier and not _is_export(folder):
+            why = f"it holds {earlier[0].name}, which no export of this engine wrote"
+            raise FileExistsError(errno.EEXIST, why, str(folder))
+        with tempfile.TemporaryDirectory(prefix=_STAGING, dir=folder) as name:
+            staging = Path(name)
+            yield staging
+            _replace(folder, staging)
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Keep other exports out of a folder, and remove what those that were killed left there."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise FileExistsError(errno.EEXIST, "another export writes to it", str(folder)) from None
+    except OSError:
+        pass  # a network mount without locks; what was left there stays
+    else:
+        for left in folder.glob(f"{_STAGING}*"):
+            shutil.rmtree(left, ignore_errors=True)
+    try:
+        yield
+    finally:
+        os.close(handle)
 
 
 def has_own_card(folder: Path) -> bool:
@@ -61,11 +89,17 @@ def has_own_card(folder: Path) -> bool:
 
 
 def _replace(folder: Path, staging: Path) -> None:
-    # The description goes first and comes last: without it no loader opens the folder.
-    for path in sorted(_model_files(folder), key=lambda path: path.name != _DESCRIPTION):
+    # The description goes first and comes last: without it no loader opens the folder. The weights
+    # name their producer: while other files are there they are too, or an export that is killed
+    # here would leave a folder that the next one takes for somebody's model.
+    for path in sorted(_model_files(folder), key=_goes_at):
         path.unlink()
-    for path in sorted(staging.iterdir(), key=lambda path: path.name == _DESCRIPTION):
+    for path in sorted(staging.iterdir(), key=_goes_at, reverse=True):
         path.replace(folder / path.name)
+
+
+def _goes_at(path: Path) -> int:
+    return 0 if path.name == _DESCRIPTION else 2 if path.suffix == ".safetensors" else 1
 
 
 def _model_files(folder: Path) -> list[Path]:
