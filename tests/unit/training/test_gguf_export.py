@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tokenizers
 import torch
 from gguf import GGUFReader, dequantize
 from transformers import AutoModelForCausalLM
@@ -33,6 +34,7 @@ LLAMA: dict[str, Any] = {
     "bias": False,
     "num_kv_heads": 2,
 }
+CONTEXT = "original_max_position_embeddings"
 
 
 def bpe() -> PretrainedTokenizer:
@@ -157,6 +159,15 @@ def test_what_has_no_form_is_refused(tmp_path: Path) -> None:
     assert "the tokenizer `char` has no form in GGUF" in run(tmp_path / "c.pt", out).stderr
     save(tmp_path / "c.pt", bpe(), activation="gelu")
     assert "activation='gelu' is not what llama.cpp computes" in run(tmp_path / "c.pt", out).stderr
+    qwen3, scaled = LLAMA | {"qk_norm": True}, {"factor": 8.0}
+    save(tmp_path / "c.pt", bpe(), **qwen3, rope_scaling=scaled | {CONTEXT: 32})
+    assert "llama.cpp computes for a qwen3, which is none" in run(tmp_path / "c.pt", out).stderr
+    save(tmp_path / "c.pt", bpe(), **LLAMA, qkv_bias=True, head_dim=32)
+    assert "head_dim=32 is not what llama.cpp computes" in run(tmp_path / "c.pt", out).stderr
+    alone = tokenizers.Tokenizer.from_str(bpe().definition)
+    alone.add_tokens([tokenizers.AddedToken("tail", single_word=True)])
+    save(tmp_path / "c.pt", PretrainedTokenizer(alone.to_str()))
+    assert "and finds its added tokens everywhere" in run(tmp_path / "c.pt", out).stderr
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".pt"]
     save(tmp_path / "c.pt", bpe())
     for option, value in (("--dtype", "float16"), ("--max-shard-gb", "1")):
@@ -168,3 +179,14 @@ def test_what_has_no_form_is_refused(tmp_path: Path) -> None:
     assert refused.exit_code == 4
     assert "no export of this engine wrote it" in refused.stderr
     assert out.read_bytes() == b"somebody's"
+
+
+def test_a_weight_beyond_float16_is_refused(tmp_path: Path) -> None:
+    save(tmp_path / "c.pt", bpe(), initializer_range=3e4)
+    refused = run(tmp_path / "c.pt", tmp_path / "model.gguf")
+    assert refused.exit_code == 1
+    assert "error: tensor 'token_embd.weight' has a weight of " in refused.stderr
+    assert "float16 has numbers up to 65504; take --quantization q8_0" in refused.stderr
+    assert not list(tmp_path.glob("*model.gguf*"))
+    out = tmp_path / "model.gguf"
+    assert run(tmp_path / "c.pt", out, "--quantization", "q8_0").exit_code == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,7 @@ from app.training.text_cuts import GPT_4, GPT_4O, WORDS
 from app.training.tokenizer_export import byte_characters, exported
 from app.training.tokenizer_protocol import Tokenizer
 from app.transformer.errors import UnsupportedModelError
+from app.transformer.export import NotRepresentableError
 from app.transformer.gguf_tensors import (
     add_hyperparameters,
     architecture,
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 Quantization = Literal["f16", "q8_0"]
 QUANTIZATIONS: Final = ("f16", "q8_0")
 
+_LARGEST_F16: Final = float(np.finfo(np.float16).max)
 _MARK: Final = "training_engine.producer"
 _MODELFILE_MARK: Final = "# Written by `training-engine export`, and replaced by the next one."
 _NEVER: Final = 0xFF
@@ -59,6 +62,7 @@ def export_gguf(
     Raises:
         CheckpointError, TokenizerError: The checkpoint cannot be read.
         UnsupportedModelError: Its model or tokenizer has no form in GGUF; nothing is written then.
+        NotRepresentableError: A weight is too large for float16.
         OSError: The file cannot be written, or is there and no export wrote it.
     """
     loaded = load_trained(checkpoint, averaged=averaged)
@@ -132,7 +136,7 @@ def _write_tensors(
     writer.write_ti_data_to_file()
     for name, tensor in tensors:
         values = tensor.float().contiguous().numpy()
-        writer.write_tensor_data(_encoded(values, kinds[name]))
+        writer.write_tensor_data(_encoded(name, values, kinds[name]))
 
 
 def _kind(name: str, tensor: Tensor, quantization: Quantization) -> str:
@@ -143,13 +147,18 @@ def _kind(name: str, tensor: Tensor, quantization: Quantization) -> str:
     return "Q8_0" if fits else "F16"
 
 
-def _encoded(values: npt.NDArray[np.float32], kind: str) -> npt.NDArray[Any]:
+def _encoded(name: str, values: npt.NDArray[np.float32], kind: str) -> npt.NDArray[Any]:
     from gguf import GGMLQuantizationType, quants
 
     if kind == "F32":
         return values
-    with np.errstate(over="ignore"):  # a weight beyond float16 becomes infinite, as it would there
-        return quants.quantize(values, GGMLQuantizationType[kind])
+    largest = float(np.abs(values).max())
+    if kind == "F16" and _LARGEST_F16 < largest < math.inf:
+        raise NotRepresentableError(
+            f"tensor {name!r} has a weight of {largest:.6g}; float16 has numbers up to "
+            f"{_LARGEST_F16:g}; take --quantization q8_0, or --format hf"
+        )
+    return quants.quantize(values, GGMLQuantizationType[kind])
 
 
 # -- the tokenizer ---------------------------------------------------------------------------------
@@ -235,11 +244,14 @@ def _pre_tokenizer(content: Mapping[str, Any]) -> str:
         pattern = part["pretokenizers"][0]["pattern"].get("Regex")
         of_gpt4 = "llama-bpe" if model.get("ignore_merges") else "dbrx"
         name = {GPT_4: of_gpt4, WORDS: "qwen2", GPT_4O: "gpt-4o"}.get(pattern)
+    options = ("single_word", "lstrip", "rstrip")
+    if any(token.get(option) for token in content.get("added_tokens") or [] for option in options):
+        name = None  # llama.cpp finds a token wherever it is spelled, and takes no space with it
     if name is None or model.get("type") != "BPE" or content.get("normalizer") or _prefixes(part):
         raise UnsupportedModelError(
             "the tokenizer has no form in GGUF that is known to give the same ids: it must be "
-            "byte-level BPE that divides words as GPT-2, GPT-4, Llama 3 or Qwen 2 do; export it "
-            "with --format hf"
+            "byte-level BPE that divides words as GPT-2, GPT-4, Llama 3 or Qwen 2 do, and finds "
+            "its added tokens everywhere; export it with --format hf"
         )
     return name
 

@@ -24,6 +24,11 @@ _ARCHITECTURES: Final = {
     "qwen2": "QWEN2",
     "qwen3": "QWEN3",
 }
+_COMPUTED: Final = {
+    "activation": "'gelu_approximate'",
+    "rope_scaling": "none",
+    "head_dim": "hidden_size / num_heads",
+}
 _TABLES: Final = ("transformer.wte.weight", "model.embed_tokens.weight", "lm_head.weight")
 """Tensors with a row for each id."""
 
@@ -35,12 +40,18 @@ def architecture(config: TransformerConfig) -> str:
         UnsupportedModelError: llama.cpp computes something else; the message names the field.
     """
     family = family_of(config)
-    if family == "gpt2" and config.activation != "gelu_approximate":
-        raise UnsupportedModelError(
-            f"this model has no form in GGUF: activation={config.activation!r} is not what "
-            "llama.cpp computes for a GPT-2, which is 'gelu_approximate'; export it with "
-            "--format hf, or train with that"
-        )
+    fits = {
+        "activation": family != "gpt2" or config.activation == "gelu_approximate",
+        "rope_scaling": family == "llama" or config.rope_scaling is None,
+        "head_dim": family != "qwen2" or config.attention_size == config.hidden_size,
+    }
+    for field, fit in fits.items():
+        if not fit:
+            raise UnsupportedModelError(
+                f"this model has no form in GGUF: {field}={getattr(config, field)!r} is not what "
+                f"llama.cpp computes for a {family}, which is {_COMPUTED[field]}; export it with "
+                "--format hf, or train with that"
+            )
     return _ARCHITECTURES[family]
 
 
