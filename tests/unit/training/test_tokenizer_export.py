@@ -119,18 +119,19 @@ def test_nothing_is_added_that_training_did_not_see(tmp_path: Path) -> None:
     save(tmp_path / "c.pt", ours)
     export_checkpoint(tmp_path / "c.pt", tmp_path / "out")
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
-    text = "The quick brown fox<s> jumps"
+    text = "The quick brown fox<s> jumps. Theodor"
     assert theirs(text)["input_ids"] == ours.encode(text).tolist()
     assert theirs.special_tokens_map == {
         "bos_token": "<s>",
         "eos_token": "<|endoftext|>",
         "unk_token": "<|endoftext|>",
         "pad_token": "[PAD]",
-        "cls_token": "The",
     }
     written = json.loads((tmp_path / "out" / "generation_config.json").read_text())
     assert (written["bos_token_id"], written["eos_token_id"]) == (begin, 0)
     assert written["pad_token_id"] == begin + 1
+    batch = theirs(["The quick brown", "fox"], padding=True)["input_ids"]
+    assert batch[1][0] == begin + 1, "what is generated goes on at the right"
 
 
 def byte_level(*added: str, ignore_merges: bool = False) -> dict[str, Any]:
@@ -181,6 +182,32 @@ def test_tokens_of_the_vocabulary_are_named_by_purpose() -> None:
     unigram = tokenizers.models.Unigram([("<u>", 0.0), ("a", -1.0)], unk_id=0)
     found = exported(PretrainedTokenizer(tokenizers.Tokenizer(unigram).to_str()))
     assert dict(found.special_tokens) == {"unk_token": "<u>"}
+
+
+NAMED = {"eos_token": "</s>", "unk_token": "[UNK]"}
+
+
+@pytest.mark.parametrize("added", [["[UNK]", "</s>"], ["[UNK]"], []], ids=["all", "one", "none"])
+def test_named_tokens_are_found_in_no_text_that_training_did_not_find_them_in(
+    tmp_path: Path, added: list[str]
+) -> None:
+    words = {word: place for place, word in enumerate(["[UNK]", "</s>", "a", "s", "UNK", "[", "]"])}
+    definition = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="[UNK]"))
+    definition.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    definition.add_special_tokens(added)
+    ours = PretrainedTokenizer(definition.to_str(), "t", NAMED)
+    save(tmp_path / "c.pt", ours)
+    export_checkpoint(tmp_path / "c.pt", tmp_path / "out")
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    for text in ("a </s> s", "[UNK]a", "</s>", "a<b"):
+        assert theirs(text)["input_ids"] == ours.encode(text).tolist()
+    assert theirs.decode(range(2, 7)) == ours.decode(range(2, 7))
+    # `transformers` can leave all special tokens alone in a text, not one of them.
+    lost = {"eos_token": "</s>", "bos_token": "</s>"} if added == ["[UNK]"] else {}
+    named = {"bos_token": "</s>", **NAMED}
+    assert dict(theirs.special_tokens_map) == {k: v for k, v in named.items() if k not in lost}
+    written = json.loads((tmp_path / "out" / "generation_config.json").read_text())
+    assert written["eos_token_id"] == 1
 
 
 @pytest.mark.parametrize("kind", ["byte", "bpe"])

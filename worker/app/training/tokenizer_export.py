@@ -8,7 +8,7 @@ there, as it is here.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,8 @@ class ExportedTokenizer:
     """Tokens of the vocabulary by purpose: `bos_token`, `eos_token`, `unk_token` and others."""
     special_ids: Mapping[str, int]
     """Their ids by purpose."""
+    are_in_texts: bool = True
+    """Whether a text that spells one of them has its id."""
 
     def description(self, longest: int, template: ChatTemplate | None) -> str:
         """Return the content of tokenizer_config.json for a model of `longest` positions."""
@@ -41,8 +43,11 @@ class ExportedTokenizer:
             "clean_up_tokenization_spaces": False,
             # `generate` of transformers 4.57 refuses the token types that are there by default.
             "model_input_names": ["input_ids", "attention_mask"],
+            "padding_side": "left",  # what is generated goes on at the right
             **self.special_tokens,
         }
+        if not self.are_in_texts:
+            content["split_special_tokens"] = True
         if template is not None:
             content["chat_template"] = template.source
         return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
@@ -70,11 +75,27 @@ def _pretrained(tokenizer: PretrainedTokenizer, named_ids: int) -> ExportedToken
     named = usual | tokenizer.special_tokens | {"eos_token": end}
     tokens = {use: token for use, token in named.items() if token is not None}
     ids = {use: tokenizer.id_of(token) for use, token in tokens.items()}
+    found, are_in_texts = _named(tokens, content.get("added_tokens") or [])
     return ExportedTokenizer(
         _as_in_training(tokenizer.definition, content, named_ids),
-        tokens,
+        found,
         {use: place for use, place in ids.items() if place is not None},
+        are_in_texts,
     )
+
+
+def _named(
+    tokens: Mapping[str, str], added: Sequence[Mapping[str, Any]]
+) -> tuple[Mapping[str, str], bool]:
+    """Return the tokens that keep a text's ids when named, and whether a text may spell them.
+
+    `transformers` finds each named token in a text, and here only added tokens are found. It can
+    leave that, but only for all special tokens at once.
+    """
+    found = {use: token for use, token in tokens.items() if token in {t["content"] for t in added}}
+    if any(token.get("special") for token in added):
+        return found, True
+    return tokens, found == tokens
 
 
 def _as_in_training(definition: str, content: Mapping[str, Any], named_ids: int) -> str:
