@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 import tokenizers
 import torch
+import transformers
 from click.testing import Result
 from typer.testing import CliRunner
 
@@ -69,7 +71,6 @@ def small(**fields: object) -> TransformerConfig:
 
 
 def test_transformers_loads_what_is_written(tmp_path: Path, word_tokenizer: PretrainedTokenizer):
-    transformers = pytest.importorskip("transformers")
     model = save(tmp_path / "c.pt", small(), word_tokenizer).eval()
     out = tmp_path / "out"
     result = CliRunner().invoke(app, ["export", str(tmp_path / "c.pt"), "--output", str(out)])
@@ -84,6 +85,19 @@ def test_transformers_loads_what_is_written(tmp_path: Path, word_tokenizer: Pret
     assert tokenizer.eos_token == "<|endoftext|>"
     with torch.no_grad():
         torch.testing.assert_close(theirs(ids).logits, model(ids)[0], atol=1e-5, rtol=1e-5)
+
+
+def test_the_card_of_a_qwen2_names_a_class_that_gives_our_ids(
+    tmp_path: Path, word_tokenizer: PretrainedTokenizer
+):
+    form = {"position_encoding_type": "rotary", "layer_norm_type": "rms_norm", "bias": False}
+    model = small(activation="swiglu", qkv_bias=True, **form)
+    save(tmp_path / "c.pt", model, word_tokenizer)
+    out = tmp_path / "out"
+    run_export(tmp_path / "c.pt", out)
+    card = (out / "README.md").read_text()
+    (name,) = re.findall(r"^tokenizer = (\w+)\.from_pretrained", card, re.MULTILINE)
+    assert getattr(transformers, name).from_pretrained(out)("the cat").input_ids == [1, 2]
 
 
 def test_json_and_ids_of_unknown_origin(tmp_path: Path):

@@ -31,11 +31,13 @@ tags: [training-engine, {family}]
 _USE = """## Use
 
 ```python
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, {tokenizer}
 
 model = AutoModelForCausalLM.from_pretrained(".")
-tokenizer = AutoTokenizer.from_pretrained(".")
+tokenizer = {tokenizer}.from_pretrained(".")
 ```"""
+_TOKENIZERS = {"qwen2": "PreTrainedTokenizerFast"}
+"""Where `AutoTokenizer` of transformers 5 makes another one, see `findings/`."""
 
 
 def read_journal(folder: Path, last_step: int) -> list[dict[str, float | None]]:
@@ -78,7 +80,7 @@ def model_card(
         "## Results\n\n" + _table(("measured", "value"), _rows_of(measured)),
         *_curves(points),
         "## Configuration\n\n```yaml\n" + _yaml(config) + "```",
-        _USE,
+        _USE.format(tokenizer=_TOKENIZERS.get(family, "AutoTokenizer")),
     ]
     return "\n\n".join(parts) + "\n"
 
