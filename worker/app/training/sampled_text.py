@@ -344,8 +344,9 @@ class _Continuation:
         if self.logprobs is None:
             return {}
         known = min(self.tokenizer.vocab_size, step.logits.shape[-1])
-        scores: Tensor = step.logits[0, :known].float().log_softmax(-1)
-        best = scores.topk(min(self.logprobs, known))
+        # Over all ids, as in a loss; those beyond the tokenizer keep what the model gives them.
+        scores: Tensor = step.logits[0].float().log_softmax(-1)
+        best = scores[:known].topk(min(self.logprobs, known))
         return {
             "logprob": float(scores[token]),
             "token_text": _text_behind(self.tokenizer, before, token),

@@ -34,8 +34,8 @@ def score_tokens(model: GPTModel, tokens: Tensor, vocab_size: int, count: int = 
     Args:
         model: used as in evaluation, whatever its mode, which stays.
         tokens: int64 [time], 1 ≤ time ≤ `max_position_embeddings`.
-        vocab_size: ids from it on have no probability; `tokens` are below it.
-        count: how many of the likeliest tokens to return.
+        vocab_size: ids from it on are not among the likeliest; they have their probability.
+        count: how many of the likeliest tokens to return, ≤ `vocab_size`.
     """
     caches = [LayerCache(len(tokens)) for _ in model.blocks]
     pieces = [TokenScores(tokens.new_empty(0).float(), *_none(tokens, count))]
@@ -45,9 +45,9 @@ def score_tokens(model: GPTModel, tokens: Tensor, vocab_size: int, count: int = 
         for begin in range(0, len(tokens) - 1, _TOKENS_AT_ONCE):
             piece = tokens[begin : min(begin + _TOKENS_AT_ONCE, len(tokens) - 1)]
             hidden = model.hidden_states(piece[None], caches, before=tokens[None, :begin])
-            scores = model.project(hidden[0])[:, :vocab_size].float().log_softmax(-1)
+            scores = model.project(hidden[0]).float().log_softmax(-1)
             behind = tokens[begin + 1 : begin + 1 + len(piece), None]
-            best = scores.topk(count)
+            best = scores[:, :vocab_size].topk(count)
             pieces.append(TokenScores(scores.gather(1, behind)[:, 0], best.indices, best.values))
     finally:
         model.train(was_training)
