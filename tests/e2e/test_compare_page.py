@@ -172,6 +172,10 @@ ODD = """async () => {
   found.noise = [paths()[0], texts()];
   chart.show([curve("huge", [1, 2], [-1.7e308, 1.7e308])], linear);
   found.huge = paths()[0];
+  chart.show([curve("line", [1, 2], [1, 3])], { ...linear, from: 1.4, to: 1.6 });
+  found.between = paths().length;
+  chart.show([curve("line", [1, 2], [1, 3])], { ...linear, from: 3, to: 4 });
+  found.outside = read(null).join(" ");
   const { extent, ticks } = await import("/static/scale.js");
   const range = extent([{ step: 1, loss: 1e16 }, { step: 2, loss: 1e16 + 2 }], ["loss"]);
   found.ticks = [ticks(range.low, range.high, 5).length, ticks(0.3, 0.30000000000000004, 5).length];
@@ -194,6 +198,8 @@ def test_odd_curves_are_drawn_and_read_as_they_are(stack: RunningStack, browser:
         assert len({point.split()[1] for point in line[1:].split("L")}) == 1  # drawn as a constant
         assert "0.3" in marks
         assert (found["huge"].count("L"), "NaN" in found["huge"]) == (1, False)
+        assert found["between"] == 1
+        assert found["outside"] == "None of the runs has logged it here."
         assert all(1 <= count <= 7 for count in found["ticks"])
         assert seen.errors == []
 

@@ -8,7 +8,7 @@ export class AnnotationFields {
     this.notes = el("textarea", { rows: "2", "aria-describedby": "annotation-problems" });
     this.problems = el("ul", { id: "annotation-problems", class: "problems" });
     this.elements = [
-      el("label", {}, el("span", {}, "Tags ", el("small", {}, "(words with spaces between them; may be empty)")), this.tags),
+      el("div", {}, el("label", {}, el("span", {}, "Tags ", el("small", {}, "(words with spaces between them; may be empty)")), this.tags)),
       el("label", {}, el("span", {}, "Notes ", el("small", {}, "(may be empty)")), this.notes),
       this.problems,
     ];

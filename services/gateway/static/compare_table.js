@@ -68,7 +68,7 @@ function column(name, value, shown = (run) => value(run) ?? "", kind = "") {
 function columnsOf(metrics, runs) {
   const link = (run) => el("a", { href: `#/jobs/${encodeURIComponent(run.id)}` }, run.job?.name || run.id);
   return [
-    { name: "name", value: (run) => run.job?.name ?? run.id, cell: (run) => el("td", { class: "name" }, swatch(run), " ", link(run)) },
+    { name: "name", value: (run) => run.job?.name ?? run.id, cell: (run) => el("td", { class: "name" }, el("span", { class: "together" }, swatch(run), link(run))) },
     column("status", (run) => run.job?.status, (run) => status(run.job?.status)),
     column("step", (run) => run.job?.current_step, undefined, "number"),
     ...metrics.flatMap((metric) => ["best", "last"].filter((which) => runs.some((run) => run.summary[metric]?.[which] != null)).map((which) => column(`${metric}, ${which}`, (run) => run.summary[metric]?.[which], (run) => number(run.summary[metric]?.[which]), "number"))),

@@ -89,7 +89,8 @@ export class OverlayChart {
     const back = svg("rect", { width, height, fill: color("--card") });
     if (!this.plot) {
       this.svg.replaceChildren(back, words("no data", width / 2, height / 2, color("--soft"), "middle"));
-      this.legend.show(measured ? "Nothing here is above zero, and a logarithmic axis shows nothing else." : "None of the runs has logged it here.", []);
+      const isLog = measured > 0 && (this.view.logx || this.view.logy);
+      this.legend.show(isLog ? "Nothing here is above zero, and a logarithmic axis shows nothing else." : "None of the runs has logged it here.", []);
       return;
     }
     const clip = `clip-${this.metric.replaceAll(/[^A-Za-z0-9_-]/g, "-")}`;
@@ -254,7 +255,22 @@ function axis(low, high, first, last, log) {
   };
 }
 
+// Null where no curve passes.
 function plotOf(curves, view, width, height) {
+  const passes = ({ x }) => x.length > 1 && x[0] <= view.from && x.at(-1) >= view.to;
+  let found = extentOf(curves, view);
+  // Between two points there is a line too.
+  if (!found && view.from !== null && view.to !== null && curves.some(passes)) found = extentOf(curves.filter(passes), { ...view, from: null, to: null });
+  if (!found) return null;
+  let { x0, x1, y0, y1 } = found;
+  if (view.from !== null && (!view.logx || view.from > 0)) x0 = view.from;
+  if (view.to !== null) x1 = view.to;
+  if (x0 >= x1) x1 = x0 + (Math.abs(x0) || 1);
+  [y0, y1] = view.logy ? [y0 / 1.1, Math.min(y1, Number.MAX_VALUE / 2) * 1.1] : aired(y0, y1, 0.05);
+  return { x: axis(x0, x1, LEFT, width - RIGHT, view.logx), y: axis(y0, y1, height - BOTTOM, TOP, view.logy) };
+}
+
+function extentOf(curves, view) {
   let [x0, x1, y0, y1] = [Infinity, -Infinity, Infinity, -Infinity];
   for (const { x, y } of curves) {
     for (let place = 0; place < x.length; place += 1) {
@@ -266,12 +282,7 @@ function plotOf(curves, view, width, height) {
       if (y[place] > y1) y1 = y[place];
     }
   }
-  if (x0 > x1) return null;
-  if (view.from !== null && (!view.logx || view.from > 0)) x0 = view.from;
-  if (view.to !== null) x1 = view.to;
-  if (x0 >= x1) x1 = x0 + (Math.abs(x0) || 1);
-  [y0, y1] = view.logy ? [y0 / 1.1, Math.min(y1, Number.MAX_VALUE / 2) * 1.1] : aired(y0, y1, 0.05);
-  return { x: axis(x0, x1, LEFT, width - RIGHT, view.logx), y: axis(y0, y1, height - BOTTOM, TOP, view.logy) };
+  return x0 > x1 ? null : { x0, x1, y0, y1 };
 }
 
 // A logarithm has no place for what is not positive: the line has a gap there.
