@@ -73,7 +73,7 @@ export class SampleTable {
       el(
         "tr",
         {},
-        el("th", { scope: "row", class: "prompt" }, prompt),
+        el("th", { scope: "row" }, prompt ? el("div", { class: "prompt" }, prompt) : el("span", { class: "soft" }, "(empty)")),
         shown.map(({ samples }) => el("td", {}, el("pre", {}, samples[number]?.text ?? ""))),
       ),
     );

@@ -33,7 +33,8 @@ def test_rules_are_read_from_mappings_and_words() -> None:
         ({"when": "not_finite", "metric": "a,b"}, "`alerts[0].metric` is 'a,b'; name one"),
         ({"when": "above", "metric": "x", "value": float("inf")}, "value` is inf; give a finite"),
         ("broken", "it must be"),
-        ({"wen": "failed"}, "when"),
+        ({"wen": "failed"}, "did you mean `when`?"),
+        ({"metric": "loss"}, "`alerts[0].when` is left out; it says what happens and must be one"),
         (7, "alerts[0]"),
     ],
 )

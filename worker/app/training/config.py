@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 from app.training.alert_rules import alert_problems
 from app.training.document import parse_document, read_document_file, read_numbers
@@ -466,7 +466,12 @@ class TrainingConfig:
         if not isinstance(rule, Mapping):
             return rule
         known, unknown = read_known(AlertRule, read_numbers(AlertRule, rule))
-        self._unread += [problem.under(f"alerts[{number}]") for problem in unknown]
+        path = f"alerts[{number}]"
+        self._unread += [problem.under(path) for problem in unknown]
+        if "when" not in rule and not unknown:
+            causes = ", ".join(get_args(AlertCause))
+            text = f"`{path}.when` is left out; it says what happens and must be one of {causes}"
+            self._unread.append(FieldProblem(f"{path}.when", text))
         return AlertRule(**known)
 
     def _alert_problems(self) -> list[FieldProblem]:
@@ -640,7 +645,7 @@ class TrainingConfig:
 def _part_problems(path: str, part: Any, owner: type) -> list[FieldProblem]:
     """Return the problems of a nested configuration; fields get the prefix `path`."""
     if not isinstance(part, owner):
-        rule = f"it must be a mapping of keys to values or a {owner.__name__}"
+        rule = f"it must be a mapping of keys to values (in Python {owner.__name__} as well)"
         return [FieldProblem(path, f"`{path}` is {shown(part)}; {rule}")]
     if isinstance(part, TransformerConfig | DataConfig):
         problems = part.problems()
