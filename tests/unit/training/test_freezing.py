@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from app.training import Trainer
+from app.training import Trainer, TrainingConfig
 from app.training.errors import ResumeError
 from app.transformer import ConfigError
 
@@ -65,6 +65,34 @@ def test_patterns_must_match_something_and_leave_something(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         make_trainer(freeze=patterns)
+
+
+@pytest.mark.parametrize(
+    ("patterns", "tied", "frozen"),
+    [
+        (["lm_head.*"], True, ["token_embedding.weight"]),
+        (["token_embedding.*"], True, ["token_embedding.weight"]),
+        (["lm_head.*"], False, ["lm_head.weight"]),
+    ],
+)
+def test_a_tied_embedding_has_the_name_of_the_head_too(
+    make_trainer: Make, patterns: list[str], tied: bool, frozen: list[str]
+) -> None:
+    trainer = make_trainer(freeze=patterns, model={"tie_word_embeddings": tied})
+    named = trainer.model.named_parameters()
+    assert [name for name, parameter in named if not parameter.requires_grad] == frozen
+
+
+def test_a_configuration_says_that_a_pattern_matches_nothing() -> None:
+    model = {"num_layers": 2}
+    found = TrainingConfig.read({"model_config": model, "freeze": ["blocks.2.*", "blocks.1.*"]})[1]
+    assert [str(problem) for problem in found] == [
+        "`freeze`: 'blocks.2.*' matches no parameter; names are token_embedding.weight, "
+        "position_embedding.weight, blocks.0.attention_norm.weight, blocks.0.attention_norm.bias "
+        "and so on"
+    ]
+    # Of a model that the initial weights describe nothing is known yet.
+    assert TrainingConfig.read({"initial_weights": "model", "freeze": ["blocks.30.*"]})[1] == []
 
 
 def test_muon_without_a_matrix_to_train_is_refused(make_trainer: Make) -> None:

@@ -11,11 +11,15 @@ import torch
 from tiny_model import TINY, VARIANTS, build, tokens
 
 from app.transformer import ConfigError, GPTModel, TransformerConfig, fuse
+from app.transformer.parameter_names import parameter_names
 
 
 def real_count(config: TransformerConfig) -> int:
+    """Return the model's parameters, whose names are those that are known without it."""
     with torch.device("meta"):
-        return sum(parameter.numel() for parameter in GPTModel(config).parameters())
+        named = dict(GPTModel(config).named_parameters())
+    assert list(named) == parameter_names(config)
+    return sum(parameter.numel() for parameter in named.values())
 
 
 def test_gpt2_small_has_its_published_size() -> None:
@@ -47,6 +51,9 @@ def test_formula_counts_what_the_model_has(position: str) -> None:
         assert config.num_parameters() == real_count(config)
     with_tables = TransformerConfig.from_dict(TINY | {"ngram_size": 4, "ngram_rows": 7})
     assert with_tables.num_parameters() == real_count(with_tables)
+    rarer = {"mix_in_embedding": True, "qk_norm": True, "qk_norm_weights": True, "qkv_bias": False}
+    others = TransformerConfig.from_dict(TINY | rarer)
+    assert others.num_parameters() == real_count(others)
 
 
 def test_invalid_configuration_is_refused() -> None:

@@ -14,6 +14,7 @@ from typing import Any, Literal, cast, get_args
 from app.training.alert_rules import alert_problems
 from app.training.document import parse_document, read_document_file, read_numbers
 from app.training.rules import (
+    freeze_problems,
     lora_problems,
     range_problems,
     relation_problems,
@@ -500,8 +501,8 @@ class TrainingConfig:
             problems += _part_problems("early_stopping", self.early_stopping, EarlyStoppingConfig)
         bad = {problem.field for problem in problems}
         rules = (
-            range_problems, size_problems, source_problems, relation_problems, lora_problems,
-            alert_problems,
+            range_problems, size_problems, source_problems, relation_problems, freeze_problems,
+            lora_problems, alert_problems,
         )  # fmt: skip
         for of_values in rules:
             more = of_values(self, bad)

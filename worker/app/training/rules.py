@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.training.alert_rules import alert_warnings
 from app.training.devices import DEVICES, is_device
+from app.training.freezing import pattern_problems
 from app.training.tokenizer_files import SMALLEST_BPE, is_made_of_text, trained_size
 from app.transformer.errors import FieldProblem
 from app.transformer.fields import shown
@@ -337,6 +338,15 @@ def _unmeasured_averages(config: TrainingConfig, bad: set[str]) -> list[FieldPro
         for field in ("best_metric", "early_stopping.metric")
         if not _touches(field, bad) and _at(config, field) == "ema_val_loss"
     ]
+
+
+def freeze_problems(config: TrainingConfig, bad: set[str]) -> list[FieldProblem]:
+    """Return patterns of `freeze` that match nothing, or everything."""
+    if "freeze" in bad or any(path.startswith("model_config") for path in bad):
+        return []
+    if config.has_open_model() or config.lora is not None:
+        return []
+    return pattern_problems(config.model_config, config.freeze)
 
 
 def lora_problems(config: TrainingConfig, bad: set[str]) -> list[FieldProblem]:

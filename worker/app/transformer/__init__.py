@@ -3,8 +3,8 @@
 Names are imported on first use, so that `app.transformer.config` never imports torch. In order of
 reading:
 
-- `config`, `fields`, `errors`: the shape of a model: its fields, how they are read, what can be
-  wrong.
+- `config`, `fields`, `errors`, `parameter_names`: the shape of a model: its fields, how they are
+  read, what can be wrong, how its parameters are named.
 - `model`, `attention`, `layers`, `positions`, `ngrams`, `initialization`: the model.
 - `page_faults`: memory for weights that are read from a file.
 - `generation`, `sampling`, `decoding`, `row_decoding`: text from a model, one token after another:
