@@ -32,6 +32,7 @@ from app.training.tokenizer import (
 from app.training.tokenizer_export import exported
 from app.training.tokenizer_training import train_bpe
 from app.transformer.config import TransformerConfig
+from app.transformer.families import describe
 from app.transformer.model import GPTModel
 
 SCALARS = [chr(c) for c in range(0x110000) if not 0xD800 <= c < 0xE000]
@@ -208,6 +209,26 @@ def test_named_tokens_are_found_in_no_text_that_training_did_not_find_them_in(
     assert dict(theirs.special_tokens_map) == {k: v for k, v in named.items() if k not in lost}
     written = json.loads((tmp_path / "out" / "generation_config.json").read_text())
     assert written["eos_token_id"] == 1
+
+
+def test_a_large_vocabulary_is_read_without_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    form = {"position_encoding_type": "rotary", "layer_norm_type": "rms_norm", "bias": False}
+    shape = {"vocab_size": 100_001, "hidden_size": 18, "num_heads": 4, "head_dim": 4}
+    config = TransformerConfig.from_dict({**form, **shape, "activation": "swiglu"})
+    assert describe(config)["model_type"] == "mistral", "transformers 5 looks closer at it"
+    words = {f"w{place}": place for place in range(100_001)}
+    level = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="w0"))
+    level.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    files = exported(PretrainedTokenizer(level.to_str()))
+    (tmp_path / "config.json").write_text(json.dumps(describe(config)))
+    (tmp_path / "tokenizer.json").write_text(files.definition)
+    (tmp_path / "tokenizer_config.json").write_text(files.description(64, None))
+    logging.getLogger("transformers").propagate = True
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    assert theirs("w100000")["input_ids"] == [100_000]
+    assert caplog.messages == []
 
 
 @pytest.mark.parametrize("kind", ["byte", "bpe"])
