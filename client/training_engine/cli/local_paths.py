@@ -110,15 +110,33 @@ def read_sweep(path: str, settings: list[str]) -> dict[str, Any]:
     `settings` are changes of the configuration, as in `read_config`.
 
     Raises:
-        InvalidArgumentError: There is no such file.
+        InvalidArgumentError: There is no such file, or a setting would change nothing.
         InvalidConfigError: A file is not text, or holds no mapping.
     """
     beside = Path() if path == STANDARD_INPUT else expanded(path).parent
     sweep = with_named_config(_source(path), beside).mapping
+    _refuse_idle(settings, sweep)
     config = sweep.get("config")
     if isinstance(config, dict):
         sweep = {**sweep, "config": with_settings(_with_absolute_paths(config), settings)}
     return _with_absolute_paths(sweep)
+
+
+def _refuse_idle(settings: list[str], sweep: dict[str, Any]) -> None:
+    """Refuse settings of a configuration that is not here, or whose values are parameters."""
+    if settings and "config_id" in sweep:
+        raise InvalidArgumentError(
+            "--set needs a `config` in the sweep, and this one has a stored configuration, which "
+            "stays as it is; leave --set out, or make it a parameter of one value"
+        )
+    parameters = sweep.get("parameters")
+    for setting in settings:
+        name = setting.partition("=")[0]
+        if isinstance(parameters, dict) and name in parameters:
+            raise InvalidArgumentError(
+                f"--set {setting} would change nothing: `{name}` is a parameter of the sweep; "
+                "leave one of them out"
+            )
 
 
 def changes(settings: list[str]) -> dict[str, Any]:

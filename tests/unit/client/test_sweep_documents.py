@@ -9,7 +9,7 @@ import pytest
 
 from training_engine._config_source import sweep_source
 from training_engine.cli.local_paths import read_sweep
-from training_engine.errors import InvalidConfigError
+from training_engine.errors import InvalidArgumentError, InvalidConfigError
 
 PARAMETERS = "parameters: {batch_size: [4, 8]}\n"
 READ = {"config": {"max_steps": 7}, "parameters": {"batch_size": [4, 8]}}
@@ -45,6 +45,15 @@ def test_the_name_of_a_file_is_replaced_by_what_it_holds(folder: Path, sweep: An
 def test_the_command_line_reads_the_same(folder: Path) -> None:
     assert read_sweep("study/sweep.yaml", []) == READ
     assert read_sweep("study/sweep.yaml", ["max_steps=9"])["config"] == {"max_steps": 9}
+
+
+def test_a_setting_that_would_change_nothing_is_refused(folder: Path) -> None:
+    with pytest.raises(InvalidArgumentError, match="`batch_size` is a parameter of the sweep"):
+        read_sweep("study/sweep.yaml", ["batch_size=16"])
+    (folder / "stored.yaml").write_text(f"config_id: cfg_1\n{PARAMETERS}")
+    with pytest.raises(InvalidArgumentError, match="needs a `config` in the sweep"):
+        read_sweep("stored.yaml", ["max_steps=9"])
+    assert read_sweep("stored.yaml", [])["config_id"] == "cfg_1"
 
 
 def test_what_names_no_file_is_sent_as_it_is(folder: Path) -> None:
