@@ -163,6 +163,12 @@ def cut_off(adapter: Path) -> None:
         (changed(use_rslora=True), {}, "`use_rslora` is True in adapter_config.json; only null or"),
         (changed(rank_pattern={"q_proj": 9}), {}, "`rank_pattern` is {'q_proj': 9}"),
         (changed(init_lora_weights="pissa"), {}, "`init_lora_weights` is 'pissa'"),
+        (changed(kasa_config={"beta": 1}), {}, "`kasa_config` is {'beta': 1} in adapter_config"),
+        (
+            changed(lora_of_2030=True),
+            {},
+            "null or False can be read; train the adapter again",
+        ),
         (changed(peft_type="IA3"), {}, "`peft_type` is 'IA3' in adapter_config.json; only 'LORA'"),
         (of_wider_base, {}, "q_proj.lora_A.weight is [3, 48] and must be [3, 32] for this base"),
         (pickled, {}, "has adapter_model.bin, a pickle, which is not read"),

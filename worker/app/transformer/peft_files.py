@@ -27,21 +27,22 @@ _MOST_NAMED = 10
 _NEEDED: Mapping[str, tuple[object, ...]] = {
     "peft_type": ("LORA",),
     "bias": (None, "none"),
-    "modules_to_save": (None, []),
-    "use_rslora": (None, False),
-    "use_dora": (None, False),
-    "lora_bias": (None, False),
-    "rank_pattern": (None, {}),
-    "alpha_pattern": (None, {}),
-    "layer_replication": (None,),
-    "target_parameters": (None, []),
-    "trainable_token_indices": (None,),
-    "alora_invocation_tokens": (None,),
-    "use_qalora": (None, False),
     # Others, such as "pissa", change the weights of the base too.
     "init_lora_weights": (None, True, False, "gaussian"),
 }
 """Fields that change what is computed, and the values that are understood."""
+_WITHOUT_EFFECT = frozenset(
+    {
+        "auto_mapping", "base_model_name_or_path", "corda_config",
+        "ensure_weight_tying", "eva_config", "exclude_modules", "fan_in_fan_out", "inference_mode",
+        "layers_pattern", "layers_to_transform", "loftq_config", "lora_alpha", "lora_dropout",
+        "lora_ga_config", "megatron_core", "peft_version", "qalora_group_size", "r", "revision",
+        "runtime_config", "target_modules", "task_type",
+    }
+)  # fmt: skip
+"""Fields that say nothing that the tensors and `lora` do not say."""
+_OFF = (None, False, [], {})
+"""What all other fields must be: such a field turns a variant on, in releases to come too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,11 +145,14 @@ def _weights_file(folder: Path) -> Path:
 
 
 def _check_description(description: Mapping[str, Any], lora: LoraConfig) -> None:
-    for name, understood in _NEEDED.items():
+    needed = dict.fromkeys(description.keys() - _WITHOUT_EFFECT, _OFF) | dict(_NEEDED)
+    for name, understood in sorted(needed.items()):
         if (found := description.get(name)) not in understood:
-            rule = " or ".join("null" if value is None else repr(value) for value in understood)
+            rule = " or ".join("null" if each is None else repr(each) for each in understood)
+            rule = "null or False" if understood == _OFF else rule
             raise UnsupportedModelError(
-                f"`{name}` is {shown(found)} in {DESCRIPTION}; only {rule} can be read"
+                f"`{name}` is {shown(found)} in {DESCRIPTION}; only {rule} can be read; train the "
+                "adapter again without it, or merge it into its base with peft"
             )
     for ours, theirs in (("rank", "r"), ("alpha", "lora_alpha")):
         value, found = getattr(lora, ours), description.get(theirs)
@@ -172,4 +176,7 @@ def _check_tensors(stored: Mapping[str, StoredTensor], wanted: Mapping[str, Fact
     if problems:
         more = len(problems) - _MOST_NAMED
         listed = "; ".join(problems[:_MOST_NAMED]) + (f"; and {more} more" if more > 0 else "")
-        raise UnsupportedModelError(f"the adapter does not fit: {listed}")
+        raise UnsupportedModelError(
+            f"the adapter does not fit: {listed}; take the one of this base, and name its layers "
+            "in `lora.targets`"
+        )
