@@ -253,6 +253,7 @@ class AsyncCheckpoints(AsyncCheckpointMethods):
         *,
         stride: int | None = None,
         averaged: bool | None = None,
+        separate_documents: bool | None = None,
         progress: Progress | None = None,
     ) -> Evaluation:
         """Measure how well a checkpoint's model predicts data, on a worker.
@@ -264,12 +265,14 @@ class AsyncCheckpoints(AsyncCheckpointMethods):
             stride: Tokens from the beginning of a window to that of the next; None for the model's
                 context, so that windows do not overlap.
             averaged: Measure the average of the weights that `ema_decay` kept.
+            separate_documents: Measure each document alone, as the tasks of lm_eval do.
             progress: Called with (tokens so far, tokens in all); in all there are 0 while a worker
                 is waited for, or reads the model or the data.
 
         Raises:
             InvalidArgumentError: The data cannot be read or do not fit the model's tokenizer, or
-                `stride` is out of range.
+                `stride` is out of range, or `separate_documents` is set and the tokenizer has no
+                end of text.
             NotFoundError: There is no such checkpoint or dataset.
         """
         call = _calls.evaluate_checkpoint(
@@ -277,6 +280,7 @@ class AsyncCheckpoints(AsyncCheckpointMethods):
             dataset_path=data_path("dataset_path", dataset_path),
             stride=stride,
             averaged=averaged,
+            separate_documents=separate_documents,
         )
         return read(Evaluation, await self._link.evaluation(call, progress))
 

@@ -88,6 +88,7 @@ def evaluate_checkpoint(
     dataset_path: str | None = None,
     stride: int | None = None,
     averaged: bool | None = None,
+    separate_documents: bool | None = None,
 ) -> Call:
     """Measures how well a checkpoint's model predicts data.
 
@@ -104,6 +105,7 @@ def evaluate_checkpoint(
             "dataset_path": dataset_path,
             "stride": stride,
             "averaged": averaged,
+            "separate_documents": separate_documents,
         },
         has_body=True,
     )

@@ -65,6 +65,7 @@ async def _request_of(
         data_roots=[*map(str, state.roots.roots)],
         stride=request.stride if request.HasField("stride") else None,
         averaged=request.averaged,
+        separate_documents=request.separate_documents,
     )
 
 

@@ -25,6 +25,7 @@ class EvaluationRequest(InferenceRequest):
     data_roots: tuple[str, ...]
     """Folders that the data may be read from."""
     stride: int | None = None
+    separate_documents: bool = False
 
 
 @dataclass(frozen=True, slots=True)

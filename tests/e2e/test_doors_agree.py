@@ -373,7 +373,7 @@ def test_an_evaluation(doors: Doors, text_file: Path, tmp_path: Path) -> None:
     assert here == pytest.approx(measured, rel=1e-6)
 
 
-@pytest.mark.parametrize("name", ["foreign", "empty", "stride", "checkpoint"])
+@pytest.mark.parametrize("name", ["foreign", "empty", "stride", "documents", "checkpoint"])
 def test_an_evaluation_that_is_refused(doors: Doors, text_file: Path, name: str) -> None:
     newest = doors.rest(f"/jobs/{doors.job_id}/checkpoints")["checkpoints"][-1]["checkpoint_id"]
     content = {"foreign": '{"input_ids": [1, 300, 2]}\n', "empty": ""}.get(name)
@@ -381,23 +381,25 @@ def test_an_evaluation_that_is_refused(doors: Doors, text_file: Path, name: str)
     if content is not None:
         data = text_file.with_name("ids.jsonl" if content else "empty.txt")
         data.write_text(content)
-    stride = 33 if name == "stride" else 8
+    options = {"stride": 33 if name == "stride" else 8, "separate_documents": name == "documents"}
     checkpoint = "ckpt_" + "0" * 26 if name == "checkpoint" else newest
     reason, text = {
         "foreign": ("invalid_data", "holds the token 300"),
         "empty": ("invalid_data", "empty"),
         "stride": ("invalid_argument", "`stride` is 33; it must be at least 1 and at most 32"),
+        "documents": ("invalid_argument", "the tokenizer of the data has no end of text"),
         "checkpoint": ("checkpoint_not_found", "there is no checkpoint"),
     }[name]
-    body = {"dataset_path": str(data), "stride": stride, "stream": False}
+    body = {"dataset_path": str(data), **options, "stream": False}
     problem = doors.api.post(f"/checkpoints/{checkpoint}/evaluate", json=body).json()
     assert problem["reason"] == reason
     assert text in problem["detail"]
     for engine in doors.engines.values():
         with pytest.raises(TrainingEngineError) as refused:
-            engine.checkpoints.evaluate(checkpoint, str(data), stride=stride)
+            engine.checkpoints.evaluate(checkpoint, str(data), **options)
         assert (refused.value.code, str(refused.value)) == (reason, problem["detail"])
-    asked = ["evaluate", checkpoint, "--data", str(data), "--stride", str(stride)]
+    asked = ["evaluate", checkpoint, "--data", str(data), "--stride", str(options["stride"])]
+    asked += ["--separate-documents"] * options["separate_documents"]
     for flags in doors.flags.values():
         ran = CliRunner().invoke(app, [*flags, *asked])
         assert ran.exit_code != OK

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -61,15 +62,15 @@ def write_models(folder: Path) -> Path:
             "ids": ids,
             "logits": _logits(model, ids, tokenizer.vocab_size).tolist(),
             "greedy": _greedy(model, ids, tokenizer.vocab_size),
-            "losses": _losses(checkpoint, folder),
+            "documents": _loss(checkpoint, folder / "documents.json"),
         }
         (folder / f"{name}.json").write_text(json.dumps(expected))
     return folder
 
 
 def documents() -> list[str]:
-    """Texts to measure, each shorter than the models' context."""
-    return [TEXT * number + "Pack my box!" for number in (1, 2, 3)]
+    """Texts to measure; the last one is longer than the models' context."""
+    return [TEXT * number + "Pack my box!" for number in (1, 2, 40)]
 
 
 def _save(path: Path, tokenizer: PretrainedTokenizer, fields: dict[str, Any]) -> GPTModel:
@@ -116,13 +117,6 @@ def _greedy(model: GPTModel, ids: list[int], size: int) -> list[int]:
     return taken[len(ids) :]
 
 
-def _losses(checkpoint: Path, folder: Path) -> list[dict[str, float]]:
-    """Our evaluation of each document."""
-    loaded, file, losses = load_trained(checkpoint), folder / "document.txt", []
-    for text in documents():
-        file.write_text(text)
-        measured = measure_data(loaded, file)
-        losses.append(
-            {"loss": measured.loss, "tokens": measured.tokens, "bytes": len(text.encode())}
-        )
-    return losses
+def _loss(checkpoint: Path, documents: Path) -> dict[str, Any]:
+    """Our evaluation of all documents, each alone."""
+    return asdict(measure_data(load_trained(checkpoint), documents, separate_documents=True))

@@ -115,7 +115,13 @@ class Evaluator:
             files = StoredFiles(self._artifacts)
             path = dataset_file(request.dataset_path, self._registry, files)
             loaded = self._models.get(request)
-            return measure_data(loaded, path, stride=request.stride, on_progress=on_progress)
+            return measure_data(
+                loaded,
+                path,
+                stride=request.stride,
+                separate_documents=request.separate_documents,
+                on_progress=on_progress,
+            )
 
         Measurement(self._inbox, request).run(measure)
 

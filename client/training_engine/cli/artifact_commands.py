@@ -179,6 +179,10 @@ def evaluate(
     averaged: Annotated[
         bool, typer.Option("--averaged", help="Take the average of the weights (`ema_decay`).")
     ] = False,
+    separate_documents: Annotated[
+        bool,
+        typer.Option("--separate-documents", help="Measure each document alone, as lm_eval does."),
+    ] = False,
     local: Annotated[
         bool, typer.Option("--local", help="Measure on this machine what a service has.")
     ] = False,
@@ -188,14 +192,15 @@ def evaluate(
     A worker of the service measures, also while the job trains, and reads the data where it runs.
     A file is measured on this machine, without a service.
     """
+    options = {"stride": stride, "averaged": averaged, "separate_documents": separate_documents}
     if local or _is_file(checkpoint):
         with _checkpoint_file(session, checkpoint) as (file, _):
-            found = extensions.call("evaluate", file, expanded(data), stride, averaged)
+            found = extensions.call("evaluate", file, expanded(data), **options)
     else:
         checkpoint_id = session.checkpoint_id(checkpoint)
         with _progress(session, "evaluate") as report:
             measured = session.engine.checkpoints.evaluate(
-                checkpoint_id, _named(data), stride=stride, averaged=averaged, progress=report
+                checkpoint_id, _named(data), **options, progress=report
             )
         found = to_plain(measured)
     bits = "" if found["bits_per_byte"] is None else f"  bits per byte {found['bits_per_byte']:.6g}"

@@ -102,16 +102,18 @@ class DeleteCheckpointResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class EvaluateCheckpointRequest(_message.Message):
-    __slots__ = ("checkpoint_id", "dataset_path", "stride", "averaged")
+    __slots__ = ("checkpoint_id", "dataset_path", "stride", "averaged", "separate_documents")
     CHECKPOINT_ID_FIELD_NUMBER: _ClassVar[int]
     DATASET_PATH_FIELD_NUMBER: _ClassVar[int]
     STRIDE_FIELD_NUMBER: _ClassVar[int]
     AVERAGED_FIELD_NUMBER: _ClassVar[int]
+    SEPARATE_DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
     checkpoint_id: str
     dataset_path: str
     stride: int
     averaged: bool
-    def __init__(self, checkpoint_id: _Optional[str] = ..., dataset_path: _Optional[str] = ..., stride: _Optional[int] = ..., averaged: _Optional[bool] = ...) -> None: ...
+    separate_documents: bool
+    def __init__(self, checkpoint_id: _Optional[str] = ..., dataset_path: _Optional[str] = ..., stride: _Optional[int] = ..., averaged: _Optional[bool] = ..., separate_documents: _Optional[bool] = ...) -> None: ...
 
 class Evaluation(_message.Message):
     __slots__ = ("loss", "perplexity", "bits_per_byte", "tokens", "context", "stride")

@@ -59,11 +59,14 @@ async def taken_by(inbox: EvaluationInbox) -> EvaluationRequest:
 async def test_progress_and_the_result_pass_through(
     stubs: Any, attempts: AttemptStore, worker_connection: Connection, data_root: Path
 ) -> None:
-    request = await request_of(stubs, attempts, data_root, stride=4, averaged=True)
+    request = await request_of(
+        stubs, attempts, data_root, stride=4, averaged=True, separate_documents=True
+    )
     call = stubs.checkpoints.EvaluateCheckpoint(request)
     inbox = EvaluationInbox(worker_connection)
     taken = await taken_by(inbox)
     assert (taken.dataset_path, taken.stride, taken.averaged) == (request.dataset_path, 4, True)
+    assert taken.separate_documents
     assert taken.data_roots == [str(data_root)]
     assert inbox.send(taken, [EvaluationReply(4, 9)])
     inbox.send(taken, [EvaluationReply(9, 9, RESULT)])

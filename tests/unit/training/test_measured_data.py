@@ -14,11 +14,20 @@ import torch
 from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner
 
+from app.training import measured_data
 from app.training.checkpoint_file import write_checkpoint
 from app.training.config import TrainingConfig
+from app.training.data.errors import DataError
 from app.training.export import export_checkpoint
 from app.training.inference import LoadedModel, load_trained
-from app.training.measured_data import IdSequence, measure_data, measure_ids, windows
+from app.training.measured_data import (
+    IdSequence,
+    WindowError,
+    measure_data,
+    measure_documents,
+    measure_ids,
+    windows,
+)
 from app.training.tokenizer import ByteTokenizer, PretrainedTokenizer, Tokenizer
 from app.training.tokenizer_training import train_bpe
 from app.transformer.config import TransformerConfig
@@ -114,6 +123,56 @@ def test_a_document_begins_behind_the_end_of_another(tmp_path: Path) -> None:
     assert found.bits_per_byte == pytest.approx(found.loss * len(ids) / math.log(2) / size)
 
 
+@torch.no_grad()
+def rolled(model: GPTModel, ids: list[int], end: int, longest: int) -> float:
+    """Sum of the losses of a document in the windows of `lm_eval`'s rolling log-likelihood.
+
+    The first begins with the end of text. All have `longest` inputs, if there are so many.
+    """
+    row, total = [end, *ids], 0.0
+    for begin in range(0, len(ids), longest):
+        stop = min(begin + longest, len(ids))
+        inputs = row[max(stop - longest, 0) : stop]
+        scores = model(torch.tensor([inputs]))[0][0].log_softmax(-1)
+        targets = torch.tensor(ids[begin:stop])
+        total -= float(scores[-len(targets) :].gather(1, targets[:, None]).sum())
+    return total
+
+
+@pytest.mark.parametrize("context", [32, 10])
+def test_separate_documents_alone_has_the_loss_of_lm_eval(
+    tmp_path: Path, context: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measured_data, "_SCANNED", 7)
+    tokenizer = PretrainedTokenizer(train_bpe([TEXT], 300).definition)
+    loaded, end = save(tmp_path / "c.pt", tokenizer), tokenizer.end_of_text_id
+    texts = ["The quick brown fox", "dog", "", TEXT, "Pack my box"]
+    path = tmp_path / "documents.jsonl"
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    found = measure_data(loaded, path, context=context, separate_documents=True)
+    documents = [tokenizer.encode(text).tolist() for text in texts]
+    assert len(documents[3]) > 64
+    assert end is not None
+    total = sum(rolled(loaded.model, ids, end, context) for ids in documents)
+    assert found.tokens == sum(map(len, documents))
+    assert found.loss == pytest.approx(total / found.tokens, abs=1e-6)
+    size = sum(map(len, texts))
+    assert found.bits_per_byte == pytest.approx(total / math.log(2) / size, rel=1e-6)
+    assert found.loss != pytest.approx(measure_data(loaded, path, context=context).loss, abs=1e-4)
+
+
+def test_documents_without_an_end_are_not_measured_alone(tmp_path: Path) -> None:
+    loaded = save(tmp_path / "c.pt", ByteTokenizer())
+    (tmp_path / "text.txt").write_text(TEXT)
+    with pytest.raises(WindowError, match="the data has no end of text") as refused:
+        measure_data(loaded, tmp_path / "text.txt", separate_documents=True)
+    assert refused.value.field == "separate_documents"
+    bpe = save(tmp_path / "c.pt", PretrainedTokenizer(train_bpe([TEXT], 300).definition))
+    assert bpe.tokenizer is not None
+    with pytest.raises(DataError, match="no tokens besides ends of text; add text"):
+        measure_documents(bpe, np.array([bpe.tokenizer.end_of_text_id] * 3))
+
+
 def test_the_command(tmp_path: Path) -> None:
     save(tmp_path / "c.pt", ByteTokenizer())
     (tmp_path / "text.txt").write_text(TEXT)
@@ -127,5 +186,7 @@ def test_the_command(tmp_path: Path) -> None:
     refused = CliRunner().invoke(app, [*asked, "--stride", "33"])
     assert refused.exit_code == 2
     assert refused.stderr == "error: `stride` is 33; it must be at least 1 and at most 32\n"
+    alone = CliRunner().invoke(app, [*asked, "--separate-documents"])
+    assert alone.stderr.startswith("error: `separate_documents` is true, and the tokenizer")
     asked[-1] = str(tmp_path / "none.txt")
     assert "none.txt" in CliRunner().invoke(app, asked).stderr

@@ -75,8 +75,12 @@ def export(
         typer.echo("no tokenizer.json: the model was trained on ids of unknown origin")
 
 
-def evaluate(checkpoint: Path, data: Path, stride: int | None, averaged: bool) -> dict[str, Any]:
+def evaluate(
+    checkpoint: Path, data: Path, *, averaged: bool = False, **options: Any
+) -> dict[str, Any]:
     """Return the loss of a checkpoint file's model on data of this machine.
+
+    `options` are those of `app.training.measured_data.measure_data`.
 
     Ends the command with a message for a checkpoint or data that cannot be read.
     """
@@ -90,7 +94,7 @@ def evaluate(checkpoint: Path, data: Path, stride: int | None, averaged: bool) -
     try:
         with _progress_shown():
             loaded = load_trained(checkpoint, averaged=averaged)
-            return asdict(measure_data(loaded, data, stride=stride))
+            return asdict(measure_data(loaded, data, **options))
     except (CheckpointError, DataError, ValueError) as error:
         _fail(str(error), _USAGE)
 

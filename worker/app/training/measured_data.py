@@ -2,7 +2,8 @@
 
 The ids are passed in windows of the model's context. With a stride shorter than that, windows
 overlap, and each id is predicted from more of what is before it: the sliding window of Hugging
-Face's page on perplexity. Every id but the first is predicted exactly once.
+Face's page on perplexity. Every id but the first is predicted exactly once. Documents follow each
+other in the windows, or each has windows of its own, as in the tasks of `lm_eval`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from itertools import groupby, islice
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,6 +32,8 @@ from app.transformer.model import IGNORED_LABEL
 
 _ROWS = 8
 """Windows that are passed together at most."""
+_SCANNED = 1 << 20
+"""Ids that are searched at once for the ends of documents."""
 _LOGITS = 1 << 25
 """Numbers that the model gives at once: a large vocabulary takes fewer windows."""
 
@@ -64,7 +67,7 @@ class WindowError(ValueError):
     """The windows cannot be as asked for.
 
     Attributes:
-        field: `stride` or `context`.
+        field: `stride`, `context` or `separate_documents`.
     """
 
     def __init__(self, field: str, message: str) -> None:
@@ -98,12 +101,20 @@ class Window(NamedTuple):
     first_target: int
 
 
+class Row(NamedTuple):
+    """The ids of a window, and where in them those begin that it predicts."""
+
+    ids: Ids
+    first_target: int
+
+
 def measure_data(
     loaded: LoadedModel,
     path: str | Path,
     *,
     stride: int | None = None,
     context: int | None = None,
+    separate_documents: bool = False,
     on_progress: Progress = _unheard,
 ) -> DataLoss:
     """Return the loss of a model on data, which is read as a run reads it for validation.
@@ -114,11 +125,13 @@ def measure_data(
         path: text, records or ids: what `dataset_path` takes, but no conversations.
         stride: in [1, `context`]; None is the whole context, so that windows do not overlap.
         context: in [1, the model's positions]; None is all of them.
+        separate_documents: give each document windows of its own, which begin behind an end of
+            text. Its last window reaches back over the whole context, as that of `lm_eval`.
         on_progress: may raise to end the measuring.
 
     Raises:
         DataError, TokenizerError: The data cannot be read.
-        WindowError: `stride` or `context` is out of range.
+        WindowError: `stride` or `context` is out of range, or documents have no ends.
     """
     stride, context = _checked(loaded, stride, context)
     config = replace(
@@ -128,10 +141,13 @@ def measure_data(
     _require_measurable(corpus, loaded, path)
     data = tokenize(expanded(path), corpus, config, loaded.tokenizer)
     end = None if data.tokenizer is None else data.tokenizer.end_of_text_id
+    loaded = replace(loaded, tokenizer=data.tokenizer)
+    if separate_documents:
+        return measure_documents(loaded, data.tokens.ids, stride, context, on_progress)
     ids = IdSequence(data.tokens.ids, end)
     if len(ids) < 2:
         raise DataError(f"{str(path)!r} holds one token; there must be two or more; add text")
-    return measure_ids(replace(loaded, tokenizer=data.tokenizer), ids, stride, context, on_progress)
+    return measure_ids(loaded, ids, stride, context, on_progress)
 
 
 def _require_measurable(corpus: Corpus, loaded: LoadedModel, path: str | Path) -> None:
@@ -156,12 +172,69 @@ def measure_ids(
 ) -> DataLoss:
     """Return the loss of a model on two ids or more; see `measure_data`."""
     stride, context = _checked(loaded, stride, context)
+    rows = _rows(ids, windows(len(ids), context, stride))
+    return _measured(loaded, rows, len(ids) - 1, (context, stride), on_progress)
+
+
+def measure_documents(
+    loaded: LoadedModel,
+    ids: Ids,
+    stride: int | None = None,
+    context: int | None = None,
+    on_progress: Progress = _unheard,
+) -> DataLoss:
+    """Return the loss on documents that end with an end of text, each alone; see `measure_data`."""
+    stride, context = _checked(loaded, stride, context)
+    end = None if loaded.tokenizer is None else loaded.tokenizer.end_of_text_id
+    if end is None:
+        raise WindowError(
+            "separate_documents",
+            "`separate_documents` is true, and the tokenizer of the data has no end of text, which "
+            "has to be before each document; leave it out",
+        )
+    tokens = sum(stop - start for start, stop in _documents(ids, end))
+    if not tokens:
+        raise DataError("the data hold no tokens besides ends of text; add text")
+    parts = (IdSequence(ids[start:stop], end) for start, stop in _documents(ids, end))
+    rows = (
+        row
+        for part in parts
+        for row in _rows(part, windows(len(part), context, stride, reaches_back=True))
+    )
+    return _measured(loaded, rows, tokens, (context, stride), on_progress)
+
+
+def _documents(ids: Ids, end: int) -> Iterator[tuple[int, int]]:
+    """Yield where each document begins, and where it ends; those without an id are left out."""
+    start = 0
+    for block in range(0, len(ids), _SCANNED):
+        for place in np.flatnonzero(ids[block : block + _SCANNED] == end).tolist():
+            if start < block + place:
+                yield start, block + place
+            start = block + place + 1
+    if start < len(ids):
+        yield start, len(ids)
+
+
+def _rows(ids: IdSequence, found: Iterator[Window]) -> Iterator[Row]:
+    return (Row(ids.part(each.start, each.stop), each.first_target) for each in found)
+
+
+def _measured(
+    loaded: LoadedModel,
+    rows: Iterator[Row],
+    tokens: int,
+    shape: tuple[int, int],
+    on_progress: Progress,
+) -> DataLoss:
+    """Return the loss on windows of this context and stride that predict so many tokens."""
+    context, stride = shape
     sizes = None if loaded.tokenizer is None else bytes_of_ids(loaded.tokenizer)
-    tokens, total, size, done = len(ids) - 1, 0.0, 0, 0
+    total, size, done = 0.0, 0, 0
     on_progress(done, tokens)
-    rows = max(1, min(_ROWS, _LOGITS // (context * loaded.model.config.vocab_size)))
-    for batch in _batches(windows(len(ids), context, stride), rows):
-        inputs, labels = _inputs_and_labels(ids, batch)
+    most = max(1, min(_ROWS, _LOGITS // (context * loaded.model.config.vocab_size)))
+    while batch := list(islice(rows, most)):
+        inputs, labels = _inputs_and_labels(batch)
         total += _summed_loss(loaded, inputs, labels)
         counted = labels[labels != IGNORED_LABEL]
         size += 0 if sizes is None else int(sizes[counted].sum())
@@ -172,30 +245,31 @@ def measure_ids(
     return DataLoss(loss, compute_perplexity(loss), bits, tokens, context, stride)
 
 
-def windows(count: int, context: int, stride: int) -> Iterator[Window]:
-    """Divide `count` ids; a window has one id more than the model sees, which it predicts."""
+def windows(
+    count: int, context: int, stride: int, *, reaches_back: bool = False
+) -> Iterator[Window]:
+    """Divide `count` ids; a window has one id more than the model sees, which it predicts.
+
+    The last one is shorter where the ids end, or `reaches_back` to be as long as the others.
+    """
     done = 1
     for start in range(0, count, stride):
         stop = min(start + context + 1, count)
-        yield Window(start, stop, done - start)
+        first = max(stop - context - 1, 0) if reaches_back else start
+        yield Window(first, stop, done - first)
         done = stop
         if stop == count:
             return
 
 
-def _batches(found: Iterator[Window], most: int) -> Iterator[list[Window]]:
-    """Group at most so many windows of one length."""
-    for _, group in groupby(found, lambda window: window.stop - window.start):
-        while rows := list(islice(group, most)):
-            yield rows
-
-
-def _inputs_and_labels(ids: IdSequence, batch: list[Window]) -> tuple[Ids, Ids]:
-    rows = np.stack([ids.part(window.start, window.stop) for window in batch])
-    labels = rows[:, 1:].copy()
-    for row, window in zip(labels, batch, strict=True):
-        row[: window.first_target - 1] = IGNORED_LABEL
-    return rows[:, :-1], labels
+def _inputs_and_labels(batch: list[Row]) -> tuple[Ids, Ids]:
+    """Return the rows below each other; behind a short one nothing is predicted."""
+    shape = len(batch), max(len(row.ids) for row in batch) - 1
+    inputs, labels = np.zeros(shape, np.int64), np.full(shape, IGNORED_LABEL, np.int64)
+    for number, (ids, first) in enumerate(batch):
+        inputs[number, : len(ids) - 1] = ids[:-1]
+        labels[number, first - 1 : len(ids) - 1] = ids[first:]
+    return inputs, labels
 
 
 @torch.no_grad()
