@@ -804,7 +804,7 @@ class Sweep:
             without halving.
         rungs_decided: Rungs that are decided.
         best_child: The best child so far: of the newest decided rung. None before the first.
-        best_job_id: The job of the best child.
+        best_job_id: The job of the best child. None once it was deleted, but for lists.
         created_at: When it was started.
         children: All children, by number. Left out of lists.
         importance: Of each parameter, once the first rung is decided. Left out of lists.

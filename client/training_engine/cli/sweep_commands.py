@@ -86,7 +86,9 @@ def _show(session: Session, sweep: Sweep) -> None:
             ("rungs", rungs if sweep.rung_steps else None),
             (
                 "best",
-                f"child {sweep.best_child}, {sweep.best_job_id}" if sweep.best_child else None,
+                f"child {sweep.best_child}, {sweep.best_job_id or 'deleted'}"
+                if sweep.best_child
+                else None,
             ),
             ("message", sweep.message),
             *(
@@ -115,7 +117,8 @@ def _show(session: Session, sweep: Sweep) -> None:
 
 def _row(child: SweepChild, parameters: tuple[str, ...]) -> tuple[object, ...]:
     values = [_shown(child.values.get(name)) for name in parameters]
-    place = child.rank, child.number, child.status or "waits", child.rung, child.current_step
+    state = child.status or ("waits" if child.rank is None else "deleted")
+    place = child.rank, child.number, state, child.rung, child.current_step
     return *place, number(child.score), *values, child.job_id or ""
 
 

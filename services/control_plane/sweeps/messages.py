@@ -42,7 +42,8 @@ def summary_message(record: SweepRecord, jobs: Mapping[int, str]) -> sweep_pb2.S
 def sweep_message(record: SweepRecord, children: Mapping[int, Child]) -> sweep_pb2.Sweep:
     """Return a sweep with its children."""
     plan, rungs = SweepPlan.of_document(record.document), rungs_of(record)
-    message = summary_message(record, {each.number: each.job_id for each in children.values()})
+    jobs = {each.number: each.job_id for each in children.values() if each.job}
+    message = summary_message(record, jobs)
     ranks = ranking(rungs, plan.goal, is_over=record.status is SweepStatus.SUCCEEDED)
     message.children.extend(
         _child_message(child, plan.children[child.number - 1], rungs, ranks)

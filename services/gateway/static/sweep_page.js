@@ -97,7 +97,7 @@ export class SweepPage {
     const isBest = child.number === sweep.best_child;
     const name = child.job_id ? el("a", { href: `#/jobs/${encodeURIComponent(child.job_id)}` }, `child ${child.number}`) : `child ${child.number}`;
     const texts = [child.rung, count(child.current_step), number(child.score), ...sweep.parameters.map((each) => text(parameter(each).value(child)))];
-    return el("tr", { class: isBest ? "best" : null }, el("td", {}, child.rank ?? NONE), el("td", {}, name, isBest ? " ★ best" : ""), el("td", {}, child.status ? status(child.status) : "waits"), texts.map((each) => el("td", { class: "number" }, each)));
+    return el("tr", { class: isBest ? "best" : null }, el("td", {}, child.rank ?? NONE), el("td", {}, name, isBest ? " ★ best" : ""), el("td", {}, child.status ? status(child.status) : child.rank ? "deleted" : "waits"), texts.map((each) => el("td", { class: "number" }, each)));
   }
 
   // Left in place while they stay the same, so that no click or focus is lost.

@@ -204,6 +204,10 @@ async def test_stop_resume_and_delete_act_on_all_children(
     without = await get(stubs, sweep_id)
     assert by_rank(without) == BEST_FIRST
     assert not without.children[0].HasField("job_id")
+    best = job_pb2.DeleteJobRequest(job_id=without.best_job_id)
+    await stubs.jobs.DeleteJob(best)
+    bereft = await get(stubs, sweep_id)
+    assert (bereft.best_child, bereft.HasField("best_job_id")) == (4, False)
     for _ in range(2):
         await stubs.sweeps.DeleteSweep(delete)
     assert not (await stubs.jobs.ListJobs(job_pb2.ListJobsRequest())).jobs
