@@ -438,6 +438,8 @@ class JobRecord(JobMethods):
         sweep_child: Its number in the sweep, from 1; None where it is in none.
         stop_at_step: The step at which it stops by itself, before max_steps: at the end of a rung
             of its sweep. None where it goes on to the end.
+        environment: What its newest attempt runs on, in one line: Python, torch, device, threads,
+            system. None before a worker has prepared the run.
     """
 
     job_id: str
@@ -484,6 +486,7 @@ class JobRecord(JobMethods):
     sweep_id: str | None = None
     sweep_child: int | None = None
     stop_at_step: int | None = None
+    environment: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,11 +32,11 @@ pre{background:#f5f6f9;padding:.7rem;overflow:auto;white-space:pre-wrap}svg{max-
 h2{margin-top:2rem}figure{margin:1rem 0}figcaption{font-weight:600}
 """
 _ENVIRONMENT = (
-    "job_id", "status", "error", "message", "created_at", "started_at", "completed_at",
-    "running_seconds", "current_step", "max_steps", "attempt", "worker_id", "dataset_path",
-    "val_dataset_path", "data_summary", "model_summary", "warnings", "exactness_notes", "execution",
-    "tags", "notes", "parent_job_id", "parent_checkpoint_id", "fork_step", "fork_optimizer",
-    "sweep_id",
+    "job_id", "environment", "status", "error", "message", "created_at", "started_at",
+    "completed_at", "running_seconds", "current_step", "max_steps", "attempt", "worker_id",
+    "dataset_path", "val_dataset_path", "data_summary", "model_summary", "warnings",
+    "exactness_notes", "execution", "tags", "notes", "parent_job_id", "parent_checkpoint_id",
+    "fork_step", "fork_optimizer", "sweep_id",
 )  # fmt: skip
 _COLORS = (
     "#244f8f", "#c28b0a", "#0d96f2", "#8f2439", "#870bda", "#478578", "#c2410a", "#f53dbe",

@@ -114,6 +114,7 @@ class AttemptStore(AttemptHistory):
         notes: Sequence[str] = (),
         data_summary: str = "",
         data_warnings: Sequence[str] = (),
+        environment: str = "",
     ) -> None:
         """Record, once its checkpoint is loaded, that the attempt starts after `step` (0: without).
 
@@ -122,7 +123,7 @@ class AttemptStore(AttemptHistory):
         `notes` say why the run is not bitwise reproducible, where it is not.
         """
         lists = (json.dumps(list(notes)), data_summary, json.dumps(list(data_warnings)))
-        self._db.run("confirm_start", *token_arguments(token), step, *lists)
+        self._db.run("confirm_start", *token_arguments(token), step, *lists, environment)
 
     def renew_lease(self, token: FencingToken) -> Signals:
         """Count the lease up (every 3 s, from outside the trainer).

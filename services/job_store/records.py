@@ -260,6 +260,8 @@ class JobRecord:
     """Parameters, FLOPs and memory of the model, in words."""
     data_summary: str = ""
     """What the newest attempt trains on; empty until one has loaded it."""
+    environment: str = ""
+    """What the newest attempt runs on, in words; empty until one has prepared the run."""
     data_warnings: tuple[str, ...] = ()
     """Warnings about the data, of the newest attempt that has loaded it; before one has, of the
     start."""

@@ -260,11 +260,21 @@ class Attempt:
         self._warnings[f"{warning.field}: {warning.message}"] = None
 
     def _begin(self, trainer: Trainer, data: str) -> None:
+        from app.training.resume import environment_summary
+
         notes = tuple(trainer.exactness_notes)
         self._board.write(trainer.step, Phase.STARTING, trainer.tokens_seen)
         message, warnings = self._resume.message, tuple(self._warnings)
         self._publisher.begin(
-            StartReport(trainer.step, notes, trainer.get_eta, message, data, warnings)
+            StartReport(
+                step=trainer.step,
+                notes=notes,
+                eta=trainer.get_eta,
+                message=message,
+                data_summary=data,
+                environment=environment_summary(trainer.device),
+                data_warnings=warnings,
+            )
         )
 
     def _finish(self, outcome: Outcome) -> None:

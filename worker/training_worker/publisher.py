@@ -76,6 +76,8 @@ class StartReport:
     """What a person should know about where it starts."""
     data_summary: str = ""
     """What the job trains on, in one line."""
+    environment: str = ""
+    """What it runs on, in one line."""
     data_warnings: tuple[str, ...] = ()
     """Such as which files are skipped; in the form of `JobRecord.data_warnings`."""
 
@@ -245,8 +247,8 @@ class Publisher(threading.Thread):
         self._report_progress(final=final)
 
     def _confirm(self, start: StartReport) -> None:
-        data = (start.data_summary, start.data_warnings)
-        self._store.confirm_start(self._claimed.token, start.step, start.notes, *data)
+        said = (start.notes, start.data_summary, start.data_warnings, start.environment)
+        self._store.confirm_start(self._claimed.token, start.step, *said)
         self._is_journaled = False
         if start.message:
             self._store.note(self._claimed.token, start.message)

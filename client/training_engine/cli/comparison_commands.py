@@ -77,7 +77,10 @@ def curves(
         ),
     ] = None,
     x_axis: Annotated[
-        str, typer.Option("--x", metavar="step|tokens|time", help="What the points are placed by.")
+        str,
+        typer.Option(
+            "--x", metavar="step|tokens|time|wall_time", help="What the points are placed by."
+        ),
     ] = "step",
     max_points: Annotated[int, typer.Option(help="Points of a curve at most.")] = 1000,
     smoothing: Annotated[

@@ -225,6 +225,7 @@ def status(session: Session, job: JobArgument) -> None:
             ("worker", record.worker_id),
             ("data", record.dataset_path),
             ("trains on", record.data_summary),
+            ("runs on", record.environment),
             ("model", record.model_summary),
             ("begins with", (record.config or {}).get("initial_weights")),
             ("its adapter", (record.config or {}).get("initial_adapter")),

@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Lock
 
 import numpy as np
+from numpy.typing import NDArray
 
 from control_plane.series.blocks import joined, read_blocks
 from control_plane.series.columns import ATTEMPT, STEP, TIME, Columns
@@ -120,7 +121,7 @@ class JobCurves:
         return curve
 
     def axis(self, name: str) -> Floats:
-        """Return where each row is on an axis: `step`, `tokens` or `time`."""
+        """Return where each row is on an axis, one of `_AXES`."""
         axis = self.axes.setdefault(name, Growing())
         if axis.size < self.columns.rows:
             axis.extend(_AXES[name](self.columns, axis))
@@ -155,9 +156,19 @@ def _seconds(columns: Columns, known: Growing) -> Floats:
 
     What passes between two attempts does not count, and a clock that is set back counts as stopped.
     """
-    first = max(0, known.size - 1)
-    times, attempts = columns.column(TIME, first), columns.column(ATTEMPT, first)
-    passed = np.where(np.diff(attempts) == 0, np.maximum(0.0, np.diff(times)), 0.0) / 1000
+    attempts = columns.column(ATTEMPT, max(0, known.size - 1))
+    return _clock(columns, known, np.diff(attempts) == 0)
+
+
+def _wall_seconds(columns: Columns, known: Growing) -> Floats:
+    """Return the same with the time between two attempts in it."""
+    return _clock(columns, known, counts=True)
+
+
+def _clock(columns: Columns, known: Growing, counts: NDArray[np.bool_] | bool) -> Floats:
+    """Return the sums of what passes between rows, where it counts."""
+    times = columns.column(TIME, max(0, known.size - 1))
+    passed = np.where(counts, np.maximum(0.0, np.diff(times)), 0.0) / 1000
     before = known.values[-1] if known.size else 0.0
     later = before + np.cumsum(passed)
     return later if known.size else np.concatenate([[0.0], later])
@@ -167,4 +178,5 @@ _AXES: dict[str, Callable[[Columns, Growing], Floats]] = {
     "step": _steps,
     "tokens": _tokens,
     "time": _seconds,
+    "wall_time": _wall_seconds,
 }

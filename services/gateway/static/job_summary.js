@@ -52,6 +52,7 @@ export class JobSummary {
       job.config?.initial_weights && ["soft", `Begins with: ${job.config.initial_weights}`],
       job.config?.initial_adapter && ["soft", `Its adapter: ${job.config.initial_adapter}`],
       job.data_summary && ["soft", `Data: ${job.data_summary}`],
+      job.environment && ["soft", `Runs on: ${job.environment}`],
       job.parent_job_id && ["soft", lineage(job)],
       job.sweep_id && ["soft", placeInSweep(job)],
       ...(job.exactness_notes ?? []).map((text) => ["soft", `No longer bitwise: ${text}`]),

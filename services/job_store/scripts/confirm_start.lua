@@ -1,12 +1,12 @@
 -- confirm_start: prefix, job_id, attempt, claim_id, step, notes (JSON array), data summary, data
--- warnings (JSON array). Where an attempt really begins: at its newest registered checkpoint, or
--- before it where that is damaged.
+-- warnings (JSON array), environment. Where an attempt really begins: at its newest registered
+-- checkpoint, or before it where that is damaged.
 -- Returns nothing.
 --- @include prelude
 --- @include fence
 --- @include transitions
 local id, attempt, claim, step = ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
-local notes, summary, warnings = ARGV[6], ARGV[7], ARGV[8]
+local notes, summary, warnings, environment = ARGV[6], ARGV[7], ARGV[8], ARGV[9]
 
 local stale = fence(id, attempt, claim)
 if stale then return stale end
@@ -33,5 +33,6 @@ if step < start then
 end
 set_fields(id, job, {notes = notes ~= '[]' and notes or job.notes,
                      data_summary = summary ~= '' and summary or job.data_summary,
-                     data_warnings = warnings, progress_at = now, updated_at = now})
+                     data_warnings = warnings, environment = environment,
+                     progress_at = now, updated_at = now})
 return {'ok'}

@@ -144,6 +144,7 @@ def record_of(**fields: Any) -> JobRecord:
         "execution": Execution(Priority.LOW, 1, 1, "cpu", 7, 8.5, 9.5),
         "warnings": ("lr: too high: really",), "notes": ("threads changed",),
         "model_summary": "7 parameters",
+        "environment": "torch 2",
         "data_summary": "9 windows", "data_warnings": ("lr: too high: really", "data: odd"),
         "consecutive_failures": 2, "tokens_seen": 9, "phase": Phase.VALIDATING,
         "phase_progress": PhaseProgress(12, 80, 2.5), "eta_seconds": 1.5,

@@ -151,6 +151,11 @@ async def test_following_brings_what_is_new_and_begins_again_after_a_cut(
     after_cut = await ask(stubs, job_id, after=news.cursor, metrics=["loss"])
     assert [(len(s.x), s.from_start, s.last) for s in after_cut.series] == [(60, True, 120.0)]
     assert list(after_cut.series[0].y[48:52]) == [49.0, 50.0, 102.0, 104.0]
+    axes = (metrics_pb2.SERIES_AXIS_TIME, metrics_pb2.SERIES_AXIS_WALL_TIME)
+    curves = [(await ask(stubs, job_id, metrics=["loss"], x_axis=axis)).series[0] for axis in axes]
+    training, by_clock = (list(curve.x) for curve in curves)
+    assert training == [0.5 * step for step in [*range(50), *range(49, 59)]]
+    assert by_clock == [0.5 * step for step in range(60)]
 
 
 def resumed(attempts: AttemptStore, token: FencingToken, step: int) -> FencingToken:

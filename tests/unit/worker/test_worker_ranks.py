@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -116,6 +117,7 @@ def test_every_process_finds_the_sources_of_a_mixture(site: Site) -> None:
     assert record.status is JobStatus.SUCCEEDED, site.logs()
     assert "25 % of the samples from" in record.data_summary
     assert "windows validate" in record.data_summary
+    assert re.match(r"Python 3\.\d+\.\d+, torch \S+, cpu, \d+ CPU threads", record.environment)
     assert record.data_summary in site.logs()
     name = str(folder / "old.txt")
     (skipped,) = [warning for warning in record.data_warnings if "skipped" in warning]

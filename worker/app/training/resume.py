@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import platform
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,15 @@ def environment(device: torch.device, processes: str) -> dict[str, Any]:
         "num_threads": torch.get_num_threads(),
         "processes": processes,
     }
+
+
+def environment_summary(device: torch.device) -> str:
+    """Return in one line what a run on a device runs on, for people."""
+    found = environment(device, "")
+    return (
+        f"Python {platform.python_version()}, torch {found['torch_version']}, {found['device']}, "
+        f"{found['num_threads']} CPU threads ({found['cpu_capability']}), {platform.platform()}"
+    )
 
 
 def restore_environment(
