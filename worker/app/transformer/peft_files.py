@@ -41,7 +41,7 @@ _WITHOUT_EFFECT = frozenset(
     }
 )  # fmt: skip
 """Fields that say nothing that the tensors and `lora` do not say."""
-_OFF = (None, False, [], {})
+_OFF: tuple[object, ...] = (None, False, [], {})
 """What all other fields must be: such a field turns a variant on, in releases to come too."""
 
 
