@@ -12,6 +12,7 @@ from app.training.initial_weights import (
     adapter_file,
     origin_of,
     require_base,
+    require_own_file,
     take_origin,
 )
 from control_plane.paths import AllowedRoots
@@ -66,7 +67,10 @@ async def _origin_of_checkpoint(named: str, state: ServiceState) -> Origin | Non
 
 def _visible_origin(path: str, roots: AllowedRoots) -> Origin | None:
     folder = Path(path)
-    if not roots.visible or not folder.is_dir():
+    if not roots.visible:
+        return None
+    if not folder.is_dir():
+        require_own_file(folder)
         return None
     # A file of the folder may be a link to elsewhere.
     return origin_of(folder, lambda file: roots.check(_FIELD, str(file)))

@@ -91,6 +91,9 @@ async def test_what_cannot_be_used_is_refused_at_once(
     assert reason == "PATH_NOT_ALLOWED"
     assert "name a checkpoint as checkpoint://ID" in message
     assert (await refusal("gone"))[0] == "PATH_NOT_FOUND"
+    reason, message = await refusal("model/model.safetensors")
+    assert reason == "INVALID_CONFIG"
+    assert "is a file of a Hugging Face model and no checkpoint; name its folder" in message
     description = model / "config.json"
     values = json.loads(description.read_text())
     description.write_text(json.dumps(values | {"model_type": "mamba"}))

@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, Qwen3Config
 
 from app.training import Trainer, TrainingConfig
 from app.training.data import load_dataset
+from app.training.initial_weights import complete_from_weights
 from app.transformer import ConfigError, GPTModel, TransformerConfig
 from app.transformer.huggingface import from_pretrained
 
@@ -191,12 +192,26 @@ def test_weights_that_cannot_be_read_are_one_problem(
         return problem(caught)
 
     assert "there is no such file or folder" in refusal(tmp_path / "gone")
+    assert "there is no such file" in refusal("gpt2")
+    assert "'a" in refusal("a" * 5000)
     assert "only the service knows checkpoints by their id" in refusal("checkpoint://ckpt_1")
+    assert "weights are read from files; download them" in refusal("https://host/model")
+    file = theirs / "config.json"
+    assert f"is a file of a Hugging Face model and no checkpoint; name its folder, '{theirs}'" in (
+        refusal(file)
+    )
     assert "is not a complete checkpoint" in refusal(text)
     assert "has neither model.safetensors nor" in refusal(tmp_path)
     bare = shutil.copytree(theirs, tmp_path / "bare")
     (bare / "tokenizer.json").unlink()
     assert "no tokenizer.json is beside it; name the `tokenizer`" in refusal(bare)
+    trained = {"train": "bpe", "vocab_size": 300}
+    for folder in (bare, theirs):  # a tokenizer that is trained is named too
+        config = TrainingConfig.from_document(
+            json.dumps({"initial_weights": str(folder), "tokenizer": trained, "sequence_length": 8})
+        )
+        complete_from_weights(config)
+        assert config.tokenizer == "bpe:300"
     (bare / "model-00001-of-00002.safetensors").unlink(missing_ok=True)
     shard = sorted(bare.glob("*.safetensors"))[0]
     shard.unlink()

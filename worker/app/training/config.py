@@ -546,6 +546,10 @@ class TrainingConfig:
         mine, default = flatten(self.to_dict()), flatten(TrainingConfig().to_dict())
         return frozenset(path for path, value in mine.items() if value != default.get(path))
 
+    def has_named_tokenizer(self) -> bool:
+        """Whether the tokenizer was set on purpose, by name or as one to train."""
+        return any(path.split(".")[0] == "tokenizer" for path in self.fields_given())
+
     def has_open_model(self) -> bool:
         """Whether fields of the model come from `initial_weights` and are not known yet."""
         names = {name.split(".")[1] for name in self.fields_given() if name.startswith(_MODEL)}
@@ -557,7 +561,7 @@ class TrainingConfig:
         for name in _MODEL_FIELDS:
             if not any(path.startswith(_MODEL + name) for path in given):
                 setattr(self.model_config, name, getattr(model, name))
-        if tokenizer is not None and "tokenizer" not in given:
+        if tokenizer is not None and not self.has_named_tokenizer():
             self.tokenizer = tokenizer
         self._given = given | {_MODEL + name for name in _MODEL_FIELDS} | {"tokenizer"}
 

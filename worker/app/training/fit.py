@@ -23,10 +23,13 @@ def too_small_vocabulary(config: TrainingConfig, name: str, size: int) -> FieldP
     vocab_size = config.model_config.vocab_size
     if vocab_size >= size:
         return None
+    remedy = f"set vocab_size to at least {size}"
+    if config.initial_weights is not None and not config.resize_vocabulary:
+        remedy += " and `resize_vocabulary: true`"
     return FieldProblem(
         _VOCABULARY,
         f"`{_VOCABULARY}` is {vocab_size} and the tokenizer {name!r} has {size} ids; there must be "
-        f"a row for each; set vocab_size to at least {size}, or choose another tokenizer",
+        f"a row for each; {remedy}, or choose another tokenizer",
     )
 
 

@@ -20,6 +20,7 @@ from app.training.initial_weights import (
     folder_files,
     refused,
     require_base,
+    require_own_file,
     weights_path,
 )
 from app.training.mapped_weights import read_mapped, verify_weights
@@ -118,6 +119,7 @@ def _base(config: TrainingConfig, *, resumes: bool) -> GPTModel:
 
 def _open(path: Path) -> GivenWeights:
     if not path.is_dir():
+        require_own_file(path)
         return open_checkpoint(path)
     try:
         for file in folder_files(path):

@@ -16,6 +16,7 @@ from app.training.reading import permitted
 from app.training.tokenizer_files import is_made_of_text
 from app.transformer.config import TransformerConfig
 from app.transformer.errors import ConfigError, FieldProblem
+from app.transformer.fields import shown
 from app.transformer.found_model import config_of_folder
 from app.transformer.peft_files import DESCRIPTION, WEIGHTS, find_adapter
 from app.transformer.weight_files import weight_files
@@ -71,7 +72,7 @@ def take_origin(config: TrainingConfig, origin: Origin) -> None:
     Raises:
         ConfigError: There is no tokenizer beside them, and none is named.
     """
-    if origin.tokenizer is None and "tokenizer" not in config.fields_given():
+    if origin.tokenizer is None and not config.has_named_tokenizer():
         why = "no tokenizer.json is beside it; name the `tokenizer` that its ids are of"
         raise refused(config.initial_weights or "", why)
     config.take_model(origin.model, origin.tokenizer)
@@ -84,14 +85,20 @@ def weights_path(config: TrainingConfig) -> Path:
         ConfigError: There is none.
     """
     named = config.initial_weights or ""
-    if "://" in named:
+    if named.startswith("checkpoint://"):
         raise refused(named, "only the service knows checkpoints by their id; name a file")
+    if "://" in named:
+        raise refused(named, "weights are read from files; download them, and name their folder")
     try:
         path = permitted(expanded(named))
-    except ValueError as error:
+        is_there = path.exists()
+    except (OSError, ValueError) as error:
         raise refused(named, str(error)) from None
-    if not path.exists():
-        raise refused(named, "there is no such file or folder; check the path")
+    if not is_there:
+        why = (
+            "there is no such file or folder; check the path; a model of the Hugging Face Hub has "
+        )
+        raise refused(named, f"{why}to be downloaded first")
     return path
 
 
@@ -104,6 +111,7 @@ def origin_of(path: Path, require: Callable[[Path], object] = permitted) -> Orig
         ConfigError: It is neither, or damaged.
     """
     if not path.is_dir():
+        require_own_file(path)
         return _origin_of_checkpoint(path)
     try:
         for file in folder_files(path):
@@ -112,6 +120,13 @@ def origin_of(path: Path, require: Callable[[Path], object] = permitted) -> Orig
     except (OSError, ValueError) as error:
         raise refused(str(path), str(error)) from None
     return Origin(model, str(path) if (path / "tokenizer.json").is_file() else None)
+
+
+def require_own_file(path: Path) -> None:
+    """Raise `ConfigError` for a file of a Hugging Face folder, which is no checkpoint."""
+    if path.suffix != ".pt" and (path.parent / "config.json").exists():
+        why = "it is a file of a Hugging Face model and no checkpoint; name its folder, "
+        raise refused(str(path), f"{why}{str(path.parent)!r}")
 
 
 def adapter_file(config: TrainingConfig, require: Callable[[Path], object] = permitted) -> Path:
@@ -144,7 +159,7 @@ def folder_files(folder: Path) -> list[Path]:
 
 def refused(named: str, why: str) -> ConfigError:
     """Return the error for weights that a run cannot begin with."""
-    return ConfigError([FieldProblem(_FIELD, f"`{_FIELD}` is {named!r}; {why}")])
+    return ConfigError([FieldProblem(_FIELD, f"`{_FIELD}` is {shown(named)}; {why}")])
 
 
 def _origin_of_resumed_run(config: TrainingConfig) -> Origin | None:
