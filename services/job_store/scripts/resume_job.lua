@@ -47,8 +47,10 @@ local now = now_ms()
 supersede_checkpoints(id, job, step)
 if document ~= '' then redis.call('SET', job_key(id, 'config'), document) end
 local attempt = text(tonumber(job.attempt) + 1)
+-- A child that waited for the decision about its rung goes on as if it had not: its rules stay as they are.
+local waited = sweep_id ~= '' and tonumber(job.stop_at_step) ~= nil
 requeue(id, job, now, {  -- [T14] [T15]
-  alert_state = cjson.encode(nothing_judged(attempt)),
+  alert_state = waited and job.alert_state or cjson.encode(nothing_judged(attempt)),
   max_steps = max_steps and text(max_steps) or job.max_steps, message = '',
   consecutive_failures = '0', current_step = text(step), stop_at_step = stop_at_step,
   resumed_from_step = checkpoint_id ~= '' and text(step) or '',

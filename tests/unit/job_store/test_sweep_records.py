@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from job_store_bench import LOST, Bench, new_job
+from job_store_bench import LOST, Bench, new_job, points
 
+from job_store.alerts import encode_rules
 from job_store.errors import NotFoundError, RecordVersionError, TransitionRefusedError
 from job_store.ids import new_id
 from job_store.records import (
@@ -122,6 +123,37 @@ async def test_a_deleted_sweep_leaves_nothing(bench: Bench) -> None:
     await bench.sweeps.delete(sweep_id)
     assert bench.worker.command("KEYS", "te:sweep*") == []
     assert await bench.sweeps.status_of(sweep_id) is None
+
+
+async def test_rules_fire_once_over_the_rungs_of_a_child_and_anew_after_a_persons_stop(
+    bench: Bench,
+) -> None:
+    sweep_id = (await bench.sweeps.create("rates", "{}")).sweep_id
+    rules = [
+        {"when": "above", "metric": "lr", "value": 1.5e-4},
+        {"when": "above", "metric": "lr", "value": 0.0, "points": 6},
+    ]
+    new = replace(child(sweep_id), stop_at_step=4, alert_rules=encode_rules(rules))
+    job = await bench.jobs.create(new)
+    token = bench.claim(job)
+
+    async def fired() -> list[tuple[int, int, int]]:
+        alerts = await bench.history.alerts(job.job_id)
+        return [(one.rule, one.step, one.attempt) for one in alerts]
+
+    bench.attempts.publish_metrics(token, points(1, 4))
+    bench.checkpoint(token, 4)
+    bench.attempts.finish(token, Outcome(OutcomeKind.STOPPED))
+    resumed = await bench.jobs.resume(job.job_id, stop_at_step=8, sweep_id=sweep_id)
+    token = bench.claim(resumed)
+    bench.attempts.publish_metrics(token, points(5, 7))
+    assert await fired() == [(0, 2, 1), (1, 6, 2)]  # six points in a row, over both rungs
+    await bench.jobs.request_stop(job.job_id)
+    bench.checkpoint(token, 7)
+    bench.attempts.finish(token, Outcome(OutcomeKind.STOPPED))
+    resumed = await bench.jobs.resume(job.job_id, stop_at_step=8, sweep_id=sweep_id)
+    bench.attempts.publish_metrics(bench.claim(resumed), points(8, 8))
+    assert await fired() == [(0, 2, 1), (1, 6, 2), (0, 8, 3)]
 
 
 async def test_a_child_stops_by_itself_where_it_is_to_and_not_before(bench: Bench) -> None:
