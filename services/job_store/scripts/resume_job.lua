@@ -47,7 +47,7 @@ local now = now_ms()
 supersede_checkpoints(id, job, step)
 if document ~= '' then redis.call('SET', job_key(id, 'config'), document) end
 local attempt = text(tonumber(job.attempt) + 1)
--- A child that waited for the decision about its rung goes on as if it had not: its rules stay as they are.
+-- A child that waited for the decision about its rung goes on: its rules stay as they are.
 local waited = sweep_id ~= '' and tonumber(job.stop_at_step) ~= nil
 requeue(id, job, now, {  -- [T14] [T15]
   alert_state = waited and job.alert_state or cjson.encode(nothing_judged(attempt)),
