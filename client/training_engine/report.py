@@ -28,7 +28,9 @@ body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2rem auto;paddin
 color:#1b2230}
 table{border-collapse:collapse;margin:.5rem 0}th,td{text-align:left;padding:.3rem .7rem;
 border-bottom:1px solid #dfe3ea;vertical-align:top}.scroll{overflow-x:auto}
-pre{background:#f5f6f9;padding:.7rem;overflow:auto;white-space:pre-wrap}svg{max-width:100%;height:auto}
+pre{background:#f5f6f9;padding:.7rem;overflow:auto;white-space:pre-wrap}
+svg{max-width:100%;height:auto;overflow:visible}h1,h3,pre,.run{overflow-wrap:anywhere}
+.run{display:inline-block;margin-right:1rem}
 h2{margin-top:2rem}figure{margin:1rem 0}figcaption{font-weight:600}
 """
 _ENVIRONMENT = (
@@ -177,7 +179,10 @@ def _text(value: Any) -> str:
         return _time(value)
     if is_dataclass(value) and not isinstance(value, type):
         return ", ".join(f"{name} {each}" for name, each in asdict(value).items() if each)
-    return "; ".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
+    if isinstance(value, tuple | list):
+        return "; ".join(map(str, value))
+    # Without the last digits of a product such as 3 * 1e-4.
+    return f"{value:.12g}" if isinstance(value, float) else str(value)
 
 
 # --- curves
@@ -190,7 +195,9 @@ def _figures(compared: Comparison, curves: Sequence[Series]) -> Iterator[str]:
         drawn = [each for each in curves if each.metric == metric and each.x]
         if drawn:
             legend = " ".join(
-                f"{_swatch(places[each.job_id])} {escape(names[each.job_id])}" for each in drawn
+                f'<span class="run">{_swatch(places[each.job_id])} '
+                f"{escape(names[each.job_id])}</span>"
+                for each in drawn
             )
             yield (
                 f"<figure><figcaption>{escape(metric)}</figcaption>"

@@ -99,5 +99,5 @@ export class RunPicker {
 
 function row(job) {
   const tags = job.tags.length > 0 && el("span", { class: "tags" }, job.tags.map((tag) => el("span", { class: "tag" }, tag)));
-  return el("li", {}, el("label", { class: "check" }, el("input", { type: "checkbox", value: job.job_id }), `${job.name || job.job_id} (${job.status})`, tags));
+  return el("li", {}, el("label", { class: "check" }, el("input", { type: "checkbox", value: job.job_id }), el("span", {}, `${job.name || job.job_id} (${job.status}) `, tags)));
 }

@@ -24,7 +24,7 @@ HOSTILE = '</title><script>alert(1)</script> & "=1+1'
 
 def compared() -> Comparison:
     """Two jobs, one of them with a name, a field and a metric that want to be markup."""
-    config = {"learning_rate": 0.001, "model_config": {"bias": True, "num_layers": 2}}
+    config = {"learning_rate": 3 * 0.1, "model_config": {"bias": True, "num_layers": 2}}
     other = {
         "learning_rate": 0.002,
         "model_config": {"bias": True, "num_layers": 2},
@@ -57,7 +57,7 @@ def compared() -> Comparison:
 def test_a_comparison_names_what_differs_and_the_best() -> None:
     found = compared()
     assert found.metrics == ["val_loss", "loss"]
-    assert found.differences == {"learning_rate": (0.001, 0.002), HOSTILE: (None, HOSTILE)}
+    assert found.differences == {"learning_rate": (3 * 0.1, 0.002), HOSTILE: (None, HOSTILE)}
     assert found.of("job_2", "loss") is None
     first, second = csv.DictReader(found.csv().splitlines())
     assert (first["best val_loss"], first["last loss"], first["step"]) == ("3.0", "2.5", "20")
@@ -115,6 +115,7 @@ def test_a_report_needs_nothing_else_and_escapes_everything() -> None:
                  "try again", "parent job idjob_1", "nothing logged yet", "nodes 2"):  # fmt: skip
         assert said in found.text
     assert "Execution(" not in found.text
+    assert "learning_rate0.30.002" in found.text.replace("\n", "")
 
 
 @pytest.mark.parametrize("values", [(-1.7e308, 1.7e308), (0.3, 0.1 + 0.2), (1e16, 1e16 + 2)])
