@@ -39,7 +39,9 @@ def word_tokenizer() -> PretrainedTokenizer:
     return PretrainedTokenizer(tokenizer.to_str())
 
 
-def save(path: Path, model_config: TransformerConfig, tokenizer: Tokenizer | None) -> GPTModel:
+def save(
+    path: Path, model_config: TransformerConfig, tokenizer: Tokenizer | None, **config: object
+) -> GPTModel:
     torch.manual_seed(1)
     model = GPTModel(model_config)
     state = {
@@ -49,7 +51,7 @@ def save(path: Path, model_config: TransformerConfig, tokenizer: Tokenizer | Non
         "scheduler_state_dict": {},
         "step": 3,
         "loss": 1.5,
-        "config": TrainingConfig(model_config=model_config).to_dict(),
+        "config": {**TrainingConfig(model_config=model_config).to_dict(), **config},
         "timestamp": time.time(),
         "tokenizer": tokenizer.to_dict() if tokenizer else None,
     }
@@ -152,10 +154,11 @@ def test_an_export_over_an_export_leaves_nothing_of_the_first(
 
 
 def test_a_model_card_that_was_written_by_hand_stays(tmp_path: Path):
-    save(tmp_path / "c.pt", small(), None)
+    save(tmp_path / "c.pt", small(), None, alert_webhook="https://hooks.example/its-secret")
     out = tmp_path / "out"
     run_export(tmp_path / "c.pt", out)
     assert "| step | 3 |" in (out / "README.md").read_text()
+    assert "webhook" not in (out / "README.md").read_text()
     (out / "README.md").write_text("mine")
     assert "README.md" not in run_export(tmp_path / "c.pt", out).stdout
     assert (out / "README.md").read_text() == "mine"

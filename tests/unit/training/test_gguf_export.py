@@ -135,7 +135,8 @@ def test_tokenizer_and_modelfile(tmp_path: Path, padded: int) -> None:
     modelfile = (tmp_path / "Modelfile").read_text()
     assert "FROM ./model.gguf\n" in modelfile
     assert "<|im_start|>{{ .Role }}" in modelfile
-    assert 'PARAMETER stop "<|endoftext|>"\n' in modelfile
+    assert 'PARAMETER stop "<|endoftext|>"\nPARAMETER stop "<|im_end|>"\n' in modelfile
+    assert fields["tokenizer.ggml.eot_token_id"] == tokenizer.id_of("<|im_end|>")
     save(tmp_path / "c.pt", ByteTokenizer())
     assert run(tmp_path / "c.pt", tmp_path / "model.gguf").exit_code == 0, "ours is replaced"
     assert len(fields_of(tmp_path / "model.gguf")["tokenizer.ggml.tokens"]) == 256
@@ -144,6 +145,26 @@ def test_tokenizer_and_modelfile(tmp_path: Path, padded: int) -> None:
     export_gguf(tmp_path / "c.pt", tmp_path / latin)
     assert fields_of(tmp_path / latin)["general.name"] == "m?"
     assert b"FROM ./m\xe9.gguf\n" in (tmp_path / "Modelfile").read_bytes()
+
+
+def test_stops_are_written_as_they_are(tmp_path: Path) -> None:
+    """Ollama knows no escapes between the quotes of a Modelfile."""
+    end, answered = "<｜end▁of▁sentence｜>", '<"turn\\">'
+    special = [end, answered]
+    trained = train_bpe(["The fox. " * 9], 300, special_tokens=special).definition
+    template = (
+        "{% for m in messages %}{{ m.content + '"
+        + answered.replace("\\", "\\\\")
+        + "' }}{% endfor %}"
+    )
+    tokenizer = PretrainedTokenizer(trained, "t", {"eos_token": end})
+    save(tmp_path / "c.pt", tokenizer, template=template)
+    export_gguf(tmp_path / "c.pt", tmp_path / "model.gguf")
+    written = (tmp_path / "Modelfile").read_text()
+    assert f'PARAMETER stop "{end}"\nPARAMETER stop "{answered}"\n' in written
+    assert "TEMPLATE" not in written
+    found = fields_of(tmp_path / "model.gguf")
+    assert found["tokenizer.ggml.eot_token_id"] == tokenizer.id_of(answered)
 
 
 def test_a_template_without_marks_writes_the_same() -> None:

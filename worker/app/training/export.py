@@ -113,7 +113,7 @@ def _ids(tokenizer: ExportedTokenizer | None) -> dict[str, int | None]:
 def _generation_config(loaded: LoadedModel, ids: Mapping[str, int | None]) -> str:
     """Return what `generate` of `transformers` takes from the folder."""
     content: dict[str, Any] = {**ids}
-    answer = _end_of_answer(loaded)
+    answer = id_behind_an_answer(loaded)
     if answer is not None and answer != ids["eos_token_id"]:
         content["eos_token_id"] = [
             each for each in (ids["eos_token_id"], answer) if each is not None
@@ -125,15 +125,25 @@ def _generation_config(loaded: LoadedModel, ids: Mapping[str, int | None]) -> st
     return json.dumps(content) + "\n"
 
 
-def _end_of_answer(loaded: LoadedModel) -> int | None:
-    """Return the id that the chat template writes behind an answer, where it is a single one."""
-    if loaded.chat_template is None or loaded.tokenizer is None:
+def end_of_answer(loaded: LoadedModel) -> str | None:
+    """Return what the chat template writes behind an answer; None where that is not known."""
+    if loaded.chat_template is None:
         return None
     try:
         question = turns_of([("user", "?")])
-        end = loaded.chat_template.end_of_answer(question, Place(Path("messages"), "turn", 1))
-        ids = loaded.tokenizer.encode(end)
+        return loaded.chat_template.end_of_answer(question, Place(Path("messages"), "turn", 1))
     except (DataError, ValueError):
+        return None
+
+
+def id_behind_an_answer(loaded: LoadedModel) -> int | None:
+    """Return the id that the chat template writes behind an answer, where it is a single one."""
+    end = end_of_answer(loaded)
+    if end is None or loaded.tokenizer is None:
+        return None
+    try:
+        ids = loaded.tokenizer.encode(end)
+    except ValueError:
         return None
     return int(ids[0]) if len(ids) == 1 else None
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from app.training.character_tokenizers import ByteTokenizer
 from app.training.data.chat_template import CHATML
+from app.training.export import end_of_answer, id_behind_an_answer
 from app.training.inference import LoadedModel, load_trained
 from app.training.pretrained_tokenizer import PretrainedTokenizer
 from app.training.text_cuts import GPT_4, GPT_4O, WORDS
@@ -112,6 +113,8 @@ def _write(path: Path, name: str, loaded: LoadedModel, quantization: Quantizatio
         writer.add_file_type(kind.MOSTLY_F16 if quantization == "f16" else kind.MOSTLY_Q8_0)
         writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
         _add_tokenizer(writer, tokenizer)
+        if (answered := id_behind_an_answer(loaded)) is not None:
+            writer.add_eot_token_id(answered)
         if loaded.chat_template is not None:
             writer.add_chat_template(_without_marks(loaded.chat_template.source))
         _write_tensors(writer, list(named_tensors(loaded.model, vocabulary)), quantization)
@@ -274,15 +277,23 @@ def _without_marks(template: str) -> str:
 
 def _modelfile(file: str, loaded: LoadedModel) -> str:
     lines = [_MODELFILE_MARK, f"FROM ./{file}"]
-    template = loaded.chat_template
+    template, stops = loaded.chat_template, dict.fromkeys([_end_of_text(loaded)])
     if template is None:
         lines.append('TEMPLATE """{{ .Prompt }}"""')
-    elif template.source == CHATML:
-        lines += [f'TEMPLATE """{_OLLAMA_CHATML}"""', "PARAMETER stop <|im_end|>"]
-    if isinstance(loaded.tokenizer, PretrainedTokenizer) and loaded.tokenizer.end_of_text:
-        lines.append(f"PARAMETER stop {json.dumps(loaded.tokenizer.end_of_text)}")
+    else:
+        stops |= {end_of_answer(loaded): None}
+    if template is not None and template.source == CHATML:
+        lines.append(f'TEMPLATE """{_OLLAMA_CHATML}"""')
+        stops |= {"<|im_end|>": None}
+    # Ollama takes what is between the quotes as it is: there are no escapes.
+    lines += [f'PARAMETER stop "{stop}"' for stop in stops if stop]
     lines.append(f"PARAMETER num_ctx {loaded.model.config.max_position_embeddings}")
     return "\n".join(lines) + "\n"
+
+
+def _end_of_text(loaded: LoadedModel) -> str | None:
+    tokenizer = loaded.tokenizer
+    return tokenizer.end_of_text if isinstance(tokenizer, PretrainedTokenizer) else None
 
 
 _OLLAMA_CHATML: Final = (

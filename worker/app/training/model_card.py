@@ -20,8 +20,11 @@ _MOST_DRAWN = 60
 """Points in the chart of the training loss."""
 _PATHS = ("path", "tokenizer", "weights", "adapter", "files")
 """Ends of the names of fields that hold paths."""
-_OF_MACHINE = ("checkpoint_dir", "device", "resume_from_checkpoint", "wandb_")
-"""Beginnings of the names of fields that only concern the machine of the run; they are left out."""
+_OF_MACHINE = ("alert", "checkpoint_dir", "device", "resume_from_checkpoint", "wandb_")
+"""Beginnings of the names of fields that only concern the machine of the run; they are left out.
+
+The address of a webhook is often a secret.
+"""
 _FRONT_MATTER = """---
 library_name: transformers
 pipeline_tag: text-generation
