@@ -61,7 +61,9 @@ class SweepDriver:
 
         Raises:
             StoreUnavailableError: Redis does not answer, or refuses.
+            Exception: A sweep met a defect; the others were driven all the same.
         """
+        defects: list[Exception] = []
         for sweep_id in await self._state.sweeps.open():
             try:
                 await self.advance(sweep_id)
@@ -71,6 +73,11 @@ class SweepDriver:
                 await self._state.sweeps.settle(sweep_id, None)
             except (JobStoreError, ArtifactStoreAwayError) as error:
                 _log.warning("a sweep waits", sweep_id=sweep_id, why=str(error))
+            except Exception as error:
+                _log.error("a sweep met a defect", sweep_id=sweep_id, exc_info=error)
+                defects.append(error)
+        if defects:
+            raise defects[0]
 
     async def advance(self, sweep_id: str) -> None:
         """Do what is missing for one sweep.

@@ -257,6 +257,18 @@ async def test_a_failure_of_the_values_ranks_last_and_another_one_stops_the_swee
     assert by_rank(sweep) == [5, 3, 6, 2, 1, 4]
 
 
+async def test_a_sweep_that_cannot_be_driven_holds_up_no_other(
+    plane: ControlPlane, stubs: Any
+) -> None:
+    broken = (await stubs.sweeps.StartSweep(sweep_of())).sweep.sweep_id
+    await plane.state.connection.command("HSET", f"te:sweep:{broken}", "document", "{}")
+    whole = (await stubs.sweeps.StartSweep(sweep_of())).sweep.sweep_id
+    assert sorted([broken, whole]) == [broken, whole]  # the order in which they are driven
+    with pytest.raises(TypeError, match="missing"):
+        await SweepDriver(plane.state).look()
+    assert await plane.state.sweeps.children(whole)
+
+
 async def test_a_sweep_without_any_score_says_so(
     plane: ControlPlane, stubs: Any, attempts: AttemptStore
 ) -> None:
