@@ -264,7 +264,7 @@ async def test_a_sweep_that_cannot_be_driven_holds_up_no_other(
     await plane.state.connection.command("HSET", f"te:sweep:{broken}", "document", "{}")
     whole = (await stubs.sweeps.StartSweep(sweep_of())).sweep.sweep_id
     assert sorted([broken, whole]) == [broken, whole]  # the order in which they are driven
-    with pytest.raises(TypeError, match="missing"):
+    with pytest.raises(KeyError, match="children"):
         await SweepDriver(plane.state).look()
     assert await plane.state.sweeps.children(whole)
 
