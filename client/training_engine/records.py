@@ -626,9 +626,9 @@ class Series:
         max: The greatest value; None where there is none.
         max_step: The first step with the greatest value.
         best: The best value: the least, or the greatest of a speed (a name that ends with
-            _per_second), of mfu, and of a metric of the user whose name has one of accuracy, score
-            or reward in it; None where there is none, and of lr and tokens_seen, of which no value
-            is better than another.
+            _per_second), of mfu, and of a metric of the user whose name has one of accuracy, score,
+            reward, precision, recall, bleu or rouge in it, or acc, auc or f1 as a word; None where
+            there is none, and of lr and tokens_seen, of which no value is better than another.
         best_step: The first step with the best value; 0 where there is none.
     """
 

@@ -237,6 +237,8 @@ def test_curves_and_a_comparison_of_several_jobs(doors: Doors) -> None:
     heads, *lines = printed.stdout.splitlines()
     assert heads.startswith("job_id,name,status,step,best val_loss,last val_loss")
     assert [line.split(",")[0] for line in lines] == ids
+    matched, _ = doors.cli("compare", "agree*", "--status", "failed").values()
+    assert [row["job_id"] for row in matched["jobs"]] == [doors.job_id, doors.failed_id]
     for name, flags in doors.flags.items():
         refused = CliRunner().invoke(app, [*flags, "curves", "agreed", "--metric", "los"])
         assert refused.exit_code != OK, name

@@ -167,6 +167,24 @@ def _require(*choices: object) -> None:
         raise typer.BadParameter("name at least one job, or choose some by --status or --tag")
 
 
+def chosen_ids(
+    session: Session, jobs: list[str] | None, status: str | None, tags: list[str] | None
+) -> list[str]:
+    """Return the ids of the jobs that were named, or are in a state or have the tags.
+
+    Raises:
+        TrainingEngineError: A reference means no job, or none fits.
+    """
+    _require(jobs, status, tags)
+    chosen, failures = _choose(session, jobs, _states([], status), tags, lambda job: True)
+    for failure in failures:
+        if failure.error is not None:
+            raise failure.error
+    if not chosen:
+        raise NotFoundError("no job has this state and these tags", code="job_not_found")
+    return list(chosen)
+
+
 def _is_pattern(reference: str) -> bool:
     return any(character in reference for character in "*?")
 

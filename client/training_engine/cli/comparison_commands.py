@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from training_engine.cli import completion
+from training_engine.cli.bulk_commands import JobsArgument, chosen_ids
+from training_engine.cli.job_commands import StatusOption, TagsOption
 from training_engine.cli.output import number
 from training_engine.cli.session import Session, connected
 from training_engine.comparison import Comparison, series_csv
@@ -18,18 +19,21 @@ if TYPE_CHECKING:
 
     from training_engine.records import Series
 
-JobsArgument = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="JOB...", help="Names or ids of jobs, up to 50.", autocompletion=completion.jobs
-    ),
-]
 CsvOption = Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")]
 
 
-def compare(session: Session, jobs: JobsArgument, as_csv: CsvOption = False) -> None:
-    """Show jobs side by side: best and last of each metric, and the fields that differ."""
-    found = session.engine.jobs.compare(jobs)
+def compare(
+    session: Session,
+    jobs: JobsArgument = None,
+    status: StatusOption = None,
+    tags: TagsOption = None,
+    as_csv: CsvOption = False,
+) -> None:
+    """Show jobs side by side: best and last of each metric, and the fields that differ.
+
+    Up to 50: those that are named, or that --status and --tag mean.
+    """
+    found = session.engine.jobs.compare(chosen_ids(session, jobs, status, tags))
     if as_csv:
         session.output.line(found.csv().rstrip("\n"))
     elif session.output.as_json:
@@ -69,7 +73,9 @@ def _best_text(series: Series | None) -> str:
 
 def curves(
     session: Session,
-    jobs: JobsArgument,
+    jobs: JobsArgument = None,
+    status: StatusOption = None,
+    tags: TagsOption = None,
     metric: Annotated[
         list[str] | None,
         typer.Option(
@@ -92,7 +98,7 @@ def curves(
 ) -> None:
     """Print curves of jobs as comma-separated values, smoothed and thinned as on the page."""
     answer = session.engine.metrics.series(
-        job_ids=[session.job_id(job) for job in dict.fromkeys(jobs)],
+        job_ids=chosen_ids(session, jobs, status, tags),
         metrics=metric or ["val_loss", "loss"],
         x_axis=x_axis,
         max_points=max_points,
@@ -109,7 +115,9 @@ def curves(
 
 def report(
     session: Session,
-    jobs: JobsArgument,
+    jobs: JobsArgument = None,
+    status: StatusOption = None,
+    tags: TagsOption = None,
     output: Annotated[
         Path, typer.Option(help="The file; - for the standard output. It is replaced.")
     ] = Path("report.html"),
@@ -119,7 +127,7 @@ def report(
     ] = None,
 ) -> None:
     """Write jobs as one HTML file: curves, numbers, differences, configurations, samples."""
-    text = session.engine.jobs.report(jobs, prompts=prompt or [])
+    text = session.engine.jobs.report(chosen_ids(session, jobs, status, tags), prompts=prompt or [])
     if str(output) == "-":
         session.output.line(text)
         return

@@ -33,7 +33,10 @@ _STANDARD = frozenset(
 _WITHOUT_BEST = ("lr", "tokens_seen")
 """Metrics of which no value is better than another."""
 
-_GREATER_IS_BETTER = re.compile(r"_per_second$|^mfu$|accuracy|score|reward")
+_GREATER_IS_BETTER = re.compile(
+    r"_per_second$|^mfu$|accuracy|score|reward|precision|recall|bleu|rouge"
+    r"|(?<![a-z])(acc\d*|auc|f1)(?![a-z0-9])"
+)
 
 
 @dataclass(frozen=True, slots=True)

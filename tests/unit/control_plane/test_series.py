@@ -111,6 +111,27 @@ async def test_curves_of_two_jobs_over_each_axis(stubs: Any, attempts: AttemptSt
     assert len(everything.series) == 8
 
 
+async def test_the_best_value_is_the_greatest_of_metrics_that_are_named_so(
+    stubs: Any, attempts: AttemptStore
+) -> None:
+    greatest = [
+        "my/accuracy",
+        "val_acc",
+        "F1.acc-2",
+        "top1/f1",
+        "auc",
+        "bleu_4",
+        "tokens_per_second",
+    ]
+    least = ["acceleration", "f10x", "pace", "val_loss", "grad_norm"]
+    job_id, token = await running_job(stubs, attempts)
+    rows = [dict.fromkeys([*greatest, *least], float(value)) for value in (1, 3, 2)]
+    attempts.publish_metrics(token, [MetricPoint(n, row, 0) for n, row in enumerate(rows, 1)])
+    best = {each.metric: each.best for each in (await ask(stubs, job_id)).series}
+    assert {name for name, value in best.items() if value == 3} == set(greatest)
+    assert {name for name, value in best.items() if value == 1} == set(least)
+
+
 async def test_a_zoomed_curve_shows_the_same_values_of_old_points_too(
     plane: ControlPlane, stubs: Any, worker_connection: Connection
 ) -> None:
