@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -10,8 +11,15 @@ from control_plane.state import ServiceState
 from job_store.errors import NotFoundError
 from job_store.records import JobRecord, JobStatus
 
-OF_THE_VALUES = frozenset({"NON_FINITE_LOSS", "OUT_OF_MEMORY", "INVALID_CONFIG", "INVALID_DATA"})
+OF_THE_VALUES = frozenset({"NON_FINITE_LOSS", "OUT_OF_MEMORY", "INVALID_CONFIG"})
 """Reasons of a failure that lie in a child's values: it would fail again, and ranks last."""
+_OF_DATA = (
+    "data", "dataset_path", "val_dataset_path", "val_fraction", "text_column", "token_dtype",
+    "tokenizer", "sequence_length", "model_config.max_position_embeddings",
+    "model_config.vocab_size",
+)  # fmt: skip
+"""Fields on which it depends whether data can be trained on. INVALID_DATA lies in a child's values
+where one of them is a parameter; else the data that all share have changed, or are away."""
 _ACTIVE = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.STOPPING)
 
 
@@ -49,7 +57,17 @@ class Child:
     @property
     def failed_by_values(self) -> bool:
         """Whether it failed, and another try would fail again."""
-        return self.has_failed and self._reason in OF_THE_VALUES
+        by_data = self._reason == "INVALID_DATA" and self._varies_data
+        return self.has_failed and (by_data or self._reason in OF_THE_VALUES)
+
+    @property
+    def _varies_data(self) -> bool:
+        names = json.loads(self.job.sweep_values or "{}") if self.job else {}
+        return any(
+            f"{field}.".startswith(f"{name}.") or name.startswith(f"{field}.")
+            for name in names
+            for field in _OF_DATA
+        )
 
     @property
     def has_failed(self) -> bool:

@@ -16,9 +16,11 @@ from typing import Any
 import pytest
 from failure import failure_of
 from started import TINY
+from test_config_and_records import record_of
 from test_job_calls import checkpoint_of
 
 from control_plane.server import ControlPlane
+from control_plane.sweeps.children import Child
 from control_plane.sweeps.driver import SweepDriver
 from control_plane.sweeps.service import SweepServicer
 from job_store.attempts import AttemptStore
@@ -255,6 +257,25 @@ async def test_a_failure_of_the_values_ranks_last_and_another_one_stops_the_swee
     await stubs.sweeps.ResumeSweep(sweep_pb2.ResumeSweepRequest(sweep_id=started.sweep_id))
     sweep = await until(stubs, started.sweep_id, workers, is_over)
     assert by_rank(sweep) == [5, 3, 6, 2, 1, 4]
+
+
+@pytest.mark.parametrize(
+    ("reason", "values", "expected"),
+    [
+        ("NON_FINITE_LOSS", {"learning_rate": 1e9}, True),
+        ("INVALID_DATA", {"learning_rate": 1e-3, "seed": 2}, False),  # they are away, for all
+        ("INVALID_DATA", {"dataset_path": "b.txt"}, True),
+        ("INVALID_DATA", {"data.sources": []}, True),
+        ("INVALID_DATA", {"model_config": {"vocab_size": 9}}, True),
+        ("INVALID_DATA", {"database": 1}, False),
+        ("DISK_FULL", {"dataset_path": "b.txt"}, False),
+    ],
+)
+def test_what_a_childs_values_are_to_blame_for(
+    reason: str, values: dict[str, Any], expected: bool
+) -> None:
+    failed = record_of(error=JobError(reason, "so it is"), sweep_values=json.dumps(values))
+    assert Child(1, "job_1", failed).failed_by_values == expected
 
 
 async def test_a_sweep_that_cannot_be_driven_holds_up_no_other(
