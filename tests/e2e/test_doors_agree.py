@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from training_engine import TrainingEngine, TrainingEngineError
 from training_engine.cli.app import app
-from training_engine.cli.exit_codes import INVALID_CONFIG, OK
+from training_engine.cli.exit_codes import INVALID_CONFIG, OK, USAGE
 from training_engine.records import to_plain
 
 Json = Any
@@ -247,6 +247,17 @@ def test_curves_and_a_comparison_of_several_jobs(doors: Doors) -> None:
     answer = doors.api.get("/metrics/series", params={"job_ids": ids, "smoothing": 1})
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (400, "smoothing")
     assert doors.api.get("/metrics/series").status_code == 400
+
+
+def test_a_fork_of_the_newest_checkpoint(doors: Doors) -> None:
+    saved = doors.rest(f"/jobs/{doors.job_id}/checkpoints")["checkpoints"]
+    newest = max(saved, key=lambda one: one["step"])
+    asked = ["--latest", "--set", "max_steps=1"]  # refused, with the step of what was taken
+    for name, flags in doors.flags.items():
+        refused = CliRunner().invoke(app, [*flags, "fork", doors.job_id, *asked])
+        assert f"the checkpoint is of step {newest['step']};" in refused.output, name
+        refused = CliRunner().invoke(app, [*flags, "fork", newest["checkpoint_id"], "--latest"])
+        assert (refused.exit_code, "--latest is" in refused.output) == (USAGE, True), name
 
 
 def points_of(doors: Doors) -> list[dict[str, Any]]:

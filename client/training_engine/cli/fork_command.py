@@ -40,6 +40,9 @@ def fork(
             autocompletion=completion.jobs,
         ),
     ],
+    latest: Annotated[
+        bool, typer.Option("--latest", help="Of a job: its newest checkpoint, not its best.")
+    ] = False,
     settings: SettingsOption = None,
     optimizer: Annotated[
         str | None,
@@ -57,10 +60,10 @@ def fork(
     watch: WatchOption = False,
 ) -> None:
     """Start a job from a checkpoint of another, with changed settings."""
-    is_checkpoint = is_checkpoint_id(origin)
+    checkpoint_id, job_id = _origin(session, origin, latest)
     job = session.engine.jobs.fork(
-        checkpoint_id=origin if is_checkpoint else None,
-        job_id=None if is_checkpoint else session.job_id(origin),
+        checkpoint_id=checkpoint_id,
+        job_id=job_id,
         config=changes(settings or []),
         optimizer=optimizer,
         dataset_path=chosen_data("--dataset", dataset, settings),
@@ -73,6 +76,18 @@ def fork(
         session.output.note(f"warning: {warning}")
     said = f"started job {job.job_id} from step {job.fork_step} of {job.parent_job_id}"
     tell(session, job, said, watch=watch)
+
+
+def _origin(session: Session, origin: str, latest: bool) -> tuple[str | None, str | None]:
+    """Return the id of a checkpoint, or that of a job whose best one is meant."""
+    if is_checkpoint_id(origin):
+        if latest:
+            raise typer.BadParameter(f"{origin} is a checkpoint; --latest is for a job")
+        return origin, None
+    job_id = session.job_id(origin)
+    # Without any, the service says so.
+    newest = list(session.engine.checkpoints.list(job_id))[-1:] if latest else []
+    return (newest[0].checkpoint_id, None) if newest else (None, job_id)
 
 
 COMMANDS: dict[str, Callable[..., None]] = {"fork": connected(fork)}
