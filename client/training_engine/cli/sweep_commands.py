@@ -124,7 +124,9 @@ def _row(child: SweepChild, parameters: tuple[str, ...]) -> tuple[object, ...]:
 
 def _shown(value: str | None) -> str:
     read = json.loads(value or "null")
-    return number(read) if isinstance(read, float) else str(read)
+    if isinstance(read, float):
+        return number(read)
+    return read if isinstance(read, str) else str(value)
 
 
 def stop(session: Session, sweep: SweepArgument) -> None:

@@ -320,8 +320,11 @@ def of_child(plan: SweepPlan, number: int, problem: FieldProblem, others: int = 
 
 
 def _values_of(plan: SweepPlan, number: int) -> str:
-    values = plan.children[number - 1].items()
-    return ", ".join(f"{name}={value}" for name, value in values)[:200]
+    values = {
+        name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        for name, value in plan.children[number - 1].items()
+    }
+    return ", ".join(f"{name}={value}" for name, value in values.items())[:200]
 
 
 def _with_rungs(

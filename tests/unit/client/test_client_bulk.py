@@ -146,14 +146,22 @@ def test_a_sweep_is_deleted_after_a_question_on_a_terminal(
 
 
 def test_a_sweep_shows_which_children_were_deleted(cli: Cli, service: ScriptedService) -> None:
-    children = [sweep_pb2.SweepChild(number=1, rank=1, score=2.5), sweep_pb2.SweepChild(number=2)]
+    children = [
+        sweep_pb2.SweepChild(number=1, rank=1, score=2.5, values={"ema_decay": "0.9", "to": '"x"'}),
+        sweep_pb2.SweepChild(number=2, values={"ema_decay": "null", "to": "true"}),
+    ]
     found = sweep_pb2.Sweep(
-        sweep_id=f"swp_{4:026d}", metric="val_loss", best_child=1, children=children
+        sweep_id=f"swp_{4:026d}",
+        metric="val_loss",
+        best_child=1,
+        children=children,
+        parameters=["ema_decay", "to"],
     )
     service.on["GetSweep"] = lambda request, context: sweep_pb2.GetSweepResponse(sweep=found)
     lines = [line.split() for line in cli("sweep", "show", found.sweep_id).stdout.splitlines()]
     assert ["best", "child", "1,", "deleted"] in lines
     assert [line[:3] for line in lines[-2:]] == [["1", "1", "deleted"], ["2", "waits", "0"]]
+    assert [line[-2:] for line in lines[-2:]] == [["0.9", "x"], ["null", "true"]]
 
 
 def test_a_name_of_several_sweeps_is_not_deleted(cli: Cli, service: ScriptedService) -> None:

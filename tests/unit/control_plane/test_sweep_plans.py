@@ -178,7 +178,7 @@ def test_a_metric_has_to_be_one_of_every_child() -> None:
     averaged = plan_of(parameters={"ema_decay": [0.8, 0.9]}, metric="ema_val_loss")
     assert averaged.metric == "ema_val_loss"
     some = problems_of(parameters={"ema_decay": [0.8, None]}, metric="ema_val_loss")["metric"]
-    assert "which child 2 (ema_decay=None) never has" in some
+    assert "which child 2 (ema_decay=null) never has" in some
 
 
 def test_a_sweep_may_compare_by_the_loss_of_one_source() -> None:
