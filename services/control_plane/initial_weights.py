@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from app.training.config import ConfigError, TrainingConfig
+from app.training.fitting_weights import require_fit
 from app.training.initial_weights import (
     Origin,
     adapter_file,
@@ -45,6 +46,8 @@ async def take_initial_weights(config: TrainingConfig, state: ServiceState) -> N
     if origin is not None and config.has_open_model():
         take_origin(config, origin)
         config.validate()
+    if origin is not None:
+        await asyncio.to_thread(require_fit, config, origin.model)
     if config.initial_adapter is not None:
         config.initial_adapter = state.roots.check(_ADAPTER, config.initial_adapter)
         if state.roots.visible and not config.has_open_model():

@@ -72,6 +72,9 @@ async def test_a_checkpoint_gives_the_model_of_its_job(stubs: Any, attempts: Att
     record = checkpoint_of(token, 5)
     attempts.register_checkpoint(token, record)
     named = f"checkpoint://{record.checkpoint_id}"
+    wider = start_with(named, model_config={"hidden_size": 48})
+    refused = await failure_of(stubs.jobs.StartJob(wider))
+    assert "token_embedding.weight is [256, " in refused.fields["initial_weights"]
     job = (await stubs.jobs.StartJob(start_with(named))).job
     assert job.config.initial_weights == named
     assert job.config.model_config.hidden_size == TINY["model_config"]["hidden_size"]
@@ -104,6 +107,33 @@ async def test_what_cannot_be_used_is_refused_at_once(
     description.symlink_to(tmp_path / "outside.json")
     (tmp_path / "outside.json").write_text(json.dumps(values))
     assert (await refusal("model"))[0] == "PATH_NOT_ALLOWED"
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"model_config": {"hidden_size": 32}},
+            "it does not fit: token_embedding.weight is [256, 16] there and [256, 32] here; ",
+        ),
+        (
+            {"model_config": {"rope_theta": 5.0}},
+            "`rope_theta` is 10000.0 there and 5.0 here; leave",
+        ),
+        (
+            {"model_config": {"vocab_size": 300}},
+            "token_embedding.weight is [256, 16] there and [300, 16] here; set `resize",
+        ),
+    ],
+)
+async def test_what_does_not_fit_is_listed_at_the_start(
+    stubs: Any, model: Path, fields: dict[str, Any], message: str
+) -> None:
+    failure = await failure_of(stubs.jobs.StartJob(start_with("model", **fields)))
+    assert failure.reason == "INVALID_CONFIG"
+    assert message in failure.fields["initial_weights"]
+    resized = start_with("model", model_config={"vocab_size": 300}, resize_vocabulary=True)
+    assert (await stubs.jobs.StartJob(resized)).job.config.model_config.vocab_size == 300
 
 
 async def test_a_checkpoint_file_is_left_to_the_worker(stubs: Any, data_root: Path) -> None:

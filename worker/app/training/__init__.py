@@ -16,8 +16,8 @@ reading:
 - `callbacks`: the hooks of a run; the service trains through them.
 - `checkpoint`, `checkpoint_file`, `async_save`, `saving`, `run_folder`: saving: files, rotation,
   the folder of a run.
-- `initial_weights`, `initial_model`, `freezing`, `adapters`: what a run begins with, and what of it
-  stays.
+- `initial_weights`, `fitting_weights`, `initial_model`, `freezing`, `adapters`: what a run begins
+  with, and what of it stays.
 - `resume`, `rng`: what makes a resume exact.
 - `data`, `data_warnings`: from files to samples of tokens, and what is odd about the files.
 - `tokenizer`, `tokenizer_protocol`, `character_tokenizers`, `pretrained_tokenizer`,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,8 +14,8 @@ from app.training import rng
 from app.training.adapters import begin_adapters
 from app.training.config import TrainingConfig
 from app.training.errors import CheckpointError
+from app.training.fitting_weights import require_fit
 from app.training.initial_weights import (
-    MODEL_FIELDS_FREE_TO_CHANGE,
     folder_files,
     refused,
     require_base,
@@ -33,9 +32,6 @@ from app.transformer.lora import merged_weights
 from app.transformer.page_faults import take_pages
 
 logger = logging.getLogger(__name__)
-
-_VOCABULARY = ("token_embedding.weight", "lm_head.weight")
-_MOST_NAMED = 10
 
 
 class GivenWeights(Protocol):
@@ -131,7 +127,7 @@ def _open(path: Path) -> GivenWeights:
 
 def _filled(config: TrainingConfig, weights: GivenWeights) -> GPTModel:
     model = GPTModel.unfilled(config.model_config)
-    _require_fit(config, model, weights)
+    require_fit(config, weights.config, weights.shapes())
     take_pages(model.parameters())
     shapes = weights.shapes()
     for name, parameter in model.named_parameters():
@@ -156,67 +152,6 @@ def _copy_rows(weights: GivenWeights, name: str, target: Tensor) -> None:
     if new > old:
         what = f"{new - old} new rows are the mean of the others"
     logger.warning("%s is resized from %d to %d ids: %s", name, old, new, what)
-
-
-def _require_fit(config: TrainingConfig, model: GPTModel, weights: GivenWeights) -> None:
-    """Raise one `ConfigError` that lists each tensor and field that does not fit."""
-    ours = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    theirs = dict(weights.shapes())
-    problems = [
-        f"{name} is {_shown(theirs.get(name))} there and {_shown(ours.get(name))} here"
-        for name in dict.fromkeys([*ours, *theirs])
-        if ours.get(name) != theirs.get(name) and not _is_resized(config, name, ours, theirs)
-    ]
-    if not problems:
-        problems = _other_fields(config.model_config, weights.config)
-    if not problems:
-        return
-    more = len(problems) - _MOST_NAMED
-    listed = "; ".join(problems[:_MOST_NAMED]) + (f"; and {more} more" if more > 0 else "")
-    remedy = "leave the model_config out to take theirs"
-    if not config.resize_vocabulary and all(each.startswith(_VOCABULARY) for each in problems):
-        remedy = "set `resize_vocabulary: true` to resize it, or leave vocab_size out"
-    raise refused(config.initial_weights or "", f"it does not fit: {listed}; {remedy}")
-
-
-def _is_resized(
-    config: TrainingConfig,
-    name: str,
-    ours: Mapping[str, tuple[int, ...]],
-    theirs: Mapping[str, tuple[int, ...]],
-) -> bool:
-    if not config.resize_vocabulary or name not in _VOCABULARY:
-        return False
-    if config.model_config.ngram_size > 1:
-        return False  # the rows of its n-grams depend on the size of the vocabulary
-    return name in ours and name in theirs and ours[name][1:] == theirs[name][1:]
-
-
-def _other_fields(ours: TransformerConfig, theirs: TransformerConfig) -> list[str]:
-    """Return what is computed otherwise from tensors of the same shapes."""
-    free = {*MODEL_FIELDS_FREE_TO_CHANGE, "vocab_size"}
-    if ours.position_encoding_type != "learned":
-        free.add("max_position_embeddings")
-    one, other = (_spelled_out(config) for config in (ours, theirs))
-    return [
-        f"`{name}` is {other[name]!r} there and {value!r} here"
-        for name, value in one.items()
-        if name not in free and value != other[name]
-    ]
-
-
-def _spelled_out(config: TransformerConfig) -> dict[str, Any]:
-    """Return all fields, with defaults that follow from others filled in."""
-    return dataclasses.asdict(config) | {
-        "num_kv_heads": config.key_value_heads,
-        "head_dim": config.head_size,
-        "intermediate_size": config.mlp_size,
-        "qkv_bias": config.has_qkv_bias,
-    }
-
-
-def _shown(shape: tuple[int, ...] | None) -> str:
-    return "absent" if shape is None else str(list(shape))
 
 
 def take_given_model(config: TrainingConfig, model: GPTModel) -> None:

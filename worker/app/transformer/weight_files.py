@@ -74,12 +74,17 @@ def _object(text: bytes) -> dict[str, Any]:
 
 def read_config(folder: Path) -> dict[str, Any]:
     """Return the contents of a folder's config.json; raise `UnsupportedModelError` without one."""
+    require_no_adapter(folder)
+    return read_json(folder / "config.json")
+
+
+def require_no_adapter(folder: Path) -> None:
+    """Raise `UnsupportedModelError` for a folder of `peft`."""
     if not (folder / "config.json").exists() and (folder / "adapter_config.json").exists():
         raise UnsupportedModelError(
             f"{folder} holds an adapter (adapter_config.json) and no model; name its base model "
             "here, and the adapter as `initial_adapter`"
         )
-    return read_json(folder / "config.json")
 
 
 def weight_files(folder: Path) -> tuple[list[Path], dict[str, Path] | None]:
@@ -96,6 +101,7 @@ def weight_files(folder: Path) -> tuple[list[Path], dict[str, Path] | None]:
         if (folder / f"{name}.index.json").exists():
             places = _read_index(folder / f"{name}.index.json", Path(name).suffix)
             return sorted(set(places.values())), places
+    require_no_adapter(folder)
     raise UnsupportedModelError(
         f"{folder} has neither {_SAFETENSORS} nor {_PICKLED}, nor an index of shards; name the "
         "folder of a Hugging Face model"
@@ -159,7 +165,8 @@ def read_header(file: Path) -> dict[str, StoredTensor]:
         _require_covered(list(tensors.values()), data, end)
         return tensors
     except (OSError, ValueError, struct.error, KeyError, TypeError, RecursionError) as error:
-        why = f"{type(error).__name__} {error}" if isinstance(error, KeyError) else str(error)
+        of_values = isinstance(error, struct.error | KeyError | TypeError)
+        why = "its beginning is not the header of one" if of_values else str(error)
         raise UnsupportedModelError(
             f"{file} is not a whole safetensors file: {why}; {_REMEDY}"
         ) from None
