@@ -11,7 +11,7 @@ import itertools
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from app.training.config import FieldProblem
@@ -26,6 +26,7 @@ _EXAMPLES = {
     "log_uniform": "learning_rate: {log_uniform: [1e-4, 1e-2]}",
     "integers": "model_config.num_layers: {integers: [2, 6]}",
     "values": "learning_rate: [1e-3, 3e-3]",
+    "step": "model_config.hidden_size: {integers: [64, 512], step: 64}",
 }
 """Of each way to say what a parameter may be."""
 RANGES = ("uniform", "log_uniform", "integers")
@@ -50,14 +51,23 @@ class Range:
     """One of `RANGES`."""
     low: float
     high: float
+    step: float = 0.0
+    """Only `low` and whole steps above it are drawn; 0 for every value."""
 
     def draw(self, share: float) -> Any:
         """Return the value at a share of the whole, in [0, 1)."""
+        if self.step:
+            value = self.low + int(share * self._steps) * self.step
+            return int(value) if self.kind == "integers" else float(f"{value:.12g}")
         if self.kind == "integers":
             return int(self.low) + int(share * (int(self.high) - int(self.low) + 1))
         if self.kind == "uniform":
             return self.low + share * (self.high - self.low)
         return math.exp(math.log(self.low) + share * (math.log(self.high) - math.log(self.low)))
+
+    @property
+    def _steps(self) -> int:
+        return math.floor((self.high - self.low) / self.step + 1e-9) + 1  # 0.3 / 0.1 is below 3
 
 
 Parameter = Choices | Range
@@ -67,17 +77,27 @@ def read_parameter(name: str, spec: Any) -> Parameter | FieldProblem:
     """Return what a parameter may be, or what is wrong with it."""
     if isinstance(spec, Sequence) and not isinstance(spec, str):
         spec = {"values": spec}
-    if (
-        not isinstance(spec, Mapping)
-        or len(spec) != 1
-        or next(iter(spec)) not in (*RANGES, "values")
-    ):
-        kinds = ", ".join(RANGES)
-        return _problem(name, spec, f"it must be a list of values, or one of {kinds}: [low, high]")
-    ((kind, given),) = spec.items()
-    if kind == "values":
-        return _choices(name, given)
-    return _range(name, kind, given)
+    kinds = [key for key in spec if key != "step"] if isinstance(spec, Mapping) else []
+    if len(kinds) != 1 or kinds[0] not in (*RANGES, "values"):
+        ways = ", ".join(RANGES)
+        return _problem(name, spec, f"it must be a list of values, or one of {ways}: [low, high]")
+    kind = kinds[0]
+    if "step" in spec:
+        return _stepped(name, kind, spec)
+    return _choices(name, spec[kind]) if kind == "values" else _range(name, kind, spec[kind])
+
+
+def _stepped(name: str, kind: str, spec: Mapping[str, Any]) -> Range | FieldProblem:
+    if kind not in ("uniform", "integers"):
+        return _problem(name, spec, "only `uniform` and `integers` have a `step`", "step")
+    drawn, step = _range(name, kind, spec[kind]), read_exponent(spec["step"])
+    if isinstance(drawn, FieldProblem):
+        return drawn
+    is_usable = _is_number(step) and 0 < step <= drawn.high - drawn.low
+    if not is_usable or (kind == "integers" and not float(step).is_integer()):
+        rule = "its `step` must be above 0 and at most high - low, and whole for `integers`"
+        return _problem(name, spec, rule, "step")
+    return replace(drawn, step=float(step))
 
 
 def _choices(name: str, given: Any) -> Choices | FieldProblem:

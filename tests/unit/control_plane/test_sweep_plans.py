@@ -52,6 +52,27 @@ def test_draws_depend_on_seed_number_and_name_alone() -> None:
     assert grid({"d": read_parameter("d", ["x", "y"])}) == [{"d": "x"}, {"d": "y"}]  # type: ignore[dict-item]
 
 
+def test_ranges_may_have_steps() -> None:
+    spec = {"a": {"integers": [64, 300], "step": 64}, "b": {"uniform": [0, 0.3], "step": "1e-1"}}
+    read: dict[str, Any] = {name: read_parameter(name, each) for name, each in spec.items()}
+    drawn = draws(read, 200, 7)
+    assert {each["a"] for each in drawn} == {64, 128, 192, 256}
+    assert {each["b"] for each in drawn} == {0.0, 0.1, 0.2, 0.3}
+    assert all(isinstance(each["a"], int) for each in drawn)
+    for wrong, said in (
+        ({"integers": [64, 300], "step": 0.5}, "whole for `integers`, e.g. model_config.hidden"),
+        ({"uniform": [0, 1], "step": 0}, "its `step` must be above 0 and at most high - low"),
+        ({"uniform": [0, 1], "step": 2}, "its `step` must be above 0 and at most high - low"),
+        ({"uniform": [0, 1], "step": True}, "its `step` must be above 0 and at most high - low"),
+        ({"log_uniform": [1e-4, 1], "step": 0.1}, "only `uniform` and `integers` have a `step`"),
+        ({"values": [1, 2], "step": 1}, "only `uniform` and `integers` have a `step`"),
+        ({"uniform": [1, 0], "step": 0.1}, "it must hold low < high"),
+        ({"step": 1}, "it must be a list of values, or one of"),
+    ):
+        found = problems_of(parameters={"learning_rate": wrong}, trials=2, seed=1)
+        assert said in found["parameters.learning_rate"]
+
+
 def test_rungs_grow_by_the_factor_up_to_the_run() -> None:
     plan = plan_of(halving={"first_rung": 10, "factor": 3})
     assert (plan.pauses, plan.factor) == ((10, 30), 3)
