@@ -197,6 +197,11 @@ def test_epsilons_are_compared_in_float32(tmp_path: Path) -> None:
         ("gpt2", {"n_embd": 48}, "c_attn.weight is [32, 96] and must be [48, 144] by config.json"),
         ("llama", {"model_type": "gemma2"}, "`model_type` is 'gemma2'; one of 'gpt2', 'llama'"),
         ("llama", {"hidden_act": "gelu"}, "`hidden_act` is 'gelu'; only 'silu'"),
+        (
+            "llama",
+            {"num_hidden_layers": 65536},
+            "describes 65536 layers, and the weights have 21 te",
+        ),
         ("llama", {"hidden_size": "32"}, "`hidden_size` is '32'; it must be a whole number"),
         ("llama", {"hidden_size": None}, "its config.json has no `hidden_size`"),
         ("llama", {"num_hidden_layers": 1}, "q_proj.weight [32, 32] is not described by config"),

@@ -79,6 +79,11 @@ def find_model(description: Mapping[str, Any], weights: TensorTable) -> FoundMod
     """
     family, config = read_description(description)
     names = _names(weights, family)
+    if config.num_layers > len(names):  # by name it would be a list of thousands
+        raise UnsupportedModelError(
+            f"config.json describes {config.num_layers} layers, and the weights have {len(names)} "
+            "tensors; copy the model again, all of its files together"
+        )
     config, names = _tied_by_file(weights, names, config, family)
     _check_tensors(weights, names, layout(config, family))
     return FoundModel(family, config, names)
