@@ -20,6 +20,7 @@ from control_plane.sweeps.values import (
     Parameter,
     Range,
     Values,
+    combinations,
     draws,
     grid,
     grid_size,
@@ -158,10 +159,11 @@ def _method(
         rule = "it must be grid or random (and `halving` beside it prunes)"
         return "", [FieldProblem("method", f"`method` is {shown(method)}; {rule}")]
     if method == "random":
-        return method, [
+        problems = [
             *_whole(asked, "trials", 1, MAX_CHILDREN),
             *_whole(asked, "seed", 0, _LAST_SEED),
         ]
+        return method, problems or _too_many_trials(asked["trials"], parameters)
     problems = [
         FieldProblem(
             f"parameters.{name}",
@@ -186,6 +188,16 @@ def _method(
             FieldProblem("parameters", f"{text}list fewer values, or set method: random")
         )
     return method, problems
+
+
+def _too_many_trials(trials: int, parameters: Mapping[str, Parameter]) -> list[FieldProblem]:
+    different = combinations(parameters)
+    if not parameters or trials <= different:
+        return []
+    text = f"`trials` is {trials}, and the parameters have {different:.0f} different combinations; "
+    return [
+        FieldProblem("trials", f"{text}give at most so many, or take a grid, which has each once")
+    ]
 
 
 def _whole(asked: Mapping[str, Any], name: str, low: int, high: int) -> list[FieldProblem]:

@@ -38,6 +38,11 @@ class Choices:
 
     values: tuple[Any, ...]
 
+    @property
+    def size(self) -> float:
+        """Different values."""
+        return len(self.values)
+
     def draw(self, share: float) -> Any:
         """Return the value at a share of the whole, in [0, 1)."""
         return self.values[int(share * len(self.values))]
@@ -64,6 +69,13 @@ class Range:
         if self.kind == "uniform":
             return self.low + share * (self.high - self.low)
         return math.exp(math.log(self.low) + share * (math.log(self.high) - math.log(self.low)))
+
+    @property
+    def size(self) -> float:
+        """Different values; infinity where they are not counted."""
+        if self.step:
+            return self._steps
+        return self.high - self.low + 1 if self.kind == "integers" else math.inf
 
     @property
     def _steps(self) -> int:
@@ -157,6 +169,11 @@ def nested_names(names: Iterable[str]) -> list[FieldProblem]:
         for whole in sorted(known)
         if name.startswith(f"{whole}.")
     ]
+
+
+def combinations(parameters: Mapping[str, Parameter]) -> float:
+    """Return the number of different children that can be drawn; infinity for most ranges."""
+    return math.prod(each.size for each in parameters.values())
 
 
 def grid_size(parameters: Mapping[str, Parameter]) -> int:

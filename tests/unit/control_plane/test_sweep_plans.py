@@ -160,6 +160,10 @@ def test_what_would_be_passed_over_is_refused() -> None:
     parts = {"model_config": [CONFIG["model_config"]], "model_config.num_layers": [1, 2]}
     found = problems_of(parameters=parts)["parameters.model_config.num_layers"]
     assert "is a part of `parameters.model_config`" in found
+    often = problems_of(
+        parameters={"seed": {"integers": [1, 3]}, "compile": [True, False]}, trials=7, seed=1
+    )
+    assert "`trials` is 7, and the parameters have 6 different combinations; a" in often["trials"]
     for name in ("name", "dataset_path"):
         assert f"`{name}` is [1]; it must be text" in problems_of(**{name: [1]})[name]
 
