@@ -13,7 +13,7 @@ reading:
 - `sources`, `documents`, `training_text`, `parts`, `pieces`: documents on their way to the
   tokenizer, in bounded memory: how many, in which order, in which pieces.
 - `text_files`, `records`, `json_lines`, `json_text`, `long_records`, `long_rows`, `tables`,
-  `tar_files`, `column_files`, `compression`: one format each.
+  `tar_files`, `column_files`, `parquet_pages`, `snappy_blocks`, `compression`: one format each.
 - `tokenizing`, `encoding`: from a corpus to its ids in the cache, on all cores.
 - `cache`, `facts`, `corpus_digests`, `arrays`, `array_files`, `array_indexes`: ids on disk, and
   what is known of the files that they are of.

@@ -1,7 +1,8 @@
-"""The names of a Parquet file's columns and its number of rows, from its last bytes alone.
+"""What a Parquet file's footer says of its columns and rows, and where their pages are.
 
-A control plane has no pyarrow, and should not hand files of others to a library in C++. The footer
-is Thrift in its compact protocol: https://parquet.apache.org/docs/file-format/metadata/.
+A control plane has no pyarrow, and should not hand files of others to a library in C++: asked where
+a column is, pyarrow ends the process if the footer is damaged. Footer and headers are Thrift in its
+compact protocol: https://parquet.apache.org/docs/file-format/metadata/.
 """
 
 from __future__ import annotations
@@ -16,8 +17,11 @@ _MAGIC = b"PAR1"
 _TAIL_BYTES = 8  # the footer's length, uint32, and the magic
 _LONGEST_FOOTER = 4 << 20
 _DEEPEST = 8
-_SCHEMA, _ROWS = 2, 3  # fields of FileMetaData
+_SCHEMA, _ROWS, _GROUPS = 2, 3, 4  # fields of FileMetaData
 _NAME, _CHILDREN = 4, 5  # fields of SchemaElement
+_CHUNKS, _CHUNK = 1, 3  # fields of RowGroup and ColumnChunk
+# Fields of ColumnMetaData.
+_PATH, _CODEC, _VALUES, _STORED_BYTES, _DATA_PAGE, _DICTIONARY_PAGE = 3, 4, 5, 7, 9, 11
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,16 @@ class Footer:
     rows: int
 
 
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Where the values of one column in one row group are."""
+
+    codec: int
+    values: int
+    start: int
+    stored_size: int
+
+
 def read_footer(path: Path) -> Footer | None:
     """Return a file's footer, None where it is too long or not understood.
 
@@ -35,6 +49,42 @@ def read_footer(path: Path) -> Footer | None:
         DataError: The file is certainly not a whole Parquet file.
         OSError: It cannot be read.
     """
+    data = _footer_bytes(path)
+    return None if data is None else _footer(data)
+
+
+def read_chunks(path: Path, column: str) -> list[Chunk] | None:
+    """Return a column's chunk of each row group, `a.b` within structs; else like `read_footer`."""
+    data = _footer_bytes(path)
+    try:
+        groups = _Compact(data or b"").struct(last=_GROUPS)[_GROUPS]
+        return [_chunk_of(group, column.encode()) for group in groups]
+    except (IndexError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _chunk_of(group: dict[int, Any], column: bytes) -> Chunk:
+    (chunk,) = (each[_CHUNK] for each in group[_CHUNKS] if b".".join(each[_CHUNK][_PATH]) == column)
+    start = whole_number(chunk, _DATA_PAGE)
+    if chunk.get(_DICTIONARY_PAGE):  # some writers give zero where there is none
+        start = min(start, whole_number(chunk, _DICTIONARY_PAGE))
+    return Chunk(
+        whole_number(chunk, _CODEC),
+        whole_number(chunk, _VALUES),
+        start,
+        whole_number(chunk, _STORED_BYTES),
+    )
+
+
+def whole_number(fields: Any, field: int) -> int:
+    """Return a number of a struct; raises `ValueError` where it is none, or negative."""
+    value = fields.get(field) if isinstance(fields, dict) else fields
+    if type(value) is not int or value < 0:
+        raise ValueError(f"field {field} is {value!r}")
+    return value
+
+
+def _footer_bytes(path: Path) -> bytes | None:
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(len(_MAGIC))
@@ -49,7 +99,17 @@ def read_footer(path: Path) -> Footer | None:
         if length > _LONGEST_FOOTER:
             return None
         file.seek(size - _TAIL_BYTES - length)
-        return _footer(file.read(length))
+        return file.read(length)
+
+
+def read_page_header(data: bytes) -> tuple[dict[int, Any], int]:
+    """Return the fields of the page header that data begin with, and its length.
+
+    Raises:
+        IndexError, ValueError: There is none, or it is longer.
+    """
+    compact = _Compact(data)
+    return compact.struct(), compact.at
 
 
 def _footer(data: bytes) -> Footer | None:
@@ -78,7 +138,7 @@ class _Compact:
     """Reads values of Thrift's compact protocol; raises `IndexError` or `ValueError`."""
 
     def __init__(self, data: bytes) -> None:
-        self._data, self._at = data, 0
+        self._data, self.at = data, 0
 
     def struct(self, last: int = 1 << 15, depth: int = 0) -> dict[int, Any]:
         """Return the fields of a struct by their ids, up to the field `last`."""
@@ -120,10 +180,10 @@ class _Compact:
         return [self._value(head & 15, depth + 1) for _ in range(size)]
 
     def _take(self, size: int) -> bytes:
-        part = self._data[self._at : self._at + size]
+        part = self._data[self.at : self.at + size]
         if len(part) != size:
             raise IndexError("cut off")
-        self._at += size
+        self.at += size
         return part
 
     def _byte(self) -> int:

@@ -19,6 +19,7 @@ from app.training.config import TrainingConfig
 from app.training.data.array_files import read_layout
 from app.training.data.arrays import open_token_file
 from app.training.data.cache import cache_directory
+from app.training.data.column_files import release_freed_memory
 from app.training.data.conversations import conversation_columns
 from app.training.data.errors import DataError
 from app.training.data.facts import memoized
@@ -66,6 +67,7 @@ class Corpus:
                 yield from record_pieces(file, self.content, self.options.text_column)
             else:
                 yield from _text_pieces(file.path)
+        release_freed_memory()
 
     @property
     def size(self) -> int:
@@ -76,6 +78,7 @@ class Corpus:
         """Yield all records of all files in order, of each what makes a conversation."""
         for file in self.files:
             yield from conversation_records(file, self.options.text_column)
+        release_freed_memory()
 
 
 @dataclass(frozen=True, slots=True)
