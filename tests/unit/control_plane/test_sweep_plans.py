@@ -163,7 +163,7 @@ def test_what_would_be_passed_over_is_refused() -> None:
     often = problems_of(
         parameters={"seed": {"integers": [1, 3]}, "compile": [True, False]}, trials=7, seed=1
     )
-    assert "`trials` is 7, and the parameters have 6 different combinations; a" in often["trials"]
+    assert "`trials` is 7, and the parameters have 6 different combinations; g" in often["trials"]
     for name in ("name", "dataset_path"):
         assert f"`{name}` is [1]; it must be text" in problems_of(**{name: [1]})[name]
 
