@@ -49,6 +49,7 @@ def test_two_runs_are_drawn_read_zoomed_sorted_and_saved(
     with opened(browser, address) as (page, seen):
         chart = page.get_by_role("img", name="loss over tokens: 2 of 2 runs")
         expect(chart).to_be_visible()
+        expect(page.get_by_role("slider", name="Smoothing 0.5")).to_have_value("0.5")
         reading = page.locator(".chart .reading")
         expect(reading).to_contain_text("latest")
         expect(reading).to_contain_text('<img src="x"> & =co')

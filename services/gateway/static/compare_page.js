@@ -33,7 +33,10 @@ export class ComparePage {
     this.#build(page);
     this.timer = setInterval(() => this.#follow(), FOLLOW_MS);
     this.scheme = matchMedia("(prefers-color-scheme: dark)");
-    this.onScheme = () => this.#draw();
+    this.onScheme = () => {
+      this.#draw();
+      this.#showTable();
+    };
     this.scheme.addEventListener("change", this.onScheme);
     this.#load();
   }
@@ -56,6 +59,7 @@ export class ComparePage {
     this.boxes = new Kept(this.metrics, { keyOf: (name) => name, make: (name) => this.#box(name) });
     this.place = el("div", { class: "grid two" });
     this.hint = el("p", { class: "hint", role: "status" });
+    document.title = "Compare – Training Engine";
     fill(page, el("div", { class: "head" }, el("h1", {}, "Compare"), el("div", { class: "actions" }, this.#buttons())), this.picker.element, el("section", { class: "card" }, this.#controls(), this.metrics, this.hint), this.place, this.table.element);
   }
 
@@ -77,7 +81,8 @@ export class ComparePage {
       return el("label", { class: "check" }, input, text);
     };
     const slider = el("input", { type: "range", min: 0, max: 0.999, step: 0.001, value: state.smoothing, oninput: () => this.#smooth(Number(slider.value)) });
-    this.weight = el("output", {}, state.smoothing);
+    // No <output>: the label would name it and not the slider.
+    this.weight = el("span", {}, state.smoothing);
     const end = (name) => el("input", { type: "number", step: "any", value: state[name], onchange: (event) => this.#change({ [name]: event.target.value === "" ? null : Number(event.target.value) }) });
     [this.from, this.to] = [end("from"), end("to")];
     const reset = el("button", { type: "button", onclick: () => this.#change({ from: null, to: null }) }, "Whole axis");

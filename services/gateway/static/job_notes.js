@@ -9,7 +9,7 @@ export class JobNotes {
     this.path = at("jobs", jobId);
     this.onChange = onChange;
     this.chips = el("span", { class: "tags" });
-    this.tag = el("input", { type: "text", maxlength: 64, autocomplete: "off", required: true });
+    this.tag = el("input", { type: "text", maxlength: 64, autocomplete: "off", required: true, placeholder: "New tag" });
     this.text = el("p", { class: "notes" });
     this.edit = el("button", { type: "button", onclick: () => this.#begin() }, "Edit notes");
     this.area = el("textarea", { "aria-label": "Notes" });
