@@ -18,7 +18,7 @@ def test_a_sweep_is_followed_sorted_drawn_and_deleted(
     stack: RunningStack, browser: Browser, api: httpx.Client, text_file: Path, short_config: Config
 ) -> None:
     config = short_config | {"max_steps": 12, "eval_steps": 4, "save_steps": 4, "warmup_steps": 1}
-    parameters = {"learning_rate": RATES, "optimizer_type": ["adamw"]}
+    parameters = {"learning_rate": RATES, "early_stopping": [{"metric": "loss"}]}
     document = {
         "config": config,
         "parameters": parameters,
@@ -47,10 +47,11 @@ def test_a_sweep_is_followed_sorted_drawn_and_deleted(
         chart = page.get_by_role("img", name="Parallel coordinates of 3 children")
         expect(chart).to_contain_text("learning_rate (log)")
         expect(chart.locator("polyline.best title")).to_have_text(
-            re.compile(rf"^child {best}: learning_rate=.*, optimizer_type=adamw, val_loss=\d")
+            re.compile(rf"^child {best}: learning_rate=.*, early_stopping={{.*}}, val_loss=\d")
         )
+        expect(chart.get_by_text('{"metric":"loss"}', exact=True)).to_have_count(1)
         expect(page.get_by_role("table", name="Importance").locator("th")).to_have_text(
-            ["learning_rate", "optimizer_type"]
+            ["learning_rate", "early_stopping"]
         )
         page.get_by_role("button", name="Compare").click()
         wait_until(

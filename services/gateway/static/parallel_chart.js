@@ -51,8 +51,10 @@ function drawn(axis) {
 
 function axisOf({ name, value }, children, place, count) {
   const x = EDGE.side + (place * (WIDTH - 2 * EDGE.side)) / Math.max(1, count - 1);
-  const values = [...new Set(children.map(value))];
-  const isNumeric = values.every((each) => typeof each === "number");
+  const all = children.map(value);
+  const isNumeric = all.every((each) => typeof each === "number");
+  // Two mappings are never the same to a Set, so that other values are told apart by what is shown.
+  const values = isNumeric ? [...new Set(all)] : [...new Map(all.map((each) => [text(each), each])).values()];
   const scale = isNumeric ? numeric(values) : byPlace(values);
   const height = HEIGHT - EDGE.top - EDGE.bottom;
   return { name, value, x, ...scale, y: (each) => EDGE.top + (1 - scale.share(each)) * height };
