@@ -284,6 +284,9 @@ def test_shards_and_index_must_fit(tmp_path: Path) -> None:
         assert f"{first} is not a whole safetensors file" in refusal(folder)
     (folder / first).unlink()
     assert f"names files that are not there: {first!r}; copy" in refusal(folder)
+    (folder / "model.safetensors").symlink_to("../../blobs/0a")
+    assert "model.safetensors is a link to '../../blobs/0a', which is not there" in refusal(folder)
+    (folder / "model.safetensors").unlink()
     os.mkfifo(folder / first)
     assert f"{first} is not a whole safetensors file: it is not a regular file" in refusal(folder)
 

@@ -46,6 +46,7 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         UnsupportedModelError: The file is missing, too large, or something else.
     """
+    _require_target(path)
     try:
         _require_file(path)
         if path.stat().st_size > _MOST_JSON_BYTES:
@@ -57,6 +58,15 @@ def read_json(path: Path) -> dict[str, Any]:
         ) from None
     except (OSError, ValueError, RecursionError) as error:
         raise UnsupportedModelError(f"{path} cannot be read: {error}; {_REMEDY}") from None
+
+
+def _require_target(path: Path) -> None:
+    """Raise `UnsupportedModelError` for a link to nothing, as a part of a hub's cache has."""
+    if path.is_symlink() and not path.exists():
+        raise UnsupportedModelError(
+            f"{path} is a link to {str(path.readlink())!r}, which is not there; copy the model "
+            "again, with the files that its links lead to"
+        )
 
 
 def _require_file(path: Path) -> None:
@@ -96,6 +106,8 @@ def weight_files(folder: Path) -> tuple[list[Path], dict[str, Path] | None]:
         UnsupportedModelError: There are none, or the index is wrong, or names a missing file.
     """
     for name in (_SAFETENSORS, _PICKLED):
+        _require_target(folder / name)
+        _require_target(folder / f"{name}.index.json")
         if (folder / name).exists():
             return [folder / name], None
         if (folder / f"{name}.index.json").exists():
