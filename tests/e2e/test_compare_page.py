@@ -233,6 +233,10 @@ def test_a_deleted_run_is_left_out_and_the_others_keep_their_looks(
         metric.press("Space")
         expect(page.get_by_role("img", name="lr over step: 2 of 2 runs")).to_be_visible()
         expect(metric).to_be_focused()
+        page.evaluate(f"location.hash = '#/jobs/{gone}'")  # as the link to a fork's parent
+        expect(page.get_by_role("heading", name="No such job")).to_be_visible()
+        expect(page.get_by_role("alert")).to_contain_text("It may have been deleted")
+        expect(page.get_by_role("button", name="Stop")).to_have_count(0)
 
 
 def test_runs_are_chosen_by_name_and_a_wrong_address_says_what_is_wrong(

@@ -23,6 +23,7 @@ const STATE_REFRESH = 1000;
 
 export class JobPage {
   constructor(page, jobId) {
+    this.page = page;
     this.jobId = jobId;
     this.controller = new AbortController();
     this.signal = this.controller.signal;
@@ -169,7 +170,11 @@ export class JobPage {
     connection("");
     for (const button of [this.stop, this.resume, this.remove]) button.disabled = true;
     this.checkpoints.allowResume(false);
-    if (!this.job) return;
+    if (!this.job) {
+      document.title = "No such job – Training Engine";
+      fill(this.page, el("h1", {}, "No such job"), el("p", {}, el("a", { href: "#/" }, "All jobs")));
+      return;
+    }
     this.job.status = "deleted";
     document.title = `${this.job.name} – deleted`;
     fill(this.badge, status("deleted"));
