@@ -10,8 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
-from app.training.cores import ContentionWatch, cgroup_quota, usable_cores
+from app.training.cores import ContentionWatch, YieldingThreads, cgroup_quota, usable_cores
 
 GROUP = "sys/fs/cgroup"
 
@@ -143,6 +144,27 @@ def test_more_threads_than_cores_are_told_of_at_once(caplog: pytest.LogCaptureFi
     (said,) = warnings(caplog)
     assert "this process has 8 threads for 2 cores" in said
     assert "OMP_NUM_THREADS=2" in said
+
+
+@pytest.mark.parametrize(("used", "expected"), [(1.9, 4), (1.2, 1), (2.2, 2)])
+def test_work_beside_other_work_goes_on_with_fewer_threads(
+    used: float, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.training.cores.usable_cores", lambda: 4)
+    machine, before = Machine(load=64.0), torch.get_num_threads()
+    clocks = {
+        "clock": lambda: machine.wall,
+        "cpu_clock": lambda: machine.cpu,
+        "load_average": lambda: machine.load if expected < 4 else 0.0,
+    }
+    torch.set_num_threads(4)
+    try:
+        with YieldingThreads(**clocks) as threads:
+            machine.train(threads, seconds=60, used=used)
+            assert torch.get_num_threads() == expected
+        assert torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_look_costs_a_step_next_to_nothing() -> None:

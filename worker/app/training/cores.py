@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Self
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +103,7 @@ class ContentionWatch:
         if threads < 2:
             self._next_check = float("inf")
         elif threads > cores:
-            self._warn(f"this process has {threads} threads for {_cores_text(cores)}")
+            self._notice(f"this process has {threads} threads for {_cores_text(cores)}", cores)
 
     def check(self) -> None:
         """Warn once if the threads do not get their cores; call it after each step."""
@@ -114,16 +115,16 @@ class ContentionWatch:
         self._since, self._next_check = (now, cpu), now + _CHECK_SECONDS
         load = self._load_average()
         if used / self._threads < _LEAST_SHARE and load > self._cores + _OTHER_LOAD:
-            self._warn(
+            self._notice(
                 f"{self._threads} threads got {used:.1f} cores' time of {self._threads}, and the "
                 f"machine's load is {load:.1f} on {_cores_text(self._cores)}: other work competes "
                 "for them",
-                fewer=max(1, min(self._threads - 1, round(used))),
+                max(1, min(self._threads - 1, round(used))),
             )
 
-    def _warn(self, why: str, fewer: int | None = None) -> None:
+    def _notice(self, why: str, threads: int) -> None:
+        """Act on it, once; `threads` is a number that would get its cores."""
         self._next_check = float("inf")
-        threads = fewer or self._cores
         logger.warning(
             "training may be many times slower than it could be: %s, and each step waits for its "
             "slowest thread; set TRAINING_ENGINE_THREADS=%d for `up` and workers, "
@@ -133,6 +134,31 @@ class ContentionWatch:
             threads,
             threads,
         )
+
+
+class YieldingThreads(ContentionWatch):
+    """Goes on with fewer threads when those of this process do not get their cores.
+
+    For work that may run beside a training, and whose last bits may depend on the threads. At the
+    end of the block there are as many as before. `clocks` are as of `ContentionWatch`.
+    """
+
+    def __init__(self, **clocks: Callable[[], float]) -> None:
+        import torch  # here, since settings are read without it
+
+        self._set_threads = torch.set_num_threads
+        super().__init__(torch.get_num_threads(), usable_cores(), **clocks)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._set_threads(self._threads)
+
+    def _notice(self, why: str, threads: int) -> None:
+        self._next_check = float("inf")
+        logger.info("going on with %d threads: %s", threads, why)
+        self._set_threads(threads)
 
 
 def _cores_text(cores: int) -> str:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from app.training.config import DataConfig
+from app.training.cores import YieldingThreads
 from app.training.data.errors import DataError
 from app.training.data.sources import Corpus, corpus_at
 from app.training.data.tokenizing import tokenize
@@ -233,13 +234,15 @@ def _measured(
     total, size, done = 0.0, 0, 0
     on_progress(done, tokens)
     most = max(1, min(_ROWS, _LOGITS // (context * loaded.model.config.vocab_size)))
-    while batch := list(islice(rows, most)):
-        inputs, labels = _inputs_and_labels(batch)
-        total += _summed_loss(loaded, inputs, labels)
-        counted = labels[labels != IGNORED_LABEL]
-        size += 0 if sizes is None else int(sizes[counted].sum())
-        done += len(counted)
-        on_progress(done, tokens)
+    with YieldingThreads() as threads:
+        while batch := list(islice(rows, most)):
+            inputs, labels = _inputs_and_labels(batch)
+            total += _summed_loss(loaded, inputs, labels)
+            counted = labels[labels != IGNORED_LABEL]
+            size += 0 if sizes is None else int(sizes[counted].sum())
+            done += len(counted)
+            on_progress(done, tokens)
+            threads.check()
     loss = total / tokens
     bits = total / math.log(2) / size if size else None
     return DataLoss(loss, compute_perplexity(loss), bits, tokens, context, stride)
