@@ -8,6 +8,7 @@ from pathlib import Path
 
 from app.training.config import ConfigError, TrainingConfig
 from app.training.fitting_weights import require_fit
+from app.training.freezing import pattern_problems
 from app.training.initial_weights import (
     Origin,
     adapter_file,
@@ -37,6 +38,8 @@ async def take_initial_weights(config: TrainingConfig, state: ServiceState) -> N
     """
     require_base(config)
     if config.initial_weights is None:
+        if problems := pattern_problems(config.model_config, config.freeze):
+            raise ConfigError(problems)
         return
     if config.initial_weights.startswith(CHECKPOINT_SCHEME):
         origin = await _origin_of_checkpoint(config.initial_weights, state)

@@ -151,6 +151,8 @@ async def test_adapters_need_weights_and_an_adapter_that_fits(
     assert job.config.lora.rank == 8
     assert job.config.lora.targets == ["query"]
     assert "and 256 of adapters, which alone are trained" in job.model_summary
+    lost = await failure_of(stubs.jobs.StartJob(tiny_request(config_document='{"freeze": ["x"]}')))
+    assert lost.fields["freeze"].startswith("`freeze`: 'x' matches no parameter; names are")
     alone = await failure_of(stubs.jobs.StartJob(tiny_request(config_document='{"lora": {}}')))
     assert alone.fields["initial_weights"].startswith("`initial_weights` is not set and `lora` is")
     (data_root / "adapter").mkdir()

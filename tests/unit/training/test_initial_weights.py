@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from app.training.data import load_dataset
 from app.training.initial_weights import complete_from_weights
 from app.transformer import ConfigError, GPTModel, TransformerConfig
 from app.transformer.huggingface import from_pretrained
+from app.transformer.lora import add_adapters
+from app.transformer.lora_layout import LoraConfig
 
 WORDS = ["<unk>", *(f"w{number}" for number in range(39))]
 SHAPE: dict[str, Any] = {
@@ -218,6 +221,34 @@ def test_weights_that_cannot_be_read_are_one_problem(
     assert "names files that are not there: " in refusal(bare)
 
 
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"lora": {"targets": ["query"]}}, None),
+        ({"freeze": ["blocks.12.*"]}, None),
+        ({"lora": {"targets": ["c_attn"]}}, "has 'c_attn', which matches no linear layer"),
+        ({"freeze": ["blocks.13.*"]}, "'blocks.13.*' matches no parameter"),
+    ],
+)
+def test_targets_and_patterns_are_those_of_a_callers_model(
+    tmp_path: Path, text: Path, fields: dict[str, Any], message: str | None
+) -> None:
+    shape = {
+        "vocab_size": 256, "hidden_size": 16, "num_layers": 13, "num_heads": 2, "bias": False,
+        "position_encoding_type": "rotary", "layer_norm_type": "rms_norm", "activation": "swiglu",
+    }  # fmt: skip
+    model = GPTModel(TransformerConfig.from_dict(shape))
+    document = {"dataset_path": str(text), "checkpoint_dir": str(tmp_path), "sequence_length": 16}
+    config = TrainingConfig.from_document(json.dumps(document | fields | {"device": "cpu"}))
+    data = load_dataset(config.dataset_path, config)
+    if message is None:
+        trained = Trainer(config, *data, model=model).model.named_parameters()
+        assert not all(parameter.requires_grad for _, parameter in trained)
+        return
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        Trainer(config, *data, model=model)
+
+
 def test_a_callers_model_is_trained_in_place(tmp_path: Path, text: Path) -> None:
     shape = TransformerConfig(vocab_size=256, hidden_size=16, num_layers=1, num_heads=2)
     model = GPTModel(shape)
@@ -231,6 +262,19 @@ def test_a_callers_model_is_trained_in_place(tmp_path: Path, text: Path) -> None
     trainer = Trainer(config, *data, model=model)
     assert trainer.model is model
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    model.token_embedding.requires_grad_(False)
+    with pytest.raises(ConfigError, match=r"the given model's token_embedding\.weight take no"):
+        Trainer(config, *data, model=model)
+    config.freeze = ["lm_head.*"]
+    Trainer(config, *data, model=model)
+    config.freeze = []
+    model.requires_grad_(False)
+    assert all(p.requires_grad for p in Trainer(config, *data, model=model).model.parameters())
+    with pytest.raises(ConfigError, match="the given model has adapters; merge them by"):
+        Trainer(config, *data, model=add_adapters(GPTModel(shape), LoraConfig()))
+    other: Any = torch.nn.Linear(2, 2)
+    with pytest.raises(TypeError, match="`model` is a Linear; it must be a GPTModel, such as"):
+        Trainer(config, *data, model=other)
     config.model_config = TransformerConfig(vocab_size=256, hidden_size=16, num_heads=4)
     with pytest.raises(ConfigError, match="`model_config` is not that of the given model: num_lay"):
         Trainer(config, *data, model=model)

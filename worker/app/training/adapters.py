@@ -15,8 +15,9 @@ from app.training.config import TrainingConfig
 from app.training.errors import ResumeError
 from app.training.initial_weights import adapter_file
 from app.transformer import GPTModel
+from app.transformer.errors import ConfigError
 from app.transformer.lora import add_adapters
-from app.transformer.lora_layout import LoraConfig
+from app.transformer.lora_layout import LoraConfig, target_problems
 from app.transformer.peft_files import factors
 
 logger = logging.getLogger(__name__)
@@ -34,10 +35,12 @@ def begin_adapters(config: TrainingConfig, model: GPTModel, *, resumes: bool) ->
         resumes: whether a checkpoint replaces the adapters; `initial_adapter` is not read.
 
     Raises:
-        ConfigError: The initial adapter cannot be read or does not fit.
+        ConfigError: A target means no layer, or the initial adapter cannot be read or does not fit.
     """
     if config.lora is None:
         return
+    if problems := target_problems(model.config, config.lora):
+        raise ConfigError(problems)
     with rng.isolated(config.seed):
         add_adapters(model, config.lora)
     if config.initial_adapter is not None and not resumes:

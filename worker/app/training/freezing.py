@@ -40,6 +40,12 @@ def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
         logger.info("%d of %d tensors are frozen: %s", len(frozen), len(names), ", ".join(frozen))
 
 
+def not_named(frozen: Sequence[str], model: nn.Module, patterns: Sequence[str]) -> list[str]:
+    """Return those of the frozen parameters that no pattern matches."""
+    names = [name for name, _ in model.named_parameters()]
+    return [name for name in frozen if not _is_frozen(name, names, patterns)]
+
+
 def pattern_problems(model: TransformerConfig, patterns: Sequence[str]) -> list[FieldProblem]:
     """Return what `freeze` would refuse for a model of a valid configuration."""
     if not patterns or model.num_layers > _MOST_LAYERS:

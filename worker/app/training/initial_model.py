@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from app.training.adapters import begin_adapters
 from app.training.config import TrainingConfig
 from app.training.errors import CheckpointError
 from app.training.fitting_weights import require_fit
+from app.training.freezing import not_named
 from app.training.initial_weights import (
     folder_files,
     refused,
@@ -28,10 +29,12 @@ from app.transformer import GPTModel
 from app.transformer.config import TransformerConfig
 from app.transformer.errors import ConfigError, FieldProblem, UnsupportedModelError
 from app.transformer.huggingface import open_pretrained
-from app.transformer.lora import merged_weights
+from app.transformer.lora import has_adapters, merged_weights
 from app.transformer.page_faults import take_pages
 
 logger = logging.getLogger(__name__)
+
+_MOST_NAMED = 4
 
 
 class GivenWeights(Protocol):
@@ -158,8 +161,14 @@ def take_given_model(config: TrainingConfig, model: GPTModel) -> None:
     """Let the configuration describe a model that the caller has built.
 
     Raises:
-        ConfigError: It describes another one, or names `initial_weights` as well.
+        TypeError: It is a model of another library.
+        ConfigError: It describes another one, or names `initial_weights` as well, or what the model
+            trains is not what the configuration says.
     """
+    if not isinstance(cast("Any", model), GPTModel):
+        what = f"`model` is a {type(model).__name__}; it must be a GPTModel"
+        raise TypeError(f"{what}, such as `huggingface.from_pretrained(folder)` returns")
+    _require_trainable(config, model)
     if config.initial_weights is not None:
         raise refused(config.initial_weights, "the model is given; leave one of the two out")
     described = config.model_config
@@ -172,3 +181,21 @@ def take_given_model(config: TrainingConfig, model: GPTModel) -> None:
         message = f"`model_config` is not that of the given model: {differing}; leave it out"
         raise ConfigError([FieldProblem("model_config", message)])
     config.model_config = model.config
+
+
+def _require_trainable(config: TrainingConfig, model: GPTModel) -> None:
+    """Raise `ConfigError` where the caller has decided what is trained; a resume must know it."""
+    if has_adapters(model):
+        rule = (
+            "the given model has adapters; merge them by `merge_adapters(model)`, and let `lora` "
+        )
+        raise ConfigError([FieldProblem("lora", f"{rule}add those of the run")])
+    if config.lora is not None:
+        return
+    parameters = dict(model.named_parameters())
+    frozen = [name for name, parameter in parameters.items() if not parameter.requires_grad]
+    # All are in a model that was loaded to write text.
+    if len(frozen) < len(parameters) and (others := not_named(frozen, model, config.freeze)):
+        listed = ", ".join(others[:_MOST_NAMED])
+        rule = f"`freeze` is {config.freeze} and the given model's {listed} take no gradient"
+        raise ConfigError([FieldProblem("freeze", f"{rule}; name them in `freeze` too")])

@@ -344,9 +344,18 @@ def freeze_problems(config: TrainingConfig, bad: set[str]) -> list[FieldProblem]
     """Return patterns of `freeze` that match nothing, or everything."""
     if "freeze" in bad or any(path.startswith("model_config") for path in bad):
         return []
-    if config.has_open_model() or config.lora is not None:
+    if not config.freeze or config.lora is not None or not _is_model_known(config):
         return []
     return pattern_problems(config.model_config, config.freeze)
+
+
+def _is_model_known(config: TrainingConfig) -> bool:
+    """Whether the configuration says which model it is.
+
+    Otherwise initial weights say it, or `Trainer(model=…)`, and the run looks again.
+    """
+    is_given = any(path.startswith("model_config") for path in config.fields_given())
+    return is_given and not config.has_open_model()
 
 
 def lora_problems(config: TrainingConfig, bad: set[str]) -> list[FieldProblem]:
@@ -358,7 +367,7 @@ def lora_problems(config: TrainingConfig, bad: set[str]) -> list[FieldProblem]:
     if config.lora is None or any(path.startswith("lora") for path in bad):
         return []
     found = _problems_beside_adapters(config, bad)
-    if any(path.startswith("model_config") for path in bad) or config.has_open_model():
+    if any(path.startswith("model_config") for path in bad) or not _is_model_known(config):
         return found
     return found + target_problems(config.model_config, config.lora)
 
