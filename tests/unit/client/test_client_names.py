@@ -17,9 +17,9 @@ ArtifactDamagedError AsyncJob AsyncTrainingEngine BulkResult Checkpoint Comparis
 ConfigReport ConflictError Dataset DeadlineExceededError Evaluation EventKind Execution
 FieldProblem InternalError InvalidArgumentError InvalidConfigError Job JobEvent JobRecord
 JobStatus LogLine MemoryEstimate MetricPoint NotFoundError Page PayloadTooLargeError
-PermissionDeniedError RateLimitedError Rewind Series SeriesSet StateForbidsError TextPiece
-Throughput TokenLogprob TrainingEngine TrainingEngineError UnauthenticatedError UnavailableError
-Worker __version__
+PermissionDeniedError PromptToken RateLimitedError Rewind Series SeriesSet StateForbidsError
+TextPiece Throughput TokenLogprob TrainingEngine TrainingEngineError UnauthenticatedError
+UnavailableError Worker __version__
 """
 
 
