@@ -59,9 +59,11 @@ def _run_inference(settings: WorkerSettings, worker: int) -> NoReturn:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
     os.nice(_LOWER_PRIORITY)
-    import torch
+    from app.transformer.blas_threads import set_blas_threads
 
-    torch.set_num_threads(settings.resolved_threads())
+    set_blas_threads(settings.resolved_threads())
+    begin = partial(_take_threads, settings.resolved_threads())
+    begin()
     # Only where it was asked for: a training job may need the GPU's whole memory.
     device = settings.device if settings.device.startswith("cuda") else "cpu"
     db = Connection(patient_client(settings.resolved_redis_url()))
@@ -71,10 +73,17 @@ def _run_inference(settings: WorkerSettings, worker: int) -> NoReturn:
     threading.Thread(target=models.watch_files, name="models", daemon=True).start()
     evaluations = EvaluationInbox(db)
     evaluator = Evaluator(evaluations, models, artifacts, WorkerRegistry(db))
-    measuring = InferenceServer(evaluations, evaluator, look, _EVALUATIONS_AT_ONCE)
+    measuring = InferenceServer(evaluations, evaluator, look, begin, _EVALUATIONS_AT_ONCE)
     threading.Thread(target=measuring.serve, name="evaluations", daemon=True).start()
     texts = GenerationInbox(db)
-    InferenceServer(texts, Sampler(texts, models), look, _TEXTS_AT_ONCE).serve()
+    InferenceServer(texts, Sampler(texts, models), look, begin, _TEXTS_AT_ONCE).serve()
+
+
+def _take_threads(count: int) -> None:
+    """Have torch use so many in this thread of Python, and in those that begin after it."""
+    import torch
+
+    torch.set_num_threads(count)
 
 
 class Answering(Protocol[R_contra]):
@@ -92,6 +101,7 @@ class InferenceServer(Generic[R]):
 
     Args:
         look: raises where the artifact store is away or another one; called before each answer.
+        begin: called in each thread before its first answer.
         at_once: places.
     """
 
@@ -100,12 +110,13 @@ class InferenceServer(Generic[R]):
         inbox: RequestInbox[R],
         answering: Answering[R],
         look: Callable[[], object],
+        begin: Callable[[], object],
         at_once: int,
     ) -> None:
         self._inbox, self._answering, self._look = inbox, answering, look
         self._duties = Duties(expected=(StoreUnavailableError,))
         self._free = threading.Semaphore(at_once)
-        self._pool = ThreadPoolExecutor(at_once, thread_name_prefix="inference")
+        self._pool = ThreadPoolExecutor(at_once, thread_name_prefix="inference", initializer=begin)
 
     def serve(self) -> NoReturn:
         """Take requests until the process ends."""

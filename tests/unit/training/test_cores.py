@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from app.training.cores import ContentionWatch, YieldingThreads, cgroup_quota, usable_cores
+from app.transformer.blas_threads import blas_threads, set_blas_threads
 
 GROUP = "sys/fs/cgroup"
 
@@ -151,20 +152,24 @@ def test_work_beside_other_work_goes_on_with_fewer_threads(
     used: float, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.training.cores.usable_cores", lambda: 4)
-    machine, before = Machine(load=64.0), torch.get_num_threads()
+    machine, before, blas_before = Machine(load=64.0), torch.get_num_threads(), blas_threads()
+    assert blas_before is not None
     clocks = {
         "clock": lambda: machine.wall,
         "cpu_clock": lambda: machine.cpu,
         "load_average": lambda: machine.load if expected < 4 else 0.0,
     }
     torch.set_num_threads(4)
+    set_blas_threads(3)
     try:
-        with YieldingThreads(**clocks) as threads:
+        with YieldingThreads(**clocks) as threads, YieldingThreads(**clocks) as others:
             machine.train(threads, seconds=60, used=used)
-            assert torch.get_num_threads() == expected
-        assert torch.get_num_threads() == 4
+            assert (torch.get_num_threads(), blas_threads()) == (expected, min(expected, 3))
+            others.check()
+        assert (torch.get_num_threads(), blas_threads()) == (4, 3)
     finally:
         torch.set_num_threads(before)
+        set_blas_threads(blas_before)
 
 
 def test_a_look_costs_a_step_next_to_nothing() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -146,19 +147,51 @@ class YieldingThreads(ContentionWatch):
     def __init__(self, **clocks: Callable[[], float]) -> None:
         import torch  # here, since settings are read without it
 
-        self._set_threads = torch.set_num_threads
+        self._set_threads, self._has_yielded = torch.set_num_threads, False
         super().__init__(torch.get_num_threads(), usable_cores(), **clocks)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._set_threads(self._threads)
+        if self._has_yielded:
+            self._set_threads(self._threads)
+            _blas.take_back()
 
     def _notice(self, why: str, threads: int) -> None:
-        self._next_check = float("inf")
+        self._next_check, self._has_yielded = float("inf"), True
         logger.info("going on with %d threads: %s", threads, why)
         self._set_threads(threads)
+        _blas.lower(threads)
+
+
+class _BlasThreads:
+    """NumPy's threads, which are the whole process's: lowered as long as any work has yielded."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lowered, self._before = 0, 0
+
+    def lower(self, threads: int) -> None:
+        from app.transformer.blas_threads import blas_threads, set_blas_threads
+
+        with self._lock:
+            before = blas_threads() or 1
+            if not self._lowered:
+                self._before = before
+            self._lowered += 1
+            set_blas_threads(min(threads, before))
+
+    def take_back(self) -> None:
+        from app.transformer.blas_threads import set_blas_threads
+
+        with self._lock:
+            self._lowered -= 1
+            if not self._lowered:
+                set_blas_threads(self._before)
+
+
+_blas = _BlasThreads()
 
 
 def _cores_text(cores: int) -> str:

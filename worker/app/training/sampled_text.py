@@ -11,6 +11,7 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor
 
+from app.training.cores import YieldingThreads
 from app.training.data.conversations import turns_of
 from app.training.data.errors import DataError
 from app.training.data.parts import Place
@@ -298,7 +299,13 @@ class _Continuation:
     prompt_logprobs: int | None
 
     def pieces(self, sampling: Sampling) -> Iterator[SampledPiece]:
-        """Yield the pieces of one sample."""
+        """Yield the pieces of one sample, with fewer threads where others have the cores."""
+        with YieldingThreads() as threads:
+            for piece in self._pieces(sampling):
+                yield piece
+                threads.check()
+
+    def _pieces(self, sampling: Sampling) -> Iterator[SampledPiece]:
         prompt = torch.tensor([self.prompt], device=next(self.model.parameters()).device)
         steps = sample(self.model, prompt, self.max_tokens, sampling, self.ends)
         stream, before = self.tokenizer.stream(), self.prompt[-1]

@@ -10,6 +10,7 @@ reading:
 - `generation`, `sampling`, `decoding`, `row_decoding`: text from a model, one token after another:
   which token is drawn, and the step of one token.
 - `scoring`: how likely given tokens are.
+- `blas_threads`: the threads of NumPy's products, which that step takes.
 - `fused`, `cpu_kernels`: the same model with faster operations for a CPU, applied from outside.
 - `lora`, `lora_layout`: low-rank adapters, applied from outside too.
 - `families`, `described_model`, `tensor_layout`: the configurations and tensors of models that
