@@ -160,7 +160,7 @@ class YieldingThreads(ContentionWatch):
 
     def _notice(self, why: str, threads: int) -> None:
         self._next_check, self._has_yielded = float("inf"), True
-        logger.info("going on with %d threads: %s", threads, why)
+        logger.info("going on with fewer threads (%d): %s", threads, why)
         self._set_threads(threads)
         _blas.lower(threads)
 
