@@ -39,6 +39,8 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "rope_scaling": {"factor": 8.0, "original_max_position_embeddings": 64},
         "tie_word_embeddings": False,
     },
+    "llama_with_biases": {**_LLAMA, "bias": True, "rope_theta": 500_000.0},
+    "mistral": {**_LLAMA, "num_heads": 6, "head_dim": 16},
     "qwen2": {**_LLAMA, "qkv_bias": True},
     "qwen3": {**_LLAMA, "qk_norm": True, "qk_norm_weights": True, "head_dim": 32},
 }
