@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import random
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +43,10 @@ def config(make_config: Any) -> Any:
 @pytest.fixture(params=[1, 5, 64])
 def blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """Files are read in so small blocks, and every record is a long one."""
-    for module in ("json_text", "json_lines", "records", "long_rows"):
+    for module in ("json_text", "json_lines", "records", "long_rows", "tar_files"):
         name = f"app.training.data.{module}.LONG_CHARACTERS"
         monkeypatch.setattr(name, request.param, raising=False)
-    for module in ("text_files", "json_lines", "records", "long_rows"):
+    for module in ("text_files", "json_lines", "records", "long_rows", "tar_files"):
         name = f"app.training.data.{module}.BLOCK_BYTES"
         monkeypatch.setattr(name, request.param, raising=False)
     return int(request.param)
@@ -95,6 +97,50 @@ def test_pieces_of_a_column_are_its_texts(tmp_path: Path, config: Any, blocks: i
         with pa.ipc.new_stream(tmp_path / "a.arrow", table.schema) as file:
             file.write_table(table)
         assert learned(tmp_path / "a.arrow", config) == "\n\n".join(TEXTS)
+
+
+def write_tar(path: Path, files: dict[str, bytes]) -> None:
+    with tarfile.open(path, "w") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+
+
+def test_pieces_of_a_sample_are_its_text(tmp_path: Path, config: Any, blocks: int) -> None:
+    files: dict[str, bytes] = {}
+    for number, (text, record) in enumerate(zip(TEXTS, records(random.Random(1)), strict=True)):
+        files[f"{number}a.json"] = json.dumps(record).encode()
+        files[f"{number}b.txt"] = text.encode()
+        files[f"{number}c.txt"] = text.encode("utf-16")
+        files[f"{number}d.txt"] = b"the text of the JSON is taken"
+        files[f"{number}d.json"] = json.dumps(record, ensure_ascii=False).encode()
+    write_tar(tmp_path / "a.tar", files)
+    assert learned(tmp_path / "a.tar", config) == "\n\n".join(t for t in TEXTS for _ in "abcd")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("2.json", b'{"text": "abc"', "sample 2 of .* is not JSON"),
+        ("2.json", b'{"text": "abc"}{}', "sample 2 of .* is followed by"),
+        ("2.json", b'{"text": "ab\xff"}', "sample 2 of .* is not text"),
+        ("2.json", b'{"other": "abc"}', "sample 2 of .* has no `text`"),
+        ("2.txt", b"abcdef\xc3", "sample 2 of .* is not text"),
+    ],
+)
+def test_faults_of_long_samples_are_located(
+    tmp_path: Path,
+    config: Any,
+    name: str,
+    content: bytes,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("app.training.data.tar_files.LONG_CHARACTERS", 4)
+    write_tar(tmp_path / "a.tar", {"1.txt": b"abcdef", name: content})
+    with pytest.raises(DataError, match=said):
+        load_dataset(tmp_path / "a.tar", config)
 
 
 @pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
@@ -190,6 +236,8 @@ def write_records(path: Path, texts: list[str]) -> None:
     elif path.suffix == ".arrow":
         with pa.ipc.new_stream(path, table.schema) as file:
             file.write_table(table)
+    elif path.suffix == ".tar":
+        write_tar(path, {f"{i}.txt": text.encode() for i, text in enumerate(texts)})
     elif path.suffix == ".csv":
         path.write_text("\n".join(["text", *texts, ""]))
     else:
@@ -210,15 +258,10 @@ def added_by(path: Path, texts: list[str]) -> float:
     return int(ran.stdout.split()[-1]) / 1024
 
 
-@pytest.mark.parametrize(
-    ("name", "most"),
-    [("a.jsonl", 22), ("a.json", 22), ("a.csv", 22), ("a.arrow", 22), ("a.parquet", 22)],
-)
-def test_a_long_record_costs_the_memory_of_a_text_file(
-    tmp_path: Path, name: str, most: int
-) -> None:
-    """Less than twice its bytes."""
-    assert added_by(tmp_path / name, [RECORD]) < most
+@pytest.mark.parametrize("form", ["jsonl", "json", "csv", "arrow", "parquet", "tar"])
+def test_a_long_record_costs_the_memory_of_a_text_file(tmp_path: Path, form: str) -> None:
+    """About its bytes at most, where each copy of it would add as many."""
+    assert added_by(tmp_path / f"a.{form}", [RECORD]) < 22
 
 
 def test_rows_of_one_group_cost_the_memory_of_a_few(tmp_path: Path) -> None:

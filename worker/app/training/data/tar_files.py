@@ -1,24 +1,38 @@
 """Shards of WebDataset: a tar of files, of which those with one key in a row are one sample.
 
 `000.txt`, or the object in `000.json`, is the sample `000`; what else there is of it, such as an
-image, is left alone. Standard library only: a control plane asks it too.
+image, is left alone. A control plane asks it too.
 """
 
 from __future__ import annotations
 
+import codecs
+import contextlib
+import itertools
+import json
+import shutil
 import tarfile
+import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final, Self
 
+from app.training.data.cache import cache_directory
 from app.training.data.compression import open_plain
 from app.training.data.errors import DataError
-from app.training.data.json_lines import json_record
+from app.training.data.json_lines import Record, json_record
+from app.training.data.json_text import LONG_CHARACTERS, JsonText
+from app.training.data.long_records import LongRecord
 from app.training.data.parts import Place
-from app.training.data.text_files import CONVERT, encoding_of
+from app.training.data.text_files import BLOCK_BYTES, CONVERT, encoding_of
 
 _KINDS: Final = ("txt", "text", "json")
 _LONGEST_MEMBER: Final = 1 << 28
+_HEAD_BYTES: Final = 4096
+
+_Content = bytes | IO[bytes]
+"""Of a member; of a long one a file without a name."""
 
 
 def has_samples(path: Path) -> bool:
@@ -27,32 +41,70 @@ def has_samples(path: Path) -> bool:
     Raises:
         DataError: For a damaged one.
     """
-    return any(True for _ in _members(path))
+    with contextlib.ExitStack() as copies:
+        return any(True for _ in _members(path, copies))
 
 
-def tar_records(path: Path) -> Iterator[tuple[Place, dict[str, Any]]]:
+def tar_records(path: Path) -> Iterator[tuple[Place, Record]]:
     """Yield the samples of a shard: the fields of the JSON, and `text` for what is in a `.txt`.
+
+    A sample of one long file is a long record.
 
     Raises:
         DataError: For an archive that is damaged or cut off.
     """
     number, current = 0, None
+    files: list[tuple[str, _Content]] = []
+    with contextlib.ExitStack() as copies:
+        for key, kind, content in _members(path, copies):
+            if files and key != current:
+                yield _sample(files, Place(path, "sample", number))
+                _close(files)
+                files.clear()
+            if not files:
+                number, current = number + 1, key
+            files.append((kind, content))
+        if files:
+            yield _sample(files, Place(path, "sample", number))
+
+
+def _close(files: list[tuple[str, _Content]]) -> None:
+    for _, content in files:
+        if not isinstance(content, bytes):
+            content.close()
+
+
+def _sample(files: list[tuple[str, _Content]], place: Place) -> tuple[Place, Record]:
+    kind, content = files[0]
+    if len(files) == 1 and not isinstance(content, bytes):
+        return place, _long_record(kind, content, place)
     record: dict[str, Any] = {}
-    for key, kind, content in _members(path):
-        if key != current and current is not None:
-            yield Place(path, "sample", number), record
-        if key != current:
-            number, current, record = number + 1, key, {}
-        place = Place(path, "sample", number)
+    for kind, content in files:
+        whole = content if isinstance(content, bytes) else content.read()
         if kind == "json":
-            record = {**record, **json_record(content, place)}
+            record = {**record, **json_record(whole, place)}
         else:
-            record.setdefault("text", _decoded(content, place))
-    if current is not None:
-        yield Place(path, "sample", number), record
+            record.setdefault("text", "".join(_decoded(iter([whole]), place)))
+    return place, record
 
 
-def _members(path: Path) -> Iterator[tuple[str, str, bytes]]:
+def _long_record(kind: str, content: IO[bytes], place: Place) -> LongRecord:
+    blocks = itertools.chain(
+        [content.read(_HEAD_BYTES)], iter(partial(content.read, BLOCK_BYTES), b"")
+    )
+    text = _decoded(blocks, place, only_utf8=kind == "json")
+    return LongRecord(JsonText(text if kind == "json" else _as_json(text)), place, ends_line=True)
+
+
+def _as_json(text: Iterator[str]) -> Iterator[str]:
+    """Yield text as the field of a record, so that one reader is enough for both."""
+    yield '{"text": "'
+    for block in text:
+        yield json.dumps(block, ensure_ascii=False)[1:-1]
+    yield '"}'
+
+
+def _members(path: Path, copies: contextlib.ExitStack) -> Iterator[tuple[str, str, _Content]]:
     """Yield the key, the kind and the content of each file of text or JSON."""
     with open_plain(path) as file:
         try:
@@ -60,7 +112,8 @@ def _members(path: Path) -> Iterator[tuple[str, str, bytes]]:
                 for member in archive:
                     key, _, kind = _split(member.name)
                     if member.isreg() and kind in _KINDS:
-                        yield key, kind, _content(archive.extractfile(member), member, path)
+                        content = archive.extractfile(member)
+                        yield key, kind, _content(content, member, path, copies)
                 _require_end(archive)
         except (tarfile.TarError, EOFError) as error:
             raise DataError(
@@ -100,21 +153,39 @@ def _split(name: str) -> tuple[str, str, str]:
     return f"{folder}{slash}{key}", dot, extensions.rpartition(".")[2].lower()
 
 
-def _content(file: IO[bytes] | None, member: tarfile.TarInfo, path: Path) -> bytes:
+def _content(
+    file: IO[bytes] | None, member: tarfile.TarInfo, path: Path, copies: contextlib.ExitStack
+) -> _Content:
     if member.size > _LONGEST_MEMBER:
         raise DataError(
             f"{member.name!r} in {str(path)!r} has {member.size:,} bytes; a file of a sample must "
             f"have at most {_LONGEST_MEMBER:,}; unpack the archive and train on the folder"
         )
-    content = b"" if file is None else file.read()
-    if len(content) < member.size:
+    if file is None or member.size <= LONG_CHARACTERS:
+        content = b"" if file is None else file.read()
+        _require_all(len(content), member.size)
+        return content
+    # Copied to the disk, since the next member of a stream can be read only behind this one.
+    copy = copies.enter_context(tempfile.TemporaryFile(dir=cache_directory(path)))  # noqa: SIM115
+    shutil.copyfileobj(file, copy, BLOCK_BYTES)
+    _require_all(copy.tell(), member.size)
+    copy.seek(0)
+    return copy
+
+
+def _require_all(read: int, size: int) -> None:
+    if read < size:
         raise tarfile.ReadError("unexpected end of data")
-    return content
 
 
-def _decoded(content: bytes, place: Place) -> str:
-    encoding, mark = encoding_of(content[:4096])
+def _decoded(content: Iterator[bytes], place: Place, *, only_utf8: bool = False) -> Iterator[str]:
+    head = next(content, b"")
+    encoding, mark = ("utf-8", 0) if only_utf8 else encoding_of(head[:_HEAD_BYTES])
+    decoder = codecs.getincrementaldecoder(encoding)()
     try:
-        return content[mark:].decode(encoding)
+        for block in itertools.chain([head[mark:]], content):
+            if text := decoder.decode(block):
+                yield text
+        decoder.decode(b"", final=True)
     except UnicodeDecodeError as error:
         raise DataError(f"{place} is not text ({error.reason}); {CONVERT}") from error
