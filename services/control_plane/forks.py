@@ -23,6 +23,7 @@ from control_plane.initial_weights import CHECKPOINT_SCHEME
 from control_plane.overlay import changed_config, config_of, read_changes
 from control_plane.planning import plan_run
 from control_plane.state import ServiceState
+from job_store.errors import NotFoundError
 from job_store.ids import new_id
 from job_store.records import CheckpointRecord, ForkOptimizer, JobRecord, Request
 from training_engine.messages import present_fields
@@ -179,3 +180,23 @@ async def _copied(
         best_score=None,
         is_best=False,
     )
+
+
+async def steps_before(state: ServiceState, job_id: str) -> int:
+    """Return how many steps its parents had taken that the job's own count of steps leaves out.
+
+    The parents of one that was deleted are not known any more, and not counted.
+
+    Raises:
+        NotFoundError: There is no such record.
+    """
+    record = await state.jobs.get(job_id)
+    steps = 0
+    while record.parent_job_id:
+        if record.fork_optimizer is ForkOptimizer.FRESH:
+            steps += record.fork_step or 0
+        try:
+            record = await state.jobs.get(record.parent_job_id)
+        except NotFoundError:
+            break
+    return steps

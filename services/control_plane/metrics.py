@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,6 +16,7 @@ from control_plane.conversion import (
     sampled_step_message,
 )
 from control_plane.errors import call_error, invalid_argument
+from control_plane.forks import steps_before
 from control_plane.paging import LARGEST_LONG_PAGE, long_page_size, page_size
 from control_plane.series.answering import answer, read_question
 from control_plane.state import Context, Servicer
@@ -92,6 +94,9 @@ class MetricsServicer(Servicer, metrics_pb2_grpc.MetricsServiceServicer):
         self, request: metrics_pb2.GetSeriesRequest, context: Context
     ) -> metrics_pb2.GetSeriesResponse:
         question = read_question(request)
+        if question.axis == "lineage_step":
+            moved = {each: await steps_before(self._state, each) for each in question.job_ids}
+            question = replace(question, axis="step", moved=moved)
         return await self._state.series.compute(question.job_ids, partial(answer, question))
 
     def StreamMetrics(

@@ -46,5 +46,10 @@ def test_a_fork_is_refused_started_and_linked_to_its_parent(
         assert (config["learning_rate"], config["max_steps"], config["batch_size"]) == (0.002, 2, 4)
         ended = lambda: status_of(api, fork["job_id"])["status"] == "succeeded"  # noqa: E731
         wait_until(ended, "the fork to end")
+        page.goto(f"{stack.url}/#/jobs/{fork['job_id']}")
+        page.get_by_role("link", name="compare", exact=True).click()
+        expect(page.get_by_label("Over")).to_have_value("lineage_step")
+        runs = page.locator("table tbody tr")
+        expect(runs).to_have_count(2)
         assert [error for error in seen.errors if "400" not in error] == []
         assert (seen.strangers, seen.dialogs) == ([], [])

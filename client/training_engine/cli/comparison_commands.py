@@ -85,7 +85,9 @@ def curves(
     x_axis: Annotated[
         str,
         typer.Option(
-            "--x", metavar="step|tokens|time|wall_time", help="What the points are placed by."
+            "--x",
+            metavar="step|lineage_step|tokens|time|wall_time",
+            help="What the points are placed by.",
         ),
     ] = "step",
     max_points: Annotated[int, typer.Option(help="Points of a curve at most.")] = 1000,

@@ -19,11 +19,13 @@ class SeriesAxis(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SERIES_AXIS_TOKENS: _ClassVar[SeriesAxis]
     SERIES_AXIS_TIME: _ClassVar[SeriesAxis]
     SERIES_AXIS_WALL_TIME: _ClassVar[SeriesAxis]
+    SERIES_AXIS_LINEAGE_STEP: _ClassVar[SeriesAxis]
 SERIES_AXIS_UNSPECIFIED: SeriesAxis
 SERIES_AXIS_STEP: SeriesAxis
 SERIES_AXIS_TOKENS: SeriesAxis
 SERIES_AXIS_TIME: SeriesAxis
 SERIES_AXIS_WALL_TIME: SeriesAxis
+SERIES_AXIS_LINEAGE_STEP: SeriesAxis
 
 class MetricPoint(_message.Message):
     __slots__ = ("step", "loss", "perplexity", "lr", "grad_norm", "tokens_per_second", "steps_per_second", "tokens_seen", "val_loss", "val_perplexity", "gpu_memory_allocated_gb", "mfu", "attempt", "created_at", "custom", "val_bits_per_byte", "ema_val_loss")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -62,6 +62,8 @@ class SeriesQuestion:
     log_x: bool
     seen: Sequence[Seen | None]
     """For each job; None where everything is asked for."""
+    moved: Mapping[str, int] = field(default_factory=dict)
+    """How far the points of a job are moved along the axis; 0 where it is not named."""
 
 
 def read_question(request: metrics_pb2.GetSeriesRequest) -> SeriesQuestion:
@@ -261,6 +263,8 @@ def _draw(
     x, y = job.axis(question.axis), curve.shown(question.smoothing)[first:]
     is_in_each_row = len(x) == curve.rows.size
     x = x[first:] if is_in_each_row else x[curve.rows.values[first:].astype(np.intp)]
+    if moved := question.moved.get(series.job_id):
+        x = x + moved
     # One more point on each side of the range: the line is drawn to the edges.
     start = max(0, int(np.searchsorted(x, question.from_x, side="left")) - 1)
     end = int(np.searchsorted(x, question.to_x, side="right")) + 1

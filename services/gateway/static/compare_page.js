@@ -17,7 +17,7 @@ const POINTS = 1000;
 const MOST_POINTS = 3000;
 // The service's bounds: points of a curve, and of all curves of an answer.
 const [MOST_SAVED, MOST_IN_ALL] = [10_000, 400_000];
-const AXES = { step: "step", tokens: "tokens", time: "seconds of training", wall_time: "seconds by the clock" };
+const AXES = { step: "step", lineage_step: "step, forks behind their parents", tokens: "tokens", time: "seconds of training", wall_time: "seconds by the clock" };
 const SLIDER_MS = 150;
 
 export class ComparePage {

@@ -32,8 +32,8 @@ export function addressOf(state) {
   return `#/compare${parts.length ? `?${parts.join("&")}` : ""}`;
 }
 
-// The address that compares these jobs.
-export const comparisonOf = (jobs) => addressOf({ ...DEFAULTS, jobs });
+// The address that compares these jobs, over steps or another axis.
+export const comparisonOf = (jobs, x = DEFAULTS.x) => addressOf({ ...DEFAULTS, jobs, x });
 
 // Jobs keep their places, and with these their looks: one that is left out leaves a gap, which the
 // next one that is added fills.

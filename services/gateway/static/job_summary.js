@@ -1,5 +1,6 @@
 // The state of a job: its progress, the numbers that people look for first, and its details.
 
+import { comparisonOf } from "./compare_state.js";
 import { el, fill, setText } from "./dom.js";
 import { NONE, bytes, count, duration, number, percent, rounded, time } from "./format.js";
 
@@ -73,7 +74,8 @@ function placeInSweep(job) {
 // Where a fork comes from. The parent may have been deleted since; its page says so then.
 function lineage(job) {
   const parent = el("a", { href: `#/jobs/${encodeURIComponent(job.parent_job_id)}` }, job.parent_job_id);
-  return el("span", {}, `Forked from step ${count(job.fork_step)} of `, parent, `, optimizer ${job.fork_optimizer}`);
+  const both = el("a", { href: comparisonOf([job.parent_job_id, job.job_id], "lineage_step") }, "compare");
+  return el("span", {}, `Forked from step ${count(job.fork_step)} of `, parent, `, optimizer ${job.fork_optimizer} (`, both, ")");
 }
 
 function where(job) {

@@ -15,9 +15,10 @@ from control_plane.server import ControlPlane
 from control_plane.settings import ControlPlaneSettings
 from job_store.attempts import AttemptStore
 from job_store.errors import StoreUnavailableError
+from job_store.history_records import MetricPoint
 from job_store.ids import new_id
 from job_store.records import CheckpointRecord, FencingToken, Outcome, OutcomeKind
-from training_engine.v1 import checkpoint_pb2, config_pb2, job_pb2
+from training_engine.v1 import checkpoint_pb2, config_pb2, job_pb2, metrics_pb2
 
 
 @pytest.fixture
@@ -94,6 +95,42 @@ async def test_a_fresh_optimizer_begins_at_step_0_with_the_weights(
     claimed = attempts.claim(job.job_id, 1, "worker-1")
     assert claimed is not None
     assert claimed.resume_from is None
+
+
+async def test_the_axis_of_lineage_counts_on_from_the_parents(
+    plane: ControlPlane, stubs: Any, attempts: AttemptStore
+) -> None:
+    """A fresh fork of step 10, and a fork of its step 2 that keeps the optimizer."""
+    token, record = await saved(plane, stubs, attempts)
+    fresh = fork_of(record, optimizer=job_pb2.FORK_OPTIMIZER_FRESH)
+    child = begun(attempts, (await stubs.jobs.ForkJob(fresh)).job.job_id, 0)
+    of_child = save(plane, child, 2)
+    attempts.register_checkpoint(child, of_child)
+    grandchild = begun(attempts, (await stubs.jobs.ForkJob(fork_of(of_child))).job.job_id, 2)
+    for each, first in ((token, 9), (child, 1), (grandchild, 3)):
+        points = [MetricPoint(step, {"loss": 1.0}, step) for step in (first, first + 1)]
+        attempts.publish_metrics(each, points)
+    ids = [each.job_id for each in (token, child, grandchild)]
+    request = metrics_pb2.GetSeriesRequest(
+        job_ids=ids, metrics=["loss"], x_axis=metrics_pb2.SERIES_AXIS_LINEAGE_STEP
+    )
+    found = (await stubs.metrics.GetSeries(request)).series
+    assert [list(curve.x) for curve in found] == [[9, 10], [11, 12], [13, 14]]
+    request.from_x = 14
+    assert list((await stubs.metrics.GetSeries(request)).series[2].x) == [13, 14]
+    attempts.finish(token, Outcome(OutcomeKind.SUCCEEDED))
+    await stubs.jobs.DeleteJob(job_pb2.DeleteJobRequest(job_id=token.job_id))
+    del request.job_ids[0]
+    request.from_x = 0
+    found = (await stubs.metrics.GetSeries(request)).series
+    assert [list(curve.x) for curve in found] == [[11, 12], [13, 14]]
+
+
+def begun(attempts: AttemptStore, job_id: str, step: int) -> FencingToken:
+    claimed = attempts.claim(job_id, 1, "worker-1")
+    assert claimed is not None
+    attempts.confirm_start(claimed.token, step)
+    return claimed.token
 
 
 async def test_what_a_fork_cannot_be_is_refused_by_field(
