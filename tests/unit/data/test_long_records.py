@@ -80,11 +80,23 @@ def test_pieces_of_a_record_are_its_text(
         assert learned(tmp_path / name, config) == "\n\n".join(TEXTS)
 
 
-def test_pieces_of_an_array_are_its_ids(tmp_path: Path, config: Any, blocks: int) -> None:
+def test_pieces_of_an_array_are_its_ids(
+    tmp_path: Path, config: Any, blocks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ids = [[7] * 90, [], [1, 22, 255], list(range(256))]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps({"input_ids": i}) + "\n" for i in ids))
+    ids_of_records = [i for each in ids for i in each]
     train, _ = load_dataset(tmp_path / "a.jsonl", config)
-    assert train.tokens.ids.tolist() == [i for each in ids for i in each]
+    assert train.tokens.ids.tolist() == ids_of_records
+    monkeypatch.setattr("app.training.data.records._IDS_AT_ONCE", blocks)
+    for kind in (pa.list_(pa.int64()), pa.large_list(pa.uint16())):
+        table = pa.table({"input_ids": pa.array([[9], *ids], kind)}).slice(1)
+        pq.write_table(table, tmp_path / "a.parquet")
+        with pa.ipc.new_stream(tmp_path / "a.arrow", table.schema) as file:
+            file.write_table(table)
+        for name in ("a.parquet", "a.arrow"):
+            train, _ = load_dataset(tmp_path / name, config)
+            assert train.tokens.ids.tolist() == ids_of_records
 
 
 def test_pieces_of_a_column_are_its_texts(tmp_path: Path, config: Any, blocks: int) -> None:

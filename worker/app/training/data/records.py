@@ -44,6 +44,7 @@ from app.training.reading import permitted
 
 _COLUMNAR = frozenset({"parquet", "arrow"})
 _TABLES = frozenset({"csv", "tsv"})
+_IDS_AT_ONCE = 1 << 18
 
 
 def record_columns(file: DataFile, text_column: str) -> list[str]:
@@ -191,7 +192,7 @@ def _column_pieces(data: DataFile, content: Content, text_column: str) -> Iterat
             if content == "text":
                 yield from _texts(column, path, row, name, file.release)
             else:
-                yield from _lists_of_ids(column, path, row)
+                yield from _lists_of_ids(column, path, row, file.release)
             row += len(column)
             del column  # its memory is needed for the next
             file.release()
@@ -311,24 +312,40 @@ def _blame_text(column: Any, path: Path, first_row: int, name: str) -> None:
             ) from None
 
 
-def _lists_of_ids(column: Any, path: Path, first_row: int) -> Iterator[Piece]:
-    """Yield the ids of a batch, each row a view of one array."""
+def _lists_of_ids(
+    column: Any, path: Path, first_row: int, release: Callable[[], object]
+) -> Iterator[Piece]:
+    """Yield the ids of a batch, a row's in views of arrays that are converted one at a time."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     flat, sizes = column.flatten(), pc.list_value_length(column).to_numpy(zero_copy_only=False)
-    try:
-        if flat.null_count:
-            raise pa.ArrowInvalid("a null among the ids")
-        ids = flat.cast(pa.int64()).to_numpy(zero_copy_only=False)
-        if ids.size and not 0 <= int(ids.min()) <= int(ids.max()) < IDS_END:
-            raise pa.ArrowInvalid("an id out of range")
-    except pa.ArrowInvalid:
-        _blame_ids(column, path, first_row)
-        raise
-    for row, document in enumerate(np.split(ids, np.cumsum(sizes)[:-1]), first_row):
-        yield Part(document, Place(path, "row", row))
+    ids, at, converted = np.empty(0, np.int64), 0, 0
+    for row, end in enumerate(np.cumsum(sizes).tolist(), first_row):
+        while at < end:
+            if at == converted:
+                release()
+                try:
+                    ids = _converted(flat.slice(at, _IDS_AT_ONCE))
+                except pa.ArrowInvalid:
+                    _blame_ids(column, path, first_row)
+                    raise
+                converted += len(ids)
+            start, stop = at - converted, min(end - converted, 0)
+            yield Part(ids[start : stop or None], Place(path, "row", row))
+            at = converted + stop
         yield DOCUMENT_END
+
+
+def _converted(values: Any) -> npt.NDArray[np.int64]:
+    import pyarrow as pa
+
+    if values.null_count:
+        raise pa.ArrowInvalid("a null among the ids")
+    ids: npt.NDArray[np.int64] = values.cast(pa.int64()).to_numpy(zero_copy_only=False)
+    if ids.size and not 0 <= int(ids.min()) <= int(ids.max()) < IDS_END:
+        raise pa.ArrowInvalid("an id out of range")
+    return ids
 
 
 def _blame_ids(column: Any, path: Path, first_row: int) -> None:
