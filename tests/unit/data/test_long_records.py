@@ -139,6 +139,8 @@ def test_pieces_of_a_sample_are_its_text(tmp_path: Path, config: Any, blocks: in
         ("2.json", b'{"text": "ab\xff"}', "sample 2 of .* is not text"),
         ("2.json", b'{"other": "abc"}', "sample 2 of .* has no `text`"),
         ("2.txt", b"abcdef\xc3", "sample 2 of .* is not text"),
+        ("2.txt", b"abcdef\0", "sample 2 of .* holds a NUL character"),
+        ("2.txt", b"a\0b", "sample 2 of .* holds a NUL character"),
     ],
 )
 def test_faults_of_long_samples_are_located(

@@ -77,7 +77,7 @@ class RowLines:
         except UnicodeDecodeError as error:
             place = Place(self._path, "line", self.number)
             raise DataError(f"{place} is not UTF-8 ({error.reason}); {CONVERT}") from error
-        require_no_nul(text, self._path)
+        require_no_nul(text, repr(str(self._path)))
         return text
 
 

@@ -25,7 +25,7 @@ from app.training.data.json_lines import Record, json_record
 from app.training.data.json_text import LONG_CHARACTERS, JsonText
 from app.training.data.long_records import LongRecord
 from app.training.data.parts import Place
-from app.training.data.text_files import BLOCK_BYTES, CONVERT, encoding_of
+from app.training.data.text_files import BLOCK_BYTES, CONVERT, encoding_of, require_no_nul
 
 _KINDS: Final = ("txt", "text", "json")
 _LONGEST_MEMBER: Final = 1 << 28
@@ -184,7 +184,10 @@ def _decoded(content: Iterator[bytes], place: Place, *, only_utf8: bool = False)
     decoder = codecs.getincrementaldecoder(encoding)()
     try:
         for block in itertools.chain([head[mark:]], content):
-            if text := decoder.decode(block):
+            text = decoder.decode(block)
+            if not only_utf8:
+                require_no_nul(text, place)
+            if text:
                 yield text
         decoder.decode(b"", final=True)
     except UnicodeDecodeError as error:

@@ -77,7 +77,7 @@ def decoded_blocks(path: Path) -> Generator[str, None, None]:
                 text = decoder.decode(block, final=not block)
             except UnicodeDecodeError as error:
                 raise not_text(path, error, read - pending) from error
-            require_no_nul(text, path)
+            require_no_nul(text, repr(str(path)))
             if text:
                 yield text
             if not block:
@@ -135,14 +135,14 @@ def _skip_mark(file: io.BufferedReader, path: Path) -> tuple[str, int]:
     return encoding, len(file.read(mark))
 
 
-def require_no_nul(text: str, path: Path) -> None:
-    """Refuse text with a NUL.
+def require_no_nul(text: str, place: object) -> None:
+    """Refuse text with a NUL; the message names the place.
 
     Raises:
         DataError: It has one.
     """
     if "\0" in text:
         raise DataError(
-            f"{str(path)!r} holds a NUL character; text has none, and binary files do; convert "
+            f"{place} holds a NUL character; text has none, and binary files do; convert "
             "the file to text, or remove the character with `tr -d '\\000'`"
         )
