@@ -161,6 +161,17 @@ def test_separate_documents_alone_has_the_loss_of_lm_eval(
     assert found.loss != pytest.approx(measure_data(loaded, path, context=context).loss, abs=1e-4)
 
 
+def test_a_column_that_cannot_be_named_here_is_to_be_renamed(tmp_path: Path) -> None:
+    loaded = save(tmp_path / "c.pt", ByteTokenizer())
+    (tmp_path / "records.jsonl").write_text('{"body": "one"}\n')
+    with pytest.raises(
+        DataError, match="has the columns \\['body'\\]; it must have `text`"
+    ) as refused:
+        measure_data(loaded, tmp_path / "records.jsonl")
+    remedy = "rename the column that holds the text to `text`, the `text_column` of the model's run"
+    assert str(refused.value).endswith(f"`input_ids`; {remedy}")
+
+
 def test_documents_without_an_end_are_not_measured_alone(tmp_path: Path) -> None:
     loaded = save(tmp_path / "c.pt", ByteTokenizer())
     (tmp_path / "text.txt").write_text(TEXT)

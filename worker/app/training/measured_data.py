@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from app.training.config import DataConfig
+from app.training.config import DataConfig, TrainingConfig
 from app.training.cores import YieldingThreads
-from app.training.data.errors import DataError
+from app.training.data.errors import ColumnsError, DataError
 from app.training.data.sources import Corpus, corpus_at
 from app.training.data.tokenizing import tokenize
 from app.training.home import expanded
@@ -138,7 +138,7 @@ def measure_data(
     config = replace(
         loaded.config, data=DataConfig(document_separator=loaded.config.data.document_separator)
     )
-    corpus = corpus_at(Path(path), config, "train").corpus
+    corpus = _corpus(Path(path), config)
     _require_measurable(corpus, loaded, path)
     data = tokenize(expanded(path), corpus, config, loaded.tokenizer)
     end = None if data.tokenizer is None else data.tokenizer.end_of_text_id
@@ -149,6 +149,17 @@ def measure_data(
     if len(ids) < 2:
         raise DataError(f"{str(path)!r} holds one token; there must be two or more; add text")
     return measure_ids(loaded, ids, stride, context, on_progress)
+
+
+def _corpus(path: Path, config: TrainingConfig) -> Corpus:
+    """Return the data; nobody who measures can set `text_column`, so the remedy is another one."""
+    try:
+        return corpus_at(path, config, "train").corpus
+    except ColumnsError as error:
+        raise DataError(
+            f"{error.found}; rename the column that holds the text to `{config.text_column}`, "
+            "the `text_column` of the model's run"
+        ) from error
 
 
 def _require_measurable(corpus: Corpus, loaded: LoadedModel, path: str | Path) -> None:

@@ -1,7 +1,8 @@
 """What can be wrong with a dataset.
 
 ValueError
-└── DataError      data that cannot be trained on: value, rule and remedy in one sentence
+└── DataError          data that cannot be trained on: value, rule and remedy in one sentence
+    └── ColumnsError   records without text, a conversation or ids
 """
 
 from __future__ import annotations
@@ -9,6 +10,18 @@ from __future__ import annotations
 
 class DataError(ValueError):
     """Data that cannot be used; raised before the first step."""
+
+
+class ColumnsError(DataError):
+    """Records without anything to train on.
+
+    Attributes:
+        found: the sentence without its remedy, for a caller that has another one.
+    """
+
+    def __init__(self, found: str, remedy: str) -> None:
+        super().__init__(f"{found}; {remedy}")
+        self.found = found
 
 
 IDS_END = 1 << 32

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from app.training.data.choice import line_for
 from app.training.data.conversations import conversation_columns
-from app.training.data.errors import DataError
+from app.training.data.errors import ColumnsError, DataError
 from app.training.data.formats import COMPRESSED, KINDS, Content, ReadOptions, form_of_name
 
 _NAMES_IN_A_MESSAGE = 10
@@ -235,8 +235,9 @@ def content_of_columns(path: Path, columns: Collection[str], options: ReadOption
         return "conversation"
     if "input_ids" in columns:
         return "input_ids"
-    raise DataError(
+    raise ColumnsError(
         f"{str(path)!r} has the columns {sorted(columns)}; it must have `{options.text_column}`, a "
         "conversation (`messages`, `prompt` and `completion`, or `instruction` and `output`), or "
-        "`input_ids`; set `text_column` to the one that holds the text"
+        "`input_ids`",
+        "set `text_column` to the one that holds the text",
     )
