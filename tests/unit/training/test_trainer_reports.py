@@ -256,6 +256,15 @@ def test_the_log_says_what_the_model_is_and_how_long_the_run_will_take(
     assert re.search(r"step 20: about \d+:\d\d:\d\d until the run ends", caplog.text)
 
 
+def test_the_last_step_says_nothing_of_the_time_that_is_left(
+    make_trainer: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        make_trainer(max_steps=20, logging_steps=20).train()
+    assert "the model has 27," in caplog.text
+    assert "until the run ends" not in caplog.text
+
+
 def test_a_folder_that_cannot_be_written_is_named(make_trainer: Make, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(

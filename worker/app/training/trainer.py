@@ -272,7 +272,8 @@ class Trainer:
         self.tokens_seen += self._stepper.tokens
         self._reporter.watch.count(self._stepper.read)
         self._forecast.step_done(self.step)
-        if self._forecast.steps_measured == _STEPS_BEFORE_ESTIMATE:
+        is_last = self.step >= self.config.max_steps
+        if self._forecast.steps_measured == _STEPS_BEFORE_ESTIMATE and not is_last:
             left = timedelta(seconds=round(self.get_eta() or 0))
             logger.info("step %d: about %s until the run ends", self.step, left)
 
