@@ -66,6 +66,12 @@ def validate(
         raise typer.Exit(INVALID_CONFIG)
 
 
+_NO_CONFIG = (
+    "note: no --config was given: windows, tokenizer, `max_steps` and warnings are those of the "
+    "default configuration (GPT-2 small on bytes); give --config FILE for those of your job"
+)
+
+
 def inspect(
     session: Session,
     path: Annotated[
@@ -93,6 +99,8 @@ def inspect(
     else:
         for line in inspection_lines(inspection):
             session.output.line(line)
+        if config is None:
+            session.output.note(_NO_CONFIG)
     if inspection.problems:
         raise typer.Exit(INVALID_CONFIG)
 

@@ -41,6 +41,10 @@ def test_a_look_needs_no_service(data: Path) -> None:
     config = data.with_name("config.yaml")
     config.write_text(f"dataset_path: {data.name}\nsequence_length: 16\n")
     assert json.loads(inspect("--local", "--json", "--config", str(config)).stdout) == found
+    assert inspect("--local", "--config", str(config)).stderr == ""
+    noted = inspect("data.jsonl", "--local").stderr
+    assert noted.startswith("note: no --config was given: windows, tokenizer, `max_steps` and")
+    assert "give --config FILE for those of your job" in noted
 
 
 def test_where_no_service_is_named_and_none_answers_it_looks_by_itself(data: Path) -> None:
