@@ -21,6 +21,12 @@ from pathlib import Path
 from local_stack.errors import ChildFailedError
 from service_runtime.backoff import pause_seconds
 from service_runtime.process import tie_to_parent
+from service_runtime.settings import ENV_PREFIX
+
+_VARIABLES = (
+    f"\n`up` takes what a service takes as --some-flag from the variable {ENV_PREFIX}SOME_FLAG"
+)
+"""Follows a refused setting: the service names its flag, which `up` may not have."""
 
 FIRST_DELAY_SECONDS = 0.1
 """Least time from a start to the next after the second quick death in a row."""
@@ -104,6 +110,7 @@ class Supervisor:
             f"{name} {_describe_end(process.returncode)} before it was ready; "
             f"its last lines of output, from {path}:\n"
             + "\n".join(f"  {line}" for line in lines[-8:])
+            + _VARIABLES * any("error: --" in line for line in lines[-8:])
         )
 
     def revive(self) -> None:

@@ -95,10 +95,23 @@ def test_the_first_death_costs_no_pause_and_a_quick_second_one_does(
     wait_until(revived, "a start again")
 
 
-def test_a_child_that_ends_is_told_of_by_what_it_printed_itself(supervisor: Supervisor) -> None:
+@pytest.mark.parametrize(
+    ("printed", "added"),
+    [
+        ("why", ""),
+        (
+            "worker: error: --lease-seconds: too short",
+            "\n`up` takes what a service takes as --some-flag from the variable "
+            "TRAINING_ENGINE_SOME_FLAG",
+        ),
+    ],
+)
+def test_a_child_that_ends_is_told_of_by_what_it_printed_itself(
+    supervisor: Supervisor, printed: str, added: str
+) -> None:
     log = supervisor.log_path("worker")
     log.write_text("what another process printed\n")
-    supervisor.start(Service("worker", ["sh", "-c", "echo why; exit 3"], os.environ, 0, 1))
+    supervisor.start(Service("worker", ["sh", "-c", f"echo '{printed}'; exit 3"], os.environ, 0, 1))
 
     def told() -> str:
         try:
@@ -110,5 +123,5 @@ def test_a_child_that_ends_is_told_of_by_what_it_printed_itself(supervisor: Supe
     wait_until(told, "its end")
     assert told() == (
         "worker ended with code 3 before it was ready; its last lines of output, from "
-        f"{log}:\n  why"
+        f"{log}:\n  {printed}{added}"
     )
