@@ -99,12 +99,20 @@ class DataFolder:
         self._lock_file.close()
 
     def describe_holder(self, **facts: object) -> None:
-        """Write the note: this process holds the folder, and `facts`, such as the `url`."""
-        assert self._lock_file is not None
-        self._lock_file.seek(0)
-        self._lock_file.truncate()
-        json.dump({"pid": os.getpid(), **facts}, self._lock_file)
-        self._lock_file.flush()
+        """Write the note: this process holds the folder, and `facts`, such as the `url`.
+
+        Raises:
+            DataFolderError: It cannot be written, as where the disk is full.
+        """
+        note = json.dumps({"pid": os.getpid(), **facts}).encode()
+        try:
+            os.ftruncate(self.lock_fd, 0)
+            os.write(self.lock_fd, note)  # unbuffered, since a close would try again and fail
+        except OSError as error:
+            raise DataFolderError(
+                f"the data folder {self.path} cannot be written: {error.strerror}; free some space "
+                "there, or give another folder with --data-dir"
+            ) from error
 
     def _lock(self) -> None:
         """Take the lock; while the process of the note is alive, do not wait for it, but refuse."""

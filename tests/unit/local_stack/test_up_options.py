@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
+import resource
 import sys
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from typer.testing import CliRunner
 from local_stack.command import print_addresses
 from local_stack.data_folder import DataFolder
 from local_stack.embedded_server import as_argument, quoted
-from local_stack.errors import SettingRefusedError
+from local_stack.errors import DataFolderError, SettingRefusedError
 from local_stack.stack import Stack, StackOptions, require_artifacts
 from training_engine.cli.app import app
 
@@ -107,6 +109,22 @@ def test_a_folder_whose_name_is_not_text_is_refused_at_once(
         "another"
     ) in " ".join(result.stderr.split())
     assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_data_folder_on_a_full_disk_is_refused(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        with pytest.raises(DataFolderError) as refused, DataFolder(tmp_path / "data"):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert str(refused.value) == (
+        f"the data folder {tmp_path / 'data'} cannot be written: File too large; free some space "
+        "there, or give another folder with --data-dir"
+    )
+    with DataFolder(tmp_path / "data"):
+        assert json.loads((tmp_path / "data" / "lock").read_text()) == {"pid": os.getpid()}
 
 
 def test_a_stack_stays_up_where_its_output_cannot_be_written(
