@@ -95,7 +95,16 @@ class PartialFile:
             file.close()  # the other one has just finished and put the file in its place
 
     def __exit__(self, *error: object) -> None:
-        self._file.close()
+        with self._named():
+            self._file.close()  # which writes what is buffered, also where that failed before
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Add the file's name to what the system says of a write."""
+        try:
+            yield
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
 
     @property
     def complete(self) -> bool:
@@ -110,7 +119,8 @@ class PartialFile:
                     f"the download continues at byte {offset} instead of {self.offset}; try again"
                 )
             self._restart()
-        self._file.write(data)
+        with self._named():
+            self._file.write(data)
         self._count(data)
 
     def report(self) -> None:
@@ -124,7 +134,8 @@ class PartialFile:
         Raises:
             ArtifactDamagedError: Size or checksum differ; the partial file is removed.
         """
-        self._file.flush()
+        with self._named():
+            self._file.flush()
         checksum = self._digest.hexdigest()
         if self.offset != self._checkpoint.size_bytes or checksum != self._checkpoint.sha256:
             self._path.unlink()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import resource
 import threading
 from pathlib import Path
 
@@ -78,6 +79,24 @@ def test_a_later_call_takes_up_what_an_earlier_one_left(
     part.write_bytes(file.data[:450])
     engine.checkpoints.download("ckpt_1", tmp_path / "model.pt")
     assert offsets(service) == [450]
+    assert (tmp_path / "model.pt").read_bytes() == file.data
+
+
+def test_a_full_disk_is_told_of_with_the_file_and_a_later_call_goes_on(
+    service: ScriptedService, engine: TrainingEngine, file: CheckpointFile, tmp_path: Path
+) -> None:
+    part = tmp_path / f"model.pt.{file.record().sha256[:12]}.part"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (450, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as refused:
+            engine.checkpoints.download("ckpt_1", tmp_path / "model.pt")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert refused.value.filename == str(part)
+    assert part.read_bytes() == file.data[:450]
+    engine.checkpoints.download("ckpt_1", tmp_path / "model.pt")
+    assert offsets(service) == [0, 450]
     assert (tmp_path / "model.pt").read_bytes() == file.data
 
 
