@@ -52,7 +52,7 @@ def _guarded(run: Callable[[], int], console: Console) -> int:
     try:
         return run()
     except KeyboardInterrupt:
-        console.print("interrupted; the last checkpoint is good")
+        console.print("interrupted; checkpoints that were saved before, if any, are good")
         return INTERRUPTED
     except (ValueError, RuntimeError, OSError) as error:
         logger.debug("the run failed", exc_info=True)  # the traceback is for the file alone
