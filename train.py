@@ -166,7 +166,7 @@ def _inspect(config: TrainingConfig) -> list[FieldProblem]:
     """Return the problems of files and folders; the warnings come when the data are loaded."""
     from app.training.home import expanded
     from app.training.preflight import VisibleData, inspect_run
-    from app.training.run_folder import unwritable
+    from app.training.writable import unwritable
 
     problems = inspect_run(config, VisibleData.here(config)).problems
     if message := unwritable(expanded(config.checkpoint_dir)):

@@ -238,7 +238,10 @@ def test_curves_and_a_comparison_of_several_jobs(doors: Doors) -> None:
     assert heads.startswith("job_id,name,status,step,best val_loss,last val_loss")
     assert [line.split(",")[0] for line in lines] == ids
     matched, _ = doors.cli("compare", "agree*", "--status", "failed").values()
-    assert [row["job_id"] for row in matched["jobs"]] == [doors.job_id, doors.failed_id]
+    own, *others = matched["jobs"]  # other tests' jobs may have failed too
+    assert own["job_id"] == doors.job_id
+    assert doors.failed_id in [row["job_id"] for row in others]
+    assert {row["status"] for row in others} == {"failed"}
     for name, flags in doors.flags.items():
         refused = CliRunner().invoke(app, [*flags, "curves", "agreed", "--metric", "los"])
         assert refused.exit_code != OK, name

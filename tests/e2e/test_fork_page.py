@@ -48,7 +48,7 @@ def test_a_fork_is_refused_started_and_linked_to_its_parent(
         wait_until(ended, "the fork to end")
         page.goto(f"{stack.url}/#/jobs/{fork['job_id']}")
         page.get_by_role("link", name="compare", exact=True).click()
-        expect(page.get_by_label("Over")).to_have_value("lineage_step")
+        expect(page.get_by_role("combobox", name="Over")).to_have_value("lineage_step")
         runs = page.locator("table tbody tr")
         expect(runs).to_have_count(2)
         assert [error for error in seen.errors if "400" not in error] == []

@@ -23,7 +23,8 @@ reading:
 - `tokenizer`, `tokenizer_protocol`, `character_tokenizers`, `pretrained_tokenizer`,
   `fast_encoding`, `tokenizer_files`, `special_tokens`, `tokenizer_training`, `token_bytes`,
   `text_cuts`, `unused_tokens`: from text to ids and back.
-- `preflight`, `fit`, `reading`: what is checked before a run: files, sizes, allowed folders.
+- `preflight`, `fit`, `reading`, `writable`: what is checked before a run: files, sizes, allowed
+  folders.
 - `model_summary`, `memory`, `required_memory`, `out_of_memory`: what a model is made of, how much
   memory a run needs, and what happens where there is less.
 - `allocator`, `cores`, `devices`, `compiling`: the machine; where torch.compile keeps its work.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import logging
 import os
@@ -15,6 +14,7 @@ from app.training.checkpoint import CheckpointManager
 from app.training.checkpoint_file import write_atomically
 from app.training.config import TrainingConfig
 from app.training.errors import TrainingError
+from app.training.writable import unwritable_text
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ def exclusive(folder: Path) -> Iterator[None]:
             raise _taken(folder)
         file = (folder / ".lock").open("w")
     except OSError as error:
-        raise TrainingError(_unwritable(folder, error.strerror or str(error))) from None
+        raise TrainingError(unwritable_text(folder, error.strerror or str(error))) from None
     with file:
         _lock(file, folder)
         _held.add(place)
@@ -53,25 +53,6 @@ def exclusive(folder: Path) -> Iterator[None]:
             yield
         finally:
             _held.discard(place)
-
-
-def unwritable(folder: Path) -> str | None:
-    """Return why the folder cannot be made or written, as far as a look tells; else None."""
-    there = folder
-    while not os.path.exists(there) and there != there.parent:  # False as well where it is hidden
-        there = there.parent
-    if not os.path.isdir(there):
-        return _unwritable(folder, os.strerror(errno.ENOTDIR))
-    if not os.access(there, os.W_OK | os.X_OK):
-        return _unwritable(folder, f"no permission in {there}, or its disk is read-only")
-    return None
-
-
-def _unwritable(folder: Path, reason: str) -> str:
-    return (
-        f"`checkpoint_dir` is {str(folder)!r}, which cannot be written ({reason}); "
-        "choose a folder that this user may write to"
-    )
 
 
 def _lock(file: TextIO, folder: Path) -> None:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from functools import partial
 from operator import methodcaller
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from app.training.data.parquet_pages import LongTexts
+if TYPE_CHECKING:
+    from app.training.data.parquet_pages import LongTexts
 
 _ROWS_PER_BATCH = 1024
 _BUFFER_BYTES = 1 << 20
@@ -61,6 +62,8 @@ def open_parquet(path: Path) -> ColumnFile:
         return file.iter_batches(_ROWS_PER_BATCH, groups, names)  # type: ignore[no-any-return]
 
     def values(name: str) -> Iterator[Any]:
+        from app.training.data.parquet_pages import LongTexts  # it needs NumPy
+
         long_texts = LongTexts(file, path, name)
         maps[:] = [long_texts]
         for groups, arrays in long_texts.by_groups():

@@ -18,7 +18,6 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final, Self
 
-from app.training.data.cache import cache_directory
 from app.training.data.compression import open_plain
 from app.training.data.errors import DataError
 from app.training.data.json_lines import Record, json_record
@@ -165,6 +164,8 @@ def _content(
         content = b"" if file is None else file.read()
         _require_all(len(content), member.size)
         return content
+    from app.training.data.cache import cache_directory  # it needs NumPy
+
     # Copied to the disk, since the next member of a stream can be read only behind this one.
     copy = copies.enter_context(tempfile.TemporaryFile(dir=cache_directory(path)))  # noqa: SIM115
     shutil.copyfileobj(file, copy, BLOCK_BYTES)
