@@ -226,6 +226,8 @@ class Jobs(Service, job_pb2_grpc.JobServiceServicer):
                     known = request.after_step if not request.after else 0
                     if not event.HasField("metrics") or event.metrics.step > known:
                         yield event
+                if position < len(events):  # one came while another was sent
+                    continue
                 if self.state.jobs[request.job_id].status in ENDED:
                     return
                 async with self.state.changed:
