@@ -192,7 +192,11 @@ def evaluate(
     A worker of the service measures, also while the job trains, and reads the data where it runs.
     A file is measured on this machine, without a service.
     """
-    options = {"stride": stride, "averaged": averaged, "separate_documents": separate_documents}
+    options: dict[str, Any] = {
+        "stride": stride,
+        "averaged": averaged,
+        "separate_documents": separate_documents,
+    }
     if local or _is_file(checkpoint):
         with _checkpoint_file(session, checkpoint) as (file, _):
             found = extensions.call("evaluate", file, expanded(data), **options)
