@@ -1,7 +1,7 @@
 """How many threads NumPy's products of matrices take.
 
 `torch.set_num_threads` is for torch's own products. NumPy's wheels bring OpenBLAS, which takes all
-cores, whatever torch was told, and NumPy has no call to change that.
+cores whatever the number of torch's, and NumPy has no call to change that.
 """
 
 from __future__ import annotations
